@@ -1,0 +1,1 @@
+"""Programs that measure Fogline; each prints one JSON object as its last line."""

@@ -1,0 +1,36 @@
+"""How updates become one: weighted sums that stream, merge, and give means."""
+
+from fogline.aggregation.exact import ExactFold
+from fogline.aggregation.fold import Fold
+from fogline.aggregation.mean import MeanFold
+from fogline.aggregation.update import (
+    NO_COUNTERS,
+    Arrays,
+    Folded,
+    Partial,
+    Sum,
+    UnusableUpdate,
+    Update,
+    from_arrays,
+)
+
+
+def fold_named(exact: bool) -> Fold:
+    """A new fold: the exact one, or the ordinary one."""
+    return ExactFold() if exact else MeanFold()
+
+
+__all__ = [
+    "NO_COUNTERS",
+    "Arrays",
+    "ExactFold",
+    "Fold",
+    "Folded",
+    "MeanFold",
+    "Partial",
+    "Sum",
+    "UnusableUpdate",
+    "Update",
+    "fold_named",
+    "from_arrays",
+]

@@ -1,0 +1,101 @@
+"""FedAvg and what every method shares: what is sent down, how a step is bent, what is sent up, how it moves.
+
+A method overrides one or two hooks. Hooks are pure functions of arrays; the runtime stores the state that they
+return and hands it back. All vectors that hooks see are trainable parameters, (P,); buffers (running means) are
+always averaged plainly by the runtime, and counters keep their largest value.
+
+State has an owner:
+
+- ``local``: per device. Given to ``prepare``, the bends and ``report``; ``report`` returns the next one.
+- aggregator state: per cloud or fog. Given to ``broadcast``, ``receive`` and ``move``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
+
+from fogline.aggregation import Folded
+from fogline.params import State, Vector
+from fogline.training.method import LocalMethod, Work
+
+Mode = Literal["sync", "async", "semi-async", "ring"]
+
+
+class Term(NamedTuple):
+    """A vector that a device sends up, and its weight in the mean."""
+
+    vector: Vector
+    weight: float
+
+
+class Report(NamedTuple):
+    """What a device sends up, by name, and the state it keeps."""
+
+    terms: dict[str, Term]
+    local: State
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What an aggregator knows of itself when it moves its model."""
+
+    population: int
+    """Devices below it, whether or not they took part."""
+    round: int
+    """How many moves it made before."""
+    lane: int = 0
+    """In semi-async mode: the speed class that reports, 0 the fastest."""
+    lanes: int = 1
+    """Speed classes in all."""
+    local_steps: float = 1.0
+    """Mean steps of the devices in the fold."""
+    learning_rate: float = 1.0
+    """Their learning rate."""
+
+
+@dataclass(frozen=True)
+class Algorithm(LocalMethod):
+    """The hooks of a method, at FedAvg's values."""
+
+    mode: ClassVar[Mode] = "sync"
+    """Mode of a tier that names none."""
+    group_models: ClassVar[bool] = False
+    """Whether a fog must form its own group's mean even when it makes one round per parent round (else its
+    sum is merged upward as it is, which is exact)."""
+
+    def broadcast(self, state: State) -> State:
+        """What an aggregator sends its children beside the model."""
+        return {}
+
+    def receive(self, group_model: Vector | None, model: Vector, state: State, received: State) -> State:
+        """An inner aggregator's state when its parent's model arrives.
+
+        ``group_model``: the model of its own group when it last reported, (P,); None the first time.
+        ``received``: the parent's broadcast. The default passes the parent's vectors on to the children.
+        """
+        return state | received
+
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+        """What a device sends up, and the state it keeps."""
+        return Report({"delta": Term(end - start, float(work.samples))}, local)
+
+    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+        """The next model of an aggregator, and its next state."""
+        return model + folded.mean("delta"), state
+
+    def move_inside(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+        """The same for an inner aggregator between two parent rounds; by default plain averaging."""
+        return model + folded.mean("delta"), state
+
+    def lift(self, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
+        """What an inner aggregator sends up after several rounds of its own.
+
+        ``delta``: how far its model moved in all, (P,); ``weight``: mean weight of its rounds; ``totals``: per
+        name, the sum over its rounds of what devices reported with the weight of one round.
+        """
+        return totals | {"delta": Term(delta, weight)}
+
+    def staleness_weight(self, staleness: int) -> float:
+        """Factor on an update that is that many versions old (FedAsync's polynomial, exponent one half)."""
+        return (1.0 + staleness) ** -0.5

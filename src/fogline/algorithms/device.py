@@ -1,0 +1,60 @@
+"""A cohort's local round: prepare, train, report. The same in simulation and on a real device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fogline.aggregation import Update
+from fogline.algorithms.base import Algorithm
+from fogline.algorithms.group import BUFFERS
+from fogline.params import State
+from fogline.training.local import ClientJob, Trained
+from fogline.training.method import Work, overrides
+from fogline.training.task import Engine, Task
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRound:
+    """What a device's local round gave. After a failure there is no update, and its state is as before."""
+
+    client: int
+    update: Update | None
+    local: State
+    samples: int
+    loss: float
+    loss_rms: float
+    failure: str | None = None
+
+
+def run_cohort(engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[ClientJob]) -> list[LocalRound]:
+    """Train devices and form their updates, in the order of ``jobs``."""
+    trainable = task.spec.trainable
+    prepares = overrides(algorithm, "prepare")
+    prepared = [_prepare(algorithm, task, job, trainable) for job in jobs] if prepares else list(jobs)
+    return [
+        _report(algorithm, trainable, before, job, trained)
+        for before, job, trained in zip(jobs, prepared, engine.train(prepared), strict=True)
+    ]
+
+
+def _prepare(algorithm: Algorithm, task: Task, job: ClientJob, trainable: int) -> ClientJob:
+    targets = task.data.at(job.client).y
+    local = algorithm.prepare(job.start[:trainable], job.local, job.received, targets)
+    return replace(job, local=local)
+
+
+def _report(algorithm: Algorithm, trainable: int, before: ClientJob, job: ClientJob, trained: Trained) -> LocalRound:
+    if trained.failure is not None:
+        return LocalRound(job.client, None, before.local, trained.samples, np.nan, np.nan, trained.failure)
+    work = Work(trained.samples, trained.steps, job.learning_rate, trainable)
+    report = algorithm.report(job.start[:trainable], trained.end[:trainable], job.local, job.received, work)
+    vectors = {name: term.vector for name, term in report.terms.items()}
+    weights = {name: term.weight for name, term in report.terms.items()}
+    if trained.end.size > trainable:
+        vectors[BUFFERS] = trained.end[trainable:] - job.start[trainable:]
+        weights[BUFFERS] = float(trained.samples)
+    update = Update(vectors, weights, trained.counters)
+    return LocalRound(job.client, update, report.local, trained.samples, trained.loss, trained.loss_rms)

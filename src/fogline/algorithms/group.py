@@ -1,0 +1,114 @@
+"""An aggregator's numbers: its model and state, and how they change. Pure functions on values.
+
+The state machines say *when* a group adopts its parent's model, moves or reports; the functions here say what
+that does to the numbers. Simulation and network call the same ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fogline.aggregation import Folded, Update
+from fogline.algorithms.base import Algorithm, Group, Term
+from fogline.params import Counters, Params, Spec, State, Vector
+
+BUFFERS = "buffers"
+"""Name under which the runtime averages the model's floating-point buffers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """What an aggregator sends its children: (floats,) model, its counters, the algorithm's vectors."""
+
+    vector: Vector
+    counters: Counters
+    received: State = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the algorithm's vectors and counters beside the model."""
+        return self.counters.nbytes + sum(v.nbytes for v in self.received.values())
+
+
+@dataclass(frozen=True, slots=True)
+class GroupModel:
+    """An aggregator's numbers at one version."""
+
+    vector: Vector
+    counters: Counters
+    state: State = field(default_factory=dict)
+    start: Vector | None = None
+    """Below the root: the parent's model that the group set out from."""
+    totals: dict[str, Term] = field(default_factory=dict)
+    """Below the root: sums over its rounds of what devices reported, with the summed weights."""
+    moves: int = 0
+    """Rounds of its own since the parent's model."""
+
+
+def root(params: Params) -> GroupModel:
+    """The root's numbers before the first round."""
+    return GroupModel(params.vector, params.counters)
+
+
+def send_down(algorithm: Algorithm, group: GroupModel) -> Down:
+    """What the group's children get."""
+    return Down(group.vector, group.counters, algorithm.broadcast(group.state))
+
+
+def adopt(algorithm: Algorithm, spec: Spec, group: GroupModel | None, down: Down) -> GroupModel:
+    """An inner aggregator takes its parent's model."""
+    head = slice(spec.trainable)
+    before = None if group is None else group.vector[head]
+    state = {} if group is None else group.state
+    state = algorithm.receive(before, down.vector[head], state, down.received)
+    return GroupModel(down.vector, down.counters, state, start=down.vector)
+
+
+def move(
+    algorithm: Algorithm, spec: Spec, group: GroupModel, folded: Folded, facts: Group, inside: bool
+) -> GroupModel:
+    """The group's model after a round: trainable numbers by the algorithm, buffers averaged plainly."""
+    head, tail = group.vector[: spec.trainable], group.vector[spec.trainable :]
+    step = algorithm.move_inside if inside else algorithm.move
+    moved, state = step(head, folded, group.state, facts)
+    vector = np.empty_like(group.vector)
+    vector[: spec.trainable] = moved
+    vector[spec.trainable :] = tail + folded.mean(BUFFERS) if tail.size else tail
+    counters = np.maximum(group.counters, folded.counters) if group.counters.size else group.counters
+    return replace(
+        group,
+        vector=vector,
+        counters=counters,
+        state=state,
+        totals=_add_totals(group.totals, folded) if inside else {},
+        moves=group.moves + 1,
+    )
+
+
+def lift(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Update:
+    """What an inner aggregator that made rounds of its own sends up."""
+    assert group.start is not None
+    difference = group.vector - group.start
+    rounds = max(1, group.moves)
+    # A total adds up over rounds, but a round's weight counts once: the group is as heavy as in one round.
+    totals = {
+        name: Term(term.vector, term.weight / rounds) for name, term in group.totals.items() if name != BUFFERS
+    }
+    weight = totals["delta"].weight if "delta" in totals else 1.0
+    terms = algorithm.lift(difference[: spec.trainable], weight, totals)
+    vectors = {name: term.vector for name, term in terms.items()}
+    weights = {name: term.weight for name, term in terms.items()}
+    if spec.floats > spec.trainable:
+        vectors[BUFFERS], weights[BUFFERS] = difference[spec.trainable :], weight
+    return Update(vectors, weights, group.counters)
+
+
+def _add_totals(totals: dict[str, Term], folded: Folded) -> dict[str, Term]:
+    added = dict(totals)
+    for name in folded.sums:
+        old = added.get(name)
+        vector, weight = folded.total(name), folded.weights[name]
+        added[name] = Term(vector, weight) if old is None else Term(old.vector + vector, old.weight + weight)
+    return added

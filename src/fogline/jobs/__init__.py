@@ -1,0 +1,6 @@
+"""What a job is: a checked description of task, algorithm, tree, local training and evaluation."""
+
+from fogline.jobs.job import Evaluation, Job, Local, Method
+from fogline.jobs.tree import Mode, Tier, Tree
+
+__all__ = ["Evaluation", "Job", "Local", "Method", "Mode", "Tier", "Tree"]

@@ -1,0 +1,95 @@
+"""A job: one checked description of what is to be learned, how, where and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from fogline.jobs.tree import Tree
+
+Scalar = float | int | str | bool | None
+
+
+class Checked(BaseModel):
+    """Base of the job's parts: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Method(Checked):
+    """The algorithm by name (or ``module:Class``) with its parameters."""
+
+    name: str = "fedavg"
+    parameters: Mapping[str, Scalar] = Field(default_factory=dict)
+
+
+class Local(Checked):
+    """Local training: see :class:`fogline.training.LocalTraining`, whose fields these are."""
+
+    learning_rate: PositiveFloat = 0.1
+    batch_size: PositiveInt | None = 10
+    epochs: PositiveInt = 1
+    steps: PositiveInt | None = None
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: PositiveFloat | None = None
+    schedule: Literal["constant", "exponential", "cosine"] = "constant"
+    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    work: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Devices differ in how much they do: each round a device draws a factor on its amount of work from this
+    range (1 is all of it)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Local:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0; set local.momentum")
+        if self.work is not None and self.work[0] > self.work[1]:
+            raise ValueError("work must be [smallest, largest]")
+        return self
+
+
+class Evaluation(Checked):
+    """When and on what the model is judged."""
+
+    every: PositiveInt = 1
+    """Rounds between two judgements of the global model."""
+    devices: bool = True
+    """Whether, at the end, every device's own data is judged too (per fog, spread, worst decile)."""
+    target: float | None = None
+    """The headline metric's goal; the rounds, time, bytes and energy to reach it are reported."""
+    stop_at_target: bool = False
+    patience: PositiveInt | None = None
+    """Stop when the headline metric has not improved for that many judgements."""
+
+
+class Job(Checked):
+    """Everything that decides a run. The resolved job in a run's folder repeats it to the bit."""
+
+    name: str = "run"
+    task: str = ""
+    """``module:attribute`` of a task or of a function that returns one; empty when it was given in Python."""
+    task_parameters: Mapping[str, Any] = Field(default_factory=dict)
+    algorithm: Method = Method()
+    local: Local = Local()
+    tree: Tree = Field(default_factory=Tree)
+    rounds: PositiveInt = 50
+    seed: NonNegativeInt = 0
+    exact: bool = False
+    """Fold in fixed point: the same bits for any order and any tree."""
+    devices: Mapping[str, Any] = Field(default_factory=dict)
+    """Profile of the simulated devices and their links: a preset and what differs from it."""
+    links: Mapping[str, Any] = Field(default_factory=dict)
+    """Profile of the links between aggregators."""
+    evaluation: Evaluation = Evaluation()
+    engine: str | None = None
+    """Training engine; None measures the first cohort and chooses."""
+    chunk: PositiveInt | None = None
+    """Devices that an engine trains together; None measures."""
+    processes: NonNegativeInt | None = None
+    """Worker processes; 0 trains in this one; None takes one per core."""
+    checkpoint_every: PositiveInt | None = 10
+    """Rounds between two checkpoints; None writes none."""

@@ -1,0 +1,110 @@
+"""The tree of a job: tiers of aggregators, from the root down. Devices hang below the last tier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+from fogline.jobs.units import seconds
+
+Mode = Literal["sync", "async", "semi-async", "ring"]
+Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+CountOrShare = Annotated[PositiveInt | Share, Field(union_mode="left_to_right")]
+
+
+class Tier(BaseModel):
+    """How the aggregators of one tier work. Every wait has a quorum and a deadline."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: PositiveInt = 1
+    """Aggregators in this tier, spread evenly below the tier above."""
+    mode: Mode | None = None
+    """``sync``, ``async``, ``semi-async`` (by speed class) or ``ring``; None takes the algorithm's."""
+    rounds: PositiveInt = 1
+    """Rounds of its own per round of its parent (ignored at the root)."""
+    cohort: CountOrShare = 1.0
+    """Children asked per round: a count, or a share of those there are. In async mode: how many train at once."""
+    over_selection: Annotated[float, Field(ge=1)] = 1.0
+    """Asks that many times the cohort and closes with the first cohort's worth of reports."""
+    quorum: CountOrShare = 0.5
+    """Reports that make a round count when its deadline passes: a count, or a share of the cohort."""
+    deadline: Seconds | None = None
+    """Seconds after which a round ends with what it has. In async mode: the longest wait between two moves.
+    None: an hour at the root; below, what lets all rounds of the tier end before the parent's deadline."""
+    policy: str = "uniform"
+    """How children are selected: see ``fogline algorithms``."""
+    policy_parameters: Mapping[str, float | int | str | bool] = Field(default_factory=dict)
+    buffer: PositiveInt | None = None
+    """Async mode: reports per move; None takes the algorithm's."""
+    staleness_cap: NonNegativeInt = 20
+    """An update older than that many versions is dropped, and counted."""
+    late: Literal["drop", "fold"] = "drop"
+    """A report that comes after its round closed: dropped, or folded into the next with its staleness."""
+    speed_classes: PositiveInt = 5
+    """Semi-async mode: classes of children by speed."""
+
+    def cohort_of(self, children: int) -> int:
+        """How many of so many children make a cohort; at least one, at most all."""
+        return share_of(self.cohort, children)
+
+    def quorum_of(self, cohort: int) -> int:
+        """Reports needed of a cohort of that size."""
+        return share_of(self.quorum, cohort)
+
+
+def share_of(amount: float, whole: int) -> int:
+    """A count as it is, or a share rounded up; between one and the whole."""
+    wanted = amount if isinstance(amount, int) else -int(-amount * whole // 1)
+    return max(1, min(int(wanted), whole))
+
+
+class Tree(BaseModel):
+    """Tiers by name, the root first: ``Tree(cloud=Tier(), fog=Tier(count=5))``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tiers: Mapping[str, Tier]
+    assign: Literal["round-robin", "blocks", "groups"] = "round-robin"
+    """Which device hangs below which aggregator of the last tier: in turn, in blocks of neighbours, or by the
+    data's natural groups."""
+
+    def __init__(self, *, assign: str = "round-robin", tiers: Mapping[str, Tier] | None = None, **named: Tier) -> None:
+        super().__init__(tiers={**(tiers or {}), **named} or {"cloud": Tier()}, assign=assign)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Tier names, the root first."""
+        return tuple(self.tiers)
+
+    def nodes(self, tier: str) -> list[str]:
+        """Names of the aggregators of a tier: ``fog-0``, ``fog-1`` …; a lone one bears the tier's name."""
+        count = self.tiers[tier].count
+        return [tier] if count == 1 else [f"{tier}-{i}" for i in range(count)]
+
+    def parents(self) -> dict[str, str | None]:
+        """Every aggregator's parent, the root first (its parent is None)."""
+        parents: dict[str, str | None] = {}
+        above: list[str] = []
+        for tier in self.names:
+            nodes = self.nodes(tier)
+            for i, node in enumerate(nodes):
+                parents[node] = above[i * len(above) // len(nodes)] if above else None
+            above = nodes
+        return parents
+
+    def deadlines(self) -> dict[str, float]:
+        """Every tier's deadline in seconds, the defaults filled in."""
+        deadlines: dict[str, float] = {}
+        above = 3600.0
+        for i, (name, tier) in enumerate(self.tiers.items()):
+            default = above if i == 0 else 0.9 * above / tier.rounds
+            above = deadlines[name] = tier.deadline or default
+        return deadlines
+
+    def leaves(self) -> list[str]:
+        """The aggregators that devices hang below."""
+        return self.nodes(self.names[-1])

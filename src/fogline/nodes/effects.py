@@ -1,0 +1,104 @@
+"""What a node asks of its runtime. Effects are carried out in order; a ``Write`` is durable before the next."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fogline.nodes.messages import Key, Message
+from fogline.nodes.records import Record
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send a message, and see that the value it names is reachable there."""
+
+    to: str
+    message: Message
+
+
+class SetTimer(msgspec.Struct, frozen=True):
+    """Fire ``timer`` at that time; setting it again replaces it."""
+
+    timer: str
+    at: float
+
+
+class Train(msgspec.Struct, frozen=True):
+    """Train on this device's data from that model; store the update under ``update``, then say ``Trained``."""
+
+    task: int
+    model: Key
+    update: Key
+    round: int
+
+
+class Member(msgspec.Struct, frozen=True):
+    """An update that goes into an aggregate."""
+
+    update: Key
+    staleness: int
+    child: str
+
+
+class Adopt(msgspec.Struct, frozen=True):
+    """Take the parent's model ``source`` as the group's own: from the group at ``base`` (None: there was none)
+    to the group at ``model``, which is what children get."""
+
+    source: Key
+    base: Key | None
+    model: Key
+
+
+class Move(msgspec.Struct, frozen=True):
+    """Fold updates and move the group from ``base`` to ``model``, which is what children get next."""
+
+    base: Key
+    model: Key
+    members: tuple[Member, ...]
+    inside: bool
+    """Whether this is a round of an inner aggregator between two parent rounds."""
+    round: int
+    final: bool
+    """Whether the round is over with it (a leg of a ring is not)."""
+    lane: int = 0
+    lanes: int = 1
+
+
+class Merge(msgspec.Struct, frozen=True):
+    """Fold updates into a partial result for the parent, stored under ``update``."""
+
+    update: Key
+    members: tuple[Member, ...]
+
+
+class Lift(msgspec.Struct, frozen=True):
+    """Make the movement of the group at ``base`` since the parent's model into an update for the parent."""
+
+    base: Key
+    update: Key
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """These values are not needed any more."""
+
+    keys: tuple[Key, ...]
+
+
+class Write(msgspec.Struct, frozen=True):
+    """Append a record to the journal."""
+
+    record: Record
+
+
+class Count(msgspec.Struct, frozen=True):
+    """Something that reports must show: a late, failed, stale or refused update, an abandoned round."""
+
+    what: str
+    child: str | None = None
+    why: str | None = None
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """The job is over at this node."""
+
+
+Effect = Send | SetTimer | Train | Adopt | Move | Merge | Lift | Forget | Write | Count | Finished

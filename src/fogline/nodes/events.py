@@ -1,0 +1,54 @@
+"""What can happen to a node."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fogline.nodes.messages import Hello, Message
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """A child is there (again)."""
+
+    child: str
+    hello: Hello
+
+
+class Left(msgspec.Struct, frozen=True):
+    """A child is gone."""
+
+    child: str
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A message came; the runtime vouches for the sender."""
+
+    sender: str
+    message: Message
+
+
+class Fired(msgspec.Struct, frozen=True):
+    """A timer that the node set went off."""
+
+    timer: str
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """The runtime finished the training that the node asked for; the update is stored under ``update``."""
+
+    task: int
+    update: str
+    samples: int
+    loss_rms: float | None = None
+    failure: str | None = None
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The node begins, or begins again after a crash and the replay of its journal."""
+
+
+class Halt(msgspec.Struct, frozen=True):
+    """The operator (or a rule of the job) ends the job."""
+
+
+Event = Joined | Left | Received | Fired | Trained | Started | Halt

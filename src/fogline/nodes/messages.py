@@ -1,0 +1,64 @@
+"""What parents and children say to each other. Values (models, updates) travel beside, named by keys."""
+
+from __future__ import annotations
+
+import msgspec
+
+Key = str
+"""Names a value in the runtime's store: a model that goes down, an update that comes up."""
+
+
+def update_key(parent: str, task: int) -> Key:
+    """Name of the update that answers a parent's request."""
+    return f"{parent}#{task}"
+
+
+def model_key(node: str, version: int) -> Key:
+    """Name of a version of a node's model."""
+    return f"{node}@{version}"
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """A child presents itself."""
+
+    devices: int = 1
+    """Devices below and including it."""
+    samples: int = 0
+    """Examples they hold, if they say so."""
+    seconds: float | None = None
+    """How long it thinks a round takes it."""
+
+
+class Work(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: bring an update of this model."""
+
+    task: int
+    """The parent's number for this request; it never gives the same number twice."""
+    model: Key
+    round: int
+    """Round of the root, for schedules."""
+
+
+class Report(msgspec.Struct, frozen=True, tag=True):
+    """Child to parent: the update that was asked for, or why there is none."""
+
+    task: int
+    update: Key | None
+    samples: int = 0
+    devices: int = 1
+    loss_rms: float | None = None
+    failure: str | None = None
+
+
+class Receipt(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: the report is on disk (or refused); forget it."""
+
+    task: int
+    accepted: bool
+
+
+class Stop(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: the job is over."""
+
+
+Message = Hello | Work | Report | Receipt | Stop

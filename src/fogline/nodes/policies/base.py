@@ -1,0 +1,78 @@
+"""What a selection policy is, and what it may know of an aggregator's children."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+
+class PolicyError(ValueError):
+    """A policy that does not exist, or a parameter that it cannot take. The text is one sentence."""
+
+
+@dataclass(slots=True)
+class Feedback:
+    """What came of a selection."""
+
+    samples: int
+    """Examples the child trained on."""
+    loss_rms: float | None
+    """Root mean square of its examples' losses, if it says so."""
+    seconds: float
+    """From the request to the report, or to giving the child up."""
+    failed: bool
+    """Whether it brought nothing."""
+
+
+class Candidates(Protocol):
+    """The children as an aggregator shows them. Every call is O(1)."""
+
+    deadline: float
+    """Seconds that a round may take."""
+
+    def __len__(self) -> int: ...
+
+    def at(self, i: int, /) -> str:
+        """The ``i``-th child; the order is the same for all callers until a child joins or leaves."""
+        ...
+
+    def samples(self, child: str, /) -> int:
+        """Examples it holds; 0 where it does not say."""
+        ...
+
+    def seconds(self, child: str, /) -> float | None:
+        """Expected duration of a round, as told or as measured; None if nobody knows yet."""
+        ...
+
+    def available(self, child: str, now: float, /) -> bool:
+        """Whether it can be reached then. A ``now`` in the future asks for a forecast."""
+        ...
+
+    def free(self, child: str, /) -> bool:
+        """Whether it is not training already."""
+        ...
+
+
+class Selection(ABC):
+    """Selects children. Same calls with the same random source, same picks: nothing else is drawn from."""
+
+    name: ClassVar[str]
+    """What jobs call it."""
+    summary: ClassVar[str]
+    """One line for people."""
+    needs_loss: ClassVar[bool] = False
+    """Whether it is blind without ``Feedback.loss_rms``."""
+
+    @abstractmethod
+    def select(
+        self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float
+    ) -> list[str]:
+        """At most ``k`` distinct children that are free and available at ``now`` (seconds), the first first.
+
+        ``round`` counts from 0. Fewer come back only where fewer are fit.
+        """
+
+    def observe(self, child: str, feedback: Feedback, round: int) -> None:  # noqa: B027
+        """Learn what came of selecting ``child`` in that round. Most policies need not."""

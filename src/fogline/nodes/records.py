@@ -1,0 +1,71 @@
+"""What a node writes into its journal. Replaying the records gives the state back."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fogline.nodes.messages import Key, Report
+
+
+class Assigned(msgspec.Struct, frozen=True, tag=True):
+    """The parent's request was taken (or, at the root, the job began)."""
+
+    task: int
+    round: int
+    model: Key
+
+
+class Asked(msgspec.Struct, frozen=True, tag=True):
+    """Children were asked for updates of the current model; tasks are numbered from ``first``."""
+
+    lane: int
+    first: int
+    children: tuple[str, ...]
+    need: int
+    quorum: int
+    at: float
+
+
+class Accepted(msgspec.Struct, frozen=True, tag=True):
+    """A child's update is stored and will count."""
+
+    task: int
+    update: Key
+    devices: int
+    samples: int
+
+
+class Resolved(msgspec.Struct, frozen=True, tag=True):
+    """A request ended without an update that counts."""
+
+    task: int
+
+
+class Closed(msgspec.Struct, frozen=True, tag=True):
+    """A round ended. ``moved``: the group's model moved to the next version."""
+
+    lane: int
+    moved: bool
+    final: bool
+    """Whether a round is over with it (a leg of a ring is not)."""
+    keep_since: float
+    """Requests made before that time are no longer open (async mode keeps the younger ones)."""
+
+
+class Posted(msgspec.Struct, frozen=True, tag=True):
+    """A report for the parent is ready and is kept until the parent's receipt."""
+
+    report: Report
+
+
+class Confirmed(msgspec.Struct, frozen=True, tag=True):
+    """The parent has the report of that task."""
+
+    task: int
+
+
+class Ended(msgspec.Struct, frozen=True, tag=True):
+    """The job is over."""
+
+
+Record = Assigned | Asked | Accepted | Resolved | Closed | Posted | Confirmed | Ended

@@ -1,0 +1,29 @@
+"""Models as flat vectors with names on them."""
+
+from fogline.params.files import (
+    digest,
+    from_bytes,
+    load,
+    load_arrays,
+    save,
+    save_arrays,
+    to_bytes,
+)
+from fogline.params.model import Counters, Params, State, Vector
+from fogline.params.spec import Entry, Spec
+
+__all__ = [
+    "Counters",
+    "Entry",
+    "Params",
+    "Spec",
+    "State",
+    "Vector",
+    "digest",
+    "from_bytes",
+    "load",
+    "load_arrays",
+    "save",
+    "save_arrays",
+    "to_bytes",
+]

@@ -1,0 +1,111 @@
+"""Models and named vectors as safetensors: on disk, on the wire, and addressed by sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from fogline.params.model import Counters, Params, Vector
+from fogline.params.spec import Entry, Spec
+
+LAYOUT = "fogline.layout"
+
+
+def to_bytes(params: Params) -> bytes:
+    """A model as safetensors bytes, every tensor in its own type, its layout in the header."""
+    tensors = {entry.name: _encode(entry, params.view(entry.name)) for entry in params.spec.entries}
+    layout = [[e.name, list(e.shape), e.dtype, e.trainable] for e in params.spec.entries]
+    return safetensors.serialize(tensors, {LAYOUT: json.dumps(layout)})
+
+
+def from_bytes(data: bytes) -> Params:
+    """Read what :func:`to_bytes` wrote.
+
+    Raises:
+        ValueError: the bytes are no safetensors file, or carry no layout of Fogline's.
+    """
+    try:
+        tensors = dict(safetensors.deserialize(data))
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"These bytes are no safetensors file: {error}.") from error
+    # The header's length stands in its first eight bytes, little-endian.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    layout = header.get("__metadata__", {}).get(LAYOUT)
+    if layout is None:
+        raise ValueError("This safetensors file was not written by Fogline: it names no layout.")
+    spec = Spec.of(Entry(name, tuple(shape), dtype, trainable) for name, shape, dtype, trainable in json.loads(layout))
+    params = Params.zeros(spec)
+    for entry in spec.entries:
+        if entry.name not in tensors:
+            raise ValueError(f"The layout names tensor '{entry.name}', which the file does not hold.")
+        target = params.vector if entry.is_float else params.counters
+        values = _decode(entry, tensors[entry.name]["data"])
+        if values.size != entry.count:
+            raise ValueError(f"Tensor '{entry.name}' holds {values.size} numbers; its shape says {entry.count}.")
+        target[spec.slices[entry.name]] = values
+    return params
+
+
+def save(path: Path, params: Params) -> None:
+    """Write a model so that a reader sees the old file or the new one, never half of it."""
+    _replace(path, to_bytes(params))
+
+
+def load(path: Path) -> Params:
+    """Read a model."""
+    return from_bytes(path.read_bytes())
+
+
+def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], notes: Mapping[str, str] | None = None) -> None:
+    """Write named arrays as safetensors, atomically."""
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    _replace(path, safetensors.numpy.save(contiguous, dict(notes) if notes else None))
+
+
+def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read named arrays."""
+    return safetensors.numpy.load(path.read_bytes())
+
+
+def digest(data: bytes) -> str:
+    """sha256 in hex: the address of a blob."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    draft = path.with_name(path.name + ".part")
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _encode(entry: Entry, values: Vector | Counters) -> dict[str, Any]:
+    if entry.dtype == "bfloat16":
+        raw = _to_bfloat16(np.ascontiguousarray(values, np.float32)).tobytes()
+    else:
+        raw = np.ascontiguousarray(values.astype(entry.dtype)).tobytes()
+    return {"dtype": entry.dtype, "shape": list(entry.shape), "data": raw}
+
+
+def _decode(entry: Entry, raw: bytes) -> npt.NDArray[Any]:
+    if entry.dtype == "bfloat16":
+        return (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(raw, entry.dtype)
+
+
+def _to_bfloat16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """Round to nearest even on the upper half; a NaN stays a NaN."""
+    bits = values.view(np.uint32).ravel()
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(values.ravel()), 0x7FC0, rounded).astype(np.uint16)

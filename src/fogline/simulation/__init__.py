@@ -1,0 +1,1 @@
+"""Federated training on a virtual clock: the real algorithms and nodes, modelled devices and links."""

@@ -1,0 +1,206 @@
+"""Runs cohorts of local training: in this process, or in one forked worker per core.
+
+Results come back in the order of the jobs, chunk by chunk, whatever the number of workers: how jobs are cut
+into chunks depends on the engine's choice only, so the number of workers does not change a bit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import wait
+
+from fogline.algorithms import Algorithm
+from fogline.algorithms.device import LocalRound, run_cohort
+from fogline.params import Params
+from fogline.simulation.arena import Arena
+from fogline.simulation.worker import (
+    ROUNDS,
+    SUMS,
+    Bench,
+    EvaluateRequest,
+    SentJob,
+    SentModel,
+    TrainRequest,
+    Worker,
+    evaluate_part,
+    unpack,
+)
+from fogline.training.local import ClientJob
+from fogline.training.task import Engine, Sums, Task
+
+INPUT_BYTES = 8 << 30
+OUTPUT_BYTES = 2 << 30
+"""Address space of the shared arenas; memory is taken only by what is written."""
+TEST_PART = 2048
+"""Examples of the test set that are judged at once."""
+
+
+class Executor:
+    """Trains and evaluates for the simulator.
+
+    Args:
+        task: what is learned.
+        algorithm: bends local steps and forms updates.
+        build: makes the engine; called once in every worker.
+        chunk: devices that an engine trains together.
+        processes: worker processes; 0 trains in this process.
+    """
+
+    def __init__(
+        self, task: Task, algorithm: Algorithm, build: Callable[[], Engine], chunk: int, processes: int
+    ) -> None:
+        self.task = task
+        self.algorithm = algorithm
+        self.chunk = chunk
+        self._build = build
+        self._engine: Engine | None = None
+        self._workers: list[Worker] = []
+        self._inputs: Arena | None = None
+        if processes > 0:
+            if not hasattr(os, "fork"):
+                raise ValueError("Worker processes need a system with fork; use processes=0 here.")
+            self._inputs = Arena(INPUT_BYTES)
+            self._workers = [self._fork() for _ in range(processes)]
+
+    def _fork(self) -> Worker:
+        assert self._inputs is not None
+        outputs = (Arena(OUTPUT_BYTES), Arena(OUTPUT_BYTES))
+        return Worker(Bench(self.task, self.algorithm, self._build, self._inputs, outputs))
+
+    def __enter__(self) -> Executor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            worker.close()
+        self._workers = []
+
+    def run(self, jobs: Sequence[ClientJob]) -> Iterator[LocalRound]:
+        """Train devices; results in the order of ``jobs``.
+
+        A result's vectors may be overwritten once the next result is asked for: fold them, or copy them.
+        """
+        chunks = [jobs[i : i + self.chunk] for i in range(0, len(jobs), self.chunk)]
+        if self._workers and len(chunks) > 0:
+            yield from self._run_in_workers(chunks)
+            return
+        for chunk in chunks:
+            yield from run_cohort(self.engine, self.algorithm, self.task, chunk)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process."""
+        if self._engine is None:
+            self._engine = self._build()
+        return self._engine
+
+    def _run_in_workers(self, chunks: list[Sequence[ClientJob]]) -> Iterator[LocalRound]:
+        assert self._inputs is not None
+        sender = _Sender(self._inputs)
+        requests = [sender.request(chunk) for chunk in chunks]
+        free = [(worker, arena) for arena in (0, 1) for worker in self._workers]
+        free.reverse()
+        asked: dict[int, list[tuple[int, int]]] = {worker.pid: [] for worker in self._workers}
+        done: dict[int, tuple[Worker, int, bytes]] = {}
+        next_request = 0
+        for index, chunk in enumerate(chunks):
+            while index not in done:
+                while free and next_request < len(requests):
+                    worker, arena = free.pop()
+                    requests[next_request].arena = arena
+                    worker.ask(requests[next_request])
+                    asked[worker.pid].append((next_request, arena))
+                    next_request += 1
+                self._take(asked, done)
+            worker, arena, answer = done.pop(index)
+            for job, sent in zip(chunk, ROUNDS.decode(answer), strict=True):
+                yield unpack(worker.bench.outputs[arena], job.client, sent)
+            free.append((worker, arena))
+
+    def _take(
+        self, asked: dict[int, list[tuple[int, int]]], done: dict[int, tuple[Worker, int, bytes]]
+    ) -> None:
+        """Wait for at least one answer."""
+        busy = {worker.line: worker for worker in self._workers if asked[worker.pid]}
+        for line in wait(list(busy)):
+            worker = busy[line]  # type: ignore[index]
+            index, arena = asked[worker.pid].pop(0)
+            done[index] = (worker, arena, _receive(worker))
+
+    def evaluate(self, params: Params, clients: Sequence[str | None]) -> list[Sums]:
+        """Judge a model on each client's data, or on the test set where a client is None."""
+        parts: list[tuple[int, EvaluateRequest]] = []
+        model = SentModel(*self._place(params))
+        for i, client in enumerate(clients):
+            test = self.task.data.test
+            stop = len(test.y) if client is None and test is not None else 0
+            starts = range(0, stop, TEST_PART) if client is None else range(1)
+            parts += [(i, EvaluateRequest(model, client, a, min(a + TEST_PART, stop))) for a in starts]
+        results: list[Sums] = [{} for _ in clients]
+        for (i, _), sums in zip(parts, self._evaluate_parts(params, [r for _, r in parts]), strict=True):
+            for name, value in sums.items():
+                results[i][name] = results[i].get(name, 0.0) + value
+        return results
+
+    def _place(self, params: Params) -> tuple[object, object, dict[str, object]]:
+        if self._inputs is None:
+            return (None, None, {})
+        self._inputs.clear()
+        return (self._inputs.put(params.vector), self._inputs.put(params.counters), {})
+
+    def _evaluate_parts(self, params: Params, requests: list[EvaluateRequest]) -> list[Sums]:
+        if not self._workers:
+            return [evaluate_part(self.task, params, request) for request in requests]
+        answers: list[Sums] = []
+        for start in range(0, len(requests), len(self._workers)):
+            batch = list(zip(self._workers, requests[start : start + len(self._workers)], strict=False))
+            for worker, request in batch:
+                worker.ask(request)
+            answers += [SUMS.decode(_receive(worker)) for worker, _ in batch]
+        return answers
+
+
+class _Sender:
+    """Writes a cohort's inputs into the shared arena, every model once."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        self._arena.clear()
+        self._models: dict[tuple[int, int], SentModel] = {}
+
+    def request(self, jobs: Sequence[ClientJob]) -> TrainRequest:
+        models: list[SentModel] = []
+        places: dict[int, int] = {}
+        sent: list[SentJob] = []
+        for job in jobs:
+            model = self._model(job)
+            if id(model) not in places:
+                places[id(model)] = len(models)
+                models.append(model)
+            local = {name: self._arena.put(vector) for name, vector in job.local.items()}
+            sent.append(
+                SentJob(job.client, places[id(model)], job.steps, job.learning_rate, job.seed, local)
+            )
+        return TrainRequest(models, sent, 0)
+
+    def _model(self, job: ClientJob) -> SentModel:
+        key = (id(job.start), id(job.received))
+        if key not in self._models:
+            received = {name: self._arena.put(vector) for name, vector in job.received.items()}
+            self._models[key] = SentModel(self._arena.put(job.start), self._arena.put(job.counters), received)
+        return self._models[key]
+
+
+def _receive(worker: Worker) -> bytes:
+    try:
+        return worker.line.recv_bytes()
+    except EOFError:
+        raise RuntimeError(
+            f"Worker process {worker.pid} ended in the middle of its work (killed, or out of memory). "
+            "What it left in the terminal says more; processes=0 trains without workers."
+        ) from None

@@ -1,0 +1,281 @@
+"""The virtual clock: carries the nodes' effects out on modelled devices and links.
+
+The nodes are the ones that run on real networks. What differs is the driver: time is a number, a message takes
+as long as the profile of its link says, and training takes its modelled time but is really computed, when its
+result is needed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from fogline.algorithms.device import LocalRound
+from fogline.nodes import Aggregator, Device
+from fogline.nodes.effects import (
+    Adopt,
+    Count,
+    Effect,
+    Finished,
+    Forget,
+    Lift,
+    Merge,
+    Move,
+    Send,
+    SetTimer,
+    Train,
+    Write,
+)
+from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
+from fogline.nodes.messages import Hello, Report, Work
+from fogline.simulation.numbers import Numbers
+from fogline.simulation.profiles import Fleet, Link
+from fogline.simulation.traffic import Traffic
+from fogline.simulation.values import Store, Training, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes of what travels."""
+
+    down: int
+    """A model with the algorithm's vectors."""
+    update: int
+    """A device's update, or an aggregator's after rounds of its own."""
+    partial: int
+    """A merged partial result."""
+    control: int = 128
+    """Any other message."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlan:
+    """How much a device trains, and from which seed."""
+
+    steps: int
+    examples: int
+    """Examples it passes over in all."""
+    samples: int
+    """Examples it has."""
+    learning_rate: float
+    seed: int
+
+
+Planner = Callable[[int, int, int], LocalPlan]
+"""(client, round, attempt) to what it does: ``attempt`` counts the device's own local rounds."""
+
+
+class Simulator:
+    """One run on the virtual clock.
+
+    Args:
+        root: name of the root aggregator.
+        aggregators: all aggregators by name.
+        tiers: the tier of every aggregator.
+        clients: names of the devices, by client.
+        homes: the aggregator above each device, by client.
+        fleet: the devices' and their links' profiles.
+        links: the link between an aggregator and its parent.
+        numbers: the values behind the keys.
+        store: computes them.
+        plan: how much a device trains.
+        sizes: bytes of what travels.
+        cost: MFLOP to train on one example.
+        moved: told of every move of the root, with the value of its group.
+        prefetch: whether training in flight joins a cohort that has to be computed anyway (async tiers).
+        eager: whether a device's loss must be known when it reports (policies that select by loss).
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        aggregators: Mapping[str, Aggregator],
+        tiers: Mapping[str, str],
+        clients: list[str],
+        homes: list[str],
+        fleet: Fleet,
+        links: Link,
+        numbers: Numbers,
+        store: Store,
+        plan: Planner,
+        sizes: Sizes,
+        cost: float,
+        moved: Callable[[Move, Value], None],
+        prefetch: bool = False,
+        eager: bool = False,
+    ) -> None:
+        self.now = 0.0
+        self.traffic = Traffic()
+        self.root = root
+        self.numbers = numbers
+        self.store = store
+        self.attempts: dict[int, int] = {}
+        self._aggregators = dict(aggregators)
+        self._tiers = tiers
+        self._clients = clients
+        self._homes = homes
+        self._index = {name: i for i, name in enumerate(clients)}
+        self._devices: dict[str, Device] = {}
+        self._fleet = fleet
+        self._links = links
+        self._plan = plan
+        self._sizes = sizes
+        self._cost = cost
+        self._moved = moved
+        self._prefetch = prefetch
+        self._eager = eager
+        self._queue: list[tuple[float, int, str, Event]] = []
+        self._serial = 0
+        self._timers: dict[tuple[str, str], int] = {}
+        self._halted = False
+        self._carry_out: dict[type, Callable[[str, Effect], None]] = {
+            Send: self._send,
+            SetTimer: self._set_timer,
+            Train: self._train,
+            Adopt: lambda _, effect: numbers.adopt(effect),  # type: ignore[arg-type]
+            Move: self._move,
+            Merge: lambda _, effect: numbers.merge(effect),  # type: ignore[arg-type]
+            Lift: lambda _, effect: numbers.lift(effect),  # type: ignore[arg-type]
+            Forget: lambda _, effect: numbers.forget(effect.keys),  # type: ignore[attr-defined]
+            Count: lambda _, e: self.traffic.count(e.what, e.child, e.why),  # type: ignore[attr-defined]
+            Write: lambda _, __: None,  # Nothing crashes here; the fault tests keep journals.
+            Finished: lambda node, _: self._finished(node),
+        }
+
+    def join(self, parents: Mapping[str, str | None], hello: Callable[[int], Hello]) -> None:
+        """Every child presents itself to its parent; then every aggregator starts, the root last."""
+        for client, home in enumerate(self._homes):
+            self._aggregators[home].roster.add(self._clients[client], hello(client))
+        upward = list(reversed(self._aggregators))
+        below = {name: self._aggregators[name].roster.devices() for name in upward}
+        for name in upward:
+            parent = parents[name]
+            if parent is not None:
+                below[parent] += below[name]
+        for name, parent in parents.items():
+            if parent is not None:
+                self._aggregators[parent].roster.add(name, Hello(devices=below[name]))
+        for name in upward:
+            self._handle(name, Started())
+
+    def run(self) -> None:
+        """Until the root is done, or nothing happens any more."""
+        queue, timers = self._queue, self._timers
+        while queue and not self._halted:
+            time, serial, node, event = heapq.heappop(queue)
+            if type(event) is Fired and timers.get((node, event.timer)) != serial:
+                continue  # The timer was set anew.
+            self.now = time
+            if self._eager and type(event) is Trained:
+                event = self._with_result(event)
+            self._handle(node, event)
+
+    def halt(self) -> None:
+        """End the job, as an operator would."""
+        self._handle(self.root, Halt())
+
+    def trained(self, training: Training, done: LocalRound) -> None:
+        """A local round was really computed."""
+        if done.failure is not None and not self._eager:
+            self.traffic.count("failed", self._clients[training.client], done.failure)
+
+    def refused(self, child: str, why: str) -> None:
+        """An update could not be folded."""
+        self.traffic.count("refused", child, why)
+
+    def _handle(self, name: str, event: Event) -> None:
+        node = self._aggregators.get(name) or self._device(name)
+        for effect in node.handle(event, self.now):
+            self._carry_out[type(effect)](name, effect)
+        if isinstance(node, Device) and node.idle:
+            self._devices.pop(name, None)
+
+    def _move(self, node: str, effect: Effect) -> None:
+        assert isinstance(effect, Move)
+        group = self.numbers.move(node, effect)
+        if node == self.root:
+            self._moved(effect, group)
+
+    def force(self, value: Value) -> None:
+        """Compute a value; where it pays, training that is under way joins the cohort."""
+        extra = self.numbers.in_flight() if self._prefetch else []
+        self.store.force([value, *extra])
+
+    def _with_result(self, event: Trained) -> Trained:
+        """The event as a policy that selects by loss needs it."""
+        training = self.numbers.updates.get(event.update)
+        if not isinstance(training, Training):
+            return event
+        if not training.done:
+            self.store.force([training, *self.numbers.in_flight()])
+        return msgspec.structs.replace(event, loss_rms=training.loss_rms, failure=training.failure)
+
+    def _device(self, name: str) -> Device:
+        device = self._devices.get(name)
+        if device is None:
+            device = self._devices[name] = Device(name, self._homes[self._index[name]])
+        return device
+
+    def _push(self, at: float, node: str, event: Event) -> int:
+        self._serial += 1
+        heapq.heappush(self._queue, (at, self._serial, node, event))
+        return self._serial
+
+    def _finished(self, node: str) -> None:
+        if node == self.root:
+            self._halted = True
+
+    def _set_timer(self, node: str, effect: SetTimer) -> None:
+        self._timers[node, effect.timer] = self._push(effect.at, node, Fired(effect.timer))
+
+    def _send(self, node: str, effect: Send) -> None:
+        message, to = effect.message, effect.to
+        if isinstance(message, Work):
+            size = self._sizes.down
+        elif isinstance(message, Report) and message.update is not None:
+            size = self._report_size(node)
+        else:
+            size = self._sizes.control
+        upward = isinstance(message, Report)
+        tier = self._tiers[to if upward else node]
+        (self.traffic.up if upward else self.traffic.down)[tier] += size
+        client = self._index.get(node if upward else to)
+        if client is None:
+            seconds = self._links.seconds(size, upward)
+        elif upward:
+            seconds = self._fleet.up_seconds(client, size, self.now)
+        else:
+            seconds = self._fleet.down_seconds(client, size, self.now)
+        if client is not None:
+            self.traffic.joules += self._fleet.joules(client, 0.0, size)
+        self._push(self.now + seconds, to, Received(node, message))
+
+    def _report_size(self, node: str) -> int:
+        aggregator = self._aggregators.get(node)
+        if aggregator is None or aggregator.role.moves:
+            return self._sizes.update
+        return self._sizes.partial
+
+    def _train(self, node: str, effect: Train) -> None:
+        client = self._index[node]
+        attempt = self.attempts[client] = self.attempts.get(client, -1) + 1
+        plan = self._plan(client, effect.round, attempt)
+        model = self.numbers.models.get(effect.model)
+        if model is None:
+            gone = Trained(effect.task, effect.update, 0, failure="the model it was to train is gone")
+            self._push(self.now, node, gone)
+            return
+        seconds = self._fleet.train_seconds(client, plan.examples, self._cost)
+        self.traffic.joules += self._fleet.joules(client, seconds, 0)
+        if self._fleet.drops_out(client, attempt):
+            self.traffic.count("dropped out", node)
+            del self._devices[node]
+            return
+        training = Training(client, model, plan.steps, plan.learning_rate, plan.seed)
+        self.numbers.updates[effect.update] = training
+        event = Trained(effect.task, effect.update, samples=plan.samples)
+        self._push(self.now + seconds, node, event)

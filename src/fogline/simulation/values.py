@@ -1,0 +1,230 @@
+"""Values that are computed when they are needed.
+
+On the virtual clock nobody looks at a model's numbers between two judgements, so the simulator only notes what
+has to be computed: this training from that model, this fold of those updates. When a result is needed, all
+training that it rests on runs in cohorts as large as the dependencies allow, also across fogs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+from fogline.aggregation import Folded, Partial, UnusableUpdate, Update, fold_named
+from fogline.algorithms.device import LocalRound
+from fogline.algorithms.group import Down
+from fogline.params import State
+from fogline.training.local import ClientJob
+
+_serial = itertools.count()
+
+
+class Value:
+    """Something that is computed at most once. ``order`` is that of creation."""
+
+    __slots__ = ("done", "order", "result")
+
+    def __init__(self, result: Any = None, done: bool = True) -> None:
+        self.order = next(_serial)
+        self.result = result
+        self.done = done
+
+    def needs(self) -> Iterable[Value]:
+        """What must be computed before it."""
+        return ()
+
+    def compute(self) -> None:
+        """Compute the result from finished inputs, and let go of them."""
+
+
+class Operation(Value):
+    """A function of other values."""
+
+    __slots__ = ("_function", "_inputs")
+
+    def __init__(self, function: Callable[..., Any], *inputs: Value) -> None:
+        super().__init__(done=False)
+        self._function = function
+        self._inputs = inputs
+
+    def needs(self) -> Iterable[Value]:
+        return self._inputs
+
+    def compute(self) -> None:
+        self.result = self._function(*(value.result for value in self._inputs))
+        self.done = True
+        self._inputs = ()
+
+
+class Training(Value):
+    """A device's local round; its result is an update, or None after a failure."""
+
+    __slots__ = ("client", "consumer", "failure", "learning_rate", "loss_rms", "model", "rank", "seed", "steps")
+
+    def __init__(self, client: int, model: Value, steps: int, learning_rate: float, seed: int) -> None:
+        super().__init__(done=False)
+        self.client = client
+        self.model = model
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.seed = seed
+        self.loss_rms: float | None = None
+        self.failure: str | None = None
+        self.consumer: Folding | None = None
+        self.rank = (2**62, self.order)
+        """Place in a cohort: by the fold that takes the update and the place in it. Free of virtual time, so
+        that a cohort's order is that of the seed."""
+
+    def needs(self) -> Iterable[Value]:
+        return (self.model,)
+
+    def job(self, local: State) -> ClientJob:
+        """The training as an engine takes it."""
+        down: Down = self.model.result
+        return ClientJob(
+            self.client, down.vector, down.counters, self.steps, self.learning_rate, self.seed, local, down.received
+        )
+
+
+class Folding(Value):
+    """A fold of updates and partial results, in the order given. Members are let go as they are folded.
+
+    Args:
+        members: values and the scale of each.
+        exact: which fold.
+        merge: whether the result is a partial for the parent (else a finished fold); None if nothing was folded.
+        refused: told of every update that could not be used, with the reason.
+    """
+
+    __slots__ = ("_exact", "_fed", "_fold", "_members", "_merge", "_refused")
+
+    def __init__(
+        self,
+        members: Sequence[tuple[Value, float]],
+        exact: bool,
+        merge: bool,
+        refused: Callable[[int, str], None],
+    ) -> None:
+        super().__init__(done=False)
+        self._members = list(members)
+        self._exact = exact
+        self._merge = merge
+        self._refused = refused
+        self._fed = 0
+        self._fold = None
+        for place, (member, _) in enumerate(self._members):
+            if isinstance(member, Training):
+                member.consumer, member.rank = self, (self.order, place)
+
+    def needs(self) -> Iterable[Value]:
+        return (member for member, _ in self._members[self._fed :])
+
+    def awaits(self, member: Value) -> bool:
+        """Whether that member is the next to be folded."""
+        return self._fed < len(self._members) and self._members[self._fed][0] is member
+
+    def feed(self) -> None:
+        """Fold every finished member that is next in order."""
+        if self._fold is None:
+            self._fold = fold_named(self._exact)
+        while self._fed < len(self._members) and self._members[self._fed][0].done:
+            member, scale = self._members[self._fed]
+            update: Update | Partial | None = member.result
+            if update is not None:
+                try:
+                    self._fold.take(update, scale)
+                except UnusableUpdate as error:
+                    self._refused(self._fed, str(error))
+            member.result = None
+            self._fed += 1
+
+    def compute(self) -> None:
+        self.feed()
+        assert self._fold is not None
+        result: Folded | Partial | None = None
+        if self._fold.count:
+            result = self._fold.partial() if self._merge else self._fold.finish()
+        self.result, self.done, self._fold = result, True, None
+        self._members, self._fed = [], 0
+
+
+class Trainer(Protocol):
+    """What runs cohorts: the executor."""
+
+    def run(self, jobs: Sequence[ClientJob]) -> Iterator[LocalRound]:
+        """Train; results in order, valid until the next is asked for."""
+        ...
+
+
+class Store:
+    """Computes values on demand and keeps the devices' states.
+
+    Args:
+        trainer: runs cohorts.
+        trained: told of every local round that really ran.
+    """
+
+    def __init__(self, trainer: Trainer, trained: Callable[[Training, LocalRound], None]) -> None:
+        self._trainer = trainer
+        self._trained = trained
+        self.locals: dict[int, State] = {}
+        """State of the devices that have any, by client."""
+
+    def force(self, targets: Iterable[Value]) -> None:
+        """Compute these values and all that they rest on."""
+        waiting = _unfinished(targets)
+        while waiting:
+            before = len(waiting)
+            cohort = _next_cohort(waiting)
+            if cohort:
+                self._train(cohort)
+            for value in waiting:
+                if not value.done and not isinstance(value, Training) and all(n.done for n in value.needs()):
+                    value.compute()
+            waiting = [value for value in waiting if not value.done]
+            if len(waiting) == before:
+                raise RuntimeError("Values wait for each other in a circle; this is a bug in the simulator.")
+
+    def _train(self, cohort: list[Training]) -> None:
+        jobs = [training.job(self.locals.get(training.client, {})) for training in cohort]
+        for training, done in zip(cohort, self._trainer.run(jobs), strict=True):
+            if done.local:
+                self.locals[training.client] = done.local
+            training.loss_rms, training.failure = done.loss_rms, done.failure
+            self._trained(training, done)
+            training.result, training.done = done.update, True
+            consumer = training.consumer
+            if consumer is not None and consumer.awaits(training):
+                consumer.feed()
+            elif done.update is not None:
+                training.result = _copy(done.update)
+
+
+def _next_cohort(waiting: list[Value]) -> list[Training]:
+    """All training that can start, at most one a device: its next needs the state after this one."""
+    seen: set[int] = set()
+    cohort: list[Training] = []
+    for value in waiting:
+        if isinstance(value, Training) and value.client not in seen:
+            seen.add(value.client)
+            if value.model.done:
+                cohort.append(value)
+    return sorted(cohort, key=lambda training: training.rank)
+
+
+def _unfinished(targets: Iterable[Value]) -> list[Value]:
+    """Targets and what they rest on, as far as not computed, in order of creation."""
+    found: dict[int, Value] = {}
+    stack = [value for value in targets if not value.done]
+    while stack:
+        value = stack.pop()
+        if value.order not in found:
+            found[value.order] = value
+            stack.extend(needed for needed in value.needs() if not needed.done)
+    return [found[order] for order in sorted(found)]
+
+
+def _copy(update: Update) -> Update:
+    vectors = {name: vector.copy() for name, vector in update.vectors.items()}
+    return Update(vectors, dict(update.weights), update.counters.copy(), update.count)

@@ -1,0 +1,94 @@
+"""What a device is asked to train, and what comes back. Common to every backend and engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from fogline.params import Counters, State, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTraining:
+    """How a device trains: the same for all devices of a job.
+
+    ``epochs`` passes over the device's examples, or, if ``steps`` is given, that many minibatch steps
+    (cycling through reshuffled epochs). ``batch_size`` None takes all examples at once.
+    The learning rate of round r is ``learning_rate * decay**r``, or with ``schedule="cosine"`` it falls
+    to zero over the job's rounds.
+    """
+
+    learning_rate: float = 0.1
+    batch_size: int | None = 10
+    epochs: int = 1
+    steps: int | None = None
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    schedule: Literal["constant", "exponential", "cosine"] = "constant"
+    decay: float = 1.0
+
+    def rate(self, round_index: int, rounds: int) -> float:
+        """Learning rate of one round (0-based)."""
+        if self.schedule == "exponential":
+            return self.learning_rate * self.decay**round_index
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1.0 + float(np.cos(np.pi * round_index / max(rounds, 1))))
+        return self.learning_rate
+
+    def step_count(self, examples: int, work: float = 1.0) -> int:
+        """Minibatch steps that a device with so many examples makes.
+
+        ``work`` scales the amount for a device that can only do part of it (or more); at least one step.
+        """
+        if self.steps is not None:
+            return max(1, round(self.steps * work))
+        per_epoch = 1 if self.batch_size is None else -(-examples // self.batch_size)
+        return max(1, round(per_epoch * self.epochs * work))
+
+
+@dataclass(slots=True)
+class ClientJob:
+    """One device's local training: from which model, with which state, how much of it.
+
+    Vectors are numpy arrays; jobs of one cohort usually share ``start`` and ``received`` (the same object),
+    which an engine may use, but must not write to.
+    """
+
+    client: int
+    """Position in ``data.clients``."""
+    start: Vector
+    """(floats,) the model received."""
+    counters: Counters
+    """(integers,) its integer entries."""
+    steps: int
+    """Minibatch steps to make."""
+    learning_rate: float
+    seed: int
+    """Seeds the order of the examples, dropout and whatever else is random on the device."""
+    local: State = field(default_factory=dict)
+    """The device's own vectors, after ``method.prepare``."""
+    received: State = field(default_factory=dict)
+    """What the algorithm sent down beside the model."""
+
+
+@dataclass(slots=True)
+class Trained:
+    """What local training gave. A failed one carries the reason and no vectors that count."""
+
+    client: int
+    end: Vector
+    """(floats,) the model after training."""
+    counters: Counters
+    samples: int
+    """Examples on the device: the usual weight of its update."""
+    steps: int
+    loss: float
+    """Mean over the steps of the loss before each step."""
+    loss_rms: float
+    """Root of the mean squared step loss (what Oort's utility uses)."""
+    failure: str | None = None
