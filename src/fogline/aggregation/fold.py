@@ -9,25 +9,32 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fogline.aggregation.sweep import Scratch, bound, magnitude
 from fogline.aggregation.update import NO_COUNTERS, Folded, Partial, Sum, UnusableUpdate, Update
-from fogline.params import Counters, Vector
-
-BLOCK = 1 << 14
-"""Numbers that a fold works on at once: few enough to stay in the processor's cache between two passes."""
+from fogline.params import Counters
 
 
 class Fold(ABC):
-    """The part that all folds share: names, weights, counters, and what is refused."""
+    """What all folds share: names, weights, counters, and what is refused."""
+
+    unit: float = 1.0
+    """What one stands for in a sum."""
 
     def __init__(self) -> None:
+        self.scratch = Scratch()
+        self.clear()
+
+    def clear(self) -> None:
+        """Become empty, without touching the arrays that were handed over."""
         self.sums: dict[str, Sum] = {}
         self.weights: dict[str, float] = {}
+        self.bounds: dict[str, float] = {}  # no magnitude in the sum of that name exceeds it
         self.double: set[str] = set()
         self.counters: Counters = NO_COUNTERS
         self.count = 0
@@ -41,11 +48,10 @@ class Fold(ABC):
         Raises:
             UnusableUpdate: it is not finite, does not fit or is too large; nothing of it was added.
         """
-        if update.weights.keys() != update.vectors.keys():
-            raise UnusableUpdate(f"The update has vectors {[*update.vectors]} but weights {[*update.weights]}.")
-        sizes = self._check(update.vectors, update.weights, update.counters, scale)
-        self._add(update, scale, sizes)
-        self._count(update.weights, update.counters, update.count)
+        weights = {name: self.weight(name, weight) for name, weight in update.weights.items()}
+        factors = {name: weight * scale * self.unit for name, weight in weights.items()}
+        self._enter(update.vectors, weights, factors, update.counters)
+        self.count += update.count
         self.double |= {name for name, vector in update.vectors.items() if vector.dtype == np.float64}
 
     def merge(self, partial: Partial, scale: float = 1.0) -> None:
@@ -54,11 +60,9 @@ class Fold(ABC):
         Raises:
             UnusableUpdate: as in :meth:`add`, or it comes from the other kind of fold.
         """
-        if partial.weights.keys() != partial.sums.keys():
-            raise UnusableUpdate(f"The partial has sums {[*partial.sums]} but weights {[*partial.weights]}.")
-        sizes = self._check(partial.sums, partial.weights, partial.counters, scale)
-        self._merge(partial, scale, sizes)
-        self._count(partial.weights, partial.counters, partial.count)
+        self.suits(partial)
+        self._enter(partial.sums, partial.weights, dict.fromkeys(partial.weights, scale), partial.counters)
+        self.count += partial.count
         self.double |= partial.double
 
     def take(self, value: Update | Partial, scale: float = 1.0) -> None:
@@ -68,76 +72,81 @@ class Fold(ABC):
         else:
             self.add(value, scale)
 
-    @abstractmethod
     def partial(self) -> Partial:
         """What the fold holds, handed over without a copy: the fold is empty afterwards."""
+        for name in self.sums:
+            self.settle(name)
+        partial = Partial(self.sums, self.weights, self.counters, self.count, frozenset(self.double))
+        self.clear()
+        return partial
 
     @abstractmethod
     def finish(self) -> Folded:
         """The result, handed over without a copy: the fold is empty afterwards."""
 
     @abstractmethod
-    def _add(self, update: Update, scale: float, sizes: dict[str, float]) -> None: ...
+    def suits(self, partial: Partial) -> None:
+        """Refuse a partial result of the other kind of fold."""
 
     @abstractmethod
-    def _merge(self, partial: Partial, scale: float, sizes: dict[str, float]) -> None: ...
+    def limit(self, vector: npt.NDArray[Any]) -> float:
+        """The magnitude at which a sum of such vectors overflows."""
 
-    def _check(
-        self, vectors: Mapping[str, npt.NDArray[Any]], weights: dict[str, float], counters: Counters, scale: float
-    ) -> dict[str, float]:
-        """Refuse what does not fit; return, by name, a bound on the vector's largest magnitude."""
+    @abstractmethod
+    def accumulate(self, name: str, vector: npt.NDArray[Any], factor: float, top: float) -> None:
+        """``sum += factor * vector``; no term of it exceeds ``top``."""
+
+    def weight(self, name: str, weight: float) -> float:
+        """The weight as the fold can hold it."""
+        return weight
+
+    def settle(self, name: str) -> None:  # noqa: B027 - most folds have nothing to do
+        """Bring that sum into the form that is handed over."""
+
+    def _enter(
+        self,
+        vectors: Mapping[str, npt.NDArray[Any]],
+        weights: Mapping[str, float],
+        factors: Mapping[str, float],
+        counters: Counters,
+    ) -> None:
+        if weights.keys() != vectors.keys():
+            raise UnusableUpdate(f"The update has vectors {[*vectors]} but weights {[*weights]}.")
         if self.counters.size and counters.size and self.counters.size != counters.size:
             raise UnusableUpdate(f"It has {counters.size} counters where others have {self.counters.size}.")
+        tops = {name: self._room(name, vector, weights[name], factors[name]) for name, vector in vectors.items()}
         for name, vector in vectors.items():
-            if vector.ndim != 1 or (name in self.sums and vector.shape != self.sums[name].shape):
-                wanted = self.sums[name].shape if name in self.sums else "(n,)"
-                raise UnusableUpdate(f"Its vector '{name}' has shape {vector.shape} where others have {wanted}.")
-            if not (0.0 <= weights[name] < math.inf and math.isfinite(scale)):
-                raise UnusableUpdate(f"Its vector '{name}' has weight {weights[name]} and scale {scale}.")
-        return {name: bound(name, vector) for name, vector in vectors.items()}
-
-    def _count(self, weights: dict[str, float], counters: Counters, count: int) -> None:
-        for name, weight in weights.items():
-            self.weights[name] = self.weights.get(name, 0.0) + weight
+            self.accumulate(name, vector, factors[name], tops[name])
+            self.bounds[name] = self.bounds.get(name, 0.0) + tops[name]
+            self.weights[name] = self.weights.get(name, 0.0) + weights[name]
         if counters.size:
             self.counters = np.maximum(self.counters, counters) if self.counters.size else counters.copy()
-        self.count += count
 
-    def _empty(self) -> None:
-        """Forget everything, without touching the arrays handed over."""
-        Fold.__init__(self)
+    def _room(self, name: str, vector: npt.NDArray[Any], weight: float, factor: float) -> float:
+        """A bound on the magnitudes of ``factor * vector``, if the vector fits and there is room for it.
 
-
-def bound(name: str, vector: npt.NDArray[Any]) -> float:
-    """A number that no magnitude in the vector exceeds: its Euclidean norm, which one fast pass gives.
-
-    Raises:
-        UnusableUpdate: a number in it is not finite.
-    """
-    if vector.dtype == np.int64:
-        return magnitude(vector)
-    if vector.dtype in (np.float32, np.float64):
-        with np.errstate(all="ignore"):
-            square = float(np.dot(vector, vector))
-        if 1e-30 < square < math.inf:  # neither overflow nor, for what matters here, underflow
-            return math.sqrt(square) * (1.0 + 1e-3)  # the margin covers the rounding of the product
-    largest = magnitude(vector)
-    if not math.isfinite(largest):
-        bad = int(np.flatnonzero(~np.isfinite(vector))[0])
-        raise UnusableUpdate(f"Its vector '{name}' is not finite: number {bad} of {vector.size} is {vector[bad]}.")
-    return largest
-
-
-def magnitude(vector: npt.NDArray[Any]) -> float:
-    """The largest magnitude in the vector; not finite if a number in it is not."""
-    return max(-float(vector.min()), float(vector.max())) if vector.size else 0.0
-
-
-def blocks(size: int) -> Iterator[slice]:
-    """Slices that cover so many numbers, a cache's worth each."""
-    return (slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))
-
-
-def as_float(vector: Vector) -> np.dtype[np.floating[Any]]:
-    """The type a vector is summed and given back in: float64 stays, everything else is float32."""
-    return np.dtype(np.float64 if vector.dtype == np.float64 else np.float32)
+        The Euclidean norm is a cheap bound, and mostly enough. Where it is not, the true magnitudes decide.
+        """
+        if vector.ndim != 1 or (name in self.sums and vector.shape != self.sums[name].shape):
+            wanted = self.sums[name].shape if name in self.sums else "(n,)"
+            raise UnusableUpdate(f"Its vector '{name}' has shape {vector.shape} where others have {wanted}.")
+        if not (0.0 <= weight < math.inf and math.isfinite(factor)):
+            raise UnusableUpdate(f"Its vector '{name}' has weight {weight} and counts {factor / self.unit} times.")
+        size = bound(vector)
+        if not math.isfinite(size):
+            bad = int(np.flatnonzero(~np.isfinite(vector))[0])
+            raise UnusableUpdate(f"Its vector '{name}' is not finite: number {bad} of {vector.size} is {vector[bad]}.")
+        limit = self.limit(vector)
+        top = size * abs(factor)
+        if self.bounds.get(name, 0.0) + top < limit:
+            return top
+        if name in self.sums:
+            self.settle(name)
+            self.bounds[name] = magnitude(self.sums[name])
+        top = magnitude(vector) * abs(factor)
+        if self.bounds.get(name, 0.0) + top < limit:
+            return top
+        raise UnusableUpdate(
+            f"Its vector '{name}', times its weight, reaches {top / self.unit:.3g}; the fold overflows at "
+            f"{limit / self.unit:.3g}, of which {self.bounds.get(name, 0.0) / self.unit:.3g} may be in use."
+        )

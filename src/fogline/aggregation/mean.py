@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fogline.aggregation.fold import BLOCK, Fold, as_float, blocks
-from fogline.aggregation.update import Folded, Partial, UnusableUpdate, Update
+from fogline.aggregation.fold import Fold
+from fogline.aggregation.sweep import blocks, sweep
+from fogline.aggregation.update import Folded, Partial, UnusableUpdate
 
 
 class MeanFold(Fold):
@@ -18,39 +19,42 @@ class MeanFold(Fold):
     result by rounding only; where that is too much, take :class:`fogline.aggregation.ExactFold`.
     """
 
-    def partial(self) -> Partial:
-        partial = Partial(self.sums, self.weights, self.counters, self.count, frozenset(self.double))
-        self._empty()
-        return partial
-
     def finish(self) -> Folded:
         partial = self.partial()
-        sums = {name: total.astype(as_float(total), copy=False) for name, total in partial.sums.items()}
+        sums = {name: total.astype(float_type(total), copy=False) for name, total in partial.sums.items()}
         return Folded(sums, partial.weights, partial.counters, partial.count)
 
-    def _add(self, update: Update, scale: float, sizes: dict[str, float]) -> None:
-        for name, vector in update.vectors.items():
-            self._accumulate(name, vector, update.weights[name] * scale)
-
-    def _merge(self, partial: Partial, scale: float, sizes: dict[str, float]) -> None:
+    def suits(self, partial: Partial) -> None:
         for name, total in partial.sums.items():
             if total.dtype == np.int64:
                 raise UnusableUpdate(f"Its sum '{name}' comes from an exact fold; this node folds in floating point.")
-        for name, total in partial.sums.items():
-            self._accumulate(name, total, scale)
 
-    def _accumulate(self, name: str, vector: npt.NDArray[Any], factor: float) -> None:
-        """``sum += factor * vector``, block by block through the cache."""
-        kind = as_float(vector)
+    def limit(self, vector: npt.NDArray[Any]) -> float:
+        return float(np.finfo(float_type(vector)).max)
+
+    def accumulate(self, name: str, vector: npt.NDArray[Any], factor: float, top: float) -> None:
+        kind = float_type(vector)
         if name not in self.sums:
             self.sums[name] = np.multiply(vector, kind.type(factor), dtype=kind)
             return
         if kind == np.float64:
             self.sums[name] = self.sums[name].astype(np.float64, copy=False)
         total = self.sums[name]
-        scratch = np.empty(min(BLOCK, vector.size), total.dtype)
         by = total.dtype.type(factor)
-        for block in blocks(vector.size):
-            part = scratch[: block.stop - block.start]
-            np.multiply(vector[block], by, out=part)
-            np.add(total[block], part, out=total[block])
+
+        def work(part: slice, thread: int) -> None:
+            if by == 1.0:
+                np.add(total[part], vector[part], out=total[part])
+                return
+            scratch = self.scratch.block(thread, part.stop - part.start, total.dtype)
+            for block in blocks(part):
+                product = scratch[: block.stop - block.start]
+                np.multiply(vector[block], by, out=product)
+                np.add(total[block], product, out=total[block])
+
+        sweep(vector.size, work)
+
+
+def float_type(vector: npt.NDArray[Any]) -> np.dtype[np.floating[Any]]:
+    """The type a vector is summed in: float64 stays, everything else is float32."""
+    return np.dtype(np.float64 if vector.dtype == np.float64 else np.float32)

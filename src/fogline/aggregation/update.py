@@ -26,7 +26,7 @@ Sum = npt.NDArray[np.floating[Any] | np.int64]
 """A sum of weighted vectors, (n,): floating point, or fixed point under the exact fold."""
 
 
-class UnusableUpdate(ValueError):
+class UnusableUpdate(ValueError):  # noqa: N818 - read aloud, it is what the fold says
     """An update that must not enter an aggregate: not finite, of a wrong shape, or too large for the exact fold."""
 
 

@@ -8,12 +8,18 @@ State has an owner:
 
 - ``local``: per device. Given to ``prepare``, the bends and ``report``; ``report`` returns the next one.
 - aggregator state: per cloud or fog. Given to ``broadcast``, ``receive`` and ``move``.
+
+Parameters of a method are fields: a subclass becomes a frozen dataclass by itself::
+
+    class FedProx(FedAvg):
+        mu: float = 0.01
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, dataclass_transform
 
 from fogline.aggregation import Folded
 from fogline.params import State, Vector
@@ -48,12 +54,9 @@ class Group:
     """In semi-async mode: the speed class that reports, 0 the fastest."""
     lanes: int = 1
     """Speed classes in all."""
-    local_steps: float = 1.0
-    """Mean steps of the devices in the fold."""
-    learning_rate: float = 1.0
-    """Their learning rate."""
 
 
+@dataclass_transform(frozen_default=True)
 @dataclass(frozen=True)
 class Algorithm(LocalMethod):
     """The hooks of a method, at FedAvg's values."""
@@ -63,6 +66,16 @@ class Algorithm(LocalMethod):
     group_models: ClassVar[bool] = False
     """Whether a fog must form its own group's mean even when it makes one round per parent round (else its
     sum is merged upward as it is, which is exact)."""
+    buffer: ClassVar[int] = 1
+    """Asynchronous mode: reports per move, where the tier names no number."""
+    local_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Settings of local training (by field of ``LocalTraining``) that belong to the method."""
+    movement: ClassVar[str] = "delta"
+    """Name of the term whose weight is the weight of a device in the model."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True)(cls)
 
     def broadcast(self, state: State) -> State:
         """What an aggregator sends its children beside the model."""
@@ -88,11 +101,12 @@ class Algorithm(LocalMethod):
         """The same for an inner aggregator between two parent rounds; by default plain averaging."""
         return model + folded.mean("delta"), state
 
-    def lift(self, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
+    def lift(self, start: Vector, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
         """What an inner aggregator sends up after several rounds of its own.
 
-        ``delta``: how far its model moved in all, (P,); ``weight``: mean weight of its rounds; ``totals``: per
-        name, the sum over its rounds of what devices reported with the weight of one round.
+        ``start``: the parent's model, (P,); ``delta``: how far its own moved from there in all; ``weight``: of
+        ``movement`` in one of its rounds; ``totals``: per name, the means of its rounds added up, with the
+        weight of one round, so that vector times weight is all that its devices reported.
         """
         return totals | {"delta": Term(delta, weight)}
 

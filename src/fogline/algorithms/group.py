@@ -66,9 +66,7 @@ def adopt(algorithm: Algorithm, spec: Spec, group: GroupModel | None, down: Down
     return GroupModel(down.vector, down.counters, state, start=down.vector)
 
 
-def move(
-    algorithm: Algorithm, spec: Spec, group: GroupModel, folded: Folded, facts: Group, inside: bool
-) -> GroupModel:
+def move(algorithm: Algorithm, spec: Spec, group: GroupModel, folded: Folded, facts: Group, inside: bool) -> GroupModel:
     """The group's model after a round: trainable numbers by the algorithm, buffers averaged plainly."""
     head, tail = group.vector[: spec.trainable], group.vector[spec.trainable :]
     step = algorithm.move_inside if inside else algorithm.move
@@ -90,14 +88,16 @@ def move(
 def lift(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Update:
     """What an inner aggregator that made rounds of its own sends up."""
     assert group.start is not None
-    difference = group.vector - group.start
+    start, difference = group.start[: spec.trainable], group.vector - group.start
     rounds = max(1, group.moves)
-    # A total adds up over rounds, but a round's weight counts once: the group is as heavy as in one round.
+    # A group is as heavy as in one of its rounds, and all that was reported adds up: vector * weight is the total.
     totals = {
-        name: Term(term.vector, term.weight / rounds) for name, term in group.totals.items() if name != BUFFERS
+        name: Term(term.vector * (rounds / term.weight) if term.weight else term.vector, term.weight / rounds)
+        for name, term in group.totals.items()
+        if name != BUFFERS
     }
-    weight = totals["delta"].weight if "delta" in totals else 1.0
-    terms = algorithm.lift(difference[: spec.trainable], weight, totals)
+    weight = totals[algorithm.movement].weight if algorithm.movement in totals else 1.0
+    terms = algorithm.lift(start, difference[: spec.trainable], weight, totals)
     vectors = {name: term.vector for name, term in terms.items()}
     weights = {name: term.weight for name, term in terms.items()}
     if spec.floats > spec.trainable:

@@ -90,7 +90,7 @@ def _replace(path: Path, data: bytes) -> None:
     draft.replace(path)
 
 
-def _encode(entry: Entry, values: Vector | Counters) -> dict[str, Any]:
+def _encode(entry: Entry, values: Vector | Counters) -> Any:
     if entry.dtype == "bfloat16":
         raw = _to_bfloat16(np.ascontiguousarray(values, np.float32)).tobytes()
     else:

@@ -61,12 +61,13 @@ class Executor:
             if not hasattr(os, "fork"):
                 raise ValueError("Worker processes need a system with fork; use processes=0 here.")
             self._inputs = Arena(INPUT_BYTES)
-            self._workers = [self._fork() for _ in range(processes)]
+            for _ in range(processes):
+                self._workers.append(self._fork())
 
     def _fork(self) -> Worker:
         assert self._inputs is not None
         outputs = (Arena(OUTPUT_BYTES), Arena(OUTPUT_BYTES))
-        return Worker(Bench(self.task, self.algorithm, self._build, self._inputs, outputs))
+        return Worker(Bench(self.task, self.algorithm, self._build, self._inputs, outputs), self._workers)
 
     def __enter__(self) -> Executor:
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from fogline.aggregation import Folded
@@ -72,7 +72,7 @@ class Numbers:
         lift = partial(groups.lift, self._algorithm, self._spec)
         self.updates[effect.update] = Operation(lift, self.groups[effect.base])
 
-    def forget(self, keys: tuple[str, ...]) -> None:
+    def forget(self, keys: Iterable[str]) -> None:
         """Nobody will name these keys again."""
         for key in keys:
             self.updates.pop(key, None)
@@ -84,7 +84,7 @@ class Numbers:
         return [
             value
             for value in self.updates.values()
-            if isinstance(value, Training) and not value.done and value.model.done
+            if isinstance(value, Training) and not value.done and value.model is not None and value.model.done
         ]
 
     def _fold(self, members: tuple[Member, ...], merge: bool) -> Folding:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fogline.jobs import Job
 from fogline.params import Params
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Row = dict[str, float]
 """One round: ``round``, ``seconds`` (virtual clock), ``wall`` (seconds), ``joules``, ``down/TIER`` and ``up/TIER``
@@ -66,3 +69,25 @@ class Result:
         import pandas as pd
 
         return pd.DataFrame(self.history)
+
+    def summary(self) -> str:
+        """The result as plain text of up to 100 columns."""
+        from fogline.simulation.table import as_text
+
+        return as_text(self)
+
+    def plot(self) -> Figure:
+        """One figure: the headline metric and the loss, traffic, and how devices fare.
+
+        Raises:
+            ImportError: matplotlib is not installed (``pip install fogline[plots]``).
+        """
+        from fogline.simulation.plots import overview
+
+        return overview(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from fogline.simulation.table import as_html
+
+        return as_html(self)

@@ -114,6 +114,8 @@ class Simulator:
         self.numbers = numbers
         self.store = store
         self.attempts: dict[int, int] = {}
+        self.losses: dict[str, tuple[float | None, str | None]] = {}
+        """For policies that select by loss: what each report said. A resumed run repeats its past from it."""
         self._aggregators = dict(aggregators)
         self._tiers = tiers
         self._clients = clients
@@ -131,6 +133,8 @@ class Simulator:
         self._queue: list[tuple[float, int, str, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
+        self._handed: set[str] = set()
+        """Updates that went up: all nodes share one store here, and a child's copy is its parent's."""
         self._halted = False
         self._carry_out: dict[type, Callable[[str, Effect], None]] = {
             Send: self._send,
@@ -140,7 +144,7 @@ class Simulator:
             Move: self._move,
             Merge: lambda _, effect: numbers.merge(effect),  # type: ignore[arg-type]
             Lift: lambda _, effect: numbers.lift(effect),  # type: ignore[arg-type]
-            Forget: lambda _, effect: numbers.forget(effect.keys),  # type: ignore[attr-defined]
+            Forget: self._forget,
             Count: lambda _, e: self.traffic.count(e.what, e.child, e.why),  # type: ignore[attr-defined]
             Write: lambda _, __: None,  # Nothing crashes here; the fault tests keep journals.
             Finished: lambda node, _: self._finished(node),
@@ -212,7 +216,10 @@ class Simulator:
             return event
         if not training.done:
             self.store.force([training, *self.numbers.in_flight()])
-        return msgspec.structs.replace(event, loss_rms=training.loss_rms, failure=training.failure)
+        if not self.store.replaying:
+            self.losses[event.update] = (training.loss_rms, training.failure)
+        loss_rms, failure = self.losses[event.update]
+        return msgspec.structs.replace(event, loss_rms=loss_rms, failure=failure)
 
     def _device(self, name: str) -> Device:
         device = self._devices.get(name)
@@ -238,6 +245,7 @@ class Simulator:
             size = self._sizes.down
         elif isinstance(message, Report) and message.update is not None:
             size = self._report_size(node)
+            self._handed.add(message.update)
         else:
             size = self._sizes.control
         upward = isinstance(message, Report)
@@ -253,6 +261,13 @@ class Simulator:
         if client is not None:
             self.traffic.joules += self._fleet.joules(client, 0.0, size)
         self._push(self.now + seconds, to, Received(node, message))
+
+    def _forget(self, node: str, effect: Effect) -> None:
+        assert isinstance(effect, Forget)
+        owned = (f"{node}#", f"{node}@")
+        gone = [key for key in effect.keys if key.startswith(owned) or key not in self._handed]
+        self._handed.difference_update(gone)
+        self.numbers.forget(gone)
 
     def _report_size(self, node: str) -> int:
         aggregator = self._aggregators.get(node)

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from fogline.aggregation import Folded, Partial, UnusableUpdate, Update, fold_named
+from fogline.aggregation import Fold, Folded, Partial, UnusableUpdate, Update, fold_named
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
 from fogline.params import State
@@ -34,8 +34,13 @@ class Value:
         """What must be computed before it."""
         return ()
 
-    def compute(self) -> None:
-        """Compute the result from finished inputs, and let go of them."""
+    def compute(self) -> Any:
+        """The result, from finished inputs."""
+        return self.result
+
+    def settle(self, result: Any) -> None:
+        """The result is there; let go of the inputs."""
+        self.result, self.done = result, True
 
 
 class Operation(Value):
@@ -51,9 +56,11 @@ class Operation(Value):
     def needs(self) -> Iterable[Value]:
         return self._inputs
 
-    def compute(self) -> None:
-        self.result = self._function(*(value.result for value in self._inputs))
-        self.done = True
+    def compute(self) -> Any:
+        return self._function(*(value.result for value in self._inputs))
+
+    def settle(self, result: Any) -> None:
+        super().settle(result)
         self._inputs = ()
 
 
@@ -65,7 +72,7 @@ class Training(Value):
     def __init__(self, client: int, model: Value, steps: int, learning_rate: float, seed: int) -> None:
         super().__init__(done=False)
         self.client = client
-        self.model = model
+        self.model: Value | None = model
         self.steps = steps
         self.learning_rate = learning_rate
         self.seed = seed
@@ -77,10 +84,15 @@ class Training(Value):
         that a cohort's order is that of the seed."""
 
     def needs(self) -> Iterable[Value]:
-        return (self.model,)
+        return () if self.model is None else (self.model,)
+
+    def settle(self, result: Any) -> None:
+        super().settle(result)
+        self.model = None
 
     def job(self, local: State) -> ClientJob:
         """The training as an engine takes it."""
+        assert self.model is not None
         down: Down = self.model.result
         return ClientJob(
             self.client, down.vector, down.counters, self.steps, self.learning_rate, self.seed, local, down.received
@@ -97,7 +109,7 @@ class Folding(Value):
         refused: told of every update that could not be used, with the reason.
     """
 
-    __slots__ = ("_exact", "_fed", "_fold", "_members", "_merge", "_refused")
+    __slots__ = ("_exact", "_fed", "_fold", "_members", "_merge", "_refused", "wanted")
 
     def __init__(
         self,
@@ -112,7 +124,9 @@ class Folding(Value):
         self._merge = merge
         self._refused = refused
         self._fed = 0
-        self._fold = None
+        self._fold: Fold | None = None
+        self.wanted = False
+        """Whether it is being computed now, so that members may stream into it."""
         for place, (member, _) in enumerate(self._members):
             if isinstance(member, Training):
                 member.consumer, member.rank = self, (self.order, place)
@@ -121,8 +135,8 @@ class Folding(Value):
         return (member for member, _ in self._members[self._fed :])
 
     def awaits(self, member: Value) -> bool:
-        """Whether that member is the next to be folded."""
-        return self._fed < len(self._members) and self._members[self._fed][0] is member
+        """Whether that member is the next to be folded, and now is the time."""
+        return self.wanted and self._fed < len(self._members) and self._members[self._fed][0] is member
 
     def feed(self) -> None:
         """Fold every finished member that is next in order."""
@@ -139,14 +153,18 @@ class Folding(Value):
             member.result = None
             self._fed += 1
 
-    def compute(self) -> None:
+    def compute(self) -> Folded | Partial | None:
         self.feed()
         assert self._fold is not None
-        result: Folded | Partial | None = None
-        if self._fold.count:
-            result = self._fold.partial() if self._merge else self._fold.finish()
-        self.result, self.done, self._fold = result, True, None
-        self._members, self._fed = [], 0
+        if not self._fold.count:
+            return None
+        return self._fold.partial() if self._merge else self._fold.finish()
+
+    def settle(self, result: Any) -> None:
+        super().settle(result)
+        for member, _ in self._members:
+            member.result = None
+        self._members, self._fed, self._fold = [], 0, None
 
 
 class Trainer(Protocol):
@@ -170,10 +188,16 @@ class Store:
         self._trained = trained
         self.locals: dict[int, State] = {}
         """State of the devices that have any, by client."""
+        self.replaying = False
+        """While a resumed run repeats its past: values count as computed, and their results come from a
+        checkpoint at the end of it."""
 
     def force(self, targets: Iterable[Value]) -> None:
         """Compute these values and all that they rest on."""
         waiting = _unfinished(targets)
+        for value in waiting:
+            if isinstance(value, Folding):
+                value.wanted = True
         while waiting:
             before = len(waiting)
             cohort = _next_cohort(waiting)
@@ -181,19 +205,23 @@ class Store:
                 self._train(cohort)
             for value in waiting:
                 if not value.done and not isinstance(value, Training) and all(n.done for n in value.needs()):
-                    value.compute()
+                    value.settle(None if self.replaying else value.compute())
             waiting = [value for value in waiting if not value.done]
             if len(waiting) == before:
                 raise RuntimeError("Values wait for each other in a circle; this is a bug in the simulator.")
 
     def _train(self, cohort: list[Training]) -> None:
+        if self.replaying:
+            for training in cohort:
+                training.settle(None)
+            return
         jobs = [training.job(self.locals.get(training.client, {})) for training in cohort]
         for training, done in zip(cohort, self._trainer.run(jobs), strict=True):
             if done.local:
                 self.locals[training.client] = done.local
             training.loss_rms, training.failure = done.loss_rms, done.failure
             self._trained(training, done)
-            training.result, training.done = done.update, True
+            training.settle(done.update)
             consumer = training.consumer
             if consumer is not None and consumer.awaits(training):
                 consumer.feed()
@@ -208,9 +236,21 @@ def _next_cohort(waiting: list[Value]) -> list[Training]:
     for value in waiting:
         if isinstance(value, Training) and value.client not in seen:
             seen.add(value.client)
-            if value.model.done:
+            if value.model is not None and value.model.done:
                 cohort.append(value)
     return sorted(cohort, key=lambda training: training.rank)
+
+
+def reachable(roots: Iterable[Value]) -> list[Value]:
+    """Values and all that the unfinished ones among them rest on, in an order that only the graph decides."""
+    found: dict[int, Value] = {}
+    stack = list(roots)[::-1]
+    while stack:
+        value = stack.pop()
+        if value.order not in found:
+            found[value.order] = value
+            stack.extend(reversed(list(value.needs())))
+    return list(found.values())
 
 
 def _unfinished(targets: Iterable[Value]) -> list[Value]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 
@@ -90,14 +90,18 @@ class Bench:
 
 
 class Worker:
-    """A forked process and the line to it."""
+    """A forked process and the line to it.
 
-    def __init__(self, bench: Bench) -> None:
+    ``others`` were forked before: a worker must not hold their lines open, or they would not see the parent go.
+    """
+
+    def __init__(self, bench: Bench, others: Sequence[Worker]) -> None:
         self.bench = bench
         self.line, other = Pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            self.line.close()
+            for worker in (self, *others):
+                worker.line.close()
             _serve(bench, other)
         other.close()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 from fogline.data import Examples, FederatedData
@@ -65,6 +66,16 @@ class Task(ABC):
         Raises:
             ValueError: the engine is unknown or refuses the job; the sentence says why.
         """
+
+    @property
+    def cost(self) -> float:
+        """MFLOP to train on one example, roughly: six per trainable parameter. Scales modelled training time."""
+        return 6e-6 * self.spec.trainable
+
+    @contextmanager
+    def one_thread(self) -> Iterator[None]:
+        """Keeps the backend to one thread: the simulator runs one process per core."""
+        yield
 
     @abstractmethod
     def evaluate(self, params: Params, examples: Examples) -> Sums:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import ClassVar, override
+from typing import ClassVar
 
 from fogline.nodes.policies.base import Candidates, Feedback, Selection
 from fogline.nodes.policies.parameters import choice, count
@@ -33,15 +33,11 @@ class Available(Selection):
         self._took_part: dict[str, int] = {}
         self._mean: float | None = None
 
-    @override
-    def select(
-        self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float
-    ) -> list[str]:
+    def select(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:
         if self._prefer == "stay":
             return draw(candidates, k, rng, now, fits=lambda child: self._stays(candidates, child, now))
         return self._rarest(candidates, k, rng, round, now)
 
-    @override
     def observe(self, child: str, feedback: Feedback, round: int) -> None:
         self._took_part[child] = round
         if not feedback.failed:
@@ -54,9 +50,7 @@ class Available(Selection):
         steps = self._probes
         return all(candidates.available(child, now + span * (i + 1) / steps) for i in range(steps))
 
-    def _rarest(
-        self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float
-    ) -> list[str]:
+    def _rarest(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:
         mean = candidates.deadline if self._mean is None else self._mean
         points = [now + mean * (1.0 + (i + 0.5) / self._probes) for i in range(self._probes)]
 

@@ -66,9 +66,7 @@ class Selection(ABC):
     """Whether it is blind without ``Feedback.loss_rms``."""
 
     @abstractmethod
-    def select(
-        self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float
-    ) -> list[str]:
+    def select(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:
         """At most ``k`` distinct children that are free and available at ``now`` (seconds), the first first.
 
         ``round`` counts from 0. Fewer come back only where fewer are fit.

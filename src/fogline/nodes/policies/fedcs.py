@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from statistics import median
-from typing import ClassVar, override
+from typing import ClassVar
 
 from fogline.nodes.policies.base import Candidates, Selection
 from fogline.nodes.policies.parameters import number
@@ -36,10 +36,7 @@ class FedCS(Selection):
         self._pool = number("pool", pool, 1.0)
         self._upload = number("upload_share", upload_share, 0.0, 1.0)
 
-    @override
-    def select(
-        self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float
-    ) -> list[str]:
+    def select(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:
         pool = draw(candidates, math.ceil(self._pool * k), rng, now)
         times = _times(candidates, pool)
         return self._pack(pool, times, k, candidates.deadline)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from typing import ClassVar, override
+from typing import ClassVar
 
 from fogline.nodes.policies.base import Candidates, Feedback, Selection
 from fogline.nodes.policies.parameters import number
@@ -33,15 +33,11 @@ class PowerOfChoice(Selection):
         self._factor = number("factor", factor, 1.0)
         self._losses: dict[str, float] = {}
 
-    @override
-    def select(
-        self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float
-    ) -> list[str]:
+    def select(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:
         ready = by_data(candidates, all_ready(candidates, now))
         drawn = draw_weighted(ready, math.ceil(self._factor * k), rng)
         return heapq.nlargest(k, drawn, key=lambda child: self._losses.get(child, math.inf))
 
-    @override
     def observe(self, child: str, feedback: Feedback, round: int) -> None:
         if feedback.loss_rms is not None and math.isfinite(feedback.loss_rms):
             self._losses[child] = feedback.loss_rms

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_left
-from typing import ClassVar, override
+from typing import ClassVar
 
 from fogline.nodes.policies.base import Candidates, Feedback, Selection
 from fogline.nodes.policies.parameters import count
@@ -45,10 +46,7 @@ class TiFL(Selection):
         self._credits = [self._allowance] * self._tiers
         self._losses: dict[str, float] = {}
 
-    @override
-    def select(
-        self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float
-    ) -> list[str]:
+    def select(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:
         if self._borders is None or round >= self._due:
             self._profile(candidates, rng, round)
         if self._borders is None:
@@ -57,15 +55,13 @@ class TiFL(Selection):
         picked = draw(candidates, k, rng, now, fits=lambda child: self._tier(candidates, child) == tier)
         return picked + draw(candidates, k - len(picked), rng, now, without=set(picked))
 
-    @override
     def observe(self, child: str, feedback: Feedback, round: int) -> None:
-        if feedback.loss_rms is not None:
+        if feedback.loss_rms is not None and math.isfinite(feedback.loss_rms):
             self._losses[child] = feedback.loss_rms
 
     def _tier(self, candidates: Candidates, child: str) -> int:
         seconds = candidates.seconds(child)
-        borders = self._borders or []
-        return len(borders) if seconds is None else bisect_left(borders, seconds)
+        return self._in_use - 1 if seconds is None else bisect_left(self._borders or [], seconds)
 
     def _profile(self, candidates: Candidates, rng: random.Random, round: int) -> None:
         """Set the borders by quantiles of a uniform draw of children, and the chances by their tiers' losses."""
@@ -75,26 +71,32 @@ class TiFL(Selection):
         known = sorted(seconds for seconds in times if seconds is not None)
         if 2 * len(known) < len(drawn) or not known:
             return
-        self._borders = [known[len(known) * i // self._tiers - 1] for i in range(1, self._tiers)]
+        borders = {known[max(0, len(known) * i // self._tiers - 1)] for i in range(1, self._tiers)}
+        self._borders = sorted(border for border in borders if border < known[-1])
         self._due = round + self._interval
         self._weigh(candidates)
 
     def _weigh(self, candidates: Candidates) -> None:
-        sums, counts = [0.0] * self._tiers, [0] * self._tiers
+        sums, counts = [0.0] * self._in_use, [0] * self._in_use
         for child, loss in self._losses.items():
             tier = self._tier(candidates, child)
             sums[tier] += loss
             counts[tier] += 1
         if not all(counts):
             return
-        worst_first = sorted(range(self._tiers), key=lambda tier: -sums[tier] / counts[tier])
+        worst_first = sorted(range(self._in_use), key=lambda tier: -sums[tier] / counts[tier])
         for place, tier in enumerate(worst_first):
-            self._chances[tier] = float(self._tiers - place)
+            self._chances[tier] = float(self._in_use - place)
 
     def _next_tier(self, rng: random.Random) -> int:
-        if not any(self._credits):
+        tiers = range(self._in_use)
+        if not any(self._credits[tier] for tier in tiers):
             self._credits = [self._allowance] * self._tiers
-        weights = [chance if left else 0.0 for chance, left in zip(self._chances, self._credits, strict=True)]
-        tier = rng.choices(range(self._tiers), weights)[0]
+        tier = rng.choices(tiers, [self._chances[t] if self._credits[t] else 0.0 for t in tiers])[0]
         self._credits[tier] -= 1
         return tier
+
+    @property
+    def _in_use(self) -> int:
+        """Tiers that the borders make: fewer than asked for where many children are equally fast."""
+        return len(self._borders or []) + 1

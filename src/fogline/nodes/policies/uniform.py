@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import ClassVar, override
+from typing import ClassVar
 
 from fogline.nodes.policies.base import Candidates, Selection
 from fogline.nodes.policies.sampling import draw
@@ -19,8 +19,5 @@ class Uniform(Selection):
     name: ClassVar[str] = "uniform"
     summary: ClassVar[str] = "every ready child is equally likely"
 
-    @override
-    def select(
-        self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float
-    ) -> list[str]:
+    def select(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:
         return draw(candidates, k, rng, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import ClassVar, override
+from typing import ClassVar
 
 from fogline.nodes.policies.base import Candidates, Selection
 from fogline.nodes.policies.sampling import all_ready, draw_weighted
@@ -20,10 +20,7 @@ class Weighted(Selection):
     name: ClassVar[str] = "weighted"
     summary: ClassVar[str] = "chances in proportion to the examples a child holds"
 
-    @override
-    def select(
-        self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float
-    ) -> list[str]:
+    def select(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:
         return draw_weighted(by_data(candidates, all_ready(candidates, now)), k, rng)
 
 

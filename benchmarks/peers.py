@@ -1,0 +1,282 @@
+"""Fogline against Flower, pfl-research and NVFlare: the same job on the same machine in the same minutes.
+
+    python -m benchmarks.peers [--quick] [--verify] [--peers flower pfl nvflare] [--models tiny mlp cnn]
+
+Every side runs `benchmarks/peer_<side>.py` in an environment of its own, at its fastest fair setting (each script
+says which). A ratio is that side's median seconds per steady round over Fogline's: above 1, Fogline is faster.
+The sides take turns, and an interrupted run goes on where it stopped.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.common import (
+    ROOT,
+    SCRATCH,
+    commit,
+    console,
+    median,
+    progress,
+    read_json,
+    report,
+    spread,
+    write_json,
+)
+
+VENVS = SCRATCH / "venvs"
+PARTIAL = SCRATCH / "peers-partial.json"
+LIMIT = 900.0  # seconds for one run of one side
+
+COMMON = ("torch==2.13.0", "numpy==2.4.6")
+PINS = {
+    "flower": ("flwr[simulation]==1.41.0", "ray==2.55.1"),
+    "pfl": ("pfl[pytorch]==0.6.0",),
+    "nvflare": ("nvflare==2.9.0",),
+}
+OURS = ("fogline", "loop")  # run by this interpreter; loop is plain PyTorch, for orientation
+MODELS = ("tiny", "mlp", "cnn")
+
+Outcome = dict[str, Any]
+"""What a side's script printed, or {"error": why}."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    clients: int
+    cohort: int
+    sides: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.cohort} of {self.clients}"
+
+
+SIMULATORS = ("fogline", "flower", "pfl", "loop")
+HEADLINE = Configuration(100, 20, SIMULATORS)
+SILOS = Configuration(16, 16, ("fogline", "nvflare", "loop"))
+POPULATION = Configuration(10_000, 100, SIMULATORS)
+CONFIGURATIONS = (HEADLINE, SILOS, Configuration(100, 100, SIMULATORS), POPULATION)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One start of one side."""
+
+    model: str
+    configuration: Configuration
+    side: str
+    turn: int
+    warm: int
+    timed: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.model}/{self.configuration.name}/{self.side}/{self.turn}"
+
+    def flags(self) -> list[str]:
+        c = self.configuration
+        values = {"model": self.model, "clients": c.clients, "cohort": c.cohort, "rounds": self.warm + self.timed}
+        return [part for name, value in values.items() for part in (f"--{name}", str(value))]
+
+
+def plan(models: list[str], peers: list[str], quick: bool) -> list[Run]:
+    """All runs in order; the sides of one configuration take turns."""
+    configurations = CONFIGURATIONS[:2] if quick else CONFIGURATIONS
+    return [
+        Run(model, configuration, side, turn, *_rounds(model, configuration, side, quick))
+        for model in models
+        for configuration in configurations
+        if set(peers) & set(configuration.sides)
+        for turn in range(1 if quick else 2 if model == "cnn" else 3)
+        for side in configuration.sides
+        if side in OURS or side in peers
+    ]
+
+
+def _rounds(model: str, configuration: Configuration, side: str, quick: bool) -> tuple[int, int]:
+    """Warm-up rounds, which are dropped, and timed rounds."""
+    if side == "nvflare":  # its connections keep getting faster for some rounds
+        return 8, 6 if quick else 12
+    if model == "cnn":
+        return 1, 2 if quick or configuration.cohort > 20 else 4
+    return 3, 6 if quick or side == "flower" else 20
+
+
+def interpreter(side: str) -> Path:
+    return Path(sys.executable) if side in OURS else VENVS / side / "bin" / "python"
+
+
+def prepare(peers: list[str]) -> None:
+    """Create each peer's environment unless it is there with the same pins."""
+    for peer in peers:
+        wanted = "\n".join((*COMMON, *PINS[peer])) + "\n"
+        stamp = VENVS / peer / "pins.txt"
+        if stamp.exists() and stamp.read_text() == wanted:
+            continue
+        with console.status(f"installing {peer}: {', '.join(PINS[peer])}"):
+            _install(peer, wanted)
+        stamp.write_text(wanted)
+
+
+def _install(peer: str, wanted: str) -> None:
+    venv.create(VENVS / peer, with_pip=True, symlinks=True, clear=True)
+    constraints = VENVS / peer / "constraints.txt"
+    constraints.write_text("\n".join(COMMON) + "\n")
+    # PyTorch goes first and alone, as in the Makefile: that way it is the CPU build.
+    for requirements in (COMMON, PINS[peer]):
+        command = [str(interpreter(peer)), "-m", "pip", "install", "--quiet", "-c", str(constraints), *requirements]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"could not install {peer}:\n{done.stderr[-2000:]}")
+
+
+def start(side: str, flags: list[str]) -> Outcome:
+    """Run a side's script and read the JSON line at the end of its output."""
+    script = ROOT / "benchmarks" / f"peer_{side}.py"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "FLWR_HOME": str(SCRATCH / "flower-home")}
+    environment.pop("PYTHONPATH", None)
+    process = subprocess.Popen(
+        [str(interpreter(side)), str(script), *flags],
+        cwd=SCRATCH,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        return {"error": f"longer than {LIMIT:.0f} s"}
+    finally:
+        _end(process)
+    lines = [line for line in output.splitlines() if line.startswith('{"seconds"')]
+    if process.returncode or not lines:
+        return {"error": errors.strip()[-500:] or f"exit status {process.returncode}"}
+    return _checked(json.loads(lines[-1]))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Leave no process of a run behind: only the group that we started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        process.wait()
+
+
+def _checked(outcome: Outcome) -> Outcome:
+    """A side that did not learn is an error, however fast it was."""
+    if not outcome["loss_after"] < outcome["loss_before"]:
+        return {"error": f"did not learn: loss {outcome['loss_before']:.3f} to {outcome['loss_after']:.3f}"}
+    return outcome
+
+
+def measure(runs: list[Run], settings: dict[str, Any]) -> dict[str, Outcome]:
+    """Outcomes by run, with those of an interrupted run of the same settings kept."""
+    SCRATCH.mkdir(exist_ok=True)
+    partial = read_json(PARTIAL) or {}
+    outcomes: dict[str, Outcome] = partial["outcomes"] if partial.get("settings") == settings else {}
+    with progress() as bar:
+        task = bar.add_task("", total=len(runs))
+        for run in runs:
+            bar.update(task, description=f"{run.model} · {run.configuration.name} · {run.side}")
+            if run.key not in outcomes:
+                outcome = start(run.side, run.flags())
+                if "error" in outcome:
+                    bar.console.print(f"[red]{run.key}[/red] {outcome['error']}", markup=True)
+                else:
+                    outcome["seconds"] = [round(s, 6) for s in outcome["seconds"][run.warm :]]
+                outcomes[run.key] = outcome
+                write_json(PARTIAL, {"settings": settings, "outcomes": outcomes})
+            bar.advance(task)
+    return outcomes
+
+
+def summarise(runs: list[Run], outcomes: dict[str, Outcome]) -> dict[str, Any]:
+    """The result: per model, headline ratios, and everything measured under "detail"."""
+    result: dict[str, Any] = {}
+    for run in runs:
+        model = result.setdefault(run.model, {"flower": None, "pfl": None, "nvflare": None, "detail": {}})
+        sides = model["detail"].setdefault(run.configuration.name, {})
+        side = sides.setdefault(run.side, {"rounds": []})
+        outcome = dict(outcomes[run.key])
+        side["rounds"] += outcome.pop("seconds", [])
+        outcome.pop("updates", None)
+        side |= outcome
+    for model in result.values():
+        _add_ratios(model)
+    return result
+
+
+def _add_ratios(model: dict[str, Any]) -> None:
+    for sides in model["detail"].values():
+        ours = median(sides["fogline"]["rounds"]) if sides["fogline"]["rounds"] else None
+        for side in sides.values():
+            if side["rounds"]:
+                side["seconds"] = spread(side["rounds"])
+                side["ratio"] = round(side["seconds"]["median"] / ours, 3) if ours else None
+    for peer in PINS:
+        sides = model["detail"].get((SILOS if peer == "nvflare" else HEADLINE).name, {})
+        model[peer] = sides.get(peer, {}).get("ratio")
+    population = model["detail"].get(POPULATION.name, {}).get("fogline", {})
+    model["population"] = population.get("seconds", {}).get("median")
+
+
+def show(result: dict[str, Any]) -> None:
+    table = Table("model", "cohort", "side", "s/round", "÷ Fogline", title="Median seconds per steady round")
+    for model, found in result.items():
+        for name, sides in found["detail"].items():
+            for side, values in sides.items():
+                seconds, ratio = values.get("seconds"), values.get("ratio")
+                cells = (f"{seconds['median']:.4f}", f"{ratio:.2f}" if ratio else "–") if seconds else ("failed", "–")
+                table.add_row(model, name, side, *cells)
+    console.print(table)
+
+
+def verify(peers: list[str]) -> dict[str, Outcome]:
+    """Two rounds with every client sampled: all sides but Fogline, which shuffles, must agree to rounding."""
+    job = Run("tiny", SILOS, "", 0, 0, 2)
+    found = {side: start(side, job.flags()) for side in (*OURS, *peers)}
+    expected = found["loop"]["moved"]
+    for side, outcome in found.items():
+        agrees = "error" not in outcome and abs(outcome["moved"] / expected - 1) < (0.05 if side == "fogline" else 1e-4)
+        console.print(f"{'agrees' if agrees else '[red]differs[/red]'}: {side} {outcome}")
+        outcome["agrees"] = agrees
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="headline configurations once, few rounds; not saved")
+    parser.add_argument("--verify", action="store_true", help="only check that all sides do the same training")
+    parser.add_argument("--peers", nargs="+", choices=list(PINS), default=list(PINS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    options = parser.parse_args()
+    prepare(options.peers)
+    if options.verify:
+        return report("peers-verify", verify(options.peers), keep=False)
+    runs = plan(options.models, options.peers, options.quick)
+    settings = {"quick": options.quick, "commit": commit(), "pins": PINS["flower"] + PINS["pfl"] + PINS["nvflare"]}
+    settings["pins"] = list(settings["pins"])
+    outcomes = measure(runs, settings)
+    result = summarise(runs, outcomes)
+    show(result)
+    PARTIAL.unlink(missing_ok=True)
+    complete = not options.quick and set(options.models) == set(MODELS) and set(options.peers) == set(PINS)
+    return report("peers", result, keep=complete)
+
+
+if __name__ == "__main__":
+    main()

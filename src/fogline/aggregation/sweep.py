@@ -1,0 +1,91 @@
+"""Passes over long vectors: block by block through the processor's cache, on a few threads.
+
+Every number is worked on by itself, so neither the blocks nor the threads change a bit of the result.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+BLOCK = 1 << 18
+"""Numbers worked on at once: few enough for the second-level cache, enough to keep memory streaming."""
+WORTH = 1 << 20
+"""A thread gets at least so many numbers."""
+THREADS = 4
+"""More do not help: memory is then the limit. Set to 1 where the other cores are taken."""
+
+
+class Scratch:
+    """Room for intermediate results: a block for each thread, kept from pass to pass."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[int, np.dtype[Any]], npt.NDArray[Any]] = {}
+
+    def block(self, thread: int, size: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """That thread's block of ``min(size, BLOCK)`` numbers, with arbitrary content."""
+        wanted = min(size, BLOCK)
+        held = self._buffers.get((thread, dtype))
+        if held is None or held.size < wanted:
+            held = self._buffers[thread, dtype] = np.empty(wanted, dtype)
+        return held[:wanted]
+
+
+def sweep(size: int, work: Callable[[slice, int], None]) -> None:
+    """Call ``work(part, thread)`` on parts that cover so many numbers; on several threads if there are many."""
+    shares = max(1, min(THREADS, cores(), size // WORTH))
+    cuts = [size * share // shares for share in range(shares + 1)]
+    parts = [slice(low, high) for low, high in pairwise(cuts)]
+    pending = [_pool(os.getpid()).submit(work, part, i) for i, part in enumerate(parts[1:], 1)]
+    work(parts[0], 0)
+    for share in pending:
+        share.result()
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of that process: a forked one starts its own, for its parent's do not exist in it."""
+    return ThreadPoolExecutor(THREADS, "fogline-fold")
+
+
+def blocks(part: slice) -> list[slice]:
+    """The part, cut into blocks."""
+    return [slice(low, min(low + BLOCK, part.stop)) for low in range(part.start, part.stop, BLOCK)]
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def bound(vector: npt.NDArray[Any]) -> float:
+    """A number that no magnitude in the vector exceeds; not finite if a number in it is not.
+
+    It is the Euclidean norm where one fast pass gives it (a floating-point sum of squares never falls below
+    its largest term), else the largest magnitude itself.
+    """
+    if vector.dtype.kind == "f" and vector.itemsize >= 4:
+        squares: list[float] = []
+
+        def square(part: slice, _: int) -> None:
+            with np.errstate(all="ignore"):
+                squares.append(float(np.dot(vector[part], vector[part])))
+
+        sweep(vector.size, square)
+        total = sum(squares)
+        if 1e-30 < total < math.inf:  # nothing overflowed, and nothing that matters underflowed
+            return math.sqrt(total) * 1.001
+    return magnitude(vector)
+
+
+def magnitude(vector: npt.NDArray[Any]) -> float:
+    """The largest magnitude in the vector; not finite if a number in it is not."""
+    return max(-float(vector.min()), float(vector.max())) if vector.size else 0.0

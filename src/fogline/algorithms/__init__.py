@@ -1,0 +1,49 @@
+"""Federated methods: what a device does, what an aggregator does."""
+
+from fogline.algorithms.asynchronous import FedAsync, FedAT, FedBuff
+from fogline.algorithms.base import Algorithm, Group, Mode, Report, Term
+from fogline.algorithms.fedavg import FedAvg, FedSGD, HierFAVG
+from fogline.algorithms.feddyn import FedDyn
+from fogline.algorithms.fedexp import FedExP
+from fogline.algorithms.fedlc import FedLC
+from fogline.algorithms.fednova import FedNova
+from fogline.algorithms.fedopt import FedAdagrad, FedAdam, FedAvgM, FedOpt, FedYogi
+from fogline.algorithms.fedprox import FedProx
+from fogline.algorithms.fedsam import FedSAM
+from fogline.algorithms.moon import Moon
+from fogline.algorithms.mtgc import MTGC
+from fogline.algorithms.registry import algorithms, find, make, name_and_parameters, summary
+from fogline.algorithms.scaffold import Scaffold
+
+__all__ = [
+    "MTGC",
+    "Algorithm",
+    "FedAT",
+    "FedAdagrad",
+    "FedAdam",
+    "FedAsync",
+    "FedAvg",
+    "FedAvgM",
+    "FedBuff",
+    "FedDyn",
+    "FedExP",
+    "FedLC",
+    "FedNova",
+    "FedOpt",
+    "FedProx",
+    "FedSAM",
+    "FedSGD",
+    "FedYogi",
+    "Group",
+    "HierFAVG",
+    "Mode",
+    "Moon",
+    "Report",
+    "Scaffold",
+    "Term",
+    "algorithms",
+    "find",
+    "make",
+    "name_and_parameters",
+    "summary",
+]

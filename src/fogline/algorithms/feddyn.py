@@ -1,0 +1,43 @@
+"""FedDyn."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fogline.aggregation import Folded
+from fogline.algorithms.base import Group, Report, Term
+from fogline.algorithms.fedavg import FedAvg
+from fogline.params import State, Vector
+from fogline.training.method import Array, Arrays, Work
+
+
+class FedDyn(FedAvg):
+    """Each device's objective is regularised anew, so that local optima agree (Acar et al., 2021, arXiv 2111.04263).
+
+    Local objective ``f_i(w) - <g_i, w> + alpha/2 ||w - x||^2``; then ``g_i -= alpha (x_i - x)``. Server
+    ``h -= alpha/N sum_i (x_i - x)``, ``x = mean(x_i) - h / alpha``, with means over devices.
+
+    A fog with rounds of its own averages plainly in them, and counts as its devices moving as it did.
+    Memory: one model per device and one at the server.
+    """
+
+    alpha: float = 0.01
+
+    affine: ClassVar[bool] = True
+
+    def prepare(self, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
+        return local if "gradient" in local else {"gradient": np.zeros_like(start)}
+
+    def bend_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
+        return gradient - local["gradient"] + self.alpha * (weights - start)
+
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+        delta = end - start
+        return Report({"delta": Term(delta, 1.0)}, {"gradient": local["gradient"] - self.alpha * delta})
+
+    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+        h = state.get("h", 0.0) - (self.alpha / group.population) * folded.total("delta")
+        return model + folded.mean("delta") - h / self.alpha, {"h": h}

@@ -1,0 +1,39 @@
+"""FedExP."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fogline.aggregation import Folded
+from fogline.algorithms.base import Group, Report, Term
+from fogline.algorithms.fedavg import FedAvg
+from fogline.params import State, Vector
+from fogline.training.method import Work
+
+
+class FedExP(FedAvg):
+    """The server goes as far beyond the mean as the updates disagree (Jhunjhunwala et al., 2023, arXiv 2301.09604).
+
+    ``x += eta D`` with D the mean update and ``eta = max(1, mean_i ||D_i||^2 / (2 (||D||^2 + epsilon)))``.
+    Means are weighted by examples; with equal devices that is the paper's. The paper tries epsilon from 0.001
+    to 0.1, and judges the mean of the last two models, since single ones oscillate; Fogline judges the last.
+
+    A fog with rounds of its own counts as one device that moved as it did.
+    """
+
+    epsilon: float = 1e-3
+
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+        return Report(_terms(end - start, float(work.samples)), local)
+
+    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+        delta = folded.mean("delta")
+        ratio = float(folded.mean("square")[0]) / (2.0 * (float(delta @ delta) + self.epsilon))
+        return model + max(1.0, ratio) * delta, state
+
+    def lift(self, start: Vector, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
+        return _terms(delta, weight)
+
+
+def _terms(delta: Vector, weight: float) -> dict[str, Term]:
+    return {"delta": Term(delta, weight), "square": Term(np.array([delta @ delta], delta.dtype), weight)}

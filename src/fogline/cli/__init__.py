@@ -1,0 +1,5 @@
+"""The ``fogline`` command."""
+
+from fogline.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,79 @@
+"""``fogline simulate`` and ``fogline show``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from fogline.cli.failures import Interrupted
+from fogline.jobs import Job
+from fogline.jobs.errors import JobError
+from fogline.jobs.files import load_task, read_job
+from fogline.simulation.folder import RunFolder, load_run
+from fogline.simulation.progress import Live, Silent
+from fogline.simulation.result import Result
+from fogline.simulation.table import next_steps, result_table
+
+
+def run_job(file: Path | None, overrides: Sequence[str], resume: Path | None, folder: Path | None, quiet: bool) -> None:
+    """Run a job file, or go on with a run, and print the result.
+
+    Raises:
+        JobError: the input is wrong; one sentence.
+        Interrupted: Ctrl-C; it says how to go on.
+    """
+    if resume is not None:
+        if file is not None or overrides or folder is not None:
+            raise JobError("--resume goes on with the job as it is; leave out the job file, --folder and overrides")
+        kept = RunFolder(resume)
+        job = kept.read_job()
+        home = kept.task_folder() or Path.cwd()
+    elif file is None:
+        raise JobError("name a job file (fogline simulate job.toml), or a run to go on with (--resume RUN)")
+    else:
+        job = read_job(file, overrides)
+        home = _task_home(file)
+    task = load_task(job, home)
+    from fogline.simulation.run import run  # Not before the input is known to be right: it is heavy.
+
+    kept = RunFolder.reopen(resume) if resume is not None else RunFolder.create(folder, job)
+    try:
+        with kept:
+            result = run(job, task, kept, progress=Silent() if quiet else Live())
+    except KeyboardInterrupt:
+        raise Interrupted(_how_to_go_on(kept, job)) from None
+    print_result(result)
+
+
+def show_run(folder: Path) -> None:
+    """Print the result of a finished run."""
+    print_result(load_run(folder))
+
+
+def print_result(result: Result) -> None:
+    """The table and what to try next, on standard output."""
+    console = Console()
+    console.print()
+    console.print(result_table(result), highlight=False)
+    console.print()
+    for why, command in next_steps(result):
+        console.print(f"[dim]{why}:[/] {command}", highlight=False, soft_wrap=True)
+
+
+def _task_home(file: Path) -> Path:
+    """Where a job file's task lies: beside it, or, for a run's resolved job, where the run found it."""
+    folder = RunFolder(file.parent)
+    origin = folder.task_folder() if folder.info.exists() else None
+    return origin or file.parent
+
+
+def _how_to_go_on(folder: RunFolder, job: Job) -> str:
+    rounds = len(folder.history())
+    if any(folder.checkpoints.glob("round-*")):
+        return f"Interrupted after {rounds} of {job.rounds} rounds. Go on with: fogline simulate --resume {folder.path}"
+    return (
+        f"Interrupted after {rounds} of {job.rounds} rounds, before the first checkpoint. "
+        f"Start again with: fogline simulate --resume {folder.path}"
+    )

@@ -1,0 +1,44 @@
+"""Federated data: which client holds what, how to divide a data set, and loaders for public ones."""
+
+from fogline.data.build import from_arrays, from_clients
+from fogline.data.dataset import Examples, FederatedData, Meaning
+from fogline.data.indices import Partition
+from fogline.data.loaders import MissingDataset, MissingPackage, dataset, datasets, load, load_raw
+from fogline.data.partition import (
+    PARTITIONERS,
+    by_natural_id,
+    classes_per_client,
+    dirichlet,
+    iid,
+    quantity_skew,
+    shards,
+)
+from fogline.data.picture import label_counts, plot_partition
+from fogline.data.raw import RawData
+from fogline.data.sources import FeatureNoise
+
+__all__ = [
+    "PARTITIONERS",
+    "Examples",
+    "FeatureNoise",
+    "FederatedData",
+    "Meaning",
+    "MissingDataset",
+    "MissingPackage",
+    "Partition",
+    "RawData",
+    "by_natural_id",
+    "classes_per_client",
+    "dataset",
+    "datasets",
+    "dirichlet",
+    "from_arrays",
+    "from_clients",
+    "iid",
+    "label_counts",
+    "load",
+    "load_raw",
+    "plot_partition",
+    "quantity_skew",
+    "shards",
+]

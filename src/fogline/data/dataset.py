@@ -1,0 +1,166 @@
+"""Federated data: which client holds what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fogline.data.examples import Array, Examples, Indices
+from fogline.data.ids import Picked
+from fogline.data.sources import Source, Transform, Transformed
+
+__all__ = ["Examples", "FederatedData", "Meaning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What the numbers in ``y`` stand for.
+
+    ``classes`` is their number, None for regression. ``class_names`` are the classes' names (the characters
+    of a text). A target is ``y * target_scale + target_offset`` in ``target_unit``, so an error in ``y`` times
+    ``target_scale`` is an error in that unit.
+    """
+
+    classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+    target_scale: float = 1.0
+    target_offset: float = 0.0
+    target_unit: str = ""
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and self.classes < 2:
+            raise ValueError(f"There must be at least two classes, not {self.classes}; regression has None.")
+        if self.class_names is not None and len(self.class_names) != self.classes:
+            raise ValueError(f"{len(self.class_names)} class names do not fit {self.classes} classes.")
+
+
+class FederatedData(Mapping[str, Examples]):
+    """A mapping from client id to examples, loaded when asked for.
+
+    It iterates over the training clients; ``data[id]`` also reaches the held-out ones. Two of them are equal
+    only if they are the same object. `from_arrays` and `from_clients` make one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        meaning: Meaning,
+        *,
+        test: Examples | None = None,
+        groups: Mapping[str, str] | None = None,
+        held: Indices | None = None,
+    ) -> None:
+        """``held`` are the sorted positions in ``source`` of the clients that never train."""
+        self.name = name
+        self.meaning = meaning
+        self.test = test
+        self.groups = groups
+        self._source = source
+        self._held = np.zeros(0, np.int64) if held is None else held
+        self._training: Indices | None = None
+        self.clients: Sequence[str] = source.ids
+        if len(self._held):
+            self._training = np.delete(np.arange(len(source.ids), dtype=np.int64), self._held)
+            self.clients = Picked(source.ids, self._training)
+        if not len(self.clients):
+            raise ValueError(f"Data set '{name}' has no training clients.")
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes; None for regression."""
+        return self.meaning.classes
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Ids of the clients that never train."""
+        return tuple(self._source.ids[int(i)] for i in self._held)
+
+    def at(self, index: int) -> Examples:
+        """The examples of the client at a position in ``clients``; costs what that client's data costs.
+
+        Raises:
+            IndexError: there is no such position.
+        """
+        if not 0 <= index < len(self.clients):
+            raise IndexError(f"'{self.name}' has {len(self.clients)} clients; there is none at position {index}.")
+        return self._source.load(index if self._training is None else int(self._training[index]))
+
+    def targets(self, index: int) -> Array:
+        """``at(index).y``, without loading the inputs where possible."""
+        if not 0 <= index < len(self.clients):
+            raise IndexError(f"'{self.name}' has {len(self.clients)} clients; there is none at position {index}.")
+        return self._source.targets(index if self._training is None else int(self._training[index]))
+
+    def sizes(self) -> Indices:
+        """(clients,) examples per training client; loads nothing unless the sizes are not known."""
+        sizes = self._source.sizes()
+        return sizes.copy() if self._training is None else sizes[self._training]
+
+    def with_held_out(self, fraction_or_ids: float | Iterable[str], seed: int = 0) -> FederatedData:
+        """The same data with more clients held out: a random share of those that train, or these ids.
+
+        A fraction is rounded to whole clients, at least one.
+
+        Raises:
+            ValueError: the fraction is not between 0 and 1, an id does not train, or no client would be left.
+        """
+        if isinstance(fraction_or_ids, (int, float)):
+            chosen = self._draw(float(fraction_or_ids), seed)
+        else:
+            chosen = self._find(fraction_or_ids)
+        training = np.arange(len(self._source.ids)) if self._training is None else self._training
+        held = np.union1d(self._held, training[chosen]).astype(np.int64)
+        if len(chosen) >= len(self.clients):
+            raise ValueError(f"Data set '{self.name}' would have no client left to train.")
+        return self._changed(self._source, held)
+
+    def with_transform(self, transform: Transform) -> FederatedData:
+        """The same data with every client's inputs passed through ``transform(x, position)``.
+
+        The position counts held-out clients too, so that holding some out changes nothing for the others.
+        """
+        return self._changed(Transformed(self._source, transform), self._held)
+
+    def _changed(self, source: Source, held: Indices) -> FederatedData:
+        return FederatedData(self.name, source, self.meaning, test=self.test, groups=self.groups, held=held)
+
+    def _draw(self, fraction: float, seed: int) -> Indices:
+        if not 0 < fraction < 1:
+            raise ValueError(f"The held-out fraction must lie between 0 and 1, not {fraction}.")
+        count = max(1, round(fraction * len(self.clients)))
+        return np.random.default_rng(seed).choice(len(self.clients), count, replace=False)
+
+    def _find(self, ids: Iterable[str]) -> Indices:
+        names = [ids] if isinstance(ids, str) else list(ids)
+        for client in names:
+            if client not in self.clients:
+                raise ValueError(f"'{self.name}' has no training client '{client}' to hold out.")
+        return np.unique(np.array([self.clients.index(client) for client in names], np.int64))
+
+    def __getitem__(self, client: str) -> Examples:
+        position = self._source.ids.position(client)
+        if position is None:
+            raise KeyError(client)
+        return self._source.load(position)
+
+    def __contains__(self, client: object) -> bool:
+        return client in self._source.ids
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.clients)
+
+    def __len__(self) -> int:
+        return len(self.clients)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        task = "regression" if self.classes is None else f"{self.classes} classes"
+        return f"<FederatedData '{self.name}': {len(self)} clients, {len(self._held)} held out, {task}>"

@@ -1,0 +1,100 @@
+"""The data sets that can be loaded by name."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fogline.data.dataset import FederatedData
+from fogline.data.loaders.folder import Folder, find_root
+from fogline.data.partition import PARTITIONERS
+from fogline.data.raw import RawData, partition_options, refuse_unknown
+
+Read = Callable[..., RawData]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    summary: str
+    source: str
+    read: Read
+
+    @property
+    def options(self) -> set[str]:
+        return {p.name for p in inspect.signature(self.read).parameters.values() if p.kind is p.KEYWORD_ONLY}
+
+
+_entries: dict[str, _Entry] = {}
+
+
+def dataset(name: str, summary: str, *, source: str) -> Callable[[Read], Read]:
+    """Register ``read(folder, *, option=...) -> RawData`` under a name.
+
+    ``summary`` is one line for people; ``source`` is the public name of the set, for who has to get it.
+    """
+
+    def register(read: Read) -> Read:
+        if name in _entries:
+            raise ValueError(f"There are two loaders for data set '{name}'.")
+        _entries[name] = _Entry(summary, source, read)
+        return read
+
+    return register
+
+
+def datasets() -> dict[str, str]:
+    """Names of the data sets, with one line about each."""
+    return {name: entry.summary for name, entry in sorted(_entries.items())}
+
+
+def load_raw(name: str, *, root: str | os.PathLike[str] | None = None, **options: Any) -> RawData:
+    """Read a data set without dividing it among clients.
+
+    Raises:
+        ValueError: there is no such data set or option.
+        MissingDataset: its files are not on this machine.
+        MissingPackage: it needs a package that is not installed.
+    """
+    entry = _entry(name)
+    refuse_unknown(options, entry.options, f"data set '{name}'")
+    return entry.read(Folder(name, entry.source, find_root(root)), **options)
+
+
+def load(
+    name: str,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    partition: str | None = None,
+    clients: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> FederatedData:
+    """Read a data set and divide it among clients.
+
+    Args:
+        name: one of `datasets`.
+        root: folder with one folder per data set; else ``$FOGLINE_DATA``, else ``../shared/data``.
+        partition: ``"natural"`` or a partitioner (see `RawData.split`). None takes the natural clients where
+            there are any, and else Dirichlet label skew.
+        clients: number of clients of a partition that is not natural (100).
+        seed: seeds the partition. The test set does not depend on it.
+        options: those of the loader and of the partition (``flat=True``, ``alpha=0.1``).
+
+    Raises:
+        ValueError, MissingDataset, MissingPackage: as `load_raw` and `RawData.split`.
+    """
+    own = _entry(name).options
+    every = {option for known in (*PARTITIONERS, "feature_noise") for option in partition_options(known)}
+    refuse_unknown(options, own | every, f"data set '{name}'")
+    raw = load_raw(name, root=root, **{key: value for key, value in options.items() if key in own})
+    rest = {key: value for key, value in options.items() if key not in own}
+    return raw.split(partition, clients=clients, seed=seed, **rest)
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _entries:
+        raise ValueError(f"There is no data set '{name}'; there are {', '.join(sorted(_entries))}.")
+    return _entries[name]

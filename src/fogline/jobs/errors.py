@@ -1,0 +1,182 @@
+"""What is wrong with a job, as one line that names the key, what it holds and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from fogline.jobs.job import Evaluation, Job, Local, Method
+from fogline.jobs.tree import Tier, Tree
+
+Path = tuple[str | int, ...]
+"""Keys from the job's top to a value; tiers stand under ``("tree", "tiers")``."""
+
+PARTS: dict[Path, type[BaseModel]] = {
+    (): Job,
+    ("algorithm",): Method,
+    ("local",): Local,
+    ("evaluation",): Evaluation,
+    ("tree",): Tree,
+}
+SAYS: dict[type[BaseModel], str] = {Job: "a job", Method: "an algorithm", Local: "local training", Evaluation: "evaluation", Tree: "a tree"}
+HINTS = {
+    "cohort": "a count of at least 1, or a share above 0 and at most 1",
+    "quorum": "a count of at least 1, or a share above 0 and at most 1",
+    "work": "a list of two numbers above 0, the smallest and the largest",
+}
+TYPES = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text in quotes",
+    "finite": "a finite number",
+    "tuple": "a list",
+    "list": "a list",
+    "model": "a table of keys",
+    "dict": "a table of keys",
+    "mapping": "a table of keys",
+}
+LONGEST = 60
+
+
+class JobError(ValueError):
+    """A job, or what it names, that cannot be run as it is. The text is one sentence for people."""
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """A clause that names the closest known word, or lists all if none is close: ``; did you mean 'x'?``."""
+    names = list(known)
+    close = get_close_matches(word, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; there are {', '.join(names)}" if names else ""
+
+
+def check(raw: Mapping[str, Any], source: Callable[[Path], str] | None = None) -> Job:
+    """A job from its tables or parts.
+
+    Args:
+        raw: by key; tiers under ``tree.tiers``.
+        source: where a key came from (a file, the command line), to stand before the error.
+
+    Raises:
+        JobError: one line that names the first wrong key and says what would be right.
+    """
+    try:
+        return Job.model_validate(raw)
+    except ValidationError as error:
+        raise explain(error, raw, source or (lambda _: "")) from error
+
+
+def explain(error: ValidationError, raw: Mapping[str, Any], source: Callable[[Path], str]) -> JobError:
+    """One line for the first thing that is wrong, and how many more there are.
+
+    Args:
+        error: what pydantic found.
+        raw: the tables that it checked, tiers under ``tree.tiers``.
+        source: where a key came from (a file, the command line).
+    """
+    found: dict[Path, list[ErrorDetails]] = {}
+    for details in error.errors(include_url=False):
+        found.setdefault(_existing(details["loc"], raw), []).append(details)
+    # An unknown key explains more than what it leads to, so it goes first.
+    path = min(found, key=lambda p: found[p][0]["type"] != "extra_forbidden")
+    more = f" ({len(found) - 1} more to mend after it)" if len(found) > 1 else ""
+    before = f"{source(path)}: " if source(path) else ""
+    return JobError(f"{before}{_sentence(path, found[path], raw)}{more}")
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it: ``fog.deadline``, ``local.work[0]``."""
+    text = ""
+    for part in path[2:] if path[:2] == ("tree", "tiers") and len(path) > 2 else path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def shown(value: object) -> str:
+    """A value as a job file writes it, cut where it is long."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = "a table" if isinstance(value, Mapping) else repr(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def part_of(path: Path) -> type[BaseModel] | None:
+    """The checked part of a job at that path; None where keys are free."""
+    return Tier if len(path) == 3 and path[:2] == ("tree", "tiers") else PARTS.get(path)
+
+
+def unknown_key(path: Path, known: Sequence[str] = ()) -> str:
+    """The sentence for a key that nobody knows; ``known`` are names that it may have beside the part's own."""
+    part = part_of(path[:-1]) or Job
+    names = [*(name for name in part.model_fields if name != "tiers"), *known]
+    says = "a tier" if part is Tier else SAYS[part]
+    if part is Method:
+        return f"{dotted(path)} is no key of {says}; its parameters stand under algorithm.parameters"
+    return f"{dotted(path)} is no key of {says}{suggest(str(path[-1]), names)}"
+
+
+def _sentence(path: Path, errors: list[ErrorDetails], raw: Mapping[str, Any]) -> str:
+    first = errors[0]
+    if first["type"] == "extra_forbidden":
+        return unknown_key(path, tiers_of(raw) if len(path) == 1 else ())
+    if first["type"] == "value_error":
+        return f"{dotted(path)}: {first['ctx']['error'] if 'ctx' in first else first['msg']}"
+    demand = HINTS.get(str(path[-1])) or " or ".join(dict.fromkeys(_demand(details) for details in errors))
+    value: Any = raw
+    for part in path:
+        value = value[part]
+    guess = suggest(value, _choices(first)) if first["type"] == "literal_error" and isinstance(value, str) else ""
+    return f"{dotted(path)} is {shown(value)}; it must be {demand}" + (guess if "mean" in guess else "")
+
+
+def _demand(details: ErrorDetails) -> str:
+    """What would be right, to stand after "it must be"."""
+    kind, facts = details["type"], details.get("ctx", {})
+    if kind == "literal_error":
+        return str(facts["expected"])
+    if kind == "greater_than":
+        bound = facts["gt"]
+        return f"at least {bound + 1}" if isinstance(bound, int) else f"above {bound:g}"
+    bounds = {
+        "greater_than_equal": ("at least", "ge"),
+        "less_than": ("below", "lt"),
+        "less_than_equal": ("at most", "le"),
+    }
+    if kind in bounds:
+        word, key = bounds[kind]
+        return f"{word} {facts[key]:g}"
+    return TYPES.get(kind.partition("_")[0], f"right: {details['msg']}")
+
+
+def _choices(details: ErrorDetails) -> list[str]:
+    expected = str(details.get("ctx", {}).get("expected", ""))
+    return [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
+
+
+def tiers_of(raw: Mapping[str, Any]) -> list[str]:
+    """Names of the tiers in a job's tables."""
+    tree = raw.get("tree")
+    tiers = tree.get("tiers") if isinstance(tree, Mapping) else None
+    return list(tiers) if isinstance(tiers, Mapping) else []
+
+
+def _existing(location: Path, raw: Any) -> Path:
+    """The part of a location that stands in the tables; what follows names a branch of pydantic's."""
+    path: list[str | int] = []
+    for part in location:
+        inside = part in raw if isinstance(raw, Mapping) else isinstance(part, int) and part < _length(raw)
+        if not inside:
+            break
+        raw = raw[part]
+        path.append(part)
+    return tuple(path)
+
+
+def _length(value: object) -> int:
+    return len(value) if isinstance(value, list | tuple) else 0

@@ -1,0 +1,134 @@
+"""Checkpoints: all numbers that a run still needs, so that it can go on from there.
+
+A resumed run repeats its past on the virtual clock without training, which is fast and gives back every node,
+timer and message; what it cannot repeat are the numbers, and those come from the checkpoint. Values are matched by
+the order in which they are reached from the keys, which is the same in both runs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fogline.aggregation import Partial, Update
+from fogline.algorithms.base import Term
+from fogline.algorithms.group import Down, GroupModel
+from fogline.params import State, load_arrays, save_arrays
+from fogline.simulation.numbers import Numbers
+from fogline.simulation.simulator import Simulator
+from fogline.simulation.values import Value, reachable
+
+Arrays = dict[str, npt.NDArray[Any]]
+NOTES = "notes.json"
+NUMBERS = "numbers.safetensors"
+
+
+def write(folder: Path, round_index: int, simulator: Simulator) -> None:
+    """Write a checkpoint after a round's model is known; an older one is replaced only when this one is whole."""
+    arrays: Arrays = {}
+    kinds: dict[str, str] = {}
+    for i, value in enumerate(_live(simulator.numbers)):
+        if value.done and value.result is not None:
+            kinds[str(i)] = type(value.result).__name__
+            arrays |= {f"value/{i}/{name}": array for name, array in _flatten(value.result).items()}
+    for client, state in simulator.store.locals.items():
+        arrays |= {f"local/{client}/{name}": vector for name, vector in state.items()}
+    notes = {
+        "round": round_index,
+        "kinds": kinds,
+        "counts": dict(simulator.traffic.counts),
+        "reasons": simulator.traffic.reasons,
+        "losses": simulator.losses,
+    }
+    target = folder / f"round-{round_index:06d}"
+    target.mkdir(parents=True, exist_ok=True)
+    save_arrays(target / NUMBERS, arrays)
+    (target / NOTES).write_text(json.dumps(notes))
+    _forget_older(folder, keep=target)
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest whole checkpoint of a run; None if there is none."""
+    whole = [path for path in sorted(folder.glob("round-*")) if (path / NOTES).exists()]
+    return whole[-1] if whole else None
+
+
+def notes_of(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint says beside numbers: its round, counts and losses."""
+    return json.loads((checkpoint / NOTES).read_text())
+
+
+def restore(checkpoint: Path, simulator: Simulator) -> None:
+    """Fill a run that repeated its past up to the checkpoint's round with the numbers."""
+    notes = notes_of(checkpoint)
+    arrays = load_arrays(checkpoint / NUMBERS)
+    parts: dict[str, Arrays] = {}
+    for name, array in arrays.items():
+        kind, key, rest = name.split("/", 2)
+        parts.setdefault(f"{kind}/{key}", {})[rest] = array
+    for i, value in enumerate(_live(simulator.numbers)):
+        if value.done and str(i) in notes["kinds"]:
+            value.result = _unflatten(notes["kinds"][str(i)], parts.get(f"value/{i}", {}))
+    for name, state in parts.items():
+        if name.startswith("local/"):
+            simulator.store.locals[int(name.removeprefix("local/"))] = state
+    simulator.traffic.counts.clear()
+    simulator.traffic.counts.update(notes["counts"])
+    simulator.traffic.reasons = notes["reasons"]
+    simulator.store.replaying = False
+
+
+def _live(numbers: Numbers) -> list[Value]:
+    by_key = [*numbers.groups.items(), *numbers.models.items(), *numbers.updates.items()]
+    return reachable(value for _, value in by_key)
+
+
+def _flatten(result: GroupModel | Down | Update | Partial) -> Arrays:
+    if isinstance(result, Update | Partial):
+        return result.to_arrays()
+    arrays: Arrays = {"vector": result.vector, "counters": result.counters}
+    if isinstance(result, Down):
+        return arrays | {f"received/{name}": vector for name, vector in result.received.items()}
+    arrays |= {f"state/{name}": vector for name, vector in result.state.items()}
+    for name, term in result.totals.items():
+        arrays[f"total/{name}"] = term.vector
+        arrays[f"weight/{name}"] = np.array([term.weight])
+    if result.start is not None:
+        arrays["start"] = result.start
+    return arrays | {"moves": np.array([result.moves])}
+
+
+def _unflatten(kind: str, arrays: Arrays) -> GroupModel | Down | Update | Partial:
+    if kind == "Update":
+        return Update.from_arrays(arrays)
+    if kind == "Partial":
+        return Partial.from_arrays(arrays)
+    if kind == "Down":
+        return Down(arrays["vector"], arrays["counters"], _under("received/", arrays))
+    totals = {
+        name: Term(vector, float(arrays[f"weight/{name}"][0])) for name, vector in _under("total/", arrays).items()
+    }
+    return GroupModel(
+        arrays["vector"],
+        arrays["counters"],
+        _under("state/", arrays),
+        arrays.get("start"),
+        totals,
+        int(arrays["moves"][0]),
+    )
+
+
+def _under(prefix: str, arrays: Arrays) -> State:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _forget_older(folder: Path, keep: Path) -> None:
+    for path in folder.glob("round-*"):
+        if path < keep:
+            for name in (NOTES, NUMBERS):
+                (path / name).unlink(missing_ok=True)
+            path.rmdir()

@@ -1,0 +1,330 @@
+"""A run's folder: everything that is needed to understand the run, to repeat it and to go on with it.
+
+==================== ====================================================================================
+``job.toml``         the resolved job, every default filled in
+``run.json``         seed, versions, machine, times, and whether it is running, finished, interrupted or failed
+``metrics.jsonl``    one row a round (:data:`fogline.simulation.result.Row`), written as they come
+``checkpoints/``     what a resumed run needs (:mod:`fogline.simulation.checkpoint`)
+``model.safetensors`` the global model
+``result.json``      metrics, spreads, counts: what :class:`Result` holds beside the above
+``plots/*.png``      figures, where matplotlib is installed
+==================== ====================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal, cast
+
+from fogline import params
+from fogline.jobs import Job
+from fogline.jobs.errors import JobError
+from fogline.jobs.files import job_to_toml, read_job, task_folder
+from fogline.simulation.result import Reached, Result, Row, Spread
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+RUNS = Path("runs")
+PACKAGES = ("fogline", "numpy", "torch")
+
+
+class RunFolder:
+    """The folder of one run. As a context manager it notes how the run ended.
+
+    Args:
+        path: the folder. Nothing is made or read here: see :meth:`create` and :meth:`reopen`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metrics: IO[str] | None = None
+
+    @classmethod
+    def create(cls, path: Path | None, job: Job) -> RunFolder:
+        """Begin a new run.
+
+        Args:
+            path: the folder; a fresh ``runs/<job>-<UTC date>-<n>`` if None.
+            job: what is to be run.
+
+        Raises:
+            JobError: the folder holds a run already, or the job holds what a job file cannot say.
+        """
+        if path is not None and (path / "run.json").exists():
+            raise JobError(f"{path} holds a run already; go on with --resume {path}, or name another folder")
+        text, origin = job_to_toml(job), task_folder(job)
+        folder = cls(path if path is not None else _fresh(RUNS, job.name))
+        folder.path.mkdir(parents=True, exist_ok=True)
+        _replace(folder.job_file, text)
+        folder.metrics.write_text("")
+        facts = {"status": "running", "seed": job.seed, "started": _now(), "versions": _versions()}
+        task = {"task_folder": None if origin is None else str(origin)}
+        _write_json(folder.info, facts | {"machine": _machine()} | task)
+        return folder
+
+    @classmethod
+    def reopen(cls, path: Path) -> RunFolder:
+        """Go on with a run. Without a checkpoint it begins anew, so its rows are dropped.
+
+        Raises:
+            JobError: there is no run, or it has finished.
+        """
+        folder = cls(path)
+        info = folder.read_info()
+        if info["status"] == "finished":
+            raise JobError(f"The run in {path} has finished; look at it with: fogline show {path}")
+        if not any(folder.checkpoints.glob("round-*")):
+            folder.truncate(0)
+        folder._note({"status": "running", "resumed": [*info.get("resumed", []), _now()]})
+        return folder
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        self.close()
+        if kind is not None and self.info.exists():
+            self.mark("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
+
+    @property
+    def job_file(self) -> Path:
+        """The resolved job."""
+        return self.path / "job.toml"
+
+    @property
+    def info(self) -> Path:
+        """Seed, versions, machine, times and status."""
+        return self.path / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row a round."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def model(self) -> Path:
+        """The global model."""
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints lie."""
+        return self.path / "checkpoints"
+
+    # Writing
+
+    def write_job(self, job: Job) -> None:
+        """Write the resolved job (again, once the engine is chosen)."""
+        _replace(self.job_file, job_to_toml(job))
+
+    def truncate(self, rounds: int) -> list[Row]:
+        """Keep the rows of the first ``rounds`` rounds only; they are returned."""
+        self.close()
+        rows = [row for row in self.history() if row["round"] <= rounds]
+        _replace(self.metrics, "".join(_line(row) for row in rows))
+        return rows
+
+    def append(self, row: Row) -> None:
+        """Write a round's row; it is on disk when this returns, bar a power cut."""
+        if self._metrics is None:
+            self._metrics = self.metrics.open("a", encoding="utf-8")
+        self._metrics.write(_line(row))
+        self._metrics.flush()
+
+    def finish(self, result: Result) -> Path:
+        """Write the model, the result and, where matplotlib is installed, the plots; the folder's path."""
+        self.close()
+        params.save(self.model, result.params)
+        facts = {
+            "headline": result.headline,
+            "metrics": result.metrics,
+            "fogs": _facts(result.fogs),
+            "devices": _facts(result.devices),
+            "held_out": result.held_out,
+            "reached": _facts(result.reached),
+            "counts": result.counts,
+            "reasons": result.reasons,
+            "wall": result.wall,
+        }
+        _write_json(self.path / "result.json", facts)
+        if find_spec("matplotlib") is not None:
+            from fogline.simulation.plots import save
+
+            save(result, self.path / "plots")
+        self.mark("finished")
+        return self.path
+
+    def mark(self, status: Status) -> None:
+        """Note how the run stands."""
+        self._note({"status": status, "ended": _now()})
+
+    def close(self) -> None:
+        """Close the metrics file."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+    def _note(self, facts: dict[str, Any]) -> None:
+        _write_json(self.info, self.read_info() | facts)
+
+    # Reading
+
+    def read_info(self) -> dict[str, Any]:
+        """What ``run.json`` says.
+
+        Raises:
+            JobError: there is no run here, or the file is damaged.
+        """
+        try:
+            return cast("dict[str, Any]", json.loads(self.info.read_text("utf-8")))
+        except FileNotFoundError:
+            raise JobError(f"There is no run in {self.path}: it has no {self.info.name}{self._others()}") from None
+        except json.JSONDecodeError as error:
+            raise JobError(f"{self.info} is damaged: {error}") from error
+
+    def read_job(self) -> Job:
+        """The resolved job."""
+        return read_job(self.job_file)
+
+    def task_folder(self) -> Path | None:
+        """The folder that the task was imported from."""
+        folder = self.read_info().get("task_folder")
+        return None if folder is None else Path(folder)
+
+    def history(self) -> list[Row]:
+        """The rows written so far; a last line that a crash cut off does not count."""
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text("utf-8").split("\n")[:-1]
+        return [
+            {key: math.nan if value is None else value for key, value in json.loads(line).items()} for line in lines
+        ]
+
+    def load(self) -> Result:
+        """The finished run.
+
+        Raises:
+            JobError: there is no run, or it has not finished; the sentence says how to go on.
+        """
+        info = self.read_info()
+        if info["status"] != "finished":
+            rounds = len(self.history())
+            raise JobError(
+                f"The run in {self.path} is {info['status']} after {rounds} rounds and has no result yet; "
+                f"go on with: fogline simulate --resume {self.path}"
+            )
+        facts: dict[str, Any] = _read_numbers(json.loads((self.path / "result.json").read_text("utf-8")))
+        for name, kind in (("fogs", Spread), ("devices", Spread), ("reached", Reached)):
+            facts[name] = None if facts[name] is None else kind(**facts[name])
+        history, model = self.history(), params.load(self.model)
+        return Result(job=self.read_job(), params=model, history=history, folder=self.path, **facts)
+
+    def _others(self) -> str:
+        found = sorted(path.parent.name for path in RUNS.glob("*/run.json"))
+        return f"; the last one in {RUNS}/ is {found[-1]}" if found else ""
+
+
+def load_run(path: str | Path) -> Result:
+    """The result of a finished run, from its folder.
+
+    Raises:
+        JobError: there is no finished run.
+    """
+    return RunFolder(Path(path)).load()
+
+
+def _fresh(root: Path, name: str) -> Path:
+    """A new folder ``root/<name>-<UTC date>-<n>``; made here, so that no other run gets the same."""
+    stem = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-.') or 'run'}-{datetime.now(UTC):%Y-%m-%d}"
+    root.mkdir(parents=True, exist_ok=True)
+    n = 1
+    while True:
+        try:
+            (root / f"{stem}-{n}").mkdir()
+        except FileExistsError:
+            n += 1
+        else:
+            return root / f"{stem}-{n}"
+
+
+def _facts(value: Spread | Reached | None) -> dict[str, Any] | None:
+    return None if value is None else asdict(value)
+
+
+def _line(row: Row) -> str:
+    return json.dumps(_plain(row), allow_nan=False) + "\n"
+
+
+def _write_json(path: Path, facts: dict[str, Any]) -> None:
+    _replace(path, json.dumps(_plain(facts), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: a number that is not finite becomes null, numpy's numbers become Python's."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in cast("list[Any]", value)]
+    if isinstance(value, str | bool | int | None):
+        return value
+    number = value.item() if hasattr(value, "item") else value
+    return None if isinstance(number, float) and not math.isfinite(number) else number
+
+
+def _read_numbers(facts: dict[str, Any]) -> dict[str, Any]:
+    """Null was a number that is not finite, except where a whole part is missing."""
+    for name in ("metrics", "held_out"):
+        facts[name] = _with_nan(facts[name])
+    for name in ("fogs", "devices"):
+        if facts[name] is not None:
+            facts[name] = _with_nan(facts[name]) | {"values": _with_nan(facts[name]["values"])}
+    return facts
+
+
+def _with_nan(numbers: dict[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in numbers.items()}
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(text, encoding="utf-8", newline="\n")
+    draft.replace(path)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _machine() -> dict[str, Any]:
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return {"system": platform.platform(), "processor": _processor(), "cores": cores}
+
+
+def _processor() -> str:
+    """The processor's name, as the system gives it."""
+    facts = Path("/proc/cpuinfo")
+    if facts.exists():
+        for line in facts.read_text("utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,241 @@
+"""Figures of a run: how it learned, what it sent, how devices fare. No global state of pyplot is touched."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from fogline.simulation.result import Result, Spread
+from fogline.simulation.table import human_metric, is_share, traffic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, RED, GREY = "#2a6f97", "#e07a1f", "#3a8f5c", "#b23a48", "#6b7280"
+COLOURS = (BLUE, ORANGE, GREEN, "#7b5ea7", "#8c6d46", RED)
+TIMES = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
+BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+BARS = 24
+"""Fogs that get a bar of their own; of more, a histogram is drawn."""
+
+
+def figures(result: Result) -> dict[str, Figure]:
+    """All figures that the result has numbers for, by name: ``learning``, ``traffic``, ``devices``."""
+    drawn: dict[str, Figure] = {}
+    if result.history:
+        drawn["learning"] = learning(result)
+        drawn["traffic"] = traffic_figure(result)
+    if result.devices is not None:
+        drawn["devices"] = devices(result)
+    return drawn
+
+
+def save(result: Result, folder: Path) -> list[Path]:
+    """Write all figures as PNG files; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    for name, figure in figures(result).items():
+        paths.append(folder / f"{name}.png")
+        paths[-1].write_bytes(png(figure))
+    return paths
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as PNG, 150 dots per inch."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(buffer, dpi=150, format="png")
+    return buffer.getvalue()
+
+
+def learning(result: Result) -> Figure:
+    """The headline metric and the loss, each over rounds and over virtual time."""
+    figure, axes = _grid(result, 2, 2, (10.0, 6.4))
+    for column, over in enumerate(("round", "seconds")):
+        _metric_curve(axes[0][column], result, over)
+        _loss_curve(axes[1][column], result, over)
+    return figure
+
+
+def traffic_figure(result: Result) -> Figure:
+    """Bytes so far on the links below every tier, down and up, over rounds and over virtual time."""
+    figure, axes = _grid(result, 1, 2, (10.0, 3.8))
+    for column, over in enumerate(("round", "seconds")):
+        _bytes_curve(axes[0][column], result, over)
+    return figure
+
+
+def devices(result: Result) -> Figure:
+    """The headline metric over devices, and by fog."""
+    assert result.devices is not None
+    columns = 2 if result.fogs is not None and len(result.fogs.values) > 1 else 1
+    figure, axes = _grid(result, 1, columns, (5.0 * columns, 3.8))
+    _histogram(axes[0][0], result.headline, result.devices, "devices")
+    if columns == 2 and result.fogs is not None:
+        _by_group(axes[0][1], result.headline, result.fogs)
+    return figure
+
+
+def overview(result: Result) -> Figure:
+    """One figure for a glance: metric over rounds and time, bytes, spread over devices (or the loss).
+
+    Raises:
+        ImportError: matplotlib is not installed (``pip install fogline[plots]``).
+    """
+    figure, axes = _grid(result, 2, 2, (10.0, 6.4))
+    _metric_curve(axes[0][0], result, "round")
+    _metric_curve(axes[0][1], result, "seconds")
+    _bytes_curve(axes[1][0], result, "round")
+    if result.devices is not None:
+        _histogram(axes[1][1], result.headline, result.devices, "devices")
+    else:
+        _loss_curve(axes[1][1], result, "round")
+    return figure
+
+
+def _grid(result: Result, rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
+    """An empty figure with the run's title."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    axes = cast("list[list[Axes]]", figure.subplots(rows, columns, squeeze=False).tolist())
+    for ax in (ax for row in axes for ax in row):
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+        ax.set_axisbelow(True)
+        ax.tick_params(colors=GREY, labelsize=9)
+    job = result.job
+    title = f"{job.name}: {job.algorithm.name}, {len(result.history)} rounds, seed {job.seed}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure, axes
+
+
+def _metric_curve(ax: Axes, result: Result, over: str) -> None:
+    name, (x, y) = result.headline, _points(result, over, result.headline)
+    scale = 100.0 if is_share(name) else 1.0
+    _plot(ax, x, [scale * value for value in y], BLUE, None)
+    target = result.job.evaluation.target
+    if target is not None:
+        ax.axhline(scale * target, color=GREEN, linewidth=1, linestyle=(0, (4, 3)))
+        spot = ax.get_yaxis_transform()
+        note = f"target {scale * target:.4g}{' %' if is_share(name) else ''}"
+        ax.text(0.01, scale * target, note, transform=spot, color=GREEN, fontsize=8, va="bottom")
+    if result.reached is not None:
+        there = [row for row in result.history if row["round"] == result.reached.round and name in row]
+        at = [row[over] / (_time_scale(result)[0] if over == "seconds" else 1.0) for row in there]
+        ax.plot(at, [scale * row[name] for row in there], "o", color=GREEN, markersize=7, zorder=5)
+    ax.set_ylabel(f"{name} (%)" if is_share(name) else name)
+    _label_x(ax, result, over)
+
+
+def _loss_curve(ax: Axes, result: Result, over: str) -> None:
+    drawn = 0
+    for i, (name, label) in enumerate((("train_loss", "on devices, while training"), ("loss", "on the test set"))):
+        x, y = _points(result, over, name)
+        if any(math.isfinite(value) for value in y):
+            _plot(ax, x, y, (ORANGE, BLUE)[i], label)
+            drawn += 1
+    if drawn:
+        _legend(ax)
+    else:
+        _empty(ax, "no loss was recorded")
+    ax.set_ylabel("loss")
+    _label_x(ax, result, over)
+
+
+def _bytes_curve(ax: Axes, result: Result, over: str) -> None:
+    x, _ = _points(result, over, over)
+    rows = [traffic(row) for row in result.history]
+    most = max((amount for row in rows for both in row.values() for amount in both), default=0.0)
+    scale, unit = next(((size, unit) for size, unit in BYTES if most >= 2 * size), (1.0, "bytes"))
+    for i, tier in enumerate(rows[-1] if rows else {}):
+        for way, style in enumerate(("-", (0, (4, 2)))):
+            y = [row.get(tier, (0.0, 0.0))[way] / scale for row in rows]
+            label = f"below {tier}, {('down', 'up')[way]}"
+            ax.plot(x, y, color=COLOURS[i % len(COLOURS)], linestyle=style, linewidth=1.6, label=label)
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel(f"traffic so far ({unit})")
+    if rows and rows[-1]:
+        _legend(ax)
+    _label_x(ax, result, over)
+
+
+def _histogram(ax: Axes, name: str, spread: Spread, what: str) -> None:
+    scale = 100.0 if is_share(name) else 1.0
+    values = [scale * value for value in spread.values.values() if math.isfinite(value)]
+    bins = max(1, min(30, math.ceil(2 * len(values) ** (1 / 3))))
+    ax.hist(values, bins=bins, color=BLUE, alpha=0.85, edgecolor="white", linewidth=0.6)
+    marks = ((spread.mean, ORANGE, "mean"), (spread.worst_decile, RED, "worst tenth"))
+    for value, colour, label in marks:
+        ax.axvline(scale * value, color=colour, linewidth=1.6, label=f"{label} {human_metric(name, value)}")
+    ax.set_xlabel(f"{name} on own data (%)" if is_share(name) else f"{name} on own data")
+    ax.set_ylabel(f"number of {what}")
+    _legend(ax)
+
+
+def _by_group(ax: Axes, name: str, spread: Spread) -> None:
+    """A bar a fog; a histogram where there are many."""
+    if len(spread.values) > BARS:
+        _histogram(ax, name, spread, "fogs")
+        return
+    scale = 100.0 if is_share(name) else 1.0
+    groups = list(spread.values)
+    values = [scale * spread.values[group] for group in groups]
+    bars = ax.bar(range(len(groups)), values, color=BLUE, alpha=0.85, width=0.7)
+    crowded = len(groups) > 6
+    ax.bar_label(bars, [f"{value:.3g}" for value in values], fontsize=8, color=GREY, padding=2, rotation=90 * crowded)
+    mean = f"mean {human_metric(name, spread.mean)}"
+    ax.axhline(scale * spread.mean, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)), label=mean)
+    ax.set_xticks(range(len(groups)), groups, rotation=45 * crowded, ha="right" if crowded else "center")
+    ax.margins(y=0.15)
+    ax.set_ylabel(f"{name} on own data (%)" if is_share(name) else f"{name} on own data")
+    _legend(ax)
+
+
+def _legend(ax: Axes) -> None:
+    """Above the axes, where it hides nothing."""
+    ax.legend(
+        frameon=False,
+        fontsize=8,
+        ncols=4,
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 0.98),
+        columnspacing=1.2,
+        handlelength=1.6,
+    )
+
+
+def _plot(ax: Axes, x: Sequence[float], y: Sequence[float], colour: str, label: str | None) -> None:
+    marker = "o" if len(x) <= 30 else ""
+    ax.plot(x, y, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=label)
+
+
+def _points(result: Result, over: str, name: str) -> tuple[list[float], list[float]]:
+    """The rounds that have that number: where on the axis, and the number."""
+    scale = _time_scale(result)[0] if over == "seconds" else 1.0
+    rows = [row for row in result.history if name in row and over in row]
+    return [row[over] / scale for row in rows], [row[name] for row in rows]
+
+
+def _time_scale(result: Result) -> tuple[float, str]:
+    """Seconds per unit of the time axis, and the unit."""
+    longest = max((row.get("seconds", 0.0) for row in result.history), default=0.0)
+    return next(((size, unit) for least, size, unit in TIMES if longest >= least), (1.0, "seconds"))
+
+
+def _label_x(ax: Axes, result: Result, over: str) -> None:
+    ax.set_xlabel("round" if over == "round" else f"virtual time ({_time_scale(result)[1]})")
+    if over == "round":
+        from matplotlib.ticker import MaxNLocator
+
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
+    ax.set_xlim(left=0)
+
+
+def _empty(ax: Axes, why: str) -> None:
+    ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", color=GREY)

@@ -1,0 +1,310 @@
+"""What people see while a run is under way: a live panel in a terminal or a notebook, sparse lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as LiveDisplay
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from fogline.jobs import Job
+from fogline.simulation.result import Result, Row
+from fogline.simulation.table import (
+    BOOKKEEPING,
+    human_bytes,
+    human_joules,
+    human_metric,
+    human_seconds,
+    to_html,
+    traffic,
+)
+
+LINES = 20
+"""Plain lines that a run prints, roughly."""
+WINDOW = 20
+"""Rounds from which the time left is estimated."""
+WIDTH = 88
+BLOCKS = "▁▂▃▄▅▆▇█"
+FAVOURITES = ("accuracy", "auc", "f1", "rmse", "mae")
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """Is told how a run goes. The calls come in this order, from one thread."""
+
+    def started(self, job: Job, population: int, fogs: int, headline: str = "") -> None:
+        """The run is set up: so many devices below so many aggregators.
+
+        ``headline``: the metric to show; if empty, it is guessed from the first row that has one.
+        """
+        ...
+
+    def engine(self, name: str, chunk: int, processes: int) -> None:
+        """The training engine, the devices it trains together, and the worker processes (0: none)."""
+        ...
+
+    def round(self, row: Row) -> None:
+        """A root round is over. ``row["round"]`` is 1 for the first."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that people should know."""
+        ...
+
+    def finished(self, result: Result) -> None:
+        """The run is over."""
+        ...
+
+    def close(self) -> None:
+        """Always called last, also after an error; may be called twice."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def started(self, job: Job, population: int, fogs: int, headline: str = "") -> None:
+        """Nothing."""
+
+    def engine(self, name: str, chunk: int, processes: int) -> None:
+        """Nothing."""
+
+    def round(self, row: Row) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def finished(self, result: Result) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Live:
+    """Shows the run as it goes.
+
+    In a terminal, a panel that a thread redraws. The thread starts with the first row, when all worker processes
+    have been forked. In a notebook, the same panel, redrawn with every row. Elsewhere (a file, CI) about twenty
+    plain lines a run, and one every ``patience`` seconds of a slow one.
+
+    Args:
+        console: where to; standard error if None.
+        patience: seconds between plain lines when rounds are slow.
+        clock: wall clock in seconds.
+    """
+
+    def __init__(
+        self, console: Console | None = None, patience: float = 30.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console = console or Console(stderr=True)
+        self._patience = patience
+        self._clock = clock
+        self._view = _View(clock)
+        self._screen: _Terminal | _Notebook | None = None
+        self._said = (0, 0.0)
+
+    def started(self, job: Job, population: int, fogs: int, headline: str = "") -> None:
+        """Say what begins."""
+        self._view.begin(job, headline)
+        self._said = (0, self._clock())
+        below = f" below {_plural(fogs, 'aggregator')}" if fogs > 1 else ""
+        self.note(
+            f"[bold]{escape(job.name)}[/]: {escape(job.algorithm.name)} on {_plural(population, 'device')}{below}, "
+            f"{_plural(job.rounds, 'round')}, seed {job.seed}"
+        )
+
+    def engine(self, name: str, chunk: int, processes: int) -> None:
+        """Say what trains."""
+        workers = _plural(processes, "worker process", "worker processes") if processes else "this process"
+        self.note(f"Engine {escape(name)}: {_plural(chunk, 'device')} at a time, in {workers}")
+
+    def round(self, row: Row) -> None:
+        """Show the row, in the way that suits the place."""
+        self._view.add(row)
+        if self._console.is_jupyter or self._console.is_terminal:
+            if self._screen is None:
+                self._screen = _Notebook() if self._console.is_jupyter else _Terminal(self._console, self._view.panel)
+            self._screen.show(self._view.panel)
+        elif self._is_due(row):
+            self._said = (int(row["round"]), self._clock())
+            self.note(self._view.line())
+
+    def note(self, text: str) -> None:
+        """Print a line, above the panel if there is one. Rich's markup works."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def finished(self, result: Result) -> None:
+        """Take the panel away; what came out stands in the result's table."""
+        self.close()
+        value = result.metrics.get(result.headline)
+        metric = f": {escape(result.headline)} {human_metric(result.headline, value)}" if value is not None else ""
+        rounds = _plural(len(result.history), "round")
+        self.note(f"[green]Done[/] after {rounds} in {human_seconds(result.wall)}{metric}")
+
+    def close(self) -> None:
+        """Take the panel away and end the thread."""
+        if self._screen is not None:
+            self._screen.close()
+            self._screen = None
+
+    def _is_due(self, row: Row) -> bool:
+        """Whether a plain line is due: the first and the last round, steps of the whole, or a long silence."""
+        done, (said, at) = int(row["round"]), self._said
+        step = max(1, self._view.rounds // LINES)
+        return said == 0 or done >= self._view.rounds or done - said >= step or self._clock() - at >= self._patience
+
+
+class _View:
+    """What is known of the run, and how it looks."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.rounds = 1
+        self._clock = clock
+        self._title = ""
+        self._headline = ""
+        self._target: float | None = None
+        self._row: Row = {}
+        self._values: list[float] = []
+        self._start = clock()
+        self._times: deque[tuple[float, int]] = deque(maxlen=WINDOW)
+
+    def begin(self, job: Job, headline: str) -> None:
+        self.rounds = job.rounds
+        self._title = f"{escape(job.name)} · {escape(job.algorithm.name)}"
+        self._headline, self._target = headline, job.evaluation.target
+        self._start = self._clock()
+
+    def add(self, row: Row) -> None:
+        self._headline = self._headline or _guess(row)
+        if not self._times:
+            self._times.append((self._start, int(row["round"]) - 1))
+        self._row = row
+        self._times.append((self._clock(), int(row["round"])))
+        if self._headline in row:
+            self._values.append(row[self._headline])
+
+    def panel(self) -> RenderableType:
+        """The picture for terminals and notebooks."""
+        done = int(self._row.get("round", 0))
+        bar = Table.grid(padding=(0, 2), expand=True)
+        bar.add_column(ratio=1)
+        bar.add_column(no_wrap=True)
+        bar.add_row(ProgressBar(self.rounds, done), f"round [bold]{done}[/] of {self.rounds}")
+        facts = Table.grid(padding=(0, 2))
+        facts.add_column(style="dim", no_wrap=True, min_width=12)
+        facts.add_column()
+        for name, value in self._facts():
+            facts.add_row(name, value)
+        return Panel(Group(bar, "", facts), title=self._title, title_align="left", width=WIDTH, border_style="cyan")
+
+    def line(self) -> str:
+        """The same in one line."""
+        down, up = (
+            (sum(amounts) for amounts in zip(*traffic(self._row).values(), strict=True)) if self._traffic() else (0, 0)
+        )
+        parts = [
+            f"round {int(self._row['round'])}/{self.rounds}",
+            self._metric(),
+            f"clock {human_seconds(self._row.get('seconds', 0.0))}",
+            f"{human_bytes(down)} down, {human_bytes(up)} up",
+            f"about {human_seconds(self._left())} left",
+        ]
+        return "  ".join(part for part in parts if part)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        row = self._row
+        facts: list[tuple[str, str]] = []
+        if self._values:
+            goal = f"  [dim]target {human_metric(self._headline, self._target)}[/]" if self._target is not None else ""
+            facts.append(
+                (escape(self._headline), f"[bold]{self._metric(named=False)}[/]  {_spark(self._values)}{goal}")
+            )
+        energy = f", {human_joules(row['joules'])} on devices" if "joules" in row else ""
+        facts.append(("clock", f"{human_seconds(row.get('seconds', 0.0))} of virtual time{energy}"))
+        facts += [
+            (f"below {escape(tier)}", f"↓ {human_bytes(down)}  ↑ {human_bytes(up)}")
+            for tier, (down, up) in traffic(row).items()
+        ]
+        wall = human_seconds(self._clock() - self._start)
+        facts.append(("wall", f"{wall}, about {human_seconds(self._left())} left"))
+        return facts
+
+    def _traffic(self) -> bool:
+        return bool(traffic(self._row))
+
+    def _metric(self, named: bool = True) -> str:
+        if not self._values:
+            return ""
+        value = human_metric(self._headline, self._values[-1])
+        return f"{escape(self._headline)} {value}" if named else value
+
+    def _left(self) -> float:
+        """Seconds of wall time that the remaining rounds take at the pace of the last ones."""
+        if len(self._times) < 2:
+            return float("nan")
+        (first, a), (last, b) = self._times[0], self._times[-1]
+        pace = (last - first) / max(b - a, 1)
+        return max(0.0, pace * (self.rounds - b) - (self._clock() - last))
+
+
+class _Terminal:
+    """A panel that a thread redraws, so that the clock ticks during long rounds."""
+
+    def __init__(self, console: Console, draw: Callable[[], RenderableType]) -> None:
+        self._live = LiveDisplay(get_renderable=draw, console=console, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def show(self, draw: Callable[[], RenderableType]) -> None:
+        self._live.refresh()
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+class _Notebook:
+    """A cell's output that is replaced with every row. No thread, no widgets."""
+
+    def __init__(self) -> None:
+        self._display: Any = import_module("IPython.display")
+        self._handle: Any = None
+
+    def show(self, draw: Callable[[], RenderableType]) -> None:
+        html = self._display.HTML(to_html(draw()))
+        if self._handle is None:
+            self._handle = self._display.display(html, display_id=True)
+        else:
+            self._handle.update(html)
+
+    def close(self) -> None:
+        """The last picture stays."""
+
+
+def _guess(row: Row) -> str:
+    """The metric that people look at first, if the row has any."""
+    known = [name for name in row if name not in BOOKKEEPING and "/" not in name]
+    return next((name for name in FAVOURITES if name in known), "loss" if "loss" in known else "")
+
+
+def _spark(values: list[float], width: int = 32) -> str:
+    """A small curve of the values; not finite ones are gaps."""
+    picked = values if len(values) <= width else [values[i * (len(values) - 1) // (width - 1)] for i in range(width)]
+    finite = [value for value in picked if abs(value) < float("inf")]
+    if not finite:
+        return ""
+    low, high = min(finite), max(finite)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BLOCKS[round((v - low) * scale)] if abs(v) < float("inf") else " " for v in picked)
+
+
+def _plural(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -1,0 +1,193 @@
+"""Follows a run: judges the model, keeps the history, writes checkpoints, decides when to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fogline.algorithms.device import LocalRound
+from fogline.algorithms.group import GroupModel
+from fogline.nodes.effects import Move
+from fogline.params import Params
+from fogline.simulation.executor import Executor
+from fogline.simulation.result import Reached, Result, Row, Spread
+from fogline.simulation.setup import Setting
+from fogline.simulation.simulator import Simulator
+from fogline.simulation.values import Training, Value
+
+MOST_DEVICES = 2000
+"""Devices that are judged one by one at the end; of more, every k-th."""
+
+
+class Listener(Protocol):
+    """Told of every round as it ends: a progress display, a run folder."""
+
+    def round(self, row: Row) -> None:
+        """One root round."""
+        ...
+
+
+@dataclass
+class Recorder:
+    """One run's history.
+
+    ``on_round`` are told of every row; ``checkpoint`` writes one after a round.
+    """
+
+    setting: Setting
+    executor: Executor
+    on_round: list[Callable[[Row], None]]
+    checkpoint: Callable[[int], None] | None = None
+    history: list[Row] = field(default_factory=list)
+    resume_at: int = -1
+    """Last round of the past that a resumed run repeats."""
+    on_resumed: Callable[[], None] | None = None
+    simulator: Simulator = field(init=False)
+    group: Value | None = None
+    _began: float = field(default_factory=time.perf_counter)
+    _losses: list[tuple[float, int]] = field(default_factory=list)
+    _wall_before: float = 0.0
+
+    def trained(self, training: Training, done: LocalRound) -> None:
+        """A device's local round was computed."""
+        self.simulator.trained(training, done)
+        if done.failure is None:
+            self._losses.append((done.loss, done.samples))
+
+    def moved(self, move: Move, group: Value) -> None:
+        """The root's model moved."""
+        self.group = group
+        if not move.final:
+            return
+        self.simulator.force(group)
+        if move.round <= self.resume_at:
+            self._losses = []
+            if move.round == self.resume_at:
+                self._wall_before = self.history[-1]["wall"] if self.history else 0.0
+                if self.on_resumed is not None:
+                    self.on_resumed()
+            return
+        row = self._row(move.round)
+        self.history.append(row)
+        for tell in self.on_round:
+            tell(row)
+        every = self.setting.job.checkpoint_every
+        if self.checkpoint is not None and every is not None and (move.round + 1) % every == 0:
+            self.checkpoint(move.round)
+        if self._should_stop():
+            self.simulator.halt()
+
+    @property
+    def params(self) -> Params:
+        """The global model as it is."""
+        if self.group is None:
+            return self.setting.initial
+        self.simulator.store.force([self.group])
+        group: GroupModel = self.group.result
+        return Params(self.setting.task.spec, group.vector, group.counters)
+
+    def _row(self, round_index: int) -> Row:
+        traffic = self.simulator.traffic
+        row: Row = {
+            "round": round_index + 1,
+            "seconds": self.simulator.now,
+            "wall": self._wall_before + time.perf_counter() - self._began,
+            "joules": traffic.joules,
+            "updates": len(self._losses),
+        }
+        for tier in self.setting.job.tree.names:
+            row[f"down/{tier}"] = traffic.down[tier]
+            row[f"up/{tier}"] = traffic.up[tier]
+        weight = sum(samples for _, samples in self._losses)
+        row["train_loss"] = sum(loss * n for loss, n in self._losses) / weight if weight else math.nan
+        self._losses = []
+        row |= {what: count for what, count in traffic.counts.items()}
+        evaluation = self.setting.job.evaluation
+        last = round_index + 1 == self.setting.job.rounds
+        if self.setting.task.data.test is not None and ((round_index + 1) % evaluation.every == 0 or last):
+            row |= self.judge()
+        return row
+
+    def judge(self) -> dict[str, float]:
+        """Metrics of the global model on the test set."""
+        return self.setting.task.metrics(self.executor.evaluate(self.params, [None])[0])
+
+    def _should_stop(self) -> bool:
+        evaluation, task = self.setting.job.evaluation, self.setting.task
+        if evaluation.stop_at_target and self.reached() is not None:
+            return True
+        if evaluation.patience is None:
+            return False
+        judged = [row[task.headline] for row in self.history if task.headline in row]
+        if not judged:
+            return False
+        best = judged.index(max(judged) if task.higher_is_better else min(judged))
+        return len(judged) - 1 - best >= evaluation.patience
+
+    def reached(self) -> Reached | None:
+        """What it took to reach the target; None if there is none or it was not reached."""
+        target, task = self.setting.job.evaluation.target, self.setting.task
+        if target is None:
+            return None
+        for row in self.history:
+            value = row.get(task.headline)
+            if value is not None and (value >= target if task.higher_is_better else value <= target):
+                moved = sum(amount for name, amount in row.items() if name.startswith(("up/", "down/")))
+                return Reached(target, int(row["round"]), row["seconds"], int(moved), row["joules"])
+        return None
+
+    def result(self) -> Result:
+        """The run as it ended."""
+        task, job = self.setting.task, self.setting.job
+        metrics = self.judge() if task.data.test is not None else {}
+        fogs, devices = self._by_device() if job.evaluation.devices else (None, None)
+        traffic = self.simulator.traffic
+        return Result(
+            job=job,
+            headline=task.headline,
+            params=self.params,
+            history=self.history,
+            metrics=metrics,
+            fogs=fogs,
+            devices=devices,
+            held_out=self._held_out(),
+            reached=self.reached(),
+            counts=dict(traffic.counts),
+            reasons=dict(traffic.reasons),
+            wall=self._wall_before + time.perf_counter() - self._began,
+        )
+
+    def _by_device(self) -> tuple[Spread | None, Spread | None]:
+        task, homes = self.setting.task, self.setting.homes
+        names = list(task.data.clients)
+        stride = -(-len(names) // MOST_DEVICES)
+        chosen = range(0, len(names), stride)
+        sums = self.executor.evaluate(self.params, [names[i] for i in chosen])
+        by_fog: dict[str, dict[str, float]] = {}
+        for i, one in zip(chosen, sums, strict=True):
+            fog = by_fog.setdefault(homes[i], {})
+            for name, value in one.items():
+                fog[name] = fog.get(name, 0.0) + value
+        headline = {names[i]: task.metrics(one)[task.headline] for i, one in zip(chosen, sums, strict=True)}
+        fogs = {fog: task.metrics(total)[task.headline] for fog, total in sorted(by_fog.items())}
+        return self._spread(fogs), self._spread(headline)
+
+    def _spread(self, values: dict[str, float]) -> Spread:
+        ordered = sorted(values.values(), reverse=not self.setting.task.higher_is_better)
+        worst = ordered[: max(1, len(ordered) // 10)]
+        mean = sum(ordered) / len(ordered)
+        variance = sum((value - mean) ** 2 for value in ordered) / len(ordered)
+        return Spread(mean, sum(worst) / len(worst), math.sqrt(variance), values)
+
+    def _held_out(self) -> dict[str, float]:
+        task = self.setting.task
+        if not task.data.held_out:
+            return {}
+        total: dict[str, float] = {}
+        for sums in self.executor.evaluate(self.params, list(task.data.held_out)):
+            for name, value in sums.items():
+                total[name] = total.get(name, 0.0) + value
+        return task.metrics(total)

@@ -1,0 +1,253 @@
+"""From a job and a task to a simulator that is ready to run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fogline.aggregation import fold_named
+from fogline.algorithms import Algorithm, make
+from fogline.algorithms import group as groups
+from fogline.algorithms.base import Group
+from fogline.algorithms.device import run_cohort
+from fogline.data import FederatedData
+from fogline.jobs import Job, JobError, Local, Tree
+from fogline.nodes import Aggregator, Role
+from fogline.nodes.effects import Move
+from fogline.nodes.messages import Hello, model_key
+from fogline.nodes.policies import Selection, make_policy
+from fogline.params import Params
+from fogline.simulation.numbers import Numbers
+from fogline.simulation.profiles import Fleet, fleet_of, link_of
+from fogline.simulation.simulator import LocalPlan, Planner, Simulator, Sizes
+from fogline.simulation.values import Store, Trainer, Value
+from fogline.training.local import ClientJob, LocalTraining
+from fogline.training.task import Task
+
+MASK = (1 << 64) - 1
+
+
+@dataclass(slots=True)
+class Setting:
+    """What a run needs besides the simulator."""
+
+    job: Job
+    task: Task
+    algorithm: Algorithm
+    local: LocalTraining
+    initial: Params
+    homes: list[str]
+    """The aggregator above each device, by client."""
+    fleet: Fleet
+
+
+def setting_of(job: Job, task: Task) -> Setting:
+    """Check a job against its task's data, and make what both decide.
+
+    Raises:
+        JobError: the job asks for what the data or the method cannot give; one sentence.
+    """
+    algorithm = make(job.algorithm.name, **job.algorithm.parameters)
+    homes = assign(job.tree, task.data)
+    _check_cohorts(job.tree, homes)
+    fleet = fleet_of(job.devices, len(homes), job.seed)
+    return Setting(job, task, algorithm, local_training(job.local), task.initial(job.seed), homes, fleet)
+
+
+def local_training(local: Local) -> LocalTraining:
+    """The part of a job's local table that engines see."""
+    return LocalTraining(**local.model_dump(exclude={"work"}))
+
+
+def assign(tree: Tree, data: FederatedData) -> list[str]:
+    """The aggregator above each device, by client.
+
+    Raises:
+        JobError: the tree wants natural groups and the data has none, or more aggregators than devices.
+    """
+    leaves = tree.leaves()
+    count = len(data.clients)
+    if count < len(leaves):
+        raise JobError(f"The tree has {len(leaves)} aggregators above {count} devices; give each at least one.")
+    if tree.assign == "groups":
+        if data.groups is None:
+            raise JobError(f"tree.assign is 'groups', but the data set '{data.name}' has no natural groups.")
+        place = {group: i for i, group in enumerate(sorted(set(data.groups.values())))}
+        return [leaves[place[data.groups[client]] % len(leaves)] for client in data.clients]
+    if tree.assign == "blocks":
+        return [leaves[i * len(leaves) // count] for i in range(count)]
+    return [leaves[i % len(leaves)] for i in range(count)]
+
+
+def _check_cohorts(tree: Tree, homes: list[str]) -> None:
+    parents = tree.parents()
+    children: dict[str, int] = dict.fromkeys(parents, 0)
+    for home in [*homes, *(parent for parent in parents.values() if parent is not None)]:
+        children[home] += 1
+    for name, tier in tree.tiers.items():
+        fewest = min(children[node] for node in tree.nodes(name))
+        for key, amount in (("cohort", tier.cohort), ("quorum", tier.quorum)):
+            if isinstance(amount, int) and amount > fewest:
+                raise JobError(
+                    f"tree.{name}.{key} is {amount}, but an aggregator of that tier has only {fewest} children; "
+                    f"make it at most {fewest}, or a share such as 0.5."
+                )
+
+
+def simulator_of(setting: Setting, trainer: Trainer, sizes: Sizes, moved: Callable[[Move, Value], None]) -> Simulator:
+    """Nodes, values and virtual clock of a run. ``moved``: see :class:`Simulator`."""
+    job, task, algorithm = setting.job, setting.task, setting.algorithm
+    parents = job.tree.parents()
+    tier_of = {node: tier for tier in job.tree.names for node in job.tree.nodes(tier)}
+    leaves = set(job.tree.leaves())
+    clients = list(task.data.clients)
+    index = {client: i for i, client in enumerate(clients)}
+    fleet = setting.fleet
+
+    def presence(child: str, now: float) -> bool:
+        return fleet.available(index[child], now)
+
+    policies: list[Selection] = []
+    aggregators: dict[str, Aggregator] = {}
+    for name, parent in parents.items():
+        role = role_of(job, algorithm, name, tier_of[name], parent)
+        policy = make_policy(role.tier.policy, **role.tier.policy_parameters)
+        policies.append(policy)
+        asks_presence = name in leaves and not fleet.always_available
+        aggregators[name] = Aggregator(role, policy, presence if asks_presence else None)
+
+    trained: list[Simulator] = []
+    numbers = Numbers(
+        algorithm,
+        task.spec,
+        job.exact,
+        population_below(parents, setting.homes),
+        lambda child, why: trained[0].refused(child, why),
+    )
+    root = job.tree.nodes(job.tree.names[0])[0]
+    numbers.set_group(model_key(root, 0), Value(groups.root(setting.initial)))
+    store = Store(trainer, lambda training, done: trained[0].trained(training, done))
+    simulator = Simulator(
+        root=root,
+        aggregators=aggregators,
+        tiers=tier_of,
+        clients=clients,
+        homes=setting.homes,
+        fleet=fleet,
+        links=link_of(job.links),
+        numbers=numbers,
+        store=store,
+        plan=planner(setting),
+        sizes=sizes,
+        cost=task.cost,
+        moved=moved,
+        prefetch=any(a.role.mode == "async" for a in aggregators.values()),
+        eager=any(policy.needs_loss for policy in policies),
+    )
+    trained.append(simulator)
+    return simulator
+
+
+def role_of(job: Job, algorithm: Algorithm, name: str, tier_name: str, parent: str | None) -> Role:
+    """What an aggregator is in a job. An algorithm's own mode holds at the root; fogs are synchronous unless told."""
+    tier = job.tree.tiers[tier_name]
+    mode = tier.mode or (algorithm.mode if parent is None else "sync")
+    return Role(
+        name=name,
+        parent=parent,
+        tier=tier,
+        mode=mode,
+        rounds=job.rounds if parent is None else tier.rounds,
+        deadline=job.tree.deadlines()[tier_name],
+        buffer=tier.buffer or algorithm.buffer,
+        group_models=algorithm.group_models,
+        seed=job.seed,
+    )
+
+
+def population_below(parents: Mapping[str, str | None], homes: list[str]) -> dict[str, int]:
+    """Devices below each aggregator."""
+    below = dict.fromkeys(parents, 0)
+    for home in homes:
+        below[home] += 1
+    for name in reversed(list(parents)):
+        parent = parents[name]
+        if parent is not None:
+            below[parent] += below[name]
+    return below
+
+
+def planner(setting: Setting) -> Planner:
+    """How much each device trains in each of its rounds."""
+    local, job = setting.local, setting.job
+    samples: list[int] = setting.task.data.sizes().tolist()
+    work = job.local.work
+
+    def plan(client: int, round_index: int, attempt: int) -> LocalPlan:
+        seed = mix(job.seed, client, attempt)
+        factor = 1.0 if work is None else random.Random(seed).uniform(*work)
+        steps = local.step_count(samples[client], factor)
+        batch = min(local.batch_size or samples[client], samples[client])
+        examples = min(steps * batch, -(-steps // local.step_count(samples[client])) * samples[client] * local.epochs)
+        return LocalPlan(steps, examples, samples[client], local.rate(round_index, job.rounds), seed)
+
+    return plan
+
+
+def mix(*numbers: int) -> int:
+    """A seed from numbers: 63 bits, by splitmix64's finaliser."""
+    state = 0
+    for number in numbers:
+        state = (state + number + 0x9E3779B97F4A7C15) & MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
+        state ^= state >> 31
+    return state >> 1
+
+
+def hello_of(setting: Setting, detailed: bool) -> Callable[[int], Hello]:
+    """What devices say of themselves; the same thing for all where nobody asks for details."""
+    plain = Hello()
+    if not detailed:
+        return lambda _: plain
+    samples: list[int] = setting.task.data.sizes().tolist()
+    fleet, local, cost = setting.fleet, setting.local, setting.task.cost
+    size = setting.task.spec.bytes
+
+    def hello(client: int) -> Hello:
+        train = fleet.train_seconds(client, samples[client] * local.epochs, cost)
+        travel = fleet.down_seconds(client, size, 0.0) + fleet.up_seconds(client, size, 0.0)
+        return Hello(1, samples[client], train + travel)
+
+    return hello
+
+
+def probe(setting: Setting) -> Sizes:
+    """Bytes of what travels, seen on one device's first step."""
+    task, algorithm, initial = setting.task, setting.algorithm, setting.initial
+    engine = task.build(next(iter(task.engines())), algorithm, setting.local)
+    jobs = [ClientJob(0, initial.vector, initial.counters, 1, setting.local.learning_rate, 0)]
+    update = run_cohort(engine, algorithm, task, jobs)[0].update
+    base = task.spec.bytes
+    if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
+        return Sizes(base, base, base)
+    fold = fold_named(setting.job.exact)
+    fold.add(update)
+    partial = fold.partial()
+    size = Sizes(base, update.nbytes, partial.nbytes)
+    fold = fold_named(setting.job.exact)
+    fold.merge(partial)
+    group = groups.move(
+        algorithm, task.spec, groups.root(initial), fold.finish(), Group(len(setting.homes), 0), inside=False
+    )
+    extras = sum(vector.nbytes for vector in groups.send_down(algorithm, group).received.values())
+    return Sizes(base + extras, size.update, size.partial)
+
+
+def details_needed(setting: Setting) -> bool:
+    """Whether some policy or mode wants to know devices' sizes and speeds."""
+    return any(
+        tier.policy != "uniform" or (tier.mode or setting.algorithm.mode) == "semi-async"
+        for tier in setting.job.tree.tiers.values()
+    )

@@ -1,0 +1,200 @@
+"""A result as people read it: a table for the terminal, plain text, and HTML for notebooks.
+
+The ``human_…`` functions write quantities with units; progress and plots use them too.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from fogline.simulation.result import Result, Row, Spread
+
+WIDTH = 100
+FOGS_SHOWN = 8
+BOOKKEEPING = ("round", "seconds", "wall", "joules", "train_loss", "updates")
+"""Keys of a row that are no metric of the model, beside bytes (``down/…``, ``up/…``) and counts of mishaps."""
+
+
+def human_bytes(amount: float) -> str:
+    """Bytes with a decimal prefix: ``1.2 MB``."""
+    return _scaled(amount, "B", 0)
+
+
+def human_joules(amount: float) -> str:
+    """Joules with a decimal prefix: ``3.4 kJ``."""
+    return _scaled(amount, "J", 1)
+
+
+def human_seconds(amount: float) -> str:
+    """A duration in its two largest units: ``2 h 13 min``, ``4.2 s``."""
+    if not math.isfinite(amount):
+        return "?"
+    if amount < 60:
+        return f"{amount:.1f} s" if amount >= 0.1 or amount == 0 else f"{1000 * amount:.3g} ms"
+    total = round(amount)
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    first = next(i for i, (_, size) in enumerate(units) if total >= size)
+    large, small = units[first], units[first + 1] if first < 3 else None
+    rest = total % large[1] // small[1] if small else 0
+    return f"{total // large[1]} {large[0]}" + (f" {rest} {small[0]}" if small and rest else "")
+
+
+def human_metric(name: str, value: float) -> str:
+    """A metric: accuracies in percent, others with four digits."""
+    return f"{100 * value:.2f} %" if is_share(name) else f"{value:.4g}"
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is a share of examples, best read in percent."""
+    return "accuracy" in name
+
+
+def traffic(row: Row) -> dict[str, tuple[float, float]]:
+    """Bytes (down, up) so far on the links below each tier, the root first."""
+    tiers = dict.fromkeys(key.partition("/")[2] for key in row if key.startswith(("down/", "up/")))
+    return {tier: (row.get(f"down/{tier}", 0.0), row.get(f"up/{tier}", 0.0)) for tier in tiers}
+
+
+def result_table(result: Result) -> RenderableType:
+    """The whole result, in sections."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _lines(result):
+        table.add_row(name, value)
+    job = result.job
+    rounds = len(result.history)
+    title = Text.assemble((job.name, "bold"), f": {job.algorithm.name}, {rounds} rounds, seed {job.seed}")
+    return Group(title, Text(), table)
+
+
+def next_steps(result: Result) -> list[tuple[str, str]]:
+    """What to try next: (why, command)."""
+    if result.folder is None:
+        return []
+    file = result.folder / "job.toml"
+    again = f"fogline simulate {file}"
+    steps = [("Show this table again", f"fogline show {result.folder}")]
+    target = result.job.evaluation.target
+    if target is not None and result.reached is None:
+        steps.insert(0, ("Give it more rounds", f"{again} --set rounds={2 * result.job.rounds}"))
+    elif result.job.algorithm.name == "fedavg":
+        steps.insert(0, ("Compare another method", f"{again} --set algorithm=fedprox"))
+    else:
+        steps.insert(0, ("See whether another seed agrees", f"{again} --seed {result.job.seed + 1}"))
+    return steps
+
+
+def as_text(result: Result) -> str:
+    """The table as plain text."""
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False, force_jupyter=False)
+    with console.capture() as capture:
+        console.print(result_table(result))
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def as_html(result: Result) -> str:
+    """The table and, where matplotlib is there, the overview figure."""
+    html = to_html(result_table(result))
+    if find_spec("matplotlib") is None or not result.history:
+        return html
+    from fogline.simulation.plots import overview, png
+
+    image = base64.b64encode(png(overview(result))).decode()
+    return f'{html}<img alt="The run over rounds and time" src="data:image/png;base64,{image}">'
+
+
+def to_html(content: RenderableType) -> str:
+    """Anything of rich's, for a notebook."""
+    console = Console(file=io.StringIO(), width=WIDTH, record=True, force_terminal=True, force_jupyter=False)
+    console.print(content)
+    return console.export_html(inline_styles=True, code_format='<pre style="line-height:1.25">{code}</pre>')
+
+
+def _lines(result: Result) -> Iterator[tuple[str, str]]:
+    """Names and values of the table, in rich's markup."""
+    headline = result.headline
+    first = {headline: result.metrics[headline]} if headline in result.metrics else {}
+    yield "Global model", _metrics(first | result.metrics)
+    if result.held_out:
+        yield "On held-out devices", _metrics(result.held_out)
+    if result.devices is not None:
+        yield f"{headline.capitalize()} over {len(result.devices.values):,} devices", _spread(headline, result.devices)
+    if result.fogs is not None:
+        yield f"{headline.capitalize()} by fog", _groups(headline, result.fogs)
+    last = result.history[-1] if result.history else {}
+    for tier, (down, up) in traffic(last).items():
+        yield f"Bytes below {escape(tier)}", f"{human_bytes(down)} down, {human_bytes(up)} up"
+    if last:
+        yield "Virtual time", human_seconds(last.get("seconds", 0.0))
+        yield "Energy on devices", human_joules(last.get("joules", 0.0))
+    yield "Wall time", human_seconds(result.wall)
+    yield from _target(result)
+    yield from _mishaps(result.counts, result.reasons)
+    if result.folder is not None:
+        yield "Run folder", escape(str(result.folder))
+
+
+def _target(result: Result) -> Iterator[tuple[str, str]]:
+    reached, target = result.reached, result.job.evaluation.target
+    if reached is not None:
+        cost = f"{human_seconds(reached.seconds)}, {human_bytes(reached.bytes)}, {human_joules(reached.joules)}"
+        goal = human_metric(result.headline, reached.target)
+        yield "Target reached", f"[green]{goal}[/] in round {reached.round}: {cost}"
+    elif target is not None:
+        yield "Target", f"[yellow]{human_metric(result.headline, target)} not reached[/]"
+
+
+def _mishaps(counts: Mapping[str, int], reasons: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    seen = {what: count for what, count in counts.items() if count}
+    if not seen:
+        yield "What went wrong", "nothing"
+    for i, (what, count) in enumerate(sorted(seen.items(), key=lambda item: -item[1])):
+        reason = f" [dim](first: {escape(reasons[what])})[/]" if what in reasons else ""
+        yield "What went wrong" if i == 0 else "", f"{count:,} {escape(what)}{reason}"
+
+
+def _metrics(metrics: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{escape(name)} {'[bold]' if i == 0 else ''}{human_metric(name, value)}{'[/]' if i == 0 else ''}"
+        for i, (name, value) in enumerate(metrics.items())
+    )
+
+
+def _spread(headline: str, spread: Spread) -> str:
+    mean, worst, std = (human_metric(headline, v) for v in (spread.mean, spread.worst_decile, spread.std))
+    return f"mean {mean}, worst tenth {worst}, standard deviation {std}"
+
+
+def _groups(headline: str, spread: Spread) -> str:
+    """Every fog, or the outermost of many."""
+    values = list(spread.values.items())
+    if len(values) > FOGS_SHOWN:
+        ordered = sorted(values, key=lambda item: item[1])
+        return f"lowest {_named(headline, ordered[:3])} … highest {_named(headline, ordered[-2:])}"
+    return _named(headline, values)
+
+
+def _named(headline: str, values: Iterable[tuple[str, float]]) -> str:
+    return ", ".join(f"{escape(name)} {human_metric(headline, value)}" for name, value in values)
+
+
+def _scaled(amount: float, unit: str, decimals: int) -> str:
+    if not math.isfinite(amount):
+        return "?"
+    prefixes = ("", "k", "M", "G", "T", "P")
+    scale = 0
+    while abs(amount) >= 999.5 and scale < len(prefixes) - 1:
+        amount /= 1000
+        scale += 1
+    digits = decimals if scale == 0 else 0 if abs(amount) >= 99.95 else 1
+    return f"{amount:.{digits}f} {prefixes[scale]}{unit}"

@@ -1,0 +1,21 @@
+"""Local training: what a device is asked, the engines that do it, and the backends behind them.
+
+Backends are imported by name (``fogline.training.torch``, ``fogline.training.sklearn``), so that a machine
+without PyTorch or scikit-learn can do everything else.
+"""
+
+from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.method import LocalMethod, Work, overrides
+from fogline.training.task import Engine, Sums, Task
+
+__all__ = [
+    "ClientJob",
+    "Engine",
+    "LocalMethod",
+    "LocalTraining",
+    "Sums",
+    "Task",
+    "Trained",
+    "Work",
+    "overrides",
+]

@@ -1,0 +1,66 @@
+"""The weights of several devices at once, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fogline.params import Entry
+from fogline.training.torch.layout import Layout, as_tensor
+
+
+class Blocks:
+    """One contiguous tensor (K, *shape) per tensor of the model, for K devices.
+
+    Tensor by tensor rather than device by device, because a batched product is fast only on contiguous
+    memory, and the first k devices of every block are contiguous too. With one device, all blocks lie one
+    after the other in one vector.
+    """
+
+    def __init__(self, entries: Sequence[Entry], clients: int, dtype: torch.dtype, device: torch.device) -> None:
+        self._counts = [entry.count for entry in entries]
+        self._clients = clients
+        self.buffer = torch.empty(clients * sum(self._counts), dtype=dtype, device=device)
+        parts = self.buffer.split([clients * count for count in self._counts])
+        self.tensors = [part.view(clients, *e.shape) for part, e in zip(parts, entries, strict=True)]
+
+    def fill(self, rows: Tensor) -> None:
+        """Take weights in: one row (P,) for all devices, or (K, P)."""
+        if self._clients == 1:
+            self.buffer.copy_(rows.view(-1))
+            return
+        for tensor, part in zip(self.tensors, rows.split(self._counts, -1), strict=True):
+            tensor.copy_(part.reshape(-1, *tensor.shape[1:]))
+
+    def rows(self, clients: int) -> Tensor:
+        """(k, P): the weights of the first k devices, as the vector has them. A copy if K is not one."""
+        return join_rows(self.tensors, clients) if self._clients > 1 else self.buffer.view(1, -1)
+
+    def first(self, clients: int) -> list[Tensor]:
+        """The blocks of the first k devices."""
+        return self.tensors if clients == self._clients else [t[:clients] for t in self.tensors]
+
+
+def join_rows(tensors: Sequence[Tensor], clients: int) -> Tensor:
+    """Blocks (K, *shape) to rows (k, P)."""
+    return torch.cat([tensor[:clients].reshape(clients, -1) for tensor in tensors], 1)
+
+
+def split_rows(rows: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Rows (k, P) to blocks in the shapes of ``like``; views."""
+    parts = rows.split([tensor[0].numel() for tensor in like], 1)
+    return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]
+
+
+def stack_rows(vectors: Sequence[object], device: torch.device) -> Tensor:
+    """Vectors (n,) of several devices to rows (K, n), or to one row (n,) if all are the same object."""
+    if all(vector is vectors[0] for vector in vectors):
+        return as_tensor(vectors[0], device)  # type: ignore[arg-type]
+    return torch.stack([as_tensor(vector, device) for vector in vectors])  # type: ignore[arg-type]
+
+
+def float_buffers(layout: Layout) -> list[Entry]:
+    """The floating entries that are not trained."""
+    return layout.buffers

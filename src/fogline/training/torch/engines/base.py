@@ -1,0 +1,45 @@
+"""What the engines of the PyTorch backend share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.method import LocalMethod, overrides
+from fogline.training.task import Engine, Task
+from fogline.training.torch.task import TorchTask
+
+
+class TorchEngine(Engine):
+    """An engine for a :class:`TorchTask`.
+
+    What happens in a step, in every engine: the loss and its gradient at the weights (or where ``perturb``
+    puts them); clipping to ``clip_norm`` over all trainable parameters; ``bend_gradient``; the optimizer with
+    weight decay. So clipping bounds what the data can do in a step, and the method bends after it.
+    """
+
+    def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
+        self.task = task
+        self.method = method
+        self.local = local
+        self.bends_gradient = overrides(method, "bend_gradient")
+        self.perturbs = overrides(method, "perturb")
+        self.bends_outputs = overrides(method, "bend_outputs")
+        self.bends_loss = overrides(method, "bend_loss")
+
+    @classmethod
+    def refuses(cls, task: Task, method: LocalMethod, local: LocalTraining) -> str | None:
+        """Only what is not PyTorch."""
+        if not isinstance(task, TorchTask):
+            return f"it trains PyTorch models, and this is a {type(task).__name__}."
+        return cls.refuses_task(task, method, local)
+
+    @classmethod
+    def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
+        """Why it cannot run that PyTorch job; None if it can."""
+        return None
+
+    @abstractmethod
+    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+        """Train every device of the cohort."""

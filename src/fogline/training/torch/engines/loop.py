@@ -1,0 +1,152 @@
+"""The reference engine: one module, autograd and ``torch.optim``, one device after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fogline.params import Vector
+from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.method import Arrays, LocalMethod
+from fogline.training.torch.engines.base import TorchEngine
+from fogline.training.torch.failure import attempt, failed, finished, wrong_targets
+from fogline.training.torch.features import Features
+from fogline.training.torch.layout import as_tensor
+from fogline.training.torch.order import batches
+from fogline.training.torch.task import TorchTask
+
+
+class Loop(TorchEngine):
+    """Trains as a textbook does. Slow, and what the others are tested against."""
+
+    name = "loop"
+    summary = "The reference: a plain module, autograd and torch.optim, one device after the other."
+
+    def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
+        super().__init__(task, method, local)
+        with torch.random.fork_rng(devices=[]):
+            self._module = task.model().to(task.device).train()
+        tensors = dict(self._module.named_parameters())
+        self._parameters = [tensors[entry.name] for entry in task.layout.trainable]
+        self._features = Features(self._module) if self.bends_loss else None
+
+    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+        """Train one device after the other."""
+        return [self._train_safely(job) for job in jobs]
+
+    def _train_safely(self, job: ClientJob) -> Trained:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(job.seed)
+            result = attempt(lambda: self._train(job))
+        if isinstance(result, Exception):
+            return failed(self.task, job, result, len(self.task.data.at(job.client).y))
+        return result
+
+    def _train(self, job: ClientJob) -> Trained:
+        examples = self.task.data.at(job.client)
+        x, y = self.task.inputs(examples.x), self.task.targets(examples.y)
+        wrong = wrong_targets(self.task, y) or (None if len(y) else "it has no examples")
+        if wrong:
+            return failed(self.task, job, wrong, len(y))
+        self.task.layout.load(self._module, job.start, job.counters)
+        device = _Device(self, job, _optimizer(self._parameters, self.local, job.learning_rate))
+        losses = np.empty(job.steps)
+        for step, batch in enumerate(batches(job.seed, len(y), self.local.batch_size, job.steps)):
+            batch = batch.to(self.task.device)
+            losses[step] = device.step(x[batch], y[batch])
+            if not np.isfinite(losses[step]):
+                break
+        done = self.task.layout.read(self._module)
+        return finished(self.task, job, done.vector, done.counters, len(y), losses[: step + 1])
+
+    def objective(self, x: Tensor, y: Tensor, job: _Device) -> tuple[Tensor, float]:
+        """The loss that is differentiated, and the loss that is reported."""
+        outputs = self._module(x)
+        features = self._features.taken() if self._features else None
+        if self.bends_outputs:
+            outputs = self.method.bend_outputs(outputs, job.local)
+        loss = self.task.loss_function(outputs, y)
+        if self._features is None:
+            return loss, loss.item()
+        bent = self.method.bend_loss(loss, features, self._features_of(x), job.start, job.local)
+        return bent, loss.item()
+
+    def _features_of(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        assert self._features is not None
+        features = self._features
+        entries, slices = self.task.layout.trainable, self.task.spec.slices
+        return lambda weights: features.under(
+            {e.name: weights[slices[e.name]].view(e.shape).to(self.task.dtype) for e in entries}, x
+        )
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The trainable parameters, in the order of the vector."""
+        return self._parameters
+
+
+class _Device:
+    """One device's training under way."""
+
+    def __init__(self, engine: Loop, job: ClientJob, optimizer: torch.optim.Optimizer) -> None:
+        device, head = engine.task.device, engine.task.spec.trainable
+        self._engine = engine
+        self._optimizer = optimizer
+        self.start = as_tensor(job.start[:head], device)
+        self.local: Arrays = {name: as_tensor(vector, device) for name, vector in job.local.items()}
+        self.received: Arrays = {name: as_tensor(vector, device) for name, vector in job.received.items()}
+
+    def step(self, x: Tensor, y: Tensor) -> float:
+        engine, parameters = self._engine, self._engine.parameters
+        loss = self._differentiate(x, y)
+        if engine.perturbs:
+            weights = flatten(parameters, self.start.dtype)
+            spread(engine.method.perturb(weights, self._gradient()), parameters)
+            self._differentiate(x, y)
+            spread(weights, parameters)
+        if engine.local.clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, engine.local.clip_norm)
+        if engine.bends_gradient:
+            weights = flatten(parameters, self.start.dtype)
+            bent = engine.method.bend_gradient(
+                self._gradient(), weights, self.start, self.local, self.received
+            )
+            spread(bent, [p.grad for p in parameters if p.grad is not None])
+        self._optimizer.step()
+        return loss
+
+    def _differentiate(self, x: Tensor, y: Tensor) -> float:
+        for parameter in self._engine.parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        objective, loss = self._engine.objective(x, y, self)
+        objective.backward()
+        return loss
+
+    def _gradient(self) -> Tensor:
+        return flatten([p.grad for p in self._engine.parameters if p.grad is not None], self.start.dtype)
+
+
+def flatten(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Tensors one after the other, as one vector of a type."""
+    return torch.cat([tensor.detach().reshape(-1).to(dtype) for tensor in tensors])
+
+
+def spread(vector: Tensor | Vector, tensors: Sequence[Tensor]) -> None:
+    """The inverse of :func:`flatten`, into tensors that exist."""
+    offset = 0
+    with torch.no_grad():
+        for tensor in tensors:
+            tensor.copy_(torch.as_tensor(vector)[offset : offset + tensor.numel()].view_as(tensor))
+            offset += tensor.numel()
+
+
+def _optimizer(parameters: list[nn.Parameter], local: LocalTraining, rate: float) -> torch.optim.Optimizer:
+    if local.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, rate, local.momentum, weight_decay=local.weight_decay, nesterov=local.nesterov
+        )
+    kind = torch.optim.Adam if local.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, rate, weight_decay=local.weight_decay)

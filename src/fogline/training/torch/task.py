@@ -1,0 +1,173 @@
+"""A PyTorch model and its federated data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fogline.data import Examples, FederatedData
+from fogline.params import Params, Spec
+from fogline.training.local import LocalTraining
+from fogline.training.method import LocalMethod
+from fogline.training.task import Engine, Sums, Task
+from fogline.training.torch.layout import Layout
+from fogline.training.torch.losses import (
+    LossFunction,
+    LossName,
+    judge_classes,
+    judge_numbers,
+    loss_function,
+    targets_type,
+)
+
+EVALUATION_BATCH = 512
+
+
+class TorchTask(Task):
+    """A PyTorch model and its federated data.
+
+    Args:
+        model: makes the module, untrained. Called more than once; its weights are drawn under a seed.
+        data: examples per client; integer targets are classes.
+        loss: ``cross_entropy``, ``mse``, ``l1``, or a function of (outputs, targets) to their mean loss.
+        name: what people call it.
+        headline: the metric looked at first; accuracy for classes, rmse for numbers, where not said.
+        device: where engines train and models are judged (``cpu``, ``cuda``).
+    """
+
+    def __init__(
+        self,
+        model: Callable[[], nn.Module],
+        data: FederatedData,
+        loss: LossName | LossFunction = "cross_entropy",
+        name: str = "model",
+        headline: str | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.loss = loss
+        self.loss_function = loss_function(loss)
+        self.name = name
+        self.device = torch.device(device)
+        self.classifies = loss == "cross_entropy" or (callable(loss) and data.classes is not None)
+        self.headline = headline or ("accuracy" if self.classifies else "rmse")
+        self.higher_is_better = self.headline == "accuracy"
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Between the module and the flat vector."""
+        return Layout(self._judge)
+
+    @property
+    def spec(self) -> Spec:
+        """Layout of the model."""
+        return self.layout.spec
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """Type in which the model takes its inputs: that of its first floating parameter."""
+        floats = [p.dtype for p in self._judge.parameters() if p.is_floating_point()]
+        return floats[0] if floats else torch.float32
+
+    @cached_property
+    def outputs(self) -> int | None:
+        """Classes that the model tells apart; None if it does not classify."""
+        if not self.classifies or not len(self.data.sizes()):
+            return None
+        outputs = self._judge.eval()(self.inputs(self._example()))
+        return outputs.shape[1 if outputs.ndim == 4 else -1]
+
+    @cached_property
+    def cost(self) -> float:
+        """MFLOP to train on one example: three times the forward pass, as PyTorch counts it."""
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self._judge.eval()(self.inputs(self._example()))
+        return 3e-6 * counter.get_total_flops() or super().cost
+
+    @cached_property
+    def _judge(self) -> nn.Module:
+        """The module that evaluates, and that shows what the model is made of."""
+        with torch.random.fork_rng(devices=[]):
+            return self.model().to(self.device)
+
+    def _example(self) -> np.ndarray[Any, Any]:
+        return self.data.at(0).x[:1]
+
+    def initial(self, seed: int) -> Params:
+        """The untrained model of that seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.layout.read(self.model())
+
+    def engines(self) -> Mapping[str, type[Engine]]:
+        """``loop`` is the reference."""
+        from fogline.training.torch.engines import ENGINES  # Engines are written against this class.
+
+        return ENGINES
+
+    def build(self, engine: str, method: LocalMethod, local: LocalTraining) -> Engine:
+        """An engine, ready to train.
+
+        Raises:
+            ValueError: the engine is unknown or refuses the job.
+        """
+        from fogline.training.torch.engines import ENGINES
+
+        if engine not in ENGINES:
+            raise ValueError(f"There is no engine '{engine}' for PyTorch; choose {', '.join(ENGINES)}.")
+        reason = ENGINES[engine].refuses(self, method, local)
+        if reason is not None:
+            raise ValueError(f"Engine '{engine}' cannot run this job: {reason}")
+        return ENGINES[engine](self, method, local)
+
+    def inputs(self, x: np.ndarray[Any, Any]) -> Tensor:
+        """Inputs as the model takes them: floating ones in its type, integers as int64."""
+        return targets_type(torch.as_tensor(x, device=self.device), self.dtype)
+
+    def targets(self, y: np.ndarray[Any, Any]) -> Tensor:
+        """Targets as the loss takes them: classes as int64, numbers in the model's type."""
+        tensor = torch.as_tensor(y, device=self.device)
+        return tensor.long() if self.classifies else tensor.to(self.dtype)
+
+    def evaluate(self, params: Params, examples: Examples) -> Sums:
+        """Sums over examples (or over the targets of sequences)."""
+        module = self._judge.eval()
+        self.layout.load(module, params.vector, params.counters)
+        judge = judge_classes if self.classifies else judge_numbers
+        sums: Sums = {}
+        with torch.inference_mode():
+            for start in range(0, len(examples.y), EVALUATION_BATCH):
+                part = slice(start, start + EVALUATION_BATCH)
+                outputs = module(self.inputs(examples.x[part]))
+                for name, value in judge(outputs, self.targets(examples.y[part]), self.loss_function).items():
+                    sums[name] = sums.get(name, 0.0) + value
+        return sums
+
+    def metrics(self, sums: Sums) -> dict[str, float]:
+        """``loss`` and ``accuracy``, or ``loss``, ``rmse`` and ``mae``."""
+        count = max(sums.get("count", 0.0), 1.0)
+        metrics = {"loss": sums.get("loss", 0.0) / count}
+        if self.classifies:
+            metrics["accuracy"] = sums.get("correct", 0.0) / count
+        else:
+            metrics["rmse"] = float(np.sqrt(sums.get("squared_error", 0.0) / count))
+            metrics["mae"] = sums.get("absolute_error", 0.0) / count
+        return metrics
+
+    @contextmanager
+    def one_thread(self) -> Iterator[None]:
+        """Keeps PyTorch to one thread: the simulator runs one process per core."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
