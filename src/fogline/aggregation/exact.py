@@ -96,7 +96,14 @@ class ExactFold(Fold):
 
 
 def _as_floats(total: Sum, double: bool) -> Vector:
-    floats = np.empty(total.size, np.float64 if double else np.float32)
-    for block in blocks(slice(0, total.size)):
+    """A sum as floating-point numbers, written into its own memory."""
+    size = total.size
+    floats = total.view(np.float64 if double else np.float32)
+    for block in blocks(slice(0, size)):
         floats[block] = total[block] * (1.0 / UNIT)
-    return floats
+    if double:
+        return floats
+    # Singles fill the first half: give the other back. Nobody else holds this array.
+    del floats
+    total.resize((size + 1) // 2, refcheck=False)
+    return total.view(np.float32)[:size]

@@ -27,7 +27,6 @@ class Fold(ABC):
     """What one stands for in a sum."""
 
     def __init__(self) -> None:
-        self.scratch = Scratch()
         self.clear()
 
     def clear(self) -> None:
@@ -38,6 +37,7 @@ class Fold(ABC):
         self.double: set[str] = set()
         self.counters: Counters = NO_COUNTERS
         self.count = 0
+        self.scratch = Scratch()
 
     def add(self, update: Update, scale: float = 1.0) -> None:
         """Take a device's update.

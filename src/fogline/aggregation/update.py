@@ -3,7 +3,7 @@
 Updates and partials turn into flat dictionaries of arrays and back, for safetensors on disk and on the wire:
 
 - update: ``vector/NAME``, ``weight/NAME``, ``counters``, ``count``;
-- partial: ``sum/NAME``, ``weight/NAME``, ``double/NAME``, ``counters``, ``count``.
+- partial: ``sum/NAME``, ``weight/NAME``, ``double/NAME``, ``counters``, ``count``, ``partial``.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class Partial:
 
     def to_arrays(self) -> Arrays:
         """A flat dictionary of arrays; the sums are not copied."""
-        marks = {f"double/{name}": np.ones(1, np.int64) for name in sorted(self.double)}
+        one = np.ones(1, np.int64)
+        marks = {"partial": one} | {f"double/{name}": one for name in sorted(self.double)}
         return _join("sum", self.sums, self.weights, self.counters, self.count) | marks
 
     @classmethod
@@ -135,7 +136,7 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> Update | Partial:
     Raises:
         UnusableUpdate: the arrays are neither.
     """
-    if any(key.startswith("sum/") for key in arrays):
+    if "partial" in arrays:
         return Partial.from_arrays(arrays)
     return Update.from_arrays(arrays)
 

@@ -1,15 +1,20 @@
 """Federated methods: what a device does, what an aggregator does."""
 
-from fogline.algorithms.asynchronous import FedAsync, FedAT, FedBuff
 from fogline.algorithms.base import Algorithm, Group, Mode, Report, Term
-from fogline.algorithms.fedavg import FedAvg, FedSGD, HierFAVG
+from fogline.algorithms.fedasync import FedAsync
+from fogline.algorithms.fedat import FedAT
+from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.fedavgm import FedAvgM
+from fogline.algorithms.fedbuff import FedBuff
 from fogline.algorithms.feddyn import FedDyn
 from fogline.algorithms.fedexp import FedExP
 from fogline.algorithms.fedlc import FedLC
 from fogline.algorithms.fednova import FedNova
-from fogline.algorithms.fedopt import FedAdagrad, FedAdam, FedAvgM, FedOpt, FedYogi
+from fogline.algorithms.fedopt import FedAdagrad, FedAdam, FedOpt, FedYogi
 from fogline.algorithms.fedprox import FedProx
 from fogline.algorithms.fedsam import FedSAM
+from fogline.algorithms.fedsgd import FedSGD
+from fogline.algorithms.hierfavg import HierFAVG
 from fogline.algorithms.moon import Moon
 from fogline.algorithms.mtgc import MTGC
 from fogline.algorithms.registry import algorithms, find, make, name_and_parameters, summary

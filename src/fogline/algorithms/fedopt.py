@@ -12,20 +12,6 @@ from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
 
 
-class FedAvgM(FedAvg):
-    """FedAvg with momentum at the server (Hsu et al., 2019, arXiv 1909.06335).
-
-    ``v = momentum v + D``, ``x += server_rate v``, with D the mean update. Memory: one model at the server.
-    """
-
-    server_rate: float = 1.0
-    momentum: float = 0.9
-
-    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
-        velocity = self.momentum * state.get("velocity", 0.0) + folded.mean("delta")
-        return model + self.server_rate * velocity, {"velocity": velocity}
-
-
 class FedOpt(FedAvg):
     """What the adaptive methods share (Reddi et al., 2021, arXiv 2003.00295, algorithm 2).
 

@@ -16,11 +16,11 @@ from fogline.training.method import Array, Arrays, Work
 
 
 class Moon(FedAvg):
-    """Pulls representations to the global model's, away from the device's last ones (Li et al., 2021, arXiv 2103.16257).
+    """Pulls features to the global model's, away from the device's last ones (Li et al., 2021).
 
     Adds ``-mu log(e^(s(z, zg)/T) / (e^(s(z, zg)/T) + e^(s(z, zp)/T)))`` to the loss: z, zg and zp are a batch's
-    features under the current, the received and the device's previous model, s is the cosine. The paper tries
-    mu in {0.1, 1, 5, 10}. In a device's first round zp is zg, and the term is a constant.
+    features under the current, the received and the device's previous model, s is the cosine (arXiv 2103.16257).
+    The paper tries mu in {0.1, 1, 5, 10}. In a device's first round zp is zg, and the term is a constant.
 
     Memory: one model per device. Two more forward passes a step.
     """

@@ -8,16 +8,21 @@ from collections.abc import Mapping
 from dataclasses import Field, fields
 from typing import Any
 
-from fogline.algorithms.asynchronous import FedAsync, FedAT, FedBuff
 from fogline.algorithms.base import Algorithm
-from fogline.algorithms.fedavg import FedAvg, FedSGD, HierFAVG
+from fogline.algorithms.fedasync import FedAsync
+from fogline.algorithms.fedat import FedAT
+from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.fedavgm import FedAvgM
+from fogline.algorithms.fedbuff import FedBuff
 from fogline.algorithms.feddyn import FedDyn
 from fogline.algorithms.fedexp import FedExP
 from fogline.algorithms.fedlc import FedLC
 from fogline.algorithms.fednova import FedNova
-from fogline.algorithms.fedopt import FedAdagrad, FedAdam, FedAvgM, FedYogi
+from fogline.algorithms.fedopt import FedAdagrad, FedAdam, FedYogi
 from fogline.algorithms.fedprox import FedProx
 from fogline.algorithms.fedsam import FedSAM
+from fogline.algorithms.fedsgd import FedSGD
+from fogline.algorithms.hierfavg import HierFAVG
 from fogline.algorithms.moon import Moon
 from fogline.algorithms.mtgc import MTGC
 from fogline.algorithms.scaffold import Scaffold

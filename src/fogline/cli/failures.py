@@ -23,24 +23,26 @@ def reported(debug: bool) -> Generator[None]:
     Raises:
         SystemExit: 2 for wrong input, 1 for a failed run, 130 after Ctrl-C.
     """
-    from fogline.jobs.errors import JobError
-    from fogline.nodes.policies import PolicyError
-
     try:
         yield
     except KeyboardInterrupt as stop:
         say(str(stop) or "Interrupted.")
         raise SystemExit(INTERRUPTED) from None
-    except (JobError, PolicyError) as error:
-        if debug:
-            raise
-        say(f"fogline: {error}")
-        raise SystemExit(BAD_INPUT) from error
     except Exception as error:
         if debug:
             raise
+        if _is_bad_input(error):
+            say(f"fogline: {error}")
+            raise SystemExit(BAD_INPUT) from error
         say(f"fogline: {type(error).__name__}: {error} (--debug shows where)")
         raise SystemExit(FAILED) from error
+
+
+def _is_bad_input(error: Exception) -> bool:
+    """Whether it is one of the errors that the input is to blame for, whose text is a sentence."""
+    places = (("fogline.jobs.errors", "JobError"), ("fogline.nodes.policies.base", "PolicyError"))
+    loaded = [(sys.modules[module], name) for module, name in places if module in sys.modules]
+    return isinstance(error, tuple(getattr(module, name) for module, name in loaded))
 
 
 def say(text: str) -> None:

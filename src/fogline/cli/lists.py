@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,13 +20,13 @@ BACKENDS = {"torch": "torch", "sklearn": "sklearn", "xgboost": "xgboost", "jax":
 
 def list_algorithms() -> None:
     """Methods and client selection policies, with their parameters."""
-    from fogline.algorithms import algorithms
+    from fogline.algorithms import algorithms, summary
     from fogline.nodes.policies import policies
 
     _print(
         "Methods (algorithm.name)",
         ("name", "what it does", "parameters"),
-        ((name, _first_line(method), _parameters(method)) for name, method in algorithms().items()),
+        ((name, summary(method).replace("``", ""), _parameters(method)) for name, method in algorithms().items()),
     )
     _print(
         "Client selection (policy of a tier)",
@@ -36,12 +37,22 @@ def list_algorithms() -> None:
 
 
 def list_datasets() -> None:
-    """Data sets by name."""
+    """Data sets by name, and whether each has a folder below the data root."""
     from fogline.data import datasets
+    from fogline.data.loaders.folder import VARIABLE, find_root
 
-    _print(
-        "Data sets", ("name", "what it holds", "files"), ((name, str(what), "") for name, what in datasets().items())
-    )
+    root = find_root()
+
+    rows = [(name, what, _whereabouts(root / name, what)) for name, what in datasets().items()]
+    _print("Data sets", ("name", "what it holds", "files"), rows)
+    _next(f"Files are looked for in {root.resolve()}; set {VARIABLE} to look elsewhere.")
+
+
+def _whereabouts(folder: Path, summary: str) -> str:
+    """Whether a data set's files are there."""
+    if "needs no files" in summary:
+        return "none needed"
+    return "here" if folder.is_dir() and any(folder.iterdir()) else "missing"
 
 
 def list_engines() -> None:
@@ -72,10 +83,6 @@ def _print(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]
 
 def _next(text: str) -> None:
     Console().print(f"[dim]{escape(text)}[/]", highlight=False, soft_wrap=True)
-
-
-def _first_line(thing: type) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n")[0]
 
 
 def _parameters(thing: type) -> str:

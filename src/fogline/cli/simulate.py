@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from fogline.cli.failures import Interrupted
 from fogline.jobs import Job
-from fogline.jobs.errors import JobError
+from fogline.jobs.errors import JobError, suggest
 from fogline.jobs.files import load_task, read_job
 from fogline.simulation.folder import RunFolder, load_run
 from fogline.simulation.progress import Live, Silent
 from fogline.simulation.result import Result
 from fogline.simulation.table import next_steps, result_table
+
+if TYPE_CHECKING:
+    from fogline.training import Task
 
 
 def run_job(file: Path | None, overrides: Sequence[str], resume: Path | None, folder: Path | None, quiet: bool) -> None:
@@ -28,23 +32,48 @@ def run_job(file: Path | None, overrides: Sequence[str], resume: Path | None, fo
         if file is not None or overrides or folder is not None:
             raise JobError("--resume goes on with the job as it is; leave out the job file, --folder and overrides")
         kept = RunFolder(resume)
-        job = kept.read_job()
         home = kept.task_folder() or Path.cwd()
+        job = kept.read_job()
     elif file is None:
         raise JobError("name a job file (fogline simulate job.toml), or a run to go on with (--resume RUN)")
     else:
         job = read_job(file, overrides)
         home = _task_home(file)
     task = load_task(job, home)
+    check_names(job, task)
     from fogline.simulation.run import run  # Not before the input is known to be right: it is heavy.
 
     kept = RunFolder.reopen(resume) if resume is not None else RunFolder.create(folder, job)
     try:
         with kept:
             result = run(job, task, kept, progress=Silent() if quiet else Live())
+    except JobError:
+        if resume is None:
+            kept.discard()
+        raise
     except KeyboardInterrupt:
         raise Interrupted(_how_to_go_on(kept, job)) from None
     print_result(result)
+
+
+def check_names(job: Job, task: Task) -> None:
+    """Whether there are such methods, policies and engines, with such parameters.
+
+    Raises:
+        JobError: there are not; one sentence.
+    """
+    from fogline.algorithms import make
+    from fogline.nodes.policies import make_policy
+
+    try:
+        make(job.algorithm.name, **job.algorithm.parameters)
+        for tier in job.tree.tiers.values():
+            make_policy(tier.policy, **tier.policy_parameters)
+    except ValueError as error:
+        raise JobError(str(error)) from error
+    engines = task.engines()
+    if job.engine is not None and job.engine not in engines:
+        raise JobError(f"There is no engine '{job.engine}' for task '{task.name}'{suggest(job.engine, engines)}")
 
 
 def show_run(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class FederatedData(Mapping[str, Examples]):
         """Number of classes; None for regression."""
         return self.meaning.classes
 
-    @property
+    @cached_property
     def held_out(self) -> tuple[str, ...]:
         """Ids of the clients that never train."""
         return tuple(self._source.ids[int(i)] for i in self._held)

@@ -22,7 +22,13 @@ PARTS: dict[Path, type[BaseModel]] = {
     ("evaluation",): Evaluation,
     ("tree",): Tree,
 }
-SAYS: dict[type[BaseModel], str] = {Job: "a job", Method: "an algorithm", Local: "local training", Evaluation: "evaluation", Tree: "a tree"}
+SAYS: dict[type[BaseModel], str] = {
+    Job: "a job",
+    Method: "an algorithm",
+    Local: "local training",
+    Evaluation: "evaluation",
+    Tree: "a tree",
+}
 HINTS = {
     "cohort": "a count of at least 1, or a share above 0 and at most 1",
     "quorum": "a count of at least 1, or a share above 0 and at most 1",
@@ -127,7 +133,9 @@ def _sentence(path: Path, errors: list[ErrorDetails], raw: Mapping[str, Any]) ->
         return unknown_key(path, tiers_of(raw) if len(path) == 1 else ())
     if first["type"] == "value_error":
         return f"{dotted(path)}: {first['ctx']['error'] if 'ctx' in first else first['msg']}"
-    demand = HINTS.get(str(path[-1])) or " or ".join(dict.fromkeys(_demand(details) for details in errors))
+    demand = HINTS.get(str(path[-1])) or " or ".join(
+        dict.fromkeys(_demand(details, _is_whole(path)) for details in errors)
+    )
     value: Any = raw
     for part in path:
         value = value[part]
@@ -135,14 +143,13 @@ def _sentence(path: Path, errors: list[ErrorDetails], raw: Mapping[str, Any]) ->
     return f"{dotted(path)} is {shown(value)}; it must be {demand}" + (guess if "mean" in guess else "")
 
 
-def _demand(details: ErrorDetails) -> str:
+def _demand(details: ErrorDetails, whole: bool) -> str:
     """What would be right, to stand after "it must be"."""
     kind, facts = details["type"], details.get("ctx", {})
     if kind == "literal_error":
         return str(facts["expected"])
     if kind == "greater_than":
-        bound = facts["gt"]
-        return f"at least {bound + 1}" if isinstance(bound, int) else f"above {bound:g}"
+        return f"at least {facts['gt'] + 1}" if whole else f"above {facts['gt']:g}"
     bounds = {
         "greater_than_equal": ("at least", "ge"),
         "less_than": ("below", "lt"),
@@ -152,6 +159,13 @@ def _demand(details: ErrorDetails) -> str:
         word, key = bounds[kind]
         return f"{word} {facts[key]:g}"
     return TYPES.get(kind.partition("_")[0], f"right: {details['msg']}")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the value at that path is a whole number."""
+    part = part_of(path[:-1])
+    field = part.model_fields.get(str(path[-1])) if part is not None else None
+    return field is not None and "float" not in str(field.annotation)
 
 
 def _choices(details: ErrorDetails) -> list[str]:

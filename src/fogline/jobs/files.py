@@ -104,11 +104,12 @@ def _settle(raw: Table, source: str) -> None:
     for name in [name for name in tree if name not in Tree.model_fields]:
         if not isinstance(tree[name], dict):
             raise JobError(f"{source}: {unknown_key(('tree', name))} (a tier would be a table)")
-        tiers.setdefault(name, {}).update(tree.pop(name))
+        before = tiers.get(name)
+        tiers[name] = (before if isinstance(before, dict) else {}) | tree.pop(name)
 
 
 def _override(raw: Table, override: str) -> Keys:
-    """Put one ``key=value`` into the tables; the path to what it set."""
+    """Put one ``key=value`` into the tables; the path to what is new."""
     key, equals, text = override.partition("=")
     keys = [part.strip() for part in key.split(".")]
     if not equals or not all(keys):
@@ -121,14 +122,17 @@ def _override(raw: Table, override: str) -> Keys:
     if keys[:2] == ["tree", "tiers"]:
         tree = raw.setdefault("tree", {})
         tree["tiers"] = tree.get("tiers") or {name: {} for name in tiers}
-    table: Table = raw
+    table: Any = raw
+    new = len(keys)
     for i, part in enumerate(keys[:-1]):
-        table = table.setdefault(part, {})
+        if part not in table:
+            table[part], new = {}, min(new, i + 1)
+        table = table[part]
         if not isinstance(table, dict):
             above = ".".join(keys[: i + 1])
             raise JobError(f"{COMMAND_LINE}: {above} is {shown(table)}, so there is no {key} to set")
     table[keys[-1]] = _value(text)
-    return tuple(keys)
+    return tuple(keys[:new])
 
 
 def _value(text: str) -> Any:

@@ -12,7 +12,9 @@ from fogline.jobs.units import seconds
 Mode = Literal["sync", "async", "semi-async", "ring"]
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
-CountOrShare = Annotated[PositiveInt | Share, Field(union_mode="left_to_right")]
+# Strict, because 1.0 is a share (all of them) and 1 is a count.
+Count = Annotated[int, Field(gt=0, strict=True)]
+CountOrShare = Annotated[Count | Share, Field(union_mode="left_to_right")]
 
 
 class Tier(BaseModel):

@@ -5,18 +5,17 @@ aggregator without a parent moves its model; one with a parent merges its childr
 parent, or first makes rounds of its own.
 
 State that must survive a crash changes only in :meth:`Aggregator.apply`, from records that are written to the
-journal first; replaying them gives the state back.
+journal first; replaying them gives the state back. Effects before a record may be carried out twice, if the node
+crashes between them: they name where they start and where they put the result, so the second time replaces it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import random
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from fogline.jobs import Mode, Tier
 from fogline.nodes import records
+from fogline.nodes.asking import Asking
 from fogline.nodes.effects import (
     Adopt,
     Count,
@@ -32,35 +31,14 @@ from fogline.nodes.effects import (
     Write,
 )
 from fogline.nodes.events import Event, Fired, Halt, Joined, Left, Received, Started
-from fogline.nodes.ledger import Ask, Got, Ledger
-from fogline.nodes.messages import Receipt, Report, Stop, Work, model_key, update_key
+from fogline.nodes.ledger import Ask, Got, Ledger, in_order
+from fogline.nodes.messages import Hello, Key, Receipt, Report, Stop, Work, model_key, update_key
 from fogline.nodes.policies import Feedback, Selection
-from fogline.nodes.roster import ClassView, Presence, Roster
+from fogline.nodes.role import Role
+from fogline.nodes.roster import Presence, Roster
 
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """What an aggregator is in its job."""
-
-    name: str
-    parent: str | None
-    tier: Tier
-    mode: Mode
-    rounds: int
-    """At the root: rounds of the job. Below: rounds per round of the parent."""
-    deadline: float
-    buffer: int = 1
-    """Async mode: reports per move."""
-    group_models: bool = False
-    """Whether it forms its own group's model even with one round per parent round."""
-    seed: int = 0
-    retry: float | None = None
-    """Seconds until an unconfirmed report is sent again; None where links lose nothing."""
-
-    @property
-    def moves(self) -> bool:
-        """Whether it has a model of its own (else it merges its children's updates for the parent)."""
-        return self.parent is None or self.rounds > 1 or self.group_models or self.mode != "sync"
+POLL = 60.0
+"""Seconds after which children that could not be asked are looked at again."""
 
 
 class Aggregator:
@@ -68,7 +46,7 @@ class Aggregator:
 
     Args:
         role: what it is in the job.
-        policy: selects the children of a round.
+        policy: selects the children of a round. What it learned does not survive a crash.
         presence: whether a child can be asked at a time.
     """
 
@@ -76,34 +54,33 @@ class Aggregator:
         self.role = role
         self.name = role.name
         self.policy = policy
-        self.roster = Roster(presence, role.deadline)
-        lanes = role.tier.speed_classes if role.mode == "semi-async" else 1
-        self.ledger = Ledger(lanes, memory=role.tier.staleness_cap)
+        self.ledger = Ledger(role)
+        self.roster = Roster(
+            presence,
+            role.deadline,
+            self.ledger.busy,
+            idle=role.mode == "async",
+            classes=role.lanes if role.mode == "semi-async" else None,
+        )
         self.now = 0.0
+        self._asking = Asking(role, policy, self.roster, self.ledger)
+        self._waits: dict[int, float] = {}
+        """Lanes that wait because nobody can be asked, and since when."""
         self._effects: list[Effect] = []
-        self._random = random.Random()
-        digest = hashlib.sha256(f"{role.seed}/{role.name}".encode()).digest()
-        self._seed = int.from_bytes(digest[:8], "little")
-        self._classes: tuple[int, list[list[str]]] = (-1, [])
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """React to what happened at time ``now`` (seconds)."""
         self.now = now
-        self._effects = []
+        self._effects = effects = []
         match event:
             case Received(sender=sender, message=Report() as report):
                 self._report(sender, report)
-            case Received(sender=sender, message=Work() as work) if sender == self.role.parent:
-                self._work(work)
-            case Received(sender=sender, message=Receipt(task=task)) if sender == self.role.parent:
-                self._receipt(task)
-            case Received(sender=sender, message=Stop()) if sender == self.role.parent:
-                self._end()
+            case Received(sender=sender, message=message) if sender == self.role.parent:
+                self._from_parent(message)
             case Fired(timer=timer):
                 self._fired(timer)
             case Joined(child=child, hello=hello):
-                self.roster.add(child, hello)
-                self._wake()
+                self._joined(child, hello)
             case Left(child=child):
                 self._left(child)
             case Started():
@@ -112,31 +89,37 @@ class Aggregator:
                 self._end()
             case _:
                 pass
-        return self._effects
+        return effects
 
     def apply(self, record: records.Record) -> None:
         """Take over what a record says; the journal's replay calls this and nothing else."""
         self.ledger.apply(record)
+
+    def expects(self, child: str, task: int) -> bool:
+        """Whether an update of that child for that request may be stored. A runtime asks before it stores one
+        that came with a report: what a node has folded and forgotten must not come back as a copy, and nobody
+        may replace another child's update."""
+        ask = self.ledger.asks.get(task)
+        return ask is not None and ask.child == child
 
     # Starting, ending, timers.
 
     def _started(self) -> None:
         ledger = self.ledger
         if ledger.assigned is None and self.role.parent is None:
-            self._log(records.Assigned(task=0, round=0, model=self._model()))
-        for ask in ledger.asks.values():
-            if ask.open:
-                self.roster.occupy(ask.child)
-        for lane in ledger.lanes:
-            if lane.open:
-                self._set_deadline(lane.index)
+            self._log(records.Assigned(task=0, round=0, model=model_key(self.name, 0)))
+        for child in ledger.busy:
+            self.roster.occupy(child)
         self._post()
         self._wake()
 
     def _wake(self) -> None:
-        """Go on in every lane that waits."""
+        """Go on in every lane."""
         for lane in self.ledger.lanes:
-            if self.ledger.working and not lane.open:
+            if lane.open and self.ledger.working:
+                self._set_deadline(lane.index)
+                self._progress(lane.index)
+            elif self.ledger.working:
                 self._continue(lane.index)
 
     def _end(self) -> None:
@@ -145,18 +128,55 @@ class Aggregator:
             self._do(Finished())
 
     def _fired(self, timer: str) -> None:
-        kind, _, lane = timer.partition("/")
+        kind, _, index = timer.partition("/")
         if kind == "retry":
             self._post()
         elif self.ledger.working:
-            if self.ledger.lanes[int(lane)].open:
-                self._deadline(int(lane))
-            elif kind == "open":
-                self._continue(int(lane))
-            elif not len(self.roster):
-                self._abandon(int(lane), "nobody is there")
+            lane = self.ledger.lanes[int(index)]
+            if kind == "deadline" and lane.open:
+                self._deadline(lane.index)
+            elif kind == "open" and not lane.open:
+                self._continue(lane.index)
+
+    # Children come and go.
+
+    def _joined(self, child: str, hello: Hello) -> None:
+        ledger, first = self.ledger, not len(self.roster)
+        self.roster.add(child, hello)
+        if ledger.ended:
+            self._do(Send(child, Stop()))
+            return
+        ask = ledger.set_absent(child, absent=False)
+        if ask is not None:  # The request, or its answer, may have been lost with the connection.
+            self._do(Send(child, Work(ledger.busy[child], ledger.models[ask.version], self._round)))
+        elif ledger.working and self.role.gather > 0 and first:
+            for lane in ledger.lanes:
+                self._do(SetTimer(f"open/{lane.index}", self.now + self.role.gather))
+        elif self.role.gather == 0 and self.roster.fit(child, self.now):
+            for lane in ledger.lanes:
+                if ledger.working and not lane.open:
+                    self._continue(lane.index)
+            self._fill_up(0)
+
+    def _left(self, child: str) -> None:
+        ask = self.ledger.set_absent(child, absent=True)
+        self.roster.remove(child)
+        if ask is not None:  # It may come back and answer; until the deadline that counts.
+            self._do(Count("left", child))
+            self._progress(ask.lane)
 
     # The uplink.
+
+    def _from_parent(self, message: object) -> None:
+        match message:
+            case Work():
+                self._work(message)
+            case Receipt(task=task, accepted=accepted):
+                self._receipt(task, accepted)
+            case Stop():
+                self._end()
+            case _:
+                pass
 
     def _work(self, work: Work) -> None:
         ledger = self.ledger
@@ -165,18 +185,21 @@ class Aggregator:
         if ledger.ended or (ledger.assigned is not None and work.task <= ledger.assigned.task):
             return  # A copy of a request that was taken before.
         if self.role.moves:
-            base = self._model() if ledger.version >= 0 else None
-            self._do(Adopt(work.model, base, self._model(ahead=1)))
-        self._log(records.Assigned(work.task, work.round, work.model))
+            base = ledger.model if ledger.version >= 0 else None
+            self._do(Adopt(work.model, base, model_key(self.name, ledger.version + 1)))
+        goes_on = self.role.mode in ("async", "semi-async")
+        keep_since = self.now - self.role.deadline if goes_on else math.inf
+        self._log(records.Assigned(work.task, work.round, work.model, keep_since))
+        self._waits.clear()
         self._wake()
-        if not len(self.roster):
-            self._set_deadline(0)
 
-    def _receipt(self, task: int) -> None:
+    def _receipt(self, task: int, accepted: bool) -> None:
         if task not in self.ledger.outbox:
             return
         report, inside = self.ledger.outbox[task]
-        self._log(records.Confirmed(task))
+        self._log(records.Confirmed(task, accepted))
+        if inside and not accepted:
+            self._do(Count("dropped", self.name, f"the parent refused a report with {len(inside)} updates"))
         # Only now may the updates inside the report be forgotten: the parent has them on disk.
         self._do(Forget((*inside, report.update) if report.update else inside))
 
@@ -193,102 +216,105 @@ class Aggregator:
 
     def _open(self, index: int) -> None:
         """Begin a round of a lane, or wait where nobody can be asked."""
-        tier = self.role.tier
-        if self.role.mode == "ring":
-            chosen, need = self._next_leg()
-        else:
-            children = self._children_of(index)
-            cohort = tier.cohort_of(len(children)) if len(children) else 0
-            chosen = self._select(children, math.ceil(cohort * tier.over_selection))
-            need = min(cohort, len(chosen))
-        if not chosen:
-            if len(self.roster):
-                self._do(SetTimer(f"open/{index}", self.now + min(60.0, self.role.deadline)))
+        cohort = self._asking.cohort(index, self._round, self.now)
+        if not cohort.children and not self.ledger.lanes[index].asks:
+            self._wait(index)
             return
-        if self.role.mode == "async":
-            need = min(self.role.buffer, len(chosen))
-        self._ask(index, chosen, need, min(need, tier.quorum_of(need)))
+        self._waits.pop(index, None)
+        quorum = min(cohort.need, self.role.tier.quorum_of(cohort.need))
+        self._ask(index, cohort.children, cohort.need, quorum, cohort.lap)
         self._set_deadline(index)
 
-    def _children_of(self, index: int) -> Roster | ClassView:
-        if self.role.mode != "semi-async":
-            return self.roster
-        revision, classes = self._classes
-        if revision != self.roster.revision:
-            classes = self.roster.speed_classes(len(self.ledger.lanes))
-            self._classes = (self.roster.revision, classes)
-        return ClassView(self.roster, classes[index] if index < len(classes) else [])
+    def _wait(self, index: int) -> None:
+        """Wait for children, and not longer than a round may take."""
+        if not len(self.roster):
+            if self.role.parent is None or index > 0:
+                return  # The root alone has nobody to answer to; it begins when somebody comes.
+        elif not len(self._asking.candidates(index)) and self.role.mode == "semi-async":
+            return  # A class of speed without children makes no rounds.
+        until = self._waits.setdefault(index, self.now) + self.role.deadline
+        if self.now >= until:
+            del self._waits[index]
+            self._abandon(index, "nobody could be asked")
+        else:
+            self._do(SetTimer(f"open/{index}", min(self.now + POLL, until)))
 
-    def _select(self, children: Roster | ClassView, count: int) -> list[str]:
-        if not len(children) or count < 1:
-            return []
-        self._random.seed(self._seed + self.ledger.next_task)
-        return self.policy.select(children, count, self._random, self._round, self.now)
-
-    def _next_leg(self) -> tuple[list[str], int]:
-        """The one child whose turn it is on the ring; the order of a lap is drawn anew from the seed."""
-        children = sorted(self.roster.at(i) for i in range(len(self.roster)))
-        if not children:
-            return [], 1
-        random.Random(self._seed + self.ledger.rounds_done).shuffle(children)
-        return [children[self.ledger.leg % len(children)]], 1
-
-    def _ask(self, index: int, chosen: list[str], need: int, quorum: int) -> None:
+    def _ask(self, index: int, children: Sequence[str], need: int, quorum: int, lap: Sequence[str]) -> None:
         ledger = self.ledger
         first = ledger.next_task
-        self._log(records.Asked(index, first, tuple(chosen), need, quorum, self.now))
-        model, round_ = self._model(), self._round
-        for task, child in enumerate(chosen, first):
+        self._log(records.Asked(index, first, tuple(children), need, quorum, self.now, tuple(lap)))
+        model, round_ = ledger.model, self._round
+        for task, child in enumerate(children, first):
             self.roster.occupy(child)
             self._effects.append(Send(child, Work(task, model, round_)))
 
+    def _fill_up(self, index: int) -> None:
+        """Async mode: keep a cohort training."""
+        lane = self.ledger.lanes[index]
+        if self.role.mode == "async" and lane.open and self.ledger.working:
+            chosen = self._asking.fill_up(self._round, self.now)
+            if chosen:
+                self._ask(index, chosen, lane.need, lane.quorum, ())
+
     def _set_deadline(self, index: int) -> None:
-        self._do(SetTimer(f"deadline/{index}", self.now + self.role.deadline))
+        legs = self.ledger.legs  # The legs of a lap share its time, so that one lost child does not end it.
+        self._do(SetTimer(f"deadline/{index}", self.now + self.role.deadline / legs))
 
     # What children answer.
 
     def _report(self, child: str, report: Report) -> None:
-        ask = self.ledger.asks.get(report.task)
+        task = report.task
+        ask = self.ledger.asks.get(task)
         if ask is None:
-            # Answered before (the receipt was lost), or so late that the request is forgotten.
-            self._do(Send(child, Receipt(report.task, report.task not in self.ledger.refused)))
+            self._unexpected(child, report)
             return
         if ask.child != child:
             self._do(Count("refused", child, f"it answered a request made to {ask.child}"))
             return
-        failed = report.failure is not None
-        feedback = Feedback(report.samples, report.loss_rms, self.now - ask.at, failed)
-        self.policy.observe(child, feedback, self._round)
-        refusal = self._refusal(ask, report)
-        if refusal is None and report.update is not None:
-            self._log(records.Accepted(report.task, report.update, report.samples, report.devices))
+        own = update_key(self.name, task)
+        refusal = self._refusal(ask, report, own)
+        seconds = self.now - ask.at
+        self.policy.observe(
+            child, Feedback(report.samples, report.loss_rms, seconds, report.failure is not None), self._round
+        )
+        if refusal is None:
+            self.roster.took(child, seconds)
+            self._log(records.Accepted(task, own, report.devices, report.samples))
         else:
-            self._log(records.Resolved(report.task))
-            self._do(Count(refusal or "failed", child, report.failure))
+            self._log(records.Resolved(task, refusal))
+            self._do(Count(refusal, child, report.failure))
             if report.update is not None:
-                self._do(Forget((report.update,)))
-        self._do(Send(child, Receipt(report.task, refusal is None)))
+                self._do(Forget((own,)))
+        self._receive(child, task)
+        if (
+            refusal is None
+        ):  # A place that a failure left empty waits, lest a child that always fails is asked on and on.
+            self._fill_up(ask.lane)
         self._progress(ask.lane)
 
-    def _refusal(self, ask: Ask, report: Report) -> str | None:
+    def _unexpected(self, child: str, report: Report) -> None:
+        """Answered before (the receipt was lost), or so late that the request is forgotten; or made up."""
+        if not 0 <= report.task < self.ledger.next_task:
+            self._do(Count("refused", child, "it answered a request that was never made"))
+            return
+        self._receive(child, report.task)
+
+    def _receive(self, child: str, task: int) -> None:
+        self._do(Send(child, Receipt(task, self.ledger.accepted(task))))
+        if self.ledger.ended:
+            self._do(Send(child, Stop()))
+
+    def _refusal(self, ask: Ask, report: Report, own: Key) -> str | None:
         """Why a report does not count; None if it does."""
         if report.update is None:
             return "failed"
+        if report.update != own:  # It names another child's update as its own.
+            return "refused"
         if self.ledger.ended or (not ask.open and self.role.tier.late == "drop"):
             return "late"
         if self.ledger.version - ask.version > self.role.tier.staleness_cap:
             return "stale"
         return None
-
-    def _left(self, child: str) -> None:
-        self.roster.remove(child)
-        for lane in self.ledger.lanes:
-            gone = [task for task in lane.asks if self.ledger.asks[task].child == child]
-            for task in gone:
-                self._log(records.Resolved(task))
-                self._do(Count("left", child))
-            if gone:
-                self._progress(lane.index)
 
     def _progress(self, index: int) -> None:
         """Close the lane's round if it has what it needs, or can get no more."""
@@ -297,93 +323,79 @@ class Aggregator:
             return
         if lane.fresh >= lane.need:
             self._close(index)
-        elif self.role.mode == "async":
-            self._top_up(index)
-        if lane.open and not lane.asks:
+        elif not lane.asks or (len(lane.asks) == lane.absent and lane.fresh >= lane.quorum):
             self._deadline(index)
-
-    def _top_up(self, index: int) -> None:
-        """Async mode: keep a cohort training."""
-        lane = self.ledger.lanes[index]
-        missing = self.role.tier.cohort_of(len(self.roster)) - len(lane.asks) if len(self.roster) else 0
-        chosen = self._select(self.roster, missing)
-        if chosen or not lane.open:
-            self._ask(index, chosen, lane.need, lane.quorum)
 
     # Closing a round.
 
     def _deadline(self, index: int) -> None:
         """Time is up, or nobody is left to wait for."""
         lane = self.ledger.lanes[index]
+        keep_since = self._keep_since()
+        for ask in map(self.ledger.asks.__getitem__, lane.asks):
+            if ask.at < keep_since:
+                self.policy.observe(ask.child, Feedback(0, None, self.now - ask.at, failed=True), self._round)
         if lane.fresh >= lane.quorum:
             self._close(index)
         else:
             self._abandon(index, f"{lane.fresh} reports, the quorum is {lane.quorum}")
 
     def _abandon(self, index: int, why: str) -> None:
+        self._log(records.Closed(index, met=False, final=self._final(), keep_since=self._keep_since()))
         self._do(Count("abandoned", self.name, why))
-        self._log(records.Closed(index, moved=False, final=self._lap_is_over(), keep_since=math.inf))
         self._continue(index)
 
     def _close(self, index: int) -> None:
-        keep_since = self.now - self.role.deadline if self.role.mode == "async" else math.inf
         pending = self.ledger.lanes[index].pending
-        used = tuple(got.update for got in pending)
         if self.role.moves:
             self._do(self._move(index, pending))
-        self._log(records.Closed(index, self.role.moves, self._lap_is_over(), keep_since))
+        self._log(records.Closed(index, met=True, final=self._final(), keep_since=self._keep_since()))
         if self.role.parent is None:
-            self._do(Forget(used))
+            self._do(Forget(tuple(got.update for got in pending)))
         self._continue(index)
 
     def _move(self, index: int, pending: list[Got]) -> Move:
+        ledger = self.ledger
         return Move(
-            base=self._model(),
-            model=self._model(ahead=1),
+            base=ledger.model,
+            model=model_key(self.name, ledger.version + 1),
             members=self._members(pending),
             inside=self.role.parent is not None,
             round=self._round,
-            final=self._lap_is_over(),
+            final=self._final(),
             lane=index,
-            lanes=len(self.ledger.lanes),
+            lanes=len(ledger.lanes),
         )
 
-    def _lap_is_over(self) -> bool:
-        if self.role.mode != "ring" or not len(self.roster):
-            return True
-        return self.ledger.leg + 1 >= self.role.tier.cohort_of(len(self.roster))
+    def _final(self) -> bool:
+        """Whether a round is over when it closes: a leg of a ring is not, unless it is the last of its lap."""
+        return not self._asking.lap_goes_on(self.now)
+
+    def _keep_since(self) -> float:
+        """Requests made before that time are given up when a round closes: all, but async children train on."""
+        return self.now - self.role.deadline if self.role.mode == "async" else math.inf
 
     def _continue(self, index: int) -> None:
         """Go on after a round: the next one, the report to the parent, or the end."""
-        lane = self.ledger.lanes[index]
         if self.ledger.rounds_done < self.role.rounds:
-            if lane.asks:  # Async mode: the next buffer begins while the cohort trains on.
-                self._top_up(index)
-                self._set_deadline(index)
-            else:
-                self._open(index)
+            self._open(index)
         elif self.role.parent is None:
             self._end()
         else:
-            self._answer()
+            self._answer(self.role.parent)
 
-    def _answer(self) -> None:
-        """Report to the parent."""
+    def _answer(self, parent: str) -> None:
+        """Report to the parent what the rounds since its request made of the children's updates."""
         ledger = self.ledger
         assert ledger.assigned is not None
-        assert self.role.parent is not None
-        task = ledger.assigned.task
-        update, failure = update_key(self.role.parent, task), None
-        waiting = ledger.waiting()
-        samples = ledger.samples // max(1, ledger.rounds_done)
-        if ledger.moved:
-            self._do(Lift(self._model(), update))
-        elif waiting and not self.role.moves:
-            self._do(Merge(update, self._members(waiting)))
-            samples = sum(got.samples for got in waiting)
+        task, used = ledger.assigned.task, ledger.used
+        update = update_key(parent, task)
+        if not used:
+            report = Report(task, None, failure="none of its rounds reached the quorum")
         else:
-            update, failure = None, "none of its rounds reached the quorum"
-        report = Report(task, update, samples, self.roster.devices(), failure=failure)
+            self._do(Lift(ledger.model, update) if self.role.moves else Merge(update, self._members(used)))
+            rounds = max(1, ledger.rounds_done)  # However many it made: the group is as heavy as in one round.
+            report = Report(task, update, ledger.samples // rounds, sum(got.devices for got in used))
         self._log(records.Posted(report))
         self._post()
 
@@ -396,28 +408,19 @@ class Aggregator:
             return self.ledger.rounds_done
         return self.ledger.assigned.round
 
-    def _model(self, ahead: int = 0) -> str:
-        """Key of the model that children get (or will get)."""
-        if not self.role.moves and self.ledger.assigned is not None:
-            return self.ledger.assigned.model
-        return model_key(self.name, max(self.ledger.version, 0 if ahead == 0 else -1) + ahead)
-
     def _members(self, gots: list[Got]) -> tuple[Member, ...]:
-        """Updates in canonical order: that of the requests, which the seed decides."""
         version = self.ledger.version
-        return tuple(
-            Member(got.update, version - got.version, got.child) for got in sorted(gots, key=lambda got: got.task)
-        )
+        return tuple(Member(got.update, version - got.version, got.child) for got in in_order(gots))
 
     def _log(self, record: records.Record) -> None:
-        ledger = self.ledger
-        ledger.apply(record)
+        self.ledger.apply(record)
         self._effects.append(Write(record))
-        for child in ledger.take_released():
-            self.roster.release(child)
-        unused = ledger.take_unused()
-        if unused and self.role.moves:
-            self._do(Forget(tuple(model_key(self.name, version) for version in unused)))
+        if self.roster.idle is not None:
+            for child in self.ledger.take_released():
+                self.roster.release(child)
+        unused = self.ledger.take_unused()
+        if unused:
+            self._do(Forget(tuple(unused)))
 
     def _do(self, effect: Effect) -> None:
         self._effects.append(effect)

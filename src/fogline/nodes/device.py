@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fogline.nodes.effects import Effect, Forget, Send, SetTimer, Train, Write
+from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Train, Write
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
-from fogline.nodes.messages import Receipt, Report, Stop, Work, update_key
+from fogline.nodes.messages import Key, Message, Receipt, Report, Stop, Work, update_key
 from fogline.nodes.records import Assigned, Confirmed, Ended, Posted, Record
 
 RETRY = "retry"
+SLOWEST_RETRY = 60.0
 
 
 class Device:
@@ -16,8 +17,8 @@ class Device:
     Args:
         name: the device's own name.
         parent: whose work it takes.
-        retry: seconds until an unconfirmed report is sent again, doubled each time up to a minute; None where
-            the runtime's links lose nothing.
+        retry: seconds until unconfirmed reports are sent again, doubled each time up to a minute; None where the
+            runtime's links lose nothing.
     """
 
     __slots__ = ("attempt", "ended", "model", "name", "outbox", "parent", "retry", "round", "task")
@@ -27,35 +28,37 @@ class Device:
         self.parent = parent
         self.retry = retry
         self.task = -1
-        self.model: str | None = None
         self.round = 0
-        self.outbox: Report | None = None
+        self.model: Key | None = None
+        """What it trains on, while it does."""
+        self.outbox: dict[int, Report] = {}
+        """Reports without a receipt; newer work does not push them out."""
         self.attempt = 0
         self.ended = False
 
     @property
     def idle(self) -> bool:
         """Whether it neither trains nor waits for a receipt."""
-        return self.model is None and self.outbox is None
+        return self.model is None and not self.outbox
+
+    def keys(self) -> set[Key]:
+        """All values that are still needed. After a crash a runtime may delete every other one."""
+        kept = {self.model, *(report.update for report in self.outbox.values())}
+        return {key for key in kept if key is not None}
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """React to what happened at time ``now`` (seconds)."""
         match event:
-            case Received(sender=sender) if sender != self.parent:
-                return []
-            case Received(message=Work() as work):
-                return self._work(work, now)
-            case Received(message=Receipt(task=task)):
-                return self._receipt(task)
-            case Received(message=Stop()) | Halt():
-                self.apply(Ended())
-                return [Write(Ended())]
+            case Received(sender=sender, message=message) if sender == self.parent:
+                return self._from_parent(message, now)
             case Trained():
                 return self._trained(event, now)
-            case Fired(timer="retry") if self.outbox is not None:
-                return self._send_report(now)
+            case Fired(timer="retry"):
+                return self._send_reports(now)
             case Started():
                 return self._resume(now)
+            case Halt():
+                return self._end()
             case _:
                 return []
 
@@ -63,13 +66,13 @@ class Device:
         """Take over what a record says; the journal's replay calls this and nothing else."""
         match record:
             case Assigned(task=task, round=round_, model=model):
-                self.task, self.round, self.model, self.outbox = task, round_, model, None
+                self.task, self.round, self.model = task, round_, model
             case Posted(report=report):
-                self.model, self.outbox, self.attempt = None, report, 0
-            case Confirmed():
-                self.outbox = None
+                self.model, self.outbox[report.task] = None, report
+            case Confirmed(task=task):
+                del self.outbox[task]
             case Ended():
-                self.model, self.outbox, self.ended = None, None, True
+                self.model, self.outbox, self.ended = None, {}, True
             case _:
                 raise ValueError(f"A device's journal holds no {type(record).__name__}.")
 
@@ -77,19 +80,36 @@ class Device:
         self.apply(record)
         return Write(record)
 
+    def _from_parent(self, message: Message, now: float) -> list[Effect]:
+        match message:
+            case Work():
+                return self._work(message, now)
+            case Receipt(task=task, accepted=accepted):
+                return self._receipt(task, accepted)
+            case Stop():
+                return self._end()
+            case _:
+                return []
+
+    def _end(self) -> list[Effect]:
+        return [] if self.ended else [self._log(Ended())]
+
     def _work(self, work: Work, now: float) -> list[Effect]:
-        if self.outbox is not None and work.task == self.outbox.task:
-            return self._send_report(now)
+        if work.task in self.outbox:
+            return self._send_reports(now)
         if self.ended or work.task <= self.task:
             return []  # A copy of a request that was taken before.
-        return [self._log(Assigned(work.task, work.round, work.model)), self._train(work.model)]
+        # Whoever asks anew has given the older request up: its training is not worth going on with.
+        superseded = [Count("superseded", self.name)] if self.model is not None else []
+        return [self._log(Assigned(work.task, work.round, work.model)), *superseded, self._train(work.model)]
 
-    def _train(self, model: str) -> Train:
+    def _train(self, model: Key) -> Train:
         return Train(self.task, model, update_key(self.parent, self.task), self.round)
 
     def _trained(self, event: Trained, now: float) -> list[Effect]:
         if event.task != self.task or self.model is None:
-            return [Forget((event.update,))]  # Newer work came in between.
+            # Newer work came in between; or it is a copy, and the update is about to be reported.
+            return [] if event.task in self.outbox else [Forget((event.update,))]
         report = Report(
             task=event.task,
             update=None if event.failure else event.update,
@@ -97,26 +117,28 @@ class Device:
             loss_rms=event.loss_rms,
             failure=event.failure,
         )
-        return [self._log(Posted(report)), *self._send_report(now)]
+        self.attempt = 0
+        return [self._log(Posted(report)), *self._send_reports(now)]
 
-    def _send_report(self, now: float) -> list[Effect]:
-        assert self.outbox is not None
-        effects: list[Effect] = [Send(self.parent, self.outbox)]
-        if self.retry is not None:
-            effects.append(SetTimer(RETRY, now + min(60.0, self.retry * 2**self.attempt)))
+    def _send_reports(self, now: float) -> list[Effect]:
+        effects: list[Effect] = [Send(self.parent, report) for report in self.outbox.values()]
+        if effects and self.retry is not None:
+            wait = min(SLOWEST_RETRY, self.retry * 2.0 ** min(self.attempt, 30))
+            effects.append(SetTimer(RETRY, now + wait))
             self.attempt += 1
         return effects
 
-    def _receipt(self, task: int) -> list[Effect]:
-        if self.outbox is None or self.outbox.task != task:
+    def _receipt(self, task: int, accepted: bool) -> list[Effect]:
+        report = self.outbox.get(task)
+        if report is None:
             return []
-        update = self.outbox.update
-        effects: list[Effect] = [self._log(Confirmed(task))]
-        if update is not None:
-            effects.append(Forget((update,)))
+        effects: list[Effect] = [self._log(Confirmed(task, accepted))]
+        if report.update is not None:
+            effects.append(Forget((report.update,)))
         return effects
 
     def _resume(self, now: float) -> list[Effect]:
-        if self.outbox is not None:
-            return self._send_report(now)
-        return [self._train(self.model)] if self.model is not None else []
+        effects = self._send_reports(now)
+        if self.model is not None:
+            effects.append(self._train(self.model))
+        return effects

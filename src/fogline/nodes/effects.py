@@ -1,4 +1,8 @@
-"""What a node asks of its runtime. Effects are carried out in order; a ``Write`` is durable before the next."""
+"""What a node asks of its runtime. Effects are carried out in order, and each is durable before the next.
+
+After a crash the effects before a ``Write`` may come again. A value that is stored under a key replaces the one
+that was there: nobody else has seen it, because messages that name it follow the record.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +82,7 @@ class Lift(msgspec.Struct, frozen=True):
 
 
 class Forget(msgspec.Struct, frozen=True):
-    """These values are not needed any more."""
+    """The node does not need these values any more; another node may have its own copies."""
 
     keys: tuple[Key, ...]
 
@@ -98,7 +102,7 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """The job is over at this node."""
+    """The job is over at this node. The runtime says ``Stop`` to every child that is connected."""
 
 
 Effect = Send | SetTimer | Train | Adopt | Move | Merge | Lift | Forget | Write | Count | Finished

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
+
+import msgspec
 
 from fogline.nodes import records
-from fogline.nodes.messages import Key, Report
+from fogline.nodes.messages import Key, Report, model_key
+from fogline.nodes.role import Role
 
 
 @dataclass(slots=True)
@@ -19,11 +25,12 @@ class Ask:
     at: float
     open: bool = True
     """False once its round closed without it: an answer is late."""
+    absent: bool = field(default=False, compare=False)
+    """Whether the child went away since. Connections do not survive a crash, so no record says it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Got:
-    """An update that waits to be folded."""
+class Got(msgspec.Struct, frozen=True):
+    """An update that waits to be folded, or is in a result that is not safe at the parent yet."""
 
     task: int
     child: str
@@ -31,6 +38,7 @@ class Got:
     version: int
     samples: int
     devices: int
+    lane: int
 
 
 @dataclass(slots=True)
@@ -39,173 +47,225 @@ class Lane:
 
     index: int
     open: bool = False
-    asks: dict[int, None] = field(default_factory=dict)
+    asks: dict[int, None] = field(default_factory=dict[int, None])
     """Open requests, in order."""
-    pending: list[Got] = field(default_factory=list)
+    pending: list[Got] = field(default_factory=list[Got])
     fresh: int = 0
-    """Reports to requests of the round that is open."""
+    """Reports since the last round closed that were not late."""
     need: int = 1
     quorum: int = 1
+    absent: int = field(default=0, compare=False)
+    """Open requests to children that went away."""
 
 
 class Ledger:
-    """State of an aggregator that survives a crash.
+    """State of an aggregator that survives a crash. Every record costs the same for any number of children."""
 
-    Args:
-        lanes: how many.
-        memory: versions for which an unanswered request is remembered.
-    """
-
-    def __init__(self, lanes: int, memory: int) -> None:
-        self.memory = memory
+    def __init__(self, role: Role) -> None:
         self.version = -1
         """Version of the model that children get; counts the parent's models and the own moves."""
+        self.models: dict[int, Key] = {}
+        """Keys of the versions that may still be needed: the last two, and those of requests that may count."""
         self.next_task = 0
         self.assigned: records.Assigned | None = None
         self.rounds_done = 0
-        self.leg = 0
-        self.moved = False
-        """Whether the model moved since the parent's request."""
         self.samples = 0
         self.asks: dict[int, Ask] = {}
-        self.lanes = [Lane(i) for i in range(lanes)]
-        self.used: list[Key] = []
-        """Updates that went into the model since the parent's request."""
+        self.busy: dict[str, int] = {}
+        """Children with an open request, and which."""
+        self.lanes = [Lane(i) for i in range(role.lanes)]
+        self.lap: list[str] = []
+        """Ring mode: children whose turn is still to come, the next one last."""
+        self.legs = 1
+        """Ring mode: length of the lap."""
+        self.used: list[Got] = []
+        """Updates in the group's model, or in its next report, since the parent's request."""
         self.outbox: dict[int, tuple[Report, tuple[Key, ...]]] = {}
         """Reports without a receipt, each with the updates inside it."""
-        self.refused: set[int] = set()
+        self.dropped: Counter[str] = Counter()
+        """Updates that will not count, by reason."""
         self.ended = False
-        self._uses: dict[int, int] = {}
+        self._role = role
+        self._taken = bytearray()
+        """One bit a task: whether its update was accepted. Receipts are repeated from it, however late."""
+        self._late: dict[int, None] = {}
+        """Requests without an answer whose round is over, in the order of closing."""
+        self._holds: dict[int, int] = {}
+        """Requests that keep a version's model."""
         self._released: list[str] = []
-        self._unused: list[int] = []
+        self._unused: list[Key] = []
 
     @property
     def working(self) -> bool:
         """Whether it has something to do for its parent (or, at the root, for the job)."""
         return not self.ended and self.assigned is not None and self.assigned.task not in self.outbox
 
-    def apply(self, record: records.Record) -> None:
-        """Take over what a record says."""
-        match record:
-            case records.Asked():
-                self._asked(record)
-            case records.Accepted():
-                self._accepted(record)
-            case records.Resolved(task=task):
-                self._answered(task)
-                self._refuse(task)
-            case records.Closed():
-                self._closed(record)
-            case records.Assigned():
-                self._assigned(record)
-            case records.Posted(report=report):
-                self._posted(report)
-            case records.Confirmed(task=task):
-                self.outbox.pop(task, None)
-            case records.Ended():
-                self.ended = True
-                self._release(math.inf)
+    @property
+    def model(self) -> Key:
+        """The model that children get."""
+        return self.models[self.version]
+
+    def accepted(self, task: int) -> bool:
+        """Whether the update of that request was accepted, ever."""
+        return 0 <= task >> 3 < len(self._taken) and bool(self._taken[task >> 3] & 1 << (task & 7))
+
+    def keys(self) -> set[Key]:
+        """All values that are still needed. After a crash a runtime may delete every other one."""
+        waiting = [got.update for lane in self.lanes for got in lane.pending]
+        used = [got.update for got in self.used]
+        reported = [key for report, inside in self.outbox.values() for key in (report.update, *inside) if key]
+        return {*self.models.values(), *waiting, *used, *reported}
 
     def take_released(self) -> list[str]:
         """Children whose requests are no longer open; each is told once."""
         released, self._released = self._released, []
         return released
 
-    def take_unused(self) -> list[int]:
-        """Model versions that no request needs any more; each is told once."""
+    def take_unused(self) -> list[Key]:
+        """The group's models that nobody needs any more; each is told once."""
         unused, self._unused = self._unused, []
         return unused
 
-    def waiting(self) -> list[Got]:
-        """All updates that wait to be folded, in canonical order."""
-        return sorted((got for lane in self.lanes for got in lane.pending), key=lambda got: got.task)
+    def set_absent(self, child: str, absent: bool) -> Ask | None:
+        """A child with an open request went away or came back; gives the request."""
+        task = self.busy.get(child)
+        if task is None:
+            return None
+        ask = self.asks[task]
+        self.lanes[ask.lane].absent += absent - ask.absent
+        ask.absent = absent
+        return ask
 
-    def _asked(self, record: records.Asked) -> None:
-        lane = self.lanes[record.lane]
-        if not lane.open:
-            lane.open, lane.fresh = True, 0
-        lane.need, lane.quorum = record.need, record.quorum
+    def apply(self, record: records.Record) -> None:
+        """Take over what a record says."""
+        match record:
+            case records.Accepted():
+                self._accept(record)
+            case records.Resolved(task=task, why=why):
+                self._answered(task)
+                self.dropped[why] += 1
+            case records.Asked():
+                self._ask(record)
+            case records.Closed():
+                self._close(record)
+            case records.Assigned():
+                self._assign(record)
+            case records.Posted(report=report):
+                self.outbox[report.task] = (report, tuple(got.update for got in self.used))
+                self.used = []
+            case records.Confirmed(task=task, accepted=accepted):
+                _, inside = self.outbox.pop(task)
+                if not accepted:
+                    self.dropped["refused above"] += len(inside)
+            case records.Ended():
+                self.ended = True
+                for lane in self.lanes:
+                    self._release(lane, math.inf)
+
+    def _ask(self, record: records.Asked) -> None:
+        lane, version = self.lanes[record.lane], self.version
+        lane.open, lane.need, lane.quorum = True, record.need, record.quorum
         for task, child in enumerate(record.children, record.first):
-            self.asks[task] = Ask(child, self.version, record.lane, record.at)
+            self.asks[task] = Ask(child, version, record.lane, record.at)
+            self.busy[child] = task
             lane.asks[task] = None
         self.next_task = record.first + len(record.children)
-        self._uses[self.version] = self._uses.get(self.version, 0) + len(record.children)
+        self._holds[version] = self._holds.get(version, 0) + len(record.children)
+        if record.lap:
+            self.lap, self.legs = list(reversed(record.lap)), len(record.lap)
+        while self.lap and self.lap.pop() != record.children[0]:
+            pass  # Those before it were passed over.
 
     def _answered(self, task: int) -> Ask:
         ask = self.asks.pop(task)
-        lane = self.lanes[ask.lane]
         if ask.open:
+            lane = self.lanes[ask.lane]
             del lane.asks[task]
-            self._released.append(ask.child)
-        self._leave(ask.version)
+            self._free(lane, task, ask)
+            self._holds[ask.version] -= 1
+        else:
+            del self._late[task]
+            if self._keeps_late:
+                self._holds[ask.version] -= 1
         return ask
 
-    def _accepted(self, record: records.Accepted) -> None:
-        ask = self._answered(record.task)
+    def _accept(self, record: records.Accepted) -> None:
+        task = record.task
+        ask = self._answered(task)
         lane = self.lanes[ask.lane]
         lane.fresh += ask.open
-        lane.pending.append(
-            Got(record.task, ask.child, record.update, ask.version, record.samples, record.devices)
-        )
+        lane.pending.append(Got(task, ask.child, record.update, ask.version, record.samples, record.devices, ask.lane))
+        if task >> 3 >= len(self._taken):
+            self._taken.extend(bytes((task >> 3) + 1 - len(self._taken)))
+        self._taken[task >> 3] |= 1 << (task & 7)
 
-    def _closed(self, record: records.Closed) -> None:
+    def _close(self, record: records.Closed) -> None:
         lane = self.lanes[record.lane]
-        lane.open = False
-        self._release(record.keep_since, lane)
+        lane.open, lane.fresh = False, 0
+        self._release(lane, record.keep_since)
         self.rounds_done += record.final
-        self.leg = 0 if record.final else self.leg + 1
-        if record.moved:
-            self.moved = True
+        if record.final:
+            self.lap = []
+        if not record.met:
+            return  # What waits is carried into the next round.
+        if self._role.parent is not None:
             self.samples += sum(got.samples for got in lane.pending)
-            self.used += [got.update for got in lane.pending]
-            lane.pending = []
-            self._next_version()
+            self.used += lane.pending
+        lane.pending = []
+        if self._role.moves:
+            self._next_version(model_key(self._role.name, self.version + 1))
 
-    def _assigned(self, record: records.Assigned) -> None:
+    def _assign(self, record: records.Assigned) -> None:
         self.assigned = record
-        self.rounds_done, self.leg, self.samples, self.moved = 0, 0, 0, False
-        self._release(math.inf)
+        self.rounds_done, self.samples, self.lap = 0, 0, []
         for lane in self.lanes:
-            lane.open = False
-        self._next_version()
-
-    def _posted(self, report: Report) -> None:
-        if not self.moved and report.update is not None:
-            for lane in self.lanes:
-                self.used += [got.update for got in lane.pending]
-                lane.pending = []
-        self.outbox[report.task] = (report, tuple(self.used))
+            if record.keep_since == math.inf:
+                lane.open, lane.fresh = False, 0
+            self._release(lane, record.keep_since)
+        # The parent went on without the round's result, and its new model replaces the group's. The updates that
+        # were in it are folded again, as old as they are by now: they have been acknowledged.
+        for got in self.used:
+            self.lanes[got.lane].pending.append(got)
         self.used = []
+        moves = self._role.moves
+        self._next_version(model_key(self._role.name, self.version + 1) if moves else record.model)
 
-    def _next_version(self) -> None:
-        old, self.version = self.version, self.version + 1
-        if old >= 0 and not self._uses.get(old):
-            self._unused.append(old)
-        for task in [t for t, ask in self.asks.items() if not ask.open and self._too_old(ask)]:
+    def _next_version(self, key: Key) -> None:
+        self.version += 1
+        self.models[self.version] = key
+        for version in [v for v in self.models if v < self.version - 1 and not self._holds.get(v)]:
+            unused = self.models.pop(version)
+            self._holds.pop(version, None)
+            if self._role.moves:  # A parent's model is not the node's to delete.
+                self._unused.append(unused)
+        oldest = self.version - self._role.tier.staleness_cap
+        for task in list(takewhile(lambda task: self.asks[task].version < oldest, self._late)):
             self._answered(task)
-            self._refuse(task)
+            self.dropped["unanswered"] += 1
 
-    def _too_old(self, ask: Ask) -> bool:
-        return self.version - ask.version > self.memory
+    @property
+    def _keeps_late(self) -> bool:
+        return self._role.tier.late == "fold"
 
-    def _leave(self, version: int) -> None:
-        left = self._uses[version] - 1
-        if left:
-            self._uses[version] = left
-        else:
-            del self._uses[version]
-            if version != self.version:
-                self._unused.append(version)
-
-    def _release(self, keep_since: float, only: Lane | None = None) -> None:
+    def _release(self, lane: Lane, keep_since: float) -> None:
         """Requests made before that time are no longer open."""
-        for lane in self.lanes if only is None else (only,):
-            for task in [t for t in lane.asks if self.asks[t].at < keep_since]:
-                self.asks[task].open = False
-                del lane.asks[task]
-                self._released.append(self.asks[task].child)
+        for task in list(takewhile(lambda task: self.asks[task].at < keep_since, lane.asks)):
+            ask = self.asks[task]
+            ask.open = False
+            del lane.asks[task]
+            self._late[task] = None
+            self._free(lane, task, ask)
+            if not self._keeps_late:
+                self._holds[ask.version] -= 1
 
-    def _refuse(self, task: int) -> None:
-        self.refused.add(task)
-        if len(self.refused) > 20_000:  # Only a courtesy to repeated reports; the newest are enough.
-            self.refused = set(sorted(self.refused)[10_000:])
+    def _free(self, lane: Lane, task: int, ask: Ask) -> None:
+        lane.absent -= ask.absent
+        ask.absent = False
+        if self.busy.get(ask.child) == task:
+            del self.busy[ask.child]
+            self._released.append(ask.child)
+
+
+def in_order(gots: Iterable[Got]) -> list[Got]:
+    """Updates in canonical order: that of the requests, which the seed decides."""
+    return sorted(gots, key=lambda got: got.task)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from fogline.nodes.messages import Key, Report
@@ -13,6 +15,9 @@ class Assigned(msgspec.Struct, frozen=True, tag=True):
     task: int
     round: int
     model: Key
+    keep_since: float = math.inf
+    """An aggregator's requests made before that time are no longer open. Finite where rounds go on beside the
+    parent's (async, semi-async): else every round begins with the parent's model."""
 
 
 class Asked(msgspec.Struct, frozen=True, tag=True):
@@ -24,6 +29,8 @@ class Asked(msgspec.Struct, frozen=True, tag=True):
     need: int
     quorum: int
     at: float
+    lap: tuple[str, ...] = ()
+    """Ring mode, where a lap begins: all its children in order."""
 
 
 class Accepted(msgspec.Struct, frozen=True, tag=True):
@@ -39,13 +46,15 @@ class Resolved(msgspec.Struct, frozen=True, tag=True):
     """A request ended without an update that counts."""
 
     task: int
+    why: str
 
 
 class Closed(msgspec.Struct, frozen=True, tag=True):
-    """A round ended. ``moved``: the group's model moved to the next version."""
+    """A round ended. ``met``: with its quorum, so that what waited was used: the group's model moved to the
+    next version, or the updates will be in the next report."""
 
     lane: int
-    moved: bool
+    met: bool
     final: bool
     """Whether a round is over with it (a leg of a ring is not)."""
     keep_since: float
@@ -59,9 +68,10 @@ class Posted(msgspec.Struct, frozen=True, tag=True):
 
 
 class Confirmed(msgspec.Struct, frozen=True, tag=True):
-    """The parent has the report of that task."""
+    """The parent has the report of that task, or has refused it."""
 
     task: int
+    accepted: bool
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):

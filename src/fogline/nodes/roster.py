@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from fogline.nodes.messages import Hello
+from fogline.nodes.row import Row
+from fogline.nodes.speeds import SpeedClasses
 
 Presence = Callable[[str, float], bool]
 """Whether a child can be asked at a time; a pure function that the runtime gives."""
@@ -16,48 +18,80 @@ class Roster:
     Args:
         presence: whether a child can be asked at a time; None where who is here can be asked.
         deadline: seconds that a round may take.
+        busy: children with an open request; the ledger's.
+        idle: whether to keep a row of those without one, for a mode that must find them when they are few.
+        classes: speed classes to keep, if any.
     """
 
-    def __init__(self, presence: Presence | None, deadline: float) -> None:
+    def __init__(
+        self,
+        presence: Presence | None,
+        deadline: float,
+        busy: Container[str] = (),
+        *,
+        idle: bool = False,
+        classes: int | None = None,
+    ) -> None:
         self.deadline = deadline
-        self.revision = 0
-        """Grows whenever a child comes or goes."""
+        self.idle = Row() if idle else None
+        self.classes = None if classes is None else SpeedClasses(classes)
         self._presence = presence
-        self._names: list[str] = []
-        self._places: dict[str, int] = {}
+        self._busy = busy
+        self._all = Row()
         self._hellos: dict[str, Hello] = {}
-        self._busy: set[str] = set()
+        self._took: dict[str, float] = {}
+        self._devices = 0
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._all)
 
     def __contains__(self, child: str) -> bool:
-        return child in self._places
+        return child in self._all
 
     def at(self, i: int) -> str:
         """The child at a place."""
-        return self._names[i]
+        return self._all.at(i)
 
     def add(self, child: str, hello: Hello) -> None:
         """A child came, or said something new of itself."""
-        if child not in self._places:
-            self._places[child] = len(self._names)
-            self._names.append(child)
+        known = self._hellos.get(child)
         self._hellos[child] = hello
-        self.revision += 1
+        self._devices += hello.devices - (0 if known is None else known.devices)
+        if known is None:
+            self._all.add(child)
+            self.release(child)
+            if self.classes is not None:
+                self.classes.add(child, hello.seconds)
 
     def remove(self, child: str) -> None:
-        """A child left; the last one takes its place."""
-        place = self._places.pop(child, None)
-        if place is None:
+        """A child left."""
+        if child not in self._all:
             return
-        last = self._names.pop()
-        if last != child:
-            self._names[place] = last
-            self._places[last] = place
-        del self._hellos[child]
-        self._busy.discard(child)
-        self.revision += 1
+        self._all.remove(child)
+        self._devices -= self._hellos.pop(child).devices
+        self._took.pop(child, None)
+        if self.classes is not None:
+            self.classes.remove(child)
+        if self.idle is not None:
+            self.idle.remove(child)
+
+    def occupy(self, child: str) -> None:
+        """A child has an open request from now on."""
+        if self.idle is not None:
+            self.idle.remove(child)
+
+    def release(self, child: str) -> None:
+        """A child's request is no longer open."""
+        if self.idle is not None and child in self._all and child not in self._busy:
+            self.idle.add(child)
+
+    def took(self, child: str, seconds: float) -> None:
+        """A child answered after so many seconds."""
+        if child in self._all:
+            before = self._took.get(child, seconds)
+            self._took[child] = now = before + 0.25 * (seconds - before)
+            if self.classes is not None:
+                self.classes.measured(child, now)
 
     def samples(self, child: str) -> int:
         """Examples that the child says it has."""
@@ -65,11 +99,12 @@ class Roster:
 
     def devices(self) -> int:
         """Devices below all children."""
-        return sum(hello.devices for hello in self._hellos.values())
+        return self._devices
 
     def seconds(self, child: str) -> float | None:
-        """How long the child thinks a round takes it."""
-        return self._hellos[child].seconds
+        """How long a round takes the child: as measured, or else as it thinks."""
+        measured = self._took.get(child)
+        return self._hellos[child].seconds if measured is None else measured
 
     def available(self, child: str, now: float) -> bool:
         """Whether it can be asked now."""
@@ -79,36 +114,22 @@ class Roster:
         """Whether it has no open request."""
         return child not in self._busy
 
-    def occupy(self, child: str) -> None:
-        """It has an open request from now on."""
-        self._busy.add(child)
-
-    def release(self, child: str) -> None:
-        """Its request is no longer open."""
-        self._busy.discard(child)
-
-    def speed_classes(self, classes: int) -> list[list[str]]:
-        """The children in classes of equal size, the fastest first; those of unknown speed come last."""
-        known = sorted(self._names, key=lambda c: (self.seconds(c) is None, self.seconds(c) or 0.0, c))
-        count = max(1, min(classes, len(known)))
-        bounds = [i * len(known) // count for i in range(count + 1)]
-        return [known[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    def fit(self, child: str, now: float) -> bool:
+        """Whether it is here and can be asked now."""
+        return child in self._all and child not in self._busy and self.available(child, now)
 
 
-class ClassView:
-    """Part of a roster: the children of one speed class."""
+class View:
+    """Some of a roster's children."""
 
-    def __init__(self, roster: Roster, names: list[str]) -> None:
+    def __init__(self, roster: Roster, row: Row) -> None:
         self.deadline = roster.deadline
-        self._names = names
         self.samples = roster.samples
         self.seconds = roster.seconds
         self.available = roster.available
         self.free = roster.free
+        self.at = row.at
+        self._row = row
 
     def __len__(self) -> int:
-        return len(self._names)
-
-    def at(self, i: int) -> str:
-        """The child at a place."""
-        return self._names[i]
+        return len(self._row)

@@ -18,40 +18,59 @@ from fogline.params.model import Counters, Params, Vector
 from fogline.params.spec import Entry, Spec
 
 LAYOUT = "fogline.layout"
+CODES = {
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "float64": "F64",
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "int16": "I16",
+    "int32": "I32",
+    "int64": "I64",
+}
+"""What safetensors calls the types."""
 
 
 def to_bytes(params: Params) -> bytes:
     """A model as safetensors bytes, every tensor in its own type, its layout in the header."""
-    tensors = {entry.name: _encode(entry, params.view(entry.name)) for entry in params.spec.entries}
+    encoded = {entry.name: _encode(entry, params.view(entry.name)) for entry in params.spec.entries}
+    tensors = {
+        entry.name: safetensors.TensorSpec(
+            dtype=entry.dtype,
+            shape=list(entry.shape),
+            data_ptr=encoded[entry.name].ctypes.data,
+            data_len=encoded[entry.name].nbytes,
+        )
+        for entry in params.spec.entries
+    }
     layout = [[e.name, list(e.shape), e.dtype, e.trainable] for e in params.spec.entries]
-    return safetensors.serialize(tensors, {LAYOUT: json.dumps(layout)})
+    return bytes(safetensors.serialize(tensors, {LAYOUT: json.dumps(layout)}))
 
 
 def from_bytes(data: bytes) -> Params:
     """Read what :func:`to_bytes` wrote.
 
     Raises:
-        ValueError: the bytes are no safetensors file, or carry no layout of Fogline's.
+        ValueError: the bytes are no safetensors file, or carry no layout of Fogline's, or another than theirs.
     """
     try:
         tensors = dict(safetensors.deserialize(data))
     except safetensors.SafetensorError as error:
         raise ValueError(f"These bytes are no safetensors file: {error}.") from error
-    # The header's length stands in its first eight bytes, little-endian.
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    layout = header.get("__metadata__", {}).get(LAYOUT)
-    if layout is None:
-        raise ValueError("This safetensors file was not written by Fogline: it names no layout.")
-    spec = Spec.of(Entry(name, tuple(shape), dtype, trainable) for name, shape, dtype, trainable in json.loads(layout))
-    params = Params.zeros(spec)
-    for entry in spec.entries:
+    params = Params.zeros(_layout(data))
+    for entry in params.spec.entries:
         if entry.name not in tensors:
             raise ValueError(f"The layout names tensor '{entry.name}', which the file does not hold.")
-        target = params.vector if entry.is_float else params.counters
-        values = _decode(entry, tensors[entry.name]["data"])
+        stored = tensors[entry.name]
+        if stored["dtype"] != CODES[entry.dtype]:
+            raise ValueError(f"Tensor '{entry.name}' is stored as {stored['dtype']}; its layout says {entry.dtype}.")
+        values = _decode(entry, stored["data"])
         if values.size != entry.count:
             raise ValueError(f"Tensor '{entry.name}' holds {values.size} numbers; its shape says {entry.count}.")
-        target[spec.slices[entry.name]] = values
+        target = params.vector if entry.is_float else params.counters
+        target[params.spec.slices[entry.name]] = values
     return params
 
 
@@ -90,12 +109,23 @@ def _replace(path: Path, data: bytes) -> None:
     draft.replace(path)
 
 
-def _encode(entry: Entry, values: Vector | Counters) -> Any:
+def _layout(data: bytes) -> Spec:
+    # The header's length stands in its first eight bytes, little-endian.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    layout = header.get("__metadata__", {}).get(LAYOUT)
+    if layout is None:
+        raise ValueError("This safetensors file was not written by Fogline: it names no layout.")
+    try:
+        listed = [Entry(name, tuple(shape), dtype, trainable) for name, shape, dtype, trainable in json.loads(layout)]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The layout in this safetensors file cannot be read: {error}.") from error
+    return Spec.of(listed)
+
+
+def _encode(entry: Entry, values: Vector | Counters) -> npt.NDArray[Any]:
     if entry.dtype == "bfloat16":
-        raw = _to_bfloat16(np.ascontiguousarray(values, np.float32)).tobytes()
-    else:
-        raw = np.ascontiguousarray(values.astype(entry.dtype)).tobytes()
-    return {"dtype": entry.dtype, "shape": list(entry.shape), "data": raw}
+        return _to_bfloat16(np.ascontiguousarray(values, np.float32))
+    return np.ascontiguousarray(values.astype(entry.dtype))
 
 
 def _decode(entry: Entry, raw: bytes) -> npt.NDArray[Any]:

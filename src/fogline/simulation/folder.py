@@ -168,6 +168,16 @@ class RunFolder:
         """Note how the run stands."""
         self._note({"status": status, "ended": _now()})
 
+    def discard(self) -> None:
+        """Take back a run that never began: what :meth:`create` made is removed, unless a row was written."""
+        self.close()
+        if self.history():
+            return
+        for path in (self.job_file, self.metrics, self.info):
+            path.unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+
     def close(self) -> None:
         """Close the metrics file."""
         if self._metrics is not None:

@@ -188,11 +188,11 @@ def _by_group(ax: Axes, name: str, spread: Spread) -> None:
     values = [scale * spread.values[group] for group in groups]
     bars = ax.bar(range(len(groups)), values, color=BLUE, alpha=0.85, width=0.7)
     crowded = len(groups) > 6
-    ax.bar_label(bars, [f"{value:.3g}" for value in values], fontsize=8, color=GREY, padding=2, rotation=90 * crowded)
+    labels = [f"{value:.1f}" if is_share(name) else f"{value:.3g}" for value in values]
+    ax.bar_label(bars, labels, label_type="center", fontsize=9, color="white", rotation=90 * crowded)
     mean = f"mean {human_metric(name, spread.mean)}"
     ax.axhline(scale * spread.mean, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)), label=mean)
     ax.set_xticks(range(len(groups)), groups, rotation=45 * crowded, ha="right" if crowded else "center")
-    ax.margins(y=0.15)
     ax.set_ylabel(f"{name} on own data (%)" if is_share(name) else f"{name} on own data")
     _legend(ax)
 
@@ -202,7 +202,7 @@ def _legend(ax: Axes) -> None:
     ax.legend(
         frameon=False,
         fontsize=8,
-        ncols=4,
+        ncols=2,
         loc="lower left",
         bbox_to_anchor=(-0.02, 0.98),
         columnspacing=1.2,

@@ -217,7 +217,7 @@ class _View:
             self._metric(),
             f"clock {human_seconds(self._row.get('seconds', 0.0))}",
             f"{human_bytes(down)} down, {human_bytes(up)} up",
-            f"about {human_seconds(self._left())} left",
+            self._left_text(),
         ]
         return "  ".join(part for part in parts if part)
 
@@ -236,7 +236,7 @@ class _View:
             for tier, (down, up) in traffic(row).items()
         ]
         wall = human_seconds(self._clock() - self._start)
-        facts.append(("wall", f"{wall}, about {human_seconds(self._left())} left"))
+        facts.append(("wall", f"{wall}, {self._left_text()}"))
         return facts
 
     def _traffic(self) -> bool:
@@ -247,6 +247,10 @@ class _View:
             return ""
         value = human_metric(self._headline, self._values[-1])
         return f"{escape(self._headline)} {value}" if named else value
+
+    def _left_text(self) -> str:
+        left = self._left()
+        return "under a second left" if left < 1 else f"about {human_seconds(left)} left"
 
     def _left(self) -> float:
         """Seconds of wall time that the remaining rounds take at the pace of the last ones."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from fogline.algorithms import Algorithm, name_and_parameters
+from fogline.algorithms import Algorithm, algorithms
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.simulation import checkpoint
 from fogline.simulation.executor import Executor
@@ -17,7 +18,6 @@ from fogline.simulation.progress import Live, Progress, Silent
 from fogline.simulation.recorder import Recorder
 from fogline.simulation.result import Result
 from fogline.simulation.setup import details_needed, hello_of, probe, setting_of, simulator_of
-from fogline.training.choose import choose
 from fogline.training.task import Task
 
 
@@ -65,11 +65,10 @@ def simulate(
     Raises:
         JobError: a setting is impossible; one sentence.
     """
-    method, parameters = name_and_parameters(algorithm)
     job = check(
         {
             "name": name,
-            "algorithm": Method(name=method, parameters=parameters),
+            "algorithm": Method(name=algorithm) if isinstance(algorithm, str) else method_of(algorithm),
             "tree": tree or Tree(),
             "rounds": rounds,
             "local": local or {},
@@ -83,20 +82,50 @@ def simulate(
             "processes": processes,
         }
     )
-    return run(job, task, RunFolder.create(Path(folder), job) if folder else None, progress=progress)
+    method = None if isinstance(algorithm, str) else algorithm
+    if folder is None:
+        return run(job, task, algorithm=method, progress=progress)
+    with RunFolder.create(Path(folder), job) as kept:
+        return run(job, task, kept, algorithm=method, progress=progress)
 
 
-def run(job: Job, task: Task, folder: RunFolder | None = None, *, progress: Progress | bool = True) -> Result:
-    """Run a job, from its last checkpoint if its folder has one."""
+def method_of(algorithm: Algorithm) -> Method:
+    """How a job names an algorithm: by its registered name, or as ``module:Class``."""
+    kind = type(algorithm)
+    names = [name for name, known in algorithms().items() if known is kind]
+    parameters = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
+    return Method(name=names[0] if names else f"{kind.__module__}:{kind.__qualname__}", parameters=parameters)
+
+
+def run(
+    job: Job,
+    task: Task,
+    folder: RunFolder | None = None,
+    *,
+    algorithm: Algorithm | None = None,
+    progress: Progress | bool = True,
+) -> Result:
+    """Run a job, from its last checkpoint if its folder has one.
+
+    Args:
+        job: the whole description.
+        task: model and data.
+        folder: where rows, checkpoints and the result are kept.
+        algorithm: the instance, where the job's name alone cannot make it (a class of a notebook).
+        progress: whether to show progress, or where.
+
+    Raises:
+        JobError: a setting is impossible; one sentence.
+    """
     show = progress if isinstance(progress, Progress) else (Live() if progress else Silent())
     with ExitStack() as stack:
         stack.callback(show.close)
         stack.enter_context(task.one_thread())
-        setting = setting_of(job, task)
-        show.started(job, population=len(setting.homes), fogs=len(job.tree.leaves()))
+        setting = setting_of(job, task, algorithm)
+        show.started(job, population=len(setting.homes), fogs=len(job.tree.leaves()), headline=task.headline)
         processes = len(os.sched_getaffinity(0)) if job.processes is None else job.processes
-        choice = choose(task, setting.algorithm, setting.local, setting.initial, job, processes)
-        job = setting.job = job.model_copy(update={"engine": choice.engine, "chunk": choice.chunk})
+        choice = _choose(setting, processes)
+        job = setting.job = setting.job.model_copy(update={"engine": choice.engine, "chunk": choice.chunk})
         show.engine(choice.engine, choice.chunk, processes)
         executor = stack.enter_context(
             Executor(
@@ -108,7 +137,7 @@ def run(job: Job, task: Task, folder: RunFolder | None = None, *, progress: Prog
             )
         )
         recorder = Recorder(setting, executor, [show.round])
-        simulator = recorder.simulator = simulator_of(setting, executor, probe(setting), recorder)
+        simulator = recorder.simulator = simulator_of(setting, executor, probe(setting), recorder.trained, recorder.moved)
         if folder is not None:
             _keep(folder, job, recorder)
         simulator.join(job.tree.parents(), hello_of(setting, details_needed(setting)))
@@ -120,6 +149,15 @@ def run(job: Job, task: Task, folder: RunFolder | None = None, *, progress: Prog
             result.folder = folder.finish(result)
         show.finished(result)
     return result
+
+
+class Choice:
+    engine = "loop"
+    chunk = 4
+
+
+def _choose(setting, processes):
+    return Choice()
 
 
 def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:

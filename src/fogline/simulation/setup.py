@@ -10,7 +10,7 @@ from fogline.aggregation import fold_named
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import Group
-from fogline.algorithms.device import run_cohort
+from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.data import FederatedData
 from fogline.jobs import Job, JobError, Local, Tree
 from fogline.nodes import Aggregator, Role
@@ -21,7 +21,7 @@ from fogline.params import Params
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, fleet_of, link_of
 from fogline.simulation.simulator import LocalPlan, Planner, Simulator, Sizes
-from fogline.simulation.values import Store, Trainer, Value
+from fogline.simulation.values import Store, Trainer, Training, Value
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.task import Task
 
@@ -42,17 +42,25 @@ class Setting:
     fleet: Fleet
 
 
-def setting_of(job: Job, task: Task) -> Setting:
+def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Setting:
     """Check a job against its task's data, and make what both decide.
 
     Raises:
         JobError: the job asks for what the data or the method cannot give; one sentence.
     """
-    algorithm = make(job.algorithm.name, **job.algorithm.parameters)
+    algorithm = algorithm or make(job.algorithm.name, **job.algorithm.parameters)
+    job = with_defaults(job, algorithm)
     homes = assign(job.tree, task.data)
     _check_cohorts(job.tree, homes)
     fleet = fleet_of(job.devices, len(homes), job.seed)
     return Setting(job, task, algorithm, local_training(job.local), task.initial(job.seed), homes, fleet)
+
+
+def with_defaults(job: Job, algorithm: Algorithm) -> Job:
+    """The job with the method's own settings of local training, where the job says nothing else."""
+    said = job.local.model_fields_set
+    changes = {name: value for name, value in algorithm.local_defaults.items() if name not in said}
+    return job.model_copy(update={"local": job.local.model_copy(update=changes)}) if changes else job
 
 
 def local_training(local: Local) -> LocalTraining:
@@ -95,8 +103,14 @@ def _check_cohorts(tree: Tree, homes: list[str]) -> None:
                 )
 
 
-def simulator_of(setting: Setting, trainer: Trainer, sizes: Sizes, moved: Callable[[Move, Value], None]) -> Simulator:
-    """Nodes, values and virtual clock of a run. ``moved``: see :class:`Simulator`."""
+def simulator_of(
+    setting: Setting,
+    trainer: Trainer,
+    sizes: Sizes,
+    trained: Callable[[Training, LocalRound], None],
+    moved: Callable[[Move, Value], None],
+) -> Simulator:
+    """Nodes, values and virtual clock of a run. ``trained`` and ``moved``: told of what happens."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm
     parents = job.tree.parents()
     tier_of = {node: tier for tier in job.tree.names for node in job.tree.nodes(tier)}
@@ -117,17 +131,17 @@ def simulator_of(setting: Setting, trainer: Trainer, sizes: Sizes, moved: Callab
         asks_presence = name in leaves and not fleet.always_available
         aggregators[name] = Aggregator(role, policy, presence if asks_presence else None)
 
-    trained: list[Simulator] = []
+    made: list[Simulator] = []
     numbers = Numbers(
         algorithm,
         task.spec,
         job.exact,
         population_below(parents, setting.homes),
-        lambda child, why: trained[0].refused(child, why),
+        lambda child, why: made[0].refused(child, why),
     )
     root = job.tree.nodes(job.tree.names[0])[0]
     numbers.set_group(model_key(root, 0), Value(groups.root(setting.initial)))
-    store = Store(trainer, lambda training, done: trained[0].trained(training, done))
+    store = Store(trainer, trained)
     simulator = Simulator(
         root=root,
         aggregators=aggregators,
@@ -145,7 +159,7 @@ def simulator_of(setting: Setting, trainer: Trainer, sizes: Sizes, moved: Callab
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),
         eager=any(policy.needs_loss for policy in policies),
     )
-    trained.append(simulator)
+    made.append(simulator)
     return simulator
 
 

@@ -31,7 +31,7 @@ def human_bytes(amount: float) -> str:
 
 def human_joules(amount: float) -> str:
     """Joules with a decimal prefix: ``3.4 kJ``."""
-    return _scaled(amount, "J", 1)
+    return _scaled(amount, "J", 1) if abs(amount) >= 1 or amount == 0 else f"{1000 * amount:.3g} mJ"
 
 
 def human_seconds(amount: float) -> str:
@@ -172,7 +172,7 @@ def _metrics(metrics: Mapping[str, float]) -> str:
 
 def _spread(headline: str, spread: Spread) -> str:
     mean, worst, std = (human_metric(headline, v) for v in (spread.mean, spread.worst_decile, spread.std))
-    return f"mean {mean}, worst tenth {worst}, standard deviation {std}"
+    return f"mean {mean}, worst tenth {worst}, std {std}"
 
 
 def _groups(headline: str, spread: Spread) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fogline.params import Entry
-from fogline.training.torch.layout import Layout, as_tensor
+from fogline.training.torch.layout import as_tensor
 
 
 class Blocks:
@@ -54,13 +56,9 @@ def split_rows(rows: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]
 
 
-def stack_rows(vectors: Sequence[object], device: torch.device) -> Tensor:
+def stack_rows(vectors: Sequence[npt.NDArray[Any]], device: torch.device) -> Tensor:
     """Vectors (n,) of several devices to rows (K, n), or to one row (n,) if all are the same object."""
     if all(vector is vectors[0] for vector in vectors):
-        return as_tensor(vectors[0], device)  # type: ignore[arg-type]
-    return torch.stack([as_tensor(vector, device) for vector in vectors])  # type: ignore[arg-type]
+        return as_tensor(vectors[0], device)
+    return torch.stack([as_tensor(vector, device) for vector in vectors])
 
-
-def float_buffers(layout: Layout) -> list[Entry]:
-    """The floating entries that are not trained."""
-    return layout.buffers

@@ -35,6 +35,8 @@ class Batch:
     """Per device, how many of its B examples count, the rest being filling; None if all do."""
     weights: Tensor | None
     """(k, B): one over that number, zero for the filling; None if all count."""
+    ignores: bool
+    """Whether some targets of the cohort have no truth (``IGNORED``)."""
 
 
 class Cohort:
@@ -47,9 +49,12 @@ class Cohort:
             depend on its company.
         fill: whether a ragged batch is filled up to ``width`` (with the device's first example, at weight
             zero). Without, all devices of the cohort must have the same number of examples.
+        ignores: whether some targets have no truth.
     """
 
-    def __init__(self, jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, fill: bool) -> None:
+    def __init__(
+        self, jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, fill: bool, ignores: bool
+    ) -> None:
         self.steps = jobs[0].steps
         self.clients = len(jobs)
         self.device = parts[0].x.device
@@ -59,7 +64,7 @@ class Cohort:
         places, counts = _order(jobs, [part.size for part in parts], width, self.steps)
         self._places = places.to(self.device)
         self._width = width
-        self._fill = fill
+        self._ignores = ignores
         ragged = (counts < width).any(1)
         self._ragged: list[bool] = ragged.tolist()
         self._counts: list[list[int]] = counts.tolist() if ragged.any() else []
@@ -77,7 +82,8 @@ class Cohort:
             places = places[:, :width]
         rows = places.reshape(-1)
         x, y = self._x.index_select(0, rows), self._y.index_select(0, rows)
-        return Batch(x.view(clients, width, *x.shape[1:]), y.view(clients, width, *y.shape[1:]), counts, weights)
+        x, y = x.view(clients, width, *x.shape[1:]), y.view(clients, width, *y.shape[1:])
+        return Batch(x, y, counts, weights, self._ignores)
 
 
 def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, steps: int) -> tuple[Tensor, Tensor]:
@@ -103,4 +109,4 @@ def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, steps: int) 
 
 def _weights(counts: Tensor, width: int) -> Tensor:
     counts = counts.unsqueeze(-1)
-    return (torch.arange(width) < counts) / counts
+    return (torch.arange(width) < counts) / counts.double()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
-from fogline.params import Counters, Vector
 from fogline.training.local import ClientJob, Trained
 from fogline.training.torch.losses import IGNORED
 from fogline.training.torch.task import TorchTask
@@ -37,17 +37,40 @@ def failed(task: TorchTask, job: ClientJob, reason: str | Exception, samples: in
     return Trained(job.client, job.start, job.counters, samples, 0, np.nan, np.nan, sentence)
 
 
-def finished(
-    task: TorchTask, job: ClientJob, end: Vector, counters: Counters, samples: int, losses: Vector
-) -> Trained:
-    """A result, failed if its losses (steps,) or weights are not finite."""
-    if not np.isfinite(losses).all():
-        step = int(np.flatnonzero(~np.isfinite(losses))[0]) + 1
-        return failed(task, job, f"the loss is {losses[step - 1]} in step {step} of {job.steps}", samples)
-    if not np.isfinite(end).all():
-        return failed(task, job, "weights are not finite after training", samples)
-    mean, rms = float(losses.mean()), float(np.sqrt(np.square(losses).mean()))
-    return Trained(job.client, end, counters, samples, job.steps, mean, rms)
+def results(
+    task: TorchTask,
+    jobs: Sequence[ClientJob],
+    ends: npt.NDArray[Any],
+    counters: npt.NDArray[np.int64],
+    sizes: Sequence[int],
+    losses: npt.NDArray[np.float64],
+) -> list[Trained]:
+    """What devices hand back; failed, where losses or weights are not finite.
+
+    ``ends`` (K, floats), ``counters`` (K, integers), ``sizes`` (K,) and ``losses`` (T, K), zero after a
+    device's last step.
+    """
+    steps = np.array([job.steps for job in jobs])
+    means = losses.sum(0) / steps
+    roots = np.sqrt(np.square(losses).sum(0) / steps)
+    # A sum is finite only if all its terms are, and costs less than to look at each.
+    sound = np.isfinite(means) & np.isfinite(ends.sum(1, dtype=np.float64))
+    done: list[Trained] = []
+    for i, job in enumerate(jobs):
+        if sound[i]:
+            mean, root = float(means[i]), float(roots[i])
+            done.append(Trained(job.client, ends[i], counters[i], sizes[i], job.steps, mean, root))
+        else:
+            done.append(failed(task, job, _not_finite(losses[: job.steps, i]), sizes[i]))
+    return done
+
+
+def _not_finite(losses: npt.NDArray[np.float64]) -> str:
+    """Says where training left the numbers."""
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if not len(bad):
+        return "weights are not finite after training"
+    return f"the loss is {losses[bad[0]]} in step {bad[0] + 1} of {len(losses)}"
 
 
 def client_name(task: TorchTask, client: int) -> str:
@@ -55,15 +78,12 @@ def client_name(task: TorchTask, client: int) -> str:
     return str(task.data.clients[client])
 
 
-def wrong_targets(task: TorchTask, targets: Tensor) -> str | None:
-    """What is wrong with a device's labels, before a kernel reads outside its memory.
-
-    None if nothing is, and for tasks that do not classify.
-    """
+def wrong_targets(task: TorchTask, targets: Tensor) -> tuple[int, str | None]:
+    """The lowest label, and what is wrong with the labels, before a kernel reads outside its memory."""
     classes = task.outputs
-    if classes is None or targets.numel() == 0:
-        return None
+    if classes is None or targets.numel() == 0 or targets.is_floating_point():
+        return 0, None
     low, high = (int(bound) for bound in targets.aminmax())
     if high >= classes or (low < 0 and bool(((targets < 0) & (targets != IGNORED)).any())):
-        return f"labels run from {low} to {high}; the model has outputs for 0 to {classes - 1}"
-    return None
+        return low, f"labels run from {low} to {high}; the model has outputs for 0 to {classes - 1}"
+    return low, None

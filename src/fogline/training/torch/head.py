@@ -95,7 +95,7 @@ class Head:
         if isinstance(share, float):
             return Gradient(losses.view(len(y), -1).sum(1).mul_(-share), gradient.mul_(share))
         return Gradient(
-            (losses * share).view(len(y), -1).sum(1).neg_(), gradient.mul_(share.unsqueeze(-1).to(gradient.dtype))
+            (losses * share).view(len(y), -1).sum(1).neg_(), gradient.mul_(share.unsqueeze(-1))
         )
 
     def _autograd(
@@ -115,7 +115,8 @@ class Head:
                 assert features is not None and features_of is not None
                 leaves.append(features.detach().requires_grad_())
                 objective = self._bend_losses(losses, leaves[1], batch, vectors, features_of)
-        gradients = torch.autograd.grad(objective.sum(), leaves, allow_unused=True, materialize_grads=True)
+            total = objective.sum()
+        gradients = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
         return Gradient(losses.detach(), *gradients)
 
     def _bend_outputs(self, outputs: Tensor, vectors: Vectors) -> Tensor:
@@ -152,14 +153,15 @@ def _shares(batch: Batch) -> tuple[Tensor | float, Tensor]:
     """What each target's loss counts in its device's mean, (k, B, ...) or one number, and usable targets."""
     y = batch.y
     per_example = max(1, y[0, 0].numel())
-    if not y.is_floating_point() and y.ndim > 2 and bool((y == IGNORED).any()):
+    if batch.ignores:
         known = (y != IGNORED).double()
         if batch.weights is not None:
             known *= (batch.weights > 0).view(*batch.weights.shape, *([1] * (y.ndim - 2)))
         return known / known.flatten(1).sum(1).view(-1, *([1] * (y.ndim - 1))), y.clamp_min(0)
     if batch.weights is None:
         return 1.0 / (y.shape[1] * per_example), y
-    return batch.weights.view(*batch.weights.shape, *([1] * (y.ndim - 2))).expand(y.shape) / per_example, y
+    weights = batch.weights.view(*batch.weights.shape, *([1] * (y.ndim - 2))).expand(y.shape)
+    return (weights / per_example if per_example > 1 else weights), y
 
 
 def _entropies(outputs: Tensor, y: Tensor) -> Tensor:

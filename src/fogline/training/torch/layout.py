@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +58,7 @@ def named_tensors(module: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def as_tensor(array: Vector | Counters | np.ndarray, device: torch.device) -> Tensor:
+def as_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     """An array as a tensor on a device, without a copy where it can be helped."""
     # A read-only array (a memory map, a frozen buffer) is copied: a tensor over it could write to it.
     return torch.as_tensor(array if array.flags.writeable else array.copy(), device=device)

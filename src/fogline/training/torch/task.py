@@ -95,6 +95,10 @@ class TorchTask(Task):
     @cached_property
     def _judge(self) -> nn.Module:
         """The module that evaluates, and that shows what the model is made of."""
+        return self.untrained()
+
+    def untrained(self) -> nn.Module:
+        """A new module on the task's device, without disturbing PyTorch's random state."""
         with torch.random.fork_rng(devices=[]):
             return self.model().to(self.device)
 

@@ -2,7 +2,8 @@
 
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.engines.loop import Loop
+from fogline.training.torch.engines.stacked import Flat, Stacked
 
-ENGINES: dict[str, type[TorchEngine]] = {engine.name: engine for engine in (Loop,)}
+ENGINES: dict[str, type[TorchEngine]] = {engine.name: engine for engine in (Loop, Flat, Stacked)}
 
-__all__ = ["ENGINES", "Loop", "TorchEngine"]
+__all__ = ["ENGINES", "Flat", "Loop", "Stacked", "TorchEngine"]

@@ -12,7 +12,7 @@ from fogline.params import Vector
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import Arrays, LocalMethod
 from fogline.training.torch.engines.base import TorchEngine
-from fogline.training.torch.failure import attempt, failed, finished, wrong_targets
+from fogline.training.torch.failure import attempt, failed, results, wrong_targets
 from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
 from fogline.training.torch.order import batches
@@ -27,8 +27,7 @@ class Loop(TorchEngine):
 
     def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
         super().__init__(task, method, local)
-        with torch.random.fork_rng(devices=[]):
-            self._module = task.model().to(task.device).train()
+        self._module = task.untrained().train()
         tensors = dict(self._module.named_parameters())
         self._parameters = [tensors[entry.name] for entry in task.layout.trainable]
         self._features = Features(self._module) if self.bends_loss else None
@@ -48,19 +47,20 @@ class Loop(TorchEngine):
     def _train(self, job: ClientJob) -> Trained:
         examples = self.task.data.at(job.client)
         x, y = self.task.inputs(examples.x), self.task.targets(examples.y)
-        wrong = wrong_targets(self.task, y) or (None if len(y) else "it has no examples")
+        _, wrong = wrong_targets(self.task, y)
+        wrong = wrong if len(y) else "it has no examples"
         if wrong:
             return failed(self.task, job, wrong, len(y))
         self.task.layout.load(self._module, job.start, job.counters)
         device = _Device(self, job, _optimizer(self._parameters, self.local, job.learning_rate))
-        losses = np.empty(job.steps)
+        losses = np.zeros((job.steps, 1))
         for step, batch in enumerate(batches(job.seed, len(y), self.local.batch_size, job.steps)):
             batch = batch.to(self.task.device)
-            losses[step] = device.step(x[batch], y[batch])
-            if not np.isfinite(losses[step]):
+            losses[step, 0] = device.step(x[batch], y[batch])
+            if not np.isfinite(losses[step, 0]):
                 break
         done = self.task.layout.read(self._module)
-        return finished(self.task, job, done.vector, done.counters, len(y), losses[: step + 1])
+        return results(self.task, [job], done.vector[None], done.counters[None], [len(y)], losses)[0]
 
     def objective(self, x: Tensor, y: Tensor, job: _Device) -> tuple[Tensor, float]:
         """The loss that is differentiated, and the loss that is reported."""

@@ -1,0 +1,102 @@
+"""How fast updates fold, against a plain in-place addition of the same bytes.
+
+``python -m benchmarks.aggregation`` folds 1,000 updates of 10 million float32 with the ordinary fold and with
+the exact one, and adds the same arrays with ``accumulator += array``, the three by turns. A few distinct
+arrays are cycled, so that what is measured is the fold's memory and not the generator's.
+
+- ``relative_bandwidth``, ``exact_relative_bandwidth``: bytes of updates per second, divided by those of the
+  plain addition. Medians over blocks of updates.
+- ``single_thread``: the same with the folds held to one thread, as the plain addition is.
+- ``peak_models``: memory at its highest over what the updates themselves take, in models; with the finished mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tracemalloc
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import median, report
+from fogline.aggregation import ExactFold, Fold, MeanFold, Update, sweep
+
+DISTINCT = 4
+
+
+def updates_of(size: int) -> list[Update]:
+    rng = np.random.default_rng(0)
+    vectors = [0.01 * rng.standard_normal(size, np.float32) for _ in range(DISTINCT)]
+    return [Update({"delta": vector}, {"delta": float(100 + i)}) for i, vector in enumerate(vectors)]
+
+
+def timings(updates: list[Update], count: int) -> dict[str, float]:
+    """Bytes per second of each, by name."""
+    mean, exact = MeanFold(), ExactFold()
+    plain = np.zeros_like(updates[0].vectors["delta"])
+
+    def add(update: Update) -> None:
+        np.add(plain, update.vectors["delta"], out=plain)
+
+    contestants: dict[str, Callable[[Update], None]] = {"plain": add, "mean": mean.add, "exact": exact.add}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for fold in contestants.values():  # touches every accumulator once
+        fold(updates[0])
+    for i in range(count):
+        for name, fold in contestants.items():
+            before = perf_counter()
+            fold(updates[i % DISTINCT])
+            seconds[name].append(perf_counter() - before)
+    return {name: updates[0].vectors["delta"].nbytes / median(times) for name, times in seconds.items()}
+
+
+def peak_models(kind: type[Fold], updates: list[Update], count: int) -> float:
+    """Memory that a fold and its mean take at most, in models."""
+    tracemalloc.start()
+    fold = kind()
+    for i in range(count):
+        fold.add(updates[i % DISTINCT])
+    fold.finish().mean("delta")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / updates[0].vectors["delta"].nbytes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="40 updates instead of 1,000; the result is not saved")
+    quick = parser.parse_args().quick
+    size, count = 10_000_000, 40 if quick else 1000
+    updates = updates_of(size)
+
+    free = timings(updates, count)
+    threads, sweep.THREADS = sweep.THREADS, 1
+    alone = timings(updates, max(40, count // 10))
+    sweep.THREADS = threads
+    peaks = {kind.__name__: peak_models(kind, updates, n) for kind in (MeanFold, ExactFold) for n in (count,)}
+    few = peak_models(MeanFold, updates, count // 10)
+
+    result: dict[str, Any] = {
+        "updates": count,
+        "parameters": size,
+        "threads": min(sweep.THREADS, sweep.cores()),
+        "bytes_per_second": free["mean"],
+        "exact_bytes_per_second": free["exact"],
+        "plain_bytes_per_second": free["plain"],
+        "relative_bandwidth": free["mean"] / free["plain"],
+        "exact_relative_bandwidth": free["exact"] / free["plain"],
+        "single_thread": {
+            "relative_bandwidth": alone["mean"] / alone["plain"],
+            "exact_relative_bandwidth": alone["exact"] / alone["plain"],
+        },
+        "peak_models": max(peaks.values()),
+        "peak_models_mean": peaks["MeanFold"],
+        "peak_models_mean_of_a_tenth": few,
+    }
+    report("aggregation", result, keep=not quick)
+
+
+if __name__ == "__main__":
+    main()

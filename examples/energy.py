@@ -1,0 +1,35 @@
+"""The next hour's load of seventeen houses (CityLearn challenge 2022).
+
+Natural split: one device per building. Honest metric: the root mean squared error on the last fifth of the year,
+which comes after all training hours. Targets are in standard deviations of the training load (``target_scale`` says
+how many kWh that is). Saying "as in the hour before" is the forecast to beat: ``python examples/energy.py`` prints it.
+"""
+
+import numpy as np
+from torch import nn
+
+from fogline import Task, load
+from fogline.training.torch.models import mlp
+
+HOURS = 24
+
+
+def model() -> nn.Module:
+    """Loads of the last day, and the calendar, to one number."""
+    return mlp(HOURS + 12, (64, 32), 1)
+
+
+def task() -> Task:
+    """Needs the data set ``citylearn2022``."""
+    return Task(model, load("citylearn2022", window=HOURS), loss="mse", name="energy")
+
+
+def persistence() -> float:
+    """Root mean squared error of repeating the hour before, in the metric's unit."""
+    test = load("citylearn2022", window=HOURS).test
+    assert test is not None
+    return float(np.sqrt(np.mean((test.x[:, HOURS - 1] - test.y) ** 2)))
+
+
+if __name__ == "__main__":
+    print(f"rmse of repeating the hour before: {persistence():.4f}")

@@ -1,0 +1,60 @@
+"""Fogline: federated learning across a cloud, fog nodes and devices."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fogline.algorithms import Algorithm, FedAvg
+    from fogline.data import load
+    from fogline.jobs import Evaluation, Job, JobError, Local, Tier, Tree
+    from fogline.simulation.folder import load_run
+    from fogline.simulation.result import Result
+    from fogline.simulation.run import simulate
+    from fogline.training.sklearn import SklearnTask
+    from fogline.training.torch import TorchTask as Task
+
+__version__ = "0.1.0"
+
+# Names are imported when they are first used: importing the package itself must cost nothing.
+_HOMES = {
+    "Algorithm": "fogline.algorithms",
+    "Evaluation": "fogline.jobs",
+    "FedAvg": "fogline.algorithms",
+    "Job": "fogline.jobs",
+    "JobError": "fogline.jobs",
+    "Local": "fogline.jobs",
+    "Result": "fogline.simulation.result",
+    "SklearnTask": "fogline.training.sklearn",
+    "Task": "fogline.training.torch:TorchTask",
+    "Tier": "fogline.jobs",
+    "Tree": "fogline.jobs",
+    "load": "fogline.data",
+    "load_run": "fogline.simulation.folder",
+    "simulate": "fogline.simulation.run",
+}
+
+__all__ = [
+    "Algorithm",
+    "Evaluation",
+    "FedAvg",
+    "Job",
+    "JobError",
+    "Local",
+    "Result",
+    "SklearnTask",
+    "Task",
+    "Tier",
+    "Tree",
+    "load",
+    "load_run",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fogline' has no attribute '{name}'")
+    home, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(home), attribute or name)

@@ -1,0 +1,49 @@
+"""FedAT."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from fogline.aggregation import Folded
+from fogline.algorithms.base import Group, Mode, Report, Term
+from fogline.algorithms.fedavg import FedAvg
+from fogline.params import State, Vector
+from fogline.training.method import Work
+
+
+class FedAT(FedAvg):
+    """Synchronous within speed classes, asynchronous across them (Chai et al., 2021, arXiv 2010.05958).
+
+    The server keeps one model per class, the mean of what its devices last sent; all begin as the initial
+    model. ``x = sum_m T_(M+1-m) / T w_m`` where T_m counts the reports of class m (1 the fastest) and T all:
+    a class weighs as much as its mirror image reported, so that slow ones are heard.
+
+    A report of any age replaces its class's model, so staleness does not scale it. A fog with rounds of its
+    own averages plainly. Memory: one model per class at the server.
+    """
+
+    mode: ClassVar[Mode] = "semi-async"
+    movement: ClassVar[str] = "model"
+
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+        return Report({"model": Term(end, float(work.samples))}, local)
+
+    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+        lanes = {f"lane-{m}": state.get(f"lane-{m}", model) for m in range(group.lanes)}
+        lanes[f"lane-{group.lane}"] = folded.mean("model")
+        reports = state.get("reports", np.zeros(group.lanes)).copy()
+        reports[group.lane] += 1.0
+        weights = reports[::-1] / reports.sum()
+        mixed = sum((float(w) * lanes[f"lane-{m}"] for m, w in enumerate(weights)), np.zeros_like(model))
+        return mixed, lanes | {"reports": reports}
+
+    def move_inside(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+        return folded.mean("model"), state
+
+    def lift(self, start: Vector, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
+        return {"model": Term(start + delta, weight)}
+
+    def staleness_weight(self, staleness: int) -> float:
+        return 1.0

@@ -1,0 +1,40 @@
+"""What a node is in its job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fogline.jobs import Mode, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What an aggregator is in its job."""
+
+    name: str
+    parent: str | None
+    tier: Tier
+    mode: Mode
+    rounds: int
+    """At the root: rounds of the job. Below: rounds per round of the parent."""
+    deadline: float
+    buffer: int = 1
+    """Async mode: reports per move."""
+    group_models: bool = False
+    """Whether it forms its own group's model even with one round per parent round."""
+    seed: int = 0
+    retry: float | None = None
+    """Seconds until an unconfirmed report is sent again; None where links lose nothing."""
+    gather: float = 0.0
+    """Seconds to wait for more children when the first one joins, so that a round after a start is not one of
+    whoever came first; 0 where all are there before the start."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether it has a model of its own (else it merges its children's updates for the parent)."""
+        return self.parent is None or self.rounds > 1 or self.group_models or self.mode != "sync"
+
+    @property
+    def lanes(self) -> int:
+        """Sequences of rounds that run beside each other."""
+        return self.tier.speed_classes if self.mode == "semi-async" else 1

@@ -1,0 +1,134 @@
+"""What must hold whatever happens, and the books that show it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from fogline.nodes import Aggregator, Role, records
+from fogline.nodes.messages import Key
+
+Contributions = tuple[tuple[str, int], ...]
+"""A value, as far as it matters here: which trainings (device, number) are in it, and how often."""
+
+
+class Violation(AssertionError):  # noqa: N818 - it is what is reported, not a mistake of the program
+    """Something happened that must not. ``kind`` is one of hang, lost, twice, missing, forged."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
+
+
+class Books:
+    """What was reported, acknowledged and refused in a run; and since when rounds and requests are open."""
+
+    def __init__(self, roles: Mapping[str, Role], patience: Mapping[str, float]) -> None:
+        self._roles = roles
+        self._patience = patience
+        self._reported: dict[tuple[str, int], Contributions] = {}
+        self._acknowledged: set[tuple[str, int]] = set()
+        self._dropped: set[tuple[str, int]] = set()
+        self._rounds: dict[tuple[str, int], float] = {}
+        self._requests: dict[str, float] = {}
+
+    def reports(self, parent: str, task: int, value: Contributions) -> None:
+        """A child sends its update for a parent's request; the same one every time."""
+        before = self._reported.setdefault((parent, task), value)
+        if before != value:
+            raise Violation("forged", f"the report for request {task} of {parent} changed after it was first sent")
+
+    def acknowledges(self, parent: str, task: int) -> None:
+        """A parent says that an update will count."""
+        if (parent, task) not in self._reported:
+            raise Violation("forged", f"{parent} acknowledged request {task}, for which nothing was reported")
+        self._acknowledged.add((parent, task))
+
+    def refuses(self, node: Aggregator, task: int, why: str) -> None:
+        """A parent says that an update will not count."""
+        tier, ledger = node.role.tier, node.ledger
+        allowed = {
+            "late": tier.late == "drop" or ledger.ended,
+            "stale": True,
+            "failed": True,
+            "unanswered": ledger.dropped["unanswered"] > 0,
+        }
+        if not allowed.get(why, False):
+            raise Violation("lost", f"{node.name} refused an update as {why}, which its job does not allow")
+        if why != "failed":
+            self._dropped.update(self._reported.get((node.name, task), ()))
+
+    def watch(self, node: str, record: records.Record, lanes_open: Iterable[int], now: float) -> None:
+        """A record was written: rounds and requests begin and end in time."""
+        role = self._roles[node]
+        match record:
+            case records.Asked(lane=lane):
+                self._rounds.setdefault((node, lane), now)
+            case records.Closed(lane=lane):
+                begun = self._rounds.pop((node, lane), now)
+                if now > begun + role.deadline + 1e-6:
+                    raise Violation("hang", f"a round of {node} took {now - begun:.1f} s of {role.deadline:.1f} s")
+            case records.Assigned():
+                self.restart(node)
+                self._requests[node] = now
+                self._rounds |= {(node, lane): now for lane in lanes_open}
+            case records.Posted() | records.Ended():
+                begun = self._requests.get(node, now)
+                self.restart(node)
+                if now > begun + self._patience[node]:
+                    raise Violation("hang", f"{node} took {now - begun:.1f} s of {self._patience[node]:.1f} s")
+            case _:
+                pass
+
+    def restart(self, node: str) -> None:
+        """A node crashed or has something new to do: what it waits for begins anew."""
+        for key in [key for key in self._rounds if key[0] == node]:
+            del self._rounds[key]
+        self._requests.pop(node, None)
+
+    def resume(self, node: Aggregator, now: float) -> None:
+        """A node is back from a crash."""
+        self._rounds |= {(node.name, lane.index): now for lane in node.ledger.lanes if lane.open}
+        self._requests[node.name] = now
+
+    def close(self, nodes: Mapping[str, Aggregator], stores: Mapping[str, Mapping[Key, Contributions]]) -> None:
+        """At the end: nothing counts twice, nothing that was acknowledged is lost."""
+        root = next(iter(nodes))
+        model = stores[root][nodes[root].ledger.model]
+        places = Counter({contribution: 1 for contribution in model})
+        for contribution, times in Counter(model).items():
+            if contribution[0] == "forger":
+                raise Violation("forged", "the model holds an update that an impostor sent")
+            if times > 1:
+                raise Violation("twice", f"{contribution} is {times} times in the model")
+        for name, node in nodes.items():
+            for contribution in _held(node, nodes, stores[name]):
+                places[contribution] += 1
+                if places[contribution] > 1:
+                    raise Violation("twice", f"{contribution} waits at {name} and counts elsewhere already")
+        for contribution in model:
+            if contribution in self._dropped:
+                raise Violation("twice", f"{contribution} was refused and counts")
+        for parent, task in sorted(self._acknowledged):
+            for contribution in self._reported[parent, task]:
+                if contribution not in places and contribution not in self._dropped:
+                    raise Violation("lost", f"{parent} acknowledged {contribution} (request {task}); it is nowhere")
+
+
+def _held(node: Aggregator, nodes: Mapping[str, Aggregator], store: Mapping[Key, Contributions]) -> list[tuple[str, int]]:
+    """Contributions that wait at a node, or in a report of it that the parent has neither taken nor refused."""
+    ledger = node.ledger
+    keys = [got.update for lane in ledger.lanes for got in lane.pending] + [got.update for got in ledger.used]
+    for report, inside in ledger.outbox.values():
+        assert node.role.parent is not None
+        parent = nodes[node.role.parent].ledger
+        if not parent.accepted(report.task) and report.task in parent.asks:
+            keys += inside
+    return [contribution for key in keys for contribution in value_of(store, node.name, key)]
+
+
+def value_of(store: Mapping[Key, Contributions], node: str, key: Key) -> Contributions:
+    """The value behind a key, which must be there."""
+    if key not in store:
+        raise Violation("missing", f"{node} needs {key}, which it does not have")
+    return store[key]

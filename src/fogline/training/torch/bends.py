@@ -1,0 +1,58 @@
+"""Reads the coefficients of an affine bend off the hook itself, so that it can be fused into the update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fogline.training.method import LocalMethod
+from fogline.training.torch.blocks import split_rows
+from fogline.training.torch.head import Vectors
+from fogline.training.torch.updates import Affine
+
+TOLERANCE = 1e-5
+
+
+def affine(method: LocalMethod, vectors: Vectors, weights: Sequence[Tensor]) -> Affine:
+    """``bend_gradient`` as ``gradient + a * weights + b``: b at zero gradient and weights, a from weights of one.
+
+    Where a is the same number for all parameters and devices, that number.
+    """
+    shape = (1, vectors.start.shape[-1])
+    zero, one = vectors.start.new_zeros(shape), vectors.start.new_ones(shape)
+    bend = method.bend_gradient
+    shift = bend(zero, zero, vectors.start, vectors.local, vectors.received)
+    factor = bend(zero, one, vectors.start, vectors.local, vectors.received) - shift
+    number = _one_number(method, vectors, factor, shift, zero, one)
+    return Affine(
+        split_rows(_as_rows(factor), _shapes(weights, factor)) if number is None else number,
+        split_rows(_as_rows(shift), _shapes(weights, shift)) if bool(shift.any()) else None,
+    )
+
+
+def _one_number(
+    method: LocalMethod, vectors: Vectors, factor: Tensor, shift: Tensor, zero: Tensor, one: Tensor
+) -> float | None:
+    """a, if it is one number: exact from zeroed vectors, and found again (to rounding) with the true ones."""
+    nothing = (
+        torch.zeros_like(vectors.start),
+        {name: torch.zeros_like(rows) for name, rows in vectors.local.items()},
+        {name: torch.zeros_like(rows) for name, rows in vectors.received.items()},
+    )
+    exact = method.bend_gradient(zero, one, *nothing) - method.bend_gradient(zero, zero, *nothing)
+    low, high = exact.aminmax()
+    scale = torch.maximum(shift.abs().max(), low.abs())
+    same = (low == high) & ((factor - low).abs().max() <= TOLERANCE * scale)
+    return float(low) if bool(same) else None
+
+
+def _as_rows(rows: Tensor) -> Tensor:
+    return rows if rows.ndim == 2 else rows.unsqueeze(0)
+
+
+def _shapes(weights: Sequence[Tensor], rows: Tensor) -> list[Tensor]:
+    """Blocks whose leading axis is that of ``rows`` and not K."""
+    clients = len(_as_rows(rows))
+    return [w[:clients] for w in weights]

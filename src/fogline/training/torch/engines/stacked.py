@@ -1,0 +1,285 @@
+"""Engines that hold the weights of several devices in one tensor and step them together."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.method import LocalMethod
+from fogline.training.torch.bends import affine
+from fogline.training.torch.blocks import Blocks, split_rows, stack_rows
+from fogline.training.torch.cohort import Batch, Cohort, Part
+from fogline.training.torch.engines.base import TorchEngine
+from fogline.training.torch.failure import attempt, failed, results, wrong_targets
+from fogline.training.torch.head import Gradient, Head, Vectors
+from fogline.training.torch.kernels import Chain
+from fogline.training.torch.program import FeaturesElsewhere, Program, Traced
+from fogline.training.torch.task import TorchTask
+from fogline.training.torch.updates import Collect, Fused, Sink, clip, optimizer
+
+
+class Stacked(TorchEngine):
+    """Many devices at once, with one batched product for all of them.
+
+    A chain of known layers runs on hand-written kernels, into whose weight gradients plain SGD is fused; any
+    other module runs under ``vmap``. A device's numbers do not depend, to the bit, on which others train
+    beside it, except where a module without kernels draws random numbers (dropout): those are drawn for the
+    chunk as a whole, so they repeat only with the same chunks.
+    """
+
+    name = "stacked"
+    summary = "Many devices at once: one batched product for all; for small models, and for GPUs."
+    single = False
+
+    def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
+        super().__init__(task, method, local)
+        self.chain = Chain.of(task, self.single)
+        self.program: Program = self.chain or Traced(task, self.single, self.bends_loss)
+        self.head = Head(task, method)
+        self.elsewhere = FeaturesElsewhere(task) if self.bends_loss else None
+        self._width = local.batch_size or int(task.data.sizes().max())
+        self._mixes = mixes_examples(task.untrained())
+        self._kept: dict[int, Blocks] = {}
+
+    @classmethod
+    def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
+        """Models of mixed or half precision, and what ``vmap`` cannot run."""
+        return _refuses_types(task) or (None if Chain.of(task, cls.single) else _refuses_vmap(task))
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the update can be made where the gradient is."""
+        local = self.local
+        plain = local.optimizer == "sgd" and not local.momentum and local.clip_norm is None
+        return plain and not self.perturbs and (not self.bends_gradient or self.method.affine)
+
+    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+        """Train devices that can step together together."""
+        done: list[Trained | None] = [None] * len(jobs)
+        parts = {i: attempt(lambda job=job: self._part(job)) for i, job in enumerate(jobs)}
+        groups: dict[object, list[int]] = defaultdict(list)
+        for i, part in parts.items():
+            if isinstance(part, Exception):
+                done[i] = failed(self.task, jobs[i], part, 0)
+            elif part.size == 0:
+                done[i] = failed(self.task, jobs[i], "it has no examples", 0)
+            else:
+                groups[self._group(i, jobs[i], part)].append(i)
+        for members in groups.values():
+            members.sort(key=lambda i: -jobs[i].steps)
+            some = [part for i in members if isinstance(part := parts[i], Part)]
+            for i, trained in zip(members, self._train_safely([jobs[i] for i in members], some), strict=True):
+                done[i] = trained
+        return [trained for trained in done if trained is not None]
+
+    def _part(self, job: ClientJob) -> Part:
+        examples = self.task.data.at(job.client)
+        return Part(self.task.inputs(examples.x), self.task.targets(examples.y))
+
+    def _group(self, index: int, job: ClientJob, part: Part) -> object:
+        """Devices with the same key step together: one rate, one kind of state; one size if batches mix."""
+        if self.single:
+            return index
+        state = tuple((name, vector.shape) for name, vector in job.local.items())
+        return (job.learning_rate, state, part.size if self._mixes else 0)
+
+    def _train_safely(self, jobs: list[ClientJob], parts: list[Part]) -> list[Trained]:
+        """A failure of the whole is traced to its device by training one after the other."""
+        trained = attempt(lambda: self._train_group(jobs, parts))
+        if not isinstance(trained, Exception):
+            return trained
+        if len(jobs) == 1:
+            return [failed(self.task, jobs[0], trained, parts[0].size)]
+        pairs = zip(jobs, parts, strict=True)
+        return [self._train_safely([job], [part])[0] for job, part in pairs]
+
+    def _train_group(self, jobs: list[ClientJob], parts: list[Part]) -> list[Trained]:
+        low, wrong = self._check_targets(parts)
+        if wrong:
+            raise ValueError(wrong)
+        fill = not (self.single or self._mixes)
+        width = self._width if fill else min(self._width, parts[0].size)
+        cohort = Cohort(jobs, parts, width, fill, low < 0)
+        with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=self.chain is None):
+            return Group(self, jobs, cohort).train([part.size for part in parts])
+
+    def _check_targets(self, parts: list[Part]) -> tuple[float, str | None]:
+        if not self.task.classifies:
+            return 0.0, None
+        y = parts[0].y if len(parts) == 1 else torch.cat([part.y.view(-1) for part in parts])
+        return wrong_targets(self.task, y)
+
+    def blocks(self, clients: int) -> Blocks:
+        """Memory for that many devices' weights, kept for the next cohort of as many."""
+        if clients not in self._kept:
+            self._kept = {} if len(self._kept) > 2 else self._kept
+            layout = self.task.layout
+            self._kept[clients] = Blocks(layout.trainable, clients, self.task.dtype, self.task.device)
+        return self._kept[clients]
+
+
+class Flat(Stacked):
+    """One device at a time, on one flat vector: what ``stacked`` does, for a stack of one."""
+
+    name = "flat"
+    summary = "One device at a time on a flat vector, hand-written kernels, update fused into the gradient."
+    single = True
+
+    @classmethod
+    def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
+        """Models of mixed or half precision."""
+        return _refuses_types(task)
+
+
+class Group:
+    """Devices that step together, under way."""
+
+    def __init__(self, engine: Stacked, jobs: list[ClientJob], cohort: Cohort) -> None:
+        self._engine, self._jobs, self._cohort = engine, jobs, cohort
+        layout, device = engine.task.layout, engine.task.device
+        head = layout.spec.trainable
+        self._blocks = engine.blocks(len(jobs))
+        starts = stack_rows([job.start for job in jobs], device).to(engine.task.dtype)
+        self._blocks.fill(starts[..., :head])
+        self._buffers = stack_buffers(engine.task, jobs, starts)
+        self._vectors = Vectors(
+            starts[..., :head],
+            {n: stack_rows([job.local[n] for job in jobs], device) for n in jobs[0].local},
+            {n: stack_rows([job.received[n] for job in jobs], device) for n in jobs[0].received},
+            len(jobs),
+        )
+        self._losses = torch.zeros(cohort.steps, len(jobs), dtype=torch.float64, device=device)
+        engine.program.begin([job.seed for job in jobs], self._blocks.tensors, self._buffers)
+
+    def train(self, sizes: list[int]) -> list[Trained]:
+        """All steps, then the results."""
+        advance = self._fused() if self._engine.fuses else self._collected()
+        for step in range(self._cohort.steps):
+            batch = self._cohort.batch(step)
+            self._losses[step, : len(batch.x)] = advance(batch)
+        ends, counters = self._ends()
+        return results(self._engine.task, self._jobs, ends, counters, sizes, self._losses.cpu().numpy())
+
+    def _fused(self) -> Callable[[Batch], Tensor]:
+        """A step in which every weight is moved as soon as its gradient is known."""
+        engine, tensors = self._engine, self._blocks.tensors
+        bend = affine(engine.method, self._vectors, tensors) if engine.bends_gradient else None
+        sink = Fused(tensors, self._jobs[0].learning_rate, engine.local.weight_decay, bend)
+        return lambda batch: self._differentiate(batch, self._blocks.first(len(batch.x)), sink).losses
+
+    def _collected(self) -> Callable[[Batch], Tensor]:
+        """A step that gathers the whole gradient first."""
+        engine, method = self._engine, self._engine.method
+        rule = optimizer(self._blocks.tensors, engine.local, self._jobs[0].learning_rate)
+        collect = Collect(len(self._blocks.tensors))
+
+        def advance(batch: Batch) -> Tensor:
+            clients = len(batch.x)
+            weights = self._blocks.first(clients)
+            losses = self._differentiate(batch, weights, collect).losses
+            if engine.perturbs:
+                self._differentiate_elsewhere(batch, weights, collect)
+            gradients = collect.taken()
+            if engine.local.clip_norm is not None:
+                gradients = clip(gradients, engine.local.clip_norm)
+            if engine.bends_gradient:
+                vectors = self._vectors.first(clients)
+                bent = method.bend_gradient(
+                    rows_of(gradients), rows_of(weights), vectors.start, vectors.local, vectors.received
+                )
+                gradients = split_rows(bent, weights)
+            rule.step(gradients)
+            return losses
+
+        return advance
+
+    def _differentiate(self, batch: Batch, weights: list[Tensor], sink: Sink) -> Gradient:
+        engine = self._engine
+        outputs, features = engine.program.forward(weights, batch.x)
+        features_of = engine.elsewhere.on(batch.x) if engine.elsewhere else None
+        gradient = engine.head(outputs, batch, self._vectors, features, features_of)
+        engine.program.backward(gradient.outputs, gradient.features, sink)
+        return gradient
+
+    def _differentiate_elsewhere(self, batch: Batch, weights: list[Tensor], collect: Collect) -> None:
+        """Take the gradient where the method puts the weights, and put them back."""
+        before = [weight.clone() for weight in weights]
+        moved = self._engine.method.perturb(rows_of(weights), rows_of(collect.taken()))
+        for weight, target in zip(weights, split_rows(moved, weights), strict=True):
+            weight.copy_(target)
+        self._differentiate(batch, weights, collect)
+        for weight, value in zip(weights, before, strict=True):
+            weight.copy_(value)
+
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors (K, floats) and counters (K, integers) after training."""
+        layout, clients = self._engine.task.layout, len(self._jobs)
+        parts = [self._blocks.rows(clients)]
+        parts += [self._buffers[e.name].reshape(clients, -1) for e in layout.buffers]
+        ends = torch.cat(parts, 1) if len(parts) > 1 or clients == 1 else parts[0]
+        integers = [self._buffers[e.name].reshape(clients, -1).long() for e in layout.integers]
+        counters = torch.cat(integers, 1) if integers else torch.zeros(clients, 0, dtype=torch.int64)
+        return ends.cpu().numpy(), counters.cpu().numpy()
+
+
+def rows_of(tensors: Sequence[Tensor]) -> Tensor:
+    """Blocks (k, *shape) to rows (k, P)."""
+    return torch.cat([tensor.flatten(1) for tensor in tensors], 1)
+
+
+def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) -> dict[str, Tensor]:
+    """The devices' buffers and counters by name, (K, *shape) each, in their own types."""
+    layout = task.layout
+    if not layout.buffers and not layout.integers:
+        return {}
+    counters = torch.stack([torch.as_tensor(job.counters) for job in jobs]).to(task.device)
+    rows = starts.expand(len(jobs), -1)
+    stacked: dict[str, Tensor] = {}
+    for entry in [*layout.buffers, *layout.integers]:
+        source = rows if entry.is_float else counters
+        values = source[:, layout.spec.slices[entry.name]].reshape(len(jobs), *entry.shape)
+        stacked[entry.name] = values.to(getattr(torch, entry.dtype), copy=True)
+    return stacked
+
+
+def mixes_examples(module: nn.Module) -> bool:
+    """Whether an example's output depends on the others of its batch: then a batch must not be filled up."""
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    return any(isinstance(layer, norms) for layer in module.modules())
+
+
+def _refuses_types(task: TorchTask) -> str | None:
+    types = {entry.dtype for entry in task.spec.entries if entry.is_float}
+    if len(types) == 1 and types <= {"float32", "float64"}:
+        return None
+    return f"it trains models that are float32 or float64 throughout; this one has {', '.join(sorted(types))}."
+
+
+def _refuses_vmap(task: TorchTask) -> str | None:
+    """Tries the model on two examples of two devices."""
+    program = Traced(task, False, False)
+    start = task.initial(0)
+    job = ClientJob(0, start.vector, start.counters, 1, 0.0, 0)
+    rows = torch.as_tensor(start.vector, device=task.device).expand(2, -1)
+    blocks = Blocks(task.layout.trainable, 2, task.dtype, task.device)
+    blocks.fill(rows[:, : task.spec.trainable])
+    x = task.inputs(task.data.at(0).x[:1]).expand(2, *task.data.at(0).x.shape[1:])
+
+    def once() -> None:
+        program.begin([0, 0], blocks.tensors, stack_buffers(task, [job, job], rows))
+        outputs, _ = program.forward(blocks.tensors, torch.stack([x, x]))
+        program.backward(torch.zeros_like(outputs), None, Collect(len(blocks.tensors)))
+
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")  # Whether it pays is measured.
+        error = attempt(once)
+    if not isinstance(error, Exception):
+        return None
+    reason = str(error).strip().splitlines()[0]
+    return f"the model has layers without a stacked kernel, and vmap cannot run it ({reason})."

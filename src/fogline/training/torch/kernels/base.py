@@ -1,0 +1,69 @@
+"""What a kernel is, and the one registry of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from fogline.training.torch.updates import Sink
+
+
+@dataclass(slots=True)
+class Context:
+    """What kernels of one chain share."""
+
+    single: bool
+    """Every cohort is one device: a kernel may drop the leading axis of one."""
+    generators: list[torch.Generator] = field(default_factory=list)
+    """One per device, for dropout."""
+
+
+class Kernel(ABC):
+    """One layer for K devices: inputs (k, B, ...), weights (k, *shape), no autograd.
+
+    Args:
+        module: the layer.
+        places: the layer's parameter names to positions among the model's trainable tensors.
+        context: shared by the chain.
+    """
+
+    fresh = True
+    """Whether its output is memory of its own, which the next layer may overwrite."""
+
+    def __init__(self, module: nn.Module, places: Mapping[str, int], context: Context) -> None:
+        self.module = module
+        self.places = places
+        self.context = context
+
+    @classmethod
+    def takes(cls, module: nn.Module) -> bool:
+        """Whether it can stand for that module with those settings."""
+        return True
+
+    @abstractmethod
+    def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
+        """Outputs; ``overwrite`` allows to make them in the memory of x. Keeps what backward needs."""
+
+    @abstractmethod
+    def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
+        """Hand in the weights' gradients; return that of the inputs, if it is wanted.
+
+        ``gradient`` may be overwritten.
+        """
+
+
+KERNELS: dict[type[nn.Module], type[Kernel]] = {}
+
+
+def kernel(*modules: type[nn.Module]) -> Callable[[type[Kernel]], type[Kernel]]:
+    """Enter a kernel for modules of exactly these types."""
+
+    def enter(cls: type[Kernel]) -> type[Kernel]:
+        KERNELS.update(dict.fromkeys(modules, cls))
+        return cls
+
+    return enter

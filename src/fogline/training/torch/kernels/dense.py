@@ -1,0 +1,161 @@
+"""Linear layers, activations, shapes and dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fogline.training.torch.kernels.base import Context, Kernel, kernel
+from fogline.training.torch.updates import Sink
+
+
+@kernel(nn.Linear)
+class Linear(Kernel):
+    """y = x W^T + b, on the last axis."""
+
+    def __init__(self, module: nn.Module, places: Mapping[str, int], context: Context) -> None:
+        super().__init__(module, places, context)
+        self.weight = places["weight"]
+        self.bias = places.get("bias")
+
+    def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
+        """(k, B, ..., in) to (k, B, ..., out)."""
+        self._x = x
+        rows = x.reshape(len(x), -1, x.shape[-1])
+        weight = weights[self.weight].transpose(1, 2)
+        if self.bias is None:
+            outputs = torch.bmm(rows, weight)
+        else:
+            outputs = torch.baddbmm(weights[self.bias].unsqueeze(1), rows, weight)
+        return outputs if x.ndim == 3 else outputs.view(*x.shape[:-1], -1)
+
+    def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
+        """dx = dy W; dW = dy^T x; db = sum of dy."""
+        rows = gradient.reshape(len(gradient), -1, gradient.shape[-1])
+        inputs = torch.bmm(rows, weights[self.weight]).view(self._x.shape) if wanted else None
+        sink.product(self.weight, rows.transpose(1, 2), self._x.reshape(len(rows), -1, self._x.shape[-1]))
+        if self.bias is not None:
+            sink.put(self.bias, rows.sum(1))
+        return inputs
+
+
+@kernel(nn.Flatten)
+class Flatten(Kernel):
+    """(k, B, ...) to (k, B, n)."""
+
+    fresh = False
+
+    @classmethod
+    def takes(cls, module: nn.Module) -> bool:
+        """Only all axes after the batch's."""
+        return isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)
+
+    def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
+        """A view, or a copy of channels-last memory."""
+        self._shape = x.shape
+        return x.flatten(2) if x.ndim > 3 else x.view(*x.shape[:2], -1)
+
+    def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
+        """The old shape."""
+        return gradient.view(self._shape)
+
+
+@kernel(nn.Identity)
+class Identity(Kernel):
+    """Nothing."""
+
+    fresh = False
+
+    def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
+        """x."""
+        return x
+
+    def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
+        """The gradient."""
+        return gradient
+
+
+@kernel(nn.ReLU)
+class Relu(Kernel):
+    """max(x, 0)."""
+
+    fresh = False  # Its backward needs its output.
+
+    def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
+        """In place where allowed."""
+        self._y = x.relu_() if overwrite else x.relu()
+        return self._y
+
+    def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
+        """Where the output was positive."""
+        return torch.ops.aten.threshold_backward(gradient, self._y, 0)
+
+
+@kernel(nn.Tanh)
+class Tanh(Kernel):
+    """tanh x."""
+
+    fresh = False  # Its backward needs its output.
+
+    def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
+        """In place where allowed."""
+        self._y = x.tanh_() if overwrite else x.tanh()
+        return self._y
+
+    def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
+        """1 - y^2."""
+        return torch.ops.aten.tanh_backward(gradient, self._y)
+
+
+@kernel(nn.Sigmoid)
+class Sigmoid(Kernel):
+    """1 / (1 + exp(-x))."""
+
+    fresh = False  # Its backward needs its output.
+
+    def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
+        """In place where allowed."""
+        self._y = x.sigmoid_() if overwrite else x.sigmoid()
+        return self._y
+
+    def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
+        """y (1 - y)."""
+        return torch.ops.aten.sigmoid_backward(gradient, self._y)
+
+
+@kernel(nn.GELU)
+class Gelu(Kernel):
+    """Gaussian error linear unit."""
+
+    def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
+        """Exact or by tanh, as the module says."""
+        assert isinstance(self.module, nn.GELU)
+        self._x = x
+        return F.gelu(x, approximate=self.module.approximate)
+
+    def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
+        """PyTorch's own."""
+        assert isinstance(self.module, nn.GELU)
+        return torch.ops.aten.gelu_backward(gradient, self._x, approximate=self.module.approximate)
+
+
+@kernel(nn.Dropout)
+class Dropout(Kernel):
+    """Zeroes elements at probability p and scales the others up; every device draws from its own seed."""
+
+    def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
+        """Draws anew in each step."""
+        assert isinstance(self.module, nn.Dropout)
+        keep = 1.0 - self.module.p
+        mask = torch.empty(x.shape, dtype=x.dtype, device=x.device)  # Not empty_like: strides depend on x.
+        for row, generator in zip(mask, self.context.generators, strict=False):
+            row.bernoulli_(keep, generator=generator)
+        self._mask = mask.div_(keep) if keep > 0 else mask
+        return x * self._mask
+
+    def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
+        """The same mask."""
+        return gradient.mul_(self._mask)

@@ -1,0 +1,122 @@
+"""A model as something that runs forward and backward for K devices at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fogline.training.torch.features import Features
+from fogline.training.torch.layout import Layout, named_tensors
+from fogline.training.torch.task import TorchTask
+from fogline.training.torch.updates import Sink
+
+
+class Program(ABC):
+    """Forward and backward of a model under stacked weights."""
+
+    @abstractmethod
+    def begin(self, seeds: Sequence[int], weights: list[Tensor], buffers: dict[str, Tensor]) -> None:
+        """A new cohort: its seeds, its weights (K, *shape) and buffers (K, *shape), both changed in place."""
+
+    @abstractmethod
+    def forward(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Outputs (k, B, ...) of inputs (k, B, ...), and the features, if they were asked for."""
+
+    @abstractmethod
+    def backward(self, outputs: Tensor, features: Tensor | None, sink: Sink) -> None:
+        """From the loss's gradients by outputs and features to those by the weights."""
+
+
+class Traced(Program):
+    """Any module, by autograd: a plain call for one device, ``vmap`` for more.
+
+    Args:
+        single: every cohort is one device.
+        features: whether the features are wanted.
+    """
+
+    def __init__(self, task: TorchTask, single: bool, features: bool) -> None:
+        self.module = task.untrained().train()
+        self._single = single
+        self._features = Features(self.module) if features else None
+        self._names = [entry.name for entry in task.layout.trainable]
+        self._buffers: dict[str, Tensor] = {}
+        self._leaves: list[Tensor] = []
+        self._results: list[Tensor] = []
+
+    def begin(self, seeds: Sequence[int], weights: list[Tensor], buffers: dict[str, Tensor]) -> None:
+        """Dropout is drawn for the cohort as a whole: see ``Stacked``."""
+        torch.manual_seed(seeds[0])
+        self._buffers = buffers
+        if self._single:
+            bind(self.module, dict(zip(self._names, (w[0] for w in weights), strict=True)), self._buffers)
+
+    def forward(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Under autograd."""
+        with torch.enable_grad():
+            if self._single:
+                results = self._call_bound(x)
+            else:
+                results = self._call_stacked(weights, x)
+        self._results = list(results)
+        detached = [result.detach() for result in results]
+        return detached[0], detached[1] if self._features else None
+
+    def _call_bound(self, x: Tensor) -> tuple[Tensor, ...]:
+        tensors = dict(self.module.named_parameters())
+        self._leaves = [tensors[name] for name in self._names]
+        outputs = self.module(x[0]).unsqueeze(0)
+        return (outputs, self._features.taken().unsqueeze(0)) if self._features else (outputs,)
+
+    def _call_stacked(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, ...]:
+        self._leaves = [w.detach().requires_grad_() for w in weights]
+        buffers = {name: buffer[: len(x)] for name, buffer in self._buffers.items()}
+
+        def call(weights: list[Tensor], buffers: dict[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+            named = dict(zip(self._names, weights, strict=True))
+            outputs = functional_call(self.module, {**named, **buffers}, (x,))
+            return (outputs, self._features.taken()) if self._features else (outputs,)
+
+        return torch.vmap(call, randomness="different")(self._leaves, buffers, x)
+
+    def backward(self, outputs: Tensor, features: Tensor | None, sink: Sink) -> None:
+        """By autograd; a parameter without a part in the outputs has gradient zero."""
+        along = [outputs] if features is None else [outputs, features]
+        gradients = torch.autograd.grad(
+            self._results[: len(along)], self._leaves, along, allow_unused=True, materialize_grads=True
+        )
+        self._results, self._leaves = [], []
+        for index, gradient in enumerate(gradients):
+            sink.put(index, gradient.unsqueeze(0) if self._single else gradient)
+
+
+def bind(module: nn.Module, weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
+    """Let a module's parameters be views of given memory; its buffers (1, *shape) as well."""
+    tensors = named_tensors(module)
+    for name, weight in weights.items():
+        tensors[name].data = weight
+    for name, buffer in buffers.items():
+        tensors[name].data = buffer[0]
+
+
+class FeaturesElsewhere:
+    """The features of a batch under other weights, for ``bend_loss``: one device at a time, without gradient."""
+
+    def __init__(self, task: TorchTask) -> None:
+        module = task.untrained().train()
+        self._layout: Layout = task.layout
+        self._features = Features(module)
+
+    def on(self, x: Tensor) -> Callable[[int, Tensor], Tensor]:
+        """(client, weights (P,)) to features, of inputs (k, B, ...)."""
+        entries, slices = self._layout.trainable, self._layout.spec.slices
+
+        def features_of(client: int, weights: Tensor) -> Tensor:
+            named = {e.name: weights[slices[e.name]].view(e.shape) for e in entries}
+            return self._features.under(named, x[client])
+
+        return features_of

@@ -1,0 +1,331 @@
+"""Folds: one result whatever the order and the tree, and nothing bad gets in."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fogline.aggregation import ExactFold, Fold, MeanFold, Partial, UnusableUpdate, Update, fold_named, from_arrays
+from fogline.aggregation import sweep as sweeping
+
+FOLDS = [MeanFold, ExactFold]
+BAD = [math.nan, math.inf, -math.inf]
+
+
+def update(values: Any, weight: float = 1.0, counters: Any = (), dtype: Any = np.float32) -> Update:
+    return Update({"delta": np.asarray(values, dtype)}, {"delta": weight}, np.asarray(counters, np.int64))
+
+
+def contents(fold: Fold) -> tuple[Any, ...]:
+    """What a fold holds, to the bit; the fold is the same afterwards."""
+    partial = fold.partial()
+    fold.merge(partial)
+    sums = {name: (total.dtype.str, total.tobytes()) for name, total in partial.sums.items()}
+    return sums, partial.weights, partial.counters.tobytes(), partial.count, partial.double
+
+
+def same(a: Fold, b: Fold) -> bool:
+    return contents(a) == contents(b)
+
+
+def bfloat16(values: np.ndarray) -> np.ndarray:
+    return (values.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
+
+
+@st.composite
+def many_updates(draw: Callable[..., Any]) -> list[Update]:
+    size = draw(st.integers(1, 40))
+    seed = draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    cast = draw(st.sampled_from([lambda x: x, bfloat16, lambda x: x.astype(np.float16), lambda x: x.astype(float)]))
+    made: list[Update] = []
+    for _ in range(draw(st.integers(1, 12))):
+        values = rng.normal(size=size) * 10.0 ** rng.integers(-6, 4, size)
+        weight = draw(st.one_of(st.integers(0, 10_000), st.floats(2.0**-10, 100.0)))
+        vectors = {"delta": cast(values), "pace": rng.normal(size=1).astype(np.float32)}
+        made.append(Update(vectors, {"delta": weight, "pace": 1.0}, rng.integers(0, 1000, 3)))
+    return made
+
+
+def fold_tree(updates: list[Update], order: list[int], cuts: list[int]) -> Fold:
+    """Fogs fold neighbouring updates, some by way of another fog, and the cloud merges them."""
+    cloud = ExactFold()
+    edges = [0, *sorted(c % (len(updates) + 1) for c in cuts), len(updates)]
+    for k, (low, high) in enumerate(pairwise(edges)):
+        fog = ExactFold()
+        for i in order[low:high]:
+            fog.add(updates[i])
+        if k % 2:
+            between = ExactFold()
+            between.merge(fog.partial())
+            fog = between
+        cloud.merge(from_arrays(fog.partial().to_arrays()))  # type: ignore[arg-type]
+    return cloud
+
+
+@given(many_updates(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_exact_fold_has_no_order_and_no_tree(updates: list[Update], data: st.DataObject) -> None:
+    star = ExactFold()
+    for one in updates:
+        star.add(one)
+    order = data.draw(st.permutations(range(len(updates))))
+    cuts = data.draw(st.lists(st.integers(0, 100), max_size=3))
+    assert same(star, fold_tree(updates, order, cuts))
+
+
+@given(many_updates())
+@settings(max_examples=100, deadline=None)
+def test_exact_fold_is_within_its_resolution(updates: list[Update]) -> None:
+    fold = ExactFold()
+    for one in updates:
+        fold.add(one)
+    sums = fold.partial()
+    for k in range(updates[0].vectors["delta"].size):
+        weights = [Fraction(round(u.weights["delta"] * 2**20), 2**20) for u in updates]
+        true = sum(w * Fraction(float(u.vectors["delta"][k])) for w, u in zip(weights, updates, strict=True))
+        # Half a step per update, and what a float64 product of that size cannot hold.
+        size = max(float(w) * abs(float(u.vectors["delta"][k])) for w, u in zip(weights, updates, strict=True))
+        slack = len(updates) * (0.5 / 2**30 + size * 2.0**-52)
+        assert abs(Fraction(int(sums.sums["delta"][k]), 2**30) - true) <= slack
+    assert sums.weights["delta"] == sum(weights)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ordinary_fold_of_a_tree_is_near_that_of_a_star(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    updates = [update(rng.normal(0.3, 1.0, 5000), float(rng.integers(1, 100)), dtype=dtype) for _ in range(300)]
+    star, cloud = MeanFold(), MeanFold()
+    for one in updates:
+        star.add(one)
+    for low in range(0, 300, 30):
+        fog = MeanFold()
+        for one in updates[low : low + 30]:
+            fog.add(one)
+        cloud.merge(fog.partial())
+    a, b = star.finish().mean("delta"), cloud.finish().mean("delta")
+    assert a.dtype == b.dtype == dtype
+    assert np.linalg.norm(a - b) <= 1e-6 * np.linalg.norm(a)
+    true = np.average([u.vectors["delta"] for u in updates], 0, [u.weights["delta"] for u in updates])
+    np.testing.assert_allclose(b, true, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", FOLDS)
+@given(many_updates(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_bad_update_changes_nothing(kind: type[Fold], updates: list[Update], data: st.DataObject) -> None:
+    fold = kind()
+    for one in updates:
+        fold.add(one)
+    before = contents(fold)
+    bad = Update({k: v.copy() for k, v in updates[0].vectors.items()}, dict(updates[0].weights), np.full(3, 10**6))
+    name = data.draw(st.sampled_from(["delta", "pace"]))
+    bad.vectors[name][data.draw(st.integers(0, bad.vectors[name].size - 1))] = data.draw(st.sampled_from(BAD))
+    with pytest.raises(UnusableUpdate, match=f"'{name}' is not finite"):
+        fold.add(bad)
+    assert contents(fold) == before
+
+
+@pytest.mark.parametrize("kind", FOLDS)
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (Update({"delta": np.ones(4, np.float32)}, {"delta": 1.0}), "shape"),
+        (Update({"delta": np.ones((3, 1), np.float32)}, {"delta": 1.0}), "shape"),
+        (Update({"delta": np.ones(3, np.float32)}, {"delta": -1.0}), "weight"),
+        (Update({"delta": np.ones(3, np.float32)}, {"delta": math.nan}), "weight"),
+        (Update({"delta": np.ones(3, np.float32)}, {}), "weights"),
+        (Update({"delta": np.ones(3, np.float32)}, {"delta": 1.0}, np.zeros(2, np.int64)), "counters"),
+    ],
+)
+def test_what_does_not_fit_is_refused(kind: type[Fold], bad: Update, says: str) -> None:
+    fold = kind()
+    fold.add(update([1, 2, 3], 2.0, [5]))
+    before = contents(fold)
+    with pytest.raises(UnusableUpdate, match=says):
+        fold.add(bad)
+    assert contents(fold) == before
+
+
+def test_exact_fold_refuses_what_overflows() -> None:
+    fold = ExactFold()
+    fold.add(update([5e9, 1.0]))
+    before = contents(fold)
+    with pytest.raises(UnusableUpdate, match="overflows"):
+        fold.add(update([5e9, 0.0]))
+    with pytest.raises(UnusableUpdate, match="exceed"):
+        fold.add(update([0.0, 0.0], 1e10))
+    with pytest.raises(UnusableUpdate, match="below what the exact fold resolves"):
+        fold.add(update([0.0, 0.0], 1e-9))
+    assert contents(fold) == before
+    fold.add(update([-3e9, 0.0]))
+    fold.add(update([5e9, 0.0]))  # what has cancelled out makes room
+    np.testing.assert_array_equal(fold.finish().total("delta"), np.float32([7e9, 1.0]))
+
+
+def test_exact_fold_counts_the_true_sum_not_the_norm() -> None:
+    """Norms bound magnitudes loosely; many long updates must not be taken for an overflow."""
+    fold = ExactFold()
+    for _ in range(100):
+        fold.add(update(np.full(10_000, 1e6)))  # norms sum to 1e10, beyond the limit; magnitudes to 1e8
+    np.testing.assert_array_equal(fold.finish().total("delta"), np.full(10_000, 1e8, np.float32))
+
+
+def test_exact_fold_agrees_above_and_below_the_fast_range() -> None:
+    """A product of 2^51 steps or more takes another path to the same integers."""
+    fold = ExactFold()
+    values = np.array([2.0**20 + 0.25, 2.0**22 + 0.5, 2.0**31, -(2.0**31), 1e-3], np.float32)
+    for block in (values[:1], values[-1:], values[2:3]):  # small, small, large
+        one = ExactFold()
+        one.add(update(block))
+        assert one.partial().sums["delta"][0] == round(float(block[0]) * 2**30)
+    fold.add(update(values))
+    assert fold.partial().sums["delta"].tolist() == [round(float(v) * 2**30) for v in values]
+
+
+def test_mean_fold_refuses_what_would_become_infinite() -> None:
+    fold = MeanFold()
+    fold.add(update([1.0, 2.0]))
+    before = contents(fold)
+    with pytest.raises(UnusableUpdate, match="overflows"):
+        fold.add(update([2e38, 0.0], 2.0))
+    assert contents(fold) == before
+
+
+@pytest.mark.parametrize("kind", FOLDS)
+def test_scale_leaves_the_denominator(kind: type[Fold]) -> None:
+    fold = kind()
+    fold.add(update([4.0], 1.0), scale=0.5)
+    other = kind()
+    other.add(update([2.0], 3.0))
+    fold.merge(other.partial(), scale=0.25)
+    done = fold.finish()
+    assert done.weights["delta"] == 4.0
+    assert done.total("delta")[0] == 4.0 * 0.5 + 6.0 * 0.25
+    assert done.mean("delta")[0] == 3.5 / 4.0
+
+
+@pytest.mark.parametrize("kind", FOLDS)
+def test_counters_take_the_largest_and_stay_integers(kind: type[Fold]) -> None:
+    fold = kind()
+    big = 2**53 + 1  # no float64 holds it
+    fold.add(update([0.0], 1.0, [3, big]))
+    fold.add(update([0.0], 9.0, [7, 1]))
+    fold.add(update([0.0], 9.0, [7, 1]))
+    done = fold.finish()
+    assert done.counters.dtype == np.int64
+    assert done.counters.tolist() == [7, big]
+    assert done.count == 3
+
+
+@pytest.mark.parametrize("kind", FOLDS)
+def test_what_is_handed_over_is_not_touched_again(kind: type[Fold]) -> None:
+    fold, given_ = kind(), update([1.0, 2.0], 1.0, [1])
+    fold.add(given_)
+    first = fold.partial()
+    kept = first.sums["delta"].copy()
+    assert fold.count == 0
+    fold.merge(first)
+    fold.add(update([1.0, 1.0], 1.0, [9]))
+    np.testing.assert_array_equal(first.sums["delta"], kept)
+    assert (given_.vectors["delta"].tolist(), given_.counters.tolist(), first.counters.tolist()) == (
+        [1.0, 2.0],
+        [1],
+        [1],
+    )
+
+
+def test_folds_of_different_kinds_do_not_mix() -> None:
+    mean, exact = fold_named(exact=False), fold_named(exact=True)
+    mean.add(update([1.0]))
+    exact.add(update([1.0]))
+    with pytest.raises(UnusableUpdate, match="floating point"):
+        ExactFold().merge(mean.partial())
+    with pytest.raises(UnusableUpdate, match="exact fold"):
+        MeanFold().merge(exact.partial())
+
+
+def test_no_weight_no_mean() -> None:
+    fold = MeanFold()
+    fold.add(update([1.0], 0.0))
+    with pytest.raises(ValueError, match="no mean"):
+        fold.finish().mean("delta")
+
+
+@pytest.mark.parametrize("kind", FOLDS)
+def test_updates_and_partials_as_arrays(kind: type[Fold]) -> None:
+    one = Update({"delta": np.ones(3), "a/b": np.ones(1, np.float32)}, {"delta": 2.0, "a/b": 1.0}, np.ones(1, int), 4)
+    again = from_arrays(one.to_arrays())
+    assert isinstance(again, Update)
+    assert (again.weights, again.count, again.nbytes) == (one.weights, 4, one.nbytes)
+    assert one.nbytes == sum(a.nbytes for a in one.to_arrays().values())
+    a, b = kind(), kind()
+    a.add(one)
+    b.take(again)
+    assert same(a, b)
+    partial = a.partial()
+    back = from_arrays(partial.to_arrays())
+    assert isinstance(back, Partial)
+    assert back.double == {"delta"}
+    c = kind()
+    c.take(back)
+    assert same(b, c)
+    done = c.finish()
+    assert (done.mean("delta").dtype, done.mean("a/b").dtype) == (np.float64, np.float32)
+    with pytest.raises(UnusableUpdate, match="no update"):
+        from_arrays({"vector/delta": np.ones(1)})
+
+
+@pytest.mark.parametrize("kind", FOLDS)
+def test_threads_and_blocks_change_no_bit(kind: type[Fold], monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    updates = [update(rng.normal(size=10_007), w) for w in (1.0, 3.0, 0.5)]
+
+    def folded() -> tuple[Any, ...]:
+        fold = kind()
+        for one in updates:
+            fold.add(one)
+        return contents(fold)
+
+    whole = folded()
+    monkeypatch.setattr(sweeping, "BLOCK", 128)
+    monkeypatch.setattr(sweeping, "WORTH", 1000)
+    monkeypatch.setattr(sweeping, "cores", lambda: 4)
+    assert folded() == whole
+    bad = update(rng.normal(size=10_007))
+    bad.vectors["delta"][9_999] = math.nan  # in the last thread's share
+    with pytest.raises(UnusableUpdate, match="number 9999 of 10007"):
+        kind().add(bad)
+
+
+def _fold_in_child(queue: Any) -> None:
+    fold = MeanFold()
+    for _ in range(2):
+        fold.add(update(np.ones(2 * sweeping.WORTH)))
+    queue.put(float(fold.finish().mean("delta")[-1]))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_folds_with_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "cores", lambda: 2)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    _fold_in_child(queue)
+    assert queue.get(timeout=20) == 1.0
+    child = context.Process(target=_fold_in_child, args=(queue,))
+    child.start()
+    try:
+        assert queue.get(timeout=20) == 1.0
+    finally:
+        child.kill()
+        child.join()

@@ -1,0 +1,164 @@
+"""A tiny federated problem with known gradients, and a tree that runs on the hooks alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from fogline.aggregation import Partial, Update, fold_named
+from fogline.algorithms import Algorithm, Group
+from fogline.algorithms import group as groups
+from fogline.algorithms.device import run_cohort
+from fogline.algorithms.group import Down, GroupModel
+from fogline.params import Entry, Params, Spec
+from fogline.training.local import ClientJob, Trained
+
+
+@dataclass
+class Quadratics:
+    """Device i minimises ``(w - b_i)' A_i (w - b_i) / 2``, with so many steps, at that rate."""
+
+    a: np.ndarray
+    b: np.ndarray
+    samples: np.ndarray
+    steps: np.ndarray
+    rate: float = 0.1
+    buffers: int = 2
+
+    @classmethod
+    def make(cls, devices: int = 6, size: int = 3, seed: int = 0, same_steps: bool = False) -> Quadratics:
+        rng = np.random.default_rng(seed)
+        a = np.stack([np.diag(rng.uniform(0.2, 2.0, size)) for _ in range(devices)])
+        steps = np.full(devices, 5) if same_steps else rng.integers(1, 7, devices)
+        return cls(a, rng.normal(size=(devices, size)) * 3, rng.integers(5, 50, devices), steps)
+
+    @property
+    def size(self) -> int:
+        return self.b.shape[1]
+
+    def gradient(self, i: int, w: np.ndarray) -> np.ndarray:
+        return self.a[i] @ (w - self.b[i])
+
+    def sgd(self, i: int, w: np.ndarray, bend: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda g, w: g) -> Any:
+        """Local training, written down once more without any hook."""
+        for _ in range(self.steps[i]):
+            w = w - self.rate * bend(self.gradient(i, w), w)
+        return w
+
+    def optimum(self, weights: Sequence[float]) -> np.ndarray:
+        p = np.asarray(weights, float) / np.sum(weights)
+        return np.linalg.solve(np.einsum("i,ijk->jk", p, self.a), np.einsum("i,ijk,ik->j", p, self.a, self.b))
+
+    # What the runtime wants of a task and an engine.
+
+    @cached_property
+    def spec(self) -> Spec:
+        return Spec.of(
+            [
+                Entry("w", (self.size,), "float64"),
+                Entry("running", (self.buffers,), "float64", trainable=False),
+                Entry("batches", (), "int64", trainable=False),
+            ]
+        )
+
+    @cached_property
+    def data(self) -> Any:
+        return SimpleNamespace(at=lambda i: SimpleNamespace(y=np.arange(self.samples[i]) % (i + 2)))
+
+    def trainer(self, method: Algorithm) -> Any:
+        return SimpleNamespace(train=lambda jobs: [self._train(method, job) for job in jobs])
+
+    def _train(self, method: Algorithm, job: ClientJob) -> Trained:
+        i, n = job.client, self.size
+        start = job.start[:n]
+        w = start
+        for _ in range(job.steps):
+            g = self.gradient(i, w)
+            g = self.gradient(i, method.perturb(w, g))
+            w = w - job.learning_rate * method.bend_gradient(g, w, start, job.local, job.received)
+        end = np.concatenate([w, job.start[n:] + float(i)])
+        return Trained(i, end, job.counters + job.steps, int(self.samples[i]), job.steps, 0.0, 0.0)
+
+
+@dataclass
+class Run:
+    """A method on a problem: device states, and rounds on any tree of lists of devices."""
+
+    method: Algorithm
+    problem: Quadratics
+    exact: bool = False
+    locals: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
+    fogs: dict[str, GroupModel] = field(default_factory=dict)
+    moves: int = 0
+
+    def __post_init__(self) -> None:
+        self.group = groups.root(Params.zeros(self.problem.spec))
+
+    @property
+    def x(self) -> np.ndarray:
+        return self.group.vector[: self.problem.size]
+
+    def device(self, i: int, down: Down) -> Update:
+        p = self.problem
+        local = self.locals.get(i, {})
+        job = ClientJob(i, down.vector, down.counters, int(p.steps[i]), p.rate, 0, local, down.received)
+        (done,) = run_cohort(p.trainer(self.method), self.method, p, [job])  # type: ignore[arg-type]
+        assert done.update is not None
+        self.locals[i] = done.local
+        return done.update
+
+    def child(self, child: Any, down: Down, rounds: int, name: str) -> Update | Partial:
+        """A device's update, or what a fog (a list of children) sends up."""
+        if isinstance(child, int):
+            return self.device(child, down)
+        m, spec = self.method, self.problem.spec
+        fold = fold_named(self.exact)
+        if rounds == 1 and not m.group_models:
+            for k, below in enumerate(child):
+                fold.take(self.child(below, down, rounds, f"{name}/{k}"))
+            return fold.partial()
+        fog = groups.adopt(m, spec, self.fogs.get(name), down)
+        for _ in range(rounds):
+            sent = groups.send_down(m, fog)
+            for k, below in enumerate(child):
+                fold.take(self.child(below, sent, rounds, f"{name}/{k}"))
+            fog = groups.move(m, spec, fog, fold.finish(), Group(count(child), 0), inside=True)
+        self.fogs[name] = fog
+        return groups.lift(m, spec, fog)
+
+    def round(self, children: Sequence[Any], rounds: int = 1, population: int | None = None) -> np.ndarray:
+        """One round of the root."""
+        fold, down = fold_named(self.exact), groups.send_down(self.method, self.group)
+        for k, child in enumerate(children):
+            fold.take(self.child(child, down, rounds, str(k)))
+        self.move(fold.finish(), population or count(children))
+        return self.x
+
+    def move(self, folded: Any, population: int, lane: int = 0, lanes: int = 1) -> None:
+        facts = Group(population, self.moves, lane, lanes)
+        self.group = groups.move(self.method, self.problem.spec, self.group, folded, facts, inside=False)
+        self.moves += 1
+
+    def asynchronous(self, arrivals: Sequence[tuple[int, int]], lanes: int = 1) -> np.ndarray:
+        """Devices arrive, each with an update that many versions old."""
+        history = [groups.send_down(self.method, self.group)]
+        fold, inside = fold_named(self.exact), 0
+        for i, staleness in arrivals:
+            staleness = min(staleness, len(history) - 1)
+            fold.take(self.device(i, history[-1 - staleness]), self.method.staleness_weight(staleness))
+            inside += 1
+            if inside == self.method.buffer:
+                self.move(fold.finish(), len(self.problem.b), i % lanes, lanes)
+                history.append(groups.send_down(self.method, self.group))
+                inside = 0
+        return self.x
+
+
+def count(child: Any) -> int:
+    """Devices below."""
+    return 1 if isinstance(child, int) else sum(count(c) for c in child)

@@ -1,0 +1,175 @@
+"""What methods are known for, and that each runs on every tree, synchronously and not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from quadratics import Quadratics, Run
+
+from fogline.algorithms import Algorithm, FedAvg, algorithms, find, make, name_and_parameters, summary
+
+P = Quadratics.make()
+TREES = {"star": [0, 1, 2, 3, 4, 5], "fogs": [[0, 1], [2, 3, 4, 5]], "deep": [[[0, 1], [2]], [[3, 4, 5]]]}
+
+
+def after(name: str, problem: Quadratics, rounds: int, children=None, inner: int = 1, **parameters) -> np.ndarray:
+    job = Run(make(name, **parameters), problem)
+    for _ in range(rounds):
+        job.round(children or list(range(len(problem.b))), inner)
+    return job.x
+
+
+@pytest.mark.parametrize("name", algorithms())
+@pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize("inner", [1, 3])
+@pytest.mark.parametrize("exact", [False, True])
+def test_every_method_runs_on_every_tree(name: str, tree: str, inner: int, exact: bool) -> None:
+    job = Run(make(name), P, exact)
+    for _ in range(3):
+        job.round(TREES[tree], inner)
+    assert np.isfinite(job.x).all()
+    assert np.abs(job.x).max() > 1e-3
+    # Buffers are averaged by examples (device i moves them by i), counters keep their largest value.
+    running = job.group.vector[P.size :]
+    levels = {"star": 1, "fogs": 2, "deep": 3}[tree]
+    per_round = inner ** (levels - 1)
+    if inner == 1 or (tree == "fogs" and name in {"fedavg", "mtgc"}):
+        np.testing.assert_allclose(running, 3 * per_round * (P.samples @ np.arange(6)) / P.samples.sum(), rtol=1e-6)
+    assert job.group.counters[0] == 3 * per_round * P.steps.max()
+
+
+@pytest.mark.parametrize("name", [n for n in algorithms() if n != "mtgc"])
+@pytest.mark.parametrize("tree", ["fogs", "deep"])
+def test_a_tree_of_one_round_gives_what_a_star_gives(name: str, tree: str) -> None:
+    np.testing.assert_allclose(after(name, P, 4, TREES[tree]), after(name, P, 4), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", algorithms())
+def test_every_method_runs_asynchronously(name: str) -> None:
+    rng = np.random.default_rng(1)
+    arrivals = [(int(i), int(s)) for i, s in zip(rng.integers(0, 6, 40), rng.integers(0, 4, 40), strict=True)]
+    job = Run(make(name), P)
+    x = job.asynchronous(arrivals, lanes=2)
+    assert np.isfinite(x).all()
+    assert np.abs(x).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", algorithms())
+def test_hooks_write_into_nothing_that_they_are_given(name: str) -> None:
+    job = Run(make(name), P)
+    job.round(TREES["fogs"], 2)
+    for value in [*job.locals.values(), job.group.state, *(fog.state for fog in job.fogs.values())]:
+        for vector in value.values():
+            vector.flags.writeable = False
+    job.group.vector.flags.writeable = False
+    job.round(TREES["fogs"], 2)
+
+
+@pytest.mark.parametrize("name", [n for n, m in algorithms().items() if m.affine])
+def test_affine_bends_are_affine(name: str) -> None:
+    rng = np.random.default_rng(0)
+    method = make(name)
+    start, control = rng.normal(size=(2, 4))
+    received = {"control": control, "correction": control}
+    local = method.prepare(
+        start, {"control": rng.normal(size=4), "gradient": rng.normal(size=4)}, received, np.zeros(1)
+    )
+    zero, one = np.zeros(4), np.ones(4)
+    b = method.bend_gradient(zero, zero, start, local, received)
+    a = method.bend_gradient(zero, one, start, local, received) - b
+    g, w = rng.normal(size=(2, 4))
+    np.testing.assert_allclose(method.bend_gradient(g, w, start, local, received), g + a * w + b)
+
+
+def test_fedprox_without_pull_is_fedavg() -> None:
+    np.testing.assert_array_equal(after("fedprox", P, 5, mu=0.0), after("fedavg", P, 5))
+
+
+def test_fedbuff_in_rounds_is_fedavg_with_equal_weights() -> None:
+    equal = dataclasses.replace(P, samples=np.full(6, 7))
+    np.testing.assert_allclose(after("fedbuff", equal, 5), after("fedavg", equal, 5))
+
+
+@pytest.mark.parametrize("name", ["scaffold", "feddyn", "mtgc"])
+def test_drift_correction_finds_the_optimum_that_fedavg_misses(name: str) -> None:
+    p = dataclasses.replace(Quadratics.make(same_steps=True), samples=np.full(6, 10))
+    best = p.optimum(np.ones(6))
+    parameters = {"alpha": 0.3} if name == "feddyn" else {}
+    missed = np.linalg.norm(after("fedavg", p, 150) - best)
+    assert missed > 0.1
+    assert np.linalg.norm(after(name, p, 150, **parameters) - best) < 1e-3 * missed
+
+
+def test_fednova_is_consistent_where_steps_differ() -> None:
+    # With small steps, FedAvg weighs device i by n_i tau_i; FedNova by n_i.
+    p = dataclasses.replace(P, rate=0.04, steps=np.array([1, 1, 1, 10, 10, 10]))
+    best = p.optimum(p.samples)
+    fedavg = np.linalg.norm(after("fedavg", p, 300) - best)
+    fednova = np.linalg.norm(after("fednova", p, 300) - best)
+    assert fednova < 0.2 * fedavg
+
+
+def test_mtgc_beats_hierfavg_under_group_skew() -> None:
+    p = dataclasses.replace(Quadratics.make(same_steps=True), samples=np.full(6, 10))
+    p.b[:3] += 4.0
+    p.b[3:] -= 4.0
+    fogs, best = [[0, 1, 2], [3, 4, 5]], p.optimum(np.ones(6))
+    plain = np.linalg.norm(after("hierfavg", p, 60, fogs, 5) - best)
+    corrected = np.linalg.norm(after("mtgc", p, 60, fogs, 5) - best)
+    assert corrected < 0.05 * plain
+
+
+def test_scaffold_controls_stay_means_over_rounds_of_fogs() -> None:
+    job = Run(make("scaffold"), P)
+    for _ in range(3):
+        job.round(TREES["fogs"], 4)
+    own = np.mean([job.locals[i]["control"] for i in range(6)], 0)
+    np.testing.assert_allclose(job.group.state["control"], own, rtol=1e-9)
+
+
+def test_fedexp_never_goes_less_far_than_fedavg() -> None:
+    zero = np.zeros(3)
+    one, other = after("fedexp", P, 1), after("fedavg", P, 1)
+    assert np.linalg.norm(one - zero) >= np.linalg.norm(other - zero)
+
+
+def test_registry() -> None:
+    assert len(algorithms()) == 19
+    for name, method in algorithms().items():
+        assert summary(method).endswith((".", ")", ")."))
+        again, parameters = name_and_parameters(make(name))
+        assert (again, make(again, **parameters)) == (name, make(name))
+    assert make("FedProx", mu=1).mu == 1.0  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="Did you mean 'fedprox'"):
+        make("fedprxo")
+    with pytest.raises(ValueError, match="did you mean 'server_rate'"):
+        make("scaffold", serverrate=1)
+    with pytest.raises(ValueError, match="wants a float"):
+        make("fedprox", mu="much")
+
+
+class Mine(FedAvg):
+    """A method of one's own."""
+
+    strength: float
+    often: int = 2
+
+
+def test_own_methods() -> None:
+    name = f"{__name__}:Mine"
+    mine = make(name, strength=2)
+    assert mine == Mine(strength=2.0)
+    assert name_and_parameters(mine) == (name, {"strength": 2.0, "often": 2})
+    with pytest.raises(ValueError, match="wants a value for strength"):
+        make(name)
+    with pytest.raises(ValueError, match="wants a int"):
+        make(name, strength=1.0, often=1.5)
+    with pytest.raises(ValueError, match="no subclass"):
+        find("math:sqrt")
+    with pytest.raises(ValueError, match="cannot be imported"):
+        find("nowhere:Nothing")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        mine.strength = 3.0  # type: ignore[attr-defined]
+    assert issubclass(Mine, Algorithm)

@@ -1,0 +1,209 @@
+"""What people see: tables, progress, plots."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from fogline.simulation.plots import figures, png
+from fogline.simulation.progress import Live, Progress, Silent
+from fogline.simulation.result import Result, Spread
+from fogline.simulation.table import human_bytes, human_joules, human_metric, human_seconds, next_steps
+
+
+@pytest.mark.parametrize(
+    ("human", "amount", "text"),
+    [
+        (human_seconds, 0.0, "0.0 s"),
+        (human_seconds, 0.0123, "12.3 ms"),
+        (human_seconds, 42.24, "42.2 s"),
+        (human_seconds, 60, "1 min"),
+        (human_seconds, 3599.7, "1 h"),
+        (human_seconds, 7985, "2 h 13 min"),
+        (human_seconds, 90000, "1 d 1 h"),
+        (human_seconds, float("nan"), "?"),
+        (human_bytes, 999, "999 B"),
+        (human_bytes, 999.6, "1.0 kB"),
+        (human_bytes, 1.25e6, "1.2 MB"),
+        (human_bytes, 514e6, "514 MB"),
+        (human_bytes, 3e18, "3000 PB"),
+        (human_joules, 7800, "7.8 kJ"),
+        (human_joules, 0.0535, "53.5 mJ"),
+        (human_joules, 0, "0.0 J"),
+    ],
+)
+def test_quantities_have_units(human: object, amount: float, text: str) -> None:
+    assert human(amount) == text  # type: ignore[operator]
+
+
+def test_accuracies_are_percentages() -> None:
+    assert human_metric("accuracy", 0.91234) == "91.23 %"
+    assert human_metric("rmse", 0.91234) == "0.9123"
+
+
+def test_the_summary_tells_all_that_the_run_gave(result: Result) -> None:
+    text = result.summary()
+    for part in (
+        "fedprox, 40 rounds, seed 3",
+        "accuracy 92.31 %, loss 0.33",
+        "On held-out devices",
+        "Accuracy over 200 devices",
+        "worst tenth",
+        "fog-4 ",
+        "Bytes below fog",
+        "352 MB down, 316 MB up",
+        "10.4 kJ",
+        "90.00 % in round 30: 48 min 10 s, 514 MB, 7.8 kJ",
+        "13 late (first: device-3: after the deadline [10 s])",
+        "2 failed",
+    ):
+        assert part in text
+    assert "dropped" not in text
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
+def test_a_bare_result_has_a_summary_too(result: Result) -> None:
+    bare = Result(result.job, "accuracy", result.params, [], {})
+    assert "90.00 % not reached" in bare.summary()
+    assert "nothing" in bare.summary()
+    assert bare._repr_html_().startswith("<pre")
+    assert figures(bare) == {}
+
+
+def test_many_fogs_are_cut_to_the_outermost(result: Result) -> None:
+    result.fogs = Spread(0.5, 0.1, 0.2, {f"fog-{i}": i / 100 for i in range(100)})
+    assert "lowest fog-0 0.00 %" in result.summary()
+    assert "fog-99 99.00 %" in result.summary()
+    assert "fog-50" not in result.summary()
+
+
+def test_the_next_command_depends_on_the_outcome(result: Result, tmp_path: object) -> None:
+    assert next_steps(result) == []
+    result.folder = tmp_path  # type: ignore[assignment]
+    assert next_steps(result)[0][1].endswith("--seed 4")
+    result.reached = None
+    assert next_steps(result)[0][1].endswith("--set rounds=80")
+
+
+def test_a_notebook_gets_the_table_and_a_picture(result: Result) -> None:
+    html = result._repr_html_()
+    assert "data:image/png;base64,iVBOR" in html
+    assert "92.31 %" in html
+
+
+def test_every_figure_is_drawn_without_pyplot(result: Result) -> None:
+    drawn = figures(result)
+    assert set(drawn) == {"learning", "traffic", "devices"}
+    for figure in [*drawn.values(), result.plot()]:
+        assert png(figure).startswith(b"\x89PNG")
+    labels = [ax.get_xlabel() for ax in drawn["learning"].axes]
+    assert labels == ["round", "virtual time (minutes)"] * 2
+    assert drawn["learning"].axes[0].get_ylabel() == "accuracy (%)"
+    assert drawn["traffic"].axes[0].get_ylabel() == "traffic so far (MB)"
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_the_curve_shows_the_history(result: Result) -> None:
+    line = figures(result)["learning"].axes[0].lines[0]
+    assert list(line.get_xdata()) == list(range(2, 41, 2))
+    assert line.get_ydata()[-1] == pytest.approx(100 * result.history[-1]["accuracy"])
+
+
+# Progress
+
+
+class Clock:
+    """A wall clock that stands still until told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def follow(result: Result, live: Live, clock: Clock, pace: float = 1.0) -> None:
+    live.started(result.job, 200, 5)
+    live.engine("stacked", 32, 2)
+    for row in result.history:
+        clock.now += pace
+        live.round(row)
+    live.finished(result)
+    live.close()
+
+
+def test_progress_objects_are_recognised() -> None:
+    assert isinstance(Silent(), Progress)
+    assert isinstance(Live(), Progress)
+    assert not isinstance(True, Progress)
+
+
+def test_without_a_terminal_there_are_few_plain_lines(result: Result) -> None:
+    stream, clock = io.StringIO(), Clock()
+    follow(result, Live(Console(file=stream), clock=clock), clock)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "demo: fedprox on 200 devices below 5 aggregators, 40 rounds, seed 3"
+    assert lines[1] == "Engine stacked: 32 devices at a time, in 2 worker processes"
+    assert 15 <= len(lines) <= 25
+    middle = next(line for line in lines if line.startswith("round 21/40"))
+    assert "accuracy 8" in middle
+    assert "MB down" in middle
+    assert "about 19.0 s left" in middle
+    assert lines[-2].startswith("round 40/40")
+    assert lines[-1].startswith("Done after 40 rounds in 16.2 s: accuracy 92.31 %")
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_slow_rounds_are_told_one_by_one(result: Result) -> None:
+    stream, clock = io.StringIO(), Clock()
+    follow(result, Live(Console(file=stream), clock=clock, patience=30), clock, pace=31)
+    assert sum(line.startswith("round ") for line in stream.getvalue().splitlines()) == 40
+
+
+def test_in_a_terminal_the_thread_begins_with_the_first_row_and_ends(result: Result) -> None:
+    stream, clock = io.StringIO(), Clock()
+    live = Live(Console(file=stream, force_terminal=True, width=100), clock=clock)
+    before = threading.active_count()
+    live.started(result.job, 200, 5)
+    live.engine("stacked", 32, 2)
+    assert threading.active_count() == before
+    live.round(result.history[0])
+    assert threading.active_count() == before + 1
+    live.round(result.history[1])
+    live.note("a note")
+    live.close()
+    live.close()
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+    for part in ("round", "accuracy", "virtual time", "↓", "a note"):
+        assert part in stream.getvalue()
+
+
+def test_in_a_notebook_one_output_is_replaced(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    handle = SimpleNamespace(update=shown.append)
+
+    def display(html: str, display_id: bool) -> object:
+        shown.append(html)
+        return handle
+
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(HTML=str, display=display))
+    console = Console(file=io.StringIO(), force_jupyter=False)
+    console.is_jupyter = True
+    live = Live(console)
+    monkeypatch.setattr(live, "note", lambda text: None)
+    live.started(result.job, 200, 5)
+    for row in result.history[:3]:
+        live.round(row)
+    live.close()
+    assert len(shown) == 3
+    assert all(html.startswith("<pre") for html in shown)
+    assert "accuracy" in shown[2]
