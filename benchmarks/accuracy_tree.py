@@ -47,23 +47,24 @@ FREE = 1e15  # bytes per second of a download, which the model leaves out
 NIID_CLASSES = ([0, 1, 2, 3, 4], [1, 2, 3, 4, 5], [5, 6, 7, 8, 9], [6, 7, 8, 9, 0])
 SCHEDULES = ((60, 1), (6, 10))
 TABLE = {  # cell: schedule: (joules, seconds) to 0.85 in the paper
-    "edge-niid": {(60, 1): (30.8, 405.5), (6, 10): (28.9, 148.4)},
     "edge-iid": {(60, 1): (29.4, 385.9), (6, 10): (19.0, 97.7)},
+    "edge-niid": {(60, 1): (30.8, 405.5), (6, 10): (28.9, 148.4)},
 }
-FASTER = 3.0
+FASTER = 3.0  # what we ask for, or the paper's own factor where that is less (edge-NIID: 2.73)
 
 # MTGC
 
 GROUPS, MEMBERS = 5, 4
 SEEDS = 3
-MTGC_TARGET = 0.80
-MTGC_ROUNDS = 150
+MTGC_TARGETS = (0.80, 0.75, 0.84)  # the first decides
+MTGC_ROUNDS = 40
 GROUP_ROUNDS = 10
 MTGC_LOCAL = {"learning_rate": 0.05, "batch_size": 50, "steps": 10}
 
 
 def hierfavg_cells(quick: bool) -> list[Cell]:
-    return [Cell("hierfavg", name, partial(measure_hierfavg, name, quick)) for name in TABLE]
+    names = list(TABLE)[:1] if quick else list(TABLE)
+    return [Cell("hierfavg", name, partial(measure_hierfavg, name, quick)) for name in names]
 
 
 def mtgc_cells(quick: bool) -> list[Cell]:
@@ -71,32 +72,34 @@ def mtgc_cells(quick: bool) -> list[Cell]:
 
 
 def hierfavg_cnn() -> nn.Sequential:
-    """The MNIST CNN of the authors' code: 21,840 parameters."""
+    """The MNIST CNN of the authors: 21,840 parameters, with dropout."""
     return nn.Sequential(
         nn.Conv2d(1, 10, 5),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Conv2d(10, 20, 5),
+        nn.Dropout2d(),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Linear(320, 50),
         nn.ReLU(),
+        nn.Dropout(),
         nn.Linear(50, 10),
     )
 
 
 def measure_hierfavg(name: str, quick: bool) -> Figures:
-    target, rounds = (0.3, 2) if quick else (0.85, 500)
+    target, rounds = (0.2, 1) if quick else (0.85, 500)
     results = [train_hierfavg(name, schedule, target, rounds) for schedule in SCHEDULES]
-    flat, tree = results
     table = TABLE[name]
+    paper = table[60, 1][1] / table[6, 10][1]
     seconds = [None if result.reached is None else result.reached.seconds for result in results]
     ours = round(seconds[0] / seconds[1], 2) if seconds[0] and seconds[1] else None
     return {
         "ours": ours,
-        "paper": round(table[60, 1][1] / table[6, 10][1], 2),
-        "agrees": ours is not None and ours >= FASTER,
+        "paper": round(paper, 2),
+        "agrees": ours is not None and ours >= min(FASTER, paper),
         "unit": f"times faster to {target:.2f} with (6, 10) than with (60, 1)",
         "seconds": {label(s): value for s, value in zip(SCHEDULES, rounded(seconds), strict=True)},
         "paper_seconds": {label(s): table[s][1] for s in SCHEDULES},
@@ -105,7 +108,7 @@ def measure_hierfavg(name: str, quick: bool) -> Figures:
         "cloud_rounds": {label(s): len(r.history) for s, r in zip(SCHEDULES, results, strict=True)},
         "best_accuracy": [round(best_accuracy(result.history), 4) for result in results],
         "seconds_per_round": {label(s): pace([r]) for s, r in zip(SCHEDULES, results, strict=True)},
-        "engine": [flat.job.engine, tree.job.engine],
+        "engine": {label(s): r.job.engine for s, r in zip(SCHEDULES, results, strict=True)},
     }
 
 
@@ -175,27 +178,28 @@ def one_class_clients(edges: tuple[list[int], ...]) -> FederatedData:
 
 
 def measure_mtgc(quick: bool) -> Figures:
-    target, rounds, seeds = (0.6, 3, 1) if quick else (MTGC_TARGET, MTGC_ROUNDS, SEEDS)
-    results = {
-        method: [train_mtgc(method, seed, target, rounds) for seed in range(seeds)] for method in ("hierfavg", "mtgc")
+    targets, rounds, seeds = ((0.5, 0.6), 2, 1) if quick else (MTGC_TARGETS, MTGC_ROUNDS, SEEDS)
+    results = {method: [train_mtgc(method, seed, rounds) for seed in range(seeds)] for method in ("hierfavg", "mtgc")}
+    reached = {
+        target: {method: [reach(result.history, target) for result in runs] for method, runs in results.items()}
+        for target in targets
     }
-    reached = {method: [reach(result.history, target) for result in runs] for method, runs in results.items()}
-    medians = {method: middle(values) for method, values in reached.items()}
+    medians = {method: middle(values) for method, values in reached[targets[0]].items()}
     base, ours = medians["hierfavg"], medians["mtgc"]
     return {
         "ours": round(base / ours, 2) if base and ours else None,
         "paper": None,
         "agrees": ours is not None and (base is None or ours < base),
-        "unit": f"times fewer cloud rounds to {target:.0%} than HierFAVG",
+        "unit": f"times fewer cloud rounds to {targets[0]:.0%} than HierFAVG",
         "cloud_rounds": medians,
-        "seeds": {method: rounded(values) for method, values in reached.items()},
-        "best_accuracy": {m: [round(best_accuracy(r.history), 4) for r in runs] for m, runs in results.items()},
+        "seeds": {f"{t:.2f}": {m: rounded(values) for m, values in by.items()} for t, by in reached.items()},
+        "final_accuracy": {m: [round(r.metrics["accuracy"], 4) for r in runs] for m, runs in results.items()},
         "seconds_per_round": {method: pace(runs) for method, runs in results.items()},
         "engine": {method: runs[0].job.engine for method, runs in results.items()},
     }
 
 
-def train_mtgc(method: str, seed: int, target: float, rounds: int) -> fogline.Result:
+def train_mtgc(method: str, seed: int, rounds: int) -> fogline.Result:
     return resumable(
         f"mtgc-{method}-seed{seed}",
         fogline.Task(mlp, skewed_groups(seed), name="2nn"),
@@ -203,7 +207,7 @@ def train_mtgc(method: str, seed: int, target: float, rounds: int) -> fogline.Re
         tree=fogline.Tree(cloud=fogline.Tier(), fog=fogline.Tier(count=GROUPS, rounds=GROUP_ROUNDS), assign="groups"),
         rounds=rounds,
         local=MTGC_LOCAL,
-        evaluation={"devices": False, "target": target, "stop_at_target": True},
+        evaluation={"devices": False},
         seed=seed,
     )
 

@@ -43,7 +43,9 @@ class Idle(Task):
 
     def __init__(self, devices: int) -> None:
         x = np.zeros((devices, 1), np.float32)
-        self.data: FederatedData = from_arrays("idle", x, x[:, 0], Partition(np.arange(devices), np.arange(devices + 1)))
+        self.data: FederatedData = from_arrays(
+            "idle", x, x[:, 0], Partition(np.arange(devices), np.arange(devices + 1))
+        )
 
     @property
     def spec(self) -> Spec:

@@ -141,9 +141,9 @@ def _install(peer: str, wanted: str) -> None:
 
 
 def attempt(side: str, flags: list[str]) -> Outcome:
-    """Run a side; on a machine under load NVFlare's processes now and then miss each other, so twice."""
+    """Run a side, once more if it fails: on a loaded machine a peer was seen to fail once and then not again."""
     outcome = start(side, flags)
-    return outcome if "error" not in outcome else start(side, flags)
+    return outcome if "error" not in outcome else {**start(side, flags), "first_try": outcome["error"]}
 
 
 def start(side: str, flags: list[str]) -> Outcome:
@@ -168,7 +168,7 @@ def start(side: str, flags: list[str]) -> Outcome:
         _end(process)
     lines = [line for line in output.splitlines() if line.startswith('{"seconds"')]
     if process.returncode or not lines:
-        return {"error": errors.strip()[-500:] or f"exit status {process.returncode}"}
+        return {"error": errors.strip().replace(str(ROOT), ".")[-500:] or f"exit status {process.returncode}"}
     return _checked(json.loads(lines[-1]))
 
 
@@ -199,7 +199,8 @@ def measure(runs: list[Run], settings: dict[str, Any]) -> dict[str, Outcome]:
         for run in runs:
             bar.update(task, description=f"{run.model} · {run.configuration.name} · {run.side}")
             if run.key not in outcomes:
-                outcome = attempt(run.side, run.flags())
+                load = round(os.getloadavg()[0], 1)
+                outcome = attempt(run.side, run.flags()) | {"load": load}
                 if "error" in outcome:
                     bar.console.print(f"[red]{run.key}[/red] {outcome['error']}", markup=True)
                 else:
@@ -216,9 +217,10 @@ def summarise(runs: list[Run], outcomes: dict[str, Outcome]) -> dict[str, Any]:
     for run in runs:
         model = result.setdefault(run.model, {"flower": None, "pfl": None, "nvflare": None, "detail": {}})
         sides = model["detail"].setdefault(run.configuration.name, {})
-        side = sides.setdefault(run.side, {"rounds": []})
+        side = sides.setdefault(run.side, {"rounds": [], "loads": []})
         outcome = dict(outcomes[run.key])
         side["rounds"] += outcome.pop("seconds", [])
+        side["loads"].append(outcome.pop("load"))  # of the machine over the minute before the run
         outcome.pop("updates", None)
         side |= outcome
     for model in result.values():

@@ -1,7 +1,7 @@
 """A method of one's own against FedAvg: coordinates on which devices disagree move less.
 
 Each device sends, beside its update, the sign of every coordinate. The server's mean of the signs lies between -1 and 1;
-its size says how far the devices agree, and the server moves each coordinate by that share of the mean update.
+its size says how far the devices agree, and the server moves each coordinate in proportion to it.
 Run it with ``python examples/own_method.py`` (``--rounds 5`` for a short look).
 """
 
@@ -20,6 +20,8 @@ class Agreement(FedAvg):
 
     floor: float = 0.3
     """Share of the mean update that is taken even where devices do not agree at all."""
+    rate: float = 2.0
+    """Factor on the whole step, since damping shortens it."""
 
     def report(self, start, end, local, received, work):
         report = super().report(start, end, local, received, work)
@@ -27,8 +29,8 @@ class Agreement(FedAvg):
         return Report(report.terms | {"signs": Term(signs, float(work.samples))}, report.local)
 
     def move(self, model, folded, state, group):
-        agreement = np.abs(folded.mean("signs"))
-        return model + np.maximum(agreement, self.floor) * folded.mean("delta"), state
+        share = np.maximum(np.abs(folded.mean("signs")), self.floor)
+        return model + self.rate * share * folded.mean("delta"), state
 
 
 def run(rounds: int = 20, seed: int = 0) -> dict[str, fogline.Result]:

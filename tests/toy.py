@@ -111,7 +111,9 @@ class ToyEngine(Engine):
         end = np.concatenate([w, x.mean(0)]).astype(np.float32)
         failure = None if np.isfinite(end).all() else f"client {job.client}: its weights are not finite"
         rms = float(np.sqrt(np.mean(np.square(losses))))
-        return Trained(job.client, end, job.counters + job.steps, len(y), job.steps, float(np.mean(losses)), rms, failure)
+        return Trained(
+            job.client, end, job.counters + job.steps, len(y), job.steps, float(np.mean(losses)), rms, failure
+        )
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

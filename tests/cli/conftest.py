@@ -66,3 +66,9 @@ def result() -> Result:
         reasons={"failed": "device-7: its loss is not finite", "late": "device-3: after the deadline [10 s]"},
         wall=16.2,
     )
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the drawing of figures, which takes longer than the rest."""
+    monkeypatch.setattr("fogline.simulation.plots.save", lambda result, folder: [])

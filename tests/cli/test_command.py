@@ -116,6 +116,7 @@ def test_what_goes_wrong_decides_the_status(
             raise error
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_finished_run_is_shown_with_the_next_command(
     result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,7 +134,7 @@ JOB = 'name = "demo"\ntask = "tasks:make"\nrounds = 40\n'
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plots: None) -> Path:
     """A folder with a job and its task, where the command is called."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(TASKS)])
@@ -211,3 +212,47 @@ def test_a_failed_run_exits_with_1(
     assert exit_of("simulate", "job.toml", "--folder", "here") == 1
     assert "RuntimeError: Worker process 7 ended" in capsys.readouterr().err
     assert RunFolder(Path("here")).read_info()["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("algorithm=fedprx", "There is no algorithm 'fedprx'. Did you mean 'fedprox'?"),
+        ("algorithm.parameters.mu=1", "has no parameter 'mu'"),
+        ("cloud.policy=ort", "There is no policy 'ort'; 'oort' may be meant"),
+        ("engine=lop", "There is no engine 'lop' for task 'toy'; did you mean 'loop'?"),
+    ],
+)
+def test_names_are_checked_before_anything_is_written(
+    desk: Path, override: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_of("simulate", "job.toml", "--set", override) == 2
+    assert line in capsys.readouterr().err
+    assert not (desk / "runs").exists()
+
+
+def test_a_job_that_the_set_up_refuses_leaves_no_folder(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcome(folder: RunFolder) -> Result:
+        raise JobError("The tree has 50 aggregators above 12 devices.")
+
+    pretend(monkeypatch, outcome)
+    assert exit_of("simulate", "job.toml", "--folder", "here") == 2
+    assert not Path("here").exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "parts"),
+    [
+        ("algorithms", ["fedavg", "fedprox", "mu=0.01", "uniform", "power_of_choice"]),
+        ("datasets", ["digits", "none needed", "mnist", "missing"]),
+        ("engines", ["torch", "loop"]),
+    ],
+)
+def test_lists_name_what_there_is(
+    what: str, parts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FOGLINE_DATA", str(tmp_path))
+    assert exit_of(what) == 0
+    shown = capsys.readouterr().out
+    for part in parts:
+        assert part in shown

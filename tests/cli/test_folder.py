@@ -16,7 +16,7 @@ from fogline.simulation.result import Result
 
 
 @pytest.fixture
-def kept(result: Result, tmp_path: Path) -> RunFolder:
+def kept(result: Result, tmp_path: Path, no_plots: None) -> RunFolder:
     """A folder that holds the whole run."""
     folder = RunFolder.create(tmp_path / "run", result.job)
     for row in result.history:
@@ -36,9 +36,14 @@ def test_a_finished_run_is_read_back_whole(kept: RunFolder, result: Result) -> N
     assert again.summary() == result.summary()
 
 
-def test_plots_and_facts_about_the_run_are_there(kept: RunFolder) -> None:
+def test_plots_are_there(result: Result, tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", result.job)
+    folder.finish(result)
     for name in ("learning", "traffic", "devices"):
-        assert (kept.path / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder.path / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_facts_about_the_run_are_there(kept: RunFolder) -> None:
     info = kept.read_info()
     assert info["status"] == "finished"
     assert info["seed"] == 3
@@ -46,6 +51,7 @@ def test_plots_and_facts_about_the_run_are_there(kept: RunFolder) -> None:
     assert info["machine"]["cores"] >= 1
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_numbers_that_are_not_finite_leave_valid_json(result: Result, tmp_path: Path) -> None:
     result.metrics["loss"] = math.nan
     result.history = [{"round": 1, "train_loss": math.inf, "accuracy": np.float32(0.5)}]
@@ -110,6 +116,20 @@ def test_fresh_folders_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     names = [RunFolder.create(None, Job(name="my run/1")).path for _ in range(3)]
     assert [name.name.rpartition("-")[2] for name in names] == ["1", "2", "3"]
     assert all(name.parent == Path("runs") and name.name.startswith("my-run-1-20") for name in names)
+
+
+def test_a_run_that_never_began_is_taken_back(result: Result, tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", result.job)
+    folder.discard()
+    assert not folder.path.exists()
+    folder = RunFolder.create(tmp_path / "run", result.job)
+    (folder.path / "mine.txt").write_text("keep")
+    folder.discard()
+    assert [path.name for path in folder.path.iterdir()] == ["mine.txt"]
+    folder = RunFolder.create(tmp_path / "run", result.job)
+    folder.append(result.history[0])
+    folder.discard()
+    assert folder.history() == result.history[:1]
 
 
 def test_a_job_that_cannot_be_written_leaves_no_folder(tmp_path: Path) -> None:

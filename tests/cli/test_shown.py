@@ -175,14 +175,14 @@ def test_in_a_terminal_the_thread_begins_with_the_first_row_and_ends(result: Res
     live.round(result.history[0])
     assert threading.active_count() == before + 1
     live.round(result.history[1])
-    live.note("a note")
+    live.note("a note [10 s]")
     live.close()
     live.close()
     deadline = time.monotonic() + 5
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == before
-    for part in ("round", "accuracy", "virtual time", "↓", "a note"):
+    for part in ("round", "accuracy", "virtual time", "↓", "a note [10 s]"):
         assert part in stream.getvalue()
 
 
@@ -199,7 +199,7 @@ def test_in_a_notebook_one_output_is_replaced(result: Result, monkeypatch: pytes
     console = Console(file=io.StringIO(), force_jupyter=False)
     console.is_jupyter = True
     live = Live(console)
-    monkeypatch.setattr(live, "note", lambda text: None)
+    monkeypatch.setattr(live, "_print", lambda text: None)
     live.started(result.job, 200, 5)
     for row in result.history[:3]:
         live.round(row)

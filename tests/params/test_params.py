@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fogline.params import (
@@ -95,7 +95,11 @@ def test_large_integers_survive() -> None:
     assert from_bytes(to_bytes(params)).counters.tolist() == [2**62 + 1, -(2**53) - 1]
 
 
+TIES = [float(np.uint32(bits).view(np.float32)) for bits in (0x3F808000, 0x3F818000, 0x3F808001, 0xBF818000)]
+
+
 @given(st.lists(st.floats(width=32), min_size=1, max_size=50))
+@example(TIES)
 def test_bfloat16_rounds_to_the_nearest_even(values: list[float]) -> None:
     spec = Spec.of([Entry("h", (len(values),), "bfloat16")])
     params = Params(spec, np.array(values, np.float32), np.zeros(0, np.int64))

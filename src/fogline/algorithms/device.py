@@ -32,17 +32,19 @@ class LocalRound:
 def run_cohort(engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[ClientJob]) -> list[LocalRound]:
     """Train devices and form their updates, in the order of ``jobs``."""
     trainable = task.spec.trainable
-    prepares = overrides(algorithm, "prepare")
-    prepared = [_prepare(algorithm, task, job, trainable) for job in jobs] if prepares else list(jobs)
+    prepared = [prepare(algorithm, task, job) for job in jobs]
     return [
         _report(algorithm, trainable, before, job, trained)
         for before, job, trained in zip(jobs, prepared, engine.train(prepared), strict=True)
     ]
 
 
-def _prepare(algorithm: Algorithm, task: Task, job: ClientJob, trainable: int) -> ClientJob:
+def prepare(algorithm: Algorithm, task: Task, job: ClientJob) -> ClientJob:
+    """The job with the device's state as the method wants it before training."""
+    if not overrides(algorithm, "prepare"):
+        return job
     targets = task.data.at(job.client).y
-    local = algorithm.prepare(job.start[:trainable], job.local, job.received, targets)
+    local = algorithm.prepare(job.start[: task.spec.trainable], job.local, job.received, targets)
     return replace(job, local=local)
 
 

@@ -102,6 +102,11 @@ class Aggregator:
         ask = self.ledger.asks.get(task)
         return ask is not None and ask.child == child
 
+    def keys(self) -> set[Key]:
+        """All values that are still needed. After a crash a runtime may delete every other one."""
+        first = {model_key(self.name, 0)} if self.role.parent is None and self.ledger.assigned is None else set[Key]()
+        return self.ledger.keys() | first
+
     # Starting, ending, timers.
 
     def _started(self) -> None:

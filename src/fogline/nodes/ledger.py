@@ -68,6 +68,8 @@ class Ledger:
         """Keys of the versions that may still be needed: the last two, and those of requests that may count."""
         self.next_task = 0
         self.assigned: records.Assigned | None = None
+        self.answered = False
+        """Whether the parent's request has its report."""
         self.rounds_done = 0
         self.samples = 0
         self.asks: dict[int, Ask] = {}
@@ -98,7 +100,7 @@ class Ledger:
     @property
     def working(self) -> bool:
         """Whether it has something to do for its parent (or, at the root, for the job)."""
-        return not self.ended and self.assigned is not None and self.assigned.task not in self.outbox
+        return not self.ended and self.assigned is not None and not self.answered
 
     @property
     def model(self) -> Key:
@@ -152,7 +154,7 @@ class Ledger:
                 self._assign(record)
             case records.Posted(report=report):
                 self.outbox[report.task] = (report, tuple(got.update for got in self.used))
-                self.used = []
+                self.used, self.answered = [], True
             case records.Confirmed(task=task, accepted=accepted):
                 _, inside = self.outbox.pop(task)
                 if not accepted:
@@ -216,7 +218,7 @@ class Ledger:
             self._next_version(model_key(self._role.name, self.version + 1))
 
     def _assign(self, record: records.Assigned) -> None:
-        self.assigned = record
+        self.assigned, self.answered = record, False
         self.rounds_done, self.samples, self.lap = 0, 0, []
         for lane in self.lanes:
             if record.keep_since == math.inf:

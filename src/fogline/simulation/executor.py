@@ -19,6 +19,7 @@ from fogline.simulation.worker import (
     SUMS,
     Bench,
     EvaluateRequest,
+    Part,
     SentJob,
     SentModel,
     TrainRequest,
@@ -123,45 +124,43 @@ class Executor:
                 yield unpack(worker.bench.outputs[arena], job.client, sent)
             free.append((worker, arena))
 
-    def _take(
-        self, asked: dict[int, list[tuple[int, int]]], done: dict[int, tuple[Worker, int, bytes]]
-    ) -> None:
+    def _take(self, asked: dict[int, list[tuple[int, int]]], done: dict[int, tuple[Worker, int, bytes]]) -> None:
         """Wait for at least one answer."""
-        busy = {worker.line: worker for worker in self._workers if asked[worker.pid]}
-        for line in wait(list(busy)):
-            worker = busy[line]  # type: ignore[index]
+        busy = [worker for worker in self._workers if asked[worker.pid]]
+        ready = wait([worker.line for worker in busy])
+        for worker in busy:
+            if worker.line not in ready:
+                continue
             index, arena = asked[worker.pid].pop(0)
             done[index] = (worker, arena, _receive(worker))
 
     def evaluate(self, params: Params, clients: Sequence[str | None]) -> list[Sums]:
         """Judge a model on each client's data, or on the test set where a client is None."""
-        parts: list[tuple[int, EvaluateRequest]] = []
-        model = SentModel(*self._place(params))
-        for i, client in enumerate(clients):
-            test = self.task.data.test
-            stop = len(test.y) if client is None and test is not None else 0
-            starts = range(0, stop, TEST_PART) if client is None else range(1)
-            parts += [(i, EvaluateRequest(model, client, a, min(a + TEST_PART, stop))) for a in starts]
-        results: list[Sums] = [{} for _ in clients]
-        for (i, _), sums in zip(parts, self._evaluate_parts(params, [r for _, r in parts]), strict=True):
+        parts = [part for client in clients for part in self._parts_of(client)]
+        results: dict[str | None, Sums] = {client: {} for client in clients}
+        for part, sums in zip(parts, self._evaluate_parts(params, parts), strict=True):
+            into = results[part.client]
             for name, value in sums.items():
-                results[i][name] = results[i].get(name, 0.0) + value
-        return results
+                into[name] = into.get(name, 0.0) + value
+        return [results[client] for client in clients]
 
-    def _place(self, params: Params) -> tuple[object, object, dict[str, object]]:
+    def _parts_of(self, client: str | None) -> list[Part]:
+        test = self.task.data.test
+        if client is not None or test is None:
+            return [Part(client, 0, 0)]
+        count = len(test.y)
+        return [Part(None, start, min(start + TEST_PART, count)) for start in range(0, count, TEST_PART)]
+
+    def _evaluate_parts(self, params: Params, parts: list[Part]) -> list[Sums]:
         if self._inputs is None:
-            return (None, None, {})
+            return [evaluate_part(self.task, params, part) for part in parts]
         self._inputs.clear()
-        return (self._inputs.put(params.vector), self._inputs.put(params.counters), {})
-
-    def _evaluate_parts(self, params: Params, requests: list[EvaluateRequest]) -> list[Sums]:
-        if not self._workers:
-            return [evaluate_part(self.task, params, request) for request in requests]
+        model = SentModel(self._inputs.put(params.vector), self._inputs.put(params.counters), {})
         answers: list[Sums] = []
-        for start in range(0, len(requests), len(self._workers)):
-            batch = list(zip(self._workers, requests[start : start + len(self._workers)], strict=False))
-            for worker, request in batch:
-                worker.ask(request)
+        for start in range(0, len(parts), len(self._workers)):
+            batch = list(zip(self._workers, parts[start : start + len(self._workers)], strict=False))
+            for worker, part in batch:
+                worker.ask(EvaluateRequest(model, part))
             answers += [SUMS.decode(_receive(worker)) for worker, _ in batch]
         return answers
 
@@ -184,9 +183,7 @@ class _Sender:
                 places[id(model)] = len(models)
                 models.append(model)
             local = {name: self._arena.put(vector) for name, vector in job.local.items()}
-            sent.append(
-                SentJob(job.client, places[id(model)], job.steps, job.learning_rate, job.seed, local)
-            )
+            sent.append(SentJob(job.client, places[id(model)], job.steps, job.learning_rate, job.seed, local))
         return TrainRequest(models, sent, 0)
 
     def _model(self, job: ClientJob) -> SentModel:

@@ -118,7 +118,7 @@ class Live:
         self._view.begin(job, headline)
         self._said = (0, self._clock())
         below = f" below {_plural(fogs, 'aggregator')}" if fogs > 1 else ""
-        self.note(
+        self._print(
             f"[bold]{escape(job.name)}[/]: {escape(job.algorithm.name)} on {_plural(population, 'device')}{below}, "
             f"{_plural(job.rounds, 'round')}, seed {job.seed}"
         )
@@ -126,7 +126,7 @@ class Live:
     def engine(self, name: str, chunk: int, processes: int) -> None:
         """Say what trains."""
         workers = _plural(processes, "worker process", "worker processes") if processes else "this process"
-        self.note(f"Engine {escape(name)}: {_plural(chunk, 'device')} at a time, in {workers}")
+        self._print(f"Engine {escape(name)}: {_plural(chunk, 'device')} at a time, in {workers}")
 
     def round(self, row: Row) -> None:
         """Show the row, in the way that suits the place."""
@@ -137,11 +137,11 @@ class Live:
             self._screen.show(self._view.panel)
         elif self._is_due(row):
             self._said = (int(row["round"]), self._clock())
-            self.note(self._view.line())
+            self._print(self._view.line())
 
     def note(self, text: str) -> None:
-        """Print a line, above the panel if there is one. Rich's markup works."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        """Print a line, above the panel if there is one."""
+        self._print(escape(text))
 
     def finished(self, result: Result) -> None:
         """Take the panel away; what came out stands in the result's table."""
@@ -149,13 +149,16 @@ class Live:
         value = result.metrics.get(result.headline)
         metric = f": {escape(result.headline)} {human_metric(result.headline, value)}" if value is not None else ""
         rounds = _plural(len(result.history), "round")
-        self.note(f"[green]Done[/] after {rounds} in {human_seconds(result.wall)}{metric}")
+        self._print(f"[green]Done[/] after {rounds} in {human_seconds(result.wall)}{metric}")
 
     def close(self) -> None:
         """Take the panel away and end the thread."""
         if self._screen is not None:
             self._screen.close()
             self._screen = None
+
+    def _print(self, markup: str) -> None:
+        self._console.print(markup, highlight=False, soft_wrap=True)
 
     def _is_due(self, row: Row) -> bool:
         """Whether a plain line is due: the first and the last round, steps of the whole, or a long silence."""
@@ -186,8 +189,6 @@ class _View:
 
     def add(self, row: Row) -> None:
         self._headline = self._headline or _guess(row)
-        if not self._times:
-            self._times.append((self._start, int(row["round"]) - 1))
         self._row = row
         self._times.append((self._clock(), int(row["round"])))
         if self._headline in row:
@@ -236,7 +237,8 @@ class _View:
             for tier, (down, up) in traffic(row).items()
         ]
         wall = human_seconds(self._clock() - self._start)
-        facts.append(("wall", f"{wall}, {self._left_text()}"))
+        left = f", {self._left_text()}" if self._left_text() else ""
+        facts.append(("wall", f"{wall}{left}"))
         return facts
 
     def _traffic(self) -> bool:
@@ -249,13 +251,13 @@ class _View:
         return f"{escape(self._headline)} {value}" if named else value
 
     def _left_text(self) -> str:
+        if len(self._times) < 2:  # The first round carries the setting-up, or a resumed run's whole past.
+            return ""
         left = self._left()
         return "under a second left" if left < 1 else f"about {human_seconds(left)} left"
 
     def _left(self) -> float:
         """Seconds of wall time that the remaining rounds take at the pace of the last ones."""
-        if len(self._times) < 2:
-            return float("nan")
         (first, a), (last, b) = self._times[0], self._times[-1]
         pace = (last - first) / max(b - a, 1)
         return max(0.0, pace * (self.rounds - b) - (self._clock() - last))

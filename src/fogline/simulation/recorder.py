@@ -104,7 +104,7 @@ class Recorder:
         weight = sum(samples for _, samples in self._losses)
         row["train_loss"] = sum(loss * n for loss, n in self._losses) / weight if weight else math.nan
         self._losses = []
-        row |= {what: count for what, count in traffic.counts.items()}
+        row |= traffic.counts
         evaluation = self.setting.job.evaluation
         last = round_index + 1 == self.setting.job.rounds
         if self.setting.task.data.test is not None and ((round_index + 1) % evaluation.every == 0 or last):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fogline.algorithms import Algorithm, algorithms
+from fogline.algorithms.device import prepare
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.simulation import checkpoint
 from fogline.simulation.executor import Executor
@@ -17,7 +18,18 @@ from fogline.simulation.folder import RunFolder
 from fogline.simulation.progress import Live, Progress, Silent
 from fogline.simulation.recorder import Recorder
 from fogline.simulation.result import Result
-from fogline.simulation.setup import details_needed, hello_of, probe, setting_of, simulator_of
+from fogline.simulation.setup import (
+    Setting,
+    cohort_size,
+    details_needed,
+    hello_of,
+    planner,
+    probe,
+    setting_of,
+    simulator_of,
+)
+from fogline.training.choose import Choice, choose
+from fogline.training.local import ClientJob
 from fogline.training.task import Task
 
 
@@ -137,7 +149,9 @@ def run(
             )
         )
         recorder = Recorder(setting, executor, [show.round])
-        simulator = recorder.simulator = simulator_of(setting, executor, probe(setting), recorder.trained, recorder.moved)
+        simulator = recorder.simulator = simulator_of(
+            setting, executor, probe(setting), recorder.trained, recorder.moved
+        )
         if folder is not None:
             _keep(folder, job, recorder)
         simulator.join(job.tree.parents(), hello_of(setting, details_needed(setting)))
@@ -151,13 +165,23 @@ def run(
     return result
 
 
-class Choice:
-    engine = "loop"
-    chunk = 4
-
-
-def _choose(setting, processes):
-    return Choice()
+def _choose(setting: Setting, processes: int) -> Choice:
+    """Engine and chunk for the job: what it names, or what is fastest on a cohort like its own."""
+    job, task, algorithm = setting.job, setting.task, setting.algorithm
+    plan = planner(setting)
+    clients = range(min(len(setting.homes), cohort_size(job.tree, len(setting.homes))))
+    jobs: list[ClientJob] = []
+    for client in clients:
+        planned = plan(client, 0, 0)
+        start, counters = setting.initial.vector, setting.initial.counters
+        work = ClientJob(client, start, counters, planned.steps, planned.learning_rate, planned.seed)
+        jobs.append(prepare(algorithm, task, work))
+    try:
+        return choose(
+            task, algorithm, setting.local, jobs, engine=job.engine, chunk=job.chunk, processes=max(1, processes)
+        )
+    except ValueError as error:
+        raise JobError(str(error)) from error
 
 
 def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:

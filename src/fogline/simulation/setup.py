@@ -13,6 +13,7 @@ from fogline.algorithms.base import Group
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.data import FederatedData
 from fogline.jobs import Job, JobError, Local, Tree
+from fogline.jobs.tree import share_of
 from fogline.nodes import Aggregator, Role
 from fogline.nodes.effects import Move
 from fogline.nodes.messages import Hello, model_key
@@ -86,6 +87,15 @@ def assign(tree: Tree, data: FederatedData) -> list[str]:
     if tree.assign == "blocks":
         return [leaves[i * len(leaves) // count] for i in range(count)]
     return [leaves[i % len(leaves)] for i in range(count)]
+
+
+def cohort_size(tree: Tree, population: int) -> int:
+    """Devices that train at once, roughly: the cohorts of all tiers, one within the other."""
+    nodes = 1
+    for above, tier in zip(tree.tiers.values(), list(tree.tiers.values())[1:], strict=False):
+        nodes = share_of(above.cohort, tier.count) if above.count == 1 else nodes * share_of(above.cohort, tier.count)
+    last = list(tree.tiers.values())[-1]
+    return nodes * share_of(last.cohort, max(1, population // last.count))
 
 
 def _check_cohorts(tree: Tree, homes: list[str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -18,7 +19,6 @@ from fogline.nodes import Aggregator, Device
 from fogline.nodes.effects import (
     Adopt,
     Count,
-    Effect,
     Finished,
     Forget,
     Lift,
@@ -136,18 +136,19 @@ class Simulator:
         self._handed: set[str] = set()
         """Updates that went up: all nodes share one store here, and a child's copy is its parent's."""
         self._halted = False
-        self._carry_out: dict[type, Callable[[str, Effect], None]] = {
+        # Typed loosely: every method takes the effect that it is listed for.
+        self._carry_out: dict[type[Any], Callable[[str, Any], None]] = {
             Send: self._send,
             SetTimer: self._set_timer,
             Train: self._train,
-            Adopt: lambda _, effect: numbers.adopt(effect),  # type: ignore[arg-type]
+            Adopt: lambda _, effect: numbers.adopt(effect),
             Move: self._move,
-            Merge: lambda _, effect: numbers.merge(effect),  # type: ignore[arg-type]
-            Lift: lambda _, effect: numbers.lift(effect),  # type: ignore[arg-type]
+            Merge: lambda _, effect: numbers.merge(effect),
+            Lift: lambda _, effect: numbers.lift(effect),
             Forget: self._forget,
-            Count: lambda _, e: self.traffic.count(e.what, e.child, e.why),  # type: ignore[attr-defined]
+            Count: lambda _, effect: self.traffic.count(effect.what, effect.child, effect.why),
             Write: lambda _, __: None,  # Nothing crashes here; the fault tests keep journals.
-            Finished: lambda node, _: self._finished(node),
+            Finished: self._finished,
         }
 
     def join(self, parents: Mapping[str, str | None], hello: Callable[[int], Hello]) -> None:
@@ -198,8 +199,7 @@ class Simulator:
         if isinstance(node, Device) and node.idle:
             self._devices.pop(name, None)
 
-    def _move(self, node: str, effect: Effect) -> None:
-        assert isinstance(effect, Move)
+    def _move(self, node: str, effect: Move) -> None:
         group = self.numbers.move(node, effect)
         if node == self.root:
             self._moved(effect, group)
@@ -232,7 +232,7 @@ class Simulator:
         heapq.heappush(self._queue, (at, self._serial, node, event))
         return self._serial
 
-    def _finished(self, node: str) -> None:
+    def _finished(self, node: str, _: Finished) -> None:
         if node == self.root:
             self._halted = True
 
@@ -262,8 +262,7 @@ class Simulator:
             self.traffic.joules += self._fleet.joules(client, 0.0, size)
         self._push(self.now + seconds, to, Received(node, message))
 
-    def _forget(self, node: str, effect: Effect) -> None:
-        assert isinstance(effect, Forget)
+    def _forget(self, node: str, effect: Forget) -> None:
         owned = (f"{node}#", f"{node}@")
         gone = [key for key in effect.keys if key.startswith(owned) or key not in self._handed]
         self._handed.difference_update(gone)

@@ -79,7 +79,7 @@ class Training(Value):
         self.loss_rms: float | None = None
         self.failure: str | None = None
         self.consumer: Folding | None = None
-        self.rank = (2**62, self.order)
+        self.rank: tuple[int, int] = (2**62, self.order)
         """Place in a cohort: by the fold that takes the update and the place in it. Free of virtual time, so
         that a cohort's order is that of the seed."""
 

@@ -6,7 +6,8 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing import Pipe
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,6 +19,9 @@ from fogline.params import Params, State
 from fogline.simulation.arena import Arena, Place
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 Places = dict[str, Place]
 
@@ -49,13 +53,19 @@ class TrainRequest(msgspec.Struct, tag="train", array_like=True):
     arena: int
 
 
-class EvaluateRequest(msgspec.Struct, tag="evaluate", array_like=True):
-    """Judge a model on part of the test set (``client`` None) or on a client's data."""
+class Part(msgspec.Struct, array_like=True):
+    """Examples to judge a model on: a client's, or some of the test set's where ``client`` is None."""
 
-    model: SentModel
     client: str | None
     start: int
     stop: int
+
+
+class EvaluateRequest(msgspec.Struct, tag="evaluate", array_like=True):
+    """Judge a model on a part."""
+
+    model: SentModel
+    part: Part
 
 
 class SentRound(msgspec.Struct, array_like=True):
@@ -115,7 +125,7 @@ class Worker:
         os.waitpid(self.pid, 0)
 
 
-def _serve(bench: Bench, line: Connection) -> None:
+def _serve(bench: Bench, line: Connection[Any, Any]) -> None:
     """Answer until the parent hangs up. Never returns into the parent's code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent ends its workers by hanging up.
     status = 1
@@ -129,7 +139,7 @@ def _serve(bench: Bench, line: Connection) -> None:
             if isinstance(request, TrainRequest):
                 answer: object = _train(bench, engine, request)
             else:
-                answer = evaluate_part(bench.task, _params(bench, request.model), request)
+                answer = evaluate_part(bench.task, _params(bench, request.model), request.part)
             line.send_bytes(ENCODER.encode(answer))
         status = 0
     finally:
@@ -181,10 +191,10 @@ def _params(bench: Bench, model: SentModel) -> Params:
     return Params(bench.task.spec, bench.inputs.get(model.vector), bench.inputs.get(model.counters))
 
 
-def evaluate_part(task: Task, params: Params, request: EvaluateRequest) -> Sums:
-    """Judge a model on the examples that a request names."""
-    examples = task.data.test if request.client is None else task.data[request.client]
-    assert examples is not None
-    if request.client is None:
-        examples = Examples(examples.x[request.start : request.stop], examples.y[request.start : request.stop])
-    return task.evaluate(params, examples)
+def evaluate_part(task: Task, params: Params, part: Part) -> Sums:
+    """Judge a model on a part."""
+    if part.client is not None:
+        return task.evaluate(params, task.data[part.client])
+    test = task.data.test
+    assert test is not None
+    return task.evaluate(params, Examples(test.x[part.start : part.stop], test.y[part.start : part.stop]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -22,6 +22,8 @@ class Engine(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     """One line for ``fogline engines``."""
+    together: ClassVar[bool] = False
+    """Whether the devices of one call step together, so that their number changes the speed."""
 
     @classmethod
     @abstractmethod
@@ -73,7 +75,7 @@ class Task(ABC):
         return 6e-6 * self.spec.trainable
 
     @contextmanager
-    def one_thread(self) -> Iterator[None]:
+    def one_thread(self) -> Generator[None]:
         """Keeps the backend to one thread: the simulator runs one process per core."""
         yield
 

@@ -51,12 +51,19 @@ class Books:
             "late": tier.late == "drop" or ledger.ended,
             "stale": True,
             "failed": True,
-            "unanswered": ledger.dropped["unanswered"] > 0,
         }
         if not allowed.get(why, False):
             raise Violation("lost", f"{node.name} refused an update as {why}, which its job does not allow")
         if why != "failed":
             self._dropped.update(self._reported.get((node.name, task), ()))
+
+    def repeats_refusal(self, node: Aggregator, task: int) -> None:
+        """A parent refuses a report whose request is not open any more: it refused it before, or the request was
+        given up as too old, which it counts."""
+        new = set(self._reported.get((node.name, task), ())) - self._dropped
+        if new and not node.ledger.dropped["unanswered"] + node.ledger.dropped["failed"]:
+            raise Violation("lost", f"{node.name} refused the answer to request {task} without counting it")
+        self._dropped |= new
 
     def watch(self, node: str, record: records.Record, lanes_open: Iterable[int], now: float) -> None:
         """A record was written: rounds and requests begin and end in time."""
@@ -89,13 +96,14 @@ class Books:
     def resume(self, node: Aggregator, now: float) -> None:
         """A node is back from a crash."""
         self._rounds |= {(node.name, lane.index): now for lane in node.ledger.lanes if lane.open}
-        self._requests[node.name] = now
+        if node.ledger.working:
+            self._requests[node.name] = now
 
     def close(self, nodes: Mapping[str, Aggregator], stores: Mapping[str, Mapping[Key, Contributions]]) -> None:
         """At the end: nothing counts twice, nothing that was acknowledged is lost."""
         root = next(iter(nodes))
         model = stores[root][nodes[root].ledger.model]
-        places = Counter({contribution: 1 for contribution in model})
+        places = Counter(dict.fromkeys(model, 1))
         for contribution, times in Counter(model).items():
             if contribution[0] == "forger":
                 raise Violation("forged", "the model holds an update that an impostor sent")
@@ -115,7 +123,9 @@ class Books:
                     raise Violation("lost", f"{parent} acknowledged {contribution} (request {task}); it is nowhere")
 
 
-def _held(node: Aggregator, nodes: Mapping[str, Aggregator], store: Mapping[Key, Contributions]) -> list[tuple[str, int]]:
+def _held(
+    node: Aggregator, nodes: Mapping[str, Aggregator], store: Mapping[Key, Contributions]
+) -> list[tuple[str, int]]:
     """Contributions that wait at a node, or in a report of it that the parent has neither taken nor refused."""
     ledger = node.ledger
     keys = [got.update for lane in ledger.lanes for got in lane.pending] + [got.update for got in ledger.used]
@@ -124,7 +134,7 @@ def _held(node: Aggregator, nodes: Mapping[str, Aggregator], store: Mapping[Key,
         parent = nodes[node.role.parent].ledger
         if not parent.accepted(report.task) and report.task in parent.asks:
             keys += inside
-    return [contribution for key in keys for contribution in value_of(store, node.name, key)]
+    return tuple(contribution for key in keys for contribution in value_of(store, node.name, key))
 
 
 def value_of(store: Mapping[Key, Contributions], node: str, key: Key) -> Contributions:

@@ -16,7 +16,7 @@ from fogline.nodes.effects import Adopt, Effect, Finished, Forget, Lift, Merge, 
 from fogline.nodes.events import Event, Fired, Joined, Left, Received, Started, Trained
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
 from fogline.nodes.policies import make_policy
-from fogline.nodes.records import Accepted, Record, Resolved
+from fogline.nodes.records import Accepted, Ended, Record, Resolved
 from fogline.simulation.faults.checks import Books, Contributions, Violation, value_of
 from fogline.simulation.faults.plan import POLL, Plan, draw_plan
 
@@ -44,14 +44,14 @@ class Outcome:
 class Machine:
     """What a node runs on. Journal and store survive a crash; the node itself does not."""
 
-    node: Aggregator | Device | None
+    node: Aggregator | Device | None = None
     journal: list[bytes] = field(default_factory=list[bytes])
     store: dict[Key, Contributions] = field(default_factory=dict[Key, Contributions])
     life: int = 0
     """Counts the starts: timers and training of an earlier life are gone."""
     timers: dict[str, int] = field(default_factory=dict[str, int])
-    joined: bool = True
-    """Whether it takes part now."""
+    gone: bool = False
+    """Whether it left for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,14 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A timer or a training that ends; it is void in a later life."""
+    """A timer or a training that ends. Void in a later life of the node."""
 
     life: int
     event: Fired | Trained
 
 
 Happening = Parcel | Alarm | Joined | Left | str
-"""What the queue holds; a word is for the world itself: ``start``, ``join``, ``leave``, ``end``."""
+"""What the queue holds; a word is for the world itself: ``start``, ``join`` or ``leave``."""
 
 
 class World:
@@ -81,7 +81,7 @@ class World:
     Args:
         plan: what happens.
         aggregator, device: classes of the nodes; tests give some with mistakes.
-        tell: gets a line for every event, for people.
+        tell: gets a line for every event and effect, for people.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class World:
     ) -> None:
         self.plan = plan
         self.now = 0.0
-        self.machines = {name: Machine(None) for name in [*plan.roles, *plan.devices]}
+        self.machines = {name: Machine() for name in [*plan.roles, *plan.devices]}
         self._parents = {**{name: role.parent for name, role in plan.roles.items()}, **plan.devices}
         self._children = plan.children()
         patience = {name: plan.patience(role, len(self._children[name])) for name, role in plan.roles.items()}
@@ -115,6 +115,17 @@ class World:
         """
         root = self.plan.root.name
         self.machines[root].store[model_key(root, 0)] = ()
+        self._schedule()
+        while self._queue:
+            self.now, serial, name, happening = heapq.heappop(self._queue)
+            self._events += 1
+            if (self._done_at is None and self.now > self._bound) or self._events > MOST_EVENTS:
+                raise Violation("hang", f"the job is not over after {self.now:.0f} s and {self._events} events")
+            self._trace.update(_encode((self.now, name, happening)))
+            self._happen(name, self.machines[name], happening, serial)
+        return self._close(root)
+
+    def _schedule(self) -> None:
         for name in self.machines:
             self._push(self.plan.arrivals.get(name, 0.0), name, "start")
         for name, at in self.plan.departures.items():
@@ -123,78 +134,77 @@ class World:
             self._push(cut.end, cut.child, "join")
             if cut.noticed:
                 self._push(cut.start + self._random.uniform(0.0, 2.0), self._parents[cut.child] or "", Left(cut.child))
-        while self._queue:
-            at, _, name, happening = heapq.heappop(self._queue)
-            self.now = at
-            self._events += 1
-            if (self._done_at is None and at > self._bound) or self._events > MOST_EVENTS:
-                raise Violation("hang", f"the job is not over after {at:.0f} s and {self._events} events")
-            self._happen(name, happening)
+
+    def _close(self, root: str) -> Outcome:
         if self._done_at is None:
             raise Violation("hang", "nothing happens any more, and the job is not over")
-        aggregators = {name: node for name, m in self.machines.items() if isinstance(node := m.node, Aggregator)}
         for name, machine in self.machines.items():
-            if machine.node is not None and machine.node.outbox_size:
+            node = machine.node
+            outbox = node.ledger.outbox if isinstance(node, Aggregator) else node.outbox if node is not None else {}
+            if outbox:
                 raise Violation("hang", f"{name} still waits for a receipt, and nothing happens any more")
-        self.books.close(aggregators, {name: self.machines[name].store for name in aggregators})
-        rounds = aggregators[root].ledger.rounds_done
-        digest = self._trace.hexdigest()
+        nodes = {name: node for name, m in self.machines.items() if isinstance(node := m.node, Aggregator)}
+        self.books.close(nodes, {name: self.machines[name].store for name in nodes})
+        rounds, digest = nodes[root].ledger.rounds_done, self._trace.hexdigest()
         return Outcome(self.plan.seed, rounds, self._events, self._crashes, self._lost, self._done_at, digest)
 
     # What happens.
 
-    def _happen(self, name: str, happening: Happening) -> None:
-        machine = self.machines[name]
+    def _happen(self, name: str, machine: Machine, happening: Happening, serial: int) -> None:
+        node = machine.node
         match happening:
             case "start":
                 self._start(name, machine)
             case "join":
-                self._join(name)
+                self._connect(name)
             case "leave":
-                machine.node, machine.joined = None, False
+                machine.node, machine.gone = None, True
+                machine.life += 1
                 self._push(self.now, self._parents[name] or "", Left(name))
-            case _ if machine.node is None:
-                self._lost += type(happening) is Parcel
             case Parcel(sender=sender, message=message, value=value):
-                if self._cut_off(name, sender):
+                if node is None or self._is_cut(name, sender):
                     self._lost += 1
-                    return
-                self._take(name, machine, sender, message, value)
-                self._handle(name, Received(sender, message))
-            case Alarm(life=life, event=event):
-                if life == machine.life and self._is_due(machine, event):
+                else:
+                    self._take(node, machine, sender, message, value)
+                    self._handle(name, Received(sender, message))
+            case Alarm(life=life, event=Fired(timer=timer) as event):
+                if life == machine.life and machine.timers[timer] == serial:
                     self._handle(name, event)
-            case Joined() | Left():
-                self._handle(name, happening)
+            case Alarm(life=life, event=Trained() as event):
+                if life == machine.life:
+                    self._trainings += 1
+                    if event.failure is None:
+                        machine.store[event.update] = ((name, self._trainings),)
+                    self._handle(name, event)
+            case Joined(child=child):
+                if node is not None and self.machines[child].node is not None and not self._is_cut(child, name):
+                    self._handle(name, happening)
+            case Left():
+                if node is not None:
+                    self._handle(name, happening)
             case _:
                 raise AssertionError(happening)
 
-    def _is_due(self, machine: Machine, event: Fired | Trained) -> bool:
-        if isinstance(event, Trained):
-            self._trainings += 1
-            if event.failure is None:
-                device = event.update
-                machine.store[event.update] = ((device, self._trainings),)
-            return True
-        return True
-
-    def _take(self, name: str, machine: Machine, sender: str, message: Message, value: Contributions | None) -> None:
-        """Store the value that came with a message, as far as the node will have it."""
+    def _take(
+        self, node: Aggregator | Device, machine: Machine, sender: str, message: Message, value: Contributions | None
+    ) -> None:
+        """Store the value that came with a message, as far as the node wants it."""
         if isinstance(message, Work) and value is not None:
             machine.store[message.model] = value
-        elif isinstance(message, Report) and value is not None:
-            assert isinstance(machine.node, Aggregator)
-            if machine.node.expects(sender, message.task):
-                machine.store[update_key(name, message.task)] = value
+        if isinstance(message, Report) and value is not None:
+            assert isinstance(node, Aggregator)
+            if node.expects(sender, message.task):
+                machine.store[update_key(node.name, message.task)] = value
 
     def _start(self, name: str, machine: Machine) -> None:
-        """Start a node, or start it again: replay its journal, and let all connect."""
+        """Start a node, perhaps again: replay its journal, and let it connect with its neighbours."""
+        if machine.gone or machine.node is not None:
+            return
         role = self.plan.roles.get(name)
         if role is None:
             node = self._device(name, self.plan.devices[name], retry=self._random.uniform(1.0, 3.0))
         else:
-            presence = self._blinking if self.plan.blinks else None
-            node = self._aggregator(role, make_policy("uniform"), presence)
+            node = self._aggregator(role, make_policy("uniform"), blinking if self.plan.blinks else None)
         for line in machine.journal:
             node.apply(_decode(line))
         machine.node = node
@@ -204,6 +214,166 @@ class World:
         if isinstance(node, Aggregator):
             self.books.resume(node, self.now)
         self._handle(name, Started())
-        self._join(name)
-        for child in self._children.get(name, ()):
-            self._join(child)
+        for child in (name, *self._children.get(name, ())):
+            self._connect(child)
+
+    def _connect(self, child: str) -> None:
+        parent = self._parents[child]
+        if parent is not None and self.machines[child].node is not None:
+            below = len(self._children.get(child, "1"))
+            hello = Hello(devices=below, seconds=self._random.choice((None, 1.0, 2.0, 5.0)))
+            self._push(self.now + self._random.uniform(0.0, 1.0), parent, Joined(child, hello))
+
+    def _handle(self, name: str, event: Event) -> None:
+        """One step of a node. If it crashes in between, what it did first is done and the rest is not."""
+        machine = self.machines[name]
+        assert machine.node is not None
+        effects = machine.node.handle(event, self.now)
+        if self._tell is not None:
+            self._tell(f"{self.now:8.2f} {name:6} {event}")
+        crashes = self._bad_weather and self._random.random() < self.plan.chaos.crash
+        for effect in effects[: self._random.randint(0, len(effects)) if crashes else None]:
+            if self._tell is not None:
+                self._tell(f"{'':15} -> {effect}")
+            self._carry_out(name, machine, effect)
+        if crashes:
+            self._crash(name, machine)
+
+    def _crash(self, name: str, machine: Machine) -> None:
+        self._crashes += 1
+        machine.node = None
+        machine.life += 1
+        machine.timers = {}
+        self.books.restart(name)
+        if self._tell is not None:
+            self._tell(f"{self.now:8.2f} {name:6} CRASH")
+        self._push(self.now + self._random.uniform(0.1, 20.0), name, "start")
+        parent = self._parents[name]
+        if parent is not None and self._random.random() < 0.7:
+            self._push(self.now + self._random.uniform(0.0, 2.0), parent, Left(name))
+
+    # Effects.
+
+    def _carry_out(self, name: str, machine: Machine, effect: Effect) -> None:
+        store = machine.store
+        match effect:
+            case Send(to=to, message=message):
+                self._send(name, machine, to, message)
+            case Write(record=record):
+                self._write(name, machine, record)
+            case SetTimer(timer=timer, at=at):
+                machine.timers[timer] = self._push(max(at, self.now), name, Alarm(machine.life, Fired(timer)))
+            case Forget(keys=keys):
+                for key in keys:
+                    store.pop(key, None)
+            case Train(task=task, model=model, update=update):
+                value_of(store, name, model)
+                failure = "it had to fail" if self._random.random() < self.plan.chaos.failure else None
+                done = Trained(task, update, 1, failure=failure)
+                self._push(self.now + self._random.uniform(0.5, 12.0), name, Alarm(machine.life, done))
+            case Adopt(source=source, base=base, model=model):
+                for key in (source, base):
+                    _ = () if key is None else value_of(store, name, key)
+                store[model] = ()  # An inner group's value is what it will lift.
+            case Move(base=base, model=model, members=members):
+                moved = value_of(store, name, base)
+                store[model] = moved + self._sum(name, store, [member.update for member in members])
+            case Merge(update=update, members=members):
+                store[update] = self._sum(name, store, [member.update for member in members])
+            case Lift(base=base, update=update):
+                store[update] = value_of(store, name, base)
+            case Finished():
+                if name == self.plan.root.name and self._done_at is None:
+                    self._done_at = self.now
+                for child in self._children[name]:
+                    self._transmit(name, child, Stop(), None)
+            case _:
+                pass
+
+    def _sum(self, name: str, store: dict[Key, Contributions], keys: list[Key]) -> Contributions:
+        return tuple(contribution for key in keys for contribution in value_of(store, name, key))
+
+    def _write(self, name: str, machine: Machine, record: Record) -> None:
+        machine.journal.append(_encode(record))
+        node = machine.node
+        if isinstance(node, Aggregator):
+            self.books.watch(name, record, [lane.index for lane in node.ledger.lanes if lane.open], self.now)
+            if isinstance(record, Accepted):
+                value_of(machine.store, name, record.update)
+            elif isinstance(record, Resolved):
+                self.books.refuses(node, record.task, record.why)
+            elif isinstance(record, Ended) and self._done_at is None and name == self.plan.root.name:
+                self._done_at = self.now  # The effect that says it may be lost in a crash.
+
+    def _send(self, name: str, machine: Machine, to: str, message: Message) -> None:
+        value = None
+        match message:
+            case Work(model=model):
+                value = value_of(machine.store, name, model)
+            case Report(task=task, update=update) if update is not None:
+                value = value_of(machine.store, name, update)
+                self.books.reports(to, task, value)
+                if self._bad_weather and self._random.random() < self.plan.chaos.imposture:
+                    forger = self._random.choice(self._children[to])
+                    if forger != name:
+                        self._transmit(forger, to, message, (("forger", task),))
+            case Receipt(task=task, accepted=accepted):
+                if accepted:
+                    self.books.acknowledges(name, task)
+                elif isinstance(machine.node, Aggregator) and task not in machine.node.ledger.asks:
+                    self.books.repeats_refusal(machine.node, task)
+            case _:
+                pass
+        self._transmit(name, to, message, value)
+
+    # The links.
+
+    def _transmit(self, sender: str, to: str, message: Message, value: Contributions | None) -> None:
+        rng, chaos = self._random, self.plan.chaos
+        parcel = Parcel(sender, message, value)
+        if not self._bad_weather:
+            self._push(self.now + 0.05, to, parcel)
+            return
+        if rng.random() < chaos.loss:
+            self._lost += 1
+            return
+        for _ in range(2 if rng.random() < chaos.duplicate else 1):
+            seconds = rng.uniform(0.01, 0.3)
+            if rng.random() < chaos.slow:
+                seconds *= rng.uniform(1.0, 30.0)
+            self._push(self.now + seconds, to, parcel)
+
+    def _is_cut(self, a: str, b: str) -> bool:
+        ends = {a, b}
+        return any(
+            cut.start <= self.now < cut.end and ends == {cut.child, self._parents[cut.child]} for cut in self.plan.cuts
+        )
+
+    @property
+    def _bad_weather(self) -> bool:
+        return self.now < self.plan.chaos.until
+
+    def _push(self, at: float, name: str, happening: Happening) -> int:
+        self._serial += 1
+        heapq.heappush(self._queue, (at, self._serial, name, happening))
+        return self._serial
+
+
+def blinking(child: str, now: float) -> bool:
+    """Whether a device that comes and goes is available: two thirds of the time. Aggregators always are."""
+    return not child.startswith("d") or (crc32(child.encode()) + int(now / 5.0)) % 3 > 0
+
+
+def run(
+    seed: int,
+    *,
+    aggregator: type[Aggregator] = Aggregator,
+    device: type[Device] = Device,
+    tell: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Run the plan of a seed.
+
+    Raises:
+        Violation: something happened that must not.
+    """
+    return World(draw_plan(seed), aggregator=aggregator, device=device, tell=tell).run()

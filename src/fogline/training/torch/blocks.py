@@ -61,4 +61,3 @@ def stack_rows(vectors: Sequence[npt.NDArray[Any]], device: torch.device) -> Ten
     if all(vector is vectors[0] for vector in vectors):
         return as_tensor(vectors[0], device)
     return torch.stack([as_tensor(vector, device) for vector in vectors])
-

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fogline.training.local import ClientJob
-from fogline.training.torch.order import epochs
+from fogline.training.order import Shuffler
 
 
 @dataclass(slots=True)
@@ -22,7 +23,7 @@ class Part:
     @property
     def size(self) -> int:
         """Examples."""
-        return len(self.y)
+        return self.y.shape[0]
 
 
 @dataclass(slots=True)
@@ -52,9 +53,7 @@ class Cohort:
         ignores: whether some targets have no truth.
     """
 
-    def __init__(
-        self, jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, fill: bool, ignores: bool
-    ) -> None:
+    def __init__(self, jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, fill: bool, ignores: bool) -> None:
         self.steps = jobs[0].steps
         self.clients = len(jobs)
         self.device = parts[0].x.device
@@ -88,23 +87,23 @@ class Cohort:
 
 def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, steps: int) -> tuple[Tensor, Tensor]:
     """Rows of the joined examples (T, K, B), and how many of each batch count (T, K)."""
-    generator = torch.Generator()
-    places = torch.zeros(len(jobs), steps, width, dtype=torch.int64)
-    counts = torch.full((len(jobs), steps), width)
+    shuffler = Shuffler()
+    places = np.zeros((len(jobs), steps * width), np.int64)
+    counts = np.full((steps, len(jobs)), width)
     offset = 0
-    for row, count, job, size in zip(places, counts, jobs, sizes, strict=True):
+    for i, (job, size) in enumerate(zip(jobs, sizes, strict=True)):
         per_epoch = -(-size // width)
-        shuffled = epochs(job.seed, size, generator)
-        flat = row.view(-1)
+        shuffled = shuffler.epochs(job.seed, size)
         for first in range(0, job.steps, per_epoch):
             stop = min(first + per_epoch, job.steps)
             order = next(shuffled)[: (stop - first) * width]
-            flat[first * width : first * width + len(order)] = order
+            places[i, first * width : first * width + len(order)] = order
             if len(order) < (stop - first) * width:
-                count[stop - 1] = len(order) - (stop - first - 1) * width
-        row += offset
+                counts[stop - 1, i] = len(order) - (stop - first - 1) * width
+        places[i] += offset
         offset += size
-    return places.transpose(0, 1).contiguous(), counts.T.contiguous()
+    stepwise = places.reshape(len(jobs), steps, width).swapaxes(0, 1)
+    return torch.from_numpy(np.ascontiguousarray(stepwise)), torch.from_numpy(counts)
 
 
 def _weights(counts: Tensor, width: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,28 +40,28 @@ def failed(task: TorchTask, job: ClientJob, reason: str | Exception, samples: in
 def results(
     task: TorchTask,
     jobs: Sequence[ClientJob],
-    ends: npt.NDArray[Any],
-    counters: npt.NDArray[np.int64],
+    ends: Tensor,
+    counters: Tensor,
     sizes: Sequence[int],
-    losses: npt.NDArray[np.float64],
+    losses: Tensor,
 ) -> list[Trained]:
     """What devices hand back; failed, where losses or weights are not finite.
 
     ``ends`` (K, floats), ``counters`` (K, integers), ``sizes`` (K,) and ``losses`` (T, K), zero after a
     device's last step.
     """
-    steps = np.array([job.steps for job in jobs])
-    means = losses.sum(0) / steps
-    roots = np.sqrt(np.square(losses).sum(0) / steps)
     # A sum is finite only if all its terms are, and costs less than to look at each.
-    sound = np.isfinite(means) & np.isfinite(ends.sum(1, dtype=np.float64))
+    whole = ends.sum(1).cpu().numpy()
+    table, vectors, integers = losses.cpu().numpy(), ends.cpu().numpy(), counters.cpu().numpy()
+    steps = np.array([job.steps for job in jobs])
+    means, roots = table.sum(0) / steps, np.sqrt(np.square(table).sum(0) / steps)
+    sound = np.isfinite(means) & np.isfinite(whole)
     done: list[Trained] = []
-    for i, job in enumerate(jobs):
+    for i, (job, mean, root) in enumerate(zip(jobs, means.tolist(), roots.tolist(), strict=True)):
         if sound[i]:
-            mean, root = float(means[i]), float(roots[i])
-            done.append(Trained(job.client, ends[i], counters[i], sizes[i], job.steps, mean, root))
+            done.append(Trained(job.client, vectors[i], integers[i], sizes[i], job.steps, mean, root))
         else:
-            done.append(failed(task, job, _not_finite(losses[: job.steps, i]), sizes[i]))
+            done.append(failed(task, job, _not_finite(table[: job.steps, i]), sizes[i]))
     return done
 
 

@@ -6,6 +6,7 @@ where the loss is known and no hook bends it, else by autograd over the outputs 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -93,10 +94,8 @@ class Head:
         losses = logarithms.gather(-1, chosen).view(y.shape)
         gradient = logarithms.exp_().scatter_add_(-1, chosen, self._minus_one.expand(chosen.shape))
         if isinstance(share, float):
-            return Gradient(losses.view(len(y), -1).sum(1).mul_(-share), gradient.mul_(share))
-        return Gradient(
-            (losses * share).view(len(y), -1).sum(1).neg_(), gradient.mul_(share.unsqueeze(-1))
-        )
+            return Gradient(losses.flatten(1).sum(1).mul_(-share), gradient.mul_(share))
+        return Gradient((losses * share).flatten(1).sum(1).neg_(), gradient.mul_(share.unsqueeze(-1)))
 
     def _autograd(
         self,
@@ -122,12 +121,12 @@ class Head:
     def _bend_outputs(self, outputs: Tensor, vectors: Vectors) -> Tensor:
         if not self._bends_outputs:
             return outputs
-        bent = [self._method.bend_outputs(outputs[i], vectors.of(i)[1]) for i in range(len(outputs))]
+        bent = [self._method.bend_outputs(outputs[i], vectors.of(i)[1]) for i in range(outputs.shape[0])]
         return torch.stack(bent)
 
     def _losses(self, outputs: Tensor, batch: Batch) -> Tensor:
         if self._rows is None or outputs.ndim == 5:
-            counts = batch.counts or [batch.y.shape[1]] * len(batch.y)
+            counts = batch.counts or [batch.y.shape[1]] * batch.y.shape[0]
             return torch.stack(
                 [self._task.loss_function(o[:n], y[:n]) for o, y, n in zip(outputs, batch.y, counts, strict=True)]
             )
@@ -152,7 +151,7 @@ class Head:
 def _shares(batch: Batch) -> tuple[Tensor | float, Tensor]:
     """What each target's loss counts in its device's mean, (k, B, ...) or one number, and usable targets."""
     y = batch.y
-    per_example = max(1, y[0, 0].numel())
+    per_example = math.prod(y.shape[2:])
     if batch.ignores:
         known = (y != IGNORED).double()
         if batch.weights is not None:

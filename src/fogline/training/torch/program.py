@@ -74,7 +74,7 @@ class Traced(Program):
 
     def _call_stacked(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, ...]:
         self._leaves = [w.detach().requires_grad_() for w in weights]
-        buffers = {name: buffer[: len(x)] for name, buffer in self._buffers.items()}
+        buffers = {name: buffer[: x.shape[0]] for name, buffer in self._buffers.items()}
 
         def call(weights: list[Tensor], buffers: dict[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
             named = dict(zip(self._names, weights, strict=True))

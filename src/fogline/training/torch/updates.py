@@ -79,9 +79,9 @@ class Fused(Sink):
 
     def put(self, index: int, gradient: Tensor) -> None:
         """Step against it."""
-        weights = self._weights[index][: len(gradient)]
+        weights = _first(self._weights[index], gradient.shape[0])
         if isinstance(self._keep, list):
-            weights.mul_(self._keep[index][: len(gradient)])
+            weights.mul_(_first(self._keep[index], gradient.shape[0]))
         elif self._keep != 1.0:
             weights.mul_(self._keep)
         weights.add_(gradient, alpha=-self._rate)
@@ -89,17 +89,22 @@ class Fused(Sink):
 
     def product(self, index: int, left: Tensor, right: Tensor) -> None:
         """Multiply into the weights."""
-        weights = self._weights[index][: len(left)]
+        weights = _first(self._weights[index], left.shape[0])
         keep = self._keep
         if isinstance(keep, list):
-            weights.mul_(keep[index][: len(left)])
+            weights.mul_(_first(keep[index], left.shape[0]))
             keep = 1.0
         weights.baddbmm_(left, right, beta=keep, alpha=-self._rate)
         self._move(index, weights)
 
     def _move(self, index: int, weights: Tensor) -> None:
         if self._shift is not None:
-            weights.add_(self._shift[index][: len(weights)], alpha=-self._rate)
+            weights.add_(_first(self._shift[index], weights.shape[0]), alpha=-self._rate)
+
+
+def _first(block: Tensor, clients: int) -> Tensor:
+    """The first k devices of a block (K or 1, *shape)."""
+    return block if block.shape[0] <= clients else block[:clients]
 
 
 class Optimizer(ABC):
@@ -115,7 +120,7 @@ class Optimizer(ABC):
         """Move the first k devices."""
         self.steps += 1
         for index, gradient in enumerate(gradients):
-            self.move(index, self.weights[index][: len(gradient)], gradient)
+            self.move(index, _first(self.weights[index], gradient.shape[0]), gradient)
 
     @abstractmethod
     def move(self, index: int, weights: Tensor, gradient: Tensor) -> None:
@@ -135,7 +140,7 @@ class Sgd(Optimizer):
         if local.weight_decay:
             gradient = gradient.add(weights, alpha=local.weight_decay)
         if local.momentum:
-            momentum = self._momenta[index][: len(gradient)]
+            momentum = _first(self._momenta[index], gradient.shape[0])
             momentum.mul_(local.momentum).add_(gradient)
             gradient = gradient.add(momentum, alpha=local.momentum) if local.nesterov else momentum
         weights.add_(gradient, alpha=-self.rate)
@@ -156,8 +161,8 @@ class Adam(Optimizer):
             weights.mul_(1.0 - self.rate * decay)
         elif decay:
             gradient = gradient.add(weights, alpha=decay)
-        mean = self._means[index][: len(gradient)].lerp_(gradient, 1.0 - beta1)
-        square = self._squares[index][: len(gradient)]
+        mean = _first(self._means[index], gradient.shape[0]).lerp_(gradient, 1.0 - beta1)
+        square = _first(self._squares[index], gradient.shape[0])
         square.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
         root = square.sqrt().div_((1.0 - beta2**self.steps) ** 0.5).add_(ADAM_EPSILON)
         weights.addcdiv_(mean, root, value=-self.rate / (1.0 - beta1**self.steps))

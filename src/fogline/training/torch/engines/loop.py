@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from fogline.params import Vector
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import Arrays, LocalMethod
+from fogline.training.order import batches
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, wrong_targets
 from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
-from fogline.training.torch.order import batches
 from fogline.training.torch.task import TorchTask
 
 
@@ -55,12 +55,13 @@ class Loop(TorchEngine):
         device = _Device(self, job, _optimizer(self._parameters, self.local, job.learning_rate))
         losses = np.zeros((job.steps, 1))
         for step, batch in enumerate(batches(job.seed, len(y), self.local.batch_size, job.steps)):
-            batch = batch.to(self.task.device)
-            losses[step, 0] = device.step(x[batch], y[batch])
+            rows = torch.from_numpy(batch).to(self.task.device)
+            losses[step, 0] = device.step(x[rows], y[rows])
             if not np.isfinite(losses[step, 0]):
                 break
         done = self.task.layout.read(self._module)
-        return results(self.task, [job], done.vector[None], done.counters[None], [len(y)], losses)[0]
+        ends, counters = torch.from_numpy(done.vector[None]), torch.from_numpy(done.counters[None])
+        return results(self.task, [job], ends, counters, [len(y)], torch.from_numpy(losses))[0]
 
     def objective(self, x: Tensor, y: Tensor, job: _Device) -> tuple[Tensor, float]:
         """The loss that is differentiated, and the loss that is reported."""
@@ -111,9 +112,7 @@ class _Device:
             nn.utils.clip_grad_norm_(parameters, engine.local.clip_norm)
         if engine.bends_gradient:
             weights = flatten(parameters, self.start.dtype)
-            bent = engine.method.bend_gradient(
-                self._gradient(), weights, self.start, self.local, self.received
-            )
+            bent = engine.method.bend_gradient(self._gradient(), weights, self.start, self.local, self.received)
             spread(bent, [p.grad for p in parameters if p.grad is not None])
         self._optimizer.step()
         return loss

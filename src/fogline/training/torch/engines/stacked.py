@@ -6,7 +6,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +34,7 @@ class Stacked(TorchEngine):
 
     name = "stacked"
     summary = "Many devices at once: one batched product for all; for small models, and for GPUs."
+    together = True
     single = False
 
     def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
@@ -129,6 +129,7 @@ class Flat(Stacked):
 
     name = "flat"
     summary = "One device at a time on a flat vector, hand-written kernels, update fused into the gradient."
+    together = False
     single = True
 
     @classmethod
@@ -162,16 +163,16 @@ class Group:
         advance = self._fused() if self._engine.fuses else self._collected()
         for step in range(self._cohort.steps):
             batch = self._cohort.batch(step)
-            self._losses[step, : len(batch.x)] = advance(batch)
+            self._losses[step, : batch.x.shape[0]] = advance(batch)
         ends, counters = self._ends()
-        return results(self._engine.task, self._jobs, ends, counters, sizes, self._losses.cpu().numpy())
+        return results(self._engine.task, self._jobs, ends, counters, sizes, self._losses)
 
     def _fused(self) -> Callable[[Batch], Tensor]:
         """A step in which every weight is moved as soon as its gradient is known."""
         engine, tensors = self._engine, self._blocks.tensors
         bend = affine(engine.method, self._vectors, tensors) if engine.bends_gradient else None
         sink = Fused(tensors, self._jobs[0].learning_rate, engine.local.weight_decay, bend)
-        return lambda batch: self._differentiate(batch, self._blocks.first(len(batch.x)), sink).losses
+        return lambda batch: self._differentiate(batch, self._blocks.first(batch.x.shape[0]), sink).losses
 
     def _collected(self) -> Callable[[Batch], Tensor]:
         """A step that gathers the whole gradient first."""
@@ -180,7 +181,7 @@ class Group:
         collect = Collect(len(self._blocks.tensors))
 
         def advance(batch: Batch) -> Tensor:
-            clients = len(batch.x)
+            clients = batch.x.shape[0]
             weights = self._blocks.first(clients)
             losses = self._differentiate(batch, weights, collect).losses
             if engine.perturbs:
@@ -217,7 +218,7 @@ class Group:
         for weight, value in zip(weights, before, strict=True):
             weight.copy_(value)
 
-    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+    def _ends(self) -> tuple[Tensor, Tensor]:
         """Vectors (K, floats) and counters (K, integers) after training."""
         layout, clients = self._engine.task.layout, len(self._jobs)
         parts = [self._blocks.rows(clients)]
@@ -225,7 +226,7 @@ class Group:
         ends = torch.cat(parts, 1) if len(parts) > 1 or clients == 1 else parts[0]
         integers = [self._buffers[e.name].reshape(clients, -1).long() for e in layout.integers]
         counters = torch.cat(integers, 1) if integers else torch.zeros(clients, 0, dtype=torch.int64)
-        return ends.cpu().numpy(), counters.cpu().numpy()
+        return ends, counters
 
 
 def rows_of(tensors: Sequence[Tensor]) -> Tensor:

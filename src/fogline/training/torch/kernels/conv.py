@@ -34,7 +34,7 @@ class Conv2d(Kernel):
         self._x, self._w, groups = self._merged(x, weights[self.weight])
         bias = None if self.bias is None else weights[self.bias].reshape(-1)
         outputs = F.conv2d(self._x, self._w, bias, conv.stride, conv.padding, conv.dilation, groups)
-        return split_clients(outputs, len(x))
+        return split_clients(outputs, x.shape[0])
 
     def _merged(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, int]:
         if self.context.single:
@@ -43,11 +43,11 @@ class Conv2d(Kernel):
                 weight[0].contiguous(memory_format=torch.channels_last),
                 self.conv.groups,
             )
-        return merge_clients(x), weight.flatten(0, 1), self.conv.groups * len(x)
+        return merge_clients(x), weight.flatten(0, 1), self.conv.groups * x.shape[0]
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """By PyTorch's own backward kernel."""
-        conv, clients = self.conv, len(gradient)
+        conv, clients = self.conv, gradient.shape[0]
         merged = gradient[0] if self.context.single else merge_clients(gradient)
         inputs, weight, bias = torch.ops.aten.convolution_backward(
             merged,

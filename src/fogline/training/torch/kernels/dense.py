@@ -24,7 +24,7 @@ class Linear(Kernel):
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
         """(k, B, ..., in) to (k, B, ..., out)."""
         self._x = x
-        rows = x.reshape(len(x), -1, x.shape[-1])
+        rows = _rows(x)
         weight = weights[self.weight].transpose(1, 2)
         if self.bias is None:
             outputs = torch.bmm(rows, weight)
@@ -34,12 +34,17 @@ class Linear(Kernel):
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """dx = dy W; dW = dy^T x; db = sum of dy."""
-        rows = gradient.reshape(len(gradient), -1, gradient.shape[-1])
-        inputs = torch.bmm(rows, weights[self.weight]).view(self._x.shape) if wanted else None
-        sink.product(self.weight, rows.transpose(1, 2), self._x.reshape(len(rows), -1, self._x.shape[-1]))
+        rows = _rows(gradient)
+        inputs = torch.bmm(rows, weights[self.weight]) if wanted else None
+        sink.product(self.weight, rows.transpose(1, 2), _rows(self._x))
         if self.bias is not None:
             sink.put(self.bias, rows.sum(1))
-        return inputs
+        return inputs if inputs is None or self._x.ndim == 3 else inputs.view(self._x.shape)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(k, B, ..., n) to (k, m, n)."""
+    return x if x.ndim == 3 else x.reshape(x.shape[0], -1, x.shape[-1])
 
 
 @kernel(nn.Flatten)
@@ -56,11 +61,11 @@ class Flatten(Kernel):
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
         """A view, or a copy of channels-last memory."""
         self._shape = x.shape
-        return x.flatten(2) if x.ndim > 3 else x.view(*x.shape[:2], -1)
+        return x if x.ndim == 3 else x.reshape(*x.shape[:2], -1)
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """The old shape."""
-        return gradient.view(self._shape)
+        return gradient if gradient.ndim == len(self._shape) else gradient.view(self._shape)
 
 
 @kernel(nn.Identity)

@@ -1,0 +1,145 @@
+"""Which engine, and how many devices at once: measured on the first cohort."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from fogline.training.local import ClientJob, LocalTraining
+from fogline.training.method import LocalMethod
+from fogline.training.task import Engine, Task
+
+BUDGET = 1.0
+"""Seconds for all measurements together, but for the first steps of each candidate."""
+STEPS = 6
+"""Steps that a device makes in a trial: enough that what is paid once per device does not decide."""
+CHUNK_SECONDS = 0.02
+"""Where the chunk does not change the work, one that takes about so long: rarer hand-overs, even loads."""
+LARGEST_CHUNK = 8
+SMALL_CHUNK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How cohorts are trained. Write it into the job: a run repeats to the bit only with the same choice."""
+
+    engine: str
+    chunk: int
+    """Devices that an engine trains in one call."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What was measured, per device and step, by ``engine/chunk``."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Engines that cannot run the job, and why."""
+
+
+@dataclass(slots=True)
+class _Trial:
+    name: str
+    engine: Engine
+    chunk: int
+    seconds: float
+    failures: int
+
+
+def choose(
+    task: Task,
+    method: LocalMethod,
+    local: LocalTraining,
+    jobs: Sequence[ClientJob],
+    *,
+    engine: str | None = None,
+    chunk: int | None = None,
+    processes: int = 1,
+    budget: float = BUDGET,
+) -> Choice:
+    """Time every engine on a few steps of real jobs, in this process, and take the fastest.
+
+    The reference is a candidate only if no other engine takes the job. Measure where the backend uses as
+    many threads as it will later: inside ``task.one_thread()``.
+
+    Args:
+        jobs: a cohort, after ``method.prepare``; none of it changes.
+        engine: take this one, and measure at most the chunk.
+        chunk: take this many devices at once.
+        processes: workers that a cohort is spread over: a chunk never leaves one idle.
+        budget: seconds, roughly.
+
+    Raises:
+        ValueError: no engine can run the job, or the one asked for cannot; the sentence says why.
+    """
+    if engine is not None and chunk is not None:
+        task.build(engine, method, local)
+        return Choice(engine, chunk)
+    names, refused = _candidates(task, method, local, engine)
+    deadline = time.perf_counter() + budget
+    trials: list[_Trial] = []
+    for name in names:
+        built = task.build(name, method, local)
+        for size in [chunk] if chunk else _chunks(built, len(jobs), processes):
+            trials.append(_measure(name, built, size, jobs, deadline))
+    fewest = min(trial.failures for trial in trials)
+    best = min((t for t in trials if t.failures == fewest), key=lambda t: t.seconds)
+    seconds = {f"{t.name}/{t.chunk}": t.seconds for t in trials}
+    steps = sum(job.steps for job in jobs) / len(jobs)
+    even = _even_chunk(best.seconds * steps, len(jobs), processes)
+    size = best.chunk if chunk or best.engine.together else even
+    return Choice(best.name, size, seconds, refused)
+
+
+def _candidates(
+    task: Task, method: LocalMethod, local: LocalTraining, engine: str | None
+) -> tuple[list[str], dict[str, str]]:
+    if engine is not None:
+        return [engine], {}
+    refused: dict[str, str] = {}
+    names: list[str] = []
+    for name, kind in task.engines().items():
+        reason = kind.refuses(task, method, local)
+        if reason is None:
+            names.append(name)
+        else:
+            refused[name] = reason
+    if not names:
+        raise ValueError("No engine can run this job: " + " ".join(f"{n}: {why}" for n, why in refused.items()))
+    reference = next(iter(task.engines()))
+    return [name for name in names if name != reference] or names, refused
+
+
+def _chunks(engine: Engine, jobs: int, processes: int) -> Iterator[int]:
+    """Sizes worth trying."""
+    share = max(1, -(-jobs // max(1, processes)))
+    if not engine.together:
+        yield min(share, 2)
+        return
+    if share > SMALL_CHUNK:
+        yield SMALL_CHUNK
+    yield share
+
+
+def _even_chunk(seconds: float, jobs: int, processes: int) -> int:
+    share = max(1, -(-jobs // max(1, processes)))
+    return max(1, min(round(CHUNK_SECONDS / max(seconds, 1e-6)), LARGEST_CHUNK, share))
+
+
+def _measure(name: str, engine: Engine, chunk: int, jobs: Sequence[ClientJob], deadline: float) -> _Trial:
+    """Seconds per device and step: the least of up to four trials, after one of a single step that warms up.
+
+    A slow candidate is tried on fewer steps, where what is paid once per device matters less anyway.
+    """
+    size = min(chunk, len(jobs))
+    start = time.perf_counter()
+    first = engine.train([replace(job, steps=1) for job in jobs[:size]])
+    share = (deadline - start) / 6
+    steps = min(STEPS, max(1, int(share / (time.perf_counter() - start))))
+    short = [replace(job, steps=min(job.steps, steps)) for job in jobs]
+    seconds = float("inf")
+    for i in range(4):
+        start = time.perf_counter()
+        if i > 0 and start > deadline - 2 * share:
+            break
+        at = (i * size) % max(1, len(short) - size + 1)
+        part = short[at : at + size]
+        engine.train(part)
+        seconds = min(seconds, (time.perf_counter() - start) / sum(job.steps for job in part))
+    return _Trial(name, engine, chunk, seconds, sum(trained.failure is not None for trained in first))

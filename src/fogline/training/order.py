@@ -1,0 +1,42 @@
+"""Which examples a device takes in which step. All engines of all backends follow this one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+Order = npt.NDArray[np.int64]
+
+
+class Shuffler:
+    """Draws orders by seed. One may be used for device after device: to make one costs more than to seed it."""
+
+    def __init__(self) -> None:
+        # Philox is keyed: to seed it is to set its key, without a mixing of bits as other generators need.
+        self._bits = np.random.Philox(key=0)
+        self._fresh = self._bits.state
+        self._generator = np.random.Generator(self._bits)
+
+    def epochs(self, seed: int, examples: int) -> Iterator[Order]:
+        """Endless reshuffled passes over a device's examples, (examples,) each.
+
+        Ask for all that is needed of one device before asking for those of the next.
+        """
+        self._fresh["state"]["key"][:] = (seed & 0xFFFFFFFFFFFFFFFF, 0)
+        self._bits.state = self._fresh
+        while True:
+            yield self._generator.permutation(examples)
+
+
+def batches(seed: int, examples: int, batch_size: int | None, steps: int) -> Iterator[Order]:
+    """The examples of each step: an epoch is cut into batches, the last one ragged; then a new epoch."""
+    size = batch_size or examples
+    left = steps
+    for order in Shuffler().epochs(seed, examples):
+        for start in range(0, examples, size):
+            if left == 0:
+                return
+            yield order[start : start + size]
+            left -= 1

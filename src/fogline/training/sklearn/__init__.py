@@ -1,0 +1,6 @@
+"""The scikit-learn backend: linear models that learn by ``partial_fit``."""
+
+from fogline.training.sklearn.loop import ENGINES, SklearnLoop
+from fogline.training.sklearn.task import SklearnTask
+
+__all__ = ["ENGINES", "SklearnLoop", "SklearnTask"]

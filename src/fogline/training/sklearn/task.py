@@ -1,0 +1,162 @@
+"""A linear model of scikit-learn and its federated data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone, is_classifier
+
+from fogline.data import Examples, FederatedData
+from fogline.params import Entry, Params, Spec, Vector
+from fogline.training.local import LocalTraining
+from fogline.training.method import LocalMethod
+from fogline.training.task import Engine, Sums, Task
+
+Numbers = npt.NDArray[np.float64]
+
+
+class SklearnTask(Task):
+    """A linear model with ``partial_fit`` (SGDClassifier, SGDRegressor, Perceptron, ...) and its data.
+
+    The model is ``coef`` and ``intercept``, both trained, in float64, zero at the beginning. Inputs are
+    flattened. The step size is the job's learning rate, constant within a round; the estimator's penalty and
+    loss stay as they are.
+
+    Args:
+        estimator: copied, never changed.
+        data: examples per client; classes are 0 to ``data.classes - 1``.
+        name: what people call it.
+        headline: the metric looked at first; accuracy or rmse where not said.
+
+    Raises:
+        ValueError: the estimator is no linear model with ``partial_fit``, or averages its weights itself.
+    """
+
+    def __init__(self, estimator: Any, data: FederatedData, name: str = "linear", headline: str | None = None) -> None:
+        kind = type(estimator).__name__
+        if not hasattr(estimator, "partial_fit") or not hasattr(estimator, "eta0"):
+            raise ValueError(
+                f"{kind} cannot learn step by step at a given rate; use SGDClassifier, SGDRegressor or Perceptron."
+            )
+        if getattr(estimator, "average", False):
+            raise ValueError(f"{kind}(average=...) keeps a second set of weights; set average=False.")
+        self.estimator = estimator
+        self.data = data
+        self.name = name
+        self.classifies = is_classifier(estimator)
+        if self.classifies and data.classes is None:
+            raise ValueError(f"{kind} classifies, and data set '{data.name}' has no classes.")
+        self.headline = headline or ("accuracy" if self.classifies else "rmse")
+        self.higher_is_better = self.headline == "accuracy"
+        self._shape = self.fresh(0.01, 0).coef_.shape
+        rows = self._shape[:-1]
+        self._spec = Spec.of([Entry("coef", self._shape, "float64"), Entry("intercept", rows or (1,), "float64")])
+
+    @property
+    def spec(self) -> Spec:
+        """``coef`` and ``intercept``."""
+        return self._spec
+
+    def fresh(self, rate: float, seed: int) -> Any:
+        """A copy of the estimator whose arrays exist; it has learned nothing that is kept."""
+        estimator = clone(self.estimator)
+        options: dict[str, Any] = {"eta0": rate, "random_state": seed, "shuffle": False}
+        if "learning_rate" in estimator.get_params():
+            options["learning_rate"] = "constant"
+        estimator.set_params(**options)
+        x = np.zeros((1, int(np.prod(self.data.at(0).x.shape[1:]))))
+        return self.learn(estimator, x, np.zeros(1, np.int64 if self.classifies else np.float64))
+
+    def learn(self, estimator: Any, x: Numbers, y: npt.NDArray[Any]) -> Any:
+        """One step per example, in order."""
+        if self.classifies:
+            return estimator.partial_fit(x, y, classes=np.arange(self.data.classes or 2))
+        return estimator.partial_fit(x, y)
+
+    def load(self, estimator: Any, vector: Vector) -> None:
+        """Put weights into an estimator."""
+        slices = self._spec.slices
+        estimator.coef_ = np.array(vector[slices["coef"]], np.float64).reshape(self._shape)
+        estimator.intercept_ = np.array(vector[slices["intercept"]], np.float64)
+
+    def read(self, estimator: Any) -> Vector:
+        """Take weights out of an estimator."""
+        return np.concatenate([np.ravel(estimator.coef_), np.ravel(estimator.intercept_)])
+
+    def inputs(self, x: npt.NDArray[Any]) -> Numbers:
+        """Inputs (n, ...) as rows (n, features)."""
+        return np.ascontiguousarray(x.reshape(len(x), -1), np.float64)
+
+    def initial(self, seed: int) -> Params:
+        """Zeros, whatever the seed: the problems are convex."""
+        return Params.zeros(self._spec)
+
+    def losses(self, estimator: Any, x: Numbers, y: npt.NDArray[Any]) -> Numbers:
+        """(n,) the loss of each example, summed over the classes' one-against-the-rest problems.
+
+        ``log_loss`` for that loss, the perceptron's for that, the hinge for other classifiers; squared error
+        for regression.
+        """
+        if not self.classifies:
+            return np.square(estimator.predict(x) - y)
+        decision = estimator.decision_function(x)
+        decision = decision[:, None] if decision.ndim == 1 else decision
+        columns = decision.shape[1]
+        truth = (y == 1)[:, None] if columns == 1 else y[:, None] == np.arange(columns)
+        margin = np.where(truth, decision, -decision)
+        name = getattr(estimator, "loss", "perceptron")
+        if name == "log_loss":
+            return np.logaddexp(0.0, -margin).sum(1)
+        return np.maximum(0.0, (0.0 if name == "perceptron" else 1.0) - margin).sum(1)
+
+    def evaluate(self, params: Params, examples: Examples) -> Sums:
+        """Sums over examples: ``count``, ``loss``, and ``correct`` or the errors."""
+        if not len(examples.y):
+            return {}
+        estimator = self.fresh(0.01, 0)
+        self.load(estimator, params.vector)
+        x = self.inputs(examples.x)
+        sums = {"count": float(len(x)), "loss": float(self.losses(estimator, x, examples.y).sum())}
+        predicted = estimator.predict(x)
+        if self.classifies:
+            return sums | {"correct": float((predicted == examples.y).sum())}
+        error = predicted - examples.y
+        return sums | {
+            "squared_error": float(np.square(error).sum()),
+            "absolute_error": float(np.abs(error).sum()),
+        }
+
+    def metrics(self, sums: Sums) -> dict[str, float]:
+        """``loss`` and ``accuracy``, or ``loss``, ``rmse`` and ``mae``."""
+        count = max(sums.get("count", 0.0), 1.0)
+        metrics = {"loss": sums.get("loss", 0.0) / count}
+        if self.classifies:
+            return metrics | {"accuracy": sums.get("correct", 0.0) / count}
+        return metrics | {
+            "rmse": float(np.sqrt(sums.get("squared_error", 0.0) / count)),
+            "mae": sums.get("absolute_error", 0.0) / count,
+        }
+
+    def engines(self) -> Mapping[str, type[Engine]]:
+        """Only the reference."""
+        from fogline.training.sklearn.loop import ENGINES  # The engine is written against this class.
+
+        return ENGINES
+
+    def build(self, engine: str, method: LocalMethod, local: LocalTraining) -> Engine:
+        """An engine, ready to train.
+
+        Raises:
+            ValueError: the engine is unknown or refuses the job.
+        """
+        from fogline.training.sklearn.loop import ENGINES, SklearnLoop
+
+        if engine not in ENGINES:
+            raise ValueError(f"There is no engine '{engine}' for scikit-learn; choose {', '.join(ENGINES)}.")
+        reason = SklearnLoop.refuses(self, method, local)
+        if reason is not None:
+            raise ValueError(f"Engine '{engine}' cannot run this job: {reason}")
+        return SklearnLoop(self, method, local)
