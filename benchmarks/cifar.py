@@ -30,7 +30,7 @@ def main() -> None:
     rounds = arguments().rounds or (ROUNDS if gpu else FEW_ROUNDS)
     if not gpu:
         console.print(
-            f"[yellow]no GPU here: {rounds} rounds on the processor, not comparable with what is published[/]"
+            f"[yellow]no GPU: {rounds} rounds on the processor, not comparable with what is published[/]"
         )
     began = time.perf_counter()
     result = train(rounds, gpu)

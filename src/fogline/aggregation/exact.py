@@ -74,17 +74,15 @@ class ExactFold(Fold):
             return
         small = top < SMALL
 
-        def work(part: slice, thread: int) -> None:
-            scratch = self.scratch.block(thread, part.stop - part.start, np.dtype(np.float64))
-            for block in blocks(part):
-                product = scratch[: block.stop - block.start]
-                np.copyto(product, vector[block])
-                np.multiply(product, factor, out=product)
-                if small:
-                    np.add(product, MAGIC, out=product)
-                    np.add(total[block], product.view(np.int64), out=total[block])
-                else:
-                    np.add(total[block], np.rint(product, out=product).astype(np.int64), out=total[block])
+        def work(block: slice, thread: int) -> None:
+            product = self.scratch.block(thread, block.stop - block.start, np.dtype(np.float64))
+            np.copyto(product, vector[block])
+            np.multiply(product, factor, out=product)
+            if small:
+                np.add(product, MAGIC, out=product)
+                np.add(total[block], product.view(np.int64), out=total[block])
+            else:
+                np.add(total[block], np.rint(product, out=product).astype(np.int64), out=total[block])
 
         sweep(vector.size, work)
         self._magic[name] = self._magic.get(name, 0) + small
@@ -99,7 +97,7 @@ def _as_floats(total: Sum, double: bool) -> Vector:
     """A sum as floating-point numbers, written into its own memory."""
     size = total.size
     floats = total.view(np.float64 if double else np.float32)
-    for block in blocks(slice(0, size)):
+    for block in blocks(size):
         floats[block] = total[block] * (1.0 / UNIT)
     if double:
         return floats

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.fold import Fold
-from fogline.aggregation.sweep import blocks, sweep
+from fogline.aggregation.sweep import sweep
 from fogline.aggregation.update import Folded, Partial, UnusableUpdate
 
 
@@ -42,15 +42,13 @@ class MeanFold(Fold):
         total = self.sums[name]
         by = total.dtype.type(factor)
 
-        def work(part: slice, thread: int) -> None:
+        def work(block: slice, thread: int) -> None:
             if by == 1.0:
-                np.add(total[part], vector[part], out=total[part])
-                return
-            scratch = self.scratch.block(thread, part.stop - part.start, total.dtype)
-            for block in blocks(part):
-                product = scratch[: block.stop - block.start]
+                product = vector[block]
+            else:
+                product = self.scratch.block(thread, block.stop - block.start, total.dtype)
                 np.multiply(vector[block], by, out=product)
-                np.add(total[block], product, out=total[block])
+            np.add(total[block], product, out=total[block])
 
         sweep(vector.size, work)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,14 +40,25 @@ class Scratch:
 
 
 def sweep(size: int, work: Callable[[slice, int], None]) -> None:
-    """Call ``work(part, thread)`` on parts that cover so many numbers; on several threads if there are many."""
-    shares = max(1, min(THREADS, cores(), size // WORTH))
-    cuts = [size * share // shares for share in range(shares + 1)]
-    parts = [slice(low, high) for low, high in pairwise(cuts)]
-    pending = [_pool(os.getpid()).submit(work, part, i) for i, part in enumerate(parts[1:], 1)]
-    work(parts[0], 0)
-    for share in pending:
-        share.result()
+    """Call ``work(block, thread)`` on blocks that cover so many numbers; on several threads if there are many.
+
+    Threads take block after block, so a helper that a busy machine starts late, or never, delays nobody.
+    """
+    todo = deque(blocks(size))
+
+    def run(thread: int) -> None:
+        try:
+            while True:
+                work(todo.popleft(), thread)
+        except IndexError:
+            pass
+
+    helpers = min(THREADS, cores(), size // WORTH) - 1
+    started = [_pool(os.getpid()).submit(run, i) for i in range(1, helpers + 1)]
+    run(0)
+    for helper in started:
+        if not helper.cancel():
+            helper.result()
 
 
 @cache
@@ -56,9 +67,9 @@ def _pool(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, "fogline-fold")
 
 
-def blocks(part: slice) -> list[slice]:
-    """The part, cut into blocks."""
-    return [slice(low, min(low + BLOCK, part.stop)) for low in range(part.start, part.stop, BLOCK)]
+def blocks(size: int) -> Iterator[slice]:
+    """Slices that cover so many numbers."""
+    return (slice(low, min(low + BLOCK, size)) for low in range(0, size, BLOCK))
 
 
 def cores() -> int:
@@ -75,9 +86,9 @@ def bound(vector: npt.NDArray[Any]) -> float:
     if vector.dtype.kind == "f" and vector.itemsize >= 4:
         squares: list[float] = []
 
-        def square(part: slice, _: int) -> None:
+        def square(block: slice, _: int) -> None:
             with np.errstate(all="ignore"):
-                squares.append(float(np.dot(vector[part], vector[part])))
+                squares.append(float(np.dot(vector[block], vector[block])))
 
         sweep(vector.size, square)
         total = sum(squares)

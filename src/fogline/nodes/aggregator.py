@@ -420,9 +420,8 @@ class Aggregator:
     def _log(self, record: records.Record) -> None:
         self.ledger.apply(record)
         self._effects.append(Write(record))
-        if self.roster.idle is not None:
-            for child in self.ledger.take_released():
-                self.roster.release(child)
+        for child in self.ledger.take_released():
+            self.roster.release(child)
         unused = self.ledger.take_unused()
         if unused:
             self._do(Forget(tuple(unused)))

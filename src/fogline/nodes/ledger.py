@@ -119,7 +119,7 @@ class Ledger:
         return {*self.models.values(), *waiting, *used, *reported}
 
     def take_released(self) -> list[str]:
-        """Children whose requests are no longer open; each is told once."""
+        """Async mode: children whose requests are no longer open; each is told once."""
         released, self._released = self._released, []
         return released
 
@@ -265,7 +265,8 @@ class Ledger:
         ask.absent = False
         if self.busy.get(ask.child) == task:
             del self.busy[ask.child]
-            self._released.append(ask.child)
+            if self._role.mode == "async":
+                self._released.append(ask.child)
 
 
 def in_order(gots: Iterable[Got]) -> list[Got]:

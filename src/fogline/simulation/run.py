@@ -133,7 +133,10 @@ def run(
     with ExitStack() as stack:
         stack.callback(show.close)
         stack.enter_context(task.one_thread())
-        setting = setting_of(job, task, algorithm)
+        try:
+            setting = setting_of(job, task, algorithm)
+        except ValueError as error:  # Methods, policies and profiles say what is wrong with their parameters.
+            raise JobError(str(error)) from error
         show.started(job, population=len(setting.homes), fogs=len(job.tree.leaves()), headline=task.headline)
         processes = len(os.sched_getaffinity(0)) if job.processes is None else job.processes
         choice = _choose(setting, processes)

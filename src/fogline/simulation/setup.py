@@ -47,12 +47,15 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     """Check a job against its task's data, and make what both decide.
 
     Raises:
-        JobError: the job asks for what the data or the method cannot give; one sentence.
+        JobError: the job asks for what the data cannot give; one sentence.
+        ValueError: a method, policy or profile does not know its name or parameters.
     """
     algorithm = algorithm or make(job.algorithm.name, **job.algorithm.parameters)
     job = with_defaults(job, algorithm)
     homes = assign(job.tree, task.data)
     _check_cohorts(job.tree, homes)
+    for tier in job.tree.tiers.values():
+        make_policy(tier.policy, **tier.policy_parameters)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
     return Setting(job, task, algorithm, local_training(job.local), task.initial(job.seed), homes, fleet)
 

@@ -62,7 +62,7 @@ class SklearnTask(Task):
 
     def fresh(self, rate: float, seed: int) -> Any:
         """A copy of the estimator whose arrays exist; it has learned nothing that is kept."""
-        estimator = clone(self.estimator)
+        estimator: Any = clone(self.estimator)
         options: dict[str, Any] = {"eta0": rate, "random_state": seed, "shuffle": False}
         if "learning_rate" in estimator.get_params():
             options["learning_rate"] = "constant"

@@ -93,7 +93,7 @@ class Head:
         logarithms = torch.log_softmax(outputs, -1)
         losses = logarithms.gather(-1, chosen).view(y.shape)
         gradient = logarithms.exp_().scatter_add_(-1, chosen, self._minus_one.expand(chosen.shape))
-        if isinstance(share, float):
+        if not isinstance(share, Tensor):
             return Gradient(losses.flatten(1).sum(1).mul_(-share), gradient.mul_(share))
         return Gradient((losses * share).flatten(1).sum(1).neg_(), gradient.mul_(share.unsqueeze(-1)))
 
@@ -111,7 +111,8 @@ class Head:
             losses = self._losses(self._bend_outputs(leaf, vectors), batch)
             objective = losses
             if self.bends_loss:
-                assert features is not None and features_of is not None
+                assert features is not None
+                assert features_of is not None
                 leaves.append(features.detach().requires_grad_())
                 objective = self._bend_losses(losses, leaves[1], batch, vectors, features_of)
             total = objective.sum()

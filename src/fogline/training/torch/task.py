@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -85,12 +85,19 @@ class TorchTask(Task):
         outputs = self._judge.eval()(self.inputs(self._example()))
         return outputs.shape[1 if outputs.ndim == 4 else -1]
 
-    @cached_property
+    @property
     def cost(self) -> float:
-        """MFLOP to train on one example: three times the forward pass, as PyTorch counts it."""
+        """MFLOP to train on one example: three times the forward pass, as PyTorch counts it.
+
+        PyTorch counts products and convolutions, but not recurrent layers: so no less than six per parameter.
+        """
+        return max(3e-6 * self._forward_flops, super().cost)
+
+    @cached_property
+    def _forward_flops(self) -> int:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self._judge.eval()(self.inputs(self._example()))
-        return 3e-6 * counter.get_total_flops() or super().cost
+        return counter.get_total_flops()
 
     @cached_property
     def _judge(self) -> nn.Module:
@@ -167,7 +174,7 @@ class TorchTask(Task):
         return metrics
 
     @contextmanager
-    def one_thread(self) -> Iterator[None]:
+    def one_thread(self) -> Generator[None]:
         """Keeps PyTorch to one thread: the simulator runs one process per core."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)

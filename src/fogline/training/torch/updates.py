@@ -72,10 +72,10 @@ class Fused(Sink):
         self._rate = rate
         self._keep: float | list[Tensor] = 1.0 - rate * decay
         self._shift = bend.shift if bend else None
-        if bend and isinstance(bend.factor, float):
-            self._keep = 1.0 - rate * (decay + bend.factor)
-        elif bend and not isinstance(bend.factor, float):
+        if bend and isinstance(bend.factor, list):
             self._keep = [1.0 - rate * (decay + factor) for factor in bend.factor]
+        elif bend:
+            self._keep = 1.0 - rate * (decay + bend.factor)
 
     def put(self, index: int, gradient: Tensor) -> None:
         """Step against it."""

@@ -1,0 +1,201 @@
+"""Every check can fail: nodes with a mistake each are caught, by the invariant that the mistake breaks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from fogline.nodes import Aggregator, Device, records
+from fogline.nodes.effects import Effect, Forget, Move, Send, SetTimer, Write
+from fogline.nodes.events import Event
+from fogline.nodes.ledger import Ask, Got
+from fogline.nodes.messages import Receipt, Report, update_key
+from fogline.simulation.faults import Violation, run
+
+SEEDS = range(400)
+
+
+class CountsCopies(Aggregator):
+    """Folds a report again when its copy comes."""
+
+    def expects(self, child: str, task: int) -> bool:
+        return True
+
+    def _unexpected(self, child: str, report: Report) -> None:
+        super()._unexpected(child, report)
+        if report.update is not None and self.ledger.accepted(report.task):
+            own = update_key(self.name, report.task)
+            again = Got(report.task, child, own, self.ledger.version, 1, 1, 0)
+            self.ledger.lanes[0].pending.append(again)
+
+
+class ReceiptsFirst(Aggregator):
+    """Acknowledges before the update is in the journal."""
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        return sorted(super().handle(event, now), key=lambda effect: not is_receipt(effect))
+
+
+def is_receipt(effect: Effect) -> bool:
+    return isinstance(effect, Send) and isinstance(effect.message, Receipt)
+
+
+class ForgetsWhenSent(Aggregator):
+    """Lets go of its children's updates when the report is sent, not when the parent has it."""
+
+    def _post(self) -> None:
+        super()._post()
+        for task in list(self.ledger.outbox):
+            self._receipt(task, accepted=True)
+
+
+class NeverGivesUp(Aggregator):
+    """Sets no deadlines."""
+
+    def _set_deadline(self, index: int) -> None:
+        pass
+
+
+class DropsWhatWaited(Aggregator):
+    """Begins with nothing when the parent asks anew."""
+
+    def apply(self, record: records.Record) -> None:
+        super().apply(record)
+
+    def _log(self, record: records.Record) -> None:
+        if isinstance(record, records.Assigned):
+            self.ledger.used = []
+            for lane in self.ledger.lanes:
+                lane.pending = []
+        super()._log(record)
+
+
+class LosesTheMoved(Aggregator):
+    """Forgets, when the parent asks anew, which updates were in the model that is replaced."""
+
+    def _log(self, record: records.Record) -> None:
+        if isinstance(record, records.Assigned):
+            self.ledger.used = []
+        super()._log(record)
+
+
+class ForgetsTooEarly(Aggregator):
+    """Deletes a model that it then starts from."""
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for effect in super().handle(event, now):
+            effects += [Forget((effect.base,)), effect] if isinstance(effect, Move) else [effect]
+        return effects
+
+
+class WritesBeforeItMoves(Aggregator):
+    """Says in the journal that the model moved before it did."""
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        effects = super().handle(event, now)
+        for i, (first, second) in enumerate(zip(effects, effects[1:], strict=False)):
+            if isinstance(first, Move) and isinstance(second, Write):
+                effects[i], effects[i + 1] = second, first
+        return effects
+
+
+class BelievesAnyone(Aggregator):
+    """Takes an answer from whoever sends it."""
+
+    def expects(self, child: str, task: int) -> bool:
+        return task in self.ledger.asks
+
+    def _report(self, child: str, report: Report) -> None:
+        ask = self.ledger.asks.get(report.task)
+        super()._report(child if ask is None else ask.child, report)
+
+
+class DropsEverythingLate(Aggregator):
+    """Drops late reports although its job folds them."""
+
+    def _refusal(self, ask: Ask, report: Report, own: str) -> str | None:
+        return super()._refusal(ask, report, own) or (None if ask.open else "late")
+
+
+class AnswersTwice(Aggregator):
+    """Goes on with a request after it was answered."""
+
+    def _receipt(self, task: int, accepted: bool) -> None:
+        super()._receipt(task, accepted)
+        self.ledger.answered = False
+
+
+class WritesNothingDown(Aggregator):
+    """Keeps an accepted update in memory only."""
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        effects = super().handle(event, now)
+        return [e for e in effects if not (isinstance(e, Write) and isinstance(e.record, records.Accepted))]
+
+
+class SaysItOnce(Device):
+    """Does not send its report again."""
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        return [effect for effect in super().handle(event, now) if not isinstance(effect, SetTimer)]
+
+
+class Confirms(Device):
+    """Changes its report when it sends it again: trains anew for a request that it answered."""
+
+    def apply(self, record: records.Record) -> None:
+        if isinstance(record, records.Posted) and self.attempt:
+            return
+        super().apply(record)
+
+
+class Jitters(Aggregator):
+    """Draws from the source of randomness that all share."""
+
+    def _do(self, effect: Effect) -> None:
+        if isinstance(effect, SetTimer):
+            effect = SetTimer(effect.timer, effect.at - 0.01 * random.random())
+        super()._do(effect)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "kinds"),
+    [
+        (CountsCopies, ["twice"]),
+        (ReceiptsFirst, ["lost", "forged"]),
+        (ForgetsWhenSent, ["lost"]),
+        (NeverGivesUp, ["hang"]),
+        (DropsWhatWaited, ["lost"]),
+        (LosesTheMoved, ["lost"]),
+        (ForgetsTooEarly, ["missing"]),
+        (WritesBeforeItMoves, ["missing"]),
+        (BelievesAnyone, ["forged"]),
+        (DropsEverythingLate, ["lost"]),
+        (AnswersTwice, ["forged", "twice"]),
+        (WritesNothingDown, ["lost"]),
+    ],
+)
+def test_a_mistake_of_an_aggregator_is_caught(mistake: type[Aggregator], kinds: Sequence[str]) -> None:
+    assert first_violation(aggregator=mistake) in kinds
+
+
+def test_a_device_that_says_it_once_is_caught() -> None:
+    assert first_violation(device=SaysItOnce) == "hang"
+
+
+def test_shared_randomness_is_caught() -> None:
+    traces = [[run(seed, aggregator=Jitters).trace for seed in range(5)] for _ in range(2)]
+    assert traces[0] != traces[1]
+
+
+def first_violation(aggregator: type[Aggregator] = Aggregator, device: type[Device] = Device) -> str | None:
+    for seed in SEEDS:
+        try:
+            run(seed, aggregator=aggregator, device=device)
+        except Violation as violation:
+            print(f"seed {seed}: {violation}")
+            return violation.kind
+    return None

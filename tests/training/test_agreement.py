@@ -1,0 +1,174 @@
+"""Every engine gives what the reference gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fogline.training import LocalMethod, LocalTraining
+from fogline.training.torch import models
+from fogline.training.torch.engines import Stacked
+from tests.training.cohorts import METHODS, Contrastive, Everything, Sharp, distance, task_of, three_rounds
+
+FAST = ("flat", "stacked")
+TOLERANCE = 1e-4
+
+SETTINGS = {
+    "plain": LocalTraining(learning_rate=0.1, batch_size=4),
+    "decay": LocalTraining(learning_rate=0.1, batch_size=4, weight_decay=0.05, epochs=2),
+    "momentum": LocalTraining(learning_rate=0.05, batch_size=4, momentum=0.9, weight_decay=0.01),
+    "nesterov": LocalTraining(learning_rate=0.05, batch_size=8, momentum=0.9, nesterov=True),
+    "clip": LocalTraining(learning_rate=0.2, batch_size=4, clip_norm=0.7),
+    "whole": LocalTraining(learning_rate=0.2, batch_size=None, epochs=3),
+    "steps": LocalTraining(learning_rate=0.1, batch_size=6, steps=7),
+    "adam": LocalTraining(learning_rate=0.01, batch_size=4, optimizer="adam", weight_decay=0.01),
+    "adamw": LocalTraining(learning_rate=0.01, batch_size=4, optimizer="adamw", weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("engine", FAST)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("setting", ["plain", "decay", "momentum", "clip"])
+def test_every_hook(engine: str, method: type[LocalMethod], setting: str) -> None:
+    task, local = task_of(), SETTINGS[setting]
+    reference = three_rounds(task, "loop", method(), local)
+    done = three_rounds(task, engine, method(), local)
+    assert distance(task, reference, done) < TOLERANCE
+    np.testing.assert_allclose([t.loss for t in done], [t.loss for t in reference], rtol=1e-4)
+    np.testing.assert_allclose([t.loss_rms for t in done], [t.loss_rms for t in reference], rtol=1e-4)
+    assert [(t.client, t.samples, t.steps) for t in done] == [(t.client, t.samples, t.steps) for t in reference]
+
+
+@pytest.mark.parametrize("engine", FAST)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting(engine: str, setting: str) -> None:
+    task, local = task_of(), SETTINGS[setting]
+    reference = three_rounds(task, "loop", LocalMethod(), local)
+    assert distance(task, reference, three_rounds(task, engine, LocalMethod(), local)) < TOLERANCE
+
+
+class Branches(nn.Module):
+    """No chain: a sum of two paths, and a weight used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 8)
+        self.scale = nn.Parameter(torch.ones(8))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(x)) + self.scale * x
+        return self.head(torch.relu(self.first(hidden)))
+
+
+class Functional(nn.Module):
+    """A chain that is written out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.head = nn.Linear(4 * 3 * 3, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.max_pool2d(torch.relu(self.conv(x)), 2)
+        return self.head(torch.flatten(x, 1))
+
+
+def activations() -> nn.Module:
+    layers = (nn.Linear(8, 9), nn.Tanh(), nn.Sigmoid(), nn.Linear(9, 9, bias=False), nn.GELU(), nn.Identity())
+    return nn.Sequential(nn.Sequential(*layers), nn.ReLU(), nn.ReLU(), nn.Linear(9, 5))
+
+
+def convolutions() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=1, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 6, 3, groups=2, bias=False),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(6, 5),
+    )
+
+
+def batch_norm() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5))
+
+
+def embedded() -> nn.Module:
+    return nn.Sequential(nn.Embedding(5, 6), nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 5))
+
+
+MODELS = {
+    "branches": (Branches, {}, False),
+    "activations": (activations, {}, True),
+    "convolutions": (convolutions, {"shape": (1, 8, 8)}, True),
+    "functional": (Functional, {"shape": (1, 8, 8)}, True),
+    "batch norm": (batch_norm, {"sizes": (12, 20, 12, 7)}, False),
+    "embedded": (embedded, {"shape": (6,), "tokens": True}, True),
+    "lstm": (lambda: models.char_lstm(5, 4, 6), {"shape": (6,), "tokens": True}, None),
+    "transformer": (lambda: models.small_transformer(5, 8, 2, 1, 6), {"shape": (6,), "tokens": True}, False),
+    "regression": (lambda: models.mlp(8, (6,), 1), {"classes": None, "loss": "mse"}, True),
+    "absolute": (lambda: models.mlp(8, (6,), 1), {"classes": None, "loss": "l1"}, True),
+    "own loss": (
+        lambda: models.mlp(8, (6,), 5),
+        {"loss": lambda o, y: nn.functional.multi_margin_loss(o, y) + 0.01 * (o**2).mean()},
+        True,
+    ),
+    "double": (lambda: models.mlp(8, (6,), 5).double(), {"dtype": "float64"}, True),
+}
+
+
+@pytest.mark.parametrize("engine", FAST)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("method", [LocalMethod, Sharp, Contrastive])
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_every_model(engine: str, name: str, method: type[LocalMethod]) -> None:
+    model, options, chain = MODELS[name]
+    task = task_of(model, **options)
+    local = LocalTraining(learning_rate=0.05, batch_size=6)
+    if name == "lstm" and engine == "stacked":
+        reason = Stacked.refuses(task, method(), local)
+        assert reason
+        assert "vmap" in reason
+        return
+    built = task.build(engine, method(), local)
+    assert (built.chain is not None) == bool(chain)
+    reference = three_rounds(task, "loop", method(), local)
+    done = three_rounds(task, engine, method(), local)
+    assert distance(task, reference, done) < TOLERANCE
+    assert [t.counters.tolist() for t in done] == [t.counters.tolist() for t in reference]
+
+
+@pytest.mark.parametrize("engine", FAST)
+def test_all_hooks_with_convolutions(engine: str) -> None:
+    task = task_of(convolutions, shape=(1, 8, 8))
+    local = SETTINGS["momentum"]
+    reference = three_rounds(task, "loop", Everything(), local)
+    assert distance(task, reference, three_rounds(task, engine, Everything(), local)) < TOLERANCE
+
+
+@pytest.mark.parametrize("engine", FAST)
+def test_targets_without_a_truth(engine: str) -> None:
+    task = task_of(embedded, shape=(6,), tokens=True)
+    for client in range(len(task.data.clients)):
+        task.data.at(client).y[:, 4:] = -100
+    task.data.at(0).y[1] = -100
+    local = LocalTraining(learning_rate=0.05, batch_size=6)
+    reference = three_rounds(task, "loop", LocalMethod(), local)
+    assert distance(task, reference, three_rounds(task, engine, LocalMethod(), local)) < TOLERANCE
+
+
+@pytest.mark.parametrize("engine", FAST)
+def test_dropout_has_the_right_distribution(engine: str) -> None:
+    model = lambda: nn.Sequential(nn.Dropout(0.25), nn.Linear(8, 5, bias=False))  # noqa: E731
+    task = task_of(model, sizes=(4000,))
+    local = LocalTraining(learning_rate=0.1, batch_size=None)
+    ends = [three_rounds(task, name, LocalMethod(), local)[0].end for name in ("loop", engine)]
+    start = task.initial(3).vector
+    # One step over 4000 examples: the draws average out to a few per cent.
+    assert np.linalg.norm(ends[0] - ends[1]) < 0.2 * np.linalg.norm(ends[0] - start)
+    assert not np.array_equal(ends[0], ends[1])
