@@ -93,8 +93,12 @@ def table(results: Results) -> Table:
         for name, figures in cells.items():
             agrees = "[green]yes[/]" if figures["agrees"] else "[red]no[/]"
             values = (str(figures[key]) for key in ("unit", "ours", "paper"))
-            shown.add_row(f"{part} {name}", *values, agrees, str(figures["seconds_per_round"]))
+            shown.add_row(f"{part} {name}", *values, agrees, paces(figures["seconds_per_round"]))
     return shown
+
+
+def paces(seconds: float | dict[str, float]) -> str:
+    return " / ".join(map(str, seconds.values())) if isinstance(seconds, dict) else str(seconds)
 
 
 if __name__ == "__main__":

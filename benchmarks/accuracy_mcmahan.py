@@ -1,20 +1,25 @@
 """Rounds until the 2NN of McMahan et al. (2017, table 1) reaches 97 % on MNIST: C = 0.1, E = 1, B = 10.
 
-100 clients of 600 images, 10 of them a round, plain SGD at a constant rate. As in the paper the learning rate is
-the best of a grid, per cell (theirs is finer, in steps of 10^(1/3) or less); the grid is tried on seed 0, and a
-rate is given up once it takes longer than the best before it. Rounds are read off the best-so-far curve of test
-accuracy, judged after every round, with linear interpolation.
+100 clients of 600 images, 10 of them a round, plain SGD at a constant rate, pixels from 0 to 1 (the paper does not
+say how it scales them; Fogline's standardised ones need fewer rounds). As in the paper the learning rate is the best
+of a grid in steps of about 10^(1/3), per cell; ours is short and tried on seed 0, and a rate is given up once it
+takes longer than the best before it. Rounds are read off the best-so-far curve of test accuracy, judged after every
+round, with linear interpolation.
 
-Agreement means +-45 %: an independent rerun of the paper in R lies within .55 to 1.32 of its figures.
+`agrees` means within 45 % of the paper: an independent rerun of it in R lies within .55 to 1.32 of its figures.
+`no_worse` means at most 45 % more rounds.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 import fogline
 from benchmarks.accuracy_runs import Cell, Figures, best_accuracy, middle, pace, reach, resumable, rounded
+from fogline.data import Examples, FederatedData, load_raw
 from fogline.training.torch.models import mlp
 
 TOLERANCE = 0.45
@@ -32,8 +37,8 @@ class Division:
     """Most rounds of a run."""
 
 
-IID = Division("iid", {"partition": "iid"}, 87, (0.1, 0.05, 0.2), 400)
-SHARDS = Division("shards", {"partition": "shards", "shards_per_client": 2}, 664, (0.1, 0.05, 0.2), 2000)
+IID = Division("iid", {"partition": "iid"}, 87, (0.1, 0.05, 0.215), 400)
+SHARDS = Division("shards", {"partition": "shards", "shards_per_client": 2}, 664, (0.1, 0.05, 0.215), 2000)
 
 
 def cells(quick: bool) -> list[Cell]:
@@ -57,10 +62,9 @@ def measure(division: Division, quick: bool) -> Figures:
 
 
 def train(division: Division, rate: float, seed: int, target: float, rounds: int) -> fogline.Result:
-    data = fogline.load("mnist", clients=100, seed=seed, flat=True, **division.partition)
     return resumable(
         f"mcmahan-{division.name}-rate{rate}-seed{seed}",
-        fogline.Task(mlp, data, name="2nn"),
+        fogline.Task(mlp, mnist(division, seed), name="2nn"),
         "fedavg",
         tree=fogline.Tree(cloud=fogline.Tier(cohort=10)),
         rounds=rounds,
@@ -68,6 +72,20 @@ def train(division: Division, rate: float, seed: int, target: float, rounds: int
         evaluation={"devices": False, "target": target, "stop_at_target": True},
         seed=seed,
     )
+
+
+def mnist(division: Division, seed: int) -> FederatedData:
+    """MNIST for 100 clients, pixels from 0 to 1."""
+    raw = load_raw("mnist", flat=True)
+    assert raw.test is not None
+    low, high = raw.test.x.min(), raw.test.x.max()
+    test = Examples((raw.test.x - low) / (high - low), raw.test.y)
+    return replace(raw, transform=pixels, test=test).split(clients=100, seed=seed, **division.partition)
+
+
+def pixels(x: np.ndarray, client: int = 0) -> np.ndarray:
+    """Bytes (n, 1, 28, 28) to numbers (n, 784) from 0 to 1."""
+    return x.reshape(len(x), -1) / np.float32(255)
 
 
 def figures(
@@ -79,6 +97,7 @@ def figures(
         "ours": ours,
         "paper": division.paper,
         "agrees": ours is not None and abs(ours / division.paper - 1.0) <= TOLERANCE,
+        "no_worse": ours is not None and ours <= division.paper * (1.0 + TOLERANCE),
         "unit": f"rounds to {target:.0%}",
         "seeds": rounded(rounds),
         "best_accuracy": [round(best_accuracy(result.history), 4) for result in results],

@@ -33,7 +33,7 @@ class Cell:
 
 def resumable(name: str, task: fogline.Task, algorithm: str | fogline.Algorithm, **settings: Any) -> fogline.Result:
     """`fogline.simulate` in a folder named after the settings: read if it is finished, gone on with if it is not."""
-    folder = STATE / f"{name}-{digest(algorithm, settings)}"
+    folder = STATE / f"{name}-{digest(task, algorithm, settings)}"
     if not (folder / "run.json").exists():
         return fogline.simulate(
             task, algorithm, name=name, folder=folder, evaluation=settings.pop("evaluation"), **settings
@@ -46,10 +46,14 @@ def resumable(name: str, task: fogline.Task, algorithm: str | fogline.Algorithm,
         return run(kept.read_job(), task, kept, algorithm=instance)
 
 
-def digest(algorithm: str | fogline.Algorithm, settings: Mapping[str, Any]) -> str:
-    """Eight characters that change with any setting, so that a changed benchmark does not read old runs."""
+def digest(task: fogline.Task, algorithm: str | fogline.Algorithm, settings: Mapping[str, Any]) -> str:
+    """Eight characters that change with the model, the data or any setting: a changed cell reads no old run."""
     text = json.dumps([str(algorithm), settings], default=str, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    made = hashlib.sha256(text.encode())
+    sample = task.data.at(0)
+    for array in (task.initial(0).vector, task.data.sizes(), sample.x, sample.y):
+        made.update(array.tobytes())
+    return made.hexdigest()[:8]
 
 
 def judged(history: Sequence[Row]) -> list[Row]:

@@ -29,9 +29,7 @@ def main() -> None:
     gpu = torch.cuda.is_available()
     rounds = arguments().rounds or (ROUNDS if gpu else FEW_ROUNDS)
     if not gpu:
-        console.print(
-            f"[yellow]no GPU: {rounds} rounds on the processor, not comparable with what is published[/]"
-        )
+        console.print(f"[yellow]no GPU: {rounds} rounds on the processor, not comparable with what is published[/]")
     began = time.perf_counter()
     result = train(rounds, gpu)
     report("cifar" if gpu else "cifar-cpu", figures(result, time.perf_counter() - began, gpu))

@@ -1,7 +1,7 @@
 """A method of one's own against FedAvg: coordinates on which devices disagree move less.
 
-Each device sends, beside its update, the sign of every coordinate. The server's mean of the signs lies between -1 and 1;
-its size says how far the devices agree, and the server moves each coordinate in proportion to it.
+Each device sends, beside its update, the sign of every coordinate. The size of their mean, between 0
+and 1, says how far the devices agree, and the server moves each coordinate in proportion to it.
 Run it with ``python examples/own_method.py`` (``--rounds 5`` for a short look).
 """
 

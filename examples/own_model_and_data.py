@@ -1,4 +1,4 @@
-"""A model and data of one's own: twelve pumps, each with its own bias; what is learned is pressure from speed and heat."""
+"""A model and data of one's own: twelve pumps, each with its own bias; pressure from speed and heat."""
 
 import argparse
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -14,7 +14,7 @@ from fogline.nodes.ledger import Ask, Got
 from fogline.nodes.messages import Receipt, Report, update_key
 from fogline.simulation.faults import Violation, run
 
-SEEDS = range(400)
+SEEDS = range(150)
 
 
 class CountsCopies(Aggregator):
@@ -61,9 +61,6 @@ class NeverGivesUp(Aggregator):
 class DropsWhatWaited(Aggregator):
     """Begins with nothing when the parent asks anew."""
 
-    def apply(self, record: records.Record) -> None:
-        super().apply(record)
-
     def _log(self, record: records.Record) -> None:
         if isinstance(record, records.Assigned):
             self.ledger.used = []
@@ -96,7 +93,7 @@ class WritesBeforeItMoves(Aggregator):
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         effects = super().handle(event, now)
-        for i, (first, second) in enumerate(zip(effects, effects[1:], strict=False)):
+        for i, (first, second) in enumerate(pairwise(effects)):
             if isinstance(first, Move) and isinstance(second, Write):
                 effects[i], effects[i + 1] = second, first
         return effects
@@ -143,15 +140,6 @@ class SaysItOnce(Device):
         return [effect for effect in super().handle(event, now) if not isinstance(effect, SetTimer)]
 
 
-class Confirms(Device):
-    """Changes its report when it sends it again: trains anew for a request that it answered."""
-
-    def apply(self, record: records.Record) -> None:
-        if isinstance(record, records.Posted) and self.attempt:
-            return
-        super().apply(record)
-
-
 class Jitters(Aggregator):
     """Draws from the source of randomness that all share."""
 
@@ -162,28 +150,28 @@ class Jitters(Aggregator):
 
 
 @pytest.mark.parametrize(
-    ("mistake", "kinds"),
+    ("mistake", "kind"),
     [
-        (CountsCopies, ["twice"]),
-        (ReceiptsFirst, ["lost", "forged"]),
-        (ForgetsWhenSent, ["lost"]),
-        (NeverGivesUp, ["hang"]),
-        (DropsWhatWaited, ["lost"]),
-        (LosesTheMoved, ["lost"]),
-        (ForgetsTooEarly, ["missing"]),
-        (WritesBeforeItMoves, ["missing"]),
-        (BelievesAnyone, ["forged"]),
-        (DropsEverythingLate, ["lost"]),
-        (AnswersTwice, ["forged", "twice"]),
-        (WritesNothingDown, ["lost"]),
+        (CountsCopies, "twice"),
+        (ReceiptsFirst, "lost"),
+        (ForgetsWhenSent, "lost"),
+        (NeverGivesUp, "hang"),
+        (DropsWhatWaited, "lost"),
+        (LosesTheMoved, "lost"),
+        (ForgetsTooEarly, "missing"),
+        (WritesBeforeItMoves, "missing"),
+        (BelievesAnyone, "forged"),
+        (DropsEverythingLate, "lost"),
+        (AnswersTwice, "forged"),
+        (WritesNothingDown, "lost"),
     ],
 )
-def test_a_mistake_of_an_aggregator_is_caught(mistake: type[Aggregator], kinds: Sequence[str]) -> None:
-    assert first_violation(aggregator=mistake) in kinds
+def test_a_mistake_of_an_aggregator_is_caught(mistake: type[Aggregator], kind: str) -> None:
+    assert is_caught(kind, aggregator=mistake)
 
 
 def test_a_device_that_says_it_once_is_caught() -> None:
-    assert first_violation(device=SaysItOnce) == "hang"
+    assert is_caught("hang", device=SaysItOnce)
 
 
 def test_shared_randomness_is_caught() -> None:
@@ -191,11 +179,13 @@ def test_shared_randomness_is_caught() -> None:
     assert traces[0] != traces[1]
 
 
-def first_violation(aggregator: type[Aggregator] = Aggregator, device: type[Device] = Device) -> str | None:
+def is_caught(kind: str, aggregator: type[Aggregator] = Aggregator, device: type[Device] = Device) -> bool:
+    """Whether some seed ends with a violation of that kind."""
     for seed in SEEDS:
         try:
             run(seed, aggregator=aggregator, device=device)
         except Violation as violation:
             print(f"seed {seed}: {violation}")
-            return violation.kind
-    return None
+            if violation.kind == kind:
+                return True
+    return False

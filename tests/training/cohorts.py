@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from fogline.data import from_arrays
+from fogline.data import Examples, from_arrays
 from fogline.params import State
 from fogline.training import ClientJob, LocalMethod, LocalTraining, Trained
 from fogline.training.torch import TorchTask, models
@@ -41,6 +41,19 @@ def task_of(
         y = rng.integers(0, classes, total)
     parts = np.split(np.arange(total), np.cumsum(sizes)[:-1])
     return TorchTask(model, from_arrays("random", x, y, parts, classes=classes), loss=loss)
+
+
+def spoil(task: TorchTask, client: int, change: Callable[[Examples], None]) -> None:
+    """Change a client's examples behind the checks of the data set."""
+    load = task.data.at
+
+    def at(index: int) -> Examples:
+        examples = Examples(*(array.copy() for array in load(index)))
+        if index == client:
+            change(examples)
+        return examples
+
+    task.data.at = at  # type: ignore[method-assign]
 
 
 def state_of(task: TorchTask, client: int) -> State:

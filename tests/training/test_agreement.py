@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from fogline.training import LocalMethod, LocalTraining
 from fogline.training.torch import models
 from fogline.training.torch.engines import Stacked
-from tests.training.cohorts import METHODS, Contrastive, Everything, Sharp, distance, task_of, three_rounds
+from fogline.training.torch.losses import IGNORED
+from tests.training.cohorts import METHODS, Contrastive, Everything, Sharp, distance, spoil, task_of, three_rounds
 
 FAST = ("flat", "stacked")
 TOLERANCE = 1e-4
@@ -107,7 +108,7 @@ MODELS = {
     "activations": (activations, {}, True),
     "convolutions": (convolutions, {"shape": (1, 8, 8)}, True),
     "functional": (Functional, {"shape": (1, 8, 8)}, True),
-    "batch norm": (batch_norm, {"sizes": (12, 20, 12, 7)}, False),
+    "batch norm": (batch_norm, {"sizes": (12, 20, 12, 8)}, False),
     "embedded": (embedded, {"shape": (6,), "tokens": True}, True),
     "lstm": (lambda: models.char_lstm(5, 4, 6), {"shape": (6,), "tokens": True}, None),
     "transformer": (lambda: models.small_transformer(5, 8, 2, 1, 6), {"shape": (6,), "tokens": True}, False),
@@ -155,8 +156,9 @@ def test_all_hooks_with_convolutions(engine: str) -> None:
 def test_targets_without_a_truth(engine: str) -> None:
     task = task_of(embedded, shape=(6,), tokens=True)
     for client in range(len(task.data.clients)):
-        task.data.at(client).y[:, 4:] = -100
-    task.data.at(0).y[1] = -100
+        spoil(task, client, lambda examples: examples.y.__setitem__((slice(None), slice(4, None)), IGNORED))
+    spoil(task, 0, lambda examples: examples.y.__setitem__(1, IGNORED))
+    assert (task.data.at(2).y[:, 4:] == IGNORED).all()
     local = LocalTraining(learning_rate=0.05, batch_size=6)
     reference = three_rounds(task, "loop", LocalMethod(), local)
     assert distance(task, reference, three_rounds(task, engine, LocalMethod(), local)) < TOLERANCE

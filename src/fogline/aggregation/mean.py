@@ -12,6 +12,9 @@ from fogline.aggregation.sweep import sweep
 from fogline.aggregation.update import Folded, Partial, UnusableUpdate
 
 
+LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float32, np.float64)}
+
+
 class MeanFold(Fold):
     """Adds in float32 (float64 where the vectors are).
 
@@ -30,7 +33,7 @@ class MeanFold(Fold):
                 raise UnusableUpdate(f"Its sum '{name}' comes from an exact fold; this node folds in floating point.")
 
     def limit(self, vector: npt.NDArray[Any]) -> float:
-        return float(np.finfo(float_type(vector)).max)
+        return LARGEST[float_type(vector)]
 
     def accumulate(self, name: str, vector: npt.NDArray[Any], factor: float, top: float) -> None:
         kind = float_type(vector)

@@ -44,14 +44,19 @@ def sweep(size: int, work: Callable[[slice, int], None]) -> None:
 
     Threads take block after block, so a helper that a busy machine starts late, or never, delays nobody.
     """
+    if size <= BLOCK:  # Most models are small, and there may be a million updates of them.
+        if size:
+            work(slice(0, size), 0)
+        return
     todo = deque(blocks(size))
 
     def run(thread: int) -> None:
-        try:
-            while True:
-                work(todo.popleft(), thread)
-        except IndexError:
-            pass
+        while True:
+            try:
+                block = todo.popleft()
+            except IndexError:
+                return
+            work(block, thread)
 
     helpers = min(THREADS, cores(), size // WORTH) - 1
     started = [_pool(os.getpid()).submit(run, i) for i in range(1, helpers + 1)]
@@ -84,17 +89,22 @@ def bound(vector: npt.NDArray[Any]) -> float:
     its largest term), else the largest magnitude itself.
     """
     if vector.dtype.kind == "f" and vector.itemsize >= 4:
-        squares: list[float] = []
-
-        def square(block: slice, _: int) -> None:
-            with np.errstate(all="ignore"):
-                squares.append(float(np.dot(vector[block], vector[block])))
-
-        sweep(vector.size, square)
-        total = sum(squares)
+        total = sum_of_squares(vector)
         if 1e-30 < total < math.inf:  # nothing overflowed, and nothing that matters underflowed
             return math.sqrt(total) * 1.001
     return magnitude(vector)
+
+
+def sum_of_squares(vector: npt.NDArray[Any]) -> float:
+    """In the vector's own precision, so it may overflow to infinity."""
+    squares: list[float] = []
+
+    def square(block: slice, _: int) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares.append(float(np.dot(vector[block], vector[block])))
+
+    sweep(vector.size, square)
+    return sum(squares)
 
 
 def magnitude(vector: npt.NDArray[Any]) -> float:

@@ -32,7 +32,7 @@ from fogline.nodes.effects import (
 )
 from fogline.nodes.events import Event, Fired, Halt, Joined, Left, Received, Started
 from fogline.nodes.ledger import Ask, Got, Ledger, in_order
-from fogline.nodes.messages import Hello, Key, Receipt, Report, Stop, Work, model_key, update_key
+from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
 from fogline.nodes.policies import Feedback, Selection
 from fogline.nodes.role import Role
 from fogline.nodes.roster import Presence, Roster
@@ -66,6 +66,8 @@ class Aggregator:
         self._asking = Asking(role, policy, self.roster, self.ledger)
         self._waits: dict[int, float] = {}
         """Lanes that wait because nobody can be asked, and since when."""
+        self._gathered_at = -math.inf
+        """When the children that come now are asked together."""
         self._effects: list[Effect] = []
 
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -76,7 +78,7 @@ class Aggregator:
             case Received(sender=sender, message=Report() as report):
                 self._report(sender, report)
             case Received(sender=sender, message=message) if sender == self.role.parent:
-                self._from_parent(message)
+                self._from_parent(sender, message)
             case Fired(timer=timer):
                 self._fired(timer)
             case Joined(child=child, hello=hello):
@@ -146,7 +148,7 @@ class Aggregator:
     # Children come and go.
 
     def _joined(self, child: str, hello: Hello) -> None:
-        ledger, first = self.ledger, not len(self.roster)
+        ledger = self.ledger
         self.roster.add(child, hello)
         if ledger.ended:
             self._do(Send(child, Stop()))
@@ -154,14 +156,21 @@ class Aggregator:
         ask = ledger.set_absent(child, absent=False)
         if ask is not None:  # The request, or its answer, may have been lost with the connection.
             self._do(Send(child, Work(ledger.busy[child], ledger.models[ask.version], self._round)))
-        elif ledger.working and self.role.gather > 0 and first:
-            for lane in ledger.lanes:
-                self._do(SetTimer(f"open/{lane.index}", self.now + self.role.gather))
-        elif self.role.gather == 0 and self.roster.fit(child, self.now):
-            for lane in ledger.lanes:
-                if ledger.working and not lane.open:
-                    self._continue(lane.index)
-            self._fill_up(0)
+        elif self.roster.fit(child, self.now):
+            self._welcome()
+
+    def _welcome(self) -> None:
+        """Somebody new can be asked."""
+        self._fill_up(0)
+        idle = [lane.index for lane in self.ledger.lanes if self.ledger.working and not lane.open]
+        if self.role.gather == 0:
+            for index in idle:
+                if self.ledger.working:  # Not after the first lane's answer.
+                    self._continue(index)
+        elif idle and self.now >= self._gathered_at:
+            self._gathered_at = self.now + self.role.gather
+            for index in idle:
+                self._do(SetTimer(f"open/{index}", self._gathered_at))
 
     def _left(self, child: str) -> None:
         ask = self.ledger.set_absent(child, absent=True)
@@ -172,10 +181,10 @@ class Aggregator:
 
     # The uplink.
 
-    def _from_parent(self, message: object) -> None:
+    def _from_parent(self, parent: str, message: Message) -> None:
         match message:
             case Work():
-                self._work(message)
+                self._work(parent, message)
             case Receipt(task=task, accepted=accepted):
                 self._receipt(task, accepted)
             case Stop():
@@ -183,12 +192,15 @@ class Aggregator:
             case _:
                 pass
 
-    def _work(self, work: Work) -> None:
+    def _work(self, parent: str, work: Work) -> None:
         ledger = self.ledger
         if work.task in ledger.outbox:
             self._post()
-        if ledger.ended or (ledger.assigned is not None and work.task <= ledger.assigned.task):
+        if ledger.assigned is not None and work.task <= ledger.assigned.task:
             return  # A copy of a request that was taken before.
+        if ledger.ended:
+            self._do(Send(parent, Report(work.task, None, failure="it was halted")))
+            return
         if self.role.moves:
             base = ledger.model if ledger.version >= 0 else None
             self._do(Adopt(work.model, base, model_key(self.name, ledger.version + 1)))
@@ -229,15 +241,16 @@ class Aggregator:
         quorum = min(cohort.need, self.role.tier.quorum_of(cohort.need))
         self._ask(index, cohort.children, cohort.need, quorum, cohort.lap)
         self._set_deadline(index)
+        self._progress(index)  # Async children may have brought enough while the parent was asked for more.
 
     def _wait(self, index: int) -> None:
         """Wait for children, and not longer than a round may take."""
-        if not len(self.roster):
-            if self.role.parent is None or index > 0:
-                return  # The root alone has nobody to answer to; it begins when somebody comes.
-        elif not len(self._asking.candidates(index)) and self.role.mode == "semi-async":
-            return  # A class of speed without children makes no rounds.
-        until = self._waits.setdefault(index, self.now) + self.role.deadline
+        if not len(self.roster) and (self.role.parent is None or index > 0):
+            return  # The root has nobody to answer to; it begins when somebody comes.
+        until = self.now + self.role.deadline
+        if not len(self.roster) or len(self._asking.candidates(index)):
+            until = self._waits.setdefault(index, self.now) + self.role.deadline
+        # Else it is a class of speed that has no children now: it is looked at again, but has no rounds to lose.
         if self.now >= until:
             del self._waits[index]
             self._abandon(index, "nobody could be asked")
@@ -279,9 +292,8 @@ class Aggregator:
         own = update_key(self.name, task)
         refusal = self._refusal(ask, report, own)
         seconds = self.now - ask.at
-        self.policy.observe(
-            child, Feedback(report.samples, report.loss_rms, seconds, report.failure is not None), self._round
-        )
+        feedback = Feedback(report.samples, report.loss_rms, seconds, failed=report.failure is not None)
+        self.policy.observe(child, feedback, self._round)
         if refusal is None:
             self.roster.took(child, seconds)
             self._log(records.Accepted(task, own, report.devices, report.samples))
@@ -290,10 +302,8 @@ class Aggregator:
             self._do(Count(refusal, child, report.failure))
             if report.update is not None:
                 self._do(Forget((own,)))
-        self._receive(child, task)
-        if (
-            refusal is None
-        ):  # A place that a failure left empty waits, lest a child that always fails is asked on and on.
+        self._acknowledge(child, task)
+        if refusal is None:  # A failure leaves the place empty, lest who always fails is asked on and on.
             self._fill_up(ask.lane)
         self._progress(ask.lane)
 
@@ -302,9 +312,9 @@ class Aggregator:
         if not 0 <= report.task < self.ledger.next_task:
             self._do(Count("refused", child, "it answered a request that was never made"))
             return
-        self._receive(child, report.task)
+        self._acknowledge(child, report.task)
 
-    def _receive(self, child: str, task: int) -> None:
+    def _acknowledge(self, child: str, task: int) -> None:
         self._do(Send(child, Receipt(task, self.ledger.accepted(task))))
         if self.ledger.ended:
             self._do(Send(child, Stop()))

@@ -97,8 +97,10 @@ class Device:
     def _work(self, work: Work, now: float) -> list[Effect]:
         if work.task in self.outbox:
             return self._send_reports(now)
-        if self.ended or work.task <= self.task:
+        if work.task <= self.task:
             return []  # A copy of a request that was taken before.
+        if self.ended:
+            return [Send(self.parent, Report(work.task, None, failure="it was halted"))]
         # Whoever asks anew has given the older request up: its training is not worth going on with.
         superseded = [Count("superseded", self.name)] if self.model is not None else []
         return [self._log(Assigned(work.task, work.round, work.model)), *superseded, self._train(work.model)]

@@ -12,21 +12,21 @@ from fogline.nodes.messages import Key, Message
 from fogline.nodes.records import Record
 
 
-class Send(msgspec.Struct, frozen=True):
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Send a message, and see that the value it names is reachable there."""
 
     to: str
     message: Message
 
 
-class SetTimer(msgspec.Struct, frozen=True):
+class SetTimer(msgspec.Struct, frozen=True, gc=False):
     """Fire ``timer`` at that time; setting it again replaces it."""
 
     timer: str
     at: float
 
 
-class Train(msgspec.Struct, frozen=True):
+class Train(msgspec.Struct, frozen=True, gc=False):
     """Train on this device's data from that model; store the update under ``update``, then say ``Trained``."""
 
     task: int
@@ -35,7 +35,7 @@ class Train(msgspec.Struct, frozen=True):
     round: int
 
 
-class Member(msgspec.Struct, frozen=True):
+class Member(msgspec.Struct, frozen=True, gc=False):
     """An update that goes into an aggregate."""
 
     update: Key
@@ -43,7 +43,7 @@ class Member(msgspec.Struct, frozen=True):
     child: str
 
 
-class Adopt(msgspec.Struct, frozen=True):
+class Adopt(msgspec.Struct, frozen=True, gc=False):
     """Take the parent's model ``source`` as the group's own: from the group at ``base`` (None: there was none)
     to the group at ``model``, which is what children get."""
 
@@ -52,7 +52,7 @@ class Adopt(msgspec.Struct, frozen=True):
     model: Key
 
 
-class Move(msgspec.Struct, frozen=True):
+class Move(msgspec.Struct, frozen=True, gc=False):
     """Fold updates and move the group from ``base`` to ``model``, which is what children get next."""
 
     base: Key
@@ -67,33 +67,33 @@ class Move(msgspec.Struct, frozen=True):
     lanes: int = 1
 
 
-class Merge(msgspec.Struct, frozen=True):
+class Merge(msgspec.Struct, frozen=True, gc=False):
     """Fold updates into a partial result for the parent, stored under ``update``."""
 
     update: Key
     members: tuple[Member, ...]
 
 
-class Lift(msgspec.Struct, frozen=True):
+class Lift(msgspec.Struct, frozen=True, gc=False):
     """Make the movement of the group at ``base`` since the parent's model into an update for the parent."""
 
     base: Key
     update: Key
 
 
-class Forget(msgspec.Struct, frozen=True):
+class Forget(msgspec.Struct, frozen=True, gc=False):
     """The node does not need these values any more; another node may have its own copies."""
 
     keys: tuple[Key, ...]
 
 
-class Write(msgspec.Struct, frozen=True):
+class Write(msgspec.Struct, frozen=True, gc=False):
     """Append a record to the journal."""
 
     record: Record
 
 
-class Count(msgspec.Struct, frozen=True):
+class Count(msgspec.Struct, frozen=True, gc=False):
     """Something that reports must show: a late, failed, stale or refused update, an abandoned round."""
 
     what: str
@@ -101,7 +101,7 @@ class Count(msgspec.Struct, frozen=True):
     why: str | None = None
 
 
-class Finished(msgspec.Struct, frozen=True):
+class Finished(msgspec.Struct, frozen=True, gc=False):
     """The job is over at this node. The runtime says ``Stop`` to every child that is connected."""
 
 

@@ -7,33 +7,33 @@ import msgspec
 from fogline.nodes.messages import Hello, Message
 
 
-class Joined(msgspec.Struct, frozen=True):
+class Joined(msgspec.Struct, frozen=True, gc=False):
     """A child is there (again)."""
 
     child: str
     hello: Hello
 
 
-class Left(msgspec.Struct, frozen=True):
+class Left(msgspec.Struct, frozen=True, gc=False):
     """A child is gone."""
 
     child: str
 
 
-class Received(msgspec.Struct, frozen=True):
+class Received(msgspec.Struct, frozen=True, gc=False):
     """A message came; the runtime vouches for the sender."""
 
     sender: str
     message: Message
 
 
-class Fired(msgspec.Struct, frozen=True):
+class Fired(msgspec.Struct, frozen=True, gc=False):
     """A timer that the node set went off."""
 
     timer: str
 
 
-class Trained(msgspec.Struct, frozen=True):
+class Trained(msgspec.Struct, frozen=True, gc=False):
     """The runtime finished the training that the node asked for; the update is stored under ``update``."""
 
     task: int
@@ -43,11 +43,11 @@ class Trained(msgspec.Struct, frozen=True):
     failure: str | None = None
 
 
-class Started(msgspec.Struct, frozen=True):
+class Started(msgspec.Struct, frozen=True, gc=False):
     """The node begins, or begins again after a crash and the replay of its journal."""
 
 
-class Halt(msgspec.Struct, frozen=True):
+class Halt(msgspec.Struct, frozen=True, gc=False):
     """The operator (or a rule of the job) ends the job."""
 
 

@@ -18,7 +18,7 @@ def model_key(node: str, version: int) -> Key:
     return f"{node}@{version}"
 
 
-class Hello(msgspec.Struct, frozen=True, tag=True):
+class Hello(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A child presents itself."""
 
     devices: int = 1
@@ -29,7 +29,7 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     """How long it thinks a round takes it."""
 
 
-class Work(msgspec.Struct, frozen=True, tag=True):
+class Work(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Parent to child: bring an update of this model."""
 
     task: int
@@ -39,7 +39,7 @@ class Work(msgspec.Struct, frozen=True, tag=True):
     """Round of the root, for schedules."""
 
 
-class Report(msgspec.Struct, frozen=True, tag=True):
+class Report(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Child to parent: the update that was asked for, or why there is none."""
 
     task: int
@@ -50,14 +50,14 @@ class Report(msgspec.Struct, frozen=True, tag=True):
     failure: str | None = None
 
 
-class Receipt(msgspec.Struct, frozen=True, tag=True):
+class Receipt(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Parent to child: the report is on disk (or refused); forget it."""
 
     task: int
     accepted: bool
 
 
-class Stop(msgspec.Struct, frozen=True, tag=True):
+class Stop(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Parent to child: the job is over."""
 
 

@@ -9,7 +9,7 @@ import msgspec
 from fogline.nodes.messages import Key, Report
 
 
-class Assigned(msgspec.Struct, frozen=True, tag=True):
+class Assigned(msgspec.Struct, frozen=True, gc=False, tag=True):
     """The parent's request was taken (or, at the root, the job began)."""
 
     task: int
@@ -20,7 +20,7 @@ class Assigned(msgspec.Struct, frozen=True, tag=True):
     parent's (async, semi-async): else every round begins with the parent's model."""
 
 
-class Asked(msgspec.Struct, frozen=True, tag=True):
+class Asked(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Children were asked for updates of the current model; tasks are numbered from ``first``."""
 
     lane: int
@@ -33,7 +33,7 @@ class Asked(msgspec.Struct, frozen=True, tag=True):
     """Ring mode, where a lap begins: all its children in order."""
 
 
-class Accepted(msgspec.Struct, frozen=True, tag=True):
+class Accepted(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A child's update is stored and will count."""
 
     task: int
@@ -42,14 +42,14 @@ class Accepted(msgspec.Struct, frozen=True, tag=True):
     samples: int
 
 
-class Resolved(msgspec.Struct, frozen=True, tag=True):
+class Resolved(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A request ended without an update that counts."""
 
     task: int
     why: str
 
 
-class Closed(msgspec.Struct, frozen=True, tag=True):
+class Closed(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A round ended. ``met``: with its quorum, so that what waited was used: the group's model moved to the
     next version, or the updates will be in the next report."""
 
@@ -61,20 +61,20 @@ class Closed(msgspec.Struct, frozen=True, tag=True):
     """Requests made before that time are no longer open (async mode keeps the younger ones)."""
 
 
-class Posted(msgspec.Struct, frozen=True, tag=True):
+class Posted(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A report for the parent is ready and is kept until the parent's receipt."""
 
     report: Report
 
 
-class Confirmed(msgspec.Struct, frozen=True, tag=True):
+class Confirmed(msgspec.Struct, frozen=True, gc=False, tag=True):
     """The parent has the report of that task, or has refused it."""
 
     task: int
     accepted: bool
 
 
-class Ended(msgspec.Struct, frozen=True, tag=True):
+class Ended(msgspec.Struct, frozen=True, gc=False, tag=True):
     """The job is over."""
 
 

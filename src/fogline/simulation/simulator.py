@@ -7,6 +7,7 @@ result is needed.
 
 from __future__ import annotations
 
+import gc
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -169,6 +170,14 @@ class Simulator:
 
     def run(self) -> None:
         """Until the root is done, or nothing happens any more."""
+        gc.collect()
+        gc.freeze()  # What is there now stays; the collector need not look at a million devices again and again.
+        try:
+            self._run()
+        finally:
+            gc.unfreeze()
+
+    def _run(self) -> None:
         queue, timers = self._queue, self._timers
         while queue and not self._halted:
             time, serial, node, event = heapq.heappop(queue)

@@ -102,7 +102,7 @@ class Books:
     def close(self, nodes: Mapping[str, Aggregator], stores: Mapping[str, Mapping[Key, Contributions]]) -> None:
         """At the end: nothing counts twice, nothing that was acknowledged is lost."""
         root = next(iter(nodes))
-        model = stores[root][nodes[root].ledger.model]
+        model = value_of(stores[root], root, nodes[root].ledger.model)
         places = Counter(dict.fromkeys(model, 1))
         for contribution, times in Counter(model).items():
             if contribution[0] == "forger":
@@ -123,9 +123,7 @@ class Books:
                     raise Violation("lost", f"{parent} acknowledged {contribution} (request {task}); it is nowhere")
 
 
-def _held(
-    node: Aggregator, nodes: Mapping[str, Aggregator], store: Mapping[Key, Contributions]
-) -> list[tuple[str, int]]:
+def _held(node: Aggregator, nodes: Mapping[str, Aggregator], store: Mapping[Key, Contributions]) -> Contributions:
     """Contributions that wait at a node, or in a report of it that the parent has neither taken nor refused."""
     ledger = node.ledger
     keys = [got.update for lane in ledger.lanes for got in lane.pending] + [got.update for got in ledger.used]

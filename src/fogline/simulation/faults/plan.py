@@ -97,7 +97,7 @@ def draw_plan(seed: int) -> Plan:
             templates[depth] = _draw_role(rng, seed, depth, deadlines.get(depth - 1))
             deadlines[depth] = templates[depth].deadline
         roles[name] = replace(templates[depth], name=name, parent=parent)
-    until = rng.uniform(20.0, 120.0)
+    until = rng.uniform(20.0, 250.0)
     names = [name for name, parent in parents.items() if parent is not None] + list(devices)
     starts = [(rng.choice(names), rng.uniform(0.0, until)) for _ in range(rng.randint(0, 5))]
     cuts = tuple(
@@ -129,7 +129,7 @@ def _draw_tree(rng: random.Random) -> dict[str, str | None]:
 
 
 def _draw_role(rng: random.Random, seed: int, depth: int, above: float | None) -> Role:
-    rounds = rng.randint(2, 5) if depth == 0 else rng.choice((1, 1, 1, 2, 3))
+    rounds = rng.randint(2, 9) if depth == 0 else rng.choice((1, 1, 1, 2, 3))
     deadline = rng.uniform(20.0, 50.0) if above is None else above / rounds * rng.uniform(0.4, 1.1)
     tier = Tier(
         cohort=rng.choice((1.0, 1.0, 0.6, 2)),

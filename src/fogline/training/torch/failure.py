@@ -54,7 +54,8 @@ def results(
     whole = ends.sum(1).cpu().numpy()
     table, vectors, integers = losses.cpu().numpy(), ends.cpu().numpy(), counters.cpu().numpy()
     steps = np.array([job.steps for job in jobs])
-    means, roots = table.sum(0) / steps, np.sqrt(np.square(table).sum(0) / steps)
+    # A running sum: the order of other sums, and so their last bits, depend on the shape of the table.
+    means, roots = table.cumsum(0)[-1] / steps, np.sqrt(np.square(table).cumsum(0)[-1] / steps)
     sound = np.isfinite(means) & np.isfinite(whole)
     done: list[Trained] = []
     for i, (job, mean, root) in enumerate(zip(jobs, means.tolist(), roots.tolist(), strict=True)):

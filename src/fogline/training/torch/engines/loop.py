@@ -41,7 +41,7 @@ class Loop(TorchEngine):
             torch.manual_seed(job.seed)
             result = attempt(lambda: self._train(job))
         if isinstance(result, Exception):
-            return failed(self.task, job, result, len(self.task.data.at(job.client).y))
+            return failed(self.task, job, result, 0)
         return result
 
     def _train(self, job: ClientJob) -> Trained:

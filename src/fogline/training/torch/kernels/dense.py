@@ -123,7 +123,10 @@ class Sigmoid(Kernel):
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
         """In place where allowed."""
-        self._y = x.sigmoid_() if overwrite else x.sigmoid()
+        # PyTorch's sigmoid rounds the tail of an array differently from its body, so that a device's numbers
+        # would depend on its place in the stack. The hyperbolic tangent does not.
+        half = x.mul_(0.5) if overwrite else x * 0.5
+        self._y = half.tanh_().mul_(0.5).add_(0.5)
         return self._y
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:

@@ -1,0 +1,95 @@
+"""The documents agree with the code: keys and defaults of a job, links, programs named, and no figure alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from fogline.jobs import Evaluation, Job, Local, Tier, Tree
+from fogline.jobs.job import Method
+from fogline.simulation.profiles import DeviceProfile, Distribution, LinkProfile
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SECTIONS: dict[str, type[BaseModel]] = {
+    "The job": Job,
+    "algorithm": Method,
+    "local": Local,
+    "tree": Tree,
+    "tree.NAME": Tier,
+    "evaluation": Evaluation,
+    "devices": DeviceProfile,
+    "links": LinkProfile,
+}
+
+
+def tables() -> dict[str, dict[str, str]]:
+    """Per section of the jobs reference, the default of each key as it is written."""
+    found: dict[str, dict[str, str]] = {}
+    for section in (ROOT / "docs" / "jobs.md").read_text().split("\n## ")[1:]:
+        title, _, text = section.partition("\n")
+        found[title] = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE))
+    return found
+
+
+def default(model: type[BaseModel], name: str) -> str:
+    """A field's default as the reference writes it."""
+    field = model.model_fields[name]
+    if name == "tiers":
+        return "`{ cloud = {} }`"
+    value: Any = field.default
+    if value is None:
+        return "none"
+    if value is PydanticUndefined or (isinstance(value, BaseModel) and not isinstance(value, Distribution)):
+        return "`{}`"
+    if isinstance(value, Distribution):
+        value = value.constant
+    return {True: "`true`", False: "`false`"}[value] if isinstance(value, bool) else f"`{_toml(value)}`"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[]"
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_the_jobs_reference_names_every_key_with_its_default(title: str) -> None:
+    model = SECTIONS[title]
+    assert tables()[title] == {name: default(model, name) for name in model.model_fields}
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)", document.read_text()):
+            if "://" not in target:
+                yield document, target
+
+
+def test_links_lead_somewhere() -> None:
+    broken = [(document.name, target) for document, target in links() if not (document.parent / target).exists()]
+    assert not broken
+
+
+def test_programs_and_jobs_that_are_named_exist() -> None:
+    text = "\n".join(document.read_text() for document in DOCUMENTS)
+    files = set(re.findall(r"\b((?:examples|docs|tests|benchmarks)/[\w/]+\.\w+)", text))
+    files |= {f"benchmarks/{name}.py" for name in re.findall(r"python -m benchmarks\.(\w+)", text)}
+    assert files
+    assert not [file for file in sorted(files) if "NAME" not in file and not (ROOT / file).exists()]
+
+
+def test_the_method_in_the_documents_is_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(), re.DOTALL)[0]
+    (tmp_path / "my_methods.py").write_text(program)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from fogline.algorithms import make
+
+    method = make("my_methods:Pull", mu=0.5)
+    assert method.bend_gradient(1.0, 3.0, 1.0, {}, {}) == 2.0

@@ -1,0 +1,70 @@
+"""Every job under ``examples`` runs: one round of each, with the command that its users would type."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+from fogline.data.loaders.folder import find_root
+from fogline.jobs.files import read_job
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+NEEDS = {
+    "activity": "uci_har",
+    "demo": None,
+    "energy": "citylearn2022",
+    "images": "mnist",
+    "text": "shakespeare",
+    "tiles": "magnetic_tile",
+    "turbofan": "cmapss",
+}
+"""The data set of each job; the demo falls back on the digits of scikit-learn."""
+
+
+def simulate(job: Path, folder: Path, *more: str) -> dict[str, object]:
+    """Run the command; what it left in the run's folder."""
+    command = [sys.executable, "-c", "from fogline.cli import main; main()", "simulate", str(job)]
+    command += ["--folder", str(folder), "--quiet", *more]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_every_job_is_known_here() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.toml")} == set(NEEDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(NEEDS))
+def test_one_round(name: str, tmp_path: Path) -> None:
+    needed = NEEDS[name]
+    if needed is not None and not (find_root() / needed).is_dir():
+        pytest.skip(f"the data set {needed} is not on this machine; set FOGLINE_DATA")
+    result = simulate(EXAMPLES / f"{name}.toml", tmp_path / "run", "--set", "rounds=1", "--set", "evaluation.every=1")
+    assert result["metrics"], "a job must be judged on a test set"
+    assert not result["reasons"], "no device may fail"
+
+
+@pytest.mark.slow
+def test_the_demo_needs_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOGLINE_DATA", str(tmp_path))
+    result = simulate(EXAMPLES / "demo.toml", tmp_path / "run", "--set", "rounds=6")
+    metrics = result["metrics"]
+    assert isinstance(metrics, dict)
+    assert metrics["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS))
+def test_every_wait_of_a_job_with_drop_outs_has_a_deadline(name: str) -> None:
+    job = read_job(EXAMPLES / f"{name}.toml")
+    if job.devices.get("preset", "equal") != "equal":
+        lowest = job.tree.tiers[job.tree.names[-1]]
+        assert lowest.deadline is not None

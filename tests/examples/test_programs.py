@@ -1,0 +1,78 @@
+"""The examples that are programs: they run, they do what they say, and they stay short."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def python(*arguments: str, folder: Path = ROOT) -> str:
+    """Run a program as a user would; its output."""
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("name", "limit"), [("own_method", 60), ("own_model_and_data", 40)])
+def test_programs_stay_short(name: str, limit: int) -> None:
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < limit
+
+
+@pytest.mark.slow
+def test_own_method_learns_and_is_not_fedavg() -> None:
+    lines = python("examples/own_method.py", "--rounds", "8").splitlines()
+    accuracy = {line.split()[0]: float(line.split()[2]) for line in lines}
+    assert set(accuracy) == {"FedAvg", "Agreement"}
+    assert min(accuracy.values()) > 0.5
+    assert accuracy["FedAvg"] != accuracy["Agreement"]
+
+
+def test_own_method_moves_agreed_coordinates_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from own_method import Agreement
+
+    from fogline.aggregation import Update, fold_named
+    from fogline.algorithms.base import Group
+    from fogline.training.method import Work
+
+    method, fold = Agreement(floor=0.3, rate=1.0), fold_named(False)
+    start = np.zeros(2, np.float32)
+    for end in ([1.0, 3.0], [1.0, -1.0]):
+        report = method.report(start, np.array(end, np.float32), {}, {}, Work(10, 1, 0.1, 2))
+        vectors = {name: term.vector for name, term in report.terms.items()}
+        fold.take(Update(vectors, {name: term.weight for name, term in report.terms.items()}), 1.0)
+    model, _ = method.move(start, fold.finish(), {}, Group(2, 0))
+    assert model == pytest.approx([1.0, 0.3])
+
+
+@pytest.mark.slow
+def test_own_model_learns_the_pumps_and_judges_held_out_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import own_model_and_data
+
+    result = own_model_and_data.run(rounds=8)
+    targets = np.concatenate([own_model_and_data.pump(i).y for i in (3, 8)])
+    assert result.held_out["rmse"] < 0.6 * targets.std()
+    assert result.devices is not None
+    assert len(result.devices.values) == 10
+
+
+@pytest.mark.slow
+def test_the_readme_program_runs_as_it_stands(tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(program.strip().splitlines()) <= 20
+    (tmp_path / "program.py").write_text(program)
+    output = python("program.py", folder=tmp_path)
+    assert "accuracy" in output

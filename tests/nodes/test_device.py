@@ -1,0 +1,104 @@
+"""The device's state machine."""
+
+from __future__ import annotations
+
+from fogline.nodes import Device
+from fogline.nodes.effects import Count, Forget, Send, SetTimer, Train, Write
+from fogline.nodes.events import Fired, Received, Started, Trained
+from fogline.nodes.messages import Receipt, Report, Stop, Work
+
+
+def ask(device: Device, task: int) -> list[object]:
+    return list(device.handle(Received("fog", Work(task, "fog@0", 0)), 0.0))
+
+
+def sends(effects: list[object]) -> list[object]:
+    return [effect.message for effect in effects if isinstance(effect, Send)]
+
+
+def done(device: Device, task: int, now: float = 1.0) -> list[object]:
+    return list(device.handle(Trained(task, f"fog#{task}", 10), now))
+
+
+def test_it_trains_reports_and_forgets_with_the_receipt() -> None:
+    device = Device("d", "fog")
+    assert Train(0, "fog@0", "fog#0", 0) in ask(device, 0)
+    assert sends(done(device, 0)) == [Report(0, "fog#0", 10)]
+    assert not device.idle
+    assert Forget(("fog#0",)) in device.handle(Received("fog", Receipt(0, accepted=True)), 2.0)
+    assert device.idle
+
+
+def test_it_sends_again_ever_more_slowly_until_the_receipt() -> None:
+    device = Device("d", "fog", retry=1.0)
+    ask(device, 0)
+    at = [effect.at for effect in done(device, 0, now=0.0) if isinstance(effect, SetTimer)]
+    for _ in range(8):
+        at += [e.at for e in device.handle(Fired("retry"), 0.0) if isinstance(e, SetTimer)]
+    assert at == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
+    device.handle(Received("fog", Receipt(0, accepted=True)), 0.0)
+    assert not device.handle(Fired("retry"), 0.0)
+
+
+def test_only_its_parent_may_ask() -> None:
+    assert not Device("d", "fog").handle(Received("stranger", Work(0, "fog@0", 0)), 0.0)
+
+
+def test_copies_and_older_requests_change_nothing() -> None:
+    device = Device("d", "fog")
+    ask(device, 3)
+    assert not ask(device, 3)
+    assert not ask(device, 2)
+
+
+def test_newer_work_supersedes_training_and_is_counted() -> None:
+    device = Device("d", "fog")
+    ask(device, 0)
+    effects = ask(device, 1)
+    assert Count("superseded", "d") in effects
+    assert done(device, 0) == [Forget(("fog#0",))]
+    assert sends(done(device, 1)) == [Report(1, "fog#1", 10)]
+
+
+def test_newer_work_does_not_push_out_a_report_without_a_receipt() -> None:
+    device = Device("d", "fog", retry=1.0)
+    ask(device, 0)
+    done(device, 0)
+    ask(device, 1)
+    assert sends(list(device.handle(Fired("retry"), 2.0))) == [Report(0, "fog#0", 10)]
+    assert sends(done(device, 1)) == [Report(0, "fog#0", 10), Report(1, "fog#1", 10)]
+
+
+def test_asked_again_it_sends_its_report_again() -> None:
+    device = Device("d", "fog")
+    ask(device, 0)
+    done(device, 0)
+    assert sends(ask(device, 0)) == [Report(0, "fog#0", 10)]
+
+
+def test_a_failure_is_reported_without_an_update() -> None:
+    device = Device("d", "fog")
+    ask(device, 0)
+    effects = list(device.handle(Trained(0, "fog#0", 10, failure="out of memory"), 1.0))
+    assert sends(effects) == [Report(0, None, 10, failure="out of memory")]
+
+
+def test_after_a_crash_it_goes_on() -> None:
+    device = Device("d", "fog")
+    journal = [e.record for e in [*ask(device, 0), *done(device, 0), *ask(device, 1)] if isinstance(e, Write)]
+    again = Device("d", "fog")
+    for record in journal:
+        again.apply(record)
+    assert again.keys() == {"fog#0", "fog@0"}
+    effects = list(again.handle(Started(), 9.0))
+    assert sends(effects) == [Report(0, "fog#0", 10)]
+    assert Train(1, "fog@0", "fog#1", 0) in effects
+
+
+def test_after_the_end_it_does_not_train() -> None:
+    device = Device("d", "fog")
+    ask(device, 0)
+    device.handle(Received("fog", Stop()), 1.0)
+    assert device.idle
+    assert sends(ask(device, 1)) == [Report(1, None, failure="it was halted")]
+    assert device.idle

@@ -1,0 +1,103 @@
+"""Replaying a node's journal gives its state back, whatever happened to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fogline.nodes.effects import Merge, Move
+from fogline.nodes.events import Fired, Halt, Started
+from fogline.nodes.ledger import Ledger
+from fogline.nodes.messages import Receipt, Report, update_key
+from fogline.nodes.records import Record
+from tests.nodes.driver import Driver
+
+Step = Callable[[Driver], object]
+CHILDREN = "abcd"
+
+
+def state(ledger: Ledger) -> dict[str, Any]:
+    """All that must survive. What was not yet fetched from the ledger is told again, which harms nobody."""
+    return {name: value for name, value in vars(ledger).items() if name not in ("_role", "_released", "_unused")}
+
+
+child = st.sampled_from(CHILDREN)
+task = st.integers(0, 12)
+steps: st.SearchStrategy[Step] = st.one_of(
+    child.map(lambda c: lambda d: d.join(c)),
+    child.map(lambda c: lambda d: d.leave(c)),
+    child.map(lambda c: lambda d: d.answer(c) if c in d.node.ledger.busy else None),
+    child.map(lambda c: lambda d: d.answer(c, failure="broken") if c in d.node.ledger.busy else None),
+    st.tuples(child, task).map(lambda x: lambda d: d.hear(x[0], Report(x[1], update_key("me", x[1]), 1))),
+    task.map(lambda t: lambda d: d.work(t)),
+    st.tuples(task, st.booleans()).map(lambda x: lambda d: d.hear("up", Receipt(*x))),
+    st.sampled_from(["deadline/0", "deadline/1", "open/0", "retry"]).map(
+        lambda name: lambda d: None if name.endswith("1") and d.role.lanes < 2 else d.give(Fired(name), after=50.0)
+    ),
+    st.just(lambda d: d.give(Started())),
+    st.just(lambda d: d.crash().give(Started())),
+)
+drivers = st.builds(
+    Driver,
+    st.sampled_from(["sync", "async", "semi-async", "ring"]),
+    rounds=st.integers(1, 4),
+    parent=st.sampled_from([None, "up"]),
+    late=st.sampled_from(["fold", "drop"]),
+    quorum=st.sampled_from([1, 0.5, 1.0]),
+    cohort=st.sampled_from([1, 2, 1.0]),
+    staleness_cap=st.sampled_from([0, 1, 20]),
+    speed_classes=st.just(2),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(drivers, st.lists(steps, max_size=40), st.booleans())
+def test_replay_gives_the_state_back(driver: Driver, happened: list[Step], halted: bool) -> None:
+    driver.start("a", "b")
+    for step in happened:
+        step(driver)
+    if halted:
+        driver.give(Halt())
+    before = deepcopy(state(driver.node.ledger))
+    decode = msgspec.msgpack.Decoder(Record).decode
+    driver.journal = [decode(msgspec.msgpack.encode(record)) for record in driver.journal]
+    assert state(driver.crash().node.ledger) == before
+
+
+@settings(max_examples=300, deadline=None)
+@given(drivers, st.lists(steps, max_size=40))
+def test_nothing_is_held_twice_and_the_ledger_agrees_with_itself(driver: Driver, happened: list[Step]) -> None:
+    driver.start("a", "b")
+    for step in happened:
+        step(driver)
+        for effect in driver.effects:
+            if isinstance(effect, Move | Merge):
+                keys = [member.update for member in effect.members]
+                assert len(keys) == len(set(keys))
+        ledger = driver.node.ledger
+        waiting = [got.task for lane in ledger.lanes for got in lane.pending] + [got.task for got in ledger.used]
+        inside = [key for _, keys in ledger.outbox.values() for key in keys]
+        assert len(waiting) == len(set(waiting))
+        assert len(inside) == len(set(inside))
+        assert not {update_key("me", t) for t in waiting} & set(inside)
+        assert all(ledger.accepted(t) for t in waiting)
+        assert not any(t in ledger.asks for t in waiting)
+        assert set(ledger.busy.values()) == {t for t, ask in ledger.asks.items() if ask.open}
+        assert {t for lane in ledger.lanes for t in lane.asks} == set(ledger.busy.values())
+        assert all(lane.absent == sum(ledger.asks[t].absent for t in lane.asks) for lane in ledger.lanes)
+
+
+@settings(max_examples=100, deadline=None)
+@given(drivers, st.lists(steps, max_size=30))
+def test_same_events_same_effects(driver: Driver, happened: list[Step]) -> None:
+    again = deepcopy(driver)
+    for each in (driver, again):
+        each.start("a", "b", "c")
+        for step in happened:
+            step(each)
+    assert driver.history == again.history

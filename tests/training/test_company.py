@@ -1,0 +1,127 @@
+"""A device's numbers do not depend on which others train beside it, to the bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from torch import nn
+
+from fogline.training import ClientJob, LocalMethod, LocalTraining, Trained
+from fogline.training.torch import TorchTask, models
+from fogline.training.torch.engines import Stacked
+from tests.training.cohorts import Controlled, Everything, Proximal, jobs_of, task_of
+
+SIZES = (13, 40, 3, 27, 10, 10, 31, 1, 20)
+
+
+def smooth() -> nn.Module:
+    """Functions whose vectorised and scalar forms round differently, in odd widths."""
+    return nn.Sequential(nn.Linear(8, 13), nn.Tanh(), nn.Linear(13, 7), nn.GELU(), nn.Linear(7, 5), nn.Sigmoid())
+
+
+def convolved() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.2), nn.Linear(27, 5)
+    )
+
+
+def traced() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 7), nn.Softplus(), nn.LayerNorm(7), nn.Linear(7, 5))
+
+
+CASES = {
+    "mlp": (lambda: models.mlp(8, (33, 17), 5), (8,)),
+    "smooth": (smooth, (8,)),
+    "convolved": (convolved, (1, 8, 8)),
+    "traced": (traced, (8,)),
+}
+
+
+def bits(done: list[Trained]) -> dict[int, tuple[bytes, float, float]]:
+    return {t.client: (t.end.tobytes(), t.loss, t.loss_rms) for t in done}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("batch_size", [4, None])
+@pytest.mark.parametrize("method", [LocalMethod, Proximal, Controlled, Everything])
+def test_company_does_not_matter(name: str, batch_size: int | None, method: type[LocalMethod]) -> None:
+    model, shape = CASES[name]
+    task = task_of(model, shape, SIZES)
+    local = LocalTraining(batch_size=batch_size, epochs=2)
+    engine = task.build("stacked", method(), local)
+    jobs = jobs_of(task, local)
+    together = bits(engine.train(jobs))
+    shuffled = [jobs[i] for i in np.random.default_rng(1).permutation(len(jobs))]
+    assert bits(engine.train(shuffled)) == together
+    in_pairs = {k: v for i in range(0, len(jobs), 2) for k, v in bits(engine.train(jobs[i : i + 2])).items()}
+    assert in_pairs == together
+    alone = {k: v for job in jobs for k, v in bits(engine.train([job])).items()}
+    assert alone == together
+
+
+def test_wide_layers() -> None:
+    """Products large enough for the library to block."""
+    task = task_of(lambda: models.mlp(300, (200, 200), 5), (300,), (20, 33, 7, 20, 40, 11, 20, 20))
+    local = LocalTraining(batch_size=10)
+    engine = task.build("stacked", LocalMethod(), local)
+    jobs = jobs_of(task, local)
+    together = bits(engine.train(jobs))
+    assert {k: v for job in jobs for k, v in bits(engine.train([job])).items()} == together
+
+
+@pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])
+def test_results_repeat_and_depend_on_the_seed(engine: str) -> None:
+    task, local = task_of(convolved, (1, 8, 8)), LocalTraining(batch_size=4)
+    built, jobs = task.build(engine, LocalMethod(), local), jobs_of(task_of(convolved, (1, 8, 8)), local)
+    first = bits(built.train(jobs))
+    assert bits(task.build(engine, LocalMethod(), local).train(jobs)) == first
+    other = bits(built.train([replace(job, seed=job.seed + 1) for job in jobs]))
+    assert all(other[k] != first[k] for k in first if task.data.sizes()[k] > 1)
+
+
+@pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])
+def test_inputs_are_left_alone_and_results_are_their_own(engine: str) -> None:
+    task, local = task_of(), LocalTraining(batch_size=4)
+    jobs = jobs_of(task, local)
+    before = [(j.start.copy(), {n: v.copy() for n, v in j.local.items()}) for j in jobs]
+    built = task.build(engine, Everything(), local)
+    first = built.train(jobs)
+    kept = [t.end.copy() for t in first]
+    built.train([replace(job, seed=job.seed + 1) for job in jobs])
+    for trained, copy in zip(first, kept, strict=True):
+        np.testing.assert_array_equal(trained.end, copy)
+    for job, (start, local_state) in zip(jobs, before, strict=True):
+        np.testing.assert_array_equal(job.start, start)
+        np.testing.assert_equal(job.local, local_state)
+
+
+@pytest.mark.parametrize("engine", ["flat", "stacked"])
+def test_devices_of_one_cohort_may_differ_in_everything(engine: str) -> None:
+    """Asynchronous tiers mix models, rates and amounts of work."""
+    task, local = task_of(), LocalTraining(batch_size=4)
+    rng = np.random.default_rng(5)
+
+    def vary(job: ClientJob) -> ClientJob:
+        start = job.start + 0.01 * rng.normal(size=job.start.size).astype(np.float32)
+        received = {"c": job.received["c"] * (job.client + 1)}
+        rate = 0.05 * (1 + job.client % 2)
+        return replace(job, start=start, received=received, learning_rate=rate, steps=1 + 2 * job.client)
+
+    jobs = [vary(job) for job in jobs_of(task, local)]
+    reference = task.build("loop", Controlled(), local).train(jobs)
+    done = task.build(engine, Controlled(), local).train(jobs)
+    for one, other in zip(reference, done, strict=True):
+        np.testing.assert_allclose(one.end, other.end, rtol=1e-4, atol=1e-6)
+        assert one.steps == other.steps
+
+
+def test_memory_is_kept_for_few_cohort_sizes() -> None:
+    task, local = task_of(), LocalTraining(batch_size=4)
+    engine = Stacked(task, LocalMethod(), local)
+    jobs = jobs_of(task, local)
+    for count in (1, 2, 3, 4, 5, 4, 3):
+        engine.train(jobs[:count])
+    assert len(engine._kept) <= 3
+    assert isinstance(engine.task, TorchTask)
