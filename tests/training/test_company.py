@@ -31,11 +31,16 @@ def traced() -> nn.Module:
     return nn.Sequential(nn.Linear(8, 7), nn.Softplus(), nn.LayerNorm(7), nn.Linear(7, 5))
 
 
+def embedded() -> nn.Module:
+    return nn.Sequential(nn.Embedding(5, 6), nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 5))
+
+
 CASES = {
-    "mlp": (lambda: models.mlp(8, (33, 17), 5), (8,)),
-    "smooth": (smooth, (8,)),
-    "convolved": (convolved, (1, 8, 8)),
-    "traced": (traced, (8,)),
+    "mlp": (lambda: models.mlp(8, (33, 17), 5), {}),
+    "smooth": (smooth, {}),
+    "convolved": (convolved, {"shape": (1, 8, 8)}),
+    "traced": (traced, {}),
+    "embedded": (embedded, {"shape": (7,), "tokens": True}),
 }
 
 
@@ -44,11 +49,11 @@ def bits(done: list[Trained]) -> dict[int, tuple[bytes, float, float]]:
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("batch_size", [4, None])
+@pytest.mark.parametrize("batch_size", [6, None])
 @pytest.mark.parametrize("method", [LocalMethod, Proximal, Controlled, Everything])
 def test_company_does_not_matter(name: str, batch_size: int | None, method: type[LocalMethod]) -> None:
-    model, shape = CASES[name]
-    task = task_of(model, shape, SIZES)
+    model, options = CASES[name]
+    task = task_of(model, sizes=SIZES, **options)
     local = LocalTraining(batch_size=batch_size, epochs=2)
     engine = task.build("stacked", method(), local)
     jobs = jobs_of(task, local)
@@ -74,7 +79,7 @@ def test_wide_layers() -> None:
 @pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])
 def test_results_repeat_and_depend_on_the_seed(engine: str) -> None:
     task, local = task_of(convolved, (1, 8, 8)), LocalTraining(batch_size=4)
-    built, jobs = task.build(engine, LocalMethod(), local), jobs_of(task_of(convolved, (1, 8, 8)), local)
+    built, jobs = task.build(engine, LocalMethod(), local), jobs_of(task, local)
     first = bits(built.train(jobs))
     assert bits(task.build(engine, LocalMethod(), local).train(jobs)) == first
     other = bits(built.train([replace(job, seed=job.seed + 1) for job in jobs]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from fogline.training.local import ClientJob, Trained
 from fogline.training.torch.losses import IGNORED
-from fogline.training.torch.task import TorchTask
+
+if TYPE_CHECKING:
+    from fogline.training.torch.task import TorchTask
 
 Result = TypeVar("Result")
 

@@ -88,7 +88,7 @@ class Head:
         return self._autograd(outputs, batch, vectors, features, features_of)
 
     def _entropy_gradient(self, outputs: Tensor, batch: Batch) -> Gradient:
-        share, y = _shares(batch)
+        share, y = _shares(batch, outputs.dtype)
         chosen = y.unsqueeze(-1)
         logarithms = torch.log_softmax(outputs, -1)
         losses = logarithms.gather(-1, chosen).view(y.shape)
@@ -131,7 +131,7 @@ class Head:
             return torch.stack(
                 [self._task.loss_function(o[:n], y[:n]) for o, y, n in zip(outputs, batch.y, counts, strict=True)]
             )
-        share, y = _shares(batch)
+        share, y = _shares(batch, outputs.dtype)
         return (self._rows(outputs, y) * share).flatten(1).sum(1)
 
     def _bend_losses(
@@ -149,19 +149,23 @@ class Head:
         return torch.stack(bent)
 
 
-def _shares(batch: Batch) -> tuple[Tensor | float, Tensor]:
-    """What each target's loss counts in its device's mean, (k, B, ...) or one number, and usable targets."""
+def _shares(batch: Batch, dtype: torch.dtype) -> tuple[Tensor | float, Tensor]:
+    """What each target's loss counts in its device's mean, (k, B, ...) or one number, and usable targets.
+
+    A share is rounded to the model's type in the end only, so that one number and a tensor of it agree.
+    """
     y = batch.y
     per_example = math.prod(y.shape[2:])
     if batch.ignores:
         known = (y != IGNORED).double()
         if batch.weights is not None:
             known *= (batch.weights > 0).view(*batch.weights.shape, *([1] * (y.ndim - 2)))
-        return known / known.flatten(1).sum(1).view(-1, *([1] * (y.ndim - 1))), y.clamp_min(0)
+        share = known / known.flatten(1).sum(1).view(-1, *([1] * (y.ndim - 1)))
+        return share.to(dtype), y.clamp_min(0)
     if batch.weights is None:
         return 1.0 / (y.shape[1] * per_example), y
     weights = batch.weights.view(*batch.weights.shape, *([1] * (y.ndim - 2))).expand(y.shape)
-    return (weights / per_example if per_example > 1 else weights), y
+    return (weights / per_example).to(dtype), y
 
 
 def _entropies(outputs: Tensor, y: Tensor) -> Tensor:

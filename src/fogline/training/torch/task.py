@@ -17,6 +17,7 @@ from fogline.params import Params, Spec
 from fogline.training.local import LocalTraining
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
+from fogline.training.torch.failure import attempt
 from fogline.training.torch.layout import Layout
 from fogline.training.torch.losses import (
     LossFunction,
@@ -79,10 +80,16 @@ class TorchTask(Task):
 
     @cached_property
     def outputs(self) -> int | None:
-        """Classes that the model tells apart; None if it does not classify."""
-        if not self.classifies or not len(self.data.sizes()):
+        """Classes that the model tells apart; None if it does not classify.
+
+        Found by a trial, or taken from the data if the model does not take an example by itself.
+        """
+        if not self.classifies:
             return None
-        outputs = self._judge.eval()(self.inputs(self._example()))
+        with torch.no_grad():
+            outputs = attempt(lambda: self._judge.eval()(self.inputs(self._example())))
+        if not isinstance(outputs, Tensor):
+            return self.data.classes
         return outputs.shape[1 if outputs.ndim == 4 else -1]
 
     @property
