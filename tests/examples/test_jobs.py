@@ -1,10 +1,10 @@
-"""Every job under ``examples`` runs: one round of each, with the command that its users would type."""
+"""Every job under ``examples`` runs: one round of each, as the command does it."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
+from fogline.cli import main
 from fogline.data.loaders.folder import find_root
 from fogline.jobs.files import read_job
 
@@ -29,12 +30,19 @@ NEEDS = {
 """The data set of each job; the demo falls back on the digits of scikit-learn."""
 
 
+@pytest.fixture(autouse=True)
+def _as_the_command_sees_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In the root of the repository; the tasks' modules are forgotten afterwards."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in NEEDS:
+        sys.modules.pop(name, None)
+
+
 def simulate(job: Path, folder: Path, *more: str) -> dict[str, object]:
-    """Run the command; what it left in the run's folder."""
-    command = [sys.executable, "-c", "from fogline.cli import main; main()", "simulate", str(job)]
-    command += ["--folder", str(folder), "--quiet", *more]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    """Run the command, in this process; what it left in the run's folder."""
+    main(["simulate", str(job), "--folder", str(folder), "--quiet", "--debug", *more])
     return json.loads((folder / "result.json").read_text())
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from fogline.data import Examples, from_arrays
 from fogline.params import State
-from fogline.training import ClientJob, LocalMethod, LocalTraining, Trained
+from fogline.training import ClientJob, LocalMethod, LocalTraining, Task, Trained
 from fogline.training.torch import TorchTask, models
 
 SIZES = (13, 20, 1, 7, 10)
@@ -43,7 +43,7 @@ def task_of(
     return TorchTask(model, from_arrays("random", x, y, parts, classes=classes), loss=loss)
 
 
-def spoil(task: TorchTask, client: int, change: Callable[[Examples], None]) -> None:
+def spoil(task: Task, client: int, change: Callable[[Examples], None]) -> None:
     """Change a client's examples behind the checks of the data set."""
     load = task.data.at
 

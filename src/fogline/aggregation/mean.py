@@ -11,7 +11,6 @@ from fogline.aggregation.fold import Fold
 from fogline.aggregation.sweep import sweep
 from fogline.aggregation.update import Folded, Partial, UnusableUpdate
 
-
 LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float32, np.float64)}
 
 

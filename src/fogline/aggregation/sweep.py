@@ -42,7 +42,8 @@ class Scratch:
 def sweep(size: int, work: Callable[[slice, int], None]) -> None:
     """Call ``work(block, thread)`` on blocks that cover so many numbers; on several threads if there are many.
 
-    Threads take block after block, so a helper that a busy machine starts late, or never, delays nobody.
+    Threads take block after block, so a helper that a busy machine starts late, or never, delays nobody. One
+    that is interrupted within a block does: where all cores are taken, one thread is faster.
     """
     if size <= BLOCK:  # Most models are small, and there may be a million updates of them.
         if size:

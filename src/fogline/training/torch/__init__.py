@@ -1,6 +1,9 @@
 """The PyTorch backend: a task from a module, and its engines."""
 
-from fogline.training.torch.engines import ENGINES, Loop
+from fogline.training.torch.engines import ENGINES, Flat, Loop, Stacked
+from fogline.training.torch.repeatable import fix_products
 from fogline.training.torch.task import TorchTask
 
-__all__ = ["ENGINES", "Loop", "TorchTask"]
+__all__ = ["ENGINES", "Flat", "Loop", "Stacked", "TorchTask"]
+
+fix_products()

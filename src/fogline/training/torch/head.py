@@ -93,9 +93,8 @@ class Head:
         logarithms = torch.log_softmax(outputs, -1)
         losses = logarithms.gather(-1, chosen).view(y.shape)
         gradient = logarithms.exp_().scatter_add_(-1, chosen, self._minus_one.expand(chosen.shape))
-        if not isinstance(share, Tensor):
-            return Gradient(losses.flatten(1).sum(1).mul_(-share), gradient.mul_(share))
-        return Gradient((losses * share).flatten(1).sum(1).neg_(), gradient.mul_(share.unsqueeze(-1)))
+        sums = (losses * share).flatten(1).sum(1).neg_()
+        return Gradient(sums, gradient.mul_(share.unsqueeze(-1) if isinstance(share, Tensor) else share))
 
     def _autograd(
         self,

@@ -70,12 +70,13 @@ class Fused(Sink):
     def __init__(self, weights: list[Tensor], rate: float, decay: float, bend: Affine | None) -> None:
         self._weights = weights
         self._rate = rate
-        self._keep: float | list[Tensor] = 1.0 - rate * decay
+        self._keep: float | list[Tensor]
         self._shift = bend.shift if bend else None
-        if bend and isinstance(bend.factor, list):
-            self._keep = [1.0 - rate * (decay + factor) for factor in bend.factor]
-        elif bend:
-            self._keep = 1.0 - rate * (decay + bend.factor)
+        factor = bend.factor if bend else 0.0
+        if isinstance(factor, list):
+            self._keep = [1.0 - rate * (decay + part) for part in factor]
+        else:
+            self._keep = 1.0 - rate * (decay + factor)
 
     def put(self, index: int, gradient: Tensor) -> None:
         """Step against it."""

@@ -27,9 +27,10 @@ class Stacked(TorchEngine):
     """Many devices at once, with one batched product for all of them.
 
     A chain of known layers runs on hand-written kernels, into whose weight gradients plain SGD is fused; any
-    other module runs under ``vmap``. A device's numbers do not depend, to the bit, on which others train
-    beside it, except where a module without kernels draws random numbers (dropout): those are drawn for the
-    chunk as a whole, so they repeat only with the same chunks.
+    other module runs under ``vmap``. On kernels and a CPU, a device's numbers do not depend, to the bit, on
+    which others train beside it (see ``repeatable``). Under ``vmap`` and on a GPU their last bits may, and
+    dropout under ``vmap`` (and inside ``features_of``) is drawn for the chunk as a whole: there a run repeats
+    only with the same chunks, which is why the chunk belongs to the job.
     """
 
     name = "stacked"
@@ -106,7 +107,9 @@ class Stacked(TorchEngine):
         fill = not (self.single or self._mixes)
         width = self._width if fill else min(self._width, parts[0].size)
         cohort = Cohort(jobs, parts, width, fill, low < 0)
-        with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=self.chain is None):
+        # Kernels draw from generators of their own; a module draws from PyTorch's.
+        draws = self.chain is None or self.elsewhere is not None
+        with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=draws):
             return Group(self, jobs, cohort).train([part.size for part in parts])
 
     def _check_targets(self, parts: list[Part]) -> tuple[float, str | None]:
@@ -156,6 +159,8 @@ class Group:
             len(jobs),
         )
         self._losses = torch.zeros(cohort.steps, len(jobs), dtype=torch.float64, device=device)
+        if engine.elsewhere is not None:
+            torch.manual_seed(jobs[0].seed)
         engine.program.begin([job.seed for job in jobs], self._blocks.tensors, self._buffers)
 
     def train(self, sizes: list[int]) -> list[Trained]:

@@ -14,7 +14,7 @@ from fogline.training.torch.updates import Sink
 
 @kernel(nn.Conv2d)
 class Conv2d(Kernel):
-    """Convolution: one device in channels-last memory, several as groups of one."""
+    """Convolution: device by device in channels-last memory; on a GPU, several as groups of one."""
 
     def __init__(self, module: nn.Module, places: Mapping[str, int], context: Context) -> None:
         super().__init__(module, places, context)
@@ -26,50 +26,70 @@ class Conv2d(Kernel):
     @classmethod
     def takes(cls, module: nn.Module) -> bool:
         """Zero padding, given as numbers."""
-        return isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" and module.padding in _numbers(module)
+        assert isinstance(module, nn.Conv2d)
+        return module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
         """(k, B, C, H, W) to (k, B, C', H', W')."""
-        conv = self.conv
-        self._x, self._w, groups = self._merged(x, weights[self.weight])
-        bias = None if self.bias is None else weights[self.bias].reshape(-1)
-        outputs = F.conv2d(self._x, self._w, bias, conv.stride, conv.padding, conv.dilation, groups)
-        return split_clients(outputs, x.shape[0])
+        weight = weights[self.weight]
+        bias = None if self.bias is None else weights[self.bias]
+        if x.is_cuda and not self.context.single:
+            self._kept = [(merge_clients(x), weight.flatten(0, 1))]
+            flat = None if bias is None else bias.reshape(-1)
+            return split_clients(self._convolve(*self._kept[0], flat, x.shape[0]), x.shape[0])
+        # As groups, a device's numbers would depend on their number, and take longer.
+        self._kept = [(_last(x[i]), _last(weight[i])) for i in range(x.shape[0])]
+        outputs = [self._convolve(x, w, None if bias is None else bias[i], 1) for i, (x, w) in enumerate(self._kept)]
+        return _stack(outputs)
 
-    def _merged(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, int]:
-        if self.context.single:
-            return (
-                x[0].contiguous(memory_format=torch.channels_last),
-                weight[0].contiguous(memory_format=torch.channels_last),
-                self.conv.groups,
-            )
-        return merge_clients(x), weight.flatten(0, 1), self.conv.groups * x.shape[0]
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, clients: int) -> Tensor:
+        conv = self.conv
+        groups = conv.groups * clients
+        return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, groups)
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """By PyTorch's own backward kernel."""
-        conv, clients = self.conv, gradient.shape[0]
-        merged = gradient[0] if self.context.single else merge_clients(gradient)
-        inputs, weight, bias = torch.ops.aten.convolution_backward(
-            merged,
-            self._x,
-            self._w,
-            None if self.bias is None else [self._w.shape[0]],
+        clients = gradient.shape[0]
+        if len(self._kept) < clients:
+            inputs, weight, bias = self._backward(merge_clients(gradient), *self._kept[0], wanted, clients)
+            inputs = split_clients(inputs, clients) if wanted else None
+            weight = weight.unflatten(0, (clients, -1))
+            bias = bias.view(clients, -1) if self.bias is not None else None
+        else:
+            parts = [self._backward(gradient[i], *kept, wanted, 1) for i, kept in enumerate(self._kept)]
+            inputs, weight, bias = (_stack(p) if p[0] is not None else None for p in zip(*parts, strict=True))
+        assert weight is not None
+        sink.put(self.weight, weight)
+        if self.bias is not None:
+            assert bias is not None
+            sink.put(self.bias, bias)
+        return inputs
+
+    def _backward(
+        self, gradient: Tensor, x: Tensor, weight: Tensor, wanted: bool, clients: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        conv = self.conv
+        return torch.ops.aten.convolution_backward(
+            gradient,
+            x,
+            weight,
+            None if self.bias is None else [weight.shape[0]],
             conv.stride,
             conv.padding,
             conv.dilation,
             False,
             [0, 0],
-            conv.groups if self.context.single else conv.groups * clients,
+            conv.groups * clients,
             [wanted, True, self.bias is not None],
         )
-        sink.put(self.weight, weight.view(clients, -1, *weight.shape[1:]))
-        if self.bias is not None:
-            sink.put(self.bias, bias.view(clients, -1))
-        return split_clients(inputs, clients) if wanted else None
 
 
-def _numbers(module: nn.Conv2d) -> list[object]:
-    return [module.padding] if not isinstance(module.padding, str) else []
+def _last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def merge_clients(x: Tensor) -> Tensor:
@@ -79,8 +99,6 @@ def merge_clients(x: Tensor) -> Tensor:
 
 def split_clients(x: Tensor, clients: int) -> Tensor:
     """(B, k C, H, W) to (k, B, C, H, W); a view."""
-    if clients == 1:
-        return x.unsqueeze(0)
     return x.unflatten(1, (clients, -1)).transpose(0, 1)
 
 
