@@ -63,7 +63,7 @@ def simulate(
         devices: profile of devices and their links: a preset's name, or a table.
         links: profile of the links between aggregators.
         evaluation: when and on what the model is judged.
-        seed: decides everything random; the same seed gives the same model.
+        seed: decides everything random; one seed and one engine (with its chunk) give one model, to the bit.
         exact: fold in fixed point, so that the tree's shape does not change a bit.
         engine, chunk: how training is run; None measures the first cohort.
         processes: worker processes; None takes one per core, 0 trains in this one.
