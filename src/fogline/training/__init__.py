@@ -4,7 +4,7 @@ Backends are imported by name (``fogline.training.torch``, ``fogline.training.sk
 without PyTorch or scikit-learn can do everything else.
 """
 
-from fogline.training.calibration import Choice, choose
+from fogline.training.choose import Choice, choose
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod, Work, overrides
 from fogline.training.task import Engine, Sums, Task
