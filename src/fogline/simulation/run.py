@@ -28,7 +28,7 @@ from fogline.simulation.setup import (
     setting_of,
     simulator_of,
 )
-from fogline.training.calibration import Choice, choose
+from fogline.training import Choice, choose
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
 
