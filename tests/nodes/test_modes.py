@@ -94,6 +94,13 @@ def test_a_class_that_gets_children_again_goes_on() -> None:
     assert {lane.index for lane in root.node.ledger.lanes if lane.open} == {0, 1}
 
 
+def test_no_lane_sleeps_on_when_the_first_child_is_back_with_an_open_request() -> None:
+    """Found by fault seed 42447: only the lane of the request went on, and its class had no children later."""
+    root = Driver("semi-async", speed_classes=2, rounds=9).start("a", seconds={"a": 1.0})
+    root.crash().start()
+    assert set(root.join("a").timers) == {"open/1"}
+
+
 def test_a_slow_lane_of_a_fog_outlives_the_parents_requests() -> None:
     fog = Driver("semi-async", speed_classes=2, rounds=1, parent="up")
     fog.start("a", "b", seconds={"a": 1.0, "b": 60.0}).work(0)

@@ -107,6 +107,11 @@ MODELS = {
     "branches": (Branches, {}, False),
     "activations": (activations, {}, True),
     "convolutions": (convolutions, {"shape": (1, 8, 8)}, True),
+    "odd sides": (
+        lambda: nn.Sequential(nn.Conv2d(1, 3, 2), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(12, 5)),
+        {"shape": (1, 6, 6)},
+        True,
+    ),
     "functional": (Functional, {"shape": (1, 8, 8)}, True),
     "batch norm": (batch_norm, {"sizes": (12, 20, 12, 8)}, False),
     "embedded": (embedded, {"shape": (6,), "tokens": True}, True),

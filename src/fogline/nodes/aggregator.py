@@ -148,7 +148,7 @@ class Aggregator:
     # Children come and go.
 
     def _joined(self, child: str, hello: Hello) -> None:
-        ledger = self.ledger
+        ledger, first = self.ledger, not len(self.roster)
         self.roster.add(child, hello)
         if ledger.ended:
             self._do(Send(child, Stop()))
@@ -156,18 +156,19 @@ class Aggregator:
         ask = ledger.set_absent(child, absent=False)
         if ask is not None:  # The request, or its answer, may have been lost with the connection.
             self._do(Send(child, Work(ledger.busy[child], ledger.models[ask.version], self._round)))
-        elif self.roster.fit(child, self.now):
-            self._welcome()
+        # While nobody is there no lane has a timer, so the first to come wakes all, even if it cannot be asked.
+        if first or self.roster.fit(child, self.now):
+            self._welcome(first)
 
-    def _welcome(self) -> None:
-        """Somebody new can be asked."""
+    def _welcome(self, first: bool) -> None:
+        """Somebody is there for the lanes that wait."""
         self._fill_up(0)
         idle = [lane.index for lane in self.ledger.lanes if self.ledger.working and not lane.open]
         if self.role.gather == 0:
             for index in idle:
                 if self.ledger.working:  # Not after the first lane's answer.
                     self._continue(index)
-        elif idle and self.now >= self._gathered_at:
+        elif idle and (first or self.now >= self._gathered_at):
             self._gathered_at = self.now + self.role.gather
             for index in idle:
                 self._do(SetTimer(f"open/{index}", self._gathered_at))

@@ -51,16 +51,25 @@ class Cohort:
         fill: whether a ragged batch is filled up to ``width`` (with the device's first example, at weight
             zero). Without, all devices of the cohort must have the same number of examples.
         ignores: whether some targets have no truth.
+        shuffler: draws the orders.
     """
 
-    def __init__(self, jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, fill: bool, ignores: bool) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[ClientJob],
+        parts: Sequence[Part],
+        width: int,
+        fill: bool,
+        ignores: bool,
+        shuffler: Shuffler,
+    ) -> None:
         self.steps = jobs[0].steps
         self.clients = len(jobs)
         self.device = parts[0].x.device
         self._active = [sum(job.steps > step for job in jobs) for step in range(self.steps)]
         self._x = parts[0].x if len(parts) == 1 else torch.cat([part.x for part in parts])
         self._y = parts[0].y if len(parts) == 1 else torch.cat([part.y for part in parts])
-        places, counts = _order(jobs, [part.size for part in parts], width, self.steps)
+        places, counts = _order(jobs, [part.size for part in parts], width, shuffler)
         self._places = places.to(self.device)
         self._width = width
         self._ignores = ignores
@@ -85,9 +94,9 @@ class Cohort:
         return Batch(x, y, counts, weights, self._ignores)
 
 
-def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, steps: int) -> tuple[Tensor, Tensor]:
+def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, shuffler: Shuffler) -> tuple[Tensor, Tensor]:
     """Rows of the joined examples (T, K, B), and how many of each batch count (T, K)."""
-    shuffler = Shuffler()
+    steps = jobs[0].steps
     places = np.zeros((len(jobs), steps * width), np.int64)
     counts = np.full((steps, len(jobs)), width)
     offset = 0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod
+from fogline.training.order import Shuffler
 from fogline.training.torch.bends import affine
 from fogline.training.torch.blocks import Blocks, split_rows, stack_rows
 from fogline.training.torch.cohort import Batch, Cohort, Part
@@ -46,6 +47,7 @@ class Stacked(TorchEngine):
         self.elsewhere = FeaturesElsewhere(task) if self.bends_loss else None
         self._width = local.batch_size or int(task.data.sizes().max())
         self._mixes = mixes_examples(task.untrained())
+        self._shuffler = Shuffler()
         self._kept: dict[int, Blocks] = {}
 
     @classmethod
@@ -106,7 +108,7 @@ class Stacked(TorchEngine):
             raise ValueError(wrong)
         fill = not (self.single or self._mixes)
         width = self._width if fill else min(self._width, parts[0].size)
-        cohort = Cohort(jobs, parts, width, fill, low < 0)
+        cohort = Cohort(jobs, parts, width, fill, low < 0, self._shuffler)
         # Kernels draw from generators of their own; a module draws from PyTorch's.
         draws = self.chain is None or self.elsewhere is not None
         with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=draws):

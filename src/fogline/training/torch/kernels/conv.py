@@ -1,4 +1,4 @@
-"""Convolutions and pooling over images."""
+"""Convolutions over images."""
 
 from __future__ import annotations
 
@@ -100,58 +100,3 @@ def merge_clients(x: Tensor) -> Tensor:
 def split_clients(x: Tensor, clients: int) -> Tensor:
     """(B, k C, H, W) to (k, B, C, H, W); a view."""
     return x.unflatten(1, (clients, -1)).transpose(0, 1)
-
-
-@kernel(nn.MaxPool2d)
-class MaxPool2d(Kernel):
-    """Maxima of windows."""
-
-    @classmethod
-    def takes(cls, module: nn.Module) -> bool:
-        """Without indices."""
-        return isinstance(module, nn.MaxPool2d) and not module.return_indices
-
-    def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
-        """Keeps where each maximum was."""
-        self._x = x[0] if self.context.single else x.flatten(0, 1)
-        outputs, self._indices = torch.ops.aten.max_pool2d_with_indices(self._x, *self._window())
-        return outputs.unsqueeze(0) if self.context.single else outputs.unflatten(0, x.shape[:2])
-
-    def _window(self) -> tuple[list[int], list[int], list[int], list[int], bool]:
-        pool = self.module
-        assert isinstance(pool, nn.MaxPool2d)
-        size, stride, padding, dilation = map(_pair, (pool.kernel_size, pool.stride, pool.padding, pool.dilation))
-        return size, stride, padding, dilation, pool.ceil_mode
-
-    def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
-        """To where the maximum was."""
-        merged = gradient[0] if self.context.single else gradient.flatten(0, 1)
-        inputs = torch.ops.aten.max_pool2d_with_indices_backward(merged, self._x, *self._window(), self._indices)
-        return inputs.unsqueeze(0) if self.context.single else inputs.unflatten(0, gradient.shape[:2])
-
-
-@kernel(nn.AvgPool2d)
-class AvgPool2d(Kernel):
-    """Means of windows."""
-
-    def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
-        """Over devices and examples at once."""
-        self._x = x[0] if self.context.single else x.flatten(0, 1)
-        outputs = torch.ops.aten.avg_pool2d(self._x, *self._window())
-        return outputs.unsqueeze(0) if self.context.single else outputs.unflatten(0, x.shape[:2])
-
-    def _window(self) -> tuple[list[int], list[int], list[int], bool, bool, int | None]:
-        pool = self.module
-        assert isinstance(pool, nn.AvgPool2d)
-        size, stride, padding = _pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding)
-        return size, stride, padding, pool.ceil_mode, pool.count_include_pad, pool.divisor_override
-
-    def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
-        """Evenly over the window."""
-        merged = gradient[0] if self.context.single else gradient.flatten(0, 1)
-        inputs = torch.ops.aten.avg_pool2d_backward(merged, self._x, *self._window())
-        return inputs.unsqueeze(0) if self.context.single else inputs.unflatten(0, gradient.shape[:2])
-
-
-def _pair(size: int | tuple[int, ...]) -> list[int]:
-    return [size, size] if isinstance(size, int) else list(size)
