@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -60,8 +61,9 @@ class Tier(BaseModel):
 
 def share_of(amount: float, whole: int) -> int:
     """A count as it is, or a share rounded up; between one and the whole."""
-    wanted = amount if isinstance(amount, int) else -int(-amount * whole // 1)
-    return max(1, min(int(wanted), whole))
+    # The margin forgives binary fractions: 0.07 of 100 is 7, though the product is a little more.
+    wanted = amount if isinstance(amount, int) else math.ceil(amount * whole - 1e-9)
+    return max(1, min(wanted, whole))
 
 
 class Tree(BaseModel):
