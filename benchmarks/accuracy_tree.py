@@ -18,8 +18,9 @@ published table give the same number of cloud rounds within one (edge-NIID: 107 
 (6, 10)); only in (60, 1), 150 rounds by energy and 145 by time, do they not quite.
 
 MTGC (Fang et al., NeurIPS 2024) publishes no figure for this, only that it needs fewer cloud rounds than hierarchical
-FedAvg; reduced here to 5 groups of 4 devices on Fashion-MNIST with McMahan's 2NN, Dirichlet(0.1) over the groups,
-IID within them, both methods alike in everything else.
+FedAvg; reduced here to 5 groups of 4 devices with McMahan's 2NN, Dirichlet(0.1) over the groups, IID within them, both
+methods alike in everything else. On MNIST the claim holds throughout. On Fashion-MNIST MTGC leads at first, but as a
+group of two classes drifts far in 100 steps, its corrections become unsteady (a textbook MTGC shows the same).
 """
 
 from collections import deque
@@ -56,7 +57,7 @@ FASTER = 3.0  # what we ask for, or the paper's own factor where that is less (e
 
 GROUPS, MEMBERS = 5, 4
 SEEDS = 3
-MTGC_TARGETS = (0.80, 0.75, 0.84)  # the first decides
+MTGC_TARGETS = {"mnist": (0.90, 0.85, 0.93), "fashion_mnist": (0.80, 0.75, 0.84)}  # the first decides
 MTGC_ROUNDS = 40
 GROUP_ROUNDS = 10
 MTGC_LOCAL = {"learning_rate": 0.05, "batch_size": 50, "steps": 10}
@@ -68,7 +69,8 @@ def hierfavg_cells(quick: bool) -> list[Cell]:
 
 
 def mtgc_cells(quick: bool) -> list[Cell]:
-    return [Cell("mtgc", "group-dir0.1", partial(measure_mtgc, quick))]
+    names = list(MTGC_TARGETS)[:1] if quick else list(MTGC_TARGETS)
+    return [Cell("mtgc", name, partial(measure_mtgc, name, quick)) for name in names]
 
 
 def hierfavg_cnn() -> nn.Sequential:
@@ -177,9 +179,10 @@ def one_class_clients(edges: tuple[list[int], ...]) -> FederatedData:
                        transform=raw.transform)  # fmt: skip
 
 
-def measure_mtgc(quick: bool) -> Figures:
-    targets, rounds, seeds = ((0.5, 0.6), 2, 1) if quick else (MTGC_TARGETS, MTGC_ROUNDS, SEEDS)
-    results = {method: [train_mtgc(method, seed, rounds) for seed in range(seeds)] for method in ("hierfavg", "mtgc")}
+def measure_mtgc(dataset: str, quick: bool) -> Figures:
+    targets, rounds, seeds = ((0.5, 0.6), 2, 1) if quick else (MTGC_TARGETS[dataset], MTGC_ROUNDS, SEEDS)
+    methods = ("hierfavg", "mtgc")
+    results = {m: [train_mtgc(dataset, m, seed, rounds) for seed in range(seeds)] for m in methods}
     reached = {
         target: {method: [reach(result.history, target) for result in runs] for method, runs in results.items()}
         for target in targets
@@ -199,10 +202,10 @@ def measure_mtgc(quick: bool) -> Figures:
     }
 
 
-def train_mtgc(method: str, seed: int, rounds: int) -> fogline.Result:
+def train_mtgc(dataset: str, method: str, seed: int, rounds: int) -> fogline.Result:
     return resumable(
-        f"mtgc-{method}-seed{seed}",
-        fogline.Task(mlp, skewed_groups(seed), name="2nn"),
+        f"mtgc-{dataset}-{method}-seed{seed}",
+        fogline.Task(mlp, skewed_groups(dataset, seed), name="2nn"),
         method,
         tree=fogline.Tree(cloud=fogline.Tier(), fog=fogline.Tier(count=GROUPS, rounds=GROUP_ROUNDS), assign="groups"),
         rounds=rounds,
@@ -212,14 +215,14 @@ def train_mtgc(method: str, seed: int, rounds: int) -> fogline.Result:
     )
 
 
-def skewed_groups(seed: int) -> FederatedData:
-    """Fashion-MNIST with Dirichlet(0.1) label skew over the groups, IID within each."""
-    raw = load_raw("fashion_mnist", flat=True)
+def skewed_groups(dataset: str, seed: int) -> FederatedData:
+    """Images with Dirichlet(0.1) label skew over the groups, IID within each."""
+    raw = load_raw(dataset, flat=True)
     training = np.arange(len(raw.y)) if raw.rows is None else raw.rows
     rows: dict[str, Any] = {}
     for i, part in enumerate(dirichlet(raw.y[training], GROUPS, alpha=0.1, min_size=1000, seed=seed)):
         for j, member in enumerate(iid(len(part), MEMBERS, seed=[seed, i])):
             rows[f"group{i}-{j}"] = training[part[member]]
     groups = {client: client.split("-")[0] for client in rows}
-    return from_arrays("fashion-groups", raw.x, raw.y, rows, meaning=raw.meaning, test=raw.test, groups=groups,
+    return from_arrays(f"{dataset}-groups", raw.x, raw.y, rows, meaning=raw.meaning, test=raw.test, groups=groups,
                        transform=raw.transform)  # fmt: skip
