@@ -60,7 +60,7 @@ class Evaluation(Checked):
     devices: bool = True
     """Whether, at the end, every device's own data is judged too (per fog, spread, worst decile)."""
     target: float | None = None
-    """The headline metric's goal; the rounds, time, bytes and energy to reach it are reported."""
+    """The headline metric's goal, in its unit; the rounds, time, bytes and energy to reach it are reported."""
     stop_at_target: bool = False
     patience: PositiveInt | None = None
     """Stop when the headline metric has not improved for that many judgements."""
