@@ -155,6 +155,7 @@ class RunFolder:
             "counts": result.counts,
             "reasons": result.reasons,
             "wall": result.wall,
+            "units": result.units,
         }
         _write_json(self.path / "result.json", facts)
         if find_spec("matplotlib") is not None:

@@ -158,6 +158,7 @@ class Recorder:
             counts=dict(traffic.counts),
             reasons=dict(traffic.reasons),
             wall=self._wall_before + time.perf_counter() - self._began,
+            units=dict(task.units),
         )
 
     def _by_device(self) -> tuple[Spread | None, Spread | None]:
