@@ -86,6 +86,13 @@ def test_many_fogs_are_cut_to_the_outermost(result: Result) -> None:
     assert "fog-50" not in result.summary()
 
 
+def test_what_over_selection_left_is_no_mishap(result: Result) -> None:
+    result.counts = {"surplus": 17}
+    text = result.summary()
+    assert "17 updates came when their round had enough" in text
+    assert any(line.split() == ["What", "went", "wrong", "nothing"] for line in text.splitlines())
+
+
 def test_a_star_has_no_groups(result: Result) -> None:
     result.fogs = Spread(0.9, 0.9, 0.0, {"cloud": 0.9})
     assert "By " not in result.summary()

@@ -327,7 +327,7 @@ class Aggregator:
         if report.update != own:  # It names another child's update as its own.
             return "refused"
         if self.ledger.ended or (not ask.open and self.role.tier.late == "drop"):
-            return "late"
+            return "surplus" if ask.surplus else "late"
         if self.ledger.version - ask.version > self.role.tier.staleness_cap:
             return "stale"
         return None

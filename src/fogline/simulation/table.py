@@ -20,6 +20,8 @@ from fogline.simulation.result import Result, Row, Spread
 
 WIDTH = 100
 FOGS_SHOWN = 8
+SURPLUS = "surplus"
+"""What is counted of over-selection: it is meant to be, and no mishap."""
 BOOKKEEPING = ("round", "seconds", "wall", "joules", "train_loss", "updates")
 """Keys of a row that are no metric of the model, beside bytes (``down/…``, ``up/…``) and counts of mishaps."""
 
@@ -140,6 +142,9 @@ def _lines(result: Result) -> Iterator[tuple[str, str]]:
         yield "Energy on devices", human_joules(last.get("joules", 0.0))
     yield "Wall time", human_seconds(result.wall)
     yield from _target(result)
+    surplus = result.counts.get(SURPLUS, 0)
+    if surplus:
+        yield "Over-selection", f"{surplus:,} updates came when their round had enough"
     yield from _mishaps(result.counts, result.reasons)
     if result.folder is not None:
         yield "Run folder", escape(str(result.folder))
@@ -156,7 +161,7 @@ def _target(result: Result) -> Iterator[tuple[str, str]]:
 
 
 def _mishaps(counts: Mapping[str, int], reasons: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    seen = {what: count for what, count in counts.items() if count}
+    seen = {what: count for what, count in counts.items() if count and what != SURPLUS}
     if not seen:
         yield "What went wrong", "nothing"
     for i, (what, count) in enumerate(sorted(seen.items(), key=lambda item: -item[1])):
