@@ -122,7 +122,7 @@ def test_the_next_command_depends_on_the_outcome(result: Result, tmp_path: objec
     result.folder = tmp_path  # type: ignore[assignment]
     assert next_steps(result)[0][1].endswith("--seed 4")
     result.reached = None
-    assert next_steps(result)[0][1].endswith("--set rounds=80")
+    assert next_steps(result)[0][1] == f"fogline simulate --resume {tmp_path} --set rounds=80"
 
 
 def test_a_notebook_gets_the_table_and_a_picture(result: Result) -> None:

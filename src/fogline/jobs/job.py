@@ -92,4 +92,4 @@ class Job(Checked):
     processes: NonNegativeInt | None = None
     """Worker processes; 0 trains in this one; None takes one per core."""
     checkpoint_every: PositiveInt | None = 10
-    """Rounds between two checkpoints; None writes none."""
+    """Rounds between two checkpoints, and one at the end; None writes none."""

@@ -88,7 +88,8 @@ def next_steps(result: Result) -> list[tuple[str, str]]:
     steps = [("Show this table again", f"fogline show {result.folder}")]
     target = result.job.evaluation.target
     if target is not None and result.reached is None:
-        steps.insert(0, ("Give it more rounds", f"{again} --set rounds={2 * result.job.rounds}"))
+        on = again if result.job.local.schedule == "cosine" else f"fogline simulate --resume {result.folder}"
+        steps.insert(0, ("Give it more rounds", f"{on} --set rounds={2 * result.job.rounds}"))
     elif result.job.algorithm.name == "fedavg":
         steps.insert(0, ("Compare another method", f"{again} --set algorithm=fedprox"))
     else:
