@@ -49,3 +49,37 @@ def test_a_device_whose_time_ends_stops_training() -> None:
     assert 0 < away < 12
     assert cut.history[-1]["updates"] == 12 - away
     assert cut.history[-1]["joules"] < whole.history[-1]["joules"]
+
+
+MODES: dict[str, Tier] = {
+    "sync": Tier(),
+    "async": Tier(mode="async", buffer=4, cohort=8),
+    "semi-async": Tier(mode="semi-async", speed_classes=2),
+    "ring": Tier(mode="ring"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_without_a_deadline_a_drop_out_costs_no_hour(mode: str) -> None:
+    result = run_toy(Tree(cloud=MODES[mode]), {"speed": takes(10.0), "dropout": 0.2}, rounds=20)
+    dropped = result.counts["dropped out"]
+    assert dropped > 5
+    assert "late" not in result.counts
+    assert result.history[-1]["round"] == 20
+    legs = 12 if mode == "ring" else 1
+    assert result.history[-1]["seconds"] < 20 * legs * 31
+
+
+def test_the_slowest_device_is_waited_for_with_all_its_work() -> None:
+    devices = {"speed": {"choice": [takes(1.0), takes(100.0)]}, "dropout": 0.01}
+    result = run_toy(Tree(), devices, local={"work": [0.1, 3.0]})
+    assert "late" not in result.counts
+    assert result.history[-1]["updates"] > 0
+
+
+def test_who_waits_for_the_morning_does_not_run_out_of_rounds() -> None:
+    """Nobody is there before noon; only the wait for those asked is short."""
+    hours = 12 * [0.0] + 12 * [1.0]
+    result = run_toy(Tree(), {"speed": takes(10.0), "availability": {"hourly": hours}}, rounds=20)
+    assert result.counts["abandoned"] < 13
+    assert len(result.history) > 7

@@ -214,7 +214,7 @@ class Aggregator:
             base = ledger.model if ledger.version >= 0 else None
             self._do(Adopt(work.model, base, model_key(self.name, ledger.version + 1)))
         goes_on = self.role.mode in ("async", "semi-async")
-        keep_since = self.now - self.role.deadline if goes_on else math.inf
+        keep_since = self.now - self.role.wait if goes_on else math.inf
         self._log(records.Assigned(work.task, work.round, work.model, keep_since))
         self._waits.clear()
         self._wake()
@@ -285,7 +285,7 @@ class Aggregator:
 
     def _set_deadline(self, index: int) -> None:
         legs = self.ledger.legs  # The legs of a lap share its time, so that one lost child does not end it.
-        self._do(SetTimer(f"deadline/{index}", self.now + self.role.deadline / legs))
+        self._do(SetTimer(f"deadline/{index}", self.now + min(self.role.deadline / legs, self.role.patience)))
 
     # What children answer.
 
@@ -397,7 +397,7 @@ class Aggregator:
 
     def _keep_since(self) -> float:
         """Requests made before that time are given up when a round closes: all, but async children train on."""
-        return self.now - self.role.deadline if self.role.mode == "async" else math.inf
+        return self.now - self.role.wait if self.role.mode == "async" else math.inf
 
     def _continue(self, index: int) -> None:
         """Go on after a round: the next one, the report to the parent, or the end."""
