@@ -21,7 +21,7 @@ from fogline.nodes.messages import Hello, model_key
 from fogline.nodes.policies import Selection, make_policy
 from fogline.params import Params
 from fogline.simulation.numbers import Numbers
-from fogline.simulation.profiles import Fleet, fleet_of, link_of
+from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
 from fogline.simulation.simulator import LocalPlan, Planner, Simulator, Sizes
 from fogline.simulation.values import Store, Trainer, Training, Value
 from fogline.training.local import ClientJob, LocalTraining
@@ -46,6 +46,7 @@ class Setting:
     homes: list[str]
     """The aggregator above each device, by client."""
     fleet: Fleet
+    links: Link
 
 
 def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Setting:
@@ -62,7 +63,8 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     for tier in job.tree.tiers.values():
         make_policy(tier.policy, **tier.policy_parameters)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
-    return Setting(job, task, algorithm, local_training(job.local), task.initial(job.seed), homes, fleet)
+    local, links = local_training(job.local), link_of(job.links)
+    return Setting(job, task, algorithm, local, task.initial(job.seed), homes, fleet, links)
 
 
 def with_defaults(job: Job, algorithm: Algorithm) -> Job:
@@ -168,7 +170,7 @@ def simulator_of(
         clients=clients,
         homes=setting.homes,
         fleet=fleet,
-        links=link_of(job.links),
+        links=setting.links,
         numbers=numbers,
         store=store,
         plan=planner(setting),
