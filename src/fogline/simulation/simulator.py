@@ -37,6 +37,10 @@ from fogline.simulation.profiles import Fleet, Link
 from fogline.simulation.traffic import Traffic
 from fogline.simulation.values import Store, Training, Value
 
+COLLECT_EVERY = 100_000
+"""New objects between two looks of the garbage collector, which finds next to nothing: hardly any object of a run is
+part of a cycle."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -172,9 +176,12 @@ class Simulator:
         """Until the root is done, or nothing happens any more."""
         gc.collect()
         gc.freeze()  # What is there now stays; the collector need not look at a million devices again and again.
+        thresholds = gc.get_threshold()
+        gc.set_threshold(COLLECT_EVERY, *thresholds[1:])
         try:
             self._run()
         finally:
+            gc.set_threshold(*thresholds)
             gc.unfreeze()
 
     def _run(self) -> None:
