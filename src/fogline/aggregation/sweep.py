@@ -68,7 +68,7 @@ def sweep(size: int, work: Callable[[slice, int], None]) -> None:
 
 def threads_for(size: int) -> int:
     """How many threads a sweep over so many numbers takes."""
-    return max(1, min(THREADS, cores(), size // WORTH))
+    return min(THREADS, cores(), size // WORTH) if size >= 2 * WORTH else 1
 
 
 @cache
@@ -104,12 +104,13 @@ def sum_of_squares(vector: npt.NDArray[Any]) -> float:
     """In the vector's own precision, so it may overflow to infinity."""
     squares: list[float] = []
 
-    def square(block: slice, _: int) -> None:
-        part = vector[block]
+    def square(part: npt.NDArray[Any]) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
-            squares.append(float(np.dot(part, part)))
+            return float(np.dot(part, part))
 
-    sweep(vector.size, square)
+    if vector.size <= BLOCK:
+        return square(vector)
+    sweep(vector.size, lambda block, _: squares.append(square(vector[block])))
     return sum(squares)
 
 
