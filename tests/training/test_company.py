@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +29,7 @@ def convolved() -> nn.Module:
 
 
 def traced() -> nn.Module:
-    return nn.Sequential(nn.Linear(8, 7), nn.Softplus(), nn.LayerNorm(7), nn.Linear(7, 5))
+    return nn.Sequential(nn.Linear(8, 7), nn.Softplus(), nn.Linear(7, 5))
 
 
 def embedded() -> nn.Module:
@@ -44,6 +45,8 @@ CASES = {
     "smooth": (smooth, {}),
     "convolved": (convolved, {"shape": (1, 8, 8)}),
     "traced": (traced, {}),
+    "lstm": (lambda: models.char_lstm(5, 4, 9, 2), {"shape": (7,), "tokens": True}),
+    "transformer": (lambda: models.small_transformer(5, 18, 3, 2, 9), {"shape": (7,), "tokens": True}),
     "embedded": (embedded, {"shape": (7,), "tokens": True}),
 }
 
@@ -74,10 +77,18 @@ def test_company_matters_only_to_rounding_without_kernels() -> None:
     model, options = CASES["traced"]
     task, local = task_of(model, sizes=SIZES, **options), LocalTraining(batch_size=6)
     engine = task.build("stacked", LocalMethod(), local)
-    assert engine.chain is None
+    assert engine.graph is None
     jobs = jobs_of(task, local)
     for job, trained in zip(jobs, engine.train(jobs), strict=True):
         np.testing.assert_allclose(engine.train([job])[0].end, trained.end, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", [models.char_lstm, models.small_transformer])
+def test_sequences_as_long_as_in_use(model: Callable[[], nn.Module]) -> None:
+    task, local = task_of(model, (40,), (30, 10, 25, 11), tokens=True, classes=80), LocalTraining(batch_size=10)
+    engine, jobs = task.build("stacked", LocalMethod(), local), jobs_of(task, local)
+    together = bits(engine.train(jobs))
+    assert {k: v for job in jobs for k, v in bits(engine.train([job])).items()} == together
 
 
 def test_wide_layers() -> None:

@@ -34,7 +34,7 @@ class Tied(nn.Module):
 def test_tied_weights_count_once_and_passing_buffers_not_at_all() -> None:
     task = task_of(Tied, shape=(4,), tokens=True)
     assert [e.name for e in task.spec.entries] == ["embedding.weight", "head.bias"]
-    assert task.build("flat", LocalMethod(), LocalTraining()).chain is None
+    assert task.build("flat", LocalMethod(), LocalTraining()).graph is None
 
 
 def test_batch_norm_has_buffers_and_counters() -> None:

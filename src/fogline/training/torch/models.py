@@ -1,6 +1,6 @@
 """A small zoo: the models that papers on federated learning report on, as plain modules.
 
-All are chains of standard layers, so that every engine can run them; all take images as (B, C, H, W).
+All are made of layers that every engine can run; all take images as (B, C, H, W).
 """
 
 from __future__ import annotations
@@ -128,13 +128,21 @@ class SmallTransformer(nn.Module):
         super().__init__()
         self.tokens = nn.Embedding(vocabulary, width)
         self.places = nn.Parameter(0.02 * torch.randn(length, width))
+        self.positions = Positions()
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        embedded = self.tokens(tokens) + self.places[: tokens.shape[1]]
+        embedded = self.positions(self.tokens(tokens), self.places)
         return self.head(self.norm(self.blocks(embedded)))
+
+
+class Positions(nn.Module):
+    """Adds a row of a learned table (length, D) to each place of (B, T, D)."""
+
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+        return x + table[: x.shape[1]]
 
 
 class Block(nn.Module):
@@ -142,9 +150,9 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
         self.norm1 = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
+        self.attention = CausalAttention(heads)
         self.out = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width)
         self.up = nn.Linear(width, 4 * width)
@@ -154,8 +162,15 @@ class Block(nn.Module):
         x = x + self.out(self.attention(self.qkv(self.norm1(x))))
         return x + self.down(nn.functional.gelu(self.up(self.norm2(x))))
 
-    def attention(self, qkv: Tensor) -> Tensor:
-        """(B, T, 3D) to (B, T, D)."""
+
+class CausalAttention(nn.Module):
+    """Self-attention in which a place sees itself and those before: q, k and v (B, T, 3D) to (B, T, D)."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, qkv: Tensor) -> Tensor:
         split = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = nn.functional.scaled_dot_product_attention(split[0], split[1], split[2], is_causal=True)
         return mixed.transpose(1, 2).flatten(2)

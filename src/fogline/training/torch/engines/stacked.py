@@ -18,7 +18,7 @@ from fogline.training.torch.cohort import Batch, Cohort, Part
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, wrong_targets
 from fogline.training.torch.head import Gradient, Head, Vectors
-from fogline.training.torch.kernels import Chain
+from fogline.training.torch.kernels import Graph
 from fogline.training.torch.program import FeaturesElsewhere, Program, Traced
 from fogline.training.torch.task import TorchTask
 from fogline.training.torch.updates import Collect, Fused, Sink, clip, optimizer
@@ -27,7 +27,7 @@ from fogline.training.torch.updates import Collect, Fused, Sink, clip, optimizer
 class Stacked(TorchEngine):
     """Many devices at once, with one batched product for all of them.
 
-    A chain of known layers runs on hand-written kernels, into whose weight gradients plain SGD is fused; any
+    A model of known layers runs on hand-written kernels, into whose weight gradients plain SGD is fused; any
     other module runs under ``vmap``. On kernels and a CPU, a device's numbers do not depend, to the bit, on
     which others train beside it (see ``repeatable``). Under ``vmap`` and on a GPU their last bits may, and
     dropout under ``vmap`` (and inside ``features_of``) is drawn for the chunk as a whole: there a run repeats
@@ -41,8 +41,8 @@ class Stacked(TorchEngine):
 
     def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
         super().__init__(task, method, local)
-        self.chain = Chain.of(task, self.single)
-        self.program: Program = self.chain or Traced(task, self.single, self.bends_loss)
+        self.graph = Graph.of(task, self.single)
+        self.program: Program = self.graph or Traced(task, self.single, self.bends_loss)
         self.head = Head(task, method)
         self.elsewhere = FeaturesElsewhere(task) if self.bends_loss else None
         self._width = local.batch_size or int(task.data.sizes().max())
@@ -53,7 +53,7 @@ class Stacked(TorchEngine):
     @classmethod
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
         """Models of mixed or half precision, and what ``vmap`` cannot run."""
-        return _refuses_types(task) or (None if Chain.of(task, cls.single) else _refuses_vmap(task))
+        return _refuses_types(task) or (None if Graph.of(task, cls.single) else _refuses_vmap(task))
 
     @property
     def fuses(self) -> bool:
@@ -110,7 +110,7 @@ class Stacked(TorchEngine):
         width = self._width if fill else min(self._width, parts[0].size)
         cohort = Cohort(jobs, parts, width, fill, self.head.targets(low < 0), self._shuffler)
         # Kernels draw from generators of their own; a module draws from PyTorch's.
-        draws = self.chain is None or self.elsewhere is not None
+        draws = self.graph is None or self.elsewhere is not None
         with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=draws):
             return Group(self, jobs, cohort).train([part.size for part in parts])
 

@@ -1,6 +1,6 @@
-"""Layers with hand-written backward passes, and models that are chains of them."""
+"""Layers with hand-written backward passes, and models that are made of them."""
 
-from fogline.training.torch.kernels import conv, dense, pool, tokens
-from fogline.training.torch.kernels.chain import Chain
+from fogline.training.torch.kernels import attention, conv, dense, pool, recurrent, tokens
+from fogline.training.torch.kernels.graph import Graph
 
-__all__ = ["Chain", "conv", "dense", "pool", "tokens"]
+__all__ = ["Graph", "attention", "conv", "dense", "pool", "recurrent", "tokens"]

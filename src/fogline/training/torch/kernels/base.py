@@ -14,12 +14,15 @@ from fogline.training.torch.updates import Sink
 
 @dataclass(slots=True)
 class Context:
-    """What kernels of one chain share."""
+    """What the kernels of one model share."""
 
     single: bool
     """Every cohort is one device: a kernel may drop the leading axis of one."""
     generators: list[torch.Generator] = field(default_factory=list)
     """One per device, for dropout."""
+    values: list[Tensor | None] = field(default_factory=list)
+    """What the model's steps hand on, by slot: see ``Graph``."""
+    gradients: list[Tensor | None] = field(default_factory=list)
 
 
 class Kernel(ABC):
@@ -27,8 +30,9 @@ class Kernel(ABC):
 
     Args:
         module: the layer.
-        places: the layer's parameter names to positions among the model's trainable tensors.
-        context: shared by the chain.
+        places: the layer's parameter names to positions among the model's trainable tensors; parameters that
+            it is handed go by their place among its arguments.
+        context: shared by the model's kernels.
     """
 
     fresh = True
@@ -52,7 +56,7 @@ class Kernel(ABC):
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """Hand in the weights' gradients; return that of the inputs, if it is wanted.
 
-        ``gradient`` may be overwritten.
+        ``gradient`` is left as it is: another kernel may have to read it.
         """
 
 
@@ -67,3 +71,8 @@ def kernel(*modules: type[nn.Module]) -> Callable[[type[Kernel]], type[Kernel]]:
         return cls
 
     return enter
+
+
+def stack(tensors: Sequence[Tensor]) -> Tensor:
+    """One device's tensors (n, ...) after another's, as (k, n, ...); a view, if it is but one."""
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(list(tensors))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fogline.training.torch.kernels.base import Context, Kernel, kernel
+from fogline.training.torch.kernels.base import Context, Kernel, kernel, stack
 from fogline.training.torch.updates import Sink
 
 
@@ -40,7 +40,7 @@ class Conv2d(Kernel):
         # As groups, a device's numbers would depend on their number, and take longer.
         self._kept = [(_last(x[i]), _last(weight[i])) for i in range(x.shape[0])]
         outputs = [self._convolve(x, w, None if bias is None else bias[i], 1) for i, (x, w) in enumerate(self._kept)]
-        return _stack(outputs)
+        return stack(outputs)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, clients: int) -> Tensor:
         conv = self.conv
@@ -57,7 +57,7 @@ class Conv2d(Kernel):
             bias = bias.view(clients, -1) if self.bias is not None else None
         else:
             parts = [self._backward(gradient[i], *kept, wanted, 1) for i, kept in enumerate(self._kept)]
-            inputs, weight, bias = (_stack(p) if p[0] is not None else None for p in zip(*parts, strict=True))
+            inputs, weight, bias = (stack(p) if p[0] is not None else None for p in zip(*parts, strict=True))
         assert weight is not None
         sink.put(self.weight, weight)
         if self.bias is not None:
@@ -85,11 +85,13 @@ class Conv2d(Kernel):
 
 
 def _last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(list(tensors))
+    """The same numbers, channels last in memory."""
+    if x.shape[1] != 1:
+        return x.contiguous(memory_format=torch.channels_last)
+    # With one channel both formats are the same memory, and PyTorch takes the first: its convolution is then several
+    # times slower, and so are its outputs' users. Strides tell it what is meant.
+    _, _, height, width = x.shape
+    return x.contiguous().as_strided(x.shape, (height * width, 1, width, 1))
 
 
 def merge_clients(x: Tensor) -> Tensor:

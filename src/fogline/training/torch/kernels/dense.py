@@ -1,8 +1,9 @@
-"""Linear layers, activations, shapes and dropout."""
+"""Linear layers, sums, activations, shapes and dropout."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,8 +29,8 @@ class Linear(Kernel):
             self._seen = weights
             self._transposed = weights[self.weight].transpose(1, 2)
             self._offset = None if self.bias is None else weights[self.bias].unsqueeze(1)
-        self._x = x
-        rows = _rows(x)
+        self.x = x
+        self._rows = rows = _rows(x)
         if self._offset is None:
             outputs = torch.bmm(rows, self._transposed)
         else:
@@ -40,15 +41,49 @@ class Linear(Kernel):
         """dx = dy W; dW = dy^T x; db = sum of dy."""
         rows = _rows(gradient)
         inputs = torch.bmm(rows, weights[self.weight]) if wanted else None
-        sink.product(self.weight, rows.transpose(1, 2), _rows(self._x))
+        sink.product(self.weight, rows.transpose(1, 2), self._rows)
         if self.bias is not None:
             sink.put(self.bias, rows.sum(1))
-        return inputs if inputs is None or self._x.ndim == 3 else inputs.view(self._x.shape)
+        return inputs if inputs is None or self.x.ndim == 3 else inputs.view(self.x.shape)
 
 
 def _rows(x: Tensor) -> Tensor:
     """(k, B, ..., n) to (k, m, n)."""
     return x if x.ndim == 3 else x.reshape(x.shape[0], -1, x.shape[-1])
+
+
+class Add(nn.Module):
+    """The layer that a sum of two values stands for."""
+
+
+class Term(NamedTuple):
+    """A sum's second operand: where it lies, and what ``Step`` says of the first."""
+
+    slot: int
+    wanted: bool
+    adds: bool
+
+
+@kernel(Add)
+class Sum(Kernel):
+    """x + y, as where a residual path ends; y lies in another slot."""
+
+    other: Term
+
+    def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
+        """Into x where allowed."""
+        y = self.context.values[self.other.slot]
+        assert y is not None
+        return x.add_(y) if overwrite and x.shape == y.shape else x + y
+
+    def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
+        """The same for both."""
+        slot, other_wanted, adds = self.other
+        if other_wanted:
+            gradients = self.context.gradients
+            so_far = gradients[slot]
+            gradients[slot] = so_far + gradient if adds and so_far is not None else gradient
+        return gradient
 
 
 @kernel(nn.Flatten)
@@ -170,4 +205,4 @@ class Dropout(Kernel):
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """The same mask."""
-        return gradient.mul_(self._mask)
+        return gradient * self._mask

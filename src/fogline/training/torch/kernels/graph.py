@@ -1,0 +1,141 @@
+"""Models that call known layers, run by kernels without autograd."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fogline.training.torch.kernels.base import KERNELS, Context, Kernel
+from fogline.training.torch.kernels.dense import Dropout, Linear, Sum, Term
+from fogline.training.torch.kernels.trace import Call, calls_of
+from fogline.training.torch.program import Program
+from fogline.training.torch.task import TorchTask
+from fogline.training.torch.updates import Sink
+
+
+class Step(NamedTuple):
+    """A kernel and the slots between which it works."""
+
+    kernel: Kernel
+    source: int
+    target: int
+    overwrite: bool
+    """Whether the output may be made in the memory of the input."""
+    wanted: bool
+    """Whether the input's gradient is: the input depends on weights."""
+    adds: bool
+    """Whether it joins what a later step has given: the input has more readers."""
+
+
+class Graph(Program):
+    """Forward and backward through a list of kernels, for K devices at once.
+
+    Values and their gradients lie in slots, which are used again once the last reader of a value is done: a plain
+    chain has one. All that depends on the model alone is settled here, as a small model's steps take no longer
+    than a few of Python's.
+    """
+
+    def __init__(self, kernels: Sequence[Kernel], calls: Sequence[Call], context: Context) -> None:
+        steps = _plan(kernels, calls)
+        head = max((i for i, k in enumerate(kernels) if isinstance(k, Linear)), default=-1)
+        backward = [i for i in reversed(range(len(steps))) if steps[i].wanted or kernels[i].places]
+        self._context = context
+        self._drops = any(isinstance(k, Dropout) for k in kernels)
+        self._head = kernels[head] if head >= 0 else None
+        self._head_slot = steps[head].source
+        self._forward = [step[:4] for step in steps]
+        # The gradient of the features joins in below the head.
+        self._above = [steps[i] for i in backward if i >= head]
+        self._below = [steps[i] for i in backward if i < head]
+        context.values = [None] * (1 + max(step.target for step in steps))
+        context.gradients = context.values.copy()
+        self._weights: list[Tensor] = []
+
+    @classmethod
+    def of(cls, task: TorchTask, single: bool) -> Graph | None:
+        """The task's model as a graph; None if it has layers without a kernel."""
+        module = task.untrained().train()
+        calls = calls_of(module)
+        if calls is None or task.layout.buffers or task.layout.integers:
+            return None
+        places = {id(p): i for i, p in enumerate(_trainable(task, module))}
+        context = Context(single)
+        kernels: list[Kernel] = []
+        for call in calls:
+            kind = KERNELS.get(type(call.layer))
+            if kind is None or not kind.takes(call.layer) or _has_hooks(call.layer):
+                return None
+            own = {name: places[id(p)] for name, p in call.parameters.items()}
+            kernels.append(kind(call.layer, own, context))
+        used = sorted(place for k in kernels for place in k.places.values())
+        # A tensor that two layers share, or none uses, is for autograd.
+        return cls(kernels, calls, context) if used == list(range(len(places))) else None
+
+    def begin(self, seeds: Sequence[int], weights: list[Tensor], buffers: dict[str, Tensor]) -> None:
+        """Every device has its own generator, so that its dropout does not depend on its company."""
+        if self._drops:
+            device = weights[0].device
+            self._context.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def forward(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Step by step; the features are the input of the last linear layer."""
+        self._weights, values = weights, self._context.values
+        values[0] = x
+        for kernel, source, target, overwrite in self._forward:
+            x = values[target] = kernel.forward(values[source], weights, overwrite)
+        return x, self._head.x if self._head else None
+
+    def backward(self, outputs: Tensor, features: Tensor | None, sink: Sink) -> None:
+        """Step by step, down to the first that have weights."""
+        gradients = self._context.gradients
+        gradients[self._forward[-1][2]] = outputs
+        self._descend(self._above, sink)
+        joined = gradients[self._head_slot]
+        if features is not None and joined is not None:
+            gradients[self._head_slot] = joined + features
+        self._descend(self._below, sink)
+
+    def _descend(self, steps: Sequence[Step], sink: Sink) -> None:
+        gradients, weights = self._context.gradients, self._weights
+        for kernel, source, target, _, wanted, adds in steps:
+            gradient = kernel.backward(gradients[target], weights, sink, wanted)
+            gradients[source] = gradients[source] + gradient if adds else gradient
+
+
+def _plan(kernels: Sequence[Kernel], calls: Sequence[Call]) -> list[Step]:
+    """Gives every value a slot, and every gradient the one of its value."""
+    last = {value: i for i, call in enumerate(calls) for value in call.reads}
+    uses = Counter(value for call in calls for value in call.reads)
+    slots, fresh, moves = [0], [False], [False]  # By value.
+    free: list[int] = []
+    steps: list[Step] = []
+    for i, (kernel, call) in enumerate(zip(kernels, calls, strict=True)):
+        source, *others = sorted(call.reads, reverse=True)  # The youngest may be overwritten.
+        if last[source] == i:
+            target = slots[source]
+        else:
+            target = free.pop() if free else max(slots) + 1
+        overwrite = fresh[source] and uses[source] == 1
+        wanted = moves[source]
+        steps.append(Step(kernel, slots[source], target, overwrite, wanted, wanted and last[source] > i))
+        for other in others:
+            assert isinstance(kernel, Sum)
+            kernel.other = Term(slots[other], moves[other], last[other] > i)
+            free += [slots[other]] if last[other] == i else []
+        slots.append(target)
+        fresh.append(kernel.fresh)
+        moves.append(bool(kernel.places) or any(moves[value] for value in call.reads))
+    return steps
+
+
+def _has_hooks(layer: nn.Module) -> bool:
+    return any((layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks))  # pyright: ignore[reportPrivateUsage]
+
+
+def _trainable(task: TorchTask, module: nn.Module) -> list[Tensor]:
+    tensors = dict(module.named_parameters())
+    return [tensors[entry.name] for entry in task.layout.trainable]
