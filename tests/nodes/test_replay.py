@@ -15,9 +15,9 @@ from fogline.nodes.effects import Merge, Move
 from fogline.nodes.events import Fired, Halt, Started
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.messages import Receipt, Report, update_key
-from fogline.nodes.policies import make_policy
+from fogline.nodes.policies import Feedback, make_policy
 from fogline.nodes.records import Record
-from tests.nodes.driver import Driver
+from tests.nodes.driver import Driver, InOrder
 
 Step = Callable[[Driver], object]
 CHILDREN = "abcd"
@@ -26,6 +26,12 @@ CHILDREN = "abcd"
 def state(ledger: Ledger) -> dict[str, Any]:
     """All that must survive. What was not yet fetched from the ledger is told again, which harms nobody."""
     return {name: value for name, value in vars(ledger).items() if name not in ("_role", "_released", "_unused")}
+
+
+def taught(driver: Driver) -> tuple[list[tuple[str, Feedback]], list[int]]:
+    """What the policy was told, and in which rounds."""
+    assert isinstance(driver.policy, InOrder)
+    return driver.policy.told, driver.policy.rounds
 
 
 child = st.sampled_from(CHILDREN)
@@ -66,11 +72,11 @@ def test_replay_gives_the_state_back(driver: Driver, happened: list[Step], halte
     if halted:
         driver.give(Halt())
     before = deepcopy(state(driver.node.ledger))
-    learned = (driver.policy.told, driver.policy.rounds)
+    learned = taught(driver)
     decode = msgspec.msgpack.Decoder(Record).decode
     driver.journal = [decode(msgspec.msgpack.encode(record)) for record in driver.journal]
     assert state(driver.crash().node.ledger) == before
-    assert (driver.policy.told, driver.policy.rounds) == learned
+    assert taught(driver) == learned
 
 
 @pytest.mark.parametrize("name", ["oort", "power_of_choice", "available"])

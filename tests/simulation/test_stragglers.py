@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -24,7 +24,7 @@ def takes(seconds: float) -> float:
 
 
 @pytest.mark.parametrize("late", ["drop", "fold"])
-def test_a_model_that_was_sent_arrives_though_the_cloud_has_forgotten_it(late: str) -> None:
+def test_a_model_that_was_sent_arrives_though_the_cloud_has_forgotten_it(late: Literal["drop", "fold"]) -> None:
     """A fog that merges hands the cloud's model on; on a slow link that takes longer than rounds do."""
     tree = Tree(cloud=Tier(quorum=1), fog=Tier(count=2, deadline=2.0, quorum=0.3, late=late))
     result = run_toy(tree, {"down": {"choice": [1e6, 1e6, 1e6, 8.0]}})
@@ -40,7 +40,7 @@ def test_a_device_whose_time_ends_stops_training() -> None:
     """Training takes 50 minutes; all devices are there in the first hour of the day, half of them in the second."""
     hours = [1.0, 0.5] + 22 * [0.0]
     slow = {"speed": takes(50 * 60)}
-    tree = Tree(cloud=Tier(deadline="55min", quorum=1))
+    tree = Tree(cloud=Tier(deadline=55 * 60, quorum=1))
     whole = run_toy(tree, slow, rounds=2)
     assert whole.counts == {}
     assert whole.history[-1]["seconds"] == pytest.approx(6000, rel=0.1)
