@@ -103,6 +103,10 @@ class Run:
     def x(self) -> np.ndarray:
         return self.group.vector[: self.problem.size]
 
+    @property
+    def judged(self) -> np.ndarray:
+        return groups.judged(self.method, self.problem.spec, self.group).vector[: self.problem.size]
+
     def device(self, i: int, down: Down) -> Update:
         p = self.problem
         local = self.locals.get(i, {})

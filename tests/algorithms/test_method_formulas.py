@@ -127,14 +127,19 @@ def test_fedopt(name: str) -> None:
 
 
 def test_fedexp() -> None:
-    x, factors = np.zeros(3), []
+    x, before, factors = np.zeros(3), np.zeros(3), []
+    job = Run(make("fedexp", epsilon=0.01), P)
+    np.testing.assert_array_equal(job.judged, x)
     for _ in range(ROUNDS):
+        before = x
         d = np.stack([P.sgd(i, x) - x for i in ALL])
         mean = n @ d
         factors.append(max(1.0, n @ (d**2).sum(1) / (2 * (mean @ mean + 0.01))))
         x = x + factors[-1] * mean
+        job.round(list(ALL))
     assert max(factors) > 1.0  # else this would be FedAvg
-    np.testing.assert_allclose(run("fedexp", epsilon=0.01), x, rtol=1e-12)
+    np.testing.assert_allclose(job.x, x, rtol=1e-12)
+    np.testing.assert_allclose(job.judged, (x + before) / 2, rtol=1e-12)
 
 
 def test_fedsam() -> None:

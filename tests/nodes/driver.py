@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from copy import deepcopy
 from typing import Any
 
 from fogline.jobs import Mode, Tier
@@ -18,6 +19,8 @@ class InOrder(Selection):
 
     def __init__(self) -> None:
         self.told: list[tuple[str, Feedback]] = []
+        self.rounds: list[int] = []
+        """Of what it was told."""
 
     def select(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:
         children = [candidates.at(i) for i in range(len(candidates))]
@@ -25,6 +28,7 @@ class InOrder(Selection):
 
     def observe(self, child: str, feedback: Feedback, round: int) -> None:
         self.told.append((child, feedback))
+        self.rounds.append(round)
 
 
 class Driver:
@@ -55,6 +59,7 @@ class Driver:
             "me", parent, Tier(**tier), mode, rounds, deadline, buffer, group_models, seed, retry=5.0, gather=gather
         )
         self.policy = InOrder() if policy is None else policy
+        self._untold = deepcopy(self.policy)
         self.presence = presence
         self.node = Aggregator(self.role, self.policy, presence)
         self.now = 0.0
@@ -103,7 +108,8 @@ class Driver:
         return self.give(Fired(timer), after)
 
     def crash(self) -> Driver:
-        """A new node replays the journal; the children are still to come."""
+        """A new node with a new policy replays the journal; the children are still to come."""
+        self.policy = deepcopy(self._untold)
         self.node = Aggregator(self.role, self.policy, self.presence)
         for record in self.journal:
             self.node.apply(record)

@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from fogline.nodes.effects import Merge, Move
 from fogline.nodes.events import Fired, Halt, Started
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.messages import Receipt, Report, update_key
+from fogline.nodes.policies import make_policy
 from fogline.nodes.records import Record
 from tests.nodes.driver import Driver
 
@@ -64,9 +66,34 @@ def test_replay_gives_the_state_back(driver: Driver, happened: list[Step], halte
     if halted:
         driver.give(Halt())
     before = deepcopy(state(driver.node.ledger))
+    learned = (driver.policy.told, driver.policy.rounds)
     decode = msgspec.msgpack.Decoder(Record).decode
     driver.journal = [decode(msgspec.msgpack.encode(record)) for record in driver.journal]
     assert state(driver.crash().node.ledger) == before
+    assert (driver.policy.told, driver.policy.rounds) == learned
+
+
+@pytest.mark.parametrize("name", ["oort", "power_of_choice", "available"])
+def test_a_policy_that_learned_selects_as_before_after_a_crash(name: str) -> None:
+    children = [f"d{i}" for i in range(12)]
+    picks: list[list[str]] = []
+    for crashes in (False, True):
+        policy = make_policy(name, exploration=0.0, least=0.0) if name == "oort" else make_policy(name)
+        root = Driver(cohort=4, quorum=1, rounds=9, policy=policy).start(*children)
+        for _ in range(6):
+            for child in list(root.node.ledger.busy)[:3]:
+                task = root.node.ledger.busy[child]
+                loss = float(child[1:]) + 1.0
+                root.hear(child, Report(task, update_key("me", task), 10, loss_rms=loss), after=loss)
+            root.fire("deadline/0", after=50.0)
+        if crashes:
+            root.crash()
+            for child in children:
+                root.join(child)
+        root.give(Started())
+        root.fire("deadline/0", after=50.0)
+        picks.append(root.asked)
+    assert picks[0] == picks[1] != []
 
 
 @settings(max_examples=300, deadline=None)

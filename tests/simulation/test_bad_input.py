@@ -109,6 +109,7 @@ def test_a_client_with_one_example_trains() -> None:
         ({"local": {"learning_rate": "much"}}, ["learning_rate", "much"]),
         ({"local": {"nesterov": True}}, ["momentum"]),
         ({"evaluation": {"every": 0}}, ["every", "0"]),
+        ({"links": {"upp": 1}}, ["links.upp", "up"]),
     ],
 )
 def test_an_impossible_setting_is_one_sentence(settings: dict[str, object], words: list[str]) -> None:

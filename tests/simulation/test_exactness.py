@@ -87,8 +87,9 @@ KINDS = pytest.mark.parametrize(
         (RING, "fedavg"),
         (OORT, "fedadam"),
         (ROUNDS, "mtgc"),
+        (ROUNDS, "fedexp"),
     ],
-    ids=["tree", "scaffold", "fedbuff", "fedat", "ring", "oort", "mtgc"],
+    ids=["tree", "scaffold", "fedbuff", "fedat", "ring", "oort", "mtgc", "fedexp"],
 )
 
 

@@ -82,6 +82,8 @@ def test_equal_devices_are_equal_and_always_there() -> None:
     assert len(set(fingerprint(fleet, 10))) == 1
     assert fleet.always_available
     assert fleet.next_available(9, 1e9) == 1e9
+    assert fleet.next_away(9, 1e9) == math.inf
+    assert not fleet.loses
     assert not fleet.drops_out(0, 0)
 
 
@@ -112,7 +114,7 @@ def test_rows_of_a_table_stay_together() -> None:
     ],
 )
 @pytest.mark.parametrize("day", [0, 400])
-def test_next_available_is_the_first_time_at_which_available_says_yes(availability: object, day: int) -> None:
+def test_devices_come_and_go_at_the_first_time_at_which_available_changes(availability: object, day: int) -> None:
     fleet = fleet_of({"availability": availability}, 60, 5)
     assert not fleet.always_available
     answers = set()
@@ -128,6 +130,15 @@ def test_next_available_is_the_first_time_at_which_available_says_yes(availabili
                 assert then == now or not any(fleet.available(device, at) for at in before)
             else:
                 assert not any(fleet.available(device, 300.0 * i) for i in range(288))
+            gone = fleet.next_away(device, now)
+            assert (gone == now) != fleet.available(device, now)
+            if math.isfinite(gone):
+                assert now <= gone <= now + DAY
+                assert not fleet.available(device, gone)
+                before = [now + (gone - now) * i / 40 for i in range(40)] + [gone - 0.01]
+                assert gone == now or all(fleet.available(device, at) for at in before)
+            else:
+                assert all(fleet.available(device, 300.0 * i) for i in range(288))
     assert answers == {True, False}
 
 

@@ -18,6 +18,11 @@ def run_toy(tree: Tree, devices: dict[str, Any], rounds: int = 12, **changes: An
     return run(Job.model_validate({"tree": tree, **settings, **changes}), ToyTask(), progress=False)
 
 
+def takes(seconds: float) -> float:
+    """The speed at which a device trains that long on its twenty examples."""
+    return 20 * ToyTask().cost / seconds
+
+
 @pytest.mark.parametrize("late", ["drop", "fold"])
 def test_a_model_that_was_sent_arrives_though_the_cloud_has_forgotten_it(late: str) -> None:
     """A fog that merges hands the cloud's model on; on a slow link that takes longer than rounds do."""
@@ -29,3 +34,52 @@ def test_a_model_that_was_sent_arrives_though_the_cloud_has_forgotten_it(late: s
     else:
         assert result.counts["late"] > 10
         assert result.reasons["late"].endswith(": its round was over")
+
+
+def test_a_device_whose_time_ends_stops_training() -> None:
+    """Training takes 50 minutes; all devices are there in the first hour of the day, half of them in the second."""
+    hours = [1.0, 0.5] + 22 * [0.0]
+    slow = {"speed": takes(50 * 60)}
+    tree = Tree(cloud=Tier(deadline="55min", quorum=1))
+    whole = run_toy(tree, slow, rounds=2)
+    assert whole.counts == {}
+    assert whole.history[-1]["seconds"] == pytest.approx(6000, rel=0.1)
+    cut = run_toy(tree, {"availability": {"hourly": hours}, **slow}, rounds=2)
+    away = cut.counts["went away"]
+    assert 0 < away < 12
+    assert cut.history[-1]["updates"] == 12 - away
+    assert cut.history[-1]["joules"] < whole.history[-1]["joules"]
+
+
+MODES: dict[str, Tier] = {
+    "sync": Tier(),
+    "async": Tier(mode="async", buffer=4, cohort=8),
+    "semi-async": Tier(mode="semi-async", speed_classes=2),
+    "ring": Tier(mode="ring"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_without_a_deadline_a_drop_out_costs_no_hour(mode: str) -> None:
+    result = run_toy(Tree(cloud=MODES[mode]), {"speed": takes(10.0), "dropout": 0.2}, rounds=20)
+    dropped = result.counts["dropped out"]
+    assert dropped > 5
+    assert "late" not in result.counts
+    assert result.history[-1]["round"] == 20
+    legs = 12 if mode == "ring" else 1
+    assert result.history[-1]["seconds"] < 20 * legs * 31
+
+
+def test_the_slowest_device_is_waited_for_with_all_its_work() -> None:
+    devices = {"speed": {"choice": [takes(1.0), takes(100.0)]}, "dropout": 0.01}
+    result = run_toy(Tree(), devices, local={"work": [0.1, 3.0]})
+    assert "late" not in result.counts
+    assert result.history[-1]["updates"] > 0
+
+
+def test_who_waits_for_the_morning_does_not_run_out_of_rounds() -> None:
+    """Nobody is there before noon; only the wait for those asked is short."""
+    hours = 12 * [0.0] + 12 * [1.0]
+    result = run_toy(Tree(), {"speed": takes(10.0), "availability": {"hourly": hours}}, rounds=20)
+    assert result.counts["abandoned"] < 13
+    assert len(result.history) > 7

@@ -101,6 +101,10 @@ class Algorithm(LocalMethod):
         """The same for an inner aggregator between two parent rounds; by default plain averaging."""
         return model + folded.mean("delta"), state
 
+    def judged(self, model: Vector, state: State) -> Vector:
+        """The root's model as it is judged and handed out; by default the one that training goes on from."""
+        return model
+
     def lift(self, start: Vector, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
         """What an inner aggregator sends up after several rounds of its own.
 

@@ -16,7 +16,7 @@ class FedExP(FedAvg):
 
     ``x += eta D`` with D the mean update and ``eta = max(1, mean_i ||D_i||^2 / (2 (||D||^2 + epsilon)))``.
     Means are weighted by examples; with equal devices that is the paper's. The paper tries epsilon from 0.001
-    to 0.1, and judges the mean of the last two models, since single ones oscillate; Fogline judges the last.
+    to 0.1. As there, the mean of the last two models is judged and handed out, since single ones oscillate.
 
     A fog with rounds of its own counts as one device that moved as it did.
     """
@@ -29,7 +29,10 @@ class FedExP(FedAvg):
     def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
         delta = folded.mean("delta")
         ratio = float(folded.mean("square")[0]) / (2.0 * (float(delta @ delta) + self.epsilon))
-        return model + max(1.0, ratio) * delta, state
+        return model + max(1.0, ratio) * delta, {"before": model}
+
+    def judged(self, model: Vector, state: State) -> Vector:
+        return (model + state["before"]) / 2 if state else model
 
     def lift(self, start: Vector, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
         return _terms(delta, weight)

@@ -85,6 +85,12 @@ def move(algorithm: Algorithm, spec: Spec, group: GroupModel, folded: Folded, fa
     )
 
 
+def judged(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Params:
+    """The model that is judged and handed out."""
+    head = algorithm.judged(group.vector[: spec.trainable], group.state)
+    return Params(spec, np.concatenate([head, group.vector[spec.trainable :]]), group.counters)
+
+
 def lift(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Update:
     """What an inner aggregator that made rounds of its own sends up."""
     assert group.start is not None

@@ -37,7 +37,8 @@ class Tier(BaseModel):
     """Reports that make a round count when its deadline passes: a count, or a share of the cohort."""
     deadline: Seconds | None = None
     """Seconds after which a round ends with what it has. In async mode: the longest wait between two moves.
-    None: an hour at the root; below, what lets all rounds of the tier end before the parent's deadline."""
+    None: an hour at the root; below, what lets all rounds of the tier end before the parent's deadline; and for
+    simulated devices, at most three times what the slowest is expected to take."""
     policy: str = "uniform"
     """How children are selected: see ``fogline algorithms``."""
     policy_parameters: Mapping[str, float | int | str | bool] = Field(default_factory=dict)

@@ -54,7 +54,8 @@ class Aggregator:
 
     Args:
         role: what it is in the job.
-        policy: selects the children of a round. What it learned does not survive a crash.
+        policy: selects the children of a round. What it learned from reports comes back with the journal; what it
+            keeps of its own selections (TiFL's tiers and credits, Oort's pace) begins anew after a crash.
         presence: whether a child can be asked at a time.
     """
 
@@ -103,6 +104,7 @@ class Aggregator:
 
     def apply(self, record: records.Record) -> None:
         """Take over what a record says; the journal's replay calls this and nothing else."""
+        self._learn(record)
         self.ledger.apply(record)
 
     def expects(self, child: str, task: int) -> bool:
@@ -214,7 +216,7 @@ class Aggregator:
             base = ledger.model if ledger.version >= 0 else None
             self._do(Adopt(work.model, base, model_key(self.name, ledger.version + 1)))
         goes_on = self.role.mode in ("async", "semi-async")
-        keep_since = self.now - self.role.deadline if goes_on else math.inf
+        keep_since = self.now - self.role.wait if goes_on else math.inf
         self._log(records.Assigned(work.task, work.round, work.model, keep_since))
         self._waits.clear()
         self._wake()
@@ -285,7 +287,7 @@ class Aggregator:
 
     def _set_deadline(self, index: int) -> None:
         legs = self.ledger.legs  # The legs of a lap share its time, so that one lost child does not end it.
-        self._do(SetTimer(f"deadline/{index}", self.now + self.role.deadline / legs))
+        self._do(SetTimer(f"deadline/{index}", self.now + min(self.role.deadline / legs, self.role.patience)))
 
     # What children answer.
 
@@ -300,14 +302,11 @@ class Aggregator:
             return
         own = update_key(self.name, task)
         refusal = self._refusal(ask, report, own)
-        seconds = self.now - ask.at
-        feedback = Feedback(report.samples, report.loss_rms, seconds, failed=report.failure is not None)
-        self.policy.observe(child, feedback, self._round)
         if refusal is None:
-            self.roster.took(child, seconds)
-            self._log(records.Accepted(task, own, report.devices, report.samples))
+            self.roster.took(child, self.now - ask.at)
+            self._log(records.Accepted(task, own, report.devices, report.samples, self.now, report.loss_rms))
         else:
-            self._log(records.Resolved(task, refusal))
+            self._log(records.Resolved(task, refusal, self.now, report.samples, report.loss_rms))
             self._do(Count(refusal, child, report.failure or REASONS.get(refusal)))
             if report.update is not None:
                 self._do(Forget((own,)))
@@ -355,17 +354,13 @@ class Aggregator:
     def _deadline(self, index: int) -> None:
         """Time is up, or nobody is left to wait for."""
         lane = self.ledger.lanes[index]
-        keep_since = self._keep_since()
-        for ask in map(self.ledger.asks.__getitem__, lane.asks):
-            if ask.at < keep_since:
-                self.policy.observe(ask.child, Feedback(0, None, self.now - ask.at, failed=True), self._round)
         if lane.fresh >= lane.quorum:
             self._close(index)
         else:
             self._abandon(index, f"{lane.fresh} reports, the quorum is {lane.quorum}")
 
     def _abandon(self, index: int, why: str) -> None:
-        self._log(records.Closed(index, met=False, final=self._final(), keep_since=self._keep_since()))
+        self._log(records.Closed(index, False, self._final(), self._keep_since(), self.now))
         self._do(Count("abandoned", self.name, why))
         self._continue(index)
 
@@ -373,7 +368,7 @@ class Aggregator:
         pending = self.ledger.lanes[index].pending
         if self.role.moves:
             self._do(self._move(index, pending))
-        self._log(records.Closed(index, met=True, final=self._final(), keep_since=self._keep_since()))
+        self._log(records.Closed(index, True, self._final(), self._keep_since(), self.now))
         if self.role.parent is None:
             self._do(Forget(tuple(got.update for got in pending)))
         self._continue(index)
@@ -397,7 +392,7 @@ class Aggregator:
 
     def _keep_since(self) -> float:
         """Requests made before that time are given up when a round closes: all, but async children train on."""
-        return self.now - self.role.deadline if self.role.mode == "async" else math.inf
+        return self.now - self.role.wait if self.role.mode == "async" else math.inf
 
     def _continue(self, index: int) -> None:
         """Go on after a round: the next one, the report to the parent, or the end."""
@@ -436,8 +431,28 @@ class Aggregator:
         version = self.ledger.version
         return tuple(Member(got.update, version - got.version, got.child) for got in in_order(gots))
 
+    def _learn(self, record: records.Record) -> None:
+        """Tell the policy what came of its selection; the ledger is as before the record."""
+        ledger = self.ledger
+        match record:
+            case records.Accepted(task=task, samples=samples, loss_rms=loss):
+                self._observe(ledger.asks[task], record.at, samples, loss)
+            case records.Resolved(task=task, samples=samples, loss_rms=loss):
+                self._observe(ledger.asks[task], record.at, samples, loss, failed=record.why == "failed")
+            case records.Closed(lane=index) if ledger.lanes[index].fresh < ledger.lanes[index].need:
+                for ask in map(ledger.asks.__getitem__, ledger.lanes[index].asks):
+                    if ask.at < record.keep_since:
+                        self._observe(ask, record.at, failed=True)
+            case _:
+                pass
+
+    def _observe(
+        self, ask: Ask, at: float, samples: int = 0, loss_rms: float | None = None, failed: bool = False
+    ) -> None:
+        self.policy.observe(ask.child, Feedback(samples, loss_rms, at - ask.at, failed), self._round)
+
     def _log(self, record: records.Record) -> None:
-        self.ledger.apply(record)
+        self.apply(record)
         self._effects.append(Write(record))
         for child in self.ledger.take_released():
             self.roster.release(child)

@@ -40,6 +40,8 @@ class Accepted(msgspec.Struct, frozen=True, gc=False, tag=True):
     update: Key
     devices: int
     samples: int
+    at: float
+    loss_rms: float | None = None
 
 
 class Resolved(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -47,6 +49,9 @@ class Resolved(msgspec.Struct, frozen=True, gc=False, tag=True):
 
     task: int
     why: str
+    at: float
+    samples: int = 0
+    loss_rms: float | None = None
 
 
 class Closed(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -59,6 +64,7 @@ class Closed(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Whether a round is over with it (a leg of a ring is not)."""
     keep_since: float
     """Requests made before that time are no longer open (async mode keeps the younger ones)."""
+    at: float
 
 
 class Posted(msgspec.Struct, frozen=True, gc=False, tag=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from fogline.jobs import Mode, Tier
@@ -25,6 +26,9 @@ class Role:
     seed: int = 0
     retry: float | None = None
     """Seconds until an unconfirmed report is sent again; None where links lose nothing."""
+    patience: float = math.inf
+    """Seconds after which children that were asked are given up, where the runtime knows enough of them to wait
+    less than the deadline. For children that cannot be asked now, it waits as long as ever."""
     gather: float = 0.0
     """Seconds to wait for more children when the first one joins, so that a round after a start is not one of
     whoever came first; 0 where all are there before the start."""
@@ -33,6 +37,11 @@ class Role:
     def moves(self) -> bool:
         """Whether it has a model of its own (else it merges its children's updates for the parent)."""
         return self.parent is None or self.rounds > 1 or self.group_models or self.mode != "sync"
+
+    @property
+    def wait(self) -> float:
+        """Seconds to wait for children that were asked."""
+        return min(self.deadline, self.patience)
 
     @property
     def lanes(self) -> int:

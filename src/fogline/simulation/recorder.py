@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import GroupModel
 from fogline.nodes.effects import Move
@@ -84,12 +85,12 @@ class Recorder:
 
     @property
     def params(self) -> Params:
-        """The global model as it is."""
+        """The global model as it is judged."""
         if self.group is None:
             return self.setting.initial
         self.simulator.store.force([self.group])
         group: GroupModel = self.group.result
-        return Params(self.setting.task.spec, group.vector, group.counters)
+        return groups.judged(self.setting.algorithm, self.setting.task.spec, group)
 
     def _row(self, round_index: int) -> Row:
         traffic = self.simulator.traffic

@@ -52,30 +52,49 @@ def simulate(
     folder: Path | str | None = None,
     progress: Progress | bool = True,
 ) -> Result:
-    """Simulate federated training over a tree of aggregators and unequal devices.
+    """Simulate federated training over a tree of aggregators and unequal devices, on a virtual clock.
+
+    The tables may be mappings instead of objects; docs/jobs.md describes every key of theirs.
 
     Args:
-        task: model and federated data.
-        algorithm: a name of ``fogline algorithms``, or an instance.
-        tree: tiers of aggregators; None is one cloud with all devices below it.
-        rounds: rounds of the root.
-        local: local training (learning rate, batch size, epochs …).
-        devices: profile of devices and their links: a preset's name, or a table.
-        links: profile of the links between aggregators.
-        evaluation: when and on what the model is judged.
-        seed: decides everything random; one seed and one engine (with its chunk) give one model, to the bit.
-        exact: fold in fixed point, so that the tree's shape does not change a bit.
-        engine, chunk: how training is run; None measures the first cohort.
-        processes: worker processes; None takes one per core, 0 trains in this one.
-        name: of the run.
-        folder: where to keep model, metrics and plots; None keeps nothing on disk.
-        progress: whether to show progress, or where.
+        task: model and federated data: a ``fogline.Task`` (PyTorch) or a ``fogline.SklearnTask``.
+        algorithm: a name of ``fogline algorithms``, with its default parameters; or an instance, also of a class of
+            one's own.
+        tree: tiers of aggregators by name, the root first, with devices below the last:
+            ``Tree(cloud=Tier(), fog=Tier(count=5, cohort=8, deadline=10))``. Deadlines are seconds or text
+            (``"5min"``); cohorts are counts, or shares above 0 and at most 1. None is one cloud with all devices
+            below it.
+        rounds: rounds of the root, at least 1.
+        local: local training, a ``fogline.Local`` or its fields: ``learning_rate``, ``batch_size`` (examples),
+            ``epochs`` or ``steps`` per round, ``optimizer`` …
+        devices: profile of the devices: a preset's name (``"phones"``), or fields, with ``preset`` as what they differ
+            from. Speeds are examples per second of a model of 1 MFLOP per example, bandwidths bytes per second or text
+            (``"10Mbit"``), times seconds or text, ``dropout`` and ``loss`` shares. None: equal devices.
+        links: profile of the links between aggregators: ``up`` and ``down`` (bytes per second or text), ``rtt``
+            (seconds or text), ``loss`` (share of packets). None: 100 Mbit/s and 20 ms.
+        evaluation: a ``fogline.Evaluation`` or its fields: ``every`` (rounds between two judgements), ``target`` (of
+            the headline metric, in its unit; accuracies from 0 to 1), ``stop_at_target``, ``patience`` (judgements),
+            ``devices`` (whether every device's own data is judged at the end).
+        seed: at least 0; decides everything random. One seed and one engine (with its chunk) give one model, bit for
+            bit, with any number of processes.
+        exact: fold in fixed point, so that neither the tree's shape nor the order changes a bit.
+        engine: name of a training engine (``fogline engines``); None takes the fastest on the first cohort.
+        chunk: devices that the engine trains together; None measures.
+        processes: worker processes of one thread each; 0 trains in this process, None takes one per core.
+        name: what the run is called.
+        folder: where rows, checkpoints, model, result and plots are kept, new or empty of runs; None keeps nothing on
+            disk.
+        progress: True shows progress on standard error or in the notebook, False nothing; or a ``Progress`` to tell.
 
     Returns:
-        The result: final metrics, history, model.
+        The result: the model (``params``), one row a round (``history``, or ``frame()`` for pandas), ``metrics`` of the
+        model on the test set, their spread over ``devices`` and ``fogs``, ``counts`` of mishaps; ``summary()`` and
+        ``plot()`` show it. Times in it are seconds of the virtual clock (``seconds``) or of the wall clock (``wall``),
+        traffic is bytes, energy joules, RMSE and MAE are in the target's own unit.
 
     Raises:
-        JobError: a setting is impossible; one sentence.
+        JobError: a setting is impossible, or ``folder`` holds a run already; one sentence that names the key.
+        RuntimeError: a worker process was killed.
     """
     job = check(
         {

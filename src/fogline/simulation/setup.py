@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,13 +21,17 @@ from fogline.nodes.messages import Hello, model_key
 from fogline.nodes.policies import Selection, make_policy
 from fogline.params import Params
 from fogline.simulation.numbers import Numbers
-from fogline.simulation.profiles import Fleet, fleet_of, link_of
+from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
 from fogline.simulation.simulator import LocalPlan, Planner, Simulator, Sizes
 from fogline.simulation.values import Store, Trainer, Training, Value
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.task import Task
 
 MASK = (1 << 64) - 1
+PATIENCE = 3.0
+"""Times what the slowest device is expected to take that a round waits for devices, where its tier has no deadline."""
+TRACED = tuple(300.0 * i for i in range(12))
+"""Seconds at which links that replay a trace are looked at."""
 
 
 @dataclass(slots=True)
@@ -41,6 +46,7 @@ class Setting:
     homes: list[str]
     """The aggregator above each device, by client."""
     fleet: Fleet
+    links: Link
 
 
 def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Setting:
@@ -57,7 +63,8 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     for tier in job.tree.tiers.values():
         make_policy(tier.policy, **tier.policy_parameters)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
-    return Setting(job, task, algorithm, local_training(job.local), task.initial(job.seed), homes, fleet)
+    local, links = local_training(job.local), link_of(job.links)
+    return Setting(job, task, algorithm, local, task.initial(job.seed), homes, fleet, links)
 
 
 def with_defaults(job: Job, algorithm: Algorithm) -> Job:
@@ -135,10 +142,11 @@ def simulator_of(
     def presence(child: str, now: float) -> bool:
         return fleet.available(index[child], now)
 
+    patient = patience(setting, sizes)
     policies: list[Selection] = []
     aggregators: dict[str, Aggregator] = {}
     for name, parent in parents.items():
-        role = role_of(job, algorithm, name, tier_of[name], parent)
+        role = role_of(job, algorithm, name, tier_of[name], parent, patient.get(name, math.inf))
         policy = make_policy(role.tier.policy, **role.tier.policy_parameters)
         policies.append(policy)
         asks_presence = name in leaves and not fleet.always_available
@@ -162,7 +170,7 @@ def simulator_of(
         clients=clients,
         homes=setting.homes,
         fleet=fleet,
-        links=link_of(job.links),
+        links=setting.links,
         numbers=numbers,
         store=store,
         plan=planner(setting),
@@ -176,7 +184,9 @@ def simulator_of(
     return simulator
 
 
-def role_of(job: Job, algorithm: Algorithm, name: str, tier_name: str, parent: str | None) -> Role:
+def role_of(
+    job: Job, algorithm: Algorithm, name: str, tier_name: str, parent: str | None, patience: float = math.inf
+) -> Role:
     """What an aggregator is in a job. An algorithm's own mode holds at the root; fogs are synchronous unless told."""
     tier = job.tree.tiers[tier_name]
     mode = tier.mode or (algorithm.mode if parent is None else "sync")
@@ -190,7 +200,37 @@ def role_of(job: Job, algorithm: Algorithm, name: str, tier_name: str, parent: s
         buffer=tier.buffer or algorithm.buffer,
         group_models=algorithm.group_models,
         seed=job.seed,
+        patience=patience,
     )
+
+
+def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
+    """Seconds that aggregators above devices wait for those they asked, if it need not be the default deadline.
+
+    On a real network a node is told when a connection is lost. A device that drops out here is silent, and how long
+    the others take at most is known.
+    """
+    fleet, local, leaves = setting.fleet, setting.local, setting.job.tree.names[-1]
+    if setting.job.tree.tiers[leaves].deadline is not None or not fleet.loses:
+        return {}
+    samples: list[int] = setting.task.data.sizes().tolist()
+    most = max(setting.job.local.work or (1.0,))
+    moments = TRACED if fleet.profile.traces is not None else (0.0,)
+    slowest: dict[str, float] = {}
+    for client, home in enumerate(setting.homes):
+        passed = examples_of(local, samples[client], local.step_count(samples[client], most))
+        down = max(fleet.down_seconds(client, sizes.down, at) for at in moments)
+        up = max(fleet.up_seconds(client, sizes.update, at) for at in moments)
+        seconds = down + fleet.train_seconds(client, passed, setting.task.cost) + up
+        slowest[home] = max(seconds, slowest.get(home, 0.0))
+    return {home: PATIENCE * seconds for home, seconds in slowest.items()}
+
+
+def examples_of(local: LocalTraining, samples: int, steps: int) -> int:
+    """Examples that a device passes over in so many steps; the last batch of an epoch may be smaller."""
+    batch = min(local.batch_size or samples, samples)
+    epochs, rest = divmod(steps, -(-samples // batch))
+    return epochs * samples + rest * batch
 
 
 def population_below(parents: Mapping[str, str | None], homes: list[str]) -> dict[str, int]:
@@ -215,8 +255,7 @@ def planner(setting: Setting) -> Planner:
         seed = mix(job.seed, client, attempt)
         factor = 1.0 if work is None else random.Random(seed).uniform(*work)
         steps = local.step_count(samples[client], factor)
-        batch = min(local.batch_size or samples[client], samples[client])
-        examples = min(steps * batch, -(-steps // local.step_count(samples[client])) * samples[client] * local.epochs)
+        examples = examples_of(local, samples[client], steps)
         return LocalPlan(steps, examples, samples[client], local.rate(round_index, job.rounds), seed)
 
     return plan
@@ -243,7 +282,8 @@ def hello_of(setting: Setting, detailed: bool) -> Callable[[int], Hello]:
     size = setting.task.spec.bytes
 
     def hello(client: int) -> Hello:
-        train = fleet.train_seconds(client, samples[client] * local.epochs, cost)
+        passed = examples_of(local, samples[client], local.step_count(samples[client]))
+        train = fleet.train_seconds(client, passed, cost)
         travel = fleet.down_seconds(client, size, 0.0) + fleet.up_seconds(client, size, 0.0)
         return Hello(1, samples[client], train + travel)
 

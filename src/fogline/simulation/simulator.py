@@ -321,9 +321,10 @@ class Simulator:
         attempt = self.attempts[client] = self.attempts.get(client, -1) + 1
         plan = self._plan(client, effect.round, attempt)
         seconds = self._fleet.train_seconds(client, plan.examples, self._cost)
-        self.traffic.joules += self._fleet.joules(client, seconds, 0)
-        if self._fleet.drops_out(client, attempt):
-            self.traffic.count("dropped out", node)
+        left = self._fleet.next_away(client, self.now) - self.now
+        self.traffic.joules += self._fleet.joules(client, min(seconds, left), 0)
+        if left < seconds or self._fleet.drops_out(client, attempt):
+            self.traffic.count("went away" if left < seconds else "dropped out", node)
             del self._devices[node]
             return
         training = Training(client, self.numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)

@@ -11,7 +11,8 @@ class Traffic:
     """Running totals.
 
     ``down`` and ``up``: bytes between a tier and its children, by the tier's name.
-    ``counts``: late, failed, stale, refused, dropped, left and surplus updates; abandoned rounds.
+    ``counts``: late, failed, stale, refused, dropped, left and surplus updates; abandoned rounds; devices that dropped
+    out or went away.
     """
 
     down: Counter[str] = field(default_factory=Counter)

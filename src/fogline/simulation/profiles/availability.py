@@ -14,6 +14,7 @@ from fogline.simulation.profiles.distribution import Distribution, constant
 
 DAY = 86400.0
 HOUR = 3600.0
+ALL_HOURS = (1 << 24) - 1
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -94,6 +95,10 @@ class Calendar(Protocol):
         """The first time from ``now`` on at which it is; infinite if never. O(1)."""
         ...
 
+    def next_away(self, device: int, now: float) -> float:
+        """The first time from ``now`` on at which it is not there; infinite if never. O(1)."""
+        ...
+
 
 def calendar(availability: Availability, count: int, rng: np.random.Generator) -> Calendar:
     """Draw when each of ``count`` devices is there."""
@@ -116,6 +121,10 @@ class Always:
     def next_available(self, device: int, now: float) -> float:
         """Now."""
         return now
+
+    def next_away(self, device: int, now: float) -> float:
+        """Never."""
+        return math.inf
 
 
 class Stretches:
@@ -142,6 +151,14 @@ class Stretches:
             return now
         return start + (days + 1.0) * DAY if length else math.inf
 
+    def next_away(self, device: int, now: float) -> float:
+        """The first time from ``now`` on at which it is not there; infinite if never."""
+        start, length = self._start[device], self._length[device]
+        days, since = divmod(now - start, DAY)
+        if since >= length:
+            return now
+        return start + days * DAY + length if length < DAY else math.inf
+
 
 class Hours:
     """A bit for each hour of the day and device."""
@@ -160,17 +177,25 @@ class Hours:
 
     def next_available(self, device: int, now: float) -> float:
         """The first time from ``now`` on at which it is; infinite if never."""
-        bits = self._bits[device]
-        days, since = divmod(now, DAY)
-        hour = int(since // HOUR)
-        if bits >> hour & 1:
-            return now
-        if not bits:
-            return math.inf
-        later = bits >> hour
-        if later:
-            return days * DAY + (hour + _lowest(later)) * HOUR
-        return (days + 1.0) * DAY + _lowest(bits) * HOUR
+        return _next(self._bits[device], now)
+
+    def next_away(self, device: int, now: float) -> float:
+        """The first time from ``now`` on at which it is not there; infinite if never."""
+        return _next(~self._bits[device] & ALL_HOURS, now)
+
+
+def _next(bits: int, now: float) -> float:
+    """The first time from ``now`` on in an hour whose bit is set."""
+    days, since = divmod(now, DAY)
+    hour = int(since // HOUR)
+    if bits >> hour & 1:
+        return now
+    if not bits:
+        return math.inf
+    later = bits >> hour
+    if later:
+        return days * DAY + (hour + _lowest(later)) * HOUR
+    return (days + 1.0) * DAY + _lowest(bits) * HOUR
 
 
 def _lowest(bits: int) -> int:

@@ -35,7 +35,9 @@ class Fleet:
         days = calendar(profile.availability, count, draw.source("availability"))
         self.always_available = days.always
         """Whether nobody is ever away: then there is no need to ask."""
-        self._available, self._next = days.available, days.next_available
+        self._available, self._next, self._next_away = days.available, days.next_available, days.next_away
+        self.loses = profile.dropout > 0 or not days.always
+        """Whether a device that began may never report."""
         self._threshold = int(profile.dropout * (MASK + 1))
         self._key = int(draw.source("dropout").integers(1 << 63))
 
@@ -73,6 +75,10 @@ class Fleet:
     def next_available(self, device: int, now: float) -> float:
         """The first time from ``now`` on at which it is there; infinite if never."""
         return self._next(device, now)
+
+    def next_away(self, device: int, now: float) -> float:
+        """The first time from ``now`` on at which it is not there; infinite if never."""
+        return self._next_away(device, now)
 
     def drops_out(self, device: int, attempt: int) -> bool:
         """Whether its training number ``attempt`` (from 0) never reports; a matter of seed, device and attempt.
