@@ -1,8 +1,8 @@
 """The next hour's load of seventeen houses (CityLearn challenge 2022).
 
 Natural split: one device per building. Honest metric: the root mean squared error on the last fifth of the year,
-which comes after all training hours. Targets are in standard deviations of the training load (``target_scale`` says
-how many kWh that is). Saying "as in the hour before" is the forecast to beat: ``python examples/energy.py`` prints it.
+which comes after all training hours, in kWh; the loss is that of targets in standard deviations of the training
+load. Saying "as in the hour before" is the forecast to beat: ``python examples/energy.py`` prints it.
 """
 
 import numpy as np
@@ -25,11 +25,11 @@ def task() -> Task:
 
 
 def persistence() -> float:
-    """Root mean squared error of repeating the hour before, in the metric's unit."""
-    test = load("citylearn2022", window=HOURS).test
-    assert test is not None
-    return float(np.sqrt(np.mean((test.x[:, HOURS - 1] - test.y) ** 2)))
+    """Root mean squared error of repeating the hour before, in kWh."""
+    data = load("citylearn2022", window=HOURS)
+    assert data.test is not None
+    return data.meaning.target_scale * float(np.sqrt(np.mean((data.test.x[:, HOURS - 1] - data.test.y) ** 2)))
 
 
 if __name__ == "__main__":
-    print(f"rmse of repeating the hour before: {persistence():.4f}")
+    print(f"rmse of repeating the hour before: {persistence():.4f} kWh")

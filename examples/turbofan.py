@@ -2,7 +2,7 @@
 
 Natural split: one device per engine, one fog per fleet. Honest metric: the root mean squared error on engines that
 never train, one window each, taken at the point where their record was cut off. Targets are cycles left, at most
-125, divided by 125: an error of 0.1 is 12.5 cycles.
+125, and so is the error; the loss is that of targets divided by 125.
 """
 
 from torch import nn

@@ -65,6 +65,7 @@ def result() -> Result:
         counts={"late": 13, "failed": 2, "dropped": 0},
         reasons={"failed": "device-7: its loss is not finite", "late": "device-3: after the deadline [10 s]"},
         wall=16.2,
+        units={"rmse": "kWh"},
     )
 
 

@@ -73,7 +73,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         (["simulate", "job.toml", "--seed", "-1"], "command line: seed is -1; it must be at least 0"),
         (["simulate", "job.toml"], "write 'module:attribute'"),
         (["simulate", "job.toml", "--set", "task=nowhere:x"], "there is no module 'nowhere' in"),
-        (["simulate", "job.toml", "--resume", "runs/x"], "--resume goes on with the job as it is"),
+        (["simulate", "job.toml", "--resume", "runs/x"], "--resume goes on with the job in the run's folder"),
         (["simulate", "--resume", "runs/x"], "There is no run in runs/x"),
         (["show", "runs/x"], "There is no run in runs/x: it has no run.json"),
         (["show"], "requires an argument"),
@@ -200,6 +200,34 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(
     assert exit_of("simulate", "--resume", "here") == 0
     assert again == asked
     assert RunFolder(Path("here")).read_info()["status"] == "finished"
+
+
+def test_a_finished_run_is_given_more_rounds_and_nothing_that_would_change_its_past(
+    desk: Path, result: Result, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def finish(folder: RunFolder) -> Result:
+        folder.finish(result)
+        return result
+
+    asked = pretend(monkeypatch, finish)
+    assert exit_of("simulate", "job.toml", "--folder", "here") == 0
+    for changes, line in (
+        ([], "has finished; look at it with: fogline show here, or give it more rounds"),
+        (["--set", "rounds=20"], "rounds is 20; a run of 40 rounds can only go on to more"),
+        (["--set", "cloud.deadline=3"], "cloud.deadline cannot change in a run that goes on, only rounds, evaluation"),
+        (["--seed", "4"], "seed cannot change"),
+        (["--set", "local.learning_rate=1", "--set", "rounds=80"], "local.learning_rate cannot change"),
+    ):
+        capsys.readouterr()
+        assert exit_of("simulate", "--resume", "here", *changes) == 2
+        assert line in capsys.readouterr().err
+        assert RunFolder(Path("here")).read_info()["status"] == "finished"
+    changes = ["--set", "rounds=80", "--set", "evaluation.every=3", "--processes", "0"]
+    assert exit_of("simulate", "--resume", "here", *changes) == 0
+    assert (asked[1].rounds, asked[1].evaluation.every, asked[1].processes) == (80, 3, 0)
+    assert exit_of("simulate", "job.toml", "--folder", "there", "--set", "local.schedule=cosine") == 0
+    assert exit_of("simulate", "--resume", "there", "--set", "rounds=80") == 2
+    assert "because local.schedule is 'cosine'" in capsys.readouterr().err
 
 
 def test_a_failed_run_exits_with_1(

@@ -30,7 +30,18 @@ def test_a_finished_run_is_read_back_whole(kept: RunFolder, result: Result) -> N
     assert np.array_equal(again.params.vector, result.params.vector)
     assert np.array_equal(again.params.counters, result.params.counters)
     assert again.params.spec == result.params.spec
-    for name in ("headline", "history", "metrics", "fogs", "devices", "held_out", "reached", "counts", "reasons"):
+    for name in (
+        "headline",
+        "history",
+        "metrics",
+        "fogs",
+        "devices",
+        "held_out",
+        "reached",
+        "counts",
+        "reasons",
+        "units",
+    ):
         assert getattr(again, name) == getattr(result, name), name
     assert again.job.algorithm == result.job.algorithm
     assert again.summary() == result.summary()

@@ -53,8 +53,10 @@ def test_the_summary_tells_all_that_the_run_gave(result: Result) -> None:
         "fedprox, 40 rounds, seed 3",
         "accuracy 92.31 %, loss 0.33",
         "On held-out devices",
-        "Accuracy over 200 devices",
+        "Over 200 devices  ",
+        "accuracy on their own training data: mean",
         "worst tenth",
+        "By fog  ",
         "fog-4 ",
         "Bytes below fog",
         "352 MB down, 316 MB up",
@@ -71,6 +73,7 @@ def test_the_summary_tells_all_that_the_run_gave(result: Result) -> None:
 def test_a_bare_result_has_a_summary_too(result: Result) -> None:
     bare = Result(result.job, "accuracy", result.params, [], {})
     assert "90.00 % not reached" in bare.summary()
+    assert "not judged: the data has no common test set" in bare.summary()
     assert "nothing" in bare.summary()
     assert bare._repr_html_().startswith("<pre")
     assert figures(bare) == {}
@@ -83,12 +86,43 @@ def test_many_fogs_are_cut_to_the_outermost(result: Result) -> None:
     assert "fog-50" not in result.summary()
 
 
+def test_what_over_selection_left_is_no_mishap(result: Result) -> None:
+    result.counts = {"surplus": 17}
+    text = result.summary()
+    assert "17 updates came when their round had enough" in text
+    assert any(line.split() == ["What", "went", "wrong", "nothing"] for line in text.splitlines())
+
+
+def test_a_star_has_no_groups(result: Result) -> None:
+    result.fogs = Spread(0.9, 0.9, 0.0, {"cloud": 0.9})
+    assert "By " not in result.summary()
+
+
+def test_errors_are_shown_in_the_unit_of_the_target(result: Result) -> None:
+    unit = "[kWh]"  # Brackets are no markup.
+    result.headline, result.units = "rmse", {"rmse": unit, "mae": unit}
+    result.metrics = {"loss": 0.01, "rmse": 12.5, "mae": 9.0}
+    for row in result.history:
+        row |= {"rmse": 100.0 / row["round"]}
+    text, drawn = result.summary(), figures(result)
+    assert "rmse 12.5 [kWh], loss 0.01, mae 9 [kWh]" in text
+    assert drawn["learning"].axes[0].get_ylabel() == "rmse ([kWh])"
+    assert drawn["devices"].axes[0].get_xlabel() == "rmse on own data ([kWh])"
+    stream = io.StringIO()
+    live = Live(Console(file=stream, width=200))
+    live.started(result.job, 200, 5, "rmse", unit)
+    live.round(result.history[-1])
+    live.finished(result)
+    assert "round 40/40  rmse 2.5 [kWh]  clock" in stream.getvalue()
+    assert "rmse 12.5 [kWh]" in stream.getvalue().splitlines()[-1]
+
+
 def test_the_next_command_depends_on_the_outcome(result: Result, tmp_path: object) -> None:
     assert next_steps(result) == []
     result.folder = tmp_path  # type: ignore[assignment]
     assert next_steps(result)[0][1].endswith("--seed 4")
     result.reached = None
-    assert next_steps(result)[0][1].endswith("--set rounds=80")
+    assert next_steps(result)[0][1] == f"fogline simulate --resume {tmp_path} --set rounds=80"
 
 
 def test_a_notebook_gets_the_table_and_a_picture(result: Result) -> None:
@@ -150,19 +184,48 @@ def test_without_a_terminal_there_are_few_plain_lines(result: Result) -> None:
     assert lines[0] == "demo: fedprox on 200 devices below 5 aggregators, 40 rounds, seed 3"
     assert lines[1] == "Engine stacked: 32 devices at a time, in 2 worker processes"
     assert 15 <= len(lines) <= 25
-    middle = next(line for line in lines if line.startswith("round 21/40"))
+    middle = next(line for line in lines if line.startswith("round 20/40"))
     assert "accuracy 8" in middle
     assert "MB down" in middle
-    assert "about 19.0 s left" in middle
+    assert "about 20.0 s left" in middle
     assert lines[-2].startswith("round 40/40")
     assert lines[-1].startswith("Done after 40 rounds in 16.2 s: accuracy 92.31 %")
     assert "\x1b" not in stream.getvalue()
 
 
-def test_slow_rounds_are_told_one_by_one(result: Result) -> None:
+def told(result: Result, rounds: int, every: int, pace: float = 1.0) -> list[str]:
+    """Plain lines of rounds of a run that is judged every so many."""
     stream, clock = io.StringIO(), Clock()
-    follow(result, Live(Console(file=stream), clock=clock, patience=30), clock, pace=31)
-    assert sum(line.startswith("round ") for line in stream.getvalue().splitlines()) == 40
+    evaluation = result.job.evaluation.model_copy(update={"every": every})
+    result.job = result.job.model_copy(update={"rounds": rounds, "evaluation": evaluation})
+    result.history = [
+        {"round": i, "seconds": i} | ({"accuracy": 0.5 + i / 4000} if i % every == 0 else {})
+        for i in range(1, rounds + 1)
+    ]
+    follow(result, Live(Console(file=stream), clock=clock, patience=30), clock, pace)
+    return [line for line in stream.getvalue().splitlines() if line.startswith("round ")]
+
+
+def test_a_short_run_tells_every_round_and_shows_the_metric_where_it_was_judged(result: Result) -> None:
+    lines = told(result, rounds=10, every=1)
+    assert len(lines) == 10
+    assert all("accuracy" in line for line in lines)
+
+
+@pytest.mark.parametrize(("rounds", "every"), [(39, 1), (59, 1), (1000, 1), (1000, 7), (40, 30)])
+def test_lines_are_few_and_stand_on_judged_rounds(result: Result, rounds: int, every: int) -> None:
+    lines = told(result, rounds, every, pace=0.01)
+    assert len(lines) <= 22
+    judged = [int(line.split()[1].split("/")[0]) % every == 0 for line in lines]
+    assert ["accuracy" in line for line in lines] == judged
+    assert all(judged[1:-1])
+
+
+def test_slow_rounds_are_told_more_often_but_not_for_hours_on_end(result: Result) -> None:
+    assert len(told(result, rounds=1000, every=1, pace=31)) in range(50, 200)
+    lines = told(result, rounds=40, every=10, pace=31)
+    assert len(lines) > 20
+    assert sum("accuracy" in line for line in lines) == 4
 
 
 def test_in_a_terminal_the_thread_begins_with_the_first_row_and_ends(result: Result) -> None:

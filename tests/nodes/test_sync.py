@@ -37,9 +37,15 @@ def test_over_selection_closes_at_the_first_cohorts_worth() -> None:
     assert root.asked == ["a", "b", "c"]
     root.answer("c").answer("b")
     assert root.folded == [("b", 0), ("c", 0)]
-    late = root.answer("a", task=0)
-    assert late.receipts == {"a": False}
-    assert late.counts == ["late"]
+    root.answer("a", task=0)
+    assert root.receipts == {"a": False}
+    assert root.counts == ["surplus"]
+
+
+def test_an_answer_after_the_deadline_is_late_also_with_over_selection() -> None:
+    root = Driver(cohort=2, over_selection=1.5, quorum=1).start("a", "b", "c", "d")
+    root.answer("a").fire("deadline/0", after=100.0).answer("b", task=1)
+    assert root.counts == ["late"]
 
 
 def test_over_selection_rounds_up_the_product_and_not_its_error() -> None:

@@ -77,8 +77,7 @@ class Interrupting:
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("after", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize(
+KINDS = pytest.mark.parametrize(
     ("tree", "method"),
     [
         (TREE, "fedavg"),
@@ -91,20 +90,20 @@ class Interrupting:
     ],
     ids=["tree", "scaffold", "fedbuff", "fedat", "ring", "oort", "mtgc"],
 )
+
+
+def job_of(tree: Tree, method: str, **changes: object) -> Job:
+    """Six rounds on unequal devices, with a checkpoint after each."""
+    settings = {"rounds": 6, "processes": 0, "engine": "loop", "chunk": 4, "devices": UNEQUAL, "checkpoint_every": 1}
+    return Job.model_validate({"tree": tree, "algorithm": Method(name=method), **settings, **changes})
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 5])
+@KINDS
 def test_a_resumed_run_gives_the_model_of_an_uninterrupted_one(
     tree: Tree, method: str, after: int, tmp_path: Path
 ) -> None:
-    settings = {
-        "tree": tree,
-        "algorithm": Method(name=method),
-        "rounds": 6,
-        "processes": 0,
-        "engine": "loop",
-        "chunk": 4,
-        "devices": UNEQUAL,
-        "checkpoint_every": 1,
-    }
-    job = Job.model_validate(settings)
+    job = job_of(tree, method)
     whole = run(job, ToyTask(), progress=False)
     folder = RunFolder.create(tmp_path / "run", job)
     with pytest.raises(KeyboardInterrupt), folder:
@@ -115,3 +114,30 @@ def test_a_resumed_run_gives_the_model_of_an_uninterrupted_one(
     assert whole.counts == resumed.counts
     times = [(row["round"], row["seconds"], row["train_loss"]) for row in whole.history]
     assert times == [(row["round"], row["seconds"], row["train_loss"]) for row in resumed.history]
+
+
+@KINDS
+def test_an_extended_run_gives_the_model_of_a_longer_one(tree: Tree, method: str, tmp_path: Path) -> None:
+    longer = run(job_of(tree, method, rounds=9), ToyTask(), progress=False)
+    with RunFolder.create(tmp_path / "run", job_of(tree, method, checkpoint_every=4)) as folder:
+        run(job_of(tree, method, checkpoint_every=4), ToyTask(), folder, progress=False)
+    job = folder.read_job(["rounds=9", "evaluation.every=2"])
+    with RunFolder.reopen(tmp_path / "run", changed=True) as kept:
+        extended = run(job, ToyTask(), kept, progress=False)
+    assert np.array_equal(longer.params.vector, extended.params.vector)
+    assert (longer.counts, longer.metrics) == (extended.counts, extended.metrics)
+    assert [row["round"] for row in longer.history] == [row["round"] for row in kept.history()]
+    assert kept.load().job.rounds == 9
+
+
+def test_a_run_that_reached_its_target_goes_on_if_told(tmp_path: Path) -> None:
+    goal = {"target": 0.1, "stop_at_target": True}
+    with RunFolder.create(tmp_path / "run", job_of(TREE, "fedavg", evaluation=goal)) as folder:
+        stopped = run(job_of(TREE, "fedavg", evaluation=goal), ToyTask(), folder, progress=False)
+    assert len(stopped.history) == 1
+    job = folder.read_job(["evaluation.stop_at_target=false"])
+    with RunFolder.reopen(tmp_path / "run", changed=True) as kept:
+        extended = run(job, ToyTask(), kept, progress=False)
+    whole = run(job_of(TREE, "fedavg"), ToyTask(), progress=False)
+    assert np.array_equal(whole.params.vector, extended.params.vector)
+    assert extended.reached == stopped.reached

@@ -193,8 +193,10 @@ def test_traces_are_replayed_from_a_folder_and_streams_left_out(tmp_path: Path) 
     fleet = fleet_of({"traces": str(tmp_path)}, 5, 0)
     assert fleet.down_seconds(3, 2e6, 17.0) == pytest.approx(2.05)
     assert fleet.up_seconds(3, 2e6, 17.0) == pytest.approx(10.05)
-    measured = fleet_of({"traces": str(tmp_path), "trace_uplink": None}, 5, 0)
-    assert measured.up_seconds(3, 1e4, 17.0) == pytest.approx(1.05)
+    for none in (None, "none"):
+        measured = fleet_of({"traces": str(tmp_path), "trace_uplink": none}, 5, 0)
+        assert measured.up_seconds(3, 1e4, 17.0) == pytest.approx(1.05)
+    assert device_profile({"traces": "none", "up": "1Mbit"}).traces is None
 
 
 def data() -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression, Perceptron, SGDClassifier, SGDRegressor
 
-from fogline.data import from_arrays
+from fogline.data import Meaning, from_arrays
 from fogline.training import ClientJob, LocalMethod, LocalTraining
 from fogline.training.sklearn import SklearnTask
 from tests.training.cohorts import Calibrated, Contrastive, Controlled, Normed, Proximal, Sharp, spoil
@@ -61,6 +61,15 @@ def test_models_learn(estimator: Any, classes: int | None) -> None:
     assert better == task.higher_is_better
     assert (task.spec.trainable == vector.size) and vector.dtype == np.float64  # noqa: PT018
     assert done[1].steps == 60  # Two passes over thirty examples, one step each.
+
+
+def test_errors_are_in_the_unit_of_the_target() -> None:
+    task = task_of(SGDRegressor(), None)
+    sums = task.evaluate(task.initial(0), task.data.at(1))
+    plain = task.metrics(sums)
+    task.data.meaning = Meaning(None, target_scale=-2.0, target_unit="kWh")
+    assert task.metrics(sums) == {"loss": plain["loss"], "rmse": 2 * plain["rmse"], "mae": 2 * plain["mae"]}
+    assert task.units["rmse"] == "kWh"
 
 
 def test_training_is_what_scikit_learn_does() -> None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fogline.data import Examples
+from fogline.data import Examples, Meaning
 from fogline.params import Params
-from fogline.training import LocalMethod, LocalTraining
+from fogline.training import LocalMethod, LocalTraining, Sums
 from fogline.training.torch import TorchTask, models
 from tests.training.cohorts import SIZES, jobs_of, task_of
 
@@ -118,6 +118,35 @@ def test_judging_numbers() -> None:
     assert metrics["loss"] == pytest.approx(metrics["rmse"] ** 2, rel=1e-5)
     assert 0 < metrics["mae"] <= metrics["rmse"]
     assert (task.headline, task.higher_is_better) == ("rmse", False)
+
+
+def test_errors_are_in_the_unit_of_the_target_and_the_loss_as_trained() -> None:
+    task = task_of(lambda: models.mlp(8, (6,), 1), classes=None, loss="mse")
+    sums = task.evaluate(task.initial(0), task.data.at(1))
+    plain = task.metrics(sums)
+    assert task.units == {}
+    task.data.meaning = Meaning(None, target_scale=125.0, target_unit="cycles")
+    scaled = task.metrics(sums)
+    assert scaled["loss"] == plain["loss"]
+    assert scaled["rmse"] == pytest.approx(125 * plain["rmse"])
+    assert scaled["mae"] == pytest.approx(125 * plain["mae"])
+    assert task.units == {"rmse": "cycles", "mae": "cycles"}
+
+
+def test_the_headline_says_which_way_is_better_or_it_has_to_be_said() -> None:
+    class Own(TorchTask):
+        def metrics(self, sums: Sums) -> dict[str, float]:
+            return {"balanced_accuracy": 1.0, "surprise": 2.0}
+
+    data = task_of().data
+    assert not TorchTask(models.mlp, data, headline="loss").higher_is_better
+    assert TorchTask(models.mlp, data, headline="loss", higher_is_better=True).higher_is_better
+    assert Own(models.mlp, data, headline="balanced_accuracy").higher_is_better
+    assert not Own(models.mlp, data, headline="surprise", higher_is_better=False).higher_is_better
+    with pytest.raises(ValueError, match=r"'surprise' does not tell .* pass higher_is_better=True or False"):
+        Own(models.mlp, data, headline="surprise")
+    with pytest.raises(ValueError, match="There is no metric 'rmse' for task 'model'; choose loss, accuracy"):
+        TorchTask(models.mlp, data, headline="rmse")
 
 
 def test_judging_sequences_leaves_out_targets_without_a_truth() -> None:

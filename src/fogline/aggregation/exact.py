@@ -73,16 +73,18 @@ class ExactFold(Fold):
             np.add(total, vector, out=total)
             return
         small = top < SMALL
+        rooms = self.scratch.rooms(vector.size, np.dtype(np.float64))
 
         def work(block: slice, thread: int) -> None:
-            product = self.scratch.block(thread, block.stop - block.start, np.dtype(np.float64))
+            part = total[block]
+            product = rooms[thread][: part.size]
             np.copyto(product, vector[block])
             np.multiply(product, factor, out=product)
             if small:
                 np.add(product, MAGIC, out=product)
-                np.add(total[block], product.view(np.int64), out=total[block])
+                np.add(part, product.view(np.int64), out=part)
             else:
-                np.add(total[block], np.rint(product, out=product).astype(np.int64), out=total[block])
+                np.add(part, np.rint(product, out=product).astype(np.int64), out=part)
 
         sweep(vector.size, work)
         self._magic[name] = self._magic.get(name, 0) + small

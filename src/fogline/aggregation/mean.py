@@ -42,15 +42,15 @@ class MeanFold(Fold):
         if kind == np.float64:
             self.sums[name] = self.sums[name].astype(np.float64, copy=False)
         total = self.sums[name]
-        by = total.dtype.type(factor)
+        if factor == 1.0:
+            sweep(vector.size, lambda block, _: np.add(total[block], vector[block], out=total[block]))
+            return
+        by, rooms = total.dtype.type(factor), self.scratch.rooms(vector.size, total.dtype)
 
         def work(block: slice, thread: int) -> None:
-            if by == 1.0:
-                product = vector[block]
-            else:
-                product = self.scratch.block(thread, block.stop - block.start, total.dtype)
-                np.multiply(vector[block], by, out=product)
-            np.add(total[block], product, out=total[block])
+            part = total[block]
+            product = np.multiply(vector[block], by, out=rooms[thread][: part.size])
+            np.add(part, product, out=part)
 
         sweep(vector.size, work)
 

@@ -28,15 +28,15 @@ class Scratch:
     """Room for intermediate results: a block for each thread, kept from pass to pass."""
 
     def __init__(self) -> None:
-        self._buffers: dict[tuple[int, np.dtype[Any]], npt.NDArray[Any]] = {}
+        self._rooms: list[npt.NDArray[Any]] = []
 
-    def block(self, thread: int, size: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """That thread's block of ``min(size, BLOCK)`` numbers, with arbitrary content."""
-        wanted = min(size, BLOCK)
-        held = self._buffers.get((thread, dtype))
-        if held is None or held.size < wanted:
-            held = self._buffers[thread, dtype] = np.empty(wanted, dtype)
-        return held[:wanted]
+    def rooms(self, size: int, dtype: np.dtype[Any]) -> list[npt.NDArray[Any]]:
+        """One block per thread of a sweep over so many numbers, (min(size, BLOCK),), with arbitrary content."""
+        wanted, threads = min(size, BLOCK), threads_for(size)
+        first = self._rooms[0] if self._rooms else None
+        if first is None or first.size < wanted or first.dtype != dtype or len(self._rooms) < threads:
+            self._rooms = [np.empty(wanted, dtype) for _ in range(threads)]
+        return self._rooms
 
 
 def sweep(size: int, work: Callable[[slice, int], None]) -> None:
@@ -59,12 +59,16 @@ def sweep(size: int, work: Callable[[slice, int], None]) -> None:
                 return
             work(block, thread)
 
-    helpers = min(THREADS, cores(), size // WORTH) - 1
-    started = [_pool(os.getpid()).submit(run, i) for i in range(1, helpers + 1)]
+    started = [_pool(os.getpid()).submit(run, i) for i in range(1, threads_for(size))]
     run(0)
     for helper in started:
         if not helper.cancel():
             helper.result()
+
+
+def threads_for(size: int) -> int:
+    """How many threads a sweep over so many numbers takes."""
+    return min(THREADS, cores(), size // WORTH) if size >= 2 * WORTH else 1
 
 
 @cache
@@ -100,11 +104,13 @@ def sum_of_squares(vector: npt.NDArray[Any]) -> float:
     """In the vector's own precision, so it may overflow to infinity."""
     squares: list[float] = []
 
-    def square(block: slice, _: int) -> None:
+    def square(part: npt.NDArray[Any]) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
-            squares.append(float(np.dot(vector[block], vector[block])))
+            return float(np.dot(part, part))
 
-    sweep(vector.size, square)
+    if vector.size <= BLOCK:
+        return square(vector)
+    sweep(vector.size, lambda block, _: squares.append(square(vector[block])))
     return sum(squares)
 
 

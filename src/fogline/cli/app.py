@@ -49,7 +49,7 @@ def simulate(
     set
         Change a key of the job: --set rounds=20, --set fog.deadline=10s. May be given several times.
     resume
-        Go on with the run in this folder, from its last checkpoint.
+        Go on with the run in this folder, from its last checkpoint; with --set rounds=N, to more rounds than before.
     seed
         Short for --set seed=N: decides everything random.
     engine

@@ -12,6 +12,7 @@ from fogline.cli.failures import Interrupted
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError, suggest
 from fogline.jobs.files import load_task, read_job
+from fogline.jobs.resuming import check_changes
 from fogline.simulation.folder import RunFolder, load_run
 from fogline.simulation.progress import Live, Silent
 from fogline.simulation.result import Result
@@ -28,12 +29,15 @@ def run_job(file: Path | None, overrides: Sequence[str], resume: Path | None, fo
         JobError: the input is wrong; one sentence.
         Interrupted: Ctrl-C; it says how to go on.
     """
+    changed = False
     if resume is not None:
-        if file is not None or overrides or folder is not None:
-            raise JobError("--resume goes on with the job as it is; leave out the job file, --folder and overrides")
+        if file is not None or folder is not None:
+            raise JobError("--resume goes on with the job in the run's folder; leave out the job file and --folder")
         kept = RunFolder(resume)
         home = kept.task_folder() or Path.cwd()
-        job = kept.read_job()
+        before, job = kept.read_job(), kept.read_job(overrides)
+        check_changes(before, job)
+        changed = job != before
     elif file is None:
         raise JobError("name a job file (fogline simulate job.toml), or a run to go on with (--resume RUN)")
     else:
@@ -43,7 +47,7 @@ def run_job(file: Path | None, overrides: Sequence[str], resume: Path | None, fo
     check_names(job, task)
     from fogline.simulation.run import run  # Not before the input is known to be right: it is heavy.
 
-    kept = RunFolder.reopen(resume) if resume is not None else RunFolder.create(folder, job)
+    kept = RunFolder.reopen(resume, changed=changed) if resume is not None else RunFolder.create(folder, job)
     try:
         with kept:
             result = run(job, task, kept, progress=Silent() if quiet else Live())

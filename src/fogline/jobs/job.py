@@ -60,7 +60,7 @@ class Evaluation(Checked):
     devices: bool = True
     """Whether, at the end, every device's own data is judged too (per fog, spread, worst decile)."""
     target: float | None = None
-    """The headline metric's goal; the rounds, time, bytes and energy to reach it are reported."""
+    """The headline metric's goal, in its unit; the rounds, time, bytes and energy to reach it are reported."""
     stop_at_target: bool = False
     patience: PositiveInt | None = None
     """Stop when the headline metric has not improved for that many judgements."""
@@ -92,4 +92,4 @@ class Job(Checked):
     processes: NonNegativeInt | None = None
     """Worker processes; 0 trains in this one; None takes one per core."""
     checkpoint_every: PositiveInt | None = 10
-    """Rounds between two checkpoints; None writes none."""
+    """Rounds between two checkpoints, and one at the end; None writes none."""

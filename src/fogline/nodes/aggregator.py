@@ -40,6 +40,14 @@ from fogline.nodes.roster import Presence, Roster
 POLL = 60.0
 """Seconds after which children that could not be asked are looked at again."""
 
+REASONS = {
+    "late": "its round was over",
+    "surplus": "its round had enough",
+    "stale": "the model it set out from is too old",
+    "refused": "it named an update that is not its own",
+}
+"""Why an update that came does not count."""
+
 
 class Aggregator:
     """A node with a downlink, and an uplink unless it is the root.
@@ -300,7 +308,7 @@ class Aggregator:
             self._log(records.Accepted(task, own, report.devices, report.samples))
         else:
             self._log(records.Resolved(task, refusal))
-            self._do(Count(refusal, child, report.failure))
+            self._do(Count(refusal, child, report.failure or REASONS.get(refusal)))
             if report.update is not None:
                 self._do(Forget((own,)))
         self._acknowledge(child, task)
@@ -327,7 +335,7 @@ class Aggregator:
         if report.update != own:  # It names another child's update as its own.
             return "refused"
         if self.ledger.ended or (not ask.open and self.role.tier.late == "drop"):
-            return "late"
+            return "surplus" if ask.surplus else "late"
         if self.ledger.version - ask.version > self.role.tier.staleness_cap:
             return "stale"
         return None

@@ -94,7 +94,7 @@ class Write(msgspec.Struct, frozen=True, gc=False):
 
 
 class Count(msgspec.Struct, frozen=True, gc=False):
-    """Something that reports must show: a late, failed, stale or refused update, an abandoned round."""
+    """Something that reports must show: a late, failed, stale, refused or surplus update, an abandoned round."""
 
     what: str
     child: str | None = None

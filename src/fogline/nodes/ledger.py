@@ -24,7 +24,9 @@ class Ask:
     lane: int
     at: float
     open: bool = True
-    """False once its round closed without it: an answer is late."""
+    """False once its round closed without it: an answer is late, or surplus."""
+    surplus: bool = False
+    """Whether its round closed because enough others had answered."""
     absent: bool = field(default=False, compare=False)
     """Whether the child went away since. Connections do not survive a crash, so no record says it."""
 
@@ -203,8 +205,10 @@ class Ledger:
 
     def _close(self, record: records.Closed) -> None:
         lane = self.lanes[record.lane]
+        # Where younger requests stay open (async), those that end are the ones that took too long.
+        surplus = lane.fresh >= lane.need and record.keep_since == math.inf
         lane.open, lane.fresh = False, 0
-        self._release(lane, record.keep_since)
+        self._release(lane, record.keep_since, surplus)
         self.rounds_done += record.final
         if record.final:
             self.lap = []
@@ -249,11 +253,11 @@ class Ledger:
     def _keeps_late(self) -> bool:
         return self._role.tier.late == "fold"
 
-    def _release(self, lane: Lane, keep_since: float) -> None:
+    def _release(self, lane: Lane, keep_since: float, surplus: bool = False) -> None:
         """Requests made before that time are no longer open."""
         for task in list(takewhile(lambda task: self.asks[task].at < keep_since, lane.asks)):
             ask = self.asks[task]
-            ask.open = False
+            ask.open, ask.surplus = False, surplus
             del lane.asks[task]
             self._late[task] = None
             self._free(lane, task, ask)

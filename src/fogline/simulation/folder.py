@@ -19,6 +19,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -73,16 +74,21 @@ class RunFolder:
         return folder
 
     @classmethod
-    def reopen(cls, path: Path) -> RunFolder:
+    def reopen(cls, path: Path, changed: bool = False) -> RunFolder:
         """Go on with a run. Without a checkpoint it begins anew, so its rows are dropped.
+
+        ``changed``: whether its job has, so that also a finished run has something to do.
 
         Raises:
             JobError: there is no run, or it has finished.
         """
         folder = cls(path)
         info = folder.read_info()
-        if info["status"] == "finished":
-            raise JobError(f"The run in {path} has finished; look at it with: fogline show {path}")
+        if info["status"] == "finished" and not changed:
+            raise JobError(
+                f"The run in {path} has finished; look at it with: fogline show {path}, "
+                f"or give it more rounds: fogline simulate --resume {path} --set rounds=N"
+            )
         if not any(folder.checkpoints.glob("round-*")):
             folder.truncate(0)
         folder._note({"status": "running", "resumed": [*info.get("resumed", []), _now()]})
@@ -155,6 +161,7 @@ class RunFolder:
             "counts": result.counts,
             "reasons": result.reasons,
             "wall": result.wall,
+            "units": result.units,
         }
         _write_json(self.path / "result.json", facts)
         if find_spec("matplotlib") is not None:
@@ -202,9 +209,9 @@ class RunFolder:
         except json.JSONDecodeError as error:
             raise JobError(f"{self.info} is damaged: {error}") from error
 
-    def read_job(self) -> Job:
-        """The resolved job."""
-        return read_job(self.job_file)
+    def read_job(self, overrides: Sequence[str] = ()) -> Job:
+        """The resolved job, with ``key=value`` overrides on top."""
+        return read_job(self.job_file, overrides)
 
     def task_folder(self) -> Path | None:
         """The folder that the task was imported from."""

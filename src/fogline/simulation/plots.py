@@ -75,9 +75,9 @@ def devices(result: Result) -> Figure:
     assert result.devices is not None
     columns = 2 if result.fogs is not None and len(result.fogs.values) > 1 else 1
     figure, axes = _grid(result, 1, columns, (5.0 * columns, 3.8))
-    _histogram(axes[0][0], result.headline, result.devices, "devices")
+    _histogram(axes[0][0], result, result.devices, "devices")
     if columns == 2 and result.fogs is not None:
-        _by_group(axes[0][1], result.headline, result.fogs)
+        _by_group(axes[0][1], result, result.fogs)
     return figure
 
 
@@ -92,7 +92,7 @@ def overview(result: Result) -> Figure:
     _metric_curve(axes[0][1], result, "seconds")
     _bytes_curve(axes[1][0], result, "round")
     if result.devices is not None:
-        _histogram(axes[1][1], result.headline, result.devices, "devices")
+        _histogram(axes[1][1], result, result.devices, "devices")
     else:
         _loss_curve(axes[1][1], result, "round")
     return figure
@@ -123,13 +123,13 @@ def _metric_curve(ax: Axes, result: Result, over: str) -> None:
     if target is not None:
         ax.axhline(scale * target, color=GREEN, linewidth=1, linestyle=(0, (4, 3)))
         spot = ax.get_yaxis_transform()
-        note = f"target {scale * target:.4g}{' %' if is_share(name) else ''}"
+        note = f"target {human_metric(name, target, result.units.get(name, ''))}"
         ax.text(0.01, scale * target, note, transform=spot, color=GREEN, fontsize=8, va="bottom")
     if result.reached is not None:
         there = [row for row in result.history if row["round"] == result.reached.round and name in row]
         at = [row[over] / (_time_scale(result)[0] if over == "seconds" else 1.0) for row in there]
         ax.plot(at, [scale * row[name] for row in there], "o", color=GREEN, markersize=7, zorder=5)
-    ax.set_ylabel(f"{name} (%)" if is_share(name) else name)
+    ax.set_ylabel(_axis(result))
     _label_x(ax, result, over)
 
 
@@ -165,24 +165,26 @@ def _bytes_curve(ax: Axes, result: Result, over: str) -> None:
     _label_x(ax, result, over)
 
 
-def _histogram(ax: Axes, name: str, spread: Spread, what: str) -> None:
+def _histogram(ax: Axes, result: Result, spread: Spread, what: str) -> None:
+    name, unit = result.headline, result.units.get(result.headline, "")
     scale = 100.0 if is_share(name) else 1.0
     values = [scale * value for value in spread.values.values() if math.isfinite(value)]
     bins = max(1, min(30, math.ceil(2 * len(values) ** (1 / 3))))
     ax.hist(values, bins=bins, color=BLUE, alpha=0.85, edgecolor="white", linewidth=0.6)
     marks = ((spread.mean, ORANGE, "mean"), (spread.worst_decile, RED, "worst tenth"))
     for value, colour, label in marks:
-        ax.axvline(scale * value, color=colour, linewidth=1.6, label=f"{label} {human_metric(name, value)}")
-    ax.set_xlabel(f"{name} on own data (%)" if is_share(name) else f"{name} on own data")
+        ax.axvline(scale * value, color=colour, linewidth=1.6, label=f"{label} {human_metric(name, value, unit)}")
+    ax.set_xlabel(_axis(result, " on own data"))
     ax.set_ylabel(f"number of {what}")
     _legend(ax)
 
 
-def _by_group(ax: Axes, name: str, spread: Spread) -> None:
+def _by_group(ax: Axes, result: Result, spread: Spread) -> None:
     """A bar a fog; a histogram where there are many."""
     if len(spread.values) > BARS:
-        _histogram(ax, name, spread, "fogs")
+        _histogram(ax, result, spread, "fogs")
         return
+    name, unit = result.headline, result.units.get(result.headline, "")
     scale = 100.0 if is_share(name) else 1.0
     groups = list(spread.values)
     values = [scale * spread.values[group] for group in groups]
@@ -190,11 +192,18 @@ def _by_group(ax: Axes, name: str, spread: Spread) -> None:
     crowded = len(groups) > 6
     labels = [f"{value:.1f}" if is_share(name) else f"{value:.3g}" for value in values]
     ax.bar_label(bars, labels, label_type="center", fontsize=9, color="white", rotation=90 * crowded)
-    mean = f"mean {human_metric(name, spread.mean)}"
+    mean = f"mean {human_metric(name, spread.mean, unit)}"
     ax.axhline(scale * spread.mean, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)), label=mean)
     ax.set_xticks(range(len(groups)), groups, rotation=45 * crowded, ha="right" if crowded else "center")
-    ax.set_ylabel(f"{name} on own data (%)" if is_share(name) else f"{name} on own data")
+    ax.set_ylabel(_axis(result, " on own data"))
     _legend(ax)
+
+
+def _axis(result: Result, where: str = "") -> str:
+    """The headline metric with its unit, for an axis."""
+    name = result.headline
+    unit = "%" if is_share(name) else result.units.get(name, "")
+    return f"{name}{where} ({unit})" if unit else f"{name}{where}"
 
 
 def _legend(ax: Axes) -> None:

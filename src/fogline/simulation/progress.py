@@ -40,10 +40,10 @@ FAVOURITES = ("accuracy", "auc", "f1", "rmse", "mae")
 class Progress(Protocol):
     """Is told how a run goes. The calls come in this order, from one thread."""
 
-    def started(self, job: Job, population: int, fogs: int, headline: str = "") -> None:
+    def started(self, job: Job, population: int, fogs: int, headline: str = "", unit: str = "") -> None:
         """The run is set up: so many devices below so many aggregators.
 
-        ``headline``: the metric to show; if empty, it is guessed from the first row that has one.
+        ``headline``: the metric to show, in ``unit``; if empty, it is guessed from the first row that has one.
         """
         ...
 
@@ -71,7 +71,7 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def started(self, job: Job, population: int, fogs: int, headline: str = "") -> None:
+    def started(self, job: Job, population: int, fogs: int, headline: str = "", unit: str = "") -> None:
         """Nothing."""
 
     def engine(self, name: str, chunk: int, processes: int) -> None:
@@ -95,11 +95,11 @@ class Live:
 
     In a terminal, a panel that a thread redraws. The thread starts with the first row, when all worker processes
     have been forked. In a notebook, the same panel, redrawn with every row. Elsewhere (a file, CI) about twenty
-    plain lines a run, and one every ``patience`` seconds of a slow one.
+    plain lines a run, and one after every long silence of a slow one.
 
     Args:
         console: where to; standard error if None.
-        patience: seconds between plain lines when rounds are slow.
+        patience: seconds of silence that are long; a twentieth of the time so far is never too long.
         clock: wall clock in seconds.
     """
 
@@ -112,11 +112,13 @@ class Live:
         self._view = _View(clock)
         self._screen: _Terminal | _Notebook | None = None
         self._said = (0, 0.0)
+        self._began = 0.0
 
-    def started(self, job: Job, population: int, fogs: int, headline: str = "") -> None:
+    def started(self, job: Job, population: int, fogs: int, headline: str = "", unit: str = "") -> None:
         """Say what begins."""
-        self._view.begin(job, headline)
-        self._said = (0, self._clock())
+        self._view.begin(job, headline, unit)
+        self._began = self._clock()
+        self._said = (0, self._began)
         below = f" below {_plural(fogs, 'aggregator')}" if fogs > 1 else ""
         self._print(
             f"[bold]{escape(job.name)}[/]: {escape(job.algorithm.name)} on {_plural(population, 'device')}{below}, "
@@ -146,8 +148,9 @@ class Live:
     def finished(self, result: Result) -> None:
         """Take the panel away; what came out stands in the result's table."""
         self.close()
-        value = result.metrics.get(result.headline)
-        metric = f": {escape(result.headline)} {human_metric(result.headline, value)}" if value is not None else ""
+        name, value = result.headline, result.metrics.get(result.headline)
+        shown = "" if value is None else human_metric(name, value, result.units.get(name, ""))
+        metric = f": {escape(name)} {escape(shown)}" if shown else ""
         rounds = _plural(len(result.history), "round")
         self._print(f"[green]Done[/] after {rounds} in {human_seconds(result.wall)}{metric}")
 
@@ -162,29 +165,31 @@ class Live:
 
     def _is_due(self, row: Row) -> bool:
         """Whether a plain line is due: the first and the last round, steps of the whole, or a long silence."""
-        done, (said, at) = int(row["round"]), self._said
-        step = max(1, self._view.rounds // LINES)
-        return said == 0 or done >= self._view.rounds or done - said >= step or self._clock() - at >= self._patience
+        done, step, (said, at) = int(row["round"]), self._view.step, self._said
+        now = self._clock()
+        silence = max(self._patience, (now - self._began) / LINES)  # A run of many hours need not say so much.
+        return said == 0 or done >= self._view.rounds or done // step > said // step or now - at >= silence
 
 
 class _View:
     """What is known of the run, and how it looks."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.rounds = 1
+        self.rounds = self._every = 1
         self._clock = clock
         self._title = ""
-        self._headline = ""
+        self._headline = self._unit = ""
         self._target: float | None = None
         self._row: Row = {}
         self._values: list[float] = []
         self._start = clock()
         self._times: deque[tuple[float, int]] = deque(maxlen=WINDOW)
 
-    def begin(self, job: Job, headline: str) -> None:
+    def begin(self, job: Job, headline: str, unit: str) -> None:
         self.rounds = job.rounds
+        self._every = job.evaluation.every
         self._title = f"{escape(job.name)} · {escape(job.algorithm.name)}"
-        self._headline, self._target = headline, job.evaluation.target
+        self._headline, self._unit, self._target = headline, unit, job.evaluation.target
         self._start = self._clock()
 
     def add(self, row: Row) -> None:
@@ -208,6 +213,11 @@ class _View:
             facts.add_row(name, value)
         return Panel(Group(bar, "", facts), title=self._title, title_align="left", width=WIDTH, border_style="cyan")
 
+    @property
+    def step(self) -> int:
+        """Rounds between two plain lines: about ``LINES`` of them a run, on rounds that are judged."""
+        return -(-self.rounds // (LINES * self._every)) * self._every
+
     def line(self) -> str:
         """The same in one line."""
         down, up = (
@@ -215,7 +225,7 @@ class _View:
         )
         parts = [
             f"round {int(self._row['round'])}/{self.rounds}",
-            self._metric(),
+            f"{escape(self._headline)} {self._metric()}" if self._headline in self._row else "",
             f"clock {human_seconds(self._row.get('seconds', 0.0))}",
             f"{human_bytes(down)} down, {human_bytes(up)} up",
             self._left_text(),
@@ -226,10 +236,8 @@ class _View:
         row = self._row
         facts: list[tuple[str, str]] = []
         if self._values:
-            goal = f"  [dim]target {human_metric(self._headline, self._target)}[/]" if self._target is not None else ""
-            facts.append(
-                (escape(self._headline), f"[bold]{self._metric(named=False)}[/]  {_spark(self._values)}{goal}")
-            )
+            goal = f"  [dim]target {self._human(self._target)}[/]" if self._target is not None else ""
+            facts.append((escape(self._headline), f"[bold]{self._metric()}[/]  {_spark(self._values)}{goal}"))
         energy = f", {human_joules(row['joules'])} on devices" if "joules" in row else ""
         facts.append(("clock", f"{human_seconds(row.get('seconds', 0.0))} of virtual time{energy}"))
         facts += [
@@ -244,11 +252,12 @@ class _View:
     def _traffic(self) -> bool:
         return bool(traffic(self._row))
 
-    def _metric(self, named: bool = True) -> str:
-        if not self._values:
-            return ""
-        value = human_metric(self._headline, self._values[-1])
-        return f"{escape(self._headline)} {value}" if named else value
+    def _metric(self) -> str:
+        """The headline metric as it was last judged."""
+        return self._human(self._values[-1])
+
+    def _human(self, value: float) -> str:
+        return escape(human_metric(self._headline, value, self._unit))
 
     def _left_text(self) -> str:
         if len(self._times) < 2:  # The first round carries the setting-up, or a resumed run's whole past.

@@ -74,10 +74,12 @@ class Recorder:
         self.history.append(row)
         for tell in self.on_round:
             tell(row)
-        every = self.setting.job.checkpoint_every
-        if self.checkpoint is not None and every is not None and (move.round + 1) % every == 0:
+        ends = self._should_stop()
+        every, done = self.setting.job.checkpoint_every, move.round + 1
+        # Also after the last round, so that the run can be given more.
+        if self.checkpoint is not None and every is not None and (ends or not done % every or self._is_last(done)):
             self.checkpoint(move.round)
-        if self._should_stop():
+        if ends:
             self.simulator.halt()
 
     @property
@@ -106,10 +108,13 @@ class Recorder:
         self._losses = []
         row |= traffic.counts
         evaluation = self.setting.job.evaluation
-        last = round_index + 1 == self.setting.job.rounds
-        if self.setting.task.data.test is not None and ((round_index + 1) % evaluation.every == 0 or last):
+        done = round_index + 1
+        if self.setting.task.data.test is not None and (done % evaluation.every == 0 or self._is_last(done)):
             row |= self.judge()
         return row
+
+    def _is_last(self, rounds: int) -> bool:
+        return rounds == self.setting.job.rounds
 
     def judge(self) -> dict[str, float]:
         """Metrics of the global model on the test set."""
@@ -158,6 +163,7 @@ class Recorder:
             counts=dict(traffic.counts),
             reasons=dict(traffic.reasons),
             wall=self._wall_before + time.perf_counter() - self._began,
+            units=dict(task.units),
         )
 
     def _by_device(self) -> tuple[Spread | None, Spread | None]:

@@ -45,9 +45,10 @@ class Reached:
 class Result:
     """A finished run.
 
-    ``metrics``: of the global model on the test set; ``fogs`` and ``devices``: the headline metric on the data of
-    each fog's devices and of each device; ``held_out``: metrics on devices that never trained; ``counts``: what went
-    wrong (``late``, ``failed``, ``dropped out``, ``abandoned`` …) and ``reasons`` the first reason of each.
+    ``metrics``: of the global model on the test set; ``fogs`` and ``devices``: the headline metric on the training
+    data of each fog's devices and of each device; ``held_out``: metrics on devices that never trained; ``counts``:
+    what went wrong (``late``, ``failed``, ``dropped out``, ``abandoned`` …) and ``reasons`` the first reason of each;
+    ``units``: of the metrics that have one.
     """
 
     job: Job
@@ -63,6 +64,7 @@ class Result:
     reasons: dict[str, str] = field(default_factory=dict)
     wall: float = 0.0
     folder: Path | None = None
+    units: dict[str, str] = field(default_factory=dict)
 
     def frame(self) -> Any:
         """The history as a pandas data frame, one row a round."""

@@ -137,7 +137,13 @@ def run(
             setting = setting_of(job, task, algorithm)
         except ValueError as error:  # Methods, policies and profiles say what is wrong with their parameters.
             raise JobError(str(error)) from error
-        show.started(job, population=len(setting.homes), fogs=len(job.tree.leaves()), headline=task.headline)
+        show.started(
+            job,
+            population=len(setting.homes),
+            fogs=len(job.tree.leaves()),
+            headline=task.headline,
+            unit=task.units.get(task.headline, ""),
+        )
         processes = len(os.sched_getaffinity(0)) if job.processes is None else job.processes
         choice = _choose(setting, processes)
         job = setting.job = setting.job.model_copy(update={"engine": choice.engine, "chunk": choice.chunk})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import heapq
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,10 @@ from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link
 from fogline.simulation.traffic import Traffic
 from fogline.simulation.values import Store, Training, Value
+
+COLLECT_EVERY = 100_000
+"""New objects between two looks of the garbage collector, which finds next to nothing: hardly any object of a run is
+part of a cycle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,11 @@ class Simulator:
         self._timers: dict[tuple[str, str], int] = {}
         self._handed: set[str] = set()
         """Updates that went up: all nodes share one store here, and a child's copy is its parent's."""
+        self._merging = [node for node in aggregators.values() if not node.role.moves]
+        self._under_way: Counter[str] = Counter()
+        """Requests that have not arrived, by the model that travels with them."""
+        self._kept: list[str] = []
+        """Models that their node has forgotten, and others have not."""
         self._halted = False
         # Typed loosely: every method takes the effect that it is listed for.
         self._carry_out: dict[type[Any], Callable[[str, Any], None]] = {
@@ -148,7 +158,6 @@ class Simulator:
             Lift: lambda _, effect: numbers.lift(effect),
             Forget: self._forget,
             Count: lambda _, effect: self.traffic.count(effect.what, effect.child, effect.why),
-            Write: lambda _, __: None,  # Nothing crashes here; the fault tests keep journals.
             Finished: self._finished,
         }
 
@@ -172,9 +181,12 @@ class Simulator:
         """Until the root is done, or nothing happens any more."""
         gc.collect()
         gc.freeze()  # What is there now stays; the collector need not look at a million devices again and again.
+        thresholds = gc.get_threshold()
+        gc.set_threshold(COLLECT_EVERY, *thresholds[1:])
         try:
             self._run()
         finally:
+            gc.set_threshold(*thresholds)
             gc.unfreeze()
 
     def _run(self) -> None:
@@ -187,6 +199,8 @@ class Simulator:
             if self._eager and type(event) is Trained:
                 event = self._with_result(event)
             self._handle(node, event)
+            if type(event) is Received and type(event.message) is Work:
+                self._arrived(event.message.model)
 
     def halt(self) -> None:
         """End the job, as an operator would."""
@@ -202,10 +216,13 @@ class Simulator:
         self.traffic.count("refused", child, why)
 
     def _handle(self, name: str, event: Event) -> None:
-        node = self._aggregators.get(name) or self._device(name)
+        aggregator = self._aggregators.get(name)
+        node = aggregator or self._device(name)
         for effect in node.handle(event, self.now):
-            self._carry_out[type(effect)](name, effect)
-        if isinstance(node, Device) and node.idle:
+            kind = type(effect)
+            if kind is not Write:  # Nothing crashes here; the fault tests keep journals.
+                self._carry_out[kind](name, effect)
+        if aggregator is None and node.idle:
             self._devices.pop(name, None)
 
     def _move(self, node: str, effect: Move) -> None:
@@ -252,6 +269,7 @@ class Simulator:
         message, to = effect.message, effect.to
         if isinstance(message, Work):
             size = self._sizes.down
+            self._under_way[message.model] += 1
         elif isinstance(message, Report) and message.update is not None:
             size = self._report_size(node)
             self._handed.add(message.update)
@@ -275,7 +293,22 @@ class Simulator:
         owned = (f"{node}#", f"{node}@")
         gone = [key for key in effect.keys if key.startswith(owned) or key not in self._handed]
         self._handed.difference_update(gone)
-        self.numbers.forget(gone)
+        self.numbers.forget(self._unneeded(gone))
+
+    def _arrived(self, model: str) -> None:
+        self._under_way[model] -= 1
+        if not self._under_way[model]:
+            del self._under_way[model]
+
+    def _unneeded(self, keys: list[str]) -> list[str]:
+        """Keys less the models that others have a copy of, on a real network: they are on their way to a child, or
+        an aggregator hands them on to its children."""
+        if not any(key in self.numbers.models for key in keys):
+            return keys
+        handed_on = {node.ledger.model for node in self._merging if node.ledger.working}
+        keys = self._kept + keys
+        self._kept = [key for key in keys if key in handed_on or key in self._under_way]
+        return [key for key in keys if key not in self._kept]
 
     def _report_size(self, node: str) -> int:
         aggregator = self._aggregators.get(node)
@@ -287,18 +320,13 @@ class Simulator:
         client = self._index[node]
         attempt = self.attempts[client] = self.attempts.get(client, -1) + 1
         plan = self._plan(client, effect.round, attempt)
-        model = self.numbers.models.get(effect.model)
-        if model is None:
-            gone = Trained(effect.task, effect.update, 0, failure="the model it was to train is gone")
-            self._push(self.now, node, gone)
-            return
         seconds = self._fleet.train_seconds(client, plan.examples, self._cost)
         self.traffic.joules += self._fleet.joules(client, seconds, 0)
         if self._fleet.drops_out(client, attempt):
             self.traffic.count("dropped out", node)
             del self._devices[node]
             return
-        training = Training(client, model, plan.steps, plan.learning_rate, plan.seed)
+        training = Training(client, self.numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)
         self.numbers.updates[effect.update] = training
         event = Trained(effect.task, effect.update, samples=plan.samples)
         self._push(self.now + seconds, node, event)

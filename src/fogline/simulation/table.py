@@ -20,6 +20,8 @@ from fogline.simulation.result import Result, Row, Spread
 
 WIDTH = 100
 FOGS_SHOWN = 8
+SURPLUS = "surplus"
+"""What is counted of over-selection: it is meant to be, and no mishap."""
 BOOKKEEPING = ("round", "seconds", "wall", "joules", "train_loss", "updates")
 """Keys of a row that are no metric of the model, beside bytes (``down/…``, ``up/…``) and counts of mishaps."""
 
@@ -48,9 +50,9 @@ def human_seconds(amount: float) -> str:
     return f"{total // large[1]} {large[0]}" + (f" {rest} {small[0]}" if small and rest else "")
 
 
-def human_metric(name: str, value: float) -> str:
-    """A metric: accuracies in percent, others with four digits."""
-    return f"{100 * value:.2f} %" if is_share(name) else f"{value:.4g}"
+def human_metric(name: str, value: float, unit: str = "") -> str:
+    """A metric: accuracies in percent, others with four digits and their unit."""
+    return f"{100 * value:.2f} %" if is_share(name) else f"{value:.4g} {unit}".rstrip()
 
 
 def is_share(name: str) -> bool:
@@ -86,7 +88,8 @@ def next_steps(result: Result) -> list[tuple[str, str]]:
     steps = [("Show this table again", f"fogline show {result.folder}")]
     target = result.job.evaluation.target
     if target is not None and result.reached is None:
-        steps.insert(0, ("Give it more rounds", f"{again} --set rounds={2 * result.job.rounds}"))
+        on = again if result.job.local.schedule == "cosine" else f"fogline simulate --resume {result.folder}"
+        steps.insert(0, ("Give it more rounds", f"{on} --set rounds={2 * result.job.rounds}"))
     elif result.job.algorithm.name == "fedavg":
         steps.insert(0, ("Compare another method", f"{again} --set algorithm=fedprox"))
     else:
@@ -124,13 +127,14 @@ def _lines(result: Result) -> Iterator[tuple[str, str]]:
     """Names and values of the table, in rich's markup."""
     headline = result.headline
     first = {headline: result.metrics[headline]} if headline in result.metrics else {}
-    yield "Global model", _metrics(first | result.metrics)
+    yield "Global model", _metrics(result, first | result.metrics) or "not judged: the data has no common test set"
     if result.held_out:
-        yield "On held-out devices", _metrics(result.held_out)
+        yield "On held-out devices", _metrics(result, result.held_out)
     if result.devices is not None:
-        yield f"{headline.capitalize()} over {len(result.devices.values):,} devices", _spread(headline, result.devices)
-    if result.fogs is not None:
-        yield f"{headline.capitalize()} by fog", _groups(headline, result.fogs)
+        spread = f"{escape(headline)} on their own training data: {_spread(result, result.devices)}"
+        yield f"Over {len(result.devices.values):,} devices", spread
+    if result.fogs is not None and len(result.fogs.values) > 1:
+        yield f"By {escape(result.job.tree.names[-1])}", _groups(result, result.fogs)
     last = result.history[-1] if result.history else {}
     for tier, (down, up) in traffic(last).items():
         yield f"Bytes below {escape(tier)}", f"{human_bytes(down)} down, {human_bytes(up)} up"
@@ -139,6 +143,9 @@ def _lines(result: Result) -> Iterator[tuple[str, str]]:
         yield "Energy on devices", human_joules(last.get("joules", 0.0))
     yield "Wall time", human_seconds(result.wall)
     yield from _target(result)
+    surplus = result.counts.get(SURPLUS, 0)
+    if surplus:
+        yield "Over-selection", f"{surplus:,} updates came when their round had enough"
     yield from _mishaps(result.counts, result.reasons)
     if result.folder is not None:
         yield "Run folder", escape(str(result.folder))
@@ -148,14 +155,14 @@ def _target(result: Result) -> Iterator[tuple[str, str]]:
     reached, target = result.reached, result.job.evaluation.target
     if reached is not None:
         cost = f"{human_seconds(reached.seconds)}, {human_bytes(reached.bytes)}, {human_joules(reached.joules)}"
-        goal = human_metric(result.headline, reached.target)
+        goal = _value(result, result.headline, reached.target)
         yield "Target reached", f"[green]{goal}[/] in round {reached.round}: {cost}"
     elif target is not None:
-        yield "Target", f"[yellow]{human_metric(result.headline, target)} not reached[/]"
+        yield "Target", f"[yellow]{_value(result, result.headline, target)} not reached[/]"
 
 
 def _mishaps(counts: Mapping[str, int], reasons: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    seen = {what: count for what, count in counts.items() if count}
+    seen = {what: count for what, count in counts.items() if count and what != SURPLUS}
     if not seen:
         yield "What went wrong", "nothing"
     for i, (what, count) in enumerate(sorted(seen.items(), key=lambda item: -item[1])):
@@ -163,29 +170,33 @@ def _mishaps(counts: Mapping[str, int], reasons: Mapping[str, str]) -> Iterator[
         yield "What went wrong" if i == 0 else "", f"{count:,} {escape(what)}{reason}"
 
 
-def _metrics(metrics: Mapping[str, float]) -> str:
+def _value(result: Result, name: str, value: float) -> str:
+    return escape(human_metric(name, value, result.units.get(name, "")))
+
+
+def _metrics(result: Result, metrics: Mapping[str, float]) -> str:
     return ", ".join(
-        f"{escape(name)} {'[bold]' if i == 0 else ''}{human_metric(name, value)}{'[/]' if i == 0 else ''}"
+        f"{escape(name)} {'[bold]' if i == 0 else ''}{_value(result, name, value)}{'[/]' if i == 0 else ''}"
         for i, (name, value) in enumerate(metrics.items())
     )
 
 
-def _spread(headline: str, spread: Spread) -> str:
-    mean, worst, std = (human_metric(headline, v) for v in (spread.mean, spread.worst_decile, spread.std))
+def _spread(result: Result, spread: Spread) -> str:
+    mean, worst, std = (_value(result, result.headline, v) for v in (spread.mean, spread.worst_decile, spread.std))
     return f"mean {mean}, worst tenth {worst}, std {std}"
 
 
-def _groups(headline: str, spread: Spread) -> str:
+def _groups(result: Result, spread: Spread) -> str:
     """Every fog, or the outermost of many."""
     values = list(spread.values.items())
     if len(values) > FOGS_SHOWN:
         ordered = sorted(values, key=lambda item: item[1])
-        return f"lowest {_named(headline, ordered[:3])} … highest {_named(headline, ordered[-2:])}"
-    return _named(headline, values)
+        return f"lowest {_named(result, ordered[:3])} … highest {_named(result, ordered[-2:])}"
+    return _named(result, values)
 
 
-def _named(headline: str, values: Iterable[tuple[str, float]]) -> str:
-    return ", ".join(f"{escape(name)} {human_metric(headline, value)}" for name, value in values)
+def _named(result: Result, values: Iterable[tuple[str, float]]) -> str:
+    return ", ".join(f"{escape(name)} {_value(result, result.headline, value)}" for name, value in values)
 
 
 def _scaled(amount: float, unit: str, decimals: int) -> str:

@@ -11,7 +11,7 @@ class Traffic:
     """Running totals.
 
     ``down`` and ``up``: bytes between a tier and its children, by the tier's name.
-    ``counts``: late, failed, stale, refused, dropped and left updates; abandoned rounds.
+    ``counts``: late, failed, stale, refused, dropped, left and surplus updates; abandoned rounds.
     """
 
     down: Counter[str] = field(default_factory=Counter)
@@ -27,7 +27,7 @@ class Traffic:
         return self.down.total() + self.up.total()
 
     def count(self, what: str, who: str | None = None, why: str | None = None) -> None:
-        """Something went wrong."""
+        """Something went wrong, or was in vain."""
         self.counts[what] += 1
         if why is not None and what not in self.reasons:
             self.reasons[what] = f"{who}: {why}" if who else why

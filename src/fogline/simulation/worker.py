@@ -128,6 +128,9 @@ class Worker:
 def _serve(bench: Bench, line: Connection[Any, Any]) -> None:
     """Answer until the parent hangs up. Never returns into the parent's code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent ends its workers by hanging up.
+    if hasattr(os, "sched_setscheduler"):
+        # Else a worker that is woken takes the core from its parent, which has others to wake yet.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     status = 1
     try:
         engine = bench.build()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from fogline.training.local import ClientJob, LocalTraining
@@ -17,7 +17,8 @@ STEPS = 6
 CHUNK_SECONDS = 0.02
 """Where the chunk does not change the work, one that takes about so long: rarer hand-overs, even loads."""
 LARGEST_CHUNK = 8
-SMALL_CHUNK = 4
+STACKS = (5, 20)
+"""Devices together that are worth trying, beside all of a worker's: few for the cache's sake, more for small models."""
 HANDICAP = 1.1
 """How much faster devices must train together to be taken: it costs memory and loads workers less evenly."""
 
@@ -112,15 +113,12 @@ def _candidates(
     return [name for name in names if name != reference] or names, refused
 
 
-def _chunks(engine: Engine, jobs: int, processes: int) -> Iterator[int]:
-    """Sizes worth trying."""
+def _chunks(engine: Engine, jobs: int, processes: int) -> list[int]:
+    """Sizes worth trying, that cut a worker's share evenly."""
     share = max(1, -(-jobs // max(1, processes)))
     if not engine.together:
-        yield min(share, 2)
-        return
-    if share > SMALL_CHUNK:
-        yield SMALL_CHUNK
-    yield share
+        return [min(share, 2)]
+    return sorted({-(-share // -(-share // size)) for size in (*STACKS, share)})
 
 
 def _even_chunk(seconds: float, jobs: int, processes: int) -> int:

@@ -11,9 +11,9 @@ from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod
+from fogline.training.metrics import Sums, class_metrics, is_better_higher, number_metrics
 
-Sums = dict[str, float]
-"""Sums over examples, always with ``count``: they add up over devices, fogs and batches."""
+__all__ = ["Engine", "Sums", "Task"]
 
 
 class Engine(ABC):
@@ -40,13 +40,36 @@ class Engine(ABC):
 
 
 class Task(ABC):
-    """A model and its federated data."""
+    """A model and its federated data.
+
+    Args:
+        name: what people call it.
+        data: examples per client.
+        classifies: whether targets are classes.
+        headline: the metric looked at first; None is ``accuracy`` for classes and ``rmse`` for numbers.
+        higher_is_better: of the headline; None goes by its name (accuracies higher, losses and errors lower).
+
+    Raises:
+        ValueError: the task has no such metric, or its name does not tell which way is better.
+    """
 
     name: str
     data: FederatedData
+    classifies: bool
     headline: str
     """The metric that people look at first (``accuracy``, ``rmse``)."""
     higher_is_better: bool
+
+    def __init__(
+        self, name: str, data: FederatedData, classifies: bool, headline: str | None, higher_is_better: bool | None
+    ) -> None:
+        self.name = name
+        self.data = data
+        self.classifies = classifies
+        self.headline = headline or ("accuracy" if classifies else "rmse")
+        if type(self).metrics is Task.metrics and self.headline not in (known := self.metrics({})):
+            raise ValueError(f"There is no metric '{self.headline}' for task '{name}'; choose {', '.join(known)}.")
+        self.higher_is_better = is_better_higher(self.headline) if higher_is_better is None else higher_is_better
 
     @property
     @abstractmethod
@@ -83,6 +106,13 @@ class Task(ABC):
     def evaluate(self, params: Params, examples: Examples) -> Sums:
         """Judge a model on examples, as sums (``count``, ``loss``, ``correct`` or ``squared_error``, …)."""
 
-    @abstractmethod
     def metrics(self, sums: Sums) -> dict[str, float]:
-        """Turn sums into what people read: ``loss`` and ``accuracy``, or ``rmse`` and ``mae``."""
+        """Turn sums into what people read: ``loss`` as trained, and ``accuracy``, or ``rmse`` and ``mae`` in the
+        target's own unit."""
+        return class_metrics(sums) if self.classifies else number_metrics(sums, self.data.meaning)
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """Units of the metrics that have one, for people."""
+        unit = self.data.meaning.target_unit
+        return {"rmse": unit, "mae": unit} if unit else {}

@@ -23,6 +23,11 @@ DRAWN = ("speed", "memory_mb", "up", "down", "rtt", "loss", "compute_watts", "ra
 LINKS = ("up", "down", "rtt", "loss")
 
 
+def _none(value: object) -> object:
+    """TOML has no null: ``"none"`` is None, as everywhere in a job."""
+    return None if value == "none" else value
+
+
 class DeviceProfile(BaseModel):
     """How the devices of a fleet differ. The defaults are those of the preset ``equal``.
 
@@ -55,9 +60,9 @@ class DeviceProfile(BaseModel):
     tables: tuple[Table, ...] = ()
     """Joint draws: each table gives columns of equal length under names of quantities; a device takes one row of
     each table instead of drawing those quantities. Base units only."""
-    traces: str | None = None
+    traces: Annotated[str | None, BeforeValidator(_none)] = None
     """Folder or zip of bandwidth traces (see ``traces.read_traces``) that replace up, down, rtt and loss."""
-    trace_uplink: Annotated[float, Field(gt=0)] | None = 0.2
+    trace_uplink: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_none)] = 0.2
     """Uplink as a share of the traced downlink; None replays the traced uplink, which carried only
     acknowledgements."""
 

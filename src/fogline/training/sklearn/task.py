@@ -30,12 +30,21 @@ class SklearnTask(Task):
         data: examples per client; classes are 0 to ``data.classes - 1``.
         name: what people call it.
         headline: the metric looked at first; accuracy or rmse where not said.
+        higher_is_better: of the headline; where not said, its name tells.
 
     Raises:
-        ValueError: the estimator is no linear model with ``partial_fit``, or averages its weights itself.
+        ValueError: the estimator is no linear model with ``partial_fit``, or averages its weights itself; or there
+            is no such metric, or its name does not tell which way is better.
     """
 
-    def __init__(self, estimator: Any, data: FederatedData, name: str = "linear", headline: str | None = None) -> None:
+    def __init__(
+        self,
+        estimator: Any,
+        data: FederatedData,
+        name: str = "linear",
+        headline: str | None = None,
+        higher_is_better: bool | None = None,
+    ) -> None:
         kind = type(estimator).__name__
         if not hasattr(estimator, "partial_fit") or not hasattr(estimator, "eta0"):
             raise ValueError(
@@ -43,14 +52,11 @@ class SklearnTask(Task):
             )
         if getattr(estimator, "average", False):
             raise ValueError(f"{kind}(average=...) keeps a second set of weights; set average=False.")
-        self.estimator = estimator
-        self.data = data
-        self.name = name
-        self.classifies = is_classifier(estimator)
-        if self.classifies and data.classes is None:
+        classifies = is_classifier(estimator)
+        if classifies and data.classes is None:
             raise ValueError(f"{kind} classifies, and data set '{data.name}' has no classes.")
-        self.headline = headline or ("accuracy" if self.classifies else "rmse")
-        self.higher_is_better = self.headline == "accuracy"
+        super().__init__(name, data, classifies, headline, higher_is_better)
+        self.estimator = estimator
         self._shape = self.fresh(0.01, 0).coef_.shape
         rows = self._shape[:-1]
         self._spec = Spec.of([Entry("coef", self._shape, "float64"), Entry("intercept", rows or (1,), "float64")])
@@ -127,17 +133,6 @@ class SklearnTask(Task):
         return sums | {
             "squared_error": float(np.square(error).sum()),
             "absolute_error": float(np.abs(error).sum()),
-        }
-
-    def metrics(self, sums: Sums) -> dict[str, float]:
-        """``loss`` and ``accuracy``, or ``loss``, ``rmse`` and ``mae``."""
-        count = max(sums.get("count", 0.0), 1.0)
-        metrics = {"loss": sums.get("loss", 0.0) / count}
-        if self.classifies:
-            return metrics | {"accuracy": sums.get("correct", 0.0) / count}
-        return metrics | {
-            "rmse": float(np.sqrt(sums.get("squared_error", 0.0) / count)),
-            "mae": sums.get("absolute_error", 0.0) / count,
         }
 
     def engines(self) -> Mapping[str, type[Engine]]:

@@ -27,6 +27,7 @@ class Blocks:
         self.buffer = torch.empty(clients * sum(self._counts), dtype=dtype, device=device)
         parts = self.buffer.split([clients * count for count in self._counts])
         self.tensors = [part.view(clients, *e.shape) for part, e in zip(parts, entries, strict=True)]
+        self._firsts = {clients: self.tensors}
 
     def fill(self, rows: Tensor) -> None:
         """Take weights in: one row (P,) for all devices, or (K, P)."""
@@ -41,8 +42,10 @@ class Blocks:
         return join_rows(self.tensors, clients) if self._clients > 1 else self.buffer.view(1, -1)
 
     def first(self, clients: int) -> list[Tensor]:
-        """The blocks of the first k devices."""
-        return self.tensors if clients == self._clients else [t[:clients] for t in self.tensors]
+        """The blocks of the first k devices; the same list each time."""
+        if clients not in self._firsts:
+            self._firsts[clients] = [t[:clients] for t in self.tensors]
+        return self._firsts[clients]
 
 
 def join_rows(tensors: Sequence[Tensor], clients: int) -> Tensor:

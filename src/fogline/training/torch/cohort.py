@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -11,6 +13,10 @@ from torch import Tensor
 
 from fogline.training.local import ClientJob
 from fogline.training.order import Shuffler
+from fogline.training.torch.losses import IGNORED
+
+GATHERED = 1 << 18
+"""Numbers that are gathered at once: they should stay in the processor's cache until they are used."""
 
 
 @dataclass(slots=True)
@@ -28,16 +34,30 @@ class Part:
 
 @dataclass(slots=True)
 class Batch:
-    """One step of the first k devices: inputs (k, B, ...) and targets (k, B, ...)."""
+    """One step of the first k devices."""
 
     x: Tensor
+    """(k, B, ...) inputs."""
     y: Tensor
+    """(k, B, ...) targets; any label where one does not count."""
+    share: Tensor | float
+    """What each target's loss counts in its device's mean: shaped like the targets, or one number for all."""
+    slope: Tensor | None
+    """(k, B, ..., C): the gradient of the devices' losses by the log-probabilities of labels, if it is wanted."""
     counts: list[int] | None
     """Per device, how many of its B examples count, the rest being filling; None if all do."""
-    weights: Tensor | None
-    """(k, B): one over that number, zero for the filling; None if all count."""
-    ignores: bool
-    """Whether some targets of the cohort have no truth (``IGNORED``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a loss wants of targets."""
+
+    dtype: torch.dtype
+    """The model's type."""
+    ignores: bool = False
+    """Whether some have no truth (``IGNORED``), and must not count."""
+    classes: int | None = None
+    """Of how many classes they are labels, if slopes are wanted."""
 
 
 class Cohort:
@@ -50,7 +70,7 @@ class Cohort:
             depend on its company.
         fill: whether a ragged batch is filled up to ``width`` (with the device's first example, at weight
             zero). Without, all devices of the cohort must have the same number of examples.
-        ignores: whether some targets have no truth.
+        targets: what the loss wants of them.
         shuffler: draws the orders.
     """
 
@@ -60,38 +80,71 @@ class Cohort:
         parts: Sequence[Part],
         width: int,
         fill: bool,
-        ignores: bool,
+        targets: Targets,
         shuffler: Shuffler,
     ) -> None:
         self.steps = jobs[0].steps
-        self.clients = len(jobs)
-        self.device = parts[0].x.device
         self._active = [sum(job.steps > step for job in jobs) for step in range(self.steps)]
         self._x = parts[0].x if len(parts) == 1 else torch.cat([part.x for part in parts])
         self._y = parts[0].y if len(parts) == 1 else torch.cat([part.y for part in parts])
         places, counts = _order(jobs, [part.size for part in parts], width, shuffler)
-        self._places = places.to(self.device)
+        self._places = places.to(self._x.device)
         self._width = width
-        self._ignores = ignores
-        ragged = (counts < width).any(1)
-        self._ragged: list[bool] = ragged.tolist()
-        self._counts: list[list[int]] = counts.tolist() if ragged.any() else []
-        self._weights = _weights(counts, width).to(self.device) if fill and ragged.any() else None
+        self._targets = targets
+        self._ragged: list[bool] = (counts < width).any(1).tolist()
+        self._counts: list[list[int]] = counts.tolist() if any(self._ragged) else []
+        self._fill = fill
+        self._weights = _weights(counts, width).to(self._x.device) if fill and any(self._ragged) else None
 
-    def batch(self, step: int) -> Batch:
-        """What the devices that still train take in that step."""
-        clients = self._active[step]
-        places = self._places[step, :clients]
-        counts, weights, width = None, None, self._width
-        if self._ragged[step] and self._weights is not None:
-            counts, weights = self._counts[step][:clients], self._weights[step, :clients]
-        elif self._ragged[step]:
-            width = self._counts[step][0]
-            places = places[:, :width]
+    def batches(self) -> Iterator[Batch]:
+        """What the devices that still train take, step by step.
+
+        Steps that are alike are gathered together: where models are small, the number of operations is what costs.
+        """
+        numbers = self._width * (self._x[0].numel() + self._y[0].numel() * (self._targets.classes or 1))
+        first = 0
+        for _, alike in groupby(range(self.steps), lambda step: (self._active[step], self._width_of(step))):
+            most = max(1, GATHERED // (self._active[first] * numbers))
+            stop = first + len(list(alike))
+            for start in range(first, stop, most):
+                yield from self._gather(start, min(start + most, stop))
+            first = stop
+
+    def _width_of(self, step: int) -> int:
+        return self._counts[step][0] if self._ragged[step] and not self._fill else self._width
+
+    def _gather(self, first: int, stop: int) -> Iterator[Batch]:
+        clients = self._active[first]
+        places = self._places[first:stop, :clients, : self._width_of(first)]
         rows = places.reshape(-1)
-        x, y = self._x.index_select(0, rows), self._y.index_select(0, rows)
-        x, y = x.view(clients, width, *x.shape[1:]), y.view(clients, width, *y.shape[1:])
-        return Batch(x, y, counts, weights, self._ignores)
+        x = self._x.index_select(0, rows).view(*places.shape, *self._x.shape[1:])
+        y = self._y.index_select(0, rows).view(*places.shape, *self._y.shape[1:])
+        usable = y.clamp_min(0) if self._targets.ignores else y
+        weights = None if self._weights is None else self._weights[first:stop, :clients]
+        share = self._share(y, weights)
+        shares = share.unbind() if isinstance(share, Tensor) else [share] * len(y)
+        slopes = self._slope(usable, share).unbind() if self._targets.classes else [None] * len(y)
+        for i, parts in enumerate(zip(x.unbind(), usable.unbind(), shares, slopes, strict=True)):
+            fills = self._weights is not None and self._ragged[first + i]
+            yield Batch(*parts, self._counts[first + i][:clients] if fills else None)
+
+    def _share(self, y: Tensor, weights: Tensor | None) -> Tensor | float:
+        """Rounded to the model's type in the end only, so that one number and a tensor of it agree."""
+        per_example, spread = math.prod(y.shape[3:]), [1] * (y.ndim - 3)
+        if self._targets.ignores:
+            known = (y != IGNORED).double()
+            if weights is not None:
+                known *= (weights > 0).view(*weights.shape, *spread)
+            share = known / known.flatten(2).sum(2).view(*y.shape[:2], 1, *spread)
+        elif weights is not None:
+            share = (weights / per_example).view(*weights.shape, *spread).expand(y.shape)
+        else:
+            return 1.0 / y.shape[2] / per_example
+        return share.to(self._targets.dtype)
+
+    def _slope(self, y: Tensor, share: Tensor | float) -> Tensor:
+        slope = torch.zeros(*y.shape, self._targets.classes or 0, dtype=self._targets.dtype, device=y.device)
+        return slope.scatter_(-1, y.unsqueeze(-1), -share.unsqueeze(-1) if isinstance(share, Tensor) else -share)
 
 
 def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, shuffler: Shuffler) -> tuple[Tensor, Tensor]:

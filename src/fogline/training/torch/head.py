@@ -6,7 +6,6 @@ where the loss is known and no hook bends it, else by autograd over the outputs 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fogline.training.method import Arrays, LocalMethod, overrides
-from fogline.training.torch.cohort import Batch
-from fogline.training.torch.losses import IGNORED
+from fogline.training.torch.cohort import Batch, Targets
 from fogline.training.torch.task import TorchTask
 
 FeaturesOf = Callable[[int, Tensor], Tensor]
@@ -71,8 +69,12 @@ class Head:
         self._bends_outputs = overrides(method, "bend_outputs")
         self.bends_loss = overrides(method, "bend_loss")
         self._rows = {"cross_entropy": _entropies, "mse": _squares, "l1": _distances}.get(str(task.loss))
-        self._by_formula = not self._bends_outputs and not self.bends_loss and task.loss == "cross_entropy"
-        self._minus_one = torch.tensor(-1.0, dtype=task.dtype, device=task.device)
+
+    def targets(self, ignores: bool) -> Targets:
+        """What a cohort is to make ready of its targets; ``ignores``: some have no truth."""
+        named = self._task.loss == "cross_entropy"  # A loss that is a function does as it likes.
+        by_formula = named and not self._bends_outputs and not self.bends_loss
+        return Targets(self._task.dtype, ignores and named, self._task.outputs if by_formula else None)
 
     def __call__(
         self,
@@ -83,18 +85,9 @@ class Head:
         features_of: FeaturesOf | None = None,
     ) -> Gradient:
         """Losses and their gradient; outputs (k, B, ...) carry no graph."""
-        if self._by_formula and outputs.ndim == batch.y.ndim + 1 and outputs.ndim < 5:
-            return self._entropy_gradient(outputs, batch)
+        if batch.slope is not None and batch.slope.shape == outputs.shape and batch.slope.dtype == outputs.dtype:
+            return _entropy_gradient(outputs, batch, batch.slope)
         return self._autograd(outputs, batch, vectors, features, features_of)
-
-    def _entropy_gradient(self, outputs: Tensor, batch: Batch) -> Gradient:
-        share, y = _shares(batch, outputs.dtype)
-        chosen = y.unsqueeze(-1)
-        logarithms = torch.log_softmax(outputs, -1)
-        losses = logarithms.gather(-1, chosen).view(y.shape)
-        gradient = logarithms.exp_().scatter_add_(-1, chosen, self._minus_one.expand(chosen.shape))
-        sums = (losses * share).flatten(1).sum(1).neg_()
-        return Gradient(sums, gradient.mul_(share.unsqueeze(-1) if isinstance(share, Tensor) else share))
 
     def _autograd(
         self,
@@ -130,8 +123,7 @@ class Head:
             return torch.stack(
                 [self._task.loss_function(o[:n], y[:n]) for o, y, n in zip(outputs, batch.y, counts, strict=True)]
             )
-        share, y = _shares(batch, outputs.dtype)
-        return (self._rows(outputs, y) * share).flatten(1).sum(1)
+        return (self._rows(outputs, batch.y) * batch.share).flatten(1).sum(1)
 
     def _bend_losses(
         self, losses: Tensor, features: Tensor, batch: Batch, vectors: Vectors, features_of: FeaturesOf
@@ -148,23 +140,11 @@ class Head:
         return torch.stack(bent)
 
 
-def _shares(batch: Batch, dtype: torch.dtype) -> tuple[Tensor | float, Tensor]:
-    """What each target's loss counts in its device's mean, (k, B, ...) or one number, and usable targets.
-
-    A share is rounded to the model's type in the end only, so that one number and a tensor of it agree.
-    """
-    y = batch.y
-    per_example = math.prod(y.shape[2:])
-    if batch.ignores:
-        known = (y != IGNORED).double()
-        if batch.weights is not None:
-            known *= (batch.weights > 0).view(*batch.weights.shape, *([1] * (y.ndim - 2)))
-        share = known / known.flatten(1).sum(1).view(-1, *([1] * (y.ndim - 1)))
-        return share.to(dtype), y.clamp_min(0)
-    if batch.weights is None:
-        return 1.0 / (y.shape[1] * per_example), y
-    weights = batch.weights.view(*batch.weights.shape, *([1] * (y.ndim - 2))).expand(y.shape)
-    return (weights / per_example).to(dtype), y
+def _entropy_gradient(outputs: Tensor, batch: Batch, slope: Tensor) -> Gradient:
+    logarithms = torch.log_softmax(outputs, -1)
+    likelihoods = logarithms.gather(-1, batch.y.unsqueeze(-1)).view(batch.y.shape)
+    losses = (likelihoods * batch.share).flatten(1).sum(1).neg_()
+    return Gradient(losses, torch._log_softmax_backward_data(slope, logarithms, -1, outputs.dtype))
 
 
 def _entropies(outputs: Tensor, y: Tensor) -> Tensor:

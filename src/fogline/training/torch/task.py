@@ -41,6 +41,10 @@ class TorchTask(Task):
         name: what people call it.
         headline: the metric looked at first; accuracy for classes, rmse for numbers, where not said.
         device: where engines train and models are judged (``cpu``, ``cuda``).
+        higher_is_better: of the headline; where not said, its name tells.
+
+    Raises:
+        ValueError: there is no such loss or metric, or the headline's name does not tell which way is better.
     """
 
     def __init__(
@@ -51,16 +55,14 @@ class TorchTask(Task):
         name: str = "model",
         headline: str | None = None,
         device: str | torch.device = "cpu",
+        higher_is_better: bool | None = None,
     ) -> None:
+        classifies = loss == "cross_entropy" or (callable(loss) and data.classes is not None)
+        super().__init__(name, data, classifies, headline, higher_is_better)
         self.model = model
-        self.data = data
         self.loss = loss
         self.loss_function = loss_function(loss)
-        self.name = name
         self.device = torch.device(device)
-        self.classifies = loss == "cross_entropy" or (callable(loss) and data.classes is not None)
-        self.headline = headline or ("accuracy" if self.classifies else "rmse")
-        self.higher_is_better = self.headline == "accuracy"
 
     @cached_property
     def layout(self) -> Layout:
@@ -168,17 +170,6 @@ class TorchTask(Task):
                 for name, value in judge(outputs, self.targets(examples.y[part]), self.loss_function).items():
                     sums[name] = sums.get(name, 0.0) + value
         return sums
-
-    def metrics(self, sums: Sums) -> dict[str, float]:
-        """``loss`` and ``accuracy``, or ``loss``, ``rmse`` and ``mae``."""
-        count = max(sums.get("count", 0.0), 1.0)
-        metrics = {"loss": sums.get("loss", 0.0) / count}
-        if self.classifies:
-            metrics["accuracy"] = sums.get("correct", 0.0) / count
-        else:
-            metrics["rmse"] = float(np.sqrt(sums.get("squared_error", 0.0) / count))
-            metrics["mae"] = sums.get("absolute_error", 0.0) / count
-        return metrics
 
     @contextmanager
     def one_thread(self) -> Generator[None]:

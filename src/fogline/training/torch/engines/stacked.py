@@ -108,7 +108,7 @@ class Stacked(TorchEngine):
             raise ValueError(wrong)
         fill = not (self.single or self._mixes)
         width = self._width if fill else min(self._width, parts[0].size)
-        cohort = Cohort(jobs, parts, width, fill, low < 0, self._shuffler)
+        cohort = Cohort(jobs, parts, width, fill, self.head.targets(low < 0), self._shuffler)
         # Kernels draw from generators of their own; a module draws from PyTorch's.
         draws = self.graph is None or self.elsewhere is not None
         with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=draws):
@@ -168,9 +168,8 @@ class Group:
     def train(self, sizes: list[int]) -> list[Trained]:
         """All steps, then the results."""
         advance = self._fused() if self._engine.fuses else self._collected()
-        for step in range(self._cohort.steps):
-            batch = self._cohort.batch(step)
-            self._losses[step, : batch.x.shape[0]] = advance(batch)
+        for losses, batch in zip(self._losses, self._cohort.batches(), strict=True):
+            losses[: batch.x.shape[0]] = advance(batch)
         ends, counters = self._ends()
         return results(self._engine.task, self._jobs, ends, counters, sizes, self._losses)
 

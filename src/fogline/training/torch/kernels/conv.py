@@ -85,7 +85,13 @@ class Conv2d(Kernel):
 
 
 def _last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
+    """The same numbers, channels last in memory."""
+    if x.shape[1] != 1:
+        return x.contiguous(memory_format=torch.channels_last)
+    # With one channel both formats are the same memory, and PyTorch takes the first: its convolution is then several
+    # times slower, and so are its outputs' users. Strides tell it what is meant.
+    _, _, height, width = x.shape
+    return x.contiguous().as_strided(x.shape, (height * width, 1, width, 1))
 
 
 def merge_clients(x: Tensor) -> Tensor:

@@ -21,16 +21,20 @@ class Linear(Kernel):
         super().__init__(module, places, context)
         self.weight = places["weight"]
         self.bias = places.get("bias")
+        self._seen: Sequence[Tensor] = []
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
         """(k, B, ..., in) to (k, B, ..., out)."""
+        if weights is not self._seen:  # Views last as long as the memory: where models are small, each one costs.
+            self._seen = weights
+            self._transposed = weights[self.weight].transpose(1, 2)
+            self._offset = None if self.bias is None else weights[self.bias].unsqueeze(1)
         self.x = x
         self._rows = rows = _rows(x)
-        weight = weights[self.weight].transpose(1, 2)
-        if self.bias is None:
-            outputs = torch.bmm(rows, weight)
+        if self._offset is None:
+            outputs = torch.bmm(rows, self._transposed)
         else:
-            outputs = torch.baddbmm(weights[self.bias].unsqueeze(1), rows, weight)
+            outputs = torch.baddbmm(self._offset, rows, self._transposed)
         return outputs if x.ndim == 3 else outputs.view(*x.shape[:-1], -1)
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
