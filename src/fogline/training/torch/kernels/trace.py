@@ -85,9 +85,12 @@ class _Reader:
     def _unpack(self, node: fx.Node) -> bool:
         """The outputs of a recurrent layer; its last states may be unpacked, but not used."""
         source, place = node.args
-        if source in self._tuples and place == 0:
-            self._values[node] = self._tuples[source]
-        return source in self._tuples and (place == 0 or not node.users)
+        if source not in self._tuples:
+            return False
+        if place != 0:
+            return not node.users
+        self._values[node] = self._tuples[source]
+        return True
 
     def _call(self, node: fx.Node) -> bool:
         layer, inputs = _layer(self._module, node), node.all_input_nodes
@@ -108,11 +111,12 @@ def _overwrites(calls: list[Call]) -> bool:
     uses = Counter(value for call in calls for value in call.reads)
     for call in calls:
         value = call.reads[0]
-        while call.inplace and value > 0:
+        while call.inplace:
             if uses[value] > 1:
                 return True
-            made = calls[value - 1]
-            value = made.reads[0] if isinstance(made.layer, nn.Flatten | nn.Identity) else 0
+            if value == 0 or not isinstance(calls[value - 1].layer, nn.Flatten | nn.Identity):
+                break
+            value = calls[value - 1].reads[0]
     return False
 
 
