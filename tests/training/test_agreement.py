@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fogline.training import LocalMethod, LocalTraining
 from fogline.training.torch import models
+from fogline.training.torch.engines import Stacked
 from fogline.training.torch.losses import IGNORED
 from tests.training.cohorts import (
     METHODS,
@@ -73,6 +74,41 @@ class Branches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         hidden = torch.tanh(self.first(x)) + self.scale * x
         return self.head(torch.relu(self.first(hidden)))
+
+
+class Broadcast(nn.Module):
+    """Not for kernels: a sum of different shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(8, 6), nn.Linear(8, 1), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.first(x) + self.second(x)))
+
+
+class InPlace(nn.Module):
+    """Not for kernels: a value that changes before its second reader."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x)
+        return self.head(nn.functional.relu(hidden, inplace=True) + hidden)
+
+
+class States(nn.Module):
+    """Not for kernels, nor for vmap: the last states of a recurrent layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.lstm, self.head = nn.Embedding(5, 4), nn.LSTM(4, 6, batch_first=True), nn.Linear(6, 5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        outputs, (last, _) = self.lstm(self.embedding(tokens))
+        return self.head(outputs + last[0].unsqueeze(1))
 
 
 class Residual(nn.Module):
@@ -158,6 +194,8 @@ class Recurrent(nn.Module):
 MODELS = {
     "residual": (Residual, {}, True),
     "normed": (normed, {"shape": (1, 6, 6)}, True),
+    "broadcast": (Broadcast, {}, False),
+    "in place": (InPlace, {}, False),
     "branches": (Branches, {}, False),
     "activations": (activations, {}, True),
     "convolutions": (convolutions, {"shape": (1, 8, 8)}, True),
@@ -204,6 +242,15 @@ def test_all_hooks_with_convolutions(engine: str) -> None:
     local = SETTINGS["momentum"]
     reference = three_rounds(task, "loop", Everything(), local)
     assert distance(task, reference, three_rounds(task, engine, Everything(), local)) < TOLERANCE
+
+
+def test_what_no_kernel_knows_is_left_to_autograd() -> None:
+    task, local = task_of(States, shape=(6,), tokens=True), LocalTraining(learning_rate=0.05, batch_size=6)
+    reason = Stacked.refuses(task, LocalMethod(), local)
+    assert reason
+    assert "vmap" in reason
+    reference = three_rounds(task, "loop", LocalMethod(), local)
+    assert distance(task, reference, three_rounds(task, "flat", LocalMethod(), local)) < TOLERANCE
 
 
 SEQUENCES = {

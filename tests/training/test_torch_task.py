@@ -189,6 +189,15 @@ def test_zoo_runs() -> None:
     assert models.small_transformer(9)(torch.zeros(2, 7, dtype=torch.int64)).shape == (2, 7, 9)
 
 
+def test_saved_transformers_can_be_read() -> None:
+    block = ["norm1.weight", "norm1.bias", "qkv.weight", "qkv.bias", "out.weight", "out.bias"]
+    block += ["norm2.weight", "norm2.bias", "up.weight", "up.bias", "down.weight", "down.bias"]
+    names = ["places", "tokens.weight", *(f"blocks.0.{name}" for name in block)]
+    assert list(models.small_transformer(9).state_dict()) == [
+        *names, "norm.weight", "norm.bias", "head.weight", "head.bias"
+    ]  # fmt: skip
+
+
 def test_cost_counts_the_forward_pass() -> None:
     task = task_of(lambda: models.mlp(8, (16, 12), 5), sizes=SIZES)
     assert task.cost == pytest.approx(6e-6 * task.spec.trainable)  # The floor, biases counted.

@@ -25,7 +25,7 @@ class Attention(Kernel):
         super().__init__(module, places, context)
         assert isinstance(module, CausalAttention)
         self.heads = module.heads
-        self._mask = torch.empty(0, 0)
+        self._mask = torch.empty(0, 0)  # Made for the first input.
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
         """(k, B, T, 3D) to (k, B, T, D)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -63,10 +64,13 @@ class Kernel(ABC):
 KERNELS: dict[type[nn.Module], type[Kernel]] = {}
 
 
-def kernel(*modules: type[nn.Module]) -> Callable[[type[Kernel]], type[Kernel]]:
+K = TypeVar("K", bound=Kernel)
+
+
+def kernel(*modules: type[nn.Module]) -> Callable[[type[K]], type[K]]:
     """Enter a kernel for modules of exactly these types."""
 
-    def enter(cls: type[Kernel]) -> type[Kernel]:
+    def enter(cls: type[K]) -> type[K]:
         KERNELS.update(dict.fromkeys(modules, cls))
         return cls
 

@@ -73,8 +73,9 @@ class Sum(Kernel):
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
         """Into x where allowed."""
         y = self.context.values[self.other.slot]
-        assert y is not None
-        return x.add_(y) if overwrite and x.shape == y.shape else x + y
+        if y is None or x.shape != y.shape:
+            raise ValueError("The operands of a sum differ in shape.")
+        return x.add_(y) if overwrite else x + y
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """The same for both."""

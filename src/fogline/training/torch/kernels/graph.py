@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.base import KERNELS, Context, Kernel
 from fogline.training.torch.kernels.dense import Dropout, Linear, Sum, Term
 from fogline.training.torch.kernels.trace import Call, calls_of
@@ -41,11 +42,12 @@ class Graph(Program):
 
     def __init__(self, kernels: Sequence[Kernel], calls: Sequence[Call], context: Context) -> None:
         steps = _plan(kernels, calls)
-        head = max((i for i, k in enumerate(kernels) if isinstance(k, Linear)), default=-1)
+        linear = {i: k for i, k in enumerate(kernels) if isinstance(k, Linear)}
+        head = max(linear, default=-1)
         backward = [i for i in reversed(range(len(steps))) if steps[i].wanted or kernels[i].places]
         self._context = context
         self._drops = any(isinstance(k, Dropout) for k in kernels)
-        self._head = kernels[head] if head >= 0 else None
+        self._head = linear.get(head)
         self._head_slot = steps[head].source
         self._forward = [step[:4] for step in steps]
         # The gradient of the features joins in below the head.
@@ -67,13 +69,28 @@ class Graph(Program):
         kernels: list[Kernel] = []
         for call in calls:
             kind = KERNELS.get(type(call.layer))
-            if kind is None or not kind.takes(call.layer) or _has_hooks(call.layer):
+            known = kind is not None and kind.takes(call.layer) and not _has_hooks(call.layer)
+            if kind is None or not known or not all(id(p) in places for p in call.parameters.values()):
                 return None
             own = {name: places[id(p)] for name, p in call.parameters.items()}
             kernels.append(kind(call.layer, own, context))
         used = sorted(place for k in kernels for place in k.places.values())
-        # A tensor that two layers share, or none uses, is for autograd.
-        return cls(kernels, calls, context) if used == list(range(len(places))) else None
+        if used != list(range(len(places))):  # A tensor that two layers share, or none uses, is for autograd.
+            return None
+        graph = cls(kernels, calls, context)
+        return graph if graph._fits(task, module) else None
+
+    def _fits(self, task: TorchTask, module: nn.Module) -> bool:
+        """Whether an example's shapes are as the kernels take them; where the module fails too, there is no telling."""
+        weights = [p.detach().unsqueeze(0) for p in _trainable(task, module)]
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            x = attempt(lambda: task.inputs(task.data.at(0).x[:1]))
+            if isinstance(x, Exception):
+                return True
+            theirs = attempt(lambda: module(x))
+            self.begin([0], weights, {})
+            ours = attempt(lambda: self.forward(weights, x.unsqueeze(0))[0])
+        return not isinstance(theirs, Tensor) or (isinstance(ours, Tensor) and ours.shape[1:] == theirs.shape)
 
     def begin(self, seeds: Sequence[int], weights: list[Tensor], buffers: dict[str, Tensor]) -> None:
         """Every device has its own generator, so that its dropout does not depend on its company."""
@@ -86,7 +103,9 @@ class Graph(Program):
         self._weights, values = weights, self._context.values
         values[0] = x
         for kernel, source, target, overwrite in self._forward:
-            x = values[target] = kernel.forward(values[source], weights, overwrite)
+            value = values[source]
+            assert value is not None
+            x = values[target] = kernel.forward(value, weights, overwrite)
         return x, self._head.x if self._head else None
 
     def backward(self, outputs: Tensor, features: Tensor | None, sink: Sink) -> None:
@@ -102,8 +121,10 @@ class Graph(Program):
     def _descend(self, steps: Sequence[Step], sink: Sink) -> None:
         gradients, weights = self._context.gradients, self._weights
         for kernel, source, target, _, wanted, adds in steps:
-            gradient = kernel.backward(gradients[target], weights, sink, wanted)
-            gradients[source] = gradients[source] + gradient if adds else gradient
+            so_far, gradient = gradients[source], gradients[target]
+            assert gradient is not None
+            gradient = kernel.backward(gradient, weights, sink, wanted)
+            gradients[source] = so_far + gradient if adds else gradient  # pyright: ignore[reportOperatorIssue]
 
 
 def _plan(kernels: Sequence[Kernel], calls: Sequence[Call]) -> list[Step]:

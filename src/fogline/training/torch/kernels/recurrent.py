@@ -54,6 +54,8 @@ class Lstm(Kernel):
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
         """(k, B, T, d) to (k, B, T, h)."""
+        if x.ndim != 4:
+            raise ValueError("A recurrent layer takes sequences of vectors.")
         self._zero = x.new_zeros(x.shape[1], self.width)
         self._none = x.new_zeros(4 * self.width)
         self._kept: list[list[_Pass]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ class _Reader:
             return None
         read = {value for call in self._calls for value in call.reads}
         ends = self._values.get(output.args[0]) == len(self._calls) and read == set(range(len(self._calls)))
-        return self._calls if ends else None
+        return _pool_first(self._calls) if ends else None
 
     def _take(self, node: fx.Node) -> bool:
         """Whether it is known what the node does."""
@@ -84,9 +85,12 @@ class _Reader:
     def _unpack(self, node: fx.Node) -> bool:
         """The outputs of a recurrent layer; its last states may be unpacked, but not used."""
         source, place = node.args
-        if source in self._tuples and place == 0:
-            self._values[node] = self._tuples[source]
-        return source in self._tuples and (place == 0 or not node.users)
+        if source not in self._tuples:
+            return False
+        if place != 0:
+            return not node.users
+        self._values[node] = self._tuples[source]
+        return True
 
     def _call(self, node: fx.Node) -> bool:
         layer, inputs = _layer(self._module, node), node.all_input_nodes
@@ -107,11 +111,12 @@ def _overwrites(calls: list[Call]) -> bool:
     uses = Counter(value for call in calls for value in call.reads)
     for call in calls:
         value = call.reads[0]
-        while call.inplace and value > 0:
+        while call.inplace:
             if uses[value] > 1:
                 return True
-            made = calls[value - 1]
-            value = made.reads[0] if isinstance(made.layer, nn.Flatten | nn.Identity) else 0
+            if value == 0 or not isinstance(calls[value - 1].layer, nn.Flatten | nn.Identity):
+                break
+            value = calls[value - 1].reads[0]
     return False
 
 
@@ -147,3 +152,13 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m) in KERNELS or super().is_leaf_module(m, module_qualified_name)
+
+
+def _pool_first(calls: list[Call]) -> list[Call]:
+    """The maximum of rectified numbers is the rectified maximum, and rectifies a quarter as many."""
+    readers = Counter(value for call in calls for value in call.reads)
+    for i, (first, second) in enumerate(pairwise(calls)):
+        swaps = type(first.layer) is nn.ReLU and type(second.layer) is nn.MaxPool2d
+        if swaps and second.reads == [i + 1] and readers[i + 1] == 1:
+            first.layer, second.layer = second.layer, first.layer
+    return calls
