@@ -42,8 +42,12 @@ class MeanFold(Fold):
         if kind == np.float64:
             self.sums[name] = self.sums[name].astype(np.float64, copy=False)
         total = self.sums[name]
+
+        def plain(block: slice, _: int) -> None:
+            np.add(total[block], vector[block], out=total[block])
+
         if factor == 1.0:
-            sweep(vector.size, lambda block, _: np.add(total[block], vector[block], out=total[block]))
+            sweep(vector.size, plain)
             return
         by, rooms = total.dtype.type(factor), self.scratch.rooms(vector.size, total.dtype)
 
