@@ -43,7 +43,11 @@ class MeanFold(Fold):
             self.sums[name] = self.sums[name].astype(np.float64, copy=False)
         total = self.sums[name]
         if factor == 1.0:
-            sweep(vector.size, lambda block, _: np.add(total[block], vector[block], out=total[block]))
+
+            def add(block: slice, _: int) -> None:
+                np.add(total[block], vector[block], out=total[block])
+
+            sweep(vector.size, add)
             return
         by, rooms = total.dtype.type(factor), self.scratch.rooms(vector.size, total.dtype)
 

@@ -216,13 +216,12 @@ class Simulator:
         self.traffic.count("refused", child, why)
 
     def _handle(self, name: str, event: Event) -> None:
-        aggregator = self._aggregators.get(name)
-        node = aggregator or self._device(name)
+        node = self._aggregators.get(name) or self._device(name)
         for effect in node.handle(event, self.now):
             kind = type(effect)
             if kind is not Write:  # Nothing crashes here; the fault tests keep journals.
                 self._carry_out[kind](name, effect)
-        if aggregator is None and node.idle:
+        if isinstance(node, Device) and node.idle:
             self._devices.pop(name, None)
 
     def _move(self, node: str, effect: Move) -> None:

@@ -144,7 +144,8 @@ def _entropy_gradient(outputs: Tensor, batch: Batch, slope: Tensor) -> Gradient:
     logarithms = torch.log_softmax(outputs, -1)
     likelihoods = logarithms.gather(-1, batch.y.unsqueeze(-1)).view(batch.y.shape)
     losses = (likelihoods * batch.share).flatten(1).sum(1).neg_()
-    return Gradient(losses, torch._log_softmax_backward_data(slope, logarithms, -1, outputs.dtype))
+    backward = torch._log_softmax_backward_data  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+    return Gradient(losses, backward(slope, logarithms, -1, outputs.dtype))
 
 
 def _entropies(outputs: Tensor, y: Tensor) -> Tensor:
