@@ -20,7 +20,8 @@ LARGEST_CHUNK = 8
 STACKS = (5, 20)
 """Devices together that are worth trying, beside all of a worker's: few for the cache's sake, more for small models."""
 HANDICAP = 1.1
-"""How much faster devices must train together to be taken: it costs memory and loads workers less evenly."""
+"""How much faster devices must train together, or more of them, to be taken: it costs memory, and a worker's results
+come all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def choose(
         for size in [chunk] if chunk else _chunks(built, len(jobs), processes):
             trials.append(_measure(name, built, size, jobs, deadline))
     fewest = min(trial.failures for trial in trials)
-    best = min((t for t in trials if t.failures == fewest), key=_handicapped)
+    best = _best([trial for trial in trials if trial.failures == fewest])
     seconds = {f"{t.name}/{t.chunk}": t.seconds for t in trials}
     steps = sum(job.steps for job in jobs) / len(jobs)
     even = _even_chunk(best.seconds * steps, len(jobs), processes)
@@ -90,8 +91,13 @@ def choose(
     return Choice(best.name, size, seconds, refused)
 
 
-def _handicapped(trial: _Trial) -> float:
-    return trial.seconds * (HANDICAP if trial.engine.together else 1.0)
+def _best(trials: Sequence[_Trial]) -> _Trial:
+    """The fastest; the smaller of two chunks where it is about as fast."""
+    best, *others = sorted(trials, key=lambda trial: trial.chunk if trial.engine.together else 0)
+    for trial in others:
+        handicap = HANDICAP if trial.chunk > best.chunk else 1.0
+        best = trial if trial.seconds * handicap < best.seconds else best
+    return best
 
 
 def _candidates(
