@@ -39,17 +39,17 @@ class Scratch:
         return self._rooms
 
 
-def sweep(size: int, work: Callable[[slice, int], None]) -> None:
+def sweep(size: int, work: Callable[[slice, int], None], block: int = BLOCK) -> None:
     """Call ``work(block, thread)`` on blocks that cover so many numbers; on several threads if there are many.
 
     Threads take block after block, so a helper that a busy machine starts late, or never, delays nobody. One
     that is interrupted within a block does: where all cores are taken, one thread is faster.
     """
-    if size <= BLOCK:  # Most models are small, and there may be a million updates of them.
+    if size <= block:  # Most models are small, and there may be a million updates of them.
         if size:
             work(slice(0, size), 0)
         return
-    todo = deque(blocks(size))
+    todo = deque(blocks(size, block))
 
     def run(thread: int) -> None:
         while True:
@@ -77,9 +77,9 @@ def _pool(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, "fogline-fold")
 
 
-def blocks(size: int) -> Iterator[slice]:
+def blocks(size: int, block: int = BLOCK) -> Iterator[slice]:
     """Slices that cover so many numbers."""
-    return (slice(low, min(low + BLOCK, size)) for low in range(0, size, BLOCK))
+    return (slice(low, min(low + block, size)) for low in range(0, size, block))
 
 
 def cores() -> int:
@@ -110,7 +110,8 @@ def sum_of_squares(vector: npt.NDArray[Any]) -> float:
 
     if vector.size <= BLOCK:
         return square(vector)
-    sweep(vector.size, lambda block, _: squares.append(square(vector[block])))
+    # What is read once needs no cache, and long blocks leave less to do between them.
+    sweep(vector.size, lambda block, _: squares.append(square(vector[block])), 4 * BLOCK)
     return sum(squares)
 
 
