@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.fold import Fold
-from fogline.aggregation.sweep import blocks, sweep
+from fogline.aggregation.sweep import BLOCK, blocks, sweep
 from fogline.aggregation.update import Folded, Partial, Sum, UnusableUpdate
 from fogline.params import Vector
 
@@ -99,7 +99,7 @@ def _as_floats(total: Sum, double: bool) -> Vector:
     """A sum as floating-point numbers, written into its own memory."""
     size = total.size
     floats = total.view(np.float64 if double else np.float32)
-    for block in blocks(size):
+    for block in blocks(size, BLOCK):
         floats[block] = total[block] * (1.0 / UNIT)
     if double:
         return floats

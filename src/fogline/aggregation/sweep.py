@@ -39,12 +39,15 @@ class Scratch:
         return self._rooms
 
 
-def sweep(size: int, work: Callable[[slice, int], None], block: int = BLOCK) -> None:
+def sweep(size: int, work: Callable[[slice, int], None], longer: int = 1) -> None:
     """Call ``work(block, thread)`` on blocks that cover so many numbers; on several threads if there are many.
+
+    ``longer``: how many times the usual length the blocks have.
 
     Threads take block after block, so a helper that a busy machine starts late, or never, delays nobody. One
     that is interrupted within a block does: where all cores are taken, one thread is faster.
     """
+    block = longer * BLOCK
     if size <= block:  # Most models are small, and there may be a million updates of them.
         if size:
             work(slice(0, size), 0)
@@ -77,9 +80,9 @@ def _pool(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, "fogline-fold")
 
 
-def blocks(size: int, block: int = BLOCK) -> Iterator[slice]:
-    """Slices that cover so many numbers."""
-    return (slice(low, min(low + block, size)) for low in range(0, size, block))
+def blocks(size: int, length: int) -> Iterator[slice]:
+    """Slices of that length that cover so many numbers."""
+    return (slice(low, min(low + length, size)) for low in range(0, size, length))
 
 
 def cores() -> int:
@@ -111,7 +114,7 @@ def sum_of_squares(vector: npt.NDArray[Any]) -> float:
     if vector.size <= BLOCK:
         return square(vector)
     # What is read once needs no cache, and long blocks leave less to do between them.
-    sweep(vector.size, lambda block, _: squares.append(square(vector[block])), 4 * BLOCK)
+    sweep(vector.size, lambda block, _: squares.append(square(vector[block])), longer=4)
     return sum(squares)
 
 
