@@ -10,7 +10,7 @@ from typing import Any
 
 import fogline
 from benchmarks.common import ROOT, SCRATCH, console
-from fogline.simulation.folder import RunFolder
+from fogline.monitoring.folder import RunFolder
 from fogline.simulation.run import run
 
 STATE = SCRATCH / "accuracy"

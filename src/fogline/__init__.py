@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from fogline.algorithms import Algorithm, FedAvg
     from fogline.data import load
     from fogline.jobs import Evaluation, Job, JobError, Local, Tier, Tree
-    from fogline.simulation.folder import load_run
-    from fogline.simulation.result import Result
+    from fogline.monitoring.folder import load_run
+    from fogline.monitoring.result import Result
     from fogline.simulation.run import simulate
     from fogline.training.sklearn import SklearnTask
     from fogline.training.torch import TorchTask as Task
@@ -25,13 +25,13 @@ _HOMES = {
     "Job": "fogline.jobs",
     "JobError": "fogline.jobs",
     "Local": "fogline.jobs",
-    "Result": "fogline.simulation.result",
+    "Result": "fogline.monitoring.result",
     "SklearnTask": "fogline.training.sklearn",
     "Task": "fogline.training.torch:TorchTask",
     "Tier": "fogline.jobs",
     "Tree": "fogline.jobs",
     "load": "fogline.data",
-    "load_run": "fogline.simulation.folder",
+    "load_run": "fogline.monitoring.folder",
     "simulate": "fogline.simulation.run",
 }
 

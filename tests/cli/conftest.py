@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fogline.jobs import Evaluation, Job, Method, Tier, Tree
+from fogline.monitoring.result import Reached, Result, Row, Spread
 from fogline.params import Entry, Params, Spec
-from fogline.simulation.result import Reached, Result, Row, Spread
 
 
 def history(rounds: int = 40, seed: int = 0) -> list[Row]:
@@ -72,4 +72,4 @@ def result() -> Result:
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out the drawing of figures, which takes longer than the rest."""
-    monkeypatch.setattr("fogline.simulation.plots.save", lambda result, folder: [])
+    monkeypatch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])

@@ -13,8 +13,8 @@ from fogline.cli import main
 from fogline.cli.failures import reported
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
-from fogline.simulation.folder import RunFolder
-from fogline.simulation.result import Result
+from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.result import Result
 
 TASKS = Path(__file__).parents[1]
 

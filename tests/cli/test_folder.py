@@ -11,8 +11,8 @@ import pytest
 
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
-from fogline.simulation.folder import RunFolder, load_run
-from fogline.simulation.result import Result
+from fogline.monitoring.folder import RunFolder, load_run
+from fogline.monitoring.result import Result
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from fogline.simulation.plots import figures, png
-from fogline.simulation.progress import Live, Progress, Silent
-from fogline.simulation.result import Result, Spread
-from fogline.simulation.table import human_bytes, human_joules, human_metric, human_seconds, next_steps
+from fogline.monitoring.plots import figures, png
+from fogline.monitoring.progress import Live, Progress, Silent
+from fogline.monitoring.result import Result, Spread
+from fogline.monitoring.table import human_bytes, human_joules, human_metric, human_seconds, next_steps
 
 
 @pytest.mark.parametrize(

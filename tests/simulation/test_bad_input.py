@@ -12,7 +12,7 @@ from torch import nn
 import fogline
 from fogline.data import from_arrays
 from fogline.jobs import JobError, Tier, Tree
-from fogline.simulation.result import Result
+from fogline.monitoring.result import Result
 
 CLIENTS, EACH = 6, 12
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fogline.jobs import Job, Method, Tier, Tree
-from fogline.simulation.folder import RunFolder
-from fogline.simulation.result import Result, Row
+from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.result import Result, Row
 from fogline.simulation.run import run
 from tests.toy import ToyTask
 

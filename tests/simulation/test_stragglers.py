@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from fogline.jobs import Job, Tier, Tree
-from fogline.simulation.result import Result
+from fogline.monitoring.result import Result
 from fogline.simulation.run import run
 from tests.toy import ToyTask
 

@@ -13,10 +13,10 @@ from fogline.jobs import Job
 from fogline.jobs.errors import JobError, suggest
 from fogline.jobs.files import load_task, read_job
 from fogline.jobs.resuming import check_changes
-from fogline.simulation.folder import RunFolder, load_run
-from fogline.simulation.progress import Live, Silent
-from fogline.simulation.result import Result
-from fogline.simulation.table import next_steps, result_table
+from fogline.monitoring.folder import RunFolder, load_run
+from fogline.monitoring.progress import Live, Silent
+from fogline.monitoring.result import Result
+from fogline.monitoring.table import next_steps, result_table
 
 if TYPE_CHECKING:
     from fogline.training import Task

@@ -11,10 +11,10 @@ from typing import Protocol
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import GroupModel
+from fogline.monitoring.result import Reached, Result, Row, Spread
 from fogline.nodes.effects import Move
 from fogline.params import Params
 from fogline.simulation.executor import Executor
-from fogline.simulation.result import Reached, Result, Row, Spread
 from fogline.simulation.setup import Setting
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.values import Training, Value

@@ -12,12 +12,12 @@ from typing import Any
 from fogline.algorithms import Algorithm, algorithms
 from fogline.algorithms.device import prepare
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
+from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.progress import Live, Progress, Silent
+from fogline.monitoring.result import Result
 from fogline.simulation import checkpoint
 from fogline.simulation.executor import Executor
-from fogline.simulation.folder import RunFolder
-from fogline.simulation.progress import Live, Progress, Silent
 from fogline.simulation.recorder import Recorder
-from fogline.simulation.result import Result
 from fogline.simulation.setup import (
     Setting,
     cohort_size,

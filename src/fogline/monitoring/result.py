@@ -74,7 +74,7 @@ class Result:
 
     def summary(self) -> str:
         """The result as plain text of up to 100 columns."""
-        from fogline.simulation.table import as_text
+        from fogline.monitoring.table import as_text
 
         return as_text(self)
 
@@ -84,12 +84,12 @@ class Result:
         Raises:
             ImportError: matplotlib is not installed (``pip install fogline[plots]``).
         """
-        from fogline.simulation.plots import overview
+        from fogline.monitoring.plots import overview
 
         return overview(self)
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from fogline.simulation.table import as_html
+        from fogline.monitoring.table import as_html
 
         return as_html(self)

@@ -16,8 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from fogline.jobs import Job
-from fogline.simulation.result import Result, Row
-from fogline.simulation.table import (
+from fogline.monitoring.result import Result, Row
+from fogline.monitoring.table import (
     BOOKKEEPING,
     human_bytes,
     human_joules,

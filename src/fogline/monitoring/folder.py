@@ -3,7 +3,7 @@
 ==================== ====================================================================================
 ``job.toml``         the resolved job, every default filled in
 ``run.json``         seed, versions, machine, times, and whether it is running, finished, interrupted or failed
-``metrics.jsonl``    one row a round (:data:`fogline.simulation.result.Row`), written as they come
+``metrics.jsonl``    one row a round (:data:`fogline.monitoring.result.Row`), written as they come
 ``checkpoints/``     what a resumed run needs (:mod:`fogline.simulation.checkpoint`)
 ``model.safetensors`` the global model
 ``result.json``      metrics, spreads, counts: what :class:`Result` holds beside the above
@@ -32,7 +32,7 @@ from fogline import params
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
 from fogline.jobs.files import job_to_toml, read_job, task_folder
-from fogline.simulation.result import Reached, Result, Row, Spread
+from fogline.monitoring.result import Reached, Result, Row, Spread
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 RUNS = Path("runs")
@@ -165,7 +165,7 @@ class RunFolder:
         }
         _write_json(self.path / "result.json", facts)
         if find_spec("matplotlib") is not None:
-            from fogline.simulation.plots import save
+            from fogline.monitoring.plots import save
 
             save(result, self.path / "plots")
         self.mark("finished")

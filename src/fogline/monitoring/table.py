@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from fogline.simulation.result import Result, Row, Spread
+from fogline.monitoring.result import Result, Row, Spread
 
 WIDTH = 100
 FOGS_SHOWN = 8
@@ -110,7 +110,7 @@ def as_html(result: Result) -> str:
     html = to_html(result_table(result))
     if find_spec("matplotlib") is None or not result.history:
         return html
-    from fogline.simulation.plots import overview, png
+    from fogline.monitoring.plots import overview, png
 
     image = base64.b64encode(png(overview(result))).decode()
     return f'{html}<img alt="The run over rounds and time" src="data:image/png;base64,{image}">'

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from fogline.simulation.result import Result, Spread
-from fogline.simulation.table import human_metric, is_share, traffic
+from fogline.monitoring.result import Result, Spread
+from fogline.monitoring.table import human_metric, is_share, traffic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
