@@ -26,8 +26,7 @@ from fogline.params import Entry, Params, Spec
 from fogline.simulation.setup import hello_of, setting_of, simulator_of
 from fogline.simulation.simulator import Simulator, Sizes
 from fogline.simulation.values import Training, Value
-from fogline.training.local import ClientJob, LocalTraining
-from fogline.training.method import LocalMethod
+from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
 
 NUMBERS = 256
@@ -56,9 +55,6 @@ class Idle(Task):
 
     def engines(self) -> dict[str, type[Engine]]:
         return {}
-
-    def build(self, engine: str, method: LocalMethod, local: LocalTraining) -> Engine:
-        raise NotImplementedError
 
     def evaluate(self, params: Params, examples: Examples) -> Sums:
         return {"count": 1.0, "loss": 0.0}

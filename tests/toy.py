@@ -54,9 +54,6 @@ class ToyTask(Task):
     def engines(self) -> Mapping[str, type[Engine]]:
         return {"loop": ToyEngine}
 
-    def build(self, engine: str, method: LocalMethod, local: LocalTraining) -> Engine:
-        return ToyEngine(self, method)
-
     def evaluate(self, params: Params, examples: Examples) -> Sums:
         weights = params.view("weights")
         logits = examples.x @ weights.T
@@ -83,7 +80,7 @@ class ToyEngine(Engine):
     name: ClassVar[str] = "loop"
     summary: ClassVar[str] = "numpy"
 
-    def __init__(self, task: Task, method: LocalMethod) -> None:
+    def __init__(self, task: Task, method: LocalMethod, local: LocalTraining) -> None:
         self.task, self.method = task, method
 
     @classmethod

@@ -25,6 +25,10 @@ class Engine(ABC):
     together: ClassVar[bool] = False
     """Whether the devices of one call step together, so that their number changes the speed."""
 
+    @abstractmethod
+    def __init__(self, task: Task, method: LocalMethod, local: LocalTraining) -> None:
+        """For a job that it does not refuse."""
+
     @classmethod
     @abstractmethod
     def refuses(cls, task: Task, method: LocalMethod, local: LocalTraining) -> str | None:
@@ -84,13 +88,19 @@ class Task(ABC):
     def engines(self) -> Mapping[str, type[Engine]]:
         """Engines of this backend by name, the reference first."""
 
-    @abstractmethod
     def build(self, engine: str, method: LocalMethod, local: LocalTraining) -> Engine:
         """An engine, ready to train.
 
         Raises:
             ValueError: the engine is unknown or refuses the job; the sentence says why.
         """
+        kinds = self.engines()
+        if engine not in kinds:
+            raise ValueError(f"There is no engine '{engine}' for task '{self.name}'; choose {', '.join(kinds)}.")
+        reason = kinds[engine].refuses(self, method, local)
+        if reason is not None:
+            raise ValueError(f"Engine '{engine}' cannot run this job: {reason}")
+        return kinds[engine](self, method, local)
 
     @property
     def cost(self) -> float:

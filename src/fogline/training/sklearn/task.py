@@ -11,8 +11,6 @@ from sklearn.base import clone, is_classifier
 
 from fogline.data import Examples, FederatedData
 from fogline.params import Entry, Params, Spec, Vector
-from fogline.training.local import LocalTraining
-from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 
 Numbers = npt.NDArray[np.float64]
@@ -140,18 +138,3 @@ class SklearnTask(Task):
         from fogline.training.sklearn.loop import ENGINES  # The engine is written against this class.
 
         return ENGINES
-
-    def build(self, engine: str, method: LocalMethod, local: LocalTraining) -> Engine:
-        """An engine, ready to train.
-
-        Raises:
-            ValueError: the engine is unknown or refuses the job.
-        """
-        from fogline.training.sklearn.loop import ENGINES, SklearnLoop
-
-        if engine not in ENGINES:
-            raise ValueError(f"There is no engine '{engine}' for scikit-learn; choose {', '.join(ENGINES)}.")
-        reason = SklearnLoop.refuses(self, method, local)
-        if reason is not None:
-            raise ValueError(f"Engine '{engine}' cannot run this job: {reason}")
-        return SklearnLoop(self, method, local)

@@ -14,8 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec
-from fogline.training.local import LocalTraining
-from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.layout import Layout
@@ -132,21 +130,6 @@ class TorchTask(Task):
         from fogline.training.torch.engines import ENGINES  # Engines are written against this class.
 
         return ENGINES
-
-    def build(self, engine: str, method: LocalMethod, local: LocalTraining) -> Engine:
-        """An engine, ready to train.
-
-        Raises:
-            ValueError: the engine is unknown or refuses the job.
-        """
-        from fogline.training.torch.engines import ENGINES
-
-        if engine not in ENGINES:
-            raise ValueError(f"There is no engine '{engine}' for PyTorch; choose {', '.join(ENGINES)}.")
-        reason = ENGINES[engine].refuses(self, method, local)
-        if reason is not None:
-            raise ValueError(f"Engine '{engine}' cannot run this job: {reason}")
-        return ENGINES[engine](self, method, local)
 
     def inputs(self, x: np.ndarray[Any, Any]) -> Tensor:
         """Inputs as the model takes them: floating ones in its type, integers as int64."""
