@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, repeat
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +33,17 @@ class Part:
         return self.y.shape[0]
 
 
+class Labels(NamedTuple):
+    """Targets that are labels, as the formula of the cross-entropy takes them."""
+
+    place: Tensor
+    """(k, B, ..., 1) labels."""
+    weight: Tensor | float
+    """Minus what each counts in its device's mean: (k, B, ..., 1), or one number."""
+    slope: Tensor
+    """(k, B, ..., C), the weight at the label: the gradient of the devices' losses by the log-probabilities."""
+
+
 @dataclass(slots=True)
 class Batch:
     """One step of the first k devices."""
@@ -42,8 +54,8 @@ class Batch:
     """(k, B, ...) targets; any label where one does not count."""
     share: Tensor | float
     """What each target's loss counts in its device's mean: shaped like the targets, or one number for all."""
-    slope: Tensor | None
-    """(k, B, ..., C): the gradient of the devices' losses by the log-probabilities of labels, if it is wanted."""
+    labels: Labels | None
+    """The targets again, if they are labels and these are wanted."""
     counts: list[int] | None
     """Per device, how many of its B examples count, the rest being filling; None if all do."""
 
@@ -57,7 +69,7 @@ class Targets:
     ignores: bool = False
     """Whether some have no truth (``IGNORED``), and must not count."""
     classes: int | None = None
-    """Of how many classes they are labels, if slopes are wanted."""
+    """Of how many classes they are labels, if they are wanted as such."""
 
 
 class Cohort:
@@ -122,9 +134,8 @@ class Cohort:
         usable = y.clamp_min(0) if self._targets.ignores else y
         weights = None if self._weights is None else self._weights[first:stop, :clients]
         share = self._share(y, weights)
-        shares = share.unbind() if isinstance(share, Tensor) else [share] * len(y)
-        slopes = self._slope(usable, share).unbind() if self._targets.classes else [None] * len(y)
-        for i, parts in enumerate(zip(x.unbind(), usable.unbind(), shares, slopes, strict=True)):
+        labels = self._labels(usable, share) if self._targets.classes else repeat(None)
+        for i, parts in enumerate(zip(x.unbind(), usable.unbind(), _each(share), labels, strict=False)):
             fills = self._weights is not None and self._ragged[first + i]
             yield Batch(*parts, self._counts[first + i][:clients] if fills else None)
 
@@ -142,9 +153,15 @@ class Cohort:
             return 1.0 / y.shape[2] / per_example
         return share.to(self._targets.dtype)
 
-    def _slope(self, y: Tensor, share: Tensor | float) -> Tensor:
+    def _labels(self, y: Tensor, share: Tensor | float) -> Iterator[Labels]:
+        index, weight = y.unsqueeze(-1), -share.unsqueeze(-1) if isinstance(share, Tensor) else -share
         slope = torch.zeros(*y.shape, self._targets.classes or 0, dtype=self._targets.dtype, device=y.device)
-        return slope.scatter_(-1, y.unsqueeze(-1), -share.unsqueeze(-1) if isinstance(share, Tensor) else -share)
+        return map(Labels, index.unbind(), _each(weight), slope.scatter_(-1, index, weight).unbind())
+
+
+def _each(share: Tensor | float) -> Iterable[Tensor | float]:
+    """Step by step, where one number is that of all steps."""
+    return share.unbind() if isinstance(share, Tensor) else repeat(share)
 
 
 def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, shuffler: Shuffler) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fogline.training.method import Arrays, LocalMethod, overrides
-from fogline.training.torch.cohort import Batch, Targets
+from fogline.training.torch.cohort import Batch, Labels, Targets
 from fogline.training.torch.task import TorchTask
+
+_log_softmax_backward = torch.ops.aten._log_softmax_backward_data.default
 
 FeaturesOf = Callable[[int, Tensor], Tensor]
 """(client, weights (P,)) to that client's features of the current batch (B, d)."""
@@ -23,9 +25,9 @@ FeaturesOf = Callable[[int, Tensor], Tensor]
 
 @dataclass(slots=True)
 class Gradient:
-    """Of the losses by outputs and features; ``losses`` (k,) are those before ``bend_loss``."""
+    """Of the losses by outputs and features; ``terms`` (k, ...) add up to each device's, before ``bend_loss``."""
 
-    losses: Tensor
+    terms: Tensor
     outputs: Tensor
     features: Tensor | None = None
 
@@ -85,8 +87,9 @@ class Head:
         features_of: FeaturesOf | None = None,
     ) -> Gradient:
         """Losses and their gradient; outputs (k, B, ...) carry no graph."""
-        if batch.slope is not None and batch.slope.shape == outputs.shape and batch.slope.dtype == outputs.dtype:
-            return _entropy_gradient(outputs, batch, batch.slope)
+        labels = batch.labels
+        if labels is not None and labels.slope.shape == outputs.shape and labels.slope.dtype == outputs.dtype:
+            return _entropy_gradient(outputs, labels)
         return self._autograd(outputs, batch, vectors, features, features_of)
 
     def _autograd(
@@ -140,11 +143,10 @@ class Head:
         return torch.stack(bent)
 
 
-def _entropy_gradient(outputs: Tensor, batch: Batch, slope: Tensor) -> Gradient:
+def _entropy_gradient(outputs: Tensor, labels: Labels) -> Gradient:
     logarithms = torch.log_softmax(outputs, -1)
-    likelihoods = logarithms.gather(-1, batch.y.unsqueeze(-1)).view(batch.y.shape)
-    losses = (likelihoods * batch.share).flatten(1).sum(1).neg_()
-    return Gradient(losses, torch.ops.aten._log_softmax_backward_data(slope, logarithms, -1, outputs.dtype))
+    terms = logarithms.gather(-1, labels.place) * labels.weight
+    return Gradient(terms, _log_softmax_backward(labels.slope, logarithms, -1, outputs.dtype))
 
 
 def _entropies(outputs: Tensor, y: Tensor) -> Tensor:

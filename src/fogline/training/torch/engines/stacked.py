@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -160,7 +161,6 @@ class Group:
             {n: stack_rows([job.received[n] for job in jobs], device) for n in jobs[0].received},
             len(jobs),
         )
-        self._losses = torch.zeros(cohort.steps, len(jobs), dtype=torch.float64, device=device)
         if engine.elsewhere is not None:
             torch.manual_seed(jobs[0].seed)
         engine.program.begin([job.seed for job in jobs], self._blocks.tensors, self._buffers)
@@ -168,17 +168,26 @@ class Group:
     def train(self, sizes: list[int]) -> list[Trained]:
         """All steps, then the results."""
         advance = self._fused() if self._engine.fuses else self._collected()
-        for losses, batch in zip(self._losses, self._cohort.batches(), strict=True):
-            losses[: batch.x.shape[0]] = advance(batch)
+        losses = self._table([advance(batch) for batch in self._cohort.batches()])
         ends, counters = self._ends()
-        return results(self._engine.task, self._jobs, ends, counters, sizes, self._losses)
+        return results(self._engine.task, self._jobs, ends, counters, sizes, losses)
+
+    def _table(self, terms: list[Tensor]) -> Tensor:
+        """Losses (T, K) by steps and devices, zero after a device's last step. Added up here once for many steps."""
+        table = torch.zeros(len(terms), len(self._jobs), dtype=torch.float64, device=self._engine.task.device)
+        first = 0
+        for shape, alike in groupby(terms, lambda term: term.shape):
+            some = torch.stack(list(alike))
+            table[first : first + len(some), : shape[0]] = some.view(len(some), shape[0], -1).sum(2)
+            first += len(some)
+        return table
 
     def _fused(self) -> Callable[[Batch], Tensor]:
-        """A step in which every weight is moved as soon as its gradient is known."""
+        """A step in which every weight is moved as soon as its gradient is known; gives the terms of the losses."""
         engine, tensors = self._engine, self._blocks.tensors
         bend = affine(engine.method, self._vectors, tensors) if engine.bends_gradient else None
         sink = Fused(tensors, self._jobs[0].learning_rate, engine.local.weight_decay, bend)
-        return lambda batch: self._differentiate(batch, self._blocks.first(batch.x.shape[0]), sink).losses
+        return lambda batch: self._differentiate(batch, self._blocks.first(batch.x.shape[0]), sink).terms
 
     def _collected(self) -> Callable[[Batch], Tensor]:
         """A step that gathers the whole gradient first."""
@@ -189,7 +198,7 @@ class Group:
         def advance(batch: Batch) -> Tensor:
             clients = batch.x.shape[0]
             weights = self._blocks.first(clients)
-            losses = self._differentiate(batch, weights, collect).losses
+            terms = self._differentiate(batch, weights, collect).terms
             if engine.perturbs:
                 self._differentiate_elsewhere(batch, weights, collect)
             gradients = collect.taken()
@@ -202,7 +211,7 @@ class Group:
                 )
                 gradients = split_rows(bent, weights)
             rule.step(gradients)
-            return losses
+            return terms
 
         return advance
 

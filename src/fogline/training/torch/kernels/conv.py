@@ -69,7 +69,7 @@ class Conv2d(Kernel):
         self, gradient: Tensor, x: Tensor, weight: Tensor, wanted: bool, clients: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         conv = self.conv
-        return torch.ops.aten.convolution_backward(
+        return torch.ops.aten.convolution_backward.default(
             gradient,
             x,
             weight,

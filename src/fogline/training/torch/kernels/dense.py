@@ -136,7 +136,7 @@ class Relu(Kernel):
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """Where the output was positive."""
-        return torch.ops.aten.threshold_backward(gradient, self._y, 0)
+        return torch.ops.aten.threshold_backward.default(gradient, self._y, 0)
 
 
 @kernel(nn.Tanh)
@@ -152,7 +152,7 @@ class Tanh(Kernel):
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """1 - y^2."""
-        return torch.ops.aten.tanh_backward(gradient, self._y)
+        return torch.ops.aten.tanh_backward.default(gradient, self._y)
 
 
 @kernel(nn.Sigmoid)
@@ -171,7 +171,7 @@ class Sigmoid(Kernel):
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """y (1 - y)."""
-        return torch.ops.aten.sigmoid_backward(gradient, self._y)
+        return torch.ops.aten.sigmoid_backward.default(gradient, self._y)
 
 
 @kernel(nn.GELU)
@@ -187,7 +187,7 @@ class Gelu(Kernel):
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """PyTorch's own."""
         assert isinstance(self.module, nn.GELU)
-        return torch.ops.aten.gelu_backward(gradient, self._x, approximate=self.module.approximate)
+        return torch.ops.aten.gelu_backward.default(gradient, self._x, approximate=self.module.approximate)
 
 
 @kernel(nn.Dropout)
