@@ -14,6 +14,8 @@ BUDGET = 1.0
 """Seconds for all measurements together, but for the first steps of each candidate."""
 STEPS = 6
 """Steps that a device makes in a trial: enough that what is paid once per device does not decide."""
+TRIALS = 16
+"""As many at most: the least of them counts, and short ones are easily disturbed."""
 CHUNK_SECONDS = 0.02
 """Where the chunk does not change the work, one that takes about so long: rarer hand-overs, even loads."""
 LARGEST_CHUNK = 8
@@ -133,7 +135,7 @@ def _even_chunk(seconds: float, jobs: int, processes: int) -> int:
 
 
 def _measure(name: str, engine: Engine, chunk: int, jobs: Sequence[ClientJob], deadline: float) -> _Trial:
-    """Seconds per device and step: the least of up to four trials, after one of a single step that warms up.
+    """Seconds per device and step: the least of some trials, after one of a single step that warms up.
 
     A slow candidate is tried on fewer steps, where what is paid once per device matters less anyway.
     """
@@ -143,10 +145,10 @@ def _measure(name: str, engine: Engine, chunk: int, jobs: Sequence[ClientJob], d
     share = (deadline - start) / 6
     steps = min(STEPS, max(1, int(share / (time.perf_counter() - start))))
     short = [replace(job, steps=min(job.steps, steps)) for job in jobs]
-    seconds = float("inf")
-    for i in range(4):
+    seconds, until = float("inf"), time.perf_counter() + 2 * share
+    for i in range(TRIALS):
         start = time.perf_counter()
-        if i > 0 and start > deadline - 2 * share:
+        if i > 0 and start > until:
             break
         at = (i * size) % max(1, len(short) - size + 1)
         part = short[at : at + size]
