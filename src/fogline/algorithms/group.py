@@ -6,11 +6,14 @@ that does to the numbers. Simulation and network call the same ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from fogline.aggregation import Folded, Update
+from fogline.aggregation import Arrays, Folded, Update
 from fogline.algorithms.base import Algorithm, Group, Term
 from fogline.params import Counters, Params, Spec, State, Vector
 
@@ -31,6 +34,16 @@ class Down:
         """Bytes of the algorithm's vectors and counters beside the model."""
         return self.counters.nbytes + sum(v.nbytes for v in self.received.values())
 
+    def to_arrays(self) -> Arrays:
+        """A flat dictionary of arrays; the vectors are not copied."""
+        received = {f"received/{name}": vector for name, vector in self.received.items()}
+        return {"vector": self.vector, "counters": self.counters} | received
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Down:
+        """Read what :meth:`to_arrays` wrote."""
+        return cls(arrays["vector"], arrays["counters"], _under("received/", arrays))
+
 
 @dataclass(frozen=True, slots=True)
 class GroupModel:
@@ -45,6 +58,28 @@ class GroupModel:
     """Below the root: sums over its rounds of what devices reported, with the summed weights."""
     moves: int = 0
     """Rounds of its own since the parent's model."""
+
+    def to_arrays(self) -> Arrays:
+        """A flat dictionary of arrays; the vectors are not copied."""
+        arrays: Arrays = {"vector": self.vector, "counters": self.counters, "moves": np.array([self.moves])}
+        arrays |= {f"state/{name}": vector for name, vector in self.state.items()}
+        for name, term in self.totals.items():
+            arrays[f"total/{name}"] = term.vector
+            arrays[f"weight/{name}"] = np.array([term.weight])
+        return arrays if self.start is None else arrays | {"start": self.start}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> GroupModel:
+        """Read what :meth:`to_arrays` wrote."""
+        totals = _under("total/", arrays)
+        return cls(
+            arrays["vector"],
+            arrays["counters"],
+            _under("state/", arrays),
+            arrays.get("start"),
+            {name: Term(vector, float(arrays[f"weight/{name}"][0])) for name, vector in totals.items()},
+            int(arrays["moves"][0]),
+        )
 
 
 def root(params: Params) -> GroupModel:
@@ -118,3 +153,7 @@ def _add_totals(totals: dict[str, Term], folded: Folded) -> dict[str, Term]:
         vector, weight = folded.total(name), folded.weights[name]
         added[name] = Term(vector, weight) if old is None else Term(old.vector + vector, old.weight + weight)
     return added
+
+
+def _under(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> State:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

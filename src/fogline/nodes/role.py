@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fogline.jobs import Mode, Tier
+from fogline.algorithms import Algorithm
+from fogline.jobs import Job, Mode, Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,23 @@ class Role:
     def lanes(self) -> int:
         """Sequences of rounds that run beside each other."""
         return self.tier.speed_classes if self.mode == "semi-async" else 1
+
+
+def role_of(
+    job: Job, algorithm: Algorithm, name: str, tier_name: str, parent: str | None, patience: float = math.inf
+) -> Role:
+    """What an aggregator is in a job. An algorithm's own mode holds at the root; fogs are synchronous unless told."""
+    tier = job.tree.tiers[tier_name]
+    mode = tier.mode or (algorithm.mode if parent is None else "sync")
+    return Role(
+        name=name,
+        parent=parent,
+        tier=tier,
+        mode=mode,
+        rounds=job.rounds if parent is None else tier.rounds,
+        deadline=job.tree.deadlines()[tier_name],
+        buffer=tier.buffer or algorithm.buffer,
+        group_models=algorithm.group_models,
+        seed=job.seed,
+        patience=patience,
+    )

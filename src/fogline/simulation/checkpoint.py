@@ -11,13 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation import Partial, Update
-from fogline.algorithms.base import Term
 from fogline.algorithms.group import Down, GroupModel
-from fogline.params import State, load_arrays, save_arrays
+from fogline.params import load_arrays, save_arrays
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.values import Value, reachable
@@ -34,7 +32,7 @@ def write(folder: Path, round_index: int, simulator: Simulator) -> None:
     for i, value in enumerate(_live(simulator.numbers)):
         if value.done and value.result is not None:
             kinds[str(i)] = type(value.result).__name__
-            arrays |= {f"value/{i}/{name}": array for name, array in _flatten(value.result).items()}
+            arrays |= {f"value/{i}/{name}": array for name, array in value.result.to_arrays().items()}
     for client, state in simulator.store.locals.items():
         arrays |= {f"local/{client}/{name}": vector for name, vector in state.items()}
     notes = {
@@ -72,7 +70,7 @@ def restore(checkpoint: Path, simulator: Simulator) -> None:
         parts.setdefault(f"{kind}/{key}", {})[rest] = array
     for i, value in enumerate(_live(simulator.numbers)):
         if value.done and str(i) in notes["kinds"]:
-            value.result = _unflatten(notes["kinds"][str(i)], parts.get(f"value/{i}", {}))
+            value.result = _read(notes["kinds"][str(i)], parts.get(f"value/{i}", {}))
     for name, state in parts.items():
         if name.startswith("local/"):
             simulator.store.locals[int(name.removeprefix("local/"))] = state
@@ -87,43 +85,11 @@ def _live(numbers: Numbers) -> list[Value]:
     return reachable(value for _, value in by_key)
 
 
-def _flatten(result: GroupModel | Down | Update | Partial) -> Arrays:
-    if isinstance(result, Update | Partial):
-        return result.to_arrays()
-    arrays: Arrays = {"vector": result.vector, "counters": result.counters}
-    if isinstance(result, Down):
-        return arrays | {f"received/{name}": vector for name, vector in result.received.items()}
-    arrays |= {f"state/{name}": vector for name, vector in result.state.items()}
-    for name, term in result.totals.items():
-        arrays[f"total/{name}"] = term.vector
-        arrays[f"weight/{name}"] = np.array([term.weight])
-    if result.start is not None:
-        arrays["start"] = result.start
-    return arrays | {"moves": np.array([result.moves])}
-
-
-def _unflatten(kind: str, arrays: Arrays) -> GroupModel | Down | Update | Partial:
-    if kind == "Update":
-        return Update.from_arrays(arrays)
-    if kind == "Partial":
-        return Partial.from_arrays(arrays)
-    if kind == "Down":
-        return Down(arrays["vector"], arrays["counters"], _under("received/", arrays))
-    totals = {
-        name: Term(vector, float(arrays[f"weight/{name}"][0])) for name, vector in _under("total/", arrays).items()
+def _read(kind: str, arrays: Arrays) -> GroupModel | Down | Update | Partial:
+    kinds: dict[str, type[GroupModel | Down | Update | Partial]] = {
+        kind.__name__: kind for kind in (GroupModel, Down, Update, Partial)
     }
-    return GroupModel(
-        arrays["vector"],
-        arrays["counters"],
-        _under("state/", arrays),
-        arrays.get("start"),
-        totals,
-        int(arrays["moves"][0]),
-    )
-
-
-def _under(prefix: str, arrays: Arrays) -> State:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return kinds[kind].from_arrays(arrays)
 
 
 def _forget_older(folder: Path, keep: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from fogline.algorithms import Algorithm, algorithms
 from fogline.algorithms.device import prepare
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
+from fogline.jobs.planning import planner
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.progress import Live, Progress, Silent
 from fogline.monitoring.result import Result
@@ -23,7 +24,6 @@ from fogline.simulation.setup import (
     cohort_size,
     details_needed,
     hello_of,
-    planner,
     probe,
     setting_of,
     simulator_of,
@@ -196,7 +196,7 @@ def run(
 def _choose(setting: Setting, processes: int) -> Choice:
     """Engine and chunk for the job: what it names, or what is fastest on a cohort like its own."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm
-    plan = planner(setting)
+    plan = planner(job, task.data.sizes().tolist())
     clients = range(min(len(setting.homes), cohort_size(job.tree, len(setting.homes))))
     jobs: list[ClientJob] = []
     for client in clients:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,22 +11,22 @@ from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import Group
 from fogline.algorithms.device import LocalRound, run_cohort
-from fogline.data import FederatedData
-from fogline.jobs import Job, JobError, Local, Tree
+from fogline.jobs import Job, JobError, Tree
+from fogline.jobs.planning import assign, examples_of, local_training, planner, with_defaults
 from fogline.jobs.tree import share_of
-from fogline.nodes import Aggregator, Role
+from fogline.nodes import Aggregator
 from fogline.nodes.effects import Move
 from fogline.nodes.messages import Hello, model_key
 from fogline.nodes.policies import Selection, make_policy
+from fogline.nodes.role import role_of
 from fogline.params import Params
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
-from fogline.simulation.simulator import LocalPlan, Planner, Simulator, Sizes
+from fogline.simulation.simulator import Simulator, Sizes
 from fogline.simulation.values import Store, Trainer, Training, Value
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.task import Task
 
-MASK = (1 << 64) - 1
 PATIENCE = 3.0
 """Times what the slowest device is expected to take that a round waits for devices, where its tier has no deadline."""
 TRACED = tuple(300.0 * i for i in range(12))
@@ -65,38 +64,6 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links = local_training(job.local), link_of(job.links)
     return Setting(job, task, algorithm, local, task.initial(job.seed), homes, fleet, links)
-
-
-def with_defaults(job: Job, algorithm: Algorithm) -> Job:
-    """The job with the method's own settings of local training, where the job says nothing else."""
-    said = job.local.model_fields_set
-    changes = {name: value for name, value in algorithm.local_defaults.items() if name not in said}
-    return job.model_copy(update={"local": job.local.model_copy(update=changes)}) if changes else job
-
-
-def local_training(local: Local) -> LocalTraining:
-    """The part of a job's local table that engines see."""
-    return LocalTraining(**local.model_dump(exclude={"work"}))
-
-
-def assign(tree: Tree, data: FederatedData) -> list[str]:
-    """The aggregator above each device, by client.
-
-    Raises:
-        JobError: the tree wants natural groups and the data has none, or more aggregators than devices.
-    """
-    leaves = tree.leaves()
-    count = len(data.clients)
-    if count < len(leaves):
-        raise JobError(f"The tree has {len(leaves)} aggregators above {count} devices; give each at least one.")
-    if tree.assign == "groups":
-        if data.groups is None:
-            raise JobError(f"tree.assign is 'groups', but the data set '{data.name}' has no natural groups.")
-        place = {group: i for i, group in enumerate(sorted(set(data.groups.values())))}
-        return [leaves[place[data.groups[client]] % len(leaves)] for client in data.clients]
-    if tree.assign == "blocks":
-        return [leaves[i * len(leaves) // count] for i in range(count)]
-    return [leaves[i % len(leaves)] for i in range(count)]
 
 
 def cohort_size(tree: Tree, population: int) -> int:
@@ -173,7 +140,7 @@ def simulator_of(
         links=setting.links,
         numbers=numbers,
         store=store,
-        plan=planner(setting),
+        plan=planner(job, task.data.sizes().tolist()),
         sizes=sizes,
         cost=task.cost,
         moved=moved,
@@ -182,26 +149,6 @@ def simulator_of(
     )
     made.append(simulator)
     return simulator
-
-
-def role_of(
-    job: Job, algorithm: Algorithm, name: str, tier_name: str, parent: str | None, patience: float = math.inf
-) -> Role:
-    """What an aggregator is in a job. An algorithm's own mode holds at the root; fogs are synchronous unless told."""
-    tier = job.tree.tiers[tier_name]
-    mode = tier.mode or (algorithm.mode if parent is None else "sync")
-    return Role(
-        name=name,
-        parent=parent,
-        tier=tier,
-        mode=mode,
-        rounds=job.rounds if parent is None else tier.rounds,
-        deadline=job.tree.deadlines()[tier_name],
-        buffer=tier.buffer or algorithm.buffer,
-        group_models=algorithm.group_models,
-        seed=job.seed,
-        patience=patience,
-    )
 
 
 def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
@@ -226,13 +173,6 @@ def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
     return {home: PATIENCE * seconds for home, seconds in slowest.items()}
 
 
-def examples_of(local: LocalTraining, samples: int, steps: int) -> int:
-    """Examples that a device passes over in so many steps; the last batch of an epoch may be smaller."""
-    batch = min(local.batch_size or samples, samples)
-    epochs, rest = divmod(steps, -(-samples // batch))
-    return epochs * samples + rest * batch
-
-
 def population_below(parents: Mapping[str, str | None], homes: list[str]) -> dict[str, int]:
     """Devices below each aggregator."""
     below = dict.fromkeys(parents, 0)
@@ -243,33 +183,6 @@ def population_below(parents: Mapping[str, str | None], homes: list[str]) -> dic
         if parent is not None:
             below[parent] += below[name]
     return below
-
-
-def planner(setting: Setting) -> Planner:
-    """How much each device trains in each of its rounds."""
-    local, job = setting.local, setting.job
-    samples: list[int] = setting.task.data.sizes().tolist()
-    work = job.local.work
-
-    def plan(client: int, round_index: int, attempt: int) -> LocalPlan:
-        seed = mix(job.seed, client, attempt)
-        factor = 1.0 if work is None else random.Random(seed).uniform(*work)
-        steps = local.step_count(samples[client], factor)
-        examples = examples_of(local, samples[client], steps)
-        return LocalPlan(steps, examples, samples[client], local.rate(round_index, job.rounds), seed)
-
-    return plan
-
-
-def mix(*numbers: int) -> int:
-    """A seed from numbers: 63 bits, by splitmix64's finaliser."""
-    state = 0
-    for number in numbers:
-        state = (state + number + 0x9E3779B97F4A7C15) & MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
-        state ^= state >> 31
-    return state >> 1
 
 
 def hello_of(setting: Setting, detailed: bool) -> Callable[[int], Hello]:

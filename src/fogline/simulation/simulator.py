@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from fogline.algorithms.device import LocalRound
+from fogline.jobs.planning import Planner
 from fogline.nodes import Aggregator, Device
 from fogline.nodes.effects import (
     Adopt,
@@ -55,23 +56,6 @@ class Sizes:
     """A merged partial result."""
     control: int = 128
     """Any other message."""
-
-
-@dataclass(frozen=True, slots=True)
-class LocalPlan:
-    """How much a device trains, and from which seed."""
-
-    steps: int
-    examples: int
-    """Examples it passes over in all."""
-    samples: int
-    """Examples it has."""
-    learning_rate: float
-    seed: int
-
-
-Planner = Callable[[int, int, int], LocalPlan]
-"""(client, round, attempt) to what it does: ``attempt`` counts the device's own local rounds."""
 
 
 class Simulator:
