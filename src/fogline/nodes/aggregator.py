@@ -114,6 +114,16 @@ class Aggregator:
         ask = self.ledger.asks.get(task)
         return ask is not None and ask.child == child
 
+    @property
+    def over(self) -> bool:
+        """Whether the job is over at this node."""
+        return self.ledger.ended
+
+    @property
+    def population(self) -> int:
+        """Devices below it."""
+        return self.roster.devices()
+
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
         first = {model_key(self.name, 0)} if self.role.parent is None and self.ledger.assigned is None else set[Key]()

@@ -41,6 +41,20 @@ class Device:
         """Whether it neither trains nor waits for a receipt."""
         return self.model is None and not self.outbox
 
+    @property
+    def over(self) -> bool:
+        """Whether the job is over at this node."""
+        return self.ended
+
+    @property
+    def population(self) -> int:
+        """Devices below it: it is one itself."""
+        return 1
+
+    def expects(self, child: str, task: int) -> bool:
+        """Whether an update of that child for that request may be stored: it has no children."""
+        return False
+
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
         kept = {self.model, *(report.update for report in self.outbox.values())}

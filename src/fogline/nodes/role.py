@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
-from fogline.algorithms import Algorithm
 from fogline.jobs import Job, Mode, Tier
 
 
@@ -50,8 +50,27 @@ class Role:
         return self.tier.speed_classes if self.mode == "semi-async" else 1
 
 
+class Says(Protocol):
+    """What a method says of itself that decides roles."""
+
+    @property
+    def mode(self) -> Mode:
+        """Of a tier that names none."""
+        ...
+
+    @property
+    def buffer(self) -> int:
+        """Async mode: reports per move."""
+        ...
+
+    @property
+    def group_models(self) -> bool:
+        """Whether a fog forms its own group's mean in any case."""
+        ...
+
+
 def role_of(
-    job: Job, algorithm: Algorithm, name: str, tier_name: str, parent: str | None, patience: float = math.inf
+    job: Job, algorithm: Says, name: str, tier_name: str, parent: str | None, patience: float = math.inf
 ) -> Role:
     """What an aggregator is in a job. An algorithm's own mode holds at the root; fogs are synchronous unless told."""
     tier = job.tree.tiers[tier_name]

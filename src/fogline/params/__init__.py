@@ -5,9 +5,11 @@ from fogline.params.files import (
     from_bytes,
     load,
     load_arrays,
+    map_arrays,
     save,
     save_arrays,
     to_bytes,
+    write_arrays,
 )
 from fogline.params.model import Counters, Params, State, Vector
 from fogline.params.spec import Entry, Spec
@@ -23,7 +25,9 @@ __all__ = [
     "from_bytes",
     "load",
     "load_arrays",
+    "map_arrays",
     "save",
     "save_arrays",
     "to_bytes",
+    "write_arrays",
 ]

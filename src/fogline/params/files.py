@@ -45,8 +45,7 @@ def to_bytes(params: Params) -> bytes:
         )
         for entry in params.spec.entries
     }
-    layout = [[e.name, list(e.shape), e.dtype, e.trainable] for e in params.spec.entries]
-    return bytes(safetensors.serialize(tensors, {LAYOUT: json.dumps(layout)}))
+    return bytes(safetensors.serialize(tensors, {LAYOUT: params.spec.layout}))
 
 
 def from_bytes(data: bytes) -> Params:
@@ -95,6 +94,29 @@ def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     return safetensors.numpy.load(path.read_bytes())
 
 
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write named arrays as safetensors, straight to disk; no copy of them is made, and nothing is flushed."""
+    safetensors.numpy.save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+
+def map_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Named arrays that are read from disk as they are looked at.
+
+    Raises:
+        ValueError: the file is no safetensors file.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:  # Checks that header and file fit each other.
+            names = list(file.keys())
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path.name} is no safetensors file: {error}.") from error
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    memory = np.memmap(path, np.uint8, "r")
+    return {name: _mapped(memory[8 + length :], header[name]) for name in names}
+
+
 def digest(data: bytes) -> str:
     """sha256 in hex: the address of a blob."""
     return hashlib.sha256(data).hexdigest()
@@ -115,11 +137,7 @@ def _layout(data: bytes) -> Spec:
     layout = header.get("__metadata__", {}).get(LAYOUT)
     if layout is None:
         raise ValueError("This safetensors file was not written by Fogline: it names no layout.")
-    try:
-        listed = [Entry(name, tuple(shape), dtype, trainable) for name, shape, dtype, trainable in json.loads(layout)]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"The layout in this safetensors file cannot be read: {error}.") from error
-    return Spec.of(listed)
+    return Spec.read(layout)
 
 
 def _encode(entry: Entry, values: Vector | Counters) -> npt.NDArray[Any]:
@@ -139,3 +157,12 @@ def _to_bfloat16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     bits = values.view(np.uint32).ravel()
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     return np.where(np.isnan(values.ravel()), 0x7FC0, rounded).astype(np.uint16)
+
+
+def _mapped(memory: npt.NDArray[np.uint8], entry: dict[str, Any]) -> npt.NDArray[Any]:
+    kinds = {code: kind for kind, code in CODES.items()}
+    kind = kinds.get(entry["dtype"])
+    if kind is None or kind == "bfloat16":
+        raise ValueError(f"There is a tensor of type {entry['dtype']}, which arrays cannot have.")
+    start, stop = entry["data_offsets"]
+    return np.frombuffer(memory[start:stop], np.dtype(kind)).reshape(entry["shape"])

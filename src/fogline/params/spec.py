@@ -72,6 +72,26 @@ class Spec:
             seen.add(entry.name)
         return cls(tuple(sorted(listed, key=lambda e: (not e.is_float, not e.trainable))))
 
+    @classmethod
+    def read(cls, layout: str) -> Spec:
+        """The spec that :attr:`layout` describes.
+
+        Raises:
+            ValueError: the text describes none.
+        """
+        try:
+            listed = [
+                Entry(name, tuple(shape), dtype, trainable) for name, shape, dtype, trainable in json.loads(layout)
+            ]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"The layout of the model cannot be read: {error}.") from error
+        return cls.of(listed)
+
+    @cached_property
+    def layout(self) -> str:
+        """The spec as JSON: a list of [name, shape, type, trainable]."""
+        return json.dumps([[e.name, list(e.shape), e.dtype, e.trainable] for e in self.entries], separators=(",", ":"))
+
     @cached_property
     def trainable(self) -> int:
         """How many numbers are trained: they are the head ``vector[:trainable]``."""
@@ -111,5 +131,4 @@ class Spec:
     @cached_property
     def digest(self) -> str:
         """sha256 of the layout, in hex: two models with the same digest can be added."""
-        layout = [[e.name, list(e.shape), e.dtype, e.trainable] for e in self.entries]
-        return hashlib.sha256(json.dumps(layout, separators=(",", ":")).encode()).hexdigest()
+        return hashlib.sha256(self.layout.encode()).hexdigest()

@@ -11,6 +11,7 @@ from typing import Protocol
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import GroupModel
+from fogline.monitoring.history import Goal, reached, should_stop
 from fogline.monitoring.result import Reached, Result, Row, Spread
 from fogline.nodes.effects import Move
 from fogline.params import Params
@@ -75,7 +76,7 @@ class Recorder:
         self.history.append(row)
         for tell in self.on_round:
             tell(row)
-        ends = self._should_stop()
+        ends = should_stop(self.history, self.setting.job.evaluation, self._goal)
         every, done = self.setting.job.checkpoint_every, move.round + 1
         # Also after the last round, so that the run can be given more.
         if self.checkpoint is not None and every is not None and (ends or not done % every or self._is_last(done)):
@@ -121,29 +122,13 @@ class Recorder:
         """Metrics of the global model on the test set."""
         return self.setting.task.metrics(self.executor.evaluate(self.params, [None])[0])
 
-    def _should_stop(self) -> bool:
-        evaluation, task = self.setting.job.evaluation, self.setting.task
-        if evaluation.stop_at_target and self.reached() is not None:
-            return True
-        if evaluation.patience is None:
-            return False
-        judged = [row[task.headline] for row in self.history if task.headline in row]
-        if not judged:
-            return False
-        best = judged.index(max(judged) if task.higher_is_better else min(judged))
-        return len(judged) - 1 - best >= evaluation.patience
-
     def reached(self) -> Reached | None:
         """What it took to reach the target; None if there is none or it was not reached."""
-        target, task = self.setting.job.evaluation.target, self.setting.task
-        if target is None:
-            return None
-        for row in self.history:
-            value = row.get(task.headline)
-            if value is not None and (value >= target if task.higher_is_better else value <= target):
-                moved = sum(amount for name, amount in row.items() if name.startswith(("up/", "down/")))
-                return Reached(target, int(row["round"]), row["seconds"], int(moved), row["joules"])
-        return None
+        return reached(self.history, self.setting.job.evaluation, self._goal)
+
+    @property
+    def _goal(self) -> Goal:
+        return Goal(self.setting.task.headline, self.setting.task.higher_is_better)
 
     def result(self) -> Result:
         """The run as it ended."""

@@ -1,0 +1,98 @@
+"""What a job means for each device: its place in the tree, and how much it trains from which seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fogline.algorithms import Algorithm
+from fogline.data import FederatedData
+from fogline.jobs.errors import JobError
+from fogline.jobs.job import Job, Local
+from fogline.jobs.tree import Tree
+from fogline.training.local import LocalTraining
+
+MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlan:
+    """How much a device trains, and from which seed."""
+
+    steps: int
+    examples: int
+    """Examples it passes over in all."""
+    samples: int
+    """Examples it has."""
+    learning_rate: float
+    seed: int
+
+
+Planner = Callable[[int, int, int], LocalPlan]
+"""(client, round, attempt) to what it does: ``attempt`` counts the device's own local rounds."""
+
+
+def with_defaults(job: Job, algorithm: Algorithm) -> Job:
+    """The job with the method's own settings of local training, where the job says nothing else."""
+    said = job.local.model_fields_set
+    changes = {name: value for name, value in algorithm.local_defaults.items() if name not in said}
+    return job.model_copy(update={"local": job.local.model_copy(update=changes)}) if changes else job
+
+
+def local_training(local: Local) -> LocalTraining:
+    """The part of a job's local table that engines see."""
+    return LocalTraining(**local.model_dump(exclude={"work"}))
+
+
+def assign(tree: Tree, data: FederatedData) -> list[str]:
+    """The aggregator above each device, by client.
+
+    Raises:
+        JobError: the tree wants natural groups and the data has none, or more aggregators than devices.
+    """
+    leaves = tree.leaves()
+    count = len(data.clients)
+    if count < len(leaves):
+        raise JobError(f"The tree has {len(leaves)} aggregators above {count} devices; give each at least one.")
+    if tree.assign == "groups":
+        if data.groups is None:
+            raise JobError(f"tree.assign is 'groups', but the data set '{data.name}' has no natural groups.")
+        place = {group: i for i, group in enumerate(sorted(set(data.groups.values())))}
+        return [leaves[place[data.groups[client]] % len(leaves)] for client in data.clients]
+    if tree.assign == "blocks":
+        return [leaves[i * len(leaves) // count] for i in range(count)]
+    return [leaves[i % len(leaves)] for i in range(count)]
+
+
+def planner(job: Job, samples: Sequence[int]) -> Planner:
+    """How much each device trains in each of its rounds; ``samples``: how many each has, by client."""
+    local = local_training(job.local)
+    work = job.local.work
+
+    def plan(client: int, round_index: int, attempt: int) -> LocalPlan:
+        seed = mix(job.seed, client, attempt)
+        factor = 1.0 if work is None else random.Random(seed).uniform(*work)
+        steps = local.step_count(samples[client], factor)
+        examples = examples_of(local, samples[client], steps)
+        return LocalPlan(steps, examples, samples[client], local.rate(round_index, job.rounds), seed)
+
+    return plan
+
+
+def examples_of(local: LocalTraining, samples: int, steps: int) -> int:
+    """Examples that a device passes over in so many steps; the last batch of an epoch may be smaller."""
+    batch = min(local.batch_size or samples, samples)
+    epochs, rest = divmod(steps, -(-samples // batch))
+    return epochs * samples + rest * batch
+
+
+def mix(*numbers: int) -> int:
+    """A seed from numbers: 63 bits, by splitmix64's finaliser."""
+    state = 0
+    for number in numbers:
+        state = (state + number + 0x9E3779B97F4A7C15) & MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
+        state ^= state >> 31
+    return state >> 1

@@ -1,0 +1,43 @@
+"""What a run's rounds say: whether the target was reached, and whether to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fogline.jobs import Evaluation
+from fogline.monitoring.result import Reached, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The metric that is looked at first."""
+
+    headline: str
+    higher_is_better: bool
+
+
+def reached(history: Sequence[Row], evaluation: Evaluation, goal: Goal) -> Reached | None:
+    """What it took to reach the target; None if there is none or it was not reached."""
+    target = evaluation.target
+    if target is None:
+        return None
+    for row in history:
+        value = row.get(goal.headline)
+        if value is not None and (value >= target if goal.higher_is_better else value <= target):
+            moved = sum(amount for name, amount in row.items() if name.startswith(("up/", "down/")))
+            return Reached(target, int(row["round"]), row["seconds"], int(moved), row["joules"])
+    return None
+
+
+def should_stop(history: Sequence[Row], evaluation: Evaluation, goal: Goal) -> bool:
+    """Whether the target is reached and that is enough, or nothing has got better for long."""
+    if evaluation.stop_at_target and reached(history, evaluation, goal) is not None:
+        return True
+    if evaluation.patience is None:
+        return False
+    judged = [row[goal.headline] for row in history if goal.headline in row]
+    if not judged:
+        return False
+    best = judged.index(max(judged) if goal.higher_is_better else min(judged))
+    return len(judged) - 1 - best >= evaluation.patience

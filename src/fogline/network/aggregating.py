@@ -1,0 +1,46 @@
+"""What an aggregator is in a job, from the ticket that announces it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import cast
+
+from fogline.jobs import Mode
+from fogline.jobs.files import parse_job
+from fogline.network.contract import Ticket
+from fogline.network.gate import NotAllowed
+from fogline.nodes.aggregator import Aggregator
+from fogline.nodes.policies import make_policy
+from fogline.nodes.role import role_of
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a method says of itself, as the ticket repeats it."""
+
+    mode: Mode
+    buffer: int
+    group_models: bool
+
+
+def aggregator_maker(name: str, ticket: Ticket, gather: float) -> Callable[[str | None], Aggregator]:
+    """From the parent's name to a new state machine.
+
+    Raises:
+        NotAllowed: the job's tree is less deep than this one.
+    """
+    job = parse_job(ticket.text)
+    if ticket.depth >= len(job.tree.names):
+        raise NotAllowed(
+            f"the job's tree has {len(job.tree.names)} tiers of aggregators, and {name} would be in tier "
+            f"{ticket.depth + 1}; add a table to its [tree]"
+        )
+    tier = job.tree.names[ticket.depth]
+    facts = Facts(cast("Mode", ticket.mode), ticket.buffer, ticket.group_models)
+
+    def make(parent: str | None) -> Aggregator:
+        role = replace(role_of(job, facts, name, tier, parent), gather=gather)
+        return Aggregator(role, make_policy(role.tier.policy, **role.tier.policy_parameters))
+
+    return make

@@ -1,0 +1,130 @@
+"""The operator's side of the cloud's desk."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import msgspec
+
+from fogline.governance.bundle import pack
+from fogline.governance.identity import Identity
+from fogline.governance.offers import Needs
+from fogline.governance.signing import SigningKey
+from fogline.network.contract import CHUNK, DESK, SERVICE, Blob, Have, Push, decoder, encode
+from fogline.network.desk import Name, NewToken, Numbered, Submit, Text
+from fogline.network.office import Known, Line, Record
+from fogline.network.wire import dial
+
+
+class DeskError(RuntimeError):
+    """The cloud refused, or does not answer; the text is a sentence."""
+
+
+class Client:
+    """Talks to a cloud.
+
+    Args:
+        channel: to it.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    async def submit(
+        self,
+        text: str,
+        bundle: bytes,
+        priority: int = 0,
+        needs: Needs | None = None,
+        planned: bool = False,
+        wait: float = 60.0,
+    ) -> Record:
+        """Put a job into the queue."""
+        blob = await self._push(bundle)
+        asked = Submit(text, blob, priority, needs or Needs(), planned, wait)
+        return await self._ask("Submit", asked, Record)
+
+    async def jobs(self, name: str = "") -> list[Record]:
+        """All jobs, or one."""
+        return await self._ask("Jobs", Name(name), list[Record])
+
+    async def stop(self, name: str) -> Record:
+        """End a job."""
+        return await self._ask("Stop", Name(name), Record)
+
+    async def nodes(self) -> list[Known]:
+        """Who is or was connected."""
+        return await self._ask("Nodes", Name(), list[Known])
+
+    async def revoke(self, name: str) -> str:
+        """Cut a node off."""
+        return (await self._ask("Revoke", Name(name), Text)).text
+
+    async def token(self, asked: NewToken) -> str:
+        """A token for a new node."""
+        return (await self._ask("Token", asked, Text)).text
+
+    async def watch(self, name: str, after: int = 0) -> AsyncIterator[Line]:
+        """A job's log as it grows, until the job is over."""
+        kind = decoder(Numbered)
+        try:
+            async for message in self._channel.unary_stream(f"/{DESK}/Watch")(encode(Name(name, after))):
+                yield kind.decode(message).line
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
+
+    async def _ask(self, method: str, message: msgspec.Struct, kind: Any) -> Any:
+        try:
+            answer = await self._channel.unary_unary(f"/{DESK}/{method}")(encode(message), timeout=60)
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
+        return decoder(kind).decode(answer)
+
+    async def _push(self, data: bytes) -> Blob:
+        blob = Blob(hashlib.sha256(data).hexdigest(), len(data))
+        call = self._channel.stream_stream(f"/{SERVICE}/Push")()
+        try:
+            await call.write(encode(Push(blob.digest, blob.size)))
+            have: Have = decoder(Have).decode(await _answer(call))
+            for start in range(have.offset, len(data), CHUNK):
+                await call.write(b"\x00" + data[start : start + CHUNK])
+            if have.offset < len(data):
+                await call.done_writing()
+                await _answer(call)
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
+        finally:
+            call.cancel()
+        return blob
+
+
+@asynccontextmanager
+async def connect(folder: Path, name: str, address: str) -> AsyncGenerator[Client]:
+    """A client with the identity in a folder, connected to the cloud of that name at ``host:port``."""
+    async with dial(Identity.load(folder), address, name) as channel:
+        yield Client(channel)
+
+
+def bundle_of(text: str, folder: Path | None, files: Sequence[Path], key: SigningKey) -> bytes:
+    """A job's signed bundle."""
+    return pack(text, folder, files, key, time.time())
+
+
+async def _answer(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bytes:
+    answer = await call.read()
+    if not isinstance(answer, bytes):
+        raise DeskError((await call.details()) or "the cloud ended the transfer")
+    return answer
+
+
+def _sentence(error: grpc.aio.AioRpcError) -> DeskError:
+    if error.code() == grpc.StatusCode.UNAVAILABLE:
+        return DeskError(f"the cloud does not answer: {error.details()}")
+    return DeskError(error.details() or str(error.code()))

@@ -1,0 +1,110 @@
+"""The cloud as a process: the root of the tree with its office and its registrar."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fogline.governance.authority import Authority
+from fogline.governance.identity import Identity
+from fogline.governance.signing import SigningKey
+from fogline.governance.subject import Subject
+from fogline.network.contract import Certificate, Enrol, Home, Renew
+from fogline.network.desk import DAYS, Desk, Registrar
+from fogline.network.downlink import Downlink
+from fogline.network.joining import Issuer
+from fogline.network.node import Node
+from fogline.network.office import Office
+from fogline.network.program import Place, Serving, Up, opened, serve
+from fogline.network.wire import Methods
+
+AUTHORITY, OPERATOR, SIGNING = "authority", "operator", "developer.key"
+FACTS = "operator.json"
+
+
+@dataclass
+class CloudUp(Up):
+    """A cloud that runs."""
+
+    office: Office | None = None
+    registrar: Registrar | None = None
+
+
+class OperatorFacts(msgspec.Struct, frozen=True):
+    """What an operator's folder says beside its identity."""
+
+    name: str
+    address: str
+
+
+def create(folder: Path, name: str = "cloud", operator: str = "operator", days: float = DAYS) -> None:
+    """Set up a cloud: its authority, its own certificate, an operator, and a developer's key that it trusts.
+
+    Raises:
+        TrustError: there is one in that folder already.
+    """
+    authority = Authority.create(folder / AUTHORITY)
+    for where, subject in (
+        (folder / "identity", Subject(name, "cloud")),
+        (folder / OPERATOR / "identity", Subject(operator, "operator")),
+    ):
+        key = Identity.create_key(where)
+        key.install(authority.issue(key.csr(), subject, days * 12), authority.root_pem)
+    signer = SigningKey.create(folder / OPERATOR / SIGNING, operator).signer
+    (folder / "policy.toml").write_text(trusting(signer.name, signer.key))
+
+
+def trusting(name: str, key: str) -> str:
+    """A policy that lets one developer's jobs run."""
+    return f'# Whose jobs may run here.\n[[signer]]\nname = "{name}"\nkey = "{key}"\n'
+
+
+@asynccontextmanager
+async def cloud(place: Place, serving: Serving, parallel: int = 4, days: float = DAYS) -> AsyncGenerator[CloudUp]:
+    """The root of the tree.
+
+    Args:
+        place: its folder, as :func:`create` made it.
+        serving: where it listens.
+        parallel: jobs that run at the same time.
+        days: life of the certificates that it gives out.
+    """
+    identity = Identity.load(place.identity)
+    authority = Authority.load(place.folder / AUTHORITY)
+    async with AsyncExitStack() as stack:
+        database, shelf, gate, site = opened(place, identity, stack, "", {})
+        node = Node(identity.subject, database, shelf, place.folder, gate, site)
+        node.downlink = Downlink(shelf.blobs, node)
+        office = Office(node, place.folder / "runs", parallel)
+        node.cloud = office
+        up = CloudUp(node, identity, office=office)
+        stack.push_async_callback(node.close)
+        stack.push_async_callback(office.close)
+
+        def issuer_of(home: Home) -> Issuer:
+            up.registrar = Registrar(authority, database, gate, home, node.siblings, days)
+            registrar = up.registrar
+
+            async def enrol(asked: Enrol) -> Certificate:
+                return await asyncio.to_thread(registrar.enrol, asked)
+
+            async def renew(asked: Renew) -> Certificate:
+                return await asyncio.to_thread(registrar.renew, asked)
+
+            return Issuer(enrol, renew)
+
+        def desk() -> Methods:
+            assert up.registrar is not None
+            assert node.downlink is not None
+            return Desk(office, up.registrar, node.downlink).methods()
+
+        await serve(up, place, serving, stack, issuer_of, desk)
+        facts = OperatorFacts(node.name, up.address)
+        (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))
+        await office.start()
+        yield up

@@ -1,0 +1,267 @@
+"""The contract of the network: methods, frames, limits.
+
+Every message is a MessagePack map (a :class:`msgspec.Struct`), carried by gRPC over mutual TLS. What comes from
+outside is decoded against these types and nothing else; unknown fields are ignored, so that a newer node can talk to
+an older one, and :data:`PROTOCOL` changes when that is not enough.
+
+A child dials its parent and keeps one ``Control`` stream for as long as it lives. Values (models, updates, bundles)
+go beside it, named by their digest, through ``Fetch`` and ``Push``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fogline.governance.offers import Needs, Offers
+from fogline.governance.subject import Role
+from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
+
+PROTOCOL = 1
+SERVICE = "fogline.v1.Node"
+DOOR = "fogline.v1.Door"
+DESK = "fogline.v1.Desk"
+CHUNK = 1 << 20
+"""Largest piece of a blob in one message, in bytes."""
+MAX_MESSAGE = 2 << 20
+"""Largest message, in bytes; larger ones are refused before they are read."""
+PATIENCE = 10.0
+"""Seconds that a new connection has to say who it is."""
+
+
+NOTHING = Offers(cpus=0, memory_bytes=0)
+
+
+class Blob(msgspec.Struct, frozen=True, gc=False):
+    """A value that lies beside a message."""
+
+    digest: str
+    size: int
+
+
+class Home(msgspec.Struct, frozen=True, gc=False):
+    """Where a child may hang: a node's name and address."""
+
+    name: str
+    address: str
+
+    @classmethod
+    def parse(cls, text: str, name: str = "cloud") -> Home:
+        """``host:port`` of the node of that name, or ``name@host:port``."""
+        before, at, address = text.rpartition("@")
+        return cls(before if at else name, address)
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """A job as it is announced down the tree."""
+
+    job: str
+    """The job's id: unique at the cloud, and part of names of journals and folders."""
+    text: str
+    """The resolved job (TOML)."""
+    bundle: Blob
+    layout: str
+    """The model's tensors: JSON list of [name, shape, type, trainable]."""
+    needs: Needs = Needs()
+    priority: int = 0
+    mode: str = "sync"
+    """What the root's method says of itself, so that a node need not import foreign code to know it."""
+    buffer: int = 1
+    group_models: bool = False
+    hellos: bool = False
+    """Whether selection policies want to know devices' sizes and speeds."""
+    plan: dict[str, tuple[str, ...]] = {}
+    """Children that a parent waits for before the first round, in order; empty where nobody is expected by name."""
+    wait: float = 60.0
+    """Seconds that it waits for them."""
+    depth: int = 0
+    """Tier of the node that reads this."""
+
+
+# Up: from a child to its parent.
+
+
+class Present(msgspec.Struct, frozen=True, tag=True):
+    """The first frame of a stream."""
+
+    protocol: int
+    offers: Offers = NOTHING
+    address: str = ""
+    """Where its own children reach it; empty for a device."""
+    jobs: tuple[str, ...] = ()
+    """Jobs that it takes part in; the parent says which of them are over."""
+
+
+class Entered(msgspec.Struct, frozen=True, tag=True):
+    """The child takes part in a job (again, or with another count of devices)."""
+
+    job: str
+    hello: Hello
+
+
+class Away(msgspec.Struct, frozen=True, tag=True):
+    """The child does not take part in a job, for now or at all."""
+
+    job: str
+    why: str
+
+
+class Said(msgspec.Struct, frozen=True, tag=True):
+    """A message between the state machines of a job."""
+
+    job: str
+    message: Hello | Work | Report | Receipt | Stop
+    blob: Blob | None = None
+
+
+class Seen(msgspec.Struct, frozen=True, tag=True):
+    """News of a node at or below the child, for the cloud."""
+
+    name: str
+    parent: str
+    role: str
+    up: bool
+    offers: Offers = NOTHING
+    why: str = ""
+
+
+class Told(msgspec.Struct, frozen=True, tag=True):
+    """Something for a job's log at the cloud."""
+
+    job: str
+    node: str
+    what: str
+    child: str = ""
+    why: str = ""
+    amount: int = 1
+
+
+class Leaving(msgspec.Struct, frozen=True, tag=True):
+    """The child goes, on purpose."""
+
+
+Up = Present | Entered | Away | Said | Seen | Told | Leaving
+
+
+# Down: from a parent to its child.
+
+
+class Welcome(msgspec.Struct, frozen=True, tag=True):
+    """The parent's answer to :class:`Present`."""
+
+    name: str
+    homes: tuple[Home, ...] = ()
+    """Other parents that the child may go to when this one is gone."""
+    revoked: bytes = b""
+    """The authority's signed list of nodes that are cut off."""
+
+
+class Offer(msgspec.Struct, frozen=True, tag=True):
+    """A job that the child may take part in."""
+
+    ticket: Ticket
+
+
+class Over(msgspec.Struct, frozen=True, tag=True):
+    """A job is over: what is kept for it may go."""
+
+    job: str
+
+
+class Revoked(msgspec.Struct, frozen=True, tag=True):
+    """A newer list of nodes that are cut off."""
+
+    revoked: bytes
+
+
+class Homes(msgspec.Struct, frozen=True, tag=True):
+    """Other parents, now."""
+
+    homes: tuple[Home, ...]
+
+
+Down = Welcome | Offer | Over | Said | Revoked | Homes
+
+
+# Blobs.
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """Send that blob from there on."""
+
+    digest: str
+    offset: int = 0
+    zstd: bool = True
+    """Whether the receiver reads compressed chunks."""
+
+
+class Size(msgspec.Struct, frozen=True):
+    """The first answer to a fetch."""
+
+    size: int
+
+
+class Push(msgspec.Struct, frozen=True):
+    """A blob is coming: the update that answers a request of a job, or a developer's bundle."""
+
+    digest: str
+    size: int
+    job: str = ""
+    task: int = -1
+
+
+class Have(msgspec.Struct, frozen=True):
+    """How much of it the receiver has; all of it when it is whole and verified."""
+
+    offset: int
+    zstd: bool = True
+
+
+# The door, where a node without a certificate comes in, and renewal.
+
+
+class Enrol(msgspec.Struct, frozen=True):
+    """A node asks for a certificate."""
+
+    token: str
+    """Id of the token."""
+    secret: bytes
+    name: str
+    role: Role
+    request: bytes
+    """Certificate signing request (PEM)."""
+
+
+class Renew(msgspec.Struct, frozen=True):
+    """A node asks for its next certificate. Parents only pass it on: the signature is what counts."""
+
+    request: bytes
+    """For the new key (PEM)."""
+    certificate: bytes
+    """The one that it has (PEM)."""
+    signature: bytes
+    """Of the request, by the key that it has (ECDSA, SHA-256)."""
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """A certificate and the root above it (PEM)."""
+
+    certificate: bytes
+    root: bytes
+    home: Home
+    """The node that it was got from, as a parent."""
+    homes: tuple[Home, ...] = ()
+    """Fogs that a device may hang below."""
+
+
+encode = msgspec.msgpack.Encoder().encode
+
+
+def decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    """A strict decoder for one kind of message."""
+    return msgspec.msgpack.Decoder(kind)
+
+
+UP = msgspec.msgpack.Decoder(Up)
+DOWN = msgspec.msgpack.Decoder(Down)

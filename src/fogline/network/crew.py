@@ -1,0 +1,128 @@
+"""Computes what a state machine decided, through the worker process: keys in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fogline.network.shelf import Shelf
+from fogline.network.turns import Turns
+from fogline.network.worker import requests as ask
+from fogline.network.workshop import WorkerFailed, Workshop
+from fogline.nodes import effects
+from fogline.nodes.events import Event, Trained
+from fogline.nodes.messages import Key
+from fogline.storage import Value
+
+Values = Mapping[Key, Value]
+GROUP = "/group"
+"""After a model's key: the aggregator's numbers behind it."""
+STATE = "state"
+"""Name of the value that holds the method's own vectors of a device."""
+
+
+@dataclass(slots=True)
+class Made:
+    """What came out."""
+
+    values: dict[Key, Value] = field(default_factory=dict[Key, Value])
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+class Crew:
+    """One job's computing on this node.
+
+    Args:
+        shelf: where values lie.
+        workshop: the worker process.
+        turns: who may train now, among the jobs of this node.
+        priority: of the job.
+    """
+
+    def __init__(self, shelf: Shelf, workshop: Workshop, turns: Turns | None = None, priority: int = 0) -> None:
+        self.workshop = workshop
+        self._shelf = shelf
+        self._turns = turns or Turns(1)
+        self._priority = priority
+
+    async def adopt(self, effect: effects.Adopt, values: Values) -> Made:
+        """The parent's model becomes the group's."""
+        base = None if effect.base is None else self._path(values, effect.base + GROUP)
+        group, model = self._shelf.draft(), self._shelf.draft()
+        source = self._path(values, effect.source)
+        answer = await self._ask(ask.Adopt(source, str(group), str(model), base))
+        return await self._group(effect.model, group, model, answer)
+
+    async def move(self, effect: effects.Move, values: Values, population: int, moves: int) -> Made:
+        """The group moves."""
+        group, model = self._shelf.draft(), self._shelf.draft()
+        request = ask.Move(
+            base=self._path(values, effect.base + GROUP),
+            members=self._members(effect.members, values),
+            inside=effect.inside,
+            population=population,
+            round=moves,
+            group=str(group),
+            model=str(model),
+            lane=effect.lane,
+            lanes=effect.lanes,
+        )
+        return await self._group(effect.model, group, model, await self._ask(request))
+
+    async def merge(self, effect: effects.Merge, values: Values) -> Made:
+        """Children's updates become one."""
+        draft = self._shelf.draft()
+        answer = await self._ask(ask.Merge(self._members(effect.members, values), str(draft)))
+        if answer.empty:
+            return Made(refused=answer.refused)
+        return Made({effect.update: await self._shelf.take(draft, "update")}, answer.refused)
+
+    async def lift(self, effect: effects.Lift, values: Values) -> Made:
+        """The group's movement becomes an update."""
+        draft = self._shelf.draft()
+        await self._ask(ask.Lift(self._path(values, effect.base + GROUP), str(draft)))
+        return Made({effect.update: await self._shelf.take(draft, "update")})
+
+    async def train(self, effect: effects.Train, values: Values, attempt: int) -> tuple[Event, dict[Key, Value]]:
+        """Train on this node's data, when it is this job's turn."""
+        update, state = self._shelf.draft(), self._shelf.draft()
+        before = values.get(STATE)
+        request = ask.Train(
+            model=self._path(values, effect.model),
+            update=str(update),
+            state=str(state),
+            round=effect.round,
+            attempt=attempt,
+            before=None if before is None else self._shelf.path(before),
+        )
+        try:
+            async with self._turns.turn(self._priority):
+                answer = await self.workshop.ask(request)
+        except WorkerFailed as error:
+            return Trained(effect.task, effect.update, 0, failure=str(error)), {}
+        assert isinstance(answer, ask.Trained)
+        if answer.failure is not None:
+            return Trained(effect.task, effect.update, answer.samples, failure=answer.failure), {}
+        made = {effect.update: await self._shelf.take(update, "update")}
+        if answer.state:
+            made[STATE] = await self._shelf.take(state, "state")
+        return Trained(effect.task, effect.update, answer.samples, answer.loss_rms), made
+
+    async def _ask(self, request: ask.Request) -> ask.Written:
+        answer = await self.workshop.ask(request)
+        assert isinstance(answer, ask.Written)
+        return answer
+
+    async def _group(self, key: Key, group: Path, model: Path, answer: ask.Written) -> Made:
+        made = {
+            key + GROUP: await self._shelf.take(group, "group"),
+            key: await self._shelf.take(model, "model"),
+        }
+        return Made(made, answer.refused)
+
+    def _members(self, members: tuple[effects.Member, ...], values: Values) -> tuple[ask.Member, ...]:
+        return tuple(ask.Member(self._path(values, m.update), m.child, m.staleness) for m in members)
+
+    def _path(self, values: Values, key: Key) -> str:
+        return self._shelf.path(values[key])

@@ -1,0 +1,265 @@
+"""A node's connections to its children: it listens, checks who dials, and keeps one session per child."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn, Protocol
+from weakref import WeakValueDictionary
+
+import grpc
+import grpc.aio
+import msgspec
+
+from fogline.governance.certificates import certificate_of_peer, read_certificate
+from fogline.governance.errors import CertificateError
+from fogline.governance.subject import Subject
+from fogline.network.chunks import BadChunk, pieces, receive
+from fogline.network.contract import (
+    PATIENCE,
+    PROTOCOL,
+    UP,
+    Blob,
+    Down,
+    Fetch,
+    Have,
+    Present,
+    Push,
+    Size,
+    Up,
+    Welcome,
+    decoder,
+    encode,
+)
+from fogline.network.wire import Methods
+from fogline.storage import Blobs, CorruptBlob, StorageError
+
+QUEUE = 1000
+"""Frames that may wait for a child; one that does not read them is cut off."""
+FETCH, PUSH = decoder(Fetch), decoder(Push)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Session:
+    """One child's connection."""
+
+    def __init__(self, subject: Subject, serial: str, present: Present) -> None:
+        self.subject = subject
+        self.name = subject.name
+        self.serial = serial
+        self.present = present
+        self.gone = asyncio.Event()
+        self.why = "it went away"
+        self.frames: asyncio.Queue[Down] = asyncio.Queue(QUEUE)
+
+    def send(self, frame: Down) -> None:
+        """Say something."""
+        try:
+            self.frames.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.end("it does not read what it is sent")
+
+    def end(self, why: str) -> None:
+        """Cut the connection."""
+        self.why = why
+        self.gone.set()
+
+
+class Below(Protocol):
+    """Who is told of what comes from children, and says what they may do."""
+
+    def refusal(self, subject: Subject, serial: str) -> str | None:
+        """Why a node may not connect here; None if it may."""
+        ...
+
+    def arrived(self, session: Session) -> Welcome:
+        """A child is there (again)."""
+        ...
+
+    def departed(self, session: Session) -> None:
+        """It is gone."""
+        ...
+
+    def from_child(self, session: Session, frame: Up) -> None:
+        """It said something."""
+        ...
+
+    def wants(self, subject: Subject, push: Push) -> str | None:
+        """Why a blob is not wanted; None if it is."""
+        ...
+
+    async def obtain(self, digest: str) -> Blob:
+        """A blob that a child asks for; fetched from above if need be.
+
+        Raises:
+            LookupError: there is none.
+        """
+        ...
+
+
+class Downlink:
+    """The server's side of the control streams and of blobs.
+
+    Args:
+        blobs: where pushed values go.
+        below: told of everything.
+    """
+
+    def __init__(self, blobs: Blobs, below: Below) -> None:
+        self.sessions: dict[str, Session] = {}
+        self._blobs = blobs
+        self._below = below
+        self._arriving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def methods(self) -> Methods:
+        """For the server."""
+        return {
+            "Control": grpc.stream_stream_rpc_method_handler(self.control),
+            "Fetch": grpc.unary_stream_rpc_method_handler(self.fetch),
+            "Push": grpc.stream_stream_rpc_method_handler(self.push),
+        }
+
+    async def control(self, frames: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        """A child's control stream."""
+        subject, serial = await self.admit(context)
+        present = await self._presented(frames, context)
+        session = Session(subject, serial, present)
+        before = self.sessions.get(session.name)
+        if before is not None:
+            before.end("it connected anew")
+            self._drop(before)
+        self.sessions[session.name] = session
+        yield encode(self._below.arrived(session))
+        reading = asyncio.create_task(self._read(frames, session))
+        gone = asyncio.create_task(session.gone.wait())
+        try:
+            while not gone.done():
+                next_frame = asyncio.create_task(session.frames.get())
+                await asyncio.wait((next_frame, gone), return_when=asyncio.FIRST_COMPLETED)
+                if not next_frame.done():
+                    next_frame.cancel()
+                    break
+                yield encode(next_frame.result())
+        finally:
+            reading.cancel()
+            gone.cancel()
+            self._drop(session)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, session.why)
+
+    async def fetch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        """A child asks for a blob."""
+        await self.admit(context)
+        asked = await _decoded(FETCH, request, context)
+        try:
+            blob = await self._below.obtain(asked.digest)
+            path = await asyncio.to_thread(self._blobs.path, blob.digest)
+        except LookupError as error:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
+        except StorageError as error:
+            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        if not 0 <= asked.offset <= blob.size:
+            await _abort(context, grpc.StatusCode.OUT_OF_RANGE, f"the blob has {blob.size} bytes")
+        yield encode(Size(blob.size))
+        async for piece in pieces(path, asked.offset, asked.zstd):
+            yield piece
+
+    async def push(self, chunks: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        """A child brings a blob."""
+        subject, _ = await self.admit(context)
+        stream = _patient(chunks)
+        asked: Push = await _decoded(PUSH, await anext(stream, b""), context)
+        refusal = self._below.wants(subject, asked)
+        if refusal is not None:
+            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, refusal)
+        async with self._arriving.setdefault(
+            asked.digest, asyncio.Lock()
+        ):  # Of two children with the same bytes, one brings them.
+            async for answer in self._take(asked, stream, context):
+                yield answer
+
+    async def _take(self, asked: Push, stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        if self._blobs.has(asked.digest):
+            yield encode(Have(asked.size))
+            return
+        try:
+            writer = await asyncio.to_thread(self._blobs.writer, asked.digest, asked.size)
+        except StorageError as error:
+            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        try:
+            yield encode(Have(writer.offset))
+            if writer.offset < asked.size:
+                await receive(stream, writer, asked.size)
+            await asyncio.to_thread(writer.finish)
+        except (BadChunk, CorruptBlob) as error:
+            await _abort(context, grpc.StatusCode.DATA_LOSS, str(error))
+        except TimeoutError:
+            await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "nothing came for a while")
+        except StorageError as error:
+            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        finally:
+            writer.close()
+        yield encode(Have(asked.size))
+
+    async def admit(self, context: Context) -> tuple[Subject, str]:
+        """Who dials; the call is ended if it may not."""
+        try:
+            facts = read_certificate(certificate_of_peer(context.auth_context()))
+        except CertificateError as error:
+            await _abort(context, grpc.StatusCode.UNAUTHENTICATED, str(error))
+        refusal = self._below.refusal(facts.subject, facts.serial)
+        if refusal is not None:
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, refusal)
+        return facts.subject, facts.serial
+
+    async def _presented(self, frames: AsyncIterator[bytes], context: Context) -> Present:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                first: Up = UP.decode(await anext(frames))
+        except (TimeoutError, StopAsyncIteration):
+            await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "a node must present itself at once")
+        except msgspec.DecodeError as error:
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"that is no frame: {error}")
+        if not isinstance(first, Present):
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "a node must present itself first")
+        if first.protocol != PROTOCOL:
+            why = f"this node speaks version {PROTOCOL} of the protocol, not {first.protocol}; install the same Fogline"
+            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, why)
+        return first
+
+    async def _read(self, frames: AsyncIterator[bytes], session: Session) -> None:
+        try:
+            async for frame in frames:
+                self._below.from_child(session, UP.decode(frame))
+            session.end("it went away")
+        except msgspec.DecodeError as error:
+            session.end(f"it sent what is no frame: {error}")
+        except grpc.aio.AioRpcError as error:
+            session.end(f"the connection broke: {error.details()}")
+
+    def _drop(self, session: Session) -> None:
+        if self.sessions.get(session.name) is session:
+            del self.sessions[session.name]
+            self._below.departed(session)
+
+
+async def _patient(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Chunks, as long as each comes in time: who sends nothing holds no place."""
+    while True:
+        async with asyncio.timeout(3 * PATIENCE):
+            chunk = await anext(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
+
+
+async def _decoded(kind: msgspec.msgpack.Decoder[Any], data: bytes, context: Context) -> Any:
+    try:
+        return kind.decode(data)
+    except msgspec.DecodeError as error:
+        await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"that is no such message: {error}")
+
+
+async def _abort(context: Context, code: grpc.StatusCode, why: str) -> NoReturn:
+    await context.abort(code, why)
+    raise AssertionError("gRPC ends the call at abort")

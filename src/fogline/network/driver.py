@@ -1,0 +1,277 @@
+"""Runs one state machine on a real clock: events in, effects carried out, every record durable before it is acted on.
+
+A batch of events is handled at once; then what they compute is computed, one transaction takes all records and the
+values that they name, and only then are messages sent. If any of that fails, the machine is thrown away: its state is
+ahead of the journal. The node makes a new one from the journal, as after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from fogline.network.clock import JobClock
+from fogline.network.contract import Blob, Said
+from fogline.network.crew import GROUP, Crew
+from fogline.network.shelf import Shelf
+from fogline.nodes.effects import (
+    Adopt,
+    Count,
+    Effect,
+    Finished,
+    Forget,
+    Lift,
+    Merge,
+    Move,
+    Send,
+    SetTimer,
+    Train,
+    Write,
+)
+from fogline.nodes.events import Event, Fired, Received
+from fogline.nodes.messages import Key, Report, Work, update_key
+from fogline.nodes.records import Assigned, Closed, Posted, Record
+from fogline.storage import Database, Value
+
+if TYPE_CHECKING:
+    from fogline.nodes.aggregator import Aggregator
+    from fogline.nodes.device import Device  # Not imported here: a device needs no aggregator, and has little memory.
+
+RECORDS = msgspec.msgpack.Decoder(Record)
+ENCODE = msgspec.msgpack.Encoder().encode
+
+
+class Links(Protocol):
+    """What a driver needs of its node."""
+
+    def send(self, to: str, said: Said) -> None:
+        """To the parent or a child; dropped where there is no connection."""
+        ...
+
+    def tell(self, job: str, count: Count) -> None:
+        """Something for the job's report."""
+        ...
+
+    def moved(self, job: str, move: Move, group: Value) -> None:
+        """The model of this node's group moved."""
+        ...
+
+    def finished(self, job: str) -> None:
+        """The job is over at this node."""
+        ...
+
+
+class Driver:
+    """One job's state machine on this node.
+
+    Args:
+        job: the job's id.
+        stream: name of its journal.
+        machine: the state machine, new.
+        database: where its records go.
+        shelf: where its values go.
+        crew: what computes.
+        links: the rest of the node.
+        attempts: trainings begun under other parents.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        stream: str,
+        machine: Aggregator | Device,
+        database: Database,
+        shelf: Shelf,
+        crew: Crew,
+        links: Links,
+        attempts: int = 0,
+    ) -> None:
+        self.job = job
+        self.stream = stream
+        self.machine = machine
+        self.values: dict[Key, Value] = {}
+        self.attempts = attempts
+        """Trainings begun, ever: seeds the next."""
+        self.moves = 0
+        """Moves of the group, ever."""
+        self.fresh = True
+        """Whether the journal was empty."""
+        self.clock = JobClock()
+        self._database = database
+        self._shelf = shelf
+        self._crew = crew
+        self._links = links
+        self._events: asyncio.Queue[tuple[Event, dict[Key, Value]]] = asyncio.Queue()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._changed: dict[Key, Value | None] = {}
+        self._released: list[Value] = []
+        self._training: asyncio.Task[None] | None = None
+
+    async def recover(self, first: dict[Key, Value] | None = None) -> None:
+        """Become what the journal says. ``first``: values of a job that begins here."""
+        at = 0.0
+        for entry in await asyncio.to_thread(lambda: list(self._database.read(self.stream))):
+            record = RECORDS.decode(entry)
+            self.machine.apply(record)
+            self._count(record)
+            self.fresh = False
+            at = max(at, getattr(record, "at", 0.0))
+        self.values = self._database.values(self.stream)
+        self.clock = JobClock(at)
+        for key, value in (first or {}).items():
+            if key not in self.values:
+                self._set(key, value)
+        await self._commit([])
+
+    def put(self, event: Event, values: dict[Key, Value] | None = None) -> None:
+        """Something happened; ``values`` came with it and are durable."""
+        self._events.put_nowait((event, values or {}))
+
+    async def run(self) -> None:
+        """Until the machine is done with the job.
+
+        Raises:
+            StorageError, WorkerFailed: the machine must be made anew from its journal.
+        """
+        try:
+            while not self.machine.over:
+                batch = [await self._events.get()]
+                while not self._events.empty():
+                    batch.append(self._events.get_nowait())
+                await self._step(batch)
+            self._links.finished(self.job)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop timers and training."""
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._training is not None:
+            self._training.cancel()
+
+    def expects(self, child: str, task: int) -> bool:
+        """Whether an update of that child for that request may come."""
+        return self.machine.expects(child, task)
+
+    async def _step(self, batch: list[tuple[Event, dict[Key, Value]]]) -> None:
+        effects: list[Effect] = []
+        for event, values in batch:
+            if not self._admit(event, values):
+                continue
+            effects += self.machine.handle(event, self.clock.now())
+        entries: list[bytes] = []
+        acts: list[Effect] = []
+        for effect in effects:
+            if isinstance(effect, Write):
+                entries.append(ENCODE(effect.record))
+                self._count(effect.record)
+                if isinstance(effect.record, Assigned | Posted):
+                    self._drop_unneeded()
+            elif not await self._compute(effect):
+                acts.append(effect)
+        await self._commit(entries)
+        for effect in acts:
+            self._act(effect)
+
+    def _admit(self, event: Event, values: dict[Key, Value]) -> bool:
+        """Take over what came with an event; an update that nobody waits for must not replace one that is there."""
+        if isinstance(event, Received) and isinstance(event.message, Report):
+            own = update_key(self.machine.name, event.message.task)
+            values = {key: value for key, value in values.items() if key == own}
+            if not self.expects(event.sender, event.message.task):
+                values = {}
+            elif event.message.update is not None and own not in values:
+                return False  # Its bytes are not here; the child will bring both again.
+        for key, value in values.items():
+            self._set(key, value)
+        return True
+
+    async def _compute(self, effect: Effect) -> bool:
+        """Carry out what makes values; whether it was such an effect."""
+        match effect:
+            case Adopt():
+                made = await self._crew.adopt(effect, self.values)
+            case Move():
+                made = await self._crew.move(effect, self.values, self.machine.population, self.moves)
+            case Merge():
+                made = await self._crew.merge(effect, self.values)
+            case Lift():
+                made = await self._crew.lift(effect, self.values)
+            case Forget():
+                for key in effect.keys:
+                    self._set(key, None)
+                    self._set(key + GROUP, None)
+                return True
+            case _:
+                return False
+        for key, value in made.values.items():
+            self._set(key, value)
+        for child, why in made.refused:
+            self._links.tell(self.job, Count("refused", child, why))
+        if isinstance(effect, Move):
+            self._links.moved(self.job, effect, self.values[effect.model + GROUP])
+        return True
+
+    def _count(self, record: Record) -> None:
+        self.attempts += isinstance(record, Assigned)
+        self.moves += isinstance(record, Closed) and record.met
+
+    def _drop_unneeded(self) -> None:
+        """A parent's models are not the machine's to forget: they go when it has taken other work."""
+        needed = self.machine.keys()
+        for key in [key for key, value in self.values.items() if value.kind == "model" and key not in needed]:
+            self._set(key, None)
+            self._set(key + GROUP, None)
+
+    def _set(self, key: Key, value: Value | None) -> None:
+        before = self.values.pop(key, None)
+        if before is not None:
+            self._released.append(before)
+        if value is not None:
+            self.values[key] = value
+            self._shelf.keep(value)
+        if before is not None or value is not None:
+            self._changed[key] = value
+
+    async def _commit(self, entries: list[bytes]) -> None:
+        if entries or self._changed:
+            await asyncio.to_thread(self._database.append, self.stream, entries, self._changed)
+        released, self._released, self._changed = self._released, [], {}
+        self._shelf.release(released)
+
+    def _act(self, effect: Effect) -> None:
+        match effect:
+            case Send(to=to, message=message):
+                key = message.model if isinstance(message, Work) else getattr(message, "update", None)
+                value = self.values.get(key) if key is not None else None
+                blob = None if value is None else Blob(value.digest, value.size)
+                self._links.send(to, Said(self.job, message, blob))
+            case SetTimer(timer=timer, at=at):
+                self._set_timer(timer, at)
+            case Train():
+                self._train(effect)
+            case Count():
+                self._links.tell(self.job, effect)
+            case Finished():
+                pass  # The machine is over, which ends :meth:`run`.
+            case _:
+                raise TypeError(f"There is no way to carry out {effect}.")
+
+    def _set_timer(self, timer: str, at: float) -> None:
+        before = self._timers.pop(timer, None)
+        if before is not None:
+            before.cancel()
+        delay = max(0.0, at - self.clock.now())
+        self._timers[timer] = asyncio.get_running_loop().call_later(delay, self.put, Fired(timer))
+
+    def _train(self, effect: Train) -> None:
+        if self._training is not None:
+            self._training.cancel()
+        self._training = asyncio.create_task(self._trained(self._crew.train(effect, self.values, self.attempts - 1)))
+
+    async def _trained(self, training: Awaitable[tuple[Event, dict[Key, Value]]]) -> None:
+        self.put(*await training)

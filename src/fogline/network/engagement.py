@@ -1,0 +1,326 @@
+"""One job on one node: its code, its worker process, its state machine, and who takes part."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Protocol, cast
+
+from fogline.network.contract import Away, Blob, Entered, Offer, Over, Said, Ticket, Told
+from fogline.network.crew import Crew
+from fogline.network.driver import Driver
+from fogline.network.shelf import Shelf
+from fogline.network.turns import Turns
+from fogline.network.uplink import Lost, Uplink
+from fogline.network.workshop import WorkerFailed, Workshop
+from fogline.nodes.effects import Count, Move
+from fogline.nodes.events import Fired, Halt, Joined, Left, Received, Started
+from fogline.nodes.messages import Hello, Report, Stop, Work
+from fogline.storage import Database, StorageError, Value
+
+if TYPE_CHECKING:
+    from fogline.nodes.aggregator import Aggregator
+    from fogline.nodes.device import Device
+
+log = logging.getLogger("fogline.network")
+AGAIN = 5.0
+"""Seconds before a machine that failed is made anew from its journal."""
+RETRY = "retry"
+"""The timer at which a machine sends again what has no receipt."""
+
+
+class House(Protocol):
+    """What an engagement needs of its node."""
+
+    name: str
+    uplink: Uplink | None
+    database: Database
+    shelf: Shelf
+    turns: Turns
+
+    def say(self, child: str, frame: Said | Offer | Over) -> None:
+        """To a child; dropped where it is not connected."""
+        ...
+
+    def tell(self, told: Told) -> None:
+        """Something for the job's report, upward to the cloud."""
+        ...
+
+
+class Moved(Protocol):
+    """Told, at the root, of every model."""
+
+    def moved(self, job: str, move: Move, group: Value, seconds: float) -> None:
+        """The root's model moved."""
+        ...
+
+    def ended(self, job: str, why: str | None) -> None:
+        """The job is over; ``why``: it failed."""
+        ...
+
+
+Make = Callable[[str | None], "Aggregator | Device"]
+"""From the parent's name to a new state machine."""
+
+
+class Engagement:
+    """A node's part in a job.
+
+    Args:
+        ticket: the job.
+        house: the node.
+        workshop: where its numbers are computed.
+        make: makes its state machine.
+        first: values that a root begins with.
+        root: told of models and of the end; None below the root.
+        leaf: whether it is a device, which only has an uplink.
+        samples: examples that it has.
+    """
+
+    def __init__(
+        self,
+        ticket: Ticket,
+        house: House,
+        workshop: Workshop,
+        make: Make,
+        first: dict[str, Value] | None = None,
+        root: Moved | None = None,
+        leaf: bool = False,
+        samples: int = 0,
+    ) -> None:
+        self.ticket = ticket
+        self.job = ticket.job
+        self.children: dict[str, Hello] = {}
+        self.parent: str | None = None
+        self.over = False
+        self._house = house
+        self._workshop = workshop
+        self._crew = Crew(house.shelf, workshop, house.turns, ticket.priority)
+        self._make = make
+        self._first = first or {}
+        self._root = root
+        self._leaf = leaf
+        self._samples = samples
+        self._driver: Driver | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._awaited = set(ticket.plan.get(house.name, ()))
+        self._waited = asyncio.Event()
+        self._hello: Hello | None = None
+        self._moves = False
+        """Whether it computes with its parent's models."""
+
+    # Life.
+
+    async def run(self, parent: str | None) -> None:
+        """Take part until the job is over. ``parent``: whose work it takes; None at the root."""
+        self.parent = parent
+        while not self.over:
+            try:
+                await self._run_once()
+            except (StorageError, WorkerFailed) as error:
+                if self._root is not None and isinstance(error, WorkerFailed):
+                    self._end(str(error))
+                    break
+                self.tell(self.job, Count("stopped", self._house.name, str(error)))
+                await asyncio.sleep(AGAIN)
+
+    async def _run_once(self) -> None:
+        house, parent = self._house, self.parent
+        machine = self._make(parent)
+        self._moves = not self._leaf and cast("Aggregator", machine).role.moves
+        stream = self.job if self._root is not None else f"{self.job}/{parent}"
+        driver = Driver(self.job, stream, machine, house.database, house.shelf, self._crew, self)
+        await driver.recover(self._first)
+        fresh = driver.fresh
+        self._driver = driver
+        running = asyncio.create_task(driver.run())
+        try:
+            if fresh and self._awaited:
+                await self._gather(running)
+            else:
+                driver.put(Started())
+                for child, hello in self.children.items():
+                    driver.put(Joined(child, hello))
+            self.enter()
+            await running
+        finally:
+            self._driver = None
+            running.cancel()
+
+    async def _gather(self, running: asyncio.Task[None]) -> None:
+        """Wait for the children that are expected by name; in the plan's order, a run can be repeated."""
+        waiting = asyncio.create_task(self._waited.wait())
+        await asyncio.wait((waiting, running), timeout=self.ticket.wait, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        missing = sorted(self._awaited - self.children.keys())
+        if missing:
+            self.tell(self.job, Count("missing", self._house.name, f"{', '.join(missing)} did not come in time"))
+        order = [child for child in self.ticket.plan[self._house.name] if child in self.children]
+        order += [child for child in self.children if child not in self._awaited]
+        self._awaited = set()
+        assert self._driver is not None
+        for child in order:
+            self._driver.put(Joined(child, self.children[child]))
+        self._driver.put(Started())
+
+    async def close(self) -> None:
+        """Stop at once; the journal keeps what was."""
+        for task in self._tasks:
+            task.cancel()
+        await self._workshop.close()
+
+    # Upward.
+
+    def enter(self) -> None:
+        """Tell the parent that this node takes part, once it has something to bring."""
+        uplink, driver = self._house.uplink, self._driver
+        if uplink is None or driver is None or uplink.parent != self.parent or self._awaited:
+            return
+        if not self._leaf:
+            devices = sum(hello.devices for hello in self.children.values())
+            if not devices:
+                return
+            self._hello = Hello(devices=devices)
+        else:
+            self._hello = Hello(samples=self._samples) if self.ticket.hellos else Hello()
+        uplink.send(Entered(self.job, self._hello))
+        driver.put(Fired(RETRY))
+
+    def from_parent(self, said: Said) -> None:
+        """The parent said something to this job's machine."""
+        driver, message = self._driver, said.message
+        if driver is None or self.parent is None:
+            return
+        if not isinstance(message, Work) or said.blob is None:
+            driver.put(Received(self.parent, message))
+            return
+        value = Value(said.blob.digest, said.blob.size, "model")
+        needed = self._leaf or self._moves
+        self._spawn(self._work(driver, message, said.blob, value, needed))
+
+    async def _work(self, driver: Driver, work: Work, blob: Blob, value: Value, needed: bool) -> None:
+        """Take a request; a node that computes with the model must have its bytes first."""
+        assert self._house.uplink is not None
+        assert self.parent is not None
+        if not needed:
+            driver.put(Received(self.parent, work), {work.model: value})
+            return
+        try:
+            await self._house.uplink.fetch(blob)
+        except (LookupError, StorageError) as error:
+            self.tell(self.job, Count("failed", self._house.name, f"the model did not come: {error}"))
+            return
+        driver.put(Received(self.parent, work), {work.model: value})
+
+    # Downward.
+
+    def child_entered(self, child: str, hello: Hello) -> None:
+        """A child takes part (again)."""
+        self.children[child] = hello
+        if self._awaited:
+            if self._awaited <= self.children.keys():
+                self._waited.set()
+        elif self._driver is not None:
+            self._driver.put(Joined(child, hello))
+        self._recount()
+
+    def child_left(self, child: str) -> None:
+        """A child does not take part any more."""
+        if self.children.pop(child, None) is not None and self._driver is not None and not self._awaited:
+            self._driver.put(Left(child))
+            self._recount()
+
+    def from_child(self, child: str, said: Said) -> None:
+        """A child said something to this job's machine."""
+        if self._driver is None or child not in self.children or not isinstance(said.message, Report):
+            return
+        values: dict[str, Value] = {}
+        if said.blob is not None and said.message.update is not None and self._holds(said.blob):
+            values[said.message.update] = Value(said.blob.digest, said.blob.size, "update")
+        self._driver.put(Received(child, said.message), values)
+
+    def expects(self, child: str, task: int) -> bool:
+        """Whether an update of that child may come."""
+        return self._driver is not None and self._driver.expects(child, task)
+
+    def model(self, digest: str) -> Blob | None:
+        """A blob that children of this job may have."""
+        if digest == self.ticket.bundle.digest:
+            return self.ticket.bundle
+        values = () if self._driver is None else self._driver.values.values()
+        return next((Blob(v.digest, v.size) for v in values if v.kind == "model" and v.digest == digest), None)
+
+    def halt(self) -> None:
+        """The operator ends the job."""
+        if self._driver is not None:
+            self._driver.put(Halt())
+
+    def _holds(self, blob: Blob) -> bool:
+        return self._house.shelf.holds(blob.digest, blob.size)
+
+    def _recount(self) -> None:
+        """The parent hears of it when another number of devices is below this node."""
+        if (self._hello is None and self.children) or (
+            self._hello is not None and self._hello.devices != self._below()
+        ):
+            self.enter()
+
+    def _below(self) -> int:
+        return sum(hello.devices for hello in self.children.values())
+
+    # What the driver asks for.
+
+    def send(self, to: str, said: Said) -> None:
+        """To the parent or a child."""
+        if to != self.parent:
+            self._house.say(to, said)
+        elif isinstance(said.message, Report) and said.blob is not None:
+            self._spawn(self._bring(said, said.message, said.blob))
+        elif self._house.uplink is not None:
+            self._house.uplink.send(said)
+
+    async def _bring(self, said: Said, report: Report, blob: Blob) -> None:
+        """The update goes first: a report names what is there."""
+        uplink = self._house.uplink
+        assert uplink is not None
+        try:
+            await uplink.push(blob, self.job, report.task)
+        except Lost:
+            return  # It is sent again when the connection is back.
+        except LookupError:
+            pass  # The parent does not wait for it any more; the report says the rest.
+        except StorageError as error:
+            self.tell(self.job, Count("failed", self._house.name, str(error)))
+            return
+        uplink.send(said)
+
+    def tell(self, job: str, count: Count) -> None:
+        """Something for the job's report."""
+        self._house.tell(Told(job, self._house.name, count.what, count.child or "", count.why or ""))
+
+    def moved(self, job: str, move: Move, group: Value) -> None:
+        """The group's model moved."""
+        if self._root is not None and self._driver is not None:
+            self._root.moved(job, move, group, self._driver.clock.now())
+
+    def finished(self, job: str) -> None:
+        """The machine is done."""
+        for child in self.children:
+            self._house.say(child, Said(job, Stop()))
+        self._end(None)
+
+    def _end(self, why: str | None) -> None:
+        self.over = True
+        if self._root is not None:
+            self._root.ended(self.job, why)
+
+    def refuse(self, why: str) -> None:
+        """Tell the parent that this node does not take part."""
+        if self._house.uplink is not None:
+            self._house.uplink.send(Away(self.job, why))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,447 @@
+"""A node of the tree: its parent, its children, and the jobs that it takes part in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from fogline.governance.offers import Offers, missing
+from fogline.governance.subject import Subject
+from fogline.network.contract import (
+    NOTHING,
+    PROTOCOL,
+    Away,
+    Blob,
+    Down,
+    Entered,
+    Home,
+    Homes,
+    Leaving,
+    Offer,
+    Over,
+    Present,
+    Push,
+    Revoked,
+    Said,
+    Seen,
+    Ticket,
+    Told,
+    Up,
+    Welcome,
+    decoder,
+    encode,
+)
+from fogline.network.downlink import Downlink, Session
+from fogline.network.engagement import Engagement
+from fogline.network.gate import Gate, NotAllowed
+from fogline.network.shelf import Shelf
+from fogline.network.turns import Turns
+from fogline.network.uplink import Uplink
+from fogline.network.worker.requests import Limits, Open
+from fogline.network.workshop import WorkerFailed, Workshop
+from fogline.storage import Database, StorageError
+
+if TYPE_CHECKING:
+    from fogline.nodes.aggregator import Aggregator
+    from fogline.nodes.device import Device
+
+log = logging.getLogger("fogline.network")
+TICKETS, HOMES_KIND = "ticket", "homes"
+TICKET, HOMES = decoder(Ticket), decoder(tuple[Home, ...])
+GATHER = 2.0
+"""Seconds that a round waits for more children when the first one is there, where none is expected by name."""
+
+
+class Site(msgspec.Struct, frozen=True):
+    """What the owner of a machine says of it."""
+
+    client: str = ""
+    """Whose data lies here, by the name that tasks give it; empty: the node's own name."""
+    parameters: dict[str, str | int | float | bool] = {}
+    """Parameters of tasks that hold here, such as where the data lies."""
+    offers: Offers = NOTHING
+    limits: Limits = Limits()
+    trainings: int = 1
+    """Trainings at the same time."""
+
+
+class Cloud(Protocol):
+    """What the root of the tree does beside: it hears everything."""
+
+    def seen(self, seen: Seen) -> None:
+        """A node came or went."""
+        ...
+
+    def told(self, told: Told) -> None:
+        """Something for a job's report."""
+        ...
+
+    def wants(self, subject: Subject, push: Push) -> str | None:
+        """Why a bundle is not wanted; None if it is."""
+        ...
+
+
+class Node:
+    """The parts of a node and the talk between them.
+
+    Args:
+        subject: who it is.
+        database: its records.
+        shelf: its blobs.
+        folder: for unpacked code and logs.
+        gate: decides what may run here.
+        site: what its owner says.
+        cloud: at the root, who hears everything.
+        address: where children reach it; empty for a device.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        database: Database,
+        shelf: Shelf,
+        folder: Path,
+        gate: Gate,
+        site: Site,
+        cloud: Cloud | None = None,
+        address: str = "",
+    ) -> None:
+        self.subject = subject
+        self.name = subject.name
+        self.database = database
+        self.shelf = shelf
+        self.folder = folder
+        self.gate = gate
+        self.site = site
+        self.cloud = cloud
+        self.address = address
+        self.turns = Turns(site.trainings)
+        self.uplink: Uplink | None = None
+        self.downlink: Downlink | None = None
+        self.engagements: dict[str, Engagement] = {}
+        self.homes: tuple[Home, ...] = ()
+        """Where this node's children may go instead."""
+        self.on_change: Callable[[str], None] = lambda _: None
+        """Told of what people may want to see."""
+        self._starting: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # Life.
+
+    async def start(self) -> None:
+        """Go on with the jobs of before."""
+        for _, body in await asyncio.to_thread(self.database.all, TICKETS):
+            self._engage_soon(TICKET.decode(body))
+
+    async def close(self) -> None:
+        """Stop: the journal keeps what was."""
+        if self.uplink is not None:
+            self.uplink.send(Leaving())
+        for task in self._tasks:
+            task.cancel()
+        for engagement in self.engagements.values():
+            await engagement.close()
+
+    def engage(self, engagement: Engagement, parent: str | None) -> None:
+        """Begin to take part in a job, and tell the children of it."""
+        self.engagements[engagement.job] = engagement
+        self._spawn(self._take_part(engagement, parent))
+        self._announce(engagement.ticket)
+
+    async def _take_part(self, engagement: Engagement, parent: str | None) -> None:
+        await engagement.run(parent)
+        await self._forget(engagement)
+
+    async def _forget(self, engagement: Engagement) -> None:
+        if self.engagements.get(engagement.job) is engagement:
+            del self.engagements[engagement.job]
+        for session in self._sessions():
+            session.send(Over(engagement.job))
+        await engagement.close()
+        if self.cloud is None:
+            await asyncio.to_thread(self._clear, engagement.job)
+
+    def _clear(self, job: str) -> None:
+        for stream in self.database.streams():
+            if stream == job or stream.startswith(f"{job}/"):
+                values = self.database.values(stream)
+                self.database.drop(stream)
+                self.shelf.release(values.values())
+        self.database.delete(TICKETS, job)
+
+    # From above.
+
+    def present(self) -> Present:
+        """How the node presents itself."""
+        return Present(PROTOCOL, self.site.offers, self.address, tuple(self.engagements))
+
+    def connected(self, parent: str, welcome: Welcome) -> None:
+        """The parent is there (again)."""
+        log.info("%s is connected to %s", self.name, parent)
+        self.on_change(f"connected to {parent}")
+        self._take_homes(parent, welcome.homes)
+        self._take_revoked(welcome.revoked)
+        for engagement in list(self.engagements.values()):
+            if engagement.parent == parent:
+                engagement.enter()
+            else:
+                self._spawn(self._move(engagement, parent))
+        for session in self._sessions():
+            self.seen(self._seen(session, up=True))
+
+    def disconnected(self, parent: str, why: str) -> None:
+        """The parent is gone; the node goes on with what it has."""
+        log.warning("%s lost %s: %s", self.name, parent, why)
+        self.on_change(f"lost {parent}: {why}")
+
+    def from_parent(self, parent: str, frame: Down) -> None:
+        """The parent said something."""
+        match frame:
+            case Said():
+                engagement = self.engagements.get(frame.job)
+                if engagement is not None and engagement.parent == parent:
+                    engagement.from_parent(frame)
+            case Offer(ticket=ticket):
+                self._offered(ticket)
+            case Over(job=job):
+                engagement = self.engagements.get(job)
+                if engagement is not None:
+                    self._spawn(self._forget(engagement))
+            case Revoked(revoked=revoked):
+                self._take_revoked(revoked)
+            case Homes(homes=homes):
+                self._take_homes(parent, homes)
+            case Welcome():
+                pass
+
+    def _offered(self, ticket: Ticket) -> None:
+        engagement = self.engagements.get(ticket.job)
+        if engagement is not None:
+            engagement.enter()
+        else:
+            self._engage_soon(ticket)
+
+    def _engage_soon(self, ticket: Ticket) -> None:
+        if ticket.job not in self._starting:
+            self._starting.add(ticket.job)
+            self._spawn(self._engage(ticket))
+
+    async def _engage(self, ticket: Ticket) -> None:
+        """Look at a job, and take part if it may run here."""
+        uplink = self.uplink
+        assert uplink is not None
+        try:
+            await uplink.fetch(ticket.bundle)
+            code = await asyncio.to_thread(self.gate.admit, ticket, self.shelf.blobs.path(ticket.bundle.digest))
+            engagement = await self._prepare(ticket, code)
+        except (NotAllowed, WorkerFailed, LookupError, StorageError) as error:
+            log.warning("%s does not take part in job %s: %s", self.name, ticket.job, error)
+            self.on_change(f"refused {ticket.job}: {error}")
+            uplink.send(Away(ticket.job, str(error)))
+            return
+        finally:
+            self._starting.discard(ticket.job)
+        await asyncio.to_thread(self.database.put, TICKETS, ticket.job, encode(ticket))
+        self.engage(engagement, uplink.parent)
+
+    async def _prepare(self, ticket: Ticket, code: Path) -> Engagement:
+        leaf = self.downlink is None
+        workshop = self.workshop(ticket, code, client=(self.site.client or self.name) if leaf else "")
+        if not leaf:
+            return Engagement(ticket, self, workshop, self._aggregator_of(ticket))
+        opened = await workshop.open()
+        return Engagement(ticket, self, workshop, self._device, leaf=True, samples=opened.samples)
+
+    def workshop(self, ticket: Ticket, code: Path, client: str = "") -> Workshop:
+        """A worker process for a job."""
+        opening = Open(str(code), ticket.text, ticket.layout, client, self.site.parameters, self.site.limits)
+        return Workshop(opening, self.log_file(ticket.job))
+
+    def log_file(self, job: str) -> Path:
+        """What a job's code printed on this node."""
+        return self.folder / "logs" / f"{job}.log"
+
+    def _device(self, parent: str | None) -> Device:
+        from fogline.nodes.device import Device
+
+        assert parent is not None
+        return Device(self.name, parent)
+
+    def _aggregator_of(self, ticket: Ticket) -> Callable[[str | None], Aggregator]:
+        from fogline.network.aggregating import aggregator_maker
+
+        return aggregator_maker(self.name, ticket, GATHER)
+
+    async def _move(self, engagement: Engagement, parent: str) -> None:
+        """The node has another parent now: it takes part in the job below that one."""
+        await engagement.close()
+        self.engagements.pop(engagement.job, None)
+        self._engage_soon(engagement.ticket)
+
+    def _take_homes(self, parent: str, homes: tuple[Home, ...]) -> None:
+        """Where a device may go when this parent is gone; an aggregator hands the list on."""
+        if self.uplink is None or not homes:
+            return
+        if self.downlink is not None:
+            self.homes = homes
+            for session in self._sessions():
+                session.send(Homes(homes))
+            return
+        known = {home.name: home for home in self.uplink.homes}
+        first = [known[parent]] if parent in known else []
+        self.uplink.homes = first + [home for home in homes if home.name != parent]
+        self.database.put(HOMES_KIND, self.name, encode(tuple(self.uplink.homes)))
+
+    def _take_revoked(self, signed: bytes) -> None:
+        if signed and self.gate.take_revoked(signed):
+            for session in self._sessions():
+                why = self.refusal(session.subject, session.serial)
+                if why is None:
+                    session.send(Revoked(signed))
+                else:
+                    session.end(why)
+
+    def revoke(self, signed: bytes) -> None:
+        """Cut nodes off, here and below."""
+        self._take_revoked(signed)
+
+    # From below.
+
+    def refusal(self, subject: Subject, serial: str) -> str | None:
+        """Why a node may not connect here; None if it may."""
+        return self.gate.refusal(subject, serial)
+
+    def arrived(self, session: Session) -> Welcome:
+        """A child is there (again)."""
+        log.info("%s connected to %s", session.name, self.name)
+        self.seen(self._seen(session, up=True))
+        for job in session.present.jobs:
+            if job not in self.engagements and job not in self._starting:
+                session.send(Over(job))
+        for engagement in self.engagements.values():
+            self._offer(session, engagement.ticket)
+        if session.present.address:
+            self._renew_homes()
+        return Welcome(self.name, self._homes_for(session), self.gate.revoked)
+
+    def departed(self, session: Session) -> None:
+        """A child is gone."""
+        log.info("%s left %s: %s", session.name, self.name, session.why)
+        self.seen(self._seen(session, up=False))
+        for engagement in self.engagements.values():
+            engagement.child_left(session.name)
+
+    def from_child(self, session: Session, frame: Up) -> None:
+        """A child said something."""
+        match frame:
+            case Entered(job=job, hello=hello):
+                if job in self.engagements:
+                    self.engagements[job].child_entered(session.name, hello)
+            case Away(job=job, why=why):
+                if job in self.engagements:
+                    self.engagements[job].child_left(session.name)
+                self.tell(Told(job, self.name, "away", session.name, why))
+            case Said(job=job):
+                if job in self.engagements:
+                    self.engagements[job].from_child(session.name, frame)
+            case Seen():
+                self.seen(frame)
+            case Told():
+                self.tell(frame)
+            case Leaving():
+                session.end("it left")
+            case Present():
+                session.end("it presented itself twice")
+
+    def wants(self, subject: Subject, push: Push) -> str | None:
+        """Why a blob is not wanted; None if it is."""
+        engagement = self.engagements.get(push.job)
+        if self.cloud is not None and not push.job:
+            return self.cloud.wants(subject, push)
+        if engagement is None:
+            return f"there is no job {push.job} here"
+        return None if engagement.expects(subject.name, push.task) else "nobody waits for that update"
+
+    async def obtain(self, digest: str) -> Blob:
+        """A blob that a child asks for; fetched from above once for all children.
+
+        Raises:
+            LookupError: no job here has it.
+        """
+        for engagement in self.engagements.values():
+            blob = engagement.model(digest)
+            if blob is not None:
+                if self.uplink is not None:
+                    await self.uplink.fetch(blob)
+                return blob
+        raise LookupError("no job here has that blob (any more)")
+
+    # Between.
+
+    def say(self, child: str, frame: Down) -> None:
+        """To a child; dropped where it is not connected."""
+        if self.downlink is not None and child in self.downlink.sessions:
+            self.downlink.sessions[child].send(frame)
+
+    def seen(self, seen: Seen) -> None:
+        """A node came or went: the cloud hears of it."""
+        if self.cloud is not None:
+            self.cloud.seen(seen)
+        elif self.uplink is not None:
+            self.uplink.send(seen)
+
+    def tell(self, told: Told) -> None:
+        """Something for a job's report."""
+        if self.cloud is not None:
+            self.cloud.told(told)
+        elif self.uplink is not None:
+            self.uplink.send(told)
+
+    def _sessions(self) -> list[Session]:
+        return [] if self.downlink is None else list(self.downlink.sessions.values())
+
+    def _seen(self, session: Session, up: bool) -> Seen:
+        why = "" if up else session.why
+        return Seen(session.name, self.name, session.subject.role, up, session.present.offers, why)
+
+    def _announce(self, ticket: Ticket) -> None:
+        for session in self._sessions():
+            self._offer(session, ticket)
+
+    def _offer(self, session: Session, ticket: Ticket) -> None:
+        lack = None if session.present.address else missing(ticket.needs, session.present.offers)
+        if lack is None:
+            session.send(Offer(msgspec.structs.replace(ticket, depth=ticket.depth + 1)))
+        else:
+            self.tell(Told(ticket.job, self.name, "not offered", session.name, lack))
+
+    def _homes_for(self, session: Session) -> tuple[Home, ...]:
+        """Other parents for a child's children, or for the child itself."""
+        if session.present.address:
+            return self.siblings()
+        return self.homes
+
+    def siblings(self) -> tuple[Home, ...]:
+        """The aggregators below this node, as parents."""
+        return tuple(Home(s.name, s.present.address) for s in self._sessions() if s.present.address)
+
+    def _renew_homes(self) -> None:
+        homes = self.siblings()
+        for session in self._sessions():
+            if session.present.address:
+                session.send(Homes(homes))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s: a task failed", self.name, exc_info=task.exception())

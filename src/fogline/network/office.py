@@ -1,0 +1,421 @@
+"""The cloud's office: the queue of jobs, their rounds and results, and who is connected in the whole tree."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from fogline.governance.offers import Needs, Offers
+from fogline.governance.subject import Role, Subject
+from fogline.jobs import Job, JobError
+from fogline.jobs.files import parse_job
+from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.history import Goal, should_stop
+from fogline.monitoring.result import Row
+from fogline.network.aggregating import aggregator_maker
+from fogline.network.contract import NOTHING, Blob, Push, Seen, Ticket, Told, decoder, encode
+from fogline.network.crew import GROUP
+from fogline.network.engagement import Engagement
+from fogline.network.gate import NotAllowed
+from fogline.network.node import GATHER, Node
+from fogline.network.worker.requests import Conclude, Describe, Described, Judge, Judged
+from fogline.network.workshop import WorkerFailed, Workshop
+from fogline.nodes.effects import Move
+from fogline.nodes.messages import model_key
+from fogline.storage import StorageError, Value
+
+log = logging.getLogger("fogline.network")
+State = Literal["queued", "running", "finished", "failed", "stopped"]
+JOBS, NODES = "job", "node"
+OPERATORS: frozenset[Role] = frozenset(("operator", "developer"))
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A job as the office knows it."""
+
+    job: str
+    name: str
+    state: State
+    priority: int
+    serial: int
+    by: str
+    text: str
+    bundle: Blob
+    submitted: float
+    planned: bool = False
+    """Whether the first round waits for the clients that the task's data names."""
+    wait: float = 60.0
+    needs: Needs = Needs()
+    rounds: int = 0
+    done: int = 0
+    why: str = ""
+    headline: str = ""
+    higher_is_better: bool = True
+    units: dict[str, str] = {}
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A node as the office knows it."""
+
+    name: str
+    role: str
+    parent: str
+    up: bool
+    since: float
+    offers: Offers = NOTHING
+    why: str = ""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of a job's log."""
+
+    at: float
+    node: str
+    what: str
+    child: str = ""
+    why: str = ""
+    row: dict[str, float] | None = None
+
+
+RECORD, KNOWN, LINE = decoder(Record), decoder(Known), decoder(Line)
+
+
+class Office:
+    """Runs the cloud's jobs. It is told of everything by the node, and commands it.
+
+    Args:
+        node: the root of the tree.
+        runs: folder for the jobs' results.
+        parallel: jobs that run at the same time.
+    """
+
+    def __init__(self, node: Node, runs: Path, parallel: int = 4) -> None:
+        self.node = node
+        self.runs = runs
+        self.nodes: dict[str, Known] = {}
+        self._parallel = parallel
+        self._records: dict[str, Record] = {}
+        self._running: dict[str, _Running] = {}
+        self._news = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Go on with the jobs of before."""
+        for _, body in await asyncio.to_thread(self.node.database.all, JOBS):
+            record: Record = RECORD.decode(body)
+            self._records[record.job] = record
+        for _, body in await asyncio.to_thread(self.node.database.all, NODES):
+            known: Known = KNOWN.decode(body)
+            self.nodes[known.name] = msgspec.structs.replace(known, up=False, why="the cloud was restarted")
+        for record in list(self._records.values()):
+            if record.state == "running":
+                await self._begin(record)
+        self._schedule()
+
+    async def close(self) -> None:
+        """Stop; running jobs go on at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        for running in self._running.values():
+            await running.judge.close()
+
+    # Jobs.
+
+    async def submit(
+        self, by: str, text: str, bundle: Blob, priority: int, needs: Needs, planned: bool, wait: float
+    ) -> Record:
+        """Put a job into the queue.
+
+        Raises:
+            JobError: its text is no job.
+        """
+        job = parse_job(text)
+        serial = 1 + max((record.serial for record in self._records.values()), default=0)
+        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in job.name)[:40] or "job"
+        record = Record(
+            job=f"{name}-{serial}-{secrets.token_hex(2)}",
+            name=job.name,
+            state="queued",
+            priority=priority,
+            serial=serial,
+            by=by,
+            text=text,
+            bundle=bundle,
+            submitted=time.time(),
+            planned=planned,
+            wait=wait,
+            needs=needs,
+            rounds=job.rounds,
+        )
+        await self._put(record)
+        self._schedule()
+        return record
+
+    def records(self) -> list[Record]:
+        """All jobs, in the order in which they came."""
+        return sorted(self._records.values(), key=lambda record: record.serial)
+
+    def record(self, job: str) -> Record:
+        """A job, by its id or the beginning of it.
+
+        Raises:
+            LookupError: there is none, or more than one.
+        """
+        found = [record for name, record in self._records.items() if name == job or name.startswith(job)]
+        if len(found) != 1:
+            raise LookupError(f"there is no job '{job}'" if not found else f"several jobs begin with '{job}'")
+        return found[0]
+
+    async def stop(self, job: str) -> Record:
+        """End a job: what it has learned so far is its result.
+
+        Raises:
+            LookupError: there is no such job.
+        """
+        record = self.record(job)
+        if record.state == "queued":
+            await self._put(msgspec.structs.replace(record, state="stopped", why="stopped before it began"))
+        elif record.state == "running" and record.job in self._running:
+            self._running[record.job].stopped = True
+            self._running[record.job].engagement.halt()
+        return self._records[record.job]
+
+    def lines(self, job: str, after: int = 0) -> list[tuple[int, Line]]:
+        """A job's log after a line."""
+        return [(n, LINE.decode(body)) for n, body in self.node.database.notes(f"job/{job}", after)]
+
+    async def watch(self, job: str, after: int = 0) -> AsyncIterator[tuple[int, Line]]:
+        """A job's log as it grows, until the job is over."""
+        while True:
+            lines = await asyncio.to_thread(self.lines, job, after)
+            for n, line in lines:
+                after = n
+                yield n, line
+            if not lines:
+                if self._records[job].state in ("finished", "failed", "stopped"):
+                    return
+                async with self._news:
+                    if not self.node.database.notes(f"job/{job}", after, 1) and self._records[job].state in (
+                        "queued",
+                        "running",
+                    ):
+                        await self._news.wait()
+
+    # What the node tells.
+
+    def seen(self, seen: Seen) -> None:
+        """A node came or went."""
+        known = Known(seen.name, seen.role, seen.parent, seen.up, time.time(), seen.offers, seen.why)
+        before = self.nodes.get(seen.name)
+        if not seen.up and before is not None and before.parent != seen.parent:
+            return  # It has moved to another parent, and the old one noticed late.
+        self.nodes[seen.name] = known
+        self._spawn(asyncio.to_thread(self.node.database.put, NODES, seen.name, encode(known)))
+
+    def told(self, told: Told) -> None:
+        """Something for a job's report."""
+        running = self._running.get(told.job)
+        if running is not None:
+            running.counts[told.what] += told.amount
+            if told.why:
+                running.reasons.setdefault(told.what, f"{told.child or told.node}: {told.why}")
+        self._note(told.job, Line(time.time(), told.node, told.what, told.child, told.why))
+
+    def wants(self, subject: Subject, push: Push) -> str | None:
+        """Why a bundle is not wanted; None if it is."""
+        if subject.role in OPERATORS:
+            return None
+        return "only operators and developers bring bundles"
+
+    def moved(self, job: str, move: Move, group: Value, seconds: float) -> None:
+        """A job's model moved: it is judged beside, while the next round runs."""
+        running = self._running.get(job)
+        if running is not None and move.final:
+            self.node.shelf.keep(group)
+            running.models.append((move, group, seconds))
+            running.there.set()
+
+    def ended(self, job: str, why: str | None) -> None:
+        """A job is over."""
+        running = self._running.get(job)
+        if running is not None:
+            running.failure = why
+            running.over = True
+            running.there.set()
+
+    # Inside.
+
+    def _schedule(self) -> None:
+        free = self._parallel - len(self._running)
+        queue = sorted(
+            (r for r in self._records.values() if r.state == "queued"), key=lambda r: (-r.priority, r.serial)
+        )
+        for record in queue[: max(0, free)]:
+            self._records[record.job] = msgspec.structs.replace(record, state="running")
+            self._spawn(self._begin(record))
+
+    async def _begin(self, record: Record) -> None:
+        try:
+            running = await self._prepare(record)
+        except (NotAllowed, WorkerFailed, JobError, StorageError) as error:
+            self._note(record.job, Line(time.time(), self.node.name, "failed", "", str(error)))
+            await self._put(msgspec.structs.replace(record, state="failed", why=str(error)))
+            self._schedule()
+            return
+        self._running[record.job] = running
+        await self._put(running.record)
+        self._note(record.job, Line(time.time(), self.node.name, "began"))
+        self.node.engage(running.engagement, None)
+        await self._follow(running)
+
+    async def _prepare(self, record: Record) -> _Running:
+        node = self.node
+        ticket = Ticket(record.job, record.text, record.bundle, "", record.needs, record.priority, wait=record.wait)
+        code = await asyncio.to_thread(node.gate.admit, ticket, node.shelf.blobs.path(record.bundle.digest))
+        judge = node.workshop(ticket, code)
+        group, model = node.shelf.draft(), node.shelf.draft()
+        facts = await judge.ask(Describe(str(group), str(model)))
+        assert isinstance(facts, Described)
+        ticket = msgspec.structs.replace(
+            ticket,
+            text=facts.text,
+            layout=facts.layout,
+            mode=facts.mode,
+            buffer=facts.buffer,
+            group_models=facts.group_models,
+            plan=plan_of(parse_job(facts.text), facts.plan) if record.planned else {},
+            hellos=_wants_details(parse_job(facts.text), facts.mode),
+        )
+        key = model_key(node.name, 0)
+        first = {key + GROUP: await node.shelf.take(group, "group"), key: await node.shelf.take(model, "model")}
+        workshop = node.workshop(ticket, code)
+        engagement = Engagement(ticket, node, workshop, aggregator_maker(node.name, ticket, GATHER), first, self)
+        record = msgspec.structs.replace(
+            record,
+            state="running",
+            headline=facts.headline,
+            higher_is_better=facts.higher_is_better,
+            units=facts.units,
+        )
+        folder = RunFolder(self.runs / record.job)
+        if not folder.info.exists():
+            folder = RunFolder.create(self.runs / record.job, parse_job(facts.text))
+        return _Running(record, parse_job(facts.text), engagement, judge, folder)
+
+    async def _follow(self, running: _Running) -> None:
+        """Judge a job's models as they come, and conclude it."""
+        while not (running.over and not running.models):
+            await running.there.wait()
+            running.there.clear()
+            while running.models:
+                await self._judge(running, *running.models.popleft())
+        await self._conclude(running)
+
+    async def _judge(self, running: _Running, move: Move, group: Value, seconds: float) -> None:
+        done, evaluation = move.round + 1, running.job.evaluation
+        row: Row = {
+            "round": done,
+            "seconds": seconds,
+            "wall": seconds,
+            "joules": 0.0,
+            "train_loss": float("nan"),
+            "updates": float(len(move.members)),
+            **running.counts,
+        }
+        if done % evaluation.every == 0 or done == running.job.rounds:
+            try:
+                answer = await running.judge.ask(Judge(self.node.shelf.path(group)))
+                assert isinstance(answer, Judged)
+                row |= answer.metrics
+            except WorkerFailed as error:
+                self._note(running.record.job, Line(time.time(), self.node.name, "not judged", "", str(error)))
+        if running.last is not None:
+            self.node.shelf.release([running.last])
+        running.last = group
+        if done <= len(running.history):
+            return  # A crash came between the move and the record of it; this row is known.
+        running.history.append(row)
+        running.folder.append(row)
+        running.record = msgspec.structs.replace(running.record, done=done)
+        await self._put(running.record)
+        self._note(running.record.job, Line(time.time(), self.node.name, "round", row=row))
+        goal = Goal(running.record.headline, running.record.higher_is_better)
+        if should_stop(running.history, evaluation, goal):
+            running.engagement.halt()
+
+    async def _conclude(self, running: _Running) -> None:
+        record, why = running.record, running.failure
+        state: State = "failed" if why is not None else "stopped" if running.stopped else "finished"
+        if running.last is not None:
+            path = self.node.shelf.path(running.last)
+            wall = time.time() - record.submitted
+            try:
+                await running.judge.ask(
+                    Conclude(str(running.folder.path.resolve()), path, dict(running.counts), running.reasons, wall)
+                )
+            except WorkerFailed as error:
+                state, why = "failed", f"the result could not be written: {error}"
+        await running.judge.close()
+        del self._running[record.job]
+        await self._put(msgspec.structs.replace(record, state=state, why=why or ""))
+        self._note(record.job, Line(time.time(), self.node.name, state, "", why or ""))
+        self._schedule()
+
+    async def _put(self, record: Record) -> None:
+        self._records[record.job] = record
+        await asyncio.to_thread(self.node.database.put, JOBS, record.job, encode(record))
+        await self._wake()
+
+    def _note(self, job: str, line: Line) -> None:
+        self.node.database.note(f"job/{job}", encode(line))
+        self._spawn(self._wake())
+
+    async def _wake(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    def _spawn(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Running:
+    """A job that runs."""
+
+    def __init__(self, record: Record, job: Job, engagement: Engagement, judge: Workshop, folder: RunFolder) -> None:
+        self.record = record
+        self.job = job
+        self.engagement = engagement
+        self.judge = judge
+        self.folder = folder
+        self.history: list[Row] = folder.history()
+        self.counts: Counter[str] = Counter()
+        self.reasons: dict[str, str] = {}
+        self.models: deque[tuple[Move, Value, float]] = deque()
+        self.last: Value | None = None
+        self.there = asyncio.Event()
+        self.over = False
+        self.stopped = False
+        self.failure: str | None = None
+
+
+def plan_of(job: Job, clients: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Children of every aggregator in order, as a simulation has them: devices first, then aggregators."""
+    plan = {leaf: clients.get(leaf, ()) for leaf in job.tree.leaves()}
+    for node, parent in job.tree.parents().items():
+        if parent is not None:
+            plan[parent] = (*plan.get(parent, ()), node)
+    return plan
+
+
+def _wants_details(job: Job, mode: str) -> bool:
+    return any(tier.policy != "uniform" or (tier.mode or mode) == "semi-async" for tier in job.tree.tiers.values())

@@ -1,0 +1,223 @@
+"""A node as a process: its folder, its servers, its connection upward, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from fogline.governance.identity import Identity
+from fogline.governance.offers import local_offers
+from fogline.governance.policy import Policy, read_policy
+from fogline.network.contract import DESK, DOOR, SERVICE, Home, decoder
+from fogline.network.downlink import Downlink
+from fogline.network.gate import Gate
+from fogline.network.joining import Issuer, keep_valid
+from fogline.network.node import HOMES_KIND, Node, Site
+from fogline.network.shelf import Shelf
+from fogline.network.uplink import Refused, Uplink
+from fogline.network.wire import listen, server
+from fogline.network.worker.requests import Limits
+from fogline.storage import Database, open_blobs, open_database
+
+log = logging.getLogger("fogline.network")
+GRACE = 2.0
+"""Seconds that connections have to end when a node leaves."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder of a node, and where its records and blobs lie (in the folder, unless told)."""
+
+    folder: Path
+    store: str = ""
+    blobs: str = ""
+    largest: int = 8 << 30
+    """Bytes of the largest blob that is taken."""
+
+    @property
+    def identity(self) -> Path:
+        return self.folder / "identity"
+
+    @property
+    def policy(self) -> Path:
+        return self.folder / "policy.toml"
+
+    def open_database(self) -> Database:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return open_database(self.store or self.folder / "records.sqlite")
+
+    def open_shelf(self, database: Database) -> Shelf:
+        blobs = open_blobs(self.blobs or self.folder / "blobs", self.folder / "blobs", limit=self.largest)
+        uses = [value.digest for stream in database.streams() for value in database.values(stream).values()]
+        return Shelf(blobs, self.folder / "blobs" / "drafts", uses)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where an aggregator listens, and how others reach it."""
+
+    listen: str = "127.0.0.1:7443"
+    door: str = "127.0.0.1:7444"
+    public: str = ""
+    """``host:port`` for children; empty: as it listens."""
+
+
+@dataclass
+class Up:
+    """A node that runs."""
+
+    node: Node
+    identity: Identity
+    address: str = ""
+    door: str = ""
+    failed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Ends with the reason when the node cannot go on."""
+
+
+@asynccontextmanager
+async def member(
+    place: Place,
+    homes: list[Home],
+    serving: Serving | None = None,
+    client: str = "",
+    parameters: dict[str, Any] | None = None,
+    on_change: Callable[[str], None] | None = None,
+) -> AsyncGenerator[Up]:
+    """A node with a parent: a fog if it serves others, else a device.
+
+    Args:
+        place: its folder.
+        homes: parents to dial, the preferred one first; empty: those of the last time.
+        serving: where its own children reach it.
+        client: whose data lies here, as tasks call it.
+        parameters: of tasks, as they hold here.
+        on_change: told of what people may want to see.
+    """
+    identity = Identity.load(place.identity)
+    async with AsyncExitStack() as stack:
+        database, shelf, gate, site = opened(place, identity, stack, client, parameters or {})
+        node = Node(identity.subject, database, shelf, place.folder, gate, site)
+        node.on_change = on_change or node.on_change
+        up = Up(node, identity)
+        uplink = Uplink(lambda: Identity.load(place.identity), parents(database, node.name, homes), shelf.blobs, node)
+        node.uplink = uplink
+        stack.push_async_callback(node.close)
+        if serving is not None:
+            node.downlink = Downlink(shelf.blobs, node)
+            await serve(up, place, serving, stack, lambda home: Issuer.above(uplink, home))
+        await node.start()
+        for work in (_upward(uplink, up), keep_valid(place.identity, uplink)):
+            task = asyncio.create_task(work)
+            stack.callback(task.cancel)
+        yield up
+
+
+def opened(
+    place: Place, identity: Identity, stack: AsyncExitStack, client: str, parameters: dict[str, Any]
+) -> tuple[Database, Shelf, Gate, Site]:
+    """What every node has."""
+    policy = read_policy(place.policy)
+    offers = local_offers(policy)
+    database = place.open_database()
+    stack.callback(database.close)
+    shelf = place.open_shelf(database)
+    gate = Gate(identity.root, place.policy, offers, place.folder / "code", database)
+    return database, shelf, gate, Site(client, parameters, offers, limits_of(policy), policy.limits.jobs)
+
+
+def limits_of(policy: Policy) -> Limits:
+    """What a worker may take."""
+    limits = policy.limits
+    return Limits(limits.threads or 1, limits.memory_bytes, limits.niceness)
+
+
+async def serve(
+    up: Up,
+    place: Place,
+    serving: Serving,
+    stack: AsyncExitStack,
+    issuer_of: Callable[[Home], Issuer],
+    desk: Callable[[], Any] | None = None,
+) -> None:
+    """Listen for children and at the door.
+
+    Raises:
+        OSError: an address is taken.
+    """
+    node, downlink = up.node, up.node.downlink
+    assert downlink is not None
+
+    def identity() -> Identity:
+        return Identity.load(place.identity)
+
+    address = serving.public or serving.listen
+    issuer = issuer_of(Home(node.name, address))
+    services = {SERVICE: {**downlink.methods(), **issuer.methods(downlink)}}
+    inside = server(services | ({DESK: desk()} if desk is not None else {}))
+    port = listen(inside, identity, serving.listen)
+    door = server({DOOR: issuer.door()})
+    door_port = listen(door, identity, serving.door, mutual=False)
+    node.address = up.address = _with_port(address, port)
+    up.door = _with_port(serving.door, door_port)
+    for made in (inside, door):
+        await made.start()
+        stack.push_async_callback(_stop, made)
+
+
+async def _stop(made: grpc.aio.Server) -> None:
+    await made.stop(GRACE)
+
+
+def parents(database: Database, name: str, homes: list[Home]) -> list[Home]:
+    """Parents to dial: the given ones first, then those that were known the last time."""
+    body = database.get(HOMES_KIND, name)
+    known: tuple[Home, ...] = () if body is None else decoder(tuple[Home, ...]).decode(body)
+    given = {home.name for home in homes}
+    return [*homes, *(home for home in known if home.name not in given)]
+
+
+async def _upward(uplink: Uplink, up: Up) -> None:
+    try:
+        await uplink.run()
+    except Refused as refusal:
+        if not up.failed.done():
+            up.failed.set_exception(refusal)
+
+
+def _with_port(address: str, port: int) -> str:
+    host, _, asked = address.rpartition(":")
+    return f"{host}:{port}" if asked == "0" else address
+
+
+async def until_told(up: Up) -> None:
+    """Run until the process is asked to end.
+
+    Raises:
+        Refused: the parent does not want this node.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait((waiting, up.failed), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if up.failed.done():
+        up.failed.result()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a node's program."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(work)

@@ -1,0 +1,49 @@
+"""Whose turn it is to train, where a machine serves several jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+
+class Turns:
+    """So many at once; of those who wait, the highest priority first, and equals in the order in which they came.
+
+    Args:
+        places: how many at once.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._serial = itertools.count()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    @asynccontextmanager
+    async def turn(self, priority: int) -> AsyncGenerator[None]:
+        """Wait for a place, and have it inside."""
+        if self._free == 0:
+            place = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (-priority, next(self._serial), place))
+            try:
+                await place
+            except asyncio.CancelledError:
+                if place.done() and not place.cancelled():
+                    self._give_back()
+                raise
+        else:
+            self._free -= 1
+        try:
+            yield
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        while self._waiting:
+            _, _, place = heapq.heappop(self._waiting)
+            if not place.done():
+                place.set_result(None)
+                return
+        self._free += 1

@@ -1,0 +1,276 @@
+"""A node's connection to its parent: dialled from below, kept alive, and made again when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc
+import grpc.aio
+import msgspec
+
+from fogline.governance.identity import Identity
+from fogline.network.chunks import BadChunk, pieces, receive
+from fogline.network.contract import (
+    DOWN,
+    PATIENCE,
+    SERVICE,
+    Blob,
+    Down,
+    Fetch,
+    Have,
+    Home,
+    Present,
+    Push,
+    Size,
+    Up,
+    Welcome,
+    decoder,
+    encode,
+)
+from fogline.network.wire import dial
+from fogline.storage import Blobs, CorruptBlob
+
+FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
+"""Seconds before a lost connection is tried again: doubled each time, and never quite the same for two nodes."""
+TRIES = 3
+"""Failed attempts at one parent before the next one on the list is tried."""
+
+HAVE, SIZE = decoder(Have), decoder(Size)
+
+
+class Lost(ConnectionError):  # noqa: N818 - read aloud, it is what happened
+    """The parent is gone."""
+
+
+class Refused(RuntimeError):  # noqa: N818 - read aloud, it is what happened
+    """The parent does not want this node; there is no use in trying again."""
+
+
+class Above(Protocol):
+    """Who is told of what comes from the parent."""
+
+    def present(self) -> Present:
+        """How the node presents itself."""
+        ...
+
+    def connected(self, parent: str, welcome: Welcome) -> None:
+        """The parent is there (again)."""
+        ...
+
+    def disconnected(self, parent: str, why: str) -> None:
+        """It is gone."""
+        ...
+
+    def from_parent(self, parent: str, frame: Down) -> None:
+        """It said something."""
+        ...
+
+
+@dataclass
+class _Line:
+    """One connection."""
+
+    parent: str
+    channel: grpc.aio.Channel
+    frames: asyncio.Queue[Up]
+
+
+class Uplink:
+    """Keeps a node connected to one of its parents.
+
+    Args:
+        identity: what it shows; read anew for every connection, so that a new certificate is taken up.
+        homes: parents, the preferred one first.
+        blobs: where fetched values go.
+        above: told of everything.
+    """
+
+    def __init__(self, identity: Callable[[], Identity], homes: list[Home], blobs: Blobs, above: Above) -> None:
+        self.homes = homes
+        self._identity = identity
+        self._blobs = blobs
+        self._above = above
+        self._line: _Line | None = None
+        self._there = asyncio.Event()
+        self._fetches: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Until cancelled.
+
+        Raises:
+            Refused: no parent wants this node.
+        """
+        wait, tries, place = FIRST_WAIT, 0, 0
+        while True:
+            home = self.homes[place % len(self.homes)]
+            try:
+                await self._serve(home)
+                wait, tries = FIRST_WAIT, 0
+            except Lost as loss:
+                tries += 1
+                if self._line is not None:
+                    wait, tries = FIRST_WAIT, 0
+                self._end(str(loss))
+            if tries >= TRIES:
+                place, tries = place + 1, 0
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(LONGEST_WAIT, 2 * wait)
+
+    @property
+    def parent(self) -> str | None:
+        """The parent that is connected."""
+        return None if self._line is None else self._line.parent
+
+    def send(self, frame: Up) -> None:
+        """Say something; dropped where nobody is connected (state machines say it again)."""
+        if self._line is not None:
+            self._line.frames.put_nowait(frame)
+
+    async def fetch(self, blob: Blob) -> None:
+        """See that a blob is here: from the parent, once for all who ask, and from where it broke off.
+
+        Raises:
+            LookupError: the parent does not have it (any more).
+            StorageError: it cannot be kept here.
+        """
+        if self._blobs.has(blob.digest):
+            return
+        task = self._fetches.get(blob.digest)
+        if task is None:
+            task = self._fetches[blob.digest] = asyncio.create_task(self._fetch(blob))
+            task.add_done_callback(lambda _: self._fetches.pop(blob.digest, None))
+        await asyncio.shield(task)
+
+    async def push(self, blob: Blob, job: str, task: int) -> None:
+        """See that a blob is at the parent.
+
+        Raises:
+            Lost: the connection broke; it goes on from there the next time.
+            LookupError: the parent does not want it.
+        """
+        line = self._line
+        if line is None:
+            raise Lost("there is no connection")
+        call = line.channel.stream_stream(f"/{SERVICE}/Push")()
+        try:
+            await call.write(encode(Push(blob.digest, blob.size, job, task)))
+            have = await self._answer(call, HAVE)
+            if have.offset < blob.size:
+                async for piece in pieces(self._blobs.path(blob.digest), have.offset, have.zstd):
+                    await call.write(piece)
+                await call.done_writing()
+                await self._answer(call, HAVE)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise _reason(error) from error
+        finally:
+            call.cancel()
+
+    async def unary(self, method: str, message: msgspec.Struct) -> bytes:
+        """One question, one answer.
+
+        Raises:
+            Lost: there is no connection.
+            LookupError: the parent refused; the text says why.
+        """
+        if self._line is None:
+            raise Lost("there is no connection")
+        try:
+            return await self._line.channel.unary_unary(method)(encode(message), timeout=3 * PATIENCE)
+        except grpc.aio.AioRpcError as error:
+            raise _reason(error) from error
+
+    async def _answer(self, call: grpc.aio.StreamStreamCall[bytes, bytes], kind: msgspec.msgpack.Decoder[Have]) -> Have:
+        answer = await call.read()
+        if not isinstance(answer, bytes):
+            raise Lost((await call.details()) or "the parent ended the transfer")
+        return kind.decode(answer)
+
+    async def _fetch(self, blob: Blob) -> None:
+        while not self._blobs.has(blob.digest):
+            await self._there.wait()
+            line = self._line
+            if line is None:
+                continue
+            try:
+                await self._fetch_once(line, blob)
+            except grpc.aio.AioRpcError as error:
+                reason = _reason(error)
+                if not isinstance(reason, Lost):
+                    raise reason from error
+                await asyncio.sleep(FIRST_WAIT)
+
+    async def _fetch_once(self, line: _Line, blob: Blob) -> None:
+        writer = await asyncio.to_thread(self._blobs.writer, blob.digest, blob.size)
+        try:
+            call = line.channel.unary_stream(f"/{SERVICE}/Fetch")(encode(Fetch(blob.digest, writer.offset)))
+            stream = aiter(call)
+            size = SIZE.decode(await anext(stream))
+            if size.size != blob.size:
+                raise LookupError(f"{line.parent} has {size.size} bytes under that digest, not {blob.size}")
+            if writer.offset < blob.size:
+                await receive(stream, writer, blob.size)
+            await asyncio.to_thread(writer.finish)
+        except (BadChunk, CorruptBlob, msgspec.DecodeError) as error:
+            raise LookupError(f"What {line.parent} sent is damaged: {error}") from error
+        finally:
+            writer.close()
+
+    async def _serve(self, home: Home) -> None:
+        """One connection, from dialling to its loss.
+
+        Raises:
+            Lost: it is gone, or never came.
+            Refused: the parent said so.
+        """
+        channel = dial(self._identity(), home.address, home.name)
+        line = _Line(home.name, channel, asyncio.Queue())
+        try:
+            call = channel.stream_stream(f"/{SERVICE}/Control")(self._outgoing(line))
+            frames = aiter(call)
+            async with asyncio.timeout(PATIENCE):
+                first = DOWN.decode(await anext(frames))
+            if not isinstance(first, Welcome):
+                raise Lost(f"{home.name} began with a {type(first).__name__}")
+            self._line = line
+            self._there.set()
+            self._above.connected(home.name, first)
+            async for frame in frames:
+                self._above.from_parent(home.name, DOWN.decode(frame))
+            raise Lost("the parent ended the connection")
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.PERMISSION_DENIED:
+                raise Refused(error.details()) from error
+            raise Lost(error.details() or str(error.code())) from error
+        except StopAsyncIteration:
+            raise Lost("the parent ended the connection") from None
+        except TimeoutError:
+            raise Lost(f"{home.name} at {home.address} does not answer") from None
+        except msgspec.DecodeError as error:
+            raise Lost(f"{home.name} sent what is no frame: {error}") from error
+        finally:
+            await channel.close()
+
+    async def _outgoing(self, line: _Line) -> AsyncIterator[bytes]:
+        yield encode(self._above.present())
+        while True:
+            yield encode(await line.frames.get())
+
+    def _end(self, why: str) -> None:
+        self._there.clear()
+        line, self._line = self._line, None
+        if line is not None:
+            self._above.disconnected(line.parent, why)
+
+
+def _reason(error: BaseException) -> Exception:
+    """A broken connection can be tried again; a refusal cannot."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        lost = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+        if error.code() not in lost:
+            return LookupError(error.details() or str(error.code()))
+        return Lost(error.details() or "the connection broke")
+    return Lost(str(error) or "the connection broke")

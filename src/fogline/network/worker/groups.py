@@ -1,0 +1,80 @@
+"""An aggregator's numbers, from files to files: the same functions that the simulator calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fogline.aggregation import Folded, Partial, UnusableUpdate, fold_named
+from fogline.algorithms import Algorithm
+from fogline.algorithms import group as groups
+from fogline.algorithms.base import Group
+from fogline.algorithms.group import GroupModel
+from fogline.network.worker.files import read_group, read_model, read_update, write
+from fogline.network.worker.requests import Adopt, Lift, Member, Merge, Move, Written
+from fogline.params import Spec
+
+Refused = list[tuple[str, str]]
+
+
+class Groups:
+    """Carries out what an aggregator's state machine decided.
+
+    Args:
+        algorithm: says what moves and merges compute.
+        spec: layout of the model.
+        exact: whether folds are exact.
+    """
+
+    def __init__(self, algorithm: Algorithm, spec: Spec, exact: bool) -> None:
+        self.algorithm = algorithm
+        self.spec = spec
+        self.exact = exact
+
+    def put(self, group: GroupModel, group_path: str, model_path: str) -> None:
+        """Write a group, and what its children get."""
+        write(group_path, group)
+        write(model_path, groups.send_down(self.algorithm, group))
+
+    def adopt(self, request: Adopt) -> Written:
+        """The parent's model becomes the group's."""
+        base = None if request.base is None else read_group(request.base)
+        self.put(
+            groups.adopt(self.algorithm, self.spec, base, read_model(request.source)), request.group, request.model
+        )
+        return Written()
+
+    def move(self, request: Move) -> Written:
+        """The group moves by its members' updates; where none could be used it stays."""
+        refused: Refused = []
+        group, folded = read_group(request.base), self._fold(request.members, False, refused)
+        if folded is not None:
+            assert isinstance(folded, Folded)
+            facts = Group(request.population, request.round, request.lane, request.lanes)
+            group = groups.move(self.algorithm, self.spec, group, folded, facts, request.inside)
+        self.put(group, request.group, request.model)
+        return Written(tuple(refused))
+
+    def merge(self, request: Merge) -> Written:
+        """Children's updates become one partial result."""
+        refused: Refused = []
+        partial = self._fold(request.members, True, refused)
+        if partial is not None:
+            assert isinstance(partial, Partial)
+            write(request.update, partial)
+        return Written(tuple(refused), empty=partial is None)
+
+    def lift(self, request: Lift) -> Written:
+        """The group's movement becomes an update."""
+        write(request.update, groups.lift(self.algorithm, self.spec, read_group(request.base)))
+        return Written()
+
+    def _fold(self, members: Sequence[Member], merge: bool, refused: Refused) -> Folded | Partial | None:
+        fold = fold_named(self.exact)
+        for member in members:
+            try:
+                fold.take(read_update(member.update), self.algorithm.staleness_weight(member.staleness))
+            except UnusableUpdate as error:
+                refused.append((member.child, str(error)))
+        if not fold.count:
+            return None
+        return fold.partial() if merge else fold.finish()

@@ -1,0 +1,259 @@
+"""The worker process: ``python -m fogline.network.worker.program FD``.
+
+It ends when the node closes its end of the socket. What foreign code prints goes to the job's log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import resource
+import signal
+import socket
+import sys
+import traceback
+from functools import cached_property
+from pathlib import Path
+
+from fogline.algorithms import Algorithm, make
+from fogline.algorithms import group as groups
+from fogline.algorithms.device import run_cohort
+from fogline.jobs import Job, JobError
+from fogline.jobs.files import job_to_toml, load_task, parse_job
+from fogline.jobs.planning import assign, local_training, planner, with_defaults
+from fogline.network.worker.files import read_group, read_model, read_state, write, write_state
+from fogline.network.worker.groups import Groups
+from fogline.network.worker.requests import (
+    LENGTH,
+    REQUESTS,
+    Adopt,
+    Answer,
+    Conclude,
+    Describe,
+    Described,
+    Failed,
+    Judge,
+    Judged,
+    Lift,
+    Limits,
+    Merge,
+    Move,
+    Open,
+    Opened,
+    Request,
+    Train,
+    Trained,
+    framed,
+)
+from fogline.params import Params, Spec
+from fogline.training.local import ClientJob
+from fogline.training.task import Engine, Task
+
+
+class Worker:
+    """One job on one node."""
+
+    def __init__(self, opened: Open) -> None:
+        self.opened = opened
+        self.job: Job = parse_job(opened.text)
+        self.folder = Path(opened.folder)
+        if opened.folder not in sys.path:
+            sys.path.insert(0, opened.folder)  # A method of the developer's own lies beside the task.
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        return make(self.job.algorithm.name, **self.job.algorithm.parameters)
+
+    @cached_property
+    def task(self) -> Task:
+        parameters = {**self.job.task_parameters, **self.opened.parameters}
+        return load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
+
+    @cached_property
+    def engine(self) -> Engine:
+        name = self.job.engine or next(iter(self.task.engines()))
+        return self.task.build(name, self.algorithm, local_training(self.job.local))
+
+    @cached_property
+    def client(self) -> int:
+        """Place of this node's data among the task's clients.
+
+        Raises:
+            JobError: the task has no such client.
+        """
+        clients = list(self.task.data.clients)
+        if self.opened.client in clients:
+            return clients.index(self.opened.client)
+        if len(clients) == 1:
+            return 0  # The site's own data, whatever the task calls it.
+        raise JobError(
+            f"The task's data has no client '{self.opened.client}' ({len(clients)} others); say which one lies here "
+            "with --client."
+        )
+
+    @cached_property
+    def groups(self) -> Groups:
+        return Groups(self.algorithm, self.spec, self.job.exact)
+
+    @cached_property
+    def spec(self) -> Spec:
+        return Spec.read(self.opened.layout) if self.opened.layout else self.task.spec
+
+    def open(self) -> Opened:
+        """Load what this node needs, so that the first round does not wait for it."""
+        if not self.opened.client:
+            return Opened()
+        return Opened(samples=int(self.task.data.sizes()[self.client]))
+
+    def describe(self, request: Describe) -> Described:
+        """What nodes must know, and the first group."""
+        job = with_defaults(self.job, self.algorithm)
+        homes, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
+        plan = {leaf: tuple(c for c, home in zip(clients, homes, strict=True) if home == leaf) for leaf in set(homes)}
+        group = groups.root(self.task.initial(job.seed))
+        self.groups.put(group, request.group, request.model)
+        return Described(
+            text=job_to_toml(job),
+            layout=self.task.spec.layout,
+            mode=self.algorithm.mode,
+            buffer=self.algorithm.buffer,
+            group_models=self.algorithm.group_models,
+            headline=self.task.headline,
+            higher_is_better=self.task.higher_is_better,
+            units=dict(self.task.units),
+            clients=clients,
+            plan=plan,
+        )
+
+    def train(self, request: Train) -> Trained:
+        """A local round on this node's data."""
+        down, sizes = read_model(request.model), self.task.data.sizes().tolist()
+        plan = planner(self.job, sizes)(self.client, request.round, request.attempt)
+        local = read_state(request.before)
+        job = ClientJob(
+            self.client, down.vector, down.counters, plan.steps, plan.learning_rate, plan.seed, local, down.received
+        )
+        done = run_cohort(self.engine, self.algorithm, self.task, [job])[0]
+        if done.update is None:
+            return Trained(done.samples, failure=done.failure)
+        write(request.update, done.update)
+        if done.local:
+            write_state(request.state, done.local)
+        return Trained(done.samples, finite(done.loss), finite(done.loss_rms), state=bool(done.local))
+
+    def judge(self, request: Judge) -> Judged:
+        """Metrics on the test set, if it lies here."""
+        return Judged(self.metrics(self.params(request.group)))
+
+    def params(self, group: str) -> Params:
+        """The model of a group, as it is judged and handed out."""
+        return groups.judged(self.algorithm, self.task.spec, read_group(group))
+
+    def metrics(self, params: Params) -> dict[str, float]:
+        """Metrics on the test set; none where there is none here."""
+        test = self.task.data.test
+        return {} if test is None else self.task.metrics(self.task.evaluate(params, test))
+
+    def conclude(self, request: Conclude) -> Judged:
+        """The result of a finished run: the same folder that a simulation leaves."""
+        from fogline.monitoring.folder import RunFolder
+        from fogline.monitoring.history import Goal, reached
+        from fogline.monitoring.result import Result
+
+        folder, task, params = RunFolder(Path(request.folder)), self.task, self.params(request.group)
+        history, metrics = folder.history(), self.metrics(params)
+        folder.finish(
+            Result(
+                job=self.job,
+                headline=task.headline,
+                params=params,
+                history=history,
+                metrics=metrics,
+                reached=reached(history, self.job.evaluation, Goal(task.headline, task.higher_is_better)),
+                counts=request.counts,
+                reasons=request.reasons,
+                wall=request.wall,
+                units=dict(task.units),
+            )
+        )
+        return Judged(metrics)
+
+    def answer(self, request: Request) -> Answer:
+        """Carry a request out."""
+        match request:
+            case Train():
+                return self.train(request)
+            case Adopt():
+                return self.groups.adopt(request)
+            case Move():
+                return self.groups.move(request)
+            case Merge():
+                return self.groups.merge(request)
+            case Lift():
+                return self.groups.lift(request)
+            case Judge():
+                return self.judge(request)
+            case Conclude():
+                return self.conclude(request)
+            case Describe():
+                return self.describe(request)
+            case Open():
+                raise ValueError("The job is loaded already.")
+
+
+PR_SET_PDEATHSIG = 1
+
+
+def finite(value: float) -> float | None:
+    """The number, or None where it is none."""
+    return value if math.isfinite(value) else None
+
+
+def serve(channel: socket.socket) -> None:
+    """Answer requests until the node closes its end."""
+    stream = channel.makefile("rb")
+    worker: Worker | None = None
+    while header := stream.read(LENGTH):
+        request: Request = REQUESTS.decode(stream.read(int.from_bytes(header, "big")))
+        # Whatever foreign code raises is an answer, not the end of the process: the node tells its parent.
+        try:
+            if isinstance(request, Open):
+                restrain(request.limits)
+                worker = Worker(request)
+                answer: Answer = worker.open()
+            else:
+                assert worker is not None
+                answer = worker.answer(request)
+        except (JobError, ValueError, MemoryError, OSError) as error:
+            answer = Failed(str(error) or type(error).__name__)
+        except Exception as error:  # noqa: BLE001
+            traceback.print_exc()
+            answer = Failed(f"{type(error).__name__}: {error}")
+        sys.stdout.flush()
+        channel.sendall(framed(answer))
+
+
+def restrain(limits: Limits) -> None:
+    """Keep to what the owner of the machine allows, before foreign code is loaded."""
+    if limits.niceness:
+        os.nice(limits.niceness)
+    if limits.memory is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
+
+
+def end_with_parent() -> None:
+    """Be killed when the node is, also in the middle of a training."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    """The program."""
+    end_with_parent()
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        serve(channel)
+
+
+if __name__ == "__main__":
+    main()

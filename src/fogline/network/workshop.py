@@ -1,0 +1,127 @@
+"""The node's side of a worker process: start it, ask it, watch it, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from fogline.network.worker.requests import ANSWERS, LENGTH, Answer, Failed, Limits, Open, Opened, Request, framed
+
+PROGRAM = "fogline.network.worker.program"
+
+
+class WorkerFailed(RuntimeError):  # noqa: N818 - read aloud, it is what happened
+    """A worker could not carry a request out; the text is a sentence."""
+
+
+class Workshop:
+    """A warm worker process for one job. It is started when it is first needed, and again after it died.
+
+    Args:
+        opening: the job to load.
+        log: file that takes what the job's code prints.
+    """
+
+    def __init__(self, opening: Open, log: Path) -> None:
+        self._opening = opening
+        self._log = log
+        self._turn = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def open(self) -> Opened:
+        """Start the process and load the job, if that was not done.
+
+        Raises:
+            WorkerFailed: the job cannot be loaded here.
+        """
+        async with self._turn:
+            return await self._open()
+
+    async def ask(self, request: Request) -> Answer:
+        """Carry a request out.
+
+        Raises:
+            WorkerFailed: it could not be carried out, or the process died.
+        """
+        async with self._turn:
+            if self._process is None:
+                await self._open()
+            return _whole(await self._exchange(request))
+
+    async def close(self) -> None:
+        """End the process, also in the middle of a request."""
+        process, self._process = self._process, None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    @property
+    def pid(self) -> int | None:
+        """The process, if there is one."""
+        return None if self._process is None else self._process.pid
+
+    async def _open(self) -> Opened:
+        if self._process is not None:
+            return Opened()
+        ours, theirs = socket.socketpair()
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with theirs, self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                PROGRAM,
+                str(theirs.fileno()),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(self._opening.limits),
+            )
+        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        answer = _whole(await self._exchange(self._opening))
+        assert isinstance(answer, Opened)
+        return answer
+
+    async def _exchange(self, request: Request) -> Answer:
+        assert self._reader is not None
+        assert self._writer is not None
+        try:
+            self._writer.write(framed(request))
+            await self._writer.drain()
+            length = int.from_bytes(await self._reader.readexactly(LENGTH), "big")
+            return ANSWERS.decode(await self._reader.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError, BrokenPipeError):
+            raise WorkerFailed(await self._obituary()) from None
+        except asyncio.CancelledError:
+            await self.close()  # The answer would be taken for that of the next request.
+            raise
+
+    async def _obituary(self) -> str:
+        process, self._process = self._process, None
+        code = None if process is None else await process.wait()
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            hint = " (out of memory?)" if name == "SIGKILL" else ""
+            return f"the worker process was ended by {name}{hint}; its log is {self._log}"
+        return f"the worker process ended with status {code}; its log is {self._log}"
+
+
+def _whole(answer: Answer) -> Answer:
+    if isinstance(answer, Failed):
+        raise WorkerFailed(answer.why)
+    return answer
+
+
+def _environment(limits: Limits) -> Mapping[str, str]:
+    threads = str(limits.threads)
+    return {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
