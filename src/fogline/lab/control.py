@@ -53,7 +53,7 @@ class Control:
         while b"\n" in before:
             line, _, rest = before.partition(b"\n")
             before[:] = rest
-            if not self._answer(connection, line):
+            if not self._answer(connection, bytes(line)):
                 return
 
     def _answer(self, connection: socket.socket, line: bytes) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from ipaddress import IPv4Address
@@ -80,8 +81,7 @@ class Emulator:
     def counters(self) -> dict[str, dict[str, dict[str, int]]]:
         """What passed, by link and direction."""
         return {
-            name: {side: channel.figures() for side, channel in sides.items()}
-            for name, sides in self._channels.items()
+            name: {side: channel.figures() for side, channel in sides.items()} for name, sides in self._channels.items()
         }
 
     def _channel(self, name: str, tun: int) -> Channel:
@@ -107,7 +107,10 @@ class Emulator:
             self._read_traces(name, change(self._links[name], event.set, self._lab.folder))
 
     def _happen(self, event: Event) -> None:
-        self.set(event.node, event.set)
+        try:
+            self.set(event.node, event.set)
+        except LabError as wrong:  # Its trace was there at the start.
+            sys.stderr.write(f"The event at {event.at:g} s did not happen: {wrong}\n")
 
     def _apply(self, name: str, link: Both) -> None:
         before, self._links[name] = self._links[name], link
@@ -115,7 +118,7 @@ class Emulator:
             one = getattr(link, side)
             follower = self._followers.get((name, side))
             old = getattr(before, side)
-            if follower is not None and (old.trace, old.start, old.delay) == (one.trace, one.start, one.delay):
+            if follower is not None and (old.trace, old.start) == (one.trace, one.start):
                 follower.keep(one)  # A change of the loss, say, does not begin the trace again.
                 continue
             if follower is not None:
@@ -125,11 +128,10 @@ class Emulator:
         self._follow(name, link)
 
     def _follow(self, name: str, link: Both) -> None:
-        draw = random.Random(f"{self._lab.seed} {name} trace")
+        share = random.Random(f"{self._lab.seed} {name} trace").random()
         for side, rows in self._read_traces(name, link).items():
             one = getattr(link, side)
-            length = sum(row.seconds for row in rows)
-            start = one.start if one.start is not None else draw.random() * length
+            start = one.start if one.start is not None else share * sum(row.seconds for row in rows)
             if (name, side) not in self._followers:
                 channel = self._channels[name][side]
                 self._followers[name, side] = Follower(self._loop, channel, rows, start, one.delay)

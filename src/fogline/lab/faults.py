@@ -27,22 +27,24 @@ class Way:
     """Count of ``passed`` at which the connection is closed in order."""
     _free_at: float = field(default=0.0, repr=False)
 
-    def piece(self, waiting: bytes) -> bytes:
-        """How much of what waits may go on at once."""
+    def take(self, waiting: bytes) -> bytes:
+        """As much of what waits as may go on at once, with its faults; it counts as passed on."""
         most = len(waiting)
         if self.rate is not None:
             most = min(most, max(1, int(self.rate * SLICE_SECONDS)))
         if self.truncate_at is not None:
             most = min(most, max(0, self.truncate_at - self.passed))
-        return self._corrupt(waiting[:most])
+        piece = self._corrupt(waiting[:most])
+        self.passed += len(piece)
+        return piece
 
     async def wait_for(self, size: int) -> None:
         """Until so many bytes have gone over the link."""
         if self.rate is None:
             return
         now = asyncio.get_running_loop().time()
-        self._free_at = max(now, self._free_at) + size / self.rate
-        await asyncio.sleep(self._free_at - now)
+        self._free_at = max(now - SLICE_SECONDS, self._free_at) + size / self.rate
+        await asyncio.sleep(self._free_at - now)  # A little behind is made up for: timers are late.
 
     def truncated(self) -> bool:
         """Whether this is where the stream ends; true once."""

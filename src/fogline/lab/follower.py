@@ -31,7 +31,8 @@ class Follower:
         self._stopped = True
 
     def keep(self, settings: OneWay) -> None:
-        """Go on along the trace, with other loss, jitter and so on."""
+        """Go on along the trace, with another loss, jitter, delay and so on."""
+        self._delay = settings.delay
         self._channel.apply(settings)
         self._pace()
 

@@ -19,7 +19,7 @@ from fogline.lab.errors import LabError
 from fogline.lab.here import needs_user_namespace, why_not
 from fogline.lab.labfile import LabFile, read_lab
 from fogline.lab.leftovers import remove
-from fogline.lab.process import Order
+from fogline.lab.order import Order
 from fogline.lab.running import RunningLab
 from fogline.lab.state import PREFIX, Facts, labs_folder, read_facts
 
@@ -132,7 +132,8 @@ class Lab(RunningLab):
         await asyncio.shield(asyncio.to_thread(self.close))
 
     def _ready(self) -> Facts:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         limit = START_SECONDS + START_SECONDS_PER_NODE * len(self.file.nodes)
         if not select.select([self._process.stdout], [], [], limit)[0]:
             raise LabError(f"The lab was not ready after {limit:.0f} s; is the machine overloaded?")

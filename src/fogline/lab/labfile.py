@@ -1,4 +1,20 @@
-"""What a lab file says: nodes, their links, and what happens to the links at run time."""
+"""What a lab file says: nodes, their links, and what happens to the links at run time.
+
+::
+
+    [nodes]                                             # child = parent
+    cloud = ""
+    fog-0 = "cloud"
+    dev-0 = "fog-0"
+    [links]                                             # of a node to its parent
+    default = { rate = "20Mbit", delay = "20ms" }
+    fog-0 = { rate = "64kbit", delay = "300ms", jitter = "30ms", loss = 0.05, up = { rate = "32kbit" } }
+    "dev-*" = { preset = "4g" }
+    [[event]]
+    at = "30s"
+    node = "fog-0"
+    set = { partition = true }
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The emulator's own process, so that a busy test does not disturb its timing. Started by ``Lab`` only.
 
-It reads an :class:`Order` from standard input, writes one line when it is ready, and removes everything when it is
+It reads an order from standard input, writes one line when it is ready, and removes everything when it is
 told to end or its owner is gone, however the owner went.
 """
 
@@ -12,19 +12,16 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
-
-from pydantic import BaseModel
 
 from fogline.lab import namespaces
 from fogline.lab.control import Control
 from fogline.lab.emulator import Emulator
 from fogline.lab.errors import LabError
-from fogline.lab.labfile import LabFile
 from fogline.lab.loop import Loop
+from fogline.lab.order import Order
 from fogline.lab.settings import read_table
 from fogline.lab.state import HOSTS, SOCKET, Facts, process, write_facts
 from fogline.lab.tun import open_tun
@@ -33,52 +30,39 @@ NICENESS = -10
 """Ahead of what it carries packets for, where the user may; a late emulator is a wrong delay."""
 
 
-class Order(BaseModel):
-    """What a lab tells its emulator."""
-
-    name: str
-    folder: Path
-    owner: int
-    rootless: bool
-    lab: LabFile
-
-
 def main() -> None:
     """Run a lab until it is stopped or its owner ends."""
     signal.signal(signal.SIGTERM, _end)
     order = Order.model_validate_json(sys.stdin.read())
-    try:
-        with _state(order):
-            _run(order)
-    except LabError as wrong:
-        _say({"error": str(wrong)})
-    except OSError as wrong:
-        _say({"error": f"The lab's network cannot be set up: {wrong}."})
-
-
-def _run(order: Order) -> None:
     loop = Loop()
+    with _state(order), ExitStack() as after:
+        try:
+            _prepare(order, loop, after)
+        except LabError as wrong:
+            _say({"error": str(wrong)})
+        except OSError as wrong:
+            _say({"error": f"The lab's network cannot be set up: {wrong}."})
+        else:
+            _say({"ready": True})
+            loop.run()
+
+
+def _prepare(order: Order, loop: Loop, after: ExitStack) -> None:
+    """Everything up to the first packet; ``after`` takes what has to be done at the end."""
     # A descriptor of the owner, rather than PR_SET_PDEATHSIG: that signal also comes when a mere thread of the owner
-    # ends. If the owner is gone already, it is readable at once or cannot be had.
-    try:
-        loop.watch(os.pidfd_open(order.owner), loop.stop)
-    except ProcessLookupError:
-        return
+    # ends. It becomes readable when the owner is gone, or cannot be had if it was gone before.
+    loop.watch(os.pidfd_open(order.owner), loop.stop)
     addresses = namespaces.addresses_of(order.lab.nodes)
     paths = _make(order)
-    try:
-        tuns = {node: open_tun(path) for node, path in paths.items()}
-        namespaces.configure(order.lab, paths, addresses)
-        _prefer()
-        loop.refresh()
-        emulator = Emulator(order.lab, loop, tuns, addresses)
-        Control(loop, order.folder / SOCKET, lambda command: _obey(emulator, loop, command))
-        write_facts(order.folder, _facts(order, addresses, paths))
-        _say({"ready": True})
-        loop.run()
-    finally:
-        if order.rootless:
-            namespaces.kill_inside(paths.values())
+    if order.rootless:
+        after.callback(namespaces.kill_inside, list(paths.values()))
+    tuns = {node: open_tun(path) for node, path in paths.items()}
+    namespaces.configure(order.lab, paths, addresses)
+    _prefer()
+    loop.refresh()
+    emulator = Emulator(order.lab, loop, tuns, addresses)
+    Control(loop, order.folder / SOCKET, lambda command: _obey(emulator, loop, command))
+    write_facts(order.folder, _facts(order, addresses, paths))
 
 
 def _make(order: Order) -> dict[str, str]:
@@ -89,15 +73,13 @@ def _make(order: Order) -> dict[str, str]:
 
 def _prefer() -> None:
     """Go ahead of other processes, and do not look for garbage in what is there."""
-    try:
+    with suppress(PermissionError):  # It works without, less exactly on a busy machine.
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
-    except PermissionError:
-        pass  # It works without, less exactly on a busy machine.
     gc.freeze()
 
 
 @contextmanager
-def _state(order: Order) -> Iterator[None]:
+def _state(order: Order) -> Generator[None]:
     """The lab's folder, written before anything else is made, so that what is left can always be found."""
     order.folder.mkdir(mode=0o700)
     try:

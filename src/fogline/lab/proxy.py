@@ -11,7 +11,7 @@ from typing import Literal, Self
 from fogline.jobs.units import seconds
 from fogline.lab.errors import LabError
 from fogline.lab.faults import Way
-from fogline.lab.relay import Relay
+from fogline.lab.relay import Relay, TruncatedError
 from fogline.simulation.profiles.rates import rate as bandwidth
 
 Direction = Literal["up", "down"]
@@ -168,12 +168,14 @@ class FaultProxy:
         up = Relay(self._ways["up"], self._open, reader, far_writer)
         down = Relay(self._ways["down"], self._open, far_reader, writer)
         try:
-            whole = await asyncio.gather(up.run(), down.run())
-        except ConnectionError:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(up.run())
+                both.create_task(down.run())
+        except* TruncatedError:
+            pass  # Closed in order by the caller.
+        except* ConnectionError:
             _reset(writer)  # One end was reset, so the other is.
             _reset(far_writer)
-            return
-        del whole
 
     def _chosen(self, direction: Direction | None) -> list[Way]:
         return list(self._ways.values()) if direction is None else [self._ways[direction]]

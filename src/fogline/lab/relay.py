@@ -12,7 +12,7 @@ WAITING = 64
 """Pieces that may be under way at once; then the sender has to wait, as with a full socket buffer."""
 
 
-class TruncatedError(ConnectionError):
+class TruncatedError(Exception):
     """The stream was cut short, as a test asked."""
 
 
@@ -35,8 +35,7 @@ class Relay:
         """Until the end of the stream, which is passed on.
 
         Raises:
-            ConnectionError: an end was reset.
-            TruncatedError: the stream was cut short.
+            ExceptionGroup: of ConnectionError, where an end was reset, or of TruncatedError.
         """
         async with asyncio.TaskGroup() as both:
             both.create_task(self._read())
@@ -69,13 +68,13 @@ class Relay:
         Returns:
             How many bytes that were.
         """
-        way = self.way
-        piece = way.piece(waiting)
-        await way.wait_for(len(piece))
+        await self.open.wait()
+        piece = self.way.take(waiting)
+        ends = self.way.truncated()
+        await self.way.wait_for(len(piece))
         await self.open.wait()
         self.writer.write(piece)
-        way.passed += len(piece)
         await self.writer.drain()
-        if way.truncated():
+        if ends:
             raise TruncatedError
         return len(piece)

@@ -98,9 +98,7 @@ class RunningLab:
     def counters(self) -> Mapping[str, Mapping[str, Counters]]:
         """What passed over every link so far, ``"up"`` (towards the parent) and ``"down"``."""
         links: dict[str, dict[str, dict[str, int]]] = send_command(self.socket, "counters")["counters"]
-        return {
-            link: {side: Counters(**figures) for side, figures in sides.items()} for link, sides in links.items()
-        }
+        return {link: {side: Counters(**figures) for side, figures in sides.items()} for link, sides in links.items()}
 
     def links(self) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
         """How every link is set now, in bytes and seconds."""

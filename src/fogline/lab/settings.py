@@ -124,8 +124,8 @@ def _over(base: OneWay, given: OneWay, folder: Path) -> OneWay:
     said = {name: getattr(given, name) for name in given.model_fields_set & set(OneWay.model_fields)}
     if "rate" in said and "trace" not in said:
         said["trace"] = None  # The rate that was said last holds.
-    if said.get("trace") not in (None, MEASURED):
-        said["trace"] = str(folder / said["trace"])
-    if said.get("trace") is not None:
+    trace: str | None = said.get("trace")
+    if trace is not None:
+        said["trace"] = trace if trace == MEASURED else str(folder / trace)
         said["rate"] = None
     return base.model_copy(update=said)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from fogline.lab.errors import LabError
 
@@ -84,9 +85,13 @@ def write_facts(folder: Path, facts: Facts) -> None:
 
 
 def read_facts(folder: Path) -> Facts | None:
-    """A lab's facts; None if there are none yet, or no longer."""
+    """A lab's facts; None if there are none yet, or no longer, or none that this version knows."""
     try:
-        raw = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        raw: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return Facts(**{**raw, "owner": Process(**raw["owner"]), "emulator": Process(**raw["emulator"])})
+    try:
+        owner, emulator = Process(**raw.pop("owner")), Process(**raw.pop("emulator"))
+        return Facts(owner=owner, emulator=emulator, **raw)
+    except (KeyError, TypeError):
+        return None  # Of another version of Fogline.

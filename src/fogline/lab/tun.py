@@ -6,7 +6,7 @@ import ctypes
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 DEVICE = "/dev/net/tun"
@@ -33,7 +33,7 @@ def open_tun(namespace: str) -> int:
 
 
 @contextmanager
-def inside(namespace: str) -> Iterator[None]:
+def inside(namespace: str) -> Generator[None]:
     """This thread is in that network namespace for a while."""
     with open("/proc/thread-self/ns/net") as home, open(namespace) as there:
         _enter(there.fileno())
