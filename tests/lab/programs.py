@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import IO, cast
 
 from fogline.lab import RunningLab
@@ -60,7 +60,7 @@ def start(lab: RunningLab, node: str, program: str, *arguments: object) -> subpr
 
 
 @contextlib.contextmanager
-def serving(lab: RunningLab, node: str, program: str) -> Iterator[None]:
+def serving(lab: RunningLab, node: str, program: str) -> Generator[None]:
     """A server runs on a node."""
     with start(lab, node, program) as running:
         assert cast("IO[str]", running.stdout).readline() == "up\n"

@@ -14,7 +14,7 @@ import pytest
 
 from fogline.lab import Lab, LabError, clean, running_labs
 from fogline.lab.namespaces import NAMED
-from fogline.lab.state import labs_folder, started
+from fogline.lab.state import PREFIX, labs_folder, started
 from tests.lab.conftest import TREE
 
 OWNER = """
@@ -36,7 +36,7 @@ def _until(true: Callable[[], bool], seconds: float = 10.0) -> bool:
 
 def _left(name: str) -> list[str]:
     named = [path.name for path in NAMED.iterdir() if path.name.startswith(name)] if NAMED.is_dir() else []
-    return named + [path.name for path in labs_folder().iterdir() if path.name == name]
+    return named + [path.name for path in labs_folder().iterdir() if path.name.startswith(name)]
 
 
 def _owner() -> tuple[subprocess.Popen[str], str, int, int]:
@@ -78,7 +78,7 @@ def test_a_killed_owner_leaves_nothing(possible: None) -> None:
         owner.kill()
     assert _until(lambda: not started(emulator))
     assert _left(name) == []
-    assert started(program) == 0
+    assert _until(lambda: not started(program))
 
 
 def test_clean_removes_what_a_killed_emulator_left(possible: None) -> None:
@@ -107,12 +107,15 @@ def test_stop_ends_a_lab_from_elsewhere(lab: Lab) -> None:
     lab.stop()
     assert _until(lambda: not emulator.alive())
     assert _left(lab.name) == []
+    with pytest.raises(LabError, match="No lab answers"):
+        lab.counters()
+    with pytest.raises(LabError, match="has ended"):
+        lab.spawn("dev", ["true"])
 
 
 def test_a_start_that_fails_leaves_nothing(possible: None, tmp_path: Path) -> None:
-    before = set(labs_folder().iterdir())
     with pytest.raises(LabError, match="There is no trace at"):
         Lab({"nodes": TREE, "links": {"fog": {"trace": str(tmp_path / "none.csv")}}}).start()
     with pytest.raises(LabError, match="cannot be set up"):
         Lab({"nodes": TREE, "congestion": "no-such"}).start()
-    assert set(labs_folder().iterdir()) == before
+    assert _left(f"{PREFIX}{os.getpid()}-") == []

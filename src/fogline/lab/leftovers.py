@@ -7,9 +7,9 @@ import re
 import shutil
 
 from fogline.lab.errors import LabError
-from fogline.lab.namespaces import NAMED, remove_named
+from fogline.lab.namespaces import NAMED, kill, remove_named
 from fogline.lab.running import RunningLab
-from fogline.lab.state import PREFIX, Facts, labs_folder, read_facts, started
+from fogline.lab.state import PREFIX, Facts, labs_folder, programs, read_facts, started
 
 NAMESPACE = re.compile(rf"({PREFIX}(\d+)-[0-9a-f]{{6}})-.+")
 
@@ -42,6 +42,7 @@ def clean() -> list[str]:
     """Remove namespaces, programs and files of labs whose owner and emulator are both gone.
 
     A lab whose owner was killed removes itself; this is for a machine on which its emulator was killed too.
+    Of a lab in a user namespace, only programs that ``spawn`` started are found, not what they started.
 
     Returns:
         The names of the labs removed.
@@ -62,6 +63,9 @@ def remove(name: str, facts: Facts | None) -> None:
         _remove_namespaces(name)
     folder = labs_folder() / name
     if folder.is_dir():
+        for program in programs(folder):
+            if program.alive():
+                kill(program.pid)
         shutil.rmtree(folder)
 
 

@@ -84,7 +84,15 @@ def kill_inside(paths: Iterable[str]) -> None:
     doomed = {_identity(path) for path in paths} - {None, _identity("/proc/self/ns/net")}
     for entry in Path("/proc").iterdir() if doomed else ():
         if entry.name.isdigit() and _identity(f"{entry}/ns/net") in doomed:
-            _kill(int(entry.name))
+            kill(int(entry.name))
+
+
+def kill(pid: int) -> None:
+    """Kill a process, unless it ended by itself."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -93,13 +101,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     except (FileNotFoundError, PermissionError, ProcessLookupError):
         return None
     return facts.st_dev, facts.st_ino
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _ip(argv: list[str], text: str = "") -> None:

@@ -13,7 +13,7 @@ from fogline.jobs.errors import suggest
 from fogline.lab.channel import Counters
 from fogline.lab.client import send_command
 from fogline.lab.errors import LabError
-from fogline.lab.state import HOSTS, SOCKET, Facts
+from fogline.lab.state import HOSTS, SOCKET, Facts, note_program
 
 WITH_HOSTS = 'mount --bind "$0" /etc/hosts && exec "$@"'
 """Gives a command an ``/etc/hosts`` with the nodes' names, in a mount namespace of its own."""
@@ -64,7 +64,7 @@ class RunningLab:
             options: of :class:`subprocess.Popen`.
 
         Raises:
-            LabError: there is no such node or program.
+            LabError: there is no such node or program, or the lab has ended.
         """
         path = self.facts.namespaces[self._known(node)]
         where = (options.get("env") or os.environ).get("PATH")
@@ -74,7 +74,14 @@ class RunningLab:
         if self.facts.rootless:
             enter += [f"--user=/proc/{self.facts.emulator.pid}/ns/user", "--preserve-credentials"]
         hosts = str(Path(self.facts.folder, HOSTS))
-        return subprocess.Popen([*enter, "unshare", "--mount", "sh", "-c", WITH_HOSTS, hosts, *argv], **options)
+        program = subprocess.Popen([*enter, "unshare", "--mount", "sh", "-c", WITH_HOSTS, hosts, *argv], **options)
+        try:
+            note_program(Path(self.facts.folder), program.pid)
+        except FileNotFoundError:
+            program.kill()
+            program.wait()
+            raise LabError(f"The lab '{self.name}' has ended.") from None
+        return program
 
     def set(self, link: str, **changes: Any) -> list[str]:
         """Change links at run time; ``up={...}`` or ``down={...}`` change one direction.

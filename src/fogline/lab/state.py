@@ -17,6 +17,7 @@ PREFIX = "fogline-"
 FACTS = "lab.json"
 SOCKET = "control.sock"
 HOSTS = "hosts"
+PROGRAMS = "programs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +96,16 @@ def read_facts(folder: Path) -> Facts | None:
         return Facts(owner=owner, emulator=emulator, **raw)
     except (KeyError, TypeError):
         return None  # Of another version of Fogline.
+
+
+def note_program(folder: Path, pid: int) -> None:
+    """Remember a program that was started on a node. Where namespaces have no names, nothing else leads to it."""
+    with (folder / PROGRAMS).open("a", encoding="utf-8") as notes:
+        notes.write(f"{pid} {started(pid)}\n")
+
+
+def programs(folder: Path) -> list[Process]:
+    """The programs that were started on a lab's nodes, those that have ended too."""
+    notes = folder / PROGRAMS
+    lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
+    return [Process(*map(int, line.split())) for line in lines]
