@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
 
-from fogline.lab import LINK_PRESETS, LabError, parse_changes, read_lab
+from fogline.lab import LINK_PRESETS, LabError, labfile, parse_changes, read_lab
 from fogline.lab.presets import PRESETS
 from fogline.lab.settings import Both, OneWay, change, read_table
 
@@ -64,6 +65,17 @@ def test_a_file_is_named_in_its_faults(tmp_path: Path) -> None:
     path.write_text("[nodes]\na = ''\n[lnks]\n")
     with pytest.raises(LabError, match=r"lab\.toml: lnks is no key"):
         read_lab(path)
+
+
+def test_the_example_in_the_documentation_is_a_lab(tmp_path: Path) -> None:
+    path = tmp_path / "lab.toml"
+    path.write_text(textwrap.dedent(str(labfile.__doc__).partition("::")[2]))
+    lab = read_lab(path)
+    assert lab.folder == tmp_path
+    assert lab.nodes == {"cloud": (), "fog-0": ("cloud",), "dev-0": ("fog-0",)}
+    assert lab.event[0].at == 30.0
+    link = change(Both(), lab.links["fog-0"], lab.folder)
+    assert (link.up.rate, link.down.rate, link.up.delay) == (4000, 8000, 0.3)
 
 
 def test_links_are_selected_by_name_pattern_and_parent() -> None:
