@@ -1,0 +1,123 @@
+"""A cloud, fogs and devices in one process, over real sockets and mutual TLS, with real worker processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fogline.governance.signing import SigningKey
+from fogline.network.client import Client, bundle_of, connect
+from fogline.network.cloud import CloudUp, cloud, create
+from fogline.network.contract import Home
+from fogline.network.desk import NewToken
+from fogline.network.joining import join
+from fogline.network.office import Record
+from fogline.network.program import Place, Serving, Up, member
+
+HERE = Path(__file__).parent
+LOCAL = Serving("127.0.0.1:0", "127.0.0.1:0")
+JOB = """
+name = "toy"
+task = "small:task"
+rounds = {rounds}
+{more}
+[local]
+learning_rate = 0.1
+batch_size = 5
+[task_parameters]
+clients = {clients}
+[tree.cloud]
+{cloud}
+"""
+FOGS = """
+[tree.fog]
+count = {fogs}
+{fog}
+"""
+
+
+def job(rounds: int = 3, fogs: int = 2, clients: int = 4, cloud: str = "", fog: str = "", more: str = "") -> str:
+    """A job's text; without fogs devices hang below the cloud."""
+    text = JOB.format(rounds=rounds, clients=clients, cloud=cloud, more=more)
+    return text + (FOGS.format(fogs=fogs, fog=fog) if fogs else "")
+
+
+@dataclass
+class Cluster:
+    """Everything that runs, by name."""
+
+    folder: Path
+    cloud: CloudUp
+    client: Client
+    stack: AsyncExitStack
+    members: dict[str, Up] = field(default_factory=dict)
+    stacks: dict[str, AsyncExitStack] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Home:
+        return Home("cloud", self.cloud.address)
+
+    async def join(self, name: str, role: str, door: Home | None = None) -> Place:
+        """A new member's folder, with the certificate and a policy."""
+        place = Place(self.folder / name)
+        token = await self.client.token(NewToken(role))
+        await join(door or Home("cloud", self.cloud.door), token, name, role, place.identity)
+        place.policy.write_bytes((self.folder / "cloud" / "policy.toml").read_bytes())
+        return place
+
+    async def start(self, name: str, homes: list[Home], serving: Serving | None = None) -> Up:
+        """Start a member whose folder is there."""
+        stack = AsyncExitStack()
+        up = await stack.enter_async_context(member(Place(self.folder / name), homes, serving))
+        self.members[name], self.stacks[name] = up, stack
+        return up
+
+    async def stop(self, name: str) -> None:
+        """A clean end."""
+        del self.members[name]
+        await self.stacks.pop(name).aclose()
+
+    async def submit(self, text: str, planned: bool = True, wait: float = 20.0, **more: object) -> Record:
+        key = SigningKey.load(self.folder / "cloud" / "operator" / "developer.key")
+        bundle = bundle_of(text, HERE, [HERE / "small.py"], key)
+        return await self.client.submit(text, bundle, planned=planned, wait=wait, **more)  # type: ignore[arg-type]
+
+    async def finish(self, record: Record) -> Record:
+        """Wait for the end of a job."""
+        async for line in self.client.watch(record.job):
+            if os.environ.get("SHOW"):
+                print(line)
+        (after,) = await self.client.jobs(record.job)
+        return after
+
+
+@asynccontextmanager
+async def cluster(folder: Path, fogs: int = 2, devices: int = 4) -> AsyncGenerator[Cluster]:
+    """A tree as a simulation with such a job has it; without fogs, a star."""
+    create(folder / "cloud")
+    async with AsyncExitStack() as stack:
+        up = await stack.enter_async_context(cloud(Place(folder / "cloud"), LOCAL))
+        client = await stack.enter_async_context(
+            connect(folder / "cloud" / "operator" / "identity", "cloud", up.address)
+        )
+        made = Cluster(folder, up, client, stack)
+        stack.push_async_callback(_stop_all, made)
+        homes = [made.home]
+        if fogs:
+            names = ["fog"] if fogs == 1 else [f"fog-{i}" for i in range(fogs)]
+            for name in names:
+                await made.join(name, "fog")
+                await made.start(name, [made.home], LOCAL)
+            homes = [Home(name, made.members[name].address) for name in names]
+        for i in range(devices):
+            await made.join(f"client-{i}", "device")
+            await made.start(f"client-{i}", [homes[i % len(homes)]])
+        yield made
+
+
+async def _stop_all(made: Cluster) -> None:
+    for name in list(reversed(made.members)):
+        await made.stop(name)
