@@ -10,25 +10,48 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fogline.governance.authority import Authority
+    from fogline.governance.bundle import Bundle, Manifest, open_bundle, pack
     from fogline.governance.certificates import certificate_of_peer, read_certificate, subject_of, subject_of_peer
-    from fogline.governance.errors import TrustError
+    from fogline.governance.errors import TokenRefused, TrustError
     from fogline.governance.identity import Identity, NewKey
+    from fogline.governance.offers import Needs, Offers, local_offers, missing
+    from fogline.governance.policy import Decision, Policy, allowed_now, decide, opens_at, read_policy
+    from fogline.governance.revocation import Revocations
+    from fogline.governance.signing import Signer, SigningKey
     from fogline.governance.subject import Role, Subject, dns_name
     from fogline.governance.tokens import Token, TokenRecord, create_token, read_token, redeem
 
 _HOMES = {
     "Authority": "authority",
+    "Bundle": "bundle",
+    "Decision": "policy",
     "Identity": "identity",
+    "Manifest": "bundle",
+    "Needs": "offers",
     "NewKey": "identity",
+    "Offers": "offers",
+    "Policy": "policy",
+    "Revocations": "revocation",
     "Role": "subject",
+    "Signer": "signing",
+    "SigningKey": "signing",
     "Subject": "subject",
     "Token": "tokens",
     "TokenRecord": "tokens",
+    "TokenRefused": "errors",
     "TrustError": "errors",
+    "allowed_now": "policy",
     "certificate_of_peer": "certificates",
     "create_token": "tokens",
+    "decide": "policy",
     "dns_name": "subject",
+    "local_offers": "offers",
+    "missing": "offers",
+    "open_bundle": "bundle",
+    "opens_at": "policy",
+    "pack": "bundle",
     "read_certificate": "certificates",
+    "read_policy": "policy",
     "read_token": "tokens",
     "redeem": "tokens",
     "subject_of": "certificates",
@@ -37,17 +60,35 @@ _HOMES = {
 
 __all__ = [
     "Authority",
+    "Bundle",
+    "Decision",
     "Identity",
+    "Manifest",
+    "Needs",
     "NewKey",
+    "Offers",
+    "Policy",
+    "Revocations",
     "Role",
+    "Signer",
+    "SigningKey",
     "Subject",
     "Token",
     "TokenRecord",
+    "TokenRefused",
     "TrustError",
+    "allowed_now",
     "certificate_of_peer",
     "create_token",
+    "decide",
     "dns_name",
+    "local_offers",
+    "missing",
+    "open_bundle",
+    "opens_at",
+    "pack",
     "read_certificate",
+    "read_policy",
     "read_token",
     "redeem",
     "subject_of",

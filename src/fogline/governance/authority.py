@@ -111,7 +111,7 @@ class Authority:
             raise ValueError(f"days is {days}; a certificate must hold for more than 0")
         key = key_of_request(request)
         start = _time(now)
-        end = min(start + timedelta(days=days), self._root.not_valid_after_utc)
+        end = min(start + timedelta(days=min(days, ROOT_DAYS)), self._root.not_valid_after_utc)
         builder = (
             x509.CertificateBuilder()
             .subject_name(_common_name(subject.name))

@@ -171,6 +171,7 @@ class NewKey:
         if subject not in (None, facts.subject):
             raise IdentityError(f"The certificate is not installed: it is for {facts.subject.uri}.")
         try:
+            self._check_waiting()
             # The key is there already; the certificate is the sign that all three are, so it comes last.
             write_atomic(self.folder / NEXT_ROOT, _normal(root), PUBLIC)
             write_atomic(self.folder / NEXT_CERTIFICATE, _normal(certificate), PUBLIC)
@@ -178,6 +179,13 @@ class NewKey:
         except OSError as error:
             raise IdentityError(f"The certificate cannot be written to {self.folder}: {error.strerror}.") from error
         return Identity.load(self.folder, now)
+
+    def _check_waiting(self) -> None:
+        """Refuse if another process has made another key meanwhile: the certificate would not fit it."""
+        waiting = self.folder / NEXT_KEY
+        kept = _read_key(waiting if waiting.exists() else self.folder / KEY)
+        if key_hash_of(kept.public_key()) != self.key_hash:
+            raise IdentityError(f"Another key was made in {self.folder} meanwhile; ask for a certificate for that one.")
 
 
 def _finish_install(folder: Path) -> None:
