@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fogline.governance.authority import Authority
-    from fogline.governance.bundle import Bundle, Manifest, open_bundle, pack
+    from fogline.governance.bundle import Bundle, open_bundle, pack
+    from fogline.governance.manifest import Manifest
     from fogline.governance.certificates import certificate_of_peer, read_certificate, subject_of, subject_of_peer
     from fogline.governance.errors import TokenRefused, TrustError
     from fogline.governance.identity import Identity, NewKey
@@ -26,7 +27,7 @@ _HOMES = {
     "Bundle": "bundle",
     "Decision": "policy",
     "Identity": "identity",
-    "Manifest": "bundle",
+    "Manifest": "manifest",
     "Needs": "offers",
     "NewKey": "identity",
     "Offers": "offers",

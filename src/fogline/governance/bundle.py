@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import secrets
 import shutil
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,40 +19,15 @@ from typing import BinaryIO
 import msgspec
 
 from fogline.governance.archive import CHUNK, Archive, Limits, check_names, write_archive
-from fogline.governance.envelope import parse_envelope
-from fogline.governance.errors import BundleError, SignatureError
+from fogline.governance.errors import BundleError
+from fogline.governance.manifest import FORMAT, PAYLOAD_TYPE, FileFacts, Manifest, read_manifest, task_of
 from fogline.governance.safe_files import make_private_folder, sync_folder
-from fogline.governance.signing import Signer, SigningKey, sign, verify
+from fogline.governance.signing import Signer, SigningKey, sign
 
-PAYLOAD_TYPE = "application/vnd.fogline.bundle+json"
-FORMAT = 1
 MANIFEST = "manifest.json"
 CODE = "code/"
 LARGEST_MANIFEST = 1024 * 1024
-LARGEST_JOB = 64 * 1024
 DEFAULT_LIMITS = Limits()
-TASK = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}:[A-Za-z_][A-Za-z0-9_.]{0,99}", re.ASCII)
-
-
-class FileFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the manifest says of a file."""
-
-    sha256: str
-    size: int
-
-
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the developer signed."""
-
-    format: int
-    job: str
-    """The job, as TOML."""
-    task: str
-    """The task that the job names: ``module:attribute``."""
-    files: dict[str, FileFacts]
-    signer: Signer
-    created: float
-    """Unix time, as the developer's clock had it."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +112,7 @@ def pack(
     manifest = Manifest(
         format=FORMAT,
         job=job_toml,
-        task=_task(job_toml),
+        task=task_of(job_toml),
         files={name: FileFacts(hashlib.sha256(data).hexdigest(), len(data)) for name, data in contents.items()},
         signer=key.signer,
         created=created,
@@ -168,7 +141,7 @@ def open_bundle(data_path: Path, limits: Limits = DEFAULT_LIMITS) -> Bundle:
 
 def _read(file: BinaryIO, limits: Limits) -> Manifest:
     archive = Archive(file, limits)
-    manifest = _manifest(b"".join(archive.read(MANIFEST, LARGEST_MANIFEST)))
+    manifest = read_manifest(b"".join(archive.read(MANIFEST, LARGEST_MANIFEST)))
     expected = [MANIFEST, *(CODE + name for name in manifest.files)]
     if archive.names != expected or list(manifest.files) != sorted(manifest.files):
         raise BundleError("The bundle does not hold exactly the files that its manifest lists, in their order.")
@@ -176,41 +149,6 @@ def _read(file: BinaryIO, limits: Limits) -> Manifest:
     for name, facts in manifest.files.items():
         _check_file(archive, name, facts)
     return manifest
-
-
-def _manifest(envelope: bytes) -> Manifest:
-    """The manifest, if the signer that it names has signed it."""
-    try:
-        claimed = _decode(parse_envelope(envelope, PAYLOAD_TYPE).payload)
-        payload, _ = verify(envelope, PAYLOAD_TYPE, [claimed.signer])
-    except SignatureError as error:
-        raise BundleError(f"The bundle's manifest cannot be trusted: {error}") from None
-    manifest = _decode(payload)
-    if manifest.format != FORMAT:
-        raise BundleError(f"The bundle has format {manifest.format}; this version of Fogline reads {FORMAT}.")
-    # The policy judges the task; the job must not run another one.
-    if manifest.task != _task(manifest.job):
-        raise BundleError("The bundle's manifest names another task than its job.")
-    return manifest
-
-
-def _decode(payload: bytes) -> Manifest:
-    try:
-        return msgspec.json.decode(payload, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise BundleError("The bundle's manifest cannot be read.") from None
-
-
-def _task(job_toml: str) -> str:
-    if len(job_toml) > LARGEST_JOB:
-        raise BundleError(f"The job has {len(job_toml)} characters; a bundle carries at most {LARGEST_JOB}.")
-    try:
-        task = tomllib.loads(job_toml).get("task")
-    except (tomllib.TOMLDecodeError, RecursionError):
-        raise BundleError("The job in the bundle is not valid TOML.") from None
-    if not isinstance(task, str) or TASK.fullmatch(task) is None:
-        raise BundleError('The job in the bundle must name its task as task = "module:attribute".')
-    return task
 
 
 def _check_file(archive: Archive, name: str, facts: FileFacts, out: BinaryIO | None = None) -> None:
@@ -223,7 +161,6 @@ def _check_file(archive: Archive, name: str, facts: FileFacts, out: BinaryIO | N
             out.write(piece)
     if size != facts.size or digest.hexdigest() != facts.sha256:
         raise BundleError(f"The file {name} of the bundle is not what its signer signed.")
-    return data
 
 
 def _digest(file: BinaryIO) -> str:

@@ -18,7 +18,7 @@ from fogline.governance.safe_files import read_bounded
 from fogline.governance.signing import Signer
 
 if TYPE_CHECKING:
-    from fogline.governance.bundle import Manifest
+    from fogline.governance.manifest import Manifest
 
 LARGEST = 64 * 1024
 SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
