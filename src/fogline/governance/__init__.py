@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fogline.governance.authority import Authority
     from fogline.governance.bundle import Bundle, open_bundle, pack
-    from fogline.governance.manifest import Manifest
     from fogline.governance.certificates import certificate_of_peer, read_certificate, subject_of, subject_of_peer
     from fogline.governance.errors import TokenRefused, TrustError
     from fogline.governance.identity import Identity, NewKey
+    from fogline.governance.manifest import Manifest
     from fogline.governance.offers import Needs, Offers, local_offers, missing
     from fogline.governance.policy import Decision, Policy, allowed_now, decide, opens_at, read_policy
     from fogline.governance.revocation import Revocations
