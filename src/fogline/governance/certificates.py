@@ -110,8 +110,9 @@ def check_issued(certificate: bytes, root: bytes, now: float) -> CertificateFact
         CertificateError: it cannot be read, another authority signed it, or it does not hold now.
     """
     facts = read_certificate(certificate)
+    issuer = parse_certificate(root, "The root certificate")
     try:
-        parse_certificate(certificate).verify_directly_issued_by(parse_certificate(root, "The root certificate"))
+        parse_certificate(certificate).verify_directly_issued_by(issuer)
     except (*UNREADABLE, InvalidSignature):
         raise CertificateError(f"The certificate of {facts.subject.name} is not signed by this authority.") from None
     if now >= facts.expires:
