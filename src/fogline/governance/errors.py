@@ -1,0 +1,51 @@
+"""What can be wrong with identities, tokens, signatures, bundles and policies. Each text is a sentence for people."""
+
+from __future__ import annotations
+
+
+class TrustError(ValueError):
+    """Base of the errors of this room. The text never holds a secret."""
+
+
+class CertificateError(TrustError):
+    """A certificate, or a request for one, that cannot be read or must not be believed."""
+
+
+class AuthorityError(TrustError):
+    """There is no authority in a folder, there is one already, or it cannot be read."""
+
+
+class IdentityError(TrustError):
+    """A node's identity that cannot be used as it is."""
+
+
+class NoIdentityError(IdentityError):
+    """The node has not joined yet."""
+
+
+class ExpiredIdentityError(IdentityError):
+    """The node's certificate is past its end."""
+
+
+class TokenError(TrustError):
+    """A text that is no token, or a token that cannot be made as asked."""
+
+
+class TokenRefused(TrustError):  # noqa: N818 - a refusal is an answer to the other side, not a fault
+    """A token that the cloud does not redeem. The text may be sent to whoever presented it."""
+
+
+class RevocationError(TrustError):
+    """A revocation list that cannot be read or is not signed by the authority."""
+
+
+class SignatureError(TrustError):
+    """A signing key, a signer or a signed envelope that cannot be read or does not hold."""
+
+
+class BundleError(TrustError):
+    """A bundle of code that cannot be packed, or must not be opened."""
+
+
+class PolicyError(TrustError):
+    """A site's policy file that cannot be read, or says something impossible."""
