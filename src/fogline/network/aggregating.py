@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 from fogline.jobs import Mode
@@ -12,16 +12,7 @@ from fogline.network.contract import Ticket
 from fogline.network.gate import NotAllowed
 from fogline.nodes.aggregator import Aggregator
 from fogline.nodes.policies import make_policy
-from fogline.nodes.role import role_of
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a method says of itself, as the ticket repeats it."""
-
-    mode: Mode
-    buffer: int
-    group_models: bool
+from fogline.nodes.role import Says, role_of
 
 
 def aggregator_maker(name: str, ticket: Ticket, gather: float) -> Callable[[str | None], Aggregator]:
@@ -37,10 +28,10 @@ def aggregator_maker(name: str, ticket: Ticket, gather: float) -> Callable[[str 
             f"{ticket.depth + 1}; add a table to its [tree]"
         )
     tier = job.tree.names[ticket.depth]
-    facts = Facts(cast("Mode", ticket.mode), ticket.buffer, ticket.group_models)
+    says = Says(cast("Mode", ticket.mode), ticket.buffer, ticket.group_models)
 
     def make(parent: str | None) -> Aggregator:
-        role = replace(role_of(job, facts, name, tier, parent), gather=gather)
+        role = replace(role_of(job, says, name, tier, parent), gather=gather)
         return Aggregator(role, make_policy(role.tier.policy, **role.tier.policy_parameters))
 
     return make

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 from fogline.jobs import Job, Mode, Tier
 
@@ -50,31 +49,22 @@ class Role:
         return self.tier.speed_classes if self.mode == "semi-async" else 1
 
 
-class Says(Protocol):
-    """What a method says of itself that decides roles."""
+@dataclass(frozen=True, slots=True)
+class Says:
+    """What a method says of itself that decides roles: a node need not import it to know."""
 
-    @property
-    def mode(self) -> Mode:
-        """Of a tier that names none."""
-        ...
-
-    @property
-    def buffer(self) -> int:
-        """Async mode: reports per move."""
-        ...
-
-    @property
-    def group_models(self) -> bool:
-        """Whether a fog forms its own group's mean in any case."""
-        ...
+    mode: Mode
+    """Of a tier that names none."""
+    buffer: int
+    """Async mode: reports per move."""
+    group_models: bool
+    """Whether a fog forms its own group's mean in any case."""
 
 
-def role_of(
-    job: Job, algorithm: Says, name: str, tier_name: str, parent: str | None, patience: float = math.inf
-) -> Role:
+def role_of(job: Job, says: Says, name: str, tier_name: str, parent: str | None, patience: float = math.inf) -> Role:
     """What an aggregator is in a job. An algorithm's own mode holds at the root; fogs are synchronous unless told."""
     tier = job.tree.tiers[tier_name]
-    mode = tier.mode or (algorithm.mode if parent is None else "sync")
+    mode = tier.mode or (says.mode if parent is None else "sync")
     return Role(
         name=name,
         parent=parent,
@@ -82,8 +72,8 @@ def role_of(
         mode=mode,
         rounds=job.rounds if parent is None else tier.rounds,
         deadline=job.tree.deadlines()[tier_name],
-        buffer=tier.buffer or algorithm.buffer,
-        group_models=algorithm.group_models,
+        buffer=tier.buffer or says.buffer,
+        group_models=says.group_models,
         seed=job.seed,
         patience=patience,
     )

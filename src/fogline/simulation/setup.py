@@ -18,7 +18,7 @@ from fogline.nodes import Aggregator
 from fogline.nodes.effects import Move
 from fogline.nodes.messages import Hello, model_key
 from fogline.nodes.policies import Selection, make_policy
-from fogline.nodes.role import role_of
+from fogline.nodes.role import Says, role_of
 from fogline.params import Params
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
@@ -100,6 +100,7 @@ def simulator_of(
     """Nodes, values and virtual clock of a run. ``trained`` and ``moved``: told of what happens."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm
     parents = job.tree.parents()
+    says = Says(algorithm.mode, algorithm.buffer, algorithm.group_models)
     tier_of = {node: tier for tier in job.tree.names for node in job.tree.nodes(tier)}
     leaves = set(job.tree.leaves())
     clients = list(task.data.clients)
@@ -113,7 +114,7 @@ def simulator_of(
     policies: list[Selection] = []
     aggregators: dict[str, Aggregator] = {}
     for name, parent in parents.items():
-        role = role_of(job, algorithm, name, tier_of[name], parent, patient.get(name, math.inf))
+        role = role_of(job, says, name, tier_of[name], parent, patient.get(name, math.inf))
         policy = make_policy(role.tier.policy, **role.tier.policy_parameters)
         policies.append(policy)
         asks_presence = name in leaves and not fleet.always_available
