@@ -120,7 +120,7 @@ class Downlink:
             "Push": grpc.stream_stream_rpc_method_handler(self.push),
         }
 
-    async def control(self, frames: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    async def control(self, frames: AsyncIterator[bytes], context: Context) -> None:
         """A child's control stream."""
         subject, serial = await self.admit(context)
         present = await self._presented(frames, context)
@@ -130,20 +130,13 @@ class Downlink:
             before.end("it connected anew")
             self._drop(before)
         self.sessions[session.name] = session
-        yield encode(self._below.arrived(session))
-        reading = asyncio.create_task(self._read(frames, session))
-        gone = asyncio.create_task(session.gone.wait())
+        welcome = self._below.arrived(session)
+        tasks = [asyncio.create_task(work) for work in (_write(context, welcome, session), self._read(frames, session))]
         try:
-            while not gone.done():
-                next_frame = asyncio.create_task(session.frames.get())
-                await asyncio.wait((next_frame, gone), return_when=asyncio.FIRST_COMPLETED)
-                if not next_frame.done():
-                    next_frame.cancel()
-                    break
-                yield encode(next_frame.result())
+            await session.gone.wait()
         finally:
-            reading.cancel()
-            gone.cancel()
+            for task in tasks:
+                task.cancel()
             self._drop(session)
         await context.abort(grpc.StatusCode.UNAVAILABLE, session.why)
 
@@ -241,6 +234,15 @@ class Downlink:
         if self.sessions.get(session.name) is session:
             del self.sessions[session.name]
             self._below.departed(session)
+
+
+async def _write(context: Context, welcome: Welcome, session: Session) -> None:
+    try:
+        await context.write(encode(welcome))
+        while True:
+            await context.write(encode(await session.frames.get()))
+    except grpc.aio.AioRpcError as error:
+        session.end(f"the connection broke: {error.details()}")
 
 
 async def _patient(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -40,7 +40,13 @@ if TYPE_CHECKING:
     from fogline.nodes.aggregator import Aggregator
     from fogline.nodes.device import Device  # Not imported here: a device needs no aggregator, and has little memory.
 
-RECORDS = msgspec.msgpack.Decoder(Record)
+class Under(msgspec.Struct, frozen=True, tag=True):
+    """In the journal: from here on records are about work for that parent; tasks are numbered by it."""
+
+    parent: str
+
+
+ENTRIES = msgspec.msgpack.Decoder(Record | Under)
 ENCODE = msgspec.msgpack.Encoder().encode
 
 
@@ -68,32 +74,29 @@ class Driver:
     """One job's state machine on this node.
 
     Args:
-        job: the job's id.
-        stream: name of its journal.
+        job: the job's id, and the name of its journal.
         machine: the state machine, new.
         database: where its records go.
         shelf: where its values go.
         crew: what computes.
         links: the rest of the node.
-        attempts: trainings begun under other parents.
+        parent: whose work it does; empty at the root.
     """
 
     def __init__(
         self,
         job: str,
-        stream: str,
         machine: Aggregator | Device,
         database: Database,
         shelf: Shelf,
         crew: Crew,
         links: Links,
-        attempts: int = 0,
+        parent: str = "",
     ) -> None:
         self.job = job
-        self.stream = stream
         self.machine = machine
         self.values: dict[Key, Value] = {}
-        self.attempts = attempts
+        self.attempts = 0
         """Trainings begun, ever: seeds the next."""
         self.moves = 0
         """Moves of the group, ever."""
@@ -104,6 +107,7 @@ class Driver:
         self._shelf = shelf
         self._crew = crew
         self._links = links
+        self._parent = parent
         self._events: asyncio.Queue[tuple[Event, dict[Key, Value]]] = asyncio.Queue()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._changed: dict[Key, Value | None] = {}
@@ -112,19 +116,23 @@ class Driver:
 
     async def recover(self, first: dict[Key, Value] | None = None) -> None:
         """Become what the journal says. ``first``: values of a job that begins here."""
-        at = 0.0
-        for entry in await asyncio.to_thread(lambda: list(self._database.read(self.stream))):
-            record = RECORDS.decode(entry)
-            self.machine.apply(record)
+        at, parent = 0.0, None
+        for entry in await asyncio.to_thread(lambda: list(self._database.read(self.job))):
+            record = ENTRIES.decode(entry)
+            if isinstance(record, Under):
+                parent = record.parent
+                continue
+            if parent == self._parent:
+                self.machine.apply(record)
+                self.fresh = False
             self._count(record)
-            self.fresh = False
             at = max(at, getattr(record, "at", 0.0))
-        self.values = self._database.values(self.stream)
+        self.values = self._database.values(self.job)
         self.clock = JobClock(at)
-        for key, value in (first or {}).items():
-            if key not in self.values:
+        if self.fresh:
+            for key, value in (first or {}).items():
                 self._set(key, value)
-        await self._commit([])
+        await self._commit([] if parent == self._parent else [ENCODE(Under(self._parent))])
 
     def put(self, event: Event, values: dict[Key, Value] | None = None) -> None:
         """Something happened; ``values`` came with it and are durable."""
@@ -239,7 +247,7 @@ class Driver:
 
     async def _commit(self, entries: list[bytes]) -> None:
         if entries or self._changed:
-            await asyncio.to_thread(self._database.append, self.stream, entries, self._changed)
+            await asyncio.to_thread(self._database.append, self.job, entries, self._changed)
         released, self._released, self._changed = self._released, [], {}
         self._shelf.release(released)
 

@@ -107,6 +107,7 @@ class Engagement:
         self._awaited = set(ticket.plan.get(house.name, ()))
         self._waited = asyncio.Event()
         self._hello: Hello | None = None
+        self._running: asyncio.Task[None] | None = None
         self._moves = False
         """Whether it computes with its parent's models."""
 
@@ -129,12 +130,11 @@ class Engagement:
         house, parent = self._house, self.parent
         machine = self._make(parent)
         self._moves = not self._leaf and cast("Aggregator", machine).role.moves
-        stream = self.job if self._root is not None else f"{self.job}/{parent}"
-        driver = Driver(self.job, stream, machine, house.database, house.shelf, self._crew, self)
+        driver = Driver(self.job, machine, house.database, house.shelf, self._crew, self, parent or "")
         await driver.recover(self._first)
         fresh = driver.fresh
         self._driver = driver
-        running = asyncio.create_task(driver.run())
+        running = self._running = asyncio.create_task(driver.run())
         try:
             if fresh and self._awaited:
                 await self._gather(running)
@@ -166,6 +166,9 @@ class Engagement:
 
     async def close(self) -> None:
         """Stop at once; the journal keeps what was."""
+        self.over = True
+        if self._running is not None:
+            self._running.cancel()
         for task in self._tasks:
             task.cancel()
         await self._workshop.close()

@@ -167,11 +167,9 @@ class Node:
             await asyncio.to_thread(self._clear, engagement.job)
 
     def _clear(self, job: str) -> None:
-        for stream in self.database.streams():
-            if stream == job or stream.startswith(f"{job}/"):
-                values = self.database.values(stream)
-                self.database.drop(stream)
-                self.shelf.release(values.values())
+        values = self.database.values(job)
+        self.database.drop(job)
+        self.shelf.release(values.values())
         self.database.delete(TICKETS, job)
 
     # From above.

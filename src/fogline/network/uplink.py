@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -229,24 +230,27 @@ class Uplink:
         channel = dial(self._identity(), home.address, home.name)
         line = _Line(home.name, channel, asyncio.Queue())
         try:
-            call = channel.stream_stream(f"/{SERVICE}/Control")(self._outgoing(line))
-            frames = aiter(call)
+            call = channel.stream_stream(f"/{SERVICE}/Control")()
             async with asyncio.timeout(PATIENCE):
-                first = DOWN.decode(await anext(frames))
+                await call.write(encode(self._above.present()))
+                first = DOWN.decode(_frame(await call.read()))
             if not isinstance(first, Welcome):
                 raise Lost(f"{home.name} began with a {type(first).__name__}")
             self._line = line
             self._there.set()
             self._above.connected(home.name, first)
-            async for frame in frames:
-                self._above.from_parent(home.name, DOWN.decode(frame))
-            raise Lost("the parent ended the connection")
+            writing = asyncio.create_task(_write(call, line.frames))
+            try:
+                while True:
+                    self._above.from_parent(home.name, DOWN.decode(_frame(await call.read())))
+            finally:
+                writing.cancel()
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.PERMISSION_DENIED:
                 raise Refused(error.details()) from error
             raise Lost(error.details() or str(error.code())) from error
-        except StopAsyncIteration:
-            raise Lost("the parent ended the connection") from None
+        except asyncio.InvalidStateError:
+            raise Lost("the connection broke") from None
         except TimeoutError:
             raise Lost(f"{home.name} at {home.address} does not answer") from None
         except msgspec.DecodeError as error:
@@ -254,16 +258,23 @@ class Uplink:
         finally:
             await channel.close()
 
-    async def _outgoing(self, line: _Line) -> AsyncIterator[bytes]:
-        yield encode(self._above.present())
-        while True:
-            yield encode(await line.frames.get())
-
     def _end(self, why: str) -> None:
         self._there.clear()
         line, self._line = self._line, None
         if line is not None:
             self._above.disconnected(line.parent, why)
+
+
+async def _write(call: grpc.aio.StreamStreamCall[bytes, bytes], frames: asyncio.Queue[Up]) -> None:
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # The reader says why it ended.
+        while True:
+            await call.write(encode(await frames.get()))
+
+
+def _frame(answer: object) -> bytes:
+    if not isinstance(answer, bytes):
+        raise Lost("the parent ended the connection")
+    return answer
 
 
 def _reason(error: BaseException) -> Exception:
