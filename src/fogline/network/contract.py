@@ -26,6 +26,8 @@ CHUNK = 1 << 20
 """Largest piece of a blob in one message, in bytes."""
 MAX_MESSAGE = 2 << 20
 """Largest message, in bytes; larger ones are refused before they are read."""
+SMALL = 32 << 10
+"""Bytes up to which a value travels with the message that names it, and lies in the journal."""
 PATIENCE = 10.0
 """Seconds that a new connection has to say who it is."""
 
@@ -38,6 +40,8 @@ class Blob(msgspec.Struct, frozen=True, gc=False):
 
     digest: str
     size: int
+    data: bytes = b""
+    """Its bytes, where they are few: they travel with the message."""
 
 
 class Home(msgspec.Struct, frozen=True, gc=False):

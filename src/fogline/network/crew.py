@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,11 +116,8 @@ class Crew:
         return answer
 
     async def _group(self, key: Key, group: Path, model: Path, answer: ask.Written) -> Made:
-        made = {
-            key + GROUP: await self._shelf.take(group, "group"),
-            key: await self._shelf.take(model, "model"),
-        }
-        return Made(made, answer.refused)
+        numbers, sent = await asyncio.gather(self._shelf.take(group, "group"), self._shelf.take(model, "model"))
+        return Made({key + GROUP: numbers, key: sent}, answer.refused)
 
     def _members(self, members: tuple[effects.Member, ...], values: Values) -> tuple[ask.Member, ...]:
         return tuple(ask.Member(self._path(values, m.update), m.child, m.staleness) for m in members)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from fogline.nodes.aggregator import Aggregator
     from fogline.nodes.device import Device  # Not imported here: a device needs no aggregator, and has little memory.
 
+
 class Under(msgspec.Struct, frozen=True, tag=True):
     """In the journal: from here on records are about work for that parent; tasks are numbered by it."""
 
@@ -127,7 +128,8 @@ class Driver:
                 self.fresh = False
             self._count(record)
             at = max(at, getattr(record, "at", 0.0))
-        self.values = self._database.values(self.job)
+        self.values = await asyncio.to_thread(self._database.values, self.job)
+        await asyncio.to_thread(self._shelf.restore, self.values.values())
         self.clock = JobClock(at)
         if self.fresh:
             for key, value in (first or {}).items():
@@ -256,7 +258,7 @@ class Driver:
             case Send(to=to, message=message):
                 key = message.model if isinstance(message, Work) else getattr(message, "update", None)
                 value = self.values.get(key) if key is not None else None
-                blob = None if value is None else Blob(value.digest, value.size)
+                blob = None if value is None else Blob(value.digest, value.size, value.data)
                 self._links.send(to, Said(self.job, message, blob))
             case SetTimer(timer=timer, at=at):
                 self._set_timer(timer, at)

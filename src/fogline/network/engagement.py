@@ -198,9 +198,12 @@ class Engagement:
         if not isinstance(message, Work) or said.blob is None:
             driver.put(Received(self.parent, message))
             return
-        value = Value(said.blob.digest, said.blob.size, "model")
-        needed = self._leaf or self._moves
-        self._spawn(self._work(driver, message, said.blob, value, needed))
+        value = self._house.shelf.receive(said.blob, "model")
+        if value is not None:
+            driver.put(Received(self.parent, message), {message.model: value})
+        elif not said.blob.data:
+            value = Value(said.blob.digest, said.blob.size, "model")
+            self._spawn(self._work(driver, message, said.blob, value, self._leaf or self._moves))
 
     async def _work(self, driver: Driver, work: Work, blob: Blob, value: Value, needed: bool) -> None:
         """Take a request; a node that computes with the model must have its bytes first."""
@@ -239,8 +242,10 @@ class Engagement:
         if self._driver is None or child not in self.children or not isinstance(said.message, Report):
             return
         values: dict[str, Value] = {}
-        if said.blob is not None and said.message.update is not None and self._holds(said.blob):
-            values[said.message.update] = Value(said.blob.digest, said.blob.size, "update")
+        if said.blob is not None and said.message.update is not None and self.expects(child, said.message.task):
+            value = self._house.shelf.receive(said.blob, "update")
+            if value is not None:
+                values[said.message.update] = value
         self._driver.put(Received(child, said.message), values)
 
     def expects(self, child: str, task: int) -> bool:
@@ -259,9 +264,6 @@ class Engagement:
         if self._driver is not None:
             self._driver.put(Halt())
 
-    def _holds(self, blob: Blob) -> bool:
-        return self._house.shelf.holds(blob.digest, blob.size)
-
     def _recount(self) -> None:
         """The parent hears of it when another number of devices is below this node."""
         if (self._hello is None and self.children) or (
@@ -278,7 +280,7 @@ class Engagement:
         """To the parent or a child."""
         if to != self.parent:
             self._house.say(to, said)
-        elif isinstance(said.message, Report) and said.blob is not None:
+        elif isinstance(said.message, Report) and said.blob is not None and not said.blob.data:
             self._spawn(self._bring(said, said.message, said.blob))
         elif self._house.uplink is not None:
             self._house.uplink.send(said)

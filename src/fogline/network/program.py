@@ -59,7 +59,8 @@ class Place:
     def open_shelf(self, database: Database) -> Shelf:
         blobs = open_blobs(self.blobs or self.folder / "blobs", self.folder / "blobs", limit=self.largest)
         uses = [value.digest for stream in database.streams() for value in database.values(stream).values()]
-        return Shelf(blobs, self.folder / "blobs" / "drafts", uses)
+        small = open_blobs(self.folder / "small")
+        return Shelf(blobs, small, self.folder / "drafts", uses)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from fogline.network.contract import SMALL, Blob
 from fogline.storage import Blobs, Value
 
 
@@ -16,12 +17,14 @@ class Shelf:
 
     Args:
         blobs: where they lie.
+        small: where files of the small ones lie, whose bytes are in the records: always on this machine.
         drafts: folder for files that are being written.
         used: digests that the node's records name.
     """
 
-    def __init__(self, blobs: Blobs, drafts: Path, used: Iterable[str] = ()) -> None:
+    def __init__(self, blobs: Blobs, small: Blobs, drafts: Path, used: Iterable[str] = ()) -> None:
         self.blobs = blobs
+        self._small = small
         self._drafts = drafts
         self._serial = itertools.count()
         self._uses = Counter(used)
@@ -34,9 +37,33 @@ class Shelf:
         return self._drafts / str(next(self._serial))
 
     async def take(self, draft: Path, kind: str) -> Value:
-        """Move a finished file into the store; it is durable when this returns."""
-        digest, size = await asyncio.to_thread(self.blobs.adopt, draft)
-        return Value(digest, size, kind)
+        """Move a finished file into the store. A large one is durable when this returns; a small one is in the value,
+        and so in the record that will name it."""
+        return await asyncio.to_thread(self._take, draft, kind)
+
+    def _take(self, draft: Path, kind: str) -> Value:
+        if draft.stat().st_size > SMALL:
+            digest, size = self.blobs.adopt(draft)
+            return Value(digest, size, kind)
+        data = draft.read_bytes()
+        digest, size = self._small.adopt(draft, durable=False)
+        return Value(digest, size, kind, data)
+
+    def receive(self, blob: Blob, kind: str) -> Value | None:
+        """The value of a blob that came with a message; None where it is not here, or is not what it says."""
+        if blob.data:
+            if len(blob.data) > SMALL or self._small.put(blob.data, durable=False) != blob.digest:
+                return None
+        elif not self.holds(blob.digest, blob.size):
+            return None
+        return Value(blob.digest, blob.size, kind, blob.data)
+
+    def restore(self, values: Iterable[Value]) -> None:
+        """After a start: small values come out of their records, in case their files were lost in a power cut."""
+        for value in values:
+            if value.data:
+                self._small.delete(value.digest)
+                self._small.put(value.data, durable=False)
 
     def keep(self, value: Value) -> None:
         """One more record names that blob."""
@@ -48,7 +75,7 @@ class Shelf:
             self._uses[value.digest] -= 1
             if self._uses[value.digest] <= 0:
                 del self._uses[value.digest]
-                self.blobs.delete(value.digest)
+                (self._small if value.data else self.blobs).delete(value.digest)
 
     def holds(self, digest: str, size: int) -> bool:
         """Whether that blob is here, and as large as that."""
@@ -56,4 +83,4 @@ class Shelf:
 
     def path(self, value: Value) -> str:
         """Where its bytes lie."""
-        return str(self.blobs.path(value.digest))
+        return str((self._small if value.data else self.blobs).path(value.digest))

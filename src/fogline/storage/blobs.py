@@ -105,8 +105,10 @@ class Blobs:
             return Writer(digest, size, None, path, self._publish)
         return Writer(digest, size, file, path, self._publish)
 
-    def put(self, data: bytes) -> str:
+    def put(self, data: bytes, durable: bool = True) -> str:
         """Store bytes; their digest. For small blobs: all of it is in memory.
+
+        ``durable``: whether they must survive a power cut; not where a record holds them too.
 
         Raises:
             BlobTooLarge, StorageFull: as :meth:`writer`.
@@ -116,11 +118,13 @@ class Blobs:
             with self._folder.draft(len(data)) as (file, path):
                 with explained("write a blob", self._folder.root):
                     write_all(file, data)
-                self._publish(file, path, digest)
+                self._publish(file, path, digest, durable)
         return digest
 
-    def adopt(self, path: Path) -> tuple[str, int]:
+    def adopt(self, path: Path, durable: bool = True) -> tuple[str, int]:
         """Move a finished file in; its digest and its size in bytes. Nobody may change it meanwhile.
+
+        ``durable``: as in :meth:`put`.
 
         Raises:
             StorageError: it is no regular file.
@@ -133,7 +137,7 @@ class Blobs:
             digest, size = hash_file(path)
         with explained("move a file in", self._folder.root):
             if not self._is_here(digest, size):
-                self._take(path, digest, size)
+                self._take(path, digest, size, durable)
             # It is the blob itself where somebody gives us our own file.
             if path.exists() and not path.samefile(self._folder.file(digest)):
                 path.unlink()
@@ -165,9 +169,9 @@ class Blobs:
         """Make a blob count as new if it is here; whether it is."""
         return self._folder.age_anew(digest)
 
-    def _publish(self, file: FileIO, path: Path, digest: str) -> None:
+    def _publish(self, file: FileIO, path: Path, digest: str, durable: bool) -> None:
         """Make a blob of a finished file, whose bytes were checked."""
-        self._folder.settle(file, path, digest)
+        self._folder.settle(file, path, digest, durable)
 
     def _is_here(self, digest: str, size: int) -> bool:
         """Whether the blob need not be written."""
@@ -181,15 +185,15 @@ class Blobs:
             return False  # Ours was damaged, and is deleted now.
         raise CorruptBlob(f"Blob {digest[:12]}… in {self.where} has {here} bytes, not {size}; the sender is wrong")
 
-    def _take(self, path: Path, digest: str, size: int) -> None:
+    def _take(self, path: Path, digest: str, size: int, durable: bool) -> None:
         """Make a blob of a finished file, without a copy on the same disk."""
         if path.stat().st_dev == self._folder.root.stat().st_dev:
             self._folder.check_room(size, already=size)
             with FileIO(path) as file:
-                self._publish(file, path, digest)
+                self._publish(file, path, digest, durable)
             return
         with self._folder.draft(size) as (draft, place):
             with FileIO(path) as file:
                 for chunk in chunks(file):
                     write_all(draft, chunk)
-            self._publish(draft, place, digest)
+            self._publish(draft, place, digest, durable)

@@ -80,9 +80,10 @@ class Database:
     def values(self, stream: str) -> dict[str, Value]:
         """The values of a stream by name, sorted."""
         rows = self._engine.read(
-            "SELECT name, digest, size, kind FROM stream_values WHERE stream = ? ORDER BY name", (check_name(stream),)
+            "SELECT name, digest, size, kind, data FROM stream_values WHERE stream = ? ORDER BY name",
+            (check_name(stream),),
         )
-        return {name: Value(digest, size, kind) for name, digest, size, kind in rows}
+        return {name: Value(digest, size, kind, data) for name, digest, size, kind, data in rows}
 
     def streams(self) -> list[str]:
         """Names of all streams, sorted."""
@@ -194,14 +195,14 @@ def _grow(transaction: Transaction, table: str, column: str, name: str, count: i
 
 def _set_values(transaction: Transaction, stream: str, changes: Mapping[str, Value | None]) -> None:
     gone = [(stream, name) for name, value in changes.items() if value is None]
-    kept = [(stream, name, v.digest, v.size, v.kind) for name, v in changes.items() if v is not None]
+    kept = [(stream, name, v.digest, v.size, v.kind, v.data) for name, v in changes.items() if v is not None]
     if gone:
         transaction.run_many("DELETE FROM stream_values WHERE stream = ? AND name = ?", gone)
     if kept:
         transaction.run_many(
-            "INSERT INTO stream_values (stream, name, digest, size, kind) VALUES (?, ?, ?, ?, ?) "
+            "INSERT INTO stream_values (stream, name, digest, size, kind, data) VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (stream, name) DO UPDATE "
-            "SET digest = excluded.digest, size = excluded.size, kind = excluded.kind",
+            "SET digest = excluded.digest, size = excluded.size, kind = excluded.kind, data = excluded.data",
             kept,
         )
 

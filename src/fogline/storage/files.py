@@ -32,14 +32,17 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def settle(file: FileIO, draft: Path, final: Path) -> None:
-    """Give a finished file its final name, durably: bytes first, then the name. Its age begins anew."""
+def settle(file: FileIO, draft: Path, final: Path, durable: bool = True) -> None:
+    """Give a finished file its final name; if durably, bytes first, then the name. Its age begins anew."""
     os.utime(file.fileno())
+    if not durable:
+        final.parent.mkdir(exist_ok=True)
+        draft.replace(final)
+        return
     os.fsync(file.fileno())
     make_folder(final.parent)
     draft.replace(final)
     sync_folder(final.parent)
-    sync_folder(draft.parent)
 
 
 def chunks(file: FileIO) -> Iterator[bytes]:

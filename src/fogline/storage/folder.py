@@ -123,10 +123,10 @@ class Folder:
             file.close()
             path.unlink(missing_ok=True)
 
-    def settle(self, file: FileIO, path: Path, digest: str) -> None:
-        """Make a blob of a finished file on this disk, durably."""
+    def settle(self, file: FileIO, path: Path, digest: str, durable: bool = True) -> None:
+        """Make a blob of a finished file on this disk."""
         with explained(f"store blob {digest[:12]}…", self.root):
-            settle(file, path, self.file(digest))
+            settle(file, path, self.file(digest), durable)
 
     # Ageing
 

@@ -20,7 +20,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
         ) {compact}""",
         """CREATE TABLE stream_values (
             stream {name} NOT NULL, name {name} NOT NULL,
-            digest {name} NOT NULL, size {number} NOT NULL, kind {name} NOT NULL, PRIMARY KEY (stream, name)
+            digest {name} NOT NULL, size {number} NOT NULL, kind {name} NOT NULL,
+            data {bytes} NOT NULL, PRIMARY KEY (stream, name)
         ) {compact}""",
         """CREATE TABLE documents (
             kind {name} NOT NULL, key {name} NOT NULL, body {bytes} NOT NULL, PRIMARY KEY (kind, key)

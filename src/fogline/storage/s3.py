@@ -116,7 +116,10 @@ class S3Blobs(Blobs):
         # A blob that only the bucket holds is uploaded again: nothing else makes it young there.
         return self._folder.age_anew(digest) and self.has(digest)
 
-    def _publish(self, file: FileIO, path: Path, digest: str) -> None:
+    def _publish(self, file: FileIO, path: Path, digest: str, durable: bool) -> None:
+        if not durable:
+            self._folder.settle(file, path, digest, durable)
+            return
         part = max(PART, -(-path.stat().st_size // PARTS))
         # First the bucket: a crash in between leaves a partial file, which the next writer finishes.
         with self._asking("upload", digest):

@@ -18,6 +18,8 @@ class Value(msgspec.Struct, frozen=True, gc=False):
     """Bytes."""
     kind: str
     """What its bytes are: the reader's affair."""
+    data: bytes = b""
+    """The bytes themselves, where they are few: then the record holds them, and the file need not be durable."""
 
 
 def is_digest(text: str) -> bool:

@@ -12,8 +12,8 @@ from types import TracebackType
 from fogline.storage.errors import CorruptBlob, StorageError, explained, in_words
 from fogline.storage.files import chunks
 
-Publish = Callable[[FileIO, Path, str], None]
-"""Makes a blob of a finished file: the open file, its path, its digest."""
+Publish = Callable[[FileIO, Path, str, bool], None]
+"""Makes a blob of a finished file: the open file, its path, its digest, and whether durably."""
 
 
 class Writer:
@@ -65,8 +65,9 @@ class Writer:
                 self.offset = self._hashed = self.offset + written
                 view = view[written:]
 
-    def finish(self) -> None:
-        """Check the bytes and make a blob of them; it is durable when this returns. A second call does nothing.
+    def finish(self, durable: bool = True) -> None:
+        """Check the bytes and make a blob of them; unless told otherwise, it is durable when this returns. A second
+        call does nothing.
 
         Raises:
             CorruptBlob: the bytes do not hash to the digest; they are deleted.
@@ -80,7 +81,7 @@ class Writer:
         if self._hash.hexdigest() != self.digest:
             self._discard()
             raise CorruptBlob(f"{self._name} hashes to {self._hash.hexdigest()[:12]}…, not its digest; send it anew")
-        self._publish(file, self._path, self.digest)
+        self._publish(file, self._path, self.digest, durable)
         self.close()
         self._file = None
 
