@@ -99,7 +99,15 @@ def test_what_cannot_travel_is_not_packed(tmp_path: Path, source: Path, ana: Sig
     for files, sentence in wrong:
         with pytest.raises(BundleError, match=sentence):
             pack(JOB, source, files, ana, 5.0)
-    for job in ("", "task = 3", 'task = "rm -rf"', "task = [", "x = " + "[" * 50_000, "#" * 70_000):
+    for job in (
+        "",
+        "task = 3",
+        'task = "rm -rf"',
+        "task = [",
+        "x = " + "[" * 50_000,
+        "#" * 70_000,
+        "a" + ".a" * 30_000 + "=1",
+    ):
         with pytest.raises(BundleError, match="job"):
             pack(job, None, [], ana, 5.0)
 
@@ -185,6 +193,13 @@ def test_links_and_other_kinds_of_entry_are_refused(tmp_path: Path, ana: Signing
             opened(tmp_path, data)
 
 
+def test_a_name_that_goes_on_after_its_end_is_refused(tmp_path: Path, ana: SigningKey) -> None:
+    files = {"a.py": b"good"}
+    data = raw_zip([(entry("manifest.json"), signed(ana, files)), (entry("code/a.py_b"), b"good")])
+    with pytest.raises(BundleError, match="no plain file"):
+        opened(tmp_path, data.replace(b"code/a.py_b", b"code/a.py\x00b"))
+
+
 def test_two_entries_with_one_name_are_refused(tmp_path: Path, ana: SigningKey) -> None:
     files = {"a.py": b"good"}
     code = [(entry("code/a.py"), b"good"), (entry("code/a.py"), b"evil")]
@@ -267,7 +282,7 @@ def test_the_list_of_files_is_bounded_before_it_is_read(tmp_path: Path, packed: 
             opened(tmp_path, packed[:-22] + struct.pack("<4s4H2LH", *changed))
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1)
     longer = struct.pack("<4s4H2LH", *end[:5], end[5] + 20, *end[6:])
-    with pytest.raises(BundleError, match="damaged"):
+    with pytest.raises(BundleError, match="does not end as a bundle does"):
         opened(tmp_path, packed[:-22] + locator + longer)
 
 
