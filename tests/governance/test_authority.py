@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,28 @@ def test_a_certificate_holds_for_its_time_only(authority: Authority) -> None:
         check_issued(certificate, authority.root_pem, NOW - 3600)
     assert check_issued(certificate, authority.root_pem, NOW - 300)
     assert expires_of(authority.issue(request(), SUBJECT, 1e9, NOW)) <= expires_of_root(authority)
+
+
+@pytest.mark.parametrize(
+    ("common", "dns", "uri"),
+    [
+        ("b", "a.fogline.internal", "fogline://fog/main/a"),
+        ("a", "b.fogline.internal", "fogline://fog/main/a"),
+        ("a", "a.fogline.internal", "fogline://fog/main/b"),
+        ("a", "a.fogline.internal", "https://fog/main/a"),
+        ("a", "a.fogline.internal", "fogline://boss/main/a"),
+        ("a", "a.fogline.internal", "fogline://fog/a"),
+    ],
+)
+def test_names_that_do_not_agree_are_no_subject(common: str, dns: str, uri: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common)])
+    names = x509.SubjectAlternativeName([x509.DNSName(dns), x509.UniformResourceIdentifier(uri)])
+    day = datetime(2027, 1, 1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 5, day, day).add_extension(names, False)
+    pem = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    with pytest.raises(CertificateError, match="no certificate of a Fogline node"):
+        subject_of(pem)
 
 
 def test_a_leaf_signs_no_leaf(authority: Authority) -> None:

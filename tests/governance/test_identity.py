@@ -147,9 +147,9 @@ def load_with_crashes(folder: Path) -> None:
             Identity.load(folder, NOW)
 
 
-@pytest.mark.parametrize("new_root", [False, True])
+@pytest.mark.parametrize(("new_root", "key_first"), [(False, False), (True, False), (False, True)])
 def test_a_crash_at_any_step_of_a_renewal_leaves_a_pair_that_works(
-    authority: Authority, other: Authority, join: Join, new_root: bool
+    authority: Authority, other: Authority, join: Join, new_root: bool, key_first: bool
 ) -> None:
     by = other if new_root else authority
     outcomes: set[str] = set()
@@ -164,6 +164,8 @@ def test_a_crash_at_any_step_of_a_renewal_leaves_a_pair_that_works(
             except Crash:
                 finished = False
             done = calls() <= at
+        if key_first:
+            Identity.create_key(node.folder)
         load_with_crashes(node.folder)
         found = Identity.load(node.folder, NOW)
         outcomes.add("new" if found.serial != node.serial else "old")

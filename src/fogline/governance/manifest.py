@@ -14,6 +14,8 @@ from fogline.governance.signing import Signer, verify
 PAYLOAD_TYPE = "application/vnd.fogline.bundle+json"
 FORMAT = 1
 LARGEST_JOB = 64 * 1024
+LONGEST_LINE = 2000
+"""A key of 30,000 parts, which stands in one line, would keep the TOML parser busy for 20 seconds."""
 TASK = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}:[A-Za-z_][A-Za-z0-9_.]{0,99}", re.ASCII)
 
 
@@ -73,6 +75,8 @@ def task_of(job_toml: str) -> str:
     """
     if len(job_toml) > LARGEST_JOB:
         raise BundleError(f"The job has {len(job_toml)} characters; a bundle carries at most {LARGEST_JOB}.")
+    if any(len(line) > LONGEST_LINE for line in job_toml.split("\n")):
+        raise BundleError(f"The job has a line of more than {LONGEST_LINE} characters; a bundle carries shorter ones.")
     try:
         task = tomllib.loads(job_toml).get("task")
     except (tomllib.TOMLDecodeError, RecursionError):

@@ -1,0 +1,263 @@
+"""A site's policy: it refuses by default, says what would allow, and knows what time it is."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fogline.governance.errors import PolicyError
+from fogline.governance.hours import Window
+from fogline.governance.manifest import FORMAT, Manifest
+from fogline.governance.offers import Needs, Offers, local_offers, missing, on_mains
+from fogline.governance.policy import Policy, allowed_now, decide, opens_at, parse_policy, read_policy
+from fogline.governance.signing import SigningKey
+from tests.governance.conftest import JOB
+
+OFFERS = Offers(cpus=4, memory_bytes=2 * 10**9, frameworks=("torch",), tags=("vibration",), on_mains=True)
+
+
+def manifest(key: SigningKey, task: str = "vibration:make") -> Manifest:
+    return Manifest(FORMAT, JOB, task, {}, key.signer, 5.0)
+
+
+def text_for(key: SigningKey, tasks: str = '"vibration:*"') -> str:
+    return f"""
+[[signer]]
+name = "ana"
+key = "{key.signer.key}"
+tasks = [{tasks}]
+[limits]
+threads = 2
+memory = "2GB"
+niceness = 5
+hours = ["22:00-06:00", "12:00-13:30"]
+mains_only = true
+jobs = 2
+[data]
+tags = ["vibration", "hourly"]
+"""
+
+
+def test_a_policy_says_what_the_owner_wrote(ana: SigningKey) -> None:
+    policy = parse_policy(text_for(ana))
+    assert policy.allowed[0].signer == ana.signer
+    assert policy.tags == ("vibration", "hourly")
+    limits = policy.limits
+    assert (limits.threads, limits.memory_bytes, limits.niceness, limits.jobs) == (2, 2 * 10**9, 5, 2)
+    assert limits.windows == (Window(22 * 60, 6 * 60), Window(12 * 60, 13 * 60 + 30))
+
+
+def test_no_file_and_an_empty_file_refuse(tmp_path: Path, ana: SigningKey) -> None:
+    path = tmp_path / "policy.toml"
+    nothing = decide(read_policy(path), manifest(ana), ana.signer, Needs(), OFFERS)
+    path.write_text("")
+    empty = decide(read_policy(path), manifest(ana), ana.signer, Needs(), OFFERS)
+    assert not nothing.allowed
+    assert not empty.allowed
+    assert "There is no policy" in nothing.reason
+    for decision in (nothing, empty):
+        assert ana.signer.fingerprint in decision.reason
+        assert "\n" not in decision.reason
+
+
+def test_the_refusal_says_what_would_allow_it(tmp_path: Path, ana: SigningKey) -> None:
+    reason = decide(Policy(), manifest(ana), ana.signer, Needs(), OFFERS).reason
+    lines = reason[reason.index("[[signer]]") :].replace(" key =", "\nkey =").replace(" tasks =", "\ntasks =")
+    policy = parse_policy(lines.replace("[[signer]] ", "[[signer]]\n"))
+    assert decide(policy, manifest(ana), ana.signer, Needs(), OFFERS).allowed
+
+
+def test_a_key_decides_and_a_name_does_not(ana: SigningKey, mallory: SigningKey) -> None:
+    policy = parse_policy(text_for(ana))
+    assert decide(policy, manifest(ana), ana.signer, Needs(), OFFERS).allowed
+    refused = decide(policy, manifest(mallory), mallory.signer, Needs(), OFFERS)
+    assert not refused.allowed
+    assert mallory.signer.fingerprint in refused.reason
+
+
+def test_tasks_are_patterns(ana: SigningKey) -> None:
+    policy = parse_policy(text_for(ana))
+    refused = decide(policy, manifest(ana, "payroll:make"), ana.signer, Needs(), OFFERS)
+    assert not refused.allowed
+    assert 'add "payroll:make"' in refused.reason
+    twice = parse_policy(text_for(ana) + f'[[signer]]\nname = "ana"\nkey = "{ana.signer.key}"\n')
+    assert decide(twice, manifest(ana, "payroll:make"), ana.signer, Needs(), OFFERS).allowed
+    none = parse_policy(text_for(ana, tasks=""))
+    assert not decide(none, manifest(ana), ana.signer, Needs(), OFFERS).allowed
+
+
+def test_what_is_missing_is_said(ana: SigningKey) -> None:
+    needs = Needs(memory_bytes=8 * 10**9, cpus=16, frameworks=("torch", "jax"), tags=("audio",))
+    assert missing(needs, OFFERS) == (
+        "The job needs 16 processors (it offers 4) and 8 GB of memory (it offers 2 GB) and the packages jax "
+        "and data tagged audio."
+    )
+    assert missing(Needs(cpus=4, tags=("vibration",)), OFFERS) is None
+    decision = decide(parse_policy(text_for(ana)), manifest(ana), ana.signer, needs, OFFERS)
+    assert not decision.allowed
+    assert "data tagged audio" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[limit]\nthreads = 2", r"'limit' is no key of a policy; here may stand signer, limits, data"),
+        ("[limits]\nthread = 2", r"'limits.thread' is no key .* threads, memory, niceness"),
+        ("[[signer]]\nname = 'a'\nkey = 'k'\ntask = []", r"'signer.task' is no key"),
+        ("[data]\ntag = []", r"'data.tag' is no key"),
+        ("[limits]\nthreads = 0", r"limits.threads"),
+        ("[limits]\nthreads = true", r"limits.threads"),
+        ("[limits]\nthreads = '2'", r"limits.threads"),
+        ("[limits]\nniceness = 20", r"limits.niceness"),
+        ("[limits]\nmemory = '2 elephants'", r"limits.memory .* such as 512MB or 2GB"),
+        ("[limits]\nmemory = '-1GB'", r"limits.memory"),
+        ("[limits]\nmemory = 0", r"limits.memory"),
+        ("[limits]\nhours = []", r"limits.hours is empty"),
+        ("[limits]\nhours = ['22-6']", r"limits.hours"),
+        ("[limits]\nhours = ['22:00-24:30']", r"no clock shows"),
+        ("[limits]\nhours = ['06:00-06:00']", r"starts when it ends"),
+        ("[limits]\nmains_only = 'yes'", r"limits.mains_only"),
+        ("limits = 3", r"limits"),
+        ("signer = 3", r"signer"),
+        ("[[signer]]\nname = 'ana'\nkey = 'ed25519:AAAA'", r"signer 'ana'"),
+        ("[[signer]]\nname = 'ana'", r"key"),
+        ("[", r"not valid TOML"),
+    ],
+)
+def test_a_wrong_policy_is_one_clear_line(text: str, sentence: str) -> None:
+    with pytest.raises(PolicyError, match=sentence) as caught:
+        parse_policy(text, "site.toml")
+    assert str(caught.value).startswith("site.toml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("512MB", 512 * 10**6), ("1 GiB", 2**30), ("64kB", 64000), ("7", 7), ("8b", 8)]
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_policy(f"[limits]\nmemory = '{text}'").limits.memory_bytes == size
+
+
+def test_unreadable_policies_are_errors(tmp_path: Path) -> None:
+    for data in (b"\xff\xfe", b"#" * 70_000):
+        (tmp_path / "policy.toml").write_bytes(data)
+        with pytest.raises(PolicyError):
+            read_policy(tmp_path / "policy.toml")
+    with pytest.raises(PolicyError):
+        read_policy(tmp_path)
+
+
+@given(st.one_of(st.text(max_size=200), st.just("a = " + "[" * 30_000), st.just("[" + "a." * 20_000 + "a]")))
+@settings(max_examples=60, deadline=None)
+def test_any_text_is_a_policy_or_an_error(text: str) -> None:
+    try:
+        assert not parse_policy(text).allowed
+    except PolicyError:
+        return
+
+
+@pytest.mark.parametrize(
+    ("clock", "opens"),
+    [
+        ("21:59", "22:00"),
+        ("22:00", None),
+        ("23:59", None),
+        ("00:00", None),
+        ("05:59", None),
+        ("06:00", "12:00"),
+        ("12:30", None),
+        ("13:30", "22:00"),
+    ],
+)
+def test_hours_cross_midnight(ana: SigningKey, clock: str, opens: str | None) -> None:
+    limits = parse_policy(text_for(ana)).limits
+    local = datetime.fromisoformat(f"2026-11-21T{clock}:30")
+    reason = allowed_now(limits, local, on_mains=True)
+    if opens is None:
+        assert reason is None
+        assert opens_at(limits, local) == local
+    else:
+        assert reason == f"The owner's hours are closed; they open at {opens}."
+        assert opens_at(limits, local) == datetime.fromisoformat(f"2026-11-21T{opens}:00")
+
+
+def test_the_next_opening_may_be_tomorrow() -> None:
+    limits = parse_policy("[limits]\nhours = ['08:00-09:00']").limits
+    assert opens_at(limits, datetime(2026, 12, 31, 9, 0)) == datetime(2027, 1, 1, 8, 0)
+    assert allowed_now(parse_policy("[limits]\nhours = ['00:00-24:00']").limits, datetime(2026, 1, 1), None) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 1439), st.integers(1, 1440)), min_size=1, max_size=4), st.integers(0, 4000))
+@settings(max_examples=150, deadline=None)
+def test_the_next_opening_is_the_first_open_minute(pairs: list[tuple[int, int]], minutes: int) -> None:
+    windows = [f"{a // 60:02}:{a % 60:02}-{b // 60:02}:{b % 60:02}" for a, b in pairs if a != b % 1440 or b == 1440]
+    if not windows:
+        return
+    limits = parse_policy(f"[limits]\nhours = {windows}").limits
+    local = datetime(2026, 11, 20) + timedelta(minutes=minutes)
+    opens = opens_at(limits, local)
+    walk = local
+    while allowed_now(limits, walk, None) is not None:
+        walk += timedelta(minutes=1)
+    assert opens == walk
+
+
+def test_mains_only_means_mains(ana: SigningKey) -> None:
+    limits = parse_policy("[limits]\nmains_only = true").limits
+    now = datetime(2026, 1, 1)
+    assert allowed_now(limits, now, True) is None
+    assert "battery" in (allowed_now(limits, now, False) or "")
+    assert "cannot tell" in (allowed_now(limits, now, None) or "")
+
+
+def supply(system: Path, name: str, **facts: str) -> None:
+    folder = system / "sys/class/power_supply" / name
+    folder.mkdir(parents=True)
+    for key, value in facts.items():
+        (folder / key).write_text(value + "\n")
+
+
+def test_the_power_supply_is_read(tmp_path: Path) -> None:
+    assert on_mains(tmp_path) is None
+    supply(tmp_path, "mouse", type="Battery", scope="Device")
+    assert on_mains(tmp_path) is True
+    supply(tmp_path, "BAT0", type="Battery")
+    assert on_mains(tmp_path) is False
+    supply(tmp_path, "AC", type="Mains", online="0")
+    assert on_mains(tmp_path) is False
+    (tmp_path / "sys/class/power_supply/AC/online").write_text("1\n")
+    assert on_mains(tmp_path) is True
+
+
+def test_a_machine_offers_what_its_owner_gives(tmp_path: Path, ana: SigningKey) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal:       8000000 kB\nMemFree: 1 kB\n")
+    whole = local_offers(Policy(), tmp_path)
+    assert whole.memory_bytes == 8_000_000 * 1024
+    assert whole.cpus >= 1
+    given_ = local_offers(parse_policy(text_for(ana)), tmp_path)
+    assert given_.memory_bytes == 2 * 10**9
+    assert given_.cpus <= 2
+    assert given_.tags == ("vibration", "hourly")
+    cgroup = tmp_path / "sys/fs/cgroup"
+    cgroup.mkdir(parents=True)
+    (cgroup / "memory.max").write_text("1000000\n")
+    (cgroup / "cpu.max").write_text("50000 100000\n")
+    assert local_offers(Policy(), tmp_path).memory_bytes == 1_000_000
+    assert local_offers(Policy(), tmp_path).cpus == 1
+
+
+def test_measuring_imports_no_framework() -> None:
+    import subprocess
+
+    program = (
+        "import sys, fogline.governance as g; from pathlib import Path; g.Identity, g.read_token, g.open_bundle;"
+        "offers = g.local_offers(g.read_policy(Path('/nowhere'))); assert 'numpy' in offers.frameworks;"
+        "print([m for m in ('numpy', 'pydantic', 'torch', 'sklearn') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20).stdout == "[]\n"
