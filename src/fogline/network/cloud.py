@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from pathlib import Path
 import msgspec
 
 from fogline.governance.authority import Authority
-from fogline.governance.identity import Identity
+from fogline.governance.certificates import subject_of
+from fogline.governance.errors import ExpiredIdentityError
+from fogline.governance.identity import CERTIFICATE, Identity
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Subject
 from fogline.network.contract import Certificate, Enrol, Home, Renew
@@ -25,6 +28,8 @@ from fogline.network.wire import Methods
 
 AUTHORITY, OPERATOR, SIGNING = "authority", "operator", "developer.key"
 FACTS = "operator.json"
+LONG = 12
+"""Times as long as others that certificates hold which the cloud gives to itself: it renews them when it starts."""
 
 
 @dataclass
@@ -54,7 +59,7 @@ def create(folder: Path, name: str = "cloud", operator: str = "operator", days: 
         (folder / OPERATOR / "identity", Subject(operator, "operator")),
     ):
         key = Identity.create_key(where)
-        key.install(authority.issue(key.csr(), subject, days * 12), authority.root_pem)
+        key.install(authority.issue(key.csr(), subject, LONG * days), authority.root_pem)
     signer = SigningKey.create(folder / OPERATOR / SIGNING, operator).signer
     (folder / "policy.toml").write_text(trusting(signer.name, signer.key))
 
@@ -62,6 +67,19 @@ def create(folder: Path, name: str = "cloud", operator: str = "operator", days: 
 def trusting(name: str, key: str) -> str:
     """A policy that lets one developer's jobs run."""
     return f'# Whose jobs may run here.\n[[signer]]\nname = "{name}"\nkey = "{key}"\n'
+
+
+def renewed(authority: Authority, folder: Path, days: float = DAYS) -> Identity:
+    """An identity beside the authority, with a new certificate if the old one is about to expire or has."""
+    try:
+        identity = Identity.load(folder)
+        if time.time() < identity.renew_at:
+            return identity
+        subject = identity.subject
+    except ExpiredIdentityError:
+        subject = subject_of((folder / CERTIFICATE).read_bytes())
+    key = Identity.create_key(folder)
+    return key.install(authority.issue(key.csr(), subject, LONG * days), authority.root_pem)
 
 
 @asynccontextmanager
@@ -74,8 +92,9 @@ async def cloud(place: Place, serving: Serving, parallel: int = 4, days: float =
         parallel: jobs that run at the same time.
         days: life of the certificates that it gives out.
     """
-    identity = Identity.load(place.identity)
     authority = Authority.load(place.folder / AUTHORITY)
+    identity = renewed(authority, place.identity, days)
+    operator = renewed(authority, place.folder / OPERATOR / "identity", days).subject.name
     async with AsyncExitStack() as stack:
         database, shelf, gate, site = opened(place, identity, stack, "", {})
         node = Node(identity.subject, database, shelf, place.folder, gate, site)
@@ -87,7 +106,7 @@ async def cloud(place: Place, serving: Serving, parallel: int = 4, days: float =
         stack.push_async_callback(office.close)
 
         def issuer_of(home: Home) -> Issuer:
-            up.registrar = Registrar(authority, database, gate, home, node.siblings, days)
+            up.registrar = Registrar(authority, database, gate, home, node.siblings, days, (operator,))
             registrar = up.registrar
 
             async def enrol(asked: Enrol) -> Certificate:

@@ -92,6 +92,8 @@ class Registrar:
         gate: the root's; holds the list of revoked nodes.
         home: how children reach the root.
         fogs: where else devices may go.
+        days: life of a certificate.
+        reserved: names that nobody else may have.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Registrar:
         home: Home,
         fogs: Callable[[], tuple[Home, ...]],
         days: float = DAYS,
+        reserved: tuple[str, ...] = (),
     ) -> None:
         self.authority = authority
         self._database = database
@@ -109,6 +112,7 @@ class Registrar:
         self._home = home
         self._fogs = fogs
         self._days = days
+        self._reserved = {home.name.lower(), *(name.lower() for name in reserved)}
 
     def token(self, asked: NewToken, by: str) -> str:
         """A new token.
@@ -168,6 +172,8 @@ class Registrar:
         return self._gate.revocations.adding(time.time(), [name]).sign(self.authority)
 
     def _check_name(self, subject: Subject, key_hash: str) -> None:
+        if subject.name.lower() in self._reserved:
+            raise TrustError(f"{subject.name} is the name of a part of the cloud; choose another.")
         body = self._database.get(MEMBERS, subject.name.lower())
         if body is None or self._gate.revocations.revoked(subject, ""):
             return
@@ -230,7 +236,7 @@ class Desk:
         return handle
 
     async def _operator(self, context: Context) -> str:
-        subject, _ = await self._downlink.admit(context)
+        subject = (await self._downlink.admit(context)).subject
         if subject.role not in OPERATORS:
             await context.abort(
                 grpc.StatusCode.PERMISSION_DENIED, f"{subject.name} is a {subject.role}; this is for operators"

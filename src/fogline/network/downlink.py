@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn, Protocol
 from weakref import WeakValueDictionary
@@ -11,7 +12,7 @@ import grpc
 import grpc.aio
 import msgspec
 
-from fogline.governance.certificates import certificate_of_peer, read_certificate
+from fogline.governance.certificates import CertificateFacts, certificate_of_peer, read_certificate
 from fogline.governance.errors import CertificateError
 from fogline.governance.subject import Subject
 from fogline.network.chunks import BadChunk, pieces, receive
@@ -34,6 +35,8 @@ from fogline.network.contract import (
 from fogline.network.wire import Methods
 from fogline.storage import Blobs, CorruptBlob, StorageError
 
+LONGEST = 30 * 86400.0
+"""Seconds that a connection lasts at most; a timer cannot wait for ever."""
 QUEUE = 1000
 """Frames that may wait for a child; one that does not read them is cut off."""
 FETCH, PUSH = decoder(Fetch), decoder(Push)
@@ -44,10 +47,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Session:
     """One child's connection."""
 
-    def __init__(self, subject: Subject, serial: str, present: Present) -> None:
-        self.subject = subject
-        self.name = subject.name
-        self.serial = serial
+    def __init__(self, facts: CertificateFacts, present: Present) -> None:
+        self.facts = facts
+        self.subject = facts.subject
+        self.name = facts.subject.name
+        self.serial = facts.serial
         self.present = present
         self.gone = asyncio.Event()
         self.why = "it went away"
@@ -122,9 +126,9 @@ class Downlink:
 
     async def control(self, frames: AsyncIterator[bytes], context: Context) -> None:
         """A child's control stream."""
-        subject, serial = await self.admit(context)
+        facts = await self.admit(context)
         present = await self._presented(frames, context)
-        session = Session(subject, serial, present)
+        session = Session(facts, present)
         before = self.sessions.get(session.name)
         if before is not None:
             before.end("it connected anew")
@@ -132,9 +136,14 @@ class Downlink:
         self.sessions[session.name] = session
         welcome = self._below.arrived(session)
         tasks = [asyncio.create_task(work) for work in (_write(context, welcome, session), self._read(frames, session))]
+        # TLS looks at a certificate when a connection is made; a renewed one is shown by the next.
+        expiry = asyncio.get_running_loop().call_later(
+            min(facts.expires - time.time(), LONGEST), session.end, "its certificate expired"
+        )
         try:
             await session.gone.wait()
         finally:
+            expiry.cancel()
             for task in tasks:
                 task.cancel()
             self._drop(session)
@@ -159,7 +168,7 @@ class Downlink:
 
     async def push(self, chunks: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """A child brings a blob."""
-        subject, _ = await self.admit(context)
+        subject = (await self.admit(context)).subject
         stream = _patient(chunks)
         asked: Push = await _decoded(PUSH, await anext(stream, b""), context)
         refusal = self._below.wants(subject, asked)
@@ -194,7 +203,7 @@ class Downlink:
             writer.close()
         yield encode(Have(asked.size))
 
-    async def admit(self, context: Context) -> tuple[Subject, str]:
+    async def admit(self, context: Context) -> CertificateFacts:
         """Who dials; the call is ended if it may not."""
         try:
             facts = read_certificate(certificate_of_peer(context.auth_context()))
@@ -203,7 +212,7 @@ class Downlink:
         refusal = self._below.refusal(facts.subject, facts.serial)
         if refusal is not None:
             await _abort(context, grpc.StatusCode.PERMISSION_DENIED, refusal)
-        return facts.subject, facts.serial
+        return facts
 
     async def _presented(self, frames: AsyncIterator[bytes], context: Context) -> Present:
         try:

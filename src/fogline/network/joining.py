@@ -70,7 +70,7 @@ class Issuer:
         """For members: renewal, and what aggregators pass on from their doors."""
 
         async def enrol(request: bytes, context: Context) -> bytes:
-            subject, _ = await downlink.admit(context)
+            subject = (await downlink.admit(context)).subject
             if subject.role != "fog":
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only aggregators have a door")
             return await _answered(request, context, ENROL, self._enrol)

@@ -128,6 +128,8 @@ class Node:
         """Where this node's children may go instead."""
         self.on_change: Callable[[str], None] = lambda _: None
         """Told of what people may want to see."""
+        self.closed: str | None = None
+        """Why no job runs now, where the owner says so."""
         self._starting: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -146,6 +148,20 @@ class Node:
             task.cancel()
         for engagement in self.engagements.values():
             await engagement.close()
+
+    async def pause(self, why: str) -> None:
+        """Take part in no job, for now; what was begun is begun again later."""
+        self.closed = why
+        for engagement in list(self.engagements.values()):
+            del self.engagements[engagement.job]
+            engagement.refuse(why)
+            await engagement.close()
+
+    def resume(self) -> None:
+        """Take part in jobs again."""
+        self.closed = None
+        for _, body in self.database.all(TICKETS):
+            self._engage_soon(TICKET.decode(body))
 
     def engage(self, engagement: Engagement, parent: str | None) -> None:
         """Begin to take part in a job, and tell the children of it."""
@@ -233,6 +249,11 @@ class Node:
         """Look at a job, and take part if it may run here."""
         uplink = self.uplink
         assert uplink is not None
+        if self.closed is not None:
+            await asyncio.to_thread(self.database.put, TICKETS, ticket.job, encode(ticket))
+            uplink.send(Away(ticket.job, self.closed))
+            self._starting.discard(ticket.job)
+            return
         try:
             await uplink.fetch(ticket.bundle)
             code = await asyncio.to_thread(self.gate.admit, ticket, self.shelf.blobs.path(ticket.bundle.digest))

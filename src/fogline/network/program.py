@@ -21,6 +21,7 @@ from fogline.governance.policy import Policy, read_policy
 from fogline.network.contract import DESK, DOOR, SERVICE, Home, decoder
 from fogline.network.downlink import Downlink
 from fogline.network.gate import Gate
+from fogline.network.hours import keep_hours
 from fogline.network.joining import Issuer, keep_valid
 from fogline.network.node import HOMES_KIND, Node, Site
 from fogline.network.shelf import Shelf
@@ -117,7 +118,10 @@ async def member(
             node.downlink = Downlink(shelf.blobs, node)
             await serve(up, place, serving, stack, lambda home: Issuer.above(uplink, home))
         await node.start()
-        for work in (_upward(uplink, up), keep_valid(place.identity, uplink)):
+        works = [_upward(uplink, up), keep_valid(place.identity, uplink)]
+        if serving is None:
+            works.append(keep_hours(node, place.policy))
+        for work in works:
             task = asyncio.create_task(work)
             stack.callback(task.cancel)
         yield up
