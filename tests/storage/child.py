@@ -30,6 +30,9 @@ def append(where: str) -> None:
 
 def migrate(where: str) -> None:
     """Wait for the word, then open."""
+    # So that the race is one of opening, not of importing.
+    import fogline.storage.postgres  # noqa: F401
+
     print("ready", flush=True)
     sys.stdin.readline()
     with open_database(where) as database:

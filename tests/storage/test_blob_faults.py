@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tracemalloc
 from hashlib import sha256
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,28 @@ def test_two_processes_do_not_write_the_same_blob(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait(10)
+
+
+def test_a_file_that_was_finished_while_we_waited_for_its_lock_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, data = open_blobs(tmp_path, reserve=0), b"bytes of the other"
+    digest = sha256(data).hexdigest()
+    other = blobs.writer(digest, len(data))
+    other.write(data)
+    lock = fcntl.flock
+
+    def late(file: FileIO, how: int) -> None:
+        monkeypatch.undo()
+        other.finish()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with blobs.writer(digest, len(data)) as writer:
+        assert writer.offset == len(data)
+        writer.finish()
+    assert blobs.path(digest).read_bytes() == data
+    assert not list((tmp_path / "partial").iterdir())
 
 
 def test_a_full_disk_keeps_what_fits_and_goes_on_later(tiny_disk: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from threading import Barrier
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +15,7 @@ from fogline.storage import Database, StorageError, Value, open_database
 from fogline.storage.database import PAGE
 from fogline.storage.migrations import STEPS
 from tests.storage import child
+from tests.storage.conftest import fresh_schema
 
 
 def value(seed: int = 0) -> Value:
@@ -211,6 +213,24 @@ def test_processes_that_open_a_new_database_at_once_make_one_schema(place: str) 
     assert [process.wait(30) for process in children] == [0] * 4
     with open_database(place) as database:
         assert len(list(database.read("openers"))) == 4
+
+
+def test_threads_that_open_a_new_database_at_once_make_one_schema(place: str) -> None:
+    """Many tries, because it is a race."""
+    for number in range(8):
+        if place.startswith("postgresql"):
+            where = fresh_schema(int(place.partition("127.0.0.1:")[2].partition("/")[0]))
+        else:
+            where = f"{place}-{number}"
+        together = Barrier(4)
+
+        def work(where: str = where, together: Barrier = together) -> None:
+            together.wait(10)
+            open_database(where).close()
+
+        with ThreadPoolExecutor(4) as threads:
+            for opened in [threads.submit(work) for _ in range(4)]:
+                opened.result()
 
 
 def test_nothing_acknowledged_is_lost_when_the_process_is_killed(place: str) -> None:

@@ -74,6 +74,16 @@ def test_a_server_that_stays_away_is_named_and_found_again(far: Database, proxy:
     assert list(far.read("s")) == [b"y"]
 
 
+def test_what_is_not_known_is_said(far: Database, proxy: Proxy) -> None:
+    far.append("s", [b"0"])
+    proxy.fault, proxy.down = "answer", True
+    with pytest.raises(StorageError, match="whether they were is not known; start this node again"):
+        far.append("s", [b"1"])
+    proxy.down = False
+    far.append("s", [b"2"])
+    assert list(far.read("s")) == [b"0", b"1", b"2"]
+
+
 def test_a_returned_call_is_on_disk_whatever_the_servers_default(postgres: str) -> None:
     with open_database(postgres) as database:
         assert database._engine.read("SHOW synchronous_commit") == [("on",)]

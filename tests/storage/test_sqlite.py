@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -44,17 +45,32 @@ def test_a_lock_of_another_process_is_named_and_passes(tmp_path: Path) -> None:
         assert list(database.read("s")) == [b"y"]
 
 
+def test_it_waits_for_another_who_is_just_making_the_file(tmp_path: Path) -> None:
+    """SQLite itself gives up at once here, whatever its time-out."""
+    path = tmp_path / "node.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = Timer(0.2, other.close)
+    release.start()
+    with open_database(path) as database:
+        database.append("s", [b"x"])
+    release.join()
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="The system does not list locks")
 def test_opening_it_twice_in_a_process_drops_no_lock(tmp_path: Path) -> None:
-    """Closing any descriptor of a file drops all of a process's locks on it (POSIX): we must open none ourselves."""
+    """Closing any descriptor of a file drops all of a process's locks on it (POSIX), SQLite's too."""
     path = tmp_path / "node.db"
     with open_database(path) as database:
-        connection: sqlite3.Connection = database._engine._connection  # type: ignore[attr-defined]
-        connection.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StorageError, match="locked"):
-            open_database(path, patience=0.1)
-        script = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0.1).execute('BEGIN IMMEDIATE')"
-        assert os.spawnlp(os.P_WAIT, child.sys.executable, child.sys.executable, "-c", script, str(path)) == 1
-        connection.execute("COMMIT")
+        database.append("s", [b"x"])
+
+        def locks() -> list[str]:
+            mine = f" {os.getpid()} ", f":{path.stat().st_ino} "
+            return [line for line in Path("/proc/locks").read_text().splitlines() if all(part in line for part in mine)]
+
+        assert locks()
+        with open_database(path):
+            assert locks()
 
 
 @pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + bytes(range(256)) * 64])

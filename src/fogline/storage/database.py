@@ -18,7 +18,8 @@ class Database:
     """Records of a node. Every call may come from any thread, and what it wrote is durable when it returns.
 
     Every method raises ``StorageError`` where the database cannot do it (``StorageFull``: for want of room); the
-    call has then left nothing behind. Names are printable text; others raise ``ValueError``.
+    call has then left nothing behind, unless the text says that this is not known. Names are printable text;
+    others raise ``ValueError``.
     """
 
     def __init__(self, engine: Engine) -> None:

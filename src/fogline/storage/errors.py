@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class StorageError(Exception):
-    """Records or blobs cannot be read or written. Nothing of the failed call is left behind."""
+    """Records or blobs cannot be read or written. A text that does not say otherwise means: no record was written."""
 
 
 class StorageFull(StorageError):  # noqa: N818

@@ -36,8 +36,8 @@ PAUSE = 0.1
 class PostgresEngine:
     """A PostgreSQL database, one for each node (or one schema of it: ``?options=-csearch_path%3Dname``).
 
-    A transaction whose connection breaks is done again only when the server says that it left nothing behind, so
-    that nothing is written twice.
+    A transaction whose connection breaks is done again, but not before the server has said that it left nothing
+    behind, so that nothing is written twice. Sessions must be our own: no pool that shares them by transaction.
 
     Args:
         address: ``postgresql://user:password@host:port/database``. The password shows up in no message.
@@ -72,14 +72,22 @@ class PostgresEngine:
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Do the work in one transaction; the server has it on disk when this returns."""
         with self._lock, self._explained():
-            first = _Attempt(work)
+            attempt = _Attempt(work)
             try:
-                return first.make(self._connection)
+                return attempt.make(self._connection)
             except psycopg.Error:
                 if not self._lost:
                     raise
+            try:
                 self._connection = self._connect()
-                return first.result if self._committed(first) else _Attempt(work).make(self._connection)
+                if attempt.sent and self._committed(attempt.number):
+                    return attempt.result
+                attempt = _Attempt(work)
+                return attempt.make(self._connection)
+            except psycopg.Error:
+                if attempt.sent and self._lost:
+                    raise self._unknown() from None
+                raise
 
     def migrate(self) -> None:
         """Bring the schema up to date; an advisory lock keeps others waiting."""
@@ -117,25 +125,26 @@ class PostgresEngine:
             raise
         return connection
 
-    def _committed(self, attempt: _Attempt[T]) -> bool:
-        """What became of a transaction whose connection broke.
+    def _committed(self, number: int) -> bool:
+        """What became of a transaction whose connection broke at the commit.
 
         Raises:
             StorageError: the server does not say.
         """
         until = time.monotonic() + self._patience
-        status = "aborted" if attempt.number is None else "in progress"
-        while status == "in progress":
-            status = self._run("SELECT txid_status(?)", (attempt.number or 0,))[0][0]
-            if status == "in progress" and time.monotonic() > until:
+        while (status := self._run("SELECT txid_status(?)", (number,))[0][0]) == "in progress":
+            if time.monotonic() > until:
                 break
-            time.sleep(PAUSE if status == "in progress" else 0)
+            time.sleep(PAUSE)
         if status not in ("committed", "aborted"):
-            raise StorageError(
-                f"The connection to {self.where} broke while records were written, and the server does not say "
-                f"whether it has them; start this node again, so that it reads what is there"
-            )
+            raise self._unknown()
         return status == "committed"
+
+    def _unknown(self) -> StorageError:
+        return StorageError(
+            f"The connection to {self.where} broke while records were written, and whether they were is not known; "
+            f"start this node again, so that it goes on from what is there"
+        )
 
     @contextmanager
     def _explained(self) -> Generator[None]:
@@ -166,8 +175,10 @@ class _Attempt(Generic[T]):
 
     def __init__(self, work: Callable[[Transaction], T]) -> None:
         self._work = work
-        self.number: int | None = None
-        """The server's number for the transaction, once it has begun."""
+        self.sent = False
+        """Whether it may have been committed; what follows is known only then."""
+        self.number: int
+        """The server's number for the transaction."""
         self.result: T
 
     def make(self, connection: psycopg.Connection[Row]) -> T:
@@ -175,8 +186,9 @@ class _Attempt(Generic[T]):
         cursor = connection.execute("BEGIN; SELECT txid_current()")
         try:
             cursor.nextset()
-            (self.number,) = cursor.fetchone() or (None,)
+            (self.number,) = cursor.fetchall()[0]
             self.result = self._work(_PostgresTransaction(connection))
+            self.sent = True
             connection.execute("COMMIT")
             return self.result
         finally:

@@ -111,7 +111,7 @@ class SqliteEngine:
             return f"cannot be opened for writing ({error}); check the owner of the file and of its folder"
         if name == "ProgrammingError":
             return f"cannot be used any more: {error}"
-        return f"cannot be used: SQLite says '{error}' ({name}); check the disk"
+        return f"cannot be used: SQLite says '{error}' ({name}); check the disk, and start this node again"
 
 
 class _SqliteTransaction:
