@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from fogline.governance.offers import Needs, Offers, local_offers, missing
     from fogline.governance.policy import Decision, Policy, allowed_now, decide, opens_at, read_policy
     from fogline.governance.revocation import Revocations
-    from fogline.governance.signing import Signer, SigningKey
+    from fogline.governance.signers import Signer
+    from fogline.governance.signing import SigningKey
     from fogline.governance.subject import Role, Subject, dns_name
     from fogline.governance.tokens import Token, TokenRecord, create_token, read_token, redeem
 
@@ -34,7 +35,7 @@ _HOMES = {
     "Policy": "policy",
     "Revocations": "revocation",
     "Role": "subject",
-    "Signer": "signing",
+    "Signer": "signers",
     "SigningKey": "signing",
     "Subject": "subject",
     "Token": "tokens",

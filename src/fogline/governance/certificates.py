@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from fogline.governance.credentials import CertificateFacts
 from fogline.governance.errors import CertificateError
 from fogline.governance.subject import Subject
 
@@ -28,20 +29,6 @@ UNREADABLE = (
     x509.ExtensionNotFound,
 )
 """What the parser raises for bytes that are no certificate."""
-
-
-class CertificateFacts(msgspec.Struct, frozen=True):
-    """What a certificate says."""
-
-    subject: Subject
-    serial: str
-    """In hexadecimal."""
-    starts: float
-    """Unix time from which it holds."""
-    expires: float
-    """Unix time up to which it holds."""
-    key_hash: str
-    """See :func:`key_hash_of`."""
 
 
 def read_certificate(certificate: bytes) -> CertificateFacts:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fogline.governance.certificates import (
-    LARGEST,
     UNREADABLE,
     CertificateFacts,
     check_issued,
@@ -33,6 +32,7 @@ from fogline.governance.certificates import (
     parse_certificate,
     read_certificate,
 )
+from fogline.governance.credentials import CERTIFICATE, KEY, LARGEST, NEXT_CERTIFICATE, ROOT, Credentials
 from fogline.governance.errors import CertificateError, ExpiredIdentityError, IdentityError, NoIdentityError
 from fogline.governance.safe_files import (
     PRIVATE,
@@ -44,44 +44,14 @@ from fogline.governance.safe_files import (
 )
 from fogline.governance.subject import Subject
 
-KEY, CERTIFICATE, ROOT = "key.pem", "certificate.pem", "root.pem"
-NEXT_KEY, NEXT_CERTIFICATE, NEXT_ROOT = "key.next.pem", "certificate.next.pem", "root.next.pem"
+NEXT_KEY, NEXT_ROOT = "key.next.pem", "root.next.pem"
 TOO_OPEN = 0o027
 """Whoever else may read the key could be the node; a group may read it, since containers mount secrets so."""
 
 
 @dataclass(frozen=True)
-class Identity:
-    """Who this node is, and the bytes that prove it. Get one with :meth:`load`."""
-
-    folder: Path
-    facts: CertificateFacts
-    key: bytes = field(repr=False)
-    """Private key, PEM. It goes into TLS and nowhere else."""
-    certificate: bytes = field(repr=False)
-    """Certificate, PEM."""
-    root: bytes = field(repr=False)
-    """Certificate (PEM) of the authority: whom this node trusts."""
-
-    @property
-    def subject(self) -> Subject:
-        """Who this node is."""
-        return self.facts.subject
-
-    @property
-    def serial(self) -> str:
-        """The certificate's number, in hexadecimal."""
-        return self.facts.serial
-
-    @property
-    def expires(self) -> float:
-        """Unix time at which the certificate ends."""
-        return self.facts.expires
-
-    @property
-    def renew_at(self) -> float:
-        """Unix time from which the node should ask for a new certificate: two thirds of its life."""
-        return self.facts.starts + (self.facts.expires - self.facts.starts) * 2 / 3
+class Identity(Credentials):
+    """Who this node is, checked. Get one with :meth:`load`."""
 
     @staticmethod
     def create_key(folder: Path) -> NewKey:

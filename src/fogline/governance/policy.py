@@ -15,7 +15,7 @@ from fogline.governance.errors import PolicyError, SignatureError
 from fogline.governance.hours import Window, is_open, next_open
 from fogline.governance.offers import Needs, Offers, missing
 from fogline.governance.safe_files import read_bounded
-from fogline.governance.signing import Signer
+from fogline.governance.signers import Signer
 
 if TYPE_CHECKING:
     from fogline.governance.manifest import Manifest

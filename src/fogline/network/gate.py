@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fogline.governance.bundle import open_bundle
 from fogline.governance.errors import BundleError, PolicyError, RevocationError
 from fogline.governance.offers import Offers
 from fogline.governance.policy import decide, read_policy
-from fogline.governance.revocation import Revocations
 from fogline.governance.subject import Subject
 from fogline.network.contract import Ticket
 from fogline.storage import Database
+
+if TYPE_CHECKING:
+    from fogline.governance.revocation import Revocations
 
 REVOKED = "revoked"
 SIGNED = ("task", "task_parameters", "algorithm")
@@ -42,7 +44,11 @@ class Gate:
         self._database = database
         self.revoked = database.get(REVOKED, REVOKED) or b""
         """The list as the authority signed it; empty where nobody was revoked."""
-        self._list = Revocations.verify(self.revoked, root) if self.revoked else Revocations()
+        self._list: Revocations | None = None
+        if self.revoked:
+            from fogline.governance.revocation import Revocations
+
+            self._list = Revocations.verify(self.revoked, root)
 
     def admit(self, ticket: Ticket, bundle: Path) -> Path:
         """Where the code of a job that may run here was unpacked.
@@ -50,6 +56,8 @@ class Gate:
         Raises:
             NotAllowed: it may not; one sentence.
         """
+        from fogline.governance.bundle import open_bundle  # Not above: until a job comes, a device needs no library.
+
         try:
             opened = open_bundle(bundle)
             decision = decide(read_policy(self._policy), opened.manifest, opened.signer, ticket.needs, self._offers)
@@ -64,12 +72,14 @@ class Gate:
 
     def refusal(self, subject: Subject, serial: str) -> str | None:
         """Why a node may not connect; None if it may."""
-        if self._list.revoked(subject, serial):
+        if self._list is not None and self._list.revoked(subject, serial):
             return f"{subject.name} was revoked by the operator; it must join again with a new token"
         return None
 
     def take_revoked(self, signed: bytes) -> bool:
         """Take over a list of revoked nodes, if it is the authority's and newer; whether it was."""
+        from fogline.governance.revocation import Revocations
+
         try:
             newer = Revocations.verify(signed, self._root)
         except RevocationError:
@@ -83,7 +93,9 @@ class Gate:
     @property
     def revocations(self) -> Revocations:
         """The list."""
-        return self._list
+        from fogline.governance.revocation import Revocations
+
+        return self._list or Revocations()
 
 
 def differing(signed: str, resolved: str) -> str | None:

@@ -8,23 +8,24 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 import grpc.aio
 import msgspec
 
+from fogline.governance.credentials import Credentials, credentials
 from fogline.governance.errors import CertificateError, TrustError
-from fogline.governance.identity import Identity
 from fogline.governance.subject import Role
-from fogline.governance.tokens import read_token
 from fogline.network.contract import DOOR, PATIENCE, SERVICE, Certificate, Enrol, Home, Renew, decoder, encode
-from fogline.network.downlink import Context, Downlink
 from fogline.network.uplink import Lost, Uplink
 from fogline.network.wire import Methods, dial_door
 from fogline.storage import StorageError
 
 A = TypeVar("A")
+if TYPE_CHECKING:
+    from fogline.network.downlink import Context, Downlink
+
 log = logging.getLogger("fogline.network")
 ENROL, RENEW, CERTIFICATE = decoder(Enrol), decoder(Renew), decoder(Certificate)
 RETRY = 300.0
@@ -99,6 +100,9 @@ async def join(door: Home, token_text: str, name: str, role: Role, folder: Path)
         TrustError: the token or the answer is not right.
         ConnectionError: nobody answers at the door.
     """
+    from fogline.governance.identity import Identity
+    from fogline.governance.tokens import read_token
+
     token = read_token(token_text)
     key = Identity.create_key(folder)
     async with dial_door(token.root, door) as channel:
@@ -112,13 +116,14 @@ async def join(door: Home, token_text: str, name: str, role: Role, folder: Path)
             raise TrustError(error.details() or str(error.code())) from error
     issued: Certificate = CERTIFICATE.decode(answer)
     key.install(issued.certificate, token.root)
+    credentials(folder)  # Checked here once, so that the node starts light.
     return issued
 
 
 async def keep_valid(folder: Path, uplink: Uplink) -> None:
     """Renew the identity in a folder in good time, for as long as the node runs."""
     while True:
-        identity = Identity.load(folder)
+        identity = credentials(folder)
         wait = identity.renew_at - time.time()
         if wait > 0:
             # Never all nodes at once, and in pieces: a sleeping machine's clock goes on.
@@ -132,7 +137,7 @@ async def keep_valid(folder: Path, uplink: Uplink) -> None:
             await asyncio.sleep(RETRY)
 
 
-async def renew(folder: Path, identity: Identity, uplink: Uplink) -> None:
+async def renew(folder: Path, identity: Credentials, uplink: Uplink) -> None:
     """Get the next certificate from above.
 
     Raises:
@@ -140,14 +145,17 @@ async def renew(folder: Path, identity: Identity, uplink: Uplink) -> None:
         LookupError: it was refused.
         TrustError: what came back is not right.
     """
+    from fogline.governance.identity import Identity
+
     key = Identity.create_key(folder)
     request = key.csr()
     asked = Renew(request, identity.certificate, signed(identity, request))
     issued: Certificate = CERTIFICATE.decode(await uplink.unary(f"/{SERVICE}/Renew", asked))
     key.install(issued.certificate, identity.root, identity.subject)
+    credentials(folder)
 
 
-def signed(identity: Identity, message: bytes) -> bytes:
+def signed(identity: Credentials, message: bytes) -> bytes:
     """A node's signature under a message (ECDSA, SHA-256)."""
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -36,7 +36,6 @@ from fogline.network.contract import (
     decoder,
     encode,
 )
-from fogline.network.downlink import Downlink, Session
 from fogline.network.engagement import Engagement
 from fogline.network.gate import Gate, NotAllowed
 from fogline.network.shelf import Shelf
@@ -47,6 +46,7 @@ from fogline.network.workshop import WorkerFailed, Workshop
 from fogline.storage import Database, StorageError
 
 if TYPE_CHECKING:
+    from fogline.network.downlink import Downlink, Session
     from fogline.nodes.aggregator import Aggregator
     from fogline.nodes.device import Device
 

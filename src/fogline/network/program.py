@@ -15,11 +15,10 @@ from typing import Any
 
 import grpc.aio
 
-from fogline.governance.identity import Identity
+from fogline.governance.credentials import Credentials, credentials
 from fogline.governance.offers import local_offers
 from fogline.governance.policy import Policy, read_policy
 from fogline.network.contract import DESK, DOOR, SERVICE, Home, decoder
-from fogline.network.downlink import Downlink
 from fogline.network.gate import Gate
 from fogline.network.hours import keep_hours
 from fogline.network.joining import Issuer, keep_valid
@@ -79,7 +78,7 @@ class Up:
     """A node that runs."""
 
     node: Node
-    identity: Identity
+    identity: Credentials
     address: str = ""
     door: str = ""
     failed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -105,16 +104,18 @@ async def member(
         parameters: of tasks, as they hold here.
         on_change: told of what people may want to see.
     """
-    identity = Identity.load(place.identity)
+    identity = credentials(place.identity)
     async with AsyncExitStack() as stack:
         database, shelf, gate, site = opened(place, identity, stack, client, parameters or {})
         node = Node(identity.subject, database, shelf, place.folder, gate, site)
         node.on_change = on_change or node.on_change
         up = Up(node, identity)
-        uplink = Uplink(lambda: Identity.load(place.identity), parents(database, node.name, homes), shelf.blobs, node)
+        uplink = Uplink(lambda: credentials(place.identity), parents(database, node.name, homes), shelf.blobs, node)
         node.uplink = uplink
         stack.push_async_callback(node.close)
         if serving is not None:
+            from fogline.network.downlink import Downlink
+
             node.downlink = Downlink(shelf.blobs, node)
             await serve(up, place, serving, stack, lambda home: Issuer.above(uplink, home))
         await node.start()
@@ -128,7 +129,7 @@ async def member(
 
 
 def opened(
-    place: Place, identity: Identity, stack: AsyncExitStack, client: str, parameters: dict[str, Any]
+    place: Place, identity: Credentials, stack: AsyncExitStack, client: str, parameters: dict[str, Any]
 ) -> tuple[Database, Shelf, Gate, Site]:
     """What every node has."""
     policy = read_policy(place.policy)
@@ -162,8 +163,8 @@ async def serve(
     node, downlink = up.node, up.node.downlink
     assert downlink is not None
 
-    def identity() -> Identity:
-        return Identity.load(place.identity)
+    def identity() -> Credentials:
+        return credentials(place.identity)
 
     address = serving.public or serving.listen
     issuer = issuer_of(Home(node.name, address))

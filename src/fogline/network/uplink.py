@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 import msgspec
 
-from fogline.governance.identity import Identity
+from fogline.governance.credentials import Credentials
 from fogline.network.chunks import BadChunk, pieces, receive
 from fogline.network.contract import (
     DOWN,
@@ -90,7 +90,7 @@ class Uplink:
         above: told of everything.
     """
 
-    def __init__(self, identity: Callable[[], Identity], homes: list[Home], blobs: Blobs, above: Above) -> None:
+    def __init__(self, identity: Callable[[], Credentials], homes: list[Home], blobs: Blobs, above: Above) -> None:
         self.homes = homes
         self._identity = identity
         self._blobs = blobs

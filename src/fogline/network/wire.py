@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from fogline.governance.identity import Identity
+from fogline.governance.credentials import Credentials
 from fogline.governance.subject import dns_name
 from fogline.network.contract import MAX_MESSAGE, PATIENCE, Home
 
@@ -44,7 +44,7 @@ SERVING: list[tuple[str, Any]] = [
 ]
 
 
-def dial(identity: Identity, address: str, name: str) -> grpc.aio.Channel:
+def dial(identity: Credentials, address: str, name: str) -> grpc.aio.Channel:
     """A channel to a node; only the node of that name is accepted at the other end."""
     credentials = grpc.ssl_channel_credentials(identity.root, identity.key, identity.certificate)
     options = [*LIMITS, ("grpc.ssl_target_name_override", dns_name(name)), ("grpc.use_local_subchannel_pool", 1)]
@@ -66,7 +66,7 @@ def server(handlers: Mapping[str, Methods]) -> grpc.aio.Server:
     return made
 
 
-def listen(made: grpc.aio.Server, identity: Callable[[], Identity], address: str, mutual: bool = True) -> int:
+def listen(made: grpc.aio.Server, identity: Callable[[], Credentials], address: str, mutual: bool = True) -> int:
     """Serve at an address; the port.
 
     ``identity``: asked at every handshake, so that a renewed certificate is shown from then on.

@@ -1,0 +1,137 @@
+"""Sets trees of real processes up for benchmarks, and measures what they take."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import ROOT
+from fogline.governance.authority import Authority
+from fogline.governance.credentials import credentials
+from fogline.governance.identity import Identity
+from fogline.governance.signing import SigningKey
+from fogline.governance.subject import Role, Subject
+from fogline.network.client import Client, bundle_of, connect
+from fogline.network.cloud import AUTHORITY, OPERATOR, SIGNING, create
+from fogline.network.office import Record
+
+TICKS = os.sysconf("SC_CLK_TCK")
+TASK = ROOT / "benchmarks" / "network_task.py"
+JOB = """
+name = "{name}"
+task = "network_task:task"
+rounds = {rounds}
+[task_parameters]
+size = {size}
+clients = {clients}
+[tree.cloud]
+deadline = "10min"
+"""
+
+
+class Tree:
+    """Folders and processes of one tree."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
+        create(folder / "cloud")
+        self._authority = Authority.load(folder / "cloud" / AUTHORITY)
+
+    def member(self, name: str, role: Role, below: Path | None = None) -> Path:
+        """The folder of a member, with its certificate; as an operator would hand it out."""
+        folder = (below or self.folder) / name
+        key = Identity.create_key(folder / "identity")
+        key.install(self._authority.issue(key.csr(), Subject(name, role), 30), self._authority.root_pem)
+        credentials(folder / "identity")  # As joining does.
+        shutil.copy(self.folder / "cloud" / "policy.toml", folder / "policy.toml")
+        return folder
+
+    def start(self, label: str, *arguments: str) -> dict[str, Any]:
+        """Start a process of :mod:`benchmarks.nodes`, and wait until it says that it is there."""
+        command = [sys.executable, "-m", "benchmarks.nodes", *arguments]
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.processes[label] = process
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{label} did not start")
+        self.facts[label] = json.loads(line)
+        return self.facts[label]
+
+    def start_cloud(self) -> str:
+        """The cloud's address."""
+        return self.start("cloud", "cloud", str(self.folder / "cloud"))["address"]
+
+    def close(self) -> None:
+        """End everything."""
+        for process in reversed(self.processes.values()):
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self.processes.values():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def client(self) -> Any:
+        """A connection of the operator."""
+        return connect(self.folder / "cloud" / OPERATOR / "identity", "cloud", self.facts["cloud"]["address"])
+
+    async def submit(self, client: Client, rounds: int, size: int, clients: int, tree: str = "", **more: Any) -> Record:
+        """Put a job into the queue."""
+        key = SigningKey.load(self.folder / "cloud" / OPERATOR / SIGNING)
+        text = JOB.format(name="network", rounds=rounds, size=size, clients=clients) + tree
+        return await client.submit(text, bundle_of(text, TASK.parent, [TASK], key), **more)
+
+
+@contextmanager
+def tree(where: str | None = None) -> Iterator[Tree]:
+    """A tree in a folder that goes away."""
+    folder = Path(tempfile.mkdtemp(prefix="fogline-", dir=where))
+    made = Tree(folder)
+    try:
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Processor time of processes so far."""
+    return sum(sum(map(int, _stat(pid)[11:13])) for pid in pids) / TICKS
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    below = children.read_text().split() if children.exists() else []
+    return [pid, *(one for child in below for one in family(int(child)))]
+
+
+def resident_mb(pid: int, peak: bool = False) -> float:
+    """Memory of a process, now or at most, in MB."""
+    key = "VmHWM" if peak else "VmRSS"
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+def wait_until(done: float) -> None:
+    """Sleep until a moment of the monotonic clock."""
+    time.sleep(max(0.0, done - time.monotonic()))
+
+
+def _stat(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

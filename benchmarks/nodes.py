@@ -1,0 +1,70 @@
+"""Real processes for benchmarks of the network: ``python -m benchmarks.nodes cloud|fog|device|crowd|idle FOLDER …``.
+
+Each prints one JSON line when it serves or is connected, and ends when its standard input is closed. A *crowd* is many
+light devices in one process: each has a certificate and a connection of its own and speaks the whole protocol, but its
+"training" is an update that is made up, so that what is measured is the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from fogline.network.contract import Home
+from fogline.network.program import Place, Serving, member
+
+LOCAL = Serving("127.0.0.1:0", "127.0.0.1:0")
+
+
+def say(**facts: Any) -> None:
+    """One line for the parent process."""
+    print(json.dumps(facts), flush=True)
+
+
+async def until_closed() -> None:
+    """Wait until standard input is closed."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+
+
+async def run_cloud(folder: Path) -> None:
+    from fogline.network.cloud import cloud  # Not above: a device's memory is measured.
+
+    async with cloud(Place(folder), LOCAL) as up:
+        say(address=up.address, door=up.door, pid=os.getpid())
+        await until_closed()
+
+
+async def run_member(folder: Path, parent: Home, serves: bool) -> None:
+    connected = asyncio.Event()
+    async with member(Place(folder), [parent], LOCAL if serves else None) as up:
+        up.node.on_change = lambda *_: connected.set()
+        await asyncio.wait_for(connected.wait(), 30)
+        say(address=up.address, pid=os.getpid())
+        await until_closed()
+
+
+def main() -> None:
+    kind, folder, *rest = sys.argv[1:]
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    parent = Home.parse(rest[0]) if rest else Home("", "")
+    if kind == "cloud":
+        asyncio.run(run_cloud(Path(folder)))
+    elif kind == "crowd":
+        from benchmarks.nodes_crowd import run_crowd
+
+        asyncio.run(run_crowd(Path(folder), parent, rest[1].split(",")))
+    else:
+        asyncio.run(run_member(Path(folder), parent, kind == "fog"))
+
+
+if __name__ == "__main__":
+    main()
