@@ -55,6 +55,11 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    if kind == "blobs":
+        from benchmarks.network_blobs import serve
+
+        asyncio.run(serve(Path(folder), int(rest[0])))
+        return
     parent = Home.parse(rest[0]) if rest else Home("", "")
     if kind == "cloud":
         asyncio.run(run_cloud(Path(folder)))

@@ -8,7 +8,6 @@ ahead of the journal. The node makes a new one from the journal, as after a cras
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -31,10 +30,10 @@ from fogline.nodes.effects import (
     Train,
     Write,
 )
-from fogline.nodes.events import Event, Fired, Received
+from fogline.nodes.events import Event, Fired, Received, Trained
 from fogline.nodes.messages import Key, Report, Work, update_key
 from fogline.nodes.records import Assigned, Closed, Posted, Record
-from fogline.storage import Database, Value
+from fogline.storage import Database, StorageError, Value
 
 if TYPE_CHECKING:
     from fogline.nodes.aggregator import Aggregator
@@ -60,6 +59,15 @@ class Links(Protocol):
 
     def tell(self, job: str, count: Count) -> None:
         """Something for the job's report."""
+        ...
+
+    async def need(self, value: Value) -> None:
+        """See that a value's bytes are here.
+
+        Raises:
+            LookupError: the parent does not have it any more.
+            StorageError: it cannot be kept here.
+        """
         ...
 
     def moved(self, job: str, move: Move, group: Value) -> None:
@@ -281,7 +289,12 @@ class Driver:
     def _train(self, effect: Train) -> None:
         if self._training is not None:
             self._training.cancel()
-        self._training = asyncio.create_task(self._trained(self._crew.train(effect, self.values, self.attempts - 1)))
+        self._training = asyncio.create_task(self._trained(effect, self.attempts - 1))
 
-    async def _trained(self, training: Awaitable[tuple[Event, dict[Key, Value]]]) -> None:
-        self.put(*await training)
+    async def _trained(self, effect: Train, attempt: int) -> None:
+        try:
+            await self._links.need(self.values[effect.model])
+        except (LookupError, StorageError) as error:
+            self.put(Trained(effect.task, effect.update, 0, failure=f"the model is not here: {error}"))
+            return
+        self.put(*await self._crew.train(effect, self.values, attempt))

@@ -51,6 +51,11 @@ class House(Protocol):
 class Moved(Protocol):
     """Told, at the root, of every model."""
 
+    async def need(self, value: Value) -> None:
+        """See that a value's bytes are here: after a power cut a model may have to be fetched again."""
+        if not value.data and self._house.uplink is not None:
+            await self._house.uplink.fetch(Blob(value.digest, value.size))
+
     def moved(self, job: str, move: Move, group: Value, seconds: float) -> None:
         """The root's model moved."""
         ...
@@ -303,6 +308,11 @@ class Engagement:
     def tell(self, job: str, count: Count) -> None:
         """Something for the job's report."""
         self._house.tell(Told(job, self._house.name, count.what, count.child or "", count.why or ""))
+
+    async def need(self, value: Value) -> None:
+        """See that a value's bytes are here: after a power cut a model may have to be fetched again."""
+        if not value.data and self._house.uplink is not None:
+            await self._house.uplink.fetch(Blob(value.digest, value.size))
 
     def moved(self, job: str, move: Move, group: Value) -> None:
         """The group's model moved."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from fogline.network.contract import SMALL, Blob
-from fogline.storage import Blobs, Value
+from fogline.storage import Blobs, CorruptBlob, Value
 
 
 class Shelf:
@@ -59,11 +60,15 @@ class Shelf:
         return Value(blob.digest, blob.size, kind, blob.data)
 
     def restore(self, values: Iterable[Value]) -> None:
-        """After a start: small values come out of their records, in case their files were lost in a power cut."""
+        """After a start: files that were not durable may have been lost or damaged in a power cut. Small values come out
+        of their records; models from above are checked, and a damaged one is deleted."""
         for value in values:
             if value.data:
                 self._small.delete(value.digest)
                 self._small.put(value.data, durable=False)
+            elif value.kind == "model" and self.blobs.has(value.digest):
+                with contextlib.suppress(CorruptBlob):
+                    self.blobs.verify(value.digest)
 
     def keep(self, value: Value) -> None:
         """One more record names that blob."""

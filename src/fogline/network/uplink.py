@@ -214,7 +214,8 @@ class Uplink:
                 raise LookupError(f"{line.parent} has {size.size} bytes under that digest, not {blob.size}")
             if writer.offset < blob.size:
                 await receive(stream, writer, blob.size)
-            await asyncio.to_thread(writer.finish)
+            # The parent has it too: after a power cut it is fetched again.
+            await asyncio.to_thread(writer.finish, False)
         except (BadChunk, CorruptBlob, msgspec.DecodeError) as error:
             raise LookupError(f"What {line.parent} sent is damaged: {error}") from error
         finally:
