@@ -51,11 +51,6 @@ class House(Protocol):
 class Moved(Protocol):
     """Told, at the root, of every model."""
 
-    async def need(self, value: Value) -> None:
-        """See that a value's bytes are here: after a power cut a model may have to be fetched again."""
-        if not value.data and self._house.uplink is not None:
-            await self._house.uplink.fetch(Blob(value.digest, value.size))
-
     def moved(self, job: str, move: Move, group: Value, seconds: float) -> None:
         """The root's model moved."""
         ...

@@ -60,8 +60,10 @@ class Shelf:
         return Value(blob.digest, blob.size, kind, blob.data)
 
     def restore(self, values: Iterable[Value]) -> None:
-        """After a start: files that were not durable may have been lost or damaged in a power cut. Small values come out
-        of their records; models from above are checked, and a damaged one is deleted."""
+        """After a start: files that were not durable may have been damaged in a power cut.
+
+        Small values come out of their records; models from above are checked, and a damaged one is deleted.
+        """
         for value in values:
             if value.data:
                 self._small.delete(value.digest)
