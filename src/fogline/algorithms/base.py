@@ -68,6 +68,9 @@ class Algorithm(LocalMethod):
     sum is merged upward as it is, which is exact)."""
     buffer: ClassVar[int] = 1
     """Asynchronous mode: reports per move, where the tier names no number."""
+    columnwise: ClassVar[bool] = False
+    """Whether an aggregator's hooks treat every number for itself, so that a large model may be worked on in blocks.
+    It counts for the class that says it only: an heir with a norm in its ``move`` must not inherit it."""
     local_defaults: ClassVar[Mapping[str, Any]] = {}
     """Settings of local training (by field of ``LocalTraining``) that belong to the method."""
     movement: ClassVar[str] = "delta"

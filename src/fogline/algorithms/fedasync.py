@@ -21,6 +21,8 @@ class FedAsync(FedAvg):
     weighted by examples. A fog with rounds of its own mixes likewise, and sends the model where it ended.
     """
 
+    columnwise: ClassVar[bool] = True
+
     alpha: float = 0.6
     exponent: float = 0.5
 

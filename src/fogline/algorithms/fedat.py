@@ -24,6 +24,8 @@ class FedAT(FedAvg):
     own averages plainly. Memory: one model per class at the server.
     """
 
+    columnwise: ClassVar[bool] = True
+
     mode: ClassVar[Mode] = "semi-async"
     movement: ClassVar[str] = "model"
 

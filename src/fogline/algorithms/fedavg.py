@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from fogline.algorithms.base import Algorithm
 
 
@@ -11,3 +13,5 @@ class FedAvg(Algorithm):
     ``x += sum_i n_i (x_i - x) / sum_i n_i``. On a tree with one round per tier the sums merge on their way up,
     and the result is that of a star.
     """
+
+    columnwise: ClassVar[bool] = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from fogline.aggregation import Folded
 from fogline.algorithms.base import Group
 from fogline.algorithms.fedavg import FedAvg
@@ -13,6 +15,8 @@ class FedAvgM(FedAvg):
 
     ``v = momentum v + D``, ``x += server_rate v``, with D the mean update. Memory: one model at the server.
     """
+
+    columnwise: ClassVar[bool] = True
 
     server_rate: float = 1.0
     momentum: float = 0.9

@@ -18,6 +18,8 @@ class FedBuff(FedAvg):
     In synchronous mode it is FedAvg with equal weights.
     """
 
+    columnwise: ClassVar[bool] = True
+
     server_rate: float = 1.0
     exponent: float = 0.5
     buffer: int = 10  # pyright: ignore[reportIncompatibleVariableOverride]

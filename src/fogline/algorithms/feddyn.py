@@ -24,6 +24,8 @@ class FedDyn(FedAvg):
     Memory: one model per device and one at the server.
     """
 
+    columnwise: ClassVar[bool] = True
+
     alpha: float = 0.01
 
     affine: ClassVar[bool] = True

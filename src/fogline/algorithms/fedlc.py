@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ class FedLC(FedAvg):
     taken as n_y = 1e-8, which all but leaves it out of the loss. For classification into at most ``classes``
     classes; more is an error, fewer costs nothing.
     """
+
+    columnwise: ClassVar[bool] = True
 
     tau: float = 1.0
     classes: int = 1024

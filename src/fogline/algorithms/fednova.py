@@ -23,6 +23,8 @@ class FedNova(FedAvg):
     A fog with rounds of its own moves by the same rule, and reports its movement with the sum of its tau.
     """
 
+    columnwise: ClassVar[bool] = True
+
     momentum: float = 0.0
 
     movement: ClassVar[str] = "direction"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ class FedOpt(FedAvg):
     ``m = beta1 m + (1 - beta1) D``, v by the method from ``v = tau^2``, ``x += server_rate m / (sqrt(v) + tau)``,
     with D the mean update and no correction of the start. Memory: two models at the server.
     """
+
+    columnwise: ClassVar[bool] = True
 
     server_rate: float = 0.1
     beta1: float = 0.9
@@ -38,6 +41,8 @@ class FedOpt(FedAvg):
 class FedAdagrad(FedOpt):
     """Adagrad at the server: ``v += D^2``, without momentum by default (Reddi et al., 2021)."""
 
+    columnwise: ClassVar[bool] = True
+
     beta1: float = 0.0
 
     def second(self, v: Vector, square: Vector) -> Vector:
@@ -47,12 +52,16 @@ class FedAdagrad(FedOpt):
 class FedAdam(FedOpt):
     """Adam at the server: ``v = beta2 v + (1 - beta2) D^2`` (Reddi et al., 2021)."""
 
+    columnwise: ClassVar[bool] = True
+
     def second(self, v: Vector, square: Vector) -> Vector:
         return self.beta2 * v + (1.0 - self.beta2) * square
 
 
 class FedYogi(FedOpt):
     """Yogi at the server: ``v -= (1 - beta2) D^2 sign(v - D^2)`` (Reddi et al., 2021)."""
+
+    columnwise: ClassVar[bool] = True
 
     def second(self, v: Vector, square: Vector) -> Vector:
         return v - (1.0 - self.beta2) * square * np.sign(v - square)

@@ -14,6 +14,8 @@ class FedProx(FedAvg):
     The local objective is ``F_i(w) + mu/2 ||w - x||^2``. The paper tries mu in {0.001, 0.01, 0.1, 1}.
     """
 
+    columnwise: ClassVar[bool] = True
+
     mu: float = 0.01
 
     affine: ClassVar[bool] = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from fogline.algorithms.fedavg import FedAvg
 from fogline.training.method import Array
 
@@ -12,6 +14,8 @@ class FedSAM(FedAvg):
     Step along the gradient at ``w + rho g / ||g||``, the norm over all trainable parameters. Two gradients a
     step.
     """
+
+    columnwise: ClassVar[bool] = True
 
     rho: float = 0.05
 

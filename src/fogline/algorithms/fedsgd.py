@@ -15,4 +15,6 @@ class FedSGD(FedAvg):
     ``local_defaults`` set. A job that sets them otherwise gets FedAvg.
     """
 
+    columnwise: ClassVar[bool] = True
+
     local_defaults: ClassVar[Mapping[str, Any]] = {"batch_size": None, "steps": 1}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from fogline.algorithms.fedavg import FedAvg
 
 
@@ -11,3 +13,5 @@ class HierFAVG(FedAvg):
     k1 is ``local.steps`` (or what the epochs make), k2 is ``rounds`` of the fog tier. The paper's MNIST runs
     take k1 k2 = 60: (60, 1), (30, 2), (15, 4), (6, 10).
     """
+
+    columnwise: ClassVar[bool] = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ class Moon(FedAvg):
 
     Memory: one model per device. Two more forward passes a step.
     """
+
+    columnwise: ClassVar[bool] = True
 
     mu: float = 1.0
     temperature: float = 0.5

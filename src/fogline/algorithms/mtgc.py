@@ -29,6 +29,8 @@ class MTGC(FedAvg):
     Memory: two models per device (z and where it ended), two per fog, one more on the way down.
     """
 
+    columnwise: ClassVar[bool] = True
+
     affine: ClassVar[bool] = True
     group_models: ClassVar[bool] = True
 

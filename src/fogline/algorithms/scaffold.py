@@ -25,6 +25,8 @@ class Scaffold(FedAvg):
     Memory: one model per device, and one more on the way down and up.
     """
 
+    columnwise: ClassVar[bool] = True
+
     server_rate: float = 1.0
 
     affine: ClassVar[bool] = True

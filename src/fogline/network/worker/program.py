@@ -22,6 +22,7 @@ from fogline.algorithms.device import run_cohort
 from fogline.jobs import Job, JobError
 from fogline.jobs.files import job_to_toml, load_task, parse_job
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
+from fogline.network.worker.blocks import GroupsInBlocks, suits
 from fogline.network.worker.files import read_group, read_model, read_state, write, write_state
 from fogline.network.worker.groups import Groups
 from fogline.network.worker.requests import (
@@ -94,7 +95,8 @@ class Worker:
 
     @cached_property
     def groups(self) -> Groups:
-        return Groups(self.algorithm, self.spec, self.job.exact)
+        kind = GroupsInBlocks if suits(self.algorithm, self.spec) else Groups
+        return kind(self.algorithm, self.spec, self.job.exact)
 
     @cached_property
     def spec(self) -> Spec:

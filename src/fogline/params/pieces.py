@@ -1,0 +1,100 @@
+"""Named arrays in a safetensors file, read and written piece by piece: memory does not grow with the model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+
+from fogline.params.files import CODES
+
+KINDS = {code: np.dtype(kind) for kind, code in CODES.items() if kind != "bfloat16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """One flat array: its type and how many numbers it has."""
+
+    dtype: np.dtype[Any]
+    count: int
+
+
+class ArrayFile:
+    """Reads pieces of the arrays in a file.
+
+    Raises:
+        ValueError: the file is no safetensors file, or holds a type that arrays cannot have.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with safetensors.safe_open(path, framework="np"):
+                pass  # Checks that header and file fit each other.
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"{path.name} is no safetensors file: {error}.") from error
+        self._path = path
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header: dict[str, Any] = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        unknown = [entry["dtype"] for entry in header.values() if entry["dtype"] not in KINDS]
+        if unknown:
+            raise ValueError(f"There is a tensor of type {unknown[0]}, which arrays cannot have.")
+        self._starts = {name: 8 + length + entry["data_offsets"][0] for name, entry in header.items()}
+        self.extents = {
+            name: Extent(KINDS[entry["dtype"]], int(np.prod(entry["shape"], dtype=np.int64)))
+            for name, entry in header.items()
+        }
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
+        """The numbers from ``start`` up to ``stop`` (the end, if None)."""
+        extent = self.extents[name]
+        kind, stop = extent.dtype, extent.count if stop is None else stop
+        offset = self._starts[name] + start * kind.itemsize
+        return np.fromfile(self._path, kind, stop - start, offset=offset)
+
+
+class ArrayWriter:
+    """Writes pieces of arrays into a new file, in any order; what is not written is zero.
+
+    Args:
+        path: the file.
+        extents: all its arrays.
+    """
+
+    def __init__(self, path: Path, extents: Mapping[str, Extent]) -> None:
+        codes = {kind: code for code, kind in KINDS.items()}
+        header: dict[str, Any] = {}
+        self._starts: dict[str, int] = {}
+        offset = 0
+        for name, extent in sorted(extents.items(), key=lambda item: -item[1].dtype.itemsize):
+            kind, count = extent.dtype, extent.count
+            size = kind.itemsize * count
+            header[name] = {"dtype": codes[kind], "shape": [count], "data_offsets": [offset, offset + size]}
+            self._starts[name] = offset
+            offset += size
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        self._base = 8 + len(text)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.pwrite(self._file, len(text).to_bytes(8, "little") + text, 0)
+        os.ftruncate(self._file, self._base + offset)
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        os.close(self._file)
+
+    def write(self, name: str, start: int, values: npt.NDArray[Any]) -> None:
+        """Put numbers from ``start`` on."""
+        place = self._base + self._starts[name] + start * values.itemsize
+        view = memoryview(np.ascontiguousarray(values).data).cast("B")
+        while view:
+            done = os.pwrite(self._file, view, place)
+            view, place = view[done:], place + done
