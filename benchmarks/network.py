@@ -24,7 +24,7 @@ from itertools import pairwise
 from typing import Any
 
 from benchmarks.common import console, median, report
-from benchmarks.network_tree import Tree, cpu_seconds, family, resident_mb, tree
+from benchmarks.network_tree import Peaks, Tree, cpu_seconds, family, resident_mb, tree
 from fogline.network.office import Line
 
 FOG = '[tree.fog]\ncount = 1\ndeadline = "9min"\n'
@@ -143,14 +143,15 @@ def _crowd(made: Tree, devices: int, size: int, rounds: int) -> dict[str, Any]:
     asyncio.run(_warm(made, devices))
     pids = family(fog["pid"])
     before = cpu_seconds(pids)
-    times = asyncio.run(_seconds_of(made, rounds, size, devices))
+    with Peaks({"fog": fog["pid"]}) as watched:
+        times = asyncio.run(_seconds_of(made, rounds, size, devices))
     used = cpu_seconds(family(fog["pid"])) - before
     return {
         "devices": devices,
         "model_mb": size * 4 / 1e6,
         "round_s": round(median(times), 2),
         "fog_cpu_s_per_round": round(used / rounds, 2),
-        "fog_mb": round(max(resident_mb(pid, peak=True) for pid in family(fog["pid"])), 1),
+        "fog_mb": round(watched.peaks["fog"]),
         "bytes_per_round_mb": round(2 * devices * size * 4 / 1e6),
         "own_cost_s": round(2 * devices * size * 4 / plain_tls_rate(), 2),
     }
@@ -211,12 +212,13 @@ def measure_large(quick: bool) -> dict[str, Any]:
     size = (10 if quick else 250) * 10**6
     with tree() as made:
         fog = _fog_and_crowd(made, 4, processes=4)
-        start = time.perf_counter()
-        asyncio.run(_lines(made, 1, size, 4))
-        seconds = time.perf_counter() - start
         nodes = {"cloud": made.facts["cloud"]["pid"], "fog": fog["pid"]}
-        peaks = {name: round(sum(resident_mb(pid, peak=True) for pid in family(pid))) for name, pid in nodes.items()}
-        peaks["device"] = round(max(resident_mb(made.facts[f"crowd-{i}"]["pid"], peak=True) for i in range(4)))
+        nodes |= {f"device {i}": made.facts[f"crowd-{i}"]["pid"] for i in range(4)}
+        start = time.perf_counter()
+        with Peaks(nodes) as watched:
+            asyncio.run(_lines(made, 1, size, 4))
+        seconds = time.perf_counter() - start
+        peaks = {name: round(mb) for name, mb in watched.peaks.items()}
     return {"large": {"model_mb": size * 4 / 1e6, "seconds": round(seconds, 1), "peak_mb": peaks}}
 
 

@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -114,23 +114,47 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 def family(pid: int) -> list[int]:
     """A process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    below = children.read_text().split() if children.exists() else []
+    try:
+        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):  # It has just ended.
+        return []
     return [pid, *(one for child in below for one in family(int(child)))]
 
 
-def resident_mb(pid: int, peak: bool = False) -> float:
-    """Memory of a process, now or at most, in MB."""
-    key = "VmHWM" if peak else "VmRSS"
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) * 1024 / 1e6
-    return 0.0
+def resident_mb(pid: int) -> float:
+    """Memory of a process now, in MB; 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
-def wait_until(done: float) -> None:
-    """Sleep until a moment of the monotonic clock."""
-    time.sleep(max(0.0, done - time.monotonic()))
+class Peaks:
+    """The most memory of nodes while something runs, in MB: of each process with its workers, all at one moment.
+
+    Args:
+        nodes: process by name.
+    """
+
+    def __init__(self, nodes: Mapping[str, int]) -> None:
+        self.peaks = dict.fromkeys(nodes, 0.0)
+        self._nodes = nodes
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Peaks:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.05):
+            for name, pid in self._nodes.items():
+                self.peaks[name] = max(self.peaks[name], sum(map(resident_mb, family(pid))))
 
 
 def _stat(pid: int) -> list[str]:

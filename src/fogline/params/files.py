@@ -35,17 +35,8 @@ CODES = {
 
 def to_bytes(params: Params) -> bytes:
     """A model as safetensors bytes, every tensor in its own type, its layout in the header."""
-    encoded = {entry.name: _encode(entry, params.view(entry.name)) for entry in params.spec.entries}
-    tensors = {
-        entry.name: safetensors.TensorSpec(
-            dtype=entry.dtype,
-            shape=list(entry.shape),
-            data_ptr=encoded[entry.name].ctypes.data,
-            data_len=encoded[entry.name].nbytes,
-        )
-        for entry in params.spec.entries
-    }
-    return bytes(safetensors.serialize(tensors, {LAYOUT: params.spec.layout}))
+    encoded = _encoded(params)
+    return bytes(safetensors.serialize(_tensors(params.spec, encoded), {LAYOUT: params.spec.layout}))
 
 
 def from_bytes(data: bytes) -> Params:
@@ -75,7 +66,11 @@ def from_bytes(data: bytes) -> Params:
 
 def save(path: Path, params: Params) -> None:
     """Write a model so that a reader sees the old file or the new one, never half of it."""
-    _replace(path, to_bytes(params))
+    draft, encoded = path.with_name(path.name + ".part"), _encoded(params)
+    safetensors.serialize_file(_tensors(params.spec, encoded), draft, {LAYOUT: params.spec.layout})
+    with draft.open("rb+") as file:
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def load(path: Path) -> Params:
@@ -96,7 +91,8 @@ def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write named arrays as safetensors, straight to disk; no copy of them is made, and nothing is flushed."""
-    safetensors.numpy.save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    safetensors.serialize_file({name: _tensor(array) for name, array in contiguous.items()}, path, None)
 
 
 def map_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -140,10 +136,34 @@ def _layout(data: bytes) -> Spec:
     return Spec.read(layout)
 
 
+Encoded = dict[str, npt.NDArray[Any]]
+
+
+def _encoded(params: Params) -> Encoded:
+    """Every tensor in its own type; a copy only where that is another than the vector's."""
+    return {entry.name: _encode(entry, params.view(entry.name)) for entry in params.spec.entries}
+
+
+def _tensors(spec: Spec, encoded: Encoded) -> dict[str, safetensors.TensorSpec]:
+    return {e.name: _tensor(encoded[e.name], e.dtype, e.shape) for e in spec.entries}
+
+
+def _tensor(
+    array: npt.NDArray[Any], dtype: str | None = None, shape: tuple[int, ...] | None = None
+) -> safetensors.TensorSpec:
+    """An array as it lies in memory, which must stay there until it is written."""
+    return safetensors.TensorSpec(
+        dtype=dtype or array.dtype.name,
+        shape=list(array.shape if shape is None else shape),
+        data_ptr=array.ctypes.data,
+        data_len=array.nbytes,
+    )
+
+
 def _encode(entry: Entry, values: Vector | Counters) -> npt.NDArray[Any]:
     if entry.dtype == "bfloat16":
         return _to_bfloat16(np.ascontiguousarray(values, np.float32))
-    return np.ascontiguousarray(values.astype(entry.dtype))
+    return np.ascontiguousarray(values.astype(entry.dtype, copy=False))
 
 
 def _decode(entry: Entry, raw: bytes) -> npt.NDArray[Any]:
