@@ -123,7 +123,7 @@ def move(algorithm: Algorithm, spec: Spec, group: GroupModel, folded: Folded, fa
 def judged(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Params:
     """The model that is judged and handed out."""
     head = algorithm.judged(group.vector[: spec.trainable], group.state)
-    if head.base is group.vector or head is group.vector:
+    if head.ctypes.data == group.vector.ctypes.data:
         return Params(spec, group.vector, group.counters)  # As it is: a large model is not copied.
     return Params(spec, np.concatenate([head, group.vector[spec.trainable :]]), group.counters)
 
