@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class Tree:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.spawn: Callable[[str, list[str]], subprocess.Popen[str]] = _spawn
+        """How a process is started, by label and command: elsewhere than here, in a namespace."""
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self.facts: dict[str, dict[str, Any]] = {}
         create(folder / "cloud")
@@ -60,7 +62,7 @@ class Tree:
     def start(self, label: str, *arguments: str) -> dict[str, Any]:
         """Start a process of :mod:`benchmarks.nodes`, and wait until it says that it is there."""
         command = [sys.executable, "-m", "benchmarks.nodes", *arguments]
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = self.spawn(label, command)
         self.processes[label] = process
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -105,6 +107,10 @@ def tree(where: str | None = None) -> Iterator[Tree]:
     finally:
         made.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _spawn(label: str, command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:

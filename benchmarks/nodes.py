@@ -18,7 +18,9 @@ from typing import Any
 from fogline.network.contract import Home
 from fogline.network.program import Place, Serving, member
 
-LOCAL = Serving("127.0.0.1:0", "127.0.0.1:0")
+HOST = os.environ.get("FOGLINE_BENCHMARK_HOST", "127.0.0.1")
+"""Where cloud and fogs listen."""
+LOCAL = Serving(f"{HOST}:0", f"{HOST}:0")
 
 
 def say(**facts: Any) -> None:
