@@ -18,6 +18,7 @@ import grpc.aio
 from fogline.governance.credentials import Credentials, credentials
 from fogline.governance.offers import local_offers
 from fogline.governance.policy import Policy, read_policy
+from fogline.network.changes import Change
 from fogline.network.contract import DESK, DOOR, SERVICE, Home, decoder
 from fogline.network.gate import Gate
 from fogline.network.hours import keep_hours
@@ -92,7 +93,7 @@ async def member(
     serving: Serving | None = None,
     client: str = "",
     parameters: dict[str, Any] | None = None,
-    on_change: Callable[[str], None] | None = None,
+    on_change: Callable[[Change], None] | None = None,
 ) -> AsyncGenerator[Up]:
     """A node with a parent: a fog if it serves others, else a device.
 
