@@ -45,6 +45,8 @@ class OperatorFacts(msgspec.Struct, frozen=True):
 
     name: str
     address: str
+    door: str = ""
+    """``host:port`` at which new nodes join."""
 
 
 def create(folder: Path, name: str = "cloud", operator: str = "operator", days: float = DAYS) -> None:
@@ -123,7 +125,7 @@ async def cloud(place: Place, serving: Serving, parallel: int = 4, days: float =
             return Desk(office, up.registrar, node.downlink).methods()
 
         await serve(up, place, serving, stack, issuer_of, desk)
-        facts = OperatorFacts(node.name, up.address)
+        facts = OperatorFacts(node.name, up.address, up.door)
         (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))
         await office.start()
         yield up

@@ -56,7 +56,8 @@ class Name(msgspec.Struct, frozen=True):
 
     name: str = ""
     after: int = 0
-    lines: int = 1000
+    follow: bool = True
+    """Whether to go on until the job is over."""
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -277,6 +278,10 @@ class Desk:
             return
         except LookupError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+            return
+        if not asked.follow:
+            for number, line in await asyncio.to_thread(self._office.lines, record.job, asked.after):
+                yield encode(Numbered(number, line))
             return
         async for number, line in self._office.watch(record.job, asked.after):
             yield encode(Numbered(number, line))

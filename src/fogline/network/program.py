@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -175,7 +176,7 @@ async def serve(
     door = server({DOOR: issuer.door()})
     door_port = listen(door, identity, serving.door, mutual=False)
     node.address = up.address = _with_port(address, port)
-    up.door = _with_port(serving.door, door_port)
+    up.door = _with_port(_door(serving), door_port)
     for made in (inside, door):
         await made.start()
         stack.push_async_callback(_stop, made)
@@ -201,13 +202,23 @@ async def _upward(uplink: Uplink, up: Up) -> None:
             up.failed.set_exception(refusal)
 
 
+def _door(serving: Serving) -> str:
+    """How others reach the door: at the public host, if one is given."""
+    host, port = serving.public.rpartition(":")[0], serving.door.rpartition(":")[2]
+    return f"{host}:{port}" if host else serving.door
+
+
 def _with_port(address: str, port: int) -> str:
     host, _, asked = address.rpartition(":")
     return f"{host}:{port}" if asked == "0" else address
 
 
-async def until_told(up: Up) -> None:
+async def until_told(up: Up, attached: bool = False) -> None:
     """Run until the process is asked to end.
+
+    Args:
+        up: the node.
+        attached: end with the standard input too, so that nothing outlives who started it, however that ended.
 
     Raises:
         Refused: the parent does not want this node.
@@ -216,9 +227,17 @@ async def until_told(up: Up) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
+    ending: asyncio.Task[bytes] | None = None
+    if attached:
+        reader = asyncio.StreamReader()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        ending = asyncio.create_task(reader.read())
+        ending.add_done_callback(lambda _: stop.set())
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait((waiting, up.failed), return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+    if ending is not None:
+        ending.cancel()
     if up.failed.done():
         up.failed.result()
 
