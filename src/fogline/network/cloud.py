@@ -116,7 +116,7 @@ async def cloud(
         stack.push_async_callback(node.close)
         stack.push_async_callback(office.close)
 
-        def issuer_of(home: Home) -> Issuer:
+        def issuer_of(home: Callable[[], Home]) -> Issuer:
             up.registrar = Registrar(authority, database, gate, home, node.siblings, days, (operator,))
             registrar = up.registrar
 

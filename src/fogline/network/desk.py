@@ -102,7 +102,7 @@ class Registrar:
         authority: Authority,
         database: Database,
         gate: Gate,
-        home: Home,
+        home: Callable[[], Home],
         fogs: Callable[[], tuple[Home, ...]],
         days: float = DAYS,
         reserved: tuple[str, ...] = (),
@@ -113,7 +113,7 @@ class Registrar:
         self._home = home
         self._fogs = fogs
         self._days = days
-        self._reserved = {home.name.lower(), *(name.lower() for name in reserved)}
+        self._reserved = {home().name.lower(), *(name.lower() for name in reserved)}
 
     def token(self, asked: NewToken, by: str) -> str:
         """A new token.
@@ -184,7 +184,7 @@ class Registrar:
 
     def _certificate(self, request: bytes, subject: Subject) -> Certificate:
         issued = self.authority.issue(request, subject, self._days)
-        return Certificate(issued, self.authority.root_pem, self._home, self._fogs())
+        return Certificate(issued, self.authority.root_pem, self._home(), self._fogs())
 
 
 class Desk:

@@ -367,6 +367,8 @@ class Node:
                     self.engagements[job].child_left(session.name)
                 self.tell(Told(job, self.name, "away", session.name, why))
             case Said(job=job):
+                if frame.blob is not None and frame.blob.data:
+                    self.carried(0, frame.blob.size)
                 if job in self.engagements:
                     self.engagements[job].from_child(session.name, frame)
             case Seen():
@@ -411,6 +413,8 @@ class Node:
         """To a child; dropped where it is not connected."""
         if self.downlink is not None and child in self.downlink.sessions:
             self.downlink.sessions[child].send(frame)
+            if isinstance(frame, Said) and frame.blob is not None and frame.blob.data:
+                self.carried(frame.blob.size, 0)
 
     def seen(self, seen: Seen) -> None:
         """A node came or went: the cloud hears of it."""

@@ -139,7 +139,7 @@ def opened(
     database = place.open_database()
     stack.callback(database.close)
     shelf = place.open_shelf(database)
-    gate = Gate(identity.root, place.policy, offers, place.folder / "code", database)
+    gate = Gate(identity.root, place.policy, offers, place.folder / "code", database, identity.subject.role == "device")
     return database, shelf, gate, Site(client, parameters, offers, limits_of(policy), policy.limits.jobs)
 
 
@@ -154,7 +154,7 @@ async def serve(
     place: Place,
     serving: Serving,
     stack: AsyncExitStack,
-    issuer_of: Callable[[Home], Issuer],
+    issuer_of: Callable[[Callable[[], Home]], Issuer],
     desk: Callable[[], Any] | None = None,
 ) -> None:
     """Listen for children and at the door.
@@ -169,7 +169,7 @@ async def serve(
         return credentials(place.identity)
 
     address = serving.public or serving.listen
-    issuer = issuer_of(Home(node.name, address))
+    issuer = issuer_of(lambda: Home(node.name, up.address))  # The port may not be known before it listens.
     services = {SERVICE: {**downlink.methods(), **issuer.methods(downlink)}}
     inside = server(services | ({DESK: desk()} if desk is not None else {}))
     port = listen(inside, identity, serving.listen)
