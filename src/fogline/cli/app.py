@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: what stands after ``fogline``; the process's own if None.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # What gRPC has to say, our errors say in sentences.
     try:
         app(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:

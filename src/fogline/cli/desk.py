@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -46,7 +45,6 @@ def facts_of(folder: Path) -> OperatorFacts:
 @asynccontextmanager
 async def cloud_of(folder: Path) -> AsyncGenerator[Client]:
     """A connection to the cloud of an operator's folder."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     facts = facts_of(folder)
     async with connect(operator_folder(folder) / "identity", facts.name, facts.address) as client:
         yield client

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 from collections.abc import Sequence
+from getpass import getpass
 from pathlib import Path
 from typing import get_args
 
@@ -36,7 +36,6 @@ def join_cloud(url: str, token: str, name: str, role: str, folder: Path | None, 
         TrustError: the token or what came back is not right.
         ConnectionError: nobody answers at the door.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     door, who, what = home_of(url), name or socket.gethostname().partition(".")[0], _role(role)
     signers = [Signer.parse(text) for text in trust]
     place = Place(folder or Path("fogline-cloud" if what in DESKS else f"fogline-{what}"))
@@ -54,7 +53,7 @@ def read_secret(text: str) -> str:
         TokenError: the file cannot be read.
     """
     if text == "-":
-        return sys.stdin.readline(LONGEST)
+        return getpass("Token: ") if sys.stdin.isatty() else sys.stdin.readline(LONGEST)
     if not text.startswith("@"):
         return text
     try:
@@ -88,6 +87,8 @@ def _settle_operator(place: Place, name: str, issued: Certificate, door: Home) -
     (place.folder / FACTS).write_bytes(msgspec.json.encode(facts))
     key = place.folder / SIGNING
     signer = (SigningKey.load(key) if key.exists() else SigningKey.create(key, name)).signer
-    print(f"{name} may work with the cloud {facts.name} ({facts.address}) now: fogline jobs list --cloud {place.folder}")
+    print(
+        f"{name} may work with the cloud {facts.name} ({facts.address}) now: fogline jobs list --cloud {place.folder}"
+    )
     print("Its jobs run where a policy (policy.toml of the cloud, of fogs and of devices) says:")
     print(trusting(signer.name, signer.key).split("\n", 1)[1], end="")

@@ -154,7 +154,9 @@ def _lines(result: Result) -> Iterator[tuple[str, str]]:
 def _target(result: Result) -> Iterator[tuple[str, str]]:
     reached, target = result.reached, result.job.evaluation.target
     if reached is not None:
-        spent = [human_bytes(reached.bytes)] * (reached.bytes > 0) + [human_joules(reached.joules)] * (reached.joules > 0)
+        spent = [human_bytes(reached.bytes)] * (reached.bytes > 0) + [human_joules(reached.joules)] * (
+            reached.joules > 0
+        )
         cost = ", ".join([human_seconds(reached.seconds), *spent])
         goal = _value(result, result.headline, reached.target)
         yield "Target reached", f"[green]{goal}[/] in round {reached.round}: {cost}"

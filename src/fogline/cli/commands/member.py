@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from fogline.cli.failures import reported
 from fogline.cli.options import Attached, Flag, Many, group
@@ -27,7 +28,7 @@ def join(
     url: str,
     /,
     *,
-    token: str,
+    token: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
     name: str = "",
     role: str = "device",
     folder: Path | None = None,

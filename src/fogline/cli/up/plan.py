@@ -68,12 +68,16 @@ def job_of(file: Path, wishes: Wishes) -> Job:
         UsageError: it has no place for fogs.
     """
     job = read_job(file, wishes.overrides)
+    if wishes.devices is not None and wishes.devices < 1:
+        raise UsageError(f"--devices is {wishes.devices}; it must be at least 1")
     if wishes.fogs is None:
         return job
     lower = len(job.tree.names) > 1
     if wishes.fogs < 1:
         if lower:
-            raise UsageError(f"--fogs {wishes.fogs}: the job's tree has a tier '{job.tree.names[-1]}'; give it 1 or more")
+            raise UsageError(
+                f"--fogs {wishes.fogs}: the job's tree has a tier '{job.tree.names[-1]}'; give it 1 or more"
+            )
         return job
     tier = job.tree.names[-1] if lower else "fog"
     return read_job(file, [*wishes.overrides, f"tree.tiers.{tier}.count={wishes.fogs}"])
@@ -92,9 +96,7 @@ async def plan(file: Path, job: Job, wishes: Wishes, answer: Path) -> Plan:
         parameters = {**job.task_parameters, "clients": wishes.devices}
         job = job.model_copy(update={"task_parameters": parameters})
     count = _check(found, wishes)
-    seats = [
-        Seat(name, "fog", parent, "") for name, parent in job.tree.parents().items() if parent is not None
-    ] + [
+    seats = [Seat(name, "fog", parent, "") for name, parent in job.tree.parents().items() if parent is not None] + [
         Seat(node_name(client), "device", home, client)
         for client, home in zip(found.clients[:count], found.homes[:count], strict=True)
     ]
@@ -109,8 +111,6 @@ def _check(found: Answer, wishes: Wishes) -> int:
         if clients > MOST:
             raise UsageError(f"The task has {clients} clients; say how many devices to start with --devices")
         return clients
-    if wishes.devices < 1:
-        raise UsageError(f"--devices is {wishes.devices}; it must be at least 1")
     if wishes.devices > clients:
         raise UsageError(f"The task has data for {clients} devices only; give --devices {clients}, or less")
     return wishes.devices
@@ -122,7 +122,7 @@ def _notes(found: Answer, wishes: Wishes, count: int) -> Sequence[str]:
     rest = len(found.clients) - count
     if rest:
         return [
-            f"The task has {len(found.clients)} clients and takes no parameter 'clients', so the data of {rest} is left "
-            "out, and the result is not that of a simulation"
+            f"The task has {len(found.clients)} clients and takes no parameter 'clients', so the data of {rest} is "
+            "left out, and the result is not that of a simulation"
         ]
     return []

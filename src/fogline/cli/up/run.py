@@ -20,6 +20,7 @@ from fogline.cli.up.screen import Screen
 from fogline.cli.up.tree import TreeState
 from fogline.cli.work import needs_of, told
 from fogline.governance.signing import SigningKey
+from fogline.governance.subject import Role
 from fogline.jobs import Job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result, Row
@@ -48,7 +49,7 @@ def run_up(file: Path, wishes: Wishes) -> None:
         JobFailed: it failed.
         Interrupted: Ctrl-C.
     """
-    os.environ.update(GRPC_VERBOSITY="NONE", GRPC_ENABLE_FORK_SUPPORT="0")
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     job = job_of(file, wishes)
     with ExitStack() as stack:
         folder = wishes.folder
@@ -63,9 +64,7 @@ def run_up(file: Path, wishes: Wishes) -> None:
             result = asyncio.run(run.all())
         except (KeyboardInterrupt, asyncio.CancelledError):
             done = len(run.rows)
-            raise Interrupted(
-                f"Interrupted after {done} of {job.rounds} rounds; every process was stopped."
-            ) from None
+            raise Interrupted(f"Interrupted after {done} of {job.rounds} rounds; every process was stopped.") from None
         if wishes.keep:
             print(f"The nodes' folders are in {folder}.")
     same = f"fogline simulate {result.folder}/job.toml --engine loop"
@@ -133,8 +132,9 @@ class Run:
         self.state.seat(made.seats)
         door = Home(made.root, ready.why)
         addresses = {made.root: ready.who}
-        tokens: dict[str, str] = {}
-        for role in {seat.role for seat in made.seats}:
+        tokens: dict[Role, str] = {}
+        roles: set[Role] = {seat.role for seat in made.seats}
+        for role in roles:
             uses = sum(seat.role == role for seat in made.seats)
             tokens[role] = await client.token(NewToken(role, uses=uses, ttl=TOKEN_LIFE))
         for seat in made.seats:
@@ -188,6 +188,7 @@ class Run:
             self.screen.changed(name, change)
         if change.what == "failed" and name == self.state.root and self.failed is not None and not self.failed.done():
             self.failed.set_exception(ConnectionError(f"The cloud's process ended: {change.why}"))
+            self.failed.exception()  # Seen here, whether or not anybody waits for it.
 
     def _result(self, record: Record, made: Plan) -> Result:
         """The run's result, in a folder of its own beside those of simulations.

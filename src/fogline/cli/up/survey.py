@@ -83,7 +83,7 @@ def look(question: Question) -> Answer:
 
 
 def takes_clients(name: str, folder: Path) -> bool:
-    """Whether a task is a function with a parameter called ``clients``. What is wrong with it shows when it is loaded."""
+    """Whether a task is a function with a parameter ``clients``; what is wrong with it shows when it is loaded."""
     from importlib import import_module
 
     sys.path.insert(0, str(folder.resolve()))
