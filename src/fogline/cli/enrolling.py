@@ -75,7 +75,7 @@ def _settle_node(place: Place, membership: Membership, signers: Sequence[Signer]
     if signers and not place.policy.exists():
         place.policy.write_text("\n".join(trusting(signer.name, signer.key) for signer in signers))
     above = membership.parents[0]
-    print(f"{membership.name} is a {membership.role} below {above.name} ({above.address}) now.")
+    print(f"Joined as the {membership.role} '{membership.name}', below {above.name} ({above.address}).")
     if not place.policy.exists():
         print(f"It refuses every job until {place.policy} names a developer whose jobs may run:")
         print('  [[signer]]\n  name = "NAME"\n  key = "ed25519:..."')

@@ -35,7 +35,7 @@ def make_cloud(folder: Path, name: str, operator: str) -> None:
     create(folder, name, operator)
     where = "" if folder == Path("fogline-cloud") else f" --folder {folder}"
     option = "" if folder == Path("fogline-cloud") else f" --cloud {folder}"
-    print(f"The cloud {name} lives in {folder}. Keep {folder / 'authority'} secret: it decides who is a member.")
+    print(f"The cloud '{name}' lives in {folder}. Keep {folder / 'authority'} secret: it decides who is a member.")
     print(f"Run it:       fogline cloud run{where}")
     print(f"Add a device: fogline token create --role device{option}")
 
