@@ -16,7 +16,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	$(BIN)/fogline simulate examples/demo.toml
+	$(BIN)/fogline up examples/demo-up.toml --fogs 2 --devices 6
 
 test: setup
 	$(BIN)/python -m pytest -n 2

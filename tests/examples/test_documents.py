@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from fogline.jobs import Evaluation, Job, Local, Tier, Tree
-from fogline.jobs.job import Method
+from fogline.jobs.job import Method, Needs
 from fogline.simulation.profiles import DeviceProfile, Distribution, LinkProfile
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +23,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "local": Local,
     "tree": Tree,
     "tree.NAME": Tier,
+    "needs": Needs,
     "evaluation": Evaluation,
     "devices": DeviceProfile,
     "links": LinkProfile,

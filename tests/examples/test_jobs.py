@@ -21,6 +21,7 @@ EXAMPLES = ROOT / "examples"
 NEEDS = {
     "activity": "uci_har",
     "demo": None,
+    "demo-up": None,
     "energy": "citylearn2022",
     "images": "mnist",
     "text": "shakespeare",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fogline.jobs import Evaluation, Job, Local, Method, Tier, Tree
+from fogline.jobs import Evaluation, Job, Local, Method, Needs, Tier, Tree
 from fogline.jobs.errors import JobError, check
 from fogline.jobs.files import job_to_toml, load_task, parse_job, read_job, task_folder, write_job
 
@@ -309,6 +309,26 @@ def test_two_folders_may_have_a_module_of_the_same_name(home: Path, tmp_path_fac
 )
 def test_a_wrong_task_is_one_sentence(home: Path, task: str, line: str) -> None:
     assert line in task_error(home, task)
+
+
+def test_needs_take_sizes_and_name_what_is_wrong() -> None:
+    job = parse_job('[needs]\nmemory = "2GB"\nframeworks = ["torch"]\n')
+    assert job.needs == Needs(memory=2 * 10**9, frameworks=("torch",))
+    assert parse_job(job_to_toml(job)) == job
+    assert "needs.memory: 'much' is no size; write a number of bytes or one such as 512MB or 2GB" in error_of(
+        '[needs]\nmemory = "much"\n'
+    )
+    assert "needs.cpu is no key of needs; did you mean 'cpus'?" in error_of("[needs]\ncpu = 1\n")
+
+
+def test_only_what_was_given_is_written_if_asked_so() -> None:
+    job = parse_job(FILE)
+    text = job_to_toml(job, only_given=True)
+    again = parse_job(text)
+    assert again == job
+    assert again.local.model_fields_set == {"learning_rate"}, "a method's own settings must still count"
+    assert "seed" not in text
+    assert parse_job(job_to_toml(Job(task="a:b"), only_given=True)) == Job(task="a:b")
 
 
 def test_parameters_must_fit(home: Path) -> None:

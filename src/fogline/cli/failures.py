@@ -9,6 +9,32 @@ from contextlib import contextmanager
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
+SENTENCES = {
+    BAD_INPUT: (
+        ("fogline.cli.failures", "UsageError"),
+        ("fogline.jobs.errors", "JobError"),
+        ("fogline.nodes.policies.base", "PolicyError"),
+        ("fogline.lab.errors", "LabError"),
+        ("fogline.governance.errors", "TrustError"),
+    ),
+    FAILED: (
+        ("fogline.cli.failures", "JobFailed"),
+        ("fogline.network.client", "DeskError"),
+        ("fogline.network.uplink", "Refused"),
+        ("fogline.storage.errors", "StorageError"),
+    ),
+}
+"""Errors by the status that they exit with; what caused the first kind is what was typed, or stands in a file."""
+
+
+class UsageError(ValueError):
+    """An option or an argument makes no sense; the text is a sentence."""
+
+
+class JobFailed(RuntimeError):  # noqa: N818 - read aloud, it is what happened
+    """A job that was followed has failed; the text is a sentence."""
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a run; the text says how to go on."""
 
@@ -31,18 +57,24 @@ def reported(debug: bool) -> Generator[None]:
     except Exception as error:
         if debug:
             raise
-        if _is_bad_input(error):
+        status = _status(error)
+        if status is not None:
             say(f"fogline: {error}")
-            raise SystemExit(BAD_INPUT) from error
+            raise SystemExit(status) from error
         say(f"fogline: {type(error).__name__}: {error} (--debug shows where)")
         raise SystemExit(FAILED) from error
 
 
-def _is_bad_input(error: Exception) -> bool:
-    """Whether it is one of the errors that the input is to blame for, whose text is a sentence."""
-    places = (("fogline.jobs.errors", "JobError"), ("fogline.nodes.policies.base", "PolicyError"))
-    loaded = [(sys.modules[module], name) for module, name in places if module in sys.modules]
-    return isinstance(error, tuple(getattr(module, name) for module, name in loaded))
+def _status(error: Exception) -> int | None:
+    """The exit status of an error whose text is a sentence for people; None for any other error."""
+    if isinstance(error, OSError) and error.errno is None:
+        return FAILED  # One of ours: the system's own have a number.
+    for status, places in SENTENCES.items():
+        for module, name in places:
+            # What was not imported was not raised.
+            if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
+                return status
+    return None
 
 
 def say(text: str) -> None:

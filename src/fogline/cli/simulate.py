@@ -85,13 +85,13 @@ def show_run(folder: Path) -> None:
     print_result(load_run(folder))
 
 
-def print_result(result: Result) -> None:
-    """The table and what to try next, on standard output."""
+def print_result(result: Result, first: Sequence[tuple[str, str]] = ()) -> None:
+    """The table and what to try next, on standard output; ``first``: (why, command) to stand before the rest."""
     console = Console()
     console.print()
     console.print(result_table(result), highlight=False)
     console.print()
-    for why, command in next_steps(result):
+    for why, command in [*first, *next_steps(result)]:
         console.print(f"[dim]{why}:[/] {command}", highlight=False, soft_wrap=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Literal, get_args
 
@@ -23,6 +24,14 @@ def check_name(name: str, what: str = "name") -> str:
     if NAME.fullmatch(name) is None:
         raise ValueError(f"{what} {name[:80]!r} cannot be used; it must be {NAME_RULE}")
     return name
+
+
+def node_name(text: str) -> str:
+    """The name of the node that has a client's data: the client's own, or, where that is no name, one close to it."""
+    if NAME.fullmatch(text) is not None:
+        return text
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", text, flags=re.ASCII)[:50].strip("-_") or "client"
+    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def dns_name(name: str) -> str:

@@ -1,7 +1,7 @@
 """What a job is: a checked description of task, algorithm, tree, local training and evaluation."""
 
 from fogline.jobs.errors import JobError, check
-from fogline.jobs.job import Evaluation, Job, Local, Method
+from fogline.jobs.job import Evaluation, Job, Local, Method, Needs
 from fogline.jobs.tree import Mode, Tier, Tree
 
-__all__ = ["Evaluation", "Job", "JobError", "Local", "Method", "Mode", "Tier", "Tree", "check"]
+__all__ = ["Evaluation", "Job", "JobError", "Local", "Method", "Mode", "Needs", "Tier", "Tree", "check"]

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from fogline.jobs.job import Evaluation, Job, Local, Method
+from fogline.jobs.job import Evaluation, Job, Local, Method, Needs
 from fogline.jobs.tree import Tier, Tree
 
 Path = tuple[str | int, ...]
@@ -20,6 +20,7 @@ PARTS: dict[Path, type[BaseModel]] = {
     ("algorithm",): Method,
     ("local",): Local,
     ("evaluation",): Evaluation,
+    ("needs",): Needs,
     ("tree",): Tree,
 }
 SAYS: dict[type[BaseModel], str] = {
@@ -27,6 +28,7 @@ SAYS: dict[type[BaseModel], str] = {
     Method: "an algorithm",
     Local: "local training",
     Evaluation: "evaluation",
+    Needs: "needs",
     Tree: "a tree",
 }
 HINTS = {

@@ -187,28 +187,34 @@ def write_job(path: Path, job: Job) -> None:
     path.write_text(job_to_toml(job), encoding="utf-8", newline="\n")
 
 
-def job_to_toml(job: Job) -> str:
+def job_to_toml(job: Job, only_given: bool = False) -> str:
     """A job as TOML, with every default filled in.
+
+    Args:
+        job: any.
+        only_given: leave out what nobody said, so that a method's own settings still count.
 
     Raises:
         JobError: it holds something that TOML cannot say (a Python object among the task's parameters).
     """
-    table = _written(job)
-    tree = table["tree"]
-    if not set(tree["tiers"]) & set(Tree.model_fields):
+    table = _written(job, only_given)
+    tree = table.get("tree")
+    if tree is not None and not set(tree["tiers"]) & set(Tree.model_fields):
         table["tree"] = {"assign": tree["assign"], **tree["tiers"]}
-    return HEAD + "\n".join(_lines(table, ())).lstrip("\n") + "\n"
+    return ("" if only_given else HEAD) + "\n".join(_lines(table, ())).lstrip("\n") + "\n"
 
 
-def _written(part: BaseModel) -> Table:
+def _written(part: BaseModel, only_given: bool = False) -> Table:
     """A checked part as tables; what is None or empty by default is left out."""
     table: Table = {}
     for name, field in type(part).model_fields.items():
         value = getattr(part, name)
+        if only_given and name not in part.model_fields_set:
+            continue
         if isinstance(value, BaseModel):
-            table[name] = _written(value)
+            table[name] = _written(value, only_given)
         elif name == "tiers":
-            table[name] = {tier: _written(facts) for tier, facts in value.items()}
+            table[name] = {tier: _written(facts, only_given) for tier, facts in value.items()}
         elif value is None and field.default is not None:
             table[name] = "none"
         elif value is not None and value != {}:

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from fogline.jobs.tree import Tree
+from fogline.jobs.units import size
 
 Scalar = float | int | str | bool | None
 
@@ -66,6 +76,18 @@ class Evaluation(Checked):
     """Stop when the headline metric has not improved for that many judgements."""
 
 
+class Needs(Checked):
+    """What the job asks of every device; one that does not offer it is not asked. A simulation ignores it."""
+
+    memory: Annotated[int, BeforeValidator(size), Field(ge=0)] = 0
+    """Bytes, or ``"2GB"``."""
+    cpus: NonNegativeInt = 0
+    frameworks: tuple[str, ...] = ()
+    """Packages by their import name: ``torch``, ``sklearn``."""
+    tags: tuple[str, ...] = ()
+    """Data that owners give, by the tags of their policies."""
+
+
 class Job(Checked):
     """Everything that decides a run. The resolved job in a run's folder repeats it to the bit."""
 
@@ -84,6 +106,8 @@ class Job(Checked):
     """Profile of the simulated devices and their links: a preset and what differs from it."""
     links: Mapping[str, Any] = Field(default_factory=dict)
     """Profile of the links between aggregators."""
+    needs: Needs = Needs()
+    """What real devices must offer to take part."""
     evaluation: Evaluation = Evaluation()
     engine: str | None = None
     """Training engine; None measures the first cohort and chooses."""

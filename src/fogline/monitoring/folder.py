@@ -18,6 +18,7 @@ import math
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -71,6 +72,14 @@ class RunFolder:
         facts = {"status": "running", "seed": job.seed, "started": _now(), "versions": _versions()}
         task = {"task_folder": None if origin is None else str(origin)}
         _write_json(folder.info, facts | {"machine": _machine()} | task)
+        return folder
+
+    @classmethod
+    def keep(cls, source: Path, name: str, origin: Path) -> RunFolder:
+        """Copy a cloud's run of a job of that name to a fresh folder; ``origin``: where its task lies."""
+        folder = cls(_fresh(RUNS, name))
+        shutil.copytree(source, folder.path, dirs_exist_ok=True)
+        folder._note({"task_folder": str(origin.resolve())})
         return folder
 
     @classmethod

@@ -26,7 +26,7 @@ def reached(history: Sequence[Row], evaluation: Evaluation, goal: Goal) -> Reach
         value = row.get(goal.headline)
         if value is not None and (value >= target if goal.higher_is_better else value <= target):
             moved = sum(amount for name, amount in row.items() if name.startswith(("up/", "down/")))
-            return Reached(target, int(row["round"]), row["seconds"], int(moved), row["joules"])
+            return Reached(target, int(row["round"]), row["seconds"], int(moved), row.get("joules", 0.0))
     return None
 
 

@@ -109,7 +109,7 @@ class Live:
         self._console = console or Console(stderr=True)
         self._patience = patience
         self._clock = clock
-        self._view = _View(clock)
+        self._view = View(clock)
         self._screen: _Terminal | _Notebook | None = None
         self._said = (0, 0.0)
         self._began = 0.0
@@ -171,7 +171,7 @@ class Live:
         return said == 0 or done >= self._view.rounds or done // step > said // step or now - at >= silence
 
 
-class _View:
+class View:
     """What is known of the run, and how it looks."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -227,7 +227,7 @@ class _View:
             f"round {int(self._row['round'])}/{self.rounds}",
             f"{escape(self._headline)} {self._metric()}" if self._headline in self._row else "",
             f"clock {human_seconds(self._row.get('seconds', 0.0))}",
-            f"{human_bytes(down)} down, {human_bytes(up)} up",
+            f"{human_bytes(down)} down, {human_bytes(up)} up" if down or up else "",
             self._left_text(),
         ]
         return "  ".join(part for part in parts if part)
@@ -239,7 +239,8 @@ class _View:
             goal = f"  [dim]target {self._human(self._target)}[/]" if self._target is not None else ""
             facts.append((escape(self._headline), f"[bold]{self._metric()}[/]  {_spark(self._values)}{goal}"))
         energy = f", {human_joules(row['joules'])} on devices" if "joules" in row else ""
-        facts.append(("clock", f"{human_seconds(row.get('seconds', 0.0))} of virtual time{energy}"))
+        if energy:
+            facts.append(("clock", f"{human_seconds(row.get('seconds', 0.0))} of virtual time{energy}"))
         facts += [
             (f"below {escape(tier)}", f"↓ {human_bytes(down)}  ↑ {human_bytes(up)}")
             for tier, (down, up) in traffic(row).items()

@@ -138,9 +138,9 @@ def _lines(result: Result) -> Iterator[tuple[str, str]]:
     last = result.history[-1] if result.history else {}
     for tier, (down, up) in traffic(last).items():
         yield f"Bytes below {escape(tier)}", f"{human_bytes(down)} down, {human_bytes(up)} up"
-    if last:
+    if "joules" in last:  # Real devices do not say what they take, and their clock is the wall's.
         yield "Virtual time", human_seconds(last.get("seconds", 0.0))
-        yield "Energy on devices", human_joules(last.get("joules", 0.0))
+        yield "Energy on devices", human_joules(last["joules"])
     yield "Wall time", human_seconds(result.wall)
     yield from _target(result)
     surplus = result.counts.get(SURPLUS, 0)
@@ -154,7 +154,10 @@ def _lines(result: Result) -> Iterator[tuple[str, str]]:
 def _target(result: Result) -> Iterator[tuple[str, str]]:
     reached, target = result.reached, result.job.evaluation.target
     if reached is not None:
-        cost = f"{human_seconds(reached.seconds)}, {human_bytes(reached.bytes)}, {human_joules(reached.joules)}"
+        spent = [human_bytes(reached.bytes)] * (reached.bytes > 0) + [human_joules(reached.joules)] * (
+            reached.joules > 0
+        )
+        cost = ", ".join([human_seconds(reached.seconds), *spent])
         goal = _value(result, result.headline, reached.target)
         yield "Target reached", f"[green]{goal}[/] in round {reached.round}: {cost}"
     elif target is not None:

@@ -71,11 +71,11 @@ class Client:
         """A token for a new node."""
         return (await self._ask("Token", asked, Text)).text
 
-    async def watch(self, name: str, after: int = 0) -> AsyncIterator[Line]:
-        """A job's log as it grows, until the job is over."""
+    async def watch(self, name: str, after: int = 0, follow: bool = True) -> AsyncIterator[Line]:
+        """A job's log; ``follow``: as it grows, until the job is over."""
         kind = decoder(Numbered)
         try:
-            async for message in self._channel.unary_stream(f"/{DESK}/Watch")(encode(Name(name, after))):
+            async for message in self._channel.unary_stream(f"/{DESK}/Watch")(encode(Name(name, after, follow))):
                 yield kind.decode(message).line
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
@@ -126,5 +126,10 @@ async def _answer(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bytes:
 
 def _sentence(error: grpc.aio.AioRpcError) -> DeskError:
     if error.code() == grpc.StatusCode.UNAVAILABLE:
-        return DeskError(f"the cloud does not answer: {error.details()}")
+        return DeskError(f"The cloud does not answer ({_short(error)}); does it run, and can this machine reach it?")
     return DeskError(error.details() or str(error.code()))
+
+
+def _short(error: grpc.aio.AioRpcError) -> str:
+    """The last clause of gRPC's long-winded reasons."""
+    return (error.details() or "no connection").rpartition("last error: ")[2].rpartition("UNKNOWN: ")[2]

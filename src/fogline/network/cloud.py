@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from fogline.governance.errors import ExpiredIdentityError
 from fogline.governance.identity import CERTIFICATE, Identity
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Subject
+from fogline.network.changes import Change
 from fogline.network.contract import Certificate, Enrol, Home, Renew
 from fogline.network.desk import DAYS, Desk, Registrar
 from fogline.network.downlink import Downlink
@@ -45,6 +46,8 @@ class OperatorFacts(msgspec.Struct, frozen=True):
 
     name: str
     address: str
+    door: str = ""
+    """``host:port`` at which new nodes join."""
 
 
 def create(folder: Path, name: str = "cloud", operator: str = "operator", days: float = DAYS) -> None:
@@ -83,7 +86,13 @@ def renewed(authority: Authority, folder: Path, days: float = DAYS) -> Identity:
 
 
 @asynccontextmanager
-async def cloud(place: Place, serving: Serving, parallel: int = 4, days: float = DAYS) -> AsyncGenerator[CloudUp]:
+async def cloud(
+    place: Place,
+    serving: Serving,
+    parallel: int = 4,
+    days: float = DAYS,
+    on_change: Callable[[Change], None] | None = None,
+) -> AsyncGenerator[CloudUp]:
     """The root of the tree.
 
     Args:
@@ -91,6 +100,7 @@ async def cloud(place: Place, serving: Serving, parallel: int = 4, days: float =
         serving: where it listens.
         parallel: jobs that run at the same time.
         days: life of the certificates that it gives out.
+        on_change: told of what people may want to see.
     """
     authority = Authority.load(place.folder / AUTHORITY)
     identity = renewed(authority, place.identity, days)
@@ -98,6 +108,7 @@ async def cloud(place: Place, serving: Serving, parallel: int = 4, days: float =
     async with AsyncExitStack() as stack:
         database, shelf, gate, site = opened(place, identity, stack, "", {})
         node = Node(identity.subject, database, shelf, place.folder, gate, site)
+        node.on_change = on_change or node.on_change
         node.downlink = Downlink(shelf.blobs, node)
         office = Office(node, place.folder / "runs", parallel)
         node.cloud = office
@@ -105,7 +116,7 @@ async def cloud(place: Place, serving: Serving, parallel: int = 4, days: float =
         stack.push_async_callback(node.close)
         stack.push_async_callback(office.close)
 
-        def issuer_of(home: Home) -> Issuer:
+        def issuer_of(home: Callable[[], Home]) -> Issuer:
             up.registrar = Registrar(authority, database, gate, home, node.siblings, days, (operator,))
             registrar = up.registrar
 
@@ -123,7 +134,7 @@ async def cloud(place: Place, serving: Serving, parallel: int = 4, days: float =
             return Desk(office, up.registrar, node.downlink).methods()
 
         await serve(up, place, serving, stack, issuer_of, desk)
-        facts = OperatorFacts(node.name, up.address)
+        facts = OperatorFacts(node.name, up.address, up.door)
         (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))
         await office.start()
         yield up

@@ -56,7 +56,8 @@ class Name(msgspec.Struct, frozen=True):
 
     name: str = ""
     after: int = 0
-    lines: int = 1000
+    follow: bool = True
+    """Whether to go on until the job is over."""
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -101,7 +102,7 @@ class Registrar:
         authority: Authority,
         database: Database,
         gate: Gate,
-        home: Home,
+        home: Callable[[], Home],
         fogs: Callable[[], tuple[Home, ...]],
         days: float = DAYS,
         reserved: tuple[str, ...] = (),
@@ -112,7 +113,7 @@ class Registrar:
         self._home = home
         self._fogs = fogs
         self._days = days
-        self._reserved = {home.name.lower(), *(name.lower() for name in reserved)}
+        self._reserved = {home().name.lower(), *(name.lower() for name in reserved)}
 
     def token(self, asked: NewToken, by: str) -> str:
         """A new token.
@@ -183,7 +184,7 @@ class Registrar:
 
     def _certificate(self, request: bytes, subject: Subject) -> Certificate:
         issued = self.authority.issue(request, subject, self._days)
-        return Certificate(issued, self.authority.root_pem, self._home, self._fogs())
+        return Certificate(issued, self.authority.root_pem, self._home(), self._fogs())
 
 
 class Desk:
@@ -277,6 +278,10 @@ class Desk:
             return
         except LookupError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+            return
+        if not asked.follow:
+            for number, line in await asyncio.to_thread(self._office.lines, record.job, asked.after):
+                yield encode(Numbered(number, line))
             return
         async for number, line in self._office.watch(record.job, asked.after):
             yield encode(Numbered(number, line))

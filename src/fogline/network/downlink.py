@@ -93,6 +93,10 @@ class Below(Protocol):
         """Why a blob is not wanted; None if it is."""
         ...
 
+    def carried(self, down: int, up: int) -> None:
+        """So many bytes of blobs went to a child, or came from one."""
+        ...
+
     async def obtain(self, digest: str) -> Blob:
         """A blob that a child asks for; fetched from above if need be.
 
@@ -165,6 +169,7 @@ class Downlink:
         yield encode(Size(blob.size))
         async for piece in pieces(path, asked.offset, asked.zstd):
             yield piece
+        self._below.carried(blob.size - asked.offset, 0)
 
     async def push(self, chunks: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """A child brings a blob."""
@@ -189,10 +194,12 @@ class Downlink:
         except StorageError as error:
             await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         try:
-            yield encode(Have(writer.offset))
-            if writer.offset < asked.size:
+            before = writer.offset
+            yield encode(Have(before))
+            if before < asked.size:
                 await receive(stream, writer, asked.size)
             await asyncio.to_thread(writer.finish)
+            self._below.carried(0, asked.size - before)
         except (BadChunk, CorruptBlob) as error:
             await _abort(context, grpc.StatusCode.DATA_LOSS, str(error))
         except TimeoutError:

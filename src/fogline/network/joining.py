@@ -47,12 +47,12 @@ class Issuer:
         self._renew = renew
 
     @classmethod
-    def above(cls, uplink: Uplink, home: Home) -> Issuer:
+    def above(cls, uplink: Uplink, home: Callable[[], Home]) -> Issuer:
         """Passes requests on; whoever joins through this node gets it as its parent."""
 
         async def enrol(asked: Enrol) -> Certificate:
             issued: Certificate = CERTIFICATE.decode(await uplink.unary(f"/{SERVICE}/Enrol", asked))
-            return msgspec.structs.replace(issued, home=home)
+            return msgspec.structs.replace(issued, home=home())
 
         async def renew(asked: Renew) -> Certificate:
             return CERTIFICATE.decode(await uplink.unary(f"/{SERVICE}/Renew", asked))

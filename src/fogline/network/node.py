@@ -12,6 +12,7 @@ import msgspec
 
 from fogline.governance.offers import Offers, missing
 from fogline.governance.subject import Subject
+from fogline.network.changes import Change
 from fogline.network.contract import (
     NOTHING,
     PROTOCOL,
@@ -120,13 +121,13 @@ class Node:
         self.site = site
         self.cloud = cloud
         self.address = address
-        self.turns = Turns(site.trainings)
+        self.turns = Turns(site.trainings, lambda busy: self.on_change(Change("training" if busy else "idle")))
         self.uplink: Uplink | None = None
         self.downlink: Downlink | None = None
         self.engagements: dict[str, Engagement] = {}
         self.homes: tuple[Home, ...] = ()
         """Where this node's children may go instead."""
-        self.on_change: Callable[[str], None] = lambda _: None
+        self.on_change: Callable[[Change], None] = lambda _: None
         """Told of what people may want to see."""
         self.closed: str | None = None
         """Why no job runs now, where the owner says so."""
@@ -197,7 +198,7 @@ class Node:
     def connected(self, parent: str, welcome: Welcome) -> None:
         """The parent is there (again)."""
         log.info("%s is connected to %s", self.name, parent)
-        self.on_change(f"connected to {parent}")
+        self.on_change(Change("connected", parent))
         self._take_homes(parent, welcome.homes)
         self._take_revoked(welcome.revoked)
         for engagement in list(self.engagements.values()):
@@ -211,7 +212,7 @@ class Node:
     def disconnected(self, parent: str, why: str) -> None:
         """The parent is gone; the node goes on with what it has."""
         log.warning("%s lost %s: %s", self.name, parent, why)
-        self.on_change(f"lost {parent}: {why}")
+        self.on_change(Change("lost", parent, why))
 
     def from_parent(self, parent: str, frame: Down) -> None:
         """The parent said something."""
@@ -260,7 +261,7 @@ class Node:
             engagement = await self._prepare(ticket, code)
         except (NotAllowed, WorkerFailed, LookupError, StorageError) as error:
             log.warning("%s does not take part in job %s: %s", self.name, ticket.job, error)
-            self.on_change(f"refused {ticket.job}: {error}")
+            self.on_change(Change("refused", ticket.job, str(error)))
             uplink.send(Away(ticket.job, str(error)))
             return
         finally:
@@ -366,6 +367,8 @@ class Node:
                     self.engagements[job].child_left(session.name)
                 self.tell(Told(job, self.name, "away", session.name, why))
             case Said(job=job):
+                if frame.blob is not None and frame.blob.data:
+                    self.carried(0, frame.blob.size)
                 if job in self.engagements:
                     self.engagements[job].from_child(session.name, frame)
             case Seen():
@@ -385,6 +388,10 @@ class Node:
         if engagement is None:
             return f"there is no job {push.job} here"
         return None if engagement.expects(subject.name, push.task) else "nobody waits for that update"
+
+    def carried(self, down: int, up: int) -> None:
+        """So many bytes of blobs went to a child, or came from one."""
+        self.on_change(Change("bytes", down=down, up=up))
 
     async def obtain(self, digest: str) -> Blob:
         """A blob that a child asks for; fetched from above once for all children.
@@ -406,6 +413,8 @@ class Node:
         """To a child; dropped where it is not connected."""
         if self.downlink is not None and child in self.downlink.sessions:
             self.downlink.sessions[child].send(frame)
+            if isinstance(frame, Said) and frame.blob is not None and frame.blob.data:
+                self.carried(frame.blob.size, 0)
 
     def seen(self, seen: Seen) -> None:
         """A node came or went: the cloud hears of it."""

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from fogline.governance.offers import Needs, Offers
-from fogline.governance.subject import Role, Subject
+from fogline.governance.subject import Role, Subject, node_name
 from fogline.jobs import Job, JobError
 from fogline.jobs.files import parse_job
 from fogline.monitoring.folder import RunFolder
@@ -325,7 +325,6 @@ class Office:
             "round": done,
             "seconds": seconds,
             "wall": seconds,
-            "joules": 0.0,
             "train_loss": float("nan"),
             "updates": float(len(move.members)),
             **running.counts,
@@ -410,7 +409,7 @@ class _Running:
 
 def plan_of(job: Job, clients: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Children of every aggregator in order, as a simulation has them: devices first, then aggregators."""
-    plan = {leaf: clients.get(leaf, ()) for leaf in job.tree.leaves()}
+    plan = {leaf: tuple(node_name(client) for client in clients.get(leaf, ())) for leaf in job.tree.leaves()}
     for node, parent in job.tree.parents().items():
         if parent is not None:
             plan[parent] = (*plan.get(parent, ()), node)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import grpc.aio
 from fogline.governance.credentials import Credentials, credentials
 from fogline.governance.offers import local_offers
 from fogline.governance.policy import Policy, read_policy
+from fogline.network.changes import Change
 from fogline.network.contract import DESK, DOOR, SERVICE, Home, decoder
 from fogline.network.gate import Gate
 from fogline.network.hours import keep_hours
@@ -92,7 +94,7 @@ async def member(
     serving: Serving | None = None,
     client: str = "",
     parameters: dict[str, Any] | None = None,
-    on_change: Callable[[str], None] | None = None,
+    on_change: Callable[[Change], None] | None = None,
 ) -> AsyncGenerator[Up]:
     """A node with a parent: a fog if it serves others, else a device.
 
@@ -137,7 +139,7 @@ def opened(
     database = place.open_database()
     stack.callback(database.close)
     shelf = place.open_shelf(database)
-    gate = Gate(identity.root, place.policy, offers, place.folder / "code", database)
+    gate = Gate(identity.root, place.policy, offers, place.folder / "code", database, identity.subject.role == "device")
     return database, shelf, gate, Site(client, parameters, offers, limits_of(policy), policy.limits.jobs)
 
 
@@ -152,7 +154,7 @@ async def serve(
     place: Place,
     serving: Serving,
     stack: AsyncExitStack,
-    issuer_of: Callable[[Home], Issuer],
+    issuer_of: Callable[[Callable[[], Home]], Issuer],
     desk: Callable[[], Any] | None = None,
 ) -> None:
     """Listen for children and at the door.
@@ -167,14 +169,14 @@ async def serve(
         return credentials(place.identity)
 
     address = serving.public or serving.listen
-    issuer = issuer_of(Home(node.name, address))
+    issuer = issuer_of(lambda: Home(node.name, up.address))  # The port may not be known before it listens.
     services = {SERVICE: {**downlink.methods(), **issuer.methods(downlink)}}
     inside = server(services | ({DESK: desk()} if desk is not None else {}))
     port = listen(inside, identity, serving.listen)
     door = server({DOOR: issuer.door()})
     door_port = listen(door, identity, serving.door, mutual=False)
     node.address = up.address = _with_port(address, port)
-    up.door = _with_port(serving.door, door_port)
+    up.door = _with_port(_door(serving), door_port)
     for made in (inside, door):
         await made.start()
         stack.push_async_callback(_stop, made)
@@ -200,13 +202,23 @@ async def _upward(uplink: Uplink, up: Up) -> None:
             up.failed.set_exception(refusal)
 
 
+def _door(serving: Serving) -> str:
+    """How others reach the door: at the public host, if one is given."""
+    host, port = serving.public.rpartition(":")[0], serving.door.rpartition(":")[2]
+    return f"{host}:{port}" if host else serving.door
+
+
 def _with_port(address: str, port: int) -> str:
     host, _, asked = address.rpartition(":")
     return f"{host}:{port}" if asked == "0" else address
 
 
-async def until_told(up: Up) -> None:
+async def until_told(up: Up, attached: bool = False) -> None:
     """Run until the process is asked to end.
+
+    Args:
+        up: the node.
+        attached: end with the standard input too, so that nothing outlives who started it, however that ended.
 
     Raises:
         Refused: the parent does not want this node.
@@ -215,9 +227,17 @@ async def until_told(up: Up) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
+    ending: asyncio.Task[bytes] | None = None
+    if attached:
+        reader = asyncio.StreamReader()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        ending = asyncio.create_task(reader.read())
+        ending.add_done_callback(lambda _: stop.set())
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait((waiting, up.failed), return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+    if ending is not None:
+        ending.cancel()
     if up.failed.done():
         up.failed.result()
 

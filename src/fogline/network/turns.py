@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 
@@ -14,10 +14,12 @@ class Turns:
 
     Args:
         places: how many at once.
+        changed: told when somebody's turn begins (True), and when nobody has one any more.
     """
 
-    def __init__(self, places: int) -> None:
-        self._free = places
+    def __init__(self, places: int, changed: Callable[[bool], None] = lambda _: None) -> None:
+        self._free = self._places = places
+        self._changed = changed
         self._serial = itertools.count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
 
@@ -35,6 +37,7 @@ class Turns:
                 raise
         else:
             self._free -= 1
+        self._changed(True)
         try:
             yield
         finally:
@@ -47,3 +50,5 @@ class Turns:
                 place.set_result(None)
                 return
         self._free += 1
+        if self._free == self._places:
+            self._changed(False)

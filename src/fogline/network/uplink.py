@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from fogline.network.contract import (
 from fogline.network.wire import dial
 from fogline.storage import Blobs, CorruptBlob
 
+log = logging.getLogger("fogline.network")
 FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
 """Seconds before a lost connection is tried again: doubled each time, and never quite the same for two nodes."""
 TRIES = 3
@@ -115,6 +117,8 @@ class Uplink:
                 tries += 1
                 if self._line is not None:
                     wait, tries = FIRST_WAIT, 0
+                elif tries == 1:
+                    log.warning("%s at %s cannot be reached: %s", home.name, home.address, loss)
                 self._end(str(loss))
             if tries >= TRIES:
                 place, tries = place + 1, 0

@@ -1,0 +1,94 @@
+"""``fogline join``."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Sequence
+from getpass import getpass
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+
+from fogline.cli.failures import UsageError
+from fogline.cli.serving import home_of
+from fogline.governance.errors import TokenError
+from fogline.governance.signing import Signer, SigningKey
+from fogline.governance.subject import Role
+from fogline.network.cloud import FACTS, SIGNING, OperatorFacts, trusting
+from fogline.network.contract import Certificate, Home
+from fogline.network.joining import join
+from fogline.network.membership import Membership
+from fogline.network.program import Place
+
+DESKS = ("operator", "developer")
+"""Roles that talk to the cloud's desk, and run no node."""
+LONGEST = 8192
+
+
+def join_cloud(url: str, token: str, name: str, role: str, folder: Path | None, trust: Sequence[str]) -> None:
+    """Become a member, and say what comes next.
+
+    Raises:
+        UsageError: an option makes no sense.
+        TrustError: the token or what came back is not right.
+        ConnectionError: nobody answers at the door.
+    """
+    door, who, what = home_of(url), name or socket.gethostname().partition(".")[0], _role(role)
+    signers = [Signer.parse(text) for text in trust]
+    place = Place(folder or Path("fogline-cloud" if what in DESKS else f"fogline-{what}"))
+    issued = asyncio.run(join(door, read_secret(token), who, what, place.identity))
+    if what in DESKS:
+        _settle_operator(place, who, issued, door)
+    else:
+        _settle_node(place, Membership.of(who, what, issued), signers)
+
+
+def read_secret(text: str) -> str:
+    """A token as it stands on the command line, in a file (``@FILE``) or on standard input (``-``).
+
+    Raises:
+        TokenError: the file cannot be read.
+    """
+    if text == "-":
+        return getpass("Token: ") if sys.stdin.isatty() else sys.stdin.readline(LONGEST)
+    if not text.startswith("@"):
+        return text
+    try:
+        with Path(text[1:]).open(encoding="utf-8") as file:
+            return file.read(LONGEST)
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenError(f"The token cannot be read from {text[1:]}: {error}.") from None
+
+
+def _role(text: str) -> Role:
+    for role in get_args(Role):
+        if text == role and role != "cloud":
+            return role
+    raise UsageError(f"'{text}' is no role that can join; there are fog, device, operator and developer")
+
+
+def _settle_node(place: Place, membership: Membership, signers: Sequence[Signer]) -> None:
+    membership.write(place.folder)
+    if signers and not place.policy.exists():
+        place.policy.write_text("\n".join(trusting(signer.name, signer.key) for signer in signers))
+    above = membership.parents[0]
+    print(f"Joined as the {membership.role} '{membership.name}', below {above.name} ({above.address}).")
+    if not place.policy.exists():
+        print(f"It refuses every job until {place.policy} names a developer whose jobs may run:")
+        print('  [[signer]]\n  name = "NAME"\n  key = "ed25519:..."')
+    print(f"Run it: fogline {membership.role} run --folder {place.folder}")
+
+
+def _settle_operator(place: Place, name: str, issued: Certificate, door: Home) -> None:
+    facts = OperatorFacts(issued.home.name, issued.home.address, door.address)
+    (place.folder / FACTS).write_bytes(msgspec.json.encode(facts))
+    key = place.folder / SIGNING
+    signer = (SigningKey.load(key) if key.exists() else SigningKey.create(key, name)).signer
+    print(
+        f"{name} may work with the cloud {facts.name} ({facts.address}) now: fogline jobs list --cloud {place.folder}"
+    )
+    print("Its jobs run where a policy (policy.toml of the cloud, of fogs and of devices) says:")
+    print(trusting(signer.name, signer.key).split("\n", 1)[1], end="")

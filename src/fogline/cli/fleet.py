@@ -1,0 +1,126 @@
+"""``fogline token`` and ``fogline nodes``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast, get_args
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fogline.cli.desk import asked, facts_of, operator_folder
+from fogline.cli.failures import UsageError
+from fogline.governance.signing import SigningKey
+from fogline.governance.subject import Role
+from fogline.jobs.errors import suggest
+from fogline.jobs.units import seconds
+from fogline.monitoring.table import human_bytes, human_seconds
+from fogline.network.client import Client
+from fogline.network.cloud import SIGNING
+from fogline.network.desk import NewToken
+from fogline.network.office import Known
+
+
+def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names: str | None) -> None:
+    """Make a token, and print what joins with it.
+
+    Raises:
+        UsageError: an option makes no sense.
+        DeskError: the cloud refuses, or does not answer.
+    """
+    roles = [known for known in get_args(Role) if known != "cloud"]
+    if role not in roles:
+        raise UsageError(f"'{role}' is no role that can join{suggest(role, roles)}")
+    try:
+        life = cast("float", seconds(ttl))
+    except ValueError as error:
+        raise UsageError(f"--ttl: {error}") from None
+    wanted = NewToken(cast("Role", role), site, uses, life, names)
+
+    async def ask(client: Client) -> str:
+        return await client.token(wanted)
+
+    token, facts = asked(folder, ask), facts_of(folder)
+    key = operator_folder(folder) / SIGNING
+    trust = ""
+    if role in ("fog", "device") and key.exists():
+        trust = f" --trust '{SigningKey.load(key).signer.text}'"
+    how_many = "once" if uses == 1 else f"{uses} times"
+    Console(stderr=True).print(
+        f"[dim]Good {how_many}, for {human_seconds(life)}. On the new {role}, run:[/]", highlight=False
+    )
+    print(f"fogline join {facts.name}@{facts.door} --role {role} --token {token}{trust}")
+
+
+def show_nodes(folder: Path) -> None:
+    """A table of the nodes, in the order of the tree."""
+    nodes = asked(folder, Client.nodes)
+    if not nodes:
+        print("No node has ever been connected; let one join: fogline token create --role device")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("node", "role", "below", "state", "for", "offers"):
+        table.add_column(column, no_wrap=column == "node", style="cyan" if column == "node" else "")
+    for depth, node in in_tree_order(nodes):
+        state = "[green]connected[/]" if node.up else f"[yellow]away[/] {escape(node.why)}"
+        since = human_seconds(max(0.0, time.time() - node.since))
+        table.add_row("  " * depth + escape(node.name), node.role, escape(node.parent), state, since, _offers(node))
+    Console().print(table, highlight=False)
+
+
+def in_tree_order(nodes: Sequence[Known]) -> list[tuple[int, Known]]:
+    """Nodes with their depth, each below its parent."""
+    names = {node.name for node in nodes}
+    ordered: list[tuple[int, Known]] = []
+    waiting = [(0, node) for node in reversed(nodes) if node.parent not in names]
+    while waiting:
+        depth, node = waiting.pop()
+        ordered.append((depth, node))
+        waiting += [(depth + 1, child) for child in reversed(nodes) if child.parent == node.name]
+    return ordered
+
+
+def show_node(folder: Path, name: str) -> None:
+    """All that is known of a node.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    nodes = {node.name: node for node in asked(folder, Client.nodes)}
+    if name not in nodes:
+        raise UsageError(f"No node named '{name}' has been connected{suggest(name, nodes)}")
+    node = nodes[name]
+    below = [other.name for other in nodes.values() if other.parent == name and other.up]
+    facts = {
+        "node": node.name,
+        "role": node.role,
+        "below": node.parent,
+        "state": "connected" if node.up else f"away: {node.why}",
+        "since": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(node.since)),
+        "offers": _offers(node),
+        "mains": {True: "yes", False: "no", None: "cannot tell"}[node.offers.on_mains],
+        "children": ", ".join(below),
+    }
+    for key, value in facts.items():
+        if value:
+            print(f"{key:<10}{value}")
+
+
+def revoke_node(folder: Path, name: str) -> None:
+    """Cut a node off."""
+
+    async def ask(client: Client) -> str:
+        return await client.revoke(name)
+
+    print(asked(folder, ask))
+
+
+def _offers(node: Known) -> str:
+    offers = node.offers
+    if not offers.cpus:
+        return ""
+    parts = [f"{offers.cpus} processors", human_bytes(offers.memory_bytes), *offers.frameworks]
+    return ", ".join(parts + [f"data: {tag}" for tag in offers.tags])

@@ -1,0 +1,147 @@
+"""``fogline cloud``, ``fogline fog run`` and ``fogline device run``: nodes as programs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from fogline.cli.failures import UsageError
+from fogline.governance.errors import TrustError
+from fogline.governance.policy import read_policy
+from fogline.governance.subject import Role
+from fogline.network.changes import Change
+from fogline.network.contract import Home
+from fogline.network.membership import Membership
+from fogline.network.program import Place, Serving, Up, member, run, until_told
+
+Addresses = tuple[str, str, str]
+"""Where a node listens, its door, and how others reach it."""
+
+
+def make_cloud(folder: Path, name: str, operator: str) -> None:
+    """Set a cloud up, and say what comes next.
+
+    Raises:
+        TrustError: there is one in that folder.
+    """
+    from fogline.network.cloud import create
+
+    create(folder, name, operator)
+    where = "" if folder == Path("fogline-cloud") else f" --folder {folder}"
+    option = "" if folder == Path("fogline-cloud") else f" --cloud {folder}"
+    print(f"The cloud '{name}' lives in {folder}. Keep {folder / 'authority'} secret: it decides who is a member.")
+    print(f"Run it:       fogline cloud run{where}")
+    print(f"Add a device: fogline token create --role device{option}")
+
+
+def run_cloud(folder: Path, addresses: Addresses, store: str, blobs: str, parallel: int, attached: bool) -> None:
+    """Run a cloud until it is told to end.
+
+    Raises:
+        TrustError: there is no cloud in the folder.
+        StorageError: its records or blobs cannot be opened.
+        OSError: an address is taken.
+    """
+    from fogline.network.cloud import AUTHORITY, cloud
+
+    if not (folder / AUTHORITY).is_dir():
+        raise TrustError(f"There is no cloud in {folder}; make one: fogline cloud init --folder {folder}")
+    serving = _serving(addresses)
+    tell = _teller(attached)
+    made = cloud(Place(folder, store, blobs), serving, parallel, on_change=tell)
+    run(_keep_up(made, f"The cloud in {folder}", tell, attached))
+
+
+def run_member(
+    role: Role,
+    folder: Path,
+    parents: Sequence[str],
+    addresses: Addresses | None,
+    client: str,
+    settings: Sequence[str],
+    attached: bool,
+) -> None:
+    """Run a fog or a device until it is told to end.
+
+    Raises:
+        TrustError: it has not joined, or may not be used.
+        Refused: no parent wants it.
+        OSError: an address is taken.
+    """
+    membership = Membership.read(folder, role)
+    place, tell = Place(folder), _teller(attached)
+    if not read_policy(place.policy).found and not attached:
+        print(f"There is no {place.policy} yet, so {membership.name} refuses every job.", file=sys.stderr)
+    homes = [home_of(text) for text in parents] or list(membership.parents)
+    serving = None if addresses is None else _serving(addresses)
+    made = member(place, homes, serving, client, dict(_setting(text) for text in settings), tell)
+    run(_keep_up(made, f"The {role} {membership.name}", tell, attached))
+
+
+async def _keep_up(
+    made: AbstractAsyncContextManager[Up], who: str, tell: Callable[[Change], None], attached: bool
+) -> None:
+    async with made as up:
+        tell(Change("ready", who=up.address, why=up.door))
+        if not attached:
+            where = f" listens at {up.address}, its door is at {up.door}" if up.address else " runs"
+            print(f"{who}{where}; stop it with Ctrl-C.", flush=True)
+        await until_told(up, attached)
+
+
+def _teller(attached: bool) -> Callable[[Change], None]:
+    """Who is told of changes; where nobody is, the log on standard error says the same."""
+    if not attached:
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        logging.getLogger("fogline").setLevel(logging.INFO)
+        return lambda _: None
+    import msgspec
+
+    encode = msgspec.json.encode
+
+    def tell(change: Change) -> None:
+        # Whoever reads may be gone; then standard input ends too, and so does this program.
+        with contextlib.suppress(BrokenPipeError):
+            print(encode(change).decode(), flush=True)
+
+    return tell
+
+
+def home_of(text: str) -> Home:
+    """A node's name and address.
+
+    Raises:
+        UsageError: it is no ``name@host:port``.
+    """
+    home = Home.parse(text)
+    host, _, port = home.address.rpartition(":")
+    if not home.name or not host or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"'{text}' is no address of a node; write HOST:PORT or NAME@HOST:PORT")
+    return home
+
+
+def _serving(addresses: Addresses) -> Serving:
+    for text in addresses:
+        if text:
+            home_of(text)
+    return Serving(*addresses)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"'{text}' sets nothing; write --set parameter=value")
+    try:
+        table = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+    found = table["value"]
+    if not isinstance(found, str | int | float | bool):
+        raise UsageError(f"'{text}' sets a {type(found).__name__}; a site can set text, numbers, true and false")
+    return key.strip(), found

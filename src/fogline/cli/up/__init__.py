@@ -1,0 +1,1 @@
+"""``fogline up``: a job on real processes of this machine."""

@@ -1,0 +1,128 @@
+"""What ``fogline up`` starts: the job with its counts, who hangs below whom, and who has which client's data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fogline.cli.failures import UsageError
+from fogline.cli.up.survey import Answer, Question, survey
+from fogline.governance.subject import Role, node_name
+from fogline.jobs import Job
+from fogline.jobs.files import job_to_toml, read_job
+
+MOST = 32
+"""Devices that are started without being asked for by number."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked for."""
+
+    overrides: tuple[str, ...] = ()
+    fogs: int | None = None
+    devices: int | None = None
+    folder: Path | None = None
+    keep: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A node, and its place."""
+
+    name: str
+    role: Role
+    parent: str
+    client: str = ""
+    """Whose data it has."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is started."""
+
+    job: Job
+    seats: tuple[Seat, ...]
+    planned: bool
+    """Whether every client has its device, so that the run is that of a simulation."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> str:
+        """Name of the cloud."""
+        return root_of(self.job)
+
+
+def root_of(job: Job) -> str:
+    """Name of the root of a job's tree."""
+    return job.tree.nodes(job.tree.names[0])[0]
+
+
+def job_of(file: Path, wishes: Wishes) -> Job:
+    """The job with as many fogs as are wanted.
+
+    Raises:
+        JobError: it is wrong.
+        UsageError: it has no place for fogs.
+    """
+    job = read_job(file, wishes.overrides)
+    if wishes.devices is not None and wishes.devices < 1:
+        raise UsageError(f"--devices is {wishes.devices}; it must be at least 1")
+    if wishes.fogs is None:
+        return job
+    lower = len(job.tree.names) > 1
+    if wishes.fogs < 1:
+        if lower:
+            raise UsageError(
+                f"--fogs {wishes.fogs}: the job's tree has a tier '{job.tree.names[-1]}'; give it 1 or more"
+            )
+        return job
+    tier = job.tree.names[-1] if lower else "fog"
+    return read_job(file, [*wishes.overrides, f"tree.tiers.{tier}.count={wishes.fogs}"])
+
+
+async def plan(file: Path, job: Job, wishes: Wishes, answer: Path) -> Plan:
+    """Look at the task, and seat everybody.
+
+    Raises:
+        JobError: the task cannot be loaded, or does not suit the tree.
+        UsageError: the devices do not fit the task's clients.
+    """
+    text = job_to_toml(job, only_given=True)
+    found = await survey(Question(text, str(file.parent), wishes.devices), answer)
+    if found.parameter:
+        parameters = {**job.task_parameters, "clients": wishes.devices}
+        job = job.model_copy(update={"task_parameters": parameters})
+    count = _check(found, wishes)
+    seats = [Seat(name, "fog", parent, "") for name, parent in job.tree.parents().items() if parent is not None] + [
+        Seat(node_name(client), "device", home, client)
+        for client, home in zip(found.clients[:count], found.homes[:count], strict=True)
+    ]
+    whole = count == len(found.clients)
+    return Plan(job, tuple(seats), whole, tuple(_notes(found, wishes, count)))
+
+
+def _check(found: Answer, wishes: Wishes) -> int:
+    """How many devices there will be."""
+    clients = len(found.clients)
+    if wishes.devices is None:
+        if clients > MOST:
+            raise UsageError(f"The task has {clients} clients; say how many devices to start with --devices")
+        return clients
+    if wishes.devices > clients:
+        raise UsageError(f"The task has data for {clients} devices only; give --devices {clients}, or less")
+    return wishes.devices
+
+
+def _notes(found: Answer, wishes: Wishes, count: int) -> Sequence[str]:
+    if found.parameter:
+        return [f"The task makes {wishes.devices} clients: task_parameters.clients={wishes.devices}"]
+    rest = len(found.clients) - count
+    if rest:
+        return [
+            f"The task has {len(found.clients)} clients and takes no parameter 'clients', so the data of {rest} is "
+            "left out, and the result is not that of a simulation"
+        ]
+    return []

@@ -1,0 +1,208 @@
+"""``fogline up``: start the nodes, run the job, show it, and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+from fogline.cli.bundling import bundle_of_job
+from fogline.cli.failures import Interrupted, JobFailed, UsageError
+from fogline.cli.simulate import print_result
+from fogline.cli.up.children import Child, Children
+from fogline.cli.up.plan import Plan, Seat, Wishes, job_of, plan, root_of
+from fogline.cli.up.screen import Screen
+from fogline.cli.up.tree import TreeState
+from fogline.cli.work import needs_of, told
+from fogline.governance.signing import SigningKey
+from fogline.governance.subject import Role
+from fogline.jobs import Job
+from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.result import Result, Row
+from fogline.network.changes import Change
+from fogline.network.client import Client, connect
+from fogline.network.cloud import OPERATOR, SIGNING, create
+from fogline.network.contract import Home
+from fogline.network.desk import NewToken
+from fogline.network.joining import join
+from fogline.network.office import Record
+from fogline.network.program import Place
+
+HERE = "127.0.0.1:0"
+SERVING = ("--listen", HERE, "--door", HERE)
+TOKEN_LIFE = 600.0
+
+__all__ = ["Wishes", "run_up"]
+
+
+def run_up(file: Path, wishes: Wishes) -> None:
+    """Run a job on processes of this machine, and print the result.
+
+    Raises:
+        JobError: the job is wrong.
+        UsageError: the wishes make no sense.
+        JobFailed: it failed.
+        Interrupted: Ctrl-C.
+    """
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    job = job_of(file, wishes)
+    with ExitStack() as stack:
+        folder = wishes.folder
+        if folder is None:
+            folder = Path(tempfile.mkdtemp(prefix="fogline-up-"))
+            if not wishes.keep:
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        elif folder.exists() and any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty; name another folder, or leave --folder out")
+        run = Run(file, job, wishes, folder.resolve())
+        try:
+            result = asyncio.run(run.all())
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            done = len(run.rows)
+            raise Interrupted(f"Interrupted after {done} of {job.rounds} rounds; every process was stopped.") from None
+        if wishes.keep:
+            print(f"The nodes' folders are in {folder}.")
+    same = f"fogline simulate {result.folder}/job.toml --engine loop"
+    print_result(result, [("The same in virtual time", same)])
+
+
+class Run:
+    """One run.
+
+    Args:
+        file: of the job.
+        job: as the wishes make it, but for the number of clients.
+        wishes: what was asked for.
+        folder: for the nodes.
+    """
+
+    def __init__(self, file: Path, job: Job, wishes: Wishes, folder: Path) -> None:
+        self.file, self.job, self.wishes, self.folder = file, job, wishes, folder
+        self.rows: list[Row] = []
+        self.state = TreeState(root_of(job), job.tree)
+        self.screen = Screen(self.state, wishes.quiet)
+        self.children = Children(self._tell)
+        self.failed: asyncio.Future[None] | None = None
+        """Set when the cloud is gone."""
+
+    async def all(self) -> Result:
+        """From the first process to the last."""
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        self.failed = loop.create_future()
+        with self.screen:
+            try:
+                async with asyncio.TaskGroup() as both:
+                    planning = both.create_task(plan(self.file, self.job, self.wishes, self.folder / "task.json"))
+                    starting = both.create_task(self._start_cloud())
+                made, ready = planning.result(), starting.result()
+                async with self._client(ready) as client:
+                    await self._start_members(client, made, ready)
+                    record = await self._run_job(client, made)
+            except* (JobFailed, ValueError, ConnectionError) as errors:
+                raise errors.exceptions[0] from None
+            finally:
+                await self.children.stop()
+        return self._result(record, made)
+
+    async def _start_cloud(self) -> Change:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        cloud = self.folder / self.state.root
+        await asyncio.to_thread(create, cloud, self.state.root)
+        child = await self.children.start(self.state.root, ("cloud", "run", "--folder", str(cloud), *SERVING), cloud)
+        return await child.ready
+
+    @asynccontextmanager
+    async def _client(self, ready: Change) -> AsyncGenerator[Client]:
+        identity = self.folder / self.state.root / OPERATOR / "identity"
+        async with connect(identity, self.state.root, ready.who) as client:
+            yield client
+
+    async def _start_members(self, client: Client, made: Plan, ready: Change) -> None:
+        """Fogs, each once its parent is ready, then devices."""
+        for note in made.notes:
+            self.screen.note(note)
+        self.state.seat(made.seats)
+        door = Home(made.root, ready.why)
+        addresses = {made.root: ready.who}
+        tokens: dict[Role, str] = {}
+        roles: set[Role] = {seat.role for seat in made.seats}
+        for role in roles:
+            uses = sum(seat.role == role for seat in made.seats)
+            tokens[role] = await client.token(NewToken(role, uses=uses, ttl=TOKEN_LIFE))
+        for seat in made.seats:
+            parent = Home(seat.parent, addresses[seat.parent])
+            child = await self._start(seat, tokens[seat.role], door, parent)
+            if seat.role == "fog":
+                addresses[seat.name] = (await child.ready).who
+
+    async def _start(self, seat: Seat, token: str, door: Home, parent: Home) -> Child:
+        from fogline.network.membership import Membership
+
+        place = Place(self.folder / seat.name)
+        issued = await join(door, token, seat.name, seat.role, place.identity)
+        Membership.of(seat.name, seat.role, issued).write(place.folder)
+        shutil.copyfile(self.folder / self.state.root / "policy.toml", place.policy)
+        above = ("--folder", str(place.folder), "--parent", f"{parent.name}@{parent.address}")
+        more = SERVING if seat.role == "fog" else ("--client", seat.client)
+        return await self.children.start(seat.name, (seat.role, "run", *above, *more), place.folder)
+
+    async def _run_job(self, client: Client, made: Plan) -> Record:
+        key = SigningKey.load(self.folder / self.state.root / OPERATOR / SIGNING)
+        text, bundle, _ = bundle_of_job(made.job, self.file.parent, (), key)
+        wait = 60.0 + 5.0 * len(made.seats)
+        record = await client.submit(text, bundle, needs=needs_of(made.job), planned=made.planned, wait=wait)
+        operator = self.folder / self.state.root / OPERATOR
+        self.screen.note(f"Job {record.job}; from another terminal: fogline jobs watch --cloud {operator}")
+        assert self.failed is not None
+        following = asyncio.create_task(self._follow(client, made, record))
+        await asyncio.wait((following, self.failed), return_when=asyncio.FIRST_COMPLETED)
+        if self.failed.done():
+            following.cancel()
+            self.failed.result()
+        return await following
+
+    async def _follow(self, client: Client, made: Plan, record: Record) -> Record:
+        async for line in client.watch(record.job):
+            if line.row is not None:
+                row = {**line.row, **self.state.traffic()}
+                self.rows.append(row)
+                self.screen.round(row)
+            elif line.what == "began":
+                (record,) = await client.jobs(record.job)
+                self.screen.began(made, record.headline, record.units.get(record.headline, ""))
+            elif line.why and line.what not in ("failed", "away"):
+                self.screen.note(told(line))
+        (record,) = await client.jobs(record.job)
+        return record
+
+    def _tell(self, name: str, change: Change) -> None:
+        if self.state.tell(name, change):
+            self.screen.changed(name, change)
+        if change.what == "failed" and name == self.state.root and self.failed is not None and not self.failed.done():
+            self.failed.set_exception(ConnectionError(f"The cloud's process ended: {change.why}"))
+            self.failed.exception()  # Seen here, whether or not anybody waits for it.
+
+    def _result(self, record: Record, made: Plan) -> Result:
+        """The run's result, in a folder of its own beside those of simulations.
+
+        Raises:
+            JobFailed: there is none.
+        """
+        if record.state == "failed":
+            raise JobFailed(f"The job failed after {record.done} of {record.rounds} rounds: {record.why}")
+        if not self.rows:
+            raise JobFailed("The job was stopped before its first round was over, so there is no result.")
+        kept = RunFolder.keep(self.folder / self.state.root / "runs" / record.job, made.job.name, self.file.parent)
+        kept.truncate(0)
+        for row in self.rows:
+            kept.append(row)
+        kept.close()
+        return kept.load()

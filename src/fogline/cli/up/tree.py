@@ -1,0 +1,108 @@
+"""The tree as people see it: who is connected, trains, was lost or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.tree import Tree as RichTree
+
+from fogline.cli.up.plan import Seat
+from fogline.jobs.tree import Tree
+from fogline.monitoring.table import human_bytes
+from fogline.network.changes import Change
+
+STATES = {"ready": "connecting", "connected": "connected", "idle": "connected", "training": "training", "lost": "lost",
+          "refused": "refused", "failed": "failed"}  # fmt: skip
+COLOURS = {"training": "cyan", "connected": "green", "lost": "yellow", "refused": "red", "failed": "red"}
+SHOWN = 12
+"""Devices shown below one aggregator."""
+
+
+@dataclass
+class NodeState:
+    """A node."""
+
+    seat: Seat
+    state: str = "starting"
+    why: str = ""
+    down: int = 0
+    up: int = 0
+    children: list[NodeState] = field(default_factory=list["NodeState"])
+
+
+class TreeState:
+    """All nodes, by what they told.
+
+    Args:
+        root: the cloud's name.
+        tree: of the job, for the names of its tiers.
+    """
+
+    def __init__(self, root: str, tree: Tree) -> None:
+        self.root = root
+        self.nodes = {root: NodeState(Seat(root, "cloud", ""))}
+        self._tiers = {node: tier for tier in tree.names for node in tree.nodes(tier)}
+
+    def seat(self, seats: Sequence[Seat]) -> None:
+        """Nodes that will come, parents first."""
+        for seat in seats:
+            node = self.nodes[seat.name] = NodeState(seat)
+            self.nodes[seat.parent].children.append(node)
+
+    def tell(self, name: str, change: Change) -> bool:
+        """Take a change in; whether a node's state is another now."""
+        node = self.nodes[name]
+        if change.what == "bytes":
+            node.down += change.down
+            node.up += change.up
+            return False
+        state = "connected" if name == self.root and change.what == "ready" else STATES[change.what]
+        before, node.state, node.why = node.state, state, change.why if state in ("lost", "refused", "failed") else ""
+        return before != state
+
+    def count(self, role: str, *states: str) -> tuple[int, int]:
+        """How many nodes of a role are in one of those states, and how many there are."""
+        nodes = [node for node in self.nodes.values() if node.seat.role == role]
+        return sum(node.state in states for node in nodes), len(nodes)
+
+    def traffic(self) -> dict[str, float]:
+        """Bytes of blobs below each tier, as rows of a run have them."""
+        row: dict[str, float] = {}
+        for name, node in self.nodes.items():
+            if node.seat.role != "device":
+                tier = self._tiers.get(name, node.seat.role)
+                row[f"down/{tier}"] = row.get(f"down/{tier}", 0.0) + node.down
+                row[f"up/{tier}"] = row.get(f"up/{tier}", 0.0) + node.up
+        return row
+
+    def picture(self) -> RenderableType:
+        """For a terminal."""
+        root = self.nodes[self.root]
+        tree = RichTree(_label(root), guide_style="dim")
+        _branch(tree, root)
+        return tree
+
+
+def _branch(branch: RichTree, node: NodeState) -> None:
+    inner = [child for child in node.children if child.seat.role != "device"]
+    devices = [child for child in node.children if child.seat.role == "device"]
+    for child in [*inner, *devices[:SHOWN]]:
+        _branch(branch.add(_label(child)), child)
+    if len(devices) > SHOWN:
+        busy = sum(device.state == "training" for device in devices[SHOWN:])
+        branch.add(f"[dim]and {len(devices) - SHOWN} more, of which {busy} train[/]")
+
+
+def _label(node: NodeState) -> RenderableType:
+    row = Table.grid(padding=(0, 1))
+    row.add_column(width=18, no_wrap=True, overflow="ellipsis")
+    row.add_column(width=11, no_wrap=True)
+    row.add_column(no_wrap=True, overflow="ellipsis")
+    colour = COLOURS.get(node.state, "dim")
+    traffic = f"[dim]↓ {human_bytes(node.down)}  ↑ {human_bytes(node.up)}[/]" if node.down or node.up else ""
+    row.add_row(escape(node.seat.name), f"[{colour}]{node.state}[/]", escape(node.why) or traffic)
+    return row

@@ -1,0 +1,25 @@
+"""What a node tells people who watch it: whether it is connected, trains, refuses; and the bytes below it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+What = Literal["ready", "connected", "lost", "refused", "training", "idle", "bytes", "failed"]
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that changed at a node."""
+
+    what: What
+    who: str = ""
+    """The parent, or the job."""
+    why: str = ""
+    down: int = 0
+    """Bytes of blobs that went to children."""
+    up: int = 0
+    """Bytes of blobs that came from them."""
+
+
+CHANGE = msgspec.json.Decoder(Change)

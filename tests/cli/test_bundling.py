@@ -1,0 +1,97 @@
+"""What travels with a job, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fogline.cli.bundling import bundle_of_job, files_of
+from fogline.cli.enrolling import read_secret
+from fogline.cli.up.plan import Wishes, job_of
+from fogline.governance.bundle import open_bundle
+from fogline.governance.errors import TokenError, TrustError
+from fogline.governance.signing import SigningKey
+from fogline.jobs import Job, JobError, Method
+
+FILES = {
+    "task.py": "import math\nimport helper\nfrom package import part\n\ndef task():\n    import late\n",
+    "helper.py": "import task\n",
+    "late.py": "",
+    "package/__init__.py": "",
+    "package/part.py": "from . import other\nfrom .deep import x\n",
+    "package/other.py": "",
+    "package/deep.py": "",
+    "package/unused.py": "",
+    "mine.py": "class Mine: ...\n",
+    "secret.py": "PASSWORD = 1\n",
+    "data.csv": "1,2\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / "job" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "job" / name).write_text(text)
+    return tmp_path / "job"
+
+
+def names(folder: Path, job: Job) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in files_of(job, folder)}
+
+
+def test_only_what_the_task_imports_is_sent(folder: Path) -> None:
+    package = {"package/__init__.py", "package/part.py", "package/other.py", "package/deep.py"}
+    assert names(folder, Job(task="task:task")) == {"task.py", "helper.py", "late.py"} | package
+    assert names(folder, Job(task="late:task", algorithm=Method(name="mine:Mine"))) == {"late.py", "mine.py"}
+    assert names(folder, Job(task="package.part:task")) == package
+
+
+def test_a_module_that_lies_elsewhere_is_not_sent(folder: Path) -> None:
+    assert names(folder, Job(task="json:loads")) == set()
+
+
+def test_the_bundle_holds_them_and_what_was_asked_for(folder: Path, tmp_path: Path) -> None:
+    key = SigningKey.create(tmp_path / "key", "ana")
+    text, data, files = bundle_of_job(Job(task="late:task"), folder, [folder / "data.csv"], key)
+    (tmp_path / "bundle").write_bytes(data)
+    opened = open_bundle(tmp_path / "bundle")
+    assert set(opened.manifest.files) == {"late.py", "data.csv"}
+    assert opened.manifest.job == text
+    assert len(files) == 2
+
+
+def test_what_cannot_be_sent_is_a_sentence(folder: Path, tmp_path: Path) -> None:
+    key = SigningKey.create(tmp_path / "key", "ana")
+    with pytest.raises(JobError, match="names no task"):
+        bundle_of_job(Job(), folder, [], key)
+    with pytest.raises(JobError, match=r"There is no file .*nothing.csv to send"):
+        bundle_of_job(Job(task="late:task"), folder, [folder / "nothing.csv"], key)
+    with pytest.raises(TrustError, match="does not lie in"):
+        bundle_of_job(Job(task="late:task"), folder, [tmp_path / "key"], key)
+    (folder / "late.py").write_text("def :\n")
+    with pytest.raises(JobError, match=r"late.py cannot be sent"):
+        bundle_of_job(Job(task="late:task"), folder, [], key)
+    (folder / "late.py").write_bytes(b"#" * (65 << 20))
+    with pytest.raises(TrustError, match="larger than a bundle may be"):
+        bundle_of_job(Job(task="late:task"), folder, [], key)
+
+
+def test_a_token_may_lie_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("fogline1_x\n")
+    assert read_secret(f"@{tmp_path / 'token'}") == "fogline1_x\n"
+    assert read_secret("fogline1_x") == "fogline1_x"
+    with pytest.raises(TokenError, match="cannot be read"):
+        read_secret(f"@{tmp_path / 'nothing'}")
+
+
+def test_fogs_stand_in_the_last_tier(tmp_path: Path) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text('task = "a:b"\n')
+    assert job_of(file, Wishes(fogs=2)).tree.names == ("cloud", "fog")
+    file.write_text('task = "a:b"\n[tree.hq]\n[tree.region]\ncount = 2\n[tree.site]\ncount = 4\n')
+    job = job_of(file, Wishes(("rounds=3",), fogs=6))
+    assert (job.tree.tiers["region"].count, job.tree.tiers["site"].count, job.rounds) == (2, 6, 3)
+    with pytest.raises(ValueError, match="'site'"):
+        job_of(file, Wishes(fogs=0))
