@@ -132,7 +132,12 @@ async def run(made: Tree, lab: Lab, name: str, fog_rounds: int, options: argpars
     submitter = lab.spawn("cloud", [*PYTHON, "benchmarks.wan_submit", str(made.folder)], cwd=ROOT, **PIPES)
     assert submitter.stdin is not None
     assert submitter.stdout is not None
-    facts = {"address": made.facts["cloud"]["address"], "text": text, "bundle": bundle.hex(), "wait": 5.0 if options.quick else 120.0}
+    facts = {
+        "address": made.facts["cloud"]["address"],
+        "text": text,
+        "bundle": bundle.hex(),
+        "wait": 5.0 if options.quick else 120.0,
+    }
     submitter.stdin.write(json.dumps(facts) + "\n")
     submitter.stdin.flush()
     before: dict[str, int] | None = None

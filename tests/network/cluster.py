@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,8 +15,9 @@ from fogline.network.cloud import CloudUp, cloud, create
 from fogline.network.contract import Home
 from fogline.network.desk import NewToken
 from fogline.network.joining import join
-from fogline.network.office import Record
+from fogline.network.office import Line, Record
 from fogline.network.program import Place, Serving, Up, member
+from fogline.params import Params, load
 
 HERE = Path(__file__).parent
 LOCAL = Serving("127.0.0.1:0", "127.0.0.1:0")
@@ -29,6 +31,7 @@ learning_rate = 0.1
 batch_size = 5
 [task_parameters]
 clients = {clients}
+{task}
 [tree.cloud]
 {cloud}
 """
@@ -39,9 +42,11 @@ count = {fogs}
 """
 
 
-def job(rounds: int = 3, fogs: int = 2, clients: int = 4, cloud: str = "", fog: str = "", more: str = "") -> str:
+def job(
+    rounds: int = 3, fogs: int = 2, clients: int = 4, cloud: str = "", fog: str = "", more: str = "", task: str = ""
+) -> str:
     """A job's text; without fogs devices hang below the cloud."""
-    text = JOB.format(rounds=rounds, clients=clients, cloud=cloud, more=more)
+    text = JOB.format(rounds=rounds, clients=clients, cloud=cloud, more=more, task=task)
     return text + (FOGS.format(fogs=fogs, fog=fog) if fogs else "")
 
 
@@ -85,21 +90,39 @@ class Cluster:
         bundle = bundle_of(text, HERE, [HERE / "small.py"], key)
         return await self.client.submit(text, bundle, planned=planned, wait=wait, **more)  # type: ignore[arg-type]
 
-    async def finish(self, record: Record) -> Record:
+    async def finish(self, record: Record, seconds: float = 60.0) -> Record:
         """Wait for the end of a job."""
-        async for line in self.client.watch(record.job):
-            if os.environ.get("SHOW"):
-                print(line)
+        async with asyncio.timeout(seconds):
+            async for line in self.client.watch(record.job):
+                if os.environ.get("SHOW"):
+                    print(line)
         (after,) = await self.client.jobs(record.job)
         return after
 
+    async def until(self, record: Record, what: str) -> Line:
+        """Wait for a line of a job's log."""
+        async with asyncio.timeout(60.0):
+            async for line in self.client.watch(record.job):
+                if line.what == what:
+                    return line
+        raise AssertionError(f"{record.job} ended without '{what}'")
+
+    def said(self, record: Record) -> list[tuple[str, str, str]]:
+        """A job's log: what, about whom, why."""
+        assert self.cloud.office is not None
+        return [(line.what, line.child or line.node, line.why) for _, line in self.cloud.office.lines(record.job)]
+
+    def model(self, record: Record) -> Params:
+        """A job's result."""
+        return load(self.folder / "cloud" / "runs" / record.job / "model.safetensors")
+
 
 @asynccontextmanager
-async def cluster(folder: Path, fogs: int = 2, devices: int = 4) -> AsyncGenerator[Cluster]:
+async def cluster(folder: Path, fogs: int = 2, devices: int = 4, parallel: int = 4) -> AsyncGenerator[Cluster]:
     """A tree as a simulation with such a job has it; without fogs, a star."""
     create(folder / "cloud")
     async with AsyncExitStack() as stack:
-        up = await stack.enter_async_context(cloud(Place(folder / "cloud"), LOCAL))
+        up = await stack.enter_async_context(cloud(Place(folder / "cloud"), LOCAL, parallel))
         client = await stack.enter_async_context(
             connect(folder / "cloud" / "operator" / "identity", "cloud", up.address)
         )

@@ -1,7 +1,51 @@
 """The task of the network's tests: softmax regression in numpy, so that a worker starts quickly."""
 
-from tests.toy import ToyTask, toy_data
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fogline.training.local import ClientJob, Trained
+from tests.toy import ToyEngine, ToyTask, toy_data
 
 
-def task(clients: int = 4) -> ToyTask:
-    return ToyTask(toy_data(clients))
+class Troubled(ToyTask):
+    """Some of its devices fail, or are slow.
+
+    Args:
+        clients: how many.
+        broken: place of one whose training raises.
+        blind: place of one whose training ends in no number.
+        slow: seconds that every training takes.
+        trace: file that gets a line per training: client and seed.
+    """
+
+    def __init__(self, clients: int, broken: int, blind: int, slow: float, trace: str) -> None:
+        super().__init__(toy_data(clients))
+        self.broken, self.blind, self.slow, self.trace = broken, blind, slow, trace
+
+    def engines(self) -> dict[str, type[ToyEngine]]:
+        return {"loop": TroubledEngine}
+
+
+class TroubledEngine(ToyEngine):
+    task: Troubled
+
+    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+        for job in jobs:
+            if self.task.trace:
+                with Path(self.task.trace).open("a") as file:
+                    file.write(f"{job.client} {job.seed}\n")
+            if job.client == self.task.broken:
+                raise RuntimeError("the sensor is unplugged")
+            if job.client == self.task.blind:
+                job.start[:] = np.nan
+        time.sleep(self.task.slow)
+        return super().train(jobs)
+
+
+def task(clients: int = 4, broken: int = -1, blind: int = -1, slow: float = 0.0, trace: str = "") -> ToyTask:
+    return Troubled(clients, broken, blind, slow, trace)

@@ -15,8 +15,14 @@ from fogline.nodes.policies import make_policy
 from fogline.nodes.role import Says, role_of
 
 
-def aggregator_maker(name: str, ticket: Ticket, gather: float) -> Callable[[str | None], Aggregator]:
+def aggregator_maker(name: str, ticket: Ticket, gather: float, retry: float) -> Callable[[str | None], Aggregator]:
     """From the parent's name to a new state machine.
+
+    Args:
+        name: the aggregator's.
+        ticket: the job.
+        gather: seconds to wait for more children when the first one joins.
+        retry: seconds after which a report without a receipt is sent again.
 
     Raises:
         NotAllowed: the job's tree is less deep than this one.
@@ -31,7 +37,7 @@ def aggregator_maker(name: str, ticket: Ticket, gather: float) -> Callable[[str 
     says = Says(cast("Mode", ticket.mode), ticket.buffer, ticket.group_models)
 
     def make(parent: str | None) -> Aggregator:
-        role = replace(role_of(job, says, name, tier, parent), gather=gather)
+        role = replace(role_of(job, says, name, tier, parent), gather=gather, retry=retry)
         return Aggregator(role, make_policy(role.tier.policy, **role.tier.policy_parameters))
 
     return make

@@ -10,9 +10,10 @@ go beside it, named by their digest, through ``Fetch`` and ``Push``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from fogline.governance.offers import Needs, Offers
 from fogline.governance.subject import Role
@@ -32,14 +33,21 @@ PATIENCE = 10.0
 """Seconds that a new connection has to say who it is."""
 
 
+Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Bytes = Annotated[int, Meta(ge=0, le=2**53)]
+Name = Annotated[str, Meta(pattern=r"\A[\w.:@#/ -]{1,200}\Z")]
+"""Of a job or a node, as storage takes it for a key."""
+Text = Annotated[str, Meta(max_length=200)]
+Jobs = Annotated[tuple[Name, ...], Meta(max_length=500)]
+
 NOTHING = Offers(cpus=0, memory_bytes=0)
 
 
 class Blob(msgspec.Struct, frozen=True, gc=False):
     """A value that lies beside a message."""
 
-    digest: str
-    size: int
+    digest: Digest
+    size: Bytes
     data: bytes = b""
     """Its bytes, where they are few: they travel with the message."""
 
@@ -60,7 +68,7 @@ class Home(msgspec.Struct, frozen=True, gc=False):
 class Ticket(msgspec.Struct, frozen=True):
     """A job as it is announced down the tree."""
 
-    job: str
+    job: Name
     """The job's id: unique at the cloud, and part of names of journals and folders."""
     text: str
     """The resolved job (TOML)."""
@@ -91,30 +99,30 @@ class Present(msgspec.Struct, frozen=True, tag=True):
 
     protocol: int
     offers: Offers = NOTHING
-    address: str = ""
+    address: Text = ""
     """Where its own children reach it; empty for a device."""
-    jobs: tuple[str, ...] = ()
+    jobs: Jobs = ()
     """Jobs that it takes part in; the parent says which of them are over."""
 
 
 class Entered(msgspec.Struct, frozen=True, tag=True):
     """The child takes part in a job (again, or with another count of devices)."""
 
-    job: str
+    job: Name
     hello: Hello
 
 
 class Away(msgspec.Struct, frozen=True, tag=True):
     """The child does not take part in a job, for now or at all."""
 
-    job: str
+    job: Name
     why: str
 
 
 class Said(msgspec.Struct, frozen=True, tag=True):
     """A message between the state machines of a job."""
 
-    job: str
+    job: Name
     message: Hello | Work | Report | Receipt | Stop
     blob: Blob | None = None
 
@@ -122,9 +130,9 @@ class Said(msgspec.Struct, frozen=True, tag=True):
 class Seen(msgspec.Struct, frozen=True, tag=True):
     """News of a node at or below the child, for the cloud."""
 
-    name: str
-    parent: str
-    role: str
+    name: Name
+    parent: Name
+    role: Text
     up: bool
     offers: Offers = NOTHING
     why: str = ""
@@ -133,19 +141,25 @@ class Seen(msgspec.Struct, frozen=True, tag=True):
 class Told(msgspec.Struct, frozen=True, tag=True):
     """Something for a job's log at the cloud."""
 
-    job: str
-    node: str
-    what: str
-    child: str = ""
+    job: Name
+    node: Name
+    what: Text
+    child: Text = ""
     why: str = ""
     amount: int = 1
+
+
+class Unsure(msgspec.Struct, frozen=True, tag=True):
+    """Nodes below take part in jobs that this one does not know; who knows that one is over says so."""
+
+    jobs: Jobs
 
 
 class Leaving(msgspec.Struct, frozen=True, tag=True):
     """The child goes, on purpose."""
 
 
-Up = Present | Entered | Away | Said | Seen | Told | Leaving
+Up = Present | Entered | Away | Said | Seen | Told | Unsure | Leaving
 
 
 # Down: from a parent to its child.
@@ -170,7 +184,7 @@ class Offer(msgspec.Struct, frozen=True, tag=True):
 class Over(msgspec.Struct, frozen=True, tag=True):
     """A job is over: what is kept for it may go."""
 
-    job: str
+    job: Name
 
 
 class Revoked(msgspec.Struct, frozen=True, tag=True):
@@ -194,8 +208,8 @@ Down = Welcome | Offer | Over | Said | Revoked | Homes
 class Fetch(msgspec.Struct, frozen=True):
     """Send that blob from there on."""
 
-    digest: str
-    offset: int = 0
+    digest: Digest
+    offset: Bytes = 0
     zstd: bool = True
     """Whether the receiver reads compressed chunks."""
 
@@ -203,22 +217,22 @@ class Fetch(msgspec.Struct, frozen=True):
 class Size(msgspec.Struct, frozen=True):
     """The first answer to a fetch."""
 
-    size: int
+    size: Bytes
 
 
 class Push(msgspec.Struct, frozen=True):
     """A blob is coming: the update that answers a request of a job, or a developer's bundle."""
 
-    digest: str
-    size: int
-    job: str = ""
+    digest: Digest
+    size: Bytes
+    job: Text = ""
     task: int = -1
 
 
 class Have(msgspec.Struct, frozen=True):
     """How much of it the receiver has; all of it when it is whole and verified."""
 
-    offset: int
+    offset: Bytes
     zstd: bool = True
 
 
@@ -228,10 +242,10 @@ class Have(msgspec.Struct, frozen=True):
 class Enrol(msgspec.Struct, frozen=True):
     """A node asks for a certificate."""
 
-    token: str
+    token: Name
     """Id of the token."""
     secret: bytes
-    name: str
+    name: Name
     role: Role
     request: bytes
     """Certificate signing request (PEM)."""

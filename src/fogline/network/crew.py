@@ -10,11 +10,11 @@ from pathlib import Path
 from fogline.network.shelf import Shelf
 from fogline.network.turns import Turns
 from fogline.network.worker import requests as ask
-from fogline.network.workshop import WorkerFailed, Workshop
+from fogline.network.workshop import LONGEST, WorkerFailed, Workshop, expect
 from fogline.nodes import effects
 from fogline.nodes.events import Event, Trained
 from fogline.nodes.messages import Key
-from fogline.storage import Value
+from fogline.storage import StorageError, Value
 
 Values = Mapping[Key, Value]
 GROUP = "/group"
@@ -89,38 +89,35 @@ class Crew:
         """Train on this node's data, when it is this job's turn."""
         update, state = self._shelf.draft(), self._shelf.draft()
         before = values.get(STATE)
-        request = ask.Train(
-            model=self._path(values, effect.model),
-            update=str(update),
-            state=str(state),
-            round=effect.round,
-            attempt=attempt,
-            before=None if before is None else self._shelf.path(before),
-        )
         try:
+            request = ask.Train(
+                model=self._path(values, effect.model),
+                update=str(update),
+                state=str(state),
+                round=effect.round,
+                attempt=attempt,
+                before=None if before is None else self._shelf.path(before),
+            )
             async with self._turns.turn(self._priority):
-                answer = await self.workshop.ask(request)
-        except WorkerFailed as error:
+                answer = expect(ask.Trained, await self.workshop.ask(request))
+            if answer.failure is None:
+                made = {effect.update: await self._shelf.take(update, "update")}
+                if answer.state:
+                    made[STATE] = await self._shelf.take(state, "state")
+                return Trained(effect.task, effect.update, answer.samples, answer.loss_rms), made
+        except (WorkerFailed, StorageError) as error:
             return Trained(effect.task, effect.update, 0, failure=str(error)), {}
-        assert isinstance(answer, ask.Trained)
-        if answer.failure is not None:
-            return Trained(effect.task, effect.update, answer.samples, failure=answer.failure), {}
-        made = {effect.update: await self._shelf.take(update, "update")}
-        if answer.state:
-            made[STATE] = await self._shelf.take(state, "state")
-        return Trained(effect.task, effect.update, answer.samples, answer.loss_rms), made
+        return Trained(effect.task, effect.update, answer.samples, failure=answer.failure[:LONGEST]), {}
 
     async def _ask(self, request: ask.Request) -> ask.Written:
-        answer = await self.workshop.ask(request)
-        assert isinstance(answer, ask.Written)
-        return answer
+        return expect(ask.Written, await self.workshop.ask(request))
 
     async def _group(self, key: Key, group: Path, model: Path, answer: ask.Written) -> Made:
         numbers, sent = await asyncio.gather(self._shelf.take(group, "group"), self._shelf.take(model, "model"))
         return Made({key + GROUP: numbers, key: sent}, answer.refused)
 
     def _members(self, members: tuple[effects.Member, ...], values: Values) -> tuple[ask.Member, ...]:
-        return tuple(ask.Member(self._path(values, m.update), m.child, m.staleness) for m in members)
+        return tuple(ask.Member(self._shelf.place(values[m.update]), m.child, m.staleness) for m in members)
 
     def _path(self, values: Values, key: Key) -> str:
         return self._shelf.path(values[key])

@@ -33,7 +33,7 @@ from fogline.network.contract import (
     encode,
 )
 from fogline.network.wire import Methods
-from fogline.storage import Blobs, CorruptBlob, StorageError
+from fogline.storage import Blobs, BlobTooLarge, CorruptBlob, StorageError
 
 LONGEST = 30 * 86400.0
 """Seconds that a connection lasts at most; a timer cannot wait for ever."""
@@ -75,6 +75,10 @@ class Below(Protocol):
 
     def refusal(self, subject: Subject, serial: str) -> str | None:
         """Why a node may not connect here; None if it may."""
+        ...
+
+    def objection(self, facts: CertificateFacts, present: Present) -> str | None:
+        """Why a node may not be a child as it presents itself; None if it may."""
         ...
 
     def arrived(self, session: Session) -> Welcome:
@@ -131,7 +135,7 @@ class Downlink:
     async def control(self, frames: AsyncIterator[bytes], context: Context) -> None:
         """A child's control stream."""
         facts = await self.admit(context)
-        present = await self._presented(frames, context)
+        present = await self._presented(facts, frames, context)
         session = Session(facts, present)
         before = self.sessions.get(session.name)
         if before is not None:
@@ -140,6 +144,8 @@ class Downlink:
         self.sessions[session.name] = session
         welcome = self._below.arrived(session)
         tasks = [asyncio.create_task(work) for work in (_write(context, welcome, session), self._read(frames, session))]
+        for task in tasks:
+            task.add_done_callback(lambda _: session.gone.set())  # Whatever ended it, nobody waits for it any more.
         # TLS looks at a certificate when a connection is made; a renewed one is shown by the next.
         expiry = asyncio.get_running_loop().call_later(
             min(facts.expires - time.time(), LONGEST), session.end, "its certificate expired"
@@ -175,7 +181,11 @@ class Downlink:
         """A child brings a blob."""
         subject = (await self.admit(context)).subject
         stream = _patient(chunks)
-        asked: Push = await _decoded(PUSH, await anext(stream, b""), context)
+        try:
+            first = await anext(stream, b"")
+        except TimeoutError:
+            await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "nothing came for a while")
+        asked: Push = await _decoded(PUSH, first, context)
         refusal = self._below.wants(subject, asked)
         if refusal is not None:
             await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, refusal)
@@ -191,6 +201,8 @@ class Downlink:
             return
         try:
             writer = await asyncio.to_thread(self._blobs.writer, asked.digest, asked.size)
+        except BlobTooLarge as error:
+            await _abort(context, grpc.StatusCode.OUT_OF_RANGE, str(error))
         except StorageError as error:
             await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         try:
@@ -221,7 +233,7 @@ class Downlink:
             await _abort(context, grpc.StatusCode.PERMISSION_DENIED, refusal)
         return facts
 
-    async def _presented(self, frames: AsyncIterator[bytes], context: Context) -> Present:
+    async def _presented(self, facts: CertificateFacts, frames: AsyncIterator[bytes], context: Context) -> Present:
         try:
             async with asyncio.timeout(PATIENCE):
                 first: Up = UP.decode(await anext(frames))
@@ -234,6 +246,9 @@ class Downlink:
         if first.protocol != PROTOCOL:
             why = f"this node speaks version {PROTOCOL} of the protocol, not {first.protocol}; install the same Fogline"
             await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, why)
+        why = self._below.objection(facts, first)
+        if why is not None:
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, why)
         return first
 
     async def _read(self, frames: AsyncIterator[bytes], session: Session) -> None:

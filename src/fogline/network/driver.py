@@ -8,7 +8,8 @@ ahead of the journal. The node makes a new one from the journal, as after a cras
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -146,6 +147,8 @@ class Driver:
 
     def put(self, event: Event, values: dict[Key, Value] | None = None) -> None:
         """Something happened; ``values`` came with it and are durable."""
+        for value in (values or {}).values():
+            self._shelf.keep(value)  # Until the event is handled: another child may bring, and drop, the same bytes.
         self._events.put_nowait((event, values or {}))
 
     async def run(self) -> None:
@@ -191,6 +194,7 @@ class Driver:
                     self._drop_unneeded()
             elif not await self._compute(effect):
                 acts.append(effect)
+        self._released += [value for _, values in batch for value in values.values()]
         await self._commit(entries)
         for effect in acts:
             self._act(effect)
@@ -257,7 +261,7 @@ class Driver:
 
     async def _commit(self, entries: list[bytes]) -> None:
         if entries or self._changed:
-            await asyncio.to_thread(self._database.append, self.job, entries, self._changed)
+            await _finished(asyncio.to_thread(self._database.append, self.job, entries, self._changed))
         released, self._released, self._changed = self._released, [], {}
         self._shelf.release(released)
 
@@ -298,3 +302,13 @@ class Driver:
             self.put(Trained(effect.task, effect.update, 0, failure=f"the model is not here: {error}"))
             return
         self.put(*await self._crew.train(effect, self.values, attempt))
+
+
+async def _finished(work: Coroutine[Any, Any, None]) -> None:
+    """Do it, and when cancelled still see it to its end: who reads the journal next must find what was written."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise

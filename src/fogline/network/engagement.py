@@ -8,11 +8,11 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Protocol, cast
 
 from fogline.network.contract import Away, Blob, Entered, Offer, Over, Said, Ticket, Told
-from fogline.network.crew import Crew
+from fogline.network.crew import GROUP, Crew
 from fogline.network.driver import Driver
 from fogline.network.shelf import Shelf
 from fogline.network.turns import Turns
-from fogline.network.uplink import Lost, Uplink
+from fogline.network.uplink import Lost, NotTaken, Uplink
 from fogline.network.workshop import WorkerFailed, Workshop
 from fogline.nodes.effects import Count, Move
 from fogline.nodes.events import Fired, Halt, Joined, Left, Received, Started
@@ -55,8 +55,8 @@ class Moved(Protocol):
         """The root's model moved."""
         ...
 
-    def ended(self, job: str, why: str | None) -> None:
-        """The job is over; ``why``: it failed."""
+    def ended(self, job: str, why: str | None, group: Value | None) -> None:
+        """The job is over; ``why``: it failed; ``group``: the model that it has come to, if it has moved."""
         ...
 
 
@@ -107,7 +107,9 @@ class Engagement:
         self._awaited = set(ticket.plan.get(house.name, ()))
         self._waited = asyncio.Event()
         self._hello: Hello | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._halted = False
+        self._empty: asyncio.TimerHandle | None = None
         self._moves = False
         """Whether it computes with its parent's models."""
 
@@ -115,7 +117,7 @@ class Engagement:
 
     async def run(self, parent: str | None) -> None:
         """Take part until the job is over. ``parent``: whose work it takes; None at the root."""
-        self.parent = parent
+        self.parent, self._task = parent, asyncio.current_task()
         while not self.over:
             try:
                 await self._run_once()
@@ -125,6 +127,7 @@ class Engagement:
                     break
                 self.tell(self.job, Count("stopped", self._house.name, str(error)))
                 await asyncio.sleep(AGAIN)
+        self._task = None
 
     async def _run_once(self) -> None:
         house, parent = self._house, self.parent
@@ -134,7 +137,9 @@ class Engagement:
         await driver.recover(self._first)
         fresh = driver.fresh
         self._driver = driver
-        running = self._running = asyncio.create_task(driver.run())
+        if self._halted:
+            driver.put(Halt())
+        running = asyncio.create_task(driver.run())
         try:
             if fresh and self._awaited:
                 await self._gather(running)
@@ -147,6 +152,7 @@ class Engagement:
         finally:
             self._driver = None
             running.cancel()
+            await asyncio.wait((running,))
 
     async def _gather(self, running: asyncio.Task[None]) -> None:
         """Wait for the children that are expected by name; in the plan's order, a run can be repeated."""
@@ -165,12 +171,16 @@ class Engagement:
         self._driver.put(Started())
 
     async def close(self) -> None:
-        """Stop at once; the journal keeps what was."""
+        """Stop at once; the journal keeps what was, and nobody writes it any more when this returns."""
         self.over = True
-        if self._running is not None:
-            self._running.cancel()
+        if self._empty is not None:
+            self._empty.cancel()
         for task in self._tasks:
             task.cancel()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
         await self._workshop.close()
 
     # Upward.
@@ -187,6 +197,9 @@ class Engagement:
             self._hello = Hello(devices=devices)
         else:
             self._hello = Hello(samples=self._samples) if self.ticket.hellos else Hello()
+        if self._empty is not None:
+            self._empty.cancel()
+            self._empty = None
         uplink.send(Entered(self.job, self._hello))
         driver.put(Fired(RETRY))
 
@@ -195,29 +208,27 @@ class Engagement:
         driver, message = self._driver, said.message
         if driver is None or self.parent is None:
             return
-        if not isinstance(message, Work) or said.blob is None:
+        if not isinstance(message, Work):
             driver.put(Received(self.parent, message))
-            return
-        value = self._house.shelf.receive(said.blob, "model")
-        if value is not None:
-            driver.put(Received(self.parent, message), {message.model: value})
-        elif not said.blob.data:
-            value = Value(said.blob.digest, said.blob.size, "model")
-            self._spawn(self._work(driver, message, said.blob, value, self._leaf or self._moves))
+        elif said.blob is not None:
+            self._spawn(self._work(driver, message, said.blob))
 
-    async def _work(self, driver: Driver, work: Work, blob: Blob, value: Value, needed: bool) -> None:
+    async def _work(self, driver: Driver, work: Work, blob: Blob) -> None:
         """Take a request; a node that computes with the model must have its bytes first."""
         assert self._house.uplink is not None
         assert self.parent is not None
-        if not needed:
-            driver.put(Received(self.parent, work), {work.model: value})
-            return
         try:
-            await self._house.uplink.fetch(blob)
+            value = self._house.shelf.receive(blob, "model")
+            if value is None and blob.data:
+                raise LookupError("its bytes are not what was announced")
+            if value is None and (self._leaf or self._moves):
+                await self._house.uplink.fetch(blob)
         except (LookupError, StorageError) as error:
             self.tell(self.job, Count("failed", self._house.name, f"the model did not come: {error}"))
+            await asyncio.sleep(AGAIN)
+            self.enter()  # If the round is not over by then, the parent asks again.
             return
-        driver.put(Received(self.parent, work), {work.model: value})
+        driver.put(Received(self.parent, work), {work.model: value or Value(blob.digest, blob.size, "model")})
 
     # Downward.
 
@@ -242,10 +253,16 @@ class Engagement:
         if self._driver is None or child not in self.children or not isinstance(said.message, Report):
             return
         values: dict[str, Value] = {}
-        if said.blob is not None and said.message.update is not None and self.expects(child, said.message.task):
-            value = self._house.shelf.receive(said.blob, "update")
-            if value is not None:
-                values[said.message.update] = value
+        blob, update = said.blob, said.message.update
+        if blob is not None and update is not None:
+            try:
+                if self.expects(child, said.message.task):
+                    value = self._house.shelf.receive(blob, "update")
+                    values |= {} if value is None else {update: value}
+                elif not blob.data:
+                    self._house.shelf.discard(blob.digest)
+            except StorageError as error:  # It brings it again.
+                self.tell(self.job, Count("not stored", child, str(error)))
         self._driver.put(Received(child, said.message), values)
 
     def expects(self, child: str, task: int) -> bool:
@@ -261,15 +278,25 @@ class Engagement:
 
     def halt(self) -> None:
         """The operator ends the job."""
+        self._halted = True
         if self._driver is not None:
             self._driver.put(Halt())
 
     def _recount(self) -> None:
         """The parent hears of it when another number of devices is below this node."""
+        if self._hello is not None and not self.children and self._house.uplink is not None and self._empty is None:
+            self._empty = asyncio.get_running_loop().call_later(AGAIN, self._left_alone)
         if (self._hello is None and self.children) or (
             self._hello is not None and self._hello.devices != self._below()
         ):
             self.enter()
+
+    def _left_alone(self) -> None:
+        """Nobody came back for a while, so the parent need not wait for this node."""
+        self._empty = None
+        if not self.children and self._hello is not None:
+            self._hello = None
+            self.refuse("no device is below it")
 
     def _below(self) -> int:
         return sum(hello.devices for hello in self.children.values())
@@ -291,13 +318,13 @@ class Engagement:
         assert uplink is not None
         try:
             await uplink.push(blob, self.job, report.task)
-        except Lost:
-            return  # It is sent again when the connection is back.
+        except Lost as error:
+            log.info("%s keeps its update of job %s for now: %s", self._house.name, self.job, error)
+            return  # It is sent again when the connection is back, and every now and then.
+        except (NotTaken, StorageError) as error:  # It never will be there.
+            said = Said(self.job, Report(report.task, None, report.samples, failure=str(error)))
         except LookupError:
             pass  # The parent does not wait for it any more; the report says the rest.
-        except StorageError as error:
-            self.tell(self.job, Count("failed", self._house.name, str(error)))
-            return
         uplink.send(said)
 
     def tell(self, job: str, count: Count) -> None:
@@ -323,7 +350,10 @@ class Engagement:
     def _end(self, why: str | None) -> None:
         self.over = True
         if self._root is not None:
-            self._root.ended(self.job, why)
+            driver = self._driver
+            moved = driver is not None and driver.moves > 0
+            key = cast("Aggregator", driver.machine).ledger.model + GROUP if driver is not None and moved else ""
+            self._root.ended(self.job, why, driver.values.get(key) if driver is not None else None)
 
     def refuse(self, why: str) -> None:
         """Tell the parent that this node does not take part."""

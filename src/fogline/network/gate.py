@@ -91,8 +91,8 @@ class Gate:
             return False  # Not the authority's: whoever sent it, the list that is here stays.
         if not newer.newer(self._list):
             return False
-        self._database.put(REVOKED, REVOKED, signed)
         self.revoked, self._list = signed, newer
+        self._database.put(REVOKED, REVOKED, signed)
         return True
 
     @property

@@ -123,7 +123,11 @@ async def join(door: Home, token_text: str, name: str, role: Role, folder: Path)
 async def keep_valid(folder: Path, uplink: Uplink) -> None:
     """Renew the identity in a folder in good time, for as long as the node runs."""
     while True:
-        identity = credentials(folder)
+        try:
+            identity = await asyncio.to_thread(credentials, folder)
+        except TrustError as error:
+            log.error("this node's certificate cannot be renewed: %s", error)
+            return
         wait = identity.renew_at - time.time()
         if wait > 0:
             # Never all nodes at once, and in pieces: a sleeping machine's clock goes on.

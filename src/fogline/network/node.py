@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,7 @@ import msgspec
 from fogline.governance.offers import Offers, missing
 from fogline.governance.subject import Subject
 from fogline.network.changes import Change
+from fogline.network.claims import claim
 from fogline.network.contract import (
     NOTHING,
     PROTOCOL,
@@ -32,30 +33,42 @@ from fogline.network.contract import (
     Seen,
     Ticket,
     Told,
+    Unsure,
     Up,
     Welcome,
     decoder,
     encode,
 )
-from fogline.network.engagement import Engagement
+from fogline.network.engagement import AGAIN, Engagement
 from fogline.network.gate import Gate, NotAllowed
 from fogline.network.shelf import Shelf
 from fogline.network.turns import Turns
 from fogline.network.uplink import Uplink
 from fogline.network.worker.requests import Limits, Open
-from fogline.network.workshop import WorkerFailed, Workshop
+from fogline.network.workshop import LONGEST, WorkerFailed, Workshop
 from fogline.storage import Database, StorageError
 
 if TYPE_CHECKING:
+    from fogline.governance.certificates import CertificateFacts
     from fogline.network.downlink import Downlink, Session
     from fogline.nodes.aggregator import Aggregator
     from fogline.nodes.device import Device
 
 log = logging.getLogger("fogline.network")
 TICKETS, HOMES_KIND = "ticket", "homes"
-TICKET, HOMES = decoder(Ticket), decoder(tuple[Home, ...])
+HOMES = decoder(tuple[Home, ...])
 GATHER = 2.0
 """Seconds that a round waits for more children when the first one is there, where none is expected by name."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A job that this node takes part in, and below whom."""
+
+    ticket: Ticket
+    parent: str
+
+
+KEPT = decoder(Kept)
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -84,6 +97,10 @@ class Cloud(Protocol):
 
     def wants(self, subject: Subject, push: Push) -> str | None:
         """Why a bundle is not wanted; None if it is."""
+        ...
+
+    def has_ended(self, job: str) -> bool:
+        """Whether a job is over, or never was."""
         ...
 
 
@@ -132,6 +149,8 @@ class Node:
         self.closed: str | None = None
         """Why no job runs now, where the owner says so."""
         self._starting: set[str] = set()
+        self._over: set[str] = set()
+        """Jobs that ended while they were being started."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     # Life.
@@ -139,7 +158,8 @@ class Node:
     async def start(self) -> None:
         """Go on with the jobs of before."""
         for _, body in await asyncio.to_thread(self.database.all, TICKETS):
-            self._engage_soon(TICKET.decode(body))
+            kept: Kept = KEPT.decode(body)
+            self._engage_soon(kept.ticket, kept.parent)
 
     async def close(self) -> None:
         """Stop: the journal keeps what was."""
@@ -162,7 +182,8 @@ class Node:
         """Take part in jobs again."""
         self.closed = None
         for _, body in self.database.all(TICKETS):
-            self._engage_soon(TICKET.decode(body))
+            kept: Kept = KEPT.decode(body)
+            self._engage_soon(kept.ticket, kept.parent)
 
     def engage(self, engagement: Engagement, parent: str | None) -> None:
         """Begin to take part in a job, and tell the children of it."""
@@ -175,8 +196,9 @@ class Node:
         await self._forget(engagement)
 
     async def _forget(self, engagement: Engagement) -> None:
-        if self.engagements.get(engagement.job) is engagement:
-            del self.engagements[engagement.job]
+        if self.engagements.get(engagement.job) is not engagement:
+            return  # It was replaced by one below another parent, whose journal this is now.
+        del self.engagements[engagement.job]
         for session in self._sessions():
             session.send(Over(engagement.job))
         await engagement.close()
@@ -208,6 +230,7 @@ class Node:
                 self._spawn(self._move(engagement, parent))
         for session in self._sessions():
             self.seen(self._seen(session, up=True))
+            self._settle(session.present.jobs)
 
     def disconnected(self, parent: str, why: str) -> None:
         """The parent is gone; the node goes on with what it has."""
@@ -222,11 +245,9 @@ class Node:
                 if engagement is not None and engagement.parent == parent:
                     engagement.from_parent(frame)
             case Offer(ticket=ticket):
-                self._offered(ticket)
+                self._offered(ticket, parent)
             case Over(job=job):
-                engagement = self.engagements.get(job)
-                if engagement is not None:
-                    self._spawn(self._forget(engagement))
+                self._ended_above(job)
             case Revoked(revoked=revoked):
                 self._take_revoked(revoked)
             case Homes(homes=homes):
@@ -234,24 +255,34 @@ class Node:
             case Welcome():
                 pass
 
-    def _offered(self, ticket: Ticket) -> None:
+    def _ended_above(self, job: str) -> None:
+        engagement = self.engagements.get(job)
+        if engagement is not None:
+            self._spawn(self._forget(engagement))
+            return
+        if job in self._starting:
+            self._over.add(job)
+        for session in self._sessions():
+            session.send(Over(job))
+
+    def _offered(self, ticket: Ticket, parent: str) -> None:
         engagement = self.engagements.get(ticket.job)
         if engagement is not None:
             engagement.enter()
         else:
-            self._engage_soon(ticket)
+            self._engage_soon(ticket, parent)
 
-    def _engage_soon(self, ticket: Ticket) -> None:
+    def _engage_soon(self, ticket: Ticket, parent: str) -> None:
         if ticket.job not in self._starting:
             self._starting.add(ticket.job)
-            self._spawn(self._engage(ticket))
+            self._spawn(self._engage(ticket, parent))
 
-    async def _engage(self, ticket: Ticket) -> None:
-        """Look at a job, and take part if it may run here."""
+    async def _engage(self, ticket: Ticket, parent: str) -> None:
+        """Look at a job, and take part if it may run here. ``parent``: below whom, unless that has changed."""
         uplink = self.uplink
         assert uplink is not None
         if self.closed is not None:
-            await asyncio.to_thread(self.database.put, TICKETS, ticket.job, encode(ticket))
+            await asyncio.to_thread(self.database.put, TICKETS, ticket.job, encode(Kept(ticket, parent)))
             uplink.send(Away(ticket.job, self.closed))
             self._starting.discard(ticket.job)
             return
@@ -259,15 +290,24 @@ class Node:
             await uplink.fetch(ticket.bundle)
             code = await asyncio.to_thread(self.gate.admit, ticket, self.shelf.blobs.path(ticket.bundle.digest))
             engagement = await self._prepare(ticket, code)
-        except (NotAllowed, WorkerFailed, LookupError, StorageError) as error:
+            body = encode(Kept(ticket, uplink.parent or parent))
+            await asyncio.to_thread(self.database.put, TICKETS, ticket.job, body)
+        except (NotAllowed, WorkerFailed, LookupError, StorageError, ValueError) as error:
             log.warning("%s does not take part in job %s: %s", self.name, ticket.job, error)
             self.on_change(Change("refused", ticket.job, str(error)))
             uplink.send(Away(ticket.job, str(error)))
             return
         finally:
             self._starting.discard(ticket.job)
-        await asyncio.to_thread(self.database.put, TICKETS, ticket.job, encode(ticket))
-        self.engage(engagement, uplink.parent)
+        parent = uplink.parent or parent
+        if ticket.job in self._over:
+            self._over.discard(ticket.job)
+            await engagement.close()
+            await asyncio.to_thread(self._clear, ticket.job)
+        elif self.closed is not None:
+            await engagement.close()
+        else:
+            self.engage(engagement, parent)
 
     async def _prepare(self, ticket: Ticket, code: Path) -> Engagement:
         leaf = self.downlink is None
@@ -290,18 +330,18 @@ class Node:
         from fogline.nodes.device import Device
 
         assert parent is not None
-        return Device(self.name, parent)
+        return Device(self.name, parent, retry=AGAIN)
 
     def _aggregator_of(self, ticket: Ticket) -> Callable[[str | None], Aggregator]:
         from fogline.network.aggregating import aggregator_maker
 
-        return aggregator_maker(self.name, ticket, GATHER)
+        return aggregator_maker(self.name, ticket, GATHER, AGAIN)
 
     async def _move(self, engagement: Engagement, parent: str) -> None:
         """The node has another parent now: it takes part in the job below that one."""
         await engagement.close()
         self.engagements.pop(engagement.job, None)
-        self._engage_soon(engagement.ticket)
+        self._engage_soon(engagement.ticket, parent)
 
     def _take_homes(self, parent: str, homes: tuple[Home, ...]) -> None:
         """Where a device may go when this parent is gone; an aggregator hands the list on."""
@@ -315,10 +355,18 @@ class Node:
         known = {home.name: home for home in self.uplink.homes}
         first = [known[parent]] if parent in known else []
         self.uplink.homes = first + [home for home in homes if home.name != parent]
-        self.database.put(HOMES_KIND, self.name, encode(tuple(self.uplink.homes)))
+        try:
+            self.database.put(HOMES_KIND, self.name, encode(tuple(self.uplink.homes)))
+        except StorageError as error:
+            log.warning("%s will not know its other parents after a restart: %s", self.name, error)
 
     def _take_revoked(self, signed: bytes) -> None:
-        if signed and self.gate.take_revoked(signed):
+        try:
+            newer = bool(signed) and self.gate.take_revoked(signed)
+        except StorageError as error:  # It holds, but only for now.
+            log.error("%s cannot keep the list of revoked nodes: %s", self.name, error)
+            newer = True
+        if newer:
             for session in self._sessions():
                 why = self.refusal(session.subject, session.serial)
                 if why is None:
@@ -340,9 +388,7 @@ class Node:
         """A child is there (again)."""
         log.info("%s connected to %s", session.name, self.name)
         self.seen(self._seen(session, up=True))
-        for job in session.present.jobs:
-            if job not in self.engagements and job not in self._starting:
-                session.send(Over(job))
+        self._settle(session.present.jobs)
         for engagement in self.engagements.values():
             self._offer(session, engagement.ticket)
         if session.present.address:
@@ -358,6 +404,11 @@ class Node:
 
     def from_child(self, session: Session, frame: Up) -> None:
         """A child said something."""
+        lie = claim(session, frame)
+        if lie is not None:
+            log.warning("%s cut %s off: %s", self.name, session.name, lie)
+            session.end(lie)
+            return
         match frame:
             case Entered(job=job, hello=hello):
                 if job in self.engagements:
@@ -365,7 +416,7 @@ class Node:
             case Away(job=job, why=why):
                 if job in self.engagements:
                     self.engagements[job].child_left(session.name)
-                self.tell(Told(job, self.name, "away", session.name, why))
+                    self.tell(Told(job, self.name, "away", session.name, why[:LONGEST]))
             case Said(job=job):
                 if frame.blob is not None and frame.blob.data:
                     self.carried(0, frame.blob.size)
@@ -373,8 +424,11 @@ class Node:
                     self.engagements[job].from_child(session.name, frame)
             case Seen():
                 self.seen(frame)
-            case Told():
-                self.tell(frame)
+            case Told(job=job):
+                if job in self.engagements:
+                    self.tell(frame)
+            case Unsure(jobs=jobs):
+                self._settle(jobs)
             case Leaving():
                 session.end("it left")
             case Present():
@@ -392,6 +446,14 @@ class Node:
     def carried(self, down: int, up: int) -> None:
         """So many bytes of blobs went to a child, or came from one."""
         self.on_change(Change("bytes", down=down, up=up))
+
+    def objection(self, facts: CertificateFacts, present: Present) -> str | None:
+        """Why a node may not be a child as it presents itself; None if it may."""
+        if facts.subject.role not in ("fog", "device"):
+            return f"{facts.subject.name} is a {facts.subject.role}, and only fogs and devices have a parent"
+        if present.address and facts.subject.role != "fog":
+            return f"{facts.subject.name} is a {facts.subject.role} and cannot have children; join again as fog"
+        return None
 
     async def obtain(self, digest: str) -> Blob:
         """A blob that a child asks for; fetched from above once for all children.
@@ -429,6 +491,15 @@ class Node:
             self.cloud.told(told)
         elif self.uplink is not None:
             self.uplink.send(told)
+
+    def _settle(self, jobs: Iterable[str]) -> None:
+        """Children take part in these jobs: whoever knows that one is over says so."""
+        unknown = [job for job in jobs if job not in self.engagements and job not in self._starting]
+        if self.cloud is None and unknown and self.uplink is not None:
+            self.uplink.send(Unsure(tuple(unknown)))
+        for job in unknown:
+            if self.cloud is not None and self.cloud.has_ended(job):
+                self._ended_above(job)
 
     def _sessions(self) -> list[Session]:
         return [] if self.downlink is None else list(self.downlink.sessions.values())

@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from fogline.governance.bundle import DEFAULT_LIMITS
 from fogline.governance.offers import Needs, Offers
 from fogline.governance.subject import Role, Subject, node_name
 from fogline.jobs import Job, JobError
@@ -23,17 +24,18 @@ from fogline.monitoring.result import Row
 from fogline.network.aggregating import aggregator_maker
 from fogline.network.contract import NOTHING, Blob, Push, Seen, Ticket, Told, decoder, encode
 from fogline.network.crew import GROUP
-from fogline.network.engagement import Engagement
+from fogline.network.engagement import AGAIN, Engagement
 from fogline.network.gate import NotAllowed
 from fogline.network.node import GATHER, Node
 from fogline.network.worker.requests import Conclude, Describe, Described, Judge, Judged
-from fogline.network.workshop import WorkerFailed, Workshop
+from fogline.network.workshop import LONGEST, WorkerFailed, Workshop, expect
 from fogline.nodes.effects import Move
 from fogline.nodes.messages import model_key
 from fogline.storage import StorageError, Value
 
 log = logging.getLogger("fogline.network")
 State = Literal["queued", "running", "finished", "failed", "stopped"]
+ENDED = ("finished", "failed", "stopped")
 JOBS, NODES = "job", "node"
 OPERATORS: frozenset[Role] = frozenset(("operator", "developer"))
 
@@ -104,6 +106,7 @@ class Office:
         self._parallel = parallel
         self._records: dict[str, Record] = {}
         self._running: dict[str, _Running] = {}
+        self._stopping: set[str] = set()
         self._news = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -117,7 +120,7 @@ class Office:
             self.nodes[known.name] = msgspec.structs.replace(known, up=False, why="the cloud was restarted")
         for record in list(self._records.values()):
             if record.state == "running":
-                await self._begin(record)
+                self._spawn(self._begin(record))
         self._schedule()
 
     async def close(self) -> None:
@@ -155,6 +158,7 @@ class Office:
             needs=needs,
             rounds=job.rounds,
         )
+        await asyncio.to_thread(self.node.database.put, JOBS, record.job, encode(record))
         await self._put(record)
         self._schedule()
         return record
@@ -183,9 +187,10 @@ class Office:
         record = self.record(job)
         if record.state == "queued":
             await self._put(msgspec.structs.replace(record, state="stopped", why="stopped before it began"))
-        elif record.state == "running" and record.job in self._running:
-            self._running[record.job].stopped = True
-            self._running[record.job].engagement.halt()
+        elif record.state == "running":
+            self._stopping.add(record.job)
+            if record.job in self._running:
+                self._running[record.job].engagement.halt()
         return self._records[record.job]
 
     def lines(self, job: str, after: int = 0) -> list[tuple[int, Line]]:
@@ -200,7 +205,7 @@ class Office:
                 after = n
                 yield n, line
             if not lines:
-                if self._records[job].state in ("finished", "failed", "stopped"):
+                if self._records[job].state in ENDED:
                     return
                 async with self._news:
                     if not self.node.database.notes(f"job/{job}", after, 1) and self._records[job].state in (
@@ -218,7 +223,7 @@ class Office:
         if not seen.up and before is not None and before.parent != seen.parent:
             return  # It has moved to another parent, and the old one noticed late.
         self.nodes[seen.name] = known
-        self._spawn(asyncio.to_thread(self.node.database.put, NODES, seen.name, encode(known)))
+        self._spawn(self._keep(NODES, seen.name, encode(known)))
 
     def told(self, told: Told) -> None:
         """Something for a job's report."""
@@ -226,13 +231,13 @@ class Office:
         if running is not None:
             running.counts[told.what] += told.amount
             if told.why:
-                running.reasons.setdefault(told.what, f"{told.child or told.node}: {told.why}")
-        self._note(told.job, Line(time.time(), told.node, told.what, told.child, told.why))
+                running.reasons.setdefault(told.what, f"{told.child or told.node}: {told.why[:LONGEST]}")
+        self._note(told.job, Line(time.time(), told.node, told.what, told.child, told.why[:LONGEST]))
 
     def wants(self, subject: Subject, push: Push) -> str | None:
         """Why a bundle is not wanted; None if it is."""
         if subject.role in OPERATORS:
-            return None
+            return None if push.size <= DEFAULT_LIMITS.zip_bytes else "that is more than a bundle may have"
         return "only operators and developers bring bundles"
 
     def moved(self, job: str, move: Move, group: Value, seconds: float) -> None:
@@ -243,10 +248,17 @@ class Office:
             running.models.append((move, group, seconds))
             running.there.set()
 
-    def ended(self, job: str, why: str | None) -> None:
+    def has_ended(self, job: str) -> bool:
+        """Whether a job is over, or never was."""
+        return job not in self._records or self._records[job].state in ENDED
+
+    def ended(self, job: str, why: str | None, group: Value | None) -> None:
         """A job is over."""
         running = self._running.get(job)
         if running is not None:
+            if group is not None and running.last is None and not running.models:
+                self.node.shelf.keep(group)  # The cloud was restarted since the last move.
+                running.last = group
             running.failure = why
             running.over = True
             running.there.set()
@@ -254,7 +266,7 @@ class Office:
     # Inside.
 
     def _schedule(self) -> None:
-        free = self._parallel - len(self._running)
+        free = self._parallel - sum(record.state == "running" for record in self._records.values())
         queue = sorted(
             (r for r in self._records.values() if r.state == "queued"), key=lambda r: (-r.priority, r.serial)
         )
@@ -265,7 +277,8 @@ class Office:
     async def _begin(self, record: Record) -> None:
         try:
             running = await self._prepare(record)
-        except (NotAllowed, WorkerFailed, JobError, StorageError) as error:
+        except (NotAllowed, WorkerFailed, JobError, StorageError, OSError) as error:
+            self._stopping.discard(record.job)
             self._note(record.job, Line(time.time(), self.node.name, "failed", "", str(error)))
             await self._put(msgspec.structs.replace(record, state="failed", why=str(error)))
             self._schedule()
@@ -273,6 +286,8 @@ class Office:
         self._running[record.job] = running
         await self._put(running.record)
         self._note(record.job, Line(time.time(), self.node.name, "began"))
+        if record.job in self._stopping:
+            running.engagement.halt()
         self.node.engage(running.engagement, None)
         await self._follow(running)
 
@@ -281,9 +296,16 @@ class Office:
         ticket = Ticket(record.job, record.text, record.bundle, "", record.needs, record.priority, wait=record.wait)
         code = await asyncio.to_thread(node.gate.admit, ticket, node.shelf.blobs.path(record.bundle.digest))
         judge = node.workshop(ticket, code)
+        try:
+            return await self._describe(record, ticket, code, judge)
+        except (NotAllowed, WorkerFailed, JobError, StorageError, OSError):
+            await judge.close()
+            raise
+
+    async def _describe(self, record: Record, ticket: Ticket, code: Path, judge: Workshop) -> _Running:
+        node = self.node
         group, model = node.shelf.draft(), node.shelf.draft()
-        facts = await judge.ask(Describe(str(group), str(model)))
-        assert isinstance(facts, Described)
+        facts = expect(Described, await judge.ask(Describe(str(group), str(model))))
         ticket = msgspec.structs.replace(
             ticket,
             text=facts.text,
@@ -297,7 +319,7 @@ class Office:
         key = model_key(node.name, 0)
         first = {key + GROUP: await node.shelf.take(group, "group"), key: await node.shelf.take(model, "model")}
         workshop = node.workshop(ticket, code)
-        engagement = Engagement(ticket, node, workshop, aggregator_maker(node.name, ticket, GATHER), first, self)
+        engagement = Engagement(ticket, node, workshop, aggregator_maker(node.name, ticket, GATHER, AGAIN), first, self)
         record = msgspec.structs.replace(
             record,
             state="running",
@@ -308,7 +330,13 @@ class Office:
         folder = RunFolder(self.runs / record.job)
         if not folder.info.exists():
             folder = RunFolder.create(self.runs / record.job, parse_job(facts.text))
-        return _Running(record, parse_job(facts.text), engagement, judge, folder)
+        running = _Running(record, parse_job(facts.text), engagement, judge, folder)
+        for _, line in await asyncio.to_thread(self.lines, record.job):  # What was counted before a restart.
+            if line.what not in ("began", "round", "failed", "not judged"):
+                running.counts[line.what] += 1
+                if line.why:
+                    running.reasons.setdefault(line.what, f"{line.child or line.node}: {line.why}")
+        return running
 
     async def _follow(self, running: _Running) -> None:
         """Judge a job's models as they come, and conclude it."""
@@ -316,7 +344,11 @@ class Office:
             await running.there.wait()
             running.there.clear()
             while running.models:
-                await self._judge(running, *running.models.popleft())
+                move, group, seconds = running.models.popleft()
+                if running.enough:  # It was begun while the one that is good enough was judged.
+                    self.node.shelf.release([group])
+                else:
+                    await self._judge(running, move, group, seconds)
         await self._conclude(running)
 
     async def _judge(self, running: _Running, move: Move, group: Value, seconds: float) -> None:
@@ -331,10 +363,9 @@ class Office:
         }
         if done % evaluation.every == 0 or done == running.job.rounds:
             try:
-                answer = await running.judge.ask(Judge(self.node.shelf.path(group)))
-                assert isinstance(answer, Judged)
+                answer = expect(Judged, await running.judge.ask(Judge(self.node.shelf.path(group))))
                 row |= answer.metrics
-            except WorkerFailed as error:
+            except (WorkerFailed, StorageError) as error:
                 self._note(running.record.job, Line(time.time(), self.node.name, "not judged", "", str(error)))
         if running.last is not None:
             self.node.shelf.release([running.last])
@@ -342,39 +373,56 @@ class Office:
         if done <= len(running.history):
             return  # A crash came between the move and the record of it; this row is known.
         running.history.append(row)
-        running.folder.append(row)
+        try:
+            running.folder.append(row)
+        except OSError as error:
+            self._note(running.record.job, Line(time.time(), self.node.name, "not kept", "", str(error)))
         running.record = msgspec.structs.replace(running.record, done=done)
         await self._put(running.record)
         self._note(running.record.job, Line(time.time(), self.node.name, "round", row=row))
         goal = Goal(running.record.headline, running.record.higher_is_better)
         if should_stop(running.history, evaluation, goal):
+            running.enough = True
             running.engagement.halt()
 
     async def _conclude(self, running: _Running) -> None:
         record, why = running.record, running.failure
-        state: State = "failed" if why is not None else "stopped" if running.stopped else "finished"
+        state: State = "failed" if why is not None else "stopped" if record.job in self._stopping else "finished"
         if running.last is not None:
-            path = self.node.shelf.path(running.last)
             wall = time.time() - record.submitted
             try:
+                path = self.node.shelf.path(running.last)
                 await running.judge.ask(
                     Conclude(str(running.folder.path.resolve()), path, dict(running.counts), running.reasons, wall)
                 )
-            except WorkerFailed as error:
+            except (WorkerFailed, StorageError) as error:
                 state, why = "failed", f"the result could not be written: {error}"
         await running.judge.close()
+        if running.last is not None:
+            self.node.shelf.release([running.last])
         del self._running[record.job]
+        self._stopping.discard(record.job)
         await self._put(msgspec.structs.replace(record, state=state, why=why or ""))
         self._note(record.job, Line(time.time(), self.node.name, state, "", why or ""))
         self._schedule()
 
     async def _put(self, record: Record) -> None:
         self._records[record.job] = record
-        await asyncio.to_thread(self.node.database.put, JOBS, record.job, encode(record))
+        await self._keep(JOBS, record.job, encode(record))
         await self._wake()
 
+    async def _keep(self, kind: str, key: str, body: bytes) -> None:
+        """Store what can be found out again after a restart, if the disk lets us."""
+        try:
+            await asyncio.to_thread(self.node.database.put, kind, key, body)
+        except StorageError as error:
+            log.error("the cloud cannot keep what it knows of %s: %s", key, error)
+
     def _note(self, job: str, line: Line) -> None:
-        self.node.database.note(f"job/{job}", encode(line))
+        try:
+            self.node.database.note(f"job/{job}", encode(line))
+        except StorageError as error:
+            log.error("job %s: %s %s %s (not in its log: %s)", job, line.what, line.child, line.why, error)
         self._spawn(self._wake())
 
     async def _wake(self) -> None:
@@ -403,7 +451,8 @@ class _Running:
         self.last: Value | None = None
         self.there = asyncio.Event()
         self.over = False
-        self.stopped = False
+        self.enough = False
+        """Whether its model is as good as the job wanted."""
         self.failure: str | None = None
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import grpc.aio
 
 from fogline.governance.credentials import Credentials, credentials
+from fogline.governance.errors import TrustError
 from fogline.governance.offers import local_offers
 from fogline.governance.policy import Policy, read_policy
 from fogline.network.changes import Change
@@ -197,9 +198,11 @@ def parents(database: Database, name: str, homes: list[Home]) -> list[Home]:
 async def _upward(uplink: Uplink, up: Up) -> None:
     try:
         await uplink.run()
-    except Refused as refusal:
+    except (Refused, TrustError) as error:
+        log.error("%s cannot go on: %s", up.node.name, error)
         if not up.failed.done():
-            up.failed.set_exception(refusal)
+            up.failed.set_exception(error)
+            up.failed.exception()  # It is no fault of the loop's if nobody asks.
 
 
 def _door(serving: Serving) -> str:
@@ -222,6 +225,7 @@ async def until_told(up: Up, attached: bool = False) -> None:
 
     Raises:
         Refused: the parent does not want this node.
+        TrustError: its identity cannot be used (any more).
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from fogline.network.contract import SMALL, Blob
-from fogline.storage import Blobs, CorruptBlob, Value
+from fogline.storage import Blobs, CorruptBlob, MissingBlob, Value
+from fogline.storage.errors import explained
+
+log = logging.getLogger("fogline.network")
 
 
 class Shelf:
@@ -43,21 +48,27 @@ class Shelf:
         return await asyncio.to_thread(self._take, draft, kind)
 
     def _take(self, draft: Path, kind: str) -> Value:
-        if draft.stat().st_size > SMALL:
+        with explained("read what the worker wrote", draft):
+            data = draft.read_bytes() if draft.stat().st_size <= SMALL else None
+        if data is None:
             digest, size = self.blobs.adopt(draft)
             return Value(digest, size, kind)
-        data = draft.read_bytes()
         digest, size = self._small.adopt(draft, durable=False)
         return Value(digest, size, kind, data)
 
     def receive(self, blob: Blob, kind: str) -> Value | None:
         """The value of a blob that came with a message; None where it is not here, or is not what it says."""
-        if blob.data:
-            if len(blob.data) > SMALL or self._small.put(blob.data, durable=False) != blob.digest:
-                return None
-        elif not self.holds(blob.digest, blob.size):
+        if not blob.data:
+            return Value(blob.digest, blob.size, kind) if self.holds(blob.digest, blob.size) else None
+        if len(blob.data) > SMALL or hashlib.sha256(blob.data).hexdigest() != blob.digest:
             return None
-        return Value(blob.digest, blob.size, kind, blob.data)
+        self._small.put(blob.data, durable=False)
+        return Value(blob.digest, len(blob.data), kind, blob.data)
+
+    def discard(self, digest: str) -> None:
+        """A blob came that nobody waited for: it goes, unless a record names it."""
+        if not self._uses[digest]:
+            self.blobs.delete(digest)
 
     def restore(self, values: Iterable[Value]) -> None:
         """After a start: files that were not durable may have been damaged in a power cut.
@@ -87,6 +98,14 @@ class Shelf:
     def holds(self, digest: str, size: int) -> bool:
         """Whether that blob is here, and as large as that."""
         return self.blobs.has(digest) and self.blobs.size(digest) == size
+
+    def place(self, value: Value) -> str:
+        """Where its bytes lie, or would: a worker that finds none refuses what it cannot read."""
+        try:
+            return self.path(value)
+        except MissingBlob as error:
+            log.error("an update is gone from the disk: %s", error)
+            return str(self._drafts / f"gone-{value.digest}")
 
     def path(self, value: Value) -> str:
         """Where its bytes lie."""

@@ -42,11 +42,23 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
 TRIES = 3
 """Failed attempts at one parent before the next one on the list is tried."""
 
+FINAL = (
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.INVALID_ARGUMENT,
+)
+"""With these a parent says no; with any other, that it cannot now."""
 HAVE, SIZE = decoder(Have), decoder(Size)
 
 
 class Lost(ConnectionError):  # noqa: N818 - read aloud, it is what happened
     """The parent is gone."""
+
+
+class NotTaken(LookupError):  # noqa: N818 - read aloud, it is what happened
+    """The parent will never take that blob."""
 
 
 class Refused(RuntimeError):  # noqa: N818 - read aloud, it is what happened
@@ -106,20 +118,25 @@ class Uplink:
 
         Raises:
             Refused: no parent wants this node.
+            TrustError: its own identity cannot be used (any more).
         """
         wait, tries, place = FIRST_WAIT, 0, 0
         while True:
             home = self.homes[place % len(self.homes)]
             try:
                 await self._serve(home)
-                wait, tries = FIRST_WAIT, 0
             except Lost as loss:
                 tries += 1
                 if self._line is not None:
                     wait, tries = FIRST_WAIT, 0
+                    # The list may have changed since: the parent of so far is tried first.
+                    place = next((i for i, other in enumerate(self.homes) if other.name == home.name), place)
                 elif tries == 1:
                     log.warning("%s at %s cannot be reached: %s", home.name, home.address, loss)
                 self._end(str(loss))
+            except Refused as refusal:
+                self._end(str(refusal))
+                raise
             if tries >= TRIES:
                 place, tries = place + 1, 0
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
@@ -154,8 +171,10 @@ class Uplink:
         """See that a blob is at the parent.
 
         Raises:
-            Lost: the connection broke; it goes on from there the next time.
+            Lost: the connection broke, or the parent cannot take it now; it goes on from there the next time.
+            NotTaken: the parent never will.
             LookupError: the parent does not want it.
+            StorageError: it is damaged here, or gone.
         """
         line = self._line
         if line is None:
@@ -169,8 +188,10 @@ class Uplink:
                     await call.write(piece)
                 await call.done_writing()
                 await self._answer(call, HAVE)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise _reason(error) from error
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, msgspec.DecodeError) as error:
+            if call.done() and await call.code() == grpc.StatusCode.DATA_LOSS:
+                await asyncio.to_thread(self._blobs.verify, blob.digest)
+            raise await _reason_of(call, error) from error
         finally:
             call.cancel()
 
@@ -191,7 +212,7 @@ class Uplink:
     async def _answer(self, call: grpc.aio.StreamStreamCall[bytes, bytes], kind: msgspec.msgpack.Decoder[Have]) -> Have:
         answer = await call.read()
         if not isinstance(answer, bytes):
-            raise Lost((await call.details()) or "the parent ended the transfer")
+            raise await _reason_of(call, Lost("the parent ended the transfer"))
         return kind.decode(answer)
 
     async def _fetch(self, blob: Blob) -> None:
@@ -285,8 +306,19 @@ def _frame(answer: object) -> bytes:
 def _reason(error: BaseException) -> Exception:
     """A broken connection can be tried again; a refusal cannot."""
     if isinstance(error, grpc.aio.AioRpcError):
-        lost = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
-        if error.code() not in lost:
-            return LookupError(error.details() or str(error.code()))
-        return Lost(error.details() or "the connection broke")
+        return _meaning(error.code(), error.details())
     return Lost(str(error) or "the connection broke")
+
+
+async def _reason_of(call: grpc.aio.StreamStreamCall[bytes, bytes], error: BaseException) -> Exception:
+    """Why a transfer ended: what the parent said, if it did, whatever the attempt to write met."""
+    if call.done():
+        return _meaning(await call.code(), await call.details())
+    return _reason(error)
+
+
+def _meaning(code: grpc.StatusCode, details: str | None) -> Exception:
+    text = details or str(code)
+    if code == grpc.StatusCode.OUT_OF_RANGE:
+        return NotTaken(text)
+    return LookupError(text) if code in FINAL else Lost(text)

@@ -40,6 +40,7 @@ SERVING: list[tuple[str, Any]] = [
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.server_handshake_timeout_ms", int(1000 * PATIENCE)),
     ("grpc.max_concurrent_streams", 64),
+    ("grpc.max_connection_idle_ms", int(3000 * PATIENCE)),  # A connection on which nobody asks anything.
     ("grpc.so_reuseport", 0),
 ]
 

@@ -9,10 +9,29 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from fogline.network.worker.requests import ANSWERS, LENGTH, Answer, Failed, Limits, Open, Opened, Request, framed
+import msgspec
 
+from fogline.network.worker.requests import (
+    ANSWERS,
+    LARGEST,
+    LENGTH,
+    Answer,
+    Failed,
+    Limits,
+    Open,
+    Opened,
+    Request,
+    framed,
+)
+
+A = TypeVar("A")
 PROGRAM = "fogline.network.worker.program"
+
+
+LONGEST = 2000
+"""Characters of a reason that foreign code gives."""
 
 
 class WorkerFailed(RuntimeError):  # noqa: N818 - read aloud, it is what happened
@@ -88,9 +107,7 @@ class Workshop:
                 env=_environment(self._opening.limits),
             )
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
-        answer = _whole(await self._exchange(self._opening))
-        assert isinstance(answer, Opened)
-        return answer
+        return expect(Opened, _whole(await self._exchange(self._opening)))
 
     async def _exchange(self, request: Request) -> Answer:
         assert self._reader is not None
@@ -99,7 +116,12 @@ class Workshop:
             self._writer.write(framed(request))
             await self._writer.drain()
             length = int.from_bytes(await self._reader.readexactly(LENGTH), "big")
+            if length > LARGEST:
+                raise msgspec.DecodeError(f"a frame of {length} bytes")
             return ANSWERS.decode(await self._reader.readexactly(length))
+        except msgspec.DecodeError as error:
+            await self.close()  # Nobody knows where its next answer would begin.
+            raise WorkerFailed(f"the worker process sent what is no answer ({error}); its log is {self._log}") from None
         except (asyncio.IncompleteReadError, ConnectionError, BrokenPipeError):
             raise WorkerFailed(await self._obituary()) from None
         except asyncio.CancelledError:
@@ -118,7 +140,18 @@ class Workshop:
 
 def _whole(answer: Answer) -> Answer:
     if isinstance(answer, Failed):
-        raise WorkerFailed(answer.why)
+        raise WorkerFailed(answer.why[:LONGEST])
+    return answer
+
+
+def expect(kind: type[A], answer: Answer) -> A:
+    """The answer, if it is of that kind: foreign code runs in the worker.
+
+    Raises:
+        WorkerFailed: it is not.
+    """
+    if not isinstance(answer, kind):
+        raise WorkerFailed(f"the worker process answered with {type(answer).__name__} instead of {kind.__name__}")
     return answer
 
 

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-import msgspec
+import sys
+from typing import Annotated
 
+import msgspec
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Positive = Annotated[int, Meta(ge=1, le=2**53)]
+Number = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+"""Neither infinite nor NaN: messages come from anywhere, and what was never written by a node is refused."""
 Key = str
 """Names a value in the runtime's store: a model that goes down, an update that comes up."""
 
@@ -21,39 +29,39 @@ def model_key(node: str, version: int) -> Key:
 class Hello(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A child presents itself."""
 
-    devices: int = 1
+    devices: Positive = 1
     """Devices below and including it."""
-    samples: int = 0
+    samples: Count = 0
     """Examples they hold, if they say so."""
-    seconds: float | None = None
+    seconds: Number | None = None
     """How long it thinks a round takes it."""
 
 
 class Work(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Parent to child: bring an update of this model."""
 
-    task: int
+    task: Count
     """The parent's number for this request; it never gives the same number twice."""
     model: Key
-    round: int
+    round: Count
     """Round of the root, for schedules."""
 
 
 class Report(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Child to parent: the update that was asked for, or why there is none."""
 
-    task: int
+    task: Count
     update: Key | None
-    samples: int = 0
-    devices: int = 1
-    loss_rms: float | None = None
+    samples: Count = 0
+    devices: Positive = 1
+    loss_rms: Number | None = None
     failure: str | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Parent to child: the report is on disk (or refused); forget it."""
 
-    task: int
+    task: Count
     accepted: bool
 
 

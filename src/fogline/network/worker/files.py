@@ -36,7 +36,7 @@ def read_update(path: str) -> Update | Partial:
     """
     try:
         return from_arrays(map_arrays(Path(path)))
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, OSError) as error:
         raise UnusableUpdate(f"It cannot be read: {error}.") from error
 
 

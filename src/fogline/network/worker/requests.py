@@ -9,9 +9,12 @@ from __future__ import annotations
 import msgspec
 
 from fogline.network.contract import decoder, encode
+from fogline.nodes.messages import Count, Number
 
 LENGTH = 4
 """Bytes of a frame's length, big-endian."""
+LARGEST = 256 << 20
+"""Bytes of the largest frame: foreign code runs at the other end."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -127,7 +130,7 @@ Request = Open | Describe | Train | Adopt | Move | Merge | Lift | Judge | Conclu
 class Opened(msgspec.Struct, frozen=True, tag=True):
     """The job is loaded."""
 
-    samples: int = 0
+    samples: Count = 0
     """Examples that this node has."""
 
 
@@ -151,9 +154,9 @@ class Described(msgspec.Struct, frozen=True, tag=True):
 class Trained(msgspec.Struct, frozen=True, tag=True):
     """A local round is over."""
 
-    samples: int
-    loss: float | None = None
-    loss_rms: float | None = None
+    samples: Count
+    loss: Number | None = None
+    loss_rms: Number | None = None
     failure: str | None = None
     state: bool = False
     """Whether the method keeps vectors on this device."""

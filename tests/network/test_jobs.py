@@ -1,0 +1,261 @@
+"""Jobs over a cloud, fogs and devices, over real sockets and worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from fogline.jobs.files import parse_job
+from fogline.network.contract import Home
+from fogline.network.driver import ENTRIES
+from fogline.nodes.records import Accepted
+from fogline.params import Params
+from fogline.simulation.run import run
+from tests.network.cluster import LOCAL, Cluster, cluster, job
+from tests.network.small import task
+
+SAME = {
+    "star": job(fogs=0),
+    "tree": job(),
+    "exact fold": job(more="exact = true"),
+    "cohort below the population": job(rounds=4, fogs=0, cloud="cohort = 2"),
+    "several rounds, device state": job(fog="rounds = 2", more='algorithm = "scaffold"'),
+    "group state": job(fog="rounds = 2", more='algorithm = "mtgc"'),
+}
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def clusters(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Cluster]]:
+    """A star and a tree, by their number of fogs; several jobs use them after each other."""
+    stack = AsyncExitStack()
+
+    async def start() -> dict[int, Cluster]:
+        where = tmp_path_factory.mktemp("clusters")
+        return {n: await stack.enter_async_context(cluster(where / str(n), fogs=n)) for n in (0, 2)}
+
+    yield runner.run(start())
+    runner.run(stack.aclose())
+
+
+def simulated(text: str) -> Params:
+    """The model that a simulation of the job ends with."""
+    described = parse_job(text)
+    parameters = {key: value for key, value in described.task_parameters.items()}
+    return run(described.model_copy(update={"engine": "loop"}), task(**parameters), progress=False).params
+
+
+def same(one: Params, other: Params) -> bool:
+    return np.array_equal(one.vector, other.vector) and np.array_equal(one.counters, other.counters)
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_job_gives_the_simulators_model_to_the_bit(
+    name: str, runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    text = SAME[name]
+    made = clusters[0 if "[tree.fog]" not in text else 2]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.why) == ("finished", "")
+        assert same(made.model(record), simulated(text))
+
+    runner.run(work())
+
+
+def test_an_asynchronous_job_ends_and_every_update_counts_once(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    made = clusters[0]
+
+    async def work() -> None:
+        text = job(rounds=6, fogs=0, cloud='mode = "async"\nbuffer = 2', more='algorithm = "fedbuff"')
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.done) == ("finished", 6)
+        rows = [line.row for _, line in made.cloud.office.lines(record.job) if line.row is not None]  # type: ignore[union-attr]
+        journal = [ENTRIES.decode(entry) for entry in made.cloud.node.database.read(record.job)]
+        tasks = [entry.task for entry in journal if isinstance(entry, Accepted)]
+        assert len(tasks) == len(set(tasks))
+        assert sum(row["updates"] for row in rows) <= len(tasks) <= sum(row["updates"] for row in rows) + 1
+
+    runner.run(work())
+
+
+def test_two_jobs_run_at_the_same_time(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:
+    made = clusters[2]
+
+    async def work() -> None:
+        texts = [job(rounds=3, more="seed = 1"), job(rounds=3, more="seed = 2")]
+        records = [await made.submit(text, priority=i) for i, text in enumerate(texts)]
+        ends = [await made.finish(record) for record in records]
+        assert [record.state for record in ends] == ["finished", "finished"]
+        assert all(same(made.model(record), simulated(text)) for record, text in zip(records, texts, strict=True))
+
+    runner.run(work())
+
+
+def test_a_device_that_fails_is_counted_and_the_round_goes_on(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    made = clusters[2]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(job(rounds=2, task="broken = 1\nblind = 2")))
+        assert (record.state, record.done) == ("finished", 2)
+        said = made.said(record)
+        assert ("failed", "client-1", "RuntimeError: the sensor is unplugged") in said
+        assert any(what == "failed" and who == "client-2" and "not finite" in why for what, who, why in said)
+
+    runner.run(work())
+
+
+def test_a_job_that_is_stopped_keeps_what_it_has_learned(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:
+    made = clusters[2]
+
+    async def work() -> None:
+        record = await made.submit(job(rounds=500))
+        await made.until(record, "round")
+        await made.client.stop(record.job)
+        record = await made.finish(record)
+        assert record.state == "stopped"
+        assert 1 <= record.done < 500
+        assert np.abs(made.model(record).vector).max() > 0
+
+    runner.run(work())
+
+
+def test_a_job_stops_at_its_target_with_the_simulators_model(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    made = clusters[0]
+    text = job(rounds=200, fogs=0) + "[evaluation]\ntarget = 0.5\nstop_at_target = true\n"
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert record.state == "finished"
+        assert record.done < 200
+        assert same(made.model(record), simulated(text))
+
+    runner.run(work())
+
+
+def test_a_job_with_more_tiers_than_the_network_ends_and_says_who_is_missing(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    made = clusters[0]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(job(rounds=1), wait=0.5))
+        assert record.state == "finished"
+        assert ("missing", "cloud", "fog-0, fog-1 did not come in time") in made.said(record)
+
+    runner.run(work())
+
+
+def test_a_job_with_fewer_tiers_than_the_network_says_why_nobody_takes_part(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    made = clusters[2]
+
+    async def work() -> None:
+        record = await made.submit(job(rounds=1, fogs=0), wait=0.5)
+        line = await made.until(record, "away")
+        assert "1 tiers of aggregators" in line.why
+        await made.client.stop(record.job)
+        assert (await made.finish(record)).state == "stopped"
+
+    runner.run(work())
+
+
+def test_jobs_wait_in_a_queue_by_priority(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=2, parallel=1) as made:
+            text = job(rounds=3, fogs=0, clients=2, task="slow = 0.1")
+            first, low, high = [await made.submit(text, priority=priority) for priority in (0, 0, 5)]
+            states = [record.state for record in await made.client.jobs()]
+            assert states == ["running", "queued", "queued"]
+            await made.client.stop(low.job)
+            for record, state in ((high, "finished"), (first, "finished"), (low, "stopped")):
+                assert (await made.finish(record)).state == state
+            began = [made.cloud.node.database.notes(f"job/{record.job}")[0][1] for record in (first, high)]
+            times = [msgspec.msgpack.decode(note)["at"] for note in began]
+            assert times[0] < times[1]
+
+    asyncio.run(work())
+
+
+def test_devices_come_late_leave_and_are_counted(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=2) as made:
+            text = job(rounds=400, fogs=0, clients=3, cloud="quorum = 1", task="slow = 0.05")
+            record = await made.submit(text, wait=0.2)
+            await made.until(record, "missing")
+            await made.until(record, "round")
+            await made.join("client-2", "device")
+            await made.start("client-2", [made.home])
+            async for line in made.client.watch(record.job):
+                if line.row is not None and line.row["updates"] == 3:
+                    break
+            await made.stop("client-0")
+            async for line in made.client.watch(record.job):
+                if line.row is not None and line.row["round"] > 5 and line.row["updates"] == 2:
+                    break
+            await made.client.stop(record.job)
+            record = await made.finish(record)
+            assert record.state == "stopped"
+            assert any(what == "left" and who == "client-0" for what, who, _ in made.said(record))
+
+    asyncio.run(work())
+
+
+@pytest.mark.slow
+def test_devices_whose_fog_ends_go_to_another_and_the_job_finishes(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path) as made:
+            record = await made.submit(job(rounds=60, task="slow = 0.1"))
+            await made.until(record, "round")
+            await made.stop("fog-1")
+            record = await made.finish(record)
+            assert (record.state, record.done) == ("finished", 60)
+            parents = {known.name: known.parent for known in await made.client.nodes() if known.role == "device"}
+            assert set(parents.values()) == {"fog-0"}
+            rows = [line.row for _, line in made.cloud.office.lines(record.job) if line.row is not None]  # type: ignore[union-attr]
+            assert rows[-1]["updates"] == 1
+
+    asyncio.run(work())
+
+
+def test_a_fog_that_comes_back_below_the_same_parent_goes_on(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=1, devices=2) as made:
+            text = job(rounds=8, fogs=1, clients=2, cloud="quorum = 1.0", fog="quorum = 1.0", more="exact = true")
+            record = await made.submit(text.replace("clients = 2", "clients = 2\nslow = 0.1"))
+            await made.until(record, "round")
+            address = made.members["fog"].address
+            await made.stop("fog")
+            await made.start("fog", [made.home], msgspec_replace(address))
+            record = await made.finish(record)
+            assert record.state == "finished"
+            assert same(made.model(record), simulated(text))
+
+    def msgspec_replace(address: str):
+        return type(LOCAL)(address, "127.0.0.1:0")
+
+    asyncio.run(work())
+
+
+def test_homes_are_parsed() -> None:
+    assert Home.parse("10.0.0.1:7443") == Home("cloud", "10.0.0.1:7443")
+    assert Home.parse("fog-1@10.0.0.1:7443") == Home("fog-1", "10.0.0.1:7443")
