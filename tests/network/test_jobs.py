@@ -52,7 +52,7 @@ def clusters(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -
 def simulated(text: str) -> Params:
     """The model that a simulation of the job ends with."""
     described = parse_job(text)
-    parameters = {key: value for key, value in described.task_parameters.items()}
+    parameters = dict(described.task_parameters)
     return run(described.model_copy(update={"engine": "loop"}), task(**parameters), progress=False).params
 
 
