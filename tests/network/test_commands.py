@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -26,7 +27,10 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     cloud.until("listens at")
     yield made
     assert cloud.end() == 0
-    assert made.left_after(10) == []
+    left = made.left_after(10)
+    for process in left:
+        os.kill(process, signal.SIGKILL)
+    assert left == []
 
 
 def joined(terminal: Terminal, name: str, trust: bool = True) -> Program:

@@ -62,6 +62,9 @@ def run_up(file: Path, wishes: Wishes) -> None:
         run = Run(file, job, wishes, folder.resolve())
         try:
             result = asyncio.run(run.all())
+        except JobFailed as error:
+            stack.pop_all()  # The nodes' logs may say more.
+            raise JobFailed(f"{error} (the nodes' folders, with their logs, are in {folder})") from None
         except (KeyboardInterrupt, asyncio.CancelledError):
             done = len(run.rows)
             raise Interrupted(f"Interrupted after {done} of {job.rounds} rounds; every process was stopped.") from None

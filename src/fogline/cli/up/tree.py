@@ -20,6 +20,8 @@ STATES = {"ready": "connecting", "connected": "connected", "idle": "connected", 
 COLOURS = {"training": "cyan", "connected": "green", "lost": "yellow", "refused": "red", "failed": "red"}
 SHOWN = 12
 """Devices shown below one aggregator."""
+WIDTH = 28
+"""Columns of the names, with the lines before them."""
 
 
 @dataclass
@@ -82,24 +84,24 @@ class TreeState:
     def picture(self) -> RenderableType:
         """For a terminal."""
         root = self.nodes[self.root]
-        tree = RichTree(_label(root), guide_style="dim")
-        _branch(tree, root)
+        tree = RichTree(_label(root, 0), guide_style="dim")
+        _branch(tree, root, 1)
         return tree
 
 
-def _branch(branch: RichTree, node: NodeState) -> None:
+def _branch(branch: RichTree, node: NodeState, depth: int) -> None:
     inner = [child for child in node.children if child.seat.role != "device"]
     devices = [child for child in node.children if child.seat.role == "device"]
     for child in [*inner, *devices[:SHOWN]]:
-        _branch(branch.add(_label(child)), child)
+        _branch(branch.add(_label(child, depth)), child, depth + 1)
     if len(devices) > SHOWN:
         busy = sum(device.state == "training" for device in devices[SHOWN:])
         branch.add(f"[dim]and {len(devices) - SHOWN} more, of which {busy} train[/]")
 
 
-def _label(node: NodeState) -> RenderableType:
+def _label(node: NodeState, depth: int) -> RenderableType:
     row = Table.grid(padding=(0, 1))
-    row.add_column(width=18, no_wrap=True, overflow="ellipsis")
+    row.add_column(width=max(8, WIDTH - 4 * depth), no_wrap=True, overflow="ellipsis")
     row.add_column(width=11, no_wrap=True)
     row.add_column(no_wrap=True, overflow="ellipsis")
     colour = COLOURS.get(node.state, "dim")
