@@ -164,6 +164,13 @@ def test_up_says_what_does_not_fit(tmp_path: Path) -> None:
     assert "The tree has 2 aggregators above 1 devices" in terminal.refused(
         "up", "job.toml", "--quiet", "--devices", "1"
     )
+    (tmp_path / "fixed.py").write_text("from small import task as make\n\ndef task():\n    return make(3)\n")
+    (tmp_path / "fixed.toml").write_text('task = "fixed:task"\nrounds = 1\n')
+    assert "The task has data for 3 devices only" in terminal.refused("up", "fixed.toml", "--quiet", "--devices", "4")
+    done = terminal.run("up", "fixed.toml", "--devices", "2")
+    assert done.returncode == 0, done.stderr
+    assert "the data of 1 is left out" in done.stderr
+    assert "fogline simulate" not in done.stdout.partition("Compare")[0], "it is not the run of a simulation"
     assert "--devices is 0" in terminal.refused("up", "job.toml", "--quiet", "--devices", "0")
     assert terminal.left() == []
 

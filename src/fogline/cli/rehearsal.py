@@ -22,20 +22,20 @@ def start(file: Path) -> None:
         LabError: the file is wrong, or this machine cannot run a lab.
     """
     with Lab(file) as lab:
-        print(f"The lab {lab.name} runs. Stop it with Ctrl-C, or: fogline lab down")
-        _show(lab)
-        print("On a node: fogline lab exec NODE -- COMMAND; its link: fogline lab set NODE rate=64kbit", flush=True)
-        asyncio.run(_until_over(lab.facts.emulator.pid))
+        asyncio.run(_keep(lab))
     print("The lab has ended; nothing of it is left.")
 
 
-async def _until_over(pid: int) -> None:
+async def _keep(lab: Lab) -> None:
     """Until this program is told to end, or the emulator is."""
     over, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.set)
-    emulator = os.pidfd_open(pid)
+    emulator = os.pidfd_open(lab.facts.emulator.pid)
     loop.add_reader(emulator, over.set)
+    print(f"The lab {lab.name} runs. Stop it with Ctrl-C, or: fogline lab down")
+    _show(lab)
+    print("On a node: fogline lab exec NODE -- COMMAND; its link: fogline lab set NODE rate=64kbit", flush=True)
     await over.wait()
     loop.remove_reader(emulator)
     os.close(emulator)

@@ -70,8 +70,8 @@ def run_up(file: Path, wishes: Wishes) -> None:
             raise Interrupted(f"Interrupted after {done} of {job.rounds} rounds; every process was stopped.") from None
         if wishes.keep:
             print(f"The nodes' folders are in {folder}.")
-    same = f"fogline simulate {result.folder}/job.toml --engine loop"
-    print_result(result, [("The same in virtual time", same)])
+    same = ("The same in virtual time", f"fogline simulate {result.folder}/job.toml --engine loop")
+    print_result(result, [same] if run.planned else [])
 
 
 class Run:
@@ -87,6 +87,8 @@ class Run:
     def __init__(self, file: Path, job: Job, wishes: Wishes, folder: Path) -> None:
         self.file, self.job, self.wishes, self.folder = file, job, wishes, folder
         self.rows: list[Row] = []
+        self.planned = False
+        """Whether it is the run of a simulation."""
         self.state = TreeState(root_of(job), job.tree)
         self.screen = Screen(self.state, wishes.quiet)
         self.children = Children(self._tell)
@@ -102,21 +104,27 @@ class Run:
         self.failed = loop.create_future()
         with self.screen:
             try:
-                async with asyncio.TaskGroup() as both:
-                    planning = both.create_task(plan(self.file, self.job, self.wishes, self.folder / "task.json"))
-                    starting = both.create_task(self._start_cloud())
-                made, ready = planning.result(), starting.result()
+                made, ready = await self._begin()
                 async with self._client(ready) as client:
                     await self._start_members(client, made, ready)
                     record = await self._run_job(client, made)
-            except* (JobFailed, ValueError, ConnectionError) as errors:
-                raise errors.exceptions[0] from None
             finally:
                 await self.children.stop()
         return self._result(record, made)
 
-    async def _start_cloud(self) -> Change:
+    async def _begin(self) -> tuple[Plan, Change]:
+        """Look at the task while the cloud starts."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            async with asyncio.TaskGroup() as both:
+                planning = both.create_task(plan(self.file, self.job, self.wishes, self.folder / "task.json"))
+                starting = both.create_task(self._start_cloud())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        self.planned = planning.result().planned
+        return planning.result(), starting.result()
+
+    async def _start_cloud(self) -> Change:
         cloud = self.folder / self.state.root
         await asyncio.to_thread(create, cloud, self.state.root)
         child = await self.children.start(self.state.root, ("cloud", "run", "--folder", str(cloud), *SERVING), cloud)
