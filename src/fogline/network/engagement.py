@@ -144,6 +144,7 @@ class Engagement:
             if fresh and self._awaited:
                 await self._gather(running)
             else:
+                self._awaited = set()  # They came before the restart.
                 driver.put(Started())
                 for child, hello in self.children.items():
                     driver.put(Joined(child, hello))
