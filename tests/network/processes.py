@@ -104,7 +104,13 @@ class Fleet:
 
     async def submit(self, text: str, **more: Any) -> Record:
         assert self.client is not None
+        await wait_for(lambda: self._answers("cloud"))
         return await submit(self.client, self.folder, text, **more)
+
+    def _answers(self, name: str) -> bool:
+        host, _, port = self.specs[name]["listen"].rpartition(":")
+        with socket.socket() as probe:
+            return probe.connect_ex((host, int(port))) == 0
 
     async def record(self, job: str) -> Record | None:
         """A job as the cloud knows it; None while it does not answer."""
@@ -194,19 +200,21 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _kill_at_commit(n: int, after: bool) -> None:
-    """Die at the n-th commit that writes records, before it or when it is durable and nothing has been said."""
+def _kill_at_commit(n: int, after: bool, kinds: list[str]) -> None:
+    """Die at the n-th commit that writes records (of those kinds), before it, or when it is durable and nothing has
+    been said yet."""
     from fogline.network.driver import Driver
 
     commit, seen = Driver._commit, 0
 
     async def wrapped(self: Driver, entries: list[bytes]) -> None:
         nonlocal seen
-        seen += bool(entries)
-        if seen == n and not after:
+        met = any(kind.encode() in entry for entry in entries for kind in kinds)
+        seen += met
+        if met and seen == n and not after:
             die()
         await commit(self, entries)
-        if seen == n and after:
+        if met and seen == n and after:
             die()
 
     Driver._commit = wrapped  # type: ignore[method-assign]
