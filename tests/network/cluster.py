@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fogline.governance.signing import SigningKey
 from fogline.network.client import Client, bundle_of, connect
@@ -50,6 +51,15 @@ def job(
     return text + (FOGS.format(fogs=fogs, fog=fog) if fogs else "")
 
 
+async def submit(
+    client: Client, folder: Path, text: str, planned: bool = True, wait: float = 20.0, **more: Any
+) -> Record:
+    """Put a job into a cloud's queue, signed by its first developer."""
+    key = SigningKey.load(folder / "cloud" / "operator" / "developer.key")
+    bundle = bundle_of(text, HERE, [HERE / "small.py"], key)
+    return await client.submit(text, bundle, planned=planned, wait=wait, **more)
+
+
 @dataclass
 class Cluster:
     """Everything that runs, by name."""
@@ -85,10 +95,8 @@ class Cluster:
         del self.members[name]
         await self.stacks.pop(name).aclose()
 
-    async def submit(self, text: str, planned: bool = True, wait: float = 20.0, **more: object) -> Record:
-        key = SigningKey.load(self.folder / "cloud" / "operator" / "developer.key")
-        bundle = bundle_of(text, HERE, [HERE / "small.py"], key)
-        return await self.client.submit(text, bundle, planned=planned, wait=wait, **more)  # type: ignore[arg-type]
+    async def submit(self, text: str, planned: bool = True, wait: float = 20.0, **more: Any) -> Record:
+        return await submit(self.client, self.folder, text, planned, wait, **more)
 
     async def finish(self, record: Record, seconds: float = 60.0) -> Record:
         """Wait for the end of a job."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,16 +36,17 @@ class TroubledEngine(ToyEngine):
     task: Troubled
 
     def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
-        for job in jobs:
+        made = list(jobs)
+        for i, job in enumerate(jobs):
             if self.task.trace:
                 with Path(self.task.trace).open("a") as file:
                     file.write(f"{job.client} {job.seed}\n")
             if job.client == self.task.broken:
                 raise RuntimeError("the sensor is unplugged")
             if job.client == self.task.blind:
-                job.start[:] = np.nan
+                made[i] = replace(job, start=np.full_like(job.start, np.nan))
         time.sleep(self.task.slow)
-        return super().train(jobs)
+        return super().train(made)
 
 
 def task(clients: int = 4, broken: int = -1, blind: int = -1, slow: float = 0.0, trace: str = "") -> ToyTask:

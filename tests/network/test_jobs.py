@@ -14,10 +14,11 @@ import pytest
 from fogline.jobs.files import parse_job
 from fogline.network.contract import Home
 from fogline.network.driver import ENTRIES
+from fogline.network.program import Serving
 from fogline.nodes.records import Accepted
 from fogline.params import Params
 from fogline.simulation.run import run
-from tests.network.cluster import LOCAL, Cluster, cluster, job
+from tests.network.cluster import Cluster, cluster, job
 from tests.network.small import task
 
 SAME = {
@@ -245,13 +246,10 @@ def test_a_fog_that_comes_back_below_the_same_parent_goes_on(tmp_path: Path) -> 
             await made.until(record, "round")
             address = made.members["fog"].address
             await made.stop("fog")
-            await made.start("fog", [made.home], msgspec_replace(address))
+            await made.start("fog", [made.home], Serving(address, "127.0.0.1:0"))
             record = await made.finish(record)
             assert record.state == "finished"
             assert same(made.model(record), simulated(text))
-
-    def msgspec_replace(address: str):
-        return type(LOCAL)(address, "127.0.0.1:0")
 
     asyncio.run(work())
 

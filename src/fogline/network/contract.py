@@ -10,7 +10,7 @@ go beside it, named by their digest, through ``Fetch`` and ``Push``.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,7 @@ from fogline.governance.offers import Needs, Offers
 from fogline.governance.subject import Role
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
 
+T = TypeVar("T")
 PROTOCOL = 1
 SERVICE = "fogline.v1.Node"
 DOOR = "fogline.v1.Door"
@@ -276,10 +277,28 @@ class Certificate(msgspec.Struct, frozen=True):
 encode = msgspec.msgpack.Encoder().encode
 
 
-def decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+class Decoder(Generic[T]):
     """A strict decoder for one kind of message."""
-    return msgspec.msgpack.Decoder(kind)
+
+    def __init__(self, kind: Any) -> None:
+        self._decode = msgspec.msgpack.Decoder(kind).decode
+
+    def decode(self, data: bytes) -> T:
+        """The message.
+
+        Raises:
+            msgspec.DecodeError: it is none.
+        """
+        try:
+            return self._decode(data)
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise msgspec.DecodeError(str(error)) from None
 
 
-UP = msgspec.msgpack.Decoder(Up)
-DOWN = msgspec.msgpack.Decoder(Down)
+def decoder(kind: Any) -> Decoder[Any]:
+    """A strict decoder for one kind of message."""
+    return Decoder(kind)
+
+
+UP: Decoder[Up] = Decoder(Up)
+DOWN: Decoder[Down] = Decoder(Down)

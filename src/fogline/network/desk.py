@@ -17,7 +17,7 @@ from fogline.governance.offers import Needs
 from fogline.governance.subject import Role, Subject
 from fogline.governance.tokens import TokenRecord, create_token, redeem
 from fogline.jobs import JobError
-from fogline.network.contract import Blob, Certificate, Enrol, Home, Renew, decoder, encode
+from fogline.network.contract import Blob, Certificate, Decoder, Enrol, Home, Renew, decoder, encode
 from fogline.network.downlink import Context, Downlink
 from fogline.network.gate import Gate
 from fogline.network.joining import check_signed_by
@@ -218,7 +218,7 @@ class Desk:
         return {**made, "Watch": grpc.unary_stream_rpc_method_handler(self._watch)}
 
     def _answering(
-        self, kind: msgspec.msgpack.Decoder[Any], answer: Callable[[Any, str], Awaitable[Any]]
+        self, kind: Decoder[Any], answer: Callable[[Any, str], Awaitable[Any]]
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def handle(request: bytes, context: Context) -> bytes:
             by = await self._operator(context)

@@ -21,6 +21,7 @@ from fogline.network.contract import (
     PROTOCOL,
     UP,
     Blob,
+    Decoder,
     Down,
     Fetch,
     Have,
@@ -286,7 +287,7 @@ async def _patient(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _decoded(kind: msgspec.msgpack.Decoder[Any], data: bytes, context: Context) -> Any:
+async def _decoded(kind: Decoder[Any], data: bytes, context: Context) -> Any:
     try:
         return kind.decode(data)
     except msgspec.DecodeError as error:

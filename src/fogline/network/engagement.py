@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("fogline.network")
 AGAIN = 5.0
 """Seconds before a machine that failed is made anew from its journal."""
+BACK = 10.0
+"""Seconds that a node waits after a restart for the children that its job expects."""
 RETRY = "retry"
 """The timer at which a machine sends again what has no receipt."""
 
@@ -141,8 +143,10 @@ class Engagement:
             driver.put(Halt())
         running = asyncio.create_task(driver.run())
         try:
-            if fresh and self._awaited:
-                await self._gather(running)
+            self._awaited -= self.children.keys()
+            if self._awaited:
+                # After a restart they come back by themselves, and at once, or they had left before.
+                await self._gather(running, self.ticket.wait if fresh else min(self.ticket.wait, BACK), fresh)
             else:
                 driver.put(Started())
                 for child, hello in self.children.items():
@@ -154,13 +158,13 @@ class Engagement:
             running.cancel()
             await asyncio.wait((running,))
 
-    async def _gather(self, running: asyncio.Task[None]) -> None:
+    async def _gather(self, running: asyncio.Task[None], seconds: float, fresh: bool) -> None:
         """Wait for the children that are expected by name; in the plan's order, a run can be repeated."""
         waiting = asyncio.create_task(self._waited.wait())
-        await asyncio.wait((waiting, running), timeout=self.ticket.wait, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((waiting, running), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         missing = sorted(self._awaited - self.children.keys())
-        if missing:
+        if missing and fresh:
             self.tell(self.job, Count("missing", self._house.name, f"{', '.join(missing)} did not come in time"))
         order = [child for child in self.ticket.plan[self._house.name] if child in self.children]
         order += [child for child in self.children if child not in self._awaited]

@@ -17,7 +17,7 @@ import msgspec
 from fogline.governance.credentials import Credentials, credentials
 from fogline.governance.errors import CertificateError, TrustError
 from fogline.governance.subject import Role
-from fogline.network.contract import DOOR, PATIENCE, SERVICE, Certificate, Enrol, Home, Renew, decoder, encode
+from fogline.network.contract import DOOR, PATIENCE, SERVICE, Certificate, Decoder, Enrol, Home, Renew, decoder, encode
 from fogline.network.uplink import Lost, Uplink
 from fogline.network.wire import Methods, dial_door
 from fogline.storage import StorageError
@@ -189,7 +189,7 @@ def check_signed_by(certificate: bytes, signature: bytes, message: bytes) -> Non
 
 
 async def _answered(
-    request: bytes, context: Context, kind: msgspec.msgpack.Decoder[A], answer: Callable[[A], Awaitable[Certificate]]
+    request: bytes, context: Context, kind: Decoder[A], answer: Callable[[A], Awaitable[Certificate]]
 ) -> bytes:
     try:
         return encode(await answer(kind.decode(request)))

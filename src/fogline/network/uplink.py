@@ -21,6 +21,7 @@ from fogline.network.contract import (
     PATIENCE,
     SERVICE,
     Blob,
+    Decoder,
     Down,
     Fetch,
     Have,
@@ -209,7 +210,7 @@ class Uplink:
         except grpc.aio.AioRpcError as error:
             raise _reason(error) from error
 
-    async def _answer(self, call: grpc.aio.StreamStreamCall[bytes, bytes], kind: msgspec.msgpack.Decoder[Have]) -> Have:
+    async def _answer(self, call: grpc.aio.StreamStreamCall[bytes, bytes], kind: Decoder[Have]) -> Have:
         answer = await call.read()
         if not isinstance(answer, bytes):
             raise await _reason_of(call, Lost("the parent ended the transfer"))

@@ -1,0 +1,297 @@
+"""A cloud, fogs and devices as real processes, which can be killed at chosen points and started again.
+
+Run as a program it is one node: ``python -m tests.network.processes SPEC.json``. What kills it, or sets its clock, is
+wrapped around the product here and is no part of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fogline
+from fogline.network.client import Client, connect
+from fogline.network.cloud import create
+from fogline.network.contract import Home
+from fogline.network.desk import NewToken
+from fogline.network.joining import join
+from fogline.network.office import Line, Record
+from fogline.network.program import Place
+from fogline.params import Params, load
+from tests.network.cluster import submit
+
+ROOT = Path(__file__).parent.parent.parent
+SECONDS = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Fleet:
+    """Processes by name, and how each is started."""
+
+    folder: Path
+    specs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    client: Client | None = None
+
+    # Nodes.
+
+    def start(self, name: str, **trouble: Any) -> None:
+        """Start a node, with a trouble that :func:`trouble` knows."""
+        path = self.folder / f"{name}.json"
+        path.write_text(json.dumps(self.specs[name] | {"trouble": trouble}))
+        paths = os.pathsep.join([str(Path(fogline.__file__).parent.parent), str(ROOT)])
+        environment = {**os.environ, "GRPC_VERBOSITY": "NONE", "PYTHONPATH": paths}
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                [sys.executable, "-m", "tests.network.processes", str(path)], stdout=log, stderr=log, env=environment
+            )
+
+    def kill(self, name: str) -> None:
+        """``kill -9``."""
+        process = self.running.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    async def died(self, name: str) -> int:
+        """Wait until a node has ended by itself."""
+        await wait_for(lambda: self.running[name].poll() is not None)
+        return self.running.pop(name).returncode
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    async def logged(self, name: str, what: str) -> None:
+        """Wait for words in a node's log."""
+        await wait_for(lambda: what in self.log(name))
+
+    def home(self, name: str) -> Home:
+        return Home(name, self.specs[name]["listen"])
+
+    async def add(self, name: str, role: str, homes: list[Home], **more: Any) -> None:
+        """A new member: its folder, certificate, policy and addresses."""
+        assert self.client is not None
+        place = Place(self.folder / name)
+        token = await self.client.token(NewToken(role))  # type: ignore[arg-type]
+        await join(Home("cloud", self.specs["cloud"]["door"]), token, name, role, place.identity)  # type: ignore[arg-type]
+        place.policy.write_bytes((self.folder / "cloud" / "policy.toml").read_bytes())
+        ports = {"listen": f"127.0.0.1:{free_port()}", "door": f"127.0.0.1:{free_port()}"} if role == "fog" else {}
+        self.specs[name] = {
+            "folder": str(place.folder),
+            "homes": [(home.name, home.address) for home in homes],
+            **ports,
+            **more,
+        }
+
+    # Jobs. The cloud may be down meanwhile.
+
+    async def submit(self, text: str, **more: Any) -> Record:
+        assert self.client is not None
+        await wait_for(lambda: self._answers("cloud"))
+        return await submit(self.client, self.folder, text, **more)
+
+    def _answers(self, name: str) -> bool:
+        host, _, port = self.specs[name]["listen"].rpartition(":")
+        with socket.socket() as probe:
+            return probe.connect_ex((host, int(port))) == 0
+
+    async def record(self, job: str) -> Record | None:
+        """A job as the cloud knows it; None while it does not answer."""
+        assert self.client is not None
+        with suppress(RuntimeError):
+            return (await self.client.jobs(job))[0]
+        return None
+
+    async def finish(self, record: Record, seconds: float = SECONDS) -> Record:
+        async with asyncio.timeout(seconds):
+            while True:
+                now = await self.record(record.job)
+                if now is not None and now.state not in ("queued", "running"):
+                    return now
+                await asyncio.sleep(0.1)
+
+    async def rounds(self, record: Record, count: int) -> None:
+        """Wait until a job has made so many rounds."""
+        async with asyncio.timeout(SECONDS):
+            while (now := await self.record(record.job)) is None or now.done < count:
+                assert now is None or now.state in ("queued", "running"), now
+                await asyncio.sleep(0.05)
+
+    async def lines(self, record: Record) -> list[Line]:
+        """A job's log; it is over."""
+        assert self.client is not None
+        return [line async for line in self.client.watch(record.job)]
+
+    def model(self, record: Record) -> Params:
+        return load(self.folder / "cloud" / "runs" / record.job / "model.safetensors")
+
+
+async def wait_for(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def fleet(folder: Path, fogs: int = 1, devices: int = 2) -> AsyncGenerator[Fleet]:
+    """A tree of processes, all connected; without fogs, a star."""
+    create(folder / "cloud")
+    made = Fleet(folder)
+    listen, door = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    made.specs["cloud"] = {"folder": str(folder / "cloud"), "listen": listen, "door": door, "cloud": True}
+    try:
+        made.start("cloud")
+        await made.logged("cloud", "up")
+        async with connect(folder / "cloud" / "operator" / "identity", "cloud", listen) as made.client:
+            names = ["fog"] if fogs == 1 else [f"fog-{i}" for i in range(fogs)]
+            for name in names:
+                await made.add(name, "fog", [made.home("cloud")])
+            homes = [made.home(name) for name in names or ["cloud"]]
+            for i in range(devices):
+                await made.add(f"client-{i}", "device", [homes[i % len(homes)]])
+            for name in made.specs.keys() - {"cloud"}:
+                made.start(name)
+            yield made
+    finally:
+        for name in list(made.running):
+            made.kill(name)
+
+
+# One node.
+
+
+def trouble(kind: str, value: Any) -> None:
+    """Wrap the product in what goes wrong."""
+    if kind == "commit":
+        _kill_at_commit(*value)
+    elif kind == "call":
+        _kill_at_call(*value)
+    elif kind == "clock":
+        _jump(float(value))
+    elif kind == "full":
+        _fill_disk(Path(value))
+    elif kind == "blobs":
+        import fogline.network.shelf
+
+        fogline.network.shelf.SMALL = 0  # Every value goes beside the messages.
+    else:
+        raise ValueError(kind)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kill_at_commit(n: int, after: bool, kinds: list[str]) -> None:
+    """Die at the n-th commit that writes records (of those kinds), before it, or when it is durable and nothing has
+    been said yet."""
+    from fogline.network.driver import Driver
+
+    commit, seen = Driver._commit, 0
+
+    async def wrapped(self: Driver, entries: list[bytes]) -> None:
+        nonlocal seen
+        met = any(kind.encode() in entry for entry in entries for kind in kinds)
+        seen += met
+        if met and seen == n and not after:
+            die()
+        await commit(self, entries)
+        if met and seen == n and after:
+            die()
+
+    Driver._commit = wrapped  # type: ignore[method-assign]
+
+
+def _kill_at_call(where: str, n: int, after: bool) -> None:
+    """Die at the n-th call of ``module:Class.method``, before or after it."""
+    import importlib
+
+    module, _, rest = where.partition(":")
+    owner_name, _, method = rest.partition(".")
+    owner = getattr(importlib.import_module(module), owner_name)
+    original, seen = getattr(owner, method), 0
+
+    async def wrapped(*args: Any, **more: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == n and not after:
+            die()
+        result = await original(*args, **more)
+        if seen == n and after:
+            die()
+        return result
+
+    setattr(owner, method, wrapped)
+
+
+def _jump(seconds: float) -> None:
+    """The clock on the wall jumps by so much, two seconds after the start."""
+    real, start = time.time, time.monotonic()
+    time.time = lambda: real() + (seconds if time.monotonic() - start > 2 else 0.0)
+
+
+def _fill_disk(mark: Path) -> None:
+    """The disk is full for as long as a file is there."""
+    from fogline.storage import Blobs, Database, StorageFull
+
+    for owner, method in ((Database, "append"), (Database, "put"), (Blobs, "put"), (Blobs, "adopt"), (Blobs, "writer")):
+        original = getattr(owner, method)
+
+        def wrapped(*args: Any, original: Any = original, **more: Any) -> Any:
+            if mark.exists():
+                raise StorageFull("Cannot write: the disk is full; free some space and try again")
+            return original(*args, **more)
+
+        setattr(owner, method, wrapped)
+
+
+async def _node(spec: dict[str, Any]) -> None:
+    from fogline.network.program import Serving, member, until_told
+
+    place = Place(Path(spec["folder"]))
+    serving = Serving(spec["listen"], spec["door"]) if "listen" in spec else None
+    if spec.get("cloud"):
+        from fogline.network.cloud import cloud
+
+        assert serving is not None
+        async with cloud(place, serving) as up:
+            print("up", flush=True)
+            await until_told(up)
+        return
+    homes = [Home(*home) for home in spec["homes"]]
+    async with member(place, homes, serving, client=spec.get("client", "")) as up:
+        print("up", flush=True)
+        await until_told(up)
+
+
+def main() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    faulthandler.register(signal.SIGUSR1)
+    spec = json.loads(Path(sys.argv[1]).read_text())
+    for kind, value in spec["trouble"].items():
+        trouble(kind, value)
+    asyncio.run(_node(spec))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""``kill -9`` of every kind of node at every stage of a round: the model is the one of a run without kills, to the bit.
+
+All devices report in every round (``quorum = 1.0``), and folds are exact, so that neither the order in which nodes
+come back nor what they do again may show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from fogline.network.office import Record
+from tests.network.cluster import job
+from tests.network.processes import Fleet, fleet
+from tests.network.test_jobs import same, simulated
+
+pytestmark = pytest.mark.slow
+ALL = "quorum = 1.0"
+ROUNDS = 6
+TEXT = job(rounds=ROUNDS, fogs=1, clients=2, cloud=ALL, fog=ALL, more="exact = true")
+MOVING = job(
+    rounds=3, fogs=1, clients=2, cloud=ALL, fog=ALL + "\nrounds = 2", more='exact = true\nalgorithm = "scaffold"'
+)
+
+POINTS = {
+    "asked, not yet training": ("client-0", "fogline.network.crew:Crew.train", False),
+    "trained, not yet recorded": ("client-0", "fogline.network.crew:Crew.train", True),
+    "before its update is on its way": ("client-0", "fogline.network.uplink:Uplink.push", False),
+    "when its update is there, before it is reported": ("client-0", "fogline.network.uplink:Uplink.push", True),
+    "before the fog folds": ("fog", "fogline.network.crew:Crew.merge", False),
+    "when the fog has folded": ("fog", "fogline.network.crew:Crew.merge", True),
+    "before the fog's result is on its way": ("fog", "fogline.network.uplink:Uplink.push", False),
+    "when the fog's result is there": ("fog", "fogline.network.uplink:Uplink.push", True),
+    "before the cloud folds": ("cloud", "fogline.network.crew:Crew.move", False),
+    "when the cloud has folded": ("cloud", "fogline.network.crew:Crew.move", True),
+}
+
+
+async def killed_until_done(made: Fleet, victim: str, after: bool, text: str) -> None:
+    """A node dies at its first commit, then at its second one after the restart, and so on.
+
+    Of a device, only where it is in a round: one that dies between two rounds is not there when the next one begins,
+    which is no fault.
+    """
+    kinds = ["Assigned", "Posted"] if victim.startswith("client") else [""]  # Any.
+    record = await made.submit(text)
+    await made.rounds(record, 1)
+    made.kill(victim)
+    for n in range(1, 7):
+        made.start(victim, commit=(n, after, kinds))
+        dead = asyncio.create_task(made.died(victim))
+        ended = asyncio.create_task(made.finish(record))
+        await asyncio.wait((dead, ended), return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        dead.cancel()
+        if victim in made.running:
+            break
+    else:
+        made.start(victim)
+    record = await made.finish(record)
+    await as_without(made, record, text)
+
+
+async def as_without(made: Fleet, record: Record, text: str) -> None:
+    """The job's model is that of an undisturbed run, to the bit."""
+    lines = [(line.what, line.child, line.why) for line in await made.lines(record)]
+    assert (record.state, record.why) == ("finished", "")
+    assert same(made.model(record), simulated(text)), lines
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("victim", ["cloud", "fog", "client-0"])
+def test_a_node_that_dies_at_every_commit_changes_nothing(victim: str, after: bool, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            await killed_until_done(made, victim, after, TEXT)
+
+    asyncio.run(work())
+
+
+def test_a_fog_with_a_model_of_its_own_dies_at_every_commit(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            await killed_until_done(made, "fog", True, MOVING)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_node_that_dies_at_a_stage_changes_nothing(point: str, tmp_path: Path) -> None:
+    victim, where, after = POINTS[point]
+    text = job(rounds=3, fogs=1, clients=2, cloud=ALL, fog=ALL, more="exact = true")
+
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            for name in ("cloud", "fog", "client-0", "client-1"):  # With every value beside the messages.
+                made.kill(name)
+                made.start(name, **{"blobs": True} | ({"call": (where, 2, after)} if name == victim else {}))
+            record = await made.submit(text)
+            await made.died(victim)
+            made.start(victim, blobs=True)
+            record = await made.finish(record)
+            await as_without(made, record, text)
+
+    asyncio.run(work())
+
+
+def test_a_fog_restarted_while_the_cloud_is_down_keeps_what_it_acknowledged(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            record = await made.submit(TEXT)
+            await made.rounds(record, 2)
+            made.kill("cloud")
+            made.kill("fog")
+            made.start("fog")
+            await asyncio.sleep(2)  # Long enough to take the job up again, with nobody above.
+            made.start("cloud")
+            record = await made.finish(record)
+            await as_without(made, record, TEXT)
+
+    asyncio.run(work())
+
+
+def test_everything_dies_at_once_and_comes_back(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            record = await made.submit(TEXT)
+            await made.rounds(record, 2)
+            for name in list(made.running):
+                made.kill(name)
+            for name in made.specs:
+                made.start(name)
+            record = await made.finish(record)
+            await as_without(made, record, TEXT)
+
+    asyncio.run(work())
