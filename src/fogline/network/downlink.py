@@ -153,6 +153,8 @@ class Downlink:
         )
         try:
             await session.gone.wait()
+        except asyncio.CancelledError:
+            return  # The child is gone, or the server stops: nobody is there to be told why.
         finally:
             expiry.cancel()
             for task in tasks:
