@@ -126,11 +126,21 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(folder: Path, fogs: int = 2, devices: int = 4, parallel: int = 4) -> AsyncGenerator[Cluster]:
-    """A tree as a simulation with such a job has it; without fogs, a star."""
+async def cluster(
+    folder: Path,
+    fogs: int = 2,
+    devices: int = 4,
+    parallel: int = 4,
+    place: Place | None = None,
+    days: float = 30.0,
+) -> AsyncGenerator[Cluster]:
+    """A tree as a simulation with such a job has it; without fogs, a star.
+
+    ``place``: of the cloud, where that is not its folder; ``days``: life of the members' certificates.
+    """
     create(folder / "cloud")
     async with AsyncExitStack() as stack:
-        up = await stack.enter_async_context(cloud(Place(folder / "cloud"), LOCAL, parallel))
+        up = await stack.enter_async_context(cloud(place or Place(folder / "cloud"), LOCAL, parallel, days))
         client = await stack.enter_async_context(
             connect(folder / "cloud" / "operator" / "identity", "cloud", up.address)
         )

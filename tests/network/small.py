@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.network_task import Numbers
+from fogline.data import Examples, from_clients
 from fogline.training.local import ClientJob, Trained
+from fogline.training.task import Task
 from tests.toy import ToyEngine, ToyTask, toy_data
 
 
@@ -51,3 +54,9 @@ class TroubledEngine(ToyEngine):
 
 def task(clients: int = 4, broken: int = -1, blind: int = -1, slow: float = 0.0, trace: str = "") -> ToyTask:
     return Troubled(clients, broken, blind, slow, trace)
+
+
+def numbers(clients: int = 4, size: int = 20_000) -> Task:
+    """A model that is too large to travel with a message, and costs nothing to train."""
+    one = Examples(np.zeros((10, 1), np.float32), np.zeros(10, np.float32))
+    return Numbers(from_clients("nothing", {f"client-{i}": one for i in range(clients)}), size)

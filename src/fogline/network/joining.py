@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("fogline.network")
 ENROL, RENEW, CERTIFICATE = decoder(Enrol), decoder(Renew), decoder(Certificate)
 RETRY = 300.0
-"""Seconds after which a renewal that failed is tried again."""
+"""Seconds, at most, after which a renewal that failed is tried again."""
 
 
 class Issuer:
@@ -133,12 +133,14 @@ async def keep_valid(folder: Path, uplink: Uplink) -> None:
             # Never all nodes at once, and in pieces: a sleeping machine's clock goes on.
             await asyncio.sleep(min(wait * random.uniform(0.9, 1.0) + 0.1, 3600.0))
             continue
+        await uplink.connection()
         try:
             await renew(folder, identity, uplink)
             log.info("the certificate of %s was renewed", identity.subject.name)
         except (Lost, LookupError, TrustError) as error:
             log.warning("the certificate of %s was not renewed: %s", identity.subject.name, error)
-            await asyncio.sleep(RETRY)
+            left = identity.expires - time.time()
+            await asyncio.sleep(min(RETRY, max(1.0, left / 10)))
 
 
 async def renew(folder: Path, identity: Credentials, uplink: Uplink) -> None:

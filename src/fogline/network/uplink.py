@@ -148,6 +148,10 @@ class Uplink:
         """The parent that is connected."""
         return None if self._line is None else self._line.parent
 
+    async def connection(self) -> None:
+        """Wait until a parent is connected."""
+        await self._there.wait()
+
     def send(self, frame: Up) -> None:
         """Say something; dropped where nobody is connected (state machines say it again)."""
         if self._line is not None:

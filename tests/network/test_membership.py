@@ -1,0 +1,80 @@
+"""Certificates that renew themselves, and the owner's hours."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from fogline.governance.credentials import credentials
+from fogline.network.hours import keep_hours
+from tests.network.cluster import cluster, job
+
+DAY = 86400.0
+
+
+@pytest.mark.slow
+def test_certificates_renew_themselves_through_the_fog(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=1, devices=1, days=6 / DAY) as made:
+            before = {name: credentials(tmp_path / name / "identity").serial for name in ("fog", "client-0")}
+            async with asyncio.timeout(30):
+                while any(credentials(tmp_path / name / "identity").serial == one for name, one in before.items()):
+                    await asyncio.sleep(0.2)
+            # The old ones have expired by now: whoever is connected shows a new one.
+            await asyncio.sleep(5)
+            record = await made.finish(await made.submit(job(rounds=1, fogs=1, clients=1)))
+            assert record.state == "finished"
+
+    asyncio.run(work())
+
+
+def test_a_node_keeps_its_owners_hours(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[limits]\nhours = ["22:00-06:00"]\nmains_only = true\n')
+    moments = [(23, True), (23, False), (23, True), (7, True), (23, True)]
+    said: list[str] = []
+
+    class Node:
+        async def pause(self, why: str) -> None:
+            said.append(why)
+
+        def resume(self) -> None:
+            said.append("resumed")
+
+    async def work() -> None:
+        steps = iter(moments)
+        now = moments[0]
+
+        def hour() -> datetime:
+            nonlocal now
+            now = next(steps)
+            return datetime(2026, 11, 21, now[0])
+
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await keep_hours(Node(), policy, hour, lambda: now[1], look=0.0)
+
+    asyncio.run(work())
+    assert said[1] == said[3] == "resumed"
+    assert "battery" in said[0]
+    assert "22:00" in said[2]
+
+
+@pytest.mark.slow
+def test_a_paused_device_is_away_and_comes_back(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=2) as made:
+            text = job(rounds=8, fogs=0, clients=2, cloud="cohort = 1.0", task="slow = 0.1")
+            record = await made.submit(text)
+            await made.until(record, "round")
+            node = made.members["client-1"].node
+            await node.pause("the owner's hours are closed")
+            await made.until(record, "away")
+            node.resume()
+            record = await made.finish(record)
+            assert record.state == "finished"
+            assert ("away", "client-1", "the owner's hours are closed") in made.said(record)
+
+    asyncio.run(work())

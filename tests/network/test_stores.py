@@ -1,0 +1,54 @@
+"""A cloud on PostgreSQL and S3."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from fogline.jobs.files import parse_job
+from fogline.network.cloud import cloud
+from fogline.network.program import Place, Serving
+from fogline.simulation.run import run
+from tests.network.cluster import cluster, job
+from tests.network.small import numbers
+
+
+@pytest.mark.slow
+def test_a_cloud_on_postgres_and_s3_goes_on_after_a_restart(tmp_path: Path, postgres: str, s3: str) -> None:
+    text = job(rounds=6, fogs=0, clients=2, cloud="quorum = 1.0").replace("small:task", "small:numbers")
+
+    async def work() -> None:
+        place = Place(tmp_path / "cloud", store=postgres, blobs=s3)
+        async with cluster(tmp_path, fogs=0, devices=2, place=place) as made:
+            record = await made.submit(text)
+            await made.until(record, "round")
+            assert not (tmp_path / "cloud" / "records.sqlite").exists()
+            address = made.cloud.address
+        # Everything has ended; the cloud alone starts again, and finds the job in its store.
+        async with AsyncExitStack() as stack:
+            up = await stack.enter_async_context(cloud(place, Serving(address, "127.0.0.1:0")))
+            assert up.office is not None
+            kept = up.office.record(record.job)
+            assert kept.state in ("running", "finished")
+            assert up.office.lines(record.job)[0][1].what == "began"
+
+    asyncio.run(work())
+
+
+@pytest.mark.slow
+def test_its_model_is_that_of_a_folder(tmp_path: Path, postgres: str, s3: str) -> None:
+    text = job(rounds=3, fogs=0, clients=2, cloud="quorum = 1.0").replace("small:task", "small:numbers")
+
+    async def work() -> None:
+        place = Place(tmp_path / "cloud", store=postgres, blobs=s3)
+        async with cluster(tmp_path, fogs=0, devices=2, place=place) as made:
+            record = await made.finish(await made.submit(text))
+            assert record.state == "finished"
+            described = parse_job(text).model_copy(update={"engine": "loop"})
+            expected = run(described, numbers(clients=2), progress=False).params
+            assert (made.model(record).vector == expected.vector).all()
+
+    asyncio.run(work())
