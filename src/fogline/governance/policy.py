@@ -148,7 +148,7 @@ def decide(policy: Policy, manifest: Manifest, signer: Signer, needs: Needs, off
     """
     who = f"one who says to be {signer.name} (key {signer.fingerprint})"
     task = manifest.task
-    add = f'[[signer]] name = "{signer.name}" key = "{signer.key}" tasks = ["{task}"]'
+    add = f'a table [[signer]] with name = "{signer.name}", key = "{signer.key}" and tasks = ["{task}"]'
     if not policy.found:
         return Decision(
             False, f"There is no policy {policy.path}, so nothing may run here; to allow {who}, write into it: {add}"
