@@ -67,8 +67,8 @@ def test_no_file_and_an_empty_file_refuse(tmp_path: Path, ana: SigningKey) -> No
 
 def test_the_refusal_says_what_would_allow_it(tmp_path: Path, ana: SigningKey) -> None:
     reason = decide(Policy(), manifest(ana), ana.signer, Needs(), OFFERS).reason
-    lines = reason[reason.index("[[signer]]") :].replace(" key =", "\nkey =").replace(" tasks =", "\ntasks =")
-    policy = parse_policy(lines.replace("[[signer]] ", "[[signer]]\n"))
+    said = reason[reason.index("[[signer]]") :].rstrip(".")
+    policy = parse_policy(said.replace(" with ", "\n").replace(", key", "\nkey").replace(" and ", "\n"))
     assert decide(policy, manifest(ana), ana.signer, Needs(), OFFERS).allowed
 
 

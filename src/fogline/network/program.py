@@ -18,7 +18,6 @@ import grpc.aio
 
 from fogline.governance.credentials import Credentials, credentials
 from fogline.governance.errors import TrustError
-from fogline.governance.errors import TrustError
 from fogline.governance.offers import local_offers
 from fogline.governance.policy import Policy, read_policy
 from fogline.network.changes import Change
