@@ -159,7 +159,14 @@ def _split(
     try:
         names = [key.removeprefix(f"{what}/") for key in arrays if key.startswith(f"{what}/")]
         vectors = {name: arrays[f"{what}/{name}"] for name in names}
-        weights = {name: float(arrays[f"weight/{name}"][0]) for name in names}
-        return vectors, weights, arrays["counters"], int(arrays["count"][0])
-    except (KeyError, IndexError) as error:
-        raise UnusableUpdate(f"The arrays {sorted(arrays)} are no update: {error} is missing or empty.") from error
+        weights = {name: float(arrays[f"weight/{name}"].item()) for name in names}
+        counters, count = arrays["counters"], int(arrays["count"].item())
+    except (KeyError, ValueError, OverflowError) as error:
+        raise UnusableUpdate(
+            f"The arrays {sorted(arrays)} are no update: {error} is missing or not one number."
+        ) from error
+    if counters.dtype != np.int64 or counters.ndim != 1 or count < 0:
+        raise UnusableUpdate(f"It counts {count} devices and has counters of {counters.dtype}, {counters.shape}.")
+    if any(vector.dtype == np.bool_ for vector in vectors.values()):
+        raise UnusableUpdate("It holds truth values where numbers should be.")
+    return vectors, weights, counters, count

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from fogline.aggregation import Folded, Partial, UnusableUpdate, fold_named
 from fogline.algorithms import Algorithm
@@ -14,6 +16,7 @@ from fogline.network.worker.requests import Adopt, Lift, Member, Merge, Move, Wr
 from fogline.params import Spec
 
 Refused = list[tuple[str, str]]
+Form = frozenset[tuple[str, tuple[int, ...]]]
 
 
 class Groups:
@@ -50,7 +53,12 @@ class Groups:
         if folded is not None:
             assert isinstance(folded, Folded)
             facts = Group(request.population, request.round, request.lane, request.lanes)
-            group = groups.move(self.algorithm, self.spec, group, folded, facts, request.inside)
+            try:
+                self._check(folded)
+                group = groups.move(self.algorithm, self.spec, group, folded, facts, request.inside)
+            except (ValueError, KeyError, IndexError) as error:  # Whoever sent them, the job outlives them.
+                why = f"the round's updates do not fit the model: {type(error).__name__}: {error}"
+                refused = [(member.child, why) for member in request.members]
         self.put(group, request.group, request.model)
         return Written(tuple(refused))
 
@@ -69,12 +77,36 @@ class Groups:
         return Written()
 
     def _fold(self, members: Sequence[Member], merge: bool, refused: Refused) -> Folded | Partial | None:
-        fold = fold_named(self.exact)
+        fold, forms = fold_named(self.exact), self._forms(members)
+        usual = Counter(forms.values()).most_common(1)
         for member in members:
             try:
+                if member.update in forms and forms[member.update] != usual[0][0]:
+                    raise UnusableUpdate("Its vectors are not those that the others of its round have.")
                 fold.take(read_update(member.update), self.algorithm.staleness_weight(member.staleness))
             except UnusableUpdate as error:
                 refused.append((member.child, str(error)))
         if not fold.count:
             return None
         return fold.partial() if merge else fold.finish()
+
+    def _check(self, folded: Folded) -> None:
+        """Refuse vectors that would be stretched over the model."""
+        for name, wanted in (
+            (self.algorithm.movement, self.spec.trainable),
+            (groups.BUFFERS, self.spec.floats - self.spec.trainable),
+        ):
+            if name in folded.sums and folded.sums[name].size != wanted:
+                raise ValueError(f"'{name}' has {folded.sums[name].size} numbers, not {wanted}")
+
+    def _forms(self, members: Sequence[Member]) -> dict[str, Form]:
+        """Names and shapes in each update that can be read: what the first one has must not decide for all."""
+        forms: dict[str, Form] = {}
+        for member in members:
+            with suppress(UnusableUpdate):
+                arrays = read_update(member.update).to_arrays()
+                named = (name for name in arrays if name != "partial" and not name.startswith("double/"))
+                forms[member.update] = frozenset(
+                    (name.replace("sum/", "vector/", 1), arrays[name].shape) for name in named
+                )
+        return forms
