@@ -133,6 +133,7 @@ async def cloud(
             assert node.downlink is not None
             return Desk(office, up.registrar, node.downlink).methods()
 
+        await office.load()
         await serve(up, place, serving, stack, issuer_of, desk)
         facts = OperatorFacts(node.name, up.address, up.door)
         (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))

@@ -110,14 +110,17 @@ class Office:
         self._news = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
-        """Go on with the jobs of before."""
+    async def load(self) -> None:
+        """Know the jobs of before: until then nobody may ask which of them are over."""
         for _, body in await asyncio.to_thread(self.node.database.all, JOBS):
             record: Record = RECORD.decode(body)
             self._records[record.job] = record
         for _, body in await asyncio.to_thread(self.node.database.all, NODES):
             known: Known = KNOWN.decode(body)
             self.nodes[known.name] = msgspec.structs.replace(known, up=False, why="the cloud was restarted")
+
+    async def start(self) -> None:
+        """Go on with them."""
         for record in list(self._records.values()):
             if record.state == "running":
                 self._spawn(self._begin(record))
