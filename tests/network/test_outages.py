@@ -1,4 +1,4 @@
-"""Links that break, disks that fill and clocks that jump: rounds end, and nothing acknowledged is lost or counts twice."""
+"""Links that break, disks that fill, clocks that jump: rounds end, and no update is lost or counts twice."""
 
 from __future__ import annotations
 
