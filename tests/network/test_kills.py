@@ -44,12 +44,17 @@ async def killed_until_done(made: Fleet, victim: str, after: bool, text: str) ->
     Of a device, only where it is in a round: one that dies between two rounds is not there when the next one begins,
     which is no fault.
     """
-    kinds = ["Assigned", "Posted"] if victim.startswith("client") else [""]  # Any.
+    device = victim.startswith("client")
+    kinds = ["Assigned", "Posted"] if device else [""]  # Any.
+    if device:
+        made.kill(victim)
+        made.start(victim, commit=(1, after, kinds))
     record = await made.submit(text)
-    await made.rounds(record, 1)
-    made.kill(victim)
-    for n in range(1, 7):
-        made.start(victim, commit=(n, after, kinds))
+    if not device:
+        await made.rounds(record, 1)
+        made.kill(victim)
+        made.start(victim, commit=(1, after, kinds))
+    for n in range(2, 8):
         dead = asyncio.create_task(made.died(victim))
         ended = asyncio.create_task(made.finish(record))
         await asyncio.wait((dead, ended), return_when=asyncio.FIRST_COMPLETED)
@@ -57,7 +62,9 @@ async def killed_until_done(made: Fleet, victim: str, after: bool, text: str) ->
         dead.cancel()
         if victim in made.running:
             break
+        made.start(victim, commit=(n, after, kinds))
     else:
+        made.kill(victim)
         made.start(victim)
     record = await made.finish(record)
     await as_without(made, record, text)

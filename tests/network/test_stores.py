@@ -47,7 +47,7 @@ def test_its_model_is_that_of_a_folder(tmp_path: Path, postgres: str, s3: str) -
         async with cluster(tmp_path, fogs=0, devices=2, place=place) as made:
             record = await made.finish(await made.submit(text))
             assert record.state == "finished"
-            described = parse_job(text).model_copy(update={"engine": "loop"})
+            described = parse_job(text).model_copy(update={"engine": "loop", "processes": 0})
             expected = run(described, numbers(clients=2), progress=False).params
             assert (made.model(record).vector == expected.vector).all()
 
