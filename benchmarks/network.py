@@ -6,7 +6,8 @@ All processes are real, on this machine, over mutual TLS on the loopback. Keys o
 
 - ``empty_round_s``: median seconds of a round of a model of one number, two devices below the cloud;
 - ``blob_relative_throughput``: a blob through Fogline (read, hashed, written) over the same bytes through a plain
-  asyncio TLS socket (not even looked at), side by side;
+  asyncio TLS socket (not even looked at), side by side; ``blob_relative_to_same_work``: over a plain socket whose
+  reader hashes and writes them too;
 - ``crowd``: a full round of light devices below one fog process: wall time, the fog's processor time and memory;
 - ``idle``: connected devices that do nothing but show that they are alive: the fog's share of a core;
 - ``large``: a model of 1 GB to four devices below a fog, and back: the most memory of each node;
@@ -88,16 +89,17 @@ def fsync_seconds() -> float:
 def measure_blobs(quick: bool) -> dict[str, Any]:
     size, turns = (32 << 20, 2) if quick else (256 << 20, 5)
     with tree() as made:
-        ours, plain = asyncio.run(_blob_times(made, size, turns))
-    rate, bare = size / median(ours) / 1e6, size / median(plain) / 1e6
+        ours, plain, same = asyncio.run(_blob_times(made, size, turns))
+    rate, bare, equal = (size / median(times) / 1e6 for times in (ours, plain, same))
     return {
         "blob_relative_throughput": round(rate / bare, 2),
         "blob_mb_s": round(rate),
         "plain_tls_mb_s": round(bare),
+        "blob_relative_to_same_work": round(rate / equal, 2),
     }
 
 
-async def _blob_times(made: Tree, size: int, turns: int) -> tuple[list[float], list[float]]:
+async def _blob_times(made: Tree, size: int, turns: int) -> tuple[list[float], list[float], list[float]]:
     from benchmarks import network_blobs
 
     return await network_blobs.compare(made, size, turns)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 import ssl
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from benchmarks.network_tree import Tree
 from benchmarks.nodes import say, until_closed
-from fogline.governance.credentials import credentials
+from fogline.governance.credentials import CertificateFacts, credentials
 from fogline.governance.subject import Subject
 from fogline.network.contract import PROTOCOL, Blob, Home, Present, Push, Up, Welcome
 from fogline.network.downlink import Downlink, Session
@@ -29,6 +31,11 @@ class OneBlob:
 
     def refusal(self, subject: Subject, serial: str) -> str | None:
         return None
+
+    def objection(self, facts: CertificateFacts, present: Present) -> str | None:
+        return None
+
+    def carried(self, down: int, up: int) -> None: ...
 
     def arrived(self, session: Session) -> Welcome:
         return Welcome("cloud")
@@ -88,8 +95,9 @@ class Quiet:
     def from_parent(self, parent: str, frame: Any) -> None: ...
 
 
-async def compare(made: Tree, size: int, turns: int) -> tuple[list[float], list[float]]:
-    """Seconds for the blob through Fogline, and through a plain socket, in turns."""
+async def compare(made: Tree, size: int, turns: int) -> tuple[list[float], list[float], list[float]]:
+    """Seconds for the blob through Fogline, through a plain socket, and through one whose reader hashes and writes as
+    Fogline does, in turns."""
     facts = made.start("blobs", "blobs", str(made.folder / "cloud"), str(size))
     member = made.member("reader", "device")
     blobs = open_blobs(member / "blobs", limit=1 << 40)
@@ -99,25 +107,33 @@ async def compare(made: Tree, size: int, turns: int) -> tuple[list[float], list[
     await asyncio.wait_for(above.there.wait(), 20)
     ours: list[float] = []
     plain: list[float] = []
+    same: list[float] = []
     for _ in range(turns):
         start = time.perf_counter()
         await uplink.fetch(Blob(facts["digest"], size))
         ours.append(time.perf_counter() - start)
         blobs.delete(facts["digest"])
         plain.append(await _plain_seconds(facts["plain"], size))
+        same.append(await _plain_seconds(facts["plain"], size, member / "plain"))
     running.cancel()
     shutil.rmtree(member / "blobs")
-    return ours, plain
+    return ours, plain, same
 
 
-async def _plain_seconds(port: int, size: int) -> float:
+async def _plain_seconds(port: int, size: int, target: Path | None = None) -> float:
+    """``target``: a file for the bytes, which are hashed too; None: they are not even looked at."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # What is measured is the bytes; the handshake is not.
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, limit=4 << 20)
-    start, left = time.perf_counter(), size
-    while left:
-        left -= len(await reader.read(1 << 20))
+    start, left, seen = time.perf_counter(), size, hashlib.sha256()
+    with target.open("wb") if target is not None else nullcontext() as file:
+        while left:
+            data = await reader.read(1 << 20)
+            left -= len(data)
+            if file is not None:
+                seen.update(data)
+                file.write(data)
     seconds = time.perf_counter() - start
     writer.close()
     return seconds

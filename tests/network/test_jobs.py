@@ -54,7 +54,9 @@ def simulated(text: str) -> Params:
     """The model that a simulation of the job ends with."""
     described = parse_job(text)
     parameters = dict(described.task_parameters)
-    return run(described.model_copy(update={"engine": "loop", "processes": 0}), task(**parameters), progress=False).params
+    return run(
+        described.model_copy(update={"engine": "loop", "processes": 0}), task(**parameters), progress=False
+    ).params
 
 
 def same(one: Params, other: Params) -> bool:

@@ -29,10 +29,7 @@ async def pieces(path: Path, offset: int, zstd: bool) -> AsyncIterator[bytes]:
     compressor = zstandard.ZstdCompressor(level=LEVEL) if zstd else None
     with path.open("rb") as file:
         file.seek(offset)
-        ahead = asyncio.ensure_future(asyncio.to_thread(file.read, CHUNK))
-        while data := await ahead:
-            # The next piece is read while this one travels.
-            ahead = asyncio.ensure_future(asyncio.to_thread(file.read, CHUNK))
+        while data := file.read(CHUNK):
             if compressor is not None:
                 packed = await asyncio.to_thread(compressor.compress, data)
                 if len(packed) < WORTH * len(data):
@@ -49,23 +46,17 @@ async def receive(chunks: AsyncIterable[bytes], writer: Writer, size: int) -> No
         BadChunk: they are more than was announced, or not what they say.
         StorageError: they cannot be written.
     """
-    room, written = size - writer.offset, None
-    try:
-        async for chunk in chunks:
-            data = unpacked(chunk)
-            room -= len(data)
-            if room < 0:
-                raise BadChunk(f"More came than the {size} bytes that were announced.")
-            if written is not None:
-                await written
-            # The next piece arrives while this one is hashed and written; no more than that waits in memory.
-            written = asyncio.ensure_future(asyncio.to_thread(writer.write, data))
-            if room == 0:
-                return
-        raise BadChunk(f"The sender stopped {room} bytes before the end.")
-    finally:
-        if written is not None:
-            await written
+    room = size - writer.offset
+    async for chunk in chunks:
+        data = unpacked(chunk)
+        room -= len(data)
+        if room < 0:
+            raise BadChunk(f"More came than the {size} bytes that were announced.")
+        # Not in a thread: asking one costs more than hashing and writing so little.
+        writer.write(data)
+        if room == 0:
+            return
+    raise BadChunk(f"The sender stopped {room} bytes before the end.")
 
 
 def unpacked(chunk: bytes) -> memoryview | bytes:
