@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fogline.data import Examples, FederatedData, from_clients
 from fogline.params import Entry, Params, Spec
@@ -14,11 +15,16 @@ from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 
 
+def step(client: int, size: int) -> npt.NDArray[np.float32]:
+    """How far a client moves the model, every time: numbers that no compression shrinks."""
+    return np.random.default_rng(client).random(size, np.float32) * np.float32(0.001)
+
+
 class Nothing(Engine):
-    """Moves every number by a constant."""
+    """Moves every number, for nothing."""
 
     name = "loop"
-    summary = "moves every number by a constant"
+    summary = "moves every number, for nothing"
 
     def __init__(self, task: Task, method: LocalMethod, local: LocalTraining) -> None:
         pass
@@ -28,7 +34,9 @@ class Nothing(Engine):
         return None
 
     def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
-        return [Trained(j.client, j.start + np.float32(0.001), j.counters, 10, j.steps, 1.0, 1.0) for j in jobs]
+        return [
+            Trained(j.client, j.start + step(j.client, j.start.size), j.counters, 10, j.steps, 1.0, 1.0) for j in jobs
+        ]
 
 
 class Numbers(Task):
