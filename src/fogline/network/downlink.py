@@ -38,6 +38,8 @@ from fogline.storage import Blobs, BlobTooLarge, CorruptBlob, StorageError
 
 LONGEST = 30 * 86400.0
 """Seconds that a connection lasts at most; a timer cannot wait for ever."""
+GRACE = 1.0
+"""Seconds that a frame has to get out before a connection is cut."""
 QUEUE = 1000
 """Frames that may wait for a child; one that does not read them is cut off."""
 FETCH, PUSH = decoder(Fetch), decoder(Push)
@@ -55,6 +57,8 @@ class Session:
         self.serial = facts.serial
         self.present = present
         self.gone = asyncio.Event()
+        self.writing = asyncio.Lock()
+        """Held while a frame is on its way out."""
         self.why = "it went away"
         self.frames: asyncio.Queue[Down] = asyncio.Queue(QUEUE)
 
@@ -64,6 +68,20 @@ class Session:
             self.frames.put_nowait(frame)
         except asyncio.QueueFull:
             self.end("it does not read what it is sent")
+
+    async def silence(self, writer: asyncio.Task[None]) -> bool:
+        """End the writer; whether nothing is on its way out any more.
+
+        In the middle of a frame gRPC cannot say why it ends a call, and who does not read would keep it there.
+        """
+        silent = True
+        try:
+            async with asyncio.timeout(GRACE):
+                await self.writing.acquire()
+        except TimeoutError:
+            silent = False
+        writer.cancel()
+        return silent
 
     def end(self, why: str) -> None:
         """Cut the connection."""
@@ -144,8 +162,9 @@ class Downlink:
             self._drop(before)
         self.sessions[session.name] = session
         welcome = self._below.arrived(session)
-        tasks = [asyncio.create_task(work) for work in (_write(context, welcome, session), self._read(frames, session))]
-        for task in tasks:
+        writer = asyncio.create_task(_write(context, welcome, session))
+        reader = asyncio.create_task(self._read(frames, session))
+        for task in (writer, reader):
             task.add_done_callback(lambda _: session.gone.set())  # Whatever ended it, nobody waits for it any more.
         # TLS looks at a certificate when a connection is made; a renewed one is shown by the next.
         expiry = asyncio.get_running_loop().call_later(
@@ -157,10 +176,11 @@ class Downlink:
             return  # The child is gone, or the server stops: nobody is there to be told why.
         finally:
             expiry.cancel()
-            for task in tasks:
-                task.cancel()
+            reader.cancel()
             self._drop(session)
-        await context.abort(grpc.StatusCode.UNAVAILABLE, session.why)
+            silent = await session.silence(writer)
+        if silent:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, session.why)
 
     async def fetch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         """A child asks for a blob."""
@@ -272,9 +292,11 @@ class Downlink:
 
 async def _write(context: Context, welcome: Welcome, session: Session) -> None:
     try:
-        await context.write(encode(welcome))
+        frame: Down = welcome
         while True:
-            await context.write(encode(await session.frames.get()))
+            async with session.writing:
+                await context.write(encode(frame))
+            frame = await session.frames.get()
     except grpc.aio.AioRpcError as error:
         session.end(f"the connection broke: {error.details()}")
 
