@@ -69,7 +69,7 @@ class Terminal:
         return Program(
             subprocess.Popen(
                 self._argv(arguments), cwd=self.folder, env=self._env(), text=True, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0, preexec_fn=_as_in_a_terminal,
             )
         )  # fmt: skip
 
@@ -111,6 +111,11 @@ class Terminal:
     def _env(self) -> dict[str, str]:
         paths = [str(ROOT / "src"), str(ROOT)]
         return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MARK": self.mark, "COLUMNS": "200"}
+
+
+def _as_in_a_terminal() -> None:
+    """A shell without a terminal lets what it puts in the background ignore Ctrl-C, and that is handed down."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Program:
