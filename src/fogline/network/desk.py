@@ -262,7 +262,7 @@ class Desk:
 
     async def _revoke(self, asked: Name, _: str) -> Text:
         signed = await asyncio.to_thread(self._registrar.revoke, asked.name)
-        self._office.node.revoke(signed)
+        self._office.node.take_revoked(signed)
         return Text(f"{asked.name} is cut off; to come back it needs a new token")
 
     async def _token(self, asked: NewToken, by: str) -> Text:

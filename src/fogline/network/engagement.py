@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
 from fogline.network.contract import Away, Blob, Entered, Offer, Over, Said, Ticket, Told
 from fogline.network.crew import GROUP, Crew
 from fogline.network.driver import Driver
 from fogline.network.shelf import Shelf
+from fogline.network.tasks import Tasks
 from fogline.network.turns import Turns
 from fogline.network.uplink import Lost, NotTaken, Uplink
 from fogline.network.workshop import WorkerFailed, Workshop
@@ -105,7 +106,7 @@ class Engagement:
         self._leaf = leaf
         self._samples = samples
         self._driver: Driver | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(house.name)
         self._awaited = set(ticket.plan.get(house.name, ()))
         self._waited = asyncio.Event()
         self._hello: Hello | None = None
@@ -179,8 +180,7 @@ class Engagement:
         self.over = True
         if self._empty is not None:
             self._empty.cancel()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -195,7 +195,7 @@ class Engagement:
         if uplink is None or driver is None or uplink.parent != self.parent or self._awaited:
             return
         if not self._leaf:
-            devices = sum(hello.devices for hello in self.children.values())
+            devices = self._below()
             if not devices:
                 return
             self._hello = Hello(devices=devices)
@@ -215,7 +215,7 @@ class Engagement:
         if not isinstance(message, Work):
             driver.put(Received(self.parent, message))
         elif said.blob is not None:
-            self._spawn(self._work(driver, message, said.blob))
+            self._tasks.spawn(self._work(driver, message, said.blob))
 
     async def _work(self, driver: Driver, work: Work, blob: Blob) -> None:
         """Take a request; a node that computes with the model must have its bytes first."""
@@ -312,7 +312,7 @@ class Engagement:
         if to != self.parent:
             self._house.say(to, said)
         elif isinstance(said.message, Report) and said.blob is not None and not said.blob.data:
-            self._spawn(self._bring(said, said.message, said.blob))
+            self._tasks.spawn(self._bring(said, said.message, said.blob))
         elif self._house.uplink is not None:
             self._house.uplink.send(said)
 
@@ -363,8 +363,3 @@ class Engagement:
         """Tell the parent that this node does not take part."""
         if self._house.uplink is not None:
             self._house.uplink.send(Away(self.job, why))
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

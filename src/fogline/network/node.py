@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,6 +42,7 @@ from fogline.network.contract import (
 from fogline.network.engagement import AGAIN, Engagement
 from fogline.network.gate import Gate, NotAllowed
 from fogline.network.shelf import Shelf
+from fogline.network.tasks import Tasks
 from fogline.network.turns import Turns
 from fogline.network.uplink import Uplink
 from fogline.network.worker.requests import Limits, Open
@@ -151,22 +152,19 @@ class Node:
         self._starting: set[str] = set()
         self._over: set[str] = set()
         """Jobs that ended while they were being started."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(subject.name)
 
     # Life.
 
     async def start(self) -> None:
         """Go on with the jobs of before."""
-        for _, body in await asyncio.to_thread(self.database.all, TICKETS):
-            kept: Kept = KEPT.decode(body)
-            self._engage_soon(kept.ticket, kept.parent)
+        self._go_on(await asyncio.to_thread(self.database.all, TICKETS))
 
     async def close(self) -> None:
         """Stop: the journal keeps what was."""
         if self.uplink is not None:
             self.uplink.send(Leaving())
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
         for engagement in self.engagements.values():
             await engagement.close()
 
@@ -181,15 +179,19 @@ class Node:
     def resume(self) -> None:
         """Take part in jobs again."""
         self.closed = None
-        for _, body in self.database.all(TICKETS):
+        self._go_on(self.database.all(TICKETS))
+
+    def _go_on(self, tickets: Iterable[tuple[str, bytes]]) -> None:
+        for _, body in tickets:
             kept: Kept = KEPT.decode(body)
             self._engage_soon(kept.ticket, kept.parent)
 
     def engage(self, engagement: Engagement, parent: str | None) -> None:
         """Begin to take part in a job, and tell the children of it."""
         self.engagements[engagement.job] = engagement
-        self._spawn(self._take_part(engagement, parent))
-        self._announce(engagement.ticket)
+        self._tasks.spawn(self._take_part(engagement, parent))
+        for session in self._sessions():
+            self._offer(session, engagement.ticket)
 
     async def _take_part(self, engagement: Engagement, parent: str | None) -> None:
         await engagement.run(parent)
@@ -199,8 +201,7 @@ class Node:
         if self.engagements.get(engagement.job) is not engagement:
             return  # It was replaced by one below another parent, whose journal this is now.
         del self.engagements[engagement.job]
-        for session in self._sessions():
-            session.send(Over(engagement.job))
+        self._say_to_all(Over(engagement.job))
         await engagement.close()
         if self.cloud is None:
             await asyncio.to_thread(self._clear, engagement.job)
@@ -222,12 +223,12 @@ class Node:
         log.info("%s is connected to %s", self.name, parent)
         self.on_change(Change("connected", parent))
         self._take_homes(parent, welcome.homes)
-        self._take_revoked(welcome.revoked)
+        self.take_revoked(welcome.revoked)
         for engagement in list(self.engagements.values()):
             if engagement.parent == parent:
                 engagement.enter()
             else:
-                self._spawn(self._move(engagement, parent))
+                self._tasks.spawn(self._move(engagement, parent))
         for session in self._sessions():
             self.seen(self._seen(session, up=True))
             self._settle(session.present.jobs)
@@ -249,7 +250,7 @@ class Node:
             case Over(job=job):
                 self._ended_above(job)
             case Revoked(revoked=revoked):
-                self._take_revoked(revoked)
+                self.take_revoked(revoked)
             case Homes(homes=homes):
                 self._take_homes(parent, homes)
             case Welcome():
@@ -258,12 +259,11 @@ class Node:
     def _ended_above(self, job: str) -> None:
         engagement = self.engagements.get(job)
         if engagement is not None:
-            self._spawn(self._forget(engagement))
+            self._tasks.spawn(self._forget(engagement))
             return
         if job in self._starting:
             self._over.add(job)
-        for session in self._sessions():
-            session.send(Over(job))
+        self._say_to_all(Over(job))
 
     def _offered(self, ticket: Ticket, parent: str) -> None:
         engagement = self.engagements.get(ticket.job)
@@ -275,7 +275,7 @@ class Node:
     def _engage_soon(self, ticket: Ticket, parent: str) -> None:
         if ticket.job not in self._starting:
             self._starting.add(ticket.job)
-            self._spawn(self._engage(ticket, parent))
+            self._tasks.spawn(self._engage(ticket, parent))
 
     async def _engage(self, ticket: Ticket, parent: str) -> None:
         """Look at a job, and take part if it may run here. ``parent``: below whom, unless that has changed."""
@@ -349,8 +349,7 @@ class Node:
             return
         if self.downlink is not None:
             self.homes = homes
-            for session in self._sessions():
-                session.send(Homes(homes))
+            self._say_to_all(Homes(homes))
             return
         known = {home.name: home for home in self.uplink.homes}
         first = [known[parent]] if parent in known else []
@@ -360,7 +359,8 @@ class Node:
         except StorageError as error:
             log.warning("%s will not know its other parents after a restart: %s", self.name, error)
 
-    def _take_revoked(self, signed: bytes) -> None:
+    def take_revoked(self, signed: bytes) -> None:
+        """Cut nodes off, here and below, if the list is newer."""
         try:
             newer = bool(signed) and self.gate.take_revoked(signed)
         except StorageError as error:  # It holds, but only for now.
@@ -373,10 +373,6 @@ class Node:
                     session.send(Revoked(signed))
                 else:
                     session.end(why)
-
-    def revoke(self, signed: bytes) -> None:
-        """Cut nodes off, here and below."""
-        self._take_revoked(signed)
 
     # From below.
 
@@ -501,16 +497,16 @@ class Node:
             if self.cloud is not None and self.cloud.has_ended(job):
                 self._ended_above(job)
 
+    def _say_to_all(self, frame: Down) -> None:
+        for session in self._sessions():
+            session.send(frame)
+
     def _sessions(self) -> list[Session]:
         return [] if self.downlink is None else list(self.downlink.sessions.values())
 
     def _seen(self, session: Session, up: bool) -> Seen:
         why = "" if up else session.why
         return Seen(session.name, self.name, session.subject.role, up, session.present.offers, why)
-
-    def _announce(self, ticket: Ticket) -> None:
-        for session in self._sessions():
-            self._offer(session, ticket)
 
     def _offer(self, session: Session, ticket: Ticket) -> None:
         lack = None if session.present.address else missing(ticket.needs, session.present.offers)
@@ -534,13 +530,3 @@ class Node:
         for session in self._sessions():
             if session.present.address:
                 session.send(Homes(homes))
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("%s: a task failed", self.name, exc_info=task.exception())

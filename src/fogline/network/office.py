@@ -27,6 +27,7 @@ from fogline.network.crew import GROUP
 from fogline.network.engagement import AGAIN, Engagement
 from fogline.network.gate import NotAllowed
 from fogline.network.node import GATHER, Node
+from fogline.network.tasks import Tasks
 from fogline.network.worker.requests import Conclude, Describe, Described, Judge, Judged
 from fogline.network.workshop import LONGEST, WorkerFailed, Workshop, expect
 from fogline.nodes.effects import Move
@@ -108,7 +109,7 @@ class Office:
         self._running: dict[str, _Running] = {}
         self._stopping: set[str] = set()
         self._news = asyncio.Condition()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(node.name)
 
     async def load(self) -> None:
         """Know the jobs of before: until then nobody may ask which of them are over."""
@@ -123,13 +124,12 @@ class Office:
         """Go on with them."""
         for record in list(self._records.values()):
             if record.state == "running":
-                self._spawn(self._begin(record))
+                self._tasks.spawn(self._begin(record))
         self._schedule()
 
     async def close(self) -> None:
         """Stop; running jobs go on at the next start."""
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
         for running in self._running.values():
             await running.judge.close()
 
@@ -226,7 +226,7 @@ class Office:
         if not seen.up and before is not None and before.parent != seen.parent:
             return  # It has moved to another parent, and the old one noticed late.
         self.nodes[seen.name] = known
-        self._spawn(self._keep(NODES, seen.name, encode(known)))
+        self._tasks.spawn(self._keep(NODES, seen.name, encode(known)))
 
     def told(self, told: Told) -> None:
         """Something for a job's report."""
@@ -275,7 +275,7 @@ class Office:
         )
         for record in queue[: max(0, free)]:
             self._records[record.job] = msgspec.structs.replace(record, state="running")
-            self._spawn(self._begin(record))
+            self._tasks.spawn(self._begin(record))
 
     async def _begin(self, record: Record) -> None:
         try:
@@ -426,16 +426,11 @@ class Office:
             self.node.database.note(f"job/{job}", encode(line))
         except StorageError as error:
             log.error("job %s: %s %s %s (not in its log: %s)", job, line.what, line.child, line.why, error)
-        self._spawn(self._wake())
+        self._tasks.spawn(self._wake())
 
     async def _wake(self) -> None:
         async with self._news:
             self._news.notify_all()
-
-    def _spawn(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type]
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 class _Running:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ CODES = {
     "int64": "I64",
 }
 """What safetensors calls the types."""
+KINDS = {code: np.dtype(kind) for kind, code in CODES.items() if kind != "bfloat16"}
+"""The types that arrays can have, by safetensors' names."""
 
 
 def to_bytes(params: Params) -> bytes:
@@ -101,16 +103,46 @@ def map_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     Raises:
         ValueError: the file is no safetensors file.
     """
+    entries, memory = places(path), np.memmap(path, np.uint8, "r")
+    return {
+        name: np.frombuffer(memory[place.start : place.stop], place.dtype).reshape(place.shape)
+        for name, place in entries.items()
+    }
+
+
+class Place(NamedTuple):
+    """An array in a file."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
+    """First byte of it in the file."""
+    stop: int
+
+
+def places(path: Path) -> dict[str, Place]:
+    """Where the arrays of a file lie.
+
+    Raises:
+        ValueError: the file is no safetensors file, or holds a type that arrays cannot have.
+    """
     try:
-        with safetensors.safe_open(path, framework="np") as file:  # Checks that header and file fit each other.
-            names = list(file.keys())
+        with safetensors.safe_open(path, framework="np"):
+            pass  # Checks that header and file fit each other.
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path.name} is no safetensors file: {error}.") from error
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    memory = np.memmap(path, np.uint8, "r")
-    return {name: _mapped(memory[8 + length :], header[name]) for name in names}
+        header: dict[str, Any] = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    unknown = [entry["dtype"] for entry in header.values() if entry["dtype"] not in KINDS]
+    if unknown:
+        raise ValueError(f"There is a tensor of type {unknown[0]}, which arrays cannot have.")
+    base = 8 + length
+    return {
+        name: Place(KINDS[e["dtype"]], tuple(e["shape"]), *(base + offset for offset in e["data_offsets"]))
+        for name, e in header.items()
+    }
 
 
 def digest(data: bytes) -> str:
@@ -177,12 +209,3 @@ def _to_bfloat16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     bits = values.view(np.uint32).ravel()
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     return np.where(np.isnan(values.ravel()), 0x7FC0, rounded).astype(np.uint16)
-
-
-def _mapped(memory: npt.NDArray[np.uint8], entry: dict[str, Any]) -> npt.NDArray[Any]:
-    kinds = {code: kind for kind, code in CODES.items()}
-    kind = kinds.get(entry["dtype"])
-    if kind is None or kind == "bfloat16":
-        raise ValueError(f"There is a tensor of type {entry['dtype']}, which arrays cannot have.")
-    start, stop = entry["data_offsets"]
-    return np.frombuffer(memory[start:stop], np.dtype(kind)).reshape(entry["shape"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 
-from fogline.params.files import CODES
-
-KINDS = {code: np.dtype(kind) for kind, code in CODES.items() if kind != "bfloat16"}
+from fogline.params.files import KINDS, places
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +32,10 @@ class ArrayFile:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            with safetensors.safe_open(path, framework="np"):
-                pass  # Checks that header and file fit each other.
-        except safetensors.SafetensorError as error:
-            raise ValueError(f"{path.name} is no safetensors file: {error}.") from error
+        entries = places(path)
         self._path = path
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header: dict[str, Any] = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        unknown = [entry["dtype"] for entry in header.values() if entry["dtype"] not in KINDS]
-        if unknown:
-            raise ValueError(f"There is a tensor of type {unknown[0]}, which arrays cannot have.")
-        self._starts = {name: 8 + length + entry["data_offsets"][0] for name, entry in header.items()}
-        self.extents = {
-            name: Extent(KINDS[entry["dtype"]], int(np.prod(entry["shape"], dtype=np.int64)))
-            for name, entry in header.items()
-        }
+        self._starts = {name: place.start for name, place in entries.items()}
+        self.extents = {name: Extent(place.dtype, math.prod(place.shape)) for name, place in entries.items()}
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
         """The numbers from ``start`` up to ``stop`` (the end, if None)."""

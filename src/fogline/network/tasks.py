@@ -1,0 +1,38 @@
+"""Work that goes on beside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+log = logging.getLogger("fogline.network")
+
+
+class Tasks:
+    """Tasks that somebody has begun: they are kept until they end, and one that fails is logged.
+
+    Args:
+        owner: who, for the log.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Begin one."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def cancel(self) -> None:
+        """End all."""
+        for task in self._running:
+            task.cancel()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s: a task failed", self._owner, exc_info=task.exception())
