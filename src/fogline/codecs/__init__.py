@@ -1,0 +1,1 @@
+"""What makes models and their differences small on the way."""

@@ -1,0 +1,1 @@
+"""A trained model as something that answers: its card, its package, and what runs it."""

@@ -1,0 +1,206 @@
+"""The card of a model version: what it takes and gives, which files it is made of, and where it came from.
+
+A card is immutable and named by the sha256 of its bytes. Everything else that belongs to a version (weights, graph,
+golden samples, drift reference) is a file named by its own sha256 in the card, so who trusts a card's digest can check
+all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+FORMAT = 1
+LARGEST = 1 << 20
+"""Bytes of the largest card that is read."""
+
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
+]
+"""Types of tensors, as the Open Inference Protocol names them."""
+
+Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Size = Annotated[int, Meta(ge=0, le=2**53)]
+ModelName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z")]
+"""Safe in paths, in URLs and in logs."""
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """An input or output. The first axis of ``shape`` is the batch; -1 stands for any length."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+class Asset(msgspec.Struct, frozen=True):
+    """A file, by its content."""
+
+    digest: Digest
+    size: Size
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """The weights as a difference from those of another version."""
+
+    codec: str
+    """Of :mod:`fogline.codecs`."""
+    base: Digest
+    """Of the weights file that it is added to."""
+    asset: Asset
+
+
+class Dense(msgspec.Struct, frozen=True):
+    """A layer of a plain network: ``activation(x @ weight.T + bias)``, by the names of the tensors in the weights."""
+
+    weight: str
+    """Shape (outputs, inputs)."""
+    bias: str = ""
+    """Shape (outputs,); empty: none."""
+    activation: Literal["", "relu", "tanh", "sigmoid", "softmax"] = ""
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """The same model in fewer bits: a graph with its own weights in it."""
+
+    name: Literal["int8", "fp16"]
+    graph: Asset
+    agreement: float
+    """Share of the reference examples on which it gives the original's class; for numbers, the explained variance."""
+    metrics: dict[str, float] = {}
+    """The headline metric (and others) of the variant, beside the card's own."""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One threshold of a cascade, as measured on held-out examples."""
+
+    threshold: float
+    offloaded: float
+    """Share of examples that go up."""
+    accuracy: float
+    """Of the pair."""
+
+
+class Cascade(msgspec.Struct, frozen=True):
+    """When a tier asks the one above it."""
+
+    to: ModelName
+    """The larger model's name."""
+    threshold: float
+    """An example whose confidence is below it goes up."""
+    curve: tuple[Point, ...] = ()
+    """All that was measured, by rising threshold."""
+
+
+class Exits(msgspec.Struct, frozen=True):
+    """A model with several outputs, each a complete answer: the first sure one is given (early exit)."""
+
+    outputs: tuple[str, ...]
+    """Cheapest first."""
+    thresholds: tuple[float, ...]
+    """Least confidence of all exits but the last, which always answers."""
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """Which output holds class scores, of shape (batch, classes), and how they become probabilities."""
+
+    output: str
+    kind: Literal["logits", "probabilities"] = "logits"
+    temperature: float = 1.0
+    """Logits are divided by it before the softmax, so that confidence is calibrated (Guo et al., 2017)."""
+    labels: tuple[str, ...] = ()
+
+
+class Lineage(msgspec.Struct, frozen=True):
+    """Where a version came from."""
+
+    job: str = ""
+    task: str = ""
+    algorithm: str = ""
+    rounds: int = 0
+    data: tuple[str, ...] = ()
+    """Names or tags of the data."""
+    bundle: str = ""
+    """Digest of the signed code that trained it."""
+    by: str = ""
+    """Who submitted the job."""
+    privacy: dict[str, float] = {}
+    """Budget spent (``epsilon``, ``delta``); empty where no mechanism was used."""
+    approved: tuple[str, ...] = ()
+    """Who approved it; the offline key's names for a stable version."""
+    parent: int = 0
+    """The version that its weights were published as a difference from; 0 for none."""
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """A model version."""
+
+    model: ModelName
+    version: int = 0
+    """Counts up from 1 for each model; 0 before it is published."""
+    created: float
+    """Unix time."""
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    weights: Asset | None = None
+    """safetensors: every tensor that training changes, by its name; None where the graph holds its own weights."""
+    deltas: tuple[Delta, ...] = ()
+    graph: Asset | None = None
+    """ONNX. Its initialisers that have a name of the weights' tensors are external: they are taken from there."""
+    dense: tuple[Dense, ...] = ()
+    """The whole model as plain layers, where it is so simple; input and output are the first of each."""
+    variants: tuple[Variant, ...] = ()
+    golden: Asset | None = None
+    """safetensors with ``input/NAME`` and ``output/NAME``: a few samples and what the model must answer."""
+    tolerance: float = 1e-4
+    """Largest difference from a golden output, relative to the largest absolute value of that output."""
+    reference: Asset | None = None
+    """Distribution of inputs and of confidence at training time (:mod:`fogline.inference.sketches`)."""
+    scores: Scores | None = None
+    cascade: Cascade | None = None
+    exits: Exits | None = None
+    headline: str = ""
+    metrics: dict[str, float] = {}
+    lineage: Lineage = Lineage()
+    format: int = FORMAT
+
+    def encoded(self) -> bytes:
+        """Its bytes: JSON."""
+        return msgspec.json.encode(self)
+
+    @property
+    def digest(self) -> str:
+        """What the card is named by."""
+        return hashlib.sha256(self.encoded()).hexdigest()
+
+    def assets(self) -> dict[str, Asset]:
+        """Files that a node needs to serve it in full precision, by what they are."""
+        named = {"weights": self.weights, "graph": self.graph, "golden": self.golden, "reference": self.reference}
+        return {name: asset for name, asset in named.items() if asset is not None}
+
+
+class CardError(ValueError):
+    """What should be a card is none; the text is a sentence."""
+
+
+_DECODER = msgspec.json.Decoder(Card)
+
+
+def read_card(data: bytes) -> Card:
+    """The card of these bytes.
+
+    Raises:
+        CardError: they are none, or of another format.
+    """
+    if len(data) > LARGEST:
+        raise CardError(f"A model card of {len(data)} bytes is refused; the largest has {LARGEST}.")
+    try:
+        card = _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CardError(f"The model card cannot be read: {error}.") from None
+    if card.format != FORMAT:
+        raise CardError(f"The model card has format {card.format}; this version of Fogline reads {FORMAT}.")
+    return card

@@ -1,0 +1,1 @@
+"""Signed metadata of releases: The Update Framework."""

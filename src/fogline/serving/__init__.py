@@ -1,0 +1,1 @@
+"""Predictions at the edge, and keeping them right."""

@@ -1,0 +1,1 @@
+"""When a tier asks the one above it."""

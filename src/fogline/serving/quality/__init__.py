@@ -1,0 +1,1 @@
+"""How a served model fares: drift, confidence, accuracy, and samples worth keeping."""

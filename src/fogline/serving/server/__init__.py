@@ -1,0 +1,1 @@
+"""The prediction server: the Open Inference Protocol over HTTP and gRPC."""

@@ -1,0 +1,1 @@
+"""How a new version gets onto a node, and off it again."""
