@@ -23,11 +23,11 @@ Name = Annotated[str, Meta(max_length=200)]
 Size = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
-class _InputParameters(msgspec.Struct, gc=False):
+class _InputParameters(msgspec.Struct, frozen=True, gc=False):
     binary_data_size: Size | None = None
 
 
-class _Input(msgspec.Struct, gc=False):
+class _Input(msgspec.Struct, frozen=True, gc=False):
     name: Name
     shape: Annotated[list[Size], Meta(max_length=16)]
     datatype: Annotated[str, Meta(max_length=20)]
@@ -35,21 +35,21 @@ class _Input(msgspec.Struct, gc=False):
     data: Raw = Raw()
 
 
-class _OutputParameters(msgspec.Struct, gc=False):
+class _OutputParameters(msgspec.Struct, frozen=True, gc=False):
     binary_data: bool | None = None
     classification: Annotated[int, Meta(ge=0, le=100_000)] = 0
 
 
-class _Output(msgspec.Struct, gc=False):
+class _Output(msgspec.Struct, frozen=True, gc=False):
     name: Name
     parameters: _OutputParameters = _OutputParameters()
 
 
-class _Parameters(msgspec.Struct, gc=False):
+class _Parameters(msgspec.Struct, frozen=True, gc=False):
     binary_data_output: bool = False
 
 
-class _Request(msgspec.Struct, gc=False):
+class _Request(msgspec.Struct, frozen=True, gc=False):
     inputs: Annotated[list[_Input], Meta(max_length=1000)]
     outputs: Annotated[list[_Output], Meta(max_length=1000)] = []
     parameters: _Parameters = _Parameters()
