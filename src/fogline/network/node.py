@@ -18,12 +18,14 @@ from fogline.network.contract import (
     NOTHING,
     PROTOCOL,
     Away,
-    Blob,
+    Became,
     Down,
     Entered,
+    Fresh,
     Home,
     Homes,
     Leaving,
+    Measured,
     Offer,
     Over,
     Present,
@@ -41,6 +43,7 @@ from fogline.network.contract import (
 )
 from fogline.network.engagement import AGAIN, Engagement
 from fogline.network.gate import Gate, NotAllowed
+from fogline.network.releases import Companion, Mirror, Releases, ask_parent
 from fogline.network.shelf import Shelf
 from fogline.network.tasks import Tasks
 from fogline.network.turns import Turns
@@ -142,6 +145,10 @@ class Node:
         self.turns = Turns(site.trainings, lambda busy: self.on_change(Change("training" if busy else "idle")))
         self.uplink: Uplink | None = None
         self.downlink: Downlink | None = None
+        self.releases: Releases | None = None
+        """Where models come from that are served here or below."""
+        self.companion: Companion | None = None
+        """The part that serves, where there is one."""
         self.engagements: dict[str, Engagement] = {}
         self.homes: tuple[Home, ...] = ()
         """Where this node's children may go instead."""
@@ -224,6 +231,9 @@ class Node:
         self.on_change(Change("connected", parent))
         self._take_homes(parent, welcome.homes)
         self.take_revoked(welcome.revoked)
+        if isinstance(self.releases, Mirror):
+            self.releases.connected()
+            self.fresh(welcome.timestamp)
         for engagement in list(self.engagements.values()):
             if engagement.parent == parent:
                 engagement.enter()
@@ -253,6 +263,8 @@ class Node:
                 self.take_revoked(revoked)
             case Homes(homes=homes):
                 self._take_homes(parent, homes)
+            case Fresh(timestamp=timestamp):
+                self.fresh(timestamp)
             case Welcome():
                 pass
 
@@ -389,7 +401,8 @@ class Node:
             self._offer(session, engagement.ticket)
         if session.present.address:
             self._renew_homes()
-        return Welcome(self.name, self._homes_for(session), self.gate.revoked)
+        timestamp = b"" if self.releases is None else self.releases.timestamp
+        return Welcome(self.name, self._homes_for(session), self.gate.revoked, timestamp)
 
     def departed(self, session: Session) -> None:
         """A child is gone."""
@@ -425,6 +438,12 @@ class Node:
                     self.tell(frame)
             case Unsure(jobs=jobs):
                 self._settle(jobs)
+            case Became(outcome=outcome):
+                if self.releases is not None:
+                    self.releases.became(outcome)
+            case Measured(vitals=vitals):
+                if self.releases is not None:
+                    self.releases.measured(vitals)
             case Leaving():
                 session.end("it left")
             case Present():
@@ -451,19 +470,52 @@ class Node:
             return f"{facts.subject.name} is a {facts.subject.role} and cannot have children; join again as fog"
         return None
 
-    async def obtain(self, digest: str) -> Blob:
-        """A blob that a child asks for; fetched from above once for all children.
+    async def obtain(self, digest: str) -> tuple[Path, int]:
+        """Where a blob lies that a child asks for, and its bytes; fetched from above once for all children.
 
         Raises:
-            LookupError: no job here has it.
+            LookupError: no job and no published version here has it.
+            StorageError: it cannot be kept here.
         """
         for engagement in self.engagements.values():
             blob = engagement.model(digest)
             if blob is not None:
                 if self.uplink is not None:
                     await self.uplink.fetch(blob)
-                return blob
-        raise LookupError("no job here has that blob (any more)")
+                return await asyncio.to_thread(self.shelf.blobs.path, digest), blob.size
+        size = await self.weigh(digest)
+        assert self.releases is not None
+        return await self.releases.obtain(digest, size), size
+
+    async def weigh(self, digest: str) -> int:
+        """Bytes of a file of a published version.
+
+        Raises:
+            LookupError: it is none.
+        """
+        if self.releases is None:
+            raise LookupError("no job here has that blob (any more)")
+        return await self.releases.weigh(digest)
+
+    async def document(self, name: str) -> bytes | None:
+        """A small file of signed releases; None where there is none.
+
+        Raises:
+            LookupError: whoever has them cannot be asked now.
+        """
+        return None if self.releases is None else await self.releases.document(name)
+
+    async def infer(self, ask: bytes, seconds: float) -> bytes:
+        """Answer for a child whose own model was not sure, or pass the question on.
+
+        Raises:
+            LookupError: nobody can answer; the text says why.
+        """
+        if self.companion is not None:
+            return await self.companion.infer(ask, seconds)
+        if self.uplink is None:
+            raise LookupError(f"{self.name} serves no model")
+        return await ask_parent(self.uplink, ask, seconds)
 
     # Between.
 
@@ -473,6 +525,13 @@ class Node:
             self.downlink.sessions[child].send(frame)
             if isinstance(frame, Said) and frame.blob is not None and frame.blob.data:
                 self.carried(frame.blob.size, 0)
+
+    def fresh(self, timestamp: bytes) -> None:
+        """There is a signed timestamp of releases: whoever serves looks what is new, and the children are told."""
+        if isinstance(self.releases, Mirror) and self.releases.fresh(timestamp):
+            self._say_to_all(Fresh(timestamp))
+        if self.companion is not None and timestamp:
+            self.companion.fresh(timestamp)
 
     def seen(self, seen: Seen) -> None:
         """A node came or went: the cloud hears of it."""

@@ -26,11 +26,12 @@ from fogline.network.gate import Gate
 from fogline.network.hours import keep_hours
 from fogline.network.joining import Issuer, keep_valid
 from fogline.network.node import HOMES_KIND, Node, Site
+from fogline.network.releases import Mirror
 from fogline.network.shelf import Shelf
 from fogline.network.uplink import Refused, Uplink
 from fogline.network.wire import listen, server
 from fogline.network.worker.requests import Limits
-from fogline.storage import Database, open_blobs, open_database
+from fogline.storage import Blobs, Database, open_blobs, open_database
 
 log = logging.getLogger("fogline.network")
 GRACE = 2.0
@@ -58,6 +59,12 @@ class Place:
     def open_database(self) -> Database:
         self.folder.mkdir(parents=True, exist_ok=True)
         return open_database(self.store or self.folder / "records.sqlite")
+
+    def open_models(self) -> Blobs:
+        """Files of published versions: apart from jobs' values, which come and go in another rhythm."""
+        folder = self.folder / "models"
+        place, question, rest = self.blobs.partition("?")
+        return open_blobs(f"{place.rstrip('/')}/models{question}{rest}" if place else folder, folder)
 
     def open_shelf(self, database: Database) -> Shelf:
         blobs = open_blobs(self.blobs or self.folder / "blobs", self.folder / "blobs", limit=self.largest)
@@ -115,7 +122,9 @@ async def member(
         up = Up(node, identity)
         uplink = Uplink(lambda: credentials(place.identity), parents(database, node.name, homes), shelf.blobs, node)
         node.uplink = uplink
+        mirror = node.releases = Mirror(uplink, database, place.open_models(), node.name)
         stack.push_async_callback(node.close)
+        stack.callback(mirror.close)
         if serving is not None:
             from fogline.network.downlink import Downlink
 
