@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from fogline.jobs.tree import Tree
-from fogline.jobs.units import size
+from fogline.jobs.units import seconds, size
 
 Scalar = float | int | str | bool | None
 
@@ -88,6 +88,40 @@ class Needs(Checked):
     """Data that owners give, by the tags of their policies."""
 
 
+class Publish(Checked):
+    """How the model becomes versions in the cloud's registry, and how they reach the nodes that serve it. A simulation
+    ignores it."""
+
+    model: Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")] = ""
+    """Its name; empty: the job's."""
+    every: NonNegativeInt = 0
+    """Rounds between two versions; 0 publishes the finished model only."""
+    delta: Literal["lossless", "int8", "sparse"] = "lossless"
+    """How a version travels to who has the one before. The version is what comes out of it, so all have the same."""
+    variants: tuple[Literal["int8", "fp16"], ...] = ()
+    """Graphs in fewer bits that are made too; a node takes what is fastest there."""
+    tiers: tuple[Literal["device", "fog", "cloud"], ...] = ("device", "fog", "cloud")
+    """Which nodes serve it."""
+    roll_out: bool = True
+    """Whether a version goes out by itself; else people promote it."""
+    rings: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.1, 0.5, 1.0)
+    """Shares of the nodes that get a version one after the other."""
+    ring_time: Annotated[PositiveFloat, BeforeValidator(seconds)] = 60.0
+    """Seconds that each ring is watched at least."""
+    shadow: bool = False
+    """Whether it first answers silently beside the version before."""
+    probation: Mapping[str, float] = Field(default_factory=dict)
+    """What sends a node back to the version before: see :class:`fogline.registry.release.Probation`."""
+    thresholds: Mapping[str, float] = Field(default_factory=dict)
+    """What aborts a rollout: see :class:`fogline.registry.release.Thresholds`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Publish:
+        if list(self.rings) != sorted(set(self.rings)) or not self.rings or self.rings[-1] != 1:
+            raise ValueError("rings must rise and end with 1, such as [0.1, 0.5, 1.0]")
+        return self
+
+
 class Job(Checked):
     """Everything that decides a run. The resolved job in a run's folder repeats it to the bit."""
 
@@ -109,6 +143,7 @@ class Job(Checked):
     needs: Needs = Needs()
     """What real devices must offer to take part."""
     evaluation: Evaluation = Evaluation()
+    publish: Publish = Publish()
     engine: str | None = None
     """Training engine; None measures the first cohort and chooses."""
     chunk: PositiveInt | None = None

@@ -24,7 +24,7 @@ from fogline.network.downlink import Downlink
 from fogline.network.joining import Issuer
 from fogline.network.node import Node
 from fogline.network.office import Office
-from fogline.network.program import Place, Serving, Up, opened, serve
+from fogline.network.program import Listening, Place, Up, opened, serve
 from fogline.network.wire import Methods
 
 AUTHORITY, OPERATOR, SIGNING = "authority", "operator", "developer.key"
@@ -88,7 +88,7 @@ def renewed(authority: Authority, folder: Path, days: float = DAYS) -> Identity:
 @asynccontextmanager
 async def cloud(
     place: Place,
-    serving: Serving,
+    listening: Listening,
     parallel: int = 4,
     days: float = DAYS,
     on_change: Callable[[Change], None] | None = None,
@@ -97,7 +97,7 @@ async def cloud(
 
     Args:
         place: its folder, as :func:`create` made it.
-        serving: where it listens.
+        listening: where it listens.
         parallel: jobs that run at the same time.
         days: life of the certificates that it gives out.
         on_change: told of what people may want to see.
@@ -134,7 +134,7 @@ async def cloud(
             return Desk(office, up.registrar, node.downlink).methods()
 
         await office.load()
-        await serve(up, place, serving, stack, issuer_of, desk)
+        await serve(up, place, listening, stack, issuer_of, desk)
         facts = OperatorFacts(node.name, up.address, up.door)
         (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))
         await office.start()

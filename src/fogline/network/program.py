@@ -74,7 +74,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Serving:
+class Listening:
     """Where an aggregator listens, and how others reach it."""
 
     listen: str = "127.0.0.1:7443"
@@ -99,7 +99,7 @@ class Up:
 async def member(
     place: Place,
     homes: list[Home],
-    serving: Serving | None = None,
+    listening: Listening | None = None,
     client: str = "",
     parameters: dict[str, Any] | None = None,
     on_change: Callable[[Change], None] | None = None,
@@ -109,7 +109,7 @@ async def member(
     Args:
         place: its folder.
         homes: parents to dial, the preferred one first; empty: those of the last time.
-        serving: where its own children reach it.
+        listening: where its own children reach it.
         client: whose data lies here, as tasks call it.
         parameters: of tasks, as they hold here.
         on_change: told of what people may want to see.
@@ -125,14 +125,14 @@ async def member(
         mirror = node.releases = Mirror(uplink, database, place.open_models(), node.name)
         stack.push_async_callback(node.close)
         stack.callback(mirror.close)
-        if serving is not None:
+        if listening is not None:
             from fogline.network.downlink import Downlink
 
             node.downlink = Downlink(shelf.blobs, node)
-            await serve(up, place, serving, stack, lambda home: Issuer.above(uplink, home))
+            await serve(up, place, listening, stack, lambda home: Issuer.above(uplink, home))
         await node.start()
         works = [_upward(uplink, up), keep_valid(place.identity, uplink)]
-        if serving is None:
+        if listening is None:
             works.append(keep_hours(node, place.policy))
         for work in works:
             task = asyncio.create_task(work)
@@ -162,7 +162,7 @@ def limits_of(policy: Policy) -> Limits:
 async def serve(
     up: Up,
     place: Place,
-    serving: Serving,
+    listening: Listening,
     stack: AsyncExitStack,
     issuer_of: Callable[[Callable[[], Home]], Issuer],
     desk: Callable[[], Any] | None = None,
@@ -178,15 +178,15 @@ async def serve(
     def identity() -> Credentials:
         return credentials(place.identity)
 
-    address = serving.public or serving.listen
+    address = listening.public or listening.listen
     issuer = issuer_of(lambda: Home(node.name, up.address))  # The port may not be known before it listens.
     services = {SERVICE: {**downlink.methods(), **issuer.methods(downlink)}}
     inside = server(services | ({DESK: desk()} if desk is not None else {}))
-    port = listen(inside, identity, serving.listen)
+    port = listen(inside, identity, listening.listen)
     door = server({DOOR: issuer.door()})
-    door_port = listen(door, identity, serving.door, mutual=False)
+    door_port = listen(door, identity, listening.door, mutual=False)
     node.address = up.address = _with_port(address, port)
-    up.door = _with_port(_door(serving), door_port)
+    up.door = _with_port(_door(listening), door_port)
     for made in (inside, door):
         await made.start()
         stack.push_async_callback(_stop, made)
@@ -214,10 +214,10 @@ async def _upward(uplink: Uplink, up: Up) -> None:
             up.failed.exception()  # It is no fault of the loop's if nobody asks.
 
 
-def _door(serving: Serving) -> str:
+def _door(listening: Listening) -> str:
     """How others reach the door: at the public host, if one is given."""
-    host, port = serving.public.rpartition(":")[0], serving.door.rpartition(":")[2]
-    return f"{host}:{port}" if host else serving.door
+    host, port = listening.public.rpartition(":")[0], listening.door.rpartition(":")[2]
+    return f"{host}:{port}" if host else listening.door
 
 
 def _with_port(address: str, port: int) -> str:
