@@ -111,6 +111,8 @@ class Present(msgspec.Struct, frozen=True, tag=True):
     """Where its own children reach it; empty for a device."""
     jobs: Jobs = ()
     """Jobs that it takes part in; the parent says which of them are over."""
+    serves: bool = False
+    """Whether it answers predictions."""
 
 
 class Entered(msgspec.Struct, frozen=True, tag=True):
@@ -144,6 +146,8 @@ class Seen(msgspec.Struct, frozen=True, tag=True):
     up: bool
     offers: Offers = NOTHING
     why: str = ""
+    serves: bool = False
+    """Whether it answers predictions."""
 
 
 class Told(msgspec.Struct, frozen=True, tag=True):

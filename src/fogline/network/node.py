@@ -223,7 +223,8 @@ class Node:
 
     def present(self) -> Present:
         """How the node presents itself."""
-        return Present(PROTOCOL, self.site.offers, self.address, tuple(self.engagements))
+        serves = self.companion is not None
+        return Present(PROTOCOL, self.site.offers, self.address, tuple(self.engagements), serves)
 
     def connected(self, parent: str, welcome: Welcome) -> None:
         """The parent is there (again)."""
@@ -565,7 +566,8 @@ class Node:
 
     def _seen(self, session: Session, up: bool) -> Seen:
         why = "" if up else session.why
-        return Seen(session.name, self.name, session.subject.role, up, session.present.offers, why)
+        present = session.present
+        return Seen(session.name, self.name, session.subject.role, up, present.offers, why, present.serves)
 
     def _offer(self, session: Session, ticket: Ticket) -> None:
         lack = None if session.present.address else missing(ticket.needs, session.present.offers)

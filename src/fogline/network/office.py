@@ -75,6 +75,8 @@ class Known(msgspec.Struct, frozen=True):
     since: float
     offers: Offers = NOTHING
     why: str = ""
+    serves: bool = False
+    """Whether it answers predictions."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -221,7 +223,7 @@ class Office:
 
     def seen(self, seen: Seen) -> None:
         """A node came or went."""
-        known = Known(seen.name, seen.role, seen.parent, seen.up, time.time(), seen.offers, seen.why)
+        known = Known(seen.name, seen.role, seen.parent, seen.up, time.time(), seen.offers, seen.why, seen.serves)
         before = self.nodes.get(seen.name)
         if not seen.up and before is not None and before.parent != seen.parent:
             return  # It has moved to another parent, and the old one noticed late.
