@@ -133,6 +133,9 @@ class Job(Checked):
     local: Local = Local()
     tree: Tree = Field(default_factory=Tree)
     rounds: PositiveInt = 50
+    start: str = ""
+    """The model to begin with instead of an untrained one: a safetensors file for a simulation; at a cloud
+    ``NAME@VERSION`` of its registry, or ``NAME`` for the newest."""
     seed: NonNegativeInt = 0
     exact: bool = False
     """Fold in fixed point: the same bits for any order and any tree."""

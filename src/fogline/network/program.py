@@ -95,6 +95,10 @@ class Up:
     """Ends with the reason when the node cannot go on."""
 
 
+Attach = Callable[[Node, Database, AsyncExitStack], Coroutine[Any, Any, None]]
+"""Gives a node a part that serves, before it is connected; whatever that needs ends with the stack."""
+
+
 @asynccontextmanager
 async def member(
     place: Place,
@@ -103,8 +107,9 @@ async def member(
     client: str = "",
     parameters: dict[str, Any] | None = None,
     on_change: Callable[[Change], None] | None = None,
+    attach: Attach | None = None,
 ) -> AsyncGenerator[Up]:
-    """A node with a parent: a fog if it serves others, else a device.
+    """A node with a parent: a fog if it has children, else a device.
 
     Args:
         place: its folder.
@@ -113,6 +118,7 @@ async def member(
         client: whose data lies here, as tasks call it.
         parameters: of tasks, as they hold here.
         on_change: told of what people may want to see.
+        attach: what gives it a part that serves.
     """
     identity = credentials(place.identity)
     async with AsyncExitStack() as stack:
@@ -130,6 +136,8 @@ async def member(
 
             node.downlink = Downlink(shelf.blobs, node)
             await serve(up, place, listening, stack, lambda home: Issuer.above(uplink, home))
+        if attach is not None:
+            await attach(node, database, stack)
         await node.start()
         works = [_upward(uplink, up), keep_valid(place.identity, uplink)]
         if listening is None:
