@@ -138,10 +138,10 @@ async def member(
             await serve(up, place, listening, stack, lambda home: Issuer.above(uplink, home))
         if attach is not None:
             await attach(node, database, stack)
-        await node.start()
+        await node.duties.start()
         works = [_upward(uplink, up), keep_valid(place.identity, uplink)]
         if listening is None:
-            works.append(keep_hours(node, place.policy))
+            works.append(keep_hours(node.duties, place.policy))
         for work in works:
             task = asyncio.create_task(work)
             stack.callback(task.cancel)
