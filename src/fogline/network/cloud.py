@@ -28,6 +28,9 @@ from fogline.network.program import Listening, Place, Up, opened, serve
 from fogline.network.wire import Methods
 
 AUTHORITY, OPERATOR, SIGNING = "authority", "operator", "developer.key"
+RELEASE_KEYS = "release-keys"
+"""In the operator's folder: the offline keys of releases, to be moved away from the cloud. The folder of that name in
+the cloud's own holds the online ones."""
 FACTS = "operator.json"
 LONG = 12
 """Times as long as others that certificates hold which the cloud gives to itself: it renews them when it starts."""
@@ -48,6 +51,8 @@ class OperatorFacts(msgspec.Struct, frozen=True):
     address: str
     door: str = ""
     """``host:port`` at which new nodes join."""
+    operator: str = "operator"
+    """Who the operator is."""
 
 
 def create(folder: Path, name: str = "cloud", operator: str = "operator", days: float = DAYS) -> None:
@@ -135,7 +140,7 @@ async def cloud(
 
         await office.load()
         await serve(up, place, listening, stack, issuer_of, desk)
-        facts = OperatorFacts(node.name, up.address, up.door)
+        facts = OperatorFacts(node.name, up.address, up.door, operator)
         (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))
         await office.start()
         yield up
