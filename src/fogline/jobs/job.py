@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -155,3 +156,8 @@ class Job(Checked):
     """Worker processes; 0 trains in this one; None takes one per core."""
     checkpoint_every: PositiveInt | None = 10
     """Rounds between two checkpoints, and one at the end; None writes none."""
+
+
+def model_name(job: Job) -> str:
+    """What the versions that a job publishes are called."""
+    return job.publish.model or re.sub(r"[^A-Za-z0-9._-]+", "-", job.name)[:63].strip("._-") or "model"
