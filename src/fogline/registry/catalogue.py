@@ -196,7 +196,7 @@ class Catalogue:
     def _bodies(self, model: str) -> dict[int, bytes]:
         """What the documents of a model hold, by rising number."""
         documents = self._database.all(_kind(model)) if model.isprintable() else []
-        return {number: body for number, body in sorted((int(key), body) for key, body in documents)}
+        return dict(sorted((int(key), body) for key, body in documents))
 
     def _live(self, model: str) -> dict[int, bytes]:
         """The cards of a model, by rising number; at least one."""
@@ -215,7 +215,7 @@ class Catalogue:
     def _same(self, card: Card) -> Card | None:
         """The version that was made of the same job after as many rounds, or imported from the same card."""
         source = _source(card)
-        bodies = self._bodies(card.model).values() if any(source) else ()
+        bodies = self._bodies(card.model).values() if card.lineage.job or card.lineage.origin else ()
         same = (found for body in bodies if body and _source(found := read_card(body)) == source)
         return next(same, None)
 
