@@ -133,6 +133,8 @@ class Lineage(msgspec.Struct, frozen=True):
     """Who approved it; the offline key's names for a stable version."""
     parent: int = 0
     """The version that its weights were published as a difference from; 0 for none."""
+    origin: str = ""
+    """Digest of the card that it was imported with; empty for a version that was trained here."""
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,6 +182,11 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
         """Files that a node needs to serve it in full precision, by what they are."""
         named = {"weights": self.weights, "graph": self.graph, "golden": self.golden, "reference": self.reference}
         return {name: asset for name, asset in named.items() if asset is not None}
+
+    def files(self) -> tuple[Asset, ...]:
+        """Every file that it names: those of :meth:`assets`, of the variants and of the deltas."""
+        more = [*(variant.graph for variant in self.variants), *(delta.asset for delta in self.deltas)]
+        return (*self.assets().values(), *more)
 
 
 class CardError(ValueError):
