@@ -53,6 +53,10 @@ class Delta(msgspec.Struct, frozen=True):
     asset: Asset
 
 
+Activation = Literal["", "relu", "tanh", "sigmoid", "softmax", "pair"]
+"""What follows a layer's sums. ``pair``: the score z of the second of two classes becomes those of both, (0, z)."""
+
+
 class Dense(msgspec.Struct, frozen=True):
     """A layer of a plain network: ``activation(x @ weight.T + bias)``, by the names of the tensors in the weights."""
 
@@ -60,8 +64,7 @@ class Dense(msgspec.Struct, frozen=True):
     """Shape (outputs, inputs), or (inputs,) for one output."""
     bias: str = ""
     """Shape (outputs,); empty: none."""
-    activation: Literal["", "relu", "tanh", "sigmoid", "softmax", "pair"] = ""
-    """``pair``: the score z of the second of two classes becomes those of both, (0, z)."""
+    activation: Activation = ""
 
 
 class Variant(msgspec.Struct, frozen=True):

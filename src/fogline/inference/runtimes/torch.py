@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Array, Locate, ModelError
 from fogline.inference.runtimes.files import arrays_of
-from fogline.inference.runtimes.outputs import named
+from fogline.inference.runtimes.outputs import Given, named
 from fogline.jobs.errors import JobError
 from fogline.jobs.files import load_task
 from fogline.jobs.job import Job
@@ -56,23 +56,44 @@ class TorchRuntime:
             raise ModelError("The model is closed.")
         if x is None:
             raise ModelError(f"Input '{self._input}' is missing.")
-        outputs = attempt(lambda: called(module, x))
-        if isinstance(outputs, Exception):
-            raise ModelError(f"PyTorch cannot run the model: {str(outputs).strip().splitlines()[:1]}.") from outputs
-        return named(outputs, [tensor.name for tensor in self._outputs], self._units)
+        return named(answers(module, x), [tensor.name for tensor in self._outputs], self._units)
 
     def close(self) -> None:
         """Let go of its memory, once the calls under way are done."""
         self._module = None
 
 
-def called(module: torch.nn.Module, x: Array) -> Any:
-    """What a module gives for a batch, as arrays: one, or a tuple or dict of them."""
-    with torch.inference_mode():
-        outputs: Any = module(torch.tensor(x))
-    if isinstance(outputs, dict):
-        return {name: tensor.numpy() for name, tensor in outputs.items()}
-    return outputs.numpy() if isinstance(outputs, torch.Tensor) else tuple(tensor.numpy() for tensor in outputs)
+def answers(module: torch.nn.Module, x: Array) -> Given:
+    """What a module gives for a batch, as arrays.
+
+    Raises:
+        ModelError: it raises, or gives something else than tensors.
+    """
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return module(torch.tensor(x))
+
+    outputs = attempt(call)
+    match outputs:
+        case Exception():
+            reason = (str(outputs).strip().splitlines() or [type(outputs).__name__])[0].rstrip(".")
+            raise ModelError(f"PyTorch cannot run the model: {reason}.") from outputs
+        case torch.Tensor():
+            return _array(outputs)
+        case dict():
+            return {str(name): _array(value) for name, value in cast("dict[Any, object]", outputs).items()}
+        case tuple() | list():
+            return tuple(map(_array, cast("list[object]", outputs)))
+        case _:
+            raise ModelError(f"The module gives a {type(outputs).__name__}; a served model gives tensors.")
+
+
+def _array(value: object) -> Array:
+    if not isinstance(value, torch.Tensor) or value.dtype == torch.bfloat16:
+        what = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+        raise ModelError(f"The module gives an output of {what}; a served model gives tensors that numpy can hold.")
+    return value.numpy()
 
 
 def _loaded(task: TorchTask, weights: Mapping[str, Array]) -> torch.nn.Module:
