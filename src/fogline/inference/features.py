@@ -161,7 +161,7 @@ class Bins:
         """How many of the values (rows, these features) are in which bin, (these, bins)."""
         marks, named = self._marks[:, which], np.flatnonzero(self._named[which])
         above = (values > marks[:, None]).view(np.uint8)
-        bins = np.add.reduce(above, 0, dtype=np.int64)
+        bins = np.add.reduce(above, 0, dtype=np.uint8).astype(np.int64)
         if len(named):
             own = marks[np.minimum(bins[:, named], len(marks) - 1), named]
             bins[:, named] = np.where(values[:, named] == own, bins[:, named], OTHER)
