@@ -8,7 +8,7 @@ all of it.
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -53,14 +53,18 @@ class Delta(msgspec.Struct, frozen=True):
     asset: Asset
 
 
+Activation = Literal["", "relu", "tanh", "sigmoid", "softmax", "pair"]
+"""What follows a layer's sums. ``pair``: the score z of the second of two classes becomes those of both, (0, z)."""
+
+
 class Dense(msgspec.Struct, frozen=True):
     """A layer of a plain network: ``activation(x @ weight.T + bias)``, by the names of the tensors in the weights."""
 
     weight: str
-    """Shape (outputs, inputs)."""
+    """Shape (outputs, inputs), or (inputs,) for one output."""
     bias: str = ""
     """Shape (outputs,); empty: none."""
-    activation: Literal["", "relu", "tanh", "sigmoid", "softmax"] = ""
+    activation: Activation = ""
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -72,6 +76,27 @@ class Variant(msgspec.Struct, frozen=True):
     """Share of the reference examples on which it gives the original's class; for numbers, the explained variance."""
     metrics: dict[str, float] = {}
     """The headline metric (and others) of the variant, beside the card's own."""
+    tolerance: float = 1.0
+    """As the card's, for this variant."""
+
+
+class Units(msgspec.Struct, frozen=True):
+    """Outputs are in people's units: what was learned, times ``scale``, plus ``offset``.
+
+    The graph has both in it; where plain layers or PyTorch run the model, the runtime applies them.
+    """
+
+    scale: float
+    offset: float
+    unit: str = ""
+
+
+class Code(msgspec.Struct, frozen=True):
+    """The task whose PyTorch module runs the model, as a job names it."""
+
+    task: str
+    """``module:attribute``, in a folder that the node has."""
+    parameters: dict[str, Any] = {}
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -133,6 +158,8 @@ class Lineage(msgspec.Struct, frozen=True):
     """Who approved it; the offline key's names for a stable version."""
     parent: int = 0
     """The version that its weights were published as a difference from; 0 for none."""
+    origin: str = ""
+    """Digest of the card that it was imported with; empty for a version that was trained here."""
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +179,10 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """ONNX. Its initialisers that have a name of the weights' tensors are external: they are taken from there."""
     dense: tuple[Dense, ...] = ()
     """The whole model as plain layers, where it is so simple; input and output are the first of each."""
+    code: Code | None = None
+    """Where there is neither graph nor layers: a module that could not be exported."""
+    units: Units | None = None
+    """Of all outputs; None: they are what was learned."""
     variants: tuple[Variant, ...] = ()
     golden: Asset | None = None
     """safetensors with ``input/NAME`` and ``output/NAME``: a few samples and what the model must answer."""
@@ -180,6 +211,11 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
         """Files that a node needs to serve it in full precision, by what they are."""
         named = {"weights": self.weights, "graph": self.graph, "golden": self.golden, "reference": self.reference}
         return {name: asset for name, asset in named.items() if asset is not None}
+
+    def files(self) -> tuple[Asset, ...]:
+        """Every file that it names: those of :meth:`assets`, of the variants and of the deltas."""
+        more = [*(variant.graph for variant in self.variants), *(delta.asset for delta in self.deltas)]
+        return (*self.assets().values(), *more)
 
 
 class CardError(ValueError):

@@ -24,10 +24,13 @@ from fogline.network.downlink import Downlink
 from fogline.network.joining import Issuer
 from fogline.network.node import Node
 from fogline.network.office import Office
-from fogline.network.program import Place, Serving, Up, opened, serve
+from fogline.network.program import Listening, Place, Up, opened, serve
 from fogline.network.wire import Methods
 
 AUTHORITY, OPERATOR, SIGNING = "authority", "operator", "developer.key"
+RELEASE_KEYS = "release-keys"
+"""In the operator's folder: the offline keys of releases, to be moved away from the cloud. The folder of that name in
+the cloud's own holds the online ones."""
 FACTS = "operator.json"
 LONG = 12
 """Times as long as others that certificates hold which the cloud gives to itself: it renews them when it starts."""
@@ -48,6 +51,8 @@ class OperatorFacts(msgspec.Struct, frozen=True):
     address: str
     door: str = ""
     """``host:port`` at which new nodes join."""
+    operator: str = "operator"
+    """Who the operator is."""
 
 
 def create(folder: Path, name: str = "cloud", operator: str = "operator", days: float = DAYS) -> None:
@@ -88,7 +93,7 @@ def renewed(authority: Authority, folder: Path, days: float = DAYS) -> Identity:
 @asynccontextmanager
 async def cloud(
     place: Place,
-    serving: Serving,
+    listening: Listening,
     parallel: int = 4,
     days: float = DAYS,
     on_change: Callable[[Change], None] | None = None,
@@ -97,7 +102,7 @@ async def cloud(
 
     Args:
         place: its folder, as :func:`create` made it.
-        serving: where it listens.
+        listening: where it listens.
         parallel: jobs that run at the same time.
         days: life of the certificates that it gives out.
         on_change: told of what people may want to see.
@@ -134,8 +139,8 @@ async def cloud(
             return Desk(office, up.registrar, node.downlink).methods()
 
         await office.load()
-        await serve(up, place, serving, stack, issuer_of, desk)
-        facts = OperatorFacts(node.name, up.address, up.door)
+        await serve(up, place, listening, stack, issuer_of, desk)
+        facts = OperatorFacts(node.name, up.address, up.door, operator)
         (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))
         await office.start()
         yield up

@@ -24,9 +24,10 @@ from fogline.monitoring.result import Row
 from fogline.network.aggregating import aggregator_maker
 from fogline.network.contract import NOTHING, Blob, Push, Seen, Ticket, Told, decoder, encode
 from fogline.network.crew import GROUP
+from fogline.network.duties import GATHER
 from fogline.network.engagement import AGAIN, Engagement
 from fogline.network.gate import NotAllowed
-from fogline.network.node import GATHER, Node
+from fogline.network.node import Node
 from fogline.network.tasks import Tasks
 from fogline.network.worker.requests import Conclude, Describe, Described, Judge, Judged
 from fogline.network.workshop import LONGEST, WorkerFailed, Workshop, expect
@@ -75,6 +76,8 @@ class Known(msgspec.Struct, frozen=True):
     since: float
     offers: Offers = NOTHING
     why: str = ""
+    serves: bool = False
+    """Whether it answers predictions."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -221,7 +224,7 @@ class Office:
 
     def seen(self, seen: Seen) -> None:
         """A node came or went."""
-        known = Known(seen.name, seen.role, seen.parent, seen.up, time.time(), seen.offers, seen.why)
+        known = Known(seen.name, seen.role, seen.parent, seen.up, time.time(), seen.offers, seen.why, seen.serves)
         before = self.nodes.get(seen.name)
         if not seen.up and before is not None and before.parent != seen.parent:
             return  # It has moved to another parent, and the old one noticed late.
@@ -291,14 +294,14 @@ class Office:
         self._note(record.job, Line(time.time(), self.node.name, "began"))
         if record.job in self._stopping:
             running.engagement.halt()
-        self.node.engage(running.engagement, None)
+        self.node.duties.engage(running.engagement, None)
         await self._follow(running)
 
     async def _prepare(self, record: Record) -> _Running:
         node = self.node
         ticket = Ticket(record.job, record.text, record.bundle, "", record.needs, record.priority, wait=record.wait)
         code = await asyncio.to_thread(node.gate.admit, ticket, node.shelf.blobs.path(record.bundle.digest))
-        judge = node.workshop(ticket, code)
+        judge = node.duties.workshop(ticket, code)
         try:
             return await self._describe(record, ticket, code, judge)
         except (NotAllowed, WorkerFailed, JobError, StorageError, OSError):
@@ -321,7 +324,7 @@ class Office:
         )
         key = model_key(node.name, 0)
         first = {key + GROUP: await node.shelf.take(group, "group"), key: await node.shelf.take(model, "model")}
-        workshop = node.workshop(ticket, code)
+        workshop = node.duties.workshop(ticket, code)
         engagement = Engagement(ticket, node, workshop, aggregator_maker(node.name, ticket, GATHER, AGAIN), first, self)
         record = msgspec.structs.replace(
             record,

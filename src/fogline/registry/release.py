@@ -105,8 +105,13 @@ class Tally(msgspec.Struct, frozen=True):
     """Counts of answers, which add up over time and over nodes."""
 
     answers: int = 0
+    """Requests that were answered,"""
+    rows: int = 0
+    """rows in these,"""
     errors: int = 0
+    """and requests that failed."""
     offloaded: int = 0
+    """Rows that a tier above answered."""
     labels: int = 0
     correct: int = 0
     """Of the labelled ones."""

@@ -38,7 +38,7 @@ def init(*, folder: Path = CLOUD, name: str = "cloud", operator: str = "operator
     debug
         Show the traceback of an error.
     """
-    from fogline.cli.serving import make_cloud
+    from fogline.cli.running import make_cloud
 
     with reported(debug):
         make_cloud(folder, name, operator)
@@ -80,7 +80,7 @@ def run(
     debug
         Show the traceback of an error.
     """
-    from fogline.cli.serving import run_cloud
+    from fogline.cli.running import run_cloud
 
     with reported(debug):
         run_cloud(folder, (listen, door, public), store, blobs, parallel, attached)

@@ -89,7 +89,7 @@ def run_fog(
     debug
         Show the traceback of an error.
     """
-    from fogline.cli.serving import run_member
+    from fogline.cli.running import run_member
 
     with reported(debug):
         run_member("fog", folder, parent, (listen, door, public), "", (), attached)
@@ -121,7 +121,7 @@ def run_device(
     debug
         Show the traceback of an error.
     """
-    from fogline.cli.serving import run_member
+    from fogline.cli.running import run_member
 
     with reported(debug):
         run_member("device", folder, parent, None, client, set, attached)

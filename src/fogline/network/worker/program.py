@@ -22,6 +22,7 @@ from fogline.algorithms.device import run_cohort
 from fogline.jobs import Job, JobError
 from fogline.jobs.files import job_to_toml, load_task, parse_job
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
+from fogline.jobs.starting import first_model
 from fogline.network.worker.blocks import GroupsInBlocks, suits
 from fogline.network.worker.files import read_group, read_model, read_state, write, write_state
 from fogline.network.worker.groups import Groups
@@ -42,6 +43,7 @@ from fogline.network.worker.requests import (
     Move,
     Open,
     Opened,
+    Package,
     Request,
     Train,
     Trained,
@@ -113,7 +115,7 @@ class Worker:
         job = with_defaults(self.job, self.algorithm)
         homes, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {leaf: tuple(c for c, home in zip(clients, homes, strict=True) if home == leaf) for leaf in set(homes)}
-        group = groups.root(self.task.initial(job.seed))
+        group = groups.root(first_model(job, self.task, request.start))
         self.groups.put(group, request.group, request.model)
         return Described(
             text=job_to_toml(job),
@@ -200,6 +202,10 @@ class Worker:
                 return self.conclude(request)
             case Describe():
                 return self.describe(request)
+            case Package():
+                from fogline.network.worker.packing import pack
+
+                return pack(self.task, self.params(request.group), request)
             case Open():
                 raise ValueError("The job is loaded already.")
 

@@ -18,7 +18,7 @@ from fogline.governance.subject import Role
 from fogline.network.changes import Change
 from fogline.network.contract import Home
 from fogline.network.membership import Membership
-from fogline.network.program import Place, Serving, Up, member, run, until_told
+from fogline.network.program import Listening, Place, Up, member, run, until_told
 
 Addresses = tuple[str, str, str]
 """Where a node listens, its door, and how others reach it."""
@@ -52,9 +52,9 @@ def run_cloud(folder: Path, addresses: Addresses, store: str, blobs: str, parall
 
     if not (folder / AUTHORITY).is_dir():
         raise TrustError(f"There is no cloud in {folder}; make one: fogline cloud init --folder {folder}")
-    serving = _serving(addresses)
+    listening = _listening(addresses)
     tell = _teller(attached)
-    made = cloud(Place(folder, store, blobs), serving, parallel, on_change=tell)
+    made = cloud(Place(folder, store, blobs), listening, parallel, on_change=tell)
     run(_keep_up(made, f"The cloud in {folder}", tell, attached))
 
 
@@ -79,8 +79,8 @@ def run_member(
     if not read_policy(place.policy).found and not attached:
         print(f"There is no {place.policy} yet, so {membership.name} refuses every job.", file=sys.stderr)
     homes = [home_of(text) for text in parents] or list(membership.parents)
-    serving = None if addresses is None else _serving(addresses)
-    made = member(place, homes, serving, client, dict(_setting(text) for text in settings), tell)
+    listening = None if addresses is None else _listening(addresses)
+    made = member(place, homes, listening, client, dict(_setting(text) for text in settings), tell)
     run(_keep_up(made, f"The {role} {membership.name}", tell, attached))
 
 
@@ -126,11 +126,11 @@ def home_of(text: str) -> Home:
     return home
 
 
-def _serving(addresses: Addresses) -> Serving:
+def _listening(addresses: Addresses) -> Listening:
     for text in addresses:
         if text:
             home_of(text)
-    return Serving(*addresses)
+    return Listening(*addresses)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -1,0 +1,262 @@
+"""A trained model becomes a version: a card and the files that it names, exported, checked and measured.
+
+Nothing is taken on trust: whatever a node could run (the graph, the plain layers) answers real examples here and must
+give what the original gives. A difference is an error, and nothing is published.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from fogline.inference.card import Asset, Card, Code, Exits, Lineage, Units, Variant
+from fogline.inference.golden import compare, difference, peak
+from fogline.inference.packaging.heldout import HeldOut, golden_rows, held_out, outputs_of
+from fogline.inference.packaging.judging import agreement, fitted_temperature, judged, scores_of
+from fogline.inference.packaging.original import ExportError, Original, original_of
+from fogline.inference.packaging.variants import VariantError, VariantName, variant_of
+from fogline.inference.runtimes.base import Array, ModelError, Runtime
+from fogline.inference.runtimes.dense import DenseRuntime
+from fogline.inference.runtimes.onnx import OnnxRuntime
+from fogline.params import Params, map_arrays, save, save_arrays
+from fogline.storage.files import hash_file
+from fogline.training.task import Task
+
+GOLDEN = 16
+TOLERANCE = 1e-4
+BATCHES = (1, 3, 64)
+"""On so many examples at once every form of the model is held against the original."""
+
+Reference = Callable[[Card, Mapping[str, Array], Mapping[str, Array]], bytes]
+"""From the card, and held-out inputs and outputs by name, to the bytes of the drift reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A version that is not published yet."""
+
+    card: Card
+    """Version 0."""
+    files: Mapping[str, Path]
+    """By digest: all that the card names."""
+    notes: Sequence[str] = ()
+    """What people should know: what could not be made, and why."""
+
+
+def package(
+    task: Task,
+    params: Params,
+    folder: Path,
+    model: str,
+    *,
+    lineage: Lineage = Lineage(),  # noqa: B008 - it is frozen
+    metrics: Mapping[str, float] | None = None,
+    graph: Path | None = None,
+    code: Code | None = None,
+    variants: Sequence[VariantName] = (),
+    outputs: Sequence[str] = (),
+    exits: Exits | None = None,
+    reference: Reference | None = None,
+    golden: int = GOLDEN,
+    tolerance: float = TOLERANCE,
+) -> Package:
+    """Make a version of a trained model.
+
+    Golden samples are data, and they go wherever the model goes. They come from the task's central test set, never
+    from a client; where there is none, they are random inputs between the smallest and the largest number of one
+    client's inputs.
+
+    Args:
+        task: PyTorch's or scikit-learn's. Its test set serves the checks, the metrics, the calibration of the
+            confidence and the golden samples.
+        params: the trained weights.
+        folder: where the files are written; it exists.
+        model: the model's name.
+        lineage: where it came from.
+        metrics: what is known of it; None: the task's metrics on its test set.
+        graph: of an earlier version; used again if it gives what this one gives, which saves the export.
+        code: how a job names the task; for a module that cannot be exported, it lets nodes with the code run it.
+        variants: made beside it, with what they lose.
+        outputs: names of a module's outputs where it gives a tuple; empty: ``output_0``, ``output_1``, …
+        exits: of a module with several complete answers.
+        reference: writes the drift reference.
+        golden: how many samples nodes test themselves on.
+        tolerance: largest difference from the original that is right, relative to the output's largest value.
+
+    Raises:
+        ModelError: the weights are not the task's or not finite; the model cannot be run or, without code, not
+            exported; or a form of it gives other outputs than the original. The sentence names the output.
+    """
+    _check_weights(task, params)
+    meaning = task.data.meaning
+    scaled = not task.classifies and (meaning.target_scale, meaning.target_offset) != (1.0, 0.0)
+    units = Units(meaning.target_scale, meaning.target_offset, meaning.target_unit) if scaled else None
+    original = original_of(task, params, outputs, units)
+    held, bench = held_out(task, original), _Bench(folder)
+    save(folder / "weights.safetensors", params)
+    card = Card(
+        model=model,
+        created=time.time(),
+        inputs=(original.input,),
+        outputs=original.outputs,
+        weights=bench.take("weights.safetensors"),
+        dense=original.dense,
+        units=units,
+        exits=exits,
+        tolerance=tolerance,
+        headline=task.headline,
+        lineage=lineage,
+    )
+    card = _scored(card, task, held)
+    card = msgspec.structs.replace(card, metrics=_metrics(card, task, params, held) if metrics is None else {**metrics})
+    card = _with_graph(card, bench, original, held, graph, code)
+    if card.dense:
+        _hold(card, DenseRuntime(card, bench.locate), original, held, "The plain layers do")
+    card = _with_golden(card, bench, task, original, held, golden)
+    for name in variants if card.graph else ():
+        card = _with_variant(card, bench, task, held, name)
+    if reference is not None:
+        inputs = {original.input.name: held.x}
+        (folder / "reference.bin").write_bytes(reference(card, inputs, held.outputs))
+        card = msgspec.structs.replace(card, reference=bench.take("reference.bin"))
+    return Package(card, bench.files, bench.notes)
+
+
+@dataclass(slots=True)
+class _Bench:
+    """Where the files come together."""
+
+    folder: Path
+    files: dict[str, Path] = field(default_factory=dict[str, Path])
+    notes: list[str] = field(default_factory=list[str])
+
+    def take(self, name: str) -> Asset:
+        digest, size = hash_file(self.folder / name)
+        self.files[digest] = self.folder / name
+        return Asset(digest, size)
+
+    def locate(self, asset: Asset) -> Path:
+        return self.files[asset.digest]
+
+
+def _check_weights(task: Task, params: Params) -> None:
+    if params.spec.digest != task.spec.digest:
+        raise ModelError(
+            f"These weights are of another model than task '{task.name}': {len(params.spec.entries)} tensors with "
+            f"{params.spec.floats} numbers; the task's has {len(task.spec.entries)} with {task.spec.floats}, "
+            "or other names and types."
+        )
+    for name, array in params.arrays().items():
+        if not np.isfinite(array).all():
+            raise ModelError(f"Tensor '{name}' of the weights is not finite; such a model is not published.")
+
+
+def _scored(card: Card, task: Task, held: HeldOut) -> Card:
+    """With what its class scores are, calibrated."""
+    if card.exits is not None:
+        unknown = [name for name in card.exits.outputs if name not in held.outputs]
+        if unknown or len(card.exits.thresholds) != len(card.exits.outputs) - 1:
+            raise ModelError(
+                f"The exits {', '.join(card.exits.outputs)} need a threshold each but the last, and must be among the "
+                f"outputs {', '.join(held.outputs)}."
+            )
+    if not task.classifies:
+        return card
+    name = _answer(card)
+    scores = scores_of(name, held.outputs[name], task.data.meaning)
+    if scores is not None and scores.kind == "logits" and held.y is not None and held.y.ndim == 1:
+        fitted = fitted_temperature(held.outputs[name], held.y)
+        scores = msgspec.structs.replace(scores, temperature=fitted)
+    return msgspec.structs.replace(card, scores=scores)
+
+
+def _answer(card: Card) -> str:
+    """The output that is the model's answer: the last exit, or the first output."""
+    return card.exits.outputs[-1] if card.exits else card.outputs[0].name
+
+
+def _metrics(card: Card, task: Task, params: Params, held: HeldOut) -> dict[str, float]:
+    if task.data.test is None or held.y is None:
+        return {}
+    if len(card.outputs) == 1:
+        return task.metrics(task.evaluate(params, task.data.test))
+    return judged(held.outputs[_answer(card)], held.y, task.data.meaning, task.classifies)
+
+
+def _with_graph(
+    card: Card, bench: _Bench, original: Original, held: HeldOut, earlier: Path | None, code: Code | None
+) -> Card:
+    """The earlier version's graph if it is this model's as well, or else a new one; or the code, if there is none."""
+    path = bench.folder / "graph.onnx"
+    if earlier is not None:
+        path.write_bytes(earlier.read_bytes())
+        reused = msgspec.structs.replace(card, graph=bench.take(path.name))
+        try:
+            _hold(reused, OnnxRuntime(reused, bench.locate), original, held, "The earlier graph does")
+        except ModelError as error:
+            bench.notes.append(f"The model was exported anew. {error}")
+            del bench.files[reused.assets()["graph"].digest]
+        else:
+            return reused
+    try:
+        path.write_bytes(original.graph().SerializeToString(deterministic=True))
+    except ExportError as error:
+        if code is None and not card.dense:
+            raise
+        bench.notes.append(f"{error} It runs {'as plain layers' if card.dense else 'in PyTorch, with its code'} only.")
+        return card if card.dense else msgspec.structs.replace(card, code=code)
+    card = msgspec.structs.replace(card, graph=bench.take(path.name))
+    _hold(card, OnnxRuntime(card, bench.locate), original, held, "The exported graph does")
+    return card
+
+
+def _hold(card: Card, runtime: Runtime, original: Original, held: HeldOut, what: str) -> None:
+    """Hold a form of the model against the original, on real examples and batches of several sizes."""
+    peaks = {name: peak(array) for name, array in held.outputs.items()}
+    try:
+        for size in BATCHES:
+            rows = np.arange(size) % len(held.x)
+            given = runtime.run({original.input.name: held.x[rows]})
+            compare({name: array[rows] for name, array in held.outputs.items()}, given, card.tolerance, peaks)
+    except ModelError as error:
+        raise ModelError(f"{what} not answer as the trained model does. {error}") from error
+    finally:
+        runtime.close()
+
+
+def _with_golden(card: Card, bench: _Bench, task: Task, original: Original, held: HeldOut, count: int) -> Card:
+    rows = golden_rows(held, task.data.classes, count)
+    samples = {f"input/{original.input.name}": held.x[rows]}
+    samples |= {f"output/{name}": array[rows] for name, array in held.outputs.items()}
+    save_arrays(bench.folder / "golden.safetensors", samples)
+    return msgspec.structs.replace(card, golden=bench.take("golden.safetensors"))
+
+
+def _with_variant(card: Card, bench: _Bench, task: Task, held: HeldOut, name: VariantName) -> Card:
+    """With a variant and what it loses."""
+    assert card.graph is not None
+    assert card.weights is not None
+    path, source = bench.folder / f"{name}.onnx", card.inputs[0].name
+    weights = map_arrays(bench.locate(card.weights))
+    try:
+        path.write_bytes(variant_of(name, bench.locate(card.graph).read_bytes(), weights, {source: held.x}))
+    except VariantError as error:
+        bench.notes.append(str(error))
+        return card
+    variant = Variant(name, bench.take(path.name), 0.0)
+    runtime = OnnxRuntime(msgspec.structs.replace(card, variants=(variant,)), bench.locate, variant=name)
+    given, answer = outputs_of(runtime, source, held.x), _answer(card)
+    runtime.close()
+    loss = max(difference(right, given[n], peak(right)) for n, right in held.outputs.items())
+    variant = msgspec.structs.replace(
+        variant,
+        agreement=agreement(held.outputs[answer], given[answer], task.classifies),
+        metrics={} if held.y is None else judged(given[answer], held.y, task.data.meaning, task.classifies),
+        tolerance=max(2 * loss, card.tolerance),
+    )
+    return msgspec.structs.replace(card, variants=(*card.variants, variant))

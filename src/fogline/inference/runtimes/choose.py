@@ -1,0 +1,125 @@
+"""Which runtime serves a model: the fastest on this node, as measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from fogline.inference.card import Card
+from fogline.inference.runtimes.base import NUMPY, Array, Locate, ModelError, Runtime
+from fogline.inference.runtimes.dense import DenseRuntime
+from fogline.inference.runtimes.files import arrays_of
+
+WARM, LEAST, MOST, SECONDS = 3, 5, 200, 0.004
+"""Calls before the clock counts; fewest and most that it counts; and for how long, for each runtime."""
+CLEARLY = 0.9
+"""A variant, which is less right, must take at most this share of the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A runtime and what it was chosen from."""
+
+    runtime: Runtime
+    timings: Mapping[str, float]
+    """Seconds of one example, median, by the name of the runtime."""
+    refused: Mapping[str, str]
+    """Why others could not be opened or run, by their names."""
+
+
+def open_runtime(
+    card: Card, locate: Locate, threads: int = 1, only: str = "", variants: bool = False, code: Path | None = None
+) -> Chosen:
+    """Open what the card offers, measure each on one example, and keep the fastest.
+
+    Args:
+        card: of the version.
+        locate: where its files lie.
+        threads: that one call may use.
+        only: the runtime to take (``onnx``, ``dense``, ``torch``, ``onnx/int8``); empty: the fastest.
+        variants: whether variants in fewer bits take part; how much they lose stands in the card.
+        code: the folder with the task's code, for a model that could not be exported.
+
+    Raises:
+        ModelError: none can be opened and run, or there is none of that name.
+    """
+    offered = _offered(card, locate, threads, code)
+    names = [only] if only else [name for name in offered if variants or "/" not in name]
+    if only and only not in offered:
+        raise ModelError(f"Model '{card.model}' has no runtime '{only}'; choose {', '.join(offered)}.")
+    sample, timings, refused = _sample(card, locate), dict[str, float](), dict[str, str]()
+    best: Runtime | None = None
+    for name in names:
+        try:
+            runtime = offered[name]()
+            timings[name] = _seconds(runtime, sample)
+        except (ModelError, ImportError) as error:
+            refused[name] = str(error)
+            continue
+        if best is None or timings[name] < timings[best.name] * (CLEARLY if "/" in name else 1):
+            best, runtime = runtime, best
+        if runtime is not None:
+            runtime.close()
+    if best is None:
+        raise ModelError(" ".join(refused.values()) or f"Model '{card.model}' has nothing that could be run.")
+    return Chosen(best, timings, refused)
+
+
+def _offered(card: Card, locate: Locate, threads: int, code: Path | None) -> dict[str, Callable[[], Runtime]]:
+    """How to open each, by name. Their libraries are imported only then."""
+
+    def onnx(variant: str = "") -> Runtime:
+        from fogline.inference.runtimes.onnx import OnnxRuntime
+
+        return OnnxRuntime(card, locate, threads, variant)
+
+    def torch() -> Runtime:
+        from fogline.inference.runtimes.torch import TorchRuntime
+
+        return TorchRuntime(card, locate, code, threads)
+
+    offered: dict[str, Callable[[], Runtime]] = {}
+    if card.dense:
+        offered["dense"] = lambda: DenseRuntime(card, locate, threads)
+    if card.graph is not None:
+        offered["onnx"] = onnx
+    if card.code is not None and not offered:
+        offered["torch"] = torch
+    for variant in card.variants:
+        offered[f"onnx/{variant.name}"] = lambda name=variant.name: onnx(name)
+    return offered
+
+
+def _sample(card: Card, locate: Locate) -> dict[str, Array]:
+    """One example: the first golden one, or zeros."""
+    golden = {} if card.golden is None else arrays_of(card.golden, locate, "golden samples")
+    sample: dict[str, Array] = {}
+    for tensor in card.inputs:
+        array = golden.get(f"input/{tensor.name}")
+        shape = (1, *(max(size, 1) for size in tensor.shape[1:]))
+        empty = np.full(shape, b"", NUMPY["BYTES"]) if tensor.datatype == "BYTES" else None
+        zeros = np.zeros(shape, NUMPY[tensor.datatype]) if empty is None else empty
+        sample[tensor.name] = zeros if array is None else array[:1]
+    return sample
+
+
+def _seconds(runtime: Runtime, sample: Mapping[str, Array]) -> float:
+    for _ in range(WARM):
+        runtime.run(sample)
+    return median(_times(runtime, sample))
+
+
+def _times(runtime: Runtime, sample: Mapping[str, Array]) -> Iterator[float]:
+    total = 0.0
+    for call in range(MOST):
+        if call >= LEAST and total > SECONDS:
+            return
+        start = time.perf_counter()
+        runtime.run(sample)
+        total += (took := time.perf_counter() - start)
+        yield took

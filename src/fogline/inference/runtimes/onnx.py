@@ -1,0 +1,199 @@
+"""Models in ONNX Runtime, and cards for bare ONNX files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as native  # pyright: ignore[reportAttributeAccessIssue]
+
+from fogline.inference.card import Asset, Card, Datatype, Tensor
+from fogline.inference.runtimes.base import NUMPY, Array, Locate, ModelError
+from fogline.inference.runtimes.files import arrays_of
+from fogline.inference.runtimes.initializers import Wanted, wanted
+from fogline.storage.files import hash_file
+
+TYPES: Mapping[str, Datatype] = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+"""What ONNX Runtime calls the datatypes."""
+
+NOWHERE = "/nonexistent"
+"""Where graphs may look for numbers that nobody bound: a file beside the model, or in the working folder, is not ours
+to read."""
+SILENT = 4
+FAILURES = (
+    *(kind for kind in vars(native).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What ONNX Runtime raises; its own exceptions have no common base."""
+
+onnxruntime.set_default_logger_severity(SILENT)
+onnxruntime.disable_telemetry_events()
+
+
+class OnnxRuntime:
+    """A graph in ONNX Runtime.
+
+    Args:
+        card: of the version.
+        locate: where its files lie.
+        threads: that one call may use.
+        variant: name of the variant that is opened; empty: the model in full precision.
+
+    Raises:
+        ModelError: the card has no such graph, or the graph cannot be loaded, or does not fit the weights or the card.
+    """
+
+    def __init__(self, card: Card, locate: Locate, threads: int = 1, variant: str = "") -> None:
+        self.name = f"onnx/{variant}" if variant else "onnx"
+        graph = card.graph if not variant else next((v.graph for v in card.variants if v.name == variant), None)
+        if graph is None:
+            raise ModelError(f"Model '{card.model}' has no graph{f' in {variant}' if variant else ''}.")
+        options = _options(threads)
+        bound = _bound(card, graph, locate) if card.weights and not variant else {}
+        if bound:
+            options.add_external_initializers(list(bound), list(bound.values()))
+        session = _session(locate(graph), options)
+        _compare(card, session)
+        self._session: onnxruntime.InferenceSession | None = session
+        self._outputs = [tensor.name for tensor in card.outputs]
+        self._texts = {tensor.name for tensor in (*card.inputs, *card.outputs) if tensor.datatype == "BYTES"}
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See :class:`fogline.inference.runtimes.base.Runtime`."""
+        if self._session is None:
+            raise ModelError("The model is closed.")
+        try:
+            if self._texts:
+                inputs = {name: _to_text(array) if name in self._texts else array for name, array in inputs.items()}
+            arrays = cast("list[Array]", self._session.run(self._outputs, inputs))
+        except FAILURES as error:
+            raise ModelError(f"ONNX Runtime cannot run the model: {_reason(error)}.") from error
+        outputs = dict(zip(self._outputs, arrays, strict=True))
+        return outputs if not self._texts else {n: _to_bytes(a) if n in self._texts else a for n, a in outputs.items()}
+
+    def close(self) -> None:
+        """Let go of its memory, once the calls under way are done."""
+        self._session = None
+
+
+def card_of_onnx(path: Path) -> Card:
+    """A card for an ONNX file that has its weights in it; the model is called like the file.
+
+    Outputs that are no tensors (maps of some converters) are left out.
+
+    Raises:
+        ModelError: it cannot be loaded, or has inputs or outputs that no server can take or give.
+    """
+    session = _session(path, _options(1))
+    inputs = session.get_inputs()
+    outputs = [node for node in session.get_outputs() if node.type in TYPES]
+    strange = [node for node in inputs if node.type not in TYPES]
+    if strange or not inputs or not outputs:
+        what = f"its input '{strange[0].name}' is a {strange[0].type}" if strange else "it has no tensors in or out"
+        raise ModelError(f"{path.name} cannot be served: {what}.")
+    digest, size = hash_file(path)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("._-")[:63].rstrip("._-")
+    return Card(
+        model=name or "model",
+        created=path.stat().st_mtime,
+        inputs=tuple(map(_tensor, inputs)),
+        outputs=tuple(map(_tensor, outputs)),
+        graph=Asset(digest, size),
+    )
+
+
+def _options(threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = SILENT
+    # The arena would keep what the largest batch needed for ever, and is no faster here.
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
+    return options
+
+
+def _session(path: Path, options: Any) -> onnxruntime.InferenceSession:
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except FAILURES as error:
+        raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}.") from error
+
+
+def _bound(card: Card, graph: Asset, locate: Locate) -> dict[str, onnxruntime.OrtValue]:
+    """What the graph takes from the weights; ONNX Runtime copies it while it loads."""
+    assert card.weights is not None
+    weights = arrays_of(card.weights, locate, "weights")
+    try:
+        needs = wanted(locate(graph).read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The graph cannot be read: {error}.") from error
+    for name, need in needs.items():
+        _fits(name, need, weights.get(name))
+    return {name: onnxruntime.OrtValue.ortvalue_from_numpy(weights[name]) for name in needs}
+
+
+def _fits(name: str, need: Wanted, have: Array | None) -> None:
+    if have is None:
+        raise ModelError(f"The graph takes tensor '{name}' from the weights, which do not hold it.")
+    if (have.dtype, have.shape) != (need.dtype, need.shape):
+        raise ModelError(
+            f"Tensor '{name}' is {have.dtype} {list(have.shape)} in the weights; the graph takes "
+            f"{need.dtype} {list(need.shape)}: they are of different models."
+        )
+
+
+def _compare(card: Card, session: onnxruntime.InferenceSession) -> None:
+    """Names and types of the graph must be those of the card."""
+    for what, tensors, nodes in (
+        ("input", card.inputs, session.get_inputs()),
+        ("output", card.outputs, session.get_outputs()),
+    ):
+        types = {node.name: TYPES.get(node.type, node.type) for node in nodes}
+        for tensor in tensors:
+            if types.get(tensor.name) != tensor.datatype:
+                here = types.get(tensor.name, "nothing of that name")
+                raise ModelError(f"The card has {what} '{tensor.name}' as {tensor.datatype}; the graph has {here}.")
+        unknown = sorted(set(types) - {tensor.name for tensor in tensors})
+        if what == "input" and unknown:
+            raise ModelError(f"The graph has input '{unknown[0]}', of which the card knows nothing.")
+
+
+def _tensor(node: Any) -> Tensor:
+    return Tensor(node.name, TYPES[node.type], tuple(size if isinstance(size, int) else -1 for size in node.shape))
+
+
+def _to_text(array: Array) -> Array:
+    """ONNX Runtime takes texts as ``str``."""
+    return np.array([bytes(item).decode() for item in array.ravel()], NUMPY["BYTES"]).reshape(array.shape)
+
+
+def _to_bytes(array: Array) -> Array:
+    return np.array([item.encode() for item in array.ravel()], NUMPY["BYTES"]).reshape(array.shape)
+
+
+def _reason(error: Exception) -> str:
+    """The part of its text that is for people."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip().split("\n")[0])
+    return text.rstrip(". ") or type(error).__name__
