@@ -52,7 +52,7 @@ def open_runtime(
     names = [only] if only else [name for name in offered if variants or "/" not in name]
     if only and only not in offered:
         raise ModelError(f"Model '{card.model}' has no runtime '{only}'; choose {', '.join(offered)}.")
-    sample, timings, refused = _sample(card, locate), dict[str, float](), dict[str, str]()
+    sample, timings, refused = sample_of(card, locate), dict[str, float](), dict[str, str]()
     best: Runtime | None = None
     for name in names:
         try:
@@ -95,7 +95,7 @@ def _offered(card: Card, locate: Locate, threads: int, code: Path | None) -> dic
     return offered
 
 
-def _sample(card: Card, locate: Locate) -> dict[str, Array]:
+def sample_of(card: Card, locate: Locate) -> dict[str, Array]:
     """One example: the first golden one, or zeros."""
     golden = {} if card.golden is None else arrays_of(card.golden, locate, "golden samples")
     sample: dict[str, Array] = {}

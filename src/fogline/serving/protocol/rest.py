@@ -146,6 +146,7 @@ class Writer:
     """
 
     def __init__(self, card: Card, version: str, tier: str) -> None:
+        self._card = card
         self._head = b'{"model_name":%b,"model_version":%b' % (_encode(card.model), _encode(version))
         self._mine = _encode({"tier": tier, "version": card.version})
         self._datatypes = {tensor.name: tensor.datatype for tensor in card.outputs}
@@ -153,7 +154,6 @@ class Writer:
             tensor.name: b'{"name":%b,"datatype":"%b","shape":' % (_encode(tensor.name), tensor.datatype.encode())
             for tensor in card.outputs
         }
-        self._scores = card.scores
 
     def write(self, ask: Ask, answer: Answer) -> tuple[bytes, int | None]:
         """The body, and the bytes of its JSON where binary tensors are behind it.
@@ -176,8 +176,7 @@ class Writer:
         name, datatype = wanted.name, self._datatypes[wanted.name]
         head = self._outputs[name]
         if wanted.classes:
-            labels = self._scores.labels if self._scores and self._scores.output == name else ()
-            array, datatype = best_classes(name, array, wanted.classes, labels), "BYTES"
+            array, datatype = best_classes(self._card, name, array, wanted.classes), "BYTES"
             head = b'{"name":%b,"datatype":"BYTES","shape":' % _encode(name)
         shape = str(list(array.shape)).encode()
         if not wanted.binary:

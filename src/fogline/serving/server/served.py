@@ -7,15 +7,15 @@ import logging
 import time
 from concurrent.futures import Executor, Future
 
-from fogline.inference.card import Card
+from fogline.inference.card import Card, Scores
 from fogline.inference.runtimes.base import Locate, Runtime
 from fogline.serving.protocol.asking import Answer, Ask
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.protocol.rest import Writer
 from fogline.serving.protocol.signature import Signature
-from fogline.serving.server import exits
 from fogline.serving.server.batcher import Batcher, Outputs
 from fogline.serving.server.counts import Counts
+from fogline.serving.server.exits import first_sure
 from fogline.serving.server.hooks import Offloader, Watch
 from fogline.serving.server.settings import Settings
 from fogline.serving.server.shadow import Shadow
@@ -62,7 +62,6 @@ class Served:
         self._settings = settings
         self._pool = pool
         self._offloader = offloader
-        self._exits = exits.of_card(card)
         self._batcher = Batcher(runtime, pool, settings.max_batch if self.signature.batched else 1, self.counts)
         self._users = 0
         self._retired = self._closed = False
@@ -127,13 +126,16 @@ class Served:
         began = time.perf_counter_ns()
         outputs = self.runtime.run(ask.inputs)
         self.counts.ran(time.perf_counter_ns() - began)
-        return outputs if self._exits is None else exits.first_sure(*self._exits, outputs)
+        return self._settled(outputs)
 
     async def _outputs(self, ask: Ask) -> Outputs:
         if ask.rows <= self._instant:
             return self._run(ask)
-        outputs = await self._batcher.run(ask.inputs, ask.rows)
-        return outputs if self._exits is None else exits.first_sure(*self._exits, outputs)
+        return self._settled(await self._batcher.run(ask.inputs, ask.rows))
+
+    def _settled(self, outputs: Outputs) -> Outputs:
+        exits = self.card.exits
+        return outputs if exits is None else first_sure(exits, self.card.scores or Scores(""), outputs)
 
     async def _with_help(self, ask: Ask, outputs: Outputs) -> Answer:
         if self._offloader is None or (unsure := self._offloader.unsure(outputs)) is None:

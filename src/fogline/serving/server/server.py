@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fogline.serving.server.app import App
 from fogline.serving.server.gate import Gate
@@ -12,6 +13,9 @@ from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.listener import Listener
 from fogline.serving.server.repository import Open, Repository
 from fogline.serving.server.settings import Settings
+
+if TYPE_CHECKING:
+    from fogline.serving.server.rpc import Rpc
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Server:
         gate = Gate(settings.concurrent)
         handlers = Handlers(self.repository, settings, gate, refused)
         self._http = Listener(App(handlers.operations(), refused), settings)
+        self._rpc: Rpc | None = None
+        if settings.grpc:
+            from fogline.serving.server.rpc import Rpc  # It takes 10 MB.
+
+            self._rpc = Rpc(self.repository, settings, gate, refused)
 
     async def start(self) -> Addresses:
         """Listen.
@@ -45,9 +54,11 @@ class Server:
         Raises:
             OSError: an address is taken.
         """
-        return Addresses(await self._http.start())
+        return Addresses(await self._http.start(), "" if self._rpc is None else await self._rpc.start())
 
     async def stop(self) -> None:
         """Answer what has come, and end."""
         await self._http.stop()
+        if self._rpc is not None:
+            await self._rpc.stop()
         await self.repository.close()
