@@ -32,6 +32,10 @@ CODES = {
 R = TypeVar("R", bound=Message)
 
 
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
 class Rpc:
     """Serves a repository over gRPC.
 
@@ -102,7 +106,7 @@ class Rpc:
             return await context.abort(CODES.get(refused.status, grpc.StatusCode.INTERNAL), str(refused))
 
         return grpc.unary_unary_rpc_method_handler(
-            answered, request_deserializer=kind.FromString, response_serializer=Message.SerializeToString
+            answered, request_deserializer=kind.FromString, response_serializer=_serialized
         )
 
     async def _infer(self, request: messages.ModelInferRequest) -> Message:
