@@ -205,7 +205,7 @@ class Worker:
             case Package():
                 from fogline.network.worker.packing import pack
 
-                return pack(self.task, self.params(request.group), request)
+                return pack(self.job, self.task, self.params(request.group), request)
             case Open():
                 raise ValueError("The job is loaded already.")
 
