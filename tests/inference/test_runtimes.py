@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fogline.inference.card import Asset, Card, Dense, Tensor, read_card
 from fogline.inference.package import Package
-from fogline.inference.runtimes import choose
+from fogline.inference.runtimes import choose, dense
 from fogline.inference.runtimes.base import ModelError
 from fogline.inference.runtimes.choose import open_runtime
-from fogline.inference.runtimes.dense import DenseRuntime, limit_products
+from fogline.inference.runtimes.dense import DenseRuntime
 from fogline.inference.runtimes.initializers import Wanted, wanted
 from fogline.inference.runtimes.onnx import OnnxRuntime, card_of_onnx
 from fogline.params import load_arrays, save_arrays
@@ -157,7 +158,7 @@ def test_weights_that_do_not_fit_are_refused(kind: Any, tmp_path: Path) -> None:
 def test_weights_of_another_type_are_refused_by_the_graph(tmp_path: Path) -> None:
     version, path = made(TORCH["mlp"](), tmp_path), tmp_path / "weights.safetensors"
     save_arrays(path, {name: array.astype(np.float64) for name, array in load_arrays(path).items()})
-    with pytest.raises(ModelError, match="float64.*the graph takes float32.*of different models"):
+    with pytest.raises(ModelError, match=r"float64.*the graph takes float32.*of different models"):
         OnnxRuntime(version.card, finder(version))
 
 
@@ -182,7 +183,7 @@ def test_a_graph_that_is_not_the_cards_is_refused(version: Package) -> None:
 
 @settings(max_examples=150, derandomize=True, deadline=None)
 @given(st.data())
-def test_a_damaged_graph_is_a_sentence(data: st.DataObject, version: Package, tmp_path_factory: Any) -> None:
+def test_a_damaged_graph_is_an_error_or_a_graph(data: st.DataObject, version: Package, tmp_path_factory: Any) -> None:
     whole = bytearray(finder(version)(version.card.assets()["graph"]).read_bytes())
     cut = data.draw(st.integers(0, len(whole)))
     for place in data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=4)):
@@ -190,10 +191,8 @@ def test_a_damaged_graph_is_a_sentence(data: st.DataObject, version: Package, tm
     path = tmp_path_factory.mktemp("damaged") / "graph.onnx"
     path.write_bytes(whole[:cut])
     card = version.card
-    try:
+    with suppress(ModelError):  # And nothing else.
         OnnxRuntime(card, lambda asset: path if asset == card.graph else finder(version)(asset)).run({"input": X})
-    except ModelError as error:
-        assert str(error).endswith(".")
 
 
 def elsewhere(location: str) -> bytes:
@@ -235,10 +234,8 @@ def test_what_a_graph_wants_is_what_onnx_says_it_wants(version: Package) -> None
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.binary(max_size=60))
 def test_bytes_that_are_no_graph(data: bytes) -> None:
-    try:
+    with suppress(ValueError):  # And nothing else.
         assert not wanted(data)
-    except ValueError as error:
-        assert str(error)
 
 
 def bare(path: Path, kind: int = TensorProto.FLOAT) -> None:
@@ -284,20 +281,13 @@ def test_texts_are_bytes(tmp_path: Path) -> None:
         runtime.run({"x": np.array([[b"\xff", b"", b""]], object)})
 
 
-def test_numpy_keeps_to_the_threads_it_was_given() -> None:
-    code = (
-        "import time, numpy as np\n"
-        "from fogline.inference.runtimes.dense import limit_products\n"
-        "limit_products(1)\n"
-        "x = np.ones((900, 900), np.float32)\n"
-        "cpu, wall = time.process_time(), time.perf_counter()\n"
-        "for _ in range(10): x @ x\n"
-        "import os; print(len(os.listdir('/proc/self/task')))\n"
-        "cpu, wall = time.process_time() - cpu, time.perf_counter() - wall\n"
-        "assert cpu < 1.2 * wall, (cpu, wall)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-    limit_products(1)
+def test_numpy_keeps_to_the_threads_it_was_given(version: Package) -> None:
+    library = dense._openblas()
+    if library is None:
+        pytest.skip("numpy has another library than its own wheels bring")
+    for threads in (2, 1):
+        DenseRuntime(version.card, finder(version), threads)
+        assert library.scipy_openblas_get_num_threads64_() == threads
 
 
 def test_a_card_without_golden_samples_is_measured_on_zeros(tmp_path: Path) -> None:
