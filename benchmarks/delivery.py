@@ -1,38 +1,28 @@
-"""Bytes that model releases take on the way, and what accuracy arrives."""
+"""What it takes to bring 20 rounds' models to nodes, and what accuracy arrives.
 
+    python -m benchmarks.delivery [--quick]
+
+`codecs`: an MLP of 50,890 weights (784-64-10) is trained on non-IID MNIST, and every round's model is released in full
+and as deltas; see `benchmarks/delivery_codecs.py` for what is counted.
+"""
+
+import argparse
 from typing import Any
 
-import fogline
-from fogline.data import Examples
-from fogline.params import Params
-from fogline.training.metrics import Sums
-from fogline.training.torch.models import mlp
+from benchmarks import delivery_codecs
+from benchmarks.common import report
+
+ROUNDS = 20
 
 
-class KeepingTask(fogline.Task):
-    """Keeps every model that is judged."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="6 rounds instead of 20; the result is not saved")
+    quick = parser.parse_args().quick
+    # Each part is a file `delivery_*.py` and a key of the result.
+    result: dict[str, Any] = {"codecs": delivery_codecs.measure(6 if quick else ROUNDS)}
+    report("delivery", result | {"quick": quick}, keep=not quick)
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.models: list[Params] = []
-
-    def evaluate(self, params: Params, examples: Examples) -> Sums:
-        if not self.models or (self.models[-1].vector != params.vector).any():
-            self.models.append(params.copy())
-        return super().evaluate(params, examples)
-
-
-def trained(rounds: int):
-    data = fogline.load("mnist", clients=100, partition="dirichlet", alpha=0.3, flat=True, seed=0)
-    task = KeepingTask(lambda: mlp(hidden=(64,)), data, name="mlp")
-    result = fogline.simulate(task, "fedavg", tree=fogline.Tree(cloud=fogline.Tier(cohort=10)), rounds=rounds,
-        local={"learning_rate": 0.05, "batch_size": 32, "epochs": 1}, evaluation={"every": 1, "devices": False}, processes=0)
-    return task, result
 
 if __name__ == "__main__":
-    import time, pickle
-    t=time.time()
-    task, result = trained(20)
-    print(len(task.models), [row["accuracy"] for row in result.history], time.time()-t)
-    import numpy as np
-    np.save("/tmp/ha_models.npy", np.stack([m.vector for m in task.models]))
+    main()

@@ -190,6 +190,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Largest difference from a golden output, relative to the largest absolute value of that output."""
     reference: Asset | None = None
     """Distribution of inputs and of confidence at training time (:mod:`fogline.inference.sketches`)."""
+    evaluation: Asset | None = None
+    """safetensors: on the held-out examples, how sure the model was (``confidence``) and whether it was right
+    (``correct``). Cascades are fitted on it; no node needs it."""
     scores: Scores | None = None
     cascade: Cascade | None = None
     exits: Exits | None = None
@@ -214,7 +217,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
     def files(self) -> tuple[Asset, ...]:
         """Every file that it names: those of :meth:`assets`, of the variants and of the deltas."""
-        more = [*(variant.graph for variant in self.variants), *(delta.asset for delta in self.deltas)]
+        more = [self.evaluation] if self.evaluation is not None else list[Asset]()
+        more += [*(variant.graph for variant in self.variants), *(delta.asset for delta in self.deltas)]
         return (*self.assets().values(), *more)
 
 

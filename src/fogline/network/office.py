@@ -14,9 +14,10 @@ from typing import Literal
 import msgspec
 
 from fogline.governance.bundle import DEFAULT_LIMITS
+from fogline.governance.errors import TrustError
 from fogline.governance.offers import Needs, Offers
 from fogline.governance.subject import Role, Subject, node_name
-from fogline.jobs import Job, JobError
+from fogline.jobs import Job
 from fogline.jobs.files import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Goal, should_stop
@@ -28,11 +29,13 @@ from fogline.network.duties import GATHER
 from fogline.network.engagement import AGAIN, Engagement
 from fogline.network.gate import NotAllowed
 from fogline.network.node import Node
+from fogline.network.publishing import Origin, publish
 from fogline.network.tasks import Tasks
 from fogline.network.worker.requests import Conclude, Describe, Described, Judge, Judged
 from fogline.network.workshop import LONGEST, WorkerFailed, Workshop, expect
 from fogline.nodes.effects import Move
 from fogline.nodes.messages import model_key
+from fogline.registry.publisher import Publisher
 from fogline.storage import StorageError, Value
 
 log = logging.getLogger("fogline.network")
@@ -100,11 +103,13 @@ class Office:
     Args:
         node: the root of the tree.
         runs: folder for the jobs' results.
+        publisher: takes their models as versions.
         parallel: jobs that run at the same time.
     """
 
-    def __init__(self, node: Node, runs: Path, parallel: int = 4) -> None:
+    def __init__(self, node: Node, runs: Path, publisher: Publisher, parallel: int = 4) -> None:
         self.node = node
+        self.publisher = publisher
         self.runs = runs
         self.nodes: dict[str, Known] = {}
         self._parallel = parallel
@@ -283,7 +288,7 @@ class Office:
     async def _begin(self, record: Record) -> None:
         try:
             running = await self._prepare(record)
-        except (NotAllowed, WorkerFailed, JobError, StorageError, OSError) as error:
+        except (NotAllowed, WorkerFailed, ValueError, StorageError, OSError) as error:
             self._stopping.discard(record.job)
             self._note(record.job, Line(time.time(), self.node.name, "failed", "", str(error)))
             await self._put(msgspec.structs.replace(record, state="failed", why=str(error)))
@@ -304,14 +309,16 @@ class Office:
         judge = node.duties.workshop(ticket, code)
         try:
             return await self._describe(record, ticket, code, judge)
-        except (NotAllowed, WorkerFailed, JobError, StorageError, OSError):
+        except (NotAllowed, WorkerFailed, ValueError, StorageError, OSError):
             await judge.close()
             raise
 
     async def _describe(self, record: Record, ticket: Ticket, code: Path, judge: Workshop) -> _Running:
         node = self.node
         group, model = node.shelf.draft(), node.shelf.draft()
-        facts = expect(Described, await judge.ask(Describe(str(group), str(model))))
+        start = parse_job(record.text).start
+        weights = str(await asyncio.to_thread(self.publisher.weights, start)) if start else ""
+        facts = expect(Described, await judge.ask(Describe(str(group), str(model), weights)))
         ticket = msgspec.structs.replace(
             ticket,
             text=facts.text,
@@ -338,7 +345,7 @@ class Office:
             folder = RunFolder.create(self.runs / record.job, parse_job(facts.text))
         running = _Running(record, parse_job(facts.text), engagement, judge, folder)
         for _, line in await asyncio.to_thread(self.lines, record.job):  # What was counted before a restart.
-            if line.what not in ("began", "round", "failed", "not judged"):
+            if line.what not in ("began", "round", "failed", "not judged", "published", "not published"):
                 running.counts[line.what] += 1
                 if line.why:
                     running.reasons.setdefault(line.what, f"{line.child or line.node}: {line.why}")
@@ -386,6 +393,8 @@ class Office:
         running.record = msgspec.structs.replace(running.record, done=done)
         await self._put(running.record)
         self._note(running.record.job, Line(time.time(), self.node.name, "round", row=row))
+        if running.job.publish.every and done % running.job.publish.every == 0 and done < running.job.rounds:
+            await self._publish(running, group, done)
         goal = Goal(running.record.headline, running.record.higher_is_better)
         if should_stop(running.history, evaluation, goal):
             running.enough = True
@@ -403,6 +412,8 @@ class Office:
                 )
             except (WorkerFailed, StorageError) as error:
                 state, why = "failed", f"the result could not be written: {error}"
+            else:
+                await self._publish(running, running.last, record.done)
         await running.judge.close()
         if running.last is not None:
             self.node.shelf.release([running.last])
@@ -411,6 +422,18 @@ class Office:
         await self._put(msgspec.structs.replace(record, state=state, why=why or ""))
         self._note(record.job, Line(time.time(), self.node.name, state, "", why or ""))
         self._schedule()
+
+    async def _publish(self, running: _Running, group: Value, rounds: int) -> None:
+        """Make a version of a model; a job goes on where that fails."""
+        record, path = running.record, self.node.shelf.path(group)
+        origin = Origin(running.job, record.job, rounds, record.by, record.bundle.digest)
+        try:
+            card, notes = await publish(self.publisher, running.judge, self.node.shelf, path, origin)
+        except (WorkerFailed, StorageError, TrustError, ValueError) as error:
+            self._note(record.job, Line(time.time(), self.node.name, "not published", "", str(error)[:LONGEST]))
+            return
+        text = f"{card.model} version {card.version}{'. ' if notes else ''}{notes}"
+        self._note(record.job, Line(time.time(), self.node.name, "published", "", text[:LONGEST]))
 
     async def _put(self, record: Record) -> None:
         self._records[record.job] = record

@@ -145,21 +145,13 @@ class Catalogue:
             CardError: nobody could read the card.
         """
         _encoded(card)
-        published = self._same(card)
+        published = _same(card, self._bodies(card.model))
         if published is None:
             for asset in card.files():
                 self._store(card, asset, files.get(asset.digest))
             # First the model: were it not known after a crash, nobody would see its version.
             self._mark(card.model)
-        while published is None:
-            numbered = msgspec.structs.replace(card, version=max(self._bodies(card.model), default=0) + 1)
-            body = _encoded(numbered)
-            self.blobs.put(body)
-            if self._database.swap(_kind(card.model), str(numbered.version), None, body):
-                published = numbered
-            else:
-                # Somebody took the number, perhaps for this very version.
-                published = self._same(card)
+            published = self._add(card)
         self._mark(card.model)
         return published
 
@@ -212,12 +204,18 @@ class Catalogue:
             raise CatalogueError(f"Model '{model}' has no version {version}; there are {known}.")
         return live[version]
 
-    def _same(self, card: Card) -> Card | None:
-        """The version that was made of the same job after as many rounds, or imported from the same card."""
-        source = _source(card)
-        bodies = self._bodies(card.model).values() if card.lineage.job or card.lineage.origin else ()
-        same = (found for body in bodies if body and _source(found := read_card(body)) == source)
-        return next(same, None)
+    def _add(self, card: Card) -> Card:
+        """Give a card the next number, unless its version is there by now."""
+        while True:
+            bodies = self._bodies(card.model)
+            if (published := _same(card, bodies)) is not None:
+                return published
+            numbered = msgspec.structs.replace(card, version=max(bodies, default=0) + 1)
+            body = _encoded(numbered)
+            self.blobs.put(body)
+            if self._database.swap(_kind(card.model), str(numbered.version), None, body):
+                return numbered
+            # Somebody took the number, perhaps for this very version.
 
     def _store(self, card: Card, asset: Asset, path: Path | None) -> None:
         """Make a blob of a file that a card names."""
@@ -254,6 +252,14 @@ def _encoded(card: Card) -> bytes:
     body = card.encoded()
     read_card(body)
     return body
+
+
+def _same(card: Card, bodies: Mapping[int, bytes]) -> Card | None:
+    """The version that was made of the same job after as many rounds, or imported from the same card."""
+    if not card.lineage.job and not card.lineage.origin:
+        return None
+    published = (read_card(body) for body in bodies.values() if body)
+    return next((other for other in published if _source(other) == _source(card)), None)
 
 
 def _source(card: Card) -> tuple[str, int, str]:

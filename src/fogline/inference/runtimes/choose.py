@@ -58,7 +58,10 @@ def open_runtime(
         try:
             runtime = offered[name]()
             timings[name] = _seconds(runtime, sample)
-        except (ModelError, ImportError) as error:
+        except ImportError as error:
+            refused[name] = f"Runtime '{name}' needs {error.name}, which is not installed here."
+            continue
+        except ModelError as error:
             refused[name] = str(error)
             continue
         if best is None or timings[name] < timings[best.name] * (CLEARLY if "/" in name else 1):
@@ -102,9 +105,11 @@ def sample_of(card: Card, locate: Locate) -> dict[str, Array]:
     for tensor in card.inputs:
         array = golden.get(f"input/{tensor.name}")
         shape = (1, *(max(size, 1) for size in tensor.shape[1:]))
-        empty = np.full(shape, b"", NUMPY["BYTES"]) if tensor.datatype == "BYTES" else None
-        zeros = np.zeros(shape, NUMPY[tensor.datatype]) if empty is None else empty
-        sample[tensor.name] = zeros if array is None else array[:1]
+        empty = b"" if tensor.datatype == "BYTES" else 0
+        try:
+            sample[tensor.name] = np.full(shape, empty, NUMPY[tensor.datatype]) if array is None else array[:1]
+        except (MemoryError, ValueError) as error:
+            raise ModelError(f"An example of input '{tensor.name}', {list(shape)}, is too large here.") from error
     return sample
 
 

@@ -3,57 +3,64 @@
 from __future__ import annotations
 
 import hashlib
-import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from fogline.codecs import deltas
-from fogline.inference.card import Asset, Delta
+from fogline.inference.card import Asset, Card, Code, Delta
+from fogline.inference.confidence import confidence
 from fogline.inference.package import package
-from fogline.network.worker.requests import Base, Package, Packaged
-from fogline.params import Params, from_bytes
+from fogline.inference.runtimes.base import Array
+from fogline.inference.sketches import build_reference
+from fogline.jobs import Job
+from fogline.network.worker.requests import Package, Packaged
+from fogline.params import Params, load
 from fogline.training.task import Task
 
 
-def pack(task: Task, params: Params, asked: Package) -> Packaged:
+def pack(job: Job, task: Task, params: Params, asked: Package) -> Packaged:
     """Write a version's files.
 
     Its weights are what comes out of the difference to the version before, so that a node that adds the difference
     and one that takes the whole file have the same.
 
     Raises:
-        ValueError: it cannot be served; the text says why.
+        ModelError: it cannot be served; the text says why.
+        ValueError: an older version cannot be read.
     """
     folder = Path(asked.folder)
-    before = [(base, known) for base in asked.before if (known := _fitting(base, params)) is not None]
-    models = [known for _, known in before]
-    closed = deltas.against(params, models[0] if models else None, models[1:], asked.codec)
+    before = [load(Path(base.path)) for base in asked.before]
+    closed = deltas.against(params, before[0] if before else None, before[1:], asked.codec)
     made = package(
         task,
         closed.params,
         folder,
         asked.model,
-        created=time.time(),
-        variants=asked.variants,
+        lineage=asked.lineage,
         graph=None if asked.graph is None else Path(asked.graph),
+        code=Code(job.task, dict(job.task_parameters)),
+        variants=asked.variants,
+        reference=reference,
     )
-    files = dict(made.files)
-    listed: list[Delta] = []
-    for (base, _), encoded in zip(before, closed.payloads, strict=True):
-        if encoded is None:
-            continue
-        digest = hashlib.sha256(encoded.payload).hexdigest()
-        files[digest] = folder / f"delta-{base.digest[:16]}"
-        files[digest].write_bytes(encoded.payload)
-        listed.append(Delta(encoded.codec, base.digest, Asset(digest, len(encoded.payload))))
-    card = msgspec.structs.replace(
-        made.card, deltas=tuple(listed), lineage=asked.lineage, metrics=made.card.metrics | asked.metrics
-    )
-    return Packaged(card.encoded(), {digest: str(path) for digest, path in files.items()})
+    files, listed = dict(made.files), list[Delta]()
+    for base, encoded in zip(asked.before, closed.deltas, strict=True):
+        if encoded is not None:
+            delta = Delta(encoded.codec, base.digest, _asset(encoded.payload))
+            files[delta.asset.digest] = folder / f"delta-{base.digest}"
+            files[delta.asset.digest].write_bytes(encoded.payload)
+            listed.append(delta)
+    card = msgspec.structs.replace(made.card, deltas=tuple(listed))
+    return Packaged(card.encoded(), {digest: str(path) for digest, path in files.items()}, tuple(made.notes))
 
 
-def _fitting(base: Base, params: Params) -> Params | None:
-    """The weights of an older version, if they have the same layout."""
-    older = from_bytes(Path(base.path).read_bytes())
-    return older if older.spec == params.spec else None
+def reference(card: Card, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> bytes:
+    """What inputs and confidence look like now, to tell drift from later."""
+    sure = np.empty(0) if card.scores is None else confidence(card.scores, outputs)
+    return build_reference(inputs, sure).encode()
+
+
+def _asset(data: bytes) -> Asset:
+    return Asset(hashlib.sha256(data).hexdigest(), len(data))

@@ -19,6 +19,7 @@ from pathlib import Path
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import run_cohort
+from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.files import job_to_toml, load_task, parse_job
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
@@ -205,7 +206,7 @@ class Worker:
             case Package():
                 from fogline.network.worker.packing import pack
 
-                return pack(self.task, self.params(request.group), request)
+                return pack(self.job, self.task, self.params(request.group), request)
             case Open():
                 raise ValueError("The job is loaded already.")
 
@@ -233,7 +234,7 @@ def serve(channel: socket.socket) -> None:
             else:
                 assert worker is not None
                 answer = worker.answer(request)
-        except (JobError, ValueError, MemoryError, OSError) as error:
+        except (ValueError, ModelError, MemoryError, OSError) as error:
             answer = Failed(str(error) or type(error).__name__)
         except Exception as error:  # noqa: BLE001
             traceback.print_exc()

@@ -6,6 +6,8 @@ store. A worker keeps nothing that a later request needs but what :class:`Open` 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from fogline.inference.card import Lineage
@@ -143,9 +145,8 @@ class Package(msgspec.Struct, frozen=True, tag=True):
     model: str
     codec: str
     """How it travels to who has the version before."""
-    variants: tuple[str, ...]
+    variants: tuple[Literal["int8", "fp16"], ...]
     lineage: Lineage
-    metrics: dict[str, float]
     before: tuple[Base, ...] = ()
     """Versions that nodes may have, the newest first."""
     graph: str | None = None
@@ -210,6 +211,8 @@ class Packaged(msgspec.Struct, frozen=True, tag=True):
     card: bytes
     files: dict[str, str]
     """Paths by digest."""
+    notes: tuple[str, ...] = ()
+    """What people should know."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -120,7 +120,7 @@ class Keeper:
         return True
 
     def label(self, request: str, labels: Sequence[int | float]) -> bool:
-        """What the answers to a request should have been, one for each of its rows; whether a kept sample has one now."""
+        """What the answers to a request should have been, one for each row; whether a kept sample has its label now."""
         with self._lock:
             name = self._of_request.get(request, "")
             if not name or self._kept[name].notes.row >= len(labels):
