@@ -65,7 +65,12 @@ class TestEveryDatatype:
     @pytest.mark.parametrize("binary_in", [True, False])
     @pytest.mark.parametrize("binary_out", [True, False, None])
     def test_http(
-        self, http: triton_http.InferenceServerClient, datatype: str, rows: int, binary_in: bool, binary_out: bool | None
+        self,
+        http: triton_http.InferenceServerClient,
+        datatype: str,
+        rows: int,
+        binary_in: bool,
+        binary_out: bool | None,
     ) -> None:
         array = sample(datatype, (rows, 3))
         given = asked(triton_http, "x", datatype, array, binary_data=binary_in)
@@ -122,9 +127,7 @@ def infer(server: Running, request: messages.ModelInferRequest) -> messages.Mode
 
 class TestSeveralInputs:
     @pytest.mark.parametrize("binary", [(True, True), (True, False), (False, True), (False, False)])
-    def test_in_any_order_and_form(
-        self, http: triton_http.InferenceServerClient, binary: tuple[bool, bool]
-    ) -> None:
+    def test_in_any_order_and_form(self, http: triton_http.InferenceServerClient, binary: tuple[bool, bool]) -> None:
         a, b = sample("FP32", (5, 2)), sample("INT64", (5, 3))
         inputs = [
             asked(triton_http, "b", "INT64", b, binary_data=binary[0]),
@@ -214,9 +217,7 @@ class TestAboutTheServer:
         assert server.ask("GET", "/v2/health/live")[1] == {"live": True}
         assert server.ask("GET", "/v2/health/ready")[1] == {"ready": True}
 
-    def test_statistics(
-        self, http: triton_http.InferenceServerClient, rpc: triton_grpc.InferenceServerClient
-    ) -> None:
+    def test_statistics(self, http: triton_http.InferenceServerClient, rpc: triton_grpc.InferenceServerClient) -> None:
         before = http.get_inference_statistics("fixed")["model_stats"][0]["inference_stats"]["success"]["count"]
         http.infer("fixed", [asked(triton_http, "x", "FP32", sample("FP32", (2, 2)))])
         after = rpc.get_inference_statistics("fixed").model_stats[0]
@@ -259,9 +260,9 @@ class TestRefusals:
             client.infer(model, [asked(module, name, datatype, array)], model_version=version)
         assert sentence in caught.value.message()
         known = "404" if model == "nothing" or version else "400"
-        assert caught.value.status() == (known if kind == "http" else {"404": "StatusCode.NOT_FOUND"}.get(
-            known, "StatusCode.INVALID_ARGUMENT"
-        ))
+        assert caught.value.status() == (
+            known if kind == "http" else {"404": "StatusCode.NOT_FOUND"}.get(known, "StatusCode.INVALID_ARGUMENT")
+        )
 
     def test_unknown_output(self, http: triton_http.InferenceServerClient) -> None:
         given = asked(triton_http, "x", "FP32", sample("FP32", (1, 3)))

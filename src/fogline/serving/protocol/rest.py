@@ -13,6 +13,7 @@ from msgspec import Meta, Raw
 
 from fogline.inference.card import Card, Tensor
 from fogline.inference.runtimes.base import NUMPY, Array
+from fogline.registry.release import Tier
 from fogline.serving.protocol.asking import Answer, Ask, Wanted
 from fogline.serving.protocol.classes import best_classes
 from fogline.serving.protocol.errors import ProtocolError
@@ -145,10 +146,10 @@ class Writer:
         tier: who answers.
     """
 
-    def __init__(self, card: Card, version: str, tier: str) -> None:
+    def __init__(self, card: Card, version: str, tier: Tier) -> None:
         self._card = card
         self._head = b'{"model_name":%b,"model_version":%b' % (_encode(card.model), _encode(version))
-        self._mine = _encode({"tier": tier, "version": card.version})
+        self._mine = _encode(Answer({}, tier, card.model, card.version).notes())
         self._datatypes = {tensor.name: tensor.datatype for tensor in card.outputs}
         self._outputs = {
             tensor.name: b'{"name":%b,"datatype":"%b","shape":' % (_encode(tensor.name), tensor.datatype.encode())
@@ -165,7 +166,7 @@ class Writer:
         behind: list[bytes] = []
         for wanted in ask.wanted:
             texts.append(self._output(wanted, answer.outputs[wanted.name], behind))
-        parameters = self._mine if not answer.offloaded and not answer.why else _encode(_parameters(answer))
+        parameters = self._mine if not answer.offloaded and not answer.why else _encode(answer.notes())
         name = b',"id":' + _encode(ask.id) if ask.id else b""
         text = b'%b%b,"parameters":%b,"outputs":[%b]}' % (self._head, name, parameters, b",".join(texts))
         if not behind:
@@ -184,8 +185,3 @@ class Writer:
         data = write_binary(datatype, array)
         behind.append(data)
         return b'%b%b,"parameters":{"binary_data_size":%d}}' % (head, shape, len(data))
-
-
-def _parameters(answer: Answer) -> dict[str, str | int]:
-    made: dict[str, str | int] = {"tier": answer.tier, "version": answer.version, "offloaded": answer.offloaded}
-    return {**made, "why": answer.why} if answer.why else made

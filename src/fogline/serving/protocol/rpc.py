@@ -93,9 +93,8 @@ def _wanted(signature: Signature, request: ModelInferRequest, raw: bool) -> Sequ
 
 
 def _note(response: ModelInferResponse, answer: Answer) -> None:
-    response.parameters["tier"].string_param = answer.tier
-    response.parameters["version"].int64_param = answer.version
-    if answer.offloaded or answer.why:
-        response.parameters["offloaded"].int64_param = answer.offloaded
-    if answer.why:
-        response.parameters["why"].string_param = answer.why
+    for name, value in answer.notes().items():
+        if isinstance(value, str):
+            response.parameters[name].string_param = value
+        else:
+            response.parameters[name].int64_param = value

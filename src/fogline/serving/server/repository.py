@@ -142,9 +142,7 @@ class Repository:
             ModelError: it cannot be loaded or run.
         """
         async with self._turn:
-            runtime, instant = await asyncio.to_thread(self._prepare, card, locate)
-            watch, offloader = self._hooks.watch(card, locate), self._hooks.offloader(card)
-            served = Served(card, locate, runtime, instant, self._settings, self._pool, watch, offloader)
+            served = await asyncio.to_thread(self._prepare, card, locate)
             self._place(served, role)
             return served
 
@@ -158,13 +156,10 @@ class Repository:
         self.lines[model].promote(served)
 
     def drop(self, model: str, version: str) -> None:
-        """Let a version go.
-
-        Raises:
-            ProtocolError: it is not loaded.
-        """
-        served = self.find(model, version)
-        self.lines[model].take(served)
+        """Let a version go; one that is not loaded is no error."""
+        line = self.lines.get(model)
+        if line is not None and version in line.versions:
+            line.take(line.versions[version])
 
     def unload(self, model: str) -> None:
         """Let all versions of a model go, for a client; :meth:`reload` brings back the one that was live.
@@ -202,9 +197,11 @@ class Repository:
             raise ProtocolError(f"There is no model '{model[:100]}' here.", 404)
         return line
 
-    def _prepare(self, card: Card, locate: Locate) -> tuple[Runtime, int]:
+    def _prepare(self, card: Card, locate: Locate) -> Served:
         runtime = self._open(card, locate)
-        return runtime, warm_up(card, locate, runtime)
+        watch, offloader = self._hooks.watch(card, locate), self._hooks.offloader(card)
+        instant = warm_up(card, locate, runtime)
+        return Served(card, locate, runtime, instant, self._settings, self._pool, watch, offloader)
 
     def _place(self, served: Served, role: Role) -> None:
         line = self.lines.setdefault(served.card.model, Line(served.card, served.locate))
