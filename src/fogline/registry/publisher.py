@@ -195,7 +195,7 @@ class Publisher:
         theirs = read_evaluation(self.blobs.path(large.evaluation.digest))
         if ours.labels != theirs.labels:
             raise CatalogueError(f"{model} and {to} were judged on other examples, so they cannot be compared.")
-        cascade = fit(ours.confidence, ours.correct, theirs.correct, to, target_accuracy=accuracy, budget=budget)
+        cascade = fit(ours.confidence, ours.correct, theirs.correct, to=to, target_accuracy=accuracy, budget=budget)
         lineage = replace(small.lineage, job="", origin="", parent=small.version, by=by)
         card = replace(small, cascade=cascade, deltas=(), lineage=lineage, created=time.time())
         published = self.catalogue.publish(card, {})
