@@ -79,9 +79,9 @@ def open_runtime(
 def _wrong(card: Card) -> dict[str, str]:
     """Variants that lose too much to be taken unasked, and how much."""
     return {
-        f"onnx/{variant.name}": f"Its agreement with the model is {variant.agreement:.3f}; at least {AGREEING} is asked."
-        for variant in card.variants
-        if not variant.agreement >= AGREEING
+        f"onnx/{v.name}": f"Its agreement with the model is {v.agreement:.3f}; at least {AGREEING} is asked."
+        for v in card.variants
+        if not v.agreement >= AGREEING
     }
 
 
