@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from fogline.network.contract import Home
-from fogline.network.program import Place, Serving, member
+from fogline.network.program import Listening, Place, member
 
 HOST = os.environ.get("FOGLINE_BENCHMARK_HOST", "127.0.0.1")
 """Where cloud and fogs listen."""
-LOCAL = Serving(f"{HOST}:0", f"{HOST}:0")
+LOCAL = Listening(f"{HOST}:0", f"{HOST}:0")
 
 
 def say(**facts: Any) -> None:

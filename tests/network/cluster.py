@@ -17,11 +17,11 @@ from fogline.network.contract import Home
 from fogline.network.desk import NewToken
 from fogline.network.joining import join
 from fogline.network.office import Line, Record
-from fogline.network.program import Place, Serving, Up, member
+from fogline.network.program import Listening, Place, Up, member
 from fogline.params import Params, load
 
 HERE = Path(__file__).parent
-LOCAL = Serving("127.0.0.1:0", "127.0.0.1:0")
+LOCAL = Listening("127.0.0.1:0", "127.0.0.1:0")
 JOB = """
 name = "toy"
 task = "small:task"
@@ -83,10 +83,10 @@ class Cluster:
         place.policy.write_bytes((self.folder / "cloud" / "policy.toml").read_bytes())
         return place
 
-    async def start(self, name: str, homes: list[Home], serving: Serving | None = None) -> Up:
+    async def start(self, name: str, homes: list[Home], listening: Listening | None = None) -> Up:
         """Start a member whose folder is there."""
         stack = AsyncExitStack()
-        up = await stack.enter_async_context(member(Place(self.folder / name), homes, serving))
+        up = await stack.enter_async_context(member(Place(self.folder / name), homes, listening))
         self.members[name], self.stacks[name] = up, stack
         return up
 

@@ -264,20 +264,20 @@ def _fill_disk(mark: Path) -> None:
 
 
 async def _node(spec: dict[str, Any]) -> None:
-    from fogline.network.program import Serving, member, until_told
+    from fogline.network.program import Listening, member, until_told
 
     place = Place(Path(spec["folder"]))
-    serving = Serving(spec["listen"], spec["door"]) if "listen" in spec else None
+    listening = Listening(spec["listen"], spec["door"]) if "listen" in spec else None
     if spec.get("cloud"):
         from fogline.network.cloud import cloud
 
-        assert serving is not None
-        async with cloud(place, serving) as up:
+        assert listening is not None
+        async with cloud(place, listening) as up:
             print("up", flush=True)
             await until_told(up)
         return
     homes = [Home(*home) for home in spec["homes"]]
-    async with member(place, homes, serving, client=spec.get("client", "")) as up:
+    async with member(place, homes, listening, client=spec.get("client", "")) as up:
         print("up", flush=True)
         await until_told(up)
 

@@ -14,7 +14,7 @@ import pytest
 from fogline.jobs.files import parse_job
 from fogline.network.contract import Home
 from fogline.network.driver import ENTRIES
-from fogline.network.program import Serving
+from fogline.network.program import Listening
 from fogline.nodes.records import Accepted
 from fogline.params import Params
 from fogline.simulation.run import run
@@ -248,7 +248,7 @@ def test_a_fog_that_comes_back_below_the_same_parent_goes_on(tmp_path: Path) -> 
             await made.until(record, "round")
             address = made.members["fog"].address
             await made.stop("fog")
-            await made.start("fog", [made.home], Serving(address, "127.0.0.1:0"))
+            await made.start("fog", [made.home], Listening(address, "127.0.0.1:0"))
             record = await made.finish(record)
             assert record.state == "finished"
             assert same(made.model(record), simulated(text))

@@ -70,9 +70,9 @@ def test_a_paused_device_is_away_and_comes_back(tmp_path: Path) -> None:
             record = await made.submit(text)
             await made.until(record, "round")
             node = made.members["client-1"].node
-            await node.pause("the owner's hours are closed")
+            await node.duties.pause("the owner's hours are closed")
             await made.until(record, "away")
-            node.resume()
+            node.duties.resume()
             record = await made.finish(record)
             assert record.state == "finished"
             assert ("away", "client-1", "the owner's hours are closed") in made.said(record)

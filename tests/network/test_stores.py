@@ -10,7 +10,7 @@ import pytest
 
 from fogline.jobs.files import parse_job
 from fogline.network.cloud import cloud
-from fogline.network.program import Place, Serving
+from fogline.network.program import Listening, Place
 from fogline.simulation.run import run
 from tests.network.cluster import cluster, job
 from tests.network.small import numbers
@@ -29,7 +29,7 @@ def test_a_cloud_on_postgres_and_s3_goes_on_after_a_restart(tmp_path: Path, post
             address = made.cloud.address
         # Everything has ended; the cloud alone starts again, and finds the job in its store.
         async with AsyncExitStack() as stack:
-            up = await stack.enter_async_context(cloud(place, Serving(address, "127.0.0.1:0")))
+            up = await stack.enter_async_context(cloud(place, Listening(address, "127.0.0.1:0")))
             assert up.office is not None
             kept = up.office.record(record.job)
             assert kept.state in ("running", "finished")

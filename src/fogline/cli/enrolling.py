@@ -13,7 +13,7 @@ from typing import get_args
 import msgspec
 
 from fogline.cli.failures import UsageError
-from fogline.cli.serving import home_of
+from fogline.cli.running import home_of
 from fogline.governance.errors import TokenError
 from fogline.governance.signing import Signer, SigningKey
 from fogline.governance.subject import Role

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -18,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fogline.governance.certificates import LARGEST, UNREADABLE, p256_key, parse_certificate
-from fogline.governance.errors import AuthorityError, CertificateError
+from fogline.governance.envelope import parse_envelope, signed_bytes
+from fogline.governance.errors import AuthorityError, CertificateError, SignatureError
 from fogline.governance.safe_files import PRIVATE, PUBLIC, make_private_folder, read_bounded, write_atomic
 from fogline.governance.subject import Role, Subject, check_name
 
@@ -128,6 +130,31 @@ class Authority:
     def sign(self, message: bytes) -> bytes:
         """The authority's signature (ECDSA, SHA-256) under a message that nothing else could mean."""
         return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+
+
+def open_signed(envelope: bytes, payload_type: str, root: bytes) -> bytes:
+    """The payload of an envelope that an authority signed (with :meth:`Authority.sign`).
+
+    Args:
+        envelope: DSSE, JSON.
+        payload_type: what the payload must be.
+        root: the authority's certificate, PEM.
+
+    Raises:
+        SignatureError: it is no envelope, of another type, or the authority did not sign it.
+        CertificateError: the root cannot be read.
+    """
+    parsed = parse_envelope(envelope, payload_type)
+    certificate = parse_certificate(root, "The root certificate")
+    try:
+        key = p256_key(certificate.public_key())
+        message = signed_bytes(parsed.payload_type, parsed.payload)
+        key.verify(parsed.signatures[0].sig, message, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        raise SignatureError("It is not signed by this authority, or it was changed.") from None
+    except UNREADABLE:
+        raise CertificateError("The root certificate cannot be read.") from None
+    return parsed.payload
 
 
 def key_of_request(request: bytes) -> ec.EllipticCurvePublicKey:

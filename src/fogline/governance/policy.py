@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -44,13 +44,26 @@ class _Data(msgspec.Struct, forbid_unknown_fields=True):
     tags: tuple[str, ...] = ()
 
 
+class _Serve(msgspec.Struct, forbid_unknown_fields=True):
+    offload: bool = False
+    keep: Positive | str | None = None
+    channel: Literal["rounds", "stable"] = "rounds"
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     signer: tuple[_Signer, ...] = ()
     limits: _Limits = msgspec.field(default_factory=_Limits)
     data: _Data = msgspec.field(default_factory=_Data)
+    serve: _Serve = msgspec.field(default_factory=_Serve)
 
 
-TABLES: dict[str, type[msgspec.Struct]] = {"": _File, "signer": _Signer, "limits": _Limits, "data": _Data}
+TABLES: dict[str, type[msgspec.Struct]] = {
+    "": _File,
+    "signer": _Signer,
+    "limits": _Limits,
+    "data": _Data,
+    "serve": _Serve,
+}
 
 
 class Allowed(msgspec.Struct, frozen=True):
@@ -76,6 +89,17 @@ class Limits(msgspec.Struct, frozen=True):
     """At once."""
 
 
+class Serve(msgspec.Struct, frozen=True):
+    """What predictions here may do."""
+
+    offload: bool = False
+    """Whether a sample that the model is not sure of may leave the site, for a larger model to answer."""
+    keep: int = 0
+    """Bytes of hard and drifted samples that are kept here, for labelling and for training; 0 keeps none."""
+    channel: Literal["rounds", "stable"] = "rounds"
+    """``stable`` serves only versions that people approved with the offline key."""
+
+
 class Policy(msgspec.Struct, frozen=True):
     """What the owner of a site has decided. Without a file it refuses everything."""
 
@@ -84,6 +108,7 @@ class Policy(msgspec.Struct, frozen=True):
     allowed: tuple[Allowed, ...] = ()
     limits: Limits = Limits()
     tags: tuple[str, ...] = ()
+    serve: Serve = Serve()
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -129,11 +154,12 @@ def parse_policy(text: str, source: str = "policy.toml") -> Policy:
         file = msgspec.convert(raw, _File)
         allowed = tuple(Allowed(Signer.of(entry.name, entry.key), entry.tasks) for entry in file.signer)
         limits = _limits(file.limits)
+        serve = Serve(file.serve.offload, _size(file.serve.keep, "serve.keep") or 0, file.serve.channel)
     except msgspec.ValidationError as error:
         raise PolicyError(f"{source}: {_placed(str(error))}") from None
     except (SignatureError, ValueError) as error:
         raise PolicyError(f"{source}: {error}") from None
-    return Policy(source, True, allowed, limits, file.data.tags)
+    return Policy(source, True, allowed, limits, file.data.tags, serve)
 
 
 def decide(policy: Policy, manifest: Manifest, signer: Signer, needs: Needs, offers: Offers) -> Decision:
@@ -197,24 +223,24 @@ def _limits(raw: _Limits) -> Limits:
         windows = tuple(Window.parse(text) for text in raw.hours or ())
     except ValueError as error:
         raise ValueError(f"limits.hours: {error}") from None
-    return Limits(raw.threads, _memory(raw.memory), raw.niceness, windows, raw.mains_only, raw.jobs)
+    return Limits(raw.threads, _size(raw.memory, "limits.memory"), raw.niceness, windows, raw.mains_only, raw.jobs)
 
 
-def _memory(value: int | str | None) -> int | None:
+def _size(value: int | str | None, key: str) -> int | None:
     """Bytes of a number, or of a text such as ``2GB``."""
     if not isinstance(value, str):
         return value
     number = value.rstrip("BbGgIiKkMm ")
     unit = value[len(number) :].strip().upper()
     if unit not in SIZES or not number.isdecimal() or len(number) > 15 or int(number) == 0:
-        raise ValueError(f"limits.memory is {value[:40]!r}; write a size such as 512MB or 2GB")
+        raise ValueError(f"{key} is {value[:40]!r}; write a size such as 512MB or 2GB")
     return int(number) * SIZES[unit]
 
 
 def _check_keys(raw: Mapping[str, Any], source: str) -> None:
     """Refuse a key that means nothing: the owner would think that it does."""
     _check_table(raw, "", source)
-    for name in ("limits", "data", "signer"):
+    for name in ("limits", "data", "signer", "serve"):
         found = raw.get(name)
         for table in found if isinstance(found, list) else [found]:
             if isinstance(table, Mapping):

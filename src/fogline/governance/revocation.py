@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from fogline.governance.authority import Authority
-from fogline.governance.certificates import UNREADABLE, p256_key, parse_certificate
-from fogline.governance.envelope import parse_envelope, seal, signed_bytes
+from fogline.governance.authority import Authority, open_signed
+from fogline.governance.envelope import seal
 from fogline.governance.errors import CertificateError, RevocationError, SignatureError
 from fogline.governance.subject import Subject
 
@@ -64,14 +60,10 @@ class Revocations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             RevocationError: it cannot be read, or the authority did not sign it.
         """
         try:
-            envelope = parse_envelope(data, PAYLOAD_TYPE)
-            key = p256_key(parse_certificate(root, "The root certificate").public_key())
-            message = signed_bytes(envelope.payload_type, envelope.payload)
-            key.verify(envelope.signatures[0].sig, message, ec.ECDSA(hashes.SHA256()))
-            return msgspec.msgpack.decode(envelope.payload, type=cls)
-        except InvalidSignature:
-            raise RevocationError("The revocation list is not signed by this authority, or it was changed.") from None
+            payload = open_signed(data, PAYLOAD_TYPE, root)
         except (SignatureError, CertificateError) as error:
             raise RevocationError(f"The revocation list cannot be used: {error}") from None
-        except (msgspec.MsgspecError, *UNREADABLE):
+        try:
+            return msgspec.msgpack.decode(payload, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise RevocationError("The revocation list cannot be read.") from None

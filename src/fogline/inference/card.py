@@ -158,6 +158,8 @@ class Lineage(msgspec.Struct, frozen=True):
     """Who approved it; the offline key's names for a stable version."""
     parent: int = 0
     """The version that its weights were published as a difference from; 0 for none."""
+    origin: str = ""
+    """Digest of the card that it was imported with; empty for a version that was trained here."""
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,6 +190,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Largest difference from a golden output, relative to the largest absolute value of that output."""
     reference: Asset | None = None
     """Distribution of inputs and of confidence at training time (:mod:`fogline.inference.sketches`)."""
+    evaluation: Asset | None = None
+    """safetensors: on the held-out examples, how sure the model was (``confidence``) and whether it was right
+    (``correct``). Cascades are fitted on it; no node needs it."""
     scores: Scores | None = None
     cascade: Cascade | None = None
     exits: Exits | None = None
@@ -209,6 +214,12 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
         """Files that a node needs to serve it in full precision, by what they are."""
         named = {"weights": self.weights, "graph": self.graph, "golden": self.golden, "reference": self.reference}
         return {name: asset for name, asset in named.items() if asset is not None}
+
+    def files(self) -> tuple[Asset, ...]:
+        """Every file that it names: those of :meth:`assets`, of the variants and of the deltas."""
+        more = [self.evaluation] if self.evaluation is not None else list[Asset]()
+        more += [*(variant.graph for variant in self.variants), *(delta.asset for delta in self.deltas)]
+        return (*self.assets().values(), *more)
 
 
 class CardError(ValueError):

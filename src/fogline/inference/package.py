@@ -16,6 +16,7 @@ import numpy as np
 
 from fogline.inference.card import Asset, Card, Code, Exits, Lineage, Units, Variant
 from fogline.inference.golden import compare, difference, peak
+from fogline.inference.packaging.evaluation import evaluated, write_evaluation
 from fogline.inference.packaging.heldout import HeldOut, golden_rows, held_out, outputs_of
 from fogline.inference.packaging.judging import agreement, fitted_temperature, judged, scores_of
 from fogline.inference.packaging.original import ExportError, Original, original_of
@@ -118,6 +119,9 @@ def package(
     if card.dense:
         _hold(card, DenseRuntime(card, bench.locate), original, held, "The plain layers do")
     card = _with_golden(card, bench, task, original, held, golden)
+    if card.scores is not None and held.y is not None and held.y.ndim == 1:
+        write_evaluation(folder / "evaluation.safetensors", evaluated(card.scores, held.outputs, held.y))
+        card = msgspec.structs.replace(card, evaluation=bench.take("evaluation.safetensors"))
     for name in variants if card.graph else ():
         card = _with_variant(card, bench, task, held, name)
     if reference is not None:

@@ -213,7 +213,7 @@ def _written(part: BaseModel, only_given: bool = False) -> Table:
             continue
         if isinstance(value, BaseModel):
             table[name] = _written(value, only_given)
-        elif name == "tiers":
+        elif isinstance(value, Mapping) and value and all(isinstance(facts, BaseModel) for facts in value.values()):
             table[name] = {tier: _written(facts, only_given) for tier, facts in value.items()}
         elif value is None and field.default is not None:
             table[name] = "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from pydantic import (
 )
 
 from fogline.jobs.tree import Tree
-from fogline.jobs.units import size
+from fogline.jobs.units import seconds, size
 
 Scalar = float | int | str | bool | None
 
@@ -88,6 +89,40 @@ class Needs(Checked):
     """Data that owners give, by the tags of their policies."""
 
 
+class Publish(Checked):
+    """How the model becomes versions in the cloud's registry, and how they reach the nodes that serve it. A simulation
+    ignores it."""
+
+    model: Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")] = ""
+    """Its name; empty: the job's."""
+    every: NonNegativeInt = 0
+    """Rounds between two versions; 0 publishes the finished model only."""
+    delta: Literal["lossless", "int8", "sparse"] = "lossless"
+    """How a version travels to who has the one before. The version is what comes out of it, so all have the same."""
+    variants: tuple[Literal["int8", "fp16"], ...] = ()
+    """Graphs in fewer bits that are made too; a node takes what is fastest there."""
+    tiers: tuple[Literal["device", "fog", "cloud"], ...] = ("device", "fog", "cloud")
+    """Which nodes serve it."""
+    roll_out: bool = True
+    """Whether a version goes out by itself; else people promote it."""
+    rings: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.1, 0.5, 1.0)
+    """Shares of the nodes that get a version one after the other."""
+    ring_time: Annotated[PositiveFloat, BeforeValidator(seconds)] = 60.0
+    """Seconds that each ring is watched at least."""
+    shadow: bool = False
+    """Whether it first answers silently beside the version before."""
+    probation: Mapping[str, float] = Field(default_factory=dict)
+    """What sends a node back to the version before: see :class:`fogline.registry.release.Probation`."""
+    thresholds: Mapping[str, float] = Field(default_factory=dict)
+    """What aborts a rollout: see :class:`fogline.registry.release.Thresholds`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Publish:
+        if list(self.rings) != sorted(set(self.rings)) or not self.rings or self.rings[-1] != 1:
+            raise ValueError("rings must rise and end with 1, such as [0.1, 0.5, 1.0]")
+        return self
+
+
 class Job(Checked):
     """Everything that decides a run. The resolved job in a run's folder repeats it to the bit."""
 
@@ -99,6 +134,9 @@ class Job(Checked):
     local: Local = Local()
     tree: Tree = Field(default_factory=Tree)
     rounds: PositiveInt = 50
+    start: str = ""
+    """The model to begin with instead of an untrained one: a safetensors file for a simulation; at a cloud
+    ``NAME@VERSION`` of its registry, or ``NAME`` for the newest."""
     seed: NonNegativeInt = 0
     exact: bool = False
     """Fold in fixed point: the same bits for any order and any tree."""
@@ -109,6 +147,7 @@ class Job(Checked):
     needs: Needs = Needs()
     """What real devices must offer to take part."""
     evaluation: Evaluation = Evaluation()
+    publish: Publish = Publish()
     engine: str | None = None
     """Training engine; None measures the first cohort and chooses."""
     chunk: PositiveInt | None = None
@@ -117,3 +156,8 @@ class Job(Checked):
     """Worker processes; 0 trains in this one; None takes one per core."""
     checkpoint_every: PositiveInt | None = 10
     """Rounds between two checkpoints, and one at the end; None writes none."""
+
+
+def model_name(job: Job) -> str:
+    """What the versions that a job publishes are called."""
+    return job.publish.model or re.sub(r"[^A-Za-z0-9._-]+", "-", job.name)[:63].strip("._-") or "model"

@@ -1,4 +1,4 @@
-"""What a node tells people who watch it: whether it is connected, trains, refuses; and the bytes below it."""
+"""What a node tells people who watch it: whether it is connected, trains, refuses, serves; and the bytes below it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-What = Literal["ready", "connected", "lost", "refused", "training", "idle", "bytes", "failed"]
+What = Literal["ready", "connected", "lost", "refused", "training", "idle", "bytes", "failed", "listens", "serves"]
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -14,8 +14,10 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
 
     what: What
     who: str = ""
-    """The parent, or the job."""
+    """The parent, the job, the address of predictions, or the model."""
     why: str = ""
+    version: int = 0
+    """Of the model that it serves now."""
     down: int = 0
     """Bytes of blobs that went to children."""
     up: int = 0

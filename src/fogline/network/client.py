@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,10 +19,14 @@ from fogline.governance.bundle import pack
 from fogline.governance.identity import Identity
 from fogline.governance.offers import Needs
 from fogline.governance.signing import SigningKey
-from fogline.network.contract import CHUNK, DESK, SERVICE, Blob, Have, Push, decoder, encode
+from fogline.network.chunks import receive
+from fogline.network.contract import CHUNK, DESK, SERVICE, Blob, Fetch, Have, Push, decoder, encode
 from fogline.network.desk import Name, NewToken, Numbered, Submit, Text
+from fogline.network.model_desk import AnyModel, Charter, File, Linked, Retrain, Said, Which
 from fogline.network.office import Known, Line, Record
 from fogline.network.wire import dial
+from fogline.registry.standing import Standing, Steer
+from fogline.storage import open_blobs
 
 
 class DeskError(RuntimeError):
@@ -79,6 +85,59 @@ class Client:
                 yield kind.decode(message).line
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
+
+    # Models.
+
+    async def models(self, model: str = "") -> list[Standing]:
+        """All models, or one."""
+        return await self._ask("Models", AnyModel(model), list[Standing])
+
+    async def steer(self, wanted: Steer) -> str:
+        """Change where a model's versions go."""
+        return (await self._ask("Steer", wanted, Said)).text
+
+    async def charter(self) -> bytes:
+        """All that the operator's offline keys have signed."""
+        return (await self._ask("Charter", AnyModel(), Charter)).data
+
+    async def adopt(self, charter: bytes) -> str:
+        """Hand in what was signed anew."""
+        return (await self._ask("Adopt", Charter(charter), Said)).text
+
+    async def export(self, model: str, version: int, path: Path) -> None:
+        """Write a version into a file."""
+        file: File = await self._ask("Export", Which(model, version), File)
+        await self._fetch(file, path)
+
+    async def take_in(self, path: Path) -> str:
+        """Bring a version that was exported."""
+        blob = await self._push(await asyncio.to_thread(path.read_bytes))
+        return (await self._ask("Import", blob, Said)).text
+
+    async def link(self, model: str, to: str, accuracy: float | None, budget: float | None) -> str:
+        """Make a cascade of two models."""
+        return (await self._ask("Link", Linked(model, to, accuracy, budget), Said)).text
+
+    async def retrain(self, model: str, psi: float | None, cooldown: float) -> str:
+        """Say when a model's job runs again by itself."""
+        return (await self._ask("Retrain", Retrain(model, psi, cooldown), Said)).text
+
+    # Inside.
+
+    async def _fetch(self, file: File, path: Path) -> None:
+        store = open_blobs(path.parent / f".{path.name}.part")
+        writer = store.writer(file.digest, file.size)
+        try:
+            stream = aiter(self._channel.unary_stream(f"/{SERVICE}/Fetch")(encode(Fetch(file.digest))))
+            await anext(stream)  # Its size, which is known.
+            await receive(stream, writer, file.size)
+            writer.finish()
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
+        finally:
+            writer.close()
+        store.path(file.digest).replace(path)
+        shutil.rmtree(path.parent / f".{path.name}.part")
 
     async def _ask(self, method: str, message: msgspec.Struct, kind: Any) -> Any:
         try:

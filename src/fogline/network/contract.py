@@ -18,6 +18,7 @@ from msgspec import Meta
 from fogline.governance.offers import Needs, Offers
 from fogline.governance.subject import Role
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
+from fogline.registry.release import Outcome, Vitals
 
 T = TypeVar("T")
 PROTOCOL = 1
@@ -40,6 +41,12 @@ Name = Annotated[str, Meta(pattern=r"\A[\w.:@#/ -]{1,200}\Z")]
 """Of a job or a node, as storage takes it for a key."""
 Text = Annotated[str, Meta(max_length=200)]
 Jobs = Annotated[tuple[Name, ...], Meta(max_length=500)]
+
+Document = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9](?:[/.]?[A-Za-z0-9_-]){0,149}\Z")]
+"""Name of a small file of signed releases."""
+LARGEST_DOCUMENT = 512 << 10
+LARGEST_TIMESTAMP = 16 << 10
+Timestamp = Annotated[bytes, Meta(max_length=LARGEST_TIMESTAMP)]
 
 NOTHING = Offers(cpus=0, memory_bytes=0)
 
@@ -104,6 +111,8 @@ class Present(msgspec.Struct, frozen=True, tag=True):
     """Where its own children reach it; empty for a device."""
     jobs: Jobs = ()
     """Jobs that it takes part in; the parent says which of them are over."""
+    serves: bool = False
+    """Whether it answers predictions."""
 
 
 class Entered(msgspec.Struct, frozen=True, tag=True):
@@ -137,6 +146,8 @@ class Seen(msgspec.Struct, frozen=True, tag=True):
     up: bool
     offers: Offers = NOTHING
     why: str = ""
+    serves: bool = False
+    """Whether it answers predictions."""
 
 
 class Told(msgspec.Struct, frozen=True, tag=True):
@@ -156,11 +167,23 @@ class Unsure(msgspec.Struct, frozen=True, tag=True):
     jobs: Jobs
 
 
+class Became(msgspec.Struct, frozen=True, tag=True):
+    """What became of a release on a node at or below the child, for the cloud."""
+
+    outcome: Outcome
+
+
+class Measured(msgspec.Struct, frozen=True, tag=True):
+    """How a version fares at and below the child since the last such frame, for the cloud."""
+
+    vitals: Vitals
+
+
 class Leaving(msgspec.Struct, frozen=True, tag=True):
     """The child goes, on purpose."""
 
 
-Up = Present | Entered | Away | Said | Seen | Told | Unsure | Leaving
+Up = Present | Entered | Away | Said | Seen | Told | Unsure | Became | Measured | Leaving
 
 
 # Down: from a parent to its child.
@@ -174,6 +197,8 @@ class Welcome(msgspec.Struct, frozen=True, tag=True):
     """Other parents that the child may go to when this one is gone."""
     revoked: bytes = b""
     """The authority's signed list of nodes that are cut off."""
+    timestamp: Timestamp = b""
+    """The newest signed timestamp of releases that it has."""
 
 
 class Offer(msgspec.Struct, frozen=True, tag=True):
@@ -200,7 +225,13 @@ class Homes(msgspec.Struct, frozen=True, tag=True):
     homes: tuple[Home, ...]
 
 
-Down = Welcome | Offer | Over | Said | Revoked | Homes
+class Fresh(msgspec.Struct, frozen=True, tag=True):
+    """A newer signed timestamp: there may be a release."""
+
+    timestamp: Timestamp
+
+
+Down = Welcome | Offer | Over | Said | Revoked | Homes | Fresh
 
 
 # Blobs.
@@ -235,6 +266,35 @@ class Have(msgspec.Struct, frozen=True):
 
     offset: Bytes
     zstd: bool = True
+
+
+# Models.
+
+
+class Weigh(msgspec.Struct, frozen=True):
+    """How large is that file of a published version? The answer is a :class:`Size`."""
+
+    digest: Digest
+
+
+class Read(msgspec.Struct, frozen=True):
+    """Give that small file of signed releases."""
+
+    name: Document
+
+
+class File(msgspec.Struct, frozen=True):
+    """The file, or nothing where there is none of that name."""
+
+    data: Annotated[bytes, Meta(max_length=LARGEST_DOCUMENT)] | None
+
+
+class Infer(msgspec.Struct, frozen=True):
+    """Answer for a child whose own model was not sure."""
+
+    ask: bytes
+    """For whoever serves (:mod:`fogline.serving.cascade.wire`); the answer is of the same kind."""
+    seconds: Annotated[float, Meta(gt=0, le=60)]
 
 
 # The door, where a node without a certificate comes in, and renewal.

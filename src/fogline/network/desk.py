@@ -16,7 +16,6 @@ from fogline.governance.errors import TrustError
 from fogline.governance.offers import Needs
 from fogline.governance.subject import Role, Subject
 from fogline.governance.tokens import TokenRecord, create_token, redeem
-from fogline.jobs import JobError
 from fogline.network.contract import Blob, Certificate, Decoder, Enrol, Home, Renew, decoder, encode
 from fogline.network.downlink import Context, Downlink
 from fogline.network.gate import Gate
@@ -187,6 +186,43 @@ class Registrar:
         return Certificate(issued, self.authority.root_pem, self._home(), self._fogs())
 
 
+Answers = dict[str, tuple[Any, Callable[[Any, str], Awaitable[Any]]]]
+"""Kind of the request, and what answers it, told who asks."""
+
+
+def answering(downlink: Downlink, answers: Answers) -> dict[str, Any]:
+    """Methods for operators: one question, one answer."""
+
+    def method(kind: Decoder[Any], answer: Callable[[Any, str], Awaitable[Any]]) -> Any:
+        async def handle(request: bytes, context: Context) -> bytes:
+            by = await operator(downlink, context)
+            try:
+                return encode(await answer(kind.decode(request), by))
+            except msgspec.DecodeError as error:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
+            except LookupError as error:
+                await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+            except (ValueError, TrustError) as error:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except StorageError as error:
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            raise AssertionError("gRPC ends the call at abort")
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    return {name: method(decoder(kind), answer) for name, (kind, answer) in answers.items()}
+
+
+async def operator(downlink: Downlink, context: Context) -> str:
+    """Who asks; the call is ended if it is no operator or developer."""
+    subject = (await downlink.admit(context)).subject
+    if subject.role not in OPERATORS:
+        await context.abort(
+            grpc.StatusCode.PERMISSION_DENIED, f"{subject.name} is a {subject.role}; this is for operators"
+        )
+    return subject.name
+
+
 class Desk:
     """The methods of the cloud beside those of every node.
 
@@ -203,7 +239,7 @@ class Desk:
 
     def methods(self) -> Methods:
         """For operators."""
-        answers: dict[str, tuple[Any, Callable[[Any, str], Awaitable[Any]]]] = {
+        answers: Answers = {
             "Submit": (Submit, self._submit),
             "Jobs": (Name, self._jobs),
             "Stop": (Name, self._stop),
@@ -211,38 +247,10 @@ class Desk:
             "Revoke": (Name, self._revoke),
             "Token": (NewToken, self._token),
         }
-        made = {
-            name: grpc.unary_unary_rpc_method_handler(self._answering(decoder(kind), answer))
-            for name, (kind, answer) in answers.items()
+        return {
+            **answering(self._downlink, answers),
+            "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
         }
-        return {**made, "Watch": grpc.unary_stream_rpc_method_handler(self._watch)}
-
-    def _answering(
-        self, kind: Decoder[Any], answer: Callable[[Any, str], Awaitable[Any]]
-    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        async def handle(request: bytes, context: Context) -> bytes:
-            by = await self._operator(context)
-            try:
-                return encode(await answer(kind.decode(request), by))
-            except msgspec.DecodeError as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
-            except LookupError as error:
-                await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
-            except (JobError, TrustError) as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-            except StorageError as error:
-                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
-            raise AssertionError("gRPC ends the call at abort")
-
-        return handle
-
-    async def _operator(self, context: Context) -> str:
-        subject = (await self._downlink.admit(context)).subject
-        if subject.role not in OPERATORS:
-            await context.abort(
-                grpc.StatusCode.PERMISSION_DENIED, f"{subject.name} is a {subject.role}; this is for operators"
-            )
-        return subject.name
 
     async def _submit(self, asked: Submit, by: str) -> Record:
         if not self._office.node.shelf.holds(asked.bundle.digest, asked.bundle.size):
@@ -269,7 +277,7 @@ class Desk:
         return Text(await asyncio.to_thread(self._registrar.token, asked, by))
 
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
-        await self._operator(context)
+        await operator(self._downlink, context)
         try:
             asked: Name = decoder(Name).decode(request)
             record = self._office.record(asked.name)

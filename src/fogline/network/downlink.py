@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 from weakref import WeakValueDictionary
 
@@ -20,15 +21,18 @@ from fogline.network.contract import (
     PATIENCE,
     PROTOCOL,
     UP,
-    Blob,
     Decoder,
     Down,
     Fetch,
+    File,
     Have,
+    Infer,
     Present,
     Push,
+    Read,
     Size,
     Up,
+    Weigh,
     Welcome,
     decoder,
     encode,
@@ -43,6 +47,7 @@ GRACE = 1.0
 QUEUE = 1000
 """Frames that may wait for a child; one that does not read them is cut off."""
 FETCH, PUSH = decoder(Fetch), decoder(Push)
+WEIGH, READ, INFER = decoder(Weigh), decoder(Read), decoder(Infer)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -120,11 +125,36 @@ class Below(Protocol):
         """So many bytes of blobs went to a child, or came from one."""
         ...
 
-    async def obtain(self, digest: str) -> Blob:
-        """A blob that a child asks for; fetched from above if need be.
+    async def obtain(self, digest: str) -> tuple[Path, int]:
+        """Where a blob lies that a child asks for, and its bytes; fetched from above if need be.
 
         Raises:
             LookupError: there is none.
+            StorageError: it cannot be kept here.
+        """
+        ...
+
+    async def weigh(self, digest: str) -> int:
+        """Bytes of a file of a published version.
+
+        Raises:
+            LookupError: it is none.
+        """
+        ...
+
+    async def document(self, name: str) -> bytes | None:
+        """A small file of signed releases; None where there is none.
+
+        Raises:
+            LookupError: whoever has them cannot be asked now.
+        """
+        ...
+
+    async def infer(self, ask: bytes, seconds: float) -> bytes:
+        """Answer for a child whose own model was not sure.
+
+        Raises:
+            LookupError: nobody here can; the text says why.
         """
         ...
 
@@ -149,6 +179,9 @@ class Downlink:
             "Control": grpc.stream_stream_rpc_method_handler(self.control),
             "Fetch": grpc.unary_stream_rpc_method_handler(self.fetch),
             "Push": grpc.stream_stream_rpc_method_handler(self.push),
+            "Weigh": grpc.unary_unary_rpc_method_handler(self.weigh),
+            "Read": grpc.unary_unary_rpc_method_handler(self.read),
+            "Infer": grpc.unary_unary_rpc_method_handler(self.infer),
         }
 
     async def control(self, frames: AsyncIterator[bytes], context: Context) -> None:
@@ -187,18 +220,47 @@ class Downlink:
         await self.admit(context)
         asked = await _decoded(FETCH, request, context)
         try:
-            blob = await self._below.obtain(asked.digest)
-            path = await asyncio.to_thread(self._blobs.path, blob.digest)
+            path, size = await self._below.obtain(asked.digest)
         except LookupError as error:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
         except StorageError as error:
             await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
-        if not 0 <= asked.offset <= blob.size:
-            await _abort(context, grpc.StatusCode.OUT_OF_RANGE, f"the blob has {blob.size} bytes")
-        yield encode(Size(blob.size))
+        if not 0 <= asked.offset <= size:
+            await _abort(context, grpc.StatusCode.OUT_OF_RANGE, f"the blob has {size} bytes")
+        yield encode(Size(size))
         async for piece in pieces(path, asked.offset, asked.zstd):
             yield piece
-        self._below.carried(blob.size - asked.offset, 0)
+        self._below.carried(size - asked.offset, 0)
+
+    async def weigh(self, request: bytes, context: Context) -> bytes:
+        """A child wants to know how large a file is."""
+        await self.admit(context)
+        asked = await _decoded(WEIGH, request, context)
+        try:
+            return encode(Size(await self._below.weigh(asked.digest)))
+        except LookupError as error:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
+
+    async def read(self, request: bytes, context: Context) -> bytes:
+        """A child wants a small file of signed releases."""
+        await self.admit(context)
+        asked = await _decoded(READ, request, context)
+        try:
+            return encode(File(await self._below.document(asked.name)))
+        except LookupError as error:
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
+
+    async def infer(self, request: bytes, context: Context) -> bytes:
+        """A child's model was not sure."""
+        await self.admit(context)
+        asked = await _decoded(INFER, request, context)
+        try:
+            async with asyncio.timeout(asked.seconds):
+                return await self._below.infer(asked.ask, asked.seconds)
+        except TimeoutError:
+            await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the answer took too long")
+        except LookupError as error:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
 
     async def push(self, chunks: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """A child brings a blob."""

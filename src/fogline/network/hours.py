@@ -19,7 +19,7 @@ LOOK = 60.0
 
 
 class Doors(Protocol):
-    """What opens and closes: the node."""
+    """What opens and closes: the jobs of a node."""
 
     async def pause(self, why: str) -> None:
         """Take part in no job, for now."""
@@ -31,7 +31,7 @@ class Doors(Protocol):
 
 
 async def keep_hours(
-    node: Doors,
+    duties: Doors,
     policy: Path,
     now: Callable[[], datetime] = datetime.now,
     mains: Callable[[], bool | None] = on_mains,
@@ -40,7 +40,7 @@ async def keep_hours(
     """Pause and resume a node as its owner's policy says, for as long as it runs.
 
     Args:
-        node: the node.
+        duties: the jobs of the node.
         policy: the owner's file, read at every look.
         now: the time on the wall.
         mains: whether the machine runs on mains.
@@ -54,9 +54,9 @@ async def keep_hours(
             why = str(error)
         if why is not None and not closed:
             log.info("no job runs from now on: %s", why)
-            await node.pause(why)
+            await duties.pause(why)
         elif why is None and closed:
             log.info("jobs may run again")
-            node.resume()
+            duties.resume()
         closed = why is not None
         await asyncio.sleep(look)

@@ -18,12 +18,14 @@ from fogline.network.contract import (
     NOTHING,
     PROTOCOL,
     Away,
-    Blob,
+    Became,
     Down,
     Entered,
+    Fresh,
     Home,
     Homes,
     Leaving,
+    Measured,
     Offer,
     Over,
     Present,
@@ -39,37 +41,26 @@ from fogline.network.contract import (
     decoder,
     encode,
 )
-from fogline.network.engagement import AGAIN, Engagement
-from fogline.network.gate import Gate, NotAllowed
+from fogline.network.duties import Duties
+from fogline.network.engagement import Engagement
+from fogline.network.gate import Gate
+from fogline.network.releases import Companion, Mirror, Releases, ask_parent
 from fogline.network.shelf import Shelf
-from fogline.network.tasks import Tasks
 from fogline.network.turns import Turns
 from fogline.network.uplink import Uplink
-from fogline.network.worker.requests import Limits, Open
-from fogline.network.workshop import LONGEST, WorkerFailed, Workshop
+from fogline.network.worker.requests import Limits
+from fogline.network.workshop import LONGEST
 from fogline.storage import Database, StorageError
 
 if TYPE_CHECKING:
     from fogline.governance.certificates import CertificateFacts
     from fogline.network.downlink import Downlink, Session
-    from fogline.nodes.aggregator import Aggregator
-    from fogline.nodes.device import Device
 
 log = logging.getLogger("fogline.network")
 TICKETS, HOMES_KIND = "ticket", "homes"
 HOMES = decoder(tuple[Home, ...])
 GATHER = 2.0
 """Seconds that a round waits for more children when the first one is there, where none is expected by name."""
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """A job that this node takes part in, and below whom."""
-
-    ticket: Ticket
-    parent: str
-
-
-KEPT = decoder(Kept)
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -142,81 +133,30 @@ class Node:
         self.turns = Turns(site.trainings, lambda busy: self.on_change(Change("training" if busy else "idle")))
         self.uplink: Uplink | None = None
         self.downlink: Downlink | None = None
-        self.engagements: dict[str, Engagement] = {}
+        self.releases: Releases | None = None
+        """Where models come from that are served here or below."""
+        self.companion: Companion | None = None
+        """The part that serves, where there is one."""
+        self.duties = Duties(self)
         self.homes: tuple[Home, ...] = ()
         """Where this node's children may go instead."""
         self.on_change: Callable[[Change], None] = lambda _: None
         """Told of what people may want to see."""
-        self.closed: str | None = None
-        """Why no job runs now, where the owner says so."""
-        self._starting: set[str] = set()
-        self._over: set[str] = set()
-        """Jobs that ended while they were being started."""
-        self._tasks = Tasks(subject.name)
 
     # Life.
-
-    async def start(self) -> None:
-        """Go on with the jobs of before."""
-        self._go_on(await asyncio.to_thread(self.database.all, TICKETS))
 
     async def close(self) -> None:
         """Stop: the journal keeps what was."""
         if self.uplink is not None:
             self.uplink.send(Leaving())
-        self._tasks.cancel()
-        for engagement in self.engagements.values():
-            await engagement.close()
-
-    async def pause(self, why: str) -> None:
-        """Take part in no job, for now; what was begun is begun again later."""
-        self.closed = why
-        for engagement in list(self.engagements.values()):
-            del self.engagements[engagement.job]
-            engagement.refuse(why)
-            await engagement.close()
-
-    def resume(self) -> None:
-        """Take part in jobs again."""
-        self.closed = None
-        self._go_on(self.database.all(TICKETS))
-
-    def _go_on(self, tickets: Iterable[tuple[str, bytes]]) -> None:
-        for _, body in tickets:
-            kept: Kept = KEPT.decode(body)
-            self._engage_soon(kept.ticket, kept.parent)
-
-    def engage(self, engagement: Engagement, parent: str | None) -> None:
-        """Begin to take part in a job, and tell the children of it."""
-        self.engagements[engagement.job] = engagement
-        self._tasks.spawn(self._take_part(engagement, parent))
-        for session in self._sessions():
-            self._offer(session, engagement.ticket)
-
-    async def _take_part(self, engagement: Engagement, parent: str | None) -> None:
-        await engagement.run(parent)
-        await self._forget(engagement)
-
-    async def _forget(self, engagement: Engagement) -> None:
-        if self.engagements.get(engagement.job) is not engagement:
-            return  # It was replaced by one below another parent, whose journal this is now.
-        del self.engagements[engagement.job]
-        self._say_to_all(Over(engagement.job))
-        await engagement.close()
-        if self.cloud is None:
-            await asyncio.to_thread(self._clear, engagement.job)
-
-    def _clear(self, job: str) -> None:
-        values = self.database.values(job)
-        self.database.drop(job)
-        self.shelf.release(values.values())
-        self.database.delete(TICKETS, job)
+        await self.duties.close()
 
     # From above.
 
     def present(self) -> Present:
         """How the node presents itself."""
-        return Present(PROTOCOL, self.site.offers, self.address, tuple(self.engagements))
+        serves = self.companion is not None
+        return Present(PROTOCOL, self.site.offers, self.address, tuple(self._engagements), serves)
 
     def connected(self, parent: str, welcome: Welcome) -> None:
         """The parent is there (again)."""
@@ -224,11 +164,10 @@ class Node:
         self.on_change(Change("connected", parent))
         self._take_homes(parent, welcome.homes)
         self.take_revoked(welcome.revoked)
-        for engagement in list(self.engagements.values()):
-            if engagement.parent == parent:
-                engagement.enter()
-            else:
-                self._tasks.spawn(self._move(engagement, parent))
+        if isinstance(self.releases, Mirror):
+            self.releases.connected()
+            self.fresh(welcome.timestamp)
+        self.duties.connected(parent)
         for session in self._sessions():
             self.seen(self._seen(session, up=True))
             self._settle(session.present.jobs)
@@ -242,106 +181,21 @@ class Node:
         """The parent said something."""
         match frame:
             case Said():
-                engagement = self.engagements.get(frame.job)
+                engagement = self._engagements.get(frame.job)
                 if engagement is not None and engagement.parent == parent:
                     engagement.from_parent(frame)
             case Offer(ticket=ticket):
-                self._offered(ticket, parent)
+                self.duties.offered(ticket, parent)
             case Over(job=job):
-                self._ended_above(job)
+                self.duties.ended_above(job)
             case Revoked(revoked=revoked):
                 self.take_revoked(revoked)
             case Homes(homes=homes):
                 self._take_homes(parent, homes)
+            case Fresh(timestamp=timestamp):
+                self.fresh(timestamp)
             case Welcome():
                 pass
-
-    def _ended_above(self, job: str) -> None:
-        engagement = self.engagements.get(job)
-        if engagement is not None:
-            self._tasks.spawn(self._forget(engagement))
-            return
-        if job in self._starting:
-            self._over.add(job)
-        self._say_to_all(Over(job))
-
-    def _offered(self, ticket: Ticket, parent: str) -> None:
-        engagement = self.engagements.get(ticket.job)
-        if engagement is not None:
-            engagement.enter()
-        else:
-            self._engage_soon(ticket, parent)
-
-    def _engage_soon(self, ticket: Ticket, parent: str) -> None:
-        if ticket.job not in self._starting:
-            self._starting.add(ticket.job)
-            self._tasks.spawn(self._engage(ticket, parent))
-
-    async def _engage(self, ticket: Ticket, parent: str) -> None:
-        """Look at a job, and take part if it may run here. ``parent``: below whom, unless that has changed."""
-        uplink = self.uplink
-        assert uplink is not None
-        if self.closed is not None:
-            await asyncio.to_thread(self.database.put, TICKETS, ticket.job, encode(Kept(ticket, parent)))
-            uplink.send(Away(ticket.job, self.closed))
-            self._starting.discard(ticket.job)
-            return
-        try:
-            await uplink.fetch(ticket.bundle)
-            code = await asyncio.to_thread(self.gate.admit, ticket, self.shelf.blobs.path(ticket.bundle.digest))
-            engagement = await self._prepare(ticket, code)
-            body = encode(Kept(ticket, uplink.parent or parent))
-            await asyncio.to_thread(self.database.put, TICKETS, ticket.job, body)
-        except (NotAllowed, WorkerFailed, LookupError, StorageError, ValueError) as error:
-            log.warning("%s does not take part in job %s: %s", self.name, ticket.job, error)
-            self.on_change(Change("refused", ticket.job, str(error)))
-            uplink.send(Away(ticket.job, str(error)))
-            return
-        finally:
-            self._starting.discard(ticket.job)
-        parent = uplink.parent or parent
-        if ticket.job in self._over:
-            self._over.discard(ticket.job)
-            await engagement.close()
-            await asyncio.to_thread(self._clear, ticket.job)
-        elif self.closed is not None:
-            await engagement.close()
-        else:
-            self.engage(engagement, parent)
-
-    async def _prepare(self, ticket: Ticket, code: Path) -> Engagement:
-        leaf = self.downlink is None
-        workshop = self.workshop(ticket, code, client=(self.site.client or self.name) if leaf else "")
-        if not leaf:
-            return Engagement(ticket, self, workshop, self._aggregator_of(ticket))
-        opened = await workshop.open()
-        return Engagement(ticket, self, workshop, self._device, leaf=True, samples=opened.samples)
-
-    def workshop(self, ticket: Ticket, code: Path, client: str = "") -> Workshop:
-        """A worker process for a job."""
-        opening = Open(str(code), ticket.text, ticket.layout, client, self.site.parameters, self.site.limits)
-        return Workshop(opening, self.log_file(ticket.job))
-
-    def log_file(self, job: str) -> Path:
-        """What a job's code printed on this node."""
-        return self.folder / "logs" / f"{job}.log"
-
-    def _device(self, parent: str | None) -> Device:
-        from fogline.nodes.device import Device
-
-        assert parent is not None
-        return Device(self.name, parent, retry=AGAIN)
-
-    def _aggregator_of(self, ticket: Ticket) -> Callable[[str | None], Aggregator]:
-        from fogline.network.aggregating import aggregator_maker
-
-        return aggregator_maker(self.name, ticket, GATHER, AGAIN)
-
-    async def _move(self, engagement: Engagement, parent: str) -> None:
-        """The node has another parent now: it takes part in the job below that one."""
-        await engagement.close()
-        self.engagements.pop(engagement.job, None)
-        self._engage_soon(engagement.ticket, parent)
 
     def _take_homes(self, parent: str, homes: tuple[Home, ...]) -> None:
         """Where a device may go when this parent is gone; an aggregator hands the list on."""
@@ -349,7 +203,7 @@ class Node:
             return
         if self.downlink is not None:
             self.homes = homes
-            self._say_to_all(Homes(homes))
+            self.say_to_all(Homes(homes))
             return
         known = {home.name: home for home in self.uplink.homes}
         first = [known[parent]] if parent in known else []
@@ -385,17 +239,18 @@ class Node:
         log.info("%s connected to %s", session.name, self.name)
         self.seen(self._seen(session, up=True))
         self._settle(session.present.jobs)
-        for engagement in self.engagements.values():
+        for engagement in self._engagements.values():
             self._offer(session, engagement.ticket)
         if session.present.address:
             self._renew_homes()
-        return Welcome(self.name, self._homes_for(session), self.gate.revoked)
+        timestamp = b"" if self.releases is None else self.releases.timestamp
+        return Welcome(self.name, self._homes_for(session), self.gate.revoked, timestamp)
 
     def departed(self, session: Session) -> None:
         """A child is gone."""
         log.info("%s left %s: %s", session.name, self.name, session.why)
         self.seen(self._seen(session, up=False))
-        for engagement in self.engagements.values():
+        for engagement in self._engagements.values():
             engagement.child_left(session.name)
 
     def from_child(self, session: Session, frame: Up) -> None:
@@ -407,24 +262,30 @@ class Node:
             return
         match frame:
             case Entered(job=job, hello=hello):
-                if job in self.engagements:
-                    self.engagements[job].child_entered(session.name, hello)
+                if job in self._engagements:
+                    self._engagements[job].child_entered(session.name, hello)
             case Away(job=job, why=why):
-                if job in self.engagements:
-                    self.engagements[job].child_left(session.name)
+                if job in self._engagements:
+                    self._engagements[job].child_left(session.name)
                     self.tell(Told(job, self.name, "away", session.name, why[:LONGEST]))
             case Said(job=job):
                 if frame.blob is not None and frame.blob.data:
                     self.carried(0, frame.blob.size)
-                if job in self.engagements:
-                    self.engagements[job].from_child(session.name, frame)
+                if job in self._engagements:
+                    self._engagements[job].from_child(session.name, frame)
             case Seen():
                 self.seen(frame)
             case Told(job=job):
-                if job in self.engagements:
+                if job in self._engagements:
                     self.tell(frame)
             case Unsure(jobs=jobs):
                 self._settle(jobs)
+            case Became(outcome=outcome):
+                if self.releases is not None:
+                    self.releases.became(outcome)
+            case Measured(vitals=vitals):
+                if self.releases is not None:
+                    self.releases.measured(vitals)
             case Leaving():
                 session.end("it left")
             case Present():
@@ -432,7 +293,7 @@ class Node:
 
     def wants(self, subject: Subject, push: Push) -> str | None:
         """Why a blob is not wanted; None if it is."""
-        engagement = self.engagements.get(push.job)
+        engagement = self._engagements.get(push.job)
         if self.cloud is not None and not push.job:
             return self.cloud.wants(subject, push)
         if engagement is None:
@@ -451,19 +312,52 @@ class Node:
             return f"{facts.subject.name} is a {facts.subject.role} and cannot have children; join again as fog"
         return None
 
-    async def obtain(self, digest: str) -> Blob:
-        """A blob that a child asks for; fetched from above once for all children.
+    async def obtain(self, digest: str) -> tuple[Path, int]:
+        """Where a blob lies that a child asks for, and its bytes; fetched from above once for all children.
 
         Raises:
-            LookupError: no job here has it.
+            LookupError: no job and no published version here has it.
+            StorageError: it cannot be kept here.
         """
-        for engagement in self.engagements.values():
+        for engagement in self._engagements.values():
             blob = engagement.model(digest)
             if blob is not None:
                 if self.uplink is not None:
                     await self.uplink.fetch(blob)
-                return blob
-        raise LookupError("no job here has that blob (any more)")
+                return await asyncio.to_thread(self.shelf.blobs.path, digest), blob.size
+        size = await self.weigh(digest)
+        assert self.releases is not None
+        return await self.releases.obtain(digest, size), size
+
+    async def weigh(self, digest: str) -> int:
+        """Bytes of a file of a published version.
+
+        Raises:
+            LookupError: it is none.
+        """
+        if self.releases is None:
+            raise LookupError("no job here has that blob (any more)")
+        return await self.releases.weigh(digest)
+
+    async def document(self, name: str) -> bytes | None:
+        """A small file of signed releases; None where there is none.
+
+        Raises:
+            LookupError: whoever has them cannot be asked now.
+        """
+        return None if self.releases is None else await self.releases.document(name)
+
+    async def infer(self, ask: bytes, seconds: float) -> bytes:
+        """Answer for a child whose own model was not sure, or pass the question on.
+
+        Raises:
+            LookupError: nobody can answer; the text says why.
+        """
+        if self.companion is not None:
+            return await self.companion.infer(ask, seconds)
+        if self.uplink is None:
+            raise LookupError(f"{self.name} serves no model")
+        return await ask_parent(self.uplink, ask, seconds)
 
     # Between.
 
@@ -473,6 +367,13 @@ class Node:
             self.downlink.sessions[child].send(frame)
             if isinstance(frame, Said) and frame.blob is not None and frame.blob.data:
                 self.carried(frame.blob.size, 0)
+
+    def fresh(self, timestamp: bytes) -> None:
+        """There is a signed timestamp of releases: whoever serves looks what is new, and the children are told."""
+        if not isinstance(self.releases, Mirror) or self.releases.fresh(timestamp):
+            self.say_to_all(Fresh(timestamp))
+        if self.companion is not None and timestamp:
+            self.companion.fresh(timestamp)
 
     def seen(self, seen: Seen) -> None:
         """A node came or went: the cloud hears of it."""
@@ -490,14 +391,15 @@ class Node:
 
     def _settle(self, jobs: Iterable[str]) -> None:
         """Children take part in these jobs: whoever knows that one is over says so."""
-        unknown = [job for job in jobs if job not in self.engagements and job not in self._starting]
+        unknown = [job for job in jobs if not self.duties.knows(job)]
         if self.cloud is None and unknown and self.uplink is not None:
             self.uplink.send(Unsure(tuple(unknown)))
         for job in unknown:
             if self.cloud is not None and self.cloud.has_ended(job):
-                self._ended_above(job)
+                self.duties.ended_above(job)
 
-    def _say_to_all(self, frame: Down) -> None:
+    def say_to_all(self, frame: Down) -> None:
+        """To every child."""
         for session in self._sessions():
             session.send(frame)
 
@@ -506,7 +408,21 @@ class Node:
 
     def _seen(self, session: Session, up: bool) -> Seen:
         why = "" if up else session.why
-        return Seen(session.name, self.name, session.subject.role, up, session.present.offers, why)
+        present = session.present
+        return Seen(session.name, self.name, session.subject.role, up, present.offers, why, present.serves)
+
+    def offer(self, ticket: Ticket) -> None:
+        """Tell the children of a job."""
+        for session in self._sessions():
+            self._offer(session, ticket)
+
+    def log_file(self, job: str) -> Path:
+        """What a job's code printed on this node."""
+        return self.folder / "logs" / f"{job}.log"
+
+    @property
+    def _engagements(self) -> dict[str, Engagement]:
+        return self.duties.engagements
 
     def _offer(self, session: Session, ticket: Ticket) -> None:
         lack = None if session.present.address else missing(ticket.needs, session.present.offers)

@@ -13,10 +13,10 @@ from typing import Literal
 
 import msgspec
 
-from fogline.governance.bundle import DEFAULT_LIMITS
+from fogline.governance.errors import TrustError
 from fogline.governance.offers import Needs, Offers
 from fogline.governance.subject import Role, Subject, node_name
-from fogline.jobs import Job, JobError
+from fogline.jobs import Job
 from fogline.jobs.files import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Goal, should_stop
@@ -24,14 +24,19 @@ from fogline.monitoring.result import Row
 from fogline.network.aggregating import aggregator_maker
 from fogline.network.contract import NOTHING, Blob, Push, Seen, Ticket, Told, decoder, encode
 from fogline.network.crew import GROUP
+from fogline.network.duties import GATHER
 from fogline.network.engagement import AGAIN, Engagement
 from fogline.network.gate import NotAllowed
-from fogline.network.node import GATHER, Node
+from fogline.network.node import Node
+from fogline.network.publishing import Origin, publish
 from fogline.network.tasks import Tasks
 from fogline.network.worker.requests import Conclude, Describe, Described, Judge, Judged
 from fogline.network.workshop import LONGEST, WorkerFailed, Workshop, expect
 from fogline.nodes.effects import Move
 from fogline.nodes.messages import model_key
+from fogline.registry.archive import LARGEST
+from fogline.registry.publisher import Publisher
+from fogline.registry.release import Tier
 from fogline.storage import StorageError, Value
 
 log = logging.getLogger("fogline.network")
@@ -75,6 +80,8 @@ class Known(msgspec.Struct, frozen=True):
     since: float
     offers: Offers = NOTHING
     why: str = ""
+    serves: bool = False
+    """Whether it answers predictions."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -97,11 +104,13 @@ class Office:
     Args:
         node: the root of the tree.
         runs: folder for the jobs' results.
+        publisher: takes their models as versions.
         parallel: jobs that run at the same time.
     """
 
-    def __init__(self, node: Node, runs: Path, parallel: int = 4) -> None:
+    def __init__(self, node: Node, runs: Path, publisher: Publisher, parallel: int = 4) -> None:
         self.node = node
+        self.publisher = publisher
         self.runs = runs
         self.nodes: dict[str, Known] = {}
         self._parallel = parallel
@@ -196,6 +205,23 @@ class Office:
                 self._running[record.job].engagement.halt()
         return self._records[record.job]
 
+    def again(self, job: str) -> None:
+        """Put a job into the queue once more, as it was."""
+        old = self._records.get(job)
+        if old is not None:
+            self._tasks.spawn(self.submit(old.by, old.text, old.bundle, old.priority, old.needs, old.planned, old.wait))
+
+    def serving(self) -> dict[str, Tier]:
+        """Nodes that are connected and answer predictions, with their tiers."""
+        found: dict[str, Tier] = {
+            known.name: "fog" if known.role == "fog" else "device"
+            for known in self.nodes.values()
+            if known.up and known.serves
+        }
+        if self.node.companion is not None:
+            found[self.node.name] = "cloud"
+        return found
+
     def lines(self, job: str, after: int = 0) -> list[tuple[int, Line]]:
         """A job's log after a line."""
         return [(n, LINE.decode(body)) for n, body in self.node.database.notes(f"job/{job}", after)]
@@ -221,12 +247,14 @@ class Office:
 
     def seen(self, seen: Seen) -> None:
         """A node came or went."""
-        known = Known(seen.name, seen.role, seen.parent, seen.up, time.time(), seen.offers, seen.why)
+        known = Known(seen.name, seen.role, seen.parent, seen.up, time.time(), seen.offers, seen.why, seen.serves)
         before = self.nodes.get(seen.name)
         if not seen.up and before is not None and before.parent != seen.parent:
             return  # It has moved to another parent, and the old one noticed late.
         self.nodes[seen.name] = known
         self._tasks.spawn(self._keep(NODES, seen.name, encode(known)))
+        if seen.serves:
+            self._tasks.spawn(asyncio.to_thread(self.publisher.seen))
 
     def told(self, told: Told) -> None:
         """Something for a job's report."""
@@ -240,7 +268,7 @@ class Office:
     def wants(self, subject: Subject, push: Push) -> str | None:
         """Why a bundle is not wanted; None if it is."""
         if subject.role in OPERATORS:
-            return None if push.size <= DEFAULT_LIMITS.zip_bytes else "that is more than a bundle may have"
+            return None if push.size <= LARGEST else "that is more than a bundle or a model may have"
         return "only operators and developers bring bundles"
 
     def moved(self, job: str, move: Move, group: Value, seconds: float) -> None:
@@ -280,7 +308,7 @@ class Office:
     async def _begin(self, record: Record) -> None:
         try:
             running = await self._prepare(record)
-        except (NotAllowed, WorkerFailed, JobError, StorageError, OSError) as error:
+        except (NotAllowed, WorkerFailed, ValueError, StorageError, OSError) as error:
             self._stopping.discard(record.job)
             self._note(record.job, Line(time.time(), self.node.name, "failed", "", str(error)))
             await self._put(msgspec.structs.replace(record, state="failed", why=str(error)))
@@ -291,24 +319,26 @@ class Office:
         self._note(record.job, Line(time.time(), self.node.name, "began"))
         if record.job in self._stopping:
             running.engagement.halt()
-        self.node.engage(running.engagement, None)
+        self.node.duties.engage(running.engagement, None)
         await self._follow(running)
 
     async def _prepare(self, record: Record) -> _Running:
         node = self.node
         ticket = Ticket(record.job, record.text, record.bundle, "", record.needs, record.priority, wait=record.wait)
         code = await asyncio.to_thread(node.gate.admit, ticket, node.shelf.blobs.path(record.bundle.digest))
-        judge = node.workshop(ticket, code)
+        judge = node.duties.workshop(ticket, code)
         try:
             return await self._describe(record, ticket, code, judge)
-        except (NotAllowed, WorkerFailed, JobError, StorageError, OSError):
+        except (NotAllowed, WorkerFailed, ValueError, StorageError, OSError):
             await judge.close()
             raise
 
     async def _describe(self, record: Record, ticket: Ticket, code: Path, judge: Workshop) -> _Running:
         node = self.node
         group, model = node.shelf.draft(), node.shelf.draft()
-        facts = expect(Described, await judge.ask(Describe(str(group), str(model))))
+        start = parse_job(record.text).start
+        weights = str(await asyncio.to_thread(self.publisher.weights, start)) if start else ""
+        facts = expect(Described, await judge.ask(Describe(str(group), str(model), weights)))
         ticket = msgspec.structs.replace(
             ticket,
             text=facts.text,
@@ -321,7 +351,7 @@ class Office:
         )
         key = model_key(node.name, 0)
         first = {key + GROUP: await node.shelf.take(group, "group"), key: await node.shelf.take(model, "model")}
-        workshop = node.workshop(ticket, code)
+        workshop = node.duties.workshop(ticket, code)
         engagement = Engagement(ticket, node, workshop, aggregator_maker(node.name, ticket, GATHER, AGAIN), first, self)
         record = msgspec.structs.replace(
             record,
@@ -335,7 +365,7 @@ class Office:
             folder = RunFolder.create(self.runs / record.job, parse_job(facts.text))
         running = _Running(record, parse_job(facts.text), engagement, judge, folder)
         for _, line in await asyncio.to_thread(self.lines, record.job):  # What was counted before a restart.
-            if line.what not in ("began", "round", "failed", "not judged"):
+            if line.what not in ("began", "round", "failed", "not judged", "published", "not published"):
                 running.counts[line.what] += 1
                 if line.why:
                     running.reasons.setdefault(line.what, f"{line.child or line.node}: {line.why}")
@@ -383,6 +413,8 @@ class Office:
         running.record = msgspec.structs.replace(running.record, done=done)
         await self._put(running.record)
         self._note(running.record.job, Line(time.time(), self.node.name, "round", row=row))
+        if running.job.publish.every and done % running.job.publish.every == 0 and done < running.job.rounds:
+            await self._publish(running, group, done)
         goal = Goal(running.record.headline, running.record.higher_is_better)
         if should_stop(running.history, evaluation, goal):
             running.enough = True
@@ -400,6 +432,8 @@ class Office:
                 )
             except (WorkerFailed, StorageError) as error:
                 state, why = "failed", f"the result could not be written: {error}"
+            else:
+                await self._publish(running, running.last, record.done)
         await running.judge.close()
         if running.last is not None:
             self.node.shelf.release([running.last])
@@ -408,6 +442,18 @@ class Office:
         await self._put(msgspec.structs.replace(record, state=state, why=why or ""))
         self._note(record.job, Line(time.time(), self.node.name, state, "", why or ""))
         self._schedule()
+
+    async def _publish(self, running: _Running, group: Value, rounds: int) -> None:
+        """Make a version of a model; a job goes on where that fails."""
+        record, path = running.record, self.node.shelf.path(group)
+        origin = Origin(running.job, record.job, rounds, record.by, record.bundle.digest)
+        try:
+            card, notes = await publish(self.publisher, running.judge, self.node.shelf, path, origin)
+        except (WorkerFailed, StorageError, TrustError, ValueError) as error:
+            self._note(record.job, Line(time.time(), self.node.name, "not published", "", str(error)[:LONGEST]))
+            return
+        text = f"{card.model} version {card.version}{'. ' if notes else ''}{notes}"
+        self._note(record.job, Line(time.time(), self.node.name, "published", "", text[:LONGEST]))
 
     async def _put(self, record: Record) -> None:
         self._records[record.job] = record

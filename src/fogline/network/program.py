@@ -26,11 +26,12 @@ from fogline.network.gate import Gate
 from fogline.network.hours import keep_hours
 from fogline.network.joining import Issuer, keep_valid
 from fogline.network.node import HOMES_KIND, Node, Site
+from fogline.network.releases import Mirror
 from fogline.network.shelf import Shelf
 from fogline.network.uplink import Refused, Uplink
 from fogline.network.wire import listen, server
 from fogline.network.worker.requests import Limits
-from fogline.storage import Database, open_blobs, open_database
+from fogline.storage import Blobs, Database, open_blobs, open_database
 
 log = logging.getLogger("fogline.network")
 GRACE = 2.0
@@ -59,6 +60,12 @@ class Place:
         self.folder.mkdir(parents=True, exist_ok=True)
         return open_database(self.store or self.folder / "records.sqlite")
 
+    def open_models(self) -> Blobs:
+        """Files of published versions: apart from jobs' values, which come and go in another rhythm."""
+        folder = self.folder / "models"
+        place, question, rest = self.blobs.partition("?")
+        return open_blobs(f"{place.rstrip('/')}/models{question}{rest}" if place else folder, folder)
+
     def open_shelf(self, database: Database) -> Shelf:
         blobs = open_blobs(self.blobs or self.folder / "blobs", self.folder / "blobs", limit=self.largest)
         uses = [value.digest for stream in database.streams() for value in database.values(stream).values()]
@@ -67,7 +74,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Serving:
+class Listening:
     """Where an aggregator listens, and how others reach it."""
 
     listen: str = "127.0.0.1:7443"
@@ -88,24 +95,30 @@ class Up:
     """Ends with the reason when the node cannot go on."""
 
 
+Attach = Callable[[Node, Database, AsyncExitStack], Coroutine[Any, Any, None]]
+"""Gives a node a part that serves, before it is connected; whatever that needs ends with the stack."""
+
+
 @asynccontextmanager
 async def member(
     place: Place,
     homes: list[Home],
-    serving: Serving | None = None,
+    listening: Listening | None = None,
     client: str = "",
     parameters: dict[str, Any] | None = None,
     on_change: Callable[[Change], None] | None = None,
+    attach: Attach | None = None,
 ) -> AsyncGenerator[Up]:
-    """A node with a parent: a fog if it serves others, else a device.
+    """A node with a parent: a fog if it has children, else a device.
 
     Args:
         place: its folder.
         homes: parents to dial, the preferred one first; empty: those of the last time.
-        serving: where its own children reach it.
+        listening: where its own children reach it.
         client: whose data lies here, as tasks call it.
         parameters: of tasks, as they hold here.
         on_change: told of what people may want to see.
+        attach: what gives it a part that serves.
     """
     identity = credentials(place.identity)
     async with AsyncExitStack() as stack:
@@ -115,16 +128,20 @@ async def member(
         up = Up(node, identity)
         uplink = Uplink(lambda: credentials(place.identity), parents(database, node.name, homes), shelf.blobs, node)
         node.uplink = uplink
+        mirror = node.releases = Mirror(uplink, database, place.open_models(), node.name)
         stack.push_async_callback(node.close)
-        if serving is not None:
+        stack.callback(mirror.close)
+        if listening is not None:
             from fogline.network.downlink import Downlink
 
             node.downlink = Downlink(shelf.blobs, node)
-            await serve(up, place, serving, stack, lambda home: Issuer.above(uplink, home))
-        await node.start()
+            await serve(up, place, listening, stack, lambda home: Issuer.above(uplink, home))
+        if attach is not None:
+            await attach(node, database, stack)
+        await node.duties.start()
         works = [_upward(uplink, up), keep_valid(place.identity, uplink)]
-        if serving is None:
-            works.append(keep_hours(node, place.policy))
+        if listening is None:
+            works.append(keep_hours(node.duties, place.policy))
         for work in works:
             task = asyncio.create_task(work)
             stack.callback(task.cancel)
@@ -153,7 +170,7 @@ def limits_of(policy: Policy) -> Limits:
 async def serve(
     up: Up,
     place: Place,
-    serving: Serving,
+    listening: Listening,
     stack: AsyncExitStack,
     issuer_of: Callable[[Callable[[], Home]], Issuer],
     desk: Callable[[], Any] | None = None,
@@ -169,15 +186,15 @@ async def serve(
     def identity() -> Credentials:
         return credentials(place.identity)
 
-    address = serving.public or serving.listen
+    address = listening.public or listening.listen
     issuer = issuer_of(lambda: Home(node.name, up.address))  # The port may not be known before it listens.
     services = {SERVICE: {**downlink.methods(), **issuer.methods(downlink)}}
     inside = server(services | ({DESK: desk()} if desk is not None else {}))
-    port = listen(inside, identity, serving.listen)
+    port = listen(inside, identity, listening.listen)
     door = server({DOOR: issuer.door()})
-    door_port = listen(door, identity, serving.door, mutual=False)
+    door_port = listen(door, identity, listening.door, mutual=False)
     node.address = up.address = _with_port(address, port)
-    up.door = _with_port(_door(serving), door_port)
+    up.door = _with_port(_door(listening), door_port)
     for made in (inside, door):
         await made.start()
         stack.push_async_callback(_stop, made)
@@ -205,10 +222,10 @@ async def _upward(uplink: Uplink, up: Up) -> None:
             up.failed.exception()  # It is no fault of the loop's if nobody asks.
 
 
-def _door(serving: Serving) -> str:
+def _door(listening: Listening) -> str:
     """How others reach the door: at the public host, if one is given."""
-    host, port = serving.public.rpartition(":")[0], serving.door.rpartition(":")[2]
-    return f"{host}:{port}" if host else serving.door
+    host, port = listening.public.rpartition(":")[0], listening.door.rpartition(":")[2]
+    return f"{host}:{port}" if host else listening.door
 
 
 def _with_port(address: str, port: int) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import itertools
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,9 +35,8 @@ class Shelf:
         self._drafts = drafts
         self._serial = itertools.count()
         self._uses = Counter(used)
-        drafts.mkdir(parents=True, exist_ok=True)
-        for left in drafts.iterdir():  # A crash left them; nobody knows them.
-            left.unlink()
+        shutil.rmtree(drafts, ignore_errors=True)  # What a crash left, nobody knows.
+        drafts.mkdir(parents=True)
 
     def draft(self) -> Path:
         """A path for a new file."""

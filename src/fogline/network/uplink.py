@@ -112,7 +112,7 @@ class Uplink:
         self._above = above
         self._line: _Line | None = None
         self._there = asyncio.Event()
-        self._fetches: dict[str, asyncio.Task[None]] = {}
+        self._fetches: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Until cancelled.
@@ -157,19 +157,23 @@ class Uplink:
         if self._line is not None:
             self._line.frames.put_nowait(frame)
 
-    async def fetch(self, blob: Blob) -> None:
+    async def fetch(self, blob: Blob, into: Blobs | None = None) -> None:
         """See that a blob is here: from the parent, once for all who ask, and from where it broke off.
+
+        ``into``: another store than that of jobs.
 
         Raises:
             LookupError: the parent does not have it (any more).
             StorageError: it cannot be kept here.
         """
-        if self._blobs.has(blob.digest):
+        blobs = into or self._blobs
+        if blobs.has(blob.digest):
             return
-        task = self._fetches.get(blob.digest)
+        key = (blobs.where, blob.digest)
+        task = self._fetches.get(key)
         if task is None:
-            task = self._fetches[blob.digest] = asyncio.create_task(self._fetch(blob))
-            task.add_done_callback(lambda _: self._fetches.pop(blob.digest, None))
+            task = self._fetches[key] = asyncio.create_task(self._fetch(blob, blobs))
+            task.add_done_callback(lambda _: self._fetches.pop(key, None))
         await asyncio.shield(task)
 
     async def push(self, blob: Blob, job: str, task: int) -> None:
@@ -200,8 +204,8 @@ class Uplink:
         finally:
             call.cancel()
 
-    async def unary(self, method: str, message: msgspec.Struct) -> bytes:
-        """One question, one answer.
+    async def unary(self, method: str, message: msgspec.Struct, seconds: float = 3 * PATIENCE) -> bytes:
+        """One question, one answer, within so many seconds.
 
         Raises:
             Lost: there is no connection.
@@ -210,7 +214,7 @@ class Uplink:
         if self._line is None:
             raise Lost("there is no connection")
         try:
-            return await self._line.channel.unary_unary(method)(encode(message), timeout=3 * PATIENCE)
+            return await self._line.channel.unary_unary(method)(encode(message), timeout=seconds)
         except grpc.aio.AioRpcError as error:
             raise _reason(error) from error
 
@@ -220,22 +224,22 @@ class Uplink:
             raise await _reason_of(call, Lost("the parent ended the transfer"))
         return kind.decode(answer)
 
-    async def _fetch(self, blob: Blob) -> None:
-        while not self._blobs.has(blob.digest):
+    async def _fetch(self, blob: Blob, into: Blobs) -> None:
+        while not into.has(blob.digest):
             await self._there.wait()
             line = self._line
             if line is None:
                 continue
             try:
-                await self._fetch_once(line, blob)
+                await self._fetch_once(line, blob, into)
             except grpc.aio.AioRpcError as error:
                 reason = _reason(error)
                 if not isinstance(reason, Lost):
                     raise reason from error
                 await asyncio.sleep(FIRST_WAIT)
 
-    async def _fetch_once(self, line: _Line, blob: Blob) -> None:
-        writer = await asyncio.to_thread(self._blobs.writer, blob.digest, blob.size)
+    async def _fetch_once(self, line: _Line, blob: Blob, into: Blobs) -> None:
+        writer = await asyncio.to_thread(into.writer, blob.digest, blob.size)
         try:
             call = line.channel.unary_stream(f"/{SERVICE}/Fetch")(encode(Fetch(blob.digest, writer.offset)))
             stream = aiter(call)

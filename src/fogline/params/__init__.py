@@ -1,6 +1,7 @@
 """Models as flat vectors with names on them."""
 
 from fogline.params.files import (
+    as_stored,
     digest,
     from_bytes,
     load,
@@ -21,6 +22,7 @@ __all__ = [
     "Spec",
     "State",
     "Vector",
+    "as_stored",
     "digest",
     "from_bytes",
     "load",

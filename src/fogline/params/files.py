@@ -80,6 +80,20 @@ def load(path: Path) -> Params:
     return from_bytes(path.read_bytes())
 
 
+def as_stored(params: Params) -> Params:
+    """The model as a reader of its file has it: every number rounded to its tensor's own type.
+
+    Nothing is copied where no tensor is narrower than the vectors.
+    """
+    if all(entry.dtype in (params.spec.dtype.name, "int64") for entry in params.spec.entries):
+        return params
+    stored = Params.zeros(params.spec)
+    for entry, values in zip(params.spec.entries, _encoded(params).values(), strict=True):
+        target = stored.vector if entry.is_float else stored.counters
+        target[params.spec.slices[entry.name]] = _decode(entry, values.tobytes())
+    return stored
+
+
 def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], notes: Mapping[str, str] | None = None) -> None:
     """Write named arrays as safetensors, atomically."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -195,6 +209,8 @@ def _tensor(
 def _encode(entry: Entry, values: Vector | Counters) -> npt.NDArray[Any]:
     if entry.dtype == "bfloat16":
         return _to_bfloat16(np.ascontiguousarray(values, np.float32))
+    if entry.dtype == "float16":
+        return _to_float16(values)
     return np.ascontiguousarray(values.astype(entry.dtype, copy=False))
 
 
@@ -202,6 +218,14 @@ def _decode(entry: Entry, raw: bytes) -> npt.NDArray[Any]:
     if entry.dtype == "bfloat16":
         return (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
     return np.frombuffer(raw, entry.dtype)
+
+
+def _to_float16(values: Vector | Counters) -> npt.NDArray[np.float16]:
+    """Round to nearest even, beyond the range to infinity; a NaN becomes the one that is the same on every machine."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = np.ascontiguousarray(values.astype(np.float16))
+    half[np.isnan(half)] = np.nan
+    return half
 
 
 def _to_bfloat16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:

@@ -39,6 +39,7 @@ def simulate(
     tree: Tree | None = None,
     *,
     rounds: int = 50,
+    start: Path | str | None = None,
     local: Local | Mapping[str, Any] | None = None,
     devices: str | Mapping[str, Any] | None = None,
     links: Mapping[str, Any] | None = None,
@@ -65,6 +66,7 @@ def simulate(
             (``"5min"``); cohorts are counts, or shares above 0 and at most 1. None is one cloud with all devices
             below it.
         rounds: rounds of the root, at least 1.
+        start: a model to begin with (safetensors), such as another run's; None: an untrained one.
         local: local training, a ``fogline.Local`` or its fields: ``learning_rate``, ``batch_size`` (examples),
             ``epochs`` or ``steps`` per round, ``optimizer`` …
         devices: profile of the devices: a preset's name (``"phones"``), or fields, with ``preset`` as what they differ
@@ -102,6 +104,7 @@ def simulate(
             "algorithm": Method(name=algorithm) if isinstance(algorithm, str) else method_of(algorithm),
             "tree": tree or Tree(),
             "rounds": rounds,
+            "start": str(start or ""),
             "local": local or {},
             "devices": {"preset": devices} if isinstance(devices, str) else devices or {},
             "links": links or {},

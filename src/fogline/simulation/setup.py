@@ -13,6 +13,7 @@ from fogline.algorithms.base import Group
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.planning import assign, examples_of, local_training, planner, with_defaults
+from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
 from fogline.nodes import Aggregator
 from fogline.nodes.effects import Move
@@ -63,7 +64,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         make_policy(tier.policy, **tier.policy_parameters)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links = local_training(job.local), link_of(job.links)
-    return Setting(job, task, algorithm, local, task.initial(job.seed), homes, fleet, links)
+    return Setting(job, task, algorithm, local, first_model(job, task, job.start), homes, fleet, links)
 
 
 def cohort_size(tree: Tree, population: int) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from fogline.cli.failures import reported
-from fogline.cli.options import Attached, Flag, group
+from fogline.cli.options import NO_PREDICTIONS, Attached, Flag, Predictions, group
 
 CLOUD = Path("fogline-cloud")
 
@@ -38,7 +38,7 @@ def init(*, folder: Path = CLOUD, name: str = "cloud", operator: str = "operator
     debug
         Show the traceback of an error.
     """
-    from fogline.cli.serving import make_cloud
+    from fogline.cli.running import make_cloud
 
     with reported(debug):
         make_cloud(folder, name, operator)
@@ -53,6 +53,7 @@ def run(
     store: Annotated[str, Parameter(env_var="FOGLINE_STORE")] = "",
     blobs: str = "",
     parallel: int = 4,
+    predictions: Predictions = NO_PREDICTIONS,
     attached: Attached = False,
     debug: Flag = False,
 ) -> None:
@@ -80,10 +81,10 @@ def run(
     debug
         Show the traceback of an error.
     """
-    from fogline.cli.serving import run_cloud
+    from fogline.cli.running import run_cloud
 
     with reported(debug):
-        run_cloud(folder, (listen, door, public), store, blobs, parallel, attached)
+        run_cloud(folder, (listen, door, public), store, blobs, parallel, predictions, attached)
 
 
 def create(

@@ -25,6 +25,7 @@ def up(
     seed: int | None = None,
     folder: Path | None = None,
     keep: Flag = False,
+    serve: Flag = False,
     quiet: Flag = False,
     debug: Flag = False,
 ) -> None:
@@ -47,6 +48,8 @@ def up(
         Where the nodes live; by default a temporary folder.
     keep
         Leave the nodes' folders there at the end.
+    serve
+        In the end the devices answer predictions with the model, and one more round is rolled out meanwhile.
     quiet
         Show no progress, only the result.
     debug
@@ -56,4 +59,4 @@ def up(
 
     overrides = (*set, *(() if seed is None else (f"seed={seed}",)))
     with reported(debug):
-        run_up(job, Wishes(overrides, fogs, devices, folder, keep or folder is not None, quiet))
+        run_up(job, Wishes(overrides, fogs, devices, folder, keep or folder is not None, quiet, serve))

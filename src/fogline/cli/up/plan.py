@@ -26,6 +26,8 @@ class Wishes:
     folder: Path | None = None
     keep: bool = False
     quiet: bool = False
+    serve: bool = False
+    """Whether the devices answer predictions in the end."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import signal
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fogline.cli.bundling import bundle_of_job
@@ -21,7 +22,9 @@ from fogline.cli.up.tree import TreeState
 from fogline.cli.work import needs_of, told
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
+from fogline.inference.card import Card
 from fogline.jobs import Job
+from fogline.jobs.job import model_name
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result, Row
 from fogline.network.changes import Change
@@ -34,7 +37,7 @@ from fogline.network.office import Record
 from fogline.network.program import Place
 
 HERE = "127.0.0.1:0"
-SERVING = ("--listen", HERE, "--door", HERE)
+LISTENING = ("--listen", HERE, "--door", HERE)
 TOKEN_LIFE = 600.0
 
 __all__ = ["Wishes", "run_up"]
@@ -72,6 +75,8 @@ def run_up(file: Path, wishes: Wishes) -> None:
             print(f"The nodes' folders are in {folder}.")
     same = ("The same in virtual time", f"fogline simulate {result.folder}/job.toml --engine loop")
     print_result(result, [same] if run.planned else [])
+    for line in run.served:
+        print(line)
 
 
 class Run:
@@ -87,6 +92,8 @@ class Run:
     def __init__(self, file: Path, job: Job, wishes: Wishes, folder: Path) -> None:
         self.file, self.job, self.wishes, self.folder = file, job, wishes, folder
         self.rows: list[Row] = []
+        self.served: list[str] = []
+        """What the devices showed in the end."""
         self.planned = False
         """Whether it is the run of a simulation."""
         self.state = TreeState(root_of(job), job.tree)
@@ -108,9 +115,12 @@ class Run:
                 async with self._client(ready) as client:
                     await self._start_members(client, made, ready)
                     record = await self._run_job(client, made)
+                    result = self._result(record, made)
+                    if self.wishes.serve:
+                        await self._serve(client, made)
             finally:
                 await self.children.stop()
-        return self._result(record, made)
+        return result
 
     async def _begin(self) -> tuple[Plan, Change]:
         """Look at the task while the cloud starts."""
@@ -127,7 +137,7 @@ class Run:
     async def _start_cloud(self) -> Change:
         cloud = self.folder / self.state.root
         await asyncio.to_thread(create, cloud, self.state.root)
-        child = await self.children.start(self.state.root, ("cloud", "run", "--folder", str(cloud), *SERVING), cloud)
+        child = await self.children.start(self.state.root, ("cloud", "run", "--folder", str(cloud), *LISTENING), cloud)
         return await child.ready
 
     @asynccontextmanager
@@ -162,8 +172,42 @@ class Run:
         Membership.of(seat.name, seat.role, issued).write(place.folder)
         shutil.copyfile(self.folder / self.state.root / "policy.toml", place.policy)
         above = ("--folder", str(place.folder), "--parent", f"{parent.name}@{parent.address}")
-        more = SERVING if seat.role == "fog" else ("--client", seat.client)
+        more = LISTENING if seat.role == "fog" else ("--client", seat.client)
+        if self.wishes.serve and seat.role in self.job.publish.tiers:
+            more = (*more, "--serve", "--http", HERE, "--grpc", "none")
         return await self.children.start(seat.name, (seat.role, "run", *above, *more), place.folder)
+
+    async def _serve(self, client: Client, made: Plan) -> None:
+        """Show that devices answer, and go on while the next round is rolled out.
+
+        Raises:
+            JobFailed: they do not.
+        """
+        from fogline.cli.up.serving import Sample, show
+
+        devices = [seat.name for seat in made.seats if seat.role == "device"]
+        card = await self._newest(client, made.job)
+        assert card.golden is not None
+        golden = Place(self.folder / self.state.root).open_models().path(card.golden.digest)
+
+        async def next_round() -> int:
+            further = {"rounds": 1, "start": f"{card.model}@{card.version}", "name": f"{made.job.name}-next"}
+            publish = made.job.publish.model_copy(update={"model": card.model})
+            job = made.job.model_copy(update={**further, "publish": publish})
+            record = await self._run_job(client, replace(made, job=job))
+            if record.state != "finished":
+                raise JobFailed(f"The next round failed: {record.why}")
+            return (await self._newest(client, job)).version
+
+        await show(self.state.floor, devices, Sample.of(card, golden), next_round, self._show)
+
+    def _show(self, line: str) -> None:
+        self.screen.note(line)
+        self.served.append(line)
+
+    async def _newest(self, client: Client, job: Job) -> Card:
+        (standing,) = await client.models(model_name(job))
+        return standing.cards[0]
 
     async def _run_job(self, client: Client, made: Plan) -> Record:
         key = SigningKey.load(self.folder / self.state.root / OPERATOR / SIGNING)

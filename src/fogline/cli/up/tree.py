@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree as RichTree
 
+from fogline.cli.up.floor import Floor
 from fogline.cli.up.plan import Seat
 from fogline.jobs.tree import Tree
 from fogline.monitoring.table import human_bytes
@@ -47,6 +48,7 @@ class TreeState:
     def __init__(self, root: str, tree: Tree) -> None:
         self.root = root
         self.nodes = {root: NodeState(Seat(root, "cloud", ""))}
+        self.floor = Floor()
         self._tiers = {node: tier for tier in tree.names for node in tree.nodes(tier)}
 
     def seat(self, seats: Sequence[Seat]) -> None:
@@ -61,6 +63,12 @@ class TreeState:
         if change.what == "bytes":
             node.down += change.down
             node.up += change.up
+            return False
+        if change.what == "listens":
+            self.floor.opened(name, change.who)
+            return False
+        if change.what == "serves":
+            self.floor.serves(name, change.version)
             return False
         state = "connected" if name == self.root and change.what == "ready" else STATES[change.what]
         before, node.state, node.why = node.state, state, change.why if state in ("lost", "refused", "failed") else ""

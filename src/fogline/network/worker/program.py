@@ -19,9 +19,11 @@ from pathlib import Path
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import run_cohort
+from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.files import job_to_toml, load_task, parse_job
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
+from fogline.jobs.starting import first_model
 from fogline.network.worker.blocks import GroupsInBlocks, suits
 from fogline.network.worker.files import read_group, read_model, read_state, write, write_state
 from fogline.network.worker.groups import Groups
@@ -42,6 +44,7 @@ from fogline.network.worker.requests import (
     Move,
     Open,
     Opened,
+    Package,
     Request,
     Train,
     Trained,
@@ -113,7 +116,7 @@ class Worker:
         job = with_defaults(self.job, self.algorithm)
         homes, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {leaf: tuple(c for c, home in zip(clients, homes, strict=True) if home == leaf) for leaf in set(homes)}
-        group = groups.root(self.task.initial(job.seed))
+        group = groups.root(first_model(job, self.task, request.start))
         self.groups.put(group, request.group, request.model)
         return Described(
             text=job_to_toml(job),
@@ -200,6 +203,10 @@ class Worker:
                 return self.conclude(request)
             case Describe():
                 return self.describe(request)
+            case Package():
+                from fogline.network.worker.packing import pack
+
+                return pack(self.job, self.task, self.params(request.group), request)
             case Open():
                 raise ValueError("The job is loaded already.")
 
@@ -227,7 +234,7 @@ def serve(channel: socket.socket) -> None:
             else:
                 assert worker is not None
                 answer = worker.answer(request)
-        except (JobError, ValueError, MemoryError, OSError) as error:
+        except (ValueError, ModelError, MemoryError, OSError) as error:
             answer = Failed(str(error) or type(error).__name__)
         except Exception as error:  # noqa: BLE001
             traceback.print_exc()

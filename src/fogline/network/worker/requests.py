@@ -6,8 +6,11 @@ store. A worker keeps nothing that a later request needs but what :class:`Open` 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
+from fogline.inference.card import Lineage
 from fogline.network.contract import decoder, encode
 from fogline.nodes.messages import Count, Number
 
@@ -47,6 +50,8 @@ class Describe(msgspec.Struct, frozen=True, tag=True):
 
     group: str
     model: str
+    start: str = ""
+    """The weights to begin with; empty: the task's untrained ones."""
 
 
 class Train(msgspec.Struct, frozen=True, tag=True):
@@ -124,7 +129,31 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
     wall: float
 
 
-Request = Open | Describe | Train | Adopt | Move | Merge | Lift | Judge | Conclude
+class Base(msgspec.Struct, frozen=True):
+    """The weights of an older version."""
+
+    digest: str
+    path: str
+
+
+class Package(msgspec.Struct, frozen=True, tag=True):
+    """Make the group's model into a version that nodes can serve."""
+
+    group: str
+    folder: str
+    """Takes its files."""
+    model: str
+    codec: str
+    """How it travels to who has the version before."""
+    variants: tuple[Literal["int8", "fp16"], ...]
+    lineage: Lineage
+    before: tuple[Base, ...] = ()
+    """Versions that nodes may have, the newest first."""
+    graph: str | None = None
+    """Of the version before: exporting takes seconds."""
+
+
+Request = Open | Describe | Train | Adopt | Move | Merge | Lift | Judge | Conclude | Package
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True):
@@ -176,13 +205,23 @@ class Judged(msgspec.Struct, frozen=True, tag=True):
     metrics: dict[str, float]
 
 
+class Packaged(msgspec.Struct, frozen=True, tag=True):
+    """The files of a version are written."""
+
+    card: bytes
+    files: dict[str, str]
+    """Paths by digest."""
+    notes: tuple[str, ...] = ()
+    """What people should know."""
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The request could not be carried out."""
 
     why: str
 
 
-Answer = Opened | Described | Trained | Written | Judged | Failed
+Answer = Opened | Described | Trained | Written | Judged | Packaged | Failed
 
 REQUESTS = decoder(Request)
 ANSWERS = decoder(Answer)

@@ -1,0 +1,245 @@
+"""``fogline models``: what a cloud's registry holds, and where versions go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fogline.cli.desk import asked, facts_of, operator_folder
+from fogline.cli.failures import UsageError
+from fogline.inference.card import Card, Tensor
+from fogline.jobs.units import seconds
+from fogline.monitoring.table import human_bytes, human_seconds
+from fogline.network.client import Client
+from fogline.network.cloud import RELEASE_KEYS
+from fogline.registry.release import Outcome, Tally
+from fogline.registry.standing import Action, Standing, Steer
+
+STATES = {"committed": "green", "probation": "cyan", "shadowing": "cyan", "reverted": "red", "failed": "red",
+          "alarm": "yellow"}  # fmt: skip
+NEWEST = 5
+"""Versions of a model that the list shows."""
+
+
+def show_models(folder: Path) -> None:
+    """A table of models and versions."""
+    standings = asked(folder, lambda client: client.models())
+    if not standings:
+        print("There is no model yet: every job that finishes publishes one, and fogline models import takes one in.")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("model", "version", "made", "result", "from", "served by"):
+        table.add_column(column, no_wrap=column in ("model", "version"), style="cyan" if column == "model" else "")
+    for standing in standings:
+        for i, card in enumerate(standing.cards[:NEWEST]):
+            age = human_seconds(max(0.0, time.time() - card.created))
+            origin = f"{card.lineage.job} ({card.lineage.rounds} rounds)" if card.lineage.job else "import"
+            name = escape(card.model) if i == 0 else ""
+            table.add_row(
+                name, _version(standing, card), f"{age} ago", _result(card), escape(origin), _served(standing, card)
+            )
+        if len(standing.cards) > NEWEST:
+            table.add_row("", f"[dim]… {len(standing.cards) - NEWEST} older[/]")
+    Console().print(table, highlight=False)
+
+
+def _version(standing: Standing, card: Card) -> str:
+    return f"{card.version}{' (approved)' if card.version in standing.approved else ''}"
+
+
+def _result(card: Card) -> str:
+    value = card.metrics.get(card.headline)
+    return "" if value is None else f"{card.headline} {value:.4g}"
+
+
+def _served(standing: Standing, card: Card) -> str:
+    there = [outcome for outcome in standing.outcomes if outcome.version == card.version]
+    counts = {what: sum(outcome.what == what for outcome in there) for what in STATES}
+    parts = [f"[{STATES[what]}]{n} {what}[/]" for what, n in counts.items() if n]
+    release = standing.release
+    if release is not None and release.version == card.version and release.state != "done":
+        parts.append(f"{release.state}, ring {release.share:.0%}")
+    return ", ".join(parts)
+
+
+def show_model(folder: Path, text: str) -> None:
+    """All that is known of a version.
+
+    Raises:
+        UsageError: there is none.
+    """
+    name, version = parsed(text)
+    (standing,) = asked(folder, lambda client: client.models(name))
+    card = chosen(standing, version)
+    facts = {
+        "model": f"{card.model}, version {card.version}" + (" (approved)" if card.version in standing.approved else ""),
+        "card": card.digest,
+        "takes": ", ".join(map(_tensor, card.inputs)),
+        "gives": ", ".join(map(_tensor, card.outputs)),
+        "result": ", ".join(f"{key} {value:.4g}" for key, value in card.metrics.items()),
+        "size": human_bytes(sum(asset.size for asset in card.assets().values())),
+        "deltas": ", ".join(f"{delta.codec} {human_bytes(delta.asset.size)}" for delta in card.deltas),
+        "variants": ", ".join(f"{v.name} (agrees on {v.agreement:.2%})" for v in card.variants),
+        "job": card.lineage.job,
+        "rounds": str(card.lineage.rounds or ""),
+        "task": card.lineage.task,
+        "method": card.lineage.algorithm,
+        "data": ", ".join(card.lineage.data),
+        "by": card.lineage.by,
+        "privacy": ", ".join(f"{key} {value:g}" for key, value in card.lineage.privacy.items()) or "no mechanism used",
+        "asks": "" if card.cascade is None else f"{card.cascade.to} below a confidence of {card.cascade.threshold:.3f}",
+        "fares": _fares(standing.tallies.get(card.version)),
+        "drift": _drift(standing.psi.get(card.version)),
+    }
+    for key, value in facts.items():
+        if value:
+            print(f"{key:<10}{value}")
+    _show_nodes([outcome for outcome in standing.outcomes if outcome.version == card.version])
+    for note in standing.notes:
+        who = f" ({note.by})" if note.by else ""
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(note.at))}  {note.text}{who}")
+
+
+def _show_nodes(outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        print(f"{'node':<10}{outcome.node}: {outcome.what}{f', {outcome.why}' if outcome.why else ''}")
+
+
+def _tensor(tensor: Tensor) -> str:
+    return f"{tensor.name} {tensor.datatype}[{', '.join('n' if n < 0 else str(n) for n in tensor.shape)}]"
+
+
+def _fares(tally: Tally | None) -> str:
+    if tally is None or not tally.answers:
+        return ""
+    parts = [f"{tally.answers} answers", f"{tally.errors} errors", f"{1e3 * tally.seconds / tally.answers:.2f} ms"]
+    if tally.confident:
+        parts.append(f"mean confidence {tally.confidence / tally.confident:.3f}")
+    if tally.labels:
+        parts.append(f"accuracy {tally.correct / tally.labels:.3f} on {tally.labels} labels")
+    if tally.offloaded:
+        parts.append(f"{tally.offloaded / tally.answers:.1%} asked above")
+    return ", ".join(parts)
+
+
+def _drift(psi: float | None) -> str:
+    if psi is None:
+        return ""
+    reading = "none" if psi < 0.1 else "some" if psi < 0.25 else "strong"
+    return f"{reading} (largest population stability index {psi:.3f})"
+
+
+def steer(folder: Path, text: str, action: Action, rings: tuple[float, ...] = (), shadow: bool = False) -> None:
+    """Change where a model's versions go, and say what happens now."""
+    name, version = parsed(text)
+    print(asked(folder, lambda client: client.steer(Steer(name, action, version, shadow, rings))))
+
+
+def approve_version(folder: Path, text: str, keys: Path | None, withdraw: bool) -> None:
+    """Sign, here, that nodes of the stable channel may serve a version, or no longer.
+
+    Raises:
+        UsageError: there is no such version.
+        MetadataError: the keys are not there, or the cloud shows what nobody signed.
+    """
+    from fogline.registry.trust import offline
+    from fogline.registry.trust.charter import read_charter
+
+    name, version = parsed(text)
+    place = keys or operator_folder(folder) / RELEASE_KEYS
+    by = facts_of(folder).operator
+
+    async def ask(client: Client) -> str:
+        (standing,) = await client.models(name)
+        card = chosen(standing, version)
+        theirs = read_charter(await client.charter())
+        if withdraw:
+            charter = offline.withdraw(place, theirs, name, card.digest)
+        else:
+            charter = offline.approve(place, theirs, name, card.digest, by)
+        return await client.adopt(charter.encoded())
+
+    print(asked(folder, ask))
+
+
+def export_version(folder: Path, text: str, file: Path | None) -> None:
+    """Write a version into one file."""
+    name, version = parsed(text)
+
+    async def ask(client: Client) -> Path:
+        (standing,) = await client.models(name)
+        card = chosen(standing, version)
+        path = file or Path(f"{card.model}-{card.version}.fogline")
+        await client.export(name, card.version, path)
+        return path
+
+    path = asked(folder, ask)
+    print(f"{path} ({human_bytes(path.stat().st_size)}); take it in elsewhere: fogline models import {path}")
+
+
+def import_version(folder: Path, file: Path) -> None:
+    """Take a version in.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    if not file.is_file():
+        raise UsageError(f"There is no file {file}")
+    print(asked(folder, lambda client: client.take_in(file)))
+
+
+def link_models(folder: Path, model: str, to: str, accuracy: float | None, budget: float | None) -> None:
+    """Make a cascade of two models.
+
+    Raises:
+        UsageError: it is not said what for.
+    """
+    if (accuracy is None) == (budget is None):
+        raise UsageError("Say either what the two must reach (--accuracy 0.97) or what may be sent (--budget 0.3)")
+    print(asked(folder, lambda client: client.link(model, to, accuracy, budget)))
+
+
+def retrain_on_drift(folder: Path, model: str, psi: float | None, cooldown: str, never: bool) -> None:
+    """Set or clear the rule by which a model's job runs again.
+
+    Raises:
+        UsageError: the rule makes no sense.
+    """
+    if (psi is None) != never:
+        raise UsageError("Say at which drift (--psi 0.25), or --never")
+    try:
+        wait = seconds(cooldown)
+    except ValueError as error:
+        raise UsageError(f"--cooldown: {error}") from None
+    assert isinstance(wait, float)
+    print(asked(folder, lambda client: client.retrain(model, psi, wait)))
+
+
+def parsed(text: str) -> tuple[str, int]:
+    """A model's name and a version; 0 where none is named.
+
+    Raises:
+        UsageError: it is no such text.
+    """
+    name, at, number = text.partition("@")
+    if not name or (at and not number.isdecimal()):
+        raise UsageError(f"'{text}' is no version of a model; write NAME or NAME@VERSION")
+    return name, int(number or 0)
+
+
+def chosen(standing: Standing, version: int) -> Card:
+    """A version, or the newest.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for card in standing.cards:
+        if version in (0, card.version):
+            return card
+    known = ", ".join(str(card.version) for card in standing.cards)
+    raise UsageError(f"There is no version {version} of {standing.model}; there are {known}")

@@ -1,0 +1,33 @@
+"""The model that a job begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fogline.jobs.errors import JobError
+from fogline.jobs.job import Job
+from fogline.params import Params, load
+from fogline.training.task import Task
+
+
+def first_model(job: Job, task: Task, file: str = "") -> Params:
+    """The untrained model of the job's seed, or that of a file.
+
+    Args:
+        job: says which seed.
+        task: says which layout.
+        file: a safetensors file; empty: none.
+
+    Raises:
+        JobError: the file cannot be read, or holds another model than the task's.
+    """
+    if not file:
+        return task.initial(job.seed)
+    try:
+        params = load(Path(file))
+    except (OSError, ValueError) as error:
+        hint = " (a version of a cloud's registry is for jobs that run there)" if "@" in file else ""
+        raise JobError(f"start: the model {file} cannot be read{hint}: {error}") from None
+    if params.spec != task.spec:
+        raise JobError(f"start: {file} holds another model than task '{task.name}' trains; their tensors differ")
+    return params

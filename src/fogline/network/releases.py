@@ -1,0 +1,255 @@
+"""What a node does for models that are served: it passes files and news down, and reports up.
+
+Nothing here is trusted or understood: releases are signed by the cloud and checked by the node that serves, so whoever
+is between is a mirror.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from fogline.network.contract import SERVICE, Became, Blob, File, Infer, Measured, Read, Size, Up, Weigh, decoder
+from fogline.network.tasks import Tasks
+from fogline.network.uplink import Lost, Uplink
+from fogline.registry.release import Outcome, Vitals
+from fogline.storage import Blobs, Database, StorageError
+
+DOCUMENTS, TIMESTAMP = "release-document", "timestamp.json"
+KEPT = 200
+"""Small files that a mirror keeps; every step of a rollout makes about three."""
+ROOM = 4 << 30
+"""Bytes of files that a mirror keeps."""
+PERIOD = 5.0
+"""Seconds over which reports from below are added up."""
+SIZE, FILE = decoder(Size), decoder(File)
+Key = tuple[str, int, bool]
+
+
+class Releases(Protocol):
+    """Where a node has models from: the root publishes them, others mirror their parent."""
+
+    @property
+    def timestamp(self) -> bytes:
+        """The newest signed timestamp; empty before there is one."""
+        ...
+
+    async def document(self, name: str) -> bytes | None:
+        """A small file of signed releases; None where there is none.
+
+        Raises:
+            LookupError: whoever has them cannot be asked now.
+        """
+        ...
+
+    async def weigh(self, digest: str) -> int:
+        """Bytes of a file of a published version.
+
+        Raises:
+            LookupError: it is none, or nobody can be asked.
+        """
+        ...
+
+    async def obtain(self, digest: str, size: int | None = None) -> Path:
+        """Where a file of a published version lies, fetched if need be.
+
+        Raises:
+            LookupError: it is none, or nobody can be asked.
+            StorageError: it cannot be kept here.
+        """
+        ...
+
+    def became(self, outcome: Outcome) -> None:
+        """What became of a release on this node or on one below."""
+        ...
+
+    def measured(self, vitals: Vitals) -> None:
+        """How a version fares on this node or on those below."""
+        ...
+
+
+class Companion(Protocol):
+    """The serving part of a node."""
+
+    def fresh(self, timestamp: bytes) -> None:
+        """There may be a release; also said when the parent is there again."""
+        ...
+
+    async def infer(self, ask: bytes, seconds: float) -> bytes:
+        """Answer for a child whose own model was not sure.
+
+        Raises:
+            LookupError: it cannot; the text says why.
+        """
+        ...
+
+
+class Mirror:
+    """Keeps what passes, so that it crosses the link above once.
+
+    Args:
+        uplink: the parent.
+        database: for small files.
+        blobs: for large ones: a store of its own.
+        owner: this node, for the log.
+    """
+
+    def __init__(self, uplink: Uplink, database: Database, blobs: Blobs, owner: str) -> None:
+        self.blobs = blobs
+        self.pinned: set[str] = set()
+        """Digests that this node itself serves."""
+        self._uplink = uplink
+        self._database = database
+        self._documents = OrderedDict(database.all(DOCUMENTS))
+        self._files = OrderedDict((digest, blobs.size(digest)) for digest in blobs.all())
+        self._sums = Sums(lambda vitals: self._send(Measured(vitals)))
+        self._outcomes: dict[tuple[str, str], Outcome] = {}
+        self._tasks = Tasks(owner)
+
+    @property
+    def timestamp(self) -> bytes:
+        return self._documents.get(TIMESTAMP, b"")
+
+    def close(self) -> None:
+        """Say what is left to say."""
+        self._sums.flush()
+        self._tasks.cancel()
+
+    # Down.
+
+    def fresh(self, timestamp: bytes) -> bool:
+        """The parent has a timestamp; whether it is another than before."""
+        if not timestamp or timestamp == self.timestamp:
+            return False
+        self._keep(TIMESTAMP, timestamp)
+        return True
+
+    async def document(self, name: str) -> bytes | None:
+        if name in self._documents:
+            return self._documents[name]
+        try:
+            answer: File = FILE.decode(await self._uplink.unary(f"/{SERVICE}/Read", Read(name)))
+        except Lost as loss:
+            raise LookupError(str(loss)) from loss
+        if answer.data is not None:
+            # Every name but the timestamp's says which version or content it is, so it never changes.
+            self._keep(name, answer.data)
+        return answer.data
+
+    async def weigh(self, digest: str) -> int:
+        if digest in self._files:
+            return self._files[digest]
+        try:
+            answer: Size = SIZE.decode(await self._uplink.unary(f"/{SERVICE}/Weigh", Weigh(digest)))
+        except Lost as loss:
+            raise LookupError(str(loss)) from loss
+        return answer.size
+
+    async def obtain(self, digest: str, size: int | None = None) -> Path:
+        if digest not in self._files:
+            size = await self.weigh(digest) if size is None else size
+            await self._uplink.fetch(Blob(digest, size), self.blobs)
+            self._files[digest] = size
+        self._files.move_to_end(digest)
+        self._make_room(digest)
+        return await asyncio.to_thread(self.blobs.path, digest)
+
+    def forget(self, digest: str) -> None:
+        """This node no longer serves that file."""
+        self.pinned.discard(digest)
+        self._files.pop(digest, None)
+        self.blobs.delete(digest)
+
+    def _make_room(self, wanted: str) -> None:
+        excess = sum(self._files.values()) - ROOM
+        for digest in [digest for digest in self._files if digest != wanted and digest not in self.pinned]:
+            if excess <= 0:
+                return
+            excess -= self._files[digest]
+            self.forget(digest)
+
+    def _keep(self, name: str, data: bytes) -> None:
+        self._documents[name] = data
+        self._documents.move_to_end(name)
+        self._tasks.spawn(asyncio.to_thread(self._put, name, data))
+        while len(self._documents) > KEPT:
+            old, _ = self._documents.popitem(last=False)
+            self._tasks.spawn(asyncio.to_thread(self._database.delete, DOCUMENTS, old))
+
+    def _put(self, name: str, data: bytes) -> None:
+        with contextlib.suppress(StorageError):  # It is in memory, and the parent has it.
+            self._database.put(DOCUMENTS, name, data)
+
+    # Up.
+
+    def connected(self) -> None:
+        """The parent is there (again): it may have missed something."""
+        for outcome in self._outcomes.values():
+            self._send(Became(outcome))
+
+    def became(self, outcome: Outcome) -> None:
+        self._outcomes[(outcome.node, outcome.model)] = outcome
+        self._send(Became(outcome))
+
+    def measured(self, vitals: Vitals) -> None:
+        self._sums.add(vitals)
+
+    def _send(self, frame: Up) -> None:
+        self._uplink.send(frame)
+
+
+class Sums:
+    """Adds reports of the same version up for a while.
+
+    Args:
+        send: told of every sum.
+    """
+
+    def __init__(self, send: Callable[[Vitals], None]) -> None:
+        self._send = send
+        self._sums: dict[Key, Vitals] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, vitals: Vitals) -> None:
+        """One more report."""
+        key = (vitals.model, vitals.version, vitals.ring)
+        before = self._sums.get(key)
+        self._sums[key] = vitals if before is None else together(before, vitals)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(PERIOD, self.flush)
+
+    def flush(self) -> None:
+        """Send what there is."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        sums, self._sums = self._sums, {}
+        for vitals in sums.values():
+            self._send(vitals)
+
+
+def together(one: Vitals, other: Vitals) -> Vitals:
+    """Two reports of the same version as one; a sketch that cannot be added to the other is left out."""
+    sketch = one.sketch or other.sketch
+    if one.sketch and other.sketch:
+        # Only where there is something to add: a node that serves nothing does without arrays.
+        from fogline.inference.sketches import merged
+
+        sketch = merged(one.sketch, other.sketch)
+    return Vitals(one.model, one.version, one.tally + other.tally, one.nodes + other.nodes, sketch, one.ring)
+
+
+async def ask_parent(uplink: Uplink, ask: bytes, seconds: float) -> bytes:
+    """Pass a question on that this node does not answer.
+
+    Raises:
+        LookupError: there is no parent now, or it cannot answer either.
+    """
+    try:
+        return await uplink.unary(f"/{SERVICE}/Infer", Infer(ask, seconds), seconds)
+    except Lost as loss:
+        raise LookupError(str(loss)) from loss

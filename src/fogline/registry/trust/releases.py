@@ -1,0 +1,180 @@
+"""The cloud's part: releases as signed files, for whoever asks and carries them on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from fogline.registry.release import Release, ReleaseError, read_release
+from fogline.registry.trust.charter import Charter, load_charter, open_charter
+from fogline.registry.trust.sealing import MetadataError
+from fogline.registry.trust.shelf import (
+    Hand,
+    Lifetimes,
+    Shelf,
+    due_times,
+    first_shelf,
+    renewed,
+    with_charter,
+    with_release,
+)
+from fogline.storage.database import Database
+
+LIFETIMES = Lifetimes()
+KIND, KEY = "registry", "releases"
+
+_SHELF = msgspec.msgpack.Decoder(Shelf)
+
+
+class SignedReleases:
+    """A repository of signed releases in the cloud's records. Every call may come from any thread or process.
+
+    All files are one document, which is swapped as a whole: after a crash there is the repository before a change or
+    after it. Every method raises ``StorageError`` where the records cannot be reached.
+
+    Args:
+        store: the cloud's records.
+        online: the folder with its keys and its first charter (:func:`fogline.registry.trust.offline.create`).
+        lifetimes: for how long it signs.
+    """
+
+    def __init__(self, store: Database, online: Path, lifetimes: Lifetimes = LIFETIMES) -> None:
+        self._store = store
+        self._online = online
+        self._lifetimes = lifetimes
+
+    # Reading
+
+    def file(self, name: str) -> bytes | None:
+        """A file of the repository; None if there is none of that name.
+
+        Only ``timestamp.json`` changes under its name; of the other names that appear, older ones disappear with time.
+        """
+        shelf = self._read()[1]
+        return shelf.files.get(name) if shelf else None
+
+    def releases(self) -> dict[str, Release]:
+        """The newest release of each model."""
+        shelf = self._read()[1]
+        return shelf.releases() if shelf else {}
+
+    def charter(self) -> Charter:
+        """What the operator signed last and the cloud adopted.
+
+        Raises:
+            MetadataError: the cloud has none yet.
+        """
+        shelf = self._read()[1]
+        return shelf.charter() if shelf else self._first_charter()
+
+    @property
+    def root(self) -> bytes:
+        """The newest root metadata, for nodes that begin (:func:`fogline.registry.trust.binding.bind_root`).
+
+        Raises:
+            MetadataError: the cloud has none yet.
+        """
+        return self.charter().roots[-1]
+
+    # Changing
+
+    def publish(self, release: Release, now: float | None = None) -> None:
+        """Sign a release; it takes the place of the model's last one.
+
+        Args:
+            release: what nodes should serve from now on.
+            now: Unix time; None asks the clock.
+
+        Raises:
+            ReleaseError: its number is not above that of the model's last release, or it cannot be read again.
+            MetadataError: the operator has not made keys for releases.
+            SignatureError: one of the cloud's keys cannot be used.
+        """
+        read_release(msgspec.json.encode(release))
+
+        def work(shelf: Shelf, moment: float) -> Shelf:
+            last = shelf.releases().get(release.model)
+            if last is not None and release.number <= last.number:
+                raise ReleaseError(
+                    f"Release {release.number} of {release.model} is not above the last one, {last.number}; "
+                    f"nodes never go back, so give it the number {last.number + 1}."
+                )
+            return with_release(shelf, release, self._hand(shelf, moment))
+
+        self._change(work, now)
+
+    def adopt(self, charter: Charter, now: float | None = None) -> None:
+        """Take over what the operator signed; the same charter again changes nothing.
+
+        Args:
+            charter: from a function of :mod:`fogline.registry.trust.offline`.
+            now: Unix time; None asks the clock.
+
+        Raises:
+            MetadataError: it is not the operator's, or not newer than what the cloud has.
+            SignatureError: it names keys that the cloud does not have.
+        """
+
+        def work(shelf: Shelf, moment: float) -> Shelf:
+            held = shelf.charter()
+            if charter == held:
+                return shelf
+            opened = open_charter(charter, held.roots[0])
+            if charter.roots[: len(held.roots)] != held.roots or opened.targets.version <= shelf.targets:
+                raise MetadataError(
+                    "The charter is not newer than the one that the cloud has; somebody else may have signed "
+                    "meanwhile. Begin again from the cloud's."
+                )
+            hand = Hand.of(self._online, opened, self._lifetimes, moment)
+            return with_charter(shelf, charter, opened, hand)
+
+        self._change(work, now)
+
+    def renew(self, now: float | None = None) -> float:
+        """Sign anew what has used up half of its time.
+
+        Returns:
+            Unix time at which to call it next.
+
+        Raises:
+            MetadataError, SignatureError: as :meth:`publish`.
+        """
+
+        def work(shelf: Shelf, moment: float) -> Shelf:
+            return renewed(shelf, self._hand(shelf, moment))
+
+        return min(due_times(self._change(work, now), self._lifetimes).values())
+
+    # Inside
+
+    def _read(self) -> tuple[bytes | None, Shelf | None]:
+        body = self._store.get(KIND, KEY)
+        return body, _SHELF.decode(body) if body is not None else None
+
+    def _change(self, work: Callable[[Shelf, float], Shelf], now: float | None) -> Shelf:
+        moment = time.time() if now is None else now
+        while True:
+            body, shelf = self._read()
+            after = work(shelf or self._first_shelf(moment), moment)
+            if after is shelf or self._store.swap(KIND, KEY, body, msgspec.msgpack.encode(after)):
+                return after
+            # Another process was faster: again, on top of what it did.
+
+    def _hand(self, shelf: Shelf, now: float) -> Hand:
+        return Hand.of(self._online, shelf.opened(), self._lifetimes, now)
+
+    def _first_shelf(self, now: float) -> Shelf:
+        charter = self._first_charter()
+        opened = open_charter(charter, charter.roots[0])
+        return first_shelf(charter, opened, Hand.of(self._online, opened, self._lifetimes, now))
+
+    def _first_charter(self) -> Charter:
+        charter = load_charter(self._online)
+        if charter is None:
+            raise MetadataError(
+                f"There is no charter for releases in {self._online}; the operator makes it with the keys."
+            )
+        return charter

@@ -1,0 +1,192 @@
+"""All files of a repository of releases as one immutable value, and how the next one is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from fogline.governance.signing import SigningKey
+from fogline.registry.release import Release, read_release
+from fogline.registry.trust.charter import Charter, Opened
+from fogline.registry.trust.names import APPROVALS, RELEASES, TIMESTAMP, content_name, metadata_name
+from fogline.registry.trust.sealing import find_key, moment, seal, unseal
+from fogline.registry.trust.terms import MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+
+KEPT = 8
+"""Versions of metadata that stay, for those who are about to fetch them over a slow link."""
+
+
+class Lifetimes(msgspec.Struct, frozen=True):
+    """Seconds for which the cloud's signatures hold. They are renewed at half of that."""
+
+    timestamp: float = 86400.0
+    snapshot: float = 7 * 86400.0
+    rounds: float = 7 * 86400.0
+
+
+class Shelf(msgspec.Struct, frozen=True):
+    """The files by their names, and which versions are the newest."""
+
+    files: dict[str, bytes]
+    root: int
+    targets: int
+    rounds: int
+    snapshot: int
+
+    def newest(self, role: str, version: int) -> bytes:
+        """Metadata of a role."""
+        return self.files[metadata_name(role, version)]
+
+    def opened(self) -> Opened:
+        """The operator's part as metadata."""
+        root, targets = self.newest("root", self.root), self.newest("targets", self.targets)
+        return Opened(unseal(Root, root).signed, unseal(Targets, targets).signed)
+
+    def charter(self) -> Charter:
+        """What of it the operator signed."""
+        targets = self.newest("targets", self.targets)
+        return Charter(
+            tuple(self.newest("root", version) for version in range(1, self.root + 1)),
+            targets,
+            {path.removeprefix(APPROVALS): self.files[name] for path, name in _contents(targets)},
+        )
+
+    def releases(self) -> dict[str, Release]:
+        """The newest release of each model."""
+        rounds = self.newest("rounds", self.rounds)
+        return {path.removeprefix(RELEASES): read_release(self.files[name]) for path, name in _contents(rounds)}
+
+
+class Hand(msgspec.Struct, frozen=True):
+    """The cloud's keys, for as long as something is signed."""
+
+    timestamp: SigningKey
+    snapshot: SigningKey
+    rounds: SigningKey
+    lifetimes: Lifetimes
+    now: float
+    """Unix time."""
+
+    @classmethod
+    def of(cls, folder: Path, opened: Opened, lifetimes: Lifetimes, now: float) -> Hand:
+        """The keys of a folder that a charter names.
+
+        Raises:
+            SignatureError: one is not there or cannot be used.
+        """
+        root, delegations = opened.root, opened.targets.delegations
+        assert delegations is not None
+        return cls(
+            find_key(folder, "timestamp", root.roles["timestamp"].keyids),
+            find_key(folder, "snapshot", root.roles["snapshot"].keyids),
+            find_key(folder, "rounds", delegations.keys),
+            lifetimes,
+            now,
+        )
+
+
+def first_shelf(charter: Charter, opened: Opened, hand: Hand) -> Shelf:
+    """A repository without releases."""
+    empty = Shelf({}, opened.root.version, opened.targets.version, rounds=0, snapshot=0)
+    return _issued(_chartered(empty, charter, opened), hand, rounds={})
+
+
+def with_release(shelf: Shelf, release: Release, hand: Hand) -> Shelf:
+    """The repository with a model's newest release, in place of the one before."""
+    body, path = msgspec.json.encode(release), RELEASES + release.model
+    target = TargetFile.from_data(path, body, ["sha256"])
+    held = msgspec.structs.replace(shelf, files=shelf.files | {content_name(target.hashes["sha256"]): body})
+    return _issued(held, hand, rounds=_rounds(shelf) | {path: target})
+
+
+def with_charter(shelf: Shelf, charter: Charter, opened: Opened, hand: Hand) -> Shelf:
+    """The repository with what the operator signed."""
+    held = _chartered(shelf, charter, opened)
+    signed_by = unseal(Targets, shelf.newest("rounds", shelf.rounds)).signatures
+    stays = hand.rounds.signer.fingerprint in signed_by
+    return _issued(held, hand, rounds=None if stays else _rounds(shelf), snapshot=True)
+
+
+def renewed(shelf: Shelf, hand: Hand) -> Shelf:
+    """The repository with new signatures where half of the time is over; the same one if that is nowhere so."""
+    due = {role for role, moment in due_times(shelf, hand.lifetimes).items() if moment <= hand.now}
+    if not due:
+        return shelf
+    return _issued(shelf, hand, rounds=_rounds(shelf) if "rounds" in due else None, snapshot="snapshot" in due)
+
+
+def due_times(shelf: Shelf, lifetimes: Lifetimes) -> dict[str, float]:
+    """When each of the cloud's signatures is to be renewed, in Unix time."""
+    expiries = {
+        "timestamp": unseal(Timestamp, shelf.files[TIMESTAMP]).signed.expires,
+        "snapshot": unseal(Snapshot, shelf.newest("snapshot", shelf.snapshot)).signed.expires,
+        "rounds": unseal(Targets, shelf.newest("rounds", shelf.rounds)).signed.expires,
+    }
+    return {role: expiry.timestamp() - getattr(lifetimes, role) / 2 for role, expiry in expiries.items()}
+
+
+def _chartered(shelf: Shelf, charter: Charter, opened: Opened) -> Shelf:
+    files = dict(shelf.files)
+    files |= {metadata_name("root", place): root for place, root in enumerate(charter.roots, 1)}
+    files[metadata_name("targets", opened.targets.version)] = charter.targets
+    files |= {name: charter.approvals[path.removeprefix(APPROVALS)] for path, name in _contents(charter.targets)}
+    return msgspec.structs.replace(shelf, files=files, root=opened.root.version, targets=opened.targets.version)
+
+
+def _issued(shelf: Shelf, hand: Hand, rounds: dict[str, TargetFile] | None, snapshot: bool = False) -> Shelf:
+    """Sign what has changed, and what vouches for it."""
+    if rounds is not None:
+        shelf = _with_rounds(shelf, hand, rounds)
+    if rounds is not None or snapshot:
+        shelf = _with_snapshot(shelf, hand)
+    return _pruned(_with_timestamp(shelf, hand))
+
+
+def _with_rounds(shelf: Shelf, hand: Hand, rounds: dict[str, TargetFile]) -> Shelf:
+    version = shelf.rounds + 1
+    signed = Targets(version, expires=moment(hand.now + hand.lifetimes.rounds), targets=rounds)
+    files = shelf.files | {metadata_name("rounds", version): seal(signed, hand.rounds)}
+    return msgspec.structs.replace(shelf, files=files, rounds=version)
+
+
+def _with_snapshot(shelf: Shelf, hand: Hand) -> Shelf:
+    version = shelf.snapshot + 1
+    meta = {
+        f"{role}.json": MetaFile.from_data(newest, shelf.newest(role, newest), ["sha256"])
+        for role, newest in (("targets", shelf.targets), ("rounds", shelf.rounds))
+    }
+    signed = Snapshot(version, expires=moment(hand.now + hand.lifetimes.snapshot), meta=meta)
+    files = shelf.files | {metadata_name("snapshot", version): seal(signed, hand.snapshot)}
+    return msgspec.structs.replace(shelf, files=files, snapshot=version)
+
+
+def _with_timestamp(shelf: Shelf, hand: Hand) -> Shelf:
+    before = shelf.files.get(TIMESTAMP)
+    version = unseal(Timestamp, before).signed.version + 1 if before else 1
+    meta = MetaFile.from_data(shelf.snapshot, shelf.newest("snapshot", shelf.snapshot), ["sha256"])
+    signed = Timestamp(version, expires=moment(hand.now + hand.lifetimes.timestamp), snapshot_meta=meta)
+    return msgspec.structs.replace(shelf, files=shelf.files | {TIMESTAMP: seal(signed, hand.timestamp)})
+
+
+def _pruned(shelf: Shelf) -> Shelf:
+    """Without the files that nobody can be about to fetch any more."""
+    kept = {TIMESTAMP} | {metadata_name("root", version) for version in range(1, shelf.root + 1)}
+    for role in ("targets", "rounds", "snapshot"):
+        newest = getattr(shelf, role)
+        names = {metadata_name(role, version) for version in range(newest - KEPT + 1, newest + 1)} & shelf.files.keys()
+        kept |= names
+        if role != "snapshot":
+            kept |= {content for name in names for _, content in _contents(shelf.files[name])}
+    return msgspec.structs.replace(shelf, files={name: data for name, data in shelf.files.items() if name in kept})
+
+
+def _rounds(shelf: Shelf) -> dict[str, TargetFile]:
+    return unseal(Targets, shelf.newest("rounds", shelf.rounds)).signed.targets
+
+
+def _contents(metadata: bytes) -> Iterator[tuple[str, str]]:
+    """Paths of targets, and the names of their files."""
+    for path, target in unseal(Targets, metadata).signed.targets.items():
+        yield path, content_name(target.hashes["sha256"])

@@ -1,0 +1,16 @@
+"""Requests that are refused."""
+
+from __future__ import annotations
+
+
+class ProtocolError(ValueError):
+    """A request cannot be answered; the text is a sentence for whoever sent it.
+
+    Args:
+        why: the sentence.
+        status: as in HTTP.
+    """
+
+    def __init__(self, why: str, status: int = 400) -> None:
+        super().__init__(why)
+        self.status = status

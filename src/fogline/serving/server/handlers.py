@@ -1,0 +1,221 @@
+"""What the server answers over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from fogline.serving.protocol.asking import Answer
+from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.protocol.rest import read_request
+from fogline.serving.server import facts, pages
+from fogline.serving.server.answers import Reply, in_json, page, prediction, text
+from fogline.serving.server.body import Gone, Intake
+from fogline.serving.server.gate import Gate
+from fogline.serving.server.metrics import as_text
+from fogline.serving.server.operations import Call, Operation
+from fogline.serving.server.repository import Repository
+from fogline.serving.server.served import Served
+from fogline.serving.server.settings import Settings
+
+MODEL, VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+INFER = {"id": "1", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5, 1.5]}]}
+LABELS = {"id": "1", "labels": [3]}
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Labels(msgspec.Struct):
+    id: Annotated[str, Meta(min_length=1, max_length=1000)]
+    labels: Annotated[list[int | float], Meta(min_length=1, max_length=100_000)]
+
+
+_labels = msgspec.json.Decoder(_Labels).decode
+
+
+class Handlers:
+    """Answers by operation.
+
+    Args:
+        repository: the models.
+        settings: of the server.
+        gate: before what takes a while.
+        refused: refusals by status.
+    """
+
+    def __init__(self, repository: Repository, settings: Settings, gate: Gate, refused: Counter[int]) -> None:
+        self._repository = repository
+        self._settings = settings
+        self._gate = gate
+        self._refused = refused
+        self._intake = Intake(settings)
+
+    def operations(self) -> tuple[Operation, ...]:
+        """All there are."""
+        return (
+            Operation("POST", f"{MODEL}/infer", "Ask a model for a prediction", self.infer, INFER),
+            Operation("POST", f"{VERSION}/infer", "Ask a version of a model", self.infer, INFER),
+            Operation(
+                "POST",
+                f"{MODEL}/labels",
+                "Tell the truth about an earlier request",
+                self.labels,
+                {"id": "1", "labels": [3]},
+            ),
+            Operation("POST", f"{VERSION}/labels", "The same, for a version", self.labels, LABELS),
+            Operation("GET", MODEL, "What a model takes and gives", self.model),
+            Operation("GET", VERSION, "What a version takes and gives", self.model),
+            Operation("GET", f"{MODEL}/example", "A request that the model takes", self.example),
+            Operation("GET", f"{VERSION}/example", "A request that the version takes", self.example),
+            Operation("GET", f"{MODEL}/ready", "Whether a model answers", self.model_ready),
+            Operation("GET", f"{VERSION}/ready", "Whether a version answers", self.model_ready),
+            Operation("GET", f"{MODEL}/stats", "What a model has done", self.stats),
+            Operation("GET", f"{VERSION}/stats", "What a version has done", self.stats),
+            Operation("GET", "/v2/models/stats", "What all models have done", self.stats),
+            Operation("POST", "/v2/repository/index", "All models, with their versions", self.index, {}),
+            Operation("POST", "/v2/repository/models/{model}/load", "Load a model again", self.load, {}),
+            Operation("POST", "/v2/repository/models/{model}/unload", "Let a model go", self.unload, {}),
+            Operation("GET", "/v2", "What this server is", self.server),
+            Operation("GET", "/v2/health/live", "Whether the server runs", self.live),
+            Operation("GET", "/v2/health/ready", "Whether the server answers", self.ready),
+            Operation("GET", "/metrics", "Numbers for Prometheus", self.metrics, produces="text/plain"),
+            Operation("GET", "/openapi.json", "This description", self.openapi),
+            Operation("GET", "/docs", "This description as a page", self.docs, produces="text/html"),
+            Operation("GET", "/", "Where to begin", self.welcome, produces="text/html"),
+        )
+
+    # Predictions
+
+    async def infer(self, call: Call) -> Reply:
+        """A prediction."""
+        headers = call.headers
+        length = headers.get(b"inference-header-content-length")
+        body = await self._body(call)
+        served = self._repository.find(call.model, call.version)
+        ask = read_request(served.signature, body, None if length is None else _number(length))
+        if served.is_instant(ask):
+            answer = served.answer_now(ask)
+        else:
+            with self._gate:
+                answer = await _unless_gone(served.answer(ask), call)
+        return prediction(*served.writer.write(ask, answer))
+
+    async def labels(self, call: Call) -> Reply:
+        """Delayed labels."""
+        body = await self._body(call)
+        served = self._repository.find(call.model, call.version)
+        try:
+            given = _labels(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ProtocolError(f"The labels cannot be read: {error}.") from None
+        return in_json({"matched": served.watch.label(given.id, given.labels) if served.watch is not None else 0})
+
+    # About models
+
+    async def model(self, call: Call) -> Reply:
+        """Metadata."""
+        served = self._repository.find(call.model, call.version)
+        return in_json(facts.metadata(served, self._repository.lines[call.model]))
+
+    async def example(self, call: Call) -> Reply:
+        """A request body."""
+        return in_json(facts.example(self._repository.find(call.model, call.version).card))
+
+    async def model_ready(self, call: Call) -> Reply:
+        """Whether it is loaded."""
+        ready = self._repository.is_ready(call.model, call.version)
+        return in_json({"name": call.model, "ready": ready}, 200 if ready else 503)
+
+    async def stats(self, call: Call) -> Reply:
+        """Counts since loading."""
+        chosen = self._chosen(call)
+        return in_json({"model_stats": [facts.statistics(served) for served in chosen]})
+
+    def _chosen(self, call: Call) -> list[Served]:
+        if not call.model:
+            return list(self._repository)
+        if call.version:
+            return [self._repository.find(call.model, call.version)]
+        return self._repository.versions(call.model)
+
+    # The repository
+
+    async def index(self, call: Call) -> Reply:
+        """Models and versions."""
+        return in_json(facts.index(self._repository))
+
+    async def load(self, call: Call) -> Reply:
+        """Load again."""
+        self._check_control()
+        await self._repository.reload(call.model)
+        return in_json({})
+
+    async def unload(self, call: Call) -> Reply:
+        """Let go."""
+        self._check_control()
+        self._repository.unload(call.model)
+        return in_json({})
+
+    def _check_control(self) -> None:
+        if not self._settings.control:
+            raise ProtocolError("This server does not let its clients load and unload models.", 403)
+
+    # About the server
+
+    async def server(self, call: Call) -> Reply:
+        """Name, version, extensions."""
+        return in_json(facts.server())
+
+    async def live(self, call: Call) -> Reply:
+        """It is, if it can say so."""
+        return in_json({"live": True})
+
+    async def ready(self, call: Call) -> Reply:
+        """Whether a model is live."""
+        ready = self._repository.ready
+        return in_json({"ready": ready}, 200 if ready else 503)
+
+    async def metrics(self, call: Call) -> Reply:
+        """For Prometheus."""
+        return text(as_text(self._repository, self._refused), METRICS.encode())
+
+    async def openapi(self, call: Call) -> Reply:
+        """The description."""
+        return in_json(pages.openapi(self.operations()))
+
+    async def docs(self, call: Call) -> Reply:
+        """The description, to read and to try."""
+        return page(pages.docs())
+
+    async def welcome(self, call: Call) -> Reply:
+        """Where to begin."""
+        return page(pages.welcome(self._repository, call.headers.get(b"host", b"").decode("latin-1")))
+
+    async def _body(self, call: Call) -> bytes:
+        headers = call.headers
+        return await self._intake.read(
+            call.receive, headers.get(b"content-length"), headers.get(b"content-encoding", b"")
+        )
+
+
+def _number(header: bytes) -> int:
+    if not header.isdigit() or len(header) > 12:
+        raise ProtocolError("The header Inference-Header-Content-Length must be a number of bytes.")
+    return int(header)
+
+
+async def _unless_gone(work: Coroutine[Any, Any, Answer], call: Call) -> Answer:
+    """The answer; given up where whoever asked hangs up."""
+    answer, gone = asyncio.ensure_future(work), asyncio.ensure_future(call.receive())
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise Gone
+        return answer.result()
+    finally:
+        answer.cancel()
+        gone.cancel()

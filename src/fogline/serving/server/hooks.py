@@ -1,0 +1,92 @@
+"""What the server asks of others: who watches a version, and who answers when it is unsure."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fogline.inference.card import Card
+from fogline.inference.runtimes.base import Array, Locate
+from fogline.registry.release import Vitals
+
+Outputs = Mapping[str, Array]
+
+
+class Watch(Protocol):
+    """Sees what a version answers; one per version that is served."""
+
+    def saw(
+        self, inputs: Mapping[str, Array], outputs: Outputs, seconds: float, request: str = "", offloaded: int = 0
+    ) -> None:
+        """A request was answered. It is called on the event loop, so it must be quick."""
+        ...
+
+    def failed(self) -> None:
+        """A request could not be answered."""
+        ...
+
+    def compared(self, agreed: int, total: int) -> None:
+        """This version, a shadow, agreed on so many examples with the one that is served."""
+        ...
+
+    def label(self, request: str, labels: Sequence[int | float]) -> int:
+        """The truth about an earlier request; for how many of its examples it was of use."""
+        ...
+
+    def take(self) -> Vitals:
+        """All since the last call."""
+        ...
+
+
+class Improved(Protocol):
+    """An answer, with what tiers above made of it."""
+
+    @property
+    def outputs(self) -> Outputs:
+        """For all examples."""
+        ...
+
+    @property
+    def tier(self) -> str:
+        """The highest that answered one of them,"""
+        ...
+
+    @property
+    def version(self) -> int:
+        """and its version."""
+        ...
+
+    @property
+    def offloaded(self) -> int:
+        """Examples that a tier above answered."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """Why one that should have did not."""
+        ...
+
+
+class Offloader(Protocol):
+    """Asks the tier above; one per version that has a cascade."""
+
+    def unsure(self, outputs: Outputs) -> Array | None:
+        """Which examples to send up (bool, by row); None: the version is sure of all."""
+        ...
+
+    async def improve(self, inputs: Mapping[str, Array], outputs: Outputs, unsure: Array) -> Improved:
+        """The answer with those examples answered above, as far as that succeeds."""
+        ...
+
+
+Send = Callable[[bytes, float], Awaitable[bytes]]
+"""Sends a request up, and waits at most so many seconds for the answer."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who makes them, for a version; None where there is none."""
+
+    watch: Callable[[Card, Locate], Watch | None] = lambda card, locate: None
+    offloader: Callable[[Card], Offloader | None] = lambda card: None

@@ -1,0 +1,205 @@
+"""The models that a server has: which version is live, which stand beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fogline.inference.card import Card
+from fogline.inference.runtimes.base import Locate, Runtime
+from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.server.hooks import Hooks
+from fogline.serving.server.served import Served
+from fogline.serving.server.settings import Settings
+from fogline.serving.server.shadow import Shadow
+from fogline.serving.server.warming import warm_up
+
+Role = Literal["live", "beside", "shadow"]
+Open = Callable[[Card, Locate], Runtime]
+"""Loads a version."""
+
+THREADS = 4
+"""That run slow models and shadows."""
+
+
+@dataclass
+class Line:
+    """The versions of a model."""
+
+    card: Card
+    """Of the version that was live last, to load it again;"""
+    locate: Locate
+    """and where its files are."""
+    live: Served | None = None
+    shadow: Shadow | None = None
+    versions: dict[str, Served] = field(default_factory=dict)
+    """All that are loaded."""
+
+    def put(self, served: Served) -> None:
+        """Add a version; another one of that number goes."""
+        before = self.versions.get(served.version)
+        self.versions[served.version] = served
+        if before is not None:
+            if before is self.live:
+                self.live = served
+            before.retire()
+
+    def take(self, served: Served) -> None:
+        """Let a version go."""
+        del self.versions[served.version]
+        if self.live is served:
+            self.live = None
+        if self.shadow is not None and self.shadow.served is served:
+            self.shadow = None
+        self.settle()
+        served.retire()
+
+    def promote(self, served: Served) -> None:
+        """Make a version that was put the live one; what was live goes."""
+        before, self.live = self.live, served
+        self.card, self.locate = served.card, served.locate
+        if self.shadow is not None and self.shadow.served is served:
+            self.shadow = None
+        if before is not None and before is not served:
+            self.take(before)
+        self.settle()
+
+    def settle(self) -> None:
+        """Tell the live version of its shadow."""
+        if self.live is not None:
+            self.live.shadow = self.shadow
+
+
+class Repository:
+    """Models by name.
+
+    Args:
+        settings: of the server.
+        open_: loads a version; it is called in a thread.
+        hooks: who watches, and who is asked.
+    """
+
+    def __init__(self, settings: Settings, open_: Open, hooks: Hooks) -> None:
+        self.lines: dict[str, Line] = {}
+        self._settings = settings
+        self._open = open_
+        self._hooks = hooks
+        self._pool = ThreadPoolExecutor(THREADS, "fogline-model")
+        self._turn = asyncio.Lock()
+
+    def __iter__(self) -> Iterator[Served]:
+        return (served for line in self.lines.values() for served in line.versions.values())
+
+    def find(self, model: str, version: str = "") -> Served:
+        """A version that is loaded; without a number, that which is live.
+
+        Raises:
+            ProtocolError: there is none.
+        """
+        line = self._line(model)
+        served = line.versions.get(version) if version else line.live
+        if served is None:
+            which = f"Version {version[:20]} of model" if version else "Model"
+            raise ProtocolError(f"{which} '{model}' is not loaded.", 404)
+        return served
+
+    def versions(self, model: str) -> list[Served]:
+        """All versions of a model that are loaded.
+
+        Raises:
+            ProtocolError: there is no such model.
+        """
+        return list(self._line(model).versions.values())
+
+    def is_ready(self, model: str, version: str = "") -> bool:
+        """Whether a model, or a version of it, answers.
+
+        Raises:
+            ProtocolError: there is no such model.
+        """
+        line = self._line(model)
+        return version in line.versions if version else line.live is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether any model answers."""
+        return any(line.live is not None for line in self.lines.values())
+
+    async def load(self, card: Card, locate: Locate, role: Role = "live") -> Served:
+        """Load a version, and warm it up. The live one goes on answering until this one is ready.
+
+        Raises:
+            ModelError: it cannot be loaded or run.
+        """
+        async with self._turn:
+            runtime, instant = await asyncio.to_thread(self._prepare, card, locate)
+            watch, offloader = self._hooks.watch(card, locate), self._hooks.offloader(card)
+            served = Served(card, locate, runtime, instant, self._settings, self._pool, watch, offloader)
+            self._place(served, role)
+            return served
+
+    def swap(self, model: str, version: str) -> None:
+        """Make a version that stands beside the live one; what was live ends with its last request.
+
+        Raises:
+            ProtocolError: it is not loaded.
+        """
+        served = self.find(model, version)
+        self.lines[model].promote(served)
+
+    def drop(self, model: str, version: str) -> None:
+        """Let a version go.
+
+        Raises:
+            ProtocolError: it is not loaded.
+        """
+        served = self.find(model, version)
+        self.lines[model].take(served)
+
+    def unload(self, model: str) -> None:
+        """Let all versions of a model go; :meth:`reload` brings back the one that was live.
+
+        Raises:
+            ProtocolError: there is no such model.
+        """
+        line = self._line(model)
+        for served in list(line.versions.values()):
+            line.take(served)
+
+    async def reload(self, model: str) -> None:
+        """Load the version again that was live last, or is.
+
+        Raises:
+            ModelError: it cannot be loaded.
+            ProtocolError: there is no such model.
+        """
+        line = self._line(model)
+        await self.load(line.card, line.locate)
+
+    async def close(self) -> None:
+        """Let everything go, after the last requests."""
+        for model in self.lines:
+            self.unload(model)
+        await asyncio.to_thread(self._pool.shutdown)
+
+    def _line(self, model: str) -> Line:
+        line = self.lines.get(model)
+        if line is None:
+            raise ProtocolError(f"There is no model '{model[:100]}' here.", 404)
+        return line
+
+    def _prepare(self, card: Card, locate: Locate) -> tuple[Runtime, int]:
+        runtime = self._open(card, locate)
+        return runtime, warm_up(card, locate, runtime)
+
+    def _place(self, served: Served, role: Role) -> None:
+        line = self.lines.setdefault(served.card.model, Line(served.card, served.locate))
+        line.put(served)
+        if role == "live":
+            line.promote(served)
+        elif role == "shadow":
+            line.shadow = Shadow(served, self._pool)
+            line.settle()

@@ -1,0 +1,170 @@
+"""A version that is loaded: it answers, and is closed when nobody needs it any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import Executor, Future
+
+from fogline.inference.card import Card
+from fogline.inference.runtimes.base import Locate, Runtime
+from fogline.serving.protocol.asking import Answer, Ask
+from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.protocol.rest import Writer
+from fogline.serving.protocol.signature import Signature
+from fogline.serving.server import exits
+from fogline.serving.server.batcher import Batcher, Outputs
+from fogline.serving.server.counts import Counts
+from fogline.serving.server.hooks import Offloader, Watch
+from fogline.serving.server.settings import Settings
+from fogline.serving.server.shadow import Shadow
+
+log = logging.getLogger("fogline.serving")
+
+
+class Served:
+    """One version of a model.
+
+    Args:
+        card: of the version.
+        locate: where its files are.
+        runtime: that runs it.
+        instant: examples that it answers so quickly that a thread would only cost time.
+        settings: of the server.
+        pool: where slow models run.
+        watch: who sees what it answers.
+        offloader: who answers when it is unsure.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        locate: Locate,
+        runtime: Runtime,
+        instant: int,
+        settings: Settings,
+        pool: Executor,
+        watch: Watch | None = None,
+        offloader: Offloader | None = None,
+    ) -> None:
+        self.card = card
+        self.locate = locate
+        self.version = str(card.version)
+        self.runtime = runtime
+        self.watch = watch
+        self.signature = Signature(card)
+        self.counts = Counts()
+        self.writer = Writer(card, self.version, settings.tier)
+        self.shadow: Shadow | None = None
+        """Another version that answers silently what this one answers."""
+        self._instant = instant
+        self._settings = settings
+        self._pool = pool
+        self._offloader = offloader
+        self._exits = exits.of_card(card)
+        self._batcher = Batcher(runtime, pool, settings.max_batch if self.signature.batched else 1, self.counts)
+        self._users = 0
+        self._retired = self._closed = False
+
+    def is_instant(self, ask: Ask) -> bool:
+        """Whether to :meth:`answer_now`; else :meth:`answer`."""
+        return ask.rows <= self._instant and self._offloader is None
+
+    def answer_now(self, ask: Ask) -> Answer:
+        """The answer, from this thread.
+
+        Raises:
+            ModelError: the model cannot be run.
+        """
+        began = time.perf_counter_ns()
+        try:
+            outputs = self._run(ask)
+        except Exception:
+            self._missed(began)
+            raise
+        return self._answered(ask, outputs, self._own(outputs), began)
+
+    async def answer(self, ask: Ask) -> Answer:
+        """The answer, from a thread or from a tier above.
+
+        Raises:
+            ModelError: the model cannot be run.
+            ProtocolError: it takes too long.
+        """
+        began = time.perf_counter_ns()
+        self._users += 1
+        try:
+            async with asyncio.timeout(self._settings.deadline):
+                outputs = await self._outputs(ask)
+                answer = await self._with_help(ask, outputs)
+        except TimeoutError:
+            self._missed(began)
+            raise ProtocolError(f"There was no answer within {self._settings.deadline:g} s.", 504) from None
+        except Exception:
+            self._missed(began)
+            raise
+        finally:
+            self.release()
+        return self._answered(ask, outputs, answer, began)
+
+    def hold(self) -> bool:
+        """Keep it open until :meth:`release`; whether it is."""
+        self._users += not self._closed
+        return not self._closed
+
+    def release(self) -> None:
+        """Somebody needs it no longer."""
+        self._users -= 1
+        self._close_if_free()
+
+    def retire(self) -> None:
+        """Close it when the last request that it has begun is answered."""
+        self._retired = True
+        self._close_if_free()
+
+    def _run(self, ask: Ask) -> Outputs:
+        began = time.perf_counter_ns()
+        outputs = self.runtime.run(ask.inputs)
+        self.counts.ran(time.perf_counter_ns() - began)
+        return outputs if self._exits is None else exits.first_sure(*self._exits, outputs)
+
+    async def _outputs(self, ask: Ask) -> Outputs:
+        if ask.rows <= self._instant:
+            return self._run(ask)
+        outputs = await self._batcher.run(ask.inputs, ask.rows)
+        return outputs if self._exits is None else exits.first_sure(*self._exits, outputs)
+
+    async def _with_help(self, ask: Ask, outputs: Outputs) -> Answer:
+        if self._offloader is None or (unsure := self._offloader.unsure(outputs)) is None:
+            return self._own(outputs)
+        better = await self._offloader.improve(ask.inputs, outputs, unsure)
+        return Answer(better.outputs, better.tier, better.version, better.offloaded, better.why)
+
+    def _own(self, outputs: Outputs) -> Answer:
+        return Answer(outputs, self._settings.tier, self.card.version)
+
+    def _answered(self, ask: Ask, own: Outputs, answer: Answer, began: int) -> Answer:
+        """Note an answer. This version is judged by its own outputs, whoever improved them."""
+        ns = time.perf_counter_ns() - began
+        self.counts.answered(ask.rows, ns, answer.offloaded)
+        if self.watch is not None:
+            self.watch.saw(ask.inputs, own, ns / 1e9, ask.id, answer.offloaded)
+        if self.shadow is not None:
+            # In a later turn of the loop: the answer goes out first.
+            asyncio.get_running_loop().call_soon(self.shadow.offer, ask, own)
+        return answer
+
+    def _missed(self, began: int) -> None:
+        self.counts.missed(time.perf_counter_ns() - began)
+        if self.watch is not None:
+            self.watch.failed()
+
+    def _close_if_free(self) -> None:
+        if self._retired and self._users == 0 and not self._closed:
+            self._closed = True
+            self._pool.submit(self.runtime.close).add_done_callback(self._log_failure)
+
+    def _log_failure(self, closing: Future[None]) -> None:
+        if (error := closing.exception()) is not None:
+            log.error("%s %s could not be closed", self.card.model, self.version, exc_info=error)

@@ -1,0 +1,44 @@
+"""How a server runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from fogline.registry.release import Tier
+
+Positive = Annotated[int, Meta(ge=1, le=2**31)]
+Seconds = Annotated[float, Meta(gt=0.0)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Addresses, limits and choices."""
+
+    listen: str = "127.0.0.1:0"
+    """HTTP; port 0 takes a free one."""
+    grpc: str = "127.0.0.1:0"
+    """gRPC; empty for none."""
+    tier: Tier = "device"
+    """Who answers, for those who ask."""
+    threads: Positive = 1
+    """Of a model's own."""
+    only: str = ""
+    """The runtime to use; empty: the fastest."""
+    variants: bool = False
+    """Whether one with fewer bits may be used."""
+    largest: Positive = 16 << 20
+    """Bytes of the largest request."""
+    deadline: Seconds = 30.0
+    """For a request to come in, and then for its answer."""
+    concurrent: Positive = 256
+    """Requests that wait for an answer at a time; more are told to come back."""
+    connections: Positive = 512
+    """Open at a time."""
+    max_batch: Positive = 32
+    """Examples of several requests that are run as one."""
+    control: bool = False
+    """Whether clients may load and unload models."""
+    pulse: Seconds = 5.0
+    """Between two reports of how versions fare."""

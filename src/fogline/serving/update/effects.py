@@ -1,0 +1,70 @@
+"""What a state machine asks for. The state is in the journal before; after a crash effects may come again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fogline.inference.card import Asset
+from fogline.serving.update.events import Timer
+from fogline.serving.update.state import Held
+
+
+class FetchCard(msgspec.Struct, frozen=True):
+    """Fetch a card and read it, then say ``CardRead``, ``Delayed`` or ``Failed``."""
+
+    card: Asset
+    number: int
+
+
+class FetchFiles(msgspec.Struct, frozen=True):
+    """See that the files are here, then say ``Ready`` or ``Delayed``."""
+
+    held: Held
+
+
+class Try(msgspec.Struct, frozen=True):
+    """Load the version in a process of its own and put its golden samples to it; then say ``Passed``, ``Failed``, or
+    ``Delayed`` where a file turned out to be damaged."""
+
+    held: Held
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Have the server load it; then say ``Loaded`` or ``Failed``."""
+
+    held: Held
+    role: Literal["beside", "shadow"]
+
+
+class Swap(msgspec.Struct, frozen=True):
+    """Have the server answer with it; then say ``Swapped`` or ``Failed``."""
+
+    held: Held
+
+
+class Restore(msgspec.Struct, frozen=True):
+    """Have the server load the last good version and answer with it; then say ``Restored`` or ``NotRestored``."""
+
+    held: Held
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """Have the server let go of a version."""
+
+    version: int
+
+
+class Abandon(msgspec.Struct, frozen=True):
+    """Stop fetching or trying."""
+
+
+class SetTimer(msgspec.Struct, frozen=True):
+    """Fire at that time; setting it again replaces it."""
+
+    timer: Timer
+    at: float
+
+
+Effect = FetchCard | FetchFiles | Try | Load | Swap | Restore | Drop | Abandon | SetTimer

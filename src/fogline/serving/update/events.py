@@ -1,0 +1,140 @@
+"""What happens to a model on a node."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fogline.registry.release import Release, Tally
+from fogline.serving.update.state import Held
+
+Timer = Literal["retry", "probation", "restore"]
+Delay = Literal["away", "absent", "storage", "installer"]
+"""No parent now; the parent has it not; the disk is full or broken; a helper process failed."""
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The node is up; blobs that should be here and are not. The server begins with what the state says."""
+
+    missing: frozenset[str] = frozenset()
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """The node goes down in good order."""
+
+
+class Announced(msgspec.Struct, frozen=True):
+    """The newest release, verified."""
+
+    release: Release
+    allowed: frozenset[str] | None = None
+    """Digests of the cards that may be served here; None: any."""
+    epoch: int = 0
+    """Numbers of releases begin anew when it rises: the keys before may have been stolen."""
+
+
+class CardRead(msgspec.Struct, frozen=True):
+    """The card is here."""
+
+    held: Held
+    deltas: tuple[str, ...] = ()
+    """Differences that may be fetched for it."""
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """All files of a card are here."""
+
+    card: str
+    """Its digest, as in the other answers."""
+
+
+class Delayed(msgspec.Struct, frozen=True):
+    """Something cannot be had now."""
+
+    card: str
+    kind: Delay
+    why: str
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """The version was loaded beside, and answered as it must."""
+
+    card: str
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """The server has the version."""
+
+    card: str
+
+
+class Swapped(msgspec.Struct, frozen=True):
+    """The server answers with the version."""
+
+    card: str
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The version cannot be served."""
+
+    card: str
+    why: str
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """The server answers with the last good version again."""
+
+    card: str
+
+
+class NotRestored(msgspec.Struct, frozen=True):
+    """The server does not take the last good version back."""
+
+    card: str
+    why: str
+
+
+class Crashed(msgspec.Struct, frozen=True):
+    """The server process ended; it is started again with what the state says then."""
+
+    why: str
+
+
+class Pulse(msgspec.Struct, frozen=True):
+    """How a version fared since the last pulse."""
+
+    version: int
+    tally: Tally
+
+
+class Fired(msgspec.Struct, frozen=True):
+    """A timer; ``retry`` also when the parent is back."""
+
+    timer: Timer
+
+
+class Revert(msgspec.Struct, frozen=True):
+    """An operator sends the node back to the version before."""
+
+    why: str
+
+
+Event = (
+    Started
+    | Stopped
+    | Announced
+    | CardRead
+    | Ready
+    | Delayed
+    | Passed
+    | Loaded
+    | Swapped
+    | Failed
+    | Restored
+    | NotRestored
+    | Crashed
+    | Pulse
+    | Fired
+    | Revert
+)

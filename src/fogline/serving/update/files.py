@@ -1,0 +1,129 @@
+"""The files of a version: which ones a node needs, and the shortest way to have them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from fogline.inference.card import Asset, Card, Delta, read_card
+from fogline.serving.update.ports import Installer, Store, Unfit, Upstream
+from fogline.serving.update.state import Held
+from fogline.storage.errors import explained
+
+log = logging.getLogger("fogline.serving")
+PATIENCE = 600.0
+"""Seconds after which a transfer is begun anew, from where it stands: its parent may hang."""
+
+
+class Files:
+    """Fetches cards and files into the node's store.
+
+    Args:
+        upstream: where they come from.
+        store: the node's blobs.
+        installer: applies differences.
+        drafts: folder for files that are being made; emptied here.
+        variants: whether the node wants variants in fewer bits too.
+    """
+
+    def __init__(self, upstream: Upstream, store: Store, installer: Installer, drafts: Path, variants: bool) -> None:
+        self._upstream = upstream
+        self._store = store
+        self._installer = installer
+        self._drafts = drafts
+        self._variants = variants
+        with explained("empty the folder for drafts", drafts):
+            drafts.mkdir(parents=True, exist_ok=True)
+            for left in drafts.iterdir():  # A crash left them.
+                left.unlink()
+
+    async def fetch_card(self, asset: Asset) -> Card:
+        """A card.
+
+        Raises:
+            CardError: it is none.
+            LookupError, ConnectionError, StorageError: as :meth:`Upstream.fetch`.
+        """
+        await self._fetch(asset)
+        return read_card(self.card(asset))
+
+    def card(self, asset: Asset) -> bytes:
+        """A card that is here.
+
+        Raises:
+            StorageError: it is not.
+        """
+        path = self._store.path(asset.digest)
+        with explained("read a model card", path):
+            return path.read_bytes()
+
+    def needs(self, card: Card) -> tuple[Asset, ...]:
+        """Files that this node needs to serve it."""
+        variants = [variant.graph for variant in card.variants] if self._variants else []
+        return (*card.assets().values(), *variants)
+
+    async def gather(self, card: Card) -> None:
+        """See that all files are here.
+
+        Raises:
+            LookupError, ConnectionError, StorageError: as :meth:`Upstream.fetch`.
+            InstallerFailed: a difference could not be tried.
+        """
+        for asset in self.needs(card):
+            if asset == card.weights:
+                await self._gather_weights(card, asset)
+            else:
+                await self._fetch(asset)
+
+    def paths(self, held: Held) -> Mapping[str, Path]:
+        """Where the files lie, by digest.
+
+        Raises:
+            StorageError: one is not here.
+        """
+        return {asset.digest: self._store.path(asset.digest) for asset in held.files}
+
+    def missing(self, digests: frozenset[str]) -> frozenset[str]:
+        """Those that are not here."""
+        return frozenset(digest for digest in digests if not self._store.has(digest))
+
+    def delete(self, digest: str) -> None:
+        """Delete a file; one that is not here is no error."""
+        self._store.delete(digest)
+
+    async def _gather_weights(self, card: Card, weights: Asset) -> None:
+        if self._store.has(weights.digest):
+            return
+        delta = self._shortest(card, weights)
+        if delta is not None:
+            try:
+                await self._add(delta, weights)
+                return
+            except (LookupError, Unfit) as error:
+                log.info("version %d of %s is fetched in full: %s", card.version, card.model, error)
+        await self._fetch(weights)
+
+    def _shortest(self, card: Card, weights: Asset) -> Delta | None:
+        """The smallest difference from what is here, if it is smaller than the file itself."""
+        usable = [d for d in card.deltas if d.asset.size < weights.size and self._store.has(d.base)]
+        return min(usable, key=lambda delta: delta.asset.size, default=None)
+
+    async def _add(self, delta: Delta, weights: Asset) -> None:
+        await self._fetch(delta.asset)
+        base, difference = self._store.path(delta.base), self._store.path(delta.asset.digest)
+        out = self._drafts / weights.digest
+        await self._installer.reconstruct(base, difference, delta.codec, weights, out)
+        await asyncio.shield(asyncio.to_thread(self._store.adopt, out))
+        if not self._store.has(weights.digest):
+            raise Unfit("the difference gave another file than the one expected")
+
+    async def _fetch(self, asset: Asset) -> None:
+        if self._store.has(asset.digest):
+            return
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._upstream.fetch(asset)
+        except TimeoutError:
+            raise ConnectionError(f"{asset.digest[:12]}… did not come within {PATIENCE:g} s") from None

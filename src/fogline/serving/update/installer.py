@@ -1,0 +1,203 @@
+"""The agent's side of installer processes: start one, ask it, watch it, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from fogline.inference.card import Asset
+from fogline.serving.update.ports import Ask, Checked, Damaged, InstallerFailed, Unfit, Untrusted
+from fogline.serving.update.requests import (
+    ANSWERS,
+    LARGEST,
+    LENGTH,
+    Answer,
+    Bad,
+    Distrusted,
+    Done,
+    Here,
+    Job,
+    Missing,
+    Reconstruct,
+    Spoilt,
+    Stuck,
+    Trial,
+    Verify,
+    framed,
+)
+from fogline.storage import StorageError
+from fogline.storage.errors import in_words
+
+PROGRAM = "fogline.serving.update.program"
+LONGEST = 1000
+"""Characters of a reason that foreign code gives."""
+
+
+class Died(RuntimeError):  # noqa: N818 - read aloud, it is what happened
+    """A process ended without an answer; the text is a sentence."""
+
+
+class ProcessInstaller:
+    """Does what is heavy in processes of their own, one for each request.
+
+    Args:
+        folder: for what is trusted, and for the processes' log; made if need be.
+        root: the root of trust that the node was given first.
+        memory: bytes that a process may take; None: no limit.
+        seconds: that a process may take.
+        niceness: so that answering predictions comes first.
+        variants: whether variants in fewer bits are tried too.
+        code: folder with tasks' code, for models that could not be exported.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        root: bytes,
+        memory: int | None = 4 << 30,
+        seconds: float = 120.0,
+        niceness: int = 10,
+        variants: bool = False,
+        code: Path | None = None,
+    ) -> None:
+        self._folder = folder
+        self._root = root
+        self._memory = memory
+        self._seconds = seconds
+        self._niceness = niceness
+        self._variants = variants
+        self._code = None if code is None else str(code)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._turn = asyncio.Lock()
+        """Models are loaded one at a time, for the sake of memory."""
+
+    async def verify(self, ask: Ask) -> Checked:
+        """See :class:`fogline.serving.update.ports.Installer`."""
+        request = Verify(str(self._folder / "trusted"), self._root)
+        try:
+            answer = await self._answer(request, ask)
+        except Died as error:
+            raise InstallerFailed(f"The releases could not be checked: {error}.") from None
+        match answer:
+            case Checked():
+                return answer
+            case Distrusted(kind=kind, why=why):
+                raise Untrusted(kind, why)
+            case Bad(why=why):
+                raise InstallerFailed(f"The releases could not be checked: {why[:LONGEST]}.")
+            case _:
+                raise InstallerFailed(f"The releases could not be checked: the answer was {type(answer).__name__}.")
+
+    async def reconstruct(self, base: Path, delta: Path, codec: str, expected: Asset, out: Path) -> None:
+        """See :class:`fogline.serving.update.ports.Installer`."""
+        async with self._turn:
+            request = Reconstruct(str(base), str(delta), codec, expected, str(out))
+            try:
+                answer = await self._answer(request)
+            except Died as error:
+                raise Unfit(str(error)) from None
+            if not isinstance(answer, Done):
+                raise Unfit(answer.why[:LONGEST] if isinstance(answer, Bad) else "the process gave no result")
+
+    async def trial(self, card: bytes, paths: Mapping[str, Path]) -> None:
+        """See :class:`fogline.serving.update.ports.Installer`."""
+        files = {digest: str(path) for digest, path in paths.items()}
+        async with self._turn:
+            request = Trial(card, files, self._variants, self._code)
+            try:
+                answer = await self._answer(request)
+            except Died as error:
+                raise Unfit(f"{error} in its trial") from None
+            match answer:
+                case Done():
+                    return
+                case Spoilt(digests=digests):
+                    raise Damaged(tuple(digest for digest in digests if digest in files))
+                case Bad(why=why):
+                    raise Unfit(why[:LONGEST])
+                case _:
+                    raise Unfit(f"the process that tried it answered with {type(answer).__name__}")
+
+    async def _answer(self, request: Verify | Reconstruct | Trial, ask: Ask | None = None) -> Answer:
+        """One request to a new process; what ``ask`` raises ends it.
+
+        Raises:
+            Died: there is no answer.
+            InstallerFailed: it cannot be started.
+            StorageError: the disk is in the way.
+        """
+        async with self._process() as (process, reader, writer):
+
+            async def exchange(frame: Job | Here) -> Answer:
+                try:
+                    async with asyncio.timeout(self._seconds):
+                        writer.write(framed(frame))
+                        return await _read(reader)
+                except TimeoutError:
+                    raise Died(f"it took longer than {self._seconds:g} s") from None
+                except msgspec.DecodeError as error:
+                    raise Died(f"the process sent what is no answer ({error})") from None
+                except (asyncio.IncompleteReadError, ConnectionError):
+                    raise Died(_obituary(await process.wait(), self._memory)) from None
+
+            answer = await exchange(Job(request, self._memory, self._niceness))
+            while isinstance(answer, Missing) and ask is not None:
+                answer = await exchange(Here(await ask(answer.name, answer.largest)))
+        if isinstance(answer, Stuck):
+            raise StorageError(answer.why)
+        return answer
+
+    @asynccontextmanager
+    async def _process(
+        self,
+    ) -> AsyncGenerator[tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.StreamWriter]]:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs, (self._folder / "installer.log").open("wb") as log:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    PROGRAM,
+                    str(theirs.fileno()),
+                    pass_fds=(theirs.fileno(),),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                )
+        except OSError as error:
+            ours.close()
+            raise InstallerFailed(f"A helper process cannot be started: {error.strerror}.") from error
+        try:
+            reader, writer = await asyncio.open_connection(sock=ours)
+            try:
+                yield process, reader, writer
+            finally:
+                writer.close()
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def _read(reader: asyncio.StreamReader) -> Answer:
+    length = int.from_bytes(await reader.readexactly(LENGTH), "big")
+    if length > LARGEST:
+        raise msgspec.DecodeError(f"a frame of {length} bytes")
+    return ANSWERS.decode(await reader.readexactly(length))
+
+
+def _obituary(code: int, memory: int | None) -> str:
+    """How a process ended."""
+    limit = "" if memory is None else f"; it may take {in_words(memory)} of memory"
+    if code < 0:
+        return f"the process was ended by {signal.Signals(-code).name}{limit}"
+    return f"the process ended with status {code}{limit}"

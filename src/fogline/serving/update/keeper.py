@@ -1,0 +1,294 @@
+"""One model on one node: keeps its journal, and carries out what its state machine decides."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from fogline.inference.card import Asset, CardError
+from fogline.registry.release import Outcome
+from fogline.serving.update.effects import (
+    Abandon,
+    Drop,
+    Effect,
+    FetchCard,
+    FetchFiles,
+    Load,
+    Restore,
+    SetTimer,
+    Swap,
+    Try,
+)
+from fogline.serving.update.events import (
+    CardRead,
+    Delayed,
+    Event,
+    Failed,
+    Fired,
+    Loaded,
+    NotRestored,
+    Passed,
+    Pulse,
+    Ready,
+    Restored,
+    Started,
+    Swapped,
+    Timer,
+)
+from fogline.serving.update.files import Files
+from fogline.serving.update.machine import Machine
+from fogline.serving.update.ports import Damaged, Installer, InstallerFailed, Role, Server, ServerFailed, Unfit
+from fogline.serving.update.state import Held, News, State, encode
+from fogline.storage import Database, StorageError
+
+log = logging.getLogger("fogline.serving")
+STATES, RECORDS = "serving", "serving"
+"""Kind of the documents, by model, and topic of the records."""
+AGAIN = 5.0
+"""Seconds before the journal is tried again."""
+LOADING = 120.0
+"""Seconds that the server may take to load a version."""
+PULSE = 60.0
+"""Seconds between two entries that only hold counts."""
+
+
+@dataclass(frozen=True)
+class House:
+    """What keepers share."""
+
+    node: str
+    machine: Machine
+    database: Database
+    files: Files
+    server: Server
+    installer: Installer
+    tell: Callable[[Outcome], None]
+    clock: Callable[[], float]
+    needed: Callable[[], frozenset[str]]
+    """Blobs that any model of the node needs."""
+
+
+class Keeper:
+    """Drives the state machine of one model.
+
+    The state is written before its effects are carried out, one after the other; only downloads and trials go on
+    beside. Where the journal cannot be written, nothing happens until it can.
+
+    Args:
+        state: as the journal has it.
+        house: the rest.
+    """
+
+    def __init__(self, state: State, house: House) -> None:
+        self.state = state
+        self._house = house
+        self._backlog: deque[Event] = deque()
+        self._effects: asyncio.Queue[Effect | None] = asyncio.Queue()
+        """None: tell what is to be told."""
+        self._timers: dict[Timer | None, asyncio.TimerHandle] = {}
+        self._work: asyncio.Task[None] | None = None
+        self._saved = 0.0
+
+    @property
+    def model(self) -> str:
+        """Its name."""
+        return self.state.model
+
+    def recover(self) -> None:
+        """Go on where the journal ends; effects wait for :meth:`run`."""
+        self.handle(Started(self._house.files.missing(self.state.needed)))
+        if self.state.news or self.state.trash:
+            self._effects.put_nowait(None)
+
+    def handle(self, event: Event) -> None:
+        """Something happened; the state is another one when this returns, unless the journal cannot be written."""
+        self._backlog.append(event)
+        if len(self._backlog) == 1:
+            self._catch_up()
+
+    def repeat(self) -> None:
+        """Tell the cloud once more what it may not have heard, and try at once what could not be had."""
+        for news in self.state.said:
+            self._house.tell(self._outcome(news))
+        self.handle(Fired("retry"))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                effect = await self._effects.get()
+                if effect is None:
+                    self._settle()
+                else:
+                    await self._carry_out(effect)
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+            await self._end_work()
+
+    # The journal.
+
+    def _catch_up(self) -> None:
+        while self._backlog:
+            try:
+                self._step(self._backlog[0])
+            except StorageError as error:
+                log.error("updates of %s wait: %s", self.model, error)
+                self._later(None, AGAIN, self._catch_up)
+                return
+            self._backlog.popleft()
+
+    def _step(self, event: Event) -> None:
+        now = asyncio.get_running_loop().time()
+        state, effects = self._house.machine.handle(self.state, event, now)
+        if not isinstance(event, Pulse) or effects or now - self._saved > PULSE:
+            self._save(state)
+        self.state = state
+        for effect in effects:
+            if isinstance(effect, SetTimer):
+                self._later(effect.timer, effect.at - now, self.handle, Fired(effect.timer))
+            else:
+                self._effects.put_nowait(effect)
+        if state.news or state.trash:
+            self._effects.put_nowait(None)
+
+    def _save(self, state: State) -> None:
+        if state != self.state:
+            self._house.database.put(STATES, state.model, encode(state))
+            self._saved = asyncio.get_running_loop().time()
+
+    def _settle(self) -> None:
+        """Tell what is to be told, and delete what nobody needs. After a crash it may be done twice."""
+        state, house = self.state, self._house
+        told = tuple(replace(news, at=house.clock()) for news in state.news)
+        try:
+            for news in told:
+                house.database.note(RECORDS, msgspec.json.encode(self._outcome(news)))
+            for digest in set(state.trash) - house.needed():
+                house.files.delete(digest)
+            settled = replace(state, news=(), trash=(), said=told or state.said)
+            self._save(settled)
+        except StorageError as error:
+            log.error("records of %s wait: %s", self.model, error)
+            asyncio.get_running_loop().call_later(AGAIN, self._effects.put_nowait, None)
+            return
+        self.state = settled
+        for news in told:
+            log.info("%s version %d: %s. %s", self.model, news.version, news.what, news.why)
+            house.tell(self._outcome(news))
+
+    def _outcome(self, news: News) -> Outcome:
+        return Outcome(self._house.node, self.model, news.number, news.version, news.what, news.why, news.at)
+
+    def _later(self, timer: Timer | None, seconds: float, call: Callable[..., None], *args: Any) -> None:
+        before = self._timers.pop(timer, None)
+        if before is not None:
+            before.cancel()
+        self._timers[timer] = asyncio.get_running_loop().call_later(max(0.0, seconds), call, *args)
+
+    # Effects.
+
+    async def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case FetchCard(card=card, number=number):
+                await self._begin(card, self._fetch_card(card, number))
+            case FetchFiles(held=held):
+                await self._begin(held.card, self._fetch_files(held))
+            case Try(held=held):
+                await self._begin(held.card, self._try(held))
+            case Load(held=held, role=role):
+                await self._ask_server(held, self._load(held, role), Loaded, Failed)
+            case Swap(held=held):
+                await self._ask_server(held, self._house.server.swap(self.model, held.version), Swapped, Failed)
+            case Restore(held=held):
+                await self._ask_server(held, self._load(held, "live"), Restored, NotRestored)
+            case Drop(version=version):
+                await self._drop(version)
+            case Abandon():
+                await self._end_work()
+            case SetTimer():
+                pass  # It was set at once.
+
+    async def _ask_server(
+        self,
+        held: Held,
+        work: Coroutine[Any, Any, None],
+        done: type[Loaded | Swapped | Restored],
+        failed: type[Failed | NotRestored],
+    ) -> None:
+        card = held.card.digest
+        try:
+            async with asyncio.timeout(LOADING):
+                await work
+        except (ServerFailed, StorageError) as error:
+            self.handle(failed(card, str(error)))
+        except TimeoutError:
+            self.handle(failed(card, f"the server did not answer within {LOADING:g} s"))
+        else:
+            self.handle(done(card))
+
+    async def _load(self, held: Held, role: Role) -> None:
+        await self._house.server.load(self._house.files.card(held.card), self._house.files.paths(held), role)
+
+    async def _drop(self, version: int) -> None:
+        try:
+            async with asyncio.timeout(LOADING):
+                await self._house.server.drop(self.model, version)
+        except (ServerFailed, TimeoutError) as error:
+            log.info("version %d of %s is not dropped: %s", version, self.model, error or "the server does not answer")
+
+    async def _begin(self, card: Asset, work: Coroutine[Any, Any, Event]) -> None:
+        await self._end_work()
+        self._work = asyncio.create_task(self._see_through(card, work))
+
+    async def _end_work(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work.cancel()
+            await asyncio.wait((work,))
+
+    async def _see_through(self, asset: Asset, work: Coroutine[Any, Any, Event]) -> None:
+        """A download or a trial, and what came of it."""
+        card = asset.digest
+        try:
+            event = await work
+        except (CardError, Unfit) as error:
+            event = Failed(card, str(error))
+        except ConnectionError as error:
+            event = Delayed(card, "away", str(error))
+        except LookupError as error:
+            event = Delayed(card, "absent", str(error))
+        except StorageError as error:
+            event = Delayed(card, "storage", str(error))
+        except InstallerFailed as error:
+            event = Delayed(card, "installer", str(error))
+        self.handle(event)
+
+    async def _fetch_card(self, asset: Asset, number: int) -> Event:
+        files = self._house.files
+        card = await files.fetch_card(asset)
+        if card.model != self.model:
+            return Failed(asset.digest, f"its card is of model '{card.model}'")
+        held = Held(asset, card.version, number, files.needs(card))
+        return CardRead(held, tuple(delta.asset.digest for delta in card.deltas))
+
+    async def _fetch_files(self, held: Held) -> Event:
+        await self._house.files.gather(await self._house.files.fetch_card(held.card))
+        return Ready(held.card.digest)
+
+    async def _try(self, held: Held) -> Event:
+        files = self._house.files
+        try:
+            await self._house.installer.trial(files.card(held.card), files.paths(held))
+        except Damaged as error:
+            for digest in error.digests:
+                files.delete(digest)
+            return Delayed(held.card.digest, "storage", str(error))
+        return Passed(held.card.digest)

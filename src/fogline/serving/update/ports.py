@@ -1,0 +1,179 @@
+"""What an updater needs of the rest of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from fogline.inference.card import Asset, ModelName
+from fogline.registry.release import Outcome, Release
+
+Role = Literal["live", "beside", "shadow"]
+"""In the server: answers; is ready to; answers silently."""
+Distrust = Literal["expired", "older", "tampered", "unreadable"]
+"""Why metadata is not believed."""
+Ask = Callable[[str, int], Awaitable[bytes | None]]
+"""The metadata or small target file of that name, of at most so many bytes; None if there is none."""
+
+
+class ServerFailed(RuntimeError):  # noqa: N818 - read aloud, it is what happened
+    """The server could not do it; the text is a sentence."""
+
+
+class InstallerFailed(RuntimeError):  # noqa: N818
+    """A helper process ended before it was done, which says nothing about a version; the text is a sentence."""
+
+
+class Unfit(ValueError):  # noqa: N818
+    """A version failed its trial, or a difference does not give the file it should; the text is a sentence."""
+
+
+class Damaged(ValueError):  # noqa: N818
+    """Files are not what their digests promise; they must be fetched again."""
+
+    def __init__(self, digests: tuple[str, ...]) -> None:
+        super().__init__(f"{len(digests)} of its files were damaged on this node's disk; they are fetched again")
+        self.digests = digests
+
+
+class Untrusted(ValueError):  # noqa: N818
+    """Metadata is not believed; the text is a sentence."""
+
+    def __init__(self, kind: Distrust, why: str) -> None:
+        super().__init__(why)
+        self.kind: Distrust = kind
+
+
+class Checked(msgspec.Struct, frozen=True, tag=True):
+    """What verified metadata says."""
+
+    releases: tuple[Release, ...]
+    """The newest of every model."""
+    approved: dict[str, frozenset[str]]
+    """Digests of the cards that the stable channel may serve, by model."""
+    expires: float
+    """Unix time from which on nobody vouches for them."""
+    epoch: int = 0
+    """Version of the root; numbers of releases count up within one."""
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """A version that the server should have loaded."""
+
+    model: ModelName
+    version: int
+    card: bytes
+    paths: Mapping[str, Path]
+    """Where its files lie, by digest."""
+    role: Role
+
+
+class Upstream(Protocol):
+    """Towards the parent."""
+
+    async def metadata(self, name: str, largest: int) -> bytes | None:
+        """A metadata or small target file; None: the parent has none of that name.
+
+        Raises:
+            ConnectionError: there is no parent now.
+        """
+        ...
+
+    async def fetch(self, asset: Asset) -> Path:
+        """See that a file is in the node's blob store, whole and verified; it goes on where it broke off.
+
+        Raises:
+            LookupError: the parent has it not.
+            ConnectionError: there is no parent now.
+            StorageError: it cannot be kept here.
+        """
+        ...
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Tell the cloud; one that is lost is told again when the parent is back."""
+        ...
+
+
+class Server(Protocol):
+    """The process that answers predictions. Each call waits until it is up, and may come again."""
+
+    async def load(self, card: bytes, paths: Mapping[str, Path], role: Role) -> None:
+        """Load a version from its files, by digest; a ``live`` one takes the place of what answered before.
+
+        Raises:
+            ServerFailed: it cannot be loaded, or the server ended.
+        """
+        ...
+
+    async def swap(self, model: str, version: int) -> None:
+        """Answer with a version that is loaded from now on; the one before goes with its last request.
+
+        Raises:
+            ServerFailed: it is not loaded, or the server ended.
+        """
+        ...
+
+    async def drop(self, model: str, version: int) -> None:
+        """Let go of a version; one that is not loaded is no error.
+
+        Raises:
+            ServerFailed: the server ended.
+        """
+        ...
+
+
+class Installer(Protocol):
+    """Does what is heavy, outside this process."""
+
+    async def verify(self, ask: Ask) -> Checked:
+        """The releases that the newest metadata names.
+
+        Raises:
+            Untrusted: the metadata is not believed.
+            InstallerFailed: it could not be checked.
+            ConnectionError, StorageError: what ``ask`` raised, or the disk.
+        """
+        ...
+
+    async def reconstruct(self, base: Path, delta: Path, codec: str, expected: Asset, out: Path) -> None:
+        """Write the weights that a difference makes of others.
+
+        Raises:
+            Unfit: they are not those expected.
+            InstallerFailed: it could not be done.
+            StorageError: they cannot be written.
+        """
+        ...
+
+    async def trial(self, card: bytes, paths: Mapping[str, Path]) -> None:
+        """Check all files, load the version and put its golden samples to it.
+
+        Raises:
+            Unfit: it failed.
+            Damaged: files are not what they should be.
+            InstallerFailed: it could not be tried.
+        """
+        ...
+
+
+class Store(Protocol):
+    """The node's blobs (:class:`fogline.storage.Blobs`)."""
+
+    def has(self, digest: str) -> bool:
+        """Whether the blob is there, complete."""
+        ...
+
+    def path(self, digest: str) -> Path:
+        """Its file."""
+        ...
+
+    def adopt(self, path: Path) -> tuple[str, int]:
+        """Move a finished file in; its digest and its size in bytes."""
+        ...
+
+    def delete(self, digest: str) -> None:
+        """Delete a blob; one that is not there is no error."""
+        ...

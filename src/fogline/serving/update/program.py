@@ -1,0 +1,169 @@
+"""The installer process: ``python -m fogline.serving.update.program FD``.
+
+It answers one request and ends. Models and metadata that others made are only read here, so that whatever they do to a
+process is done to one that nobody needs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from fogline.inference.card import Asset, read_card
+from fogline.serving.update.ports import Checked
+from fogline.serving.update.requests import (
+    HERE,
+    JOBS,
+    LENGTH,
+    Answer,
+    Bad,
+    Distrusted,
+    Done,
+    Here,
+    Job,
+    Missing,
+    Reconstruct,
+    Spoilt,
+    Stuck,
+    Trial,
+    Verify,
+    framed,
+)
+
+Source = Callable[[str, int], bytes | None]
+PR_SET_PDEATHSIG = 1
+
+
+def verify(request: Verify, source: Source) -> Answer:
+    """Which releases the newest metadata names."""
+    from fogline.registry.trust.results import Untrusted
+    from fogline.registry.trust.verify import Verifier
+
+    try:
+        verified = Verifier(Path(request.folder), request.root).verify(source)
+    except Untrusted as error:
+        return Distrusted(error.kind, str(error))
+    expires = min(verified.expires, verified.targets_expires)
+    return Checked(verified.releases, verified.approved, expires, verified.root)
+
+
+def reconstruct(request: Reconstruct) -> Answer:
+    """Write the weights that a difference makes of others, if they are those that the card names."""
+    from fogline.codecs.deltas import DeltaError, apply
+    from fogline.params import load, save
+
+    try:
+        params = apply(request.codec, load(Path(request.base)), Path(request.delta).read_bytes())
+    except (DeltaError, ValueError) as error:
+        return Bad(str(error))
+    out = Path(request.out)
+    save(out, params)
+    if _is(out, request.expected):
+        return Done()
+    out.unlink()
+    return Bad("the difference gives other weights than those that the card names")
+
+
+def trial(request: Trial) -> Answer:
+    """Check the files and make them durable; load the version and put its golden samples to it, in every runtime that
+    a server might choose."""
+    card = read_card(request.card)
+    spoilt = tuple(digest for digest, path in request.paths.items() if not _settled(Path(path), digest))
+    if spoilt:
+        return Spoilt(spoilt)
+
+    from fogline.inference.golden import check
+    from fogline.inference.runtimes.base import ModelError
+    from fogline.inference.runtimes.choose import open_runtime
+
+    def locate(asset: Asset) -> Path:
+        return Path(request.paths[asset.digest])
+
+    code = None if request.code is None else Path(request.code)
+    try:
+        chosen = open_runtime(card, locate, variants=request.variants, code=code)
+        check(card, chosen.runtime, locate)
+        for name in chosen.timings.keys() - {chosen.runtime.name}:
+            check(card, open_runtime(card, locate, only=name, code=code).runtime, locate)
+    except ModelError as error:
+        return Bad(str(error))
+    return Done()
+
+
+def _settled(path: Path, digest: str) -> bool:
+    """Whether a file is what it should be; it survives a power cut from now on."""
+    try:
+        with path.open("rb") as file:
+            right = hashlib.file_digest(file, "sha256").hexdigest() == digest
+            os.fsync(file.fileno())
+            return right
+    except FileNotFoundError:
+        return False
+
+
+def _is(path: Path, asset: Asset) -> bool:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == asset.digest
+
+
+def answer(job: Job, source: Source) -> Answer:
+    """Carry the request out."""
+    from fogline.storage import StorageError  # What it says is a sentence already.
+
+    request = job.request
+    try:
+        if isinstance(request, Verify):
+            return verify(request, source)
+        return reconstruct(request) if isinstance(request, Reconstruct) else trial(request)
+    except (OSError, StorageError) as error:
+        return Stuck(str(error))
+    except MemoryError:
+        return Bad("it needs more memory than it may take here")
+    except Exception as error:  # noqa: BLE001 - foreign code, in a process of its own: whatever it raises is its fault
+        return Bad(f"{type(error).__name__}: {error}")
+
+
+def restrain(job: Job) -> None:
+    """Keep to what the node allows, and go when it goes."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.nice(job.niceness)
+    if job.memory is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def read_frame(stream: BinaryIO) -> bytes:
+    """The next frame; the process ends where the agent has."""
+    header = stream.read(LENGTH)
+    body = stream.read(int.from_bytes(header, "big"))
+    if len(header) < LENGTH or len(body) < int.from_bytes(header, "big"):
+        sys.exit(1)
+    return body
+
+
+def main() -> None:
+    """The program."""
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        stream = channel.makefile("rb")
+
+        def source(name: str, largest: int) -> bytes | None:
+            channel.sendall(framed(Missing(name, largest)))
+            here: Here = HERE.decode(read_frame(stream))
+            return here.data
+
+        job = JOBS.decode(read_frame(stream))
+        restrain(job)
+        channel.sendall(framed(answer(job, source)))
+
+
+if __name__ == "__main__":
+    main()

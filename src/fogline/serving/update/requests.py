@@ -1,0 +1,109 @@
+"""What an agent asks of an installer process: MessagePack frames over a socket pair, one request for each process."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fogline.inference.card import Asset
+from fogline.serving.update.ports import Checked, Distrust
+
+LENGTH = 4
+"""Bytes of a frame's length, big-endian."""
+LARGEST = 64 << 20
+"""Bytes of the largest frame: foreign models run at the other end."""
+
+
+class Verify(msgspec.Struct, frozen=True, tag=True):
+    """Check metadata; the process asks for files that it lacks with ``Missing``."""
+
+    folder: str
+    """Of the metadata that is trusted so far."""
+    root: bytes
+    """The root of trust that the node was given first."""
+
+
+class Reconstruct(msgspec.Struct, frozen=True, tag=True):
+    """Add a difference to weights."""
+
+    base: str
+    delta: str
+    codec: str
+    expected: Asset
+    out: str
+
+
+class Trial(msgspec.Struct, frozen=True, tag=True):
+    """Check and try a version."""
+
+    card: bytes
+    paths: dict[str, str]
+    """Its files by digest."""
+    variants: bool
+    """Whether those in fewer bits are tried too."""
+    code: str | None
+    """Folder with tasks' code."""
+
+
+class Here(msgspec.Struct, frozen=True, tag=True):
+    """The answer to ``Missing``."""
+
+    data: bytes | None
+
+
+class Job(msgspec.Struct, frozen=True):
+    """The first frame."""
+
+    request: Verify | Reconstruct | Trial
+    memory: int | None
+    """Bytes of memory of its own that the process may take; None: no limit."""
+    niceness: int
+
+
+class Missing(msgspec.Struct, frozen=True, tag=True):
+    """A file is needed to go on."""
+
+    name: str
+    largest: int
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """It was done."""
+
+
+class Distrusted(msgspec.Struct, frozen=True, tag=True):
+    """The metadata is not believed."""
+
+    kind: Distrust
+    why: str
+
+
+class Spoilt(msgspec.Struct, frozen=True, tag=True):
+    """These files are damaged."""
+
+    digests: tuple[str, ...]
+
+
+class Bad(msgspec.Struct, frozen=True, tag=True):
+    """The version, or the difference, is no good."""
+
+    why: str
+
+
+class Stuck(msgspec.Struct, frozen=True, tag=True):
+    """The disk is in the way."""
+
+    why: str
+
+
+Answer = Checked | Missing | Done | Distrusted | Spoilt | Bad | Stuck
+
+JOBS = msgspec.msgpack.Decoder(Job)
+HERE = msgspec.msgpack.Decoder(Here)
+ANSWERS = msgspec.msgpack.Decoder(Answer)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def framed(message: Job | Here | Answer) -> bytes:
+    """A message with its length before it."""
+    body = _encode(message)
+    return len(body).to_bytes(LENGTH, "big") + body

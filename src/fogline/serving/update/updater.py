@@ -1,0 +1,208 @@
+"""How versions get onto a node and off it again: the agent's part, which moves bytes and keeps a journal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from fogline.registry.release import Outcome, Tier, Vitals, place
+from fogline.serving.update.events import Announced, Crashed, Event, Pulse, Revert, Stopped
+from fogline.serving.update.files import Files
+from fogline.serving.update.keeper import RECORDS, STATES, House, Keeper
+from fogline.serving.update.lookout import Lookout
+from fogline.serving.update.machine import Machine
+from fogline.serving.update.ports import Checked, Installer, Server, Serving, Store, Upstream
+from fogline.serving.update.state import STATES as DECODER
+from fogline.serving.update.state import State
+from fogline.storage import Database, StorageError
+
+log = logging.getLogger("fogline.serving")
+Channel = Literal["rounds", "stable"]
+
+
+class Updater:
+    """All models of a node.
+
+    First :meth:`recover`, which needs neither network nor server; then the server may be started with what
+    :meth:`serving` says; then :meth:`run`. After the server ended by itself: :meth:`crashed`, then :meth:`serving`.
+
+    Args:
+        name: of the node.
+        tier: of the node.
+        channel: ``rounds``: every release; ``stable``: only versions that people approved.
+        database: the node's records.
+        folder: for files that are being made.
+        store: the node's blobs.
+        upstream: towards the parent.
+        server: answers predictions.
+        installer: does what is heavy.
+        clock: Unix time.
+        variants: whether the node wants variants in fewer bits too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tier: Tier,
+        channel: Channel,
+        database: Database,
+        folder: Path,
+        store: Store,
+        upstream: Upstream,
+        server: Server,
+        installer: Installer,
+        clock: Callable[[], float] = time.time,
+        variants: bool = False,
+    ) -> None:
+        self._name = name
+        self._tier: Tier = tier
+        self._channel: Channel = channel
+        self._upstream = upstream
+        self._house = House(
+            node=name,
+            machine=Machine(name, tier),
+            database=database,
+            files=Files(upstream, store, installer, folder / "drafts", variants),
+            server=server,
+            installer=installer,
+            tell=upstream.outcome,
+            clock=clock,
+            needed=self.needed,
+        )
+        self._keepers: dict[str, Keeper] = {}
+        self._lookout = Lookout(upstream, installer, database, clock, self._found, self._warn)
+        self._group: asyncio.TaskGroup | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # Life.
+
+    def recover(self) -> None:
+        """Become what the journal says. It must be called where an event loop runs.
+
+        Raises:
+            StorageError: the journal cannot be read.
+        """
+        for model, body in self._house.database.all(STATES):
+            try:
+                state = DECODER.decode(body)
+            except msgspec.DecodeError as error:
+                raise StorageError(
+                    f"The journal of model {model} cannot be read ({error}); was it written by a newer Fogline?"
+                ) from error
+            self._keepers[model] = Keeper(state, self._house)
+        for keeper in self._keepers.values():
+            keeper.recover()
+
+    async def run(self) -> None:
+        """Follow releases until :meth:`close`, or until cancelled."""
+        self._task = asyncio.current_task()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self._lookout.run())
+            for keeper in self._keepers.values():
+                group.create_task(keeper.run())
+
+    async def close(self) -> None:
+        """Stop in good order; the journal keeps what was."""
+        self._handle_all(Stopped())
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    # What happens.
+
+    def fresh(self, timestamp: bytes) -> None:
+        """The parent has a new timestamp; or it is back, and its timestamp is not known (empty)."""
+        for keeper in self._keepers.values():
+            keeper.repeat()
+        self._lookout.fresh(timestamp)
+
+    def pulse(self, vitals: Vitals) -> None:
+        """How a version that the server has loaded fared since the last pulse."""
+        keeper = self._keepers.get(vitals.model)
+        if keeper is not None:
+            keeper.handle(Pulse(vitals.version, vitals.tally))
+
+    def crashed(self, why: str) -> None:
+        """The server ended by itself. What :meth:`serving` says may be another version afterwards."""
+        self._handle_all(Crashed(why))
+
+    def revert(self, model: str, why: str) -> None:
+        """An operator sends the node back to the version before; newer releases than those known are followed again.
+
+        Raises:
+            LookupError: there is none.
+        """
+        keeper = self._keepers.get(model)
+        if keeper is None or keeper.state.previous is None:
+            raise LookupError(f"There is no earlier version of model {model[:80]} on {self._name} to go back to.")
+        keeper.handle(Revert(why))
+
+    # What is.
+
+    def serving(self) -> tuple[Serving, ...]:
+        """What the server should have loaded.
+
+        Raises:
+            StorageError: files that were there at the start are gone.
+        """
+        files, serving = self._house.files, list[Serving]()
+        for keeper in self._keepers.values():
+            state = keeper.state
+            for held, role in ((state.current, "live"), (state.shadow, "shadow")):
+                if held is not None:
+                    card, paths = files.card(held.card), files.paths(held)
+                    serving.append(Serving(state.model, held.version, card, paths, role))
+        return tuple(serving)
+
+    def states(self) -> dict[str, State]:
+        """What is known of every model, for people and tests."""
+        return {model: keeper.state for model, keeper in self._keepers.items()}
+
+    def in_ring(self, model: str) -> bool:
+        """Whether this node is in the ring of the model's newest release."""
+        keeper = self._keepers.get(model)
+        release = None if keeper is None else keeper.state.release
+        return release is not None and self._tier in release.tiers and place(self._name, release.salt) < release.share
+
+    def needed(self) -> frozenset[str]:
+        """Blobs that must stay in the store."""
+        return frozenset(digest for keeper in self._keepers.values() for digest in keeper.state.needed)
+
+    # Inside.
+
+    def _handle_all(self, event: Event) -> None:
+        for keeper in self._keepers.values():
+            keeper.handle(event)
+
+    def _found(self, checked: Checked) -> None:
+        for release in checked.releases:
+            keeper = self._keepers.get(release.model)
+            if keeper is None:
+                if self._tier not in release.tiers:
+                    continue
+                keeper = self._keepers[release.model] = Keeper(State(release.model), self._house)
+                assert self._group is not None
+                self._group.create_task(keeper.run())
+            allowed = None if self._channel == "rounds" else checked.approved.get(release.model, frozenset())
+            keeper.handle(Announced(release, allowed, checked.epoch))
+
+    def _warn(self, why: str) -> None:
+        """Something that concerns all models."""
+        log.warning("%s", why)
+        for keeper in self._keepers.values():
+            held = keeper.state.current
+            number, version = (0, 0) if held is None else (held.number, held.version)
+            outcome = Outcome(self._name, keeper.model, number, version, "alarm", why, self._house.clock())
+            try:
+                self._house.database.note(RECORDS, msgspec.json.encode(outcome))
+            except StorageError as error:
+                log.error("an alarm cannot be kept: %s", error)
+            self._upstream.outcome(outcome)
