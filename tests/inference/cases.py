@@ -117,7 +117,9 @@ TASKS: dict[str, Callable[[], Task]] = {**TORCH, **SKLEARN}
 def trained(task: Task, seed: int = 0) -> Params:
     """Weights that are anything but their initial values, running statistics included."""
     params, rng = task.initial(seed), np.random.default_rng(seed)
-    params.vector[:] += np.abs(0.1 * rng.normal(size=params.vector.shape))
+    for name, array in params.arrays().items():
+        noise = 0.1 * rng.normal(size=array.shape)
+        array += (np.abs(noise) if name.endswith("running_var") else noise).astype(array.dtype)
     return params
 
 

@@ -45,7 +45,7 @@ def test_every_runtime_answers_as_the_model_does(name: str, tmp_path: Path) -> N
     assert read_card(card.encoded()) == card
     assert not version.notes
     assert {hashlib.sha256(p.read_bytes()).hexdigest() for p in version.files.values()} == set(version.files)
-    assert set(version.files) == {asset.digest for asset in card.assets().values()}
+    assert set(version.files) == {asset.digest for asset in card.files()}
     runtimes = ["onnx", "dense"] if name in DENSE else ["onnx"]
     assert bool(card.dense) == (name in DENSE)
     rng = np.random.default_rng(1)
@@ -66,7 +66,7 @@ def test_the_same_weights_make_the_same_files(tmp_path: Path) -> None:
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
         cards.append(made(task, tmp_path / place).card)
-    assert cards[0].assets() == cards[1].assets()
+    assert cards[0].files() == cards[1].files()
 
 
 def test_a_round_later_the_graph_is_the_same_and_need_not_be_made_again(
@@ -109,7 +109,7 @@ def test_a_graph_of_another_model_with_the_same_layout_is_not_used_again(tmp_pat
     second = made(TorchTask(Sine, tables(3)), tmp_path / "next", graph=tmp_path / "graph.onnx")
     assert second.card.graph != first.card.graph
     assert "exported anew" in second.notes[0]
-    assert set(second.files) == {asset.digest for asset in second.card.assets().values()}
+    assert set(second.files) == {asset.digest for asset in second.card.files()}
 
 
 class TwoFaced(Cosine):

@@ -59,9 +59,11 @@ def test_the_fastest_is_taken_and_the_others_are_closed(version: Package, monkey
         return seconds[runtime.name]
 
     monkeypatch.setattr(choose, "_seconds", fake)
+    same = tuple(msgspec.structs.replace(variant, agreement=1.0) for variant in version.card.variants)
+    card = msgspec.structs.replace(version.card, variants=same)
     for variants, best in ((False, "onnx"), (True, "onnx/fp16")):
         opened.clear()
-        chosen = open_runtime(version.card, finder(version), variants=variants)
+        chosen = open_runtime(card, finder(version), variants=variants)
         assert chosen.runtime.name == best
         assert set(chosen.timings) == ({"dense", "onnx"} if not variants else set(seconds))
         for runtime in opened:
@@ -71,7 +73,16 @@ def test_the_fastest_is_taken_and_the_others_are_closed(version: Package, monkey
                 with pytest.raises(ModelError, match="closed"):
                     runtime.run({"input": X})
     seconds["onnx/fp16"] = 0.99  # Faster, but not clearly.
-    assert open_runtime(version.card, finder(version), variants=True).runtime.name == "onnx"
+    assert open_runtime(card, finder(version), variants=True).runtime.name == "onnx"
+
+
+def test_a_variant_that_is_wrong_too_often_is_taken_by_name_only(version: Package) -> None:
+    worse = tuple(msgspec.structs.replace(variant, agreement=0.9) for variant in version.card.variants)
+    card = msgspec.structs.replace(version.card, variants=worse)
+    chosen = open_runtime(card, finder(version), variants=True)
+    assert set(chosen.timings) == {"dense", "onnx"}
+    assert chosen.refused["onnx/int8"] == "Its agreement with the model is 0.900; at least 0.98 is asked."
+    assert open_runtime(card, finder(version), only="onnx/int8").runtime.name == "onnx/int8"
 
 
 def test_one_that_cannot_be_opened_does_not_hinder_the_others(version: Package, tmp_path: Path) -> None:
@@ -182,7 +193,7 @@ def test_a_graph_that_is_not_the_cards_is_refused(version: Package) -> None:
 
 
 @settings(max_examples=150, derandomize=True, deadline=None)
-@given(st.data())
+@given(data=st.data())
 def test_a_damaged_graph_is_an_error_or_a_graph(data: st.DataObject, version: Package, tmp_path_factory: Any) -> None:
     whole = bytearray(finder(version)(version.card.assets()["graph"]).read_bytes())
     cut = data.draw(st.integers(0, len(whole)))

@@ -14,6 +14,7 @@ import uvloop
 
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Locate, Runtime
+from fogline.registry.release import Vitals
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.server import Addresses, Server
 from fogline.serving.server.settings import Settings
@@ -70,7 +71,10 @@ class Running:
 
 @contextmanager
 def running(
-    make: Callable[[Card, Locate], Runtime], settings: Settings | None = None, hooks: Hooks | None = None
+    make: Callable[[Card, Locate], Runtime],
+    settings: Settings | None = None,
+    hooks: Hooks | None = None,
+    on_vitals: Callable[[Vitals], None] = lambda vitals: None,
 ) -> Generator[Running]:
     """A server that opens models as it is told to."""
     loop = uvloop.new_event_loop()
@@ -78,7 +82,7 @@ def running(
     thread.start()
 
     async def start() -> Running:
-        server = Server(settings or Settings(control=True), make, hooks or Hooks())
+        server = Server(settings or Settings(control=True), make, hooks or Hooks(), on_vitals)
         return Running(loop, server, await server.start())
 
     try:

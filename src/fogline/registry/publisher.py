@@ -20,12 +20,12 @@ from fogline.jobs.job import Publish
 from fogline.registry import plan as events
 from fogline.registry.archive import export_version, import_version
 from fogline.registry.catalogue import Catalogue, CatalogueError
-from fogline.registry.drift import DriftRule, DriftRules, Drifted
+from fogline.registry.drift import Drifted, DriftRule, DriftRules
 from fogline.registry.plan import Event, Plan, Served
 from fogline.registry.release import Outcome, Probation, Release, ReleaseError, Tally, Thresholds, Tier, Vitals
 from fogline.registry.rollout import Rollout, due, handle
 from fogline.registry.standing import Note, Standing, Steer
-from fogline.registry.trust.charter import read_charter
+from fogline.registry.trust.charter import read_approvals, read_charter
 from fogline.registry.trust.releases import SignedReleases
 from fogline.storage import Blobs, Database
 
@@ -195,7 +195,7 @@ class Publisher:
         theirs = read_evaluation(self.blobs.path(large.evaluation.digest))
         if ours.labels != theirs.labels:
             raise CatalogueError(f"{model} and {to} were judged on other examples, so they cannot be compared.")
-        cascade = fit(ours.confidence, ours.correct, theirs.correct, to, target_accuracy=accuracy, budget=budget)
+        cascade = fit(ours.confidence, ours.correct, theirs.correct, to=to, target_accuracy=accuracy, budget=budget)
         lineage = replace(small.lineage, job="", origin="", parent=small.version, by=by)
         card = replace(small, cascade=cascade, deltas=(), lineage=lineage, created=time.time())
         published = self.catalogue.publish(card, {})
@@ -340,7 +340,7 @@ class Publisher:
     def _standing(self, model: str) -> Standing:
         cards = tuple(reversed(self.catalogue.versions(model)))
         state = self._states.get(model, State(Rollout(model=model)))
-        approved = {a.card for a in self.signed.approvals(model)}
+        approved = self._approved(model)
         notes = [_NOTE.decode(body) for _, body in self._database.notes(f"model/{model}", limit=10 * SHOWN)]
         return Standing(
             model=model,
@@ -352,6 +352,10 @@ class Publisher:
             psi=state.psi,
             notes=tuple(notes[-SHOWN:]),
         )
+
+    def _approved(self, model: str) -> set[str]:
+        listed = self.signed.charter().approvals.get(model)
+        return {approval.card for approval in read_approvals(listed)} if listed else set()
 
     # Inside.
 
@@ -417,11 +421,13 @@ class Publisher:
         if vitals.model not in self._rules:
             rule = DriftRule()
             if state.retrain is not None:
-                rule = replace(rule, psi=state.retrain.psi, over=0.5 * state.retrain.psi, cooldown=state.retrain.cooldown)
+                rule = replace(
+                    rule, psi=state.retrain.psi, over=0.5 * state.retrain.psi, cooldown=state.retrain.cooldown
+                )
             self._rules[vitals.model] = DriftRules(rule)
         rules = self._rules[vitals.model]
         try:
-            drifted = rules.saw(vitals, reference, time.time())
+            drifted = rules.saw(vitals, reference, time.monotonic())
         except SketchError as error:
             log.warning("a report of %s about drift cannot be read: %s", vitals.model, error)
             return None

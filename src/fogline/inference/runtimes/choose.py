@@ -19,6 +19,8 @@ WARM, LEAST, MOST, SECONDS = 3, 5, 200, 0.004
 """Calls before the clock counts; fewest and most that it counts; and for how long, for each runtime."""
 CLEARLY = 0.9
 """A variant, which is less right, must take at most this share of the time."""
+AGREEING = 0.98
+"""A variant whose agreement with the model is less is taken only by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +44,22 @@ def open_runtime(
         locate: where its files lie.
         threads: that one call may use.
         only: the runtime to take (``onnx``, ``dense``, ``torch``, ``onnx/int8``); empty: the fastest.
-        variants: whether variants in fewer bits take part; how much they lose stands in the card.
+        variants: whether variants in fewer bits take part, if they lose little; how much, stands in the card.
         code: the folder with the task's code, for a model that could not be exported.
 
     Raises:
         ModelError: none can be opened and run, or there is none of that name.
     """
     offered = _offered(card, locate, threads, code)
-    names = [only] if only else [name for name in offered if variants or "/" not in name]
     if only and only not in offered:
         raise ModelError(f"Model '{card.model}' has no runtime '{only}'; choose {', '.join(offered)}.")
+<<<<<<< HEAD
     sample, timings, refused = sample_of(card, locate), dict[str, float](), dict[str, str]()
+=======
+    wrong = _wrong(card) if variants else {}
+    names = [only] if only else [name for name in offered if "/" not in name or (variants and name not in wrong)]
+    sample, timings, refused = _sample(card, locate), dict[str, float](), {} if only else wrong
+>>>>>>> df9b1b7ced2896777e6e52bfee640fb9c81ebb90
     best: Runtime | None = None
     for name in names:
         try:
@@ -71,6 +78,15 @@ def open_runtime(
     if best is None:
         raise ModelError(" ".join(refused.values()) or f"Model '{card.model}' has nothing that could be run.")
     return Chosen(best, timings, refused)
+
+
+def _wrong(card: Card) -> dict[str, str]:
+    """Variants that lose too much to be taken unasked, and how much."""
+    return {
+        f"onnx/{v.name}": f"Its agreement with the model is {v.agreement:.3f}; at least {AGREEING} is asked."
+        for v in card.variants
+        if not v.agreement >= AGREEING
+    }
 
 
 def _offered(card: Card, locate: Locate, threads: int, code: Path | None) -> dict[str, Callable[[], Runtime]]:

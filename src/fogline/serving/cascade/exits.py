@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 
 from fogline.inference.card import Exits, Scores
+from fogline.inference.cascade import PolicyError, fit
 from fogline.inference.confidence import confidence
 from fogline.inference.runtimes.base import Array
-from fogline.serving.cascade.policy import PolicyError, fit
 
 
 class Chosen(NamedTuple):

@@ -16,7 +16,7 @@ from fogline.inference.runtimes.base import Array
 from fogline.registry.release import Tier
 from fogline.serving.cascade.attempt import Failure, attempt
 from fogline.serving.cascade.breaker import Breaker
-from fogline.serving.cascade.wire import HOPS, LARGEST, Answer, Ask, WireError, packed, read_answer, values
+from fogline.serving.cascade.wire import HOPS, LARGEST, Ask, WireError, packed, read_answer, values
 
 log = logging.getLogger("fogline.serving")
 
