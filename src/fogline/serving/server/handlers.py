@@ -17,7 +17,7 @@ from fogline.serving.server import facts, pages
 from fogline.serving.server.answers import Reply, in_json, page, prediction, text
 from fogline.serving.server.body import Gone, Intake
 from fogline.serving.server.gate import Gate
-from fogline.serving.server.metrics import as_text
+from fogline.serving.server.metrics import KIND, as_text
 from fogline.serving.server.operations import Call, Operation
 from fogline.serving.server.repository import Repository
 from fogline.serving.server.settings import Settings
@@ -25,7 +25,6 @@ from fogline.serving.server.settings import Settings
 MODEL, VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
 INFER = {"id": "1", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5, 1.5]}]}
 LABELS = {"id": "1", "labels": [3]}
-METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class _Labels(msgspec.Struct):
@@ -169,7 +168,7 @@ class Handlers:
 
     async def metrics(self, call: Call) -> Reply:
         """For Prometheus."""
-        return text(as_text(self._repository, self._refused), METRICS.encode())
+        return text(as_text(self._repository, self._refused), KIND)
 
     async def openapi(self, call: Call) -> Reply:
         """The description."""
