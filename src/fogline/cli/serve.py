@@ -144,7 +144,7 @@ def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
     home = (kept.task_folder() if kept.info.exists() else None) or run
     task = load_task(job, home)
     code = Code(job.task, dict(job.task_parameters))
-    made = package(task, params, scratch, task.name, code=code)
+    made = package(task, params, scratch, job.name, code=code)
     return Found(made.card, made.files, str(home))
 
 
