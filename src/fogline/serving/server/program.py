@@ -20,6 +20,7 @@ from fogline.registry.release import Vitals
 from fogline.serving.cascade.answering import answer as answer_below
 from fogline.serving.cascade.offloader import Improved
 from fogline.serving.pipe import Answer, Done, Drop, Infer, Load, Offload, Pipe, Pulse, Ready, Request, Swap
+from fogline.serving.protocol.asking import Answer as Answered
 from fogline.serving.protocol.asking import Ask
 from fogline.serving.server.files import Files
 from fogline.serving.server.memory import be_thrifty
@@ -82,9 +83,9 @@ class Child:
         assert self.server is not None
         served = self.server.repository.find(model)
         ask = Ask(served.signature.checked(inputs), served.signature.in_binary, served.signature.rows(inputs))
-        with self.server.gate:
-            found = await served.answer(ask, left, hops)
-        return Improved(found.outputs, found.tier, found.model, found.version, found.offloaded, found.why)
+        found = served.answer(ask, left, hops)
+        got = found if isinstance(found, Answered) else await found
+        return Improved(got.outputs, got.tier, got.model, got.version, got.offloaded, got.why)
 
 
 async def serve(channel: socket.socket) -> None:
