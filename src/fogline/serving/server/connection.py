@@ -143,6 +143,9 @@ class Connection(asyncio.Protocol):
             path = self._url.partition(b"?")[0].decode("ascii", "replace")
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             call = Call(self._parser.get_method().decode("ascii"), path, self._headers, body)
+            if self._parser.should_upgrade() and call.method == "POST":
+                # The parser takes the body for the other protocol.
+                self._end(400, "Only HTTP/1.1 is spoken here; leave out the header Upgrade.")
             self._take(call, self._keep and not self._stopping)
 
     # A request
