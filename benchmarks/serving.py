@@ -114,7 +114,7 @@ def measure(
         servers = [Server("fogline", ours.pid, url), Server("fogline_json", ours.pid, url)]
         servers += [stack.enter_context(started(name, path, folder)) for name in ("bare", *peers)]
         for server in servers:
-            load(server.url, bodies["json" if server.name not in BINARY else "binary", 1], 2, 1)
+            check(server, load(server.url, bodies["json" if server.name not in BINARY else "binary", 1], 2, 1))
         found: dict[str, dict[str, Any]] = {
             name: under(servers, bodies, *how, turns, seconds) for name, how in LOADS.items()
         }
@@ -124,6 +124,12 @@ def measure(
         found["swaps"] = swaps(ours, url, bodies["binary", 1], turns, seconds)
         console.print(found["swaps"])
     return found
+
+
+def check(server: Server, row: dict[str, float]) -> None:
+    """A server that answers with errors would look quick."""
+    if row["failed"] or not row["requests"]:
+        raise SystemExit(f"{server.name} failed {row['failed']} of {row['requests']} requests")
 
 
 @contextmanager

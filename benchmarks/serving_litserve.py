@@ -15,7 +15,7 @@ class Api(litserve.LitAPI):
     def setup(self, device: str) -> None:
         self.model = session(sys.argv[1])
 
-    def decode_request(self, request: Any) -> Any:
+    def decode_request(self, request):  # With a type, LitServe would take it for a parameter of the query.
         given = request["inputs"][0]
         return np.array(given["data"], np.float32).reshape(given["shape"])
 

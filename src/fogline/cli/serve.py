@@ -17,7 +17,6 @@ import msgspec
 from fogline.cli.failures import UsageError
 from fogline.inference.card import LARGEST, Card, ModelName, read_card
 from fogline.serving.server.files import Files
-from fogline.serving.server.memory import be_thrifty
 from fogline.serving.server.server import Addresses, Server
 from fogline.serving.server.settings import Settings
 from fogline.serving.server.wiring import hooks, new_loop, opener
@@ -48,7 +47,6 @@ def serve_model(
         OSError: an address is taken.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    be_thrifty()
     with TemporaryDirectory(prefix="fogline-serve-") as scratch:
         found = find(model, Path(scratch))
         card = msgspec.structs.replace(found.card, version=max(1, found.card.version), model=name or found.card.model)

@@ -23,7 +23,6 @@ from fogline.serving.pipe import Answer, Done, Drop, Infer, Load, Offload, Pipe,
 from fogline.serving.protocol.asking import Answer as Answered
 from fogline.serving.protocol.asking import Ask
 from fogline.serving.server.files import Files
-from fogline.serving.server.memory import be_thrifty
 from fogline.serving.server.server import Server
 from fogline.serving.server.settings import Settings
 from fogline.serving.server.wiring import hooks, new_loop, opener
@@ -115,7 +114,6 @@ def main() -> None:
     """The program."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     end_with_parent()
-    be_thrifty()
     with socket.socket(fileno=int(sys.argv[1])) as channel, asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve(channel))
 

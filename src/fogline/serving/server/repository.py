@@ -13,6 +13,7 @@ from fogline.inference.runtimes.base import Locate, Runtime
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.server.gate import Gate
 from fogline.serving.server.hooks import Hooks
+from fogline.serving.server.memory import give_back
 from fogline.serving.server.served import Served
 from fogline.serving.server.settings import Settings
 from fogline.serving.server.shadow import Shadow
@@ -203,6 +204,7 @@ class Repository:
         runtime = self._open(card, locate)
         watch, offloader = self._hooks.watch(card, locate), self._hooks.offloader(card)
         instant = warm_up(card, locate, runtime)
+        give_back()
         return Served(card, locate, runtime, instant, self._settings, self._pool, self._gate, watch, offloader)
 
     def _place(self, served: Served, role: Role) -> None:
