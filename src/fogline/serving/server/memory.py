@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from functools import cache
 
 
 def give_back() -> None:
     """Give back what was freed: glibc keeps some megabytes in hand. Other systems' C libraries are left alone."""
-    library = _glibc()
-    if library is not None:
-        library.malloc_trim(0)
+    trim = _trim()
+    if trim is not None:
+        trim(0)
 
 
 @cache
-def _glibc() -> ctypes.CDLL | None:
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    return library if library is not None and hasattr(library, "malloc_trim") else None
+def _trim() -> Callable[[int], object] | None:
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
