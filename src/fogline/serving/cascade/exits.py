@@ -1,5 +1,6 @@
-"""Early exit: a model with several outputs, cheapest first, of which the first sure one answers (Teerapittayanon et al.,
-BranchyNet, 2016).
+"""Early exit: of a model with several outputs, cheapest first, the first sure one answers.
+
+BranchyNet, Teerapittayanon et al., 2016.
 """
 
 from __future__ import annotations
@@ -46,8 +47,7 @@ def choose(exits: Exits, scores: Scores, outputs: Mapping[str, Array]) -> Chosen
 def fit_exits(
     outputs: tuple[str, ...], confidences: Sequence[Array], correct: Sequence[Array], target_accuracy: float
 ) -> Exits:
-    """Thresholds with which a target accuracy is reached, as many rows as possible leaving at the cheapest exit, then at
-    the next.
+    """Thresholds that reach a target accuracy: as many rows as can leave at the cheapest exit, then at the next.
 
     Args:
         outputs: names of the exits, cheapest first.
@@ -65,7 +65,7 @@ def fit_exits(
         if not staying.any():
             thresholds.append(0.0)
             continue
-        kind = f"{outputs[len(thresholds)]}"
+        kind = outputs[len(thresholds)]
         try:
             cascade = fit(sure[staying], right[staying], correct[-1][staying], to="exit",
                           target_accuracy=needed / staying.sum())  # fmt: skip

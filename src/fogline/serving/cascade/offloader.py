@@ -66,7 +66,8 @@ class Offloader:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._card, self._send, self._breaker, self._clock = card, send, breaker, clock
-        self._consent, self._deadline, self._tier = consent, deadline, tier
+        self._consent, self._deadline = consent, deadline
+        self._tier: Tier = tier
 
     def unsure(self, outputs: Mapping[str, Array]) -> Array | None:
         """Places of the rows to ask about; None if there are none."""
