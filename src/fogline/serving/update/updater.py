@@ -92,7 +92,9 @@ class Updater:
             try:
                 state = DECODER.decode(body)
             except msgspec.DecodeError as error:
-                raise StorageError(f"The journal of model {model} cannot be read ({error}); was it written by a newer Fogline?") from error
+                raise StorageError(
+                    f"The journal of model {model} cannot be read ({error}); was it written by a newer Fogline?"
+                ) from error
             self._keepers[model] = Keeper(state, self._house)
         for keeper in self._keepers.values():
             keeper.recover()
