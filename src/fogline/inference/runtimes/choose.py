@@ -53,13 +53,9 @@ def open_runtime(
     offered = _offered(card, locate, threads, code)
     if only and only not in offered:
         raise ModelError(f"Model '{card.model}' has no runtime '{only}'; choose {', '.join(offered)}.")
-<<<<<<< HEAD
-    sample, timings, refused = sample_of(card, locate), dict[str, float](), dict[str, str]()
-=======
     wrong = _wrong(card) if variants else {}
     names = [only] if only else [name for name in offered if "/" not in name or (variants and name not in wrong)]
-    sample, timings, refused = _sample(card, locate), dict[str, float](), {} if only else wrong
->>>>>>> df9b1b7ced2896777e6e52bfee640fb9c81ebb90
+    sample, timings, refused = sample_of(card, locate), dict[str, float](), {} if only else wrong
     best: Runtime | None = None
     for name in names:
         try:
