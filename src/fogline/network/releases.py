@@ -16,6 +16,7 @@ from typing import Protocol
 from fogline.network.contract import SERVICE, Became, Blob, File, Infer, Measured, Read, Size, Up, Weigh, decoder
 from fogline.network.tasks import Tasks
 from fogline.network.uplink import Lost, Uplink
+from fogline.registry.merging import together
 from fogline.registry.release import Outcome, Vitals
 from fogline.storage import Blobs, Database, StorageError
 
@@ -250,17 +251,6 @@ class Sums:
         sums, self._sums = self._sums, {}
         for vitals in sums.values():
             self._send(vitals)
-
-
-def together(one: Vitals, other: Vitals) -> Vitals:
-    """Two reports of the same version as one; a sketch that cannot be added to the other is left out."""
-    sketch = one.sketch or other.sketch
-    if one.sketch and other.sketch:
-        # Only where there is something to add: a node that serves nothing does without arrays.
-        from fogline.inference.sketches import merged
-
-        sketch = merged(one.sketch, other.sketch)
-    return Vitals(one.model, one.version, one.tally + other.tally, one.nodes + other.nodes, sketch, one.ring)
 
 
 async def ask_parent(uplink: Uplink, ask: bytes, seconds: float) -> bytes:

@@ -155,7 +155,6 @@ class Vitals(msgspec.Struct, frozen=True):
     model: ModelName
     version: int
     tally: Tally
-    nodes: int = 1
     sketch: bytes = b""
     """Of inputs and confidence (:mod:`fogline.inference.sketches`); empty where there is none."""
     ring: bool = True
