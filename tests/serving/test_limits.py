@@ -332,8 +332,8 @@ HTTP = st.sampled_from(
      b"\r\n", b"0", b"5\r\n", HEADER.encode() + b": ", b"Expect: 100-continue\r\n", b"Upgrade: websocket\r\n")
 )  # fmt: skip
 JSON_BITS = st.sampled_from(
-    (b'{"inputs":', b"[", b"]", b"{", b"}", b'"name":"x"', b",", b'"shape":', b"[1,4]", b'"datatype":"FP32"', b'"data":',
-     b"[1,2,3,4]", b'"parameters":', b'{"binary_data_size":16}', b"-1", b"1e9", b"\xff", b'"\\ud800"')
+    (b'{"inputs":', b"[", b"]", b"{", b"}", b'"name":"x"', b",", b'"shape":', b"[1,4]", b'"datatype":"FP32"',
+     b'"data":', b"[1,2,3,4]", b'"parameters":', b'{"binary_data_size":16}', b"-1", b"1e9", b"\xff", b'"\\ud800"')
 )  # fmt: skip
 
 

@@ -14,13 +14,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from fogline.inference.card import Asset, read_card
+from fogline.inference.card import read_card
 from fogline.inference.runtimes.base import Array, ModelError
 from fogline.registry.release import Vitals
 from fogline.serving.cascade.answering import answer as answer_below
 from fogline.serving.cascade.offloader import Improved
 from fogline.serving.pipe import Answer, Done, Drop, Infer, Load, Offload, Pipe, Pulse, Ready, Request, Swap
 from fogline.serving.protocol.asking import Ask
+from fogline.serving.server.files import Files
 from fogline.serving.server.server import Server
 from fogline.serving.server.settings import Settings
 from fogline.serving.server.wiring import hooks, new_loop, opener
@@ -83,27 +84,6 @@ class Child:
         with self.server.gate:
             found = await served.answer(ask, left, hops)
         return Improved(found.outputs, found.tier, found.model, found.version, found.offloaded, found.why)
-
-
-class Files:
-    """Where the files of a version lie.
-
-    Args:
-        paths: by digest.
-    """
-
-    def __init__(self, paths: Mapping[str, Path]) -> None:
-        self._paths = paths
-
-    def __call__(self, asset: Asset) -> Path:
-        """The file.
-
-        Raises:
-            ModelError: nobody said where it is.
-        """
-        if asset.digest not in self._paths:
-            raise ModelError(f"File {asset.digest[:12]}… of the model is not here.")
-        return self._paths[asset.digest]
 
 
 async def serve(channel: socket.socket) -> None:
