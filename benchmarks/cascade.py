@@ -10,8 +10,9 @@ fog's and a cloud's), fits thresholds on 9,000 training images that were kept ba
   rows go up, by chance. ``oracle``: as many, of those that the device has wrong and the other right.
 - ``bytes``: of a row as it is asked and answered on the wire.
 - ``chain``: three tiers, thresholds fitted together to a target (99 % of the cloud's accuracy on the images that were
-  kept back, which are easier than the test images for all three) and to budgets. ``live``: one of them once more with the
-  real messages, all 9,680 images in batches of 32, and the bytes that went over each link.
+  kept back, which are easier than the test images for all three) and to budgets.
+- ``live``: the first budgets once more with the real messages, all 9,680 images in batches of 32, and the bytes that
+  went over each link.
 """
 
 from __future__ import annotations
