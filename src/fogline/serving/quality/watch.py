@@ -25,10 +25,10 @@ GROUP_BYTES = 1 << 20
 """or fewer, where they are large."""
 BATCH = 32
 """Rows that are looked at of one request: evenly spaced ones of a larger batch."""
-DENSE = 1024
-"""Rows since the last :meth:`Watch.take` (of a batch at most :data:`BATCH`) up to which every request is looked at. From
-there on every second, from twice as many every fourth, and so on: a busy node spends almost nothing on it, and a quiet
-one misses nothing."""
+DENSE = 512
+"""Rows since the last :meth:`Watch.take` (of a batch at most :data:`BATCH`) up to which every request is looked at.
+From there on every second, from twice as many every fourth, and so on: a busy node spends almost nothing on it, and a
+quiet one misses nothing."""
 
 _NONE = np.zeros(0)
 
@@ -144,7 +144,7 @@ class Watch:
         """Look at what was put aside; requests of one shape together."""
         groups: dict[object, list[_Seen]] = {}
         for seen in self._waiting:
-            shapes = tuple((name, array.shape[1:]) for name, array in (*seen.inputs.items(), *seen.outputs.items()))
+            shapes = tuple([array.shape[1:] for array in (*seen.inputs.values(), *seen.outputs.values())])
             groups.setdefault(shapes, []).append(seen)
         self._waiting, self._rows, self._bytes = [], 0, 0
         for group in groups.values():
