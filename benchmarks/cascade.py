@@ -40,12 +40,12 @@ from benchmarks.cascade_models import (
 )
 from benchmarks.common import RESULTS, console, report
 from fogline.inference.card import Card, Cascade, Scores, Tensor
+from fogline.inference.cascade import PolicyError, fit, fit_chain
 from fogline.inference.confidence import confidence
 from fogline.registry.release import Tier
 from fogline.serving.cascade.answering import answer
 from fogline.serving.cascade.breaker import Breaker
 from fogline.serving.cascade.offloader import Improved, Offloader
-from fogline.serving.cascade.policy import PolicyError, fit, fit_chain
 from fogline.serving.cascade.wire import Answer, Ask, packed, values
 
 Array = npt.NDArray[Any]

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fogline.serving.cascade.policy import POINTS, PolicyError, fit, fit_chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogline.inference.card import Exits, Scores
+from fogline.inference.cascade import POINTS, PolicyError, fit, fit_chain
 from fogline.serving.cascade.exits import choose, fit_exits
 
 Array = npt.NDArray[Any]

@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fogline.serving.quality.rules import Drifted, DriftRule, DriftRules
 
 from fogline.inference.card import Card, Scores, Tensor
 from fogline.inference.confidence import confidence
 from fogline.inference.sketches import Reference, Sketch, build_reference
+from fogline.registry.drift import Drifted, DriftRule, DriftRules
 from fogline.registry.merging import together
 from fogline.registry.release import BUCKETS, Tally, Vitals
 from fogline.serving.quality.keeper import Keeper
