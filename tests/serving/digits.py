@@ -11,5 +11,3 @@ def task(clients: int = 2) -> SklearnTask:
     return SklearnTask(
         SGDClassifier(loss="log_loss"), load("digits", partition="dirichlet", clients=clients, alpha=10.0)
     )
-
-

@@ -43,7 +43,7 @@ def test_a_device_serves_what_was_trained_and_then_the_next_version(tmp_path: Pa
             status, answer = await made.ask("client-0", X)
             assert (status, answer["model_version"]) == (200, "2")
 
-    def made_settings():  # noqa: ANN202
+    def made_settings():
         from fogline.serving.server.settings import Settings
 
         return Settings(grpc="", pulse=0.1)

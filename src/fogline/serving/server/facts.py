@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 from fogline.inference.card import Card, Tensor
@@ -15,9 +14,16 @@ EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "stati
 
 
 @cache
+def our_version() -> str:
+    """Of this software."""
+    from importlib.metadata import version  # Rarely asked for, and it takes 2 MB.
+
+    return version("fogline")
+
+
 def server() -> dict[str, Any]:
     """The server."""
-    return {"name": NAME, "version": version("fogline"), "extensions": EXTENSIONS}
+    return {"name": NAME, "version": our_version(), "extensions": EXTENSIONS}
 
 
 def metadata(served: Served, line: Line) -> dict[str, Any]:
