@@ -176,19 +176,14 @@ class TestVersions:
                 assert server.ask("POST", f"/v2/models/m/versions/{version}/infer", request(1.0))[0] == 200
                 server.swap("m", str(version))
                 assert server.ask("GET", f"/v2/models/m/versions/{version - 1}/ready")[0] == 503
-<<<<<<< HEAD
-            last = server.ask("POST", "/v2/models/m/infer", request(1.0))
-=======
             deadline = time.monotonic() + 10
             while 21 not in answered and time.monotonic() < deadline:
                 time.sleep(0.01)
->>>>>>> 6279fe5f29fca22f65dce3d678426fb3f778fb44
             ended.set()
             for thread in threads:
                 thread.join()
         assert not wrong
-        assert len(set(answered)) > 1
-        assert last[1]["model_version"] == "21"
+        assert {1, 21} <= set(answered)
         assert [model.closed for model in made] == [1] * 21
 
     def test_a_version_that_cannot_be_loaded_changes_nothing(self) -> None:
