@@ -95,6 +95,7 @@ class Keeper:
         self._timers: dict[Timer | None, asyncio.TimerHandle] = {}
         self._work: asyncio.Task[None] | None = None
         self._saved = 0.0
+        self._complained = False
 
     @property
     def model(self) -> str:
@@ -140,10 +141,11 @@ class Keeper:
             try:
                 self._step(self._backlog[0])
             except StorageError as error:
-                log.error("updates of %s wait: %s", self.model, error)
+                self._complain(error)
                 self._later(None, AGAIN, self._catch_up)
                 return
             self._backlog.popleft()
+            self._complained = False
 
     def _step(self, event: Event) -> None:
         now = asyncio.get_running_loop().time()
@@ -164,6 +166,12 @@ class Keeper:
             self._house.database.put(STATES, state.model, encode(state))
             self._saved = asyncio.get_running_loop().time()
 
+    def _complain(self, error: StorageError) -> None:
+        """Once, not at every try."""
+        if not self._complained:
+            log.error("updates of %s wait: %s", self.model, error)
+        self._complained = True
+
     def _settle(self) -> None:
         """Tell what is to be told, and delete what nobody needs. After a crash it may be done twice."""
         state, house = self.state, self._house
@@ -176,7 +184,7 @@ class Keeper:
             settled = replace(state, news=(), trash=(), said=told or state.said)
             self._save(settled)
         except StorageError as error:
-            log.error("records of %s wait: %s", self.model, error)
+            self._complain(error)
             asyncio.get_running_loop().call_later(AGAIN, self._effects.put_nowait, None)
             return
         self.state = settled
