@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from fogline.cli.commands import cloud, jobs, lab, lists, member, models, nodes, simulation, up
+from fogline.cli.commands import cloud, jobs, lab, lists, member, models, nodes, serve, simulation, up
 
 EPILOGUE = "A first run: fogline simulate job.toml. On real processes: fogline up job.toml. --help tells more."
 
@@ -21,7 +21,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for commands in (simulation, up, jobs, nodes, models, cloud, member, lab, lists):
+for commands in (simulation, up, serve, jobs, nodes, models, cloud, member, lab, lists):
     commands.add_to(app)
 
 

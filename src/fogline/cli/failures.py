@@ -16,6 +16,8 @@ SENTENCES = {
         ("fogline.nodes.policies.base", "PolicyError"),
         ("fogline.lab.errors", "LabError"),
         ("fogline.governance.errors", "TrustError"),
+        ("fogline.inference.card", "CardError"),
+        ("fogline.inference.runtimes.base", "ModelError"),
     ),
     FAILED: (
         ("fogline.cli.failures", "JobFailed"),

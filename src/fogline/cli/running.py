@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from fogline.cli.failures import UsageError
+from fogline.cli.options import Predictions
 from fogline.governance.errors import TrustError
 from fogline.governance.policy import read_policy
 from fogline.governance.subject import Role
 from fogline.network.changes import Change
 from fogline.network.contract import Home
 from fogline.network.membership import Membership
-from fogline.network.program import Listening, Place, Up, member, run, until_told
+from fogline.network.program import Attach, Listening, Place, Up, member, run, until_told
+from fogline.registry.release import Tier
 
 Addresses = tuple[str, str, str]
 """Where a node listens, its door, and how others reach it."""
@@ -40,7 +42,15 @@ def make_cloud(folder: Path, name: str, operator: str) -> None:
     print(f"Add a device: fogline token create --role device{option}")
 
 
-def run_cloud(folder: Path, addresses: Addresses, store: str, blobs: str, parallel: int, attached: bool) -> None:
+def run_cloud(
+    folder: Path,
+    addresses: Addresses,
+    store: str,
+    blobs: str,
+    parallel: int,
+    predictions: Predictions,
+    attached: bool,
+) -> None:
     """Run a cloud until it is told to end.
 
     Raises:
@@ -54,7 +64,8 @@ def run_cloud(folder: Path, addresses: Addresses, store: str, blobs: str, parall
         raise TrustError(f"There is no cloud in {folder}; make one: fogline cloud init --folder {folder}")
     listening = _listening(addresses)
     tell = _teller(attached)
-    made = cloud(Place(folder, store, blobs), listening, parallel, on_change=tell)
+    place = Place(folder, store, blobs)
+    made = cloud(place, listening, parallel, on_change=tell, attach=_attach(place, "cloud", predictions))
     run(_keep_up(made, f"The cloud in {folder}", tell, attached))
 
 
@@ -65,6 +76,7 @@ def run_member(
     addresses: Addresses | None,
     client: str,
     settings: Sequence[str],
+    predictions: Predictions,
     attached: bool,
 ) -> None:
     """Run a fog or a device until it is told to end.
@@ -80,8 +92,25 @@ def run_member(
         print(f"There is no {place.policy} yet, so {membership.name} refuses every job.", file=sys.stderr)
     homes = [home_of(text) for text in parents] or list(membership.parents)
     listening = None if addresses is None else _listening(addresses)
-    made = member(place, homes, listening, client, dict(_setting(text) for text in settings), tell)
+    parameters = dict(_setting(text) for text in settings)
+    tier: Tier = "device" if role == "device" else "fog"
+    made = member(place, homes, listening, client, parameters, tell, _attach(place, tier, predictions))
     run(_keep_up(made, f"The {role} {membership.name}", tell, attached))
+
+
+def _attach(place: Place, tier: Tier, predictions: Predictions) -> Attach | None:
+    """What makes a node serve; None where it does not."""
+    if not predictions.serve:
+        return None
+    from fogline.serving.companion import attaching
+    from fogline.serving.server.settings import Settings
+
+    home_of(predictions.http)
+    grpc = "" if predictions.grpc == "none" else predictions.grpc
+    settings = Settings(
+        listen=predictions.http, grpc=grpc, tier=tier, threads=predictions.threads, variants=predictions.variants
+    )
+    return attaching(place, settings)
 
 
 async def _keep_up(

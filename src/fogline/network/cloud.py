@@ -22,10 +22,19 @@ from fogline.network.contract import Certificate, Enrol, Home, Renew
 from fogline.network.desk import DAYS, Desk, Registrar
 from fogline.network.downlink import Downlink
 from fogline.network.joining import Issuer
+from fogline.network.model_desk import ModelDesk
 from fogline.network.node import Node
 from fogline.network.office import Office
-from fogline.network.program import Listening, Place, Up, opened, serve
+from fogline.network.program import Attach, Listening, Place, Up, opened, serve
+from fogline.network.source import Source
 from fogline.network.wire import Methods
+from fogline.registry.catalogue import Catalogue
+from fogline.registry.publisher import Publisher
+from fogline.registry.release import Tier
+from fogline.registry.trust.binding import bind_root
+from fogline.registry.trust.offline import create as create_releases
+from fogline.registry.trust.releases import SignedReleases
+from fogline.storage import Database
 
 AUTHORITY, OPERATOR, SIGNING = "authority", "operator", "developer.key"
 RELEASE_KEYS = "release-keys"
@@ -56,7 +65,8 @@ class OperatorFacts(msgspec.Struct, frozen=True):
 
 
 def create(folder: Path, name: str = "cloud", operator: str = "operator", days: float = DAYS) -> None:
-    """Set up a cloud: its authority, its own certificate, an operator, and a developer's key that it trusts.
+    """Set up a cloud: its authority, its own certificate, an operator with the offline keys of releases, and a
+    developer's key that it trusts.
 
     Raises:
         TrustError: there is one in that folder already.
@@ -68,6 +78,7 @@ def create(folder: Path, name: str = "cloud", operator: str = "operator", days: 
     ):
         key = Identity.create_key(where)
         key.install(authority.issue(key.csr(), subject, LONG * days), authority.root_pem)
+    create_releases(folder / RELEASE_KEYS, folder / OPERATOR / RELEASE_KEYS)
     signer = SigningKey.create(folder / OPERATOR / SIGNING, operator).signer
     (folder / "policy.toml").write_text(trusting(signer.name, signer.key))
 
@@ -97,6 +108,7 @@ async def cloud(
     parallel: int = 4,
     days: float = DAYS,
     on_change: Callable[[Change], None] | None = None,
+    attach: Attach | None = None,
 ) -> AsyncGenerator[CloudUp]:
     """The root of the tree.
 
@@ -106,6 +118,7 @@ async def cloud(
         parallel: jobs that run at the same time.
         days: life of the certificates that it gives out.
         on_change: told of what people may want to see.
+        attach: what gives it a part that serves.
     """
     authority = Authority.load(place.folder / AUTHORITY)
     identity = renewed(authority, place.identity, days)
@@ -115,8 +128,8 @@ async def cloud(
         node = Node(identity.subject, database, shelf, place.folder, gate, site)
         node.on_change = on_change or node.on_change
         node.downlink = Downlink(shelf.blobs, node)
-        office = Office(node, place.folder / "runs", parallel)
-        node.cloud = office
+        office, source = registered(node, place, authority, database, parallel)
+        node.cloud, node.releases = office, source
         up = CloudUp(node, identity, office=office)
         stack.push_async_callback(node.close)
         stack.push_async_callback(office.close)
@@ -136,11 +149,45 @@ async def cloud(
         def desk() -> Methods:
             assert up.registrar is not None
             assert node.downlink is not None
-            return Desk(office, up.registrar, node.downlink).methods()
+            models = ModelDesk(office.publisher, shelf.blobs, node.downlink).methods()
+            return {**Desk(office, up.registrar, node.downlink).methods(), **models}
 
         await office.load()
+        await asyncio.to_thread(office.publisher.start)
+        if attach is not None:
+            await attach(node, database, stack)
         await serve(up, place, listening, stack, issuer_of, desk)
         facts = OperatorFacts(node.name, up.address, up.door, operator)
         (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))
         await office.start()
+        source.start()
+        stack.callback(source.close)
         yield up
+
+
+def registered(
+    node: Node, place: Place, authority: Authority, database: Database, parallel: int
+) -> tuple[Office, Source]:
+    """The office and the registry of a cloud, which tell each other things.
+
+    Raises:
+        TrustError: there are no keys for releases.
+        StorageError: the records cannot be read.
+    """
+    loop = asyncio.get_running_loop()
+
+    def nodes() -> dict[str, Tier]:
+        return office.serving()
+
+    def changed() -> None:  # From a thread.
+        loop.call_soon_threadsafe(lambda: node.fresh(source.changed()))
+
+    def train(job: str) -> None:
+        loop.call_soon_threadsafe(office.again, job)
+
+    signed = SignedReleases(database, place.folder / RELEASE_KEYS)
+    catalogue = Catalogue(database, place.open_models())
+    publisher = Publisher(database, catalogue, signed, nodes, changed, train)
+    source = Source(publisher, bind_root(authority, signed.charter().roots[0]), node.name)
+    office = Office(node, place.folder / "runs", publisher, parallel)
+    return office, source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -13,10 +13,9 @@ from fogline.network.contract import Blob
 from fogline.network.desk import Answers, answering
 from fogline.network.downlink import Downlink
 from fogline.network.wire import Methods
+from fogline.registry.publisher import Publisher
 from fogline.registry.standing import Standing, Steer
-
-if TYPE_CHECKING:
-    from fogline.registry.publisher import Publisher
+from fogline.storage import Blobs
 
 
 class Which(msgspec.Struct, frozen=True):
@@ -78,11 +77,13 @@ class ModelDesk:
 
     Args:
         publisher: the registry.
+        blobs: where files lie that operators bring.
         downlink: says who calls, and takes files.
     """
 
-    def __init__(self, publisher: Publisher, downlink: Downlink) -> None:
+    def __init__(self, publisher: Publisher, blobs: Blobs, downlink: Downlink) -> None:
         self._publisher = publisher
+        self._blobs = blobs
         self._downlink = downlink
 
     def methods(self) -> Methods:
@@ -116,7 +117,11 @@ class ModelDesk:
         return File(digest, size)
 
     async def _import(self, asked: Blob, by: str) -> Said:
-        return Said(await asyncio.to_thread(self._publisher.take_in, asked.digest, by))
+        try:
+            path = await asyncio.to_thread(self._blobs.path, asked.digest)
+            return Said(await asyncio.to_thread(self._publisher.take_in, path, by))
+        finally:
+            await asyncio.to_thread(self._blobs.delete, asked.digest)
 
     async def _link(self, asked: Linked, by: str) -> Said:
         return Said(

@@ -370,7 +370,7 @@ class Node:
 
     def fresh(self, timestamp: bytes) -> None:
         """There is a signed timestamp of releases: whoever serves looks what is new, and the children are told."""
-        if isinstance(self.releases, Mirror) and self.releases.fresh(timestamp):
+        if not isinstance(self.releases, Mirror) or self.releases.fresh(timestamp):
             self.say_to_all(Fresh(timestamp))
         if self.companion is not None and timestamp:
             self.companion.fresh(timestamp)

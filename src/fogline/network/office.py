@@ -13,7 +13,6 @@ from typing import Literal
 
 import msgspec
 
-from fogline.governance.bundle import DEFAULT_LIMITS
 from fogline.governance.errors import TrustError
 from fogline.governance.offers import Needs, Offers
 from fogline.governance.subject import Role, Subject, node_name
@@ -35,7 +34,9 @@ from fogline.network.worker.requests import Conclude, Describe, Described, Judge
 from fogline.network.workshop import LONGEST, WorkerFailed, Workshop, expect
 from fogline.nodes.effects import Move
 from fogline.nodes.messages import model_key
+from fogline.registry.archive import LARGEST
 from fogline.registry.publisher import Publisher
+from fogline.registry.release import Tier
 from fogline.storage import StorageError, Value
 
 log = logging.getLogger("fogline.network")
@@ -204,6 +205,23 @@ class Office:
                 self._running[record.job].engagement.halt()
         return self._records[record.job]
 
+    def again(self, job: str) -> None:
+        """Put a job into the queue once more, as it was."""
+        old = self._records.get(job)
+        if old is not None:
+            self._tasks.spawn(self.submit(old.by, old.text, old.bundle, old.priority, old.needs, old.planned, old.wait))
+
+    def serving(self) -> dict[str, Tier]:
+        """Nodes that are connected and answer predictions, with their tiers."""
+        found: dict[str, Tier] = {
+            known.name: "fog" if known.role == "fog" else "device"
+            for known in self.nodes.values()
+            if known.up and known.serves
+        }
+        if self.node.companion is not None:
+            found[self.node.name] = "cloud"
+        return found
+
     def lines(self, job: str, after: int = 0) -> list[tuple[int, Line]]:
         """A job's log after a line."""
         return [(n, LINE.decode(body)) for n, body in self.node.database.notes(f"job/{job}", after)]
@@ -235,6 +253,8 @@ class Office:
             return  # It has moved to another parent, and the old one noticed late.
         self.nodes[seen.name] = known
         self._tasks.spawn(self._keep(NODES, seen.name, encode(known)))
+        if seen.serves:
+            self._tasks.spawn(asyncio.to_thread(self.publisher.seen))
 
     def told(self, told: Told) -> None:
         """Something for a job's report."""
@@ -248,7 +268,7 @@ class Office:
     def wants(self, subject: Subject, push: Push) -> str | None:
         """Why a bundle is not wanted; None if it is."""
         if subject.role in OPERATORS:
-            return None if push.size <= DEFAULT_LIMITS.zip_bytes else "that is more than a bundle may have"
+            return None if push.size <= LARGEST else "that is more than a bundle or a model may have"
         return "only operators and developers bring bundles"
 
     def moved(self, job: str, move: Move, group: Value, seconds: float) -> None:

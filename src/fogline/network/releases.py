@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Protocol
 
 from fogline.network.contract import SERVICE, Became, Blob, File, Infer, Measured, Read, Size, Up, Weigh, decoder
 from fogline.network.tasks import Tasks
 from fogline.network.uplink import Lost, Uplink
+from fogline.registry.merging import together
 from fogline.registry.release import Outcome, Vitals
 from fogline.storage import Blobs, Database, StorageError
 
@@ -99,8 +100,8 @@ class Mirror:
     """
 
     def __init__(self, uplink: Uplink, database: Database, blobs: Blobs, owner: str) -> None:
-        self.blobs = blobs
-        self.pinned: set[str] = set()
+        self._blobs = blobs
+        self.pinned: Callable[[], Container[str]] = frozenset
         """Digests that this node itself serves."""
         self._uplink = uplink
         self._database = database
@@ -152,25 +153,45 @@ class Mirror:
     async def obtain(self, digest: str, size: int | None = None) -> Path:
         if digest not in self._files:
             size = await self.weigh(digest) if size is None else size
-            await self._uplink.fetch(Blob(digest, size), self.blobs)
+            await self._uplink.fetch(Blob(digest, size), self._blobs)
             self._files[digest] = size
         self._files.move_to_end(digest)
         self._make_room(digest)
-        return await asyncio.to_thread(self.blobs.path, digest)
+        return await asyncio.to_thread(self._blobs.path, digest)
 
-    def forget(self, digest: str) -> None:
-        """This node no longer serves that file."""
-        self.pinned.discard(digest)
+    # The store of what this node serves itself.
+
+    def has(self, digest: str) -> bool:
+        """Whether a file is here, complete."""
+        return self._blobs.has(digest)
+
+    def path(self, digest: str) -> Path:
+        """Where it lies.
+
+        Raises:
+            StorageError: it is not here.
+        """
+        return self._blobs.path(digest)
+
+    def adopt(self, path: Path) -> tuple[str, int]:
+        """Move a finished file in; its digest and its size in bytes."""
+        digest, size = self._blobs.adopt(path)
+        self._files[digest] = size
+        return digest, size
+
+    def delete(self, digest: str) -> None:
+        """Delete a file; one that is not here is no error."""
         self._files.pop(digest, None)
-        self.blobs.delete(digest)
+        self._blobs.delete(digest)
 
     def _make_room(self, wanted: str) -> None:
+        pinned = self.pinned()
         excess = sum(self._files.values()) - ROOM
-        for digest in [digest for digest in self._files if digest != wanted and digest not in self.pinned]:
+        for digest in [digest for digest in self._files if digest != wanted and digest not in pinned]:
             if excess <= 0:
                 return
             excess -= self._files[digest]
-            self.forget(digest)
+            self.delete(digest)
 
     def _keep(self, name: str, data: bytes) -> None:
         self._documents[name] = data
@@ -230,17 +251,6 @@ class Sums:
         sums, self._sums = self._sums, {}
         for vitals in sums.values():
             self._send(vitals)
-
-
-def together(one: Vitals, other: Vitals) -> Vitals:
-    """Two reports of the same version as one; a sketch that cannot be added to the other is left out."""
-    sketch = one.sketch or other.sketch
-    if one.sketch and other.sketch:
-        # Only where there is something to add: a node that serves nothing does without arrays.
-        from fogline.inference.sketches import merged
-
-        sketch = merged(one.sketch, other.sketch)
-    return Vitals(one.model, one.version, one.tally + other.tally, one.nodes + other.nodes, sketch, one.ring)
 
 
 async def ask_parent(uplink: Uplink, ask: bytes, seconds: float) -> bytes:

@@ -56,6 +56,14 @@ class Thresholds(msgspec.Struct, frozen=True):
     """Fall of the fleet's mean confidence, against the version before, that aborts,"""
     answers: int = 200
     """once so many answers have been given."""
+    error_rate: float = 0.02
+    """Rise of the share of failed requests, against the version before, that aborts, once so many were answered."""
+    latency_ratio: float = 3.0
+    """95th percentile of latency, as a multiple of the version before's, that aborts, once so many were answered,"""
+    latency_floor: float = 0.005
+    """and if it is above so many seconds."""
+    agreement: float | None = None
+    """Least share of a shadow's answers that agree with the version served; below it aborts. None: reported only."""
     psi: float | None = None
     """Population stability index against the reference that aborts; None: drift is reported only."""
 
@@ -147,7 +155,6 @@ class Vitals(msgspec.Struct, frozen=True):
     model: ModelName
     version: int
     tally: Tally
-    nodes: int = 1
     sketch: bytes = b""
     """Of inputs and confidence (:mod:`fogline.inference.sketches`); empty where there is none."""
     ring: bool = True

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from fogline.cli.failures import reported
-from fogline.cli.options import Attached, Flag, group
+from fogline.cli.options import NO_PREDICTIONS, Attached, Flag, Predictions, group
 
 CLOUD = Path("fogline-cloud")
 
@@ -53,6 +53,7 @@ def run(
     store: Annotated[str, Parameter(env_var="FOGLINE_STORE")] = "",
     blobs: str = "",
     parallel: int = 4,
+    predictions: Predictions = NO_PREDICTIONS,
     attached: Attached = False,
     debug: Flag = False,
 ) -> None:
@@ -83,7 +84,7 @@ def run(
     from fogline.cli.running import run_cloud
 
     with reported(debug):
-        run_cloud(folder, (listen, door, public), store, blobs, parallel, attached)
+        run_cloud(folder, (listen, door, public), store, blobs, parallel, predictions, attached)
 
 
 def create(

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from fogline.cli.failures import reported
-from fogline.cli.options import Attached, Flag, Many, group
+from fogline.cli.options import NO_PREDICTIONS, Attached, Flag, Many, Predictions, group
 
 FOG, DEVICE = Path("fogline-fog"), Path("fogline-device")
 
@@ -67,6 +67,7 @@ def run_fog(
     door: str = "127.0.0.1:7454",
     public: str = "",
     parent: Many = (),
+    predictions: Predictions = NO_PREDICTIONS,
     attached: Attached = False,
     debug: Flag = False,
 ) -> None:
@@ -92,7 +93,7 @@ def run_fog(
     from fogline.cli.running import run_member
 
     with reported(debug):
-        run_member("fog", folder, parent, (listen, door, public), "", (), attached)
+        run_member("fog", folder, parent, (listen, door, public), "", (), predictions, attached)
 
 
 def run_device(
@@ -101,6 +102,7 @@ def run_device(
     client: str = "",
     set: Many = (),
     parent: Many = (),
+    predictions: Predictions = NO_PREDICTIONS,
     attached: Attached = False,
     debug: Flag = False,
 ) -> None:
@@ -124,4 +126,4 @@ def run_device(
     from fogline.cli.running import run_member
 
     with reported(debug):
-        run_member("device", folder, parent, None, client, set, attached)
+        run_member("device", folder, parent, None, client, set, predictions, attached)

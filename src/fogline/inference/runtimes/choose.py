@@ -19,6 +19,8 @@ WARM, LEAST, MOST, SECONDS = 3, 5, 200, 0.004
 """Calls before the clock counts; fewest and most that it counts; and for how long, for each runtime."""
 CLEARLY = 0.9
 """A variant, which is less right, must take at most this share of the time."""
+AGREEING = 0.98
+"""A variant whose agreement with the model is less is taken only by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +44,27 @@ def open_runtime(
         locate: where its files lie.
         threads: that one call may use.
         only: the runtime to take (``onnx``, ``dense``, ``torch``, ``onnx/int8``); empty: the fastest.
-        variants: whether variants in fewer bits take part; how much they lose stands in the card.
+        variants: whether variants in fewer bits take part, if they lose little; how much, stands in the card.
         code: the folder with the task's code, for a model that could not be exported.
 
     Raises:
         ModelError: none can be opened and run, or there is none of that name.
     """
     offered = _offered(card, locate, threads, code)
-    names = [only] if only else [name for name in offered if variants or "/" not in name]
     if only and only not in offered:
         raise ModelError(f"Model '{card.model}' has no runtime '{only}'; choose {', '.join(offered)}.")
-    sample, timings, refused = _sample(card, locate), dict[str, float](), dict[str, str]()
+    wrong = _wrong(card) if variants else {}
+    names = [only] if only else [name for name in offered if "/" not in name or (variants and name not in wrong)]
+    sample, timings, refused = sample_of(card, locate), dict[str, float](), {} if only else wrong
     best: Runtime | None = None
     for name in names:
         try:
             runtime = offered[name]()
             timings[name] = _seconds(runtime, sample)
-        except (ModelError, ImportError) as error:
+        except ImportError as error:
+            refused[name] = f"Runtime '{name}' needs {error.name}, which is not installed here."
+            continue
+        except ModelError as error:
             refused[name] = str(error)
             continue
         if best is None or timings[name] < timings[best.name] * (CLEARLY if "/" in name else 1):
@@ -68,6 +74,15 @@ def open_runtime(
     if best is None:
         raise ModelError(" ".join(refused.values()) or f"Model '{card.model}' has nothing that could be run.")
     return Chosen(best, timings, refused)
+
+
+def _wrong(card: Card) -> dict[str, str]:
+    """Variants that lose too much to be taken unasked, and how much."""
+    return {
+        f"onnx/{v.name}": f"Its agreement with the model is {v.agreement:.3f}; at least {AGREEING} is asked."
+        for v in card.variants
+        if not v.agreement >= AGREEING
+    }
 
 
 def _offered(card: Card, locate: Locate, threads: int, code: Path | None) -> dict[str, Callable[[], Runtime]]:
@@ -95,16 +110,18 @@ def _offered(card: Card, locate: Locate, threads: int, code: Path | None) -> dic
     return offered
 
 
-def _sample(card: Card, locate: Locate) -> dict[str, Array]:
+def sample_of(card: Card, locate: Locate) -> dict[str, Array]:
     """One example: the first golden one, or zeros."""
     golden = {} if card.golden is None else arrays_of(card.golden, locate, "golden samples")
     sample: dict[str, Array] = {}
     for tensor in card.inputs:
         array = golden.get(f"input/{tensor.name}")
         shape = (1, *(max(size, 1) for size in tensor.shape[1:]))
-        empty = np.full(shape, b"", NUMPY["BYTES"]) if tensor.datatype == "BYTES" else None
-        zeros = np.zeros(shape, NUMPY[tensor.datatype]) if empty is None else empty
-        sample[tensor.name] = zeros if array is None else array[:1]
+        empty = b"" if tensor.datatype == "BYTES" else 0
+        try:
+            sample[tensor.name] = np.full(shape, empty, NUMPY[tensor.datatype]) if array is None else array[:1]
+        except (MemoryError, ValueError) as error:
+            raise ModelError(f"An example of input '{tensor.name}', {list(shape)}, is too large here.") from error
     return sample
 
 

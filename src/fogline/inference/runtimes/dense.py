@@ -81,7 +81,7 @@ def _layers(dense: tuple[Dense, ...], weights: Mapping[str, Array], units: Units
     layers: list[_Layer] = []
     for layer in dense:
         weight = np.atleast_2d(_floats(weights, layer.weight)).T
-        bias = _floats(weights, layer.bias) if layer.bias else np.zeros(weight.shape[1], np.float32)
+        bias = _floats(weights, layer.bias).copy() if layer.bias else np.zeros(weight.shape[1], np.float32)
         if weight.ndim != 2 or bias.shape != weight.shape[1:]:
             raise ModelError(f"Tensors '{layer.weight}' and '{layer.bias}' do not make a layer.")
         if layers and len(weight) != len(layers[-1].bias):
@@ -90,7 +90,7 @@ def _layers(dense: tuple[Dense, ...], weights: Mapping[str, Array], units: Units
             )
         if layer.activation == "pair":
             weight, bias = _pair(weight), _pair(bias[None])[0]
-        layers.append(_Layer(np.ascontiguousarray(weight), bias, ACTIVATIONS.get(layer.activation)))
+        layers.append(_Layer(np.array(weight, order="C"), bias, ACTIVATIONS.get(layer.activation)))
     if units is not None:
         layers[-1] = _scaled(layers[-1], units)
     return layers
@@ -99,7 +99,7 @@ def _layers(dense: tuple[Dense, ...], weights: Mapping[str, Array], units: Units
 def _floats(weights: Mapping[str, Array], name: str) -> Floats:
     if name not in weights:
         raise ModelError(f"The card names tensor '{name}', which the weights do not hold.")
-    return np.array(weights[name], np.float32)
+    return np.asarray(weights[name], np.float32)
 
 
 def _pair(column: Floats) -> Floats:

@@ -52,7 +52,8 @@ def pack(job: Job, task: Task, params: Params, asked: Package) -> Packaged:
             files[delta.asset.digest] = folder / f"delta-{base.digest}"
             files[delta.asset.digest].write_bytes(encoded.payload)
             listed.append(delta)
-    card = msgspec.structs.replace(made.card, deltas=tuple(listed))
+    lineage = msgspec.structs.replace(made.card.lineage, data=made.card.lineage.data or (task.data.name,))
+    card = msgspec.structs.replace(made.card, deltas=tuple(listed), lineage=lineage)
     return Packaged(card.encoded(), {digest: str(path) for digest, path in files.items()}, tuple(made.notes))
 
 

@@ -10,6 +10,8 @@ from fogline.governance.envelope import seal
 from fogline.governance.errors import CertificateError, SignatureError
 from fogline.registry.trust.sealing import MetadataError
 
+BINDING = "binding.json"
+"""Its name among the small files that mirrors hand on."""
 PAYLOAD_TYPE = "application/vnd.fogline.release-root+json"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fogline.inference.runtimes.base import Array
+from fogline.registry.release import Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,23 @@ class Answer:
     """What a model gives, and who it was."""
 
     outputs: Mapping[str, Array]
-    tier: str
+    tier: Tier
+    """The highest that answered an example,"""
+    model: str
     version: int
+    """and its model and version."""
     offloaded: int = 0
     """Examples that a tier above answered."""
     why: str = ""
-    """Why one that should have did not."""
+    """Why not all that should have been were; empty where they were."""
+
+    def notes(self) -> dict[str, str | int]:
+        """What a response says about it, beside the outputs."""
+        made: dict[str, str | int] = {"tier": self.tier, "version": self.version}
+        if self.offloaded or self.why:
+            made["offloaded"] = self.offloaded
+        if self.offloaded:
+            made["model"] = self.model
+        if self.why:
+            made["why"] = self.why
+        return made

@@ -13,6 +13,7 @@ from msgspec import Meta, Raw
 
 from fogline.inference.card import Card, Tensor
 from fogline.inference.runtimes.base import NUMPY, Array
+from fogline.registry.release import Tier
 from fogline.serving.protocol.asking import Answer, Ask, Wanted
 from fogline.serving.protocol.classes import best_classes
 from fogline.serving.protocol.errors import ProtocolError
@@ -23,11 +24,11 @@ Name = Annotated[str, Meta(max_length=200)]
 Size = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
-class _InputParameters(msgspec.Struct, gc=False):
+class _InputParameters(msgspec.Struct, frozen=True, gc=False):
     binary_data_size: Size | None = None
 
 
-class _Input(msgspec.Struct, gc=False):
+class _Input(msgspec.Struct, frozen=True, gc=False):
     name: Name
     shape: Annotated[list[Size], Meta(max_length=16)]
     datatype: Annotated[str, Meta(max_length=20)]
@@ -35,21 +36,21 @@ class _Input(msgspec.Struct, gc=False):
     data: Raw = Raw()
 
 
-class _OutputParameters(msgspec.Struct, gc=False):
+class _OutputParameters(msgspec.Struct, frozen=True, gc=False):
     binary_data: bool | None = None
     classification: Annotated[int, Meta(ge=0, le=100_000)] = 0
 
 
-class _Output(msgspec.Struct, gc=False):
+class _Output(msgspec.Struct, frozen=True, gc=False):
     name: Name
     parameters: _OutputParameters = _OutputParameters()
 
 
-class _Parameters(msgspec.Struct, gc=False):
+class _Parameters(msgspec.Struct, frozen=True, gc=False):
     binary_data_output: bool = False
 
 
-class _Request(msgspec.Struct, gc=False):
+class _Request(msgspec.Struct, frozen=True, gc=False):
     inputs: Annotated[list[_Input], Meta(max_length=1000)]
     outputs: Annotated[list[_Output], Meta(max_length=1000)] = []
     parameters: _Parameters = _Parameters()
@@ -145,15 +146,15 @@ class Writer:
         tier: who answers.
     """
 
-    def __init__(self, card: Card, version: str, tier: str) -> None:
+    def __init__(self, card: Card, version: str, tier: Tier) -> None:
+        self._card = card
         self._head = b'{"model_name":%b,"model_version":%b' % (_encode(card.model), _encode(version))
-        self._mine = _encode({"tier": tier, "version": card.version})
+        self._mine = _encode(Answer({}, tier, card.model, card.version).notes())
         self._datatypes = {tensor.name: tensor.datatype for tensor in card.outputs}
         self._outputs = {
             tensor.name: b'{"name":%b,"datatype":"%b","shape":' % (_encode(tensor.name), tensor.datatype.encode())
             for tensor in card.outputs
         }
-        self._scores = card.scores
 
     def write(self, ask: Ask, answer: Answer) -> tuple[bytes, int | None]:
         """The body, and the bytes of its JSON where binary tensors are behind it.
@@ -165,7 +166,7 @@ class Writer:
         behind: list[bytes] = []
         for wanted in ask.wanted:
             texts.append(self._output(wanted, answer.outputs[wanted.name], behind))
-        parameters = self._mine if not answer.offloaded and not answer.why else _encode(_parameters(answer))
+        parameters = self._mine if not answer.offloaded and not answer.why else _encode(answer.notes())
         name = b',"id":' + _encode(ask.id) if ask.id else b""
         text = b'%b%b,"parameters":%b,"outputs":[%b]}' % (self._head, name, parameters, b",".join(texts))
         if not behind:
@@ -176,8 +177,7 @@ class Writer:
         name, datatype = wanted.name, self._datatypes[wanted.name]
         head = self._outputs[name]
         if wanted.classes:
-            labels = self._scores.labels if self._scores and self._scores.output == name else ()
-            array, datatype = best_classes(name, array, wanted.classes, labels), "BYTES"
+            array, datatype = best_classes(self._card, name, array, wanted.classes), "BYTES"
             head = b'{"name":%b,"datatype":"BYTES","shape":' % _encode(name)
         shape = str(list(array.shape)).encode()
         if not wanted.binary:
@@ -185,8 +185,3 @@ class Writer:
         data = write_binary(datatype, array)
         behind.append(data)
         return b'%b%b,"parameters":{"binary_data_size":%d}}' % (head, shape, len(data))
-
-
-def _parameters(answer: Answer) -> dict[str, str | int]:
-    made: dict[str, str | int] = {"tier": answer.tier, "version": answer.version, "offloaded": answer.offloaded}
-    return {**made, "why": answer.why} if answer.why else made

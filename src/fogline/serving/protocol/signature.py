@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fogline.inference.card import Card, Tensor
-from fogline.inference.runtimes.base import Array
+from fogline.inference.runtimes.base import NUMPY, Array
 from fogline.serving.protocol.asking import Wanted
 from fogline.serving.protocol.errors import ProtocolError
+
+DATATYPES = {dtype: datatype for datatype, dtype in NUMPY.items()}
 
 
 class Signature:
@@ -41,6 +43,16 @@ class Signature:
         for size, expected in zip(shape, tensor.shape, strict=True):
             if size != expected and (expected != -1 or size < 1):
                 raise self._misshapen(tensor, shape)
+
+    def checked(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Inputs that came as arrays.
+
+        Raises:
+            ProtocolError: one is none of the model's.
+        """
+        for name, array in inputs.items():
+            self.check(name, DATATYPES.get(array.dtype, ""), array.shape)
+        return dict(inputs)
 
     def rows(self, inputs: Mapping[str, Array]) -> int:
         """Examples in a request, of which every input was checked.

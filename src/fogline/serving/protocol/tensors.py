@@ -65,20 +65,27 @@ def read_json(name: str, datatype: str, shape: Shape, data: Buffer) -> Array:
     if depth != 1 and depth != len(shape):
         raise ProtocolError(f"The data of input '{name}' must be one flat list, or nested {len(shape)} deep.")
     try:
-        values = _decoder(datatype, depth).decode(data)
-        with np.errstate(over="raise"):
-            array = np.array(values, dtype=NUMPY[datatype])
+        array = _array(name, datatype, _decoder(datatype, depth).decode(data))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"The data of input '{name}' is no {datatype}: {error}.") from None
-    except (OverflowError, FloatingPointError):
-        raise ProtocolError(f"The data of input '{name}' has a number that does not fit {datatype}.") from None
-    except ValueError:
-        raise ProtocolError(f"The lists within the data of input '{name}' differ in length.") from None
     if array.size != prod(shape) or (depth > 1 and array.shape != tuple(shape)):
         raise ProtocolError(f"Input '{name}' has data of shape {list(array.shape)}, not {list(shape)}.")
     if datatype == "BYTES":
         return _objects([text.encode() for text in array.ravel()], shape)
     return array.reshape(shape)
+
+
+def read_values(name: str, datatype: str, shape: Shape, values: Sequence[Any]) -> Array:
+    """A tensor from all its elements; those of BYTES are ``bytes``.
+
+    Raises:
+        ProtocolError: they do not fit the type or the shape.
+    """
+    if len(values) != prod(shape):
+        raise ProtocolError(f"Input '{name}' of shape {list(shape)} has {len(values)} elements.")
+    if datatype == "BYTES":
+        return _objects(values, shape)
+    return _array(name, datatype, values).reshape(shape)
 
 
 def write_json(name: str, datatype: str, array: Array) -> bytes:
@@ -96,6 +103,16 @@ def write_json(name: str, datatype: str, array: Array) -> bytes:
     return _encode(values)
 
 
+def _array(name: str, datatype: str, values: Sequence[Any]) -> Array:
+    try:
+        with np.errstate(over="raise"):
+            return np.array(values, dtype=NUMPY[datatype])
+    except (OverflowError, FloatingPointError):
+        raise ProtocolError(f"The data of input '{name}' has a number that does not fit {datatype}.") from None
+    except ValueError:
+        raise ProtocolError(f"The lists within the data of input '{name}' differ in length.") from None
+
+
 def _read_strings(name: str, shape: Shape, data: Buffer) -> Array:
     count, items, at = prod(shape), [], 0
     if LENGTH * count > len(data):
@@ -109,9 +126,9 @@ def _read_strings(name: str, shape: Shape, data: Buffer) -> Array:
     return _objects(items, shape)
 
 
-def _objects(items: list[bytes], shape: Shape) -> Array:
+def _objects(items: Sequence[bytes], shape: Shape) -> Array:
     array = np.empty(len(items), dtype=np.object_)
-    array[:] = items
+    array[:] = list(items)
     return array.reshape(shape)
 
 

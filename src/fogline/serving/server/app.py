@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-from fogline.inference.runtimes.base import ModelError
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.server.answers import Reply, refusal
 from fogline.serving.server.body import Gone, Message, Receive
+from fogline.serving.server.failures import explained
 from fogline.serving.server.operations import Call, Operation, Routes
-
-log = logging.getLogger("fogline.serving")
 
 Send = Callable[[Message], Awaitable[None]]
 
@@ -48,18 +45,12 @@ class App:
                 _check_origin(headers[b"origin"], headers.get(b"host", b""))
             handler = self._routes.find("GET" if method == "HEAD" else method, scope["path"], call)
             return await handler(call)
-        except ProtocolError as error:
-            reply = refusal(str(error), error.status)
-        except ModelError as error:
-            log.error("%s: %s", scope["path"], error)
-            reply = refusal(str(error), 500)
         except Gone:
             raise
-        except Exception:
-            log.exception("%s %s failed", method, scope["path"])
-            reply = refusal("The server failed to answer this; its log says why.", 500)
-        self._refused[reply.status] += 1
-        return reply
+        except Exception as error:  # noqa: BLE001 - one request must not end the server, nor show it from inside
+            refused = explained(error, f"{method} {scope['path']}")
+            self._refused[refused.status] += 1
+            return refusal(str(refused), refused.status)
 
 
 def _check_origin(origin: bytes, host: bytes) -> None:

@@ -49,11 +49,11 @@ def _zeros(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": [zero] * count}
 
 
-def index(repository: Repository) -> list[dict[str, str]]:
-    """All models."""
+def index(repository: Repository, ready: bool) -> list[dict[str, str]]:
+    """All models; ``ready``: only versions that are loaded."""
     found: list[dict[str, str]] = []
     for name, line in repository.lines.items():
-        if not line.versions:
+        if not line.versions and not ready:
             found.append({"name": name, "version": "", "state": "UNAVAILABLE", "reason": "unloaded"})
         found += [{"name": name, "version": v, "state": "READY", "reason": ""} for v in line.versions]
     return found

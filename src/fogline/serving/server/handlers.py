@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
-from typing import Annotated, Any
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -20,7 +20,6 @@ from fogline.serving.server.gate import Gate
 from fogline.serving.server.metrics import as_text
 from fogline.serving.server.operations import Call, Operation
 from fogline.serving.server.repository import Repository
-from fogline.serving.server.served import Served
 from fogline.serving.server.settings import Settings
 
 MODEL, VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
@@ -34,7 +33,13 @@ class _Labels(msgspec.Struct):
     labels: Annotated[list[int | float], Meta(min_length=1, max_length=100_000)]
 
 
+class _Index(msgspec.Struct):
+    ready: bool = False
+
+
+T = TypeVar("T")
 _labels = msgspec.json.Decoder(_Labels).decode
+_index = msgspec.json.Decoder(_Index).decode
 
 
 class Handlers:
@@ -49,7 +54,6 @@ class Handlers:
 
     def __init__(self, repository: Repository, settings: Settings, gate: Gate, refused: Counter[int]) -> None:
         self._repository = repository
-        self._settings = settings
         self._gate = gate
         self._refused = refused
         self._intake = Intake(settings)
@@ -108,10 +112,7 @@ class Handlers:
         """Delayed labels."""
         body = await self._body(call)
         served = self._repository.find(call.model, call.version)
-        try:
-            given = _labels(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(f"The labels cannot be read: {error}.") from None
+        given = _read(_labels, body)
         return in_json({"matched": served.watch.label(given.id, given.labels) if served.watch is not None else 0})
 
     # About models
@@ -132,37 +133,24 @@ class Handlers:
 
     async def stats(self, call: Call) -> Reply:
         """Counts since loading."""
-        chosen = self._chosen(call)
+        chosen = self._repository.chosen(call.model, call.version)
         return in_json({"model_stats": [facts.statistics(served) for served in chosen]})
-
-    def _chosen(self, call: Call) -> list[Served]:
-        if not call.model:
-            return list(self._repository)
-        if call.version:
-            return [self._repository.find(call.model, call.version)]
-        return self._repository.versions(call.model)
 
     # The repository
 
     async def index(self, call: Call) -> Reply:
         """Models and versions."""
-        return in_json(facts.index(self._repository))
+        return in_json(facts.index(self._repository, _read(_index, await self._body(call) or b"{}").ready))
 
     async def load(self, call: Call) -> Reply:
         """Load again."""
-        self._check_control()
         await self._repository.reload(call.model)
         return in_json({})
 
     async def unload(self, call: Call) -> Reply:
         """Let go."""
-        self._check_control()
         self._repository.unload(call.model)
         return in_json({})
-
-    def _check_control(self) -> None:
-        if not self._settings.control:
-            raise ProtocolError("This server does not let its clients load and unload models.", 403)
 
     # About the server
 
@@ -200,6 +188,13 @@ class Handlers:
         return await self._intake.read(
             call.receive, headers.get(b"content-length"), headers.get(b"content-encoding", b"")
         )
+
+
+def _read(decode: Callable[[bytes], T], body: bytes) -> T:
+    try:
+        return decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"The request cannot be read: {error}.") from None
 
 
 def _number(header: bytes) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Array, Locate
-from fogline.registry.release import Vitals
+from fogline.registry.release import Tier, Vitals
 
 Outputs = Mapping[str, Array]
 
@@ -48,13 +48,18 @@ class Improved(Protocol):
         ...
 
     @property
-    def tier(self) -> str:
+    def tier(self) -> Tier:
         """The highest that answered one of them,"""
         ...
 
     @property
+    def model(self) -> str:
+        """its model,"""
+        ...
+
+    @property
     def version(self) -> int:
-        """and its version."""
+        """and that one's version."""
         ...
 
     @property
@@ -72,16 +77,17 @@ class Offloader(Protocol):
     """Asks the tier above; one per version that has a cascade."""
 
     def unsure(self, outputs: Outputs) -> Array | None:
-        """Which examples to send up (bool, by row); None: the version is sure of all."""
+        """Places of the examples to send up; None: the version is sure of all."""
         ...
 
-    async def improve(self, inputs: Mapping[str, Array], outputs: Outputs, unsure: Array) -> Improved:
-        """The answer with those examples answered above, as far as that succeeds."""
+    async def improve(
+        self, inputs: Mapping[str, Array], outputs: Outputs, unsure: Array, left: float, hops: int
+    ) -> Improved:
+        """The answer with those examples answered above, as far as that succeeds.
+
+        It has ``left`` seconds, for a request that came over so many ``hops``.
+        """
         ...
-
-
-Send = Callable[[bytes, float], Awaitable[bytes]]
-"""Sends a request up, and waits at most so many seconds for the answer."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,10 @@ class _Models(Collector):
         yield _counter("fogline_offloaded", "Examples that a tier above answered", served, "offloaded")
         yield _counter("fogline_compared", "Answers that a shadow was compared on", served, "compared")
         yield _counter("fogline_compared_not", "Answers that a shadow had no time for", served, "dropped")
+        yield _watched("fogline_labels", "Labels that came later", served, "labels")
+        yield _watched("fogline_correct", "Of these, answers that were right", served, "correct")
+        yield _watched("fogline_confident", "Examples that were looked at for confidence", served, "confident")
+        yield _watched("fogline_confidence", "Sum of their confidence", served, "confidence")
         yield self._live(served)
         yield self._refusals()
 
@@ -62,6 +66,13 @@ def _counter(name: str, text: str, served: Iterable[Served], field: str) -> Metr
     metric = CounterMetricFamily(name, text, labels=BY_VERSION)
     for one in served:
         metric.add_metric([one.card.model, one.version], getattr(one.counts, field))
+    return metric
+
+
+def _watched(name: str, text: str, served: Iterable[Served], field: str) -> Metric:
+    metric = CounterMetricFamily(name, text, labels=BY_VERSION)
+    for one in served:
+        metric.add_metric([one.card.model, one.version], getattr(one.tally, field))
     return metric
 
 

@@ -57,6 +57,11 @@ class Line:
         self.settle()
         served.retire()
 
+    def clear(self) -> None:
+        """Let all versions go."""
+        for served in list(self.versions.values()):
+            self.take(served)
+
     def promote(self, served: Served) -> None:
         """Make a version that was put the live one; what was live goes."""
         before, self.live = self.live, served
@@ -106,13 +111,15 @@ class Repository:
             raise ProtocolError(f"{which} '{model}' is not loaded.", 404)
         return served
 
-    def versions(self, model: str) -> list[Served]:
-        """All versions of a model that are loaded.
+    def chosen(self, model: str = "", version: str = "") -> list[Served]:
+        """A version, or all of a model, or all.
 
         Raises:
-            ProtocolError: there is no such model.
+            ProtocolError: there is none of that name.
         """
-        return list(self._line(model).versions.values())
+        if version:
+            return [self.find(model, version)]
+        return list(self._line(model).versions.values()) if model else list(self)
 
     def is_ready(self, model: str, version: str = "") -> bool:
         """Whether a model, or a version of it, answers.
@@ -135,9 +142,7 @@ class Repository:
             ModelError: it cannot be loaded or run.
         """
         async with self._turn:
-            runtime, instant = await asyncio.to_thread(self._prepare, card, locate)
-            watch, offloader = self._hooks.watch(card, locate), self._hooks.offloader(card)
-            served = Served(card, locate, runtime, instant, self._settings, self._pool, watch, offloader)
+            served = await asyncio.to_thread(self._prepare, card, locate)
             self._place(served, role)
             return served
 
@@ -151,39 +156,40 @@ class Repository:
         self.lines[model].promote(served)
 
     def drop(self, model: str, version: str) -> None:
-        """Let a version go.
-
-        Raises:
-            ProtocolError: it is not loaded.
-        """
-        served = self.find(model, version)
-        self.lines[model].take(served)
+        """Let a version go; one that is not loaded is no error."""
+        line = self.lines.get(model)
+        if line is not None and version in line.versions:
+            line.take(line.versions[version])
 
     def unload(self, model: str) -> None:
-        """Let all versions of a model go; :meth:`reload` brings back the one that was live.
+        """Let all versions of a model go, for a client; :meth:`reload` brings back the one that was live.
 
         Raises:
-            ProtocolError: there is no such model.
+            ProtocolError: there is no such model, or clients may not do this.
         """
-        line = self._line(model)
-        for served in list(line.versions.values()):
-            line.take(served)
+        self._check_control()
+        self._line(model).clear()
 
     async def reload(self, model: str) -> None:
-        """Load the version again that was live last, or is.
+        """Load the version again that was live last, or is, for a client.
 
         Raises:
             ModelError: it cannot be loaded.
-            ProtocolError: there is no such model.
+            ProtocolError: there is no such model, or clients may not do this.
         """
+        self._check_control()
         line = self._line(model)
         await self.load(line.card, line.locate)
 
     async def close(self) -> None:
         """Let everything go, after the last requests."""
-        for model in self.lines:
-            self.unload(model)
+        for line in self.lines.values():
+            line.clear()
         await asyncio.to_thread(self._pool.shutdown)
+
+    def _check_control(self) -> None:
+        if not self._settings.control:
+            raise ProtocolError("This server does not let its clients load and unload models.", 403)
 
     def _line(self, model: str) -> Line:
         line = self.lines.get(model)
@@ -191,9 +197,11 @@ class Repository:
             raise ProtocolError(f"There is no model '{model[:100]}' here.", 404)
         return line
 
-    def _prepare(self, card: Card, locate: Locate) -> tuple[Runtime, int]:
+    def _prepare(self, card: Card, locate: Locate) -> Served:
         runtime = self._open(card, locate)
-        return runtime, warm_up(card, locate, runtime)
+        watch, offloader = self._hooks.watch(card, locate), self._hooks.offloader(card)
+        instant = warm_up(card, locate, runtime)
+        return Served(card, locate, runtime, instant, self._settings, self._pool, watch, offloader)
 
     def _place(self, served: Served, role: Role) -> None:
         line = self.lines.setdefault(served.card.model, Line(served.card, served.locate))

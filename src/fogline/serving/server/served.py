@@ -6,14 +6,16 @@ import asyncio
 import logging
 import time
 from concurrent.futures import Executor, Future
+from math import inf
 
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Locate, Runtime
+from fogline.registry.release import Tally, Vitals
+from fogline.serving.cascade.exits import choose
 from fogline.serving.protocol.asking import Answer, Ask
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.protocol.rest import Writer
 from fogline.serving.protocol.signature import Signature
-from fogline.serving.server import exits
 from fogline.serving.server.batcher import Batcher, Outputs
 from fogline.serving.server.counts import Counts
 from fogline.serving.server.hooks import Offloader, Watch
@@ -56,13 +58,14 @@ class Served:
         self.signature = Signature(card)
         self.counts = Counts()
         self.writer = Writer(card, self.version, settings.tier)
+        self.tally = Tally()
+        """Of its watch, up to the last beat."""
         self.shadow: Shadow | None = None
         """Another version that answers silently what this one answers."""
         self._instant = instant
         self._settings = settings
         self._pool = pool
         self._offloader = offloader
-        self._exits = exits.of_card(card)
         self._batcher = Batcher(runtime, pool, settings.max_batch if self.signature.batched else 1, self.counts)
         self._users = 0
         self._retired = self._closed = False
@@ -85,8 +88,13 @@ class Served:
             raise
         return self._answered(ask, outputs, self._own(outputs), began)
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: Ask, left: float = inf, hops: int = 0) -> Answer:
         """The answer, from a thread or from a tier above.
+
+        Args:
+            ask: the request.
+            left: seconds within which a tier below needs the answer.
+            hops: links that it came over.
 
         Raises:
             ModelError: the model cannot be run.
@@ -97,7 +105,7 @@ class Served:
         try:
             async with asyncio.timeout(self._settings.deadline):
                 outputs = await self._outputs(ask)
-                answer = await self._with_help(ask, outputs)
+                answer = await self._with_help(ask, outputs, left, hops)
         except TimeoutError:
             self._missed(began)
             raise ProtocolError(f"There was no answer within {self._settings.deadline:g} s.", 504) from None
@@ -107,6 +115,14 @@ class Served:
         finally:
             self.release()
         return self._answered(ask, outputs, answer, began)
+
+    def beat(self) -> Vitals | None:
+        """How it fared since the last beat; None where nobody watches."""
+        if self.watch is None:
+            return None
+        vitals = self.watch.take()
+        self.tally += vitals.tally
+        return vitals
 
     def hold(self) -> bool:
         """Keep it open until :meth:`release`; whether it is."""
@@ -127,22 +143,28 @@ class Served:
         began = time.perf_counter_ns()
         outputs = self.runtime.run(ask.inputs)
         self.counts.ran(time.perf_counter_ns() - began)
-        return outputs if self._exits is None else exits.first_sure(*self._exits, outputs)
+        return self._settled(outputs)
 
     async def _outputs(self, ask: Ask) -> Outputs:
         if ask.rows <= self._instant:
             return self._run(ask)
-        outputs = await self._batcher.run(ask.inputs, ask.rows)
-        return outputs if self._exits is None else exits.first_sure(*self._exits, outputs)
+        return self._settled(await self._batcher.run(ask.inputs, ask.rows))
 
-    async def _with_help(self, ask: Ask, outputs: Outputs) -> Answer:
+    def _settled(self, outputs: Outputs) -> Outputs:
+        """With early exits: the last one's output holds the first sure answer of every example."""
+        exits, scores = self.card.exits, self.card.scores
+        if exits is None or scores is None:
+            return outputs
+        return {**outputs, exits.outputs[-1]: choose(exits, scores, outputs).scores}
+
+    async def _with_help(self, ask: Ask, outputs: Outputs, left: float, hops: int) -> Answer:
         if self._offloader is None or (unsure := self._offloader.unsure(outputs)) is None:
             return self._own(outputs)
-        better = await self._offloader.improve(ask.inputs, outputs, unsure)
-        return Answer(better.outputs, better.tier, better.version, better.offloaded, better.why)
+        better = await self._offloader.improve(ask.inputs, outputs, unsure, left, hops)
+        return Answer(better.outputs, better.tier, better.model, better.version, better.offloaded, better.why)
 
     def _own(self, outputs: Outputs) -> Answer:
-        return Answer(outputs, self._settings.tier, self.card.version)
+        return Answer(outputs, self._settings.tier, self.card.model, self.card.version)
 
     def _answered(self, ask: Ask, own: Outputs, answer: Answer, began: int) -> Answer:
         """Note an answer. This version is judged by its own outputs, whoever improved them."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from fogline.registry.release import Vitals
 from fogline.serving.server.app import App
 from fogline.serving.server.gate import Gate
 from fogline.serving.server.handlers import Handlers
@@ -12,6 +16,9 @@ from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.listener import Listener
 from fogline.serving.server.repository import Open, Repository
 from fogline.serving.server.settings import Settings
+
+if TYPE_CHECKING:
+    from fogline.serving.server.rpc import Rpc
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,29 @@ class Server:
         settings: how.
         open_: loads a version.
         hooks: who watches, and who is asked.
+        on_vitals: is told how versions fare, from time to time.
     """
 
-    def __init__(self, settings: Settings, open_: Open, hooks: Hooks = Hooks()) -> None:  # noqa: B008 - it is frozen
+    def __init__(
+        self,
+        settings: Settings,
+        open_: Open,
+        hooks: Hooks = Hooks(),  # noqa: B008 - it is frozen
+        on_vitals: Callable[[Vitals], None] = lambda vitals: None,
+    ) -> None:
+        self._pulse = settings.pulse
+        self._on_vitals = on_vitals
+        self._beating: asyncio.TimerHandle | None = None
+        self.gate = Gate(settings.concurrent)
         self.repository = Repository(settings, open_, hooks)
         refused: Counter[int] = Counter()
-        gate = Gate(settings.concurrent)
-        handlers = Handlers(self.repository, settings, gate, refused)
+        handlers = Handlers(self.repository, settings, self.gate, refused)
         self._http = Listener(App(handlers.operations(), refused), settings)
+        self._rpc: Rpc | None = None
+        if settings.grpc:
+            from fogline.serving.server.rpc import Rpc  # It takes 10 MB.
+
+            self._rpc = Rpc(self.repository, settings, self.gate, refused)
 
     async def start(self) -> Addresses:
         """Listen.
@@ -45,9 +67,24 @@ class Server:
         Raises:
             OSError: an address is taken.
         """
-        return Addresses(await self._http.start())
+        self._wait()
+        return Addresses(await self._http.start(), "" if self._rpc is None else await self._rpc.start())
 
     async def stop(self) -> None:
         """Answer what has come, and end."""
+        if self._beating is not None:
+            self._beating.cancel()
         await self._http.stop()
+        if self._rpc is not None:
+            await self._rpc.stop()
         await self.repository.close()
+
+    def _wait(self) -> None:
+        self._beating = asyncio.get_running_loop().call_later(self._pulse, self._beat)
+
+    def _beat(self) -> None:
+        for served in self.repository:
+            vitals = served.beat()
+            if vitals is not None:
+                self._on_vitals(vitals)
+        self._wait()

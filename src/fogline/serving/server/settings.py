@@ -42,3 +42,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Whether clients may load and unload models."""
     pulse: Seconds = 5.0
     """Between two reports of how versions fare."""
+    consent: bool = False
+    """Whether samples may leave this machine, for a tier above to answer them;"""
+    patience: Seconds = 0.3
+    """how long that may take."""
+    samples: str = ""
+    """Folder where hard samples are kept for labelling; empty: none are."""
+    samples_bytes: int = 64 << 20
+    """Of all together."""
+    code: str = ""
+    """Folder with the task's code, for models that only PyTorch can run."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fogline.inference.card import Card
+from fogline.inference.confidence import classes
 from fogline.inference.runtimes.base import Array
 from fogline.serving.protocol.asking import Ask
 from fogline.serving.server.batcher import Outputs
@@ -63,8 +64,7 @@ class Shadow:
 def agreeing(card: Card, live: Outputs, shadow: Outputs, rows: int) -> int:
     """Examples on which two versions agree: the same class, or numbers within the card's tolerance."""
     if card.scores is not None:
-        name = card.scores.output
-        return int((live[name].argmax(axis=1) == shadow[name].argmax(axis=1)).sum())
+        return int((classes(card.scores, live) == classes(card.scores, shadow)).sum())
     agreed = np.ones(rows, dtype=np.bool_)
     for tensor in card.outputs:
         agreed &= _close(live[tensor.name], shadow[tensor.name], card.tolerance, rows)
@@ -79,4 +79,4 @@ def _close(one: Array, other: Array, tolerance: float, rows: int) -> Array:
     if one.dtype.kind == "f":
         reach = tolerance * float(np.max(np.abs(one), initial=0.0))
         near = np.isclose(one, other, rtol=0.0, atol=reach, equal_nan=True)
-    return near.reshape(rows, -1).all(axis=1)
+    return np.asarray(near.reshape(rows, -1).all(axis=1))

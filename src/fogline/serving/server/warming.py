@@ -1,4 +1,4 @@
-"""The first runs of a model, and how long one takes."""
+"""How large a batch a model answers at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from fogline.inference.card import Card
-from fogline.inference.runtimes.base import NUMPY, Array, Locate, ModelError, Runtime
+from fogline.inference.runtimes.base import Array, Locate, ModelError, Runtime
+from fogline.inference.runtimes.choose import sample_of
 
 INSTANT = 300e-6
 """Seconds up to which a model is run at once: handing it to a thread and back takes as long."""
@@ -18,25 +19,16 @@ MANY = 8
 
 
 def warm_up(card: Card, locate: Locate, runtime: Runtime) -> int:
-    """Run a model a few times; the largest batch that it answers within :data:`INSTANT`, 0 if not even one.
-
-    Raises:
-        ModelError: it cannot be run on its own golden samples.
-    """
-    golden = _golden(card, locate)
-    one = {tensor.name: _blank(tensor.datatype, tensor.shape) for tensor in card.inputs} | golden
+    """Run a model a few times; the largest batch that it answers within :data:`INSTANT`, 0 if not even one."""
+    one = sample_of(card, locate)
     try:
         seconds = _fastest(runtime, one)
+        if seconds > INSTANT or any(tensor.shape[:1] != (-1,) for tensor in card.inputs):
+            return int(seconds <= INSTANT)
+        many = _fastest(runtime, {name: np.repeat(array, MANY, axis=0) for name, array in one.items()})
     except ModelError:
-        if golden:
-            raise
-        return 0  # Made-up inputs, such as a sentence of one zero, need not make sense.
-    if seconds > INSTANT:
-        return 0
-    if any(tensor.shape[:1] != (-1,) for tensor in card.inputs):
-        return 1
-    many = {name: np.repeat(array, MANY, axis=0) for name, array in one.items()}
-    each = max((_fastest(runtime, many) - seconds) / (MANY - 1), 1e-7)
+        return 0  # A sample of zeros need not make sense to it.
+    each = max((many - seconds) / (MANY - 1), 1e-7)
     return 1 + int((INSTANT - seconds) / each)
 
 
@@ -48,21 +40,3 @@ def _fastest(runtime: Runtime, inputs: Mapping[str, Array]) -> float:
         runtime.run(inputs)
         times.append(time.perf_counter() - began)
     return min(times)
-
-
-def _golden(card: Card, locate: Locate) -> dict[str, Array]:
-    """The first golden sample; empty where there is none."""
-    if card.golden is None:
-        return {}
-    from safetensors.numpy import load_file
-
-    tensors = load_file(locate(card.golden))
-    samples = {tensor.name: tensors.get(f"input/{tensor.name}") for tensor in card.inputs}
-    return {name: array[:1] for name, array in samples.items() if array is not None}
-
-
-def _blank(datatype: str, shape: tuple[int, ...]) -> Array:
-    array = np.zeros([1 if size == -1 else size for size in shape], NUMPY[datatype])
-    if datatype == "BYTES":
-        array[...] = b""
-    return array

@@ -45,14 +45,38 @@ PR_SET_PDEATHSIG = 1
 def verify(request: Verify, source: Source) -> Answer:
     """Which releases the newest metadata names."""
     from fogline.registry.trust.results import Untrusted
+    from fogline.registry.trust.sealing import MetadataError
     from fogline.registry.trust.verify import Verifier
 
+    folder = Path(request.folder)
     try:
-        verified = Verifier(Path(request.folder), request.root).verify(source)
+        verified = Verifier(folder, _root(folder, request.authority, source)).verify(source)
     except Untrusted as error:
         return Distrusted(error.kind, str(error))
+    except MetadataError as error:
+        return Distrusted("tampered", str(error))
     expires = min(verified.expires, verified.targets_expires)
     return Checked(verified.releases, verified.approved, expires, verified.root)
+
+
+def _root(folder: Path, authority: bytes, source: Source) -> bytes:
+    """The first root of releases, signed by the fleet's authority; only a node that trusts none yet asks for it.
+
+    Raises:
+        Untrusted: there is none.
+        MetadataError: the authority did not sign it.
+    """
+    from fogline.registry.trust.binding import BINDING, bound_root
+    from fogline.registry.trust.names import LARGEST_METADATA
+    from fogline.registry.trust.results import Untrusted, read_trusted
+
+    trusted = read_trusted(folder)
+    if trusted is not None:
+        return trusted.root
+    binding = source(BINDING, LARGEST_METADATA)
+    if binding is None:
+        raise Untrusted("unreadable", "The parent has no signed releases (yet).")
+    return bound_root(binding, authority)
 
 
 def reconstruct(request: Reconstruct) -> Answer:

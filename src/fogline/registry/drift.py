@@ -76,6 +76,7 @@ class DriftRules:
         if total.rows < self._rule.rows:
             return None
         worst = total.shifts(reference)[0]
+        followed.psi = worst.psi
         if worst.psi < self._rule.over:
             followed.drifted = False
         if worst.psi < self._rule.psi or followed.drifted or now < followed.quiet_until:
@@ -87,6 +88,11 @@ class DriftRules:
         )
         return Drifted(vitals.model, vitals.version, worst.psi, worst.feature, why)
 
+    def psi(self, model: str, version: int) -> float | None:
+        """Of the worst feature, as of the last report; None while too few samples have come."""
+        followed = self._followed.get((model, version))
+        return None if followed is None else followed.psi
+
     def forget(self, model: str, version: int) -> None:
         """A version is not served any more."""
         self._followed.pop((model, version), None)
@@ -97,6 +103,7 @@ class _Followed:
 
     def __init__(self) -> None:
         self.drifted = False
+        self.psi: float | None = None
         self.quiet_until = float("-inf")
         self._parts: deque[tuple[float, Sketch]] = deque()
 

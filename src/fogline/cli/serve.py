@@ -1,0 +1,153 @@
+"""``fogline serve``: one model, answering alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import signal
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from fogline.cli.failures import UsageError
+from fogline.inference.card import LARGEST, Card, ModelName, read_card
+from fogline.serving.server.files import Files
+from fogline.serving.server.server import Addresses, Server
+from fogline.serving.server.settings import Settings
+from fogline.serving.server.wiring import hooks, new_loop, opener
+
+CARD, BLOBS, JOB = "card.json", "blobs", "job.toml"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A version on this machine."""
+
+    card: Card
+    files: Mapping[str, Path]
+    """By digest."""
+    code: str = ""
+    """Folder with the task's code, where there is one."""
+
+
+def serve_model(
+    model: Path, name: str | None, addresses: tuple[str, str], threads: int, runtime: str, control: bool
+) -> None:
+    """Serve until told to end.
+
+    Raises:
+        UsageError: there is no model, or it cannot be called that.
+        JobError: the run cannot be read.
+        ModelError: the model cannot be run.
+        OSError: an address is taken.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    with TemporaryDirectory(prefix="fogline-serve-") as scratch:
+        found = find(model, Path(scratch))
+        card = msgspec.structs.replace(found.card, version=max(1, found.card.version), model=name or found.card.model)
+        _check_name(card.model)
+        settings = Settings(
+            listen=addresses[0],
+            grpc=addresses[1],
+            threads=threads,
+            only=runtime,
+            control=control,
+            code=found.code,
+        )
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(_serve(settings, card, Files(found.files)))
+
+
+async def _serve(settings: Settings, card: Card, files: Files) -> None:
+    server = Server(settings, opener(settings), hooks(settings))
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    served = await server.repository.load(card, files)
+    addresses = await server.start()
+    _greet(card, served.runtime.name, addresses)
+    await told.wait()
+    await server.stop()
+
+
+def _greet(card: Card, runtime: str, addresses: Addresses) -> None:
+    here = f"http://{addresses.http}"
+    model = f"{here}/v2/models/{card.model}"
+    rpc = f", by gRPC at {addresses.grpc}" if addresses.grpc else ""
+    print(f"Model '{card.model}' ({runtime}) answers at {here}{rpc}; stop it with Ctrl-C.")
+    print(f"Ask it:    curl -s {model}/example | curl -s -d @- {model}/infer")
+    print(f"Try it:    {here}/docs", flush=True)
+
+
+def find(model: Path, scratch: Path) -> Found:
+    """The version that a path names; what must be made of it first is written into ``scratch``.
+
+    Raises:
+        UsageError: it names none.
+        JobError: it is a run that cannot be read.
+        ModelError: it cannot be run.
+    """
+    if (model / CARD).is_file():
+        return _unpacked(model)
+    if model.is_dir():
+        return _made(model, None, scratch)
+    if not model.is_file():
+        raise UsageError(f"There is no {model}; name an ONNX file, a run's folder, or a model of one.")
+    if model.suffix == ".onnx":
+        from fogline.inference.runtimes.onnx import card_of_onnx
+
+        card = card_of_onnx(model)
+        assert card.graph is not None
+        return Found(card, {card.graph.digest: model})
+    if model.suffix != ".safetensors":
+        raise UsageError(f"{model} is neither an ONNX file nor a safetensors file.")
+    if not (model.parent / JOB).is_file():
+        raise UsageError(f"{model} holds numbers only; put the {JOB} beside it that says what they are.")
+    return _made(model.parent, model, scratch)
+
+
+def _unpacked(folder: Path) -> Found:
+    path = folder / CARD
+    if path.stat().st_size > LARGEST:
+        raise UsageError(f"{path} is too large for a card.")
+    card = read_card(path.read_bytes())
+    return Found(card, {asset.digest: folder / BLOBS / asset.digest for asset in card.files()})
+
+
+def _made(run: Path, weights: Path | None, scratch: Path) -> Found:
+    """Package a run, in a process of its own: what trained it takes memory that serving it does not need."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as other:
+        return other.submit(_package, run, weights, scratch).result()
+
+
+def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
+    from fogline.inference.card import Code
+    from fogline.inference.package import package
+    from fogline.jobs.files import load_task, read_job
+    from fogline.monitoring.folder import RunFolder
+    from fogline.params import load
+
+    kept = RunFolder(run)
+    if weights is None:
+        result = kept.load()
+        job, params = result.job, result.params
+    else:
+        job, params = read_job(run / JOB), load(weights)
+    home = (kept.task_folder() if kept.info.exists() else None) or run
+    task = load_task(job, home)
+    code = Code(job.task, dict(job.task_parameters))
+    made = package(task, params, scratch, task.name, code=code)
+    return Found(made.card, made.files, str(home))
+
+
+def _check_name(name: str) -> None:
+    try:
+        msgspec.convert(name, ModelName)
+    except msgspec.ValidationError:
+        raise UsageError(f"A model cannot be called '{name}': use letters, digits, dots and dashes.") from None

@@ -1,0 +1,104 @@
+"""How a version is rolled out, and what can happen to a rollout."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import msgspec
+
+from fogline.inference.card import Asset
+from fogline.registry.release import Outcome, Probation, Share, Thresholds, Tier, Vitals
+
+MINUTE = 60.0
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A version of the model."""
+
+    card: Asset
+    version: int
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How a version gets to all nodes.
+
+    Raises:
+        ValueError: the rings do not rise to 1, or the times make no sense.
+    """
+
+    rings: tuple[Share, ...] = (0.05, 0.25, 1.0)
+    """Shares of the nodes. Each ring holds at least one node that is known; one that adds none is passed at once."""
+    thresholds: Thresholds = Thresholds()
+    probation: Probation = Probation()
+    ring_seconds: float = MINUTE
+    """Least time of a ring,"""
+    ring_longest: float = 120 * MINUTE
+    """and the time after which one that has not reached the success share is paused."""
+    mode: Literal["live", "shadow"] = "live"
+    """``shadow``: all rings in silence first;"""
+    then_live: bool = False
+    """and then once more live. Otherwise the rollout ends with what was seen."""
+    tiers: tuple[Tier, ...] = ("device", "fog", "cloud")
+    automatic: bool = True
+    """Whether rings follow each other by themselves; otherwise each waits for :class:`Advance`."""
+
+    def __post_init__(self) -> None:
+        if not self.rings or self.rings[0] <= 0 or self.rings[-1] != 1 or any(a >= b for a, b in pairwise(self.rings)):
+            raise ValueError(f"rings {self.rings} must rise from above 0 to 1")
+        if not 0 <= self.ring_seconds < self.ring_longest:
+            raise ValueError("ring_seconds must be at least 0 and below ring_longest")
+
+
+class Begin(msgspec.Struct, frozen=True, tag=True):
+    """Roll a version out. One that is on its way is superseded: its nodes go to the newer version."""
+
+    new: Served
+    plan: Plan = Plan()
+
+
+class Rollback(msgspec.Struct, frozen=True, tag=True):
+    """Everybody goes to that version at once, whatever runs."""
+
+    to: Served
+
+
+class Pause(msgspec.Struct, frozen=True, tag=True):
+    """Begin no further ring."""
+
+    why: str = "by hand"
+
+
+class Resume(msgspec.Struct, frozen=True, tag=True):
+    """Go on after a pause; the ring's time begins anew."""
+
+
+class Abort(msgspec.Struct, frozen=True, tag=True):
+    """Everybody goes back to the version before."""
+
+    why: str = "by hand"
+
+
+class Advance(msgspec.Struct, frozen=True, tag=True):
+    """Begin the next ring, whatever the one before has shown."""
+
+
+class Tick(msgspec.Struct, frozen=True, tag=True):
+    """Time has passed (:func:`fogline.registry.rollout.due` says when to send one)."""
+
+
+class Known(msgspec.Struct, frozen=True, tag=True):
+    """The names of all nodes that serve the model, in place of those known before."""
+
+    nodes: frozenset[str]
+
+
+class Drift(msgspec.Struct, frozen=True, tag=True):
+    """How far a version's inputs are from its reference."""
+
+    version: int
+    psi: float
+    """Population stability index."""
+
+
+Event = Begin | Rollback | Pause | Resume | Abort | Advance | Tick | Known | Drift | Outcome | Vitals

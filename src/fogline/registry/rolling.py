@@ -1,0 +1,125 @@
+"""What the cloud knows of a model's rollouts, and what can be read from it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from fogline.inference.card import ModelName
+from fogline.registry.plan import Plan, Served
+from fogline.registry.release import Outcome, Release, Tally, place
+from fogline.registry.verdict import comparable, fault
+
+Phase = Literal["idle", "rolling", "paused", "done", "aborted"]
+RUNNING: tuple[Phase, ...] = ("rolling", "paused")
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a model's rollouts. Begin with its name, its last release's number and what is served."""
+
+    model: ModelName
+    number: int = 0
+    """Of the last release."""
+    good: Served | None = None
+    """What everybody serves, or goes back to."""
+    phase: Phase = "idle"
+    new: Served | None = None
+    """What is being rolled out, or was last."""
+    plan: Plan = Plan()
+    mode: Literal["live", "shadow"] = "live"
+    salt: str = ""
+    first: int = 0
+    """Number of the first release of this version: reports of earlier ones are of the past."""
+    ring: int = 0
+    share: float = 0.0
+    since: float = 0.0
+    """Unix time at which the ring began, or went on."""
+    ready: bool = False
+    """The ring is through, and waits for a hand."""
+    nodes: tuple[str, ...] = ()
+    """Names that are known, sorted."""
+    inside: int = 0
+    """How many of them are in the ring."""
+    outcomes: dict[str, Outcome] = {}
+    """The last word of each node in the ring."""
+    fresh: Tally = Tally()
+    """Of the new version,"""
+    beside: Tally = Tally()
+    """of the good one at the same time,"""
+    recent: Tally = Tally()
+    """and of the good one before,"""
+    earlier: Tally = Tally()
+    """and before that."""
+    psi: float = 0.0
+    """Largest population stability index of the new version."""
+
+    @property
+    def running(self) -> bool:
+        """Whether a version is on its way."""
+        return self.phase in RUNNING
+
+    @property
+    def name(self) -> str:
+        """What is being rolled out, for people."""
+        return f"{self.model} version {self.new.version}" if self.new else self.model
+
+    @property
+    def successes(self) -> int:
+        """Nodes of the ring that are through."""
+        wanted = "shadowing" if self.mode == "shadow" else "committed"
+        return sum(outcome.what == wanted for outcome in self.outcomes.values())
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether enough of them are."""
+        return self.inside > 0 and self.successes >= self.plan.thresholds.success * self.inside
+
+    def release(self) -> Release | None:
+        """The newest release, which says what nodes are to do; None before the first rollout."""
+        over = self.phase in ("done", "aborted")
+        served = self.good if over and self.good is not None else self.new
+        if served is None or self.phase == "idle":
+            return None
+        return Release(
+            model=self.model,
+            number=self.number,
+            version=served.version,
+            card=served.card,
+            share=self.share,
+            salt=self.salt,
+            before=None if over or self.good is None else self.good.card,
+            mode=self.mode,
+            state=self.phase,
+            tiers=self.plan.tiers,
+            probation=self.plan.probation,
+        )
+
+    def concerns(self, version: int) -> bool:
+        """Whether that is the version on its way."""
+        return self.running and self.new is not None and self.new.version == version
+
+    def count(self, share: float) -> int:
+        """How many of the known nodes a ring of that share holds."""
+        return sum(place(node, self.salt) < share for node in self.nodes)
+
+    def recounted(self) -> Rollout:
+        """With ``inside`` as it is now."""
+        return replace(self, inside=self.count(self.share))
+
+    def settled(self) -> Rollout:
+        """After a rollout: what was counted of the good version meanwhile belongs to its past."""
+        return replace(self, recent=self.recent + self.beside, beside=Tally())
+
+    def fault(self) -> str | None:
+        """Why the version must not stay, as a clause; None if there is nothing against it."""
+        limits = self.plan.thresholds
+        bad = sum(outcome.what in ("reverted", "failed") for outcome in self.outcomes.values())
+        if bad and bad >= limits.failure * self.inside:
+            return f"{bad} of {self.inside} nodes of its ring went back"
+        if limits.psi is not None and self.psi > limits.psi:
+            return f"its inputs have drifted from the reference (PSI {self.psi:.2f})"
+        alone = not comparable(self.beside, self.fresh, limits)
+        before = self.beside + self.recent + self.earlier if alone else self.beside
+        return fault(self.fresh, before, limits)

@@ -1,0 +1,271 @@
+"""A rollout at the cloud: a pure state machine, without a clock and without any input or output.
+
+``handle(rollout, event, now)`` gives the next state, perhaps a release to sign, and sentences for the record. The state
+is one value that can be stored; the same events over it give the same again. Every release has a higher number than the
+one before: also an abort, which points back to the version before, for nodes refuse to go back.
+
+Store the state before its release is published: after a crash in between, ``Rollout.release()`` gives it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from fogline.registry import plan as events
+from fogline.registry.plan import Event, Served
+from fogline.registry.release import Outcome, Release, Tally, Vitals, place
+from fogline.registry.rolling import RUNNING, Phase, Rollout
+
+STEP = 2.0**-48
+"""Places of nodes are multiples of it."""
+RECENT = 10_000
+"""Answers of the good version that are looked back on, and twice as many at most."""
+
+
+class Step(NamedTuple):
+    """What an event led to."""
+
+    rollout: Rollout
+    release: Release | None = None
+    """To be signed and published."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the record."""
+
+
+class RolloutError(ValueError):
+    """A command that makes no sense now; the text is a sentence. Nothing has changed."""
+
+
+def handle(rollout: Rollout, event: Event, now: float) -> Step:
+    """What follows from an event. An outcome may come twice and late; vitals add up, so each must come once.
+
+    Args:
+        rollout: the state before.
+        event: what happened.
+        now: Unix time.
+
+    Raises:
+        RolloutError: the command makes no sense now, or the report is of another model.
+    """
+    match event:
+        case events.Begin():
+            return _begin(rollout, event, now)
+        case events.Rollback():
+            return _rollback(rollout, event.to)
+        case events.Abort():
+            return _abort(_running(rollout), event.why)
+        case events.Pause():
+            return _pause(_running(rollout, "rolling"), event.why)
+        case events.Resume():
+            resumed = replace(_running(rollout, "paused"), phase="rolling", since=now)
+            return _issue(resumed, f"The rollout of {rollout.name} goes on.")
+        case events.Advance():
+            return _next(replace(_running(rollout), phase="rolling"), now)
+        case events.Known():
+            return _known(rollout, event.nodes, now)
+        case events.Drift():
+            current = rollout.concerns(event.version)
+            return _judge(replace(rollout, psi=max(rollout.psi, event.psi)) if current else rollout, now)
+        case Outcome():
+            return _heard(_own(rollout, event.model), event, now)
+        case Vitals():
+            return _judge(_counted(_own(rollout, event.model), event), now)
+        case events.Tick():
+            return _judge(rollout, now)
+
+
+def due(rollout: Rollout) -> float | None:
+    """Unix time at which a :class:`~fogline.registry.plan.Tick` would do something; None: only another event will."""
+    if rollout.phase != "rolling" or rollout.ready or not rollout.inside:
+        return None
+    return rollout.since + (rollout.plan.ring_seconds if rollout.succeeded else rollout.plan.ring_longest)
+
+
+# Commands
+
+
+def _begin(rollout: Rollout, event: events.Begin, now: float) -> Step:
+    if rollout.running and rollout.new == event.new and rollout.plan == event.plan:
+        return Step(rollout)
+    if event.plan.mode == "shadow" and rollout.good is None:
+        raise RolloutError(f"{rollout.model} has no version yet that another could stand beside; roll it out live.")
+    # Nodes of a ring go from one version to the newer, and not back in between; but never all of them at once.
+    stays = rollout.running and rollout.mode == event.plan.mode == "live" and rollout.share < 1
+    following = replace(rollout, new=event.new, plan=event.plan, mode=event.plan.mode)
+    note = f"Version {event.new.version} of {rollout.model} supersedes {rollout.name}." if rollout.running else None
+    return _start(following, now, stays, note)
+
+
+def _start(rollout: Rollout, now: float, stays: bool, note: str | None = None) -> Step:
+    """The first ring of a version; with ``stays``, of at least the nodes that are in a ring already."""
+    assert rollout.new is not None
+    number = rollout.number + 1
+    fresh = replace(
+        rollout,
+        phase="rolling",
+        first=number,
+        salt=rollout.salt if stays else f"{rollout.model}/{rollout.new.version}/{number}",
+        share=rollout.share if stays else 0.0,
+        outcomes={},
+        fresh=Tally(),
+        beside=rollout.beside if stays else Tally(),
+        psi=0.0,
+    )
+    ring = max((place for place, share in enumerate(rollout.plan.rings) if share <= fresh.share), default=0)
+    return _enter(fresh, ring, now, note)
+
+
+def _rollback(rollout: Rollout, to: Served) -> Step:
+    following = replace(
+        rollout.settled(),
+        new=to,
+        good=to,
+        mode="live",
+        phase="done",
+        share=1.0,
+        salt=f"{rollout.model}/{to.version}/{rollout.number + 1}",
+        recent=Tally(),
+        earlier=Tally(),
+    )
+    return _issue(following, f"{rollout.model} is rolled back to version {to.version} on all nodes.")
+
+
+def _pause(rollout: Rollout, why: str) -> Step:
+    return _issue(replace(rollout, phase="paused"), f"The rollout of {rollout.name} is paused: {why}.")
+
+
+def _abort(rollout: Rollout, why: str) -> Step:
+    """Everybody goes back; without a version before, nobody else gets the new one."""
+    share = 0.0 if rollout.good is None else 1.0
+    note = f"The rollout of {rollout.name} is aborted: {why}."
+    return _issue(replace(rollout.settled(), phase="aborted", mode="live", share=share), note)
+
+
+# Reports
+
+
+def _known(rollout: Rollout, nodes: Iterable[str], now: float) -> Step:
+    names = frozenset(nodes)
+    outcomes = {node: outcome for node, outcome in rollout.outcomes.items() if node in names}
+    following = replace(rollout, nodes=tuple(sorted(names)), outcomes=outcomes).recounted()
+    if following.phase == "rolling" and names and not following.inside:
+        return _enter(following, following.ring, now)
+    return _judge(following, now)
+
+
+def _heard(rollout: Rollout, outcome: Outcome, now: float) -> Step:
+    if outcome.what == "alarm":
+        return Step(rollout, notes=(f"{outcome.node} raises an alarm about {outcome.model}: {outcome.why}",))
+    before = rollout.outcomes.get(outcome.node)
+    if (
+        not rollout.concerns(outcome.version)
+        or outcome.number < rollout.first
+        or place(outcome.node, rollout.salt) >= rollout.share
+        or (before is not None and (before == outcome or before.at > outcome.at))
+    ):
+        return Step(rollout)
+    nodes = tuple(sorted({*rollout.nodes, outcome.node}))
+    following = replace(rollout, nodes=nodes, outcomes=rollout.outcomes | {outcome.node: outcome}).recounted()
+    step = _judge(following, now)
+    if outcome.what not in ("reverted", "failed"):
+        return step
+    return step._replace(notes=(f"{outcome.node} {outcome.what} {rollout.name}: {outcome.why}", *step.notes))
+
+
+def _counted(rollout: Rollout, vitals: Vitals) -> Rollout:
+    """The counts of both versions, each for itself, whichever nodes they come from."""
+    if rollout.concerns(vitals.version):
+        return replace(rollout, fresh=rollout.fresh + vitals.tally)
+    if rollout.good is None or vitals.version != rollout.good.version:
+        return rollout
+    if rollout.running:
+        return replace(rollout, beside=rollout.beside + vitals.tally)
+    recent = rollout.recent + vitals.tally
+    return (
+        replace(rollout, recent=Tally(), earlier=recent)
+        if recent.answers >= RECENT
+        else replace(rollout, recent=recent)
+    )
+
+
+# What follows
+
+
+def _judge(rollout: Rollout, now: float) -> Step:
+    """Abort, go on or pause, if it is time for that."""
+    if not rollout.running:
+        return Step(rollout)
+    if (why := rollout.fault()) is not None:
+        return _abort(rollout, why)
+    if rollout.phase == "paused" or rollout.ready or not rollout.inside:
+        return Step(rollout)
+    if rollout.succeeded:
+        if now < rollout.since + rollout.plan.ring_seconds:
+            return Step(rollout)
+        if rollout.plan.automatic:
+            return _next(rollout, now)
+        note = f"Ring {rollout.ring + 1} of {rollout.name} is through; the next one begins by hand."
+        return Step(replace(rollout, ready=True), notes=(note,))
+    if now >= rollout.since + rollout.plan.ring_longest:
+        done, wanted = rollout.successes, rollout.plan.thresholds.success
+        return _pause(
+            rollout, f"only {done} of {rollout.inside} nodes of its ring are through, and {wanted:.0%} must be"
+        )
+    return Step(rollout)
+
+
+def _next(rollout: Rollout, now: float) -> Step:
+    """The next ring that adds a node, or the end."""
+    for ring in range(rollout.ring + 1, len(rollout.plan.rings)):
+        if rollout.count(rollout.plan.rings[ring]) > rollout.inside:
+            return _enter(rollout, ring, now)
+    if rollout.mode == "live":
+        return _finish(rollout)
+    tally = rollout.fresh
+    seen = f"it agreed in {tally.agreed} of {tally.compared} answers" if tally.compared else "nothing was compared"
+    note = f"{rollout.name} has been in the shadow of all nodes: {seen}."
+    if rollout.plan.then_live:
+        return _start(replace(rollout, mode="live"), now, stays=False, note=note)
+    return _issue(replace(rollout.settled(), phase="done", mode="live", new=rollout.good, share=1.0), note)
+
+
+def _finish(rollout: Rollout) -> Step:
+    following = replace(
+        rollout, phase="done", good=rollout.new, share=1.0, recent=rollout.fresh, earlier=Tally(), beside=Tally()
+    )
+    return _issue(following, f"{rollout.name} is released to all nodes.")
+
+
+def _enter(rollout: Rollout, ring: int, now: float, note: str | None = None) -> Step:
+    """A ring begins. It holds at least one node that is known: in a small fleet one goes first all the same."""
+    lowest = min((place(node, rollout.salt) for node in rollout.nodes), default=0.0)
+    share = max(rollout.plan.rings[ring], rollout.share, lowest + STEP)
+    entered = replace(rollout, ring=ring, share=share, since=now, ready=False).recounted()
+    silently = " silently" if rollout.mode == "shadow" else ""
+    step = _issue(entered, f"{entered.name} goes{silently} to {entered.inside} of {len(entered.nodes)} nodes.")
+    return step._replace(notes=(note, *step.notes)) if note else step
+
+
+def _issue(rollout: Rollout, note: str) -> Step:
+    """What the state says to nodes, under the next number."""
+    following = replace(rollout, number=rollout.number + 1)
+    return Step(following, following.release(), (note,))
+
+
+# Checks
+
+
+def _own(rollout: Rollout, model: str) -> Rollout:
+    if model != rollout.model:
+        raise RolloutError(f"A report about {model} came to the rollout of {rollout.model}.")
+    return rollout
+
+
+def _running(rollout: Rollout, *phases: Phase) -> Rollout:
+    if rollout.phase not in (phases or RUNNING):
+        state = f"its rollout is {rollout.phase}" if rollout.running else "nothing is being rolled out"
+        raise RolloutError(f"{rollout.model}: {state}, so that cannot be done now.")
+    return rollout

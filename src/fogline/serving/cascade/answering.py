@@ -1,0 +1,42 @@
+"""The answering side of a cascade: a tier runs its larger model for one below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from fogline.inference.runtimes.base import Array
+from fogline.serving.cascade.attempt import Failure, attempt
+from fogline.serving.cascade.offloader import Improved
+from fogline.serving.cascade.wire import Answer, WireError, packed, read_ask, values
+
+Infer = Callable[[str, Mapping[str, Array], float, int], Coroutine[Any, Any, Improved]]
+"""Runs a model on inputs, within so many seconds, for a request that came over so many links.
+
+It may ask a tier above in turn: :meth:`Offloader.improve` takes the same seconds and links.
+"""
+
+
+async def answer(ask: bytes, infer: Infer) -> bytes:
+    """The answer to an ask, in any case: where there is none it holds a sentence.
+
+    Args:
+        ask: as it came.
+        infer: runs the model that it names.
+    """
+    try:
+        asked, inputs = read_ask(ask)
+    except WireError as error:
+        return _sorry(str(error))
+    left = asked.left_ms / 1000
+    found = await attempt(infer(asked.model, inputs, left, asked.hops), left, f"answering for model {asked.model}")
+    if isinstance(found, Failure):
+        return _sorry(f"Model {asked.model} {found.why}.")
+    try:
+        return packed(Answer(values(found.outputs), found.tier, found.model, found.version, found.offloaded))
+    except WireError as error:
+        return _sorry(str(error))
+
+
+def _sorry(why: str) -> bytes:
+    return packed(Answer(error=why[:512]))

@@ -1,0 +1,121 @@
+"""The server as a child of a node's agent: ``python -m fogline.serving.server.program FD``.
+
+It ends when the agent closes its end of the socket, after the requests that it has begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from fogline.inference.card import read_card
+from fogline.inference.runtimes.base import Array, ModelError
+from fogline.registry.release import Vitals
+from fogline.serving.cascade.answering import answer as answer_below
+from fogline.serving.cascade.offloader import Improved
+from fogline.serving.pipe import Answer, Done, Drop, Infer, Load, Offload, Pipe, Pulse, Ready, Request, Swap
+from fogline.serving.protocol.asking import Ask
+from fogline.serving.server.files import Files
+from fogline.serving.server.server import Server
+from fogline.serving.server.settings import Settings
+from fogline.serving.server.wiring import hooks, new_loop, opener
+
+
+class Child:
+    """Carries out what the agent asks."""
+
+    def __init__(self) -> None:
+        self.pipe: Pipe | None = None
+        self.server: Server | None = None
+
+    async def answer(self, request: Request) -> Answer:
+        """Carry a request out."""
+        if isinstance(request, Settings):
+            return await self._start(request)
+        if self.server is None:
+            raise ModelError("The server was not told yet how to run.")
+        repository = self.server.repository
+        match request:
+            case Load():
+                files = {digest: Path(path) for digest, path in request.paths.items()}
+                await repository.load(read_card(request.card), Files(files), request.role)
+            case Swap():
+                repository.swap(request.model, str(request.version))
+            case Drop():
+                repository.drop(request.model, str(request.version))
+            case Infer():
+                return Done(await answer_below(request.ask, self._infer))
+            case Offload() | Pulse():
+                raise ModelError("That is for the agent, not for the server.")
+        return Done()
+
+    async def stop(self) -> None:
+        """Answer what has come, and end."""
+        if self.server is not None:
+            await self.server.stop()
+
+    async def _start(self, settings: Settings) -> Ready:
+        if self.server is not None:
+            raise ModelError("The server runs already.")
+        self.server = Server(settings, opener(settings), hooks(settings, self._send_up), self._tell)
+        addresses = await self.server.start()
+        return Ready(addresses.http, addresses.grpc)
+
+    async def _send_up(self, ask: bytes, seconds: float) -> bytes:
+        assert self.pipe is not None
+        answer = await self.pipe.ask(Offload(ask, seconds))
+        return answer.data if isinstance(answer, Done) else b""
+
+    def _tell(self, vitals: Vitals) -> None:
+        assert self.pipe is not None
+        self.pipe.tell(Pulse(vitals))
+
+    async def _infer(self, model: str, inputs: Mapping[str, Array], left: float, hops: int) -> Improved:
+        """Run a model for a tier below."""
+        assert self.server is not None
+        served = self.server.repository.find(model)
+        ask = Ask(served.signature.checked(inputs), served.signature.in_binary, served.signature.rows(inputs))
+        with self.server.gate:
+            found = await served.answer(ask, left, hops)
+        return Improved(found.outputs, found.tier, found.model, found.version, found.offloaded, found.why)
+
+
+async def serve(channel: socket.socket) -> None:
+    """Serve until the agent hangs up or the process is told to end."""
+    child = Child()
+    child.pipe = await Pipe.over(channel, child.answer)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    told = asyncio.ensure_future(stopped.wait())
+    await asyncio.wait((told, asyncio.ensure_future(child.pipe.closed())), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    await child.stop()
+    await child.pipe.close()
+
+
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Be told to end when the agent is gone, and leave Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def main() -> None:
+    """The program."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    end_with_parent()
+    with socket.socket(fileno=int(sys.argv[1])) as channel, asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(serve(channel))
+
+
+if __name__ == "__main__":
+    main()

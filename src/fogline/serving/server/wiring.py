@@ -1,0 +1,55 @@
+"""The server's models, watches and cascades, as they are in earnest."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from fogline.inference.card import Card
+from fogline.inference.runtimes.base import Locate, Runtime
+from fogline.inference.runtimes.choose import open_runtime
+from fogline.inference.sketches import Reference
+from fogline.serving.cascade.breaker import Breaker
+from fogline.serving.cascade.offloader import Offloader, Send
+from fogline.serving.quality.keeper import Keeper
+from fogline.serving.quality.watch import Watch
+from fogline.serving.server.hooks import Hooks
+from fogline.serving.server.repository import Open
+from fogline.serving.server.settings import Settings
+
+
+def opener(settings: Settings) -> Open:
+    """Loads versions, each by the runtime that is the fastest here."""
+
+    def open_(card: Card, locate: Locate) -> Runtime:
+        code = Path(settings.code) if settings.code else None
+        return open_runtime(card, locate, settings.threads, settings.only, settings.variants, code).runtime
+
+    return open_
+
+
+def hooks(settings: Settings, send: Send | None = None) -> Hooks:
+    """Watches every version; asks the tier above where there is one (``send``)."""
+    keeper = Keeper(Path(settings.samples), settings.samples_bytes, consent=True) if settings.samples else None
+    breaker = Breaker()
+
+    def watch(card: Card, locate: Locate) -> Watch:
+        known = Reference.decode(locate(card.reference).read_bytes()) if card.reference is not None else None
+        return Watch(card, known, keeper)
+
+    def offloader(card: Card) -> Offloader | None:
+        if send is None or card.cascade is None:
+            return None
+        return Offloader(card, send, breaker, settings.consent, settings.patience, settings.tier)
+
+    return Hooks(watch, offloader)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """The fastest event loop that this system has."""
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return uvloop.new_event_loop()

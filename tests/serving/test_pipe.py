@@ -1,0 +1,127 @@
+"""The pipe between agent and server: both ask, both answer, either may vanish."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fogline.registry.release import Tally, Vitals
+from fogline.serving.pipe import Answer, Done, Drop, Infer, Load, Offload, Pipe, PipeError, Pulse, Request, Swap
+
+Carry = Callable[[Request], Awaitable[Answer]]
+
+
+async def nothing(request: Request) -> Answer:
+    return Done()
+
+
+@asynccontextmanager
+async def pair(one: Carry, other: Carry) -> AsyncGenerator[tuple[Pipe, Pipe]]:
+    left, right = socket.socketpair()
+    a, b = await Pipe.over(left, one), await Pipe.over(right, other)
+    yield a, b
+    await a.close()
+    await b.close()
+
+
+def test_both_ask_at_once_and_answers_find_their_questions() -> None:
+    async def echo(request: Request) -> Answer:
+        assert isinstance(request, Infer | Offload)
+        await asyncio.sleep(0.001 * (len(request.ask) % 7))
+        return Done(request.ask)
+
+    async def run() -> None:
+        async with pair(echo, echo) as (a, b):
+            asks = [bytes([i]) * i for i in range(100)]
+            answers = await asyncio.gather(
+                *(a.ask(Infer(ask)) for ask in asks), *(b.ask(Offload(ask, 1.0)) for ask in asks)
+            )
+        assert answers == [Done(ask) for ask in asks] * 2
+
+    asyncio.run(run())
+
+
+def test_what_is_told_arrives_and_needs_no_answer() -> None:
+    heard: list[Request] = []
+
+    async def hear(request: Request) -> Answer:
+        heard.append(request)
+        return Done()
+
+    vitals = Vitals("m", 3, Tally(answers=5, latency=(1, 2)))
+
+    async def run() -> None:
+        async with pair(nothing, hear) as (a, b):
+            a.tell(Pulse(vitals))
+            assert await a.ask(Swap("m", 4)) == Done()
+            assert await b.ask(Drop("m", 4)) == Done()
+
+    asyncio.run(run())
+    assert heard == [Pulse(vitals), Swap("m", 4)]
+
+
+def test_failures_are_sentences() -> None:
+    async def fail(request: Request) -> Answer:
+        raise OSError("The disk is full.")
+
+    async def run() -> None:
+        async with pair(nothing, fail) as (a, _):
+            for _ in range(2):
+                with pytest.raises(PipeError, match=r"^The disk is full\.$"):
+                    await a.ask(Load(b"", {}, "live"))
+
+    asyncio.run(run())
+
+
+def test_who_waits_is_told_that_the_other_end_is_gone() -> None:
+    begun = asyncio.Event()
+
+    async def never(request: Request) -> Answer:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def run() -> None:
+        async with pair(nothing, never) as (a, b):
+            waiting = asyncio.ensure_future(a.ask(Swap("m", 1)))
+            await begun.wait()
+            await b.close()
+            with pytest.raises(PipeError, match="gone"):
+                await waiting
+            await a.closed()
+            with pytest.raises(PipeError, match="gone"):
+                await a.ask(Swap("m", 1))
+            a.tell(Swap("m", 1))
+
+    asyncio.run(run())
+
+
+def test_a_message_that_is_too_large_is_not_sent() -> None:
+    async def run() -> None:
+        async with pair(nothing, nothing) as (a, _):
+            with pytest.raises(PipeError, match="too large"):
+                await a.ask(Infer(bytes(17 << 20)))
+            assert await a.ask(Infer(bytes(15 << 20))) == Done()
+
+    asyncio.run(run())
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(st.binary(max_size=40) | st.lists(st.integers(0, 3)).map(msgspec.msgpack.encode), st.booleans())
+def test_garbage_ends_the_pipe_and_nothing_else(data: bytes, framed: bool) -> None:
+    async def run() -> None:
+        left, right = socket.socketpair()
+        pipe = await Pipe.over(left, nothing)
+        with right:
+            right.sendall(len(data).to_bytes(4, "big") + data if framed else data)
+        await asyncio.wait_for(pipe.closed(), 10)
+        await pipe.close()
+
+    asyncio.run(run())
