@@ -124,8 +124,7 @@ class _Turn:
                 self.restored(event)
             case _:
                 attempt = self.state.attempt
-                card = event.held.card.digest if isinstance(event, CardRead) else event.card
-                if attempt is not None and attempt.card.digest == card:
+                if attempt is not None and attempt.serial == event.attempt:
                     self.answer(attempt, event)
 
     def set(self, **changes: Any) -> None:
@@ -198,7 +197,9 @@ class _Turn:
     def begin(self, goal: Goal, why: str = "") -> None:
         previous, shadow = self.state.previous, self.state.shadow
         here = next((held for held in (previous, shadow) if held is not None and held.card == goal.card), None)
+        self.set(attempts=self.state.attempts + 1)
         attempt = Attempt(
+            serial=self.state.attempts,
             number=goal.number,
             card=goal.card,
             role=goal.role,
@@ -223,17 +224,18 @@ class _Turn:
         self.set(attempt=attempt)
         held = attempt.held
         if held is None:
-            self.effects.append(FetchCard(attempt.card, attempt.number))
+            self.effects.append(FetchCard(attempt.serial, attempt.card, attempt.number))
             return
         match attempt.step:
             case "files":
-                self.effects.append(FetchFiles(held))
+                self.effects.append(FetchFiles(attempt.serial, held))
             case "trial":
-                self.effects.append(Try(held))
+                self.effects.append(Try(attempt.serial, held))
             case "swap":
-                self.effects.append(Swap(held))
+                self.effects.append(Swap(attempt.serial, held))
             case _:
-                self.effects.append(Load(held, "beside" if attempt.role == "live" else "shadow"))
+                role = "beside" if attempt.role == "live" else "shadow"
+                self.effects.append(Load(attempt.serial, held, role))
 
     def answer(self, attempt: Attempt, event: CardRead | Ready | Delayed | Passed | Loaded | Swapped | Failed) -> None:
         """An effect of the attempt has come to its end; what does not belong to its step is late, and too late."""
@@ -294,7 +296,8 @@ class _Turn:
         attempt = self.state.attempt
         assert attempt is not None
         self.abandon()
-        self.refuse(attempt.number, attempt.version, why)
+        if not attempt.why:
+            self.refuse(attempt.number, attempt.version, why)
         self.tell(attempt, "failed", why)
         self.pursue()
 

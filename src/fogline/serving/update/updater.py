@@ -17,7 +17,7 @@ from fogline.serving.update.files import Files
 from fogline.serving.update.keeper import RECORDS, STATES, House, Keeper
 from fogline.serving.update.lookout import Lookout
 from fogline.serving.update.machine import Machine
-from fogline.serving.update.ports import Checked, Installer, Server, Serving, Store, Upstream
+from fogline.serving.update.ports import Checked, Installer, Role, Server, Serving, Store, Upstream
 from fogline.serving.update.state import STATES as DECODER
 from fogline.serving.update.state import State
 from fogline.storage import Database, StorageError
@@ -154,9 +154,10 @@ class Updater:
             StorageError: files that were there at the start are gone.
         """
         files, serving = self._house.files, list[Serving]()
+        roles: tuple[Role, ...] = ("live", "shadow")
         for keeper in self._keepers.values():
             state = keeper.state
-            for held, role in ((state.current, "live"), (state.shadow, "shadow")):
+            for held, role in zip((state.current, state.shadow), roles, strict=True):
                 if held is not None:
                     card, paths = files.card(held.card), files.paths(held)
                     serving.append(Serving(state.model, held.version, card, paths, role))
