@@ -117,7 +117,8 @@ class Handlers:
 
     async def example(self, call: Call) -> Reply:
         """A request body."""
-        return in_json(facts.example(self._repository.find(call.model, call.version).card))
+        served = self._repository.find(call.model, call.version)
+        return in_json(await asyncio.to_thread(facts.example, served.card, served.locate))
 
     async def model_ready(self, call: Call) -> Reply:
         """Whether it is loaded."""
