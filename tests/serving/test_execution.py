@@ -176,13 +176,14 @@ class TestVersions:
                 assert server.ask("POST", f"/v2/models/m/versions/{version}/infer", request(1.0))[0] == 200
                 server.swap("m", str(version))
                 assert server.ask("GET", f"/v2/models/m/versions/{version - 1}/ready")[0] == 503
-            last = server.ask("POST", "/v2/models/m/infer", request(1.0))
+            deadline = time.monotonic() + 10
+            while 21 not in answered and time.monotonic() < deadline:
+                time.sleep(0.01)
             ended.set()
             for thread in threads:
                 thread.join()
         assert not wrong
-        assert len(set(answered)) > 1
-        assert last[1]["model_version"] == "21"
+        assert {1, 21} <= set(answered)
         assert [model.closed for model in made] == [1] * 21
 
     def test_a_version_that_cannot_be_loaded_changes_nothing(self) -> None:
@@ -312,7 +313,7 @@ class TestShadows:
             time.sleep(0.4)
             metrics = server.ask("GET", "/metrics")[1].decode()
         assert watches[2].failures == 1
-        assert 'fogline_compared_not_total{model="m",version="2"} 4.0' in metrics
+        assert 'fogline_compared_not_total{model="m",version="2"} 4' in metrics
 
 
 class TestEarlyExits:

@@ -17,6 +17,7 @@ import msgspec
 from fogline.cli.failures import UsageError
 from fogline.inference.card import LARGEST, Card, ModelName, read_card
 from fogline.serving.server.files import Files
+from fogline.serving.server.memory import be_thrifty
 from fogline.serving.server.server import Addresses, Server
 from fogline.serving.server.settings import Settings
 from fogline.serving.server.wiring import hooks, new_loop, opener
@@ -47,6 +48,7 @@ def serve_model(
         OSError: an address is taken.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    be_thrifty()
     with TemporaryDirectory(prefix="fogline-serve-") as scratch:
         found = find(model, Path(scratch))
         card = msgspec.structs.replace(found.card, version=max(1, found.card.version), model=name or found.card.model)
@@ -142,7 +144,7 @@ def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
     home = (kept.task_folder() if kept.info.exists() else None) or run
     task = load_task(job, home)
     code = Code(job.task, dict(job.task_parameters))
-    made = package(task, params, scratch, task.name, code=code)
+    made = package(task, params, scratch, job.name, code=code)
     return Found(made.card, made.files, str(home))
 
 

@@ -31,8 +31,37 @@ SIZE, FILE = decoder(Size), decoder(File)
 Key = tuple[str, int, bool]
 
 
+class Store(Protocol):
+    """Files of the versions that a node serves itself, by digest."""
+
+    def has(self, digest: str) -> bool:
+        """Whether a file is here, complete."""
+        ...
+
+    def path(self, digest: str) -> Path:
+        """Where it lies.
+
+        Raises:
+            StorageError: it is not here.
+        """
+        ...
+
+    def adopt(self, path: Path) -> tuple[str, int]:
+        """Move a finished file in; its digest and its size in bytes."""
+        ...
+
+    def delete(self, digest: str) -> None:
+        """Delete a file; one that is not here is no error."""
+        ...
+
+
 class Releases(Protocol):
     """Where a node has models from: the root publishes them, others mirror their parent."""
+
+    @property
+    def store(self) -> Store:
+        """Where the files lie of what this node serves itself."""
+        ...
 
     @property
     def timestamp(self) -> bytes:
@@ -112,6 +141,10 @@ class Mirror:
         self._tasks = Tasks(owner)
 
     @property
+    def store(self) -> Store:
+        return self
+
+    @property
     def timestamp(self) -> bytes:
         return self._documents.get(TIMESTAMP, b"")
 
@@ -162,25 +195,17 @@ class Mirror:
     # The store of what this node serves itself.
 
     def has(self, digest: str) -> bool:
-        """Whether a file is here, complete."""
         return self._blobs.has(digest)
 
     def path(self, digest: str) -> Path:
-        """Where it lies.
-
-        Raises:
-            StorageError: it is not here.
-        """
         return self._blobs.path(digest)
 
     def adopt(self, path: Path) -> tuple[str, int]:
-        """Move a finished file in; its digest and its size in bytes."""
         digest, size = self._blobs.adopt(path)
         self._files[digest] = size
         return digest, size
 
     def delete(self, digest: str) -> None:
-        """Delete a file; one that is not here is no error."""
         self._files.pop(digest, None)
         self._blobs.delete(digest)
 

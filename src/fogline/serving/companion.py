@@ -17,16 +17,15 @@ from fogline.network.changes import Change
 from fogline.network.node import Node
 from fogline.network.program import Attach, Place
 from fogline.network.releases import Mirror, Releases, ask_parent
-from fogline.network.source import Source
 from fogline.network.tasks import Tasks
 from fogline.registry.release import Outcome, Vitals
 from fogline.serving.pipe import Ready
 from fogline.serving.process import ServerProcess
 from fogline.serving.server.settings import Settings
 from fogline.serving.update.installer import ProcessInstaller
-from fogline.serving.update.ports import ServerFailed, Store
+from fogline.serving.update.ports import ServerFailed
 from fogline.serving.update.updater import Updater
-from fogline.storage import Blobs, Database
+from fogline.storage import Database
 
 log = logging.getLogger("fogline.serving")
 
@@ -101,7 +100,7 @@ class Companion:
             policy.channel,
             database,
             folder,
-            store_of(releases),
+            releases.store,
             Towards(releases, self._tell),
             self.server,
             installer,
@@ -199,23 +198,3 @@ class Towards:
     def outcome(self, outcome: Outcome) -> None:
         """See :class:`fogline.serving.update.ports.Upstream`."""
         self._tell(outcome)
-
-
-def store_of(releases: Releases) -> Store:
-    """Where a node keeps the files of the versions that it serves."""
-    if isinstance(releases, Mirror):
-        return releases
-    assert isinstance(releases, Source)
-    return Published(releases.publisher.blobs)
-
-
-class Published:
-    """The registry's own files: they are all there, and a node that serves does not delete them."""
-
-    def __init__(self, blobs: Blobs) -> None:
-        self.has = blobs.has
-        self.path = blobs.path
-        self.adopt = blobs.adopt
-
-    def delete(self, digest: str) -> None:
-        """The registry keeps it."""

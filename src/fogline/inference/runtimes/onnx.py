@@ -15,7 +15,6 @@ from fogline.inference.card import Asset, Card, Datatype, Tensor
 from fogline.inference.runtimes.base import NUMPY, Array, Locate, ModelError
 from fogline.inference.runtimes.files import arrays_of
 from fogline.inference.runtimes.initializers import Wanted, wanted
-from fogline.storage.files import hash_file
 
 TYPES: Mapping[str, Datatype] = {
     "tensor(bool)": "BOOL",
@@ -111,6 +110,8 @@ def card_of_onnx(path: Path) -> Card:
     if strange or not inputs or not outputs:
         what = f"its input '{strange[0].name}' is a {strange[0].type}" if strange else "it has no tensors in or out"
         raise ModelError(f"{path.name} cannot be served: {what}.")
+    from fogline.storage.files import hash_file  # The server of a node has no need of the storage room.
+
     digest, size = hash_file(path)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("._-")[:63].rstrip("._-")
     return Card(

@@ -16,8 +16,7 @@ from fogline.serving.protocol.rest import read_request
 from fogline.serving.server import facts, pages
 from fogline.serving.server.answers import Reply, in_json, page, prediction, text
 from fogline.serving.server.body import Gone, Intake
-from fogline.serving.server.gate import Gate
-from fogline.serving.server.metrics import as_text
+from fogline.serving.server.metrics import KIND, as_text
 from fogline.serving.server.operations import Call, Operation
 from fogline.serving.server.repository import Repository
 from fogline.serving.server.settings import Settings
@@ -25,7 +24,6 @@ from fogline.serving.server.settings import Settings
 MODEL, VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
 INFER = {"id": "1", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5, 1.5]}]}
 LABELS = {"id": "1", "labels": [3]}
-METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class _Labels(msgspec.Struct):
@@ -48,13 +46,11 @@ class Handlers:
     Args:
         repository: the models.
         settings: of the server.
-        gate: before what takes a while.
         refused: refusals by status.
     """
 
-    def __init__(self, repository: Repository, settings: Settings, gate: Gate, refused: Counter[int]) -> None:
+    def __init__(self, repository: Repository, settings: Settings, refused: Counter[int]) -> None:
         self._repository = repository
-        self._gate = gate
         self._refused = refused
         self._intake = Intake(settings)
 
@@ -101,11 +97,8 @@ class Handlers:
         body = await self._body(call)
         served = self._repository.find(call.model, call.version)
         ask = read_request(served.signature, body, None if length is None else _number(length))
-        if served.is_instant(ask):
-            answer = served.answer_now(ask)
-        else:
-            with self._gate:
-                answer = await _unless_gone(served.answer(ask), call)
+        found = served.answer(ask)
+        answer = found if isinstance(found, Answer) else await _unless_gone(found, call)
         return prediction(*served.writer.write(ask, answer))
 
     async def labels(self, call: Call) -> Reply:
@@ -124,7 +117,8 @@ class Handlers:
 
     async def example(self, call: Call) -> Reply:
         """A request body."""
-        return in_json(facts.example(self._repository.find(call.model, call.version).card))
+        served = self._repository.find(call.model, call.version)
+        return in_json(await asyncio.to_thread(facts.example, served.card, served.locate))
 
     async def model_ready(self, call: Call) -> Reply:
         """Whether it is loaded."""
@@ -169,7 +163,7 @@ class Handlers:
 
     async def metrics(self, call: Call) -> Reply:
         """For Prometheus."""
-        return text(as_text(self._repository, self._refused), METRICS.encode())
+        return text(as_text(self._repository, self._refused), KIND)
 
     async def openapi(self, call: Call) -> Reply:
         """The description."""
@@ -205,12 +199,20 @@ def _number(header: bytes) -> int:
 
 async def _unless_gone(work: Coroutine[Any, Any, Answer], call: Call) -> Answer:
     """The answer; given up where whoever asked hangs up."""
-    answer, gone = asyncio.ensure_future(work), asyncio.ensure_future(call.receive())
+    task, gone = asyncio.current_task(), asyncio.ensure_future(call.receive())
+    assert task is not None
+
+    def give_up(_: object) -> None:
+        task.cancel()
+
+    gone.add_done_callback(give_up)
     try:
-        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            raise Gone
-        return answer.result()
+        return await work
+    except asyncio.CancelledError:
+        if not gone.done():
+            raise
+        task.uncancel()
+        raise Gone from None
     finally:
-        answer.cancel()
+        gone.remove_done_callback(give_up)
         gone.cancel()

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from html import escape
-from importlib.metadata import version
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from fogline.serving.server.facts import our_version
 from fogline.serving.server.operations import Operation
 from fogline.serving.server.repository import Repository
 
@@ -23,7 +23,7 @@ def openapi(operations: Sequence[Operation]) -> dict[str, Any]:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
     info = {
         "title": "Fogline",
-        "version": version("fogline"),
+        "version": our_version(),
         "description": "Predictions by the Open Inference Protocol V2, with its binary tensor extension.",
     }
     return {"openapi": "3.1.0", "info": info, "paths": paths}
@@ -51,7 +51,7 @@ def _described(operation: Operation) -> dict[str, Any]:
 @cache
 def docs() -> bytes:
     """The page that shows the description and lets one try it."""
-    return files("fogline.serving.server").joinpath("docs.html").read_bytes()
+    return Path(__file__).with_name("docs.html").read_bytes()
 
 
 def welcome(repository: Repository, host: str) -> bytes:

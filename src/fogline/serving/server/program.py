@@ -20,8 +20,10 @@ from fogline.registry.release import Vitals
 from fogline.serving.cascade.answering import answer as answer_below
 from fogline.serving.cascade.offloader import Improved
 from fogline.serving.pipe import Answer, Done, Drop, Infer, Load, Offload, Pipe, Pulse, Ready, Request, Swap
+from fogline.serving.protocol.asking import Answer as Answered
 from fogline.serving.protocol.asking import Ask
 from fogline.serving.server.files import Files
+from fogline.serving.server.memory import be_thrifty
 from fogline.serving.server.server import Server
 from fogline.serving.server.settings import Settings
 from fogline.serving.server.wiring import hooks, new_loop, opener
@@ -81,9 +83,9 @@ class Child:
         assert self.server is not None
         served = self.server.repository.find(model)
         ask = Ask(served.signature.checked(inputs), served.signature.in_binary, served.signature.rows(inputs))
-        with self.server.gate:
-            found = await served.answer(ask, left, hops)
-        return Improved(found.outputs, found.tier, found.model, found.version, found.offloaded, found.why)
+        found = served.answer(ask, left, hops)
+        got = found if isinstance(found, Answered) else await found
+        return Improved(got.outputs, got.tier, got.model, got.version, got.offloaded, got.why)
 
 
 async def serve(channel: socket.socket) -> None:
@@ -113,6 +115,7 @@ def main() -> None:
     """The program."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     end_with_parent()
+    be_thrifty()
     with socket.socket(fileno=int(sys.argv[1])) as channel, asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve(channel))
 

@@ -11,6 +11,7 @@ from typing import Literal
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Locate, Runtime
 from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.server.gate import Gate
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.served import Served
 from fogline.serving.server.settings import Settings
@@ -93,6 +94,7 @@ class Repository:
         self._open = open_
         self._hooks = hooks
         self._pool = ThreadPoolExecutor(THREADS, "fogline-model")
+        self._gate = Gate(settings.concurrent)
         self._turn = asyncio.Lock()
 
     def __iter__(self) -> Iterator[Served]:
@@ -201,7 +203,7 @@ class Repository:
         runtime = self._open(card, locate)
         watch, offloader = self._hooks.watch(card, locate), self._hooks.offloader(card)
         instant = warm_up(card, locate, runtime)
-        return Served(card, locate, runtime, instant, self._settings, self._pool, watch, offloader)
+        return Served(card, locate, runtime, instant, self._settings, self._pool, self._gate, watch, offloader)
 
     def _place(self, served: Served, role: Role) -> None:
         line = self.lines.setdefault(served.card.model, Line(served.card, served.locate))

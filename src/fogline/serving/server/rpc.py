@@ -11,10 +11,10 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from fogline.serving.protocol import inference_pb2 as messages
+from fogline.serving.protocol.asking import Answer
 from fogline.serving.protocol.rpc import read_request, write_answer
 from fogline.serving.server import facts
 from fogline.serving.server.failures import explained
-from fogline.serving.server.gate import Gate
 from fogline.serving.server.repository import Repository
 from fogline.serving.server.settings import Settings
 
@@ -42,14 +42,12 @@ class Rpc:
     Args:
         repository: the models.
         settings: of the server.
-        gate: before what takes a while.
         refused: refusals by status.
     """
 
-    def __init__(self, repository: Repository, settings: Settings, gate: Gate, refused: Counter[int]) -> None:
+    def __init__(self, repository: Repository, settings: Settings, refused: Counter[int]) -> None:
         self._repository = repository
         self._address = settings.grpc
-        self._gate = gate
         self._refused = refused
         self._server = grpc.aio.server(
             options=[
@@ -112,11 +110,8 @@ class Rpc:
     async def _infer(self, request: messages.ModelInferRequest) -> Message:
         served = self._repository.find(request.model_name, request.model_version)
         ask = read_request(served.signature, request)
-        if served.is_instant(ask):
-            answer = served.answer_now(ask)
-        else:
-            with self._gate:
-                answer = await served.answer(ask)
+        found = served.answer(ask)
+        answer = found if isinstance(found, Answer) else await found
         return write_answer(served.card, served.version, ask, answer)
 
     async def _live(self, request: messages.ServerLiveRequest) -> Message:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from concurrent.futures import Executor, Future
 from math import inf
+from typing import Any
 
 from fogline.inference.card import Card
-from fogline.inference.runtimes.base import Locate, Runtime
+from fogline.inference.runtimes.base import Array, Locate, Runtime
 from fogline.registry.release import Tally, Vitals
 from fogline.serving.cascade.exits import choose
 from fogline.serving.protocol.asking import Answer, Ask
@@ -18,6 +20,7 @@ from fogline.serving.protocol.rest import Writer
 from fogline.serving.protocol.signature import Signature
 from fogline.serving.server.batcher import Batcher, Outputs
 from fogline.serving.server.counts import Counts
+from fogline.serving.server.gate import Gate
 from fogline.serving.server.hooks import Offloader, Watch
 from fogline.serving.server.settings import Settings
 from fogline.serving.server.shadow import Shadow
@@ -35,6 +38,7 @@ class Served:
         instant: examples that it answers so quickly that a thread would only cost time.
         settings: of the server.
         pool: where slow models run.
+        gate: before what takes a while.
         watch: who sees what it answers.
         offloader: who answers when it is unsure.
     """
@@ -47,6 +51,7 @@ class Served:
         instant: int,
         settings: Settings,
         pool: Executor,
+        gate: Gate,
         watch: Watch | None = None,
         offloader: Offloader | None = None,
     ) -> None:
@@ -65,31 +70,14 @@ class Served:
         self._instant = instant
         self._settings = settings
         self._pool = pool
+        self._gate = gate
         self._offloader = offloader
         self._batcher = Batcher(runtime, pool, settings.max_batch if self.signature.batched else 1, self.counts)
         self._users = 0
         self._retired = self._closed = False
 
-    def is_instant(self, ask: Ask) -> bool:
-        """Whether to :meth:`answer_now`; else :meth:`answer`."""
-        return ask.rows <= self._instant and self._offloader is None
-
-    def answer_now(self, ask: Ask) -> Answer:
-        """The answer, from this thread.
-
-        Raises:
-            ModelError: the model cannot be run.
-        """
-        began = time.perf_counter_ns()
-        try:
-            outputs = self._run(ask)
-        except Exception:
-            self._missed(began)
-            raise
-        return self._answered(ask, outputs, self._own(outputs), began)
-
-    async def answer(self, ask: Ask, left: float = inf, hops: int = 0) -> Answer:
-        """The answer, from a thread or from a tier above.
+    def answer(self, ask: Ask, left: float = inf, hops: int = 0) -> Answer | Coroutine[Any, Any, Answer]:
+        """The answer; where it takes a while, what to await for it. It must be awaited at once.
 
         Args:
             ask: the request.
@@ -98,23 +86,20 @@ class Served:
 
         Raises:
             ModelError: the model cannot be run.
-            ProtocolError: it takes too long.
+            ProtocolError: it takes too long, or too many wait.
         """
         began = time.perf_counter_ns()
-        self._users += 1
+        if ask.rows > self._instant:
+            return self._answer_later(ask, None, began, left, hops)
         try:
-            async with asyncio.timeout(self._settings.deadline):
-                outputs = await self._outputs(ask)
-                answer = await self._with_help(ask, outputs, left, hops)
-        except TimeoutError:
-            self._missed(began)
-            raise ProtocolError(f"There was no answer within {self._settings.deadline:g} s.", 504) from None
+            outputs = self._run(ask)
+            unsure = self._unsure(outputs)
         except Exception:
             self._missed(began)
             raise
-        finally:
-            self.release()
-        return self._answered(ask, outputs, answer, began)
+        if unsure is None:
+            return self._answered(ask, outputs, self._own(outputs), began)
+        return self._answer_later(ask, outputs, began, left, hops)
 
     def beat(self) -> Vitals | None:
         """How it fared since the last beat; None where nobody watches."""
@@ -145,10 +130,23 @@ class Served:
         self.counts.ran(time.perf_counter_ns() - began)
         return self._settled(outputs)
 
-    async def _outputs(self, ask: Ask) -> Outputs:
-        if ask.rows <= self._instant:
-            return self._run(ask)
-        return self._settled(await self._batcher.run(ask.inputs, ask.rows))
+    async def _answer_later(self, ask: Ask, outputs: Outputs | None, began: int, left: float, hops: int) -> Answer:
+        with self._gate:
+            self._users += 1
+            try:
+                async with asyncio.timeout(self._settings.deadline):
+                    if outputs is None:
+                        outputs = self._settled(await self._batcher.run(ask.inputs, ask.rows))
+                    answer = await self._with_help(ask, outputs, left, hops)
+            except TimeoutError:
+                self._missed(began)
+                raise ProtocolError(f"There was no answer within {self._settings.deadline:g} s.", 504) from None
+            except Exception:
+                self._missed(began)
+                raise
+            finally:
+                self.release()
+        return self._answered(ask, outputs, answer, began)
 
     def _settled(self, outputs: Outputs) -> Outputs:
         """With early exits: the last one's output holds the first sure answer of every example."""
@@ -157,8 +155,11 @@ class Served:
             return outputs
         return {**outputs, exits.outputs[-1]: choose(exits, scores, outputs).scores}
 
+    def _unsure(self, outputs: Outputs) -> Array | None:
+        return None if self._offloader is None else self._offloader.unsure(outputs)
+
     async def _with_help(self, ask: Ask, outputs: Outputs, left: float, hops: int) -> Answer:
-        if self._offloader is None or (unsure := self._offloader.unsure(outputs)) is None:
+        if self._offloader is None or (unsure := self._unsure(outputs)) is None:
             return self._own(outputs)
         better = await self._offloader.improve(ask.inputs, outputs, unsure, left, hops)
         return Answer(better.outputs, better.tier, better.model, better.version, better.offloaded, better.why)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from fogline.registry.release import Vitals
 from fogline.serving.server.app import App
-from fogline.serving.server.gate import Gate
 from fogline.serving.server.handlers import Handlers
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.listener import Listener
@@ -50,16 +49,15 @@ class Server:
         self._pulse = settings.pulse
         self._on_vitals = on_vitals
         self._beating: asyncio.TimerHandle | None = None
-        self.gate = Gate(settings.concurrent)
         self.repository = Repository(settings, open_, hooks)
         refused: Counter[int] = Counter()
-        handlers = Handlers(self.repository, settings, self.gate, refused)
+        handlers = Handlers(self.repository, settings, refused)
         self._http = Listener(App(handlers.operations(), refused), settings)
         self._rpc: Rpc | None = None
         if settings.grpc:
             from fogline.serving.server.rpc import Rpc  # It takes 10 MB.
 
-            self._rpc = Rpc(self.repository, settings, self.gate, refused)
+            self._rpc = Rpc(self.repository, settings, refused)
 
     async def start(self) -> Addresses:
         """Listen.

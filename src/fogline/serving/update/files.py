@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fogline.inference.card import Asset, Card, Delta, read_card
-from fogline.serving.update.ports import Installer, Store, Unfit, Upstream
+from fogline.network.releases import Store
+from fogline.serving.update.ports import Installer, Unfit, Upstream
 from fogline.serving.update.state import Held
 from fogline.storage.errors import explained
 

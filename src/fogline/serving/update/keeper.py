@@ -189,7 +189,8 @@ class Keeper:
             return
         self.state = settled
         for news in told:
-            log.info("%s version %d: %s. %s", self.model, news.version, news.what, news.why)
+            why = f": {news.why}" if news.why else ""
+            log.info("%s version %d: %s%s", self.model, news.version, news.what, why)
             house.tell(self._outcome(news))
 
     def _outcome(self, news: News) -> Outcome:

@@ -157,23 +157,3 @@ class Installer(Protocol):
             InstallerFailed: it could not be tried.
         """
         ...
-
-
-class Store(Protocol):
-    """The node's blobs (:class:`fogline.storage.Blobs`)."""
-
-    def has(self, digest: str) -> bool:
-        """Whether the blob is there, complete."""
-        ...
-
-    def path(self, digest: str) -> Path:
-        """Its file."""
-        ...
-
-    def adopt(self, path: Path) -> tuple[str, int]:
-        """Move a finished file in; its digest and its size in bytes."""
-        ...
-
-    def delete(self, digest: str) -> None:
-        """Delete a blob; one that is not there is no error."""
-        ...

@@ -11,13 +11,14 @@ from typing import Literal
 
 import msgspec
 
+from fogline.network.releases import Store
 from fogline.registry.release import Outcome, Tier, Vitals, place
 from fogline.serving.update.events import Announced, Broken, Crashed, Event, Pulse, Revert, Stopped
 from fogline.serving.update.files import Files
 from fogline.serving.update.keeper import RECORDS, STATES, House, Keeper
 from fogline.serving.update.lookout import Lookout
 from fogline.serving.update.machine import Machine
-from fogline.serving.update.ports import Checked, Installer, Role, Server, Serving, Store, Upstream
+from fogline.serving.update.ports import Checked, Installer, Role, Server, Serving, Upstream
 from fogline.serving.update.state import STATES as DECODER
 from fogline.serving.update.state import State
 from fogline.storage import Database, StorageError
