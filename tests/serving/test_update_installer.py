@@ -221,6 +221,7 @@ class Cloud:
         return ProcessInstaller(self.folder / "node", self.authority.root_pem)
 
 
+@pytest.mark.slow
 @looped
 async def test_signed_releases_are_verified_and_a_fog_that_lies_is_not_believed(tmp_path: Path) -> None:
     cloud = Cloud(tmp_path)
