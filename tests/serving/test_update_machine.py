@@ -14,6 +14,7 @@ from fogline.registry.release import Probation, Release, Tally, place
 from fogline.serving.update.effects import Drop, Effect, FetchCard, FetchFiles, Load, Restore, SetTimer, Swap, Try
 from fogline.serving.update.events import (
     Announced,
+    Broken,
     CardRead,
     Crashed,
     Delayed,
@@ -103,7 +104,7 @@ class Node:
                     return Failed(attempt, "it is not loaded")
                 self.put(one.version)
                 return Swapped(attempt)
-            case Restore(held=one):
+            case Restore(held=one) if one == self.state.current:
                 self.put(one.version)
                 return Restored(one.card.digest)
             case Drop(version=version):
@@ -569,9 +570,36 @@ def test_a_version_whose_files_are_gone_gives_way_to_the_one_before_and_is_fetch
     assert node.live == 2
 
 
+def test_a_good_version_that_cannot_be_loaded_any_more_gives_way_and_is_tried_again() -> None:
+    node = Node()
+    node.serve(1, 2)
+    node.restart_server()
+    node.loaded, node.live = set(), None
+    node.handle(Broken(2, "its file is damaged"))
+    assert node.versions == (1, None)
+    node.carry_out(Try=Delayed(3, "storage", "damaged"))
+    assert node.live == 1
+    node.wait(10)
+    node.carry_out()
+    assert node.live == 2
+
+
+def test_the_only_version_is_fetched_again_where_its_files_are_damaged_even_if_its_release_is_refused() -> None:
+    node = Node()
+    node.serve(1, 2)
+    node.handle(Revert("by hand"))
+    node.carry_out()
+    node.loaded, node.live = set(), None
+    node.handle(Broken(1, "its file is damaged"))
+    node.carry_out(Try=Delayed(node.state.attempts, "storage", "damaged"))
+    node.wait(10)
+    node.carry_out()
+    assert (node.live, node.state.good) == (1, held(1, 1))
+
+
 STEPS = (
     *("announce", "announce", "step", "step", "all", "all", "hold", "fail", "good", "wait"),
-    *("crash", "kill", "stop", "bad", "old", "revert", "settle"),
+    *("crash", "kill", "stop", "bad", "old", "revert", "settle", "broken"),
 )
 
 
@@ -667,12 +695,19 @@ class Chaos(Node):
                 self.handle(Revert("by hand"))
             case "settle":
                 self.settle()
+            case "broken" if self.live is not None:
+                self.crash()
+                if self.live is not None:
+                    version, self.live = self.live, None
+                    self.loaded.discard(version)
+                    self.handle(Broken(version, "it is damaged"))
             case _:
                 pass
 
-    def check(self, before: State) -> None:
+    def check(self, before: State, what: str = "") -> None:
         state = self.state
-        assert before.good is None or state.good is not None, "there is no good version any more"
+        if what != "broken":
+            assert before.good is None or state.good is not None, "there is no good version any more"
         for one in (state.current, state.previous, state.shadow):
             assert one is None or one.card.digest in self.tried, "a version is kept that did not pass its trial"
         assert self.live is None or card(self.live).digest in self.tried
@@ -695,7 +730,7 @@ def test_whatever_happens_in_whatever_order(data: st.DataObject) -> None:
     for what in data.draw(st.lists(st.sampled_from(STEPS), min_size=10, max_size=50)):
         before = node.state
         node.act(what)
-        node.check(before)
+        node.check(before, what)
     for _ in range(60):  # From here on all goes well.
         before = node.state
         node.act("all")

@@ -16,7 +16,7 @@ import msgspec
 
 from fogline.inference.card import Asset, Card, Delta, Tensor
 from fogline.registry.release import Outcome, Probation, Release, Tally, Vitals
-from fogline.serving.update.ports import Ask, Checked, Damaged, Role, ServerFailed, Unfit, Untrusted
+from fogline.serving.update.ports import Ask, Checked, Damaged, Installer, Role, ServerFailed, Unfit, Untrusted
 from fogline.serving.update.state import State
 from fogline.serving.update.updater import Channel, Updater
 from fogline.storage import Database, open_blobs, open_database
@@ -103,6 +103,11 @@ class Parent:
     def timestamp(self) -> bytes:
         return msgspec.json.encode([self.serial, self.trouble])
 
+    async def document(self, name: str, largest: int) -> bytes | None:
+        if name == "timestamp.json":
+            return self.timestamp
+        return msgspec.json.encode(Checked(tuple(self.releases.values()), self.approved, self.expires))
+
 
 class FakeUpstream:
     def __init__(self, parent: Parent, store: Any, gate: Gate) -> None:
@@ -112,11 +117,7 @@ class FakeUpstream:
 
     async def metadata(self, name: str, largest: int) -> bytes | None:
         await self._line()
-        if name == "timestamp.json":
-            return self.parent.timestamp
-        return msgspec.json.encode(
-            Checked(tuple(self.parent.releases.values()), self.parent.approved, self.parent.expires)
-        )
+        return await self.parent.document(name, largest)
 
     async def fetch(self, asset: Asset) -> Path:
         await self._line()
@@ -170,7 +171,6 @@ class FakeServer:
         self.starts += 1
         self.loaded.clear()
         for serving in self.updater.serving():
-            assert serving.model == MODEL
             self._load(serving.card, serving.paths, serving.role)
 
     def crash(self, why: str) -> None:
@@ -244,7 +244,6 @@ class LightInstaller:
         out.write_bytes(weights(version)[: len(weights(version)) // 2])
         self.gate("in a reconstruction")
         if self.misapplies:
-            out.unlink()
             raise Unfit("the difference gives other weights than those that the card names")
         out.write_bytes(weights(version))
         self.gate("after a reconstruction")
@@ -309,10 +308,17 @@ class Edge:
     """A node in a folder. A new one in the same folder is the node after a restart."""
 
     def __init__(
-        self, folder: Path, parent: Parent, gate: Gate = no_gate, channel: Channel = "rounds", name: str = "edge"
+        self,
+        folder: Path,
+        parent: Parent,
+        gate: Gate = no_gate,
+        channel: Channel = "rounds",
+        installer: Installer | None = None,
+        model: str = MODEL,
     ) -> None:
         self.folder = folder
         self.parent = parent
+        self.model = model
         self.database = open_database(folder / "node.db")
         self.blobs = open_blobs(folder / "blobs", reserve=0)
         store = GatedStore(self.blobs, gate)
@@ -320,7 +326,7 @@ class Edge:
         self.installer = LightInstaller(gate)
         self.clock = 1000.0
         self.updater = Updater(
-            name,
+            "edge",
             "device",
             channel,
             GatedDatabase(self.database, gate),  # type: ignore[arg-type]
@@ -328,7 +334,7 @@ class Edge:
             store,
             FakeUpstream(parent, store, gate),
             self.server,
-            self.installer,
+            installer or self.installer,
             clock=lambda: self.clock,
         )
         self.server.updater = self.updater
@@ -378,7 +384,7 @@ class Edge:
 
     @property
     def state(self) -> State:
-        return self.updater.states().get(MODEL, State(MODEL))
+        return self.updater.states().get(self.model, State(self.model))
 
     @property
     def committed(self) -> int | None:
@@ -404,10 +410,11 @@ class Edge:
         for digest in there:
             assert named(self.blobs.path(digest).read_bytes()).digest == digest
         assert not list((self.folder / "drafts").iterdir())
+        assert not [path for path in (self.folder / "blobs").rglob("*") if path.is_file() and path.name not in there]
 
     async def _pulse(self) -> None:
         while True:
             await asyncio.sleep(0.01)
             version = self.server.live
             if version is not None:
-                self.updater.pulse(Vitals(MODEL, version, self.vitals.get(version, GOOD)))
+                self.updater.pulse(Vitals(self.model, version, self.vitals.get(version, GOOD)))

@@ -51,7 +51,8 @@ class Swap(msgspec.Struct, frozen=True):
 
 
 class Restore(msgspec.Struct, frozen=True):
-    """Have the server load the last good version and answer with it; then say ``Restored`` or ``NotRestored``."""
+    """Have the server load the last good version and answer with it, if it still is the current one; then say
+    ``Restored`` or ``NotRestored``."""
 
     held: Held
 

@@ -102,6 +102,13 @@ class Crashed(msgspec.Struct, frozen=True):
     why: str
 
 
+class Broken(msgspec.Struct, frozen=True):
+    """The server, started again, cannot load a version that it had before."""
+
+    version: int
+    why: str
+
+
 class Pulse(msgspec.Struct, frozen=True):
     """How a version fared since the last pulse."""
 
@@ -135,6 +142,7 @@ Event = (
     | Restored
     | NotRestored
     | Crashed
+    | Broken
     | Pulse
     | Fired
     | Revert

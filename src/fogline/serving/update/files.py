@@ -115,8 +115,11 @@ class Files:
         await self._fetch(delta.asset)
         base, difference = self._store.path(delta.base), self._store.path(delta.asset.digest)
         out = self._drafts / weights.digest
-        await self._installer.reconstruct(base, difference, delta.codec, weights, out)
-        await asyncio.shield(asyncio.to_thread(self._store.adopt, out))
+        try:
+            await self._installer.reconstruct(base, difference, delta.codec, weights, out)
+            await asyncio.shield(asyncio.to_thread(self._store.adopt, out))
+        finally:
+            out.unlink(missing_ok=True)
         if not self._store.has(weights.digest):
             raise Unfit("the difference gave another file than the one expected")
 

@@ -218,7 +218,7 @@ class Keeper:
             case Swap(attempt=attempt, held=held):
                 why = await self._of_server(self._house.server.swap(self.model, held.version))
                 self.handle(Swapped(attempt) if why is None else Failed(attempt, why))
-            case Restore(held=held):
+            case Restore(held=held) if self.state.current is not None and held.card == self.state.current.card:
                 why, card = await self._of_server(self._load(held, "live")), held.card.digest
                 self.handle(Restored(card) if why is None else NotRestored(card, why))
             case Drop(version=version):
@@ -227,8 +227,8 @@ class Keeper:
                     log.info("version %d of %s is not dropped: %s", version, self.model, why)
             case Abandon():
                 await self._end_work()
-            case SetTimer():
-                pass  # It was set at once.
+            case SetTimer() | Restore():
+                pass  # It was set at once; it is not wanted any more.
 
     async def _of_server(self, work: Coroutine[Any, Any, None]) -> str | None:
         """Why the server did not do it; None if it did."""

@@ -54,7 +54,7 @@ class Attempt(msgspec.Struct, frozen=True):
     proven: bool = False
     """It was good on this node before: it needs neither a trial nor a probation."""
     why: str = ""
-    """An operator sent the node back to it, and why."""
+    """Not empty: no release asked for it, but an operator, or need; and why."""
     waiting: bool = False
     """Something could not be had; a timer tries again."""
     tries: int = 0

@@ -13,7 +13,7 @@ import msgspec
 
 from fogline.network.releases import Store
 from fogline.registry.release import Outcome, Tier, Vitals, place
-from fogline.serving.update.events import Announced, Crashed, Event, Pulse, Revert, Stopped
+from fogline.serving.update.events import Announced, Broken, Crashed, Event, Pulse, Revert, Stopped
 from fogline.serving.update.files import Files
 from fogline.serving.update.keeper import RECORDS, STATES, House, Keeper
 from fogline.serving.update.lookout import Lookout
@@ -134,6 +134,13 @@ class Updater:
     def crashed(self, why: str) -> None:
         """The server ended by itself. What :meth:`serving` says may be another version afterwards."""
         self._handle_all(Crashed(why))
+
+    def broken(self, model: str, version: int, why: str) -> None:
+        """The server was started again and cannot load a version that :meth:`serving` named. Where there is one before
+        it, that is loaded once the server is up; files that turn out to be damaged are fetched anew."""
+        keeper = self._keepers.get(model)
+        if keeper is not None:
+            keeper.handle(Broken(version, why))
 
     def revert(self, model: str, why: str) -> None:
         """An operator sends the node back to the version before; newer releases than those known are followed again.
