@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fogline.network.program import Place
+from fogline.serving.server.settings import Settings
+from fogline.serving.update.wishes import wish_back
 from tests.serving.fleet import fleet
 
 X = np.zeros((1, 1, 8, 8), np.float32)
@@ -35,17 +38,16 @@ def test_a_device_serves_what_was_trained_and_then_the_next_version(tmp_path: Pa
             (outcome,) = standing.outcomes
             assert (outcome.node, outcome.version, outcome.what) == ("client-0", 2, "committed")
 
+            # Somebody at the device sends it back.
+            assert await asyncio.to_thread(wish_back, Place(tmp_path / "client-0"), "digits")
+            await made.until(lambda: made.serves("client-0", 1), "version 1 again")
+
             # After a restart, without its parent, it answers with what it has.
             await made.stop("client-0")
             await made.stop("fog")
-            await made.start("client-0", [made.home], None, made_settings())
+            await made.start("client-0", [made.home], None, Settings(grpc="", pulse=0.1))
             await made.until(lambda: "client-0" in made.http, "the server")
             status, answer = await made.ask("client-0", X)
-            assert (status, answer["model_version"]) == (200, "2")
-
-    def made_settings():
-        from fogline.serving.server.settings import Settings
-
-        return Settings(grpc="", pulse=0.1)
+            assert (status, answer["model_version"]) == (200, "1")
 
     asyncio.run(scene())

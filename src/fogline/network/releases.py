@@ -25,6 +25,8 @@ KEPT = 200
 """Small files that a mirror keeps; every step of a rollout makes about three."""
 ROOM = 4 << 30
 """Bytes of files that a mirror keeps."""
+STALE = 7 * 86400.0
+"""Seconds after which the beginning of a file is deleted that nobody goes on fetching."""
 PERIOD = 5.0
 """Seconds over which reports from below are added up."""
 SIZE, FILE = decoder(Size), decoder(File)
@@ -135,6 +137,7 @@ class Mirror:
         self._uplink = uplink
         self._database = database
         self._documents = OrderedDict(database.all(DOCUMENTS))
+        blobs.sweep(set(blobs.all()), STALE)
         self._files = OrderedDict((digest, blobs.size(digest)) for digest in blobs.all())
         self._sums = Sums(lambda vitals: self._send(Measured(vitals)))
         self._outcomes: dict[tuple[str, str], Outcome] = {}

@@ -25,6 +25,7 @@ from fogline.serving.server.settings import Settings
 from fogline.serving.update.installer import ProcessInstaller
 from fogline.serving.update.ports import ServerFailed
 from fogline.serving.update.updater import Updater
+from fogline.serving.update.wishes import listening_for_wishes
 from fogline.storage import Database
 
 log = logging.getLogger("fogline.serving")
@@ -44,6 +45,7 @@ def attaching(place: Place, settings: Settings) -> Attach:
         companion = Companion(node, node.releases, database, place, allowed(settings, policy, place.folder), policy)
         await companion.start()
         stack.push_async_callback(companion.close)
+        stack.enter_context(listening_for_wishes(place, database, companion.updater))
         node.companion = companion
 
     return attach
@@ -89,6 +91,7 @@ class Companion:
             lambda: self.updater.serving(),
             self._listens,
             lambda why: self.updater.crashed(why),
+            lambda one, why: self.updater.broken(one.model, one.version, why),
             self._pulse,
             self._above,
         )

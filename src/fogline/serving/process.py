@@ -48,7 +48,8 @@ class ServerProcess:
         log_file: takes what it says.
         expected: what it should have loaded.
         ready: told where it listens, at every start.
-        ended: told why it ended by itself; asked for :attr:`expected` afterwards.
+        ended: told why it ended by itself; asked for what is expected afterwards.
+        broken: told which of these it could not load, and why.
         pulse: told how versions fare.
         above: has the tier above answer a question, within so many seconds.
     """
@@ -60,6 +61,7 @@ class ServerProcess:
         expected: Callable[[], Sequence[Serving]],
         ready: Callable[[Ready], None],
         ended: Callable[[str], None],
+        broken: Callable[[Serving, str], None],
         pulse: Callable[[Vitals], None],
         above: Callable[[bytes, float], Awaitable[bytes]],
     ) -> None:
@@ -68,6 +70,7 @@ class ServerProcess:
         self._expected = expected
         self._ready = ready
         self._ended = ended
+        self._broken = broken
         self._pulse = pulse
         self._above = above
         self._pipe: Pipe | None = None
@@ -150,7 +153,12 @@ class ServerProcess:
         assert isinstance(found, Ready)
         for one in self._expected():
             paths = {digest: str(path) for digest, path in one.paths.items()}
-            await pipe.ask(Load(one.card, paths, one.role))
+            try:
+                await pipe.ask(Load(one.card, paths, one.role))
+            except PipeError as error:
+                if pipe.is_closed:
+                    raise
+                self._broken(one, str(error))
         self._pipe = pipe
         self._up.set()
         self._ready(found)

@@ -6,7 +6,6 @@ It ends when the agent closes its end of the socket, after the requests that it 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import signal
 import socket
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from fogline.inference.card import read_card
 from fogline.inference.runtimes.base import Array, ModelError
+from fogline.network.orphans import end_with_parent
 from fogline.registry.release import Vitals
 from fogline.serving.cascade.answering import answer as answer_below
 from fogline.serving.cascade.offloader import Improved
@@ -101,20 +101,11 @@ async def serve(channel: socket.socket) -> None:
     await child.pipe.close()
 
 
-PR_SET_PDEATHSIG = 1
-
-
-def end_with_parent() -> None:
-    """Be told to end when the agent is gone, and leave Ctrl-C to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def main() -> None:
     """The program."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    end_with_parent()
+    end_with_parent(signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the agent.
     be_thrifty()
     with socket.socket(fileno=int(sys.argv[1])) as channel, asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve(channel))

@@ -6,11 +6,9 @@ process is done to one that nobody needs.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import resource
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fogline.inference.card import Asset, read_card
+from fogline.network.orphans import end_with_parent
 from fogline.serving.update.ports import Checked
 from fogline.serving.update.requests import (
     HERE,
@@ -39,7 +38,6 @@ from fogline.serving.update.requests import (
 )
 
 Source = Callable[[str, int], bytes | None]
-PR_SET_PDEATHSIG = 1
 
 
 def verify(request: Verify, source: Source) -> Answer:
@@ -150,8 +148,7 @@ def answer(job: Job, source: Source) -> Answer:
 
 def restrain(job: Job) -> None:
     """Keep to what the node allows, and go when it goes."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     os.nice(job.niceness)
     if job.memory is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
