@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fogline.inference.card import Exits, Scores
 from fogline.inference.cascade import POINTS, PolicyError, fit, fit_chain
-from fogline.serving.cascade.exits import choose, fit_exits
+from fogline.inference.exits import choose, fit_exits
 
 Array = npt.NDArray[Any]
 

@@ -13,8 +13,17 @@ import numpy as np
 
 from fogline.inference.card import Exits, Scores
 from fogline.inference.cascade import PolicyError, fit
-from fogline.inference.confidence import confidence
+from fogline.inference.confidence import classes, confidence
 from fogline.inference.runtimes.base import Array
+
+
+class Wanted(NamedTuple):
+    """Exits whose thresholds are yet to be fitted."""
+
+    outputs: tuple[str, ...]
+    """Cheapest first."""
+    accuracy: float | None = None
+    """That the whole must reach on held-out examples; None: what the last exit reaches alone."""
 
 
 class Chosen(NamedTuple):
@@ -76,3 +85,22 @@ def fit_exits(
         needed -= float(np.sum(right[leaving]))
         staying &= ~leaving
     return Exits(outputs, tuple(thresholds))
+
+
+def fitted(wanted: Wanted, scores: Scores, outputs: Mapping[str, Array], truth: Array) -> Exits:
+    """Exits with thresholds that reach what is wanted on these examples.
+
+    Args:
+        wanted: names and accuracy.
+        scores: of the card.
+        outputs: of the model, by name.
+        truth: (rows,) the true classes.
+
+    Raises:
+        PolicyError: it cannot be reached.
+    """
+    each = [msgspec.structs.replace(scores, output=name) for name in wanted.outputs]
+    sure = [confidence(one, outputs) for one in each[:-1]]
+    right = [classes(one, outputs) == truth for one in each]
+    accuracy = float(right[-1].mean()) if wanted.accuracy is None else wanted.accuracy
+    return fit_exits(wanted.outputs, sure, right, accuracy)
