@@ -2,63 +2,65 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
 
-Headers = list[tuple[bytes, bytes]]
-
-JSON = (b"content-type", b"application/json")
-BINARY = (b"content-type", b"application/octet-stream")
-HTML = (b"content-type", b"text/html; charset=utf-8")
-CLOSE = (b"connection", b"close")
-LATER = (b"retry-after", b"1")
+JSON, BINARY, HTML = b"application/json", b"application/octet-stream", b"text/html; charset=utf-8"
+CLOSE, LATER = b"connection: close\r\n", b"retry-after: 1\r\n"
 POLICY = (
-    b"content-security-policy",
-    b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-    b"frame-ancestors 'none'",
+    b"content-security-policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    b"connect-src 'self'; frame-ancestors 'none'\r\n"
 )
+STATUS = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Reply(NamedTuple):
-    """Status, headers and body."""
+    """An answer."""
 
     status: int
-    headers: Headers
+    kind: bytes
     body: bytes
+    more: bytes = b""
+    """Further headers, as they are sent."""
+
+    def on_the_wire(self, head_only: bool, close: bool) -> bytes:
+        """Its bytes.
+
+        Args:
+            head_only: leave the body out, as HEAD wants it.
+            close: say that the connection ends with it.
+        """
+        return b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
+            STATUS[self.status],
+            self.kind,
+            len(self.body),
+            self.more,
+            CLOSE if close else b"",
+            b"" if head_only else self.body,
+        )
 
 
 def in_json(value: Any, status: int = 200) -> Reply:
     """A value as JSON."""
-    body = _encode(value)
-    return Reply(status, [JSON, (b"content-length", b"%d" % len(body))], body)
+    return Reply(status, JSON, _encode(value))
 
 
 def prediction(body: bytes, header: int | None) -> Reply:
     """An answer of a model; ``header``: bytes of its JSON, if there is more behind it."""
-    length = (b"content-length", b"%d" % len(body))
     if header is None:
-        return Reply(200, [JSON, length], body)
-    return Reply(200, [BINARY, length, (b"inference-header-content-length", b"%d" % header)], body)
+        return Reply(200, JSON, body)
+    return Reply(200, BINARY, body, b"inference-header-content-length: %d\r\n" % header)
 
 
 def page(html: bytes) -> Reply:
     """A page that loads nothing from elsewhere."""
-    return Reply(200, [HTML, POLICY, (b"content-length", b"%d" % len(html))], html)
-
-
-def text(body: bytes, kind: bytes) -> Reply:
-    """Text of some kind."""
-    return Reply(200, [(b"content-type", kind), (b"content-length", b"%d" % len(body))], body)
+    return Reply(200, HTML, html, POLICY)
 
 
 def refusal(why: str, status: int) -> Reply:
     """An error, in the protocol's shape."""
-    reply = in_json({"error": why}, status)
-    if status == 503:
-        reply.headers.append(LATER)
-    if status == 408:
-        reply.headers.append(CLOSE)
-    return reply
+    return Reply(status, JSON, _encode({"error": why}), LATER if status == 503 else b"")

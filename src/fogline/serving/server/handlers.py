@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from fogline.serving.protocol.asking import Answer
+from fogline.serving.protocol.asking import Answer, Ask
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.protocol.rest import read_request
 from fogline.serving.server import facts, pages
-from fogline.serving.server.answers import Reply, in_json, page, prediction, text
-from fogline.serving.server.body import Gone, Intake
+from fogline.serving.server.answers import Reply, in_json, page, prediction
 from fogline.serving.server.metrics import KIND, as_text
-from fogline.serving.server.operations import Call, Operation
+from fogline.serving.server.operations import Call, Found, Operation
 from fogline.serving.server.repository import Repository
-from fogline.serving.server.settings import Settings
+from fogline.serving.server.served import Served
 
 MODEL, VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
 INFER = {"id": "1", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5, 1.5]}]}
@@ -45,27 +44,19 @@ class Handlers:
 
     Args:
         repository: the models.
-        settings: of the server.
         refused: refusals by status.
     """
 
-    def __init__(self, repository: Repository, settings: Settings, refused: Counter[int]) -> None:
+    def __init__(self, repository: Repository, refused: Counter[int]) -> None:
         self._repository = repository
         self._refused = refused
-        self._intake = Intake(settings)
 
     def operations(self) -> tuple[Operation, ...]:
         """All there are."""
         return (
             Operation("POST", f"{MODEL}/infer", "Ask a model for a prediction", self.infer, INFER),
             Operation("POST", f"{VERSION}/infer", "Ask a version of a model", self.infer, INFER),
-            Operation(
-                "POST",
-                f"{MODEL}/labels",
-                "Tell the truth about an earlier request",
-                self.labels,
-                {"id": "1", "labels": [3]},
-            ),
+            Operation("POST", f"{MODEL}/labels", "Tell the truth about an earlier request", self.labels, LABELS),
             Operation("POST", f"{VERSION}/labels", "The same, for a version", self.labels, LABELS),
             Operation("GET", MODEL, "What a model takes and gives", self.model),
             Operation("GET", VERSION, "What a version takes and gives", self.model),
@@ -90,98 +81,94 @@ class Handlers:
 
     # Predictions
 
-    async def infer(self, call: Call) -> Reply:
+    def infer(self, call: Call) -> Found:
         """A prediction."""
-        headers = call.headers
-        length = headers.get(b"inference-header-content-length")
-        body = await self._body(call)
+        length = call.headers.get(b"inference-header-content-length")
         served = self._repository.find(call.model, call.version)
-        ask = read_request(served.signature, body, None if length is None else _number(length))
+        ask = read_request(served.signature, call.body, None if length is None else _number(length))
         found = served.answer(ask)
-        answer = found if isinstance(found, Answer) else await _unless_gone(found, call)
-        return prediction(*served.writer.write(ask, answer))
+        if isinstance(found, Answer):
+            return prediction(*served.writer.write(ask, found))
+        return _infer_later(served, ask, found)
 
-    async def labels(self, call: Call) -> Reply:
+    def labels(self, call: Call) -> Reply:
         """Delayed labels."""
-        body = await self._body(call)
         served = self._repository.find(call.model, call.version)
-        given = _read(_labels, body)
+        given = _read(_labels, call.body)
         return in_json({"matched": served.watch.label(given.id, given.labels) if served.watch is not None else 0})
 
     # About models
 
-    async def model(self, call: Call) -> Reply:
+    def model(self, call: Call) -> Reply:
         """Metadata."""
         served = self._repository.find(call.model, call.version)
         return in_json(facts.metadata(served, self._repository.lines[call.model]))
 
-    async def example(self, call: Call) -> Reply:
+    def example(self, call: Call) -> Reply:
         """A request body."""
         served = self._repository.find(call.model, call.version)
         return in_json(await asyncio.to_thread(facts.example, served.card, served.locate))
 
-    async def model_ready(self, call: Call) -> Reply:
+    def model_ready(self, call: Call) -> Reply:
         """Whether it is loaded."""
         ready = self._repository.is_ready(call.model, call.version)
         return in_json({"name": call.model, "ready": ready}, 200 if ready else 503)
 
-    async def stats(self, call: Call) -> Reply:
+    def stats(self, call: Call) -> Reply:
         """Counts since loading."""
         chosen = self._repository.chosen(call.model, call.version)
         return in_json({"model_stats": [facts.statistics(served) for served in chosen]})
 
     # The repository
 
-    async def index(self, call: Call) -> Reply:
+    def index(self, call: Call) -> Reply:
         """Models and versions."""
-        return in_json(facts.index(self._repository, _read(_index, await self._body(call) or b"{}").ready))
+        return in_json(facts.index(self._repository, _read(_index, call.body or b"{}").ready))
 
     async def load(self, call: Call) -> Reply:
         """Load again."""
         await self._repository.reload(call.model)
         return in_json({})
 
-    async def unload(self, call: Call) -> Reply:
+    def unload(self, call: Call) -> Reply:
         """Let go."""
         self._repository.unload(call.model)
         return in_json({})
 
     # About the server
 
-    async def server(self, call: Call) -> Reply:
+    def server(self, call: Call) -> Reply:
         """Name, version, extensions."""
         return in_json(facts.server())
 
-    async def live(self, call: Call) -> Reply:
+    def live(self, call: Call) -> Reply:
         """It is, if it can say so."""
         return in_json({"live": True})
 
-    async def ready(self, call: Call) -> Reply:
+    def ready(self, call: Call) -> Reply:
         """Whether a model is live."""
         ready = self._repository.ready
         return in_json({"ready": ready}, 200 if ready else 503)
 
-    async def metrics(self, call: Call) -> Reply:
+    def metrics(self, call: Call) -> Reply:
         """For Prometheus."""
-        return text(as_text(self._repository, self._refused), KIND)
+        return Reply(200, KIND, as_text(self._repository, self._refused))
 
-    async def openapi(self, call: Call) -> Reply:
+    def openapi(self, call: Call) -> Reply:
         """The description."""
         return in_json(pages.openapi(self.operations()))
 
-    async def docs(self, call: Call) -> Reply:
+    def docs(self, call: Call) -> Reply:
         """The description, to read and to try."""
         return page(pages.docs())
 
-    async def welcome(self, call: Call) -> Reply:
+    def welcome(self, call: Call) -> Reply:
         """Where to begin."""
         return page(pages.welcome(self._repository, call.headers.get(b"host", b"").decode("latin-1")))
 
-    async def _body(self, call: Call) -> bytes:
-        headers = call.headers
-        return await self._intake.read(
-            call.receive, headers.get(b"content-length"), headers.get(b"content-encoding", b"")
-        )
+
+async def _infer_later(served: Served, ask: Ask, found: asyncio.Task[Answer]) -> Reply:
+    return prediction(*served.writer.write(ask, await found))
 
 
 def _read(decode: Callable[[bytes], T], body: bytes) -> T:
@@ -195,24 +182,3 @@ def _number(header: bytes) -> int:
     if not header.isdigit() or len(header) > 12:
         raise ProtocolError("The header Inference-Header-Content-Length must be a number of bytes.")
     return int(header)
-
-
-async def _unless_gone(work: Coroutine[Any, Any, Answer], call: Call) -> Answer:
-    """The answer; given up where whoever asked hangs up."""
-    task, gone = asyncio.current_task(), asyncio.ensure_future(call.receive())
-    assert task is not None
-
-    def give_up(_: object) -> None:
-        task.cancel()
-
-    gone.add_done_callback(give_up)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not gone.done():
-            raise
-        task.uncancel()
-        raise Gone from None
-    finally:
-        gone.remove_done_callback(give_up)
-        gone.cancel()

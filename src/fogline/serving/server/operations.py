@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.server.answers import Reply
-from fogline.serving.server.body import Receive
 
 
 @dataclass(slots=True)
 class Call:
-    """A request that was routed."""
+    """A request that has come in."""
 
+    method: str
+    path: str
     headers: Mapping[bytes, bytes]
-    receive: Receive
+    """Names in small letters."""
+    body: bytes = b""
     model: str = ""
     version: str = ""
 
 
-Handler = Callable[[Call], Awaitable[Reply]]
+Found = Reply | Coroutine[Any, Any, Reply]
+"""An answer, or, where it takes a while, what to await for it."""
+Handler = Callable[[Call], Found]
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ class Operation:
 
 @dataclass
 class _Node:
-    below: dict[str, _Node] = field(default_factory=dict)
-    methods: dict[str, Operation] = field(default_factory=dict)
+    below: dict[str, _Node] = field(default_factory=dict["str", "_Node"])
+    methods: dict[str, Operation] = field(default_factory=dict[str, Operation])
 
 
 class Routes:
@@ -59,26 +64,30 @@ class Routes:
                 node = node.below.setdefault(part, _Node())
             node.methods[operation.method] = operation
 
-    def find(self, method: str, path: str, call: Call) -> Handler:
+    def find(self, call: Call) -> Handler:
         """Who answers; the names in the path are put into the call.
 
         Raises:
             ProtocolError: nobody.
         """
-        node = self._root
-        for part in path.split("/")[1:]:
-            known = node.below.get(part)
-            if known is None:
-                if (known := node.below.get("{model}")) is not None:
-                    call.model = part
-                elif (known := node.below.get("{version}")) is not None:
-                    call.version = part
-                else:
-                    raise ProtocolError("There is nothing at this address; /docs shows what there is.", 404)
-            node = known
-        operation = node.methods.get(method)
+        methods = self._methods(call)
+        if not methods:
+            raise ProtocolError("There is nothing at this address; /docs shows what there is.", 404)
+        operation = methods.get("GET" if call.method == "HEAD" else call.method)
         if operation is None:
-            if not node.methods:
-                raise ProtocolError("There is nothing at this address; /docs shows what there is.", 404)
-            raise ProtocolError(f"This address takes {' or '.join(node.methods)}, not {method[:20]}.", 405)
+            raise ProtocolError(f"This address takes {' or '.join(methods)}, not {call.method[:20]}.", 405)
         return operation.handler
+
+    def _methods(self, call: Call) -> Mapping[str, Operation]:
+        node = self._root
+        for part in call.path.split("/")[1:]:
+            below = node.below
+            if part in below:
+                node = below[part]
+            elif "{model}" in below:
+                node, call.model = below["{model}"], unquote(part)
+            elif "{version}" in below:
+                node, call.version = below["{version}"], unquote(part)
+            else:
+                return {}
+        return node.methods

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
 from concurrent.futures import Executor, Future
 from math import inf
-from typing import Any
 
 from fogline.inference.card import Card
 from fogline.inference.exits import choose
@@ -76,8 +74,8 @@ class Served:
         self._users = 0
         self._retired = self._closed = False
 
-    def answer(self, ask: Ask, left: float = inf, hops: int = 0) -> Answer | Coroutine[Any, Any, Answer]:
-        """The answer; where it takes a while, what to await for it. It must be awaited at once.
+    def answer(self, ask: Ask, left: float = inf, hops: int = 0) -> Answer | asyncio.Task[Answer]:
+        """The answer; where it takes a while, a task that gives it.
 
         Args:
             ask: the request.
@@ -90,7 +88,7 @@ class Served:
         """
         began = time.perf_counter_ns()
         if ask.rows > self._instant:
-            return self._answer_later(ask, None, began, left, hops)
+            return self._begin(ask, None, began, left, hops)
         try:
             outputs = self._run(ask)
             unsure = self._unsure(outputs)
@@ -99,7 +97,7 @@ class Served:
             raise
         if unsure is None:
             return self._answered(ask, outputs, self._own(outputs), began)
-        return self._answer_later(ask, outputs, began, left, hops)
+        return self._begin(ask, outputs, began, left, hops)
 
     def beat(self) -> Vitals | None:
         """How it fared since the last beat; None where nobody watches."""
@@ -130,9 +128,15 @@ class Served:
         self.counts.ran(time.perf_counter_ns() - began)
         return self._settled(outputs)
 
+    def _begin(self, ask: Ask, outputs: Outputs | None, began: int, left: float, hops: int) -> asyncio.Task[Answer]:
+        task = asyncio.get_running_loop().create_task(self._answer_later(ask, outputs, began, left, hops))
+        # Not within the task, which begins later and, if it is cancelled, never.
+        self._users += 1
+        task.add_done_callback(lambda _: self.release())
+        return task
+
     async def _answer_later(self, ask: Ask, outputs: Outputs | None, began: int, left: float, hops: int) -> Answer:
         with self._gate:
-            self._users += 1
             try:
                 async with asyncio.timeout(self._settings.deadline):
                     if outputs is None:
@@ -144,8 +148,6 @@ class Served:
             except Exception:
                 self._missed(began)
                 raise
-            finally:
-                self.release()
         return self._answered(ask, outputs, answer, began)
 
     def _settled(self, outputs: Outputs) -> Outputs:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fogline.registry.release import Vitals
-from fogline.serving.server.app import App
 from fogline.serving.server.handlers import Handlers
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.listener import Listener
 from fogline.serving.server.repository import Open, Repository
 from fogline.serving.server.settings import Settings
+from fogline.serving.server.site import Site
 
 if TYPE_CHECKING:
     from fogline.serving.server.rpc import Rpc
@@ -51,8 +51,8 @@ class Server:
         self._beating: asyncio.TimerHandle | None = None
         self.repository = Repository(settings, open_, hooks)
         refused: Counter[int] = Counter()
-        handlers = Handlers(self.repository, settings, refused)
-        self._http = Listener(App(handlers.operations(), refused), settings)
+        handlers = Handlers(self.repository, refused)
+        self._http = Listener(Site(handlers.operations(), settings, refused))
         self._rpc: Rpc | None = None
         if settings.grpc:
             from fogline.serving.server.rpc import Rpc  # It takes 10 MB.

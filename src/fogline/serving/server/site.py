@@ -1,0 +1,101 @@
+"""What all HTTP connections of a server share."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.server.answers import Reply, refusal
+from fogline.serving.server.failures import explained
+from fogline.serving.server.operations import Call, Found, Handler, Operation, Routes
+from fogline.serving.server.settings import Settings
+
+TOGETHER = 4
+"""Bodies of the largest size that may be coming in at a time."""
+GZIP_OR_ZLIB = 47
+
+
+class Site:
+    """Answers requests, whatever connection they came over.
+
+    Args:
+        operations: what can be asked.
+        settings: the limits.
+        refused: where refusals are counted, by status.
+    """
+
+    def __init__(self, operations: Sequence[Operation], settings: Settings, refused: Counter[int]) -> None:
+        self.settings = settings
+        self.held = 0
+        """Bytes of bodies that are coming in."""
+        self._routes = Routes(operations)
+        self._refused = refused
+
+    def answer(self, call: Call) -> Found:
+        """The answer to a request, whatever it is."""
+        headers = call.headers
+        try:
+            if b"origin" in headers and call.method == "POST":
+                _check_origin(headers[b"origin"], headers.get(b"host", b""))
+            handler = self._routes.find(call)
+            if b"content-encoding" in headers:
+                return self._later(call, self._inflated(call, handler))
+            found = handler(call)
+        except Exception as error:  # noqa: BLE001 - one request must not end the server, nor show it from inside
+            return self.refuse(error, call)
+        return found if isinstance(found, Reply) else self._later(call, found)
+
+    def check_length(self, size: int) -> None:
+        """That a body may have so many bytes.
+
+        Raises:
+            ProtocolError: it may not, or not now.
+        """
+        if size > self.settings.largest:
+            raise self._too_large()
+        if self.held > TOGETHER * self.settings.largest:
+            raise ProtocolError("Too many large requests come in at once; try again soon.", 503)
+
+    def refuse(self, error: Exception, call: Call | None = None) -> Reply:
+        """The answer to what cannot be answered."""
+        refused = explained(error, f"{call.method} {call.path}" if call is not None else "A request")
+        self._refused[refused.status] += 1
+        return refusal(str(refused), refused.status)
+
+    async def _later(self, call: Call, work: Coroutine[Any, Any, Reply]) -> Reply:
+        try:
+            return await work
+        except Exception as error:  # noqa: BLE001 - as above
+            return self.refuse(error, call)
+
+    async def _inflated(self, call: Call, handler: Handler) -> Reply:
+        call.body = await asyncio.to_thread(self._inflate, call.body, call.headers[b"content-encoding"])
+        found = handler(call)
+        return found if isinstance(found, Reply) else await found
+
+    def _inflate(self, body: bytes, encoding: bytes) -> bytes:
+        if encoding not in (b"gzip", b"deflate"):
+            raise ProtocolError("The body is compressed in a way that is not known here; use gzip or deflate.", 415)
+        inflater = zlib.decompressobj(GZIP_OR_ZLIB)
+        try:
+            made = inflater.decompress(body, self.settings.largest + 1)
+        except zlib.error as error:
+            raise ProtocolError(f"The compressed body cannot be read: {error}.") from None
+        if len(made) > self.settings.largest:
+            raise self._too_large()
+        if not inflater.eof or inflater.unused_data:
+            raise ProtocolError("The compressed body is cut off, or something follows it.")
+        return made
+
+    def _too_large(self) -> ProtocolError:
+        return ProtocolError(f"The request is too large; the largest has {self.settings.largest} bytes.", 413)
+
+
+def _check_origin(origin: bytes, host: bytes) -> None:
+    """A page of another site must not use a person's browser to get at a server that only listens here."""
+    if origin.partition(b"//")[2] != host:
+        raise ProtocolError("A page of another site may not ask here.", 403)
