@@ -104,7 +104,7 @@ class Handlers:
         served = self._repository.find(call.model, call.version)
         return in_json(facts.metadata(served, self._repository.lines[call.model]))
 
-    def example(self, call: Call) -> Reply:
+    async def example(self, call: Call) -> Reply:
         """A request body."""
         served = self._repository.find(call.model, call.version)
         return in_json(await asyncio.to_thread(facts.example, served.card, served.locate))
