@@ -110,7 +110,7 @@ class FakeUpstream:
         self.store = store
         self.gate = gate
 
-    async def metadata(self, name: str, largest: int) -> bytes | None:
+    async def metadata(self, name: str, largest: int, anew: bool) -> bytes | None:
         await self._line()
         if name == "timestamp.json":
             return self.parent.timestamp
