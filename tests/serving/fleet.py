@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 
 from fogline.governance.signing import SigningKey
+from fogline.jobs.job import Publish
 from fogline.network.changes import Change
 from fogline.network.client import Client, bundle_of, connect
 from fogline.network.cloud import CloudUp, cloud, create
@@ -22,10 +24,13 @@ from fogline.network.desk import NewToken
 from fogline.network.joining import join
 from fogline.network.office import Record
 from fogline.network.program import Listening, Place, Up, member
-from fogline.registry.release import Tier
+from fogline.network.source import Source
+from fogline.registry.publisher import Publisher
+from fogline.registry.release import Outcome, Tier
 from fogline.registry.standing import Standing
 from fogline.serving.companion import Companion, attaching
 from fogline.serving.server.settings import Settings
+from tests.serving.crafted import Crafted
 
 HERE = Path(__file__).parent
 LOCAL = Listening("127.0.0.1:0", "127.0.0.1:0")
@@ -124,6 +129,27 @@ class Fleet:
         (after,) = await self.client.jobs(record.job)
         return after
 
+    @property
+    def publisher(self) -> Publisher:
+        """The cloud's registry."""
+        return cast("Source", self.cloud.node.releases).publisher
+
+    async def publish(self, made: Crafted, **settings: Any) -> int:
+        """Release a version that was made by hand; its number."""
+        probation = {"seconds": 0.3, "requests": 5, "longest": 0.6} | settings.pop("probation", {})
+        asked = Publish(rings=settings.pop("rings", (1.0,)), ring_time=0.2, probation=probation, **settings)
+        card = await asyncio.to_thread(self.publisher.publish, made.card, made.files, asked)
+        return card.version
+
+    def records(self, name: str) -> list[Outcome]:
+        """What a node wrote down about its models."""
+        notes = self.ups[name].node.database.notes("serving")
+        return [msgspec.json.decode(body, type=Outcome) for _, body in notes]
+
+    def told(self, what: str) -> bool:
+        """Whether the cloud has heard of something, in words."""
+        return any(what in note.text for note in self.publisher.standings("digits")[0].notes)
+
     async def standing(self, model: str = "digits") -> Standing:
         (found,) = await self.client.models(model)
         return found
@@ -181,8 +207,6 @@ async def fleet(
     base = settings or Settings(grpc="", pulse=0.1)
 
     def of(name: str, tier: Tier) -> Settings | None:
-        import msgspec
-
         return msgspec.structs.replace(base, tier=tier) if name in serving else None
 
     async with AsyncExitStack() as stack:

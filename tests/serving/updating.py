@@ -115,7 +115,7 @@ class FakeUpstream:
         self.store = store
         self.gate = gate
 
-    async def metadata(self, name: str, largest: int) -> bytes | None:
+    async def metadata(self, name: str, largest: int, anew: bool) -> bytes | None:
         await self._line()
         return await self.parent.document(name, largest)
 

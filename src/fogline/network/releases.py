@@ -11,14 +11,29 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Container
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
-from fogline.network.contract import SERVICE, Became, Blob, File, Infer, Measured, Read, Size, Up, Weigh, decoder
+import msgspec
+
+from fogline.network.contract import (
+    SERVICE,
+    Became,
+    Blob,
+    Decoder,
+    File,
+    Infer,
+    Measured,
+    Read,
+    Size,
+    Up,
+    Weigh,
+    decoder,
+)
 from fogline.network.tasks import Tasks
 from fogline.network.uplink import Lost, Uplink
 from fogline.registry.merging import together
 from fogline.registry.release import Outcome, Vitals
-from fogline.storage import Blobs, Database, StorageError
+from fogline.storage import Blobs, CorruptBlob, Database, MissingBlob, StorageError
 
 DOCUMENTS, TIMESTAMP = "release-document", "timestamp.json"
 KEPT = 200
@@ -31,6 +46,7 @@ PERIOD = 5.0
 """Seconds over which reports from below are added up."""
 SIZE, FILE = decoder(Size), decoder(File)
 Key = tuple[str, int, bool]
+T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -70,8 +86,12 @@ class Releases(Protocol):
         """The newest signed timestamp; empty before there is one."""
         ...
 
-    async def document(self, name: str) -> bytes | None:
+    async def document(self, name: str, anew: bool = False) -> bytes | None:
         """A small file of signed releases; None where there is none.
+
+        Args:
+            name: of the file.
+            anew: from the root of the tree, not from what is kept on the way: that was not believed.
 
         Raises:
             LookupError: whoever has them cannot be asked now.
@@ -140,8 +160,10 @@ class Mirror:
         blobs.sweep(set(blobs.all()), STALE)
         self._files = OrderedDict((digest, blobs.size(digest)) for digest in blobs.all())
         self._sums = Sums(lambda vitals: self._send(Measured(vitals)))
-        self._outcomes: dict[tuple[str, str], Outcome] = {}
+        self._outcomes: dict[tuple[str, str, bool], Outcome] = {}
+        """By node and model; an alarm says nothing of what became of a version."""
         self._tasks = Tasks(owner)
+        self._writing = asyncio.Lock()
 
     @property
     def store(self) -> Store:
@@ -165,26 +187,21 @@ class Mirror:
         self._keep(TIMESTAMP, timestamp)
         return True
 
-    async def document(self, name: str) -> bytes | None:
-        if name in self._documents:
+    async def document(self, name: str, anew: bool = False) -> bytes | None:
+        if name in self._documents and not anew:
             return self._documents[name]
-        try:
-            answer: File = FILE.decode(await self._uplink.unary(f"/{SERVICE}/Read", Read(name)))
-        except Lost as loss:
-            raise LookupError(str(loss)) from loss
+        answer = await self._ask("Read", Read(name, anew), FILE)
         if answer.data is not None:
             # Every name but the timestamp's says which version or content it is, so it never changes.
             self._keep(name, answer.data)
+        elif name in self._documents:
+            self._forget(name)
         return answer.data
 
     async def weigh(self, digest: str) -> int:
         if digest in self._files:
             return self._files[digest]
-        try:
-            answer: Size = SIZE.decode(await self._uplink.unary(f"/{SERVICE}/Weigh", Weigh(digest)))
-        except Lost as loss:
-            raise LookupError(str(loss)) from loss
-        return answer.size
+        return (await self._ask("Weigh", Weigh(digest), SIZE)).size
 
     async def obtain(self, digest: str, size: int | None = None) -> Path:
         if digest not in self._files:
@@ -194,6 +211,26 @@ class Mirror:
         self._files.move_to_end(digest)
         self._make_room(digest)
         return await asyncio.to_thread(self._blobs.path, digest)
+
+    async def recheck(self, digest: str) -> None:
+        """Delete a file that is damaged here; it is fetched again when it is asked for."""
+        try:
+            await asyncio.to_thread(self._blobs.verify, digest)
+        except (CorruptBlob, MissingBlob):
+            self._files.pop(digest, None)
+
+    async def _ask(self, method: str, question: Read | Weigh, answer: Decoder[T]) -> T:
+        """The parent's answer.
+
+        Raises:
+            LookupError: there is none that could be read.
+        """
+        try:
+            return answer.decode(await self._uplink.unary(f"/{SERVICE}/{method}", question))
+        except Lost as loss:
+            raise LookupError(str(loss)) from loss
+        except msgspec.DecodeError as error:
+            raise LookupError(f"the parent sent what is no answer: {error}") from error
 
     # The store of what this node serves itself.
 
@@ -224,14 +261,19 @@ class Mirror:
     def _keep(self, name: str, data: bytes) -> None:
         self._documents[name] = data
         self._documents.move_to_end(name)
-        self._tasks.spawn(asyncio.to_thread(self._put, name, data))
+        self._tasks.spawn(self._write(self._database.put, DOCUMENTS, name, data))
         while len(self._documents) > KEPT:
-            old, _ = self._documents.popitem(last=False)
-            self._tasks.spawn(asyncio.to_thread(self._database.delete, DOCUMENTS, old))
+            self._forget(next(iter(self._documents)))
 
-    def _put(self, name: str, data: bytes) -> None:
-        with contextlib.suppress(StorageError):  # It is in memory, and the parent has it.
-            self._database.put(DOCUMENTS, name, data)
+    def _forget(self, name: str) -> None:
+        del self._documents[name]
+        self._tasks.spawn(self._write(self._database.delete, DOCUMENTS, name))
+
+    async def _write(self, work: Callable[..., None], *args: Any) -> None:
+        """One after the other, so that the newest stays. What counts is in memory, and the parent has it."""
+        with contextlib.suppress(StorageError):
+            async with self._writing:
+                await asyncio.to_thread(work, *args)
 
     # Up.
 
@@ -241,7 +283,7 @@ class Mirror:
             self._send(Became(outcome))
 
     def became(self, outcome: Outcome) -> None:
-        self._outcomes[(outcome.node, outcome.model)] = outcome
+        self._outcomes[(outcome.node, outcome.model, outcome.what == "alarm")] = outcome
         self._send(Became(outcome))
 
     def measured(self, vitals: Vitals) -> None:

@@ -50,7 +50,7 @@ class Source:
         self._due.set()
         return self.timestamp
 
-    async def document(self, name: str) -> bytes | None:
+    async def document(self, name: str, anew: bool = False) -> bytes | None:
         if name == BINDING:
             return self._binding
         try:

@@ -54,7 +54,9 @@ class State(msgspec.Struct, frozen=True):
     plan: Plan = Plan()
     """Of the last rollout."""
     outcomes: dict[str, Outcome] = {}
-    """The last of each node."""
+    """What became of a version, the last of each node,"""
+    alarms: dict[str, Outcome] = {}
+    """and its last alarm."""
     tallies: dict[int, Tally] = {}
     psi: dict[int, float] = {}
     retrain: Retrain | None = None
@@ -279,10 +281,13 @@ class Publisher:
             if outcome.model not in self._states:
                 return
             state = self._states[outcome.model]
-            before = state.outcomes.get(outcome.node)
+            # An alarm may overtake what became of a version, and does not take its place.
+            field = "alarms" if outcome.what == "alarm" else "outcomes"
+            heard: dict[str, Outcome] = getattr(state, field)
+            before = heard.get(outcome.node)
             if before is not None and (before == outcome or before.at > outcome.at):
                 return
-            self._keep(replace(state, outcomes=state.outcomes | {outcome.node: outcome}))
+            self._keep(replace(state, **{field: heard | {outcome.node: outcome}}))
             self._handle(outcome.model, outcome)
 
     def vitals(self, vitals: Vitals) -> None:
@@ -346,7 +351,7 @@ class Publisher:
             model=model,
             cards=cards,
             release=state.release,
-            outcomes=tuple(state.outcomes.values()),
+            outcomes=(*state.outcomes.values(), *state.alarms.values()),
             approved=tuple(c.version for c in cards if self.catalogue.asset(model, c.version).digest in approved),
             tallies=state.tallies,
             psi=state.psi,

@@ -185,12 +185,12 @@ class Towards:
         self._releases = releases
         self._tell = tell
 
-    async def metadata(self, name: str, largest: int) -> bytes | None:
+    async def metadata(self, name: str, largest: int, anew: bool) -> bytes | None:
         """See :class:`fogline.serving.update.ports.Upstream`."""
-        if name == "timestamp.json":
+        if name == "timestamp.json" and not anew:
             return self._releases.timestamp or None
         try:
-            return await self._releases.document(name)
+            return await self._releases.document(name, anew)
         except LookupError as error:
             raise ConnectionError(str(error)) from error
 

@@ -74,8 +74,13 @@ class Serving(msgspec.Struct, frozen=True):
 class Upstream(Protocol):
     """Towards the parent."""
 
-    async def metadata(self, name: str, largest: int) -> bytes | None:
+    async def metadata(self, name: str, largest: int, anew: bool) -> bytes | None:
         """A metadata or small target file; None: the parent has none of that name.
+
+        Args:
+            name: of the file.
+            largest: bytes that it may have.
+            anew: from the root of the tree, not from what is kept on the way: that was not believed.
 
         Raises:
             ConnectionError: there is no parent now.
