@@ -39,8 +39,9 @@ start = "{start}"
 clients = 2
 [tree.cloud]
 {tree}
+{more}
 [publish]
-model = "digits"
+model = "{model}"
 rings = {rings}
 ring_time = 0.2
 {publish}
@@ -112,7 +113,9 @@ class Fleet:
 
     async def train(self, rounds: int = 1, start: str = "", **more: Any) -> Record:
         """Run a job to its end."""
-        given = {"rings": "[1.0]", "publish": "", "probation": QUICK, "thresholds": "", "name": "digits"} | more
+        given = {"rings": "[1.0]", "publish": "", "probation": QUICK, "thresholds": "", "name": "digits", "more": ""}
+        given |= more
+        given.setdefault("model", given["name"])
         fogs = sum(up.identity.subject.role == "fog" for up in self.ups.values())
         tree = f"[tree.fog]\ncount = {fogs}" if fogs else ""
         text = JOB.format(rounds=rounds, start=start, tree=tree, **given)
@@ -141,6 +144,11 @@ class Fleet:
         """Whether a node has committed to a version."""
         state = self.companion(name).updater.states().get(model)
         return state is not None and state.good is not None and state.good.version == version
+
+    def answers(self, name: str, version: int, model: str = "digits") -> bool:
+        """Whether a node answers with a version, on probation or not."""
+        state = self.companion(name).updater.states().get(model)
+        return state is not None and state.current is not None and state.current.version == version
 
     async def ask(self, name: str, x: np.ndarray, model: str = "digits") -> tuple[int, Any]:
         """A prediction by HTTP: the status and the body."""

@@ -17,7 +17,7 @@ from fogline.jobs.units import seconds
 from fogline.monitoring.table import human_bytes, human_seconds
 from fogline.network.client import Client
 from fogline.network.cloud import RELEASE_KEYS
-from fogline.registry.release import Outcome, Tally
+from fogline.registry.release import Outcome, Tally, Tier
 from fogline.registry.standing import Action, Standing, Steer
 
 STATES = {"committed": "green", "probation": "cyan", "shadowing": "cyan", "reverted": "red", "failed": "red",
@@ -134,10 +134,17 @@ def _drift(psi: float | None) -> str:
     return f"{reading} (largest population stability index {psi:.3f})"
 
 
-def steer(folder: Path, text: str, action: Action, rings: tuple[float, ...] = (), shadow: bool = False) -> None:
+def steer(
+    folder: Path,
+    text: str,
+    action: Action,
+    rings: tuple[float, ...] = (),
+    shadow: bool = False,
+    tiers: tuple[Tier, ...] = (),
+) -> None:
     """Change where a model's versions go, and say what happens now."""
     name, version = parsed(text)
-    print(asked(folder, lambda client: client.steer(Steer(name, action, version, shadow, rings))))
+    print(asked(folder, lambda client: client.steer(Steer(name, action, version, shadow, rings, tiers))))
 
 
 def approve_version(folder: Path, text: str, keys: Path | None, withdraw: bool) -> None:

@@ -220,10 +220,12 @@ class Publisher:
             match wanted.action:
                 case "promote":
                     card = self._card(model, wanted.version)
+                    plan = self._state(model).plan
                     plan = replace(
-                        self._state(model).plan,
+                        plan,
                         rings=wanted.rings or (1.0,),
                         mode="shadow" if wanted.shadow else "live",
+                        tiers=wanted.tiers or plan.tiers,
                     )
                     notes = self._begin(card, plan, by)
                 case "rollback":
