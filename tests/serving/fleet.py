@@ -37,15 +37,16 @@ LOCAL = Listening("127.0.0.1:0", "127.0.0.1:0")
 PATIENCE = 40.0
 JOB = """
 name = "{name}"
-task = "digits:task"
+task = "{task}:task"
 rounds = {rounds}
 start = "{start}"
 [task_parameters]
 clients = 2
 [tree.cloud]
 {tree}
+{more}
 [publish]
-model = "digits"
+model = "{model}"
 rings = {rings}
 ring_time = 0.2
 {publish}
@@ -91,13 +92,19 @@ class Fleet:
         return place
 
     async def start(
-        self, name: str, homes: list[Home], listening: Listening | None = None, settings: Settings | None = None
+        self,
+        name: str,
+        homes: list[Home],
+        listening: Listening | None = None,
+        settings: Settings | None = None,
+        parameters: dict[str, Any] | None = None,
     ) -> Up:
-        """Start a member whose folder is there; with ``settings`` it serves."""
+        """Start a member whose folder is there; with ``settings`` it serves. ``parameters``: of tasks, as they hold
+        there."""
         stack, place = AsyncExitStack(), Place(self.folder / name)
         attach = None if settings is None else attaching(place, settings)
         up = await stack.enter_async_context(
-            member(place, homes, listening, name, on_change=self.teller(name), attach=attach)
+            member(place, homes, listening, name, parameters, on_change=self.teller(name), attach=attach)
         )
         self.ups[name], self.stacks[name] = up, stack
         return up
@@ -115,14 +122,16 @@ class Fleet:
 
         return tell
 
-    async def train(self, rounds: int = 1, start: str = "", **more: Any) -> Record:
+    async def train(self, rounds: int = 1, start: str = "", task: Path = HERE / "digits.py", **more: Any) -> Record:
         """Run a job to its end."""
-        given = {"rings": "[1.0]", "publish": "", "probation": QUICK, "thresholds": "", "name": "digits"} | more
+        given = {"rings": "[1.0]", "publish": "", "probation": QUICK, "thresholds": "", "name": "digits", "more": ""}
+        given |= more
+        given.setdefault("model", given["name"])
         fogs = sum(up.identity.subject.role == "fog" for up in self.ups.values())
         tree = f"[tree.fog]\ncount = {fogs}" if fogs else ""
-        text = JOB.format(rounds=rounds, start=start, tree=tree, **given)
+        text = JOB.format(rounds=rounds, start=start, tree=tree, task=task.stem, **given)
         key = SigningKey.load(self.folder / "cloud" / "operator" / "developer.key")
-        record = await self.client.submit(text, bundle_of(text, HERE, [HERE / "digits.py"], key), wait=0.5)
+        record = await self.client.submit(text, bundle_of(text, task.parent, [task], key), wait=0.5)
         async with asyncio.timeout(PATIENCE):
             async for _ in self.client.watch(record.job):
                 pass
@@ -167,6 +176,11 @@ class Fleet:
         """Whether a node has committed to a version."""
         state = self.companion(name).updater.states().get(model)
         return state is not None and state.good is not None and state.good.version == version
+
+    def answers(self, name: str, version: int, model: str = "digits") -> bool:
+        """Whether a node answers with a version, on probation or not."""
+        state = self.companion(name).updater.states().get(model)
+        return state is not None and state.current is not None and state.current.version == version
 
     async def ask(self, name: str, x: np.ndarray, model: str = "digits") -> tuple[int, Any]:
         """A prediction by HTTP: the status and the body."""

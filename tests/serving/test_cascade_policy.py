@@ -172,3 +172,13 @@ def test_fitted_exits_reach_the_target_and_spare_work() -> None:
     assert first.mean() > 0.05
     with pytest.raises(PolicyError, match="Exit 'a': An accuracy of"):
         fit_exits(("a", "b", "c"), sure[:2], right, target_accuracy=0.999)
+
+
+def test_a_node_that_computes_confidence_a_little_differently_sends_the_same_rows() -> None:
+    sure = np.array([0.0, 0.3, 0.3, 0.5, 0.9, 1.0])
+    small, large = np.zeros(6, bool), np.ones(6, bool)
+    for budget in (0.0, 0.5, 0.7, 1.0):
+        threshold = fit(sure, small, large, to="big", budget=budget).threshold
+        for error in (-1e-7, 1e-7):
+            there = np.clip(sure + error, 0.0, 1.0).astype(np.float32)
+            assert ((there < threshold) == (sure < threshold)).all()

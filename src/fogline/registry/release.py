@@ -136,6 +136,10 @@ class Tally(msgspec.Struct, frozen=True):
     agreed: int = 0
     """and those in which it agreed."""
 
+    def __bool__(self) -> bool:
+        """Whether anything was counted."""
+        return any((self.answers, self.errors, self.labels, self.compared))
+
     def __add__(self, other: Tally) -> Tally:
         longer, shorter = sorted((self.latency, other.latency), key=len, reverse=True)
         latency = tuple(n + (shorter[i] if i < len(shorter) else 0) for i, n in enumerate(longer))

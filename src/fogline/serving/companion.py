@@ -164,7 +164,8 @@ class Companion:
 
     def _pulse(self, vitals: Vitals) -> None:
         self.updater.pulse(vitals)
-        self._releases.measured(msgspec.structs.replace(vitals, ring=self.updater.in_ring(vitals.model)))
+        if vitals.tally:
+            self._releases.measured(msgspec.structs.replace(vitals, ring=self.updater.in_ring(vitals.model)))
 
     def _tell(self, outcome: Outcome) -> None:
         """What becomes of a release, for whoever watches this node."""

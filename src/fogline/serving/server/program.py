@@ -19,6 +19,7 @@ from fogline.network.orphans import end_with_parent
 from fogline.registry.release import Vitals
 from fogline.serving.cascade.answering import answer as answer_below
 from fogline.serving.cascade.offloader import Improved
+from fogline.serving.cascade.wire import Send
 from fogline.serving.pipe import Answer, Done, Drop, Infer, Load, Offload, Pipe, Pulse, Ready, Request, Swap
 from fogline.serving.protocol.asking import Answer as Answered
 from fogline.serving.protocol.asking import Ask
@@ -52,7 +53,7 @@ class Child:
             case Drop():
                 repository.drop(request.model, str(request.version))
             case Infer():
-                return Done(await answer_below(request.ask, self._infer))
+                return Done(await answer_below(request.ask, self._infer, self._onward))
             case Offload() | Pulse():
                 raise ModelError("That is for the agent, not for the server.")
         return Done()
@@ -77,6 +78,11 @@ class Child:
     def _tell(self, vitals: Vitals) -> None:
         assert self.pipe is not None
         self.pipe.tell(Pulse(vitals))
+
+    def _onward(self, model: str) -> Send | None:
+        assert self.server is not None
+        line = self.server.repository.lines.get(model)
+        return self._send_up if line is None or line.live is None else None
 
     async def _infer(self, model: str, inputs: Mapping[str, Array], left: float, hops: int) -> Improved:
         """Run a model for a tier below."""
