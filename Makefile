@@ -16,7 +16,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	$(BIN)/fogline up examples/demo-up.toml --fogs 2 --devices 6
+	$(BIN)/fogline up examples/demo-up.toml --fogs 2 --devices 6 --serve
 
 test: setup
 	$(BIN)/python -m pytest -n 2

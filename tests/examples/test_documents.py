@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from fogline.jobs import Evaluation, Job, Local, Tier, Tree
-from fogline.jobs.job import Method, Needs
+from fogline.jobs.job import Method, Needs, Publish
 from fogline.simulation.profiles import DeviceProfile, Distribution, LinkProfile
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +25,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "tree.NAME": Tier,
     "needs": Needs,
     "evaluation": Evaluation,
+    "publish": Publish,
     "devices": DeviceProfile,
     "links": LinkProfile,
 }
@@ -42,7 +43,7 @@ def tables() -> dict[str, dict[str, str]]:
 def default(model: type[BaseModel], name: str) -> str:
     """A field's default as the reference writes it."""
     field = model.model_fields[name]
-    if name == "tiers":
+    if model is Tree and name == "tiers":
         return "`{ cloud = {} }`"
     value: Any = field.default
     if value is None:
@@ -56,7 +57,7 @@ def default(model: type[BaseModel], name: str) -> str:
 
 def _toml(value: object) -> str:
     if isinstance(value, tuple):
-        return "[]"
+        return f"[{', '.join(_toml(item) for item in value)}]"
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 

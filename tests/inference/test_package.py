@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fogline.data import Meaning
 from fogline.inference.card import Code, Dense, Exits, Units, read_card
+from fogline.inference.exits import Wanted, choose
 from fogline.inference.golden import check
 from fogline.inference.package import package
 from fogline.inference.packaging.judging import fitted_temperature
@@ -218,6 +219,24 @@ def test_a_model_with_early_exits(by_name: bool, tmp_path: Path) -> None:
     }
     with pytest.raises(ModelError, match="need a threshold each but the last"):
         made(task, tmp_path, exits=Exits(("cheap", "dear"), ()), outputs=() if by_name else ("cheap", "dear"))
+
+
+def test_exits_that_are_wanted_get_thresholds_that_reach_what_the_last_reaches(tmp_path: Path) -> None:
+    task = TorchTask(Exiting, tables(3, meaning=Meaning(3, NAMES)))
+    card = made(task, tmp_path, exits=Wanted(("cheap", "dear")), outputs=("cheap", "dear")).card
+    assert card.exits is not None
+    assert card.scores is not None
+    test = task.data.test
+    assert test is not None
+    module, params = task.untrained().eval(), trained(task)
+    task.layout.load(module, params.vector, params.counters)
+    with torch.no_grad():
+        given = module(task.inputs(test.x))
+    outputs = {name: array.numpy() for name, array in zip(("cheap", "dear"), given, strict=True)}
+    chosen = choose(card.exits, card.scores, outputs)
+    assert (chosen.scores.argmax(-1) == test.y).mean() >= (outputs["dear"].argmax(-1) == test.y).mean()
+    with pytest.raises(ModelError, match="cannot be reached"):
+        made(task, tmp_path, exits=Wanted(("cheap", "dear"), 1.0), outputs=("cheap", "dear"))
 
 
 def test_names_that_do_not_fit_the_outputs_are_refused(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ class TestTooMuch:
 
     @pytest.mark.parametrize(
         ("encoding", "body", "status"),
-        [("gzip", b"nonsense", 400), ("gzip", gzip.compress(b"{}")[:-3], 400), ("br", b"{}", 415)],
+        [("gzip", b"nonsense", 400), ("gzip", gzip.compress(b"{}", mtime=0)[:-3], 400), ("br", b"{}", 415)],
     )
     def test_broken_compression(self, server: Running, encoding: str, body: bytes, status: int) -> None:
         got, answer, _ = server.ask("POST", INFER, body, {"Content-Encoding": encoding})

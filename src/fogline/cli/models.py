@@ -17,7 +17,7 @@ from fogline.jobs.units import seconds
 from fogline.monitoring.table import human_bytes, human_seconds
 from fogline.network.client import Client
 from fogline.network.cloud import RELEASE_KEYS
-from fogline.registry.release import Outcome, Tally
+from fogline.registry.release import Outcome, Tally, Tier
 from fogline.registry.standing import Action, Standing, Steer
 
 STATES = {"committed": "green", "probation": "cyan", "shadowing": "cyan", "reverted": "red", "failed": "red",
@@ -38,10 +38,14 @@ def show_models(folder: Path) -> None:
     for standing in standings:
         for i, card in enumerate(standing.cards[:NEWEST]):
             age = human_seconds(max(0.0, time.time() - card.created))
-            origin = f"{card.lineage.job} ({card.lineage.rounds} rounds)" if card.lineage.job else "import"
             name = escape(card.model) if i == 0 else ""
             table.add_row(
-                name, _version(standing, card), f"{age} ago", _result(card), escape(origin), _served(standing, card)
+                name,
+                _version(standing, card),
+                f"{age} ago",
+                _result(card),
+                escape(_origin(card)),
+                _served(standing, card),
             )
         if len(standing.cards) > NEWEST:
             table.add_row("", f"[dim]… {len(standing.cards) - NEWEST} older[/]")
@@ -50,6 +54,15 @@ def show_models(folder: Path) -> None:
 
 def _version(standing: Standing, card: Card) -> str:
     return f"{card.version}{' (approved)' if card.version in standing.approved else ''}"
+
+
+def _origin(card: Card) -> str:
+    lineage = card.lineage
+    if lineage.origin:
+        return "import"
+    if not lineage.job and card.cascade is not None:
+        return f"{lineage.parent}, asks {card.cascade.to}"
+    return lineage.job
 
 
 def _result(card: Card) -> str:
@@ -134,10 +147,17 @@ def _drift(psi: float | None) -> str:
     return f"{reading} (largest population stability index {psi:.3f})"
 
 
-def steer(folder: Path, text: str, action: Action, rings: tuple[float, ...] = (), shadow: bool = False) -> None:
+def steer(
+    folder: Path,
+    text: str,
+    action: Action,
+    rings: tuple[float, ...] = (),
+    shadow: bool = False,
+    tiers: tuple[Tier, ...] = (),
+) -> None:
     """Change where a model's versions go, and say what happens now."""
     name, version = parsed(text)
-    print(asked(folder, lambda client: client.steer(Steer(name, action, version, shadow, rings))))
+    print(asked(folder, lambda client: client.steer(Steer(name, action, version, shadow, rings, tiers))))
 
 
 def approve_version(folder: Path, text: str, keys: Path | None, withdraw: bool) -> None:

@@ -98,6 +98,21 @@ def run_member(
     run(_keep_up(made, f"The {role} {membership.name}", tell, attached))
 
 
+def revert_model(folder: Path, model: str) -> None:
+    """Have a node of this machine go back to the version of a model before.
+
+    Raises:
+        UsageError: there is no node in the folder.
+        StorageError: its records cannot be written.
+    """
+    from fogline.serving.update.wishes import wish_back
+
+    if not (folder / "records.sqlite").exists():
+        raise UsageError(f"There is no node in {folder}; name its folder with --folder")
+    told = wish_back(Place(folder), model)
+    print("The node goes back now; its log tells how it went." if told else "The node goes back when it is started.")
+
+
 def _attach(place: Place, tier: Tier, predictions: Predictions) -> Attach | None:
     """What makes a node serve; None where it does not."""
     if not predictions.serve:

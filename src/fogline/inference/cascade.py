@@ -60,7 +60,7 @@ def fit(
             raise PolicyError(_unreached(target_accuracy, np.where(allowed, curve.accuracy, -1.0), curve.sent))
     else:
         chosen = int(np.where(allowed, curve.accuracy, -1.0).argmax())
-    return Cascade(to, float(curve.thresholds[chosen]), curve.points(chosen))
+    return curve.cascade(to, chosen)
 
 
 def fit_chain(
@@ -115,8 +115,8 @@ def fit_chain(
     rows = coming if coming.any() else np.ones(len(coming), np.bool_)
     fog = _Curve(confidences[1][rows], correct[1][rows], correct[2][rows])
     return (
-        Cascade(to[0], float(low), device.points(device.at(low))),
-        Cascade(to[1], float(high), fog.points(fog.at(high))),
+        device.cascade(to[0], device.at(low)),
+        fog.cascade(to[1], fog.at(high)),
     )
 
 
@@ -128,25 +128,30 @@ class _Curve:
             raise ValueError("A cascade is fitted on examples; there are none, or unequally many of each kind.")
         order = np.argsort(_tidy(confidence), kind="stable")
         sorted_confidence = _tidy(confidence)[order]
-        # Rows of equal confidence go up together, so a threshold stands on the first of each.
+        # Rows of equal confidence go up together, so a threshold stands before the first of each: in the middle, as a
+        # node computes confidence a little differently.
         values, first = np.unique(sorted_confidence, return_index=True)
         gain = np.concatenate([[0.0], np.cumsum(large[order].astype(float) - small[order].astype(float))])
         sent = np.append(first, len(order))
-        self.thresholds: Numbers = np.append(values, np.nextafter(values[-1], np.inf))
+        between = np.maximum((values[:-1] + values[1:]) / 2, np.nextafter(values[:-1], np.inf))
+        above = np.nextafter(np.float32(max(1.0, values[-1])), np.float32(np.inf))
+        self.thresholds: Numbers = np.concatenate([[min(0.0, values[0])], between, [above]])
+        self._values = values
         self.sent: Numbers = sent / len(order)
         self.accuracy: Numbers = (float(np.sum(small, dtype=float)) + gain[sent]) / len(order)
 
     def at(self, threshold: float) -> int:
-        """The last that sends no more than this threshold does."""
-        return min(int(np.searchsorted(self.thresholds, threshold)), len(self.thresholds) - 1)
+        """The one that sends the same rows as this threshold does."""
+        return int(np.searchsorted(self._values, threshold))
 
-    def points(self, chosen: int) -> tuple[Point, ...]:
-        """At most :data:`POINTS`, evenly spaced over what is sent, with both ends and the chosen one."""
+    def cascade(self, to: str, chosen: int) -> Cascade:
+        """With at most :data:`POINTS`, evenly spaced over what is sent, with both ends and the chosen one."""
         places = np.searchsorted(self.sent, np.linspace(0.0, 1.0, POINTS - 1))
-        return tuple(
+        points = tuple(
             Point(float(self.thresholds[i]), float(self.sent[i]), float(self.accuracy[i]))
             for i in np.unique(np.append(places, chosen))
         )
+        return Cascade(to, float(self.thresholds[chosen]), points)
 
 
 class _Pairs:

@@ -15,6 +15,8 @@ import msgspec
 import numpy as np
 
 from fogline.inference.card import Asset, Card, Code, Exits, Lineage, Units, Variant
+from fogline.inference.cascade import PolicyError
+from fogline.inference.exits import Wanted, fitted
 from fogline.inference.golden import compare, difference, peak
 from fogline.inference.packaging.evaluation import evaluated, write_evaluation
 from fogline.inference.packaging.heldout import HeldOut, golden_rows, held_out, outputs_of
@@ -61,7 +63,7 @@ def package(
     code: Code | None = None,
     variants: Sequence[VariantName] = (),
     outputs: Sequence[str] = (),
-    exits: Exits | None = None,
+    exits: Exits | Wanted | None = None,
     reference: Reference | None = None,
     golden: int = GOLDEN,
     tolerance: float = TOLERANCE,
@@ -84,7 +86,7 @@ def package(
         code: how a job names the task; for a module that cannot be exported, it lets nodes with the code run it.
         variants: made beside it, with what they lose.
         outputs: names of a module's outputs where it gives a tuple; empty: ``output_0``, ``output_1``, …
-        exits: of a module with several complete answers.
+        exits: of a module with several complete answers; where they are only wanted, the thresholds are fitted.
         reference: writes the drift reference.
         golden: how many samples nodes test themselves on.
         tolerance: largest difference from the original that is right, relative to the output's largest value.
@@ -108,12 +110,14 @@ def package(
         weights=bench.take("weights.safetensors"),
         dense=original.dense,
         units=units,
-        exits=exits,
+        exits=_unsure_of_all(exits) if isinstance(exits, Wanted) else exits,
         tolerance=tolerance,
         headline=task.headline,
         lineage=lineage,
     )
     card = _scored(card, task, held)
+    if isinstance(exits, Wanted):
+        card = _with_exits(card, exits, held)
     card = msgspec.structs.replace(card, metrics=_metrics(card, task, params, held) if metrics is None else {**metrics})
     card = _with_graph(card, bench, original, held, graph, code)
     if card.dense:
@@ -177,6 +181,20 @@ def _scored(card: Card, task: Task, held: HeldOut) -> Card:
         fitted = fitted_temperature(held.outputs[name], held.y)
         scores = msgspec.structs.replace(scores, temperature=fitted)
     return msgspec.structs.replace(card, scores=scores)
+
+
+def _unsure_of_all(wanted: Wanted) -> Exits:
+    """Exits of which only the last answers, until the others' thresholds are fitted."""
+    return Exits(wanted.outputs, tuple(2.0 for _ in wanted.outputs[1:]))
+
+
+def _with_exits(card: Card, wanted: Wanted, held: HeldOut) -> Card:
+    if card.scores is None or held.y is None or held.y.ndim != 1:
+        raise ModelError("Early exits need class scores and a test set, to know when an exit is sure enough.")
+    try:
+        return msgspec.structs.replace(card, exits=fitted(wanted, card.scores, held.outputs, held.y))
+    except PolicyError as error:
+        raise ModelError(str(error)) from error
 
 
 def _answer(card: Card) -> str:

@@ -101,6 +101,11 @@ class Publish(Checked):
     """How a version travels to who has the one before. The version is what comes out of it, so all have the same."""
     variants: tuple[Literal["int8", "fp16"], ...] = ()
     """Graphs in fewer bits that are made too; a node takes what is fastest there."""
+    exits: tuple[str, ...] = ()
+    """Names for the outputs of a model whose outputs are all complete answers, the cheapest first: the first that is
+    sure enough is given (early exit)."""
+    exit_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
+    """What the exits must reach together on the test set; None: what the last one reaches alone."""
     tiers: tuple[Literal["device", "fog", "cloud"], ...] = ("device", "fog", "cloud")
     """Which nodes serve it."""
     roll_out: bool = True

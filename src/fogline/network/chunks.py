@@ -8,7 +8,7 @@ from pathlib import Path
 
 import zstandard
 
-from fogline.network.contract import CHUNK
+from fogline.network.contract import CHUNK, PATIENCE
 from fogline.storage import Writer
 
 PLAIN, ZSTD = b"\x00", b"\x01"
@@ -37,6 +37,20 @@ async def pieces(path: Path, offset: int, zstd: bool) -> AsyncIterator[bytes]:
                     continue
                 compressor = None
             yield PLAIN + data
+
+
+async def patient(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Chunks, as long as each comes in time: who sends nothing holds no place.
+
+    Raises:
+        TimeoutError: one does not.
+    """
+    while True:
+        async with asyncio.timeout(3 * PATIENCE):
+            chunk = await anext(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
 
 
 async def receive(chunks: AsyncIterable[bytes], writer: Writer, size: int) -> None:

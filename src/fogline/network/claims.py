@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fogline.network.contract import Became, Entered, Measured, Said, Seen, Told, Up
+from fogline.network.contract import Became, Entered, Said, Seen, Told, Up
 from fogline.nodes.messages import Report
 
 if TYPE_CHECKING:
@@ -27,7 +27,5 @@ def claim(session: Session, frame: Up) -> str | None:
             return f"{name} told of {other}, which is another node"
         case Became(outcome=outcome) if outcome.node != name:
             return f"{name} told of {outcome.node}, which is another node"
-        case Measured(vitals=vitals) if vitals.nodes > 1:
-            return f"{name} is one device and reports for {vitals.nodes}"
         case _:
             return None

@@ -244,6 +244,8 @@ class Fetch(msgspec.Struct, frozen=True):
     offset: Bytes = 0
     zstd: bool = True
     """Whether the receiver reads compressed chunks."""
+    doubted: bool = False
+    """What came before was damaged: the sender should look at its own file first."""
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -281,6 +283,8 @@ class Read(msgspec.Struct, frozen=True):
     """Give that small file of signed releases."""
 
     name: Document
+    anew: bool = False
+    """What came before was not believed: it is to come from the root, not out of what is kept on the way."""
 
 
 class File(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ import msgspec
 from fogline.governance.certificates import CertificateFacts, certificate_of_peer, read_certificate
 from fogline.governance.errors import CertificateError
 from fogline.governance.subject import Subject
-from fogline.network.chunks import BadChunk, pieces, receive
+from fogline.network.chunks import BadChunk, patient, pieces, receive
 from fogline.network.contract import (
     PATIENCE,
     PROTOCOL,
@@ -125,8 +125,12 @@ class Below(Protocol):
         """So many bytes of blobs went to a child, or came from one."""
         ...
 
-    async def obtain(self, digest: str) -> tuple[Path, int]:
+    async def obtain(self, digest: str, doubted: bool = False) -> tuple[Path, int]:
         """Where a blob lies that a child asks for, and its bytes; fetched from above if need be.
+
+        Args:
+            digest: the blob's.
+            doubted: what the child was sent before was damaged.
 
         Raises:
             LookupError: there is none.
@@ -142,8 +146,8 @@ class Below(Protocol):
         """
         ...
 
-    async def document(self, name: str) -> bytes | None:
-        """A small file of signed releases; None where there is none.
+    async def document(self, name: str, anew: bool = False) -> bytes | None:
+        """A small file of signed releases; None where there is none. ``anew``: from the root, not from what is kept.
 
         Raises:
             LookupError: whoever has them cannot be asked now.
@@ -220,7 +224,7 @@ class Downlink:
         await self.admit(context)
         asked = await _decoded(FETCH, request, context)
         try:
-            path, size = await self._below.obtain(asked.digest)
+            path, size = await self._below.obtain(asked.digest, asked.doubted)
         except LookupError as error:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
         except StorageError as error:
@@ -246,7 +250,7 @@ class Downlink:
         await self.admit(context)
         asked = await _decoded(READ, request, context)
         try:
-            return encode(File(await self._below.document(asked.name)))
+            return encode(File(await self._below.document(asked.name, asked.anew)))
         except LookupError as error:
             await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
 
@@ -265,7 +269,7 @@ class Downlink:
     async def push(self, chunks: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """A child brings a blob."""
         subject = (await self.admit(context)).subject
-        stream = _patient(chunks)
+        stream = patient(chunks)
         try:
             first = await anext(stream, b"")
         except TimeoutError:
@@ -361,16 +365,6 @@ async def _write(context: Context, welcome: Welcome, session: Session) -> None:
             frame = await session.frames.get()
     except grpc.aio.AioRpcError as error:
         session.end(f"the connection broke: {error.details()}")
-
-
-async def _patient(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Chunks, as long as each comes in time: who sends nothing holds no place."""
-    while True:
-        async with asyncio.timeout(3 * PATIENCE):
-            chunk = await anext(chunks, None)
-        if chunk is None:
-            return
-        yield chunk
 
 
 async def _decoded(kind: Decoder[Any], data: bytes, context: Context) -> Any:

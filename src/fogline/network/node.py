@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -50,7 +51,7 @@ from fogline.network.turns import Turns
 from fogline.network.uplink import Uplink
 from fogline.network.worker.requests import Limits
 from fogline.network.workshop import LONGEST
-from fogline.storage import Database, StorageError
+from fogline.storage import CorruptBlob, Database, MissingBlob, StorageError
 
 if TYPE_CHECKING:
     from fogline.governance.certificates import CertificateFacts
@@ -312,13 +313,16 @@ class Node:
             return f"{facts.subject.name} is a {facts.subject.role} and cannot have children; join again as fog"
         return None
 
-    async def obtain(self, digest: str) -> tuple[Path, int]:
-        """Where a blob lies that a child asks for, and its bytes; fetched from above once for all children.
+    async def obtain(self, digest: str, doubted: bool = False) -> tuple[Path, int]:
+        """Where a blob lies that a child asks for, and its bytes; fetched from above once for all children, and again
+        if it is ``doubted`` and damaged here.
 
         Raises:
             LookupError: no job and no published version here has it.
             StorageError: it cannot be kept here.
         """
+        if doubted and self.uplink is not None:
+            await self._recheck(digest)
         for engagement in self._engagements.values():
             blob = engagement.model(digest)
             if blob is not None:
@@ -328,6 +332,13 @@ class Node:
         size = await self.weigh(digest)
         assert self.releases is not None
         return await self.releases.obtain(digest, size), size
+
+    async def _recheck(self, digest: str) -> None:
+        """Delete a blob that is damaged here."""
+        if isinstance(self.releases, Mirror):
+            await self.releases.recheck(digest)
+        with suppress(CorruptBlob, MissingBlob):
+            await asyncio.to_thread(self.shelf.blobs.verify, digest)
 
     async def weigh(self, digest: str) -> int:
         """Bytes of a file of a published version.
@@ -339,13 +350,13 @@ class Node:
             raise LookupError("no job here has that blob (any more)")
         return await self.releases.weigh(digest)
 
-    async def document(self, name: str) -> bytes | None:
-        """A small file of signed releases; None where there is none.
+    async def document(self, name: str, anew: bool = False) -> bytes | None:
+        """A small file of signed releases; None where there is none. ``anew``: from the root, not from what is kept.
 
         Raises:
             LookupError: whoever has them cannot be asked now.
         """
-        return None if self.releases is None else await self.releases.document(name)
+        return None if self.releases is None else await self.releases.document(name, anew)
 
     async def infer(self, ask: bytes, seconds: float) -> bytes:
         """Answer for a child whose own model was not sure, or pass the question on.

@@ -9,37 +9,89 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
-from fogline.network.contract import SERVICE, Became, Blob, File, Infer, Measured, Read, Size, Up, Weigh, decoder
+import msgspec
+
+from fogline.network.contract import (
+    SERVICE,
+    Became,
+    Blob,
+    Decoder,
+    File,
+    Infer,
+    Measured,
+    Read,
+    Size,
+    Up,
+    Weigh,
+    decoder,
+)
 from fogline.network.tasks import Tasks
 from fogline.network.uplink import Lost, Uplink
+from fogline.registry.merging import together
 from fogline.registry.release import Outcome, Vitals
-from fogline.storage import Blobs, Database, StorageError
+from fogline.storage import Blobs, CorruptBlob, Database, MissingBlob, StorageError
 
 DOCUMENTS, TIMESTAMP = "release-document", "timestamp.json"
 KEPT = 200
 """Small files that a mirror keeps; every step of a rollout makes about three."""
 ROOM = 4 << 30
 """Bytes of files that a mirror keeps."""
+STALE = 7 * 86400.0
+"""Seconds after which the beginning of a file is deleted that nobody goes on fetching."""
 PERIOD = 5.0
 """Seconds over which reports from below are added up."""
 SIZE, FILE = decoder(Size), decoder(File)
 Key = tuple[str, int, bool]
+T = TypeVar("T")
+
+
+class Store(Protocol):
+    """Files of the versions that a node serves itself, by digest."""
+
+    def has(self, digest: str) -> bool:
+        """Whether a file is here, complete."""
+        ...
+
+    def path(self, digest: str) -> Path:
+        """Where it lies.
+
+        Raises:
+            StorageError: it is not here.
+        """
+        ...
+
+    def adopt(self, path: Path) -> tuple[str, int]:
+        """Move a finished file in; its digest and its size in bytes."""
+        ...
+
+    def delete(self, digest: str) -> None:
+        """Delete a file; one that is not here is no error."""
+        ...
 
 
 class Releases(Protocol):
     """Where a node has models from: the root publishes them, others mirror their parent."""
 
     @property
+    def store(self) -> Store:
+        """Where the files lie of what this node serves itself."""
+        ...
+
+    @property
     def timestamp(self) -> bytes:
         """The newest signed timestamp; empty before there is one."""
         ...
 
-    async def document(self, name: str) -> bytes | None:
+    async def document(self, name: str, anew: bool = False) -> bytes | None:
         """A small file of signed releases; None where there is none.
+
+        Args:
+            name: of the file.
+            anew: from the root of the tree, not from what is kept on the way: that was not believed.
 
         Raises:
             LookupError: whoever has them cannot be asked now.
@@ -99,16 +151,23 @@ class Mirror:
     """
 
     def __init__(self, uplink: Uplink, database: Database, blobs: Blobs, owner: str) -> None:
-        self.blobs = blobs
-        self.pinned: set[str] = set()
+        self._blobs = blobs
+        self.pinned: Callable[[], Container[str]] = frozenset
         """Digests that this node itself serves."""
         self._uplink = uplink
         self._database = database
         self._documents = OrderedDict(database.all(DOCUMENTS))
+        blobs.sweep(set(blobs.all()), STALE)
         self._files = OrderedDict((digest, blobs.size(digest)) for digest in blobs.all())
         self._sums = Sums(lambda vitals: self._send(Measured(vitals)))
-        self._outcomes: dict[tuple[str, str], Outcome] = {}
+        self._outcomes: dict[tuple[str, str, bool], Outcome] = {}
+        """By node and model; an alarm says nothing of what became of a version."""
         self._tasks = Tasks(owner)
+        self._writing = asyncio.Lock()
+
+    @property
+    def store(self) -> Store:
+        return self
 
     @property
     def timestamp(self) -> bytes:
@@ -128,61 +187,93 @@ class Mirror:
         self._keep(TIMESTAMP, timestamp)
         return True
 
-    async def document(self, name: str) -> bytes | None:
-        if name in self._documents:
+    async def document(self, name: str, anew: bool = False) -> bytes | None:
+        if name in self._documents and not anew:
             return self._documents[name]
-        try:
-            answer: File = FILE.decode(await self._uplink.unary(f"/{SERVICE}/Read", Read(name)))
-        except Lost as loss:
-            raise LookupError(str(loss)) from loss
+        answer = await self._ask("Read", Read(name, anew), FILE)
         if answer.data is not None:
             # Every name but the timestamp's says which version or content it is, so it never changes.
             self._keep(name, answer.data)
+        elif name in self._documents:
+            self._forget(name)
         return answer.data
 
     async def weigh(self, digest: str) -> int:
         if digest in self._files:
             return self._files[digest]
-        try:
-            answer: Size = SIZE.decode(await self._uplink.unary(f"/{SERVICE}/Weigh", Weigh(digest)))
-        except Lost as loss:
-            raise LookupError(str(loss)) from loss
-        return answer.size
+        return (await self._ask("Weigh", Weigh(digest), SIZE)).size
 
     async def obtain(self, digest: str, size: int | None = None) -> Path:
         if digest not in self._files:
             size = await self.weigh(digest) if size is None else size
-            await self._uplink.fetch(Blob(digest, size), self.blobs)
+            await self._uplink.fetch(Blob(digest, size), self._blobs)
             self._files[digest] = size
         self._files.move_to_end(digest)
         self._make_room(digest)
-        return await asyncio.to_thread(self.blobs.path, digest)
+        return await asyncio.to_thread(self._blobs.path, digest)
 
-    def forget(self, digest: str) -> None:
-        """This node no longer serves that file."""
-        self.pinned.discard(digest)
+    async def recheck(self, digest: str) -> None:
+        """Delete a file that is damaged here; it is fetched again when it is asked for."""
+        try:
+            await asyncio.to_thread(self._blobs.verify, digest)
+        except (CorruptBlob, MissingBlob):
+            self._files.pop(digest, None)
+
+    async def _ask(self, method: str, question: Read | Weigh, answer: Decoder[T]) -> T:
+        """The parent's answer.
+
+        Raises:
+            LookupError: there is none that could be read.
+        """
+        try:
+            return answer.decode(await self._uplink.unary(f"/{SERVICE}/{method}", question))
+        except Lost as loss:
+            raise LookupError(str(loss)) from loss
+        except msgspec.DecodeError as error:
+            raise LookupError(f"the parent sent what is no answer: {error}") from error
+
+    # The store of what this node serves itself.
+
+    def has(self, digest: str) -> bool:
+        return self._blobs.has(digest)
+
+    def path(self, digest: str) -> Path:
+        return self._blobs.path(digest)
+
+    def adopt(self, path: Path) -> tuple[str, int]:
+        digest, size = self._blobs.adopt(path)
+        self._files[digest] = size
+        return digest, size
+
+    def delete(self, digest: str) -> None:
         self._files.pop(digest, None)
-        self.blobs.delete(digest)
+        self._blobs.delete(digest)
 
     def _make_room(self, wanted: str) -> None:
+        pinned = self.pinned()
         excess = sum(self._files.values()) - ROOM
-        for digest in [digest for digest in self._files if digest != wanted and digest not in self.pinned]:
+        for digest in [digest for digest in self._files if digest != wanted and digest not in pinned]:
             if excess <= 0:
                 return
             excess -= self._files[digest]
-            self.forget(digest)
+            self.delete(digest)
 
     def _keep(self, name: str, data: bytes) -> None:
         self._documents[name] = data
         self._documents.move_to_end(name)
-        self._tasks.spawn(asyncio.to_thread(self._put, name, data))
+        self._tasks.spawn(self._write(self._database.put, DOCUMENTS, name, data))
         while len(self._documents) > KEPT:
-            old, _ = self._documents.popitem(last=False)
-            self._tasks.spawn(asyncio.to_thread(self._database.delete, DOCUMENTS, old))
+            self._forget(next(iter(self._documents)))
 
-    def _put(self, name: str, data: bytes) -> None:
-        with contextlib.suppress(StorageError):  # It is in memory, and the parent has it.
-            self._database.put(DOCUMENTS, name, data)
+    def _forget(self, name: str) -> None:
+        del self._documents[name]
+        self._tasks.spawn(self._write(self._database.delete, DOCUMENTS, name))
+
+    async def _write(self, work: Callable[..., None], *args: Any) -> None:
+        """One after the other, so that the newest stays. What counts is in memory, and the parent has it."""
+        with contextlib.suppress(StorageError):
+            async with self._writing:
+                await asyncio.to_thread(work, *args)
 
     # Up.
 
@@ -192,7 +283,7 @@ class Mirror:
             self._send(Became(outcome))
 
     def became(self, outcome: Outcome) -> None:
-        self._outcomes[(outcome.node, outcome.model)] = outcome
+        self._outcomes[(outcome.node, outcome.model, outcome.what == "alarm")] = outcome
         self._send(Became(outcome))
 
     def measured(self, vitals: Vitals) -> None:
@@ -230,17 +321,6 @@ class Sums:
         sums, self._sums = self._sums, {}
         for vitals in sums.values():
             self._send(vitals)
-
-
-def together(one: Vitals, other: Vitals) -> Vitals:
-    """Two reports of the same version as one; a sketch that cannot be added to the other is left out."""
-    sketch = one.sketch or other.sketch
-    if one.sketch and other.sketch:
-        # Only where there is something to add: a node that serves nothing does without arrays.
-        from fogline.inference.sketches import merged
-
-        sketch = merged(one.sketch, other.sketch)
-    return Vitals(one.model, one.version, one.tally + other.tally, one.nodes + other.nodes, sketch, one.ring)
 
 
 async def ask_parent(uplink: Uplink, ask: bytes, seconds: float) -> bytes:

@@ -12,7 +12,7 @@ from fogline.network.tasks import Tasks
 from fogline.registry.publisher import Publisher
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.binding import BINDING
-from fogline.storage import StorageError
+from fogline.storage import Blobs, StorageError
 
 log = logging.getLogger("fogline.network")
 AGAIN = 60.0
@@ -31,6 +31,7 @@ class Source:
     def __init__(self, publisher: Publisher, binding: bytes, owner: str) -> None:
         self.publisher = publisher
         self.timestamp = publisher.timestamp()
+        self.store = Published(publisher.blobs)
         self._binding = binding
         self._tasks = Tasks(owner)
         self._due = asyncio.Event()
@@ -49,7 +50,7 @@ class Source:
         self._due.set()
         return self.timestamp
 
-    async def document(self, name: str) -> bytes | None:
+    async def document(self, name: str, anew: bool = False) -> bytes | None:
         if name == BINDING:
             return self._binding
         try:
@@ -85,3 +86,15 @@ class Source:
                     await self._due.wait()
             except TimeoutError:
                 pass
+
+
+class Published:
+    """The registry's own files: they are all there, and a node that serves does not delete them."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self.has = blobs.has
+        self.path = blobs.path
+        self.adopt = blobs.adopt
+
+    def delete(self, digest: str) -> None:
+        """The registry keeps it."""

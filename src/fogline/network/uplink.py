@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ import grpc.aio
 import msgspec
 
 from fogline.governance.credentials import Credentials
-from fogline.network.chunks import BadChunk, pieces, receive
+from fogline.network.chunks import BadChunk, patient, pieces, receive
 from fogline.network.contract import (
     DOWN,
     PATIENCE,
@@ -35,7 +35,7 @@ from fogline.network.contract import (
     encode,
 )
 from fogline.network.wire import dial
-from fogline.storage import Blobs, CorruptBlob
+from fogline.storage import Blobs, CorruptBlob, Writer
 
 log = logging.getLogger("fogline.network")
 FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
@@ -95,6 +95,19 @@ class _Line:
     frames: asyncio.Queue[Up]
 
 
+class _Damaged(LookupError):  # noqa: N818 - read aloud, it is what happened
+    """The parent sent other bytes than it should."""
+
+
+@dataclass
+class _Fetching:
+    """A blob that is on its way here."""
+
+    task: asyncio.Task[None]
+    waiting: int = 0
+    """How many wait for it."""
+
+
 class Uplink:
     """Keeps a node connected to one of its parents.
 
@@ -112,7 +125,7 @@ class Uplink:
         self._above = above
         self._line: _Line | None = None
         self._there = asyncio.Event()
-        self._fetches: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._fetches: dict[tuple[str, str], _Fetching] = {}
 
     async def run(self) -> None:
         """Until cancelled.
@@ -170,11 +183,18 @@ class Uplink:
         if blobs.has(blob.digest):
             return
         key = (blobs.where, blob.digest)
-        task = self._fetches.get(key)
-        if task is None:
-            task = self._fetches[key] = asyncio.create_task(self._fetch(blob, blobs))
-            task.add_done_callback(lambda _: self._fetches.pop(key, None))
-        await asyncio.shield(task)
+        fetching = self._fetches.get(key)
+        if fetching is None or fetching.task.done():
+            fetching = self._fetches[key] = _Fetching(asyncio.create_task(self._fetch(blob, blobs)))
+        fetching.waiting += 1
+        try:
+            await asyncio.shield(fetching.task)
+        finally:
+            fetching.waiting -= 1
+            if not fetching.waiting:  # Nobody wants it any more: the parent may hang.
+                fetching.task.cancel()
+                if self._fetches.get(key) is fetching:
+                    del self._fetches[key]
 
     async def push(self, blob: Blob, job: str, task: int) -> None:
         """See that a blob is at the parent.
@@ -213,10 +233,8 @@ class Uplink:
         """
         if self._line is None:
             raise Lost("there is no connection")
-        try:
+        with _in_words():
             return await self._line.channel.unary_unary(method)(encode(message), timeout=seconds)
-        except grpc.aio.AioRpcError as error:
-            raise _reason(error) from error
 
     async def _answer(self, call: grpc.aio.StreamStreamCall[bytes, bytes], kind: Decoder[Have]) -> Have:
         answer = await call.read()
@@ -225,35 +243,48 @@ class Uplink:
         return kind.decode(answer)
 
     async def _fetch(self, blob: Blob, into: Blobs) -> None:
+        wait, doubted = FIRST_WAIT, False
         while not into.has(blob.digest):
             await self._there.wait()
-            line = self._line
-            if line is None:
-                continue
             try:
-                await self._fetch_once(line, blob, into)
-            except grpc.aio.AioRpcError as error:
-                reason = _reason(error)
-                if not isinstance(reason, Lost):
-                    raise reason from error
-                await asyncio.sleep(FIRST_WAIT)
+                await self._fetch_once(blob, into, doubted)
+            except _Damaged:
+                # Once more, after the parent has looked at its own file, and from the first byte.
+                if doubted:
+                    raise
+                doubted = True
+            except Lost:
+                await asyncio.sleep(wait)
+                wait = min(LONGEST_WAIT, 2 * wait)
 
-    async def _fetch_once(self, line: _Line, blob: Blob, into: Blobs) -> None:
+    async def _fetch_once(self, blob: Blob, into: Blobs, doubted: bool) -> None:
         writer = await asyncio.to_thread(into.writer, blob.digest, blob.size)
+        line = self._line
         try:
-            call = line.channel.unary_stream(f"/{SERVICE}/Fetch")(encode(Fetch(blob.digest, writer.offset)))
-            stream = aiter(call)
-            size = SIZE.decode(await anext(stream))
-            if size.size != blob.size:
-                raise LookupError(f"{line.parent} has {size.size} bytes under that digest, not {blob.size}")
-            if writer.offset < blob.size:
-                await receive(stream, writer, blob.size)
+            if line is None:
+                raise Lost("there is no connection")
+            with _in_words():
+                await self._receive(line, writer, doubted)
             # The parent has it too: after a power cut it is fetched again.
             await asyncio.to_thread(writer.finish, False)
         except (BadChunk, CorruptBlob, msgspec.DecodeError) as error:
-            raise LookupError(f"What {line.parent} sent is damaged: {error}") from error
+            raise _Damaged(f"What {line.parent if line else 'the parent'} sent is damaged: {error}") from error
         finally:
             writer.close()
+
+    async def _receive(self, line: _Line, writer: Writer, doubted: bool) -> None:
+        asked = Fetch(writer.digest, writer.offset, doubted=doubted)
+        call = line.channel.unary_stream(f"/{SERVICE}/Fetch")(encode(asked))
+        try:
+            stream = aiter(call)
+            # The parent may have to fetch it first: who asks knows for how long to wait.
+            size = SIZE.decode(await anext(stream, b""))
+            if size.size != writer.size:
+                raise BadChunk(f"It has {size.size} bytes, not {writer.size}.")
+            if writer.offset < writer.size:
+                await receive(patient(stream), writer, writer.size)
+        finally:
+            call.cancel()
 
     async def _serve(self, home: Home) -> None:
         """One connection, from dialling to its loss.
@@ -304,6 +335,28 @@ async def _write(call: grpc.aio.StreamStreamCall[bytes, bytes], frames: asyncio.
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # The reader says why it ended.
         while True:
             await call.write(encode(await frames.get()))
+
+
+@contextlib.contextmanager
+def _in_words() -> Generator[None]:
+    """What a call ends with, as what it means.
+
+    Raises:
+        Lost: the connection broke.
+        LookupError: the parent refused.
+    """
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise _reason(error) from error
+    except TimeoutError:
+        raise Lost("the parent sent nothing for a while") from None
+    except asyncio.CancelledError:
+        # The end of a connection cancels its calls, and nobody has asked this task to stop.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Lost("the connection ended") from None
 
 
 def _frame(answer: object) -> bytes:

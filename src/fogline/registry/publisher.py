@@ -12,15 +12,14 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from fogline.inference.card import Card, CardError
-from fogline.inference.cascade import fit
-from fogline.inference.packaging.evaluation import read_evaluation
+from fogline.inference.card import Card, CardError, Point
 from fogline.inference.sketches import Reference, SketchError
 from fogline.jobs.job import Publish
 from fogline.registry import plan as events
 from fogline.registry.archive import export_version, import_version
 from fogline.registry.catalogue import Catalogue, CatalogueError
-from fogline.registry.drift import Drifted, DriftRule, DriftRules
+from fogline.registry.drift import DriftRule, DriftRules
+from fogline.registry.linking import chosen, fitted
 from fogline.registry.plan import Event, Plan, Served
 from fogline.registry.release import Outcome, Probation, Release, ReleaseError, Tally, Thresholds, Tier, Vitals
 from fogline.registry.rollout import Rollout, due, handle
@@ -43,6 +42,8 @@ class Retrain(msgspec.Struct, frozen=True):
     cooldown: float
     """Seconds."""
     by: str
+    last: float = 0.0
+    """Unix time of the last such run, whichever version it was for."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -54,7 +55,9 @@ class State(msgspec.Struct, frozen=True):
     plan: Plan = Plan()
     """Of the last rollout."""
     outcomes: dict[str, Outcome] = {}
-    """The last of each node."""
+    """What became of a version, the last of each node,"""
+    alarms: dict[str, Outcome] = {}
+    """and its last alarm."""
     tallies: dict[int, Tally] = {}
     psi: dict[int, float] = {}
     retrain: Retrain | None = None
@@ -94,7 +97,7 @@ class Publisher:
         self._train = train
         self._lock = threading.RLock()
         self._states = {model: _STATE.decode(body) for model, body in database.all(MODELS)}
-        self._rules: dict[str, DriftRules] = {}
+        self._rules = DriftRules(DriftRule())
         self._references: dict[tuple[str, int], Reference | None] = {}
         self._exported = ""
 
@@ -127,7 +130,7 @@ class Publisher:
             if settings.roll_out and (good is None or published.version > good.version):
                 if good is None and plan.mode == "shadow":
                     plan = replace(plan, mode="live")  # There is nothing yet that it could stand beside.
-                self._begin(published, plan)
+                self._begin(self._linked_as_before(published), plan)
         return published
 
     def recent(self, model: str, count: int) -> list[Card]:
@@ -188,24 +191,33 @@ class Publisher:
         Raises:
             ValueError: there is no such model, they were not judged on the same examples, or the goal is out of reach.
         """
-        small, large = self._card(model, 0), self._card(to, 0)
-        if small.evaluation is None or large.evaluation is None:
-            raise CatalogueError(f"{model} and {to} must both be classifiers that were judged on a test set.")
-        ours = read_evaluation(self.blobs.path(small.evaluation.digest))
-        theirs = read_evaluation(self.blobs.path(large.evaluation.digest))
-        if ours.labels != theirs.labels:
-            raise CatalogueError(f"{model} and {to} were judged on other examples, so they cannot be compared.")
-        cascade = fit(ours.confidence, ours.correct, theirs.correct, to=to, target_accuracy=accuracy, budget=budget)
-        lineage = replace(small.lineage, job="", origin="", parent=small.version, by=by)
-        card = replace(small, cascade=cascade, deltas=(), lineage=lineage, created=time.time())
-        published = self.catalogue.publish(card, {})
-        point = min(cascade.curve, key=lambda p: abs(p.threshold - cascade.threshold))
-        self._note(model, f"Version {published.version} asks {to} below {cascade.threshold:.3f}.", by)
+        published, point = self._link(self._card(model, 0), to, accuracy, budget, by)
         return (
-            f"{model} version {published.version} asks {to} where its confidence is below {cascade.threshold:.3f}: on "
+            f"{model} version {published.version} asks {to} where its confidence is below {point.threshold:.3f}: on "
             f"the test set {point.offloaded:.1%} of the samples, and {point.accuracy:.2%} are right. Have it served: "
             f"fogline models promote {model}@{published.version}"
         )
+
+    def _link(self, small: Card, to: str, accuracy: float | None, budget: float | None, by: str) -> tuple[Card, Point]:
+        model = small.model
+        cascade = fitted(small, self._card(to, 0), self.blobs.path, accuracy, budget)
+        lineage = replace(small.lineage, job="", origin="", parent=small.version, by=by)
+        published = self.catalogue.publish(replace(small, cascade=cascade, lineage=lineage, created=time.time()), {})
+        self._note(model, f"Version {published.version} asks {to} below {cascade.threshold:.3f}.", by)
+        return published, chosen(cascade)
+
+    def _linked_as_before(self, card: Card) -> Card:
+        """A version that asks whom the served one asks, as often; the version itself if that is nobody."""
+        rollout = self._state(card.model).rollout
+        served = rollout.new or rollout.good
+        before = None if served is None else self._card(card.model, served.version).cascade
+        if before is None:
+            return card
+        try:
+            return self._link(card, before.to, None, chosen(before).offloaded, card.lineage.by)[0]
+        except ValueError as error:
+            self._note(card.model, f"Version {card.version} asks nobody: {error}")
+            return card
 
     # Releases.
 
@@ -220,10 +232,12 @@ class Publisher:
             match wanted.action:
                 case "promote":
                     card = self._card(model, wanted.version)
+                    plan = self._state(model).plan
                     plan = replace(
-                        self._state(model).plan,
+                        plan,
                         rings=wanted.rings or (1.0,),
                         mode="shadow" if wanted.shadow else "live",
+                        tiers=wanted.tiers or plan.tiers,
                     )
                     notes = self._begin(card, plan, by)
                 case "rollback":
@@ -265,10 +279,11 @@ class Publisher:
             if psi is None:
                 self._keep(replace(self._state(model), retrain=None))
                 return f"{model} is no longer trained again by itself."
-            if not card.lineage.job:
+            if not self._job(card):
                 raise CatalogueError(f"No job of this cloud made version {card.version} of {model}.")
-            self._keep(replace(self._state(model), retrain=Retrain(psi, cooldown, by)))
-            self._rules.pop(model, None)
+            before = self._state(model).retrain
+            rule = Retrain(psi, cooldown, by, 0.0 if before is None else before.last)
+            self._keep(replace(self._state(model), retrain=rule))
         return f"When the inputs of {model} drift beyond {psi:g}, its job runs again."
 
     # What nodes report.
@@ -279,10 +294,13 @@ class Publisher:
             if outcome.model not in self._states:
                 return
             state = self._states[outcome.model]
-            before = state.outcomes.get(outcome.node)
+            # An alarm may overtake what became of a version, and does not take its place.
+            field = "alarms" if outcome.what == "alarm" else "outcomes"
+            heard: dict[str, Outcome] = getattr(state, field)
+            before = heard.get(outcome.node)
             if before is not None and (before == outcome or before.at > outcome.at):
                 return
-            self._keep(replace(state, outcomes=state.outcomes | {outcome.node: outcome}))
+            self._keep(replace(state, **{field: heard | {outcome.node: outcome}}))
             self._handle(outcome.model, outcome)
 
     def vitals(self, vitals: Vitals) -> None:
@@ -293,10 +311,9 @@ class Publisher:
             state = self._states[vitals.model]
             tally = state.tallies.get(vitals.version, Tally()) + vitals.tally
             self._keep(replace(state, tallies=state.tallies | {vitals.version: tally}))
-            drifted = self._drift(vitals)
+            self._drift(vitals)
             self._handle(vitals.model, vitals)
-        if drifted is not None:
-            self._drifted(drifted)
+            self._retrain(vitals.model, vitals.version)
 
     def seen(self) -> None:
         """Nodes came or went."""
@@ -346,7 +363,7 @@ class Publisher:
             model=model,
             cards=cards,
             release=state.release,
-            outcomes=tuple(state.outcomes.values()),
+            outcomes=(*state.outcomes.values(), *state.alarms.values()),
             approved=tuple(c.version for c in cards if self.catalogue.asset(model, c.version).digest in approved),
             tallies=state.tallies,
             psi=state.psi,
@@ -412,38 +429,41 @@ class Publisher:
     def _note(self, model: str, text: str, by: str = "") -> None:
         self._database.note(f"model/{model}", msgspec.json.encode(Note(time.time(), text, by)))
 
-    def _drift(self, vitals: Vitals) -> Drifted | None:
-        """What a report says of drift; an event if that is news."""
+    def _drift(self, vitals: Vitals) -> None:
+        """What a report says of drift."""
         reference = self._reference(vitals.model, vitals.version) if vitals.sketch else None
         if reference is None:
-            return None
-        state = self._states[vitals.model]
-        if vitals.model not in self._rules:
-            rule = DriftRule()
-            if state.retrain is not None:
-                rule = replace(
-                    rule, psi=state.retrain.psi, over=0.5 * state.retrain.psi, cooldown=state.retrain.cooldown
-                )
-            self._rules[vitals.model] = DriftRules(rule)
-        rules = self._rules[vitals.model]
+            return
         try:
-            drifted = rules.saw(vitals, reference, time.monotonic())
+            drifted = self._rules.saw(vitals, reference, time.monotonic())
         except SketchError as error:
             log.warning("a report of %s about drift cannot be read: %s", vitals.model, error)
-            return None
-        psi = rules.psi(vitals.model, vitals.version)
+            return
+        if drifted is not None:
+            self._note(drifted.model, drifted.why)
+        psi = self._rules.psi(vitals.model, vitals.version)
         if psi is not None:
+            state = self._states[vitals.model]
             self._keep(replace(state, psi=state.psi | {vitals.version: psi}))
             self._handle(vitals.model, events.Drift(vitals.version, psi))
-        return drifted
 
-    def _drifted(self, drifted: Drifted) -> None:
-        self._note(drifted.model, drifted.why)
-        state = self._states[drifted.model]
-        job = self._card(drifted.model, drifted.version).lineage.job
-        if state.retrain is not None and job:
-            self._note(drifted.model, f"Job {job} runs again, because of drift.", state.retrain.by)
+    def _retrain(self, model: str, version: int) -> None:
+        """Run the job of a version again if its inputs have drifted beyond what the operator said."""
+        state, now = self._states[model], time.time()
+        rule, psi = state.retrain, self._rules.psi(model, version)
+        if rule is None or psi is None or psi < rule.psi or now < rule.last + rule.cooldown:
+            return
+        job = self._job(self._card(model, version))
+        if job:
+            self._keep(replace(state, retrain=replace(rule, last=now)))
+            self._note(model, f"Job {job} runs again, because the inputs of version {version} have drifted.", rule.by)
             self._train(job)
+
+    def _job(self, card: Card) -> str:
+        """The job of this cloud that trained a version, or the one that it was linked from; empty: there is none."""
+        while not card.lineage.job and card.lineage.parent:
+            card = self._card(card.model, card.lineage.parent)
+        return "" if card.lineage.origin else card.lineage.job
 
     def _reference(self, model: str, version: int) -> Reference | None:
         key = (model, version)

@@ -136,6 +136,10 @@ class Tally(msgspec.Struct, frozen=True):
     agreed: int = 0
     """and those in which it agreed."""
 
+    def __bool__(self) -> bool:
+        """Whether anything was counted."""
+        return any((self.answers, self.errors, self.labels, self.compared))
+
     def __add__(self, other: Tally) -> Tally:
         longer, shorter = sorted((self.latency, other.latency), key=len, reverse=True)
         latency = tuple(n + (shorter[i] if i < len(shorter) else 0) for i, n in enumerate(longer))
@@ -155,7 +159,6 @@ class Vitals(msgspec.Struct, frozen=True):
     model: ModelName
     version: int
     tally: Tally
-    nodes: int = 1
     sketch: bytes = b""
     """Of inputs and confidence (:mod:`fogline.inference.sketches`); empty where there is none."""
     ring: bool = True

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from fogline.inference.card import Card, ModelName
-from fogline.registry.release import Outcome, Release, Tally
+from fogline.registry.release import Outcome, Release, Tally, Tier
 
 Action = Literal["promote", "rollback", "pause", "resume", "abort", "advance"]
 
@@ -52,3 +52,5 @@ class Steer(msgspec.Struct, frozen=True):
     shadow: bool = False
     rings: tuple[float, ...] = ()
     """Empty: at once for all."""
+    tiers: tuple[Tier, ...] = ()
+    """Which nodes serve it; empty: the same as before."""

@@ -168,6 +168,11 @@ class Pipe:
         if not self._reading.done():
             self._send(0, request)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the other end is gone, or this one was closed."""
+        return self._reading.done()
+
     async def closed(self) -> None:
         """Wait until the other end is gone, or this one was closed."""
         await asyncio.wait((self._reading,))

@@ -18,9 +18,11 @@ def add_to(app: App) -> None:
     app.command(join)
     fogs = group("fog", "A node between the cloud and devices.")
     fogs.command(run_fog, name="run")
+    fogs.command(revert_fog, name="revert")
     app.command(fogs)
     devices = group("device", "A node with data.")
     devices.command(run_device, name="run")
+    devices.command(revert_device, name="revert")
     app.command(devices)
 
 
@@ -127,3 +129,39 @@ def run_device(
 
     with reported(debug):
         run_member("device", folder, parent, None, client, set, predictions, attached)
+
+
+def revert_fog(model: str, /, *, folder: Path = FOG, debug: Flag = False) -> None:
+    """Have the fog on this machine go back to the version of a model before, also without a network.
+
+    Parameters
+    ----------
+    model
+        Its name.
+    folder
+        As fogline join made it.
+    debug
+        Show the traceback of an error.
+    """
+    from fogline.cli.running import revert_model
+
+    with reported(debug):
+        revert_model(folder, model)
+
+
+def revert_device(model: str, /, *, folder: Path = DEVICE, debug: Flag = False) -> None:
+    """Have the device on this machine go back to the version of a model before, also without a network.
+
+    Parameters
+    ----------
+    model
+        Its name.
+    folder
+        As fogline join made it.
+    debug
+        Show the traceback of an error.
+    """
+    from fogline.cli.running import revert_model
+
+    with reported(debug):
+        revert_model(folder, model)

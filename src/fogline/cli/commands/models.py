@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -64,6 +64,7 @@ def promote(
     /,
     *,
     rings: Annotated[tuple[float, ...], Parameter(negative="", show_default=False)] = (),
+    tiers: Annotated[tuple[Literal["device", "fog", "cloud"], ...], Parameter(negative="", show_default=False)] = (),
     shadow: Flag = False,
     cloud: Cloud = CLOUD,
     debug: Flag = False,
@@ -76,6 +77,8 @@ def promote(
         NAME for the newest version, or NAME@VERSION.
     rings
         Shares of the nodes that get it one after the other: --rings 0.1 --rings 1. By default all at once.
+    tiers
+        Which nodes serve the model: --tiers device --tiers fog. By default the same as before, at first all.
     shadow
         It first answers silently beside the version before, and is compared.
     cloud
@@ -86,7 +89,7 @@ def promote(
     from fogline.cli.models import steer
 
     with reported(debug):
-        steer(cloud, model, "promote", rings, shadow)
+        steer(cloud, model, "promote", rings, shadow, tiers)
 
 
 def rollback(model: str, /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> None:

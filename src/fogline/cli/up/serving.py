@@ -21,7 +21,7 @@ from fogline.inference.card import Card
 from fogline.inference.confidence import classes, confidence
 from fogline.params import load_arrays
 
-PAUSE = 0.002
+PAUSE = 0.04
 """Seconds between two requests to a device: the nodes train on the same processors."""
 
 

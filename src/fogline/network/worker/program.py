@@ -5,11 +5,9 @@ It ends when the node closes its end of the socket. What foreign code prints goe
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import resource
-import signal
 import socket
 import sys
 import traceback
@@ -24,6 +22,7 @@ from fogline.jobs import Job, JobError
 from fogline.jobs.files import job_to_toml, load_task, parse_job
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
 from fogline.jobs.starting import first_model
+from fogline.network.orphans import end_with_parent
 from fogline.network.worker.blocks import GroupsInBlocks, suits
 from fogline.network.worker.files import read_group, read_model, read_state, write, write_state
 from fogline.network.worker.groups import Groups
@@ -211,9 +210,6 @@ class Worker:
                 raise ValueError("The job is loaded already.")
 
 
-PR_SET_PDEATHSIG = 1
-
-
 def finite(value: float) -> float | None:
     """The number, or None where it is none."""
     return value if math.isfinite(value) else None
@@ -249,12 +245,6 @@ def restrain(limits: Limits) -> None:
         os.nice(limits.niceness)
     if limits.memory is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
-
-
-def end_with_parent() -> None:
-    """Be killed when the node is, also in the middle of a training."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from fogline.inference.runtimes.base import Array
 from fogline.serving.cascade.attempt import Failure, attempt
 from fogline.serving.cascade.offloader import Improved
-from fogline.serving.cascade.wire import Answer, WireError, packed, read_ask, values
+from fogline.serving.cascade.wire import Answer, Send, WireError, packed, read_ask, values
 
 Infer = Callable[[str, Mapping[str, Array], float, int], Coroutine[Any, Any, Improved]]
 """Runs a model on inputs, within so many seconds, for a request that came over so many links.
@@ -17,18 +17,24 @@ It may ask a tier above in turn: :meth:`Offloader.improve` takes the same second
 """
 
 
-async def answer(ask: bytes, infer: Infer) -> bytes:
+async def answer(ask: bytes, infer: Infer, onward: Callable[[str], Send | None] = lambda model: None) -> bytes:
     """The answer to an ask, in any case: where there is none it holds a sentence.
 
     Args:
         ask: as it came.
         infer: runs the model that it names.
+        onward: the way to the parent for questions about a model that is not here; None for those that are.
     """
     try:
         asked, inputs = read_ask(ask)
     except WireError as error:
         return _sorry(str(error))
     left = asked.left_ms / 1000
+    if (send := onward(asked.model)) is not None:
+        passed = await attempt(send(ask, left), left, f"passing on a question for model {asked.model}")
+        if isinstance(passed, Failure):
+            return _sorry(f"Model {asked.model} is not here, and asking further up {passed.why}.")
+        return passed
     found = await attempt(infer(asked.model, inputs, left, asked.hops), left, f"answering for model {asked.model}")
     if isinstance(found, Failure):
         return _sorry(f"Model {asked.model} {found.why}.")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,13 +16,12 @@ from fogline.inference.runtimes.base import Array
 from fogline.registry.release import Tier
 from fogline.serving.cascade.attempt import Failure, attempt
 from fogline.serving.cascade.breaker import Breaker
-from fogline.serving.cascade.wire import HOPS, LARGEST, Ask, WireError, packed, read_answer, values
+from fogline.serving.cascade.wire import HOPS, LARGEST, Ask, Send, WireError, packed, read_answer, values
 
 log = logging.getLogger("fogline.serving")
 
-Send = Callable[[bytes, float], Coroutine[Any, Any, bytes]]
-"""Carries an ask to the parent and its answer back, within so many seconds."""
-
+SHARE = 0.8
+"""Of the time that a tier below gives us, so that our own answer still reaches it if the one above is silent."""
 _HEADROOM = 4096
 """Bytes of an ask beside its tensors' numbers."""
 
@@ -66,7 +65,8 @@ class Offloader:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._card, self._send, self._breaker, self._clock = card, send, breaker, clock
-        self._consent, self._deadline, self._tier = consent, deadline, tier
+        self._consent, self._deadline = consent, deadline
+        self._tier: Tier = tier
 
     def unsure(self, outputs: Mapping[str, Array]) -> Array | None:
         """Places of the rows to ask about; None if there are none."""
@@ -96,7 +96,7 @@ class Offloader:
             left: seconds within which whoever asked us needs the answer.
             hops: links that the request has come over.
         """
-        seconds = min(self._deadline, left)
+        seconds = min(self._deadline, SHARE * left)
         refusal = self._refusal(seconds, hops)
         if refusal:
             return self._own(outputs, refusal)

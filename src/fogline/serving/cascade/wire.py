@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,6 +19,8 @@ LARGEST = (2 << 20) - (64 << 10)
 """Bytes of the largest message; the link's limit is 2 MiB, and it adds some of its own."""
 HOPS = 4
 """Tiers that an ask may climb."""
+Send = Callable[[bytes, float], Coroutine[Any, Any, bytes]]
+"""Carries an ask to the parent and its answer back, within so many seconds."""
 
 _Count = Annotated[int, Meta(ge=0, le=LARGEST)]
 _Axis = Annotated[int, Meta(ge=1, le=LARGEST)]

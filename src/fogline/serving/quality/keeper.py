@@ -75,6 +75,7 @@ class Keeper:
         self._of_request: dict[str, str] = {}
         self._bare, self._labelled = Reservoir(), Reservoir()
         self._bytes = self._waiting = 0
+        self._refused = False
         folder.mkdir(parents=True, exist_ok=True)
         self._recover()
         self._disk = ThreadPoolExecutor(1, "keeper")
@@ -217,8 +218,11 @@ class Keeper:
         path = self._path(name)
         try:
             write(path, inputs, notes)
+            self._refused = False
         except OSError as error:
-            log.warning("A sample cannot be kept in %s: %s.", self._folder, error.strerror)
+            if not self._refused:
+                log.warning("Samples cannot be kept in %s: %s. Later ones are tried.", self._folder, error.strerror)
+            self._refused = True
             path.with_name(path.name + ".part").unlink(missing_ok=True)
             with self._lock:
                 self.lost += 1

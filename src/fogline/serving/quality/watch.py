@@ -25,9 +25,10 @@ GROUP_BYTES = 1 << 20
 """or fewer, where they are large."""
 BATCH = 32
 """Rows that are looked at of one request: evenly spaced ones of a larger batch."""
-DENSE = 1024
-"""Rows since the last :meth:`Watch.take` up to which every request is looked at. From there on every second, from twice
-as many every fourth, and so on: a busy node spends almost nothing, and a quiet one misses nothing."""
+DENSE = 512
+"""Rows since the last :meth:`Watch.take` (of a batch at most :data:`BATCH`) up to which every request is looked at.
+From there on every second, from twice as many every fourth, and so on: a busy node spends almost nothing on it, and a
+quiet one misses nothing."""
 
 _NONE = np.zeros(0)
 
@@ -65,7 +66,7 @@ class Watch:
         self._begin()
 
     def _begin(self) -> None:
-        self._tally = _Counts()
+        self._tally, self._come = _Counts(), 0
         self._sketch = Sketch.zero(self._reference) if self._reference is not None else None
 
     def saw(
@@ -96,7 +97,9 @@ class Watch:
             self._answers.remember(request, outputs)
             if self._keeper is not None:
                 self._keeper.forget(request)
-        if tally.answers & ((1 << (tally.rows // DENSE).bit_length()) - 1):
+        every = 1 << (self._come // DENSE).bit_length()
+        self._come += min(rows, BATCH)
+        if tally.answers & (every - 1):
             return
         self._waiting.append(_Seen(inputs, outputs, request))
         self._rows += min(rows, BATCH)
@@ -141,7 +144,7 @@ class Watch:
         """Look at what was put aside; requests of one shape together."""
         groups: dict[object, list[_Seen]] = {}
         for seen in self._waiting:
-            shapes = tuple((name, array.shape[1:]) for name, array in (*seen.inputs.items(), *seen.outputs.items()))
+            shapes = tuple([array.shape[1:] for array in (*seen.inputs.values(), *seen.outputs.values())])
             groups.setdefault(shapes, []).append(seen)
         self._waiting, self._rows, self._bytes = [], 0, 0
         for group in groups.values():

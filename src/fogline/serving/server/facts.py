@@ -6,6 +6,8 @@ from functools import cache
 from typing import Any
 
 from fogline.inference.card import Card, Tensor
+from fogline.inference.runtimes.base import Array, Locate
+from fogline.inference.runtimes.choose import sample_of
 from fogline.serving.server.repository import Line, Repository
 from fogline.serving.server.served import Served
 
@@ -41,18 +43,15 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
 
 
-def example(card: Card) -> dict[str, Any]:
-    """A request that the model takes: one example of zeros."""
-    return {"id": "example", "inputs": [_zeros(tensor) for tensor in card.inputs]}
+def example(card: Card, locate: Locate) -> dict[str, Any]:
+    """A request that the model takes: its first golden sample, or zeros."""
+    sample = sample_of(card, locate)
+    return {"id": "example", "inputs": [_shown(tensor, sample[tensor.name]) for tensor in card.inputs]}
 
 
-def _zeros(tensor: Tensor) -> dict[str, Any]:
-    shape = [1 if size == -1 else size for size in tensor.shape]
-    count = 1
-    for size in shape:
-        count *= size
-    zero: Any = {"BOOL": False, "BYTES": ""}.get(tensor.datatype, 0)
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": [zero] * count}
+def _shown(tensor: Tensor, array: Array) -> dict[str, Any]:
+    flat = [item.decode(errors="replace") if isinstance(item, bytes) else item for item in array.ravel().tolist()]
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(array.shape), "data": flat}
 
 
 def index(repository: Repository, ready: bool) -> list[dict[str, str]]:

@@ -104,9 +104,10 @@ class Handlers:
         served = self._repository.find(call.model, call.version)
         return in_json(facts.metadata(served, self._repository.lines[call.model]))
 
-    def example(self, call: Call) -> Reply:
+    async def example(self, call: Call) -> Reply:
         """A request body."""
-        return in_json(facts.example(self._repository.find(call.model, call.version).card))
+        served = self._repository.find(call.model, call.version)
+        return in_json(await asyncio.to_thread(facts.example, served.card, served.locate))
 
     def model_ready(self, call: Call) -> Reply:
         """Whether it is loaded."""

@@ -6,7 +6,6 @@ It ends when the agent closes its end of the socket, after the requests that it 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import signal
 import socket
@@ -16,9 +15,11 @@ from pathlib import Path
 
 from fogline.inference.card import read_card
 from fogline.inference.runtimes.base import Array, ModelError
+from fogline.network.orphans import end_with_parent
 from fogline.registry.release import Vitals
 from fogline.serving.cascade.answering import answer as answer_below
 from fogline.serving.cascade.offloader import Improved
+from fogline.serving.cascade.wire import Send
 from fogline.serving.pipe import Answer, Done, Drop, Infer, Load, Offload, Pipe, Pulse, Ready, Request, Swap
 from fogline.serving.protocol.asking import Answer as Answered
 from fogline.serving.protocol.asking import Ask
@@ -51,7 +52,7 @@ class Child:
             case Drop():
                 repository.drop(request.model, str(request.version))
             case Infer():
-                return Done(await answer_below(request.ask, self._infer))
+                return Done(await answer_below(request.ask, self._infer, self._onward))
             case Offload() | Pulse():
                 raise ModelError("That is for the agent, not for the server.")
         return Done()
@@ -77,6 +78,11 @@ class Child:
         assert self.pipe is not None
         self.pipe.tell(Pulse(vitals))
 
+    def _onward(self, model: str) -> Send | None:
+        assert self.server is not None
+        line = self.server.repository.lines.get(model)
+        return self._send_up if line is None or line.live is None else None
+
     async def _infer(self, model: str, inputs: Mapping[str, Array], left: float, hops: int) -> Improved:
         """Run a model for a tier below."""
         assert self.server is not None
@@ -100,20 +106,11 @@ async def serve(channel: socket.socket) -> None:
     await child.pipe.close()
 
 
-PR_SET_PDEATHSIG = 1
-
-
-def end_with_parent() -> None:
-    """Be told to end when the agent is gone, and leave Ctrl-C to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def main() -> None:
     """The program."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    end_with_parent()
+    end_with_parent(signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the agent.
     with socket.socket(fileno=int(sys.argv[1])) as channel, asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve(channel))
 

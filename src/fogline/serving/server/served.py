@@ -9,9 +9,9 @@ from concurrent.futures import Executor, Future
 from math import inf
 
 from fogline.inference.card import Card
+from fogline.inference.exits import choose
 from fogline.inference.runtimes.base import Array, Locate, Runtime
 from fogline.registry.release import Tally, Vitals
-from fogline.serving.cascade.exits import choose
 from fogline.serving.protocol.asking import Answer, Ask
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.protocol.rest import Writer

@@ -11,7 +11,8 @@ from fogline.inference.runtimes.base import Locate, Runtime
 from fogline.inference.runtimes.choose import open_runtime
 from fogline.inference.sketches import Reference
 from fogline.serving.cascade.breaker import Breaker
-from fogline.serving.cascade.offloader import Offloader, Send
+from fogline.serving.cascade.offloader import Offloader
+from fogline.serving.cascade.wire import Send
 from fogline.serving.quality.keeper import Keeper
 from fogline.serving.quality.watch import Watch
 from fogline.serving.server.hooks import Hooks

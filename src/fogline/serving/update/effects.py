@@ -14,6 +14,8 @@ from fogline.serving.update.state import Held
 class FetchCard(msgspec.Struct, frozen=True):
     """Fetch a card and read it, then say ``CardRead``, ``Delayed`` or ``Failed``."""
 
+    attempt: int
+    """Its serial, to be given back with the answer."""
     card: Asset
     number: int
 
@@ -21,6 +23,7 @@ class FetchCard(msgspec.Struct, frozen=True):
 class FetchFiles(msgspec.Struct, frozen=True):
     """See that the files are here, then say ``Ready`` or ``Delayed``."""
 
+    attempt: int
     held: Held
 
 
@@ -28,12 +31,14 @@ class Try(msgspec.Struct, frozen=True):
     """Load the version in a process of its own and put its golden samples to it; then say ``Passed``, ``Failed``, or
     ``Delayed`` where a file turned out to be damaged."""
 
+    attempt: int
     held: Held
 
 
 class Load(msgspec.Struct, frozen=True):
     """Have the server load it; then say ``Loaded`` or ``Failed``."""
 
+    attempt: int
     held: Held
     role: Literal["beside", "shadow"]
 
@@ -41,11 +46,13 @@ class Load(msgspec.Struct, frozen=True):
 class Swap(msgspec.Struct, frozen=True):
     """Have the server answer with it; then say ``Swapped`` or ``Failed``."""
 
+    attempt: int
     held: Held
 
 
 class Restore(msgspec.Struct, frozen=True):
-    """Have the server load the last good version and answer with it; then say ``Restored`` or ``NotRestored``."""
+    """Have the server load the last good version and answer with it, if it still is the current one; then say
+    ``Restored`` or ``NotRestored``."""
 
     held: Held
 

@@ -37,6 +37,8 @@ class Announced(msgspec.Struct, frozen=True):
 class CardRead(msgspec.Struct, frozen=True):
     """The card is here."""
 
+    attempt: int
+    """Its serial, as in the other answers."""
     held: Held
     deltas: tuple[str, ...] = ()
     """Differences that may be fetched for it."""
@@ -45,14 +47,13 @@ class CardRead(msgspec.Struct, frozen=True):
 class Ready(msgspec.Struct, frozen=True):
     """All files of a card are here."""
 
-    card: str
-    """Its digest, as in the other answers."""
+    attempt: int
 
 
 class Delayed(msgspec.Struct, frozen=True):
     """Something cannot be had now."""
 
-    card: str
+    attempt: int
     kind: Delay
     why: str
 
@@ -60,25 +61,25 @@ class Delayed(msgspec.Struct, frozen=True):
 class Passed(msgspec.Struct, frozen=True):
     """The version was loaded beside, and answered as it must."""
 
-    card: str
+    attempt: int
 
 
 class Loaded(msgspec.Struct, frozen=True):
     """The server has the version."""
 
-    card: str
+    attempt: int
 
 
 class Swapped(msgspec.Struct, frozen=True):
     """The server answers with the version."""
 
-    card: str
+    attempt: int
 
 
 class Failed(msgspec.Struct, frozen=True):
     """The version cannot be served."""
 
-    card: str
+    attempt: int
     why: str
 
 
@@ -98,6 +99,13 @@ class NotRestored(msgspec.Struct, frozen=True):
 class Crashed(msgspec.Struct, frozen=True):
     """The server process ended; it is started again with what the state says then."""
 
+    why: str
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """The server, started again, cannot load a version that it had before."""
+
+    version: int
     why: str
 
 
@@ -134,6 +142,7 @@ Event = (
     | Restored
     | NotRestored
     | Crashed
+    | Broken
     | Pulse
     | Fired
     | Revert

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fogline.inference.card import Asset, Card, Delta, read_card
-from fogline.serving.update.ports import Installer, Store, Unfit, Upstream
+from fogline.network.releases import Store
+from fogline.serving.update.ports import Installer, Unfit, Upstream
 from fogline.serving.update.state import Held
 from fogline.storage.errors import explained
 
@@ -114,8 +115,11 @@ class Files:
         await self._fetch(delta.asset)
         base, difference = self._store.path(delta.base), self._store.path(delta.asset.digest)
         out = self._drafts / weights.digest
-        await self._installer.reconstruct(base, difference, delta.codec, weights, out)
-        await asyncio.shield(asyncio.to_thread(self._store.adopt, out))
+        try:
+            await self._installer.reconstruct(base, difference, delta.codec, weights, out)
+            await asyncio.shield(asyncio.to_thread(self._store.adopt, out))
+        finally:
+            out.unlink(missing_ok=True)
         if not self._store.has(weights.digest):
             raise Unfit("the difference gave another file than the one expected")
 

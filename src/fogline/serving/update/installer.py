@@ -50,7 +50,7 @@ class ProcessInstaller:
 
     Args:
         folder: for what is trusted, and for the processes' log; made if need be.
-        root: the root of trust that the node was given first.
+        authority: the certificate of the fleet's authority (PEM), which signed the first root of releases.
         memory: bytes that a process may take; None: no limit.
         seconds: that a process may take.
         niceness: so that answering predictions comes first.
@@ -61,7 +61,7 @@ class ProcessInstaller:
     def __init__(
         self,
         folder: Path,
-        root: bytes,
+        authority: bytes,
         memory: int | None = 4 << 30,
         seconds: float = 120.0,
         niceness: int = 10,
@@ -69,7 +69,7 @@ class ProcessInstaller:
         code: Path | None = None,
     ) -> None:
         self._folder = folder
-        self._root = root
+        self._authority = authority
         self._memory = memory
         self._seconds = seconds
         self._niceness = niceness
@@ -81,7 +81,7 @@ class ProcessInstaller:
 
     async def verify(self, ask: Ask) -> Checked:
         """See :class:`fogline.serving.update.ports.Installer`."""
-        request = Verify(str(self._folder / "trusted"), self._root)
+        request = Verify(str(self._folder / "trusted"), self._authority)
         try:
             answer = await self._answer(request, ask)
         except Died as error:

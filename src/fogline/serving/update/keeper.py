@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from fogline.inference.card import Asset, CardError
+from fogline.inference.card import CardError
 from fogline.registry.release import Outcome
 from fogline.serving.update.effects import (
     Abandon,
@@ -95,6 +95,7 @@ class Keeper:
         self._timers: dict[Timer | None, asyncio.TimerHandle] = {}
         self._work: asyncio.Task[None] | None = None
         self._saved = 0.0
+        self._complained = False
 
     @property
     def model(self) -> str:
@@ -140,10 +141,11 @@ class Keeper:
             try:
                 self._step(self._backlog[0])
             except StorageError as error:
-                log.error("updates of %s wait: %s", self.model, error)
+                self._complain(error)
                 self._later(None, AGAIN, self._catch_up)
                 return
             self._backlog.popleft()
+            self._complained = False
 
     def _step(self, event: Event) -> None:
         now = asyncio.get_running_loop().time()
@@ -164,6 +166,12 @@ class Keeper:
             self._house.database.put(STATES, state.model, encode(state))
             self._saved = asyncio.get_running_loop().time()
 
+    def _complain(self, error: StorageError) -> None:
+        """Once, not at every try."""
+        if not self._complained:
+            log.error("updates of %s wait: %s", self.model, error)
+        self._complained = True
+
     def _settle(self) -> None:
         """Tell what is to be told, and delete what nobody needs. After a crash it may be done twice."""
         state, house = self.state, self._house
@@ -176,12 +184,13 @@ class Keeper:
             settled = replace(state, news=(), trash=(), said=told or state.said)
             self._save(settled)
         except StorageError as error:
-            log.error("records of %s wait: %s", self.model, error)
+            self._complain(error)
             asyncio.get_running_loop().call_later(AGAIN, self._effects.put_nowait, None)
             return
         self.state = settled
         for news in told:
-            log.info("%s version %d: %s. %s", self.model, news.version, news.what, news.why)
+            why = f": {news.why}" if news.why else ""
+            log.info("%s version %d: %s%s", self.model, news.version, news.what, why)
             house.tell(self._outcome(news))
 
     def _outcome(self, news: News) -> Outcome:
@@ -197,56 +206,47 @@ class Keeper:
 
     async def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case FetchCard(card=card, number=number):
-                await self._begin(card, self._fetch_card(card, number))
-            case FetchFiles(held=held):
-                await self._begin(held.card, self._fetch_files(held))
-            case Try(held=held):
-                await self._begin(held.card, self._try(held))
-            case Load(held=held, role=role):
-                await self._ask_server(held, self._load(held, role), Loaded, Failed)
-            case Swap(held=held):
-                await self._ask_server(held, self._house.server.swap(self.model, held.version), Swapped, Failed)
-            case Restore(held=held):
-                await self._ask_server(held, self._load(held, "live"), Restored, NotRestored)
+            case FetchCard():
+                await self._begin(effect.attempt, self._fetch_card(effect))
+            case FetchFiles():
+                await self._begin(effect.attempt, self._fetch_files(effect))
+            case Try():
+                await self._begin(effect.attempt, self._try(effect))
+            case Load(attempt=attempt, held=held, role=role):
+                why = await self._of_server(self._load(held, role))
+                self.handle(Loaded(attempt) if why is None else Failed(attempt, why))
+            case Swap(attempt=attempt, held=held):
+                why = await self._of_server(self._house.server.swap(self.model, held.version))
+                self.handle(Swapped(attempt) if why is None else Failed(attempt, why))
+            case Restore(held=held) if self.state.current is not None and held.card == self.state.current.card:
+                why, card = await self._of_server(self._load(held, "live")), held.card.digest
+                self.handle(Restored(card) if why is None else NotRestored(card, why))
             case Drop(version=version):
-                await self._drop(version)
+                why = await self._of_server(self._house.server.drop(self.model, version))
+                if why is not None:
+                    log.info("version %d of %s is not dropped: %s", version, self.model, why)
             case Abandon():
                 await self._end_work()
-            case SetTimer():
-                pass  # It was set at once.
+            case SetTimer() | Restore():
+                pass  # It was set at once; it is not wanted any more.
 
-    async def _ask_server(
-        self,
-        held: Held,
-        work: Coroutine[Any, Any, None],
-        done: type[Loaded | Swapped | Restored],
-        failed: type[Failed | NotRestored],
-    ) -> None:
-        card = held.card.digest
+    async def _of_server(self, work: Coroutine[Any, Any, None]) -> str | None:
+        """Why the server did not do it; None if it did."""
         try:
             async with asyncio.timeout(LOADING):
                 await work
         except (ServerFailed, StorageError) as error:
-            self.handle(failed(card, str(error)))
+            return str(error)
         except TimeoutError:
-            self.handle(failed(card, f"the server did not answer within {LOADING:g} s"))
-        else:
-            self.handle(done(card))
+            return f"the server did not answer within {LOADING:g} s"
+        return None
 
     async def _load(self, held: Held, role: Role) -> None:
         await self._house.server.load(self._house.files.card(held.card), self._house.files.paths(held), role)
 
-    async def _drop(self, version: int) -> None:
-        try:
-            async with asyncio.timeout(LOADING):
-                await self._house.server.drop(self.model, version)
-        except (ServerFailed, TimeoutError) as error:
-            log.info("version %d of %s is not dropped: %s", version, self.model, error or "the server does not answer")
-
-    async def _begin(self, card: Asset, work: Coroutine[Any, Any, Event]) -> None:
+    async def _begin(self, attempt: int, work: Coroutine[Any, Any, Event]) -> None:
         await self._end_work()
-        self._work = asyncio.create_task(self._see_through(card, work))
+        self._work = asyncio.create_task(self._see_through(attempt, work))
 
     async def _end_work(self) -> None:
         work, self._work = self._work, None
@@ -254,41 +254,40 @@ class Keeper:
             work.cancel()
             await asyncio.wait((work,))
 
-    async def _see_through(self, asset: Asset, work: Coroutine[Any, Any, Event]) -> None:
+    async def _see_through(self, attempt: int, work: Coroutine[Any, Any, Event]) -> None:
         """A download or a trial, and what came of it."""
-        card = asset.digest
         try:
             event = await work
         except (CardError, Unfit) as error:
-            event = Failed(card, str(error))
+            event = Failed(attempt, str(error))
         except ConnectionError as error:
-            event = Delayed(card, "away", str(error))
+            event = Delayed(attempt, "away", str(error))
         except LookupError as error:
-            event = Delayed(card, "absent", str(error))
+            event = Delayed(attempt, "absent", str(error))
         except StorageError as error:
-            event = Delayed(card, "storage", str(error))
+            event = Delayed(attempt, "storage", str(error))
         except InstallerFailed as error:
-            event = Delayed(card, "installer", str(error))
+            event = Delayed(attempt, "installer", str(error))
         self.handle(event)
 
-    async def _fetch_card(self, asset: Asset, number: int) -> Event:
-        files = self._house.files
+    async def _fetch_card(self, effect: FetchCard) -> Event:
+        files, asset = self._house.files, effect.card
         card = await files.fetch_card(asset)
         if card.model != self.model:
-            return Failed(asset.digest, f"its card is of model '{card.model}'")
-        held = Held(asset, card.version, number, files.needs(card))
-        return CardRead(held, tuple(delta.asset.digest for delta in card.deltas))
+            return Failed(effect.attempt, f"its card is of model '{card.model}'")
+        held = Held(asset, card.version, effect.number, files.needs(card))
+        return CardRead(effect.attempt, held, tuple(delta.asset.digest for delta in card.deltas))
 
-    async def _fetch_files(self, held: Held) -> Event:
-        await self._house.files.gather(await self._house.files.fetch_card(held.card))
-        return Ready(held.card.digest)
+    async def _fetch_files(self, effect: FetchFiles) -> Event:
+        await self._house.files.gather(await self._house.files.fetch_card(effect.held.card))
+        return Ready(effect.attempt)
 
-    async def _try(self, held: Held) -> Event:
-        files = self._house.files
+    async def _try(self, effect: Try) -> Event:
+        files, held = self._house.files, effect.held
         try:
             await self._house.installer.trial(files.card(held.card), files.paths(held))
         except Damaged as error:
             for digest in error.digests:
                 files.delete(digest)
-            return Delayed(held.card.digest, "storage", str(error))
-        return Passed(held.card.digest)
+            return Delayed(effect.attempt, "storage", str(error))
+        return Passed(effect.attempt)

@@ -66,6 +66,8 @@ class Lookout:
         self._known: bytes = b""
         """The newest timestamp that was verified since the start."""
         self._tries = 0
+        self._doubt = False
+        """What is kept on the way was not believed."""
 
     def fresh(self, timestamp: bytes) -> None:
         """There may be news; ``timestamp``: the parent's newest, empty where it is not known."""
@@ -106,18 +108,19 @@ class Lookout:
             expired = self._trust.expires and self._clock() >= self._trust.expires
             self._failed("expired" if expired else "", "No news of releases has come before they ran out")
         except Untrusted as error:
+            self._doubt = True
             self._failed(error.kind, str(error))
         except (InstallerFailed, StorageError) as error:
             self._failed("failed", str(error))
         else:
-            self._known, self._tries = timestamp, 0
+            self._known, self._tries, self._doubt = timestamp, 0, False
             self._remember(Trust(checked.expires))
             self._found(checked)
 
     async def _asked(self, name: str, largest: int) -> bytes | None:
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self._upstream.metadata(name, largest)
+                return await self._upstream.metadata(name, largest, self._doubt)
         except TimeoutError:
             raise ConnectionError(f"the parent did not send {name} within {PATIENCE:g} s") from None
 

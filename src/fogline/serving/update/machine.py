@@ -28,6 +28,7 @@ from fogline.serving.update.effects import (
 )
 from fogline.serving.update.events import (
     Announced,
+    Broken,
     CardRead,
     Crashed,
     Delayed,
@@ -109,6 +110,8 @@ class _Turn:
                 self.announced(event)
             case Crashed():
                 self.crashed(event.why)
+            case Broken():
+                self.broken(event)
             case Pulse():
                 self.pulse(event)
             case Fired(timer="probation"):
@@ -124,8 +127,7 @@ class _Turn:
                 self.restored(event)
             case _:
                 attempt = self.state.attempt
-                card = event.held.card.digest if isinstance(event, CardRead) else event.card
-                if attempt is not None and attempt.card.digest == card:
+                if attempt is not None and attempt.serial == event.attempt:
                     self.answer(attempt, event)
 
     def set(self, **changes: Any) -> None:
@@ -176,7 +178,7 @@ class _Turn:
                 self.set(attempt=replace(attempt, number=goal.number, why=""))
                 return
             if goal is None and attempt.why:
-                return  # By an operator's hand.
+                return  # It is not the release's affair.
             self.abandon()
         if goal is not None and not goals.is_here(goal, state):
             self.begin(goal)
@@ -198,7 +200,9 @@ class _Turn:
     def begin(self, goal: Goal, why: str = "") -> None:
         previous, shadow = self.state.previous, self.state.shadow
         here = next((held for held in (previous, shadow) if held is not None and held.card == goal.card), None)
+        self.set(attempts=self.state.attempts + 1)
         attempt = Attempt(
+            serial=self.state.attempts,
             number=goal.number,
             card=goal.card,
             role=goal.role,
@@ -223,17 +227,18 @@ class _Turn:
         self.set(attempt=attempt)
         held = attempt.held
         if held is None:
-            self.effects.append(FetchCard(attempt.card, attempt.number))
+            self.effects.append(FetchCard(attempt.serial, attempt.card, attempt.number))
             return
         match attempt.step:
             case "files":
-                self.effects.append(FetchFiles(held))
+                self.effects.append(FetchFiles(attempt.serial, held))
             case "trial":
-                self.effects.append(Try(held))
+                self.effects.append(Try(attempt.serial, held))
             case "swap":
-                self.effects.append(Swap(held))
+                self.effects.append(Swap(attempt.serial, held))
             case _:
-                self.effects.append(Load(held, "beside" if attempt.role == "live" else "shadow"))
+                role = "beside" if attempt.role == "live" else "shadow"
+                self.effects.append(Load(attempt.serial, held, role))
 
     def answer(self, attempt: Attempt, event: CardRead | Ready | Delayed | Passed | Loaded | Swapped | Failed) -> None:
         """An effect of the attempt has come to its end; what does not belong to its step is late, and too late."""
@@ -294,7 +299,8 @@ class _Turn:
         attempt = self.state.attempt
         assert attempt is not None
         self.abandon()
-        self.refuse(attempt.number, attempt.version, why)
+        if not attempt.why:
+            self.refuse(attempt.number, attempt.version, why)
         self.tell(attempt, "failed", why)
         self.pursue()
 
@@ -358,7 +364,7 @@ class _Turn:
     def revert(self, why: str, refuse: bool = True, server: Literal["up", "down"] = "up") -> None:
         """Back from a version on probation to the last good one. A server that is down comes back with it by itself."""
         bad, good = _known(self.state.current), self.state.previous
-        self.set(current=good, previous=None, watch=None)
+        self.set(current=good, previous=None, watch=None, restoring=0)
         if refuse:
             self.refuse(bad.number, bad.version, why)
         self.tell(bad, "reverted", why)
@@ -410,9 +416,41 @@ class _Turn:
         elif shadow is not None:
             self.set(shadow_crashes=self.state.shadow_crashes + 1)
             if self.state.shadow_crashes >= CRASHES:
-                self.refuse(shadow.number, shadow.version, f"the server ended twice while it answered beside: {why}")
-                self.tell(shadow, "failed", f"the server ended twice while it answered beside: {why}")
-                self.retire_shadow(shadow)
+                self.fail_shadow(shadow, f"the server ended twice while it answered beside: {why}")
+
+    def fail_shadow(self, shadow: Held, why: str) -> None:
+        self.refuse(shadow.number, shadow.version, why)
+        self.tell(shadow, "failed", why)
+        self.retire_shadow(shadow)
+
+    def broken(self, event: Broken) -> None:
+        """A version that was good is tried again: its files may be damaged, and are fetched anew then."""
+        current, shadow, watch = self.state.current, self.state.shadow, self.state.watch
+        why = f"it cannot be loaded any more: {event.why}"
+        if current is not None and current.version == event.version:
+            self.revert(why, refuse=watch is not None)
+            self.pursue()
+            if watch is None and self.state.current is None and self.state.attempt is None:
+                self.again(current, why)
+        elif shadow is not None and shadow.version == event.version:
+            self.fail_shadow(shadow, why)
+
+    def again(self, held: Held, why: str) -> None:
+        """Try the only version there was, whatever the newest release says."""
+        self.set(attempts=self.state.attempts + 1)
+        self.go(
+            Attempt(
+                serial=self.state.attempts,
+                number=held.number,
+                card=held.card,
+                role="live",
+                step="trial",
+                version=held.version,
+                held=held,
+                proven=True,
+                why=why,
+            )
+        )
 
     def count_crash(self, watch: Watch, why: str) -> None:
         watch = replace(watch, crashes=watch.crashes + 1)

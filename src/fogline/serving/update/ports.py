@@ -74,8 +74,13 @@ class Serving(msgspec.Struct, frozen=True):
 class Upstream(Protocol):
     """Towards the parent."""
 
-    async def metadata(self, name: str, largest: int) -> bytes | None:
+    async def metadata(self, name: str, largest: int, anew: bool) -> bytes | None:
         """A metadata or small target file; None: the parent has none of that name.
+
+        Args:
+            name: of the file.
+            largest: bytes that it may have.
+            anew: from the root of the tree, not from what is kept on the way: that was not believed.
 
         Raises:
             ConnectionError: there is no parent now.
@@ -156,24 +161,4 @@ class Installer(Protocol):
             Damaged: files are not what they should be.
             InstallerFailed: it could not be tried.
         """
-        ...
-
-
-class Store(Protocol):
-    """The node's blobs (:class:`fogline.storage.Blobs`)."""
-
-    def has(self, digest: str) -> bool:
-        """Whether the blob is there, complete."""
-        ...
-
-    def path(self, digest: str) -> Path:
-        """Its file."""
-        ...
-
-    def adopt(self, path: Path) -> tuple[str, int]:
-        """Move a finished file in; its digest and its size in bytes."""
-        ...
-
-    def delete(self, digest: str) -> None:
-        """Delete a blob; one that is not there is no error."""
         ...

@@ -6,11 +6,9 @@ process is done to one that nobody needs.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import resource
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fogline.inference.card import Asset, read_card
+from fogline.network.orphans import end_with_parent
 from fogline.serving.update.ports import Checked
 from fogline.serving.update.requests import (
     HERE,
@@ -39,37 +38,58 @@ from fogline.serving.update.requests import (
 )
 
 Source = Callable[[str, int], bytes | None]
-PR_SET_PDEATHSIG = 1
 
 
 def verify(request: Verify, source: Source) -> Answer:
     """Which releases the newest metadata names."""
     from fogline.registry.trust.results import Untrusted
+    from fogline.registry.trust.sealing import MetadataError
     from fogline.registry.trust.verify import Verifier
 
+    folder = Path(request.folder)
     try:
-        verified = Verifier(Path(request.folder), request.root).verify(source)
+        verified = Verifier(folder, _root(folder, request.authority, source)).verify(source)
     except Untrusted as error:
         return Distrusted(error.kind, str(error))
+    except MetadataError as error:
+        return Distrusted("tampered", str(error))
     expires = min(verified.expires, verified.targets_expires)
     return Checked(verified.releases, verified.approved, expires, verified.root)
+
+
+def _root(folder: Path, authority: bytes, source: Source) -> bytes:
+    """The first root of releases, signed by the fleet's authority; only a node that trusts none yet asks for it.
+
+    Raises:
+        Untrusted: there is none.
+        MetadataError: the authority did not sign it.
+    """
+    from fogline.registry.trust.binding import BINDING, bound_root
+    from fogline.registry.trust.names import LARGEST_METADATA
+    from fogline.registry.trust.results import Untrusted, read_trusted
+
+    trusted = read_trusted(folder)
+    if trusted is not None:
+        return trusted.root
+    binding = source(BINDING, LARGEST_METADATA)
+    if binding is None:
+        raise Untrusted("unreadable", "The parent has no signed releases (yet).")
+    return bound_root(binding, authority)
 
 
 def reconstruct(request: Reconstruct) -> Answer:
     """Write the weights that a difference makes of others, if they are those that the card names."""
     from fogline.codecs.deltas import DeltaError, apply
-    from fogline.params import load, save
+    from fogline.params import load, to_bytes
 
     try:
-        params = apply(request.codec, load(Path(request.base)), Path(request.delta).read_bytes())
+        data = to_bytes(apply(request.codec, load(Path(request.base)), Path(request.delta).read_bytes()))
     except (DeltaError, ValueError) as error:
         return Bad(str(error))
-    out = Path(request.out)
-    save(out, params)
-    if _is(out, request.expected):
-        return Done()
-    out.unlink()
-    return Bad("the difference gives other weights than those that the card names")
+    if hashlib.sha256(data).hexdigest() != request.expected.digest:
+        return Bad("the difference gives other weights than those that the card names")
+    Path(request.out).write_bytes(data)
+    return Done()
 
 
 def trial(request: Trial) -> Answer:
@@ -109,11 +129,6 @@ def _settled(path: Path, digest: str) -> bool:
         return False
 
 
-def _is(path: Path, asset: Asset) -> bool:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == asset.digest
-
-
 def answer(job: Job, source: Source) -> Answer:
     """Carry the request out."""
     from fogline.storage import StorageError  # What it says is a sentence already.
@@ -133,8 +148,7 @@ def answer(job: Job, source: Source) -> Answer:
 
 def restrain(job: Job) -> None:
     """Keep to what the node allows, and go when it goes."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     os.nice(job.niceness)
     if job.memory is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))

@@ -18,8 +18,8 @@ class Verify(msgspec.Struct, frozen=True, tag=True):
 
     folder: str
     """Of the metadata that is trusted so far."""
-    root: bytes
-    """The root of trust that the node was given first."""
+    authority: bytes
+    """The certificate of the fleet's authority (PEM), which signed the first root of releases."""
 
 
 class Reconstruct(msgspec.Struct, frozen=True, tag=True):

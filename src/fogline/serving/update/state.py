@@ -38,6 +38,8 @@ class Held(msgspec.Struct, frozen=True):
 class Attempt(msgspec.Struct, frozen=True):
     """A version that is to be served."""
 
+    serial: int
+    """Of the attempts on this node: what was asked for an earlier one may still be answered."""
     number: int
     """The newest release that asks for it."""
     card: Asset
@@ -52,7 +54,7 @@ class Attempt(msgspec.Struct, frozen=True):
     proven: bool = False
     """It was good on this node before: it needs neither a trial nor a probation."""
     why: str = ""
-    """An operator sent the node back to it, and why."""
+    """Not empty: no release asked for it, but an operator, or need; and why."""
     waiting: bool = False
     """Something could not be had; a timer tries again."""
     tries: int = 0
@@ -127,6 +129,8 @@ class State(msgspec.Struct, frozen=True):
     shadow: Held | None = None
     """What answers silently beside."""
     attempt: Attempt | None = None
+    attempts: int = 0
+    """So far."""
     refused: tuple[Refused, ...] = ()
     shadow_crashes: int = 0
     restoring: int = 0

@@ -11,13 +11,14 @@ from typing import Literal
 
 import msgspec
 
+from fogline.network.releases import Store
 from fogline.registry.release import Outcome, Tier, Vitals, place
-from fogline.serving.update.events import Announced, Crashed, Event, Pulse, Revert, Stopped
+from fogline.serving.update.events import Announced, Broken, Crashed, Event, Pulse, Revert, Stopped
 from fogline.serving.update.files import Files
 from fogline.serving.update.keeper import RECORDS, STATES, House, Keeper
 from fogline.serving.update.lookout import Lookout
 from fogline.serving.update.machine import Machine
-from fogline.serving.update.ports import Checked, Installer, Server, Serving, Store, Upstream
+from fogline.serving.update.ports import Checked, Installer, Role, Server, Serving, Upstream
 from fogline.serving.update.state import STATES as DECODER
 from fogline.serving.update.state import State
 from fogline.storage import Database, StorageError
@@ -134,6 +135,13 @@ class Updater:
         """The server ended by itself. What :meth:`serving` says may be another version afterwards."""
         self._handle_all(Crashed(why))
 
+    def broken(self, model: str, version: int, why: str) -> None:
+        """The server was started again and cannot load a version that :meth:`serving` named. Where there is one before
+        it, that is loaded once the server is up; files that turn out to be damaged are fetched anew."""
+        keeper = self._keepers.get(model)
+        if keeper is not None:
+            keeper.handle(Broken(version, why))
+
     def revert(self, model: str, why: str) -> None:
         """An operator sends the node back to the version before; newer releases than those known are followed again.
 
@@ -154,9 +162,10 @@ class Updater:
             StorageError: files that were there at the start are gone.
         """
         files, serving = self._house.files, list[Serving]()
+        roles: tuple[Role, ...] = ("live", "shadow")
         for keeper in self._keepers.values():
             state = keeper.state
-            for held, role in ((state.current, "live"), (state.shadow, "shadow")):
+            for held, role in zip((state.current, state.shadow), roles, strict=True):
                 if held is not None:
                     card, paths = files.card(held.card), files.paths(held)
                     serving.append(Serving(state.model, held.version, card, paths, role))

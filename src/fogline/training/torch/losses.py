@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -53,19 +53,20 @@ def loss_function(loss: LossName | LossFunction) -> LossFunction:
 
 
 def judge_classes(outputs: Tensor, targets: Tensor, loss: LossFunction) -> Sums:
-    """Sums over targets with a truth: ``count``, ``loss``, ``correct``."""
-    axis = 1 if outputs.ndim == 4 else -1  # Images are labelled (B, C, H, W), sequences (B, T, C).
+    """Sums over targets with a truth: ``count``, ``loss``, ``correct``. Of several outputs, the last is the answer."""
+    answer = last_of(outputs)
+    axis = 1 if answer.ndim == 4 else -1  # Images are labelled (B, C, H, W), sequences (B, T, C).
     known = targets != IGNORED
     count = float(known.sum())
     if count == 0:
         return {"count": 0.0, "loss": 0.0, "correct": 0.0}
-    correct = (outputs.argmax(axis) == targets) & known
+    correct = (answer.argmax(axis) == targets) & known
     return {"count": count, "loss": float(loss(outputs, targets)) * count, "correct": float(correct.sum())}
 
 
 def judge_numbers(outputs: Tensor, targets: Tensor, loss: LossFunction) -> Sums:
     """Sums over targets: ``count``, ``loss``, ``squared_error``, ``absolute_error``."""
-    error = _fit(outputs, targets).double() - targets.double()
+    error = _fit(last_of(outputs), targets).double() - targets.double()
     count = float(targets.numel())
     return {
         "count": count,
@@ -73,6 +74,13 @@ def judge_numbers(outputs: Tensor, targets: Tensor, loss: LossFunction) -> Sums:
         "squared_error": float(error.square().sum()),
         "absolute_error": float(error.abs().sum()),
     }
+
+
+def last_of(outputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor]) -> Tensor:
+    """The last output of a module that gives several (early exit), or the only one."""
+    if isinstance(outputs, Tensor):
+        return outputs
+    return list(outputs.values() if isinstance(outputs, Mapping) else outputs)[-1]
 
 
 def _fit(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
-"""Early exit: a model with several outputs, cheapest first, of which the first sure one answers (Teerapittayanon et al.,
-BranchyNet, 2016).
+"""Early exit: of a model with several outputs, cheapest first, the first sure one answers.
+
+BranchyNet, Teerapittayanon et al., 2016.
 """
 
 from __future__ import annotations
@@ -12,8 +13,17 @@ import numpy as np
 
 from fogline.inference.card import Exits, Scores
 from fogline.inference.cascade import PolicyError, fit
-from fogline.inference.confidence import confidence
+from fogline.inference.confidence import classes, confidence
 from fogline.inference.runtimes.base import Array
+
+
+class Wanted(NamedTuple):
+    """Exits whose thresholds are yet to be fitted."""
+
+    outputs: tuple[str, ...]
+    """Cheapest first."""
+    accuracy: float | None = None
+    """That the whole must reach on held-out examples; None: what the last exit reaches alone."""
 
 
 class Chosen(NamedTuple):
@@ -46,8 +56,7 @@ def choose(exits: Exits, scores: Scores, outputs: Mapping[str, Array]) -> Chosen
 def fit_exits(
     outputs: tuple[str, ...], confidences: Sequence[Array], correct: Sequence[Array], target_accuracy: float
 ) -> Exits:
-    """Thresholds with which a target accuracy is reached, as many rows as possible leaving at the cheapest exit, then at
-    the next.
+    """Thresholds that reach a target accuracy: as many rows as can leave at the cheapest exit, then at the next.
 
     Args:
         outputs: names of the exits, cheapest first.
@@ -65,7 +74,7 @@ def fit_exits(
         if not staying.any():
             thresholds.append(0.0)
             continue
-        kind = f"{outputs[len(thresholds)]}"
+        kind = outputs[len(thresholds)]
         try:
             cascade = fit(sure[staying], right[staying], correct[-1][staying], to="exit",
                           target_accuracy=needed / staying.sum())  # fmt: skip
@@ -76,3 +85,22 @@ def fit_exits(
         needed -= float(np.sum(right[leaving]))
         staying &= ~leaving
     return Exits(outputs, tuple(thresholds))
+
+
+def fitted(wanted: Wanted, scores: Scores, outputs: Mapping[str, Array], truth: Array) -> Exits:
+    """Exits with thresholds that reach what is wanted on these examples.
+
+    Args:
+        wanted: names and accuracy.
+        scores: of the card.
+        outputs: of the model, by name.
+        truth: (rows,) the true classes.
+
+    Raises:
+        PolicyError: it cannot be reached.
+    """
+    each = [msgspec.structs.replace(scores, output=name) for name in wanted.outputs]
+    sure = [confidence(one, outputs) for one in each[:-1]]
+    right = [classes(one, outputs) == truth for one in each]
+    accuracy = float(right[-1].mean()) if wanted.accuracy is None else wanted.accuracy
+    return fit_exits(wanted.outputs, sure, right, accuracy)

@@ -1,0 +1,197 @@
+"""The prediction server as a node's agent sees it: started, asked, and started again when it ended by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fogline.registry.release import Vitals
+from fogline.serving.pipe import (
+    Answer,
+    Done,
+    Drop,
+    Failed,
+    Infer,
+    Load,
+    Offload,
+    Pipe,
+    PipeError,
+    Pulse,
+    Ready,
+    Request,
+    Swap,
+)
+from fogline.serving.server.settings import Settings
+from fogline.serving.update.ports import Role, ServerFailed, Serving
+
+log = logging.getLogger("fogline.serving")
+PROGRAM = "fogline.serving.server.program"
+FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
+"""Seconds before a server that ended is started again: doubled each time it does not come up."""
+GRACE = 10.0
+"""Seconds that it has to answer its last requests."""
+
+
+class ServerProcess:
+    """Keeps a server running.
+
+    Args:
+        settings: how it runs.
+        log_file: takes what it says.
+        expected: what it should have loaded.
+        ready: told where it listens, at every start.
+        ended: told why it ended by itself; asked for what is expected afterwards.
+        broken: told which of these it could not load, and why.
+        pulse: told how versions fare.
+        above: has the tier above answer a question, within so many seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log_file: Path,
+        expected: Callable[[], Sequence[Serving]],
+        ready: Callable[[Ready], None],
+        ended: Callable[[str], None],
+        broken: Callable[[Serving, str], None],
+        pulse: Callable[[Vitals], None],
+        above: Callable[[bytes, float], Awaitable[bytes]],
+    ) -> None:
+        self._settings = settings
+        self._log_file = log_file
+        self._expected = expected
+        self._ready = ready
+        self._ended = ended
+        self._broken = broken
+        self._pulse = pulse
+        self._above = above
+        self._pipe: Pipe | None = None
+        self._up = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled; then it ends after its last requests."""
+        wait = FIRST_WAIT
+        while True:
+            try:
+                async with self._started() as (process, pipe):
+                    await self._begin(pipe)
+                    wait = FIRST_WAIT
+                    await pipe.closed()
+                    why = f"The server {_obituary(await process.wait())}"
+            except (PipeError, OSError) as error:
+                why = f"The server did not start: {error}"
+            log.error("%s; its log is %s", why, self._log_file)
+            self._ended(why)
+            await asyncio.sleep(wait)
+            wait = min(LONGEST_WAIT, 2 * wait)
+
+    async def load(self, card: bytes, paths: Mapping[str, Path], role: Role) -> None:
+        """See :class:`fogline.serving.update.ports.Server`."""
+        await self._ask(Load(card, {digest: str(path) for digest, path in paths.items()}, role))
+
+    async def swap(self, model: str, version: int) -> None:
+        """See :class:`fogline.serving.update.ports.Server`."""
+        await self._ask(Swap(model, version))
+
+    async def drop(self, model: str, version: int) -> None:
+        """See :class:`fogline.serving.update.ports.Server`."""
+        await self._ask(Drop(model, version))
+
+    async def infer(self, ask: bytes) -> bytes:
+        """Answer what a tier below is unsure of.
+
+        Raises:
+            ServerFailed: it cannot.
+        """
+        answer = await self._ask(Infer(ask))
+        assert isinstance(answer, Done)
+        return answer.data
+
+    async def _ask(self, request: Request) -> Answer:
+        await self._up.wait()
+        pipe = self._pipe
+        if pipe is None:
+            raise ServerFailed("the server has just ended")
+        try:
+            return await pipe.ask(request)
+        except PipeError as error:
+            raise ServerFailed(str(error)) from error
+
+    @asynccontextmanager
+    async def _started(self) -> AsyncGenerator[tuple[asyncio.subprocess.Process, Pipe]]:
+        ours, theirs = socket.socketpair()
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        with theirs, self._log_file.open("ab") as log_file:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", PROGRAM, str(theirs.fileno())),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                env=_environment(self._settings.threads),
+            )
+        pipe = await Pipe.over(ours, self._answer)
+        try:
+            yield process, pipe
+        finally:
+            self._pipe = None
+            self._up.clear()
+            await pipe.close()
+            await _end(process)
+
+    async def _begin(self, pipe: Pipe) -> None:
+        """Have it listen, with what it should have loaded."""
+        found = await pipe.ask(self._settings)
+        assert isinstance(found, Ready)
+        for one in self._expected():
+            paths = {digest: str(path) for digest, path in one.paths.items()}
+            try:
+                await pipe.ask(Load(one.card, paths, one.role))
+            except PipeError as error:
+                if pipe.is_closed:
+                    raise
+                self._broken(one, str(error))
+        self._pipe = pipe
+        self._up.set()
+        self._ready(found)
+
+    async def _answer(self, request: Request) -> Answer:
+        match request:
+            case Offload(ask=ask, seconds=seconds):
+                return Done(await self._above(ask, seconds))
+            case Pulse(vitals=vitals):
+                self._pulse(vitals)
+                return Done()
+            case _:
+                return Failed("That is for the server, not for the agent.")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Wait for its end, which the end of the pipe has begun."""
+    try:
+        async with asyncio.timeout(GRACE):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _obituary(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"was ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+    return f"ended with status {code}"
+
+
+def _environment(threads: int) -> Mapping[str, str]:
+    count = str(threads)
+    return {**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}

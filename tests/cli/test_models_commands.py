@@ -1,0 +1,203 @@
+"""``fogline models`` as people use it: real commands, a real cloud, a device that serves."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.network.commands import Program, Terminal
+
+pytestmark = pytest.mark.slow
+LOCAL = ("--listen", "127.0.0.1:0", "--door", "127.0.0.1:0")
+DIGITS = Path(__file__).parents[1] / "serving" / "digits.py"
+JOB = """
+name = "{name}"
+task = "digits:task"
+rounds = {rounds}
+[local]
+learning_rate = {rate}
+[task_parameters]
+clients = 1
+[tree.cloud]
+[publish]
+rings = [1.0]
+ring_time = 0.2
+probation = {{ seconds = 0.2, requests = 1, longest = 0.5 }}
+"""
+
+
+class Site:
+    """A terminal in the folder of an operator whose cloud runs, with one device that serves."""
+
+    def __init__(self, folder: Path) -> None:
+        self.terminal = Terminal(folder)
+        shutil.copy(DIGITS, folder)
+        self.ok, self.refused = self.terminal.ok, self.terminal.refused
+        self.ok("cloud", "init")
+        self.cloud = self.terminal.start("cloud", "run", *LOCAL)
+        self.cloud.until("listens at")
+        token, signer = self.terminal.token(), self.terminal.signer()
+        self.ok(
+            "join", self.terminal.door(), "--token", token, "--name", "press", "--folder", "press", "--trust", signer
+        )
+        self.device = self.terminal.start("device", "run", "--folder", "press", "--serve", "--http", "127.0.0.1:0")
+        said = self.device.until("answers predictions at http://")
+        self.address = said.rpartition("http://")[2].split()[0]
+
+    def train(self, name: str, rounds: int = 1, rate: float = 0.01, *options: str) -> None:
+        """Run a job to its end."""
+        (self.terminal.folder / f"{name}.toml").write_text(JOB.format(name=name, rounds=rounds, rate=rate))
+        self.ok("jobs", "submit", f"{name}.toml", "--follow", *options)
+
+    def models(self, *arguments: str) -> str:
+        return self.ok("models", *arguments)
+
+    def version(self, model: str) -> int:
+        """What the device answers with; 0 where it does not."""
+        found = _get(self.address, f"/v2/models/{model}")
+        return max((int(version) for version in found.get("versions", [])), default=0)
+
+    def until(self, model: str, version: int) -> None:
+        end = time.monotonic() + 30
+        while self.version(model) != version:
+            assert time.monotonic() < end, f"the device does not serve version {version} of {model}"
+            time.sleep(0.1)
+
+    def until_shown(self, text: str, *arguments: str) -> str:
+        """Wait until a command says so."""
+        end = time.monotonic() + 30
+        while text not in (said := self.models(*arguments)):
+            assert time.monotonic() < end, said
+        return said
+
+    def close(self) -> None:
+        assert self.device.end() == 0
+        assert self.cloud.end() == 0
+        left = self.terminal.left_after(10)
+        for process in left:
+            os.kill(process, signal.SIGKILL)
+        assert left == []
+
+
+def _get(address: str, path: str) -> Any:
+    connection = http.client.HTTPConnection(address, timeout=10)
+    try:
+        connection.request("GET", path)
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = Site(tmp_path_factory.mktemp("operator"))
+    try:
+        assert "There is no model yet" in made.models("list")
+        made.train("digits")
+        made.until("digits", 1)
+        yield made
+    finally:
+        made.close()
+
+
+def test_a_version_is_listed_and_shown(site: Site) -> None:
+    said = site.until_shown("1 committed", "list")
+    header, line = said.splitlines()[:2]
+    assert header.split() == ["model", "version", "made", "result", "from", "served", "by"]
+    assert line.split()[:2] == ["digits", "1"]
+    assert "accuracy 0.9" in line
+    facts = site.models("show", "digits")
+    assert "digits, version 1" in facts
+    assert "press: committed" in facts
+    assert "takes     x FP32[n, 1, 8, 8]" in facts
+    assert "Version 1 is published." in facts
+
+
+def test_a_job_starts_from_a_version_and_operators_go_back_and_forth(site: Site) -> None:
+    site.train("digits", 1, 0.01, "--set", "start=digits@1")
+    site.until("digits", 2)
+    site.until_shown("1 committed", "show", "digits@2")
+    said = site.refused("jobs", "submit", "digits.toml", "--follow", "--set", "start=nothing@1")
+    assert "There is no model 'nothing' here; there is digits." in said
+    assert "version 9" in site.refused("jobs", "submit", "digits.toml", "--follow", "--set", "start=digits@9")
+
+    assert "version 1" in site.models("rollback", "digits")
+    site.until("digits", 1)
+    assert "version 2" in site.models("promote", "digits@2", "--rings", "0.5", "--rings", "1")
+    site.until("digits", 2)
+
+
+def test_a_rollout_is_held_ended_and_approved(site: Site) -> None:
+    assert "no rollout" in site.refused("models", "resume", "digits")
+    site.models("promote", "digits@1")
+    site.models("pause", "digits")
+    assert "paused" in site.models("list")
+    site.models("resume", "digits")
+    site.until("digits", 1)
+    assert "signed" in site.models("approve", "digits@1")
+    assert "1 (approved)" in site.models("list")
+    site.models("approve", "digits@1", "--withdraw")
+    assert "approved" not in site.models("list")
+
+
+def test_a_version_goes_to_another_cloud(site: Site, tmp_path: Path) -> None:
+    said = site.models("export", "digits@1", str(tmp_path / "digits.fogline"))
+    assert "fogline models import" in said
+    other = Terminal(tmp_path / "other")
+    other.ok("cloud", "init")
+    cloud: Program = other.start("cloud", "run", *LOCAL)
+    try:
+        cloud.until("listens at")
+        said = other.ok("models", "import", "../digits.fogline")
+        assert "Imported as digits version 1" in said
+        assert "import" in other.ok("models", "list")
+        assert "No job of this cloud" in other.refused("models", "retrain", "digits", "--psi", "0.25")
+        assert "the same" not in other.ok("models", "promote", "digits")
+    finally:
+        cloud.end()
+
+
+def test_models_are_linked(site: Site) -> None:
+    site.train("better", 3, 0.05)
+    said = site.models("link", "digits", "better", "--budget", "0.3")
+    version = said.partition("version ")[2].split()[0]
+    assert "of the samples" in said
+    facts = site.models("show", f"digits@{version}")
+    assert "asks      better below a confidence of" in facts
+    site.models("promote", f"digits@{version}", "--tiers", "device")
+    site.until("digits", int(version))
+    assert "cannot be reached" in site.refused("models", "link", "digits", "better", "--accuracy", "1")
+    assert "its job runs again" in site.models("retrain", "digits", "--psi", "0.3", "--cooldown", "6h")
+    assert "no longer" in site.models("retrain", "digits", "--never")
+
+
+def test_mistakes_are_sentences(site: Site, tmp_path: Path) -> None:
+    def refused(*arguments: str) -> str:
+        return site.refused("models", *arguments)
+
+    for command in ("show", "promote", "rollback", "approve", "pause", "resume", "abort", "export"):
+        assert "There is no model 'nothing' here" in refused(command, "nothing"), command
+    for command in ("show", "promote", "rollback", "approve", "export"):
+        assert "version 99" in refused(command, "digits@99"), command
+    assert "write NAME or NAME@VERSION" in refused("show", "digits@latest")
+    assert "There is no file" in refused("import", "nothing.fogline")
+    (site.terminal.folder / "bad.fogline").write_bytes(b"PK\x03\x04 no archive")
+    assert "bad.fogline" in refused("import", "bad.fogline")
+    assert "release-keys" not in refused("approve", "digits@1", "--keys", str(tmp_path / "none"))
+    assert "There is no model 'nothing'" in refused("link", "digits", "nothing", "--budget", "0.3")
+    assert "--accuracy" in refused("link", "digits", "better")
+    assert "cannot ask itself" in refused("link", "digits", "digits", "--budget", "0.3")
+    assert "--psi" in refused("retrain", "digits")
+    assert "--cooldown" in refused("retrain", "digits", "--psi", "0.25", "--cooldown", "soon")
+    assert "rise" in refused("promote", "digits", "--rings", "0.5", "--rings", "0.2")
+    for command in ("pause", "resume", "abort"):
+        assert "digits" in refused(command, "digits"), command
