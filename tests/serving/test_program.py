@@ -174,9 +174,17 @@ def test_the_tier_above_answers_what_is_unsure(tmp_path: Path, graph: Path) -> N
     asyncio.run(run())
 
 
-def test_it_answers_a_tier_below(tmp_path: Path, graph: Path) -> None:
+def test_it_answers_a_tier_below_and_passes_on_what_it_does_not_have(tmp_path: Path, graph: Path) -> None:
+    passed_on: list[str] = []
+
+    def above(request: Request) -> Answer:
+        if isinstance(request, Offload):
+            passed_on.append(read_ask(request.ask)[0].model)
+            return Done(packed(Above(error="Nobody has it.")))
+        return Done()
+
     async def run() -> None:
-        async with child(tmp_path, tier="fog") as made:
+        async with child(tmp_path, above, tier="fog", consent=True) as made:
             await made.pipe.ask(load(card(graph, 4), graph))
 
             async def ask(model: str, width: int) -> tuple[Above, dict[str, object]]:
@@ -189,7 +197,8 @@ def test_it_answers_a_tier_below(tmp_path: Path, graph: Path) -> None:
             found, outputs = await ask("m", 3)
             assert (found.tier, found.model, found.version, found.error) == ("fog", "m", 4, "")
             assert outputs == {"y": [[3.0, -3.0]] * 2}
-            assert "There is no model 'other' here" in (await ask("other", 3))[0].error
+            assert "Nobody has it" in (await ask("other", 3))[0].error
+            assert passed_on == ["other"]
             assert "the model takes [-1, 3]" in (await ask("m", 4))[0].error
 
     asyncio.run(run())
