@@ -7,7 +7,7 @@ import os
 import random
 import signal
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ from fogline.network.program import Place
 from fogline.registry.release import Outcome
 from fogline.registry.standing import Steer
 from fogline.serving.process import PROGRAM as SERVER
+from fogline.serving.server.settings import Settings
 from fogline.serving.update.installer import PROGRAM as INSTALLER
+from fogline.serving.update.installer import ProcessInstaller
+from fogline.serving.update.ports import Unfit
 from fogline.storage import Blobs, Database, StorageFull
 from tests.serving.asker import Asker, Refusal
 from tests.serving.crafted import (
@@ -28,6 +31,7 @@ from tests.serving.crafted import (
     X,
     answers,
     crafted,
+    endless_graph,
     failing_graph,
     greedy_graph,
     moved,
@@ -85,6 +89,7 @@ def not_finite() -> dict[str, np.ndarray]:
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "other answers than it should give": ({"golden": lambda x: answers(moved(3.0), x)}, "differs"),
     "no numbers": ({"weights": not_finite()}, "differs"),
+    "no weights": ({"raw": b"garbage" * 1000}, ""),
     "no graph": ({"graph": b"garbage" * 1000}, "cannot load"),
     "half a graph": ({"graph": slow_graph(2)[:2000]}, "cannot load"),
     "too much memory": ({"graph": greedy_graph()}, ""),
@@ -103,6 +108,17 @@ def test_versions_that_fail_their_trial_are_never_served(tmp_path: Path) -> None
                 await next_version(made, last)
             asker.clean()
             assert asker.versions == ["1", str(last)]
+
+    asyncio.run(scene())
+
+
+def test_a_version_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    async def scene() -> None:
+        version = crafted(tmp_path / "v", graph=endless_graph())
+        installer = ProcessInstaller(tmp_path / "installer", b"", seconds=4.0)
+        with pytest.raises(Unfit, match="longer than 4 s"):
+            await installer.trial(version.card.encoded(), version.files)
+        assert not children(INSTALLER)
 
     asyncio.run(scene())
 
@@ -155,39 +171,36 @@ def test_a_version_whose_requests_fail_goes_back(tmp_path: Path) -> None:
 
 def test_a_bad_version_does_not_leave_its_first_ring_and_operators_steer_the_rest(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with AsyncExitStack() as stack:
-            made = await stack.enter_async_context(fleet(tmp_path, devices=DEVICES, serving=DEVICES))
+        async with fleet(tmp_path, devices=DEVICES, serving=DEVICES) as made:
             await made.publish(crafted(tmp_path / "v1"))
             await everywhere(made, 1)
-            askers = [stack.enter_context(Asker(made.http[name], X, pause=0.02)) for name in DEVICES]
-
-            unfit = crafted(tmp_path / "v2", golden=lambda x: -answers(WEIGHTS, x))
-            await made.publish(unfit, rings=(0.34, 1.0))
-            await made.until(lambda: made.told("The rollout of digits version 2 is aborted"), "the abort")
-            await next_version(made, 3, *DEVICES)
-            tried = [name for name in DEVICES if any(record.version == 2 for record in made.records(name))]
-            assert tried == [name for name in DEVICES if recorded(made, 2, "failed", name)]
-            assert 0 < len(tried) < len(DEVICES)
-
-            # Back, by hand.
-            await made.client.steer(Steer("digits", "rollback"))
-            await everywhere(made, 1)
-
-            # A rollout that is paused in its first ring stays there until it goes on.
-            held = {"rings": (0.34, 1.0), "probation": {"seconds": 3.0, "longest": 3.0}}
-            await made.publish(crafted(tmp_path / "v4", moved(4)), **held)
-            await made.client.steer(Steer("digits", "pause"))
-            await asyncio.sleep(4.0)
-            assert not all(made.serves(name, 4) for name in DEVICES)
-            await made.client.steer(Steer("digits", "resume"))
-            await everywhere(made, 4)
-            stack.pop_all()
+            with ExitStack() as stack:
+                askers = [stack.enter_context(Asker(made.http[name], X, pause=0.02)) for name in DEVICES]
+                await steered(made)
             for asker in askers:
-                asker.__exit__()
                 asker.clean()
-            for name in list(made.ups):
-                await made.stop(name)
-            await made.stack.aclose()
+                assert "2" not in asker.versions
+
+    async def steered(made: Fleet) -> None:
+        unfit = crafted(tmp_path / "v2", golden=lambda x: -answers(WEIGHTS, x))
+        await made.publish(unfit, rings=(0.34, 1.0))
+        await made.until(lambda: made.told("The rollout of digits version 2 is aborted"), "the abort")
+        await next_version(made, 3, *DEVICES)
+        tried = [name for name in DEVICES if any(record.version == 2 for record in made.records(name))]
+        assert tried == [name for name in DEVICES if recorded(made, 2, "failed", name)]
+        assert 0 < len(tried) < len(DEVICES)
+
+        # Back, by hand: not to the version that was aborted.
+        await made.client.steer(Steer("digits", "rollback"))
+        await everywhere(made, 1)
+
+        # A rollout that is paused in its first ring stays there until it goes on.
+        await made.publish(crafted(tmp_path / "v4", moved(4)), rings=(0.34, 1.0), probation={"seconds": 2.0})
+        await made.client.steer(Steer("digits", "pause"))
+        await asyncio.sleep(3.0)
+        assert not all(made.serves(name, 4) for name in DEVICES)
+        await made.client.steer(Steer("digits", "resume"))
+        await everywhere(made, 4)
 
     async def everywhere(made: Fleet, version: int) -> None:
         for name in DEVICES:
@@ -364,7 +377,7 @@ def test_lines_that_break_in_the_middle_of_an_update_only_delay_it(tmp_path: Pat
                 home = Home("cloud" if high else "fog", f"127.0.0.1:{line.port}")
                 if high:
                     await made.start("fog", [home], LOCAL)
-                await made.start(DEVICE, [made.home_of("fog") if high else home], None, settings())
+                await made.start(DEVICE, [made.home_of("fog") if high else home], None, Settings(grpc="", pulse=0.1))
                 await made.publish(crafted(tmp_path / "v1"))
                 await made.until(lambda: made.serves(DEVICE, 1) and DEVICE in made.http, "version 1")
                 with Asker(made.http[DEVICE], X) as asker:
@@ -384,10 +397,5 @@ def test_lines_that_break_in_the_middle_of_an_update_only_delay_it(tmp_path: Pat
                 assert asker.versions == ["1", "2", "3"]
                 for name in list(made.ups):
                     await made.stop(name)
-
-    def settings() -> Any:
-        from fogline.serving.server.settings import Settings
-
-        return Settings(grpc="", pulse=0.1)
 
     asyncio.run(scene())
