@@ -56,6 +56,7 @@ def crafted(
     base: Path | None = None,
     golden: Callable[[np.ndarray], np.ndarray] | None = None,
     graph: bytes = b"",
+    raw: bytes = b"",
     **facts: Any,
 ) -> Crafted:
     """A version of the model ``digits``.
@@ -66,6 +67,7 @@ def crafted(
         base: the weights file to which the weights are published as a difference too.
         golden: what it is said to answer; None: what it does.
         graph: the whole model as ONNX instead.
+        raw: bytes of the weights file instead.
         facts: of the card.
     """
     folder.mkdir(parents=True)
@@ -92,6 +94,8 @@ def crafted(
     spec = Spec.of(Entry(name, array.shape, "float32") for name, array in weights.items())
     params = Params.from_arrays(spec, weights)
     save(folder / "weights", params)
+    if raw:
+        (folder / "weights").write_bytes(raw)
     card = replace(card, weights=asset(folder / "weights"), dense=(Dense("w1", "b1", "relu"), Dense("w2", "b2")))
     if base is not None:
         made = encode("lossless", load(base), params)
@@ -149,6 +153,32 @@ def greedy_graph() -> bytes:
         helper.make_node("Abs", ["large"], ["larger"]),
         helper.make_node("ReduceMin", ["larger"], ["least"], keepdims=0),
         helper.make_node("Add", ["scores", "least"], [OUT]),
+    ]
+    return _graph(nodes, constants)
+
+
+def endless_graph() -> bytes:
+    """It counts, and will not be done."""
+    nodes, constants = _network()
+    constants |= {"times": np.array(1 << 60, np.int64), "yes": np.array(True), "none": np.array(0, np.float32)}
+    one = numpy_helper.from_array(np.array(0, np.float32), "one")
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["still"]), helper.make_node("Add", ["sum", "one"], ["more"])],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("more", TensorProto.FLOAT, []),
+        ],
+        [one],
+    )
+    nodes += [
+        helper.make_node("Loop", ["times", "yes", "none"], ["nothing"], body=body),
+        helper.make_node("Add", ["scores", "nothing"], [OUT]),
     ]
     return _graph(nodes, constants)
 

@@ -383,12 +383,15 @@ class Publisher:
         return Served(self.catalogue.asset(card.model, card.version), card.version)
 
     def _before(self, model: str) -> int:
-        """The version before the one that is served."""
+        """The version before the one that is served: one that was on all nodes, and not one that was given up."""
         rollout = self._state(model).rollout
-        now = rollout.new or rollout.good
-        older = [c.version for c in self.catalogue.versions(model) if now is not None and c.version < now.version]
+        now = rollout.new if rollout.running else rollout.good
+        there = {card.version for card in self.catalogue.versions(model)}
+        older = [version for version in rollout.served if now and version < now.version and version in there]
         if not older:
-            raise CatalogueError(f"There is no version of {model} before the one that is served.")
+            raise CatalogueError(
+                f"No version of {model} was on all nodes before the one that is served; name the one to go back to."
+            )
         return older[-1]
 
     def _state(self, model: str) -> State:

@@ -13,6 +13,8 @@ from fogline.registry.release import Outcome, Release, Tally, place
 from fogline.registry.verdict import comparable, fault
 
 Phase = Literal["idle", "rolling", "paused", "done", "aborted"]
+REMEMBERED = 100
+"""Versions that a rollback by hand may lead to without their being named."""
 RUNNING: tuple[Phase, ...] = ("rolling", "paused")
 
 
@@ -24,6 +26,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """Of the last release."""
     good: Served | None = None
     """What everybody serves, or goes back to."""
+    served: tuple[int, ...] = ()
+    """Versions that all nodes got and that nobody has taken back, the last one last."""
     phase: Phase = "idle"
     new: Served | None = None
     """What is being rolled out, or was last."""
@@ -107,6 +111,10 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     def recounted(self) -> Rollout:
         """With ``inside`` as it is now."""
         return replace(self, inside=self.count(self.share))
+
+    def on_all(self, version: int) -> tuple[int, ...]:
+        """What was served once a version is on all nodes."""
+        return (*(one for one in self.served if one < version), version)[-REMEMBERED:]
 
     def settled(self) -> Rollout:
         """After a rollout: what was counted of the good version meanwhile belongs to its past."""

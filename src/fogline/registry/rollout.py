@@ -123,6 +123,7 @@ def _rollback(rollout: Rollout, to: Served) -> Step:
         rollout.settled(),
         new=to,
         good=to,
+        served=rollout.on_all(to.version),
         mode="live",
         phase="done",
         share=1.0,
@@ -233,8 +234,16 @@ def _next(rollout: Rollout, now: float) -> Step:
 
 
 def _finish(rollout: Rollout) -> Step:
+    assert rollout.new is not None
     following = replace(
-        rollout, phase="done", good=rollout.new, share=1.0, recent=rollout.fresh, earlier=Tally(), beside=Tally()
+        rollout,
+        phase="done",
+        good=rollout.new,
+        served=rollout.on_all(rollout.new.version),
+        share=1.0,
+        recent=rollout.fresh,
+        earlier=Tally(),
+        beside=Tally(),
     )
     return _issue(following, f"{rollout.name} is released to all nodes.")
 

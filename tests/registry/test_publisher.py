@@ -1,0 +1,84 @@
+"""What the cloud's registry makes of reports and of what operators want."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fogline.jobs.job import Publish
+from fogline.registry.catalogue import Catalogue
+from fogline.registry.publisher import Publisher
+from fogline.registry.release import Outcome
+from fogline.registry.standing import Steer
+from fogline.registry.trust import offline
+from fogline.registry.trust.releases import SignedReleases
+from fogline.storage import open_blobs, open_database
+from tests.registry.versions import card, written
+
+NODE = "device-1"
+
+
+class Cloud:
+    """A registry with one node that serves."""
+
+    def __init__(self, folder: Path) -> None:
+        offline.create(folder / "online", folder / "offline")
+        self._folder = folder
+        database = open_database(folder / "cloud.db")
+        catalogue = Catalogue(database, open_blobs(folder / "blobs", reserve=0))
+        signed = SignedReleases(database, folder / "online")
+        nodes = {NODE: "device"}
+        self.publisher = Publisher(database, catalogue, signed, lambda: nodes, lambda: None, lambda _: None)  # type: ignore[arg-type, return-value]
+
+    def release(self, what: str) -> None:
+        """The next version, and what becomes of it."""
+        weights = f"weights of version {len(list(self._folder.iterdir()))}".encode()
+        files = written(self._folder / weights.decode(), weights)
+        version = self.publisher.publish(card(weights), files, Publish(rings=(1.0,), ring_time=1e-6)).version
+        self.hears(what, version, version)
+
+    def hears(self, what: str, version: int, at: float) -> None:
+        (standing,) = self.publisher.standings("digits")
+        assert standing.release is not None
+        number = standing.release.number
+        self.publisher.outcome(Outcome(NODE, "digits", number, version, what, "a test", float(at)))  # type: ignore[arg-type]
+        self.publisher.tick()
+
+    @property
+    def served(self) -> int:
+        (standing,) = self.publisher.standings("digits")
+        assert standing.release is not None
+        assert standing.release.state in ("done", "aborted"), standing
+        return standing.release.version
+
+
+def test_an_alarm_that_overtakes_a_success_does_not_hide_it(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    cloud.release("committed")
+    cloud.release("probation")
+    cloud.hears("alarm", 2, 9)
+    cloud.hears("alarm", 2, 9)
+    cloud.hears("committed", 2, 5)
+    assert cloud.served == 2
+    (standing,) = cloud.publisher.standings("digits")
+    assert {outcome.what for outcome in standing.outcomes} == {"alarm", "committed"}
+    assert sum("alarm" in note.text for note in standing.notes) == 1
+
+
+def test_a_rollback_leads_to_what_was_on_all_nodes_and_not_to_what_was_given_up(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    for what in ("committed", "committed", "reverted", "committed"):
+        cloud.release(what)
+    assert cloud.served == 4
+    for version in (2, 1):
+        cloud.publisher.steer(Steer("digits", "rollback"), "ana")
+        assert cloud.served == version
+    with pytest.raises(ValueError, match="No version of digits was on all nodes before"):
+        cloud.publisher.steer(Steer("digits", "rollback"), "ana")
+
+    # What was taken back once is not where the next rollback leads.
+    cloud.release("committed")
+    assert cloud.served == 5
+    cloud.publisher.steer(Steer("digits", "rollback"), "ana")
+    assert cloud.served == 1

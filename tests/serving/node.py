@@ -1,0 +1,87 @@
+"""A device that serves, as a process that can be killed: ``python -m tests.serving.node FOLDER PARENT ADDRESS``.
+
+It writes ``listens ADDRESS`` and ``serves VERSION WHAT``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import fogline
+from fogline.network.changes import Change
+from fogline.network.contract import Home
+from fogline.network.program import Place, member, until_told
+from fogline.serving.companion import attaching
+from fogline.serving.server.settings import Settings
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Node:
+    """Its process, from outside."""
+
+    def __init__(self, folder: Path, home: Home) -> None:
+        self._out = folder / "out.txt"
+        self._command = [sys.executable, "-m", "tests.serving.node", str(folder), home.name, home.address]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        paths = os.pathsep.join([str(Path(fogline.__file__).parent.parent), str(ROOT)])
+        environment = {**os.environ, "GRPC_VERBOSITY": "NONE", "PYTHONPATH": paths}
+        with self._out.open("wb") as out, self._out.with_suffix(".log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=out, stderr=log, env=environment)
+
+    def end(self, how: int = signal.SIGKILL) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait()
+            self._process = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def last(self, what: str) -> str:
+        """The newest that it said of something since it was started."""
+        lines = [line.partition(" ") for line in self._out.read_text().splitlines()]
+        return next((rest for word, _, rest in reversed(lines) if word == what), "")
+
+
+def children(module: str, parent: int | None = None) -> list[int]:
+    """Process ids of the programs of a module that a process (this one) has started."""
+    found: list[int] = []
+    for task in Path(f"/proc/{parent or os.getpid()}/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue  # It has just ended.
+            if module in command:
+                found.append(int(pid))
+    return found
+
+
+async def _run(folder: Path, home: Home) -> None:
+    place = Place(folder)
+
+    def tell(change: Change) -> None:
+        if change.what == "listens":
+            print("listens", change.who, flush=True)
+        elif change.what == "serves":
+            print("serves", change.version, change.why, flush=True)
+
+    attach = attaching(place, Settings(grpc="", pulse=0.1))
+    async with member(place, [home], None, folder.name, on_change=tell, attach=attach) as up:
+        await until_told(up)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    asyncio.run(_run(Path(sys.argv[1]), Home(sys.argv[2], sys.argv[3])))
