@@ -21,6 +21,7 @@ from fogline.inference.card import Asset, Card, Cascade, Scores
 from fogline.inference.runtimes.onnx import card_of_onnx
 from fogline.inference.sketches import build_reference
 from fogline.serving.pipe import Answer, Done, Load, Pipe, Ready, Request, Swap
+from fogline.serving.process import environment
 from fogline.serving.server.settings import Settings
 
 T = TypeVar("T")
@@ -65,7 +66,9 @@ class Ours:
         ours, theirs = socket.socketpair()
         program = (sys.executable, "-m", "fogline.serving.server.program", str(theirs.fileno()))
         with theirs, (folder / "fogline.log").open("wb") as log:
-            made = await asyncio.create_subprocess_exec(*program, pass_fds=(theirs.fileno(),), stdout=log, stderr=log)
+            made = await asyncio.create_subprocess_exec(
+                *program, pass_fds=(theirs.fileno(),), stdout=log, stderr=log, env=environment(1)
+            )
         pipe = await Pipe.over(ours, _nothing)
         ready = await pipe.ask(Settings(consent=True, samples=str(folder / "samples")))
         assert isinstance(ready, Ready)

@@ -136,7 +136,7 @@ class ServerProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
-                env=_environment(self._settings.threads),
+                env=environment(self._settings.threads),
             )
         pipe = await Pipe.over(ours, self._answer)
         try:
@@ -192,6 +192,7 @@ def _obituary(code: int) -> str:
     return f"ended with status {code}"
 
 
-def _environment(threads: int) -> Mapping[str, str]:
+def environment(threads: int) -> Mapping[str, str]:
+    """Of a server whose models use so many threads: numpy keeps memory for each that it may start."""
     count = str(threads)
     return {**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}

@@ -7,6 +7,7 @@ those that were labelled (:func:`fogline.serving.quality.labelled.labelled`).
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +70,7 @@ class Keeper:
         self.lost = 0
         """Samples that could not be written or were not waited for."""
         self._folder, self._limit, self._consent, self._clock = folder, limit_bytes, consent, clock
-        self._lottery = np.random.default_rng()
+        self._lottery = random.Random()
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
         self._of_request: dict[str, str] = {}
@@ -87,7 +88,8 @@ class Keeper:
         """
         if not self._consent or not weights.any():
             return None
-        keys = self._lottery.random(len(weights)) ** (1.0 / np.maximum(weights, 1e-9))
+        draws = np.array([self._lottery.random() for _ in weights])
+        keys = draws ** (1.0 / np.maximum(weights, 1e-9))
         keys[weights <= 0] = -1.0
         best = int(keys.argmax())
         return best, float(keys[best])
