@@ -110,6 +110,9 @@ class Mirror:
         self._sums = Sums(lambda vitals: self._send(Measured(vitals)))
         self._outcomes: dict[tuple[str, str], Outcome] = {}
         self._tasks = Tasks(owner)
+        self._absent: set[str] = set()
+        """Names of which the parent had no file, as of this timestamp."""
+        self._asking: dict[str, asyncio.Task[bytes | None]] = {}
 
     @property
     def timestamp(self) -> bytes:
@@ -119,6 +122,8 @@ class Mirror:
         """Say what is left to say."""
         self._sums.flush()
         self._tasks.cancel()
+        for asking in self._asking.values():
+            asking.cancel()
 
     # Down.
 
@@ -127,11 +132,20 @@ class Mirror:
         if not timestamp or timestamp == self.timestamp:
             return False
         self._keep(TIMESTAMP, timestamp)
+        self._absent.clear()
         return True
 
     async def document(self, name: str) -> bytes | None:
-        if name in self._documents:
-            return self._documents[name]
+        if name in self._documents or name in self._absent:
+            return self._documents.get(name)
+        if name not in self._asking:
+            # For all who want it now: news makes all children ask at once.
+            asking = self._asking[name] = asyncio.create_task(self._ask_for(name))
+            asking.add_done_callback(lambda done: self._answered(name, done))
+        return await asyncio.shield(self._asking[name])
+
+    async def _ask_for(self, name: str) -> bytes | None:
+        timestamp = self.timestamp
         try:
             answer: File = FILE.decode(await self._uplink.unary(f"/{SERVICE}/Read", Read(name)))
         except Lost as loss:
@@ -139,7 +153,14 @@ class Mirror:
         if answer.data is not None:
             # Every name but the timestamp's says which version or content it is, so it never changes.
             self._keep(name, answer.data)
+        elif timestamp == self.timestamp:
+            self._absent.add(name)
         return answer.data
+
+    def _answered(self, name: str, done: asyncio.Task[bytes | None]) -> None:
+        del self._asking[name]
+        if not done.cancelled():
+            done.exception()  # Whoever waited may be gone.
 
     async def weigh(self, digest: str) -> int:
         if digest in self._files:
@@ -213,8 +234,10 @@ class Mirror:
             self._send(Became(outcome))
 
     def became(self, outcome: Outcome) -> None:
-        self._outcomes[(outcome.node, outcome.model)] = outcome
-        self._send(Became(outcome))
+        key = (outcome.node, outcome.model)
+        if self._outcomes.get(key) != outcome:  # Else it was said, or will be when the parent is there.
+            self._outcomes[key] = outcome
+            self._send(Became(outcome))
 
     def measured(self, vitals: Vitals) -> None:
         self._sums.add(vitals)
