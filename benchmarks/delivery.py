@@ -4,12 +4,13 @@
 
 `codecs`: an MLP of 50,890 weights (784-64-10) is trained on non-IID MNIST, and every round's model is released in full
 and as deltas; see `benchmarks/delivery_codecs.py` for what is counted.
+`links`: the same models through a real tree, with every byte on its links; see `benchmarks/delivery_links.py`.
 """
 
 import argparse
 from typing import Any
 
-from benchmarks import delivery_codecs
+from benchmarks import delivery_codecs, delivery_links
 from benchmarks.common import report
 
 ROUNDS = 20
@@ -20,7 +21,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="6 rounds instead of 20; the result is not saved")
     quick = parser.parse_args().quick
     # Each part is a file `delivery_*.py` and a key of the result.
-    result: dict[str, Any] = {"codecs": delivery_codecs.measure(6 if quick else ROUNDS)}
+    result: dict[str, Any] = {
+        "codecs": delivery_codecs.measure(6 if quick else ROUNDS),
+        "links": delivery_links.measure(),
+    }
     report("delivery", result | {"quick": quick}, keep=not quick)
 
 

@@ -23,7 +23,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -50,6 +49,8 @@ PINS = {
     "mlserver": ("mlserver==1.7.1", "uvloop==0.21.0"),  # Its newest release does not start with a newer uvloop.
     "litserve": ("litserve==0.2.19",),
 }
+HOSTS = {"bare": "fastapi"}
+"""In whose environment those run that have none."""
 SERVERS = ("fogline", "fogline_json", "bare", *PINS)
 BINARY = ("fogline", "bare")
 OWN_FILES = ("mlserver", "litserve")
@@ -135,7 +136,7 @@ def check(server: Server, row: dict[str, float]) -> None:
 @contextmanager
 def started(name: str, path: Path, folder: Path) -> Generator[Server]:
     port = free_port()
-    python = Path(sys.executable) if name == "bare" else VENVS / f"serving-{name}" / "bin" / "python"
+    python = VENVS / f"serving-{HOSTS.get(name, name)}" / "bin" / "python"
     script = ROOT / "benchmarks" / f"serving_{name if name in OWN_FILES else 'peers'}.py"
     arguments = [str(path), str(port), name]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}

@@ -20,6 +20,7 @@ from fogline.network.cloud import RELEASE_KEYS
 from fogline.registry.release import Outcome, Tally, Tier
 from fogline.registry.standing import Action, Standing, Steer
 
+WORDS = {"probation": "on probation", "shadowing": "in shadow"}
 STATES = {"committed": "green", "probation": "cyan", "shadowing": "cyan", "reverted": "red", "failed": "red",
           "alarm": "yellow"}  # fmt: skip
 NEWEST = 5
@@ -73,7 +74,7 @@ def _result(card: Card) -> str:
 def _served(standing: Standing, card: Card) -> str:
     there = [outcome for outcome in standing.outcomes if outcome.version == card.version]
     counts = {what: sum(outcome.what == what for outcome in there) for what in STATES}
-    parts = [f"[{STATES[what]}]{n} {what}[/]" for what, n in counts.items() if n]
+    parts = [f"[{STATES[what]}]{n} {WORDS.get(what, what)}[/]" for what, n in counts.items() if n]
     release = standing.release
     if release is not None and release.version == card.version and release.state != "done":
         parts.append(f"{release.state}, ring {release.share:.0%}")
@@ -120,7 +121,8 @@ def show_model(folder: Path, text: str) -> None:
 
 def _show_nodes(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
-        print(f"{'node':<10}{outcome.node}: {outcome.what}{f', {outcome.why}' if outcome.why else ''}")
+        why = f", {outcome.why}" if outcome.why else ""
+        print(f"{'node':<10}{outcome.node}: {WORDS.get(outcome.what, outcome.what)}{why}")
 
 
 def _tensor(tensor: Tensor) -> str:

@@ -164,6 +164,9 @@ class Mirror:
         """By node and model; an alarm says nothing of what became of a version."""
         self._tasks = Tasks(owner)
         self._writing = asyncio.Lock()
+        self._absent: set[str] = set()
+        """Names of which the parent had no file, as of this timestamp."""
+        self._asking: dict[tuple[str, bool], asyncio.Task[bytes | None]] = {}
 
     @property
     def store(self) -> Store:
@@ -177,6 +180,8 @@ class Mirror:
         """Say what is left to say."""
         self._sums.flush()
         self._tasks.cancel()
+        for asking in self._asking.values():
+            asking.cancel()
 
     # Down.
 
@@ -185,18 +190,36 @@ class Mirror:
         if not timestamp or timestamp == self.timestamp:
             return False
         self._keep(TIMESTAMP, timestamp)
+        self._absent.clear()
         return True
 
     async def document(self, name: str, anew: bool = False) -> bytes | None:
-        if name in self._documents and not anew:
-            return self._documents[name]
+        if not anew and (name in self._documents or name in self._absent):
+            return self._documents.get(name)
+        key = (name, anew)
+        if key not in self._asking:
+            # For all who want it now: news makes all children ask at once.
+            asking = self._asking[key] = asyncio.create_task(self._ask_for(name, anew))
+            asking.add_done_callback(lambda done: self._answered(key, done))
+        return await asyncio.shield(self._asking[key])
+
+    async def _ask_for(self, name: str, anew: bool) -> bytes | None:
+        timestamp = self.timestamp
         answer = await self._ask("Read", Read(name, anew), FILE)
         if answer.data is not None:
             # Every name but the timestamp's says which version or content it is, so it never changes.
             self._keep(name, answer.data)
-        elif name in self._documents:
+            return answer.data
+        if name in self._documents:
             self._forget(name)
+        if timestamp == self.timestamp:
+            self._absent.add(name)
         return answer.data
+
+    def _answered(self, key: tuple[str, bool], done: asyncio.Task[bytes | None]) -> None:
+        del self._asking[key]
+        if not done.cancelled():
+            done.exception()  # Whoever waited may be gone.
 
     async def weigh(self, digest: str) -> int:
         if digest in self._files:
@@ -283,8 +306,10 @@ class Mirror:
             self._send(Became(outcome))
 
     def became(self, outcome: Outcome) -> None:
-        self._outcomes[(outcome.node, outcome.model, outcome.what == "alarm")] = outcome
-        self._send(Became(outcome))
+        key = (outcome.node, outcome.model, outcome.what == "alarm")
+        if self._outcomes.get(key) != outcome:  # Else it was said, or will be when the parent is there.
+            self._outcomes[key] = outcome
+            self._send(Became(outcome))
 
     def measured(self, vitals: Vitals) -> None:
         self._sums.add(vitals)

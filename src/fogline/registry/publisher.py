@@ -228,6 +228,7 @@ class Publisher:
             ValueError: it makes no sense now.
         """
         model = wanted.model
+        self._card(model, 0)
         with self._lock:
             match wanted.action:
                 case "promote":
