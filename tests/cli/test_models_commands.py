@@ -18,6 +18,7 @@ from tests.network.commands import Program, Terminal
 
 pytestmark = pytest.mark.slow
 LOCAL = ("--listen", "127.0.0.1:0", "--door", "127.0.0.1:0")
+PORTS = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
 DIGITS = Path(__file__).parents[1] / "serving" / "digits.py"
 JOB = """
 name = "{name}"
@@ -49,7 +50,7 @@ class Site:
         self.ok(
             "join", self.terminal.door(), "--token", token, "--name", "press", "--folder", "press", "--trust", signer
         )
-        self.device = self.terminal.start("device", "run", "--folder", "press", "--serve", "--http", "127.0.0.1:0")
+        self.device = self.terminal.start("device", "run", "--folder", "press", "--serve", *PORTS)
         said = self.device.until("answers predictions at http://")
         self.address = said.rpartition("http://")[2].split()[0]
 

@@ -31,6 +31,7 @@ from fogline.serving.pipe import (
 )
 from fogline.serving.server.settings import Settings
 from fogline.serving.update.ports import Role, ServerFailed, Serving
+from fogline.storage import StorageError
 
 log = logging.getLogger("fogline.serving")
 PROGRAM = "fogline.serving.server.program"
@@ -82,14 +83,19 @@ class ServerProcess:
         while True:
             try:
                 async with self._started() as (process, pipe):
-                    await self._begin(pipe)
-                    wait = FIRST_WAIT
-                    await pipe.closed()
-                    why = f"The server {_obituary(await process.wait())}"
-            except (PipeError, OSError) as error:
-                why = f"The server did not start: {error}"
-            log.error("%s; its log is %s", why, self._log_file)
-            self._ended(why)
+                    found = await self._listen(pipe)
+                    try:
+                        await self._begin(pipe, found)
+                        wait = FIRST_WAIT
+                        await pipe.closed()
+                    except PipeError:
+                        pass  # It ended while it loaded.
+                    await pipe.close()
+                    why = f"The server {_obituary(await _end(process))}"
+                    log.error("%s; its log is %s", why, self._log_file)
+                    self._ended(why)
+            except (PipeError, OSError, StorageError) as error:  # No version is to blame.
+                log.error("The server did not start: %s; its log is %s", error, self._log_file)
             await asyncio.sleep(wait)
             wait = min(LONGEST_WAIT, 2 * wait)
 
@@ -147,10 +153,13 @@ class ServerProcess:
             await pipe.close()
             await _end(process)
 
-    async def _begin(self, pipe: Pipe) -> None:
-        """Have it listen, with what it should have loaded."""
+    async def _listen(self, pipe: Pipe) -> Ready:
         found = await pipe.ask(self._settings)
         assert isinstance(found, Ready)
+        return found
+
+    async def _begin(self, pipe: Pipe, found: Ready) -> None:
+        """Have it load what it should have loaded."""
         for one in self._expected():
             paths = {digest: str(path) for digest, path in one.paths.items()}
             try:
@@ -174,15 +183,15 @@ class ServerProcess:
                 return Failed("That is for the server, not for the agent.")
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Wait for its end, which the end of the pipe has begun."""
+async def _end(process: asyncio.subprocess.Process) -> int:
+    """Wait for its end, which the end of the pipe has begun; its status."""
     try:
         async with asyncio.timeout(GRACE):
             await process.wait()
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+    return await process.wait()
 
 
 def _obituary(code: int) -> str:
