@@ -26,7 +26,21 @@ from fogline.inference.runtimes.onnx import card_of_onnx
 from fogline.serving.cascade.wire import Answer as Above
 from fogline.serving.cascade.wire import Ask as Below
 from fogline.serving.cascade.wire import packed, read_answer, read_ask, values
-from fogline.serving.pipe import Answer, Done, Drop, Infer, Load, Offload, Pipe, PipeError, Pulse, Ready, Request, Swap
+from fogline.serving.pipe import (
+    Answer,
+    Done,
+    Drop,
+    Failed,
+    Infer,
+    Load,
+    Offload,
+    Pipe,
+    PipeError,
+    Pulse,
+    Ready,
+    Request,
+    Swap,
+)
 from fogline.serving.server.settings import Settings
 
 PROGRAM = "fogline.serving.server.program"
@@ -174,14 +188,14 @@ def test_the_tier_above_answers_what_is_unsure(tmp_path: Path, graph: Path) -> N
     asyncio.run(run())
 
 
-def test_it_answers_a_tier_below_and_passes_on_what_it_does_not_have(tmp_path: Path, graph: Path) -> None:
-    passed_on: list[str] = []
-
+def test_it_answers_a_tier_below(tmp_path: Path, graph: Path) -> None:
     def above(request: Request) -> Answer:
-        if isinstance(request, Offload):
-            passed_on.append(read_ask(request.ask)[0].model)
-            return Done(packed(Above(error="Nobody has it.")))
-        return Done()
+        """Has one model, and says so of any other."""
+        if not isinstance(request, Offload):
+            return Done()
+        if read_ask(request.ask)[0].model != "huge":
+            return Failed("there is no tier above this one")
+        return Done(packed(Above(values({"y": np.full((2, 2), 9.0, np.float32)}), "cloud", "huge", 5)))
 
     async def run() -> None:
         async with child(tmp_path, above, tier="fog", consent=True) as made:
@@ -197,8 +211,10 @@ def test_it_answers_a_tier_below_and_passes_on_what_it_does_not_have(tmp_path: P
             found, outputs = await ask("m", 3)
             assert (found.tier, found.model, found.version, found.error) == ("fog", "m", 4, "")
             assert outputs == {"y": [[3.0, -3.0]] * 2}
-            assert "Nobody has it" in (await ask("other", 3))[0].error
-            assert passed_on == ["other"]
+            # What is not here is passed on.
+            assert (await ask("huge", 3))[0].tier == "cloud"
+            sentence = "Model other is not here, and asking further up failed: there is no tier above this one."
+            assert (await ask("other", 3))[0].error == sentence
             assert "the model takes [-1, 3]" in (await ask("m", 4))[0].error
 
     asyncio.run(run())
