@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from fogline.inference.card import Asset
-from fogline.registry.release import Outcome, Probation, Share, Thresholds, Tier, Vitals
+from fogline.jobs.job import Publish
+from fogline.registry.release import Outcome, Probation, ReleaseError, Share, Thresholds, Tier, Vitals
 
 MINUTE = 60.0
+R = TypeVar("R", Thresholds, Probation)
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -102,3 +105,32 @@ class Drift(msgspec.Struct, frozen=True, tag=True):
 
 
 Event = Begin | Rollback | Pause | Resume | Abort | Advance | Tick | Known | Drift | Outcome | Vitals
+
+
+def plan_of(settings: Publish) -> Plan:
+    """How a job wants its versions rolled out.
+
+    Raises:
+        ValueError: a rule is unknown, or makes no sense.
+    """
+    return Plan(
+        rings=settings.rings,
+        thresholds=_rules(Thresholds, "thresholds", settings.thresholds),
+        probation=_rules(Probation, "probation", settings.probation),
+        ring_seconds=settings.ring_time,
+        ring_longest=max(7200.0, 10 * settings.ring_time),
+        mode="shadow" if settings.shadow else "live",
+        then_live=settings.shadow,
+        tiers=settings.tiers,
+    )
+
+
+def _rules(kind: type[R], name: str, given: Mapping[str, float]) -> R:
+    unknown = [key for key in given if key not in kind.__struct_fields__]
+    if unknown:
+        known = ", ".join(kind.__struct_fields__)
+        raise ReleaseError(f"publish.{name} has no rule '{unknown[0]}'; there are {known}.")
+    try:
+        return msgspec.convert(dict(given), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ReleaseError(f"publish.{name}: {error}.") from None

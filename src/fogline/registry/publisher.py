@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
 from fogline.inference.card import Card, CardError, Point
@@ -20,51 +18,16 @@ from fogline.registry.archive import export_version, import_version
 from fogline.registry.catalogue import Catalogue, CatalogueError
 from fogline.registry.drift import DriftRule, DriftRules
 from fogline.registry.linking import chosen, fitted
-from fogline.registry.plan import Event, Plan, Served
-from fogline.registry.release import Outcome, Probation, Release, ReleaseError, Tally, Thresholds, Tier, Vitals
-from fogline.registry.rollout import Rollout, due, handle
-from fogline.registry.standing import Note, Standing, Steer
+from fogline.registry.plan import plan_of
+from fogline.registry.release import Outcome, Tally, Tier, Vitals
+from fogline.registry.standing import Standing, Steer
+from fogline.registry.states import Retrain, States
+from fogline.registry.steering import Steering
 from fogline.registry.trust.charter import read_approvals, read_charter
 from fogline.registry.trust.releases import SignedReleases
 from fogline.storage import Blobs, Database
 
 log = logging.getLogger("fogline.registry")
-MODELS = "registry-model"
-R = TypeVar("R", Thresholds, Probation)
-SHOWN = 200
-"""Lines of a model's record that are shown."""
-
-
-class Retrain(msgspec.Struct, frozen=True):
-    """When a model's job runs again by itself."""
-
-    psi: float
-    cooldown: float
-    """Seconds."""
-    by: str
-    last: float = 0.0
-    """Unix time of the last such run, whichever version it was for."""
-
-
-class State(msgspec.Struct, frozen=True):
-    """What is kept of a model besides its versions."""
-
-    rollout: Rollout
-    release: Release | None = None
-    """The newest one; signed after it is kept."""
-    plan: Plan = Plan()
-    """Of the last rollout."""
-    outcomes: dict[str, Outcome] = {}
-    """What became of a version, the last of each node,"""
-    alarms: dict[str, Outcome] = {}
-    """and its last alarm."""
-    tallies: dict[int, Tally] = {}
-    psi: dict[int, float] = {}
-    retrain: Retrain | None = None
-
-
-_STATE = msgspec.msgpack.Decoder(State)
-_NOTE = msgspec.json.Decoder(Note)
 
 
 class Publisher:
@@ -91,24 +54,19 @@ class Publisher:
         self.catalogue = catalogue
         self.blobs: Blobs = catalogue.blobs
         self.signed = signed
-        self._database = database
-        self._nodes = nodes
         self._changed = changed
         self._train = train
         self._lock = threading.RLock()
-        self._states = {model: _STATE.decode(body) for model, body in database.all(MODELS)}
+        self._states = States(database)
+        self._steering = Steering(self._states, catalogue, signed, nodes, changed)
         self._rules = DriftRules(DriftRule())
         self._references: dict[tuple[str, int], Reference | None] = {}
         self._exported = ""
 
     def start(self) -> None:
-        """Sign what a crash has left unsigned."""
+        """Sign what a crash has left unsigned, and tidy up."""
         with self._lock:
-            signed = self.signed.releases()
-            for model, state in self._states.items():
-                release = state.release
-                if release is not None and (model not in signed or signed[model].number < release.number):
-                    self.signed.publish(release)
+            self._steering.start()
             self.catalogue.collect()
 
     # Versions.
@@ -123,14 +81,14 @@ class Publisher:
         """
         plan = plan_of(settings)
         published = self.catalogue.publish(card, files)
-        self._note(published.model, f"Version {published.version} is published.", published.lineage.by)
+        self._states.note(published.model, f"Version {published.version} is published.", published.lineage.by)
         with self._lock:
-            state = self._state(published.model)
+            state = self._states.of(published.model)
             good = state.rollout.good
             if settings.roll_out and (good is None or published.version > good.version):
                 if good is None and plan.mode == "shadow":
                     plan = replace(plan, mode="live")  # There is nothing yet that it could stand beside.
-                self._begin(self._linked_as_before(published), plan)
+                self._steering.begin(self._linked_as_before(published), plan)
         return published
 
     def recent(self, model: str, count: int) -> list[Card]:
@@ -179,7 +137,7 @@ class Publisher:
             ValueError: the file is no version.
         """
         card = import_version(self.catalogue, path)
-        self._note(card.model, f"Version {card.version} is imported.", by)
+        self._states.note(card.model, f"Version {card.version} is imported.", by)
         return (
             f"Imported as {card.model} version {card.version}; have it served: "
             f"fogline models promote {card.model}@{card.version}"
@@ -203,12 +161,12 @@ class Publisher:
         cascade = fitted(small, self._card(to, 0), self.blobs.path, accuracy, budget)
         lineage = replace(small.lineage, job="", origin="", parent=small.version, by=by)
         published = self.catalogue.publish(replace(small, cascade=cascade, lineage=lineage, created=time.time()), {})
-        self._note(model, f"Version {published.version} asks {to} below {cascade.threshold:.3f}.", by)
+        self._states.note(model, f"Version {published.version} asks {to} below {cascade.threshold:.3f}.", by)
         return published, chosen(cascade)
 
     def _linked_as_before(self, card: Card) -> Card:
         """A version that asks whom the served one asks, as often; the version itself if that is nobody."""
-        rollout = self._state(card.model).rollout
+        rollout = self._states.of(card.model).rollout
         served = rollout.new or rollout.good
         before = None if served is None else self._card(card.model, served.version).cascade
         if before is None:
@@ -216,7 +174,7 @@ class Publisher:
         try:
             return self._link(card, before.to, None, chosen(before).offloaded, card.lineage.by)[0]
         except ValueError as error:
-            self._note(card.model, f"Version {card.version} asks nobody: {error}")
+            self._states.note(card.model, f"Version {card.version} asks nobody: {error}")
             return card
 
     # Releases.
@@ -233,25 +191,25 @@ class Publisher:
             match wanted.action:
                 case "promote":
                     card = self._card(model, wanted.version)
-                    plan = self._state(model).plan
+                    plan = self._states.of(model).plan
                     plan = replace(
                         plan,
                         rings=wanted.rings or (1.0,),
                         mode="shadow" if wanted.shadow else "live",
                         tiers=wanted.tiers or plan.tiers,
                     )
-                    notes = self._begin(card, plan, by)
+                    notes = self._steering.begin(card, plan, by)
                 case "rollback":
-                    card = self._card(model, wanted.version or self._before(model))
-                    notes = self._handle(model, events.Rollback(self._served(card)), by)
+                    card = self._card(model, wanted.version or self._steering.before(model))
+                    notes = self._steering.handle(model, events.Rollback(self._steering.served(card)), by)
                 case "pause":
-                    notes = self._handle(model, events.Pause(f"by {by}"), by)
+                    notes = self._steering.handle(model, events.Pause(f"by {by}"), by)
                 case "resume":
-                    notes = self._handle(model, events.Resume(), by)
+                    notes = self._steering.handle(model, events.Resume(), by)
                 case "abort":
-                    notes = self._handle(model, events.Abort(f"by {by}"), by)
+                    notes = self._steering.handle(model, events.Abort(f"by {by}"), by)
                 case "advance":
-                    notes = self._handle(model, events.Advance(), by)
+                    notes = self._steering.handle(model, events.Advance(), by)
         return " ".join(notes) or "Nothing changes."
 
     def charter(self) -> bytes:
@@ -278,13 +236,13 @@ class Publisher:
         card = self._card(model, 0)
         with self._lock:
             if psi is None:
-                self._keep(replace(self._state(model), retrain=None))
+                self._states.keep(replace(self._states.of(model), retrain=None))
                 return f"{model} is no longer trained again by itself."
             if not self._job(card):
                 raise CatalogueError(f"No job of this cloud made version {card.version} of {model}.")
-            before = self._state(model).retrain
+            before = self._states.of(model).retrain
             rule = Retrain(psi, cooldown, by, 0.0 if before is None else before.last)
-            self._keep(replace(self._state(model), retrain=rule))
+            self._states.keep(replace(self._states.of(model), retrain=rule))
         return f"When the inputs of {model} drift beyond {psi:g}, its job runs again."
 
     # What nodes report.
@@ -294,48 +252,42 @@ class Publisher:
         with self._lock:
             if outcome.model not in self._states:
                 return
-            state = self._states[outcome.model]
+            state = self._states.of(outcome.model)
             # An alarm may overtake what became of a version, and does not take its place.
             field = "alarms" if outcome.what == "alarm" else "outcomes"
             heard: dict[str, Outcome] = getattr(state, field)
             before = heard.get(outcome.node)
             if before is not None and (before == outcome or before.at > outcome.at):
                 return
-            self._keep(replace(state, **{field: heard | {outcome.node: outcome}}))
-            self._handle(outcome.model, outcome)
+            self._states.keep(replace(state, **{field: heard | {outcome.node: outcome}}))
+            self._steering.handle(outcome.model, outcome)
 
     def vitals(self, vitals: Vitals) -> None:
         """How a version fares."""
         with self._lock:
             if vitals.model not in self._states:
                 return
-            state = self._states[vitals.model]
+            state = self._states.of(vitals.model)
             tally = state.tallies.get(vitals.version, Tally()) + vitals.tally
-            self._keep(replace(state, tallies=state.tallies | {vitals.version: tally}))
+            self._states.keep(replace(state, tallies=state.tallies | {vitals.version: tally}))
             self._drift(vitals)
-            self._handle(vitals.model, vitals)
+            self._steering.handle(vitals.model, vitals)
             self._retrain(vitals.model, vitals.version)
 
     def seen(self) -> None:
         """Nodes came or went."""
         with self._lock:
-            for model, state in list(self._states.items()):
-                if state.rollout.phase in ("rolling", "paused"):
-                    self._handle(model, events.Tick())
+            self._steering.seen()
 
     def tick(self) -> float:
         """Do what is due; Unix time at which to call next."""
         with self._lock:
-            for model, state in list(self._states.items()):
-                when = due(state.rollout)
-                if when is not None and when <= time.time():
-                    self._handle(model, events.Tick())
+            following = self._steering.tick()
             before = self.timestamp()
-            following = self.signed.renew()
+            renewal = self.signed.renew()
             if self.timestamp() != before:
                 self._changed()
-            dues = [when for state in self._states.values() if (when := due(state.rollout)) is not None]
-            return min(following, *dues) if dues else following
+            return renewal if following is None else min(renewal, following)
 
     # What is.
 
@@ -357,9 +309,8 @@ class Publisher:
 
     def _standing(self, model: str) -> Standing:
         cards = tuple(reversed(self.catalogue.versions(model)))
-        state = self._states.get(model, State(Rollout(model=model)))
+        state = self._states.of(model)
         approved = self._approved(model)
-        notes = [_NOTE.decode(body) for _, body in self._database.notes(f"model/{model}", limit=10 * SHOWN)]
         return Standing(
             model=model,
             cards=cards,
@@ -368,7 +319,7 @@ class Publisher:
             approved=tuple(c.version for c in cards if self.catalogue.asset(model, c.version).digest in approved),
             tallies=state.tallies,
             psi=state.psi,
-            notes=tuple(notes[-SHOWN:]),
+            notes=self._states.notes(model),
         )
 
     def _approved(self, model: str) -> set[str]:
@@ -379,59 +330,6 @@ class Publisher:
 
     def _card(self, model: str, version: int) -> Card:
         return self.catalogue.get(model, version) if version else self.catalogue.latest(model)
-
-    def _served(self, card: Card) -> Served:
-        return Served(self.catalogue.asset(card.model, card.version), card.version)
-
-    def _before(self, model: str) -> int:
-        """The version before the one that is served: one that was on all nodes, and not one that was given up."""
-        rollout = self._state(model).rollout
-        now = rollout.new if rollout.running else rollout.good
-        there = {card.version for card in self.catalogue.versions(model)}
-        older = [version for version in rollout.served if now and version < now.version and version in there]
-        if not older:
-            raise CatalogueError(
-                f"No version of {model} was on all nodes before the one that is served; name the one to go back to."
-            )
-        return older[-1]
-
-    def _state(self, model: str) -> State:
-        return self._states.get(model) or State(Rollout(model=model))
-
-    def _begin(self, card: Card, plan: Plan, by: str = "") -> Sequence[str]:
-        self._keep(replace(self._state(card.model), plan=plan))
-        self._introduce(card.model, plan)
-        return self._handle(card.model, events.Begin(self._served(card), plan), by)
-
-    def _handle(self, model: str, event: Event, by: str = "") -> Sequence[str]:
-        """One step of a model's rollout: it is kept before anybody hears of it."""
-        self._introduce(model, self._state(model).plan)
-        return self._step(model, event, by)
-
-    def _introduce(self, model: str, plan: Plan) -> None:
-        """Tell the rollout who serves now."""
-        known = frozenset(name for name, tier in self._nodes().items() if tier in plan.tiers)
-        if known != frozenset(self._state(model).rollout.nodes):
-            self._step(model, events.Known(known))
-
-    def _step(self, model: str, event: Event, by: str = "") -> Sequence[str]:
-        state = self._state(model)
-        step = handle(state.rollout, event, time.time())
-        if step.rollout != state.rollout:
-            self._keep(replace(state, rollout=step.rollout, release=step.release or state.release))
-        if step.release is not None:
-            self.signed.publish(step.release)
-            self._changed()
-        for note in step.notes:
-            self._note(model, note, by)
-        return step.notes
-
-    def _keep(self, state: State) -> None:
-        self._database.put(MODELS, state.rollout.model, msgspec.msgpack.encode(state))
-        self._states[state.rollout.model] = state
-
-    def _note(self, model: str, text: str, by: str = "") -> None:
-        self._database.note(f"model/{model}", msgspec.json.encode(Note(time.time(), text, by)))
 
     def _drift(self, vitals: Vitals) -> None:
         """What a report says of drift."""
@@ -444,23 +342,24 @@ class Publisher:
             log.warning("a report of %s about drift cannot be read: %s", vitals.model, error)
             return
         if drifted is not None:
-            self._note(drifted.model, drifted.why)
+            self._states.note(drifted.model, drifted.why)
         psi = self._rules.psi(vitals.model, vitals.version)
         if psi is not None:
-            state = self._states[vitals.model]
-            self._keep(replace(state, psi=state.psi | {vitals.version: psi}))
-            self._handle(vitals.model, events.Drift(vitals.version, psi))
+            state = self._states.of(vitals.model)
+            self._states.keep(replace(state, psi=state.psi | {vitals.version: psi}))
+            self._steering.handle(vitals.model, events.Drift(vitals.version, psi))
 
     def _retrain(self, model: str, version: int) -> None:
         """Run the job of a version again if its inputs have drifted beyond what the operator said."""
-        state, now = self._states[model], time.time()
+        state, now = self._states.of(model), time.time()
         rule, psi = state.retrain, self._rules.psi(model, version)
         if rule is None or psi is None or psi < rule.psi or now < rule.last + rule.cooldown:
             return
         job = self._job(self._card(model, version))
         if job:
-            self._keep(replace(state, retrain=replace(rule, last=now)))
-            self._note(model, f"Job {job} runs again, because the inputs of version {version} have drifted.", rule.by)
+            self._states.keep(replace(state, retrain=replace(rule, last=now)))
+            why = f"Job {job} runs again, because the inputs of version {version} have drifted."
+            self._states.note(model, why, rule.by)
             self._train(job)
 
     def _job(self, card: Card) -> str:
@@ -479,32 +378,3 @@ class Publisher:
             data = None if asset is None else self.blobs.path(asset.digest).read_bytes()
             self._references[key] = None if data is None else Reference.decode(data)
         return self._references[key]
-
-
-def plan_of(settings: Publish) -> Plan:
-    """How a job wants its versions rolled out.
-
-    Raises:
-        ValueError: a rule is unknown, or makes no sense.
-    """
-    return Plan(
-        rings=settings.rings,
-        thresholds=_rules(Thresholds, "thresholds", settings.thresholds),
-        probation=_rules(Probation, "probation", settings.probation),
-        ring_seconds=settings.ring_time,
-        ring_longest=max(7200.0, 10 * settings.ring_time),
-        mode="shadow" if settings.shadow else "live",
-        then_live=settings.shadow,
-        tiers=settings.tiers,
-    )
-
-
-def _rules(kind: type[R], name: str, given: Mapping[str, float]) -> R:
-    unknown = [key for key in given if key not in kind.__struct_fields__]
-    if unknown:
-        known = ", ".join(kind.__struct_fields__)
-        raise ReleaseError(f"publish.{name} has no rule '{unknown[0]}'; there are {known}.")
-    try:
-        return msgspec.convert(dict(given), kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise ReleaseError(f"publish.{name}: {error}.") from None
