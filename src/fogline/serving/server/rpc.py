@@ -1,39 +1,40 @@
-"""The gRPC side of the server."""
+"""Listening for gRPC. What answers is loaded with the first request: it takes some megabytes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
 
-from fogline.serving.protocol import inference_pb2 as messages
-from fogline.serving.protocol.asking import Answer
-from fogline.serving.protocol.rpc import read_request, write_answer
-from fogline.serving.server import facts
-from fogline.serving.server.failures import explained
 from fogline.serving.server.repository import Repository
 from fogline.serving.server.settings import Settings
 
-SERVICE = "inference.GRPCInferenceService"
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 GRACE = 10.0
 """Seconds that requests have to end when the server does."""
-CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-
-R = TypeVar("R", bound=Message)
 
 
-def _serialized(message: Message) -> bytes:
-    return message.SerializeToString()
+class _Methods(grpc.GenericRpcHandler):
+    """Finds the method of a call."""
+
+    def __init__(self, repository: Repository, refused: Counter[int]) -> None:
+        self._repository = repository
+        self._refused = refused
+
+    @cached_property
+    def _methods(self) -> Mapping[str, grpc.RpcMethodHandler[Any, Any]]:
+        from fogline.serving.server.rpc_methods import SERVICE, RpcMethods
+
+        found = RpcMethods(self._repository, self._refused).methods()
+        return {f"/{SERVICE}/{name}": method for name, method in found.items()}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        return self._methods.get(handler_call_details.method)
 
 
 class Rpc:
@@ -46,9 +47,7 @@ class Rpc:
     """
 
     def __init__(self, repository: Repository, settings: Settings, refused: Counter[int]) -> None:
-        self._repository = repository
         self._address = settings.grpc
-        self._refused = refused
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", settings.largest),
@@ -59,7 +58,7 @@ class Rpc:
                 ("grpc.so_reuseport", 0),
             ]
         )
-        self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, self._methods())])
+        self._server.add_generic_rpc_handlers([_Methods(repository, refused)])
 
     async def start(self) -> str:
         """Listen; the address, with the port that was taken.
@@ -79,68 +78,3 @@ class Rpc:
     async def stop(self) -> None:
         """Take no more requests, and end when those that came are answered."""
         await self._server.stop(GRACE)
-
-    def _methods(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-        return {
-            "ServerLive": self._method(self._live, messages.ServerLiveRequest),
-            "ServerReady": self._method(self._ready, messages.ServerReadyRequest),
-            "ServerMetadata": self._method(self._metadata, messages.ServerMetadataRequest),
-            "ModelReady": self._method(self._model_ready, messages.ModelReadyRequest),
-            "ModelMetadata": self._method(self._model_metadata, messages.ModelMetadataRequest),
-            "ModelInfer": self._method(self._infer, messages.ModelInferRequest),
-            "ModelStatistics": self._method(self._statistics, messages.ModelStatisticsRequest),
-            "RepositoryIndex": self._method(self._index, messages.RepositoryIndexRequest),
-            "RepositoryModelLoad": self._method(self._load, messages.RepositoryModelLoadRequest),
-            "RepositoryModelUnload": self._method(self._unload, messages.RepositoryModelUnloadRequest),
-        }
-
-    def _method(self, answer: Callable[[R], Awaitable[Message]], kind: type[R]) -> grpc.RpcMethodHandler[Any, Any]:
-        async def answered(request: R, context: grpc.aio.ServicerContext[R, Message]) -> Message:
-            try:
-                return await answer(request)
-            except Exception as error:  # noqa: BLE001 - one request must not show the server from inside
-                refused = explained(error, f"{SERVICE} {kind.__name__}")
-            self._refused[refused.status] += 1
-            return await context.abort(CODES.get(refused.status, grpc.StatusCode.INTERNAL), str(refused))
-
-        return grpc.unary_unary_rpc_method_handler(
-            answered, request_deserializer=kind.FromString, response_serializer=_serialized
-        )
-
-    async def _infer(self, request: messages.ModelInferRequest) -> Message:
-        served = self._repository.find(request.model_name, request.model_version)
-        ask = read_request(served.signature, request)
-        found = served.answer(ask)
-        answer = found if isinstance(found, Answer) else await found
-        return write_answer(served.card, served.version, ask, answer)
-
-    async def _live(self, request: messages.ServerLiveRequest) -> Message:
-        return messages.ServerLiveResponse(live=True)
-
-    async def _ready(self, request: messages.ServerReadyRequest) -> Message:
-        return messages.ServerReadyResponse(ready=self._repository.ready)
-
-    async def _metadata(self, request: messages.ServerMetadataRequest) -> Message:
-        return messages.ServerMetadataResponse(**facts.server())
-
-    async def _model_ready(self, request: messages.ModelReadyRequest) -> Message:
-        return messages.ModelReadyResponse(ready=self._repository.is_ready(request.name, request.version))
-
-    async def _model_metadata(self, request: messages.ModelMetadataRequest) -> Message:
-        served = self._repository.find(request.name, request.version)
-        return messages.ModelMetadataResponse(**facts.metadata(served, self._repository.lines[request.name]))
-
-    async def _statistics(self, request: messages.ModelStatisticsRequest) -> Message:
-        chosen = self._repository.chosen(request.name, request.version)
-        return messages.ModelStatisticsResponse(model_stats=[facts.statistics(served) for served in chosen])
-
-    async def _index(self, request: messages.RepositoryIndexRequest) -> Message:
-        return messages.RepositoryIndexResponse(models=facts.index(self._repository, request.ready))
-
-    async def _load(self, request: messages.RepositoryModelLoadRequest) -> Message:
-        await self._repository.reload(request.model_name)
-        return messages.RepositoryModelLoadResponse()
-
-    async def _unload(self, request: messages.RepositoryModelUnloadRequest) -> Message:
-        self._repository.unload(request.model_name)
-        return messages.RepositoryModelUnloadResponse()
