@@ -53,7 +53,7 @@ def started(*arguments: str, folder: Path) -> subprocess.Popen[str]:
 @contextmanager
 def serving(*arguments: str, folder: Path) -> Generator[list[str]]:
     """The lines that it greets with; it ends well when it is told to."""
-    with started("serve", *arguments, "--listen", "127.0.0.1:0", "--grpc", "none", folder=folder) as process:
+    with started("serve", *arguments, "--http", "127.0.0.1:0", "--grpc", "none", folder=folder) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         lines = [process.stdout.readline() for _ in range(3)]
@@ -141,9 +141,9 @@ def test_a_run_and_its_weights(tmp_path: Path) -> None:
         (["lonely.safetensors"], "put the job.toml beside it"),
         (["."], "There is no run in ."),
         (["GRAPH", "--name", "a/b"], "cannot be called 'a/b'"),
-        (["GRAPH", "--listen", "nonsense"], "'nonsense' is no address"),
-        (["GRAPH", "--listen", "192.0.2.1:80"], "Nobody can listen at 192.0.2.1:80"),
-        (["GRAPH", "--listen", "127.0.0.1:0", "--grpc", "192.0.2.1:80"], "Nobody can listen at 192.0.2.1:80"),
+        (["GRAPH", "--http", "nonsense"], "'nonsense' is no address"),
+        (["GRAPH", "--http", "192.0.2.1:80"], "Nobody can listen at 192.0.2.1:80"),
+        (["GRAPH", "--http", "127.0.0.1:0", "--grpc", "192.0.2.1:80"], "Nobody can listen at 192.0.2.1:80"),
         (["GRAPH", "--runtime", "dense"], "has no runtime 'dense'; choose onnx"),
     ],
 )

@@ -91,7 +91,8 @@ def show_model(folder: Path, text: str) -> None:
     (standing,) = asked(folder, lambda client: client.models(name))
     card = chosen(standing, version)
     facts = {
-        "model": f"{card.model}, version {card.version}" + (" (approved)" if card.version in standing.approved else ""),
+        "model": f"{card.model}, version {card.version}",
+        "approved": "" if card.version not in standing.approved else f"by {standing.approved[card.version]}",
         "card": card.digest,
         "takes": ", ".join(map(_tensor, card.inputs)),
         "gives": ", ".join(map(_tensor, card.outputs)),

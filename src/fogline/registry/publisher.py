@@ -311,20 +311,22 @@ class Publisher:
         cards = tuple(reversed(self.catalogue.versions(model)))
         state = self._states.of(model)
         approved = self._approved(model)
+        digests = {card.version: self.catalogue.asset(model, card.version).digest for card in cards}
         return Standing(
             model=model,
             cards=cards,
             release=state.release,
             outcomes=(*state.outcomes.values(), *state.alarms.values()),
-            approved=tuple(c.version for c in cards if self.catalogue.asset(model, c.version).digest in approved),
+            approved={version: approved[digest] for version, digest in digests.items() if digest in approved},
             tallies=state.tallies,
             psi=state.psi,
             notes=self._states.notes(model),
         )
 
-    def _approved(self, model: str) -> set[str]:
+    def _approved(self, model: str) -> dict[str, str]:
+        """Who approved a card, by its digest."""
         listed = self.signed.charter().approvals.get(model)
-        return {approval.card for approval in read_approvals(listed)} if listed else set()
+        return {approval.card: approval.by for approval in read_approvals(listed)} if listed else {}
 
     # Inside.
 

@@ -32,8 +32,8 @@ class Standing(msgspec.Struct, frozen=True):
     """The newest one."""
     outcomes: tuple[Outcome, ...] = ()
     """The last of each node."""
-    approved: tuple[int, ...] = ()
-    """Versions that nodes of the stable channel may serve."""
+    approved: dict[int, str] = {}
+    """Versions that nodes of the stable channel may serve, and who approved them."""
     tallies: dict[int, Tally] = {}
     """How versions fare over the whole fleet."""
     psi: dict[int, float] = {}

@@ -19,7 +19,7 @@ def serve(
     model: Path,
     /,
     *,
-    listen: str = "127.0.0.1:8080",
+    http: str = "127.0.0.1:8080",
     grpc: str = "127.0.0.1:8081",
     name: str | None = None,
     threads: int = 1,
@@ -33,7 +33,7 @@ def serve(
     ----------
     model
         An ONNX file, the folder of a finished run, the safetensors file of one, or a folder with card.json and blobs/.
-    listen
+    http
         Address for HTTP; port 0 takes a free one.
     grpc
         Address for gRPC; none saves memory.
@@ -51,4 +51,4 @@ def serve(
     from fogline.cli.serve import serve_model
 
     with reported(debug):
-        serve_model(model, name, (listen, "" if grpc == "none" else grpc), threads, runtime or "", control)
+        serve_model(model, name, (http, "" if grpc == "none" else grpc), threads, runtime or "", control)
