@@ -62,6 +62,8 @@ class Passed(msgspec.Struct, frozen=True):
     """The version was loaded beside, and answered as it must."""
 
     attempt: int
+    runtime: str = ""
+    """The fastest; empty: not known."""
 
 
 class Loaded(msgspec.Struct, frozen=True):

@@ -107,7 +107,7 @@ class ProcessInstaller:
             if not isinstance(answer, Done):
                 raise Unfit(answer.why[:LONGEST] if isinstance(answer, Bad) else "the process gave no result")
 
-    async def trial(self, card: bytes, paths: Mapping[str, Path]) -> None:
+    async def trial(self, card: bytes, paths: Mapping[str, Path]) -> str:
         """See :class:`fogline.serving.update.ports.Installer`."""
         files = {digest: str(path) for digest, path in paths.items()}
         async with self._turn:
@@ -117,8 +117,8 @@ class ProcessInstaller:
             except Died as error:
                 raise Unfit(f"{error} in its trial") from None
             match answer:
-                case Done():
-                    return
+                case Done(runtime=runtime):
+                    return runtime
                 case Spoilt(digests=digests):
                     raise Damaged(tuple(digest for digest in digests if digest in files))
                 case Bad(why=why):

@@ -44,6 +44,7 @@ from fogline.serving.update.events import (
 )
 from fogline.serving.update.files import Files
 from fogline.serving.update.machine import Machine
+from fogline.serving.update.narrowing import narrowed
 from fogline.serving.update.ports import Damaged, Installer, InstallerFailed, Role, Server, ServerFailed, Unfit
 from fogline.serving.update.state import Held, News, State, encode
 from fogline.storage import Database, StorageError
@@ -242,7 +243,8 @@ class Keeper:
         return None
 
     async def _load(self, held: Held, role: Role) -> None:
-        await self._house.server.load(self._house.files.card(held.card), self._house.files.paths(held), role)
+        card = narrowed(self._house.files.card(held.card), held.runtime)
+        await self._house.server.load(card, self._house.files.paths(held), role)
 
     async def _begin(self, attempt: int, work: Coroutine[Any, Any, Event]) -> None:
         await self._end_work()
@@ -285,9 +287,9 @@ class Keeper:
     async def _try(self, effect: Try) -> Event:
         files, held = self._house.files, effect.held
         try:
-            await self._house.installer.trial(files.card(held.card), files.paths(held))
+            runtime = await self._house.installer.trial(files.card(held.card), files.paths(held))
         except Damaged as error:
             for digest in error.digests:
                 files.delete(digest)
             return Delayed(effect.attempt, "storage", str(error))
-        return Passed(effect.attempt)
+        return Passed(effect.attempt, runtime)

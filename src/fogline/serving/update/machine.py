@@ -257,8 +257,8 @@ class _Turn:
             case "files", Ready():
                 step = "load" if attempt.proven else "trial"
                 self.go(replace(attempt, step=step, deltas=(), waiting=False, tries=0))
-            case "trial", Passed():
-                self.go(replace(attempt, step="load"))
+            case "trial", Passed(runtime=runtime):
+                self.go(replace(attempt, step="load", held=replace(_known(attempt.held), runtime=runtime)))
             case "load", Loaded():
                 if attempt.role == "live":
                     self.go(replace(attempt, step="swap"))

@@ -153,8 +153,8 @@ class Installer(Protocol):
         """
         ...
 
-    async def trial(self, card: bytes, paths: Mapping[str, Path]) -> None:
-        """Check all files, load the version and put its golden samples to it.
+    async def trial(self, card: bytes, paths: Mapping[str, Path]) -> str:
+        """Check all files, load the version and put its golden samples to it; the name of its fastest runtime.
 
         Raises:
             Unfit: it failed.

@@ -115,7 +115,7 @@ def trial(request: Trial) -> Answer:
             check(card, open_runtime(card, locate, only=name, code=code).runtime, locate)
     except ModelError as error:
         return Bad(str(error))
-    return Done()
+    return Done(chosen.runtime.name)
 
 
 def _settled(path: Path, digest: str) -> bool:

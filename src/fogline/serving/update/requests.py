@@ -69,6 +69,9 @@ class Missing(msgspec.Struct, frozen=True, tag=True):
 class Done(msgspec.Struct, frozen=True, tag=True):
     """It was done."""
 
+    runtime: str = ""
+    """Of a trial: the one that was the fastest."""
+
 
 class Distrusted(msgspec.Struct, frozen=True, tag=True):
     """The metadata is not believed."""

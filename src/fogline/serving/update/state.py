@@ -28,6 +28,8 @@ class Held(msgspec.Struct, frozen=True):
     """The newest release that asked for it."""
     files: tuple[Asset, ...] = ()
     """Of the card, as far as this node needs them."""
+    runtime: str = ""
+    """The fastest here, as its trial has shown; empty: the server measures."""
 
     @property
     def digests(self) -> frozenset[str]:

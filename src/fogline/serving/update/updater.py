@@ -18,6 +18,7 @@ from fogline.serving.update.files import Files
 from fogline.serving.update.keeper import RECORDS, STATES, House, Keeper
 from fogline.serving.update.lookout import Lookout
 from fogline.serving.update.machine import Machine
+from fogline.serving.update.narrowing import narrowed
 from fogline.serving.update.ports import Checked, Installer, Role, Server, Serving, Upstream
 from fogline.serving.update.state import STATES as DECODER
 from fogline.serving.update.state import State
@@ -167,7 +168,7 @@ class Updater:
             state = keeper.state
             for held, role in zip((state.current, state.shadow), roles, strict=True):
                 if held is not None:
-                    card, paths = files.card(held.card), files.paths(held)
+                    card, paths = narrowed(files.card(held.card), held.runtime), files.paths(held)
                     serving.append(Serving(state.model, held.version, card, paths, role))
         return tuple(serving)
 
