@@ -8,8 +8,9 @@ import pytest
 
 from fogline.jobs.job import Publish
 from fogline.registry.catalogue import Catalogue
+from fogline.registry.plan import plan_of
 from fogline.registry.publisher import Publisher
-from fogline.registry.release import Outcome
+from fogline.registry.release import Outcome, ReleaseError
 from fogline.registry.standing import Steer
 from fogline.registry.trust import offline
 from fogline.registry.trust.releases import SignedReleases
@@ -82,3 +83,9 @@ def test_a_rollback_leads_to_what_was_on_all_nodes_and_not_to_what_was_given_up(
     assert cloud.served == 5
     cloud.publisher.steer(Steer("digits", "rollback"), "ana")
     assert cloud.served == 1
+
+
+def test_a_job_whose_rules_are_none_is_refused() -> None:
+    with pytest.raises(ReleaseError, match=r"publish.probation has no rule 'secs'; there are seconds, requests"):
+        plan_of(Publish(probation={"secs": 1.0}))
+    assert plan_of(Publish(thresholds={"success": 0.5})).thresholds.success == 0.5

@@ -34,6 +34,7 @@ from fogline.network.worker.requests import Conclude, Describe, Described, Judge
 from fogline.network.workshop import LONGEST, WorkerFailed, Workshop, expect
 from fogline.nodes.effects import Move
 from fogline.nodes.messages import model_key
+from fogline.registry import plan as rollouts
 from fogline.registry.archive import LARGEST
 from fogline.registry.publisher import Publisher
 from fogline.registry.release import Tier
@@ -151,8 +152,10 @@ class Office:
 
         Raises:
             JobError: its text is no job.
+            ReleaseError: its model cannot be rolled out as it says.
         """
         job = parse_job(text)
+        rollouts.plan_of(job.publish)
         serial = 1 + max((record.serial for record in self._records.values()), default=0)
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in job.name)[:40] or "job"
         record = Record(
