@@ -8,6 +8,7 @@ import pytest
 
 from fogline.cli.bundling import bundle_of_job, files_of
 from fogline.cli.enrolling import read_secret
+from fogline.cli.failures import UsageError
 from fogline.cli.up.plan import Wishes, job_of
 from fogline.governance.bundle import open_bundle
 from fogline.governance.errors import TokenError, TrustError
@@ -95,3 +96,11 @@ def test_fogs_stand_in_the_last_tier(tmp_path: Path) -> None:
     assert (job.tree.tiers["region"].count, job.tree.tiers["site"].count, job.rounds) == (2, 6, 3)
     with pytest.raises(ValueError, match="'site'"):
         job_of(file, Wishes(fogs=0))
+
+
+def test_devices_that_get_no_model_cannot_be_shown(tmp_path: Path) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text('task = "a:b"\n[publish]\ntiers = ["fog"]\n')
+    assert job_of(file, Wishes()).publish.tiers == ("fog",)
+    with pytest.raises(UsageError, match="publish.tiers"):
+        job_of(file, Wishes(serve=True))

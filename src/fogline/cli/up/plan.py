@@ -72,6 +72,10 @@ def job_of(file: Path, wishes: Wishes) -> Job:
     job = read_job(file, wishes.overrides)
     if wishes.devices is not None and wishes.devices < 1:
         raise UsageError(f"--devices is {wishes.devices}; it must be at least 1")
+    if wishes.serve and "device" not in job.publish.tiers:
+        raise UsageError(
+            '--serve shows devices that answer; the job gives them no model: add "device" to publish.tiers'
+        )
     if wishes.fogs is None:
         return job
     lower = len(job.tree.names) > 1
