@@ -102,5 +102,5 @@ def test_devices_that_get_no_model_cannot_be_shown(tmp_path: Path) -> None:
     file = tmp_path / "job.toml"
     file.write_text('task = "a:b"\n[publish]\ntiers = ["fog"]\n')
     assert job_of(file, Wishes()).publish.tiers == ("fog",)
-    with pytest.raises(UsageError, match="publish.tiers"):
+    with pytest.raises(UsageError, match=r"publish\.tiers"):
         job_of(file, Wishes(serve=True))
