@@ -73,9 +73,7 @@ def job_of(file: Path, wishes: Wishes) -> Job:
     if wishes.devices is not None and wishes.devices < 1:
         raise UsageError(f"--devices is {wishes.devices}; it must be at least 1")
     if wishes.serve and "device" not in job.publish.tiers:
-        raise UsageError(
-            '--serve shows devices that answer; the job gives them none: add "device" to publish.tiers'
-        )
+        raise UsageError('--serve shows devices that answer; the job gives them none: add "device" to publish.tiers')
     if wishes.fogs is None:
         return job
     lower = len(job.tree.names) > 1
