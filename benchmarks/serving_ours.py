@@ -22,7 +22,7 @@ from fogline.inference.runtimes.onnx import card_of_onnx
 from fogline.inference.sketches import build_reference
 from fogline.serving.pipe import Answer, Done, Load, Pipe, Ready, Request, Swap
 from fogline.serving.process import environment
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 
 T = TypeVar("T")
 

@@ -29,7 +29,7 @@ from fogline.registry.publisher import Publisher
 from fogline.registry.release import Outcome, Tier
 from fogline.registry.standing import Standing
 from fogline.serving.companion import Companion, attaching
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 from tests.serving.crafted import Crafted
 
 HERE = Path(__file__).parent

@@ -18,7 +18,7 @@ from fogline.network.changes import Change
 from fogline.network.contract import Home
 from fogline.network.program import Place, member, until_told
 from fogline.serving.companion import attaching
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -17,7 +17,7 @@ from fogline.inference.runtimes.base import Locate, Runtime
 from fogline.registry.release import Vitals
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.server import Addresses, Server
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 from tests.serving.models import nowhere
 
 T = TypeVar("T")

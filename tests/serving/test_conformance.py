@@ -296,7 +296,7 @@ class TestTheRepository:
             http.load_model("other")
 
     def test_control_is_refused_unless_it_was_allowed(self) -> None:
-        from fogline.serving.server.settings import Settings
+        from fogline.serving.settings import Settings
 
         with running(lambda card, _: Identity(card), Settings()) as closed:
             closed.load(card_of("m"))

@@ -17,7 +17,7 @@ from fogline.inference.runtimes.base import Array
 from fogline.registry.release import BUCKETS, Tally, Vitals
 from fogline.serving.server.counts import Counts
 from fogline.serving.server.hooks import Hooks
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 from tests.serving.models import Identity, Scaled, Slow, card_of
 from tests.serving.running import Running, running
 

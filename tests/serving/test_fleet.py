@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fogline.network.program import Place
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 from fogline.serving.update.wishes import wish_back
 from tests.serving.fleet import fleet
 

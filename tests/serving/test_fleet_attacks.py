@@ -20,7 +20,7 @@ from fogline.registry.trust import offline
 from fogline.registry.trust.binding import BINDING, bind_root
 from fogline.registry.trust.releases import SignedReleases
 from fogline.registry.trust.shelf import Lifetimes
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 from fogline.storage import open_database
 from tests.serving import evil
 from tests.serving.asker import Asker

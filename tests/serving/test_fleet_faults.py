@@ -20,7 +20,7 @@ from fogline.network.program import Place
 from fogline.registry.release import Outcome
 from fogline.registry.standing import Steer
 from fogline.serving.process import PROGRAM as SERVER
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 from fogline.serving.update.installer import PROGRAM as INSTALLER
 from fogline.serving.update.installer import ProcessInstaller
 from fogline.serving.update.ports import Unfit

@@ -17,7 +17,7 @@ import fogline.network.releases
 from fogline import load
 from fogline.registry.release import Tally, Vitals
 from fogline.serving.quality.labelled import labelled
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 from tests.serving.fleet import Fleet, fleet
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 from tests.serving.models import Identity, Slow, card_of
 from tests.serving.running import Running, running
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
 from fogline.inference.runtimes.base import Array
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 from tests.serving.models import Identity, Slow, card_of, sample
 from tests.serving.running import Running, running
 

@@ -41,7 +41,7 @@ from fogline.serving.pipe import (
     Request,
     Swap,
 )
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 
 PROGRAM = "fogline.serving.server.program"
 

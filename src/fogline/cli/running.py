@@ -118,7 +118,7 @@ def _attach(place: Place, tier: Tier, predictions: Predictions) -> Attach | None
     if not predictions.serve:
         return None
     from fogline.serving.companion import attaching
-    from fogline.serving.server.settings import Settings
+    from fogline.serving.settings import Settings
 
     home_of(predictions.http)
     grpc = "" if predictions.grpc == "none" else predictions.grpc

@@ -18,8 +18,8 @@ from fogline.cli.failures import UsageError
 from fogline.inference.card import LARGEST, Card, ModelName, read_card
 from fogline.serving.server.files import Files
 from fogline.serving.server.server import Addresses, Server
-from fogline.serving.server.settings import Settings
 from fogline.serving.server.wiring import hooks, new_loop, opener
+from fogline.serving.settings import Settings
 
 CARD, BLOBS, JOB = "card.json", "blobs", "job.toml"
 

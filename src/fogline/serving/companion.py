@@ -21,7 +21,7 @@ from fogline.network.tasks import Tasks
 from fogline.registry.release import Outcome, Vitals
 from fogline.serving.pipe import Ready
 from fogline.serving.process import ServerProcess
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 from fogline.serving.update.installer import ProcessInstaller
 from fogline.serving.update.ports import ServerFailed
 from fogline.serving.update.updater import Updater

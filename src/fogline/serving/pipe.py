@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from fogline.registry.release import Vitals
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 
 log = logging.getLogger("fogline.serving")
 

@@ -29,7 +29,7 @@ from fogline.serving.pipe import (
     Request,
     Swap,
 )
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 from fogline.serving.update.ports import Role, ServerFailed, Serving
 from fogline.storage import StorageError
 

@@ -25,8 +25,8 @@ from fogline.serving.protocol.asking import Answer as Answered
 from fogline.serving.protocol.asking import Ask
 from fogline.serving.server.files import Files
 from fogline.serving.server.server import Server
-from fogline.serving.server.settings import Settings
 from fogline.serving.server.wiring import hooks, new_loop, opener
+from fogline.serving.settings import Settings
 
 
 class Child:

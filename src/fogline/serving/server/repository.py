@@ -15,9 +15,9 @@ from fogline.serving.server.gate import Gate
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.memory import give_back
 from fogline.serving.server.served import Served
-from fogline.serving.server.settings import Settings
 from fogline.serving.server.shadow import Shadow
 from fogline.serving.server.warming import warm_up
+from fogline.serving.settings import Settings
 
 Role = Literal["live", "beside", "shadow"]
 Open = Callable[[Card, Locate], Runtime]

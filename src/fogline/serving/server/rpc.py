@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from fogline.serving.server.repository import Repository
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,8 +20,8 @@ from fogline.serving.server.batcher import Batcher, Outputs
 from fogline.serving.server.counts import Counts
 from fogline.serving.server.gate import Gate
 from fogline.serving.server.hooks import Offloader, Watch
-from fogline.serving.server.settings import Settings
 from fogline.serving.server.shadow import Shadow
+from fogline.serving.settings import Settings
 
 log = logging.getLogger("fogline.serving")
 

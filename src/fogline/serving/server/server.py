@@ -13,8 +13,8 @@ from fogline.serving.server.handlers import Handlers
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.listener import Listener
 from fogline.serving.server.repository import Open, Repository
-from fogline.serving.server.settings import Settings
 from fogline.serving.server.site import Site
+from fogline.serving.settings import Settings
 
 if TYPE_CHECKING:
     from fogline.serving.server.rpc import Rpc

@@ -12,7 +12,7 @@ from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.server.answers import Reply, refusal
 from fogline.serving.server.failures import explained
 from fogline.serving.server.operations import Call, Found, Handler, Operation, Routes
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 
 TOGETHER = 4
 """Bodies of the largest size that may be coming in at a time."""

@@ -17,7 +17,7 @@ from fogline.serving.quality.keeper import Keeper
 from fogline.serving.quality.watch import Watch
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.repository import Open
-from fogline.serving.server.settings import Settings
+from fogline.serving.settings import Settings
 
 
 def opener(settings: Settings) -> Open:
