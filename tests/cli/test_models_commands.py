@@ -146,11 +146,15 @@ def test_a_job_starts_from_a_version_and_operators_go_back_and_forth(site: Site)
 
 def test_a_rollout_is_held_ended_and_approved(site: Site) -> None:
     assert "nothing is being rolled out" in site.refused("models", "resume", "digits")
-    site.models("promote", "digits@1")
+    assert "is no duration" in site.refused("models", "promote", "digits@1", "--ring-time", "long")
+    site.models("promote", "digits@1", "--ring-time", "1h")
     site.models("pause", "digits")
     assert "paused" in site.models("list")
     site.models("resume", "digits")
     site.until("digits", 1)
+    assert "rolling" in site.models("list")
+    site.models("advance", "digits")
+    assert "nothing is being rolled out" in site.refused("models", "advance", "digits")
     assert "signed" in site.models("approve", "digits@1")
     assert "1 (approved)" in site.models("list")
     site.models("approve", "digits@1", "--withdraw")
@@ -207,5 +211,6 @@ def test_mistakes_are_sentences(site: Site, tmp_path: Path) -> None:
     assert "--psi" in refused("retrain", "digits")
     assert "--cooldown" in refused("retrain", "digits", "--psi", "0.25", "--cooldown", "soon")
     assert "rise" in refused("promote", "digits", "--rings", "0.5", "--rings", "0.2")
-    for command in ("pause", "resume", "abort"):
-        assert "digits" in refused(command, "digits"), command
+    site.models("rollback", "digits@1")
+    for command in ("pause", "resume", "advance", "abort"):
+        assert "nothing is being rolled out" in refused(command, "digits"), command

@@ -93,7 +93,7 @@ def show_model(folder: Path, text: str) -> None:
     facts = {
         "model": f"{card.model}, version {card.version}",
         "approved": "" if card.version not in standing.approved else f"by {standing.approved[card.version]}",
-        "card": card.digest,
+        "card": standing.digests[card.version],
         "takes": ", ".join(map(_tensor, card.inputs)),
         "gives": ", ".join(map(_tensor, card.outputs)),
         "result": ", ".join(f"{key} {value:.4g}" for key, value in card.metrics.items()),
@@ -146,7 +146,9 @@ def _fares(tally: Tally | None) -> str:
 def _drift(psi: float | None) -> str:
     if psi is None:
         return ""
-    reading = "none" if psi < 0.1 else "some" if psi < 0.25 else "strong"
+    from fogline.inference.shifts import MAJOR, MODERATE
+
+    reading = "none" if psi < MODERATE else "some" if psi < MAJOR else "strong"
     return f"{reading} (largest population stability index {psi:.3f})"
 
 
@@ -155,12 +157,19 @@ def steer(
     text: str,
     action: Action,
     rings: tuple[float, ...] = (),
+    ring_time: str | None = None,
     shadow: bool = False,
     tiers: tuple[Tier, ...] = (),
 ) -> None:
-    """Change where a model's versions go, and say what happens now."""
+    """Change where a model's versions go, and say what happens now.
+
+    Raises:
+        UsageError: that is no version, or no time.
+    """
     name, version = parsed(text)
-    print(asked(folder, lambda client: client.steer(Steer(name, action, version, shadow, rings, tiers))))
+    watched = None if ring_time is None else _seconds("--ring-time", ring_time)
+    wanted = Steer(name, action, version, shadow, rings, watched, tiers)
+    print(asked(folder, lambda client: client.steer(wanted)))
 
 
 def approve_version(folder: Path, text: str, keys: Path | None, withdraw: bool) -> None:
@@ -179,12 +188,12 @@ def approve_version(folder: Path, text: str, keys: Path | None, withdraw: bool) 
 
     async def ask(client: Client) -> str:
         (standing,) = await client.models(name)
-        card = chosen(standing, version)
+        digest = standing.digests[chosen(standing, version).version]
         theirs = read_charter(await client.charter())
         if withdraw:
-            charter = offline.withdraw(place, theirs, name, card.digest)
+            charter = offline.withdraw(place, theirs, name, digest)
         else:
-            charter = offline.approve(place, theirs, name, card.digest, by)
+            charter = offline.approve(place, theirs, name, digest, by)
         return await client.adopt(charter.encoded())
 
     print(asked(folder, ask))
@@ -235,12 +244,18 @@ def retrain_on_drift(folder: Path, model: str, psi: float | None, cooldown: str,
     """
     if (psi is None) != never:
         raise UsageError("Say at which drift (--psi 0.25), or --never")
-    try:
-        wait = seconds(cooldown)
-    except ValueError as error:
-        raise UsageError(f"--cooldown: {error}") from None
-    assert isinstance(wait, float)
+    wait = _seconds("--cooldown", cooldown)
     print(asked(folder, lambda client: client.retrain(model, psi, wait)))
+
+
+def _seconds(option: str, text: str) -> float:
+    try:
+        wait = seconds(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+    if not isinstance(wait, float) or wait < 0:
+        raise UsageError(f"{option}: '{text}' is no time; write one such as 30s, 10min or 6h")
+    return wait
 
 
 def parsed(text: str) -> tuple[str, int]:

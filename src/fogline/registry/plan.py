@@ -7,12 +7,15 @@ from itertools import pairwise
 from typing import Literal, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from fogline.inference.card import Asset
 from fogline.jobs.job import Publish
 from fogline.registry.release import Outcome, Probation, ReleaseError, Share, Thresholds, Tier, Vitals
+from fogline.registry.standing import Steer
 
 MINUTE = 60.0
+LONGEST = 120 * MINUTE
 R = TypeVar("R", Thresholds, Probation)
 
 
@@ -36,7 +39,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     probation: Probation = Probation()
     ring_seconds: float = MINUTE
     """Least time of a ring,"""
-    ring_longest: float = 120 * MINUTE
+    ring_longest: float = LONGEST
     """and the time after which one that has not reached the success share is paused."""
     mode: Literal["live", "shadow"] = "live"
     """``shadow``: all rings in silence first;"""
@@ -118,11 +121,32 @@ def plan_of(settings: Publish) -> Plan:
         thresholds=_rules(Thresholds, "thresholds", settings.thresholds),
         probation=_rules(Probation, "probation", settings.probation),
         ring_seconds=settings.ring_time,
-        ring_longest=max(7200.0, 10 * settings.ring_time),
+        ring_longest=_longest(settings.ring_time),
         mode="shadow" if settings.shadow else "live",
         then_live=settings.shadow,
         tiers=settings.tiers,
     )
+
+
+def promoted(before: Plan, wanted: Steer) -> Plan:
+    """How an operator wants a version rolled out: as before, where nothing else is said.
+
+    Raises:
+        ValueError: that makes no sense.
+    """
+    ring = before.ring_seconds if wanted.ring_seconds is None else wanted.ring_seconds
+    return replace(
+        before,
+        rings=wanted.rings or (1.0,),
+        ring_seconds=ring,
+        ring_longest=_longest(ring),
+        mode="shadow" if wanted.shadow else "live",
+        tiers=wanted.tiers or before.tiers,
+    )
+
+
+def _longest(ring: float) -> float:
+    return max(LONGEST, 10 * ring)
 
 
 def _rules(kind: type[R], name: str, given: Mapping[str, float]) -> R:

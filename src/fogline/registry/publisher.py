@@ -18,7 +18,7 @@ from fogline.registry.archive import export_version, import_version
 from fogline.registry.catalogue import Catalogue, CatalogueError
 from fogline.registry.drift import DriftRule, DriftRules
 from fogline.registry.linking import chosen, fitted
-from fogline.registry.plan import plan_of
+from fogline.registry.plan import plan_of, promoted
 from fogline.registry.release import Outcome, Tally, Tier, Vitals
 from fogline.registry.standing import Standing, Steer
 from fogline.registry.states import Retrain, States
@@ -191,14 +191,7 @@ class Publisher:
             match wanted.action:
                 case "promote":
                     card = self._card(model, wanted.version)
-                    plan = self._states.of(model).plan
-                    plan = replace(
-                        plan,
-                        rings=wanted.rings or (1.0,),
-                        mode="shadow" if wanted.shadow else "live",
-                        tiers=wanted.tiers or plan.tiers,
-                    )
-                    notes = self._steering.begin(card, plan, by)
+                    notes = self._steering.begin(card, promoted(self._states.of(model).plan, wanted), by)
                 case "rollback":
                     card = self._card(model, wanted.version or self._steering.before(model))
                     notes = self._steering.handle(model, events.Rollback(self._steering.served(card)), by)
@@ -317,6 +310,7 @@ class Publisher:
             cards=cards,
             release=state.release,
             outcomes=(*state.outcomes.values(), *state.alarms.values()),
+            digests=digests,
             approved={version: approved[digest] for version, digest in digests.items() if digest in approved},
             tallies=state.tallies,
             psi=state.psi,

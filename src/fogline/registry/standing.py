@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
-from fogline.inference.card import Card, ModelName
+from fogline.inference.card import Card, Digest, ModelName
 from fogline.registry.release import Outcome, Release, Tally, Tier
 
 Action = Literal["promote", "rollback", "pause", "resume", "abort", "advance"]
@@ -32,6 +33,8 @@ class Standing(msgspec.Struct, frozen=True):
     """The newest one."""
     outcomes: tuple[Outcome, ...] = ()
     """The last of each node."""
+    digests: dict[int, Digest] = {}
+    """Of the versions' cards, as published."""
     approved: dict[int, str] = {}
     """Versions that nodes of the stable channel may serve, and who approved them."""
     tallies: dict[int, Tally] = {}
@@ -52,5 +55,7 @@ class Steer(msgspec.Struct, frozen=True):
     shadow: bool = False
     rings: tuple[float, ...] = ()
     """Empty: at once for all."""
+    ring_seconds: Annotated[float, Meta(ge=0)] | None = None
+    """Least time of a ring; None: the same as before."""
     tiers: tuple[Tier, ...] = ()
     """Which nodes serve it; empty: the same as before."""

@@ -12,14 +12,12 @@ from fogline.cli.commands.jobs import Cloud
 from fogline.cli.failures import reported
 from fogline.cli.options import Flag, group
 
-Version = Annotated[str, Parameter(show_default=False)]
-
 
 def add_to(app: App) -> None:
     """Add these commands."""
     models = group("models", "Versions of models, and which nodes serve them.")
     models.command(list_models, name="list")
-    for command in (show, promote, rollback, approve, pause, resume, abort, export, link, retrain):
+    for command in (show, promote, rollback, approve, pause, resume, advance, abort, export, link, retrain):
         models.command(command)
     models.command(import_, name="import")
     app.command(models)
@@ -65,6 +63,7 @@ def promote(
     *,
     rings: Annotated[tuple[float, ...], Parameter(negative="", show_default=False)] = (),
     tiers: Annotated[tuple[Literal["device", "fog", "cloud"], ...], Parameter(negative="", show_default=False)] = (),
+    ring_time: str | None = None,
     shadow: Flag = False,
     cloud: Cloud = CLOUD,
     debug: Flag = False,
@@ -77,6 +76,8 @@ def promote(
         NAME for the newest version, or NAME@VERSION.
     rings
         Shares of the nodes that get it one after the other: --rings 0.1 --rings 1. By default all at once.
+    ring_time
+        Time that each share is watched at least: 30s, 10min, 6h. By default the same as before.
     tiers
         Which nodes serve the model: --tiers device --tiers fog. By default the same as before, at first all.
     shadow
@@ -89,7 +90,7 @@ def promote(
     from fogline.cli.models import steer
 
     with reported(debug):
-        steer(cloud, model, "promote", rings, shadow, tiers)
+        steer(cloud, model, "promote", rings, ring_time, shadow, tiers)
 
 
 def rollback(model: str, /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
@@ -168,6 +169,24 @@ def resume(model: str, /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
 
     with reported(debug):
         steer(cloud, model, "resume")
+
+
+def advance(model: str, /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
+    """Begin the next ring of a rollout now, whatever the one before has shown.
+
+    Parameters
+    ----------
+    model
+        Its name.
+    cloud
+        The operator's folder.
+    debug
+        Show the traceback of an error.
+    """
+    from fogline.cli.models import steer
+
+    with reported(debug):
+        steer(cloud, model, "advance")
 
 
 def abort(model: str, /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
