@@ -6,8 +6,6 @@ a cascade looks at every answer, and finds it sure enough.
 
 import asyncio
 import hashlib
-import socket
-import sys
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
@@ -20,8 +18,9 @@ from benchmarks.serving_load import SHAPES
 from fogline.inference.card import Asset, Card, Cascade, Scores
 from fogline.inference.runtimes.onnx import card_of_onnx
 from fogline.inference.sketches import build_reference
+from fogline.network.helpers import start_helper
 from fogline.serving.pipe import Answer, Done, Load, Pipe, Ready, Request, Swap
-from fogline.serving.process import environment
+from fogline.serving.process import PROGRAM
 from fogline.serving.settings import Settings
 
 T = TypeVar("T")
@@ -63,13 +62,9 @@ class Ours:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     async def _start(self, folder: Path) -> tuple[int, Pipe, str]:
-        ours, theirs = socket.socketpair()
-        program = (sys.executable, "-m", "fogline.serving.server.program", str(theirs.fileno()))
-        with theirs, (folder / "fogline.log").open("wb") as log:
-            made = await asyncio.create_subprocess_exec(
-                *program, pass_fds=(theirs.fileno(),), stdout=log, stderr=log, env=environment(1)
-            )
-        pipe = await Pipe.over(ours, _nothing)
+        with (folder / "fogline.log").open("wb") as log:
+            made, channel = await start_helper(PROGRAM, log, threads=1)
+        pipe = await Pipe.over(channel, _nothing)
         ready = await pipe.ask(Settings(consent=True, samples=str(folder / "samples")))
         assert isinstance(ready, Ready)
         return made.pid, pipe, ready.http

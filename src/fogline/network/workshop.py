@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import socket
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from fogline.network.worker.requests import (
-    ANSWERS,
-    LARGEST,
-    LENGTH,
-    Answer,
-    Failed,
-    Limits,
-    Open,
-    Opened,
-    Request,
-    framed,
-)
+from fogline.network.contract import encode
+from fogline.network.frames import framed, next_frame
+from fogline.network.helpers import ending, start_helper
+from fogline.network.worker.requests import ANSWERS, LARGEST, Answer, Failed, Open, Opened, Request
 
 A = TypeVar("A")
 PROGRAM = "fogline.network.worker.program"
-
-
 LONGEST = 2000
 """Characters of a reason that foreign code gives."""
 
@@ -92,33 +77,19 @@ class Workshop:
     async def _open(self) -> Opened:
         if self._process is not None:
             return Opened()
-        ours, theirs = socket.socketpair()
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        with theirs, self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                PROGRAM,
-                str(theirs.fileno()),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=_environment(self._opening.limits),
-            )
-        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+        with self._log.open("ab") as log:
+            self._process, channel = await start_helper(PROGRAM, log, self._opening.limits.threads)
+        self._reader, self._writer = await asyncio.open_connection(sock=channel, limit=1 << 20)
         return expect(Opened, _whole(await self._exchange(self._opening)))
 
     async def _exchange(self, request: Request) -> Answer:
         assert self._reader is not None
         assert self._writer is not None
         try:
-            self._writer.write(framed(request))
+            self._writer.write(framed(encode(request)))
             await self._writer.drain()
-            length = int.from_bytes(await self._reader.readexactly(LENGTH), "big")
-            if length > LARGEST:
-                raise msgspec.DecodeError(f"a frame of {length} bytes")
-            return ANSWERS.decode(await self._reader.readexactly(length))
+            return ANSWERS.decode(await next_frame(self._reader, LARGEST))
         except msgspec.DecodeError as error:
             await self.close()  # Nobody knows where its next answer would begin.
             raise WorkerFailed(f"the worker process sent what is no answer ({error}); its log is {self._log}") from None
@@ -131,11 +102,7 @@ class Workshop:
     async def _obituary(self) -> str:
         process, self._process = self._process, None
         code = None if process is None else await process.wait()
-        if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            hint = " (out of memory?)" if name == "SIGKILL" else ""
-            return f"the worker process was ended by {name}{hint}; its log is {self._log}"
-        return f"the worker process ended with status {code}; its log is {self._log}"
+        return f"the worker process {ending(code)}; its log is {self._log}"
 
 
 def _whole(answer: Answer) -> Answer:
@@ -153,8 +120,3 @@ def expect(kind: type[A], answer: Answer) -> A:
     if not isinstance(answer, kind):
         raise WorkerFailed(f"the worker process answered with {type(answer).__name__} instead of {kind.__name__}")
     return answer
-
-
-def _environment(limits: Limits) -> Mapping[str, str]:
-    threads = str(limits.threads)
-    return {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}

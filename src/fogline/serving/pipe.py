@@ -1,7 +1,7 @@
 """What a node's agent and its prediction server say to each other, over a socket pair.
 
-Both ask and both answer, whenever they like: a message has a number, and its answer has the same. Frames are
-MessagePack with their length before them.
+Both ask and both answer, whenever they like: a message has a number, and its answer has the same. Frames hold
+MessagePack.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from typing import Literal
 
 import msgspec
 
+from fogline.network.frames import framed, next_frame
 from fogline.registry.release import Vitals
 from fogline.serving.settings import Settings
 
 log = logging.getLogger("fogline.serving")
 
-LENGTH = 4
-"""Bytes of a frame's length, big-endian."""
 LARGEST = 16 << 20
 """Bytes of the largest frame."""
 
@@ -188,15 +187,12 @@ class Pipe:
         data = _encode(_Frame(number, body))
         if len(data) > LARGEST:
             raise PipeError(f"A message of {len(data)} bytes is too large; the largest has {LARGEST}.")
-        self._writer.write(len(data).to_bytes(LENGTH, "big") + data)
+        self._writer.write(framed(data))
 
     async def _read(self) -> None:
         try:
             while True:
-                length = int.from_bytes(await self._reader.readexactly(LENGTH), "big")
-                if length > LARGEST:
-                    raise msgspec.DecodeError(f"a frame of {length} bytes")
-                self._take(_decode(await self._reader.readexactly(length)))
+                self._take(_decode(await next_frame(self._reader, LARGEST)))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # The other end is gone.
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import socket
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from fogline.network.helpers import ending, start_helper
 from fogline.registry.release import Vitals
 from fogline.serving.pipe import (
     Answer,
@@ -91,7 +88,7 @@ class ServerProcess:
                     except PipeError:
                         pass  # It ended while it loaded.
                     await pipe.close()
-                    why = f"The server {_obituary(await _end(process))}"
+                    why = f"The server {ending(await _end(process))}"
                     log.error("%s; its log is %s", why, self._log_file)
                     self._ended(why)
             except (PipeError, OSError, StorageError) as error:  # No version is to blame.
@@ -133,18 +130,10 @@ class ServerProcess:
 
     @asynccontextmanager
     async def _started(self) -> AsyncGenerator[tuple[asyncio.subprocess.Process, Pipe]]:
-        ours, theirs = socket.socketpair()
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        with theirs, self._log_file.open("ab") as log_file:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", PROGRAM, str(theirs.fileno())),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log_file,
-                stderr=log_file,
-                env=environment(self._settings.threads),
-            )
-        pipe = await Pipe.over(ours, self._answer)
+        with self._log_file.open("ab") as log_file:
+            process, channel = await start_helper(PROGRAM, log_file, self._settings.threads)
+        pipe = await Pipe.over(channel, self._answer)
         try:
             yield process, pipe
         finally:
@@ -192,16 +181,3 @@ async def _end(process: asyncio.subprocess.Process) -> int:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
     return await process.wait()
-
-
-def _obituary(code: int) -> str:
-    if code < 0:
-        name = signal.Signals(-code).name
-        return f"was ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
-    return f"ended with status {code}"
-
-
-def environment(threads: int) -> Mapping[str, str]:
-    """Of a server whose models use so many threads: numpy keeps memory for each that it may start."""
-    count = str(threads)
-    return {**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}

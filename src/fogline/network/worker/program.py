@@ -22,12 +22,13 @@ from fogline.jobs import Job, JobError
 from fogline.jobs.files import job_to_toml, load_task, parse_job
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
 from fogline.jobs.starting import first_model
+from fogline.network.contract import encode
+from fogline.network.frames import framed, read_frame
 from fogline.network.orphans import end_with_parent
 from fogline.network.worker.blocks import GroupsInBlocks, suits
 from fogline.network.worker.files import read_group, read_model, read_state, write, write_state
 from fogline.network.worker.groups import Groups
 from fogline.network.worker.requests import (
-    LENGTH,
     REQUESTS,
     Adopt,
     Answer,
@@ -47,7 +48,6 @@ from fogline.network.worker.requests import (
     Request,
     Train,
     Trained,
-    framed,
 )
 from fogline.params import Params, Spec
 from fogline.training.local import ClientJob
@@ -219,8 +219,8 @@ def serve(channel: socket.socket) -> None:
     """Answer requests until the node closes its end."""
     stream = channel.makefile("rb")
     worker: Worker | None = None
-    while header := stream.read(LENGTH):
-        request: Request = REQUESTS.decode(stream.read(int.from_bytes(header, "big")))
+    while (frame := read_frame(stream)) is not None:
+        request: Request = REQUESTS.decode(frame)
         # Whatever foreign code raises is an answer, not the end of the process: the node tells its parent.
         try:
             if isinstance(request, Open):
@@ -236,7 +236,7 @@ def serve(channel: socket.socket) -> None:
             traceback.print_exc()
             answer = Failed(f"{type(error).__name__}: {error}")
         sys.stdout.flush()
-        channel.sendall(framed(answer))
+        channel.sendall(framed(encode(answer)))
 
 
 def restrain(limits: Limits) -> None:

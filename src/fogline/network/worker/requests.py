@@ -1,4 +1,4 @@
-"""What a node asks of its worker process, and the answers: MessagePack frames over a socket pair.
+"""What a node asks of its worker process, and the answers: frames of MessagePack.
 
 Values lie in files: a request names those to read and those to write, and the node moves what was written into its
 store. A worker keeps nothing that a later request needs but what :class:`Open` loaded.
@@ -11,11 +11,9 @@ from typing import Literal
 import msgspec
 
 from fogline.inference.card import Lineage
-from fogline.network.contract import decoder, encode
+from fogline.network.contract import decoder
 from fogline.nodes.messages import Count, Number
 
-LENGTH = 4
-"""Bytes of a frame's length, big-endian."""
 LARGEST = 256 << 20
 """Bytes of the largest frame: foreign code runs at the other end."""
 
@@ -225,9 +223,3 @@ Answer = Opened | Described | Trained | Written | Judged | Packaged | Failed
 
 REQUESTS = decoder(Request)
 ANSWERS = decoder(Answer)
-
-
-def framed(message: Request | Answer) -> bytes:
-    """A message with its length before it."""
-    body = encode(message)
-    return len(body).to_bytes(LENGTH, "big") + body

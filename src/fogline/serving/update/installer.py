@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import socket
-import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,11 +10,12 @@ from pathlib import Path
 import msgspec
 
 from fogline.inference.card import Asset
+from fogline.network.frames import framed, next_frame
+from fogline.network.helpers import ending, start_helper
 from fogline.serving.update.ports import Ask, Checked, Damaged, InstallerFailed, Unfit, Untrusted
 from fogline.serving.update.requests import (
     ANSWERS,
     LARGEST,
-    LENGTH,
     Answer,
     Bad,
     Distrusted,
@@ -31,7 +28,7 @@ from fogline.serving.update.requests import (
     Stuck,
     Trial,
     Verify,
-    framed,
+    encode,
 )
 from fogline.storage import StorageError
 from fogline.storage.errors import in_words
@@ -139,14 +136,14 @@ class ProcessInstaller:
             async def exchange(frame: Job | Here) -> Answer:
                 try:
                     async with asyncio.timeout(self._seconds):
-                        writer.write(framed(frame))
-                        return await _read(reader)
+                        writer.write(framed(encode(frame)))
+                        return ANSWERS.decode(await next_frame(reader, LARGEST))
                 except TimeoutError:
                     raise Died(f"it took longer than {self._seconds:g} s") from None
                 except msgspec.DecodeError as error:
                     raise Died(f"the process sent what is no answer ({error})") from None
                 except (asyncio.IncompleteReadError, ConnectionError):
-                    raise Died(_obituary(await process.wait(), self._memory)) from None
+                    raise Died(f"the process {ending(await process.wait())}{self._limit}") from None
 
             answer = await exchange(Job(request, self._memory, self._niceness))
             while isinstance(answer, Missing) and ask is not None:
@@ -159,25 +156,13 @@ class ProcessInstaller:
     async def _process(
         self,
     ) -> AsyncGenerator[tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.StreamWriter]]:
-        ours, theirs = socket.socketpair()
         try:
-            with theirs, (self._folder / "installer.log").open("wb") as log:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    PROGRAM,
-                    str(theirs.fileno()),
-                    pass_fds=(theirs.fileno(),),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                )
+            with (self._folder / "installer.log").open("wb") as log:
+                process, channel = await start_helper(PROGRAM, log, threads=1)
         except OSError as error:
-            ours.close()
             raise InstallerFailed(f"A helper process cannot be started: {error.strerror}.") from error
         try:
-            reader, writer = await asyncio.open_connection(sock=ours)
+            reader, writer = await asyncio.open_connection(sock=channel)
             try:
                 yield process, reader, writer
             finally:
@@ -187,17 +172,6 @@ class ProcessInstaller:
                 process.kill()
             await process.wait()
 
-
-async def _read(reader: asyncio.StreamReader) -> Answer:
-    length = int.from_bytes(await reader.readexactly(LENGTH), "big")
-    if length > LARGEST:
-        raise msgspec.DecodeError(f"a frame of {length} bytes")
-    return ANSWERS.decode(await reader.readexactly(length))
-
-
-def _obituary(code: int, memory: int | None) -> str:
-    """How a process ended."""
-    limit = "" if memory is None else f"; it may take {in_words(memory)} of memory"
-    if code < 0:
-        return f"the process was ended by {signal.Signals(-code).name}{limit}"
-    return f"the process ended with status {code}{limit}"
+    @property
+    def _limit(self) -> str:
+        return "" if self._memory is None else f"; it may take {in_words(self._memory)} of memory"

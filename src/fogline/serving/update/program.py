@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fogline.inference.card import Asset, read_card
+from fogline.network.frames import framed, read_frame
 from fogline.network.orphans import end_with_parent
 from fogline.serving.update.ports import Checked
 from fogline.serving.update.requests import (
     HERE,
     JOBS,
-    LENGTH,
     Answer,
     Bad,
     Distrusted,
@@ -34,7 +34,7 @@ from fogline.serving.update.requests import (
     Stuck,
     Trial,
     Verify,
-    framed,
+    encode,
 )
 
 Source = Callable[[str, int], bytes | None]
@@ -155,13 +155,12 @@ def restrain(job: Job) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def read_frame(stream: BinaryIO) -> bytes:
-    """The next frame; the process ends where the agent has."""
-    header = stream.read(LENGTH)
-    body = stream.read(int.from_bytes(header, "big"))
-    if len(header) < LENGTH or len(body) < int.from_bytes(header, "big"):
+def heard(stream: BinaryIO) -> bytes:
+    """What the agent says next; the process ends where the agent has."""
+    frame = read_frame(stream)
+    if frame is None:
         sys.exit(1)
-    return body
+    return frame
 
 
 def main() -> None:
@@ -170,13 +169,13 @@ def main() -> None:
         stream = channel.makefile("rb")
 
         def source(name: str, largest: int) -> bytes | None:
-            channel.sendall(framed(Missing(name, largest)))
-            here: Here = HERE.decode(read_frame(stream))
+            channel.sendall(framed(encode(Missing(name, largest))))
+            here: Here = HERE.decode(heard(stream))
             return here.data
 
-        job = JOBS.decode(read_frame(stream))
+        job = JOBS.decode(heard(stream))
         restrain(job)
-        channel.sendall(framed(answer(job, source)))
+        channel.sendall(framed(encode(answer(job, source))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What an agent asks of an installer process: MessagePack frames over a socket pair, one request for each process."""
+"""What an agent asks of an installer process: frames of MessagePack, one request for each process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import msgspec
 from fogline.inference.card import Asset
 from fogline.serving.update.ports import Checked, Distrust
 
-LENGTH = 4
-"""Bytes of a frame's length, big-endian."""
 LARGEST = 64 << 20
 """Bytes of the largest frame: foreign models run at the other end."""
 
@@ -103,10 +101,4 @@ Answer = Checked | Missing | Done | Distrusted | Spoilt | Bad | Stuck
 JOBS = msgspec.msgpack.Decoder(Job)
 HERE = msgspec.msgpack.Decoder(Here)
 ANSWERS = msgspec.msgpack.Decoder(Answer)
-_encode = msgspec.msgpack.Encoder().encode
-
-
-def framed(message: Job | Here | Answer) -> bytes:
-    """A message with its length before it."""
-    body = _encode(message)
-    return len(body).to_bytes(LENGTH, "big") + body
+encode = msgspec.msgpack.Encoder().encode
