@@ -14,10 +14,11 @@ from fogline.governance.authority import Authority
 from fogline.inference.card import Card
 from fogline.lab.proxy import FaultProxy
 from fogline.network.cloud import RELEASE_KEYS
-from fogline.network.contract import LARGEST_DOCUMENT, Fresh, Home
+from fogline.network.contract import Fresh, Home
 from fogline.registry.release import Release
 from fogline.registry.trust import offline
 from fogline.registry.trust.binding import BINDING, bind_root
+from fogline.registry.trust.names import LARGEST_METADATA
 from fogline.registry.trust.releases import SignedReleases
 from fogline.registry.trust.shelf import Lifetimes
 from fogline.serving.settings import Settings
@@ -249,7 +250,7 @@ def test_older_tampered_and_foreign_metadata_is_refused_and_leaves_no_trace(tmp_
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize("answer", [b"\xff", b"", msgspec.msgpack.encode({"data": bytes(2 * LARGEST_DOCUMENT)})])
+@pytest.mark.parametrize("answer", [b"\xff", b"", msgspec.msgpack.encode({"data": bytes(2 * LARGEST_METADATA)})])
 def test_what_is_no_answer_about_releases_is_outlived(tmp_path: Path, fog: EvilFog, answer: bytes) -> None:
     async def scene() -> None:
         async with one_device(tmp_path) as made:

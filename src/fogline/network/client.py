@@ -22,7 +22,7 @@ from fogline.governance.signing import SigningKey
 from fogline.network.chunks import receive
 from fogline.network.contract import CHUNK, DESK, SERVICE, Blob, Fetch, Have, Push, decoder, encode
 from fogline.network.desk import Name, NewToken, Numbered, Submit, Text
-from fogline.network.model_desk import AnyModel, Charter, File, Linked, Retrain, Said, Which
+from fogline.network.model_desk import AnyModel, Charter, Linked, Retrain, Which
 from fogline.network.office import Known, Line, Record
 from fogline.network.wire import dial
 from fogline.registry.standing import Standing, Steer
@@ -94,7 +94,7 @@ class Client:
 
     async def steer(self, wanted: Steer) -> str:
         """Change where a model's versions go."""
-        return (await self._ask("Steer", wanted, Said)).text
+        return (await self._ask("Steer", wanted, Text)).text
 
     async def charter(self) -> bytes:
         """All that the operator's offline keys have signed."""
@@ -102,29 +102,29 @@ class Client:
 
     async def adopt(self, charter: bytes) -> str:
         """Hand in what was signed anew."""
-        return (await self._ask("Adopt", Charter(charter), Said)).text
+        return (await self._ask("Adopt", Charter(charter), Text)).text
 
     async def export(self, model: str, version: int, path: Path) -> None:
         """Write a version into a file."""
-        file: File = await self._ask("Export", Which(model, version), File)
+        file: Blob = await self._ask("Export", Which(model, version), Blob)
         await self._fetch(file, path)
 
     async def take_in(self, path: Path) -> str:
         """Bring a version that was exported."""
         blob = await self._push(await asyncio.to_thread(path.read_bytes))
-        return (await self._ask("Import", blob, Said)).text
+        return (await self._ask("Import", blob, Text)).text
 
     async def link(self, model: str, to: str, accuracy: float | None, budget: float | None) -> str:
         """Make a cascade of two models."""
-        return (await self._ask("Link", Linked(model, to, accuracy, budget), Said)).text
+        return (await self._ask("Link", Linked(model, to, accuracy, budget), Text)).text
 
     async def retrain(self, model: str, psi: float | None, cooldown: float) -> str:
         """Say when a model's job runs again by itself."""
-        return (await self._ask("Retrain", Retrain(model, psi, cooldown), Said)).text
+        return (await self._ask("Retrain", Retrain(model, psi, cooldown), Text)).text
 
     # Inside.
 
-    async def _fetch(self, file: File, path: Path) -> None:
+    async def _fetch(self, file: Blob, path: Path) -> None:
         store = open_blobs(path.parent / f".{path.name}.part")
         writer = store.writer(file.digest, file.size)
         try:

@@ -17,8 +17,11 @@ from msgspec import Meta
 
 from fogline.governance.offers import Needs, Offers
 from fogline.governance.subject import Role
+from fogline.inference.card import Digest
+from fogline.inference.card import Size as Bytes
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
 from fogline.registry.release import Outcome, Vitals
+from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
 T = TypeVar("T")
 PROTOCOL = 1
@@ -35,8 +38,6 @@ PATIENCE = 10.0
 """Seconds that a new connection has to say who it is."""
 
 
-Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-Bytes = Annotated[int, Meta(ge=0, le=2**53)]
 Name = Annotated[str, Meta(pattern=r"\A[\w.:@#/ -]{1,200}\Z")]
 """Of a job or a node, as storage takes it for a key."""
 Text = Annotated[str, Meta(max_length=200)]
@@ -44,8 +45,6 @@ Jobs = Annotated[tuple[Name, ...], Meta(max_length=500)]
 
 Document = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9](?:[/.]?[A-Za-z0-9_-]){0,149}\Z")]
 """Name of a small file of signed releases."""
-LARGEST_DOCUMENT = 512 << 10
-LARGEST_TIMESTAMP = 16 << 10
 Timestamp = Annotated[bytes, Meta(max_length=LARGEST_TIMESTAMP)]
 
 NOTHING = Offers(cpus=0, memory_bytes=0)
@@ -290,7 +289,7 @@ class Read(msgspec.Struct, frozen=True):
 class File(msgspec.Struct, frozen=True):
     """The file, or nothing where there is none of that name."""
 
-    data: Annotated[bytes, Meta(max_length=LARGEST_DOCUMENT)] | None
+    data: Annotated[bytes, Meta(max_length=LARGEST_METADATA)] | None
 
 
 class Infer(msgspec.Struct, frozen=True):

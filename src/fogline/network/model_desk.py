@@ -8,9 +8,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from fogline.inference.card import Digest, ModelName
+from fogline.inference.card import ModelName
 from fogline.network.contract import Blob
-from fogline.network.desk import Answers, answering
+from fogline.network.desk import Answers, Text, answering
 from fogline.network.downlink import Downlink
 from fogline.network.wire import Methods
 from fogline.registry.publisher import Publisher
@@ -59,19 +59,6 @@ class Retrain(msgspec.Struct, frozen=True):
     """Seconds between two such runs at least."""
 
 
-class File(msgspec.Struct, frozen=True):
-    """A published file, to be fetched."""
-
-    digest: Digest
-    size: int
-
-
-class Said(msgspec.Struct, frozen=True):
-    """A sentence for people."""
-
-    text: str
-
-
 class ModelDesk:
     """The methods of the cloud for models.
 
@@ -103,30 +90,30 @@ class ModelDesk:
     async def _models(self, asked: AnyModel, _: str) -> list[Standing]:
         return await asyncio.to_thread(self._publisher.standings, asked.model)
 
-    async def _steer(self, asked: Steer, by: str) -> Said:
-        return Said(await asyncio.to_thread(self._publisher.steer, asked, by))
+    async def _steer(self, asked: Steer, by: str) -> Text:
+        return Text(await asyncio.to_thread(self._publisher.steer, asked, by))
 
     async def _charter(self, _: AnyModel, __: str) -> Charter:
         return Charter(await asyncio.to_thread(self._publisher.charter))
 
-    async def _adopt(self, asked: Charter, by: str) -> Said:
-        return Said(await asyncio.to_thread(self._publisher.adopt, asked.data, by))
+    async def _adopt(self, asked: Charter, by: str) -> Text:
+        return Text(await asyncio.to_thread(self._publisher.adopt, asked.data, by))
 
-    async def _export(self, asked: Which, _: str) -> File:
+    async def _export(self, asked: Which, _: str) -> Blob:
         digest, size = await asyncio.to_thread(self._publisher.export, asked.model, asked.version)
-        return File(digest, size)
+        return Blob(digest, size)
 
-    async def _import(self, asked: Blob, by: str) -> Said:
+    async def _import(self, asked: Blob, by: str) -> Text:
         try:
             path = await asyncio.to_thread(self._blobs.path, asked.digest)
-            return Said(await asyncio.to_thread(self._publisher.take_in, path, by))
+            return Text(await asyncio.to_thread(self._publisher.take_in, path, by))
         finally:
             await asyncio.to_thread(self._blobs.delete, asked.digest)
 
-    async def _link(self, asked: Linked, by: str) -> Said:
-        return Said(
+    async def _link(self, asked: Linked, by: str) -> Text:
+        return Text(
             await asyncio.to_thread(self._publisher.link, asked.model, asked.to, asked.accuracy, asked.budget, by)
         )
 
-    async def _retrain(self, asked: Retrain, by: str) -> Said:
-        return Said(await asyncio.to_thread(self._publisher.retrain, asked.model, asked.psi, asked.cooldown, by))
+    async def _retrain(self, asked: Retrain, by: str) -> Text:
+        return Text(await asyncio.to_thread(self._publisher.retrain, asked.model, asked.psi, asked.cooldown, by))

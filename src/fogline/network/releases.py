@@ -33,9 +33,10 @@ from fogline.network.tasks import Tasks
 from fogline.network.uplink import Lost, Uplink
 from fogline.registry.merging import together
 from fogline.registry.release import Outcome, Vitals
+from fogline.registry.trust.names import TIMESTAMP
 from fogline.storage import Blobs, CorruptBlob, Database, MissingBlob, StorageError
 
-DOCUMENTS, TIMESTAMP = "release-document", "timestamp.json"
+DOCUMENTS = "release-document"
 KEPT = 200
 """Small files that a mirror keeps; every step of a rollout makes about three."""
 ROOM = 4 << 30

@@ -24,6 +24,7 @@ from fogline.registry.standing import Standing, Steer
 from fogline.registry.states import Retrain, States
 from fogline.registry.steering import Steering
 from fogline.registry.trust.charter import read_approvals, read_charter
+from fogline.registry.trust.names import TIMESTAMP
 from fogline.registry.trust.releases import SignedReleases
 from fogline.storage import Blobs, Database
 
@@ -286,7 +287,7 @@ class Publisher:
 
     def timestamp(self) -> bytes:
         """The newest signed timestamp; empty before there is one."""
-        return self.signed.file("timestamp.json") or b""
+        return self.signed.file(TIMESTAMP) or b""
 
     def may_fetch(self, digest: str) -> bool:
         """Whether whoever is a member may have that file."""

@@ -19,6 +19,7 @@ from fogline.network.program import Attach, Place
 from fogline.network.releases import Mirror, Releases, ask_parent
 from fogline.network.tasks import Tasks
 from fogline.registry.release import Outcome, Vitals
+from fogline.registry.trust.names import TIMESTAMP
 from fogline.serving.pipe import Ready
 from fogline.serving.process import ServerProcess
 from fogline.serving.settings import Settings
@@ -188,7 +189,7 @@ class Towards:
 
     async def metadata(self, name: str, largest: int, anew: bool) -> bytes | None:
         """See :class:`fogline.serving.update.ports.Upstream`."""
-        if name == "timestamp.json" and not anew:
+        if name == TIMESTAMP and not anew:
             return self._releases.timestamp or None
         try:
             return await self._releases.document(name, anew)

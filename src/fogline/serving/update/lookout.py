@@ -9,13 +9,13 @@ from contextlib import suppress
 
 import msgspec
 
+from fogline.registry.trust.names import TIMESTAMP
 from fogline.serving.update.machine import backoff
 from fogline.serving.update.ports import Checked, Installer, InstallerFailed, Untrusted, Upstream
 from fogline.storage import Database, StorageError
 
 log = logging.getLogger("fogline.serving")
 TRUST, KEY = "serving-trust", "last"
-TIMESTAMP = "timestamp.json"
 PATIENCE = 60.0
 """Seconds that a parent has for a small file."""
 
