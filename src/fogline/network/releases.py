@@ -46,7 +46,6 @@ STALE = 7 * 86400.0
 PERIOD = 5.0
 """Seconds over which reports from below are added up."""
 SIZE, FILE = decoder(Size), decoder(File)
-Key = tuple[str, int, bool]
 T = TypeVar("T")
 
 
@@ -328,12 +327,12 @@ class Sums:
 
     def __init__(self, send: Callable[[Vitals], None]) -> None:
         self._send = send
-        self._sums: dict[Key, Vitals] = {}
+        self._sums: dict[tuple[str, int], Vitals] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, vitals: Vitals) -> None:
         """One more report."""
-        key = (vitals.model, vitals.version, vitals.ring)
+        key = (vitals.model, vitals.version)
         before = self._sums.get(key)
         self._sums[key] = vitals if before is None else together(before, vitals)
         if self._timer is None:

@@ -6,7 +6,7 @@ from fogline.registry.release import Vitals
 
 
 def together(first: Vitals, second: Vitals) -> Vitals:
-    """Vitals of both, for one version and one side of a ring.
+    """Vitals of both, for one version.
 
     A sketch that cannot be read or does not fit to the first's is left out; the counts of its nodes are not.
     """
@@ -19,4 +19,4 @@ def together(first: Vitals, second: Vitals) -> Vitals:
             sketch = merged(first.sketch, second.sketch)
         except SketchError:
             sketch = first.sketch
-    return Vitals(first.model, first.version, first.tally + second.tally, sketch, first.ring)
+    return Vitals(first.model, first.version, first.tally + second.tally, sketch)

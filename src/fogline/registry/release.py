@@ -161,8 +161,6 @@ class Vitals(msgspec.Struct, frozen=True):
     tally: Tally
     sketch: bytes = b""
     """Of inputs and confidence (:mod:`fogline.inference.sketches`); empty where there is none."""
-    ring: bool = True
-    """Whether these nodes are in the ring of the newest release."""
 
 
 _RELEASE = msgspec.json.Decoder(Release)

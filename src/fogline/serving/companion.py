@@ -166,7 +166,7 @@ class Companion:
     def _pulse(self, vitals: Vitals) -> None:
         self.updater.pulse(vitals)
         if vitals.tally:
-            self._releases.measured(msgspec.structs.replace(vitals, ring=self.updater.in_ring(vitals.model)))
+            self._releases.measured(vitals)
 
     def _tell(self, outcome: Outcome) -> None:
         """What becomes of a release, for whoever watches this node."""

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from fogline.network.releases import Store
-from fogline.registry.release import Outcome, Tier, Vitals, place
+from fogline.registry.release import Outcome, Tier, Vitals
 from fogline.serving.update.events import Announced, Broken, Crashed, Event, Pulse, Revert, Stopped
 from fogline.serving.update.files import Files
 from fogline.serving.update.keeper import RECORDS, STATES, House, Keeper
@@ -175,12 +175,6 @@ class Updater:
     def states(self) -> dict[str, State]:
         """What is known of every model, for people and tests."""
         return {model: keeper.state for model, keeper in self._keepers.items()}
-
-    def in_ring(self, model: str) -> bool:
-        """Whether this node is in the ring of the model's newest release."""
-        keeper = self._keepers.get(model)
-        release = None if keeper is None else keeper.state.release
-        return release is not None and self._tier in release.tiers and place(self._name, release.salt) < release.share
 
     def needed(self) -> frozenset[str]:
         """Blobs that must stay in the store."""
