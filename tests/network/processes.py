@@ -27,7 +27,7 @@ from fogline.network.cloud import create
 from fogline.network.contract import Home
 from fogline.network.desk import NewToken
 from fogline.network.joining import join
-from fogline.network.office import Line, Record
+from fogline.network.ledger import Line, Record
 from fogline.network.program import Place
 from fogline.params import Params, load
 from tests.network.cluster import submit

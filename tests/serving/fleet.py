@@ -22,7 +22,7 @@ from fogline.network.cloud import CloudUp, cloud, create
 from fogline.network.contract import Home
 from fogline.network.desk import NewToken
 from fogline.network.joining import join
-from fogline.network.office import Record
+from fogline.network.ledger import Record
 from fogline.network.program import Listening, Place, Up, member
 from fogline.network.source import Source
 from fogline.registry.publisher import Publisher

@@ -22,7 +22,7 @@ from fogline.monitoring.progress import Live
 from fogline.monitoring.table import human_bytes, human_metric, human_seconds
 from fogline.network.client import Client
 from fogline.network.cloud import SIGNING
-from fogline.network.office import Line, Record
+from fogline.network.ledger import Line, Record
 
 OVER = ("finished", "failed", "stopped")
 

@@ -159,7 +159,7 @@ async def cloud(
         await serve(up, place, listening, stack, issuer_of, desk)
         facts = OperatorFacts(node.name, up.address, up.door, operator)
         (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))
-        await office.start()
+        office.start()
         source.start()
         stack.callback(source.close)
         yield up

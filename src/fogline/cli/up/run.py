@@ -33,7 +33,7 @@ from fogline.network.cloud import OPERATOR, SIGNING, create
 from fogline.network.contract import Home
 from fogline.network.desk import NewToken
 from fogline.network.joining import join
-from fogline.network.office import Record
+from fogline.network.ledger import Record
 from fogline.network.program import Place
 
 HERE = "127.0.0.1:0"

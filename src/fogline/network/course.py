@@ -1,0 +1,302 @@
+"""The course of a job at the cloud: prepared, followed from model to model, published and concluded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fogline.governance.errors import TrustError
+from fogline.governance.subject import node_name
+from fogline.jobs import Job
+from fogline.jobs.files import parse_job
+from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.history import Goal, should_stop
+from fogline.monitoring.result import Row
+from fogline.network.aggregating import aggregator_maker
+from fogline.network.contract import Ticket, Told
+from fogline.network.crew import GROUP
+from fogline.network.duties import GATHER
+from fogline.network.engagement import AGAIN, Engagement, Moved
+from fogline.network.gate import NotAllowed
+from fogline.network.ledger import Ledger, Record, State
+from fogline.network.node import Node
+from fogline.network.publishing import Origin, publish
+from fogline.network.worker.requests import Conclude, Describe, Described, Judge, Judged
+from fogline.network.workshop import LONGEST, WorkerFailed, Workshop, expect
+from fogline.nodes.effects import Move
+from fogline.nodes.messages import model_key
+from fogline.registry.publisher import Publisher
+from fogline.storage import StorageError, Value
+
+UNFIT = (NotAllowed, WorkerFailed, ValueError, StorageError, OSError)
+"""What keeps a job from beginning."""
+MILESTONES = ("began", "round", "failed", "not judged", "published", "not published")
+"""Lines of a log that count nothing."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where jobs run."""
+
+    node: Node
+    """The root of the tree."""
+    ledger: Ledger
+    publisher: Publisher
+    runs: Path
+    """Folder for results."""
+
+
+class Course:
+    """A job that runs. Made by :func:`prepare`.
+
+    Args:
+        place: where.
+        record: the job.
+        job: what it says.
+        engagement: the cloud's part in its rounds.
+        judge: the worker that judges its models.
+        folder: takes its results.
+    """
+
+    def __init__(
+        self, place: Place, record: Record, job: Job, engagement: Engagement, judge: Workshop, folder: RunFolder
+    ) -> None:
+        self.engagement = engagement
+        self._place = place
+        self._record = record
+        self._job = job
+        self._judge = judge
+        self._folder = folder
+        self._history: list[Row] = folder.history()
+        self._counts: Counter[str] = Counter()
+        self._reasons: dict[str, str] = {}
+        self._models: deque[tuple[Move, Value, float]] = deque()
+        self._last: Value | None = None
+        self._there = asyncio.Event()
+        self._over = False
+        self._enough = False
+        """Whether its model is as good as the job wanted."""
+        self._failure: str | None = None
+
+    async def recount(self) -> None:
+        """Count what was told before a restart."""
+        after = 0
+        while lines := await asyncio.to_thread(self._place.ledger.lines, self._record.job, after):
+            after = lines[-1][0]
+            for _, line in lines:
+                if line.what not in MILESTONES:
+                    self._count(line.what, 1, line.child or line.node, line.why)
+
+    async def begin(self) -> None:
+        """The first round."""
+        await self._place.ledger.put(self._record)
+        self._note("began")
+        self._place.node.duties.engage(self.engagement, None)
+
+    async def close(self) -> None:
+        """End its worker; it goes on at the next start."""
+        await self._judge.close()
+
+    # What the node tells.
+
+    def told(self, told: Told) -> None:
+        """Something for the job's report."""
+        self._count(told.what, told.amount, told.child or told.node, told.why[:LONGEST])
+
+    def moved(self, move: Move, group: Value, seconds: float) -> None:
+        """The model moved: it is judged beside, while the next round runs."""
+        if move.final:
+            self._place.node.shelf.keep(group)
+            self._models.append((move, group, seconds))
+            self._there.set()
+
+    def ended(self, why: str | None, group: Value | None) -> None:
+        """Its rounds are over."""
+        if group is not None and self._last is None and not self._models:
+            self._place.node.shelf.keep(group)  # The cloud was restarted since the last move.
+            self._last = group
+        self._failure = why
+        self._over = True
+        self._there.set()
+
+    # Its course.
+
+    async def follow(self, was_stopped: Callable[[], bool]) -> Record:
+        """Judge models as they come, and conclude the job; how it ended."""
+        while not (self._over and not self._models):
+            await self._there.wait()
+            self._there.clear()
+            while self._models:
+                move, group, seconds = self._models.popleft()
+                if self._enough:  # It was begun while the one that is good enough was judged.
+                    self._place.node.shelf.release([group])
+                else:
+                    await self._take(move, group, seconds)
+        return await self._conclude(was_stopped)
+
+    async def _take(self, move: Move, group: Value, seconds: float) -> None:
+        done, evaluation = move.round + 1, self._job.evaluation
+        row: Row = {
+            "round": done,
+            "seconds": seconds,
+            "wall": seconds,
+            "train_loss": float("nan"),
+            "updates": float(len(move.members)),
+            **self._counts,
+        }
+        if done % evaluation.every == 0 or done == self._job.rounds:
+            row |= await self._judged(group)
+        self._put_away(group)
+        if done <= len(self._history):
+            return  # A crash came between the move and the record of it; this row is known.
+        await self._enter(row, done)
+        publish_every = self._job.publish.every
+        if publish_every and done % publish_every == 0 and done < self._job.rounds:
+            await self._publish(group)
+        goal = Goal(self._record.headline, self._record.higher_is_better)
+        if should_stop(self._history, evaluation, goal):
+            self._enough = True
+            self.engagement.halt()
+
+    async def _judged(self, group: Value) -> dict[str, float]:
+        try:
+            return expect(Judged, await self._judge.ask(Judge(self._place.node.shelf.path(group)))).metrics
+        except (WorkerFailed, StorageError) as error:
+            self._note("not judged", str(error))
+            return {}
+
+    def _put_away(self, group: Value | None) -> None:
+        """This model is the newest now; the one before is not needed any more."""
+        if self._last is not None:
+            self._place.node.shelf.release([self._last])
+        self._last = group
+
+    async def _enter(self, row: Row, done: int) -> None:
+        """A round more in the history."""
+        self._history.append(row)
+        try:
+            self._folder.append(row)
+        except OSError as error:
+            self._note("not kept", str(error))
+        self._record = msgspec.structs.replace(self._record, done=done)
+        await self._place.ledger.put(self._record)
+        self._note("round", row=row)
+
+    async def _conclude(self, was_stopped: Callable[[], bool]) -> Record:
+        why = self._failure
+        if self._last is not None:
+            unwritten = await self._write(self._last)
+            why = unwritten or why
+            if unwritten is None:
+                await self._publish(self._last)
+        await self._judge.close()
+        self._put_away(None)
+        state: State = "failed" if why is not None else "stopped" if was_stopped() else "finished"
+        return msgspec.structs.replace(self._record, state=state, why=why or "")
+
+    async def _write(self, group: Value) -> str | None:
+        """The result, in the run's folder; why that was not possible."""
+        folder, wall = str(self._folder.path.resolve()), time.time() - self._record.submitted
+        try:
+            path = self._place.node.shelf.path(group)
+            await self._judge.ask(Conclude(folder, path, dict(self._counts), self._reasons, wall))
+        except (WorkerFailed, StorageError) as error:
+            return f"the result could not be written: {error}"
+        return None
+
+    async def _publish(self, group: Value) -> None:
+        """Make a version of a model; the job goes on where that fails."""
+        record, shelf = self._record, self._place.node.shelf
+        origin = Origin(self._job, record.job, record.done, record.by, record.bundle.digest)
+        try:
+            card, notes = await publish(self._place.publisher, self._judge, shelf, shelf.path(group), origin)
+        except (WorkerFailed, StorageError, TrustError, ValueError) as error:
+            self._note("not published", str(error)[:LONGEST])
+            return
+        text = f"{card.model} version {card.version}{'. ' if notes else ''}{notes}"
+        self._note("published", text[:LONGEST])
+
+    def _count(self, what: str, amount: int, who: str, why: str) -> None:
+        self._counts[what] += amount
+        if why:
+            self._reasons.setdefault(what, f"{who}: {why}")
+
+    def _note(self, what: str, why: str = "", row: Row | None = None) -> None:
+        self._place.ledger.note(self._record.job, what, why, row=row)
+
+
+async def prepare(place: Place, record: Record, root: Moved) -> Course:
+    """Have a job's worker load it, and make all that its rounds begin with.
+
+    Args:
+        place: where it is to run.
+        record: the job.
+        root: told of models and of the end.
+
+    Raises:
+        NotAllowed, WorkerFailed, ValueError, StorageError, OSError: see :data:`UNFIT`.
+    """
+    node = place.node
+    ticket = Ticket(record.job, record.text, record.bundle, "", record.needs, record.priority, wait=record.wait)
+    code = await asyncio.to_thread(node.gate.admit, ticket, node.shelf.blobs.path(record.bundle.digest))
+    judge = node.duties.workshop(ticket, code)
+    try:
+        return await _described(place, record, ticket, code, judge, root)
+    except UNFIT:
+        await judge.close()
+        raise
+
+
+async def _described(place: Place, record: Record, ticket: Ticket, code: Path, judge: Workshop, root: Moved) -> Course:
+    node = place.node
+    group, model = node.shelf.draft(), node.shelf.draft()
+    start = parse_job(record.text).start
+    weights = str(await asyncio.to_thread(place.publisher.weights, start)) if start else ""
+    facts = expect(Described, await judge.ask(Describe(str(group), str(model), weights)))
+    job = parse_job(facts.text)
+    ticket = msgspec.structs.replace(
+        ticket,
+        text=facts.text,
+        layout=facts.layout,
+        mode=facts.mode,
+        buffer=facts.buffer,
+        group_models=facts.group_models,
+        plan=plan_of(job, facts.plan) if record.planned else {},
+        hellos=_wants_details(job, facts.mode),
+    )
+    key = model_key(node.name, 0)
+    first = {key + GROUP: await node.shelf.take(group, "group"), key: await node.shelf.take(model, "model")}
+    workshop = node.duties.workshop(ticket, code)
+    engagement = Engagement(ticket, node, workshop, aggregator_maker(node.name, ticket, GATHER, AGAIN), first, root)
+    folder = RunFolder(place.runs / record.job)
+    if not folder.info.exists():
+        folder = RunFolder.create(folder.path, job)
+    running = msgspec.structs.replace(
+        record,
+        state="running",
+        headline=facts.headline,
+        higher_is_better=facts.higher_is_better,
+        units=facts.units,
+    )
+    course = Course(place, running, job, engagement, judge, folder)
+    await course.recount()
+    return course
+
+
+def plan_of(job: Job, clients: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Children of every aggregator in order, as a simulation has them: devices first, then aggregators."""
+    plan = {leaf: tuple(node_name(client) for client in clients.get(leaf, ())) for leaf in job.tree.leaves()}
+    for node, parent in job.tree.parents().items():
+        if parent is not None:
+            plan[parent] = (*plan.get(parent, ()), node)
+    return plan
+
+
+def _wants_details(job: Job, mode: str) -> bool:
+    return any(tier.policy != "uniform" or (tier.mode or mode) == "semi-async" for tier in job.tree.tiers.values())

@@ -1,0 +1,205 @@
+"""What the cloud knows of jobs and nodes: it lies in the database, and whoever watches a job is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import msgspec
+
+from fogline.governance.offers import Needs, Offers
+from fogline.network.contract import NOTHING, Blob, decoder, encode
+from fogline.network.tasks import Tasks
+from fogline.storage import Database, StorageError
+
+log = logging.getLogger("fogline.network")
+State = Literal["queued", "running", "finished", "failed", "stopped"]
+ENDED = ("finished", "failed", "stopped")
+JOBS, NODES = "job", "node"
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A job."""
+
+    job: str
+    name: str
+    state: State
+    priority: int
+    serial: int
+    by: str
+    text: str
+    bundle: Blob
+    submitted: float
+    planned: bool = False
+    """Whether the first round waits for the clients that the task's data names."""
+    wait: float = 60.0
+    needs: Needs = Needs()
+    rounds: int = 0
+    done: int = 0
+    why: str = ""
+    headline: str = ""
+    higher_is_better: bool = True
+    units: dict[str, str] = {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self.state in ENDED
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A node."""
+
+    name: str
+    role: str
+    parent: str
+    up: bool
+    since: float
+    offers: Offers = NOTHING
+    why: str = ""
+    serves: bool = False
+    """Whether it answers predictions."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of a job's log."""
+
+    at: float
+    node: str
+    what: str
+    child: str = ""
+    why: str = ""
+    row: dict[str, float] | None = None
+
+
+RECORD, KNOWN, LINE = decoder(Record), decoder(Known), decoder(Line)
+
+
+class Ledger:
+    """Jobs with their logs, and nodes.
+
+    Args:
+        database: where they are kept.
+        owner: the cloud's name, for lines and for the log.
+    """
+
+    def __init__(self, database: Database, owner: str) -> None:
+        self.nodes: dict[str, Known] = {}
+        self._database = database
+        self._owner = owner
+        self._records: dict[str, Record] = {}
+        self._news = asyncio.Condition()
+        self._tasks = Tasks(owner)
+
+    def load(self) -> None:
+        """Know what was known before; nobody is connected yet.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        for _, body in self._database.all(JOBS):
+            record: Record = RECORD.decode(body)
+            self._records[record.job] = record
+        for _, body in self._database.all(NODES):
+            known: Known = KNOWN.decode(body)
+            self.nodes[known.name] = msgspec.structs.replace(known, up=False, why="the cloud was restarted")
+
+    def close(self) -> None:
+        """Tell nobody any more."""
+        self._tasks.cancel()
+
+    # Jobs.
+
+    def records(self, *states: State) -> list[Record]:
+        """Jobs in these states, or all, in the order in which they came."""
+        found = [record for record in self._records.values() if not states or record.state in states]
+        return sorted(found, key=lambda record: record.serial)
+
+    def get(self, job: str) -> Record | None:
+        """A job by its whole id."""
+        return self._records.get(job)
+
+    def record(self, job: str) -> Record:
+        """A job, by its id or the beginning of it.
+
+        Raises:
+            LookupError: there is none, or more than one.
+        """
+        found = [record for name, record in self._records.items() if name == job or name.startswith(job)]
+        if len(found) != 1:
+            raise LookupError(f"there is no job '{job}'" if not found else f"several jobs begin with '{job}'")
+        return found[0]
+
+    async def add(self, record: Record) -> None:
+        """A new job.
+
+        Raises:
+            StorageError: it cannot be kept, so nobody may count on it.
+        """
+        await asyncio.to_thread(self._database.put, JOBS, record.job, encode(record))
+        self._records[record.job] = record
+        await self._wake()
+
+    async def put(self, record: Record) -> None:
+        """What has become of a job."""
+        self.mark(record)
+        await self._keep(JOBS, record.job, encode(record))
+        await self._wake()
+
+    def mark(self, record: Record) -> None:
+        """The same for now only: after a restart it is as it was kept last."""
+        self._records[record.job] = record
+
+    # Nodes.
+
+    def met(self, known: Known) -> None:
+        """A node as it is now."""
+        self.nodes[known.name] = known
+        self._tasks.spawn(self._keep(NODES, known.name, encode(known)))
+
+    # Logs.
+
+    def note(
+        self, job: str, what: str, why: str = "", node: str = "", child: str = "", row: dict[str, float] | None = None
+    ) -> None:
+        """A line more in a job's log; without a node it is the cloud's own."""
+        line = Line(time.time(), node or self._owner, what, child, why, row)
+        try:
+            self._database.note(f"job/{job}", encode(line))
+        except StorageError as error:
+            log.error("job %s: %s %s %s (not in its log: %s)", job, what, child, why, error)
+        self._tasks.spawn(self._wake())
+
+    def lines(self, job: str, after: int = 0) -> list[tuple[int, Line]]:
+        """A job's log after a line."""
+        return [(n, LINE.decode(body)) for n, body in self._database.notes(f"job/{job}", after)]
+
+    async def watch(self, job: str, after: int = 0) -> AsyncIterator[tuple[int, Line]]:
+        """A job's log as it grows, until the job is over."""
+        while True:
+            lines = await asyncio.to_thread(self.lines, job, after)
+            for n, line in lines:
+                after = n
+                yield n, line
+            if not lines:
+                if self._records[job].ended:
+                    return
+                async with self._news:
+                    if not self._database.notes(f"job/{job}", after, 1) and not self._records[job].ended:
+                        await self._news.wait()
+
+    # Inside.
+
+    async def _keep(self, kind: str, key: str, body: bytes) -> None:
+        """Store what can be found out again after a restart, if the disk lets us."""
+        try:
+            await asyncio.to_thread(self._database.put, kind, key, body)
+        except StorageError as error:
+            log.error("the cloud cannot keep what it knows of %s: %s", key, error)
+
+    async def _wake(self) -> None:
+        async with self._news:
+            self._news.notify_all()
