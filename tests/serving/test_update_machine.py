@@ -332,6 +332,39 @@ def test_two_crashes_in_probation_send_it_back_and_the_server_comes_back_with_th
     assert "SIGSEGV" in node.said[-1][2]
 
 
+def test_a_good_version_that_ends_the_server_again_and_again_gives_way_until_it_is_tried_anew() -> None:
+    node = Node()
+    node.serve(1, 2)
+    for _ in range(2):
+        node.handle(Crashed("SIGBUS"))
+        node.restart_server()
+    node.pulse(2, GOOD)
+    for _ in range(2):
+        node.handle(Crashed("SIGBUS"))
+        node.restart_server()
+    assert (node.live, node.state.attempt) == (2, None)  # It answered in between.
+    node.handle(Crashed("SIGBUS"))
+    node.restart_server()
+    assert node.live == 1
+    node.carry_out(Try=Failed(node.state.attempts, "it was ended by SIGBUS in its trial"))
+    assert (node.live, node.versions) == (1, (1, None))
+    assert node.state.refuses(2)
+    assert [what for what, version, _ in node.said if version == 2][-2:] == ["reverted", "failed"]
+
+
+def test_the_only_version_stays_however_often_the_server_ends() -> None:
+    node = Node()
+    node.serve(1)
+    for _ in range(8):
+        node.handle(Crashed("SIGBUS"))
+        node.restart_server()
+        node.settle()
+    assert node.live == 1
+    assert [(what, why) for what, _, why in node.said if what == "alarm"] == [
+        ("alarm", "the server ended 3 times in a row: SIGBUS")
+    ]
+
+
 def test_two_power_cuts_in_probation_send_it_back_but_orderly_stops_do_not() -> None:
     node = Node()
     node.serve(1)

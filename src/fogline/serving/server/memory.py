@@ -1,4 +1,4 @@
-"""Memory that loading a model took goes back to the system."""
+"""Memory that models took goes back to the system."""
 
 from __future__ import annotations
 

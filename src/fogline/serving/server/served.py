@@ -19,6 +19,7 @@ from fogline.serving.protocol.signature import Signature
 from fogline.serving.server.batcher import Batcher, Outputs
 from fogline.serving.server.counts import Counts
 from fogline.serving.server.gate import Gate
+from fogline.serving.server.memory import give_back
 from fogline.serving.server.hooks import Offloader, Watch
 from fogline.serving.server.shadow import Shadow
 from fogline.serving.settings import Settings
@@ -188,7 +189,11 @@ class Served:
     def _close_if_free(self) -> None:
         if self._retired and self._users == 0 and not self._closed:
             self._closed = True
-            self._pool.submit(self.runtime.close).add_done_callback(self._log_failure)
+            self._pool.submit(self._let_go).add_done_callback(self._log_failure)
+
+    def _let_go(self) -> None:
+        self.runtime.close()
+        give_back()
 
     def _log_failure(self, closing: Future[None]) -> None:
         if (error := closing.exception()) is not None:

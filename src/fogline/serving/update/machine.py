@@ -65,7 +65,9 @@ FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 """Seconds before something that could not be had is tried again: doubled each time."""
 STEPS: tuple[Step, ...] = ("card", "files", "trial", "load", "swap")
 CRASHES = 2
-"""Crashes of the server, or of the node, with which a version is given up."""
+"""Crashes of the server, or of the node, with which a version is given up;"""
+LOOP = 3
+"""and those in a row with which one that was good is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +336,7 @@ class _Turn:
         current, good, watch = state.current, state.good, state.watch
         if good is not None and pulse.version == good.version:
             # Also labels of answers that it gave before the swap.
-            self.set(baseline=state.baseline.plus(pulse.tally))
+            self.set(baseline=state.baseline.plus(pulse.tally), crashes=0 if pulse.tally.answers else state.crashes)
         elif watch is not None and current is not None and pulse.version == current.version:
             self.set(watch=replace(watch, tally=watch.tally + pulse.tally))
             self.judge()
@@ -357,14 +359,14 @@ class _Turn:
             self.effects.append(SetTimer("probation", next((at for at in ends if at > self.now), max(ends))))
 
     def commit(self, watch: Watch) -> None:
-        self.set(watch=None, baseline=Baseline(recent=watch.tally))
+        self.set(watch=None, baseline=Baseline(recent=watch.tally), crashes=0)
         self.tell(_known(self.state.current), "committed")
         self.pursue()
 
     def revert(self, why: str, refuse: bool = True, server: Literal["up", "down"] = "up") -> None:
         """Back from a version on probation to the last good one. A server that is down comes back with it by itself."""
         bad, good = _known(self.state.current), self.state.previous
-        self.set(current=good, previous=None, watch=None, restoring=0)
+        self.set(current=good, previous=None, watch=None, restoring=0, crashes=0)
         if refuse:
             self.refuse(bad.number, bad.version, why)
         self.tell(bad, "reverted", why)
@@ -406,9 +408,10 @@ class _Turn:
     # Crashes and restarts.
 
     def crashed(self, why: str) -> None:
-        """The server ended. Who was being loaded, on probation, or new beside, is to blame."""
+        """The server ended. Who was being loaded, on probation, or new beside, is to blame; else the good version is."""
         self.set(restoring=0)
-        watch, attempt, shadow = self.state.watch, self.state.attempt, self.state.shadow
+        current, watch = self.state.current, self.state.watch
+        attempt, shadow = self.state.attempt, self.state.shadow
         if watch is not None:
             self.count_crash(watch, f"the server ended twice while it answered: {why}")
         elif attempt is not None and attempt.step in ("load", "swap"):
@@ -417,6 +420,19 @@ class _Turn:
             self.set(shadow_crashes=self.state.shadow_crashes + 1)
             if self.state.shadow_crashes >= CRASHES:
                 self.fail_shadow(shadow, f"the server ended twice while it answered beside: {why}")
+        elif current is not None:
+            self.set(crashes=self.state.crashes + 1)
+            if self.state.crashes == LOOP:
+                self.give_way(current, f"the server ended {LOOP} times in a row: {why}")
+
+    def give_way(self, current: Held, why: str) -> None:
+        """A version that was good ends the server again and again: its files may be damaged. The one before answers
+        until its release has been tried anew; where there is none, all that can be done is to tell."""
+        if self.state.previous is None:
+            self.tell(current, "alarm", why)
+            return
+        self.revert(why, refuse=False, server="down")
+        self.pursue()
 
     def fail_shadow(self, shadow: Held, why: str) -> None:
         self.refuse(shadow.number, shadow.version, why)
@@ -461,7 +477,7 @@ class _Turn:
 
     def start(self, missing: frozenset[str]) -> None:
         clean = self.state.clean
-        self.set(clean=False, restoring=0)
+        self.set(clean=False, restoring=0, crashes=0)
         self.start_whole(missing)
         watch, attempt = self.state.watch, self.state.attempt
         if watch is not None:

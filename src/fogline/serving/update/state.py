@@ -135,6 +135,8 @@ class State(msgspec.Struct, frozen=True):
     """So far."""
     refused: tuple[Refused, ...] = ()
     shadow_crashes: int = 0
+    crashes: int = 0
+    """Times in a row that the server ended, without an answer of the good version between them."""
     restoring: int = 0
     """Not 0: the server was not yet seen to answer with the current version after it was reverted to; times that it
     was asked to."""
