@@ -19,8 +19,8 @@ from fogline.serving.protocol.signature import Signature
 from fogline.serving.server.batcher import Batcher, Outputs
 from fogline.serving.server.counts import Counts
 from fogline.serving.server.gate import Gate
-from fogline.serving.server.memory import give_back
 from fogline.serving.server.hooks import Offloader, Watch
+from fogline.serving.server.memory import give_back
 from fogline.serving.server.shadow import Shadow
 from fogline.serving.settings import Settings
 

@@ -408,7 +408,7 @@ class _Turn:
     # Crashes and restarts.
 
     def crashed(self, why: str) -> None:
-        """The server ended. Who was being loaded, on probation, or new beside, is to blame; else the good version is."""
+        """The server ended. What was being loaded, on probation, or new beside, is to blame; else what was good is."""
         self.set(restoring=0)
         current, watch = self.state.current, self.state.watch
         attempt, shadow = self.state.attempt, self.state.shadow
