@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.network.commands import Program, Terminal
+from tests.network.commands import LONG, Program, Terminal
 
 pytestmark = pytest.mark.slow
 LOCAL = ("--listen", "127.0.0.1:0", "--door", "127.0.0.1:0")
@@ -73,14 +73,14 @@ class Site:
         return max((int(version) for version in found.get("versions", [])), default=0)
 
     def until(self, model: str, version: int) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + LONG
         while self.version(model) != version:
             assert time.monotonic() < end, f"the device does not serve version {version} of {model}"
             time.sleep(0.1)
 
     def until_shown(self, text: str, *arguments: str) -> str:
         """Wait until a command says so."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + LONG
         while text not in (said := self.models(*arguments)):
             assert time.monotonic() < end, said
         return said

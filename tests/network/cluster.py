@@ -98,7 +98,7 @@ class Cluster:
     async def submit(self, text: str, planned: bool = True, wait: float = 20.0, **more: Any) -> Record:
         return await submit(self.client, self.folder, text, planned, wait, **more)
 
-    async def finish(self, record: Record, seconds: float = 60.0) -> Record:
+    async def finish(self, record: Record, seconds: float = 120.0) -> Record:
         """Wait for the end of a job."""
         async with asyncio.timeout(seconds):
             async for line in self.client.watch(record.job):
@@ -109,7 +109,7 @@ class Cluster:
 
     async def until(self, record: Record, what: str) -> Line:
         """Wait for a line of a job's log."""
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(120.0):
             async for line in self.client.watch(record.job):
                 if line.what == what:
                     return line

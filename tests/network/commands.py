@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-LONG = 40.0
+LONG = 120.0
 JOB = """
 name = "toy"
 task = "small:task"

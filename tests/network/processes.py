@@ -33,7 +33,7 @@ from fogline.params import Params, load
 from tests.network.cluster import submit
 
 ROOT = Path(__file__).parent.parent.parent
-SECONDS = 60.0
+SECONDS = 120.0
 
 
 def free_port() -> int:

@@ -34,7 +34,7 @@ from tests.serving.crafted import Crafted
 
 HERE = Path(__file__).parent
 LOCAL = Listening("127.0.0.1:0", "127.0.0.1:0")
-PATIENCE = 40.0
+PATIENCE = 120.0
 JOB = """
 name = "{name}"
 task = "{task}:task"

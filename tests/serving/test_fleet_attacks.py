@@ -295,7 +295,7 @@ def test_a_new_node_believes_only_the_authority_that_it_joined(
 def test_expired_metadata_alarms_once_and_goes_on_serving(tmp_path: Path) -> None:
     async def scene() -> None:
         async with one_device(tmp_path) as made:
-            made.publisher.signed._lifetimes = Lifetimes(timestamp=4.0, snapshot=60.0, rounds=60.0)
+            made.publisher.signed._lifetimes = Lifetimes(timestamp=6.0, snapshot=60.0, rounds=60.0)
             await made.stop(DEVICE)
             await made.stop("fog")
             host, _, port = made.home.address.rpartition(":")
@@ -304,7 +304,7 @@ def test_expired_metadata_alarms_once_and_goes_on_serving(tmp_path: Path) -> Non
                 await made.start(DEVICE, [made.home_of("fog")], None, Settings(grpc="", pulse=0.1))
                 await first_version(made)
                 with Asker(made.http[DEVICE], X) as asker:
-                    await asyncio.sleep(5.0)  # Longer than a signature holds.
+                    await asyncio.sleep(7.0)  # Longer than a signature holds.
                     assert not alarms(made)
                     await link.refuse()
                     link.cut()

@@ -370,7 +370,7 @@ class Edge:
     def fresh(self) -> None:
         self.updater.fresh(self.parent.timestamp)
 
-    async def until(self, done: Callable[[Edge], bool], seconds: float = 20.0) -> None:
+    async def until(self, done: Callable[[Edge], bool], seconds: float = 60.0) -> None:
         """Wait until it is so."""
         async with asyncio.timeout(seconds):
             while not done(self):
