@@ -74,6 +74,8 @@ def main() -> None:
     if shutil.which("wrk") is None:
         raise SystemExit("This benchmark needs wrk, which is not installed.")
     missing = {peer: why for peer in options.peers if (why := prepare(peer))}
+    if why := missing.get(HOSTS["bare"]) or prepare(HOSTS["bare"]):
+        raise SystemExit(f"The bare application, which all are compared with, cannot be installed: {why}")
     peers = [peer for peer in options.peers if peer not in missing]
     turns, seconds = (2, 1) if options.quick else (5, 2)
     with tempfile.TemporaryDirectory() as folder:
