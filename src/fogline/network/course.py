@@ -36,13 +36,13 @@ from fogline.storage import StorageError, Value
 
 UNFIT = (NotAllowed, WorkerFailed, ValueError, StorageError, OSError)
 """What keeps a job from beginning."""
-MILESTONES = ("began", "round", "failed", "not judged", "published", "not published")
+MILESTONES = ("began", "round", "failed", "not judged", "not kept", "published", "not published")
 """Lines of a log that count nothing."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where jobs run."""
+class Means:
+    """What jobs are run with."""
 
     node: Node
     """The root of the tree."""
@@ -56,7 +56,7 @@ class Course:
     """A job that runs. Made by :func:`prepare`.
 
     Args:
-        place: where.
+        means: what it is run with.
         record: the job.
         job: what it says.
         engagement: the cloud's part in its rounds.
@@ -65,10 +65,10 @@ class Course:
     """
 
     def __init__(
-        self, place: Place, record: Record, job: Job, engagement: Engagement, judge: Workshop, folder: RunFolder
+        self, means: Means, record: Record, job: Job, engagement: Engagement, judge: Workshop, folder: RunFolder
     ) -> None:
         self.engagement = engagement
-        self._place = place
+        self._means = means
         self._record = record
         self._job = job
         self._judge = judge
@@ -87,7 +87,7 @@ class Course:
     async def recount(self) -> None:
         """Count what was told before a restart."""
         after = 0
-        while lines := await asyncio.to_thread(self._place.ledger.lines, self._record.job, after):
+        while lines := await asyncio.to_thread(self._means.ledger.lines, self._record.job, after):
             after = lines[-1][0]
             for _, line in lines:
                 if line.what not in MILESTONES:
@@ -95,9 +95,9 @@ class Course:
 
     async def begin(self) -> None:
         """The first round."""
-        await self._place.ledger.put(self._record)
+        await self._means.ledger.put(self._record)
         self._note("began")
-        self._place.node.duties.engage(self.engagement, None)
+        self._means.node.duties.engage(self.engagement, None)
 
     async def close(self) -> None:
         """End its worker; it goes on at the next start."""
@@ -112,14 +112,14 @@ class Course:
     def moved(self, move: Move, group: Value, seconds: float) -> None:
         """The model moved: it is judged beside, while the next round runs."""
         if move.final:
-            self._place.node.shelf.keep(group)
+            self._means.node.shelf.keep(group)
             self._models.append((move, group, seconds))
             self._there.set()
 
     def ended(self, why: str | None, group: Value | None) -> None:
         """Its rounds are over."""
         if group is not None and self._last is None and not self._models:
-            self._place.node.shelf.keep(group)  # The cloud was restarted since the last move.
+            self._means.node.shelf.keep(group)  # The cloud was restarted since the last move.
             self._last = group
         self._failure = why
         self._over = True
@@ -135,7 +135,7 @@ class Course:
             while self._models:
                 move, group, seconds = self._models.popleft()
                 if self._enough:  # It was begun while the one that is good enough was judged.
-                    self._place.node.shelf.release([group])
+                    self._means.node.shelf.release([group])
                 else:
                     await self._take(move, group, seconds)
         return await self._conclude(was_stopped)
@@ -166,7 +166,7 @@ class Course:
 
     async def _judged(self, group: Value) -> dict[str, float]:
         try:
-            return expect(Judged, await self._judge.ask(Judge(self._place.node.shelf.path(group)))).metrics
+            return expect(Judged, await self._judge.ask(Judge(self._means.node.shelf.path(group)))).metrics
         except (WorkerFailed, StorageError) as error:
             self._note("not judged", str(error))
             return {}
@@ -174,7 +174,7 @@ class Course:
     def _put_away(self, group: Value | None) -> None:
         """This model is the newest now; the one before is not needed any more."""
         if self._last is not None:
-            self._place.node.shelf.release([self._last])
+            self._means.node.shelf.release([self._last])
         self._last = group
 
     async def _enter(self, row: Row, done: int) -> None:
@@ -185,7 +185,7 @@ class Course:
         except OSError as error:
             self._note("not kept", str(error))
         self._record = msgspec.structs.replace(self._record, done=done)
-        await self._place.ledger.put(self._record)
+        await self._means.ledger.put(self._record)
         self._note("round", row=row)
 
     async def _conclude(self, was_stopped: Callable[[], bool]) -> Record:
@@ -204,7 +204,7 @@ class Course:
         """The result, in the run's folder; why that was not possible."""
         folder, wall = str(self._folder.path.resolve()), time.time() - self._record.submitted
         try:
-            path = self._place.node.shelf.path(group)
+            path = self._means.node.shelf.path(group)
             await self._judge.ask(Conclude(folder, path, dict(self._counts), self._reasons, wall))
         except (WorkerFailed, StorageError) as error:
             return f"the result could not be written: {error}"
@@ -212,10 +212,10 @@ class Course:
 
     async def _publish(self, group: Value) -> None:
         """Make a version of a model; the job goes on where that fails."""
-        record, shelf = self._record, self._place.node.shelf
+        record, shelf = self._record, self._means.node.shelf
         origin = Origin(self._job, record.job, record.done, record.by, record.bundle.digest)
         try:
-            card, notes = await publish(self._place.publisher, self._judge, shelf, shelf.path(group), origin)
+            card, notes = await publish(self._means.publisher, self._judge, shelf, shelf.path(group), origin)
         except (WorkerFailed, StorageError, TrustError, ValueError) as error:
             self._note("not published", str(error)[:LONGEST])
             return
@@ -228,36 +228,36 @@ class Course:
             self._reasons.setdefault(what, f"{who}: {why}")
 
     def _note(self, what: str, why: str = "", row: Row | None = None) -> None:
-        self._place.ledger.note(self._record.job, what, why, row=row)
+        self._means.ledger.note(self._record.job, what, why, row=row)
 
 
-async def prepare(place: Place, record: Record, root: Moved) -> Course:
+async def prepare(means: Means, record: Record, root: Moved) -> Course:
     """Have a job's worker load it, and make all that its rounds begin with.
 
     Args:
-        place: where it is to run.
+        means: what it is run with.
         record: the job.
         root: told of models and of the end.
 
     Raises:
         NotAllowed, WorkerFailed, ValueError, StorageError, OSError: see :data:`UNFIT`.
     """
-    node = place.node
+    node = means.node
     ticket = Ticket(record.job, record.text, record.bundle, "", record.needs, record.priority, wait=record.wait)
     code = await asyncio.to_thread(node.gate.admit, ticket, node.shelf.blobs.path(record.bundle.digest))
     judge = node.duties.workshop(ticket, code)
     try:
-        return await _described(place, record, ticket, code, judge, root)
+        return await _described(means, record, ticket, code, judge, root)
     except UNFIT:
         await judge.close()
         raise
 
 
-async def _described(place: Place, record: Record, ticket: Ticket, code: Path, judge: Workshop, root: Moved) -> Course:
-    node = place.node
+async def _described(means: Means, record: Record, ticket: Ticket, code: Path, judge: Workshop, root: Moved) -> Course:
+    node = means.node
     group, model = node.shelf.draft(), node.shelf.draft()
     start = parse_job(record.text).start
-    weights = str(await asyncio.to_thread(place.publisher.weights, start)) if start else ""
+    weights = str(await asyncio.to_thread(means.publisher.weights, start)) if start else ""
     facts = expect(Described, await judge.ask(Describe(str(group), str(model), weights)))
     job = parse_job(facts.text)
     ticket = msgspec.structs.replace(
@@ -274,7 +274,7 @@ async def _described(place: Place, record: Record, ticket: Ticket, code: Path, j
     first = {key + GROUP: await node.shelf.take(group, "group"), key: await node.shelf.take(model, "model")}
     workshop = node.duties.workshop(ticket, code)
     engagement = Engagement(ticket, node, workshop, aggregator_maker(node.name, ticket, GATHER, AGAIN), first, root)
-    folder = RunFolder(place.runs / record.job)
+    folder = RunFolder(means.runs / record.job)
     if not folder.info.exists():
         folder = RunFolder.create(folder.path, job)
     running = msgspec.structs.replace(
@@ -284,7 +284,7 @@ async def _described(place: Place, record: Record, ticket: Ticket, code: Path, j
         higher_is_better=facts.higher_is_better,
         units=facts.units,
     )
-    course = Course(place, running, job, engagement, judge, folder)
+    course = Course(means, running, job, engagement, judge, folder)
     await course.recount()
     return course
 

@@ -13,7 +13,7 @@ from fogline.governance.offers import Needs
 from fogline.governance.subject import Role, Subject
 from fogline.jobs.files import parse_job
 from fogline.network.contract import Blob, Push, Seen, Told
-from fogline.network.course import UNFIT, Course, Place, prepare
+from fogline.network.course import UNFIT, Course, Means, prepare
 from fogline.network.ledger import Known, Ledger, Record
 from fogline.network.node import Node
 from fogline.network.tasks import Tasks
@@ -42,7 +42,7 @@ class Office:
         self.node = node
         self.publisher = publisher
         self.ledger = Ledger(node.database, node.name)
-        self._place = Place(node, self.ledger, publisher, runs)
+        self._means = Means(node, self.ledger, publisher, runs)
         self._parallel = parallel
         self._courses: dict[str, Course] = {}
         self._stopping: set[str] = set()
@@ -185,7 +185,7 @@ class Office:
         """A job from its beginning to its end."""
         job = record.job
         try:
-            course = await prepare(self._place, record, self)
+            course = await prepare(self._means, record, self)
         except UNFIT as error:
             await self._over(msgspec.structs.replace(record, state="failed", why=str(error)))
             return
