@@ -35,7 +35,7 @@ from fogline.network.worker.packing import pack
 from fogline.network.worker.requests import Base, Package
 from fogline.params import Params, save
 from fogline.registry.publisher import Publisher
-from fogline.serving.companion import Towards, store_of
+from fogline.serving.companion import Towards
 from fogline.serving.update.installer import ProcessInstaller
 from fogline.serving.update.ports import Role as Part
 from fogline.serving.update.updater import Updater
@@ -67,7 +67,7 @@ class Device:
         folder = place.folder / "serving"
         self.fresh: Callable[[bytes], None]
         self.updater = Updater(
-            node.name, "device", "rounds", database, folder, store_of(node.releases),
+            node.name, "device", "rounds", database, folder, node.releases.store,
             Towards(node.releases, node.releases.became), NoServer(),
             ProcessInstaller(folder, credentials(place.identity).root),
         )  # fmt: skip
