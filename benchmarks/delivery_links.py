@@ -19,7 +19,7 @@ from benchmarks.common import console
 from benchmarks.delivery_codecs import FULL, KeepingTask, trained
 from fogline.codecs.deltas import CODECS
 from fogline.governance.authority import Authority
-from fogline.governance.credentials import credentials
+from fogline.governance.checked import credentials
 from fogline.governance.identity import Identity
 from fogline.governance.subject import Role, Subject
 from fogline.inference.card import Lineage, read_card

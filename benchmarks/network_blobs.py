@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks.network_tree import Tree
 from benchmarks.nodes import say, until_closed
-from fogline.governance.credentials import CertificateFacts, credentials
+from fogline.governance.checked import credentials
+from fogline.governance.credentials import CertificateFacts
 from fogline.governance.subject import Subject
 from fogline.network.contract import PROTOCOL, Blob, Home, Present, Push, Up, Welcome
 from fogline.network.downlink import Downlink, Session

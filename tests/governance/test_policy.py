@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from fogline.governance.errors import PolicyError
 from fogline.governance.hours import Window
+from fogline.governance.machine import local_offers, on_mains
 from fogline.governance.manifest import FORMAT, Manifest
-from fogline.governance.offers import Needs, Offers, local_offers, missing, on_mains
+from fogline.governance.offers import Needs, Offers, missing
 from fogline.governance.policy import Policy, allowed_now, decide, opens_at, parse_policy, read_policy
 from fogline.governance.signing import SigningKey
 from tests.governance.conftest import JOB

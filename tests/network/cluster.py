@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from fogline.governance.signing import SigningKey
+from fogline.network.books import Line, Record
 from fogline.network.client import Client, bundle_of, connect
 from fogline.network.cloud import CloudUp, cloud, create
 from fogline.network.contract import Home
 from fogline.network.desk import NewToken
 from fogline.network.joining import join
-from fogline.network.ledger import Line, Record
 from fogline.network.program import Listening, Place, Up, member
 from fogline.params import Params, load
 
@@ -118,9 +118,7 @@ class Cluster:
     def said(self, record: Record) -> list[tuple[str, str, str]]:
         """A job's log: what, about whom, why."""
         assert self.cloud.office is not None
-        return [
-            (line.what, line.child or line.node, line.why) for _, line in self.cloud.office.ledger.lines(record.job)
-        ]
+        return [(line.what, line.child or line.node, line.why) for _, line in self.cloud.office.books.lines(record.job)]
 
     def model(self, record: Record) -> Params:
         """A job's result."""

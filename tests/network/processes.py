@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import fogline
+from fogline.network.books import Line, Record
 from fogline.network.client import Client, connect
 from fogline.network.cloud import create
 from fogline.network.contract import Home
 from fogline.network.desk import NewToken
 from fogline.network.joining import join
-from fogline.network.ledger import Line, Record
 from fogline.network.program import Place
 from fogline.params import Params, load
 from tests.network.cluster import submit

@@ -87,7 +87,7 @@ def test_an_asynchronous_job_ends_and_every_update_counts_once(
         text = job(rounds=6, fogs=0, cloud='mode = "async"\nbuffer = 2', more='algorithm = "fedbuff"')
         record = await made.finish(await made.submit(text))
         assert (record.state, record.done) == ("finished", 6)
-        rows = [line.row for _, line in made.cloud.office.ledger.lines(record.job) if line.row is not None]  # type: ignore[union-attr]
+        rows = [line.row for _, line in made.cloud.office.books.lines(record.job) if line.row is not None]  # type: ignore[union-attr]
         journal = [ENTRIES.decode(entry) for entry in made.cloud.node.database.read(record.job)]
         tasks = [entry.task for entry in journal if isinstance(entry, Accepted)]
         assert len(tasks) == len(set(tasks))
@@ -234,7 +234,7 @@ def test_devices_whose_fog_ends_go_to_another_and_the_job_finishes(tmp_path: Pat
             assert (record.state, record.done) == ("finished", 60)
             parents = {known.name: known.parent for known in await made.client.nodes() if known.role == "device"}
             assert set(parents.values()) == {"fog-0"}
-            rows = [line.row for _, line in made.cloud.office.ledger.lines(record.job) if line.row is not None]  # type: ignore[union-attr]
+            rows = [line.row for _, line in made.cloud.office.books.lines(record.job) if line.row is not None]  # type: ignore[union-attr]
             assert rows[-1]["updates"] == 1
 
     asyncio.run(work())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fogline.governance.credentials import credentials
+from fogline.governance.checked import credentials
 from fogline.network.hours import keep_hours
 from tests.network.cluster import cluster, job
 

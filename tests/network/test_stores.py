@@ -31,9 +31,9 @@ def test_a_cloud_on_postgres_and_s3_goes_on_after_a_restart(tmp_path: Path, post
         async with AsyncExitStack() as stack:
             up = await stack.enter_async_context(cloud(place, Listening(address, "127.0.0.1:0")))
             assert up.office is not None
-            kept = up.office.ledger.record(record.job)
+            kept = up.office.books.record(record.job)
             assert kept.state in ("running", "finished")
-            assert up.office.ledger.lines(record.job)[0][1].what == "began"
+            assert up.office.books.lines(record.job)[0][1].what == "began"
 
     asyncio.run(work())
 

@@ -16,13 +16,13 @@ import numpy as np
 
 from fogline.governance.signing import SigningKey
 from fogline.jobs.job import Publish
+from fogline.network.books import Record
 from fogline.network.changes import Change
 from fogline.network.client import Client, bundle_of, connect
 from fogline.network.cloud import CloudUp, cloud, create
 from fogline.network.contract import Home
 from fogline.network.desk import NewToken
 from fogline.network.joining import join
-from fogline.network.ledger import Record
 from fogline.network.program import Listening, Place, Up, member
 from fogline.network.source import Source
 from fogline.registry.publisher import Publisher

@@ -18,10 +18,10 @@ from fogline.governance.subject import Role
 from fogline.jobs.errors import suggest
 from fogline.jobs.units import seconds
 from fogline.monitoring.table import human_bytes, human_seconds
+from fogline.network.books import Known
 from fogline.network.client import Client
 from fogline.network.cloud import SIGNING
 from fogline.network.desk import NewToken
-from fogline.network.ledger import Known
 
 
 def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names: str | None) -> None:

@@ -20,9 +20,9 @@ from fogline.jobs import Job
 from fogline.jobs.files import parse_job, read_job
 from fogline.monitoring.progress import Live
 from fogline.monitoring.table import human_bytes, human_metric, human_seconds
+from fogline.network.books import Line, Record
 from fogline.network.client import Client
 from fogline.network.cloud import SIGNING
-from fogline.network.ledger import Line, Record
 
 OVER = ("finished", "failed", "stopped")
 

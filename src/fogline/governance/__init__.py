@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from fogline.governance.certificates import certificate_of_peer, read_certificate, subject_of, subject_of_peer
     from fogline.governance.errors import TokenRefused, TrustError
     from fogline.governance.identity import Identity, NewKey
+    from fogline.governance.machine import local_offers
     from fogline.governance.manifest import Manifest
-    from fogline.governance.offers import Needs, Offers, local_offers, missing
+    from fogline.governance.offers import Needs, Offers, missing
     from fogline.governance.policy import Decision, Policy, allowed_now, decide, opens_at, read_policy
     from fogline.governance.revocation import Revocations
     from fogline.governance.signers import Signer
@@ -47,7 +48,7 @@ _HOMES = {
     "create_token": "tokens",
     "decide": "policy",
     "dns_name": "subject",
-    "local_offers": "offers",
+    "local_offers": "machine",
     "missing": "offers",
     "open_bundle": "bundle",
     "opens_at": "policy",

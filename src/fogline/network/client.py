@@ -19,10 +19,10 @@ from fogline.governance.bundle import pack
 from fogline.governance.identity import Identity
 from fogline.governance.offers import Needs
 from fogline.governance.signing import SigningKey
+from fogline.network.books import Known, Line, Record
 from fogline.network.chunks import receive
 from fogline.network.contract import CHUNK, DESK, SERVICE, Blob, Fetch, Have, Push, decoder, encode
 from fogline.network.desk import Name, NewToken, Numbered, Submit, Text
-from fogline.network.ledger import Known, Line, Record
 from fogline.network.model_desk import AnyModel, Charter, Linked, Retrain, Which
 from fogline.network.wire import dial
 from fogline.registry.standing import Standing, Steer

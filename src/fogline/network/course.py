@@ -19,12 +19,12 @@ from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Goal, should_stop
 from fogline.monitoring.result import Row
 from fogline.network.aggregating import aggregator_maker
+from fogline.network.books import Books, Record, State
 from fogline.network.contract import Ticket, Told
 from fogline.network.crew import GROUP
 from fogline.network.duties import GATHER
 from fogline.network.engagement import AGAIN, Engagement, Moved
 from fogline.network.gate import NotAllowed
-from fogline.network.ledger import Ledger, Record, State
 from fogline.network.node import Node
 from fogline.network.publishing import Origin, publish
 from fogline.network.worker.requests import Conclude, Describe, Described, Judge, Judged
@@ -46,7 +46,7 @@ class Means:
 
     node: Node
     """The root of the tree."""
-    ledger: Ledger
+    books: Books
     publisher: Publisher
     runs: Path
     """Folder for results."""
@@ -87,7 +87,7 @@ class Course:
     async def recount(self) -> None:
         """Count what was told before a restart."""
         after = 0
-        while lines := await asyncio.to_thread(self._means.ledger.lines, self._record.job, after):
+        while lines := await asyncio.to_thread(self._means.books.lines, self._record.job, after):
             after = lines[-1][0]
             for _, line in lines:
                 if line.what not in MILESTONES:
@@ -95,7 +95,7 @@ class Course:
 
     async def begin(self) -> None:
         """The first round."""
-        await self._means.ledger.put(self._record)
+        await self._means.books.put(self._record)
         self._note("began")
         self._means.node.duties.engage(self.engagement, None)
 
@@ -185,7 +185,7 @@ class Course:
         except OSError as error:
             self._note("not kept", str(error))
         self._record = msgspec.structs.replace(self._record, done=done)
-        await self._means.ledger.put(self._record)
+        await self._means.books.put(self._record)
         self._note("round", row=row)
 
     async def _conclude(self, was_stopped: Callable[[], bool]) -> Record:
@@ -228,7 +228,7 @@ class Course:
             self._reasons.setdefault(what, f"{who}: {why}")
 
     def _note(self, what: str, why: str = "", row: Row | None = None) -> None:
-        self._means.ledger.note(self._record.job, what, why, row=row)
+        self._means.books.note(self._record.job, what, why, row=row)
 
 
 async def prepare(means: Means, record: Record, root: Moved) -> Course:

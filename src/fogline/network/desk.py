@@ -16,11 +16,11 @@ from fogline.governance.errors import TrustError
 from fogline.governance.offers import Needs
 from fogline.governance.subject import Role, Subject
 from fogline.governance.tokens import TokenRecord, create_token, redeem
+from fogline.network.books import Known, Line, Record
 from fogline.network.contract import Blob, Certificate, Decoder, Enrol, Home, Renew, decoder, encode
 from fogline.network.downlink import Context, Downlink
 from fogline.network.gate import Gate
 from fogline.network.joining import check_signed_by
-from fogline.network.ledger import Known, Line, Record
 from fogline.network.office import OPERATORS, Office
 from fogline.network.wire import Methods
 from fogline.storage import Database, StorageError
@@ -261,13 +261,13 @@ class Desk:
         )
 
     async def _jobs(self, asked: Name, _: str) -> list[Record]:
-        return [self._office.ledger.record(asked.name)] if asked.name else self._office.ledger.records()
+        return [self._office.books.record(asked.name)] if asked.name else self._office.books.records()
 
     async def _stop(self, asked: Name, _: str) -> Record:
         return await self._office.stop(asked.name)
 
     async def _nodes(self, _: Name, __: str) -> list[Known]:
-        return sorted(self._office.ledger.nodes.values(), key=lambda known: (known.parent, known.name))
+        return sorted(self._office.books.nodes.values(), key=lambda known: (known.parent, known.name))
 
     async def _revoke(self, asked: Name, _: str) -> Text:
         signed = await asyncio.to_thread(self._registrar.revoke, asked.name)
@@ -281,7 +281,7 @@ class Desk:
         await operator(self._downlink, context)
         try:
             asked: Name = decoder(Name).decode(request)
-            record = self._office.ledger.record(asked.name)
+            record = self._office.books.record(asked.name)
         except msgspec.DecodeError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
             return
@@ -289,8 +289,8 @@ class Desk:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
             return
         if not asked.follow:
-            for number, line in await asyncio.to_thread(self._office.ledger.lines, record.job, asked.after):
+            for number, line in await asyncio.to_thread(self._office.books.lines, record.job, asked.after):
                 yield encode(Numbered(number, line))
             return
-        async for number, line in self._office.ledger.watch(record.job, asked.after):
+        async for number, line in self._office.books.watch(record.job, asked.after):
             yield encode(Numbered(number, line))

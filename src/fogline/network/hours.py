@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fogline.governance.errors import PolicyError
-from fogline.governance.offers import on_mains
+from fogline.governance.machine import on_mains
 from fogline.governance.policy import allowed_now, read_policy
 
 log = logging.getLogger("fogline.network")

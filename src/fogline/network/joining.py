@@ -14,7 +14,8 @@ import grpc
 import grpc.aio
 import msgspec
 
-from fogline.governance.credentials import Credentials, credentials
+from fogline.governance.checked import credentials
+from fogline.governance.credentials import Credentials
 from fogline.governance.errors import CertificateError, TrustError
 from fogline.governance.subject import Role
 from fogline.network.contract import DOOR, PATIENCE, SERVICE, Certificate, Decoder, Enrol, Home, Renew, decoder, encode

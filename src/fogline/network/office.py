@@ -12,9 +12,9 @@ import msgspec
 from fogline.governance.offers import Needs
 from fogline.governance.subject import Role, Subject
 from fogline.jobs.files import parse_job
+from fogline.network.books import Books, Known, Record
 from fogline.network.contract import Blob, Push, Seen, Told
 from fogline.network.course import UNFIT, Course, Means, prepare
-from fogline.network.ledger import Known, Ledger, Record
 from fogline.network.node import Node
 from fogline.network.tasks import Tasks
 from fogline.network.workshop import LONGEST
@@ -41,8 +41,8 @@ class Office:
     def __init__(self, node: Node, runs: Path, publisher: Publisher, parallel: int = 4) -> None:
         self.node = node
         self.publisher = publisher
-        self.ledger = Ledger(node.database, node.name)
-        self._means = Means(node, self.ledger, publisher, runs)
+        self.books = Books(node.database, node.name)
+        self._means = Means(node, self.books, publisher, runs)
         self._parallel = parallel
         self._courses: dict[str, Course] = {}
         self._stopping: set[str] = set()
@@ -50,18 +50,18 @@ class Office:
 
     async def load(self) -> None:
         """Know the jobs of before: until then nobody may ask which of them are over."""
-        await asyncio.to_thread(self.ledger.load)
+        await asyncio.to_thread(self.books.load)
 
     def start(self) -> None:
         """Go on with them."""
-        for record in self.ledger.records("running"):
+        for record in self.books.records("running"):
             self._tasks.spawn(self._run(record))
         self._schedule()
 
     async def close(self) -> None:
         """Stop; running jobs go on at the next start."""
         self._tasks.cancel()
-        self.ledger.close()
+        self.books.close()
         for course in self._courses.values():
             await course.close()
 
@@ -79,7 +79,7 @@ class Office:
         """
         job = parse_job(text)
         rollouts.plan_of(job.publish)
-        serial = 1 + max((record.serial for record in self.ledger.records()), default=0)
+        serial = 1 + max((record.serial for record in self.books.records()), default=0)
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in job.name)[:40] or "job"
         record = Record(
             job=f"{name}-{serial}-{secrets.token_hex(2)}",
@@ -96,7 +96,7 @@ class Office:
             needs=needs,
             rounds=job.rounds,
         )
-        await self.ledger.add(record)
+        await self.books.add(record)
         self._schedule()
         return record
 
@@ -106,18 +106,18 @@ class Office:
         Raises:
             LookupError: there is no such job.
         """
-        record = self.ledger.record(job)
+        record = self.books.record(job)
         if record.state == "queued":
-            await self.ledger.put(msgspec.structs.replace(record, state="stopped", why="stopped before it began"))
+            await self.books.put(msgspec.structs.replace(record, state="stopped", why="stopped before it began"))
         elif record.state == "running":
             self._stopping.add(record.job)
             if record.job in self._courses:
                 self._courses[record.job].engagement.halt()
-        return self.ledger.record(record.job)
+        return self.books.record(record.job)
 
     def again(self, job: str) -> None:
         """Put a job into the queue once more, as it was."""
-        old = self.ledger.get(job)
+        old = self.books.get(job)
         if old is not None:
             self._tasks.spawn(self.submit(old.by, old.text, old.bundle, old.priority, old.needs, old.planned, old.wait))
 
@@ -125,7 +125,7 @@ class Office:
         """Nodes that are connected and answer predictions, with their tiers."""
         found: dict[str, Tier] = {
             known.name: "fog" if known.role == "fog" else "device"
-            for known in self.ledger.nodes.values()
+            for known in self.books.nodes.values()
             if known.up and known.serves
         }
         if self.node.companion is not None:
@@ -136,10 +136,10 @@ class Office:
 
     def seen(self, seen: Seen) -> None:
         """A node came or went."""
-        before = self.ledger.nodes.get(seen.name)
+        before = self.books.nodes.get(seen.name)
         if not seen.up and before is not None and before.parent != seen.parent:
             return  # It has moved to another parent, and the old one noticed late.
-        self.ledger.met(
+        self.books.met(
             Known(seen.name, seen.role, seen.parent, seen.up, time.time(), seen.offers, seen.why, seen.serves)
         )
         if seen.serves:
@@ -149,7 +149,7 @@ class Office:
         """Something for a job's report."""
         if told.job in self._courses:
             self._courses[told.job].told(told)
-        self.ledger.note(told.job, told.what, told.why[:LONGEST], told.node, told.child)
+        self.books.note(told.job, told.what, told.why[:LONGEST], told.node, told.child)
 
     def wants(self, subject: Subject, push: Push) -> str | None:
         """Why a bundle is not wanted; None if it is."""
@@ -164,7 +164,7 @@ class Office:
 
     def has_ended(self, job: str) -> bool:
         """Whether a job is over, or never was."""
-        record = self.ledger.get(job)
+        record = self.books.get(job)
         return record is None or record.ended
 
     def ended(self, job: str, why: str | None, group: Value | None) -> None:
@@ -175,10 +175,10 @@ class Office:
     # Inside.
 
     def _schedule(self) -> None:
-        free = self._parallel - len(self.ledger.records("running"))
-        queue = sorted(self.ledger.records("queued"), key=lambda record: -record.priority)
+        free = self._parallel - len(self.books.records("running"))
+        queue = sorted(self.books.records("queued"), key=lambda record: -record.priority)
         for record in queue[: max(0, free)]:
-            self.ledger.mark(msgspec.structs.replace(record, state="running"))
+            self.books.mark(msgspec.structs.replace(record, state="running"))
             self._tasks.spawn(self._run(record))
 
     async def _run(self, record: Record) -> None:
@@ -199,6 +199,6 @@ class Office:
 
     async def _over(self, record: Record) -> None:
         self._stopping.discard(record.job)
-        self.ledger.note(record.job, record.state, record.why)  # First: who watches leaves when the job has ended.
-        await self.ledger.put(record)
+        self.books.note(record.job, record.state, record.why)  # First: who watches leaves when the job has ended.
+        await self.books.put(record)
         self._schedule()

@@ -16,9 +16,10 @@ from typing import Any
 
 import grpc.aio
 
-from fogline.governance.credentials import Credentials, credentials
+from fogline.governance.checked import credentials
+from fogline.governance.credentials import Credentials
 from fogline.governance.errors import TrustError
-from fogline.governance.offers import local_offers
+from fogline.governance.machine import local_offers
 from fogline.governance.policy import Policy, read_policy
 from fogline.network.changes import Change
 from fogline.network.contract import DESK, DOOR, SERVICE, Home, decoder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.credentials import credentials
+from fogline.governance.checked import credentials
 from fogline.governance.policy import Serve, read_policy
 from fogline.inference.card import Asset
 from fogline.network.changes import Change

@@ -27,13 +27,13 @@ from fogline.jobs import Job
 from fogline.jobs.job import model_name
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result, Row
+from fogline.network.books import Record
 from fogline.network.changes import Change
 from fogline.network.client import Client, connect
 from fogline.network.cloud import OPERATOR, SIGNING, create
 from fogline.network.contract import Home
 from fogline.network.desk import NewToken
 from fogline.network.joining import join
-from fogline.network.ledger import Record
 from fogline.network.program import Place
 
 HERE = "127.0.0.1:0"

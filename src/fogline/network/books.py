@@ -1,4 +1,4 @@
-"""What the cloud knows of jobs and nodes: it lies in the database, and whoever watches a job is told."""
+"""The books of the cloud: jobs with their logs, and nodes. They lie in the database, and whoever watches is told."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class Line(msgspec.Struct, frozen=True):
 RECORD, KNOWN, LINE = decoder(Record), decoder(Known), decoder(Line)
 
 
-class Ledger:
-    """Jobs with their logs, and nodes.
+class Books:
+    """What the cloud knows of jobs and nodes.
 
     Args:
         database: where they are kept.
