@@ -143,6 +143,15 @@ def test_the_newest_word_of_a_node_counts_however_late_the_others_come() -> None
     assert cloud.rollout.successes == 1
 
 
+def test_what_happens_to_a_good_version_later_is_recorded_and_changes_nothing() -> None:
+    cloud = Cloud()
+    before = cloud.rollout
+    cloud.tell(Outcome("press-1", MODEL, 10, 1, "reverted", "the server ended 3 times in a row", cloud.now))
+    cloud.tell(Outcome("press-1", MODEL, 10, 1, "committed", "", cloud.now + 1))
+    assert cloud.notes == [f"press-1 reverted {MODEL} version 1: the server ended 3 times in a row"]
+    assert (cloud.rollout, cloud.releases) == (before, [])
+
+
 def test_a_ring_that_does_not_get_through_is_paused() -> None:
     cloud = Cloud().tell(Begin(served(2))).report("committed", ["press-1"])
     assert due(cloud.rollout) == cloud.now + 7200

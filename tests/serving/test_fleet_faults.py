@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
 import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from fogline.lab.proxy import FaultProxy
 from fogline.network.contract import Home
 from fogline.network.program import Place
+from fogline.network.releases import Mirror
 from fogline.registry.release import Outcome
 from fogline.registry.standing import Steer
 from fogline.serving.process import PROGRAM as SERVER
@@ -238,6 +240,34 @@ def test_a_server_that_is_killed_comes_back_and_a_version_that_is_killed_twice_g
             assert made.http[DEVICE] != address
         status, answer = await made.ask(DEVICE, X[:1])
         assert (status, answer["model_version"]) == (200, str(then))
+
+    asyncio.run(scene())
+
+
+def test_a_good_version_that_ends_its_server_again_and_again_is_tried_anew_with_whole_files(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with one_device(tmp_path) as made:
+            await next_version(made, 2)
+            weights = (await made.standing()).cards[0].weights
+            assert weights is not None
+            store = cast("Mirror", made.ups[DEVICE].node.releases).store
+            os.chmod(store.path(weights.digest), 0o600)
+            with store.path(weights.digest).open("r+b") as file:  # The disk rots.
+                file.seek(-8, os.SEEK_END)
+                file.write(bytes(8))
+            for _ in range(3):
+                await made.until(lambda: DEVICE in made.http, "a server")
+                (pid,) = children(SERVER)
+                made.http.clear()
+                os.kill(pid, signal.SIGKILL)
+            await made.until(lambda: made.told(f"{DEVICE} reverted digits version 2"), "that it gave way")
+            record = recorded(made, 2, "reverted")
+            assert record is not None
+            assert "3 times in a row" in record.why
+            await made.until(lambda: made.serves(DEVICE, 2), "version 2 once more")
+            assert hashlib.sha256(store.path(weights.digest).read_bytes()).hexdigest() == weights.digest
+            status, answer = await made.ask(DEVICE, X[:1])
+            assert (status, answer["model_version"]) == (200, "2")
 
     asyncio.run(scene())
 

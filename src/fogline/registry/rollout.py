@@ -160,6 +160,10 @@ def _known(rollout: Rollout, nodes: Iterable[str], now: float) -> Step:
 def _heard(rollout: Rollout, outcome: Outcome, now: float) -> Step:
     if outcome.what == "alarm":
         return Step(rollout, notes=(f"{outcome.node} raises an alarm about {outcome.model}: {outcome.why}",))
+    gone = outcome.what in ("reverted", "failed")
+    note = (f"{outcome.node} {outcome.what} {outcome.model} version {outcome.version}: {outcome.why}",) if gone else ()
+    if not rollout.running and rollout.good is not None and outcome.version == rollout.good.version:
+        return Step(rollout, notes=note)  # Long after it was found good.
     before = rollout.outcomes.get(outcome.node)
     if (
         not rollout.concerns(outcome.version)
@@ -171,9 +175,7 @@ def _heard(rollout: Rollout, outcome: Outcome, now: float) -> Step:
     nodes = tuple(sorted({*rollout.nodes, outcome.node}))
     following = replace(rollout, nodes=nodes, outcomes=rollout.outcomes | {outcome.node: outcome}).recounted()
     step = _judge(following, now)
-    if outcome.what not in ("reverted", "failed"):
-        return step
-    return step._replace(notes=(f"{outcome.node} {outcome.what} {rollout.name}: {outcome.why}", *step.notes))
+    return step._replace(notes=(*note, *step.notes))
 
 
 def _counted(rollout: Rollout, vitals: Vitals) -> Rollout:
