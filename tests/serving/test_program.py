@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from onnx import TensorProto, helper, save_model
 
 from fogline.inference.card import Card, Cascade, Scores
 from fogline.inference.runtimes.onnx import card_of_onnx
+from fogline.network.helpers import start_helper
 from fogline.serving.cascade.wire import Answer as Above
 from fogline.serving.cascade.wire import Ask as Below
 from fogline.serving.cascade.wire import packed, read_answer, read_ask, values
@@ -41,9 +41,8 @@ from fogline.serving.pipe import (
     Request,
     Swap,
 )
+from fogline.serving.process import PROGRAM
 from fogline.serving.settings import Settings
-
-PROGRAM = "fogline.serving.server.program"
 
 
 @pytest.fixture
@@ -93,13 +92,10 @@ async def child(
     async def answer(request: Request) -> Answer:
         return carry(request) if carry is not None else Done()
 
-    ours, theirs = socket.socketpair()
     log = folder / "server.log"
-    with theirs, log.open("wb") as file:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", PROGRAM, str(theirs.fileno()), pass_fds=(theirs.fileno(),), stdout=file, stderr=file
-        )
-    made = Child(await Pipe.over(ours, answer), process, log)
+    with log.open("wb") as file:
+        process, channel = await start_helper(PROGRAM, file, threads=1)
+    made = Child(await Pipe.over(channel, answer), process, log)
     try:
         ready = await made.pipe.ask(Settings(**settings))  # type: ignore[arg-type]
         assert isinstance(ready, Ready)

@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from fogline.cli.desk import asked, facts_of, operator_folder
+from fogline.cli.durations import duration
 from fogline.cli.failures import UsageError
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.jobs.errors import suggest
-from fogline.jobs.units import seconds
 from fogline.monitoring.table import human_bytes, human_seconds
 from fogline.network.books import Known
 from fogline.network.client import Client
@@ -34,10 +34,7 @@ def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names:
     roles = [known for known in get_args(Role) if known != "cloud"]
     if role not in roles:
         raise UsageError(f"'{role}' is no role that can join{suggest(role, roles)}")
-    try:
-        life = cast("float", seconds(ttl))
-    except ValueError as error:
-        raise UsageError(f"--ttl: {error}") from None
+    life = duration("--ttl", ttl)
     wanted = NewToken(cast("Role", role), site, uses, life, names)
 
     async def ask(client: Client) -> str:

@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from fogline.cli.desk import asked, facts_of, operator_folder
+from fogline.cli.durations import duration
 from fogline.cli.failures import UsageError
 from fogline.inference.card import Card, Tensor
-from fogline.jobs.units import seconds
 from fogline.monitoring.table import human_bytes, human_seconds
 from fogline.network.client import Client
 from fogline.network.cloud import RELEASE_KEYS
@@ -167,7 +167,7 @@ def steer(
         UsageError: that is no version, or no time.
     """
     name, version = parsed(text)
-    watched = None if ring_time is None else _seconds("--ring-time", ring_time)
+    watched = None if ring_time is None else duration("--ring-time", ring_time)
     wanted = Steer(name, action, version, shadow, rings, watched, tiers)
     print(asked(folder, lambda client: client.steer(wanted)))
 
@@ -244,18 +244,8 @@ def retrain_on_drift(folder: Path, model: str, psi: float | None, cooldown: str,
     """
     if (psi is None) != never:
         raise UsageError("Say at which drift (--psi 0.25), or --never")
-    wait = _seconds("--cooldown", cooldown)
+    wait = duration("--cooldown", cooldown)
     print(asked(folder, lambda client: client.retrain(model, psi, wait)))
-
-
-def _seconds(option: str, text: str) -> float:
-    try:
-        wait = seconds(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None
-    if not isinstance(wait, float) or wait < 0:
-        raise UsageError(f"{option}: '{text}' is no time; write one such as 30s, 10min or 6h")
-    return wait
 
 
 def parsed(text: str) -> tuple[str, int]:

@@ -20,11 +20,9 @@ from fogline.jobs import Job
 from fogline.jobs.files import parse_job, read_job
 from fogline.monitoring.progress import Live
 from fogline.monitoring.table import human_bytes, human_metric, human_seconds
-from fogline.network.books import Line, Record
+from fogline.network.books import ENDED, Line, Record
 from fogline.network.client import Client
 from fogline.network.cloud import SIGNING
-
-OVER = ("finished", "failed", "stopped")
 
 
 def submit_job(
@@ -110,13 +108,13 @@ def stop_job(folder: Path, name: str) -> None:
     async def ask(client: Client) -> Record:
         if name:
             return await client.stop(name)
-        open_jobs = [record.job for record in await client.jobs() if record.state not in OVER]
+        open_jobs = [record.job for record in await client.jobs() if not record.ended]
         if len(open_jobs) != 1:
             raise UsageError(f"Say which job to stop: {', '.join(open_jobs)}" if open_jobs else "No job runs or waits")
         return await client.stop(open_jobs[0])
 
     record = asked(folder, ask)
-    state = f"is {record.state} already" if record.state in OVER else "is being stopped"
+    state = f"is {record.state} already" if record.ended else "is being stopped"
     print(f"Job {record.job} {state} after {record.done} of {record.rounds} rounds.")
 
 
@@ -158,7 +156,7 @@ async def _follow(client: Client, record: Record) -> Record:
                 nodes = [node for node in await client.nodes() if node.up]
                 devices, fogs = (sum(node.role == role for node in nodes) for role in ("device", "fog"))
                 live.started(job, devices, fogs + 1, record.headline, record.units.get(record.headline, ""))
-            elif line.what not in OVER:
+            elif line.what not in ENDED:
                 live.note(told(line))
     finally:
         live.close()

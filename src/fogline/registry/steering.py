@@ -67,7 +67,6 @@ class Steering:
     def begin(self, card: Card, plan: Plan, by: str = "") -> Sequence[str]:
         """Roll a version out; what there is to say of it."""
         self._states.keep(replace(self._states.of(card.model), plan=plan))
-        self._introduce(card.model, plan)
         return self.handle(card.model, events.Begin(self.served(card), plan), by)
 
     def handle(self, model: str, event: Event, by: str = "") -> Sequence[str]:
@@ -76,13 +75,14 @@ class Steering:
         Raises:
             RolloutError: it makes no sense now.
         """
-        self._introduce(model, self._states.of(model).plan)
+        self._introduce(model)
         return self._step(model, event, by)
 
-    def _introduce(self, model: str, plan: Plan) -> None:
+    def _introduce(self, model: str) -> None:
         """Tell the rollout who serves now."""
-        known = frozenset(name for name, tier in self._nodes().items() if tier in plan.tiers)
-        if known != frozenset(self._states.of(model).rollout.nodes):
+        state = self._states.of(model)
+        known = frozenset(name for name, tier in self._nodes().items() if tier in state.plan.tiers)
+        if known != frozenset(state.rollout.nodes):
             self._step(model, events.Known(known))
 
     def _step(self, model: str, event: Event, by: str = "") -> Sequence[str]:
