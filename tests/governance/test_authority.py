@@ -193,14 +193,31 @@ def test_any_bytes_are_a_certificate_or_an_error(authority: Authority, data: byt
                 read(text if armoured else data)
 
 
+def changed(certificate: bytes, at: int, change: int) -> bytes:
+    """A certificate (PEM) with one byte of its DER changed."""
+    der = bytearray(x509.load_pem_x509_certificate(certificate).public_bytes(Encoding.DER))
+    der[at % len(der)] ^= change
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(bytes(der)) + b"-----END CERTIFICATE-----\n"
+
+
 @given(st.integers(0, 10**6), st.integers(1, 255))
 @settings(max_examples=150, deadline=None)
 def test_a_changed_certificate_is_an_error(authority: Authority, issued: bytes, at: int, change: int) -> None:
-    der = bytearray(x509.load_pem_x509_certificate(issued).public_bytes(Encoding.DER))
-    der[at % len(der)] ^= change
-    pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(bytes(der)) + b"-----END CERTIFICATE-----\n"
     with pytest.raises(CertificateError):
-        check_issued(pem, authority.root_pem, NOW)
+        check_issued(changed(issued, at, change), authority.root_pem, NOW)
+
+
+def test_a_certificate_can_be_written_in_one_way_only(authority: Authority) -> None:
+    """The one byte that nobody signs, the count of unused bits before the signature, must be zero."""
+    # A signature must end in three zero bits for the other counts to be readable at all.
+    tries = (authority.issue(request(), SUBJECT, 30, NOW) for _ in range(1000))
+    certificate, parsed = next((c, p) for c in tries if not (p := x509.load_pem_x509_certificate(c)).signature[-1] & 7)
+    check_issued(certificate, authority.root_pem, NOW)
+    for unused_bits in (1, 2, 3):
+        again = changed(certificate, -len(parsed.signature) - 1, unused_bits)
+        assert x509.load_pem_x509_certificate(again).signature == parsed.signature
+        with pytest.raises(CertificateError, match="not signed by this authority"):
+            check_issued(again, authority.root_pem, NOW)
 
 
 def expires_of_root(authority: Authority) -> float:

@@ -98,8 +98,10 @@ def check_issued(certificate: bytes, root: bytes, now: float) -> CertificateFact
     """
     facts = read_certificate(certificate)
     issuer = parse_certificate(root, "The root certificate")
+    parsed = parse_certificate(certificate)
     try:
-        parse_certificate(certificate).verify_directly_issued_by(issuer)
+        parsed.verify_directly_issued_by(issuer)
+        check_whole_bytes(parsed)
     except (*UNREADABLE, InvalidSignature):
         raise CertificateError(f"The certificate of {facts.subject.name} is not signed by this authority.") from None
     if now >= facts.expires:
@@ -109,6 +111,19 @@ def check_issued(certificate: bytes, root: bytes, now: float) -> CertificateFact
             f"The certificate of {facts.subject.name} holds from {day(facts.starts)} on; is this clock right?"
         )
     return facts
+
+
+def check_whole_bytes(certificate: x509.Certificate) -> None:
+    """Refuse a signature that does not say it has whole bytes.
+
+    The count of unused bits in front of a signature is not signed, and readers ignore it: with it
+    one certificate could be written in several ways.
+
+    Raises:
+        InvalidSignature: the count is not 0.
+    """
+    if not certificate.public_bytes(Encoding.DER).endswith(b"\x00" + certificate.signature):
+        raise InvalidSignature
 
 
 def key_hash_of(key: ec.EllipticCurvePublicKey) -> str:
