@@ -207,7 +207,10 @@ def test_a_model_with_early_exits(by_name: bool, tmp_path: Path) -> None:
     exits = Exits(("cheap", "dear"), (0.9,))
     version = made(task, tmp_path, exits=exits, outputs=() if by_name else ("cheap", "dear"))
     assert [tensor.name for tensor in version.card.outputs] == ["cheap", "dear"]
-    assert version.card.exits == exits
+    assert version.card.exits is not None
+    assert (version.card.exits.outputs, version.card.exits.thresholds) == (exits.outputs, exits.thresholds)
+    assert not version.notes
+    assert set(version.files) == {asset.digest for asset in version.card.files()}
     assert version.card.scores is not None
     assert (version.card.scores.output, version.card.scores.labels) == ("dear", NAMES)
     assert set(version.card.metrics) == {"accuracy"}

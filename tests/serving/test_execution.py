@@ -333,8 +333,18 @@ class TestEarlyExits:
                 {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [0.95, 0.05, 0.6, 0.4]},
                 {"name": "z", "datatype": "FP32", "shape": [2, 2], "data": [0.25, 0.75, 0.25, 0.75]},
             ]
-            body = server.ask("POST", "/v2/models/m/infer", {"inputs": tensors, "outputs": [{"name": "late"}]})[1]
-        np.testing.assert_allclose(body["outputs"][0]["data"], [0.95, 0.05, 0.25, 0.75], rtol=1e-6)
+            (answer,) = server.ask("POST", "/v2/models/m/infer", {"inputs": tensors})[1]["outputs"]
+            status, refusal, _ = server.ask(
+                "POST", "/v2/models/m/infer", {"inputs": tensors, "outputs": [{"name": "early"}]}
+            )
+            shown = server.ask("GET", "/v2/models/m")[1]["outputs"]
+            metrics = server.ask("GET", "/metrics")[1].decode()
+        assert answer["name"] == "late"
+        np.testing.assert_allclose(answer["data"], [0.95, 0.05, 0.25, 0.75], rtol=1e-6)
+        assert (status, refusal) == (400, {"error": "The model has no output 'early'; it gives 'late'."})
+        assert [tensor["name"] for tensor in shown] == ["late"]
+        assert 'fogline_exits_total{model="m",version="1",exit="early"} 1\n' in metrics
+        assert 'fogline_exits_total{model="m",version="1",exit="late"} 1\n' in metrics
 
 
 class Better(NamedTuple):

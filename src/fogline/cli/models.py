@@ -13,7 +13,7 @@ from rich.table import Table
 from fogline.cli.desk import asked, facts_of, operator_folder
 from fogline.cli.durations import duration
 from fogline.cli.failures import UsageError
-from fogline.inference.card import Card, Tensor
+from fogline.inference.card import Card, Exits, Tensor
 from fogline.monitoring.table import human_bytes, human_seconds
 from fogline.network.client import Client
 from fogline.network.cloud import RELEASE_KEYS
@@ -96,6 +96,7 @@ def show_model(folder: Path, text: str) -> None:
         "card": standing.digests[card.version],
         "takes": ", ".join(map(_tensor, card.inputs)),
         "gives": ", ".join(map(_tensor, card.outputs)),
+        "exits": _exits(card.exits),
         "result": ", ".join(f"{key} {value:.4g}" for key, value in card.metrics.items()),
         "size": human_bytes(sum(asset.size for asset in card.assets().values())),
         "deltas": ", ".join(f"{delta.codec} {human_bytes(delta.asset.size)}" for delta in card.deltas),
@@ -128,6 +129,14 @@ def _show_nodes(outcomes: Sequence[Outcome]) -> None:
 
 def _tensor(tensor: Tensor) -> str:
     return f"{tensor.name} {tensor.datatype}[{', '.join('n' if n < 0 else str(n) for n in tensor.shape)}]"
+
+
+def _exits(exits: Exits | None) -> str:
+    if exits is None:
+        return ""
+    leaving = zip(exits.outputs, exits.thresholds, strict=False)
+    sure = ", ".join(f"{name} from a confidence of {least:.3f}" for name, least in leaving)
+    return f"{sure}; else {exits.outputs[-1]}{'' if exits.stages else ' (all of it runs for every sample)'}"
 
 
 def _fares(tally: Tally | None) -> str:

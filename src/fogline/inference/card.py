@@ -127,6 +127,9 @@ class Exits(msgspec.Struct, frozen=True):
     """Cheapest first."""
     thresholds: tuple[float, ...]
     """Least confidence of all exits but the last, which always answers."""
+    stages: tuple[Asset, ...] = ()
+    """The graph in parts, one for each exit: each takes the inputs and what those before it computed, so that a row
+    costs nothing beyond the exit that answers it. Empty: the whole model runs for every row."""
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -210,9 +213,21 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
         """What the card is named by."""
         return hashlib.sha256(self.encoded()).hexdigest()
 
+    @property
+    def answers(self) -> tuple[Tensor, ...]:
+        """The outputs that clients are given: of a classifier with early exits only the last one, which holds the
+        first sure answer."""
+        if self.exits is None or self.scores is None:
+            return self.outputs
+        return tuple(tensor for tensor in self.outputs if tensor.name == self.scores.output)
+
     def assets(self) -> dict[str, Asset]:
         """Files that a node needs to serve it in full precision, by what they are."""
         named = {"weights": self.weights, "graph": self.graph, "golden": self.golden, "reference": self.reference}
+        if self.exits is not None:
+            named |= {
+                f"graph to {name}": part for name, part in zip(self.exits.outputs, self.exits.stages, strict=False)
+            }
         return {name: asset for name, asset in named.items() if asset is not None}
 
     def files(self) -> tuple[Asset, ...]:

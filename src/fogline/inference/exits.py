@@ -6,15 +6,16 @@ BranchyNet, Teerapittayanon et al., 2016.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from fogline.inference.card import Exits, Scores
+from fogline.inference.card import Card, Exits, Scores
 from fogline.inference.cascade import PolicyError, fit
 from fogline.inference.confidence import classes, confidence
-from fogline.inference.runtimes.base import Array
+from fogline.inference.runtimes.base import Array, Run, Runtime
 
 
 class Wanted(NamedTuple):
@@ -43,14 +44,72 @@ def choose(exits: Exits, scores: Scores, outputs: Mapping[str, Array]) -> Chosen
         scores: of the card; all exits give the same kind of scores, at the same temperature.
         outputs: of the model, with all exits among them.
     """
-    answer = outputs[exits.outputs[-1]].copy()
-    places = np.full(len(answer), len(exits.outputs) - 1)
-    for place in range(len(exits.outputs) - 2, -1, -1):
-        name = exits.outputs[place]
-        sure = confidence(msgspec.structs.replace(scores, output=name), outputs) >= exits.thresholds[place]
-        answer[sure] = outputs[name][sure]
-        places[sure] = place
+    return _first_sure(exits, _scores_of_each(exits, scores), outputs, [_nothing] * len(exits.outputs))
+
+
+def settled(card: Card, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    """A model's outputs as clients are given them (:attr:`Card.answers`)."""
+    if card.exits is None or card.scores is None:
+        return outputs
+    return {card.scores.output: choose(card.exits, card.scores, outputs).scores}
+
+
+class EarlyExit:
+    """Answers with the first sure exit, and runs a model no further than that where it comes in stages.
+
+    It may be called from several threads.
+
+    Args:
+        exits: of the card.
+        scores: of the card.
+        runtime: that runs the model.
+    """
+
+    def __init__(self, exits: Exits, scores: Scores, runtime: Runtime) -> None:
+        self._exits = exits
+        self._each = _scores_of_each(exits, scores)
+        self._stages = runtime.stages or (runtime.run, *[_nothing] * (len(exits.outputs) - 1))
+        self._counting = Lock()
+        self.left = [0] * len(exits.outputs)
+        """Rows that each exit answered."""
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The answers, under the name of the last exit.
+
+        Raises:
+            ModelError: the model cannot be run.
+        """
+        chosen = _first_sure(self._exits, self._each, inputs, self._stages)
+        with self._counting:
+            for place in chosen.exits.tolist():
+                self.left[place] += 1
+        return {self._exits.outputs[-1]: chosen.scores}
+
+
+def _first_sure(exits: Exits, each: Sequence[Scores], values: Mapping[str, Array], stages: Sequence[Run]) -> Chosen:
+    """Run stage after stage, each for the rows of which no exit before it was sure."""
+    known = {**values, **stages[0](values)}
+    answer = known[exits.outputs[0]].copy()
+    rows, places = np.arange(len(answer)), np.zeros(len(answer), np.int64)
+    for place, threshold in enumerate(exits.thresholds):
+        staying = ~(confidence(each[place], known) >= threshold)
+        if not staying.any():
+            break
+        if not staying.all():
+            rows, known = rows[staying], {name: array[staying] for name, array in known.items()}
+        known |= stages[place + 1](known)
+        answer[rows], places[rows] = known[exits.outputs[place + 1]], place + 1
     return Chosen(answer, places)
+
+
+def _scores_of_each(exits: Exits, scores: Scores) -> list[Scores]:
+    return [msgspec.structs.replace(scores, output=name) for name in exits.outputs]
+
+
+def _nothing(values: Mapping[str, Array]) -> dict[str, Array]:
+    """A stage of which all was computed before."""
+    del values
+    return {}
 
 
 def fit_exits(
@@ -99,7 +158,7 @@ def fitted(wanted: Wanted, scores: Scores, outputs: Mapping[str, Array], truth: 
     Raises:
         PolicyError: it cannot be reached.
     """
-    each = [msgspec.structs.replace(scores, output=name) for name in wanted.outputs]
+    each = _scores_of_each(Exits(wanted.outputs, ()), scores)
     sure = [confidence(one, outputs) for one in each[:-1]]
     right = [classes(one, outputs) == truth for one in each]
     accuracy = float(right[-1].mean()) if wanted.accuracy is None else wanted.accuracy

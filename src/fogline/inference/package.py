@@ -16,12 +16,13 @@ import numpy as np
 
 from fogline.inference.card import Asset, Card, Code, Exits, Lineage, Units, Variant
 from fogline.inference.cascade import PolicyError
-from fogline.inference.exits import Wanted, fitted
+from fogline.inference.exits import Wanted, fitted, settled
 from fogline.inference.golden import compare, difference, peak
 from fogline.inference.packaging.evaluation import evaluated, write_evaluation
 from fogline.inference.packaging.heldout import HeldOut, golden_rows, held_out, outputs_of
 from fogline.inference.packaging.judging import agreement, fitted_temperature, judged, scores_of
 from fogline.inference.packaging.original import ExportError, Original, original_of
+from fogline.inference.packaging.stages import StagesError, stages_of
 from fogline.inference.packaging.variants import VariantError, VariantName, variant_of
 from fogline.inference.runtimes.base import Array, ModelError, Runtime
 from fogline.inference.runtimes.dense import DenseRuntime
@@ -34,6 +35,8 @@ GOLDEN = 16
 TOLERANCE = 1e-4
 BATCHES = (1, 3, 64)
 """On so many examples at once every form of the model is held against the original."""
+STAGED = 32
+"""Examples with which its stages begin; half of them leave at every exit."""
 
 Reference = Callable[[Card, Mapping[str, Array], Mapping[str, Array]], bytes]
 """From the card, and held-out inputs and outputs by name, to the bytes of the drift reference."""
@@ -120,18 +123,21 @@ def package(
         card = _with_exits(card, exits, held)
     card = msgspec.structs.replace(card, metrics=_metrics(card, task, params, held) if metrics is None else {**metrics})
     card = _with_graph(card, bench, original, held, graph, code)
+    if card.exits is not None and card.graph is not None:
+        card = _with_stages(card, card.exits, bench, original, held)
     if card.dense:
         _hold(card, DenseRuntime(card, bench.locate), original, held, "The plain layers do")
     card = _with_golden(card, bench, task, original, held, golden)
     if card.scores is not None and held.y is not None and held.y.ndim == 1:
-        write_evaluation(folder / "evaluation.safetensors", evaluated(card.scores, held.outputs, held.y))
+        found = evaluated(card.scores, settled(card, held.outputs), held.y)
+        write_evaluation(folder / "evaluation.safetensors", found)
         card = msgspec.structs.replace(card, evaluation=bench.take("evaluation.safetensors"))
     for name in variants if card.graph else ():
         card = _with_variant(card, bench, task, held, name)
     if reference is not None:
         inputs = {original.input.name: held.x}
-        (folder / "reference.bin").write_bytes(reference(card, inputs, held.outputs))
-        card = msgspec.structs.replace(card, reference=bench.take("reference.bin"))
+        data = reference(card, inputs, settled(card, held.outputs))
+        card = msgspec.structs.replace(card, reference=bench.write("reference.bin", data))
     return Package(card, bench.files, bench.notes)
 
 
@@ -147,6 +153,10 @@ class _Bench:
         digest, size = hash_file(self.folder / name)
         self.files[digest] = self.folder / name
         return Asset(digest, size)
+
+    def write(self, name: str, data: bytes) -> Asset:
+        (self.folder / name).write_bytes(data)
+        return self.take(name)
 
     def locate(self, asset: Asset) -> Path:
         return self.files[asset.digest]
@@ -207,7 +217,7 @@ def _metrics(card: Card, task: Task, params: Params, held: HeldOut) -> dict[str,
         return {}
     if len(card.outputs) == 1:
         return task.metrics(task.evaluate(params, task.data.test))
-    return judged(held.outputs[_answer(card)], held.y, task.data.meaning, task.classifies)
+    return judged(settled(card, held.outputs)[_answer(card)], held.y, task.data.meaning, task.classifies)
 
 
 def _with_graph(
@@ -251,6 +261,37 @@ def _hold(card: Card, runtime: Runtime, original: Original, held: HeldOut, what:
         runtime.close()
 
 
+def _with_stages(card: Card, exits: Exits, bench: _Bench, original: Original, held: HeldOut) -> Card:
+    """With its graph in parts, if they give what the whole gives for some of the examples."""
+    assert card.graph is not None
+    assert card.weights is not None
+    weights, before = map_arrays(bench.locate(card.weights)), dict(bench.files)
+    try:
+        parts = stages_of(bench.locate(card.graph).read_bytes(), weights, {original.input.name: held.x}, exits.outputs)
+        stages = tuple(bench.write(f"stage-{place}.onnx", part) for place, part in enumerate(parts))
+        staged = msgspec.structs.replace(card, exits=msgspec.structs.replace(exits, stages=stages))
+        _hold_stages(staged, exits, OnnxRuntime(staged, bench.locate), original, held)
+    except (StagesError, ModelError) as error:
+        bench.notes.append(f"Early exits spare no work: all of the model is run for every example. {error}")
+        bench.files = before
+        return card
+    return staged
+
+
+def _hold_stages(card: Card, exits: Exits, runtime: Runtime, original: Original, held: HeldOut) -> None:
+    """Hold stages against the original, while fewer and fewer examples stay."""
+    peaks = {name: peak(array) for name, array in held.outputs.items()}
+    rows = np.arange(STAGED) % len(held.x)
+    values = {original.input.name: held.x[rows]}
+    try:
+        for name, stage in zip(exits.outputs, runtime.stages, strict=True):
+            values |= stage(values)
+            compare({name: held.outputs[name][rows]}, values, card.tolerance, peaks)
+            rows, values = rows[::2], {name: array[::2] for name, array in values.items()}
+    finally:
+        runtime.close()
+
+
 def _with_golden(card: Card, bench: _Bench, task: Task, original: Original, held: HeldOut, count: int) -> Card:
     rows = golden_rows(held, task.data.classes, count)
     samples = {f"input/{original.input.name}": held.x[rows]}
@@ -272,13 +313,14 @@ def _with_variant(card: Card, bench: _Bench, task: Task, held: HeldOut, name: Va
         return card
     variant = Variant(name, bench.take(path.name), 0.0)
     runtime = OnnxRuntime(msgspec.structs.replace(card, variants=(variant,)), bench.locate, variant=name)
-    given, answer = outputs_of(runtime, source, held.x), _answer(card)
+    given, output = outputs_of(runtime, source, held.x), _answer(card)
     runtime.close()
     loss = max(difference(right, given[n], peak(right)) for n, right in held.outputs.items())
+    answer = settled(card, given)[output]
     variant = msgspec.structs.replace(
         variant,
-        agreement=agreement(held.outputs[answer], given[answer], task.classifies),
-        metrics={} if held.y is None else judged(given[answer], held.y, task.data.meaning, task.classifies),
+        agreement=agreement(settled(card, held.outputs)[output], answer, task.classifies),
+        metrics={} if held.y is None else judged(answer, held.y, task.data.meaning, task.classifies),
         tolerance=max(2 * loss, card.tolerance),
     )
     return msgspec.structs.replace(card, variants=(*card.variants, variant))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,8 @@ from fogline.inference.card import Asset
 Array = npt.NDArray[Any]
 Locate = Callable[[Asset], Path]
 """Where a file of a version lies on this machine."""
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+"""Computes tensors by name from tensors by name; the first axis of all is the batch."""
 
 NUMPY: Mapping[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -42,6 +44,9 @@ class Runtime(Protocol):
 
     name: str
     """``onnx``, ``dense`` or ``torch``, with the variant: ``onnx/int8``."""
+    stages: Sequence[Run]
+    """The model in parts, one for each early exit: each takes the inputs and what those before it gave. Empty where it
+    only runs as a whole."""
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name, for a batch (first axis) of every input.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.inference.card import Card, Dense, Units
-from fogline.inference.runtimes.base import Array, Locate, ModelError
+from fogline.inference.runtimes.base import Array, Locate, ModelError, Run
 from fogline.inference.runtimes.files import arrays_of
 
 Floats = npt.NDArray[np.float32]
@@ -36,6 +36,7 @@ class DenseRuntime:
         if not card.dense or card.weights is None:
             raise ModelError(f"Model '{card.model}' is not made of plain layers.")
         self.name = "dense"
+        self.stages: Sequence[Run] = ()
         self._input, self._output = card.inputs[0].name, card.outputs[0].name
         weights = arrays_of(card.weights, locate, "weights")
         self._layers = _layers(card.dense, weights, card.units)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native  # pyright: ignore[reportAttributeAccessIssue]
 
 from fogline.inference.card import Asset, Card, Datatype, Tensor
-from fogline.inference.runtimes.base import NUMPY, Array, Locate, ModelError
+from fogline.inference.runtimes.base import NUMPY, Array, Locate, ModelError, Run
 from fogline.inference.runtimes.files import arrays_of
 from fogline.inference.runtimes.initializers import Wanted, wanted
 
@@ -50,7 +51,7 @@ onnxruntime.disable_telemetry_events()
 
 
 class OnnxRuntime:
-    """A graph in ONNX Runtime.
+    """A graph in ONNX Runtime; where it has early exits, in stages.
 
     Args:
         card: of the version.
@@ -67,32 +68,62 @@ class OnnxRuntime:
         graph = card.graph if not variant else next((v.graph for v in card.variants if v.name == variant), None)
         if graph is None:
             raise ModelError(f"Model '{card.model}' has no graph{f' in {variant}' if variant else ''}.")
-        options = _options(threads)
-        bound = _bound(card, graph, locate) if card.weights and not variant else {}
-        if bound:
-            options.add_external_initializers(list(bound), list(bound.values()))
-        session = _session(locate(graph), options)
-        _compare(card, session)
-        self._session: onnxruntime.InferenceSession | None = session
+        graphs = (card.exits.stages if card.exits is not None and not variant else ()) or (graph,)
+        weights = arrays_of(card.weights, locate, "weights") if card.weights and not variant else {}
         self._outputs = [tensor.name for tensor in card.outputs]
-        self._texts = {tensor.name for tensor in (*card.inputs, *card.outputs) if tensor.datatype == "BYTES"}
+        staged = len(graphs) > 1
+        self._parts = [_Part(locate(one), weights, threads, () if staged else self._outputs) for one in graphs]
+        _compare(card, self._parts)
+        self.stages: Sequence[Run] = (
+            [partial(self._stage, place) for place in range(len(self._parts))] if staged else ()
+        )
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See :class:`fogline.inference.runtimes.base.Runtime`."""
-        if self._session is None:
-            raise ModelError("The model is closed.")
-        try:
-            if self._texts:
-                inputs = {name: _to_text(array) if name in self._texts else array for name, array in inputs.items()}
-            arrays = cast("list[Array]", self._session.run(self._outputs, inputs))
-        except FAILURES as error:
-            raise ModelError(f"ONNX Runtime cannot run the model: {_reason(error)}.") from error
-        outputs = dict(zip(self._outputs, arrays, strict=True))
-        return outputs if not self._texts else {n: _to_bytes(a) if n in self._texts else a for n, a in outputs.items()}
+        if not self.stages:
+            return self._stage(0, inputs)
+        values = dict(inputs)
+        for stage in self.stages:
+            values |= stage(values)
+        return {name: values[name] for name in self._outputs}
 
     def close(self) -> None:
         """Let go of its memory, once the calls under way are done."""
-        self._session = None
+        self._parts = []
+
+    def _stage(self, place: int, values: Mapping[str, Array]) -> dict[str, Array]:
+        parts = self._parts
+        if not parts:
+            raise ModelError("The model is closed.")
+        return parts[place].run(values)
+
+
+class _Part:
+    """A graph, or a part of one; ``outputs``: those that are wanted, if not all."""
+
+    def __init__(self, path: Path, weights: Mapping[str, Array], threads: int, outputs: Sequence[str]) -> None:
+        options = _options(threads)
+        bound = _bound(path, weights) if weights else {}
+        if bound:
+            options.add_external_initializers(list(bound), list(bound.values()))
+        self._session = _session(path, options)
+        self.takes = _types(self._session.get_inputs())
+        self.gives = _types(self._session.get_outputs())
+        self._names = list(outputs or self.gives)
+        self._texts = {name for name, kind in (self.takes | self.gives).items() if kind == "BYTES"}
+
+    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """What it gives; of the values it takes those that it knows."""
+        if len(values) > len(self.takes):
+            values = {name: array for name, array in values.items() if name in self.takes}
+        try:
+            if self._texts:
+                values = {name: _to_text(array) if name in self._texts else array for name, array in values.items()}
+            arrays = cast("list[Array]", self._session.run(self._names, values))
+        except FAILURES as error:
+            raise ModelError(f"ONNX Runtime cannot run the model: {_reason(error)}.") from error
+        outputs = dict(zip(self._names, arrays, strict=True))
+        return outputs if not self._texts else {n: _to_bytes(a) if n in self._texts else a for n, a in outputs.items()}
 
 
 def card_of_onnx(path: Path) -> Card:
@@ -140,12 +171,14 @@ def _session(path: Path, options: Any) -> onnxruntime.InferenceSession:
         raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}.") from error
 
 
-def _bound(card: Card, graph: Asset, locate: Locate) -> dict[str, onnxruntime.OrtValue]:
+def _types(nodes: Sequence[Any]) -> dict[str, str]:
+    return {node.name: TYPES.get(node.type, node.type) for node in nodes}
+
+
+def _bound(graph: Path, weights: Mapping[str, Array]) -> dict[str, onnxruntime.OrtValue]:
     """What the graph takes from the weights; ONNX Runtime copies it while it loads."""
-    assert card.weights is not None
-    weights = arrays_of(card.weights, locate, "weights")
     try:
-        needs = wanted(locate(graph).read_bytes())
+        needs = wanted(graph.read_bytes())
     except (OSError, ValueError) as error:
         raise ModelError(f"The graph cannot be read: {error}.") from error
     for name, need in needs.items():
@@ -163,13 +196,17 @@ def _fits(name: str, need: Wanted, have: Array | None) -> None:
         )
 
 
-def _compare(card: Card, session: onnxruntime.InferenceSession) -> None:
-    """Names and types of the graph must be those of the card."""
-    for what, tensors, nodes in (
-        ("input", card.inputs, session.get_inputs()),
-        ("output", card.outputs, session.get_outputs()),
-    ):
-        types = {node.name: TYPES.get(node.type, node.type) for node in nodes}
+def _compare(card: Card, parts: Sequence[_Part]) -> None:
+    """Names and types of the graph must be those of the card; what one part takes from another must fit."""
+    inputs, made = dict[str, str](), dict[str, str]()
+    for part in parts:
+        for name, kind in part.takes.items():
+            if made.get(name, kind) != kind:
+                raise ModelError(f"A stage of the model takes '{name}' as {kind}; the one before gives {made[name]}.")
+            if name not in made:
+                inputs[name] = kind
+        made |= part.gives
+    for what, tensors, types in (("input", card.inputs, inputs), ("output", card.outputs, made)):
         for tensor in tensors:
             if types.get(tensor.name) != tensor.datatype:
                 here = types.get(tensor.name, "nothing of that name")

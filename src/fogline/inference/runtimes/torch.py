@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from fogline.inference.card import Card
-from fogline.inference.runtimes.base import Array, Locate, ModelError
+from fogline.inference.runtimes.base import Array, Locate, ModelError, Run
 from fogline.inference.runtimes.files import arrays_of
 from fogline.inference.runtimes.outputs import Given, named
 from fogline.jobs.errors import JobError
@@ -35,6 +35,7 @@ class TorchRuntime:
 
     def __init__(self, card: Card, locate: Locate, code: Path | None, threads: int = 1) -> None:
         self.name = "torch"
+        self.stages: Sequence[Run] = ()
         if card.code is None or card.weights is None:
             raise ModelError(f"Model '{card.model}' names no PyTorch module.")
         if code is None:

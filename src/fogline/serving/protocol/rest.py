@@ -150,10 +150,10 @@ class Writer:
         self._card = card
         self._head = b'{"model_name":%b,"model_version":%b' % (_encode(card.model), _encode(version))
         self._mine = _encode(Answer({}, tier, card.model, card.version).notes())
-        self._datatypes = {tensor.name: tensor.datatype for tensor in card.outputs}
+        self._datatypes = {tensor.name: tensor.datatype for tensor in card.answers}
         self._outputs = {
             tensor.name: b'{"name":%b,"datatype":"%b","shape":' % (_encode(tensor.name), tensor.datatype.encode())
-            for tensor in card.outputs
+            for tensor in card.answers
         }
 
     def write(self, ask: Ask, answer: Answer) -> tuple[bytes, int | None]:

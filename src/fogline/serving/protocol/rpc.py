@@ -61,7 +61,7 @@ def write_answer(card: Card, version: str, ask: Ask, answer: Answer) -> ModelInf
     """
     response = ModelInferResponse(model_name=card.model, model_version=version, id=ask.id)
     _note(response, answer)
-    datatypes: dict[str, str] = {tensor.name: tensor.datatype for tensor in card.outputs}
+    datatypes: dict[str, str] = {tensor.name: tensor.datatype for tensor in card.answers}
     raw = any(wanted.binary or datatypes[wanted.name] == "FP16" for wanted in ask.wanted)
     for wanted in ask.wanted:
         array, datatype = answer.outputs[wanted.name], datatypes[wanted.name]

@@ -17,7 +17,7 @@ class Signature:
 
     def __init__(self, card: Card) -> None:
         self.inputs: dict[str, Tensor] = {tensor.name: tensor for tensor in card.inputs}
-        self.outputs: dict[str, Tensor] = {tensor.name: tensor for tensor in card.outputs}
+        self.outputs: dict[str, Tensor] = {tensor.name: tensor for tensor in card.answers}
         self.in_json = tuple(Wanted(name) for name in self.outputs)
         """All outputs, as JSON"""
         self.in_binary = tuple(Wanted(name, binary=True) for name in self.outputs)

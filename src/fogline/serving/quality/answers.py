@@ -26,7 +26,7 @@ class Answers:
 
     def __init__(self, card: Card, most: int = 16384) -> None:
         self._scores = card.scores
-        self._output = card.outputs[0].name
+        self._output = card.answers[0].name
         self._within = 2 * card.metrics.get("rmse", 0.0)
         self._left = most
         self._given: OrderedDict[str, Array] = OrderedDict()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fogline.inference.runtimes.base import Array, ModelError, Runtime
+from fogline.inference.runtimes.base import Array, ModelError, Run
 from fogline.serving.server.counts import Counts
 
 Outputs = Mapping[str, Array]
@@ -33,14 +33,14 @@ class Batcher:
     """The queue before a model.
 
     Args:
-        runtime: the model.
+        model: what runs it.
         pool: where it runs.
         largest: examples in a batch of several requests; 1 where requests cannot be joined.
         counts: where it is noted.
     """
 
-    def __init__(self, runtime: Runtime, pool: Executor, largest: int, counts: Counts) -> None:
-        self._runtime = runtime
+    def __init__(self, model: Run, pool: Executor, largest: int, counts: Counts) -> None:
+        self._model = model
         self._pool = pool
         self._largest = largest
         self._counts = counts
@@ -101,7 +101,7 @@ class Batcher:
 
     def _timed(self, inputs: Mapping[str, Array]) -> Outputs:
         began = time.perf_counter_ns()
-        outputs = self._runtime.run(inputs)
+        outputs = self._model(inputs)
         self._spent.append(time.perf_counter_ns() - began)
         return outputs
 

@@ -35,7 +35,7 @@ def metadata(served: Served, line: Line) -> dict[str, Any]:
         "versions": list(line.versions),
         "platform": served.runtime.name,
         "inputs": [_tensor(tensor) for tensor in served.card.inputs],
-        "outputs": [_tensor(tensor) for tensor in served.card.outputs],
+        "outputs": [_tensor(tensor) for tensor in served.card.answers],
     }
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
 
+import msgspec
+
 from fogline.registry.release import BUCKETS
 from fogline.serving.server.repository import Repository
 from fogline.serving.server.served import Served
@@ -48,6 +50,7 @@ def _lines(repository: Repository, refused: Counter[int]) -> Iterator[str]:
     for name, text, value in COUNTERS:
         yield from _head(f"fogline_{name}_total", "counter", text)
         yield from (f"fogline_{name}_total{{{_names(one)}}} {value(one)}" for one in served)
+    yield from _exits(served)
     yield from _head("fogline_live", "gauge", "Whether a version answers for its model")
     for one in served:
         yield f"fogline_live{{{_names(one)}}} {int(repository.lines[one.card.model].live is one)}"
@@ -64,6 +67,15 @@ def _latency(served: Iterable[Served]) -> Iterator[str]:
             yield f'{name}_bucket{{{_names(one)},le="{edge}"}} {count}'
         yield f"{name}_sum{{{_names(one)}}} {one.counts.requests_ns / 1e9}"
         yield f"{name}_count{{{_names(one)}}} {one.counts.requests}"
+
+
+def _exits(served: Iterable[Served]) -> Iterator[str]:
+    name = "fogline_exits_total"
+    yield from _head(name, "counter", "Examples by the early exit that answered them")
+    for one in served:
+        if one.early_exit is not None and one.card.exits is not None:
+            for output, count in zip(one.card.exits.outputs, one.early_exit.left, strict=True):
+                yield f"{name}{{{_names(one)},exit={msgspec.json.encode(output).decode()}}} {count}"
 
 
 def _process() -> Iterator[str]:

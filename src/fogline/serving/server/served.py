@@ -9,8 +9,8 @@ from concurrent.futures import Executor, Future
 from math import inf
 
 from fogline.inference.card import Card
-from fogline.inference.exits import choose
-from fogline.inference.runtimes.base import Array, Locate, Runtime
+from fogline.inference.exits import EarlyExit
+from fogline.inference.runtimes.base import Array, Locate, Run, Runtime
 from fogline.registry.release import Tally, Vitals
 from fogline.serving.protocol.asking import Answer, Ask
 from fogline.serving.protocol.errors import ProtocolError
@@ -59,6 +59,10 @@ class Served:
         self.version = str(card.version)
         self.runtime = runtime
         self.watch = watch
+        self.early_exit = EarlyExit(card.exits, card.scores, runtime) if card.exits and card.scores else None
+        """Answers with the first sure exit, where the model has several."""
+        self.run: Run = self.early_exit or runtime.run
+        """Gives what clients are answered with."""
         self.signature = Signature(card)
         self.counts = Counts()
         self.writer = Writer(card, self.version, settings.tier)
@@ -71,7 +75,7 @@ class Served:
         self._pool = pool
         self._gate = gate
         self._offloader = offloader
-        self._batcher = Batcher(runtime, pool, settings.max_batch if self.signature.batched else 1, self.counts)
+        self._batcher = Batcher(self.run, pool, settings.max_batch if self.signature.batched else 1, self.counts)
         self._users = 0
         self._retired = self._closed = False
 
@@ -125,9 +129,9 @@ class Served:
 
     def _run(self, ask: Ask) -> Outputs:
         began = time.perf_counter_ns()
-        outputs = self.runtime.run(ask.inputs)
+        outputs = self.run(ask.inputs)
         self.counts.ran(time.perf_counter_ns() - began)
-        return self._settled(outputs)
+        return outputs
 
     def _begin(self, ask: Ask, outputs: Outputs | None, began: int, left: float, hops: int) -> asyncio.Task[Answer]:
         task = asyncio.get_running_loop().create_task(self._answer_later(ask, outputs, began, left, hops))
@@ -141,7 +145,7 @@ class Served:
             try:
                 async with asyncio.timeout(self._settings.deadline):
                     if outputs is None:
-                        outputs = self._settled(await self._batcher.run(ask.inputs, ask.rows))
+                        outputs = await self._batcher.run(ask.inputs, ask.rows)
                     answer = await self._with_help(ask, outputs, left, hops)
             except TimeoutError:
                 self._missed(began)
@@ -150,13 +154,6 @@ class Served:
                 self._missed(began)
                 raise
         return self._answered(ask, outputs, answer, began)
-
-    def _settled(self, outputs: Outputs) -> Outputs:
-        """With early exits: the last one's output holds the first sure answer of every example."""
-        exits, scores = self.card.exits, self.card.scores
-        if exits is None or scores is None:
-            return outputs
-        return {**outputs, exits.outputs[-1]: choose(exits, scores, outputs).scores}
 
     def _unsure(self, outputs: Outputs) -> Array | None:
         return None if self._offloader is None else self._offloader.unsure(outputs)

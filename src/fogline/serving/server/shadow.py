@@ -44,7 +44,7 @@ class Shadow:
             work.add_done_callback(lambda done: self._done(ask, done))
 
     def _compare(self, ask: Ask, outputs: Outputs) -> int:
-        return agreeing(self.served.card, outputs, self.served.runtime.run(ask.inputs), ask.rows)
+        return agreeing(self.served.card, outputs, self.served.run(ask.inputs), ask.rows)
 
     def _done(self, ask: Ask, work: asyncio.Future[int]) -> None:
         self._busy = False
@@ -66,7 +66,7 @@ def agreeing(card: Card, live: Outputs, shadow: Outputs, rows: int) -> int:
     if card.scores is not None:
         return int((classes(card.scores, live) == classes(card.scores, shadow)).sum())
     agreed = np.ones(rows, dtype=np.bool_)
-    for tensor in card.outputs:
+    for tensor in card.answers:
         agreed &= _close(live[tensor.name], shadow[tensor.name], card.tolerance, rows)
     return int(agreed.sum())
 
