@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,14 @@ def images() -> tuple[Images, Images, Images]:
     )
 
 
-def trained(model: nn.Module, data: Images, epochs: int, rate: float, batch: int = 128) -> nn.Module:
+def trained(
+    model: nn.Module,
+    data: Images,
+    epochs: int,
+    rate: float,
+    batch: int = 128,
+    loss: Callable[[Any, Tensor], Tensor] = nn.functional.cross_entropy,
+) -> nn.Module:
     """Adam with one cycle of the learning rate; images are mirrored by chance."""
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
     steps = epochs * -(-len(data.y) // batch)
@@ -77,12 +85,12 @@ def trained(model: nn.Module, data: Images, epochs: int, rate: float, batch: int
             part = rows[start : start + batch]
             x, y = numbers(data.x[part]), torch.from_numpy(data.y[part])
             mirrored = torch.from_numpy(order.random(len(part)) < 0.5)
-            loss = nn.functional.cross_entropy(model(torch.where(mirrored[:, None, None, None], x.flip(3), x)), y)
+            error = loss(model(torch.where(mirrored[:, None, None, None], x.flip(3), x)), y)
             optimizer.zero_grad()
-            loss.backward()
+            error.backward()
             optimizer.step()
             schedule.step()
-            total += float(loss.detach()) * len(part)
+            total += float(error.detach()) * len(part)
         console.print(f"  loss {total / len(rows):.3f}")
     return model.eval()
 

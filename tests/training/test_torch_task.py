@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fogline.data import Examples, Meaning
 from fogline.params import Params
 from fogline.training import LocalMethod, LocalTraining, Sums
+from fogline.training.method import Arrays
 from fogline.training.torch import TorchTask, models
 from tests.training.cohorts import SIZES, jobs_of, task_of
 
@@ -196,6 +197,46 @@ def test_saved_transformers_can_be_read() -> None:
     assert list(models.small_transformer(9).state_dict()) == [
         *names, "norm.weight", "norm.bias", "head.weight", "head.bias"
     ]  # fmt: skip
+
+
+class Exiting(nn.Module):
+    """Gives two answers."""
+
+    def __init__(self, by_name: bool = False) -> None:
+        super().__init__()
+        self.below, self.early, self.late, self.by_name = nn.Linear(8, 6), nn.Linear(6, 5), nn.Linear(6, 5), by_name
+
+    def forward(self, x: Tensor) -> dict[str, Tensor] | tuple[Tensor, Tensor]:
+        hidden = torch.tanh(self.below(x))
+        outputs = self.early(hidden), self.late(hidden)
+        return {"early": outputs[0], "late": outputs[1]} if self.by_name else outputs
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_several_outputs_are_trained_together(by_name: bool) -> None:
+    def joint(outputs: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:
+        return (nn.functional.cross_entropy(outputs[0], targets) + nn.functional.cross_entropy(outputs[1], targets)) / 2
+
+    local = LocalTraining(batch_size=4, epochs=2)
+    named, written = task_of(lambda: Exiting(by_name)), task_of(Exiting, loss=joint)
+    ends = [task.build("loop", LocalMethod(), local).train(jobs_of(task, local)) for task in (named, written)]
+    for one, other in zip(*ends, strict=True):
+        assert one.failure is None
+        np.testing.assert_array_equal(one.end, other.end)
+    test = named.data.at(1)
+    assert named.evaluate(named.initial(0), test)["count"] == len(test.y)
+    for engine in ("flat", "stacked"):
+        with pytest.raises(ValueError, match="it trains models of one output; this one gives several"):
+            named.build(engine, LocalMethod(), local)
+
+
+def test_a_method_that_changes_the_output_needs_one() -> None:
+    class Bending(LocalMethod):
+        def bend_outputs(self, outputs: Tensor, local: Arrays, /) -> Tensor:
+            return outputs
+
+    with pytest.raises(ValueError, match="its method changes the outputs of a model, and this one gives several"):
+        task_of(Exiting).build("loop", Bending(), LocalTraining())
 
 
 def test_cost_counts_the_forward_pass() -> None:

@@ -39,6 +39,18 @@ def l1(outputs: Tensor, targets: Tensor) -> Tensor:
 LOSSES: dict[str, LossFunction] = {"cross_entropy": cross_entropy, "mse": mse, "l1": l1}
 
 
+def over_all(loss: LossFunction) -> LossFunction:
+    """The mean of a loss over a module's outputs, if it gives several: early exits are trained together."""
+
+    def mean(outputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor], targets: Tensor) -> Tensor:
+        if isinstance(outputs, Tensor):
+            return loss(outputs, targets)
+        every = outputs.values() if isinstance(outputs, Mapping) else outputs
+        return torch.stack([loss(one, targets) for one in every]).mean()
+
+    return mean
+
+
 def loss_function(loss: LossName | LossFunction) -> LossFunction:
     """The function behind a loss given by name or as itself.
 
@@ -49,7 +61,7 @@ def loss_function(loss: LossName | LossFunction) -> LossFunction:
         return loss
     if loss not in LOSSES:
         raise ValueError(f"There is no loss '{loss}'; choose {', '.join(LOSSES)}, or give a function.")
-    return LOSSES[loss]
+    return over_all(LOSSES[loss])
 
 
 def judge_classes(outputs: Tensor, targets: Tensor, loss: LossFunction) -> Sums:

@@ -35,7 +35,8 @@ class TorchTask(Task):
     Args:
         model: makes the module, untrained. Called more than once; its weights are drawn under a seed.
         data: examples per client; integer targets are classes.
-        loss: ``cross_entropy``, ``mse``, ``l1``, or a function of (outputs, targets) to their mean loss.
+        loss: ``cross_entropy``, ``mse``, ``l1``, or a function of (outputs, targets) to their mean loss. A loss by
+            name is, for a module that gives several outputs, the mean over them.
         name: what people call it.
         headline: the metric looked at first; accuracy for classes, rmse for numbers, where not said.
         device: where engines train and models are judged (``cpu``, ``cuda``).
@@ -86,11 +87,20 @@ class TorchTask(Task):
         """
         if not self.classifies:
             return None
-        with torch.no_grad():
-            outputs = attempt(lambda: self._judge.eval()(self.inputs(self._example())))
-        if not isinstance(outputs, Tensor):
+        if not isinstance(self._trial, Tensor):
             return self.data.classes
-        return outputs.shape[1 if outputs.ndim == 4 else -1]
+        return self._trial.shape[1 if self._trial.ndim == 4 else -1]
+
+    @property
+    def gives_several(self) -> bool:
+        """Whether the module gives several outputs (early exits), found by a trial."""
+        return not isinstance(self._trial, Tensor | Exception)
+
+    @cached_property
+    def _trial(self) -> object:
+        """What the untrained module gives for one example, or what it raises."""
+        with torch.no_grad():
+            return attempt(lambda: self._judge.eval()(self.inputs(self._example())))
 
     @property
     def cost(self) -> float:

@@ -33,6 +33,8 @@ class TorchEngine(Engine):
         """Only what is not PyTorch."""
         if not isinstance(task, TorchTask):
             return f"it trains PyTorch models, and this is a {type(task).__name__}."
+        if task.gives_several and overrides(method, "bend_outputs"):
+            return "its method changes the outputs of a model, and this one gives several."
         return cls.refuses_task(task, method, local)
 
     @classmethod

@@ -54,7 +54,7 @@ class Stacked(TorchEngine):
     @classmethod
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
         """Models of mixed or half precision, and what ``vmap`` cannot run."""
-        return _refuses_types(task) or (None if Graph.of(task, cls.single) else _refuses_vmap(task))
+        return _refuses_model(task) or (None if Graph.of(task, cls.single) else _refuses_vmap(task))
 
     @property
     def fuses(self) -> bool:
@@ -141,7 +141,7 @@ class Flat(Stacked):
     @classmethod
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
         """Models of mixed or half precision."""
-        return _refuses_types(task)
+        return _refuses_model(task)
 
 
 class Group:
@@ -270,7 +270,9 @@ def mixes_examples(module: nn.Module) -> bool:
     return any(isinstance(layer, norms) for layer in module.modules())
 
 
-def _refuses_types(task: TorchTask) -> str | None:
+def _refuses_model(task: TorchTask) -> str | None:
+    if task.gives_several:
+        return "it trains models of one output; this one gives several."
     types = {entry.dtype for entry in task.spec.entries if entry.is_float}
     if len(types) == 1 and types <= {"float32", "float64"}:
         return None
