@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fogline.inference.card import Cascade
+from fogline.inference.packaging.evaluation import Evaluation, write_evaluation
+from fogline.inference.runtimes.base import Array
 from fogline.jobs.job import Publish
 from fogline.registry.catalogue import Catalogue
+from fogline.registry.linking import chosen
 from fogline.registry.plan import plan_of
 from fogline.registry.publisher import Publisher
 from fogline.registry.release import Outcome, ReleaseError
@@ -15,9 +20,10 @@ from fogline.registry.standing import Steer
 from fogline.registry.trust import offline
 from fogline.registry.trust.releases import SignedReleases
 from fogline.storage import open_blobs, open_database
-from tests.registry.versions import card, written
+from tests.registry.versions import asset, card, written
 
 NODE = "device-1"
+PLAN = Publish(rings=(1.0,), ring_time=1e-6)
 
 
 class Cloud:
@@ -36,15 +42,36 @@ class Cloud:
         """The next version, and what becomes of it."""
         weights = f"weights of version {len(list(self._folder.iterdir()))}".encode()
         files = written(self._folder / weights.decode(), weights)
-        version = self.publisher.publish(card(weights), files, Publish(rings=(1.0,), ring_time=1e-6)).version
+        version = self.publisher.publish(card(weights), files, PLAN).version
         self.hears(what, version, version)
 
-    def hears(self, what: str, version: int, at: float) -> None:
-        (standing,) = self.publisher.standings("digits")
+    def hears(self, what: str, version: int, at: float, model: str = "digits") -> None:
+        (standing,) = self.publisher.standings(model)
         assert standing.release is not None
         number = standing.release.number
-        self.publisher.outcome(Outcome(NODE, "digits", number, version, what, "a test", float(at)))  # type: ignore[arg-type]
+        self.publisher.outcome(Outcome(NODE, model, number, version, what, "a test", float(at)))  # type: ignore[arg-type]
         self.publisher.tick()
+
+    def asks(self, model: str) -> Cascade | None:
+        """What the version that is served asks."""
+        (standing,) = self.publisher.standings(model)
+        assert standing.release is not None
+        return next(card.cascade for card in standing.cards if card.version == standing.release.version)
+
+    def judged(self, model: str, sure: Array, correct: Array, labels: str = "aa") -> None:
+        """The next version of a model, with what was seen of it on a test set; all nodes serve it."""
+        name = f"{model} {len(list(self._folder.iterdir()))}"
+        write_evaluation(self._folder / name, Evaluation(sure.astype(np.float32), correct, labels * 32))
+        weights, evaluation = name.encode(), (self._folder / name).read_bytes()
+        files = written(self._folder / f"files of {name}", weights, evaluation)
+        self.publisher.publish(card(weights, model, evaluation=asset(evaluation)), files, PLAN)
+        self.serve(model)
+
+    def serve(self, model: str) -> None:
+        """The version that is rolled out is served by all."""
+        (standing,) = self.publisher.standings(model)
+        assert standing.release is not None
+        self.hears("committed", standing.release.version, standing.release.number, model)
 
     @property
     def served(self) -> int:
@@ -89,3 +116,31 @@ def test_a_job_whose_rules_are_none_is_refused() -> None:
     with pytest.raises(ReleaseError, match=r"publish.probation has no rule 'secs'; there are seconds, requests"):
         plan_of(Publish(probation={"secs": 1.0}))
     assert plan_of(Publish(thresholds={"success": 0.5})).thresholds.success == 0.5
+
+
+def test_a_new_version_asks_whom_the_served_one_asked_as_often(tmp_path: Path) -> None:
+    cloud, rng = Cloud(tmp_path), np.random.default_rng(0)
+
+    def version(model: str, right: float, labels: str = "aa") -> None:
+        """Right about this share of a thousand examples, and surer of those."""
+        correct = rng.random(1000) < right
+        cloud.judged(model, np.where(correct, rng.uniform(0.4, 1, 1000), rng.uniform(0, 0.7, 1000)), correct, labels)
+
+    version("large", 0.95)
+    version("small", 0.7)
+    assert cloud.asks("small") is None
+    cloud.publisher.link("small", "large", None, 0.3, "ana")
+    cloud.publisher.steer(Steer("small", "promote", 2), "ana")
+    cloud.serve("small")
+    first = cloud.asks("small")
+    version("small", 0.8)
+    second = cloud.asks("small")
+    assert first is not None
+    assert second is not None
+    assert second.to == "large"
+    assert second.threshold != first.threshold, "it is fitted anew"
+    assert chosen(second).offloaded == pytest.approx(0.3, abs=0.01)
+    version("small", 0.8, labels="bb")
+    assert cloud.asks("small") is None
+    (standing,) = cloud.publisher.standings("small")
+    assert any("asks nobody: small and large were judged on other examples" in note.text for note in standing.notes)

@@ -34,7 +34,7 @@ def fitted(
     ours, theirs = (read_evaluation(path_of(asset.digest)) for asset in (small.evaluation, large.evaluation))
     if ours.labels != theirs.labels:
         raise CatalogueError(f"{names} were judged on other examples, so they cannot be compared.")
-    if set(small.inputs) != set(large.inputs) or not set(small.outputs) <= set(large.outputs):
+    if set(small.inputs) != set(large.inputs) or not set(small.answers) <= set(large.answers):
         raise CatalogueError(f"{names} take or give other tensors, so one cannot answer for the other.")
     return fit(ours.confidence, ours.correct, theirs.correct, to=large.model, target_accuracy=accuracy, budget=budget)
 
