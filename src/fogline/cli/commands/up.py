@@ -49,7 +49,8 @@ def up(
     keep
         Leave the nodes' folders there at the end.
     serve
-        In the end the devices answer predictions with the model, and one more round is rolled out meanwhile.
+        In the end the devices answer predictions with the model, and one more round is rolled out meanwhile;
+        quickly, as far as the job does not say how.
     quiet
         Show no progress, only the result.
     debug

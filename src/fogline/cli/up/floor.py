@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fogline.cli.failures import JobFailed
 
 PATIENCE = 90.0
-"""Seconds that all devices have to serve a version."""
+"""Seconds that all devices have to serve a version, beside the time that its rollout takes."""
 
 
 @dataclass
@@ -30,17 +30,23 @@ class Floor:
         self.versions[node] = version
         self.news.set()
 
-    async def all_serve(self, nodes: Sequence[str], version: int) -> None:
+    async def all_serve(self, nodes: Sequence[str], version: int, rollout: float) -> None:
         """Wait until all these nodes have committed to a version.
+
+        Args:
+            nodes: who.
+            version: to what.
+            rollout: seconds that it may take to go through all rings.
 
         Raises:
             JobFailed: they do not.
         """
+        wait = PATIENCE + rollout
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(wait):
                 while not all(self.versions.get(node) == version for node in nodes):
                     self.news.clear()
                     await self.news.wait()
         except TimeoutError:
             late = [node for node in nodes if self.versions.get(node) != version]
-            raise JobFailed(f"Version {version} is not served by {', '.join(late)} after {PATIENCE:g} s") from None
+            raise JobFailed(f"Version {version} is not served by {', '.join(late)} after {wait:g} s") from None

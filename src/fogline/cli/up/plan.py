@@ -11,9 +11,13 @@ from fogline.cli.up.survey import Answer, Question, survey
 from fogline.governance.subject import Role, node_name
 from fogline.jobs import Job
 from fogline.jobs.files import job_to_toml, read_job
+from fogline.jobs.job import Publish
 
 MOST = 32
 """Devices that are started without being asked for by number."""
+RINGS, RING_TIME = (0.2, 1.0), 1.0
+PROBATION = {"seconds": 2.0, "requests": 20.0, "longest": 4.0}
+"""How ``--serve`` rolls out where the job does not say: nobody wants to watch a rehearsal for minutes."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,20 @@ def job_of(file: Path, wishes: Wishes) -> Job:
         raise UsageError(f"--devices is {wishes.devices}; it must be at least 1")
     if wishes.serve and "device" not in job.publish.tiers:
         raise UsageError('--serve shows devices that answer; the job gives them none: add "device" to publish.tiers')
-    if wishes.fogs is None:
-        return job
     lower = len(job.tree.names) > 1
-    if wishes.fogs < 1:
-        if lower:
-            raise UsageError(
-                f"--fogs {wishes.fogs}: the job's tree has a tier '{job.tree.names[-1]}'; give it 1 or more"
-            )
-        return job
-    tier = job.tree.names[-1] if lower else "fog"
-    return read_job(file, [*wishes.overrides, f"tree.tiers.{tier}.count={wishes.fogs}"])
+    if wishes.fogs is not None and wishes.fogs < 1 and lower:
+        raise UsageError(f"--fogs {wishes.fogs}: the job's tree has a tier '{job.tree.names[-1]}'; give it 1 or more")
+    if wishes.fogs is not None and wishes.fogs >= 1:
+        tier = job.tree.names[-1] if lower else "fog"
+        job = read_job(file, [*wishes.overrides, f"tree.tiers.{tier}.count={wishes.fogs}"])
+    return job.model_copy(update={"publish": _quick(job.publish)}) if wishes.serve else job
+
+
+def _quick(publish: Publish) -> Publish:
+    """With quick rollouts, as far as the job does not say how they go."""
+    quick = {"rings": RINGS, "ring_time": RING_TIME}
+    missing = {key: value for key, value in quick.items() if key not in publish.model_fields_set}
+    return publish.model_copy(update={**missing, "probation": {**PROBATION, **publish.probation}})
 
 
 async def plan(file: Path, job: Job, wishes: Wishes, answer: Path) -> Plan:

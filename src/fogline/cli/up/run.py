@@ -35,6 +35,7 @@ from fogline.network.contract import Home
 from fogline.network.desk import NewToken
 from fogline.network.joining import join
 from fogline.network.program import Place
+from fogline.registry.plan import plan_of
 
 HERE = "127.0.0.1:0"
 LISTENING = ("--listen", HERE, "--door", HERE)
@@ -199,7 +200,9 @@ class Run:
                 raise JobFailed(f"The next round failed: {record.why}")
             return (await self._newest(client, job)).version
 
-        await show(self.state.floor, devices, Sample.of(card, golden), next_round, self._show)
+        way = plan_of(made.job.publish)
+        rollout = len(way.rings) * (way.ring_seconds + way.probation.longest)
+        await show(self.state.floor, devices, Sample.of(card, golden), next_round, rollout, self._show)
 
     def _show(self, line: str) -> None:
         self.screen.note(line)

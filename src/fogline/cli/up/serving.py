@@ -132,6 +132,7 @@ async def show(
     devices: Sequence[str],
     sample: Sample,
     next_round: Callable[[], Awaitable[int]],
+    rollout: float,
     say: Callable[[str], None],
 ) -> None:
     """A prediction, and a rollout under load.
@@ -141,12 +142,13 @@ async def show(
         devices: who should.
         sample: of the version that is there.
         next_round: trains on, and gives the next version's number.
+        rollout: seconds that a version may take to go through all rings.
         say: takes lines for people.
 
     Raises:
         JobFailed: a request failed, or a device does not serve.
     """
-    await floor.all_serve(devices, sample.card.version)
+    await floor.all_serve(devices, sample.card.version, rollout)
     first = devices[0]
     address = floor.addresses[first]
     said, version, seconds = await asyncio.to_thread(predict, address, sample)
@@ -155,7 +157,7 @@ async def show(
     await asyncio.to_thread(load.__enter__)
     try:
         following = await next_round()
-        await floor.all_serve(devices, following)
+        await floor.all_serve(devices, following, rollout)
     finally:
         await asyncio.to_thread(load.__exit__)
     counts = ", ".join(f"{n} by version {version}" for version, n in sorted(load.versions.items()))
