@@ -133,3 +133,16 @@ def test_an_empty_client_is_named() -> None:
     parts[4] = parts[4][:0]
     with pytest.raises(ValueError, match="client-4"):
         from_arrays("small", x, y, parts, classes=3)
+
+
+def test_what_a_worker_process_could_not_do_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled():
+            raise KeyError("only made for training")
+        return nn.functional.cross_entropy(outputs, targets)
+
+    x, y, parts = arrays()
+    wrong = fogline.Task(linear, from_arrays("small", x, y, parts, classes=3), loss=loss)
+    with pytest.raises(RuntimeError, match="ended in the middle of its work"):
+        fogline.simulate(wrong, rounds=1, processes=2, progress=False)
+    assert "KeyError: 'only made for training'" in capfd.readouterr().err

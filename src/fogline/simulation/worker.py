@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -145,6 +146,8 @@ def _serve(bench: Bench, line: Connection[Any, Any]) -> None:
                 answer = evaluate_part(bench.task, _params(bench, request.model), request.part)
             line.send_bytes(ENCODER.encode(answer))
         status = 0
+    except Exception:  # noqa: BLE001 - a task's own code may raise anything; it is told before the process is gone
+        traceback.print_exc()
     finally:
         os._exit(status)
 
