@@ -101,7 +101,7 @@ def check_issued(certificate: bytes, root: bytes, now: float) -> CertificateFact
     parsed = parse_certificate(certificate)
     try:
         parsed.verify_directly_issued_by(issuer)
-        check_whole_bytes(parsed)
+        _check_whole_bytes(parsed)
     except (*UNREADABLE, InvalidSignature):
         raise CertificateError(f"The certificate of {facts.subject.name} is not signed by this authority.") from None
     if now >= facts.expires:
@@ -113,7 +113,7 @@ def check_issued(certificate: bytes, root: bytes, now: float) -> CertificateFact
     return facts
 
 
-def check_whole_bytes(certificate: x509.Certificate) -> None:
+def _check_whole_bytes(certificate: x509.Certificate) -> None:
     """Refuse a signature that does not say it has whole bytes.
 
     The count of unused bits in front of a signature is not signed, and readers ignore it: with it

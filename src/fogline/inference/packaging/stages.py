@@ -18,6 +18,8 @@ from fogline.inference.packaging.graphs import filled
 from fogline.inference.runtimes.base import Array
 from fogline.inference.runtimes.onnx import FAILURES
 
+LARGEST = 2**31 - 2**24
+"""Bytes of weights that a graph which holds them can have."""
 PROBES = (2, 3)
 """Examples at a time; a tensor whose first axis follows both has a row for each example."""
 
@@ -48,6 +50,8 @@ def stages_of(
     Raises:
         StagesError: it has branches or loops, or cannot be run as it would have to be to see what can be cut.
     """
+    if sum(array.nbytes for array in weights.values()) > LARGEST:
+        raise StagesError("The model is too large to be cut into stages; 2 GB are the most.")
     model = onnx.load_model_from_string(graph)
     if any(attribute.type == AttributeProto.GRAPH for node in model.graph.node for attribute in node.attribute):
         raise StagesError("The graph has branches or loops, so it cannot be cut into stages.")
