@@ -105,6 +105,20 @@ def test_an_onnx_file(graph: Path, tmp_path: Path) -> None:
 
 
 @needs_curl
+def test_an_onnx_file_with_its_weights_beside_it(tmp_path: Path) -> None:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "xy")
+    weights = [helper.make_tensor("w", TensorProto.FLOAT, [2, 2], [1.0, 2.0, 3.0, 4.0])]
+    made = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], weights)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = tmp_path / "apart.onnx"
+    save_model(model, str(path), save_as_external_data=True, location="apart.onnx.data", size_threshold=0)
+    with serving(str(path), folder=tmp_path) as lines:
+        asked = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,1]}]}'
+        url = lines[0].partition(" at ")[2].partition(";")[0] + "/v2/models/apart/infer"
+        assert json.load(urllib.request.urlopen(url, asked, timeout=10))["outputs"][0]["data"] == [4.0, 6.0]
+
+
+@needs_curl
 def test_a_folder_with_a_card(graph: Path, tmp_path: Path) -> None:
     card = card_of_onnx(graph)
     assert card.graph is not None

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from fogline.cli.failures import UsageError
-from fogline.inference.card import LARGEST, Card, ModelName, read_card
+from fogline.inference.card import LARGEST, Asset, Card, ModelName, read_card
 from fogline.serving.server.files import Files
 from fogline.serving.server.server import Addresses, Server
 from fogline.serving.server.wiring import hooks, new_loop, opener
@@ -99,16 +99,30 @@ def find(model: Path, scratch: Path) -> Found:
     if not model.is_file():
         raise UsageError(f"There is no {model}; name an ONNX file, a run's folder, or a model of one.")
     if model.suffix == ".onnx":
-        from fogline.inference.runtimes.onnx import card_of_onnx
-
-        card = card_of_onnx(model)
-        assert card.graph is not None
-        return Found(card, {card.graph.digest: model})
+        return _bare(model, scratch)
     if model.suffix != ".safetensors":
         raise UsageError(f"{model} is neither an ONNX file nor a safetensors file.")
     if not (model.parent / JOB).is_file():
         raise UsageError(f"{model} holds numbers only; put the {JOB} beside it that says what they are.")
     return _made(model.parent, model, scratch)
+
+
+def _bare(graph: Path, scratch: Path) -> Found:
+    from fogline.inference.runtimes.initializers import beside
+    from fogline.inference.runtimes.onnx import card_of_onnx
+    from fogline.params import write_arrays
+    from fogline.storage.files import hash_file
+
+    weights = beside(graph)
+    card = card_of_onnx(graph, weights)
+    assert card.graph is not None
+    files = {card.graph.digest: graph}
+    if weights:
+        path = scratch / "weights.safetensors"
+        write_arrays(path, weights)
+        card = msgspec.structs.replace(card, weights=Asset(*hash_file(path)))
+        files[card.assets()["weights"].digest] = path
+    return Found(card, files)
 
 
 def _unpacked(folder: Path) -> Found:
