@@ -146,6 +146,47 @@ def test_a_run_and_its_weights(tmp_path: Path) -> None:
     assert answers[0] == answers[1] == answers[2]
 
 
+EXITING = """
+import numpy as np
+from torch import nn
+from fogline.data import Examples, from_arrays
+from fogline.training.torch import TorchTask
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.early, self.late = nn.Linear(4, 2), nn.Linear(2, 2)
+
+    def forward(self, x):
+        early = self.early(x)
+        return early, self.late(early)
+
+rng = np.random.default_rng(0)
+x = rng.normal(size=(60, 4)).astype(np.float32)
+y = (x[:, 0] > 0).astype(np.int64)
+parts = [np.arange(0, 20), np.arange(20, 40)]
+task = TorchTask(Two, from_arrays("exits", x, y, parts, classes=2, test=Examples(x[40:], y[40:])))
+"""
+
+
+@pytest.mark.slow
+@needs_curl
+def test_a_run_is_served_as_its_job_publishes_it(tmp_path: Path) -> None:
+    (tmp_path / "lines.py").write_text(EXITING)
+    published = '[publish]\nexits = ["early", "late"]\nexit_accuracy = 0.01\n'
+    (tmp_path / "job.toml").write_text(JOB.replace('"lines"', '"two lines"') + published)
+    with started("simulate", "job.toml", "--folder", "run", "--quiet", folder=tmp_path) as simulation:
+        output, errors = simulation.communicate(timeout=120)
+    assert simulation.returncode == 0, output + errors
+    with serving("run", folder=tmp_path) as lines:
+        assert lines[0].startswith("Model 'two-lines' ")
+        assert [output["name"] for output in answered(lines[1])["outputs"]] == ["late"]
+    (tmp_path / "run" / "model.safetensors").write_bytes(b"words")
+    assert "The model in run/model.safetensors cannot be read." in refused("run", folder=tmp_path)
+    (tmp_path / "run" / "model.safetensors").unlink()
+    assert "There is no model in run/model.safetensors" in refused("run", folder=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

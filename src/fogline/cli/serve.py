@@ -6,7 +6,7 @@ import asyncio
 import logging
 import multiprocessing
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,8 @@ class Found:
     """By digest."""
     code: str = ""
     """Folder with the task's code, where there is one."""
+    notes: Sequence[str] = ()
+    """What people should know of how it was made."""
 
 
 def serve_model(
@@ -60,28 +62,30 @@ def serve_model(
             code=found.code,
         )
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_serve(settings, card, Files(found.files)))
+            runner.run(_serve(settings, card, found))
 
 
-async def _serve(settings: Settings, card: Card, files: Files) -> None:
+async def _serve(settings: Settings, card: Card, found: Found) -> None:
     server = Server(settings, opener(settings), hooks(settings))
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
-    served = await server.repository.load(card, files)
+    served = await server.repository.load(card, Files(found.files))
     addresses = await server.start()
-    _greet(card, served.runtime.name, addresses)
+    _greet(card, served.runtime.name, addresses, found.notes)
     await told.wait()
     await server.stop()
 
 
-def _greet(card: Card, runtime: str, addresses: Addresses) -> None:
+def _greet(card: Card, runtime: str, addresses: Addresses, notes: Sequence[str]) -> None:
     here = f"http://{addresses.http}"
     model = f"{here}/v2/models/{card.model}"
     rpc = f", by gRPC at {addresses.grpc}" if addresses.grpc else ""
     print(f"Model '{card.model}' ({runtime}) answers at {here}{rpc}; stop it with Ctrl-C.")
     print(f"Ask it:    curl -s {model}/example | curl -s -d @- {model}/infer")
     print(f"Try it:    {here}/docs", flush=True)
+    for note in notes:
+        print(f"Note:      {note}", flush=True)
 
 
 def find(model: Path, scratch: Path) -> Found:
@@ -142,22 +146,25 @@ def _made(run: Path, weights: Path | None, scratch: Path) -> Found:
 
 def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
     from fogline.inference.card import Code
+    from fogline.inference.exits import Wanted
     from fogline.inference.package import package
     from fogline.jobs.files import load_task, read_job
-    from fogline.monitoring.folder import RunFolder
-    from fogline.params import load
+    from fogline.jobs.job import model_name
+    from fogline.monitoring.folder import RunFolder, read_model
 
     kept = RunFolder(run)
     if weights is None:
         result = kept.load()
         job, params = result.job, result.params
     else:
-        job, params = read_job(run / JOB), load(weights)
+        job, params = read_job(run / JOB), read_model(weights)
     home = (kept.task_folder() if kept.info.exists() else None) or run
     task = load_task(job, home)
     code = Code(job.task, dict(job.task_parameters))
-    made = package(task, params, scratch, job.name, code=code)
-    return Found(made.card, made.files, str(home))
+    exits = Wanted(job.publish.exits, job.publish.exit_accuracy) if job.publish.exits else None
+    name = model_name(job)
+    made = package(task, params, scratch, name, code=code, outputs=job.publish.exits, exits=exits)
+    return Found(made.card, made.files, str(home), made.notes)
 
 
 def _check_name(name: str) -> None:
