@@ -95,6 +95,8 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 @needs_curl
 def test_an_onnx_file(graph: Path, tmp_path: Path) -> None:
+    with serving(str(graph), "--name", "stats", folder=tmp_path) as lines:
+        assert answered(lines[1])["model_name"] == "stats"
     with serving(str(graph), folder=tmp_path) as lines:
         assert lines[0].startswith("Model 'my-model' (onnx) answers at http://127.0.0.1:")
         answer = answered(lines[1])
@@ -197,6 +199,10 @@ def test_a_run_is_served_as_its_job_publishes_it(tmp_path: Path) -> None:
         (["."], "There is no run in ."),
         (["GRAPH", "--name", "a/b"], "cannot be called 'a/b'"),
         (["GRAPH", "--http", "nonsense"], "'nonsense' is no address"),
+        (["GRAPH", "--http", "127.0.0.1:0", "--grpc", ":8081"], "':8081' is no address"),
+        (["GRAPH", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:99999"], "'127.0.0.1:99999' is no address"),
+        (["GRAPH", "--http", "127.0.0.1:0", "--grpc", "8081"], "'8081' is no address"),
+        (["GRAPH", "--threads", "0"], 'Invalid value "0" for --threads'),
         (["GRAPH", "--http", "192.0.2.1:80"], "Nobody can listen at 192.0.2.1:80"),
         (["GRAPH", "--http", "127.0.0.1:0", "--grpc", "192.0.2.1:80"], "Nobody can listen at 192.0.2.1:80"),
         (["GRAPH", "--runtime", "dense"], "has no runtime 'dense'; choose onnx"),
