@@ -95,6 +95,8 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 @needs_curl
 def test_an_onnx_file(graph: Path, tmp_path: Path) -> None:
+    with serving(str(graph), "--name", "stats", folder=tmp_path) as lines:
+        assert answered(lines[1])["model_name"] == "stats"
     with serving(str(graph), folder=tmp_path) as lines:
         assert lines[0].startswith("Model 'my-model' (onnx) answers at http://127.0.0.1:")
         answer = answered(lines[1])
@@ -102,6 +104,20 @@ def test_an_onnx_file(graph: Path, tmp_path: Path) -> None:
         assert answer["outputs"][0]["shape"] == [1, 2]
         page = lines[2].split()[-1]
         assert urllib.request.urlopen(page, timeout=10).status == 200
+
+
+@needs_curl
+def test_an_onnx_file_with_its_weights_beside_it(tmp_path: Path) -> None:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "xy")
+    weights = [helper.make_tensor("w", TensorProto.FLOAT, [2, 2], [1.0, 2.0, 3.0, 4.0])]
+    made = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], weights)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = tmp_path / "apart.onnx"
+    save_model(model, str(path), save_as_external_data=True, location="apart.onnx.data", size_threshold=0)
+    with serving(str(path), folder=tmp_path) as lines:
+        asked = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,1]}]}'
+        url = lines[0].partition(" at ")[2].partition(";")[0] + "/v2/models/apart/infer"
+        assert json.load(urllib.request.urlopen(url, asked, timeout=10))["outputs"][0]["data"] == [4.0, 6.0]
 
 
 @needs_curl
@@ -132,6 +148,47 @@ def test_a_run_and_its_weights(tmp_path: Path) -> None:
     assert answers[0] == answers[1] == answers[2]
 
 
+EXITING = """
+import numpy as np
+from torch import nn
+from fogline.data import Examples, from_arrays
+from fogline.training.torch import TorchTask
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.early, self.late = nn.Linear(4, 2), nn.Linear(2, 2)
+
+    def forward(self, x):
+        early = self.early(x)
+        return early, self.late(early)
+
+rng = np.random.default_rng(0)
+x = rng.normal(size=(60, 4)).astype(np.float32)
+y = (x[:, 0] > 0).astype(np.int64)
+parts = [np.arange(0, 20), np.arange(20, 40)]
+task = TorchTask(Two, from_arrays("exits", x, y, parts, classes=2, test=Examples(x[40:], y[40:])))
+"""
+
+
+@pytest.mark.slow
+@needs_curl
+def test_a_run_is_served_as_its_job_publishes_it(tmp_path: Path) -> None:
+    (tmp_path / "lines.py").write_text(EXITING)
+    published = '[publish]\nexits = ["early", "late"]\nexit_accuracy = 0.01\n'
+    (tmp_path / "job.toml").write_text(JOB.replace('"lines"', '"two lines"') + published)
+    with started("simulate", "job.toml", "--folder", "run", "--quiet", folder=tmp_path) as simulation:
+        output, errors = simulation.communicate(timeout=120)
+    assert simulation.returncode == 0, output + errors
+    with serving("run", folder=tmp_path) as lines:
+        assert lines[0].startswith("Model 'two-lines' ")
+        assert [output["name"] for output in answered(lines[1])["outputs"]] == ["late"]
+    (tmp_path / "run" / "model.safetensors").write_bytes(b"words")
+    assert "The model in run/model.safetensors cannot be read." in refused("run", folder=tmp_path)
+    (tmp_path / "run" / "model.safetensors").unlink()
+    assert "There is no model in run/model.safetensors" in refused("run", folder=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -142,6 +199,10 @@ def test_a_run_and_its_weights(tmp_path: Path) -> None:
         (["."], "There is no run in ."),
         (["GRAPH", "--name", "a/b"], "cannot be called 'a/b'"),
         (["GRAPH", "--http", "nonsense"], "'nonsense' is no address"),
+        (["GRAPH", "--http", "127.0.0.1:0", "--grpc", ":8081"], "':8081' is no address"),
+        (["GRAPH", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:99999"], "'127.0.0.1:99999' is no address"),
+        (["GRAPH", "--http", "127.0.0.1:0", "--grpc", "8081"], "'8081' is no address"),
+        (["GRAPH", "--threads", "0"], 'Invalid value "0" for --threads'),
         (["GRAPH", "--http", "192.0.2.1:80"], "Nobody can listen at 192.0.2.1:80"),
         (["GRAPH", "--http", "127.0.0.1:0", "--grpc", "192.0.2.1:80"], "Nobody can listen at 192.0.2.1:80"),
         (["GRAPH", "--runtime", "dense"], "has no runtime 'dense'; choose onnx"),

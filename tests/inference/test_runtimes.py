@@ -22,9 +22,9 @@ from fogline.inference.card import Asset, Card, Dense, Tensor, read_card
 from fogline.inference.package import Package
 from fogline.inference.runtimes import choose, dense
 from fogline.inference.runtimes.base import ModelError
-from fogline.inference.runtimes.choose import open_runtime
+from fogline.inference.runtimes.choose import open_runtime, sample_of
 from fogline.inference.runtimes.dense import DenseRuntime
-from fogline.inference.runtimes.initializers import Wanted, wanted
+from fogline.inference.runtimes.initializers import Wanted, beside, wanted
 from fogline.inference.runtimes.onnx import OnnxRuntime, card_of_onnx
 from fogline.params import load_arrays, save_arrays
 from tests.inference.cases import TORCH, finder, made
@@ -278,6 +278,65 @@ def test_a_bare_file_is_served(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(ModelError, match="cannot load the model"):
         card_of_onnx(path)
+
+
+@pytest.mark.parametrize("shape", [["batch", 3], [2, 3], [3], [], [1, "n", 3], ["batch", 0]])
+def test_whatever_its_shape_a_bare_file_is_tried_on_an_example_that_it_takes(shape: list[Any], tmp_path: Path) -> None:
+    path = tmp_path / "shape.onnx"
+    graph(path, "Neg", shape)
+    card = card_of_onnx(path)
+    example = sample_of(card, lambda _: path)
+    assert example["x"].shape == tuple(1 if isinstance(size, str) else size for size in shape)
+    runtime = open_runtime(card, lambda _: path).runtime
+    assert runtime.run(example)["y"].shape == example["x"].shape
+
+
+def test_a_bare_file_that_the_smallest_example_does_not_suit_is_served(tmp_path: Path) -> None:
+    path = tmp_path / "pool.onnx"
+    graph(path, "MaxPool", ["batch", 1, "height", "width"], kernel_shape=[4, 4])
+    card = card_of_onnx(path)
+    with pytest.raises(ModelError, match="cannot run") as caught:
+        OnnxRuntime(card, lambda _: path).run(sample_of(card, lambda _: path))
+    assert "/" not in str(caught.value), "it says where in ONNX Runtime's own code"
+    runtime = open_runtime(card, lambda _: path).runtime
+    assert runtime.run({"x": np.ones((1, 1, 8, 8), np.float32)})["y"].shape == (1, 1, 5, 5)
+
+
+def graph(path: Path, operator: str, shape: list[Any], **attributes: Any) -> None:
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    gives = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * len(shape))
+    made = helper.make_graph([helper.make_node(operator, ["x"], ["y"], **attributes)], "g", [given], [gives])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+
+
+def test_weights_beside_a_bare_file(tmp_path: Path) -> None:
+    path = tmp_path / "large.onnx"
+    bare(path)
+    assert beside(path) == {}
+    with_data(path, "large.onnx.data")
+    weights = beside(path)
+    assert weights.keys() == {"w"}
+    np.testing.assert_array_equal(weights["w"], np.eye(3, dtype=np.float32))
+    assert card_of_onnx(path, weights).inputs == (Tensor("x", "FP32", (-1, 3)),)
+    (tmp_path / "large.onnx.data").write_bytes(b"short")
+    with pytest.raises(ModelError, match=r"'w' cannot be read from large.onnx.data"):
+        beside(path)
+    (tmp_path / "large.onnx.data").unlink()
+    with pytest.raises(ModelError, match=r"in large.onnx.data, which is not beside it"):
+        beside(path)
+
+
+@pytest.mark.parametrize("name", ["secret", "./large.onnx.data", "below/large.onnx.data"])
+def test_only_the_file_that_is_called_like_the_graph_is_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    bare(tmp_path / "large.onnx")
+    with_data(tmp_path / "large.onnx", name)
+    with pytest.raises(ModelError, match=r"only 'large.onnx.data' is read. .*onnx.load\('large.onnx'\)"):
+        beside(tmp_path / "large.onnx")
+
+
+def with_data(path: Path, file: str) -> None:
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location=file, size_threshold=0)
 
 
 def test_texts_are_bytes(tmp_path: Path) -> None:

@@ -160,6 +160,27 @@ def test_what_cannot_be_cut_is_run_as_a_whole_and_said(tmp_path: Path) -> None:
     check(version.card, runtime, finder(version))
 
 
+class WithMore(nn.Module):
+    """An output that is no exit, which the first exit is computed from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low, self.first, self.last = nn.Linear(64, 8), nn.Linear(8, 10), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Any:
+        low = torch.relu(self.low(x.flatten(1)))
+        return {"first": self.first(low), "features": low, "last": self.last(torch.tanh(low))}
+
+
+def test_an_output_that_is_no_exit_does_not_keep_a_model_from_running_in_stages(tmp_path: Path) -> None:
+    version = made(TorchTask(WithMore, images(1, 8)), tmp_path, exits=Exits(("first", "last"), (0.5,)))
+    assert not version.notes
+    assert version.card.exits is not None
+    assert len(version.card.exits.stages) == 2
+    assert [tensor.name for tensor in version.card.answers] == ["last"]
+    check(version.card, OnnxRuntime(version.card, finder(version)), finder(version))
+
+
 def test_a_graph_with_branches_is_not_cut() -> None:
     one = helper.make_tensor_value_info("one", TensorProto.FLOAT, ["n"])
     branch = helper.make_graph([helper.make_node("Neg", ["x"], ["one"])], "branch", [], [one])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import gzip
+import json
+from collections.abc import Callable, Generator
 from typing import Any
 
 import grpc
@@ -153,6 +155,26 @@ class TestForms:
         given = asked(triton_http, "x", "FP32", array)
         result = http.infer("fp32", [given], request_compression_algorithm=compression)
         np.testing.assert_array_equal(result.as_numpy("y"), array)
+
+    @pytest.mark.parametrize(("coding", "pack"), [("GZIP", gzip.compress), ("identity", bytes)])
+    def test_names_of_codings_are_read_as_http_says(
+        self, server: Running, coding: str, pack: Callable[[bytes], bytes]
+    ) -> None:
+        given = {"name": "x", "datatype": "INT32", "shape": [1, 3], "data": [7, 8, 9]}
+        body = pack(json.dumps({"inputs": [given]}).encode())
+        status, answer, _ = server.ask("POST", "/v2/models/int32/infer", body, {"Content-Encoding": coding})
+        assert (status, answer["outputs"][0]["data"]) == (200, [7, 8, 9])
+
+    @pytest.mark.parametrize("kind", ["http", "grpc"])
+    @pytest.mark.parametrize("shared", ["input", "output"])
+    def test_shared_memory_is_refused_in_words(
+        self, http: triton_http.InferenceServerClient, rpc: triton_grpc.InferenceServerClient, kind: str, shared: str
+    ) -> None:
+        module, client = (triton_http, http) if kind == "http" else (triton_grpc, rpc)
+        given, output = asked(module, "x", "FP32", sample("FP32", (1, 3))), module.InferRequestedOutput("y")
+        (given if shared == "input" else output).set_shared_memory("region", 12)
+        with pytest.raises(InferenceServerException, match="shares no memory with its clients"):
+            client.infer("fp32", [given], outputs=[output])
 
     def test_raw(self, server: Running) -> None:
         array = sample("FP32", (4, 3))

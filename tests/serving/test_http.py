@@ -115,6 +115,13 @@ class TestClients:
             raw.sendall(body)
             assert identities(read_to_end(raw)) == ["3"]
 
+    def test_that_name_the_server_as_if_it_were_a_proxy(self, server: Running) -> None:
+        for target, status in (("http://x:80/v2/health/live?a", 200), ("http://x", 200), ("*", 404),
+                               ("http://x/v2/health/nothing", 404)):  # fmt: skip
+            with opened(server) as raw:
+                raw.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                assert read_to_end(raw).startswith(f"HTTP/1.1 {status} ".encode()), target
+
     def test_that_want_another_protocol(self, server: Running) -> None:
         with opened(server) as raw:
             raw.sendall(b"GET /v2/health/live HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")

@@ -54,6 +54,16 @@ def serve(watch: Watch, x: Array, batch: int = 1, **words: Any) -> None:
         watch.saw({"x": rows}, outputs(rows), 1e-4, **words)
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_a_model_without_a_batch_is_counted_by_its_requests(shape: tuple[int, ...]) -> None:
+    card = msgspec.structs.replace(CARD, inputs=(Tensor("x", "FP32", shape),), outputs=(Tensor("y", "FP32", shape),))
+    watch = Watch(msgspec.structs.replace(card, scores=None), None)
+    for _ in range(500):
+        watch.saw({"x": np.ones(shape, np.float32)}, {"y": np.ones(shape, np.float32)}, 1e-4, request="1")
+    tally = watch.take().tally
+    assert (tally.answers, tally.rows) == (500, 500)
+
+
 def test_what_happened_is_counted_once() -> None:
     watch = Watch(CARD, REFERENCE)
     x = samples(np.random.default_rng(1), 100)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Many = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+Threads = Annotated[int, Parameter(validator=Number(gte=1))]
 Attached = Annotated[bool, Parameter(negative="", show=False)]
 """For programs that start this one: what changes goes to standard output as JSON lines, and the end of standard
 input ends it."""
@@ -25,7 +27,7 @@ class Predictions:
     """With --serve: address for HTTP; port 0 takes a free one."""
     grpc: str = "127.0.0.1:8081"
     """With --serve: address for gRPC; none saves memory."""
-    threads: int = 1
+    threads: Threads = 1
     """With --serve: processors that a model may use."""
     variants: Flag = False
     """With --serve: use a variant in fewer bits where it is faster here."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import multiprocessing
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from fogline.cli.failures import UsageError
-from fogline.inference.card import LARGEST, Card, ModelName, read_card
+from fogline.inference.card import LARGEST, Asset, Card, ModelName, read_card
 from fogline.serving.server.files import Files
 from fogline.serving.server.server import Addresses, Server
 from fogline.serving.server.wiring import hooks, new_loop, opener
@@ -33,6 +33,8 @@ class Found:
     """By digest."""
     code: str = ""
     """Folder with the task's code, where there is one."""
+    notes: Sequence[str] = ()
+    """What people should know of how it was made."""
 
 
 def serve_model(
@@ -60,28 +62,30 @@ def serve_model(
             code=found.code,
         )
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_serve(settings, card, Files(found.files)))
+            runner.run(_serve(settings, card, found))
 
 
-async def _serve(settings: Settings, card: Card, files: Files) -> None:
+async def _serve(settings: Settings, card: Card, found: Found) -> None:
     server = Server(settings, opener(settings), hooks(settings))
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
-    served = await server.repository.load(card, files)
+    served = await server.repository.load(card, Files(found.files))
     addresses = await server.start()
-    _greet(card, served.runtime.name, addresses)
+    _greet(card, served.runtime.name, addresses, found.notes)
     await told.wait()
     await server.stop()
 
 
-def _greet(card: Card, runtime: str, addresses: Addresses) -> None:
+def _greet(card: Card, runtime: str, addresses: Addresses, notes: Sequence[str]) -> None:
     here = f"http://{addresses.http}"
     model = f"{here}/v2/models/{card.model}"
     rpc = f", by gRPC at {addresses.grpc}" if addresses.grpc else ""
     print(f"Model '{card.model}' ({runtime}) answers at {here}{rpc}; stop it with Ctrl-C.")
     print(f"Ask it:    curl -s {model}/example | curl -s -d @- {model}/infer")
     print(f"Try it:    {here}/docs", flush=True)
+    for note in notes:
+        print(f"Note:      {note}", flush=True)
 
 
 def find(model: Path, scratch: Path) -> Found:
@@ -99,16 +103,30 @@ def find(model: Path, scratch: Path) -> Found:
     if not model.is_file():
         raise UsageError(f"There is no {model}; name an ONNX file, a run's folder, or a model of one.")
     if model.suffix == ".onnx":
-        from fogline.inference.runtimes.onnx import card_of_onnx
-
-        card = card_of_onnx(model)
-        assert card.graph is not None
-        return Found(card, {card.graph.digest: model})
+        return _bare(model, scratch)
     if model.suffix != ".safetensors":
         raise UsageError(f"{model} is neither an ONNX file nor a safetensors file.")
     if not (model.parent / JOB).is_file():
         raise UsageError(f"{model} holds numbers only; put the {JOB} beside it that says what they are.")
     return _made(model.parent, model, scratch)
+
+
+def _bare(graph: Path, scratch: Path) -> Found:
+    from fogline.inference.runtimes.initializers import beside
+    from fogline.inference.runtimes.onnx import card_of_onnx
+    from fogline.params import write_arrays
+    from fogline.storage.files import hash_file
+
+    weights = beside(graph)
+    card = card_of_onnx(graph, weights)
+    assert card.graph is not None
+    files = {card.graph.digest: graph}
+    if weights:
+        path = scratch / "weights.safetensors"
+        write_arrays(path, weights)
+        card = msgspec.structs.replace(card, weights=Asset(*hash_file(path)))
+        files[card.assets()["weights"].digest] = path
+    return Found(card, files)
 
 
 def _unpacked(folder: Path) -> Found:
@@ -128,22 +146,25 @@ def _made(run: Path, weights: Path | None, scratch: Path) -> Found:
 
 def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
     from fogline.inference.card import Code
+    from fogline.inference.exits import Wanted
     from fogline.inference.package import package
     from fogline.jobs.files import load_task, read_job
-    from fogline.monitoring.folder import RunFolder
-    from fogline.params import load
+    from fogline.jobs.job import model_name
+    from fogline.monitoring.folder import RunFolder, read_model
 
     kept = RunFolder(run)
     if weights is None:
         result = kept.load()
         job, params = result.job, result.params
     else:
-        job, params = read_job(run / JOB), load(weights)
+        job, params = read_job(run / JOB), read_model(weights)
     home = (kept.task_folder() if kept.info.exists() else None) or run
     task = load_task(job, home)
     code = Code(job.task, dict(job.task_parameters))
-    made = package(task, params, scratch, job.name, code=code)
-    return Found(made.card, made.files, str(home))
+    exits = Wanted(job.publish.exits, job.publish.exit_accuracy) if job.publish.exits else None
+    name = model_name(job)
+    made = package(task, params, scratch, name, code=code, outputs=job.publish.exits, exits=exits)
+    return Found(made.card, made.files, str(home), made.notes)
 
 
 def _check_name(name: str) -> None:

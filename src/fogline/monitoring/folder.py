@@ -240,7 +240,7 @@ class RunFolder:
         """The finished run.
 
         Raises:
-            JobError: there is no run, or it has not finished; the sentence says how to go on.
+            JobError: there is no run, it has not finished, or its model cannot be read; the sentence says how to go on.
         """
         info = self.read_info()
         if info["status"] != "finished":
@@ -252,12 +252,26 @@ class RunFolder:
         facts: dict[str, Any] = _read_numbers(json.loads((self.path / "result.json").read_text("utf-8")))
         for name, kind in (("fogs", Spread), ("devices", Spread), ("reached", Reached)):
             facts[name] = None if facts[name] is None else kind(**facts[name])
-        history, model = self.history(), params.load(self.model)
+        history, model = self.history(), read_model(self.model)
         return Result(job=self.read_job(), params=model, history=history, folder=self.path, **facts)
 
     def _others(self) -> str:
         found = sorted(path.parent.name for path in RUNS.glob("*/run.json"))
         return f"; the last one in {RUNS}/ is {found[-1]}" if found else ""
+
+
+def read_model(path: Path) -> params.Params:
+    """The weights in a file.
+
+    Raises:
+        JobError: it is missing or damaged.
+    """
+    try:
+        return params.load(path)
+    except OSError as error:
+        raise JobError(f"There is no model in {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise JobError(f"The model in {path} cannot be read. {error}") from error
 
 
 def load_run(path: str | Path) -> Result:

@@ -7,7 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from fogline.cli.failures import reported
-from fogline.cli.options import Flag
+from fogline.cli.options import Flag, Threads
 
 
 def add_to(app: App) -> None:
@@ -22,7 +22,7 @@ def serve(
     http: str = "127.0.0.1:8080",
     grpc: str = "127.0.0.1:8081",
     name: str | None = None,
-    threads: int = 1,
+    threads: Threads = 1,
     runtime: str | None = None,
     control: Flag = False,
     debug: Flag = False,

@@ -6,7 +6,7 @@ that it can be run for some of the examples only; whatever else it needs (a shap
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,7 @@ def stages_of(
         raise StagesError("The graph has branches or loops, so it cannot be cut into stages.")
     kinds = _by_rows(filled(graph, weights), inputs)
     parts = _parts(model, exits, set(kinds))
-    taken = [name for part in parts for name in part.takes]
+    taken = {name for part in parts for name in part.takes} | {output.name for output in model.graph.output}
     infos = {value.name: value for value in (*model.graph.input, *model.graph.output)}
     infos |= {
         name: helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items() if name not in infos
@@ -65,7 +65,7 @@ def stages_of(
     made, found = set[str](), list[bytes]()
     for part, name in zip(parts, exits, strict=True):
         computed = {output for place in part.nodes for output in model.graph.node[place].output}
-        gives = [name, *sorted((computed & set(taken)) - made - {name})]
+        gives = [name, *sorted((computed & taken) - made - {name})]
         made |= computed
         cut = _cut(model, part.nodes, [infos[n] for n in sorted(part.takes)], [infos[n] for n in gives])
         found.append(cut.SerializeToString(deterministic=True))
@@ -95,15 +95,20 @@ def _by_rows(model: ModelProto, inputs: Mapping[str, Array]) -> dict[str, int]:
     }
 
 
-def _parts(model: ModelProto, exits: Iterable[str], by_rows: set[str]) -> list[_Part]:
-    """For each exit the nodes that it needs, walking back from it to what is there already."""
+def _parts(model: ModelProto, exits: Sequence[str], by_rows: set[str]) -> list[_Part]:
+    """For each exit the nodes that it needs, walking back from it to what is there already.
+
+    With the last one come the outputs that are no exits.
+    """
     maker = {output: place for place, node in enumerate(model.graph.node) for output in node.output}
     given = {value.name for value in model.graph.input}
     there, parts = set[str](), list[_Part]()
-    for name in exits:
+    others = [output.name for output in model.graph.output if output.name not in exits]
+    for place, name in enumerate(exits, start=1):
         if name in there:
             raise StagesError(f"Exit '{name}' is computed on the way to the one before it; name the cheapest first.")
-        nodes, takes, wanted = set[int](), set[str](), [name]
+        nodes, takes = set[int](), set[str]()
+        wanted = [name, *others] if place == len(exits) else [name]
         while wanted:
             tensor = wanted.pop()
             if tensor in given or tensor in there:

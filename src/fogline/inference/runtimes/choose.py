@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from statistics import median
 
@@ -60,7 +61,9 @@ def open_runtime(
     for name in names:
         try:
             runtime = offered[name]()
-            timings[name] = _seconds(runtime, sample)
+            # Zeros, of the smallest sizes, need not make sense to a model; golden samples must.
+            sensible = card.golden is not None or _runs(runtime, sample)
+            timings[name] = _seconds(runtime, sample) if sensible else inf
         except ImportError as error:
             refused[name] = f"Runtime '{name}' needs {error.name}, which is not installed here."
             continue
@@ -116,13 +119,21 @@ def sample_of(card: Card, locate: Locate) -> dict[str, Array]:
     sample: dict[str, Array] = {}
     for tensor in card.inputs:
         array = golden.get(f"input/{tensor.name}")
-        shape = (1, *(max(size, 1) for size in tensor.shape[1:]))
+        shape = [1 if size == -1 else size for size in tensor.shape]
         empty = b"" if tensor.datatype == "BYTES" else 0
         try:
             sample[tensor.name] = np.full(shape, empty, NUMPY[tensor.datatype]) if array is None else array[:1]
         except (MemoryError, ValueError) as error:
-            raise ModelError(f"An example of input '{tensor.name}', {list(shape)}, is too large here.") from error
+            raise ModelError(f"An example of input '{tensor.name}', {shape}, is too large here.") from error
     return sample
+
+
+def _runs(runtime: Runtime, sample: Mapping[str, Array]) -> bool:
+    try:
+        runtime.run(sample)
+    except ModelError:
+        return False
+    return True
 
 
 def _seconds(runtime: Runtime, sample: Mapping[str, Array]) -> float:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
+
+from fogline.inference.runtimes.base import Array, ModelError
 
 TYPES: dict[int, np.dtype[Any]] = {
     1: np.dtype(np.float32),
@@ -24,8 +27,12 @@ TYPES: dict[int, np.dtype[Any]] = {
 
 # Numbers of fields and values in onnx.proto.
 GRAPH, INITIALIZER = 7, 5
-DIMS, TYPE, NAME, LOCATION = 1, 2, 8, 14
+DIMS, TYPE, NAME, ELSEWHERE, LOCATION = 1, 2, 8, 13, 14
+KEY, VALUE = 1, 2
 EXTERNAL = 1
+
+BESIDE = ".data"
+"""What PyTorch's exporter adds to the name of a graph for the file of its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +55,64 @@ def wanted(model: bytes) -> dict[str, Wanted]:
         for tensor in _parts(graph, INITIALIZER):
             fields = list(_fields(tensor))
             if (LOCATION, EXTERNAL) in fields:
-                name = b"".join(bytes(value) for number, value in fields if number == NAME and _is_bytes(value))
                 kinds = [TYPES.get(value) for number, value in fields if number == TYPE and isinstance(value, int)]
-                found[name.decode()] = Wanted(kinds[-1] if kinds else None, _shape(fields))
+                found[_text(fields, NAME)] = Wanted(kinds[-1] if kinds else None, _shape(fields))
     return found
 
 
+def beside(path: Path) -> dict[str, Array]:
+    """The tensors that an ONNX file keeps in the file beside it, by name, read from disk as they are looked at.
+
+    Only a file that is called like the model, with ``.data`` behind it, is read, whatever the graph says: a graph that
+    somebody else made must not choose which file of this machine becomes its weights.
+
+    Raises:
+        ModelError: there are such tensors, and they are in another file, or cannot be read.
+    """
+    file = path.with_name(path.name + BESIDE)
+    try:
+        model = path.read_bytes()
+        needs = wanted(model)
+    except ValueError:
+        return {}  # What is wrong with it, is said by what loads it.
+    return {name: _mapped(file, name, needs[name], place) for name, place in _places(model).items()}
+
+
+def _places(model: bytes) -> dict[str, dict[str, str]]:
+    """For each external initialiser the entries that say where it is."""
+    found: dict[str, dict[str, str]] = {}
+    for graph in _parts(memoryview(model), GRAPH):
+        for tensor in _parts(graph, INITIALIZER):
+            fields = list(_fields(tensor))
+            if (LOCATION, EXTERNAL) in fields:
+                entries = [list(_fields(value)) for value in _parts(tensor, ELSEWHERE)]
+                found[_text(fields, NAME)] = {_text(entry, KEY): _text(entry, VALUE) for entry in entries}
+    return found
+
+
+def _mapped(file: Path, name: str, need: Wanted, place: dict[str, str]) -> Array:
+    if place.get("location") != file.name:
+        raise ModelError(
+            f"Tensor '{name}' is in another file, '{place.get('location', '')}'; only '{file.name}' is read. Put "
+            f"everything in one file: onnx.save(onnx.load('{file.stem}'), 'whole.onnx')."
+        )
+    if need.dtype is None:
+        raise ModelError(f"Tensor '{name}' in {file.name} is of a type that cannot be read here.")
+    if 0 in need.shape:
+        return np.empty(need.shape, need.dtype)
+    try:
+        return np.memmap(file, need.dtype, "r", int(place.get("offset", "0")), need.shape)
+    except FileNotFoundError:
+        raise ModelError(f"The weights of the model are in {file.name}, which is not beside it.") from None
+    except (OSError, ValueError, OverflowError) as error:
+        raise ModelError(f"Tensor '{name}' cannot be read from {file.name}: {error}.") from error
+
+
 Value = int | memoryview
+
+
+def _text(fields: list[tuple[int, Value]], wanted: int) -> str:
+    return b"".join(bytes(value) for number, value in fields if number == wanted and _is_bytes(value)).decode()
 
 
 def _shape(fields: list[tuple[int, Value]]) -> tuple[int, ...]:

@@ -37,7 +37,17 @@ TYPES: Mapping[str, Datatype] = {
 NOWHERE = "/nonexistent"
 """Where graphs may look for numbers that nobody bound: a file beside the model, or in the working folder, is not ours
 to read."""
+NONE: Mapping[str, Array] = {}
 SILENT = 4
+NOISE = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"^\[ONNXRuntimeError\] : \d+ : \w+ : ",
+        r"^Load model from .* failed: ?",
+        r"\S+\.(?:cc|h):\d+ (?:[^\"]*?\)(?: const)? (?=\w))?",
+    )
+)
+"""In what ONNX Runtime says: where in its own code, and what is known already."""
 FAILURES = (
     *(kind for kind in vars(native).values() if isinstance(kind, type) and issubclass(kind, Exception)),
     RuntimeError,
@@ -102,11 +112,7 @@ class _Part:
     """A graph, or a part of one; ``outputs``: those that are wanted, if not all."""
 
     def __init__(self, path: Path, weights: Mapping[str, Array], threads: int, outputs: Sequence[str]) -> None:
-        options = _options(threads)
-        bound = _bound(path, weights) if weights else {}
-        if bound:
-            options.add_external_initializers(list(bound), list(bound.values()))
-        self._session = _session(path, options)
+        self._session = _opened(path, weights, threads)
         self.takes = _types(self._session.get_inputs())
         self.gives = _types(self._session.get_outputs())
         self._names = list(outputs or self.gives)
@@ -126,15 +132,19 @@ class _Part:
         return outputs if not self._texts else {n: _to_bytes(a) if n in self._texts else a for n, a in outputs.items()}
 
 
-def card_of_onnx(path: Path) -> Card:
-    """A card for an ONNX file that has its weights in it; the model is called like the file.
+def card_of_onnx(path: Path, weights: Mapping[str, Array] = NONE) -> Card:
+    """A card for an ONNX file; the model is called like the file.
 
     Outputs that are no tensors (maps of some converters) are left out.
+
+    Args:
+        path: of the file.
+        weights: that are not in it; the card names no file for them.
 
     Raises:
         ModelError: it cannot be loaded, or has inputs or outputs that no server can take or give.
     """
-    session = _session(path, _options(1))
+    session = _opened(path, weights, 1)
     inputs = session.get_inputs()
     outputs = [node for node in session.get_outputs() if node.type in TYPES]
     strange = [node for node in inputs if node.type not in TYPES]
@@ -164,7 +174,11 @@ def _options(threads: int) -> Any:
     return options
 
 
-def _session(path: Path, options: Any) -> onnxruntime.InferenceSession:
+def _opened(path: Path, weights: Mapping[str, Array], threads: int) -> onnxruntime.InferenceSession:
+    options = _options(threads)
+    bound = _bound(path, weights) if weights else {}
+    if bound:
+        options.add_external_initializers(list(bound), list(bound.values()))
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except FAILURES as error:
@@ -231,5 +245,7 @@ def _to_bytes(array: Array) -> Array:
 
 def _reason(error: Exception) -> str:
     """The part of its text that is for people."""
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip().split("\n")[0])
+    text = str(error).strip().split("\n")[0]
+    for of_no_use in NOISE:
+        text = of_no_use.sub("", text)
     return text.rstrip(". ") or type(error).__name__

@@ -14,3 +14,8 @@ class ProtocolError(ValueError):
     def __init__(self, why: str, status: int = 400) -> None:
         super().__init__(why)
         self.status = status
+
+
+def no_shared_memory(name: str) -> ProtocolError:
+    """The refusal for a tensor that should be read from, or written to, memory of the client's."""
+    return ProtocolError(f"This server shares no memory with its clients; send and ask for '{name}' as data.")

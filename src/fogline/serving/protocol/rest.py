@@ -16,7 +16,7 @@ from fogline.inference.runtimes.base import NUMPY, Array
 from fogline.registry.release import Tier
 from fogline.serving.protocol.asking import Answer, Ask, Wanted
 from fogline.serving.protocol.classes import best_classes
-from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.protocol.errors import ProtocolError, no_shared_memory
 from fogline.serving.protocol.signature import Signature
 from fogline.serving.protocol.tensors import read_binary, read_json, write_binary, write_json
 
@@ -26,6 +26,7 @@ Size = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 class _InputParameters(msgspec.Struct, frozen=True, gc=False):
     binary_data_size: Size | None = None
+    shared_memory_region: Raw = Raw()
 
 
 class _Input(msgspec.Struct, frozen=True, gc=False):
@@ -38,6 +39,7 @@ class _Input(msgspec.Struct, frozen=True, gc=False):
 
 class _OutputParameters(msgspec.Struct, frozen=True, gc=False):
     binary_data: bool | None = None
+    shared_memory_region: Raw = Raw()
     classification: Annotated[int, Meta(ge=0, le=100_000)] = 0
 
 
@@ -93,6 +95,8 @@ def _read_inputs(signature: Signature, given: list[_Input], body: memoryview, at
             raise ProtocolError(f"Input '{name}' is given twice.")
         size = tensor.parameters.binary_data_size
         if size is None:
+            if tensor.parameters.shared_memory_region:
+                raise no_shared_memory(name)
             if not tensor.data:
                 raise ProtocolError(f"Input '{name}' has no data.")
             inputs[name] = read_json(name, datatype, shape, tensor.data)
@@ -111,6 +115,8 @@ def _wanted(signature: Signature, request: _Request) -> tuple[Wanted, ...]:
     wanted: list[Wanted] = []
     for output in request.outputs:
         signature.check_output(output.name)
+        if output.parameters.shared_memory_region:
+            raise no_shared_memory(output.name)
         chosen = output.parameters.binary_data
         wanted.append(Wanted(output.name, binary if chosen is None else chosen, output.parameters.classification))
     return tuple(wanted)

@@ -9,7 +9,7 @@ from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Array
 from fogline.serving.protocol.asking import Answer, Ask, Wanted
 from fogline.serving.protocol.classes import best_classes
-from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.protocol.errors import ProtocolError, no_shared_memory
 from fogline.serving.protocol.inference_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
 from fogline.serving.protocol.signature import Signature
 from fogline.serving.protocol.tensors import read_binary, read_values, write_binary
@@ -29,6 +29,7 @@ FIELDS = {
     "BYTES": "bytes_contents",
 }
 """Where the elements of each datatype stand; those of FP16 only travel raw."""
+SHARED = "shared_memory_region"
 
 
 def read_request(signature: Signature, request: ModelInferRequest) -> Ask:
@@ -37,6 +38,9 @@ def read_request(signature: Signature, request: ModelInferRequest) -> Ask:
     Raises:
         ProtocolError: it is none that the model can answer.
     """
+    for tensor in (*request.inputs, *request.outputs):
+        if SHARED in tensor.parameters:
+            raise no_shared_memory(tensor.name)
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise ProtocolError(f"There are {len(raw)} raw contents for {len(request.inputs)} inputs.")

@@ -61,6 +61,8 @@ class Watch:
         self._waiting: list[_Seen] = []
         self._rows = self._bytes = 0
         self._drifting = False
+        self._by_rows = all(tensor.shape[:1] == (-1,) for tensor in (*card.inputs, *card.outputs))
+        """Whether there is a batch, of which single examples can be looked at."""
         # Strings may be long, and how long cannot be seen cheaply.
         self._group = GROUP // 8 if any(tensor.datatype == "BYTES" for tensor in card.inputs) else GROUP
         self._begin()
@@ -87,7 +89,7 @@ class Watch:
             offloaded: rows that a tier above answered.
         """
         tally = self._tally
-        rows = len(next(iter(outputs.values())))
+        rows = len(next(iter(outputs.values()))) if self._by_rows else 1
         tally.answers += 1
         tally.rows += rows
         tally.offloaded += offloaded
@@ -99,7 +101,7 @@ class Watch:
                 self._keeper.forget(request)
         every = 1 << (self._come // DENSE).bit_length()
         self._come += min(rows, BATCH)
-        if tally.answers & (every - 1):
+        if tally.answers & (every - 1) or not self._by_rows:
             return
         self._waiting.append(_Seen(inputs, outputs, request))
         self._rows += min(rows, BATCH)

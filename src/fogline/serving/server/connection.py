@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._forget()
         self._enter(Stage.NOTHING)
         if not self._dropping:
-            path = self._url.partition(b"?")[0].decode("ascii", "replace")
+            path = _path(self._url)
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             call = Call(self._parser.get_method().decode("ascii"), path, self._headers, body)
             if self._parser.should_upgrade() and call.method == "POST":
@@ -244,3 +244,10 @@ class Connection(asyncio.Protocol):
         elif left <= 0 and self._task is None:
             self._transport.close()
         self._timer = self._loop.call_later(min(max(left, 0.01), deadline), self._check_time)
+
+
+def _path(target: bytes) -> str:
+    """Of a request's target, which may name the server as well, as if it were a proxy."""
+    if target.startswith((b"http://", b"https://")):
+        target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
+    return target.partition(b"?")[0].decode("ascii", "replace")

@@ -80,9 +80,11 @@ class Routes:
 
     def _methods(self, call: Call) -> Mapping[str, Operation]:
         node = self._root
-        for part in call.path.split("/")[1:]:
+        parts = call.path.split("/")[1:]
+        for place, part in enumerate(parts, start=1):
             below = node.below
-            if part in below:
+            # A name that ends an address, such as stats, may be a model's as well.
+            if part in below and (place == len(parts) or below[part].below):
                 node = below[part]
             elif "{model}" in below:
                 node, call.model = below["{model}"], unquote(part)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
+from fogline.serving.server.listener import address_of
 from fogline.serving.server.repository import Repository
 from fogline.serving.settings import Settings
 
@@ -66,6 +67,7 @@ class Rpc:
         Raises:
             OSError: nobody can listen there.
         """
+        address_of(self._address)  # gRPC would take a host without a port, every host, and ports beyond the last one.
         try:
             port = self._server.add_insecure_port(self._address)
         except RuntimeError:

@@ -42,7 +42,7 @@ class Site:
             if b"origin" in headers and call.method == "POST":
                 _check_origin(headers[b"origin"], headers.get(b"host", b""))
             handler = self._routes.find(call)
-            if b"content-encoding" in headers:
+            if headers.get(b"content-encoding", b"identity").lower() != b"identity":
                 return self._later(call, self._inflated(call, handler))
             found = handler(call)
         except Exception as error:  # noqa: BLE001 - one request must not end the server, nor show it from inside
@@ -73,7 +73,7 @@ class Site:
             return self.refuse(error, call)
 
     async def _inflated(self, call: Call, handler: Handler) -> Reply:
-        call.body = await asyncio.to_thread(self._inflate, call.body, call.headers[b"content-encoding"])
+        call.body = await asyncio.to_thread(self._inflate, call.body, call.headers[b"content-encoding"].lower())
         found = handler(call)
         return found if isinstance(found, Reply) else await found
 
