@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,11 +14,10 @@ from torch import Tensor, nn
 from benchmarks.cascade_models import Images, cloud_model, trained
 from benchmarks.common import console, median
 from fogline.data import Examples, Meaning, from_arrays
-from fogline.inference.card import Card
 from fogline.inference.exits import EarlyExit, Wanted
 from fogline.inference.package import Package, package
-from fogline.inference.runtimes.base import Array
-from fogline.inference.runtimes.onnx import OnnxRuntime
+from fogline.inference.runtimes.base import Array, Locate, Runtime
+from fogline.inference.runtimes.choose import open_runtime
 from fogline.params import Params
 from fogline.training.torch import TorchTask
 
@@ -78,11 +76,11 @@ def _compared(version: Package, test: Images) -> dict[str, Any]:
         raise RuntimeError(" ".join(version.notes))
     assert card.exits is not None
     assert card.scores is not None
-    unstaged = msgspec.structs.replace(card, exits=msgspec.structs.replace(card.exits, stages=()))
-    staged = _early(card, version)
-    answers, late = staged({"input": x})["late"], _runtime(unstaged, version).run({"input": x})["late"]
+    whole = _runtime(version, "onnx")
+    staged = EarlyExit(card.exits, card.scores, _runtime(version, "staged"))
+    answers, late = staged({"input": x})["late"], whole.run({"input": x})["late"]
     left = list(staged.left)
-    times = _times({"staged": staged, "whole": _early(unstaged, version), "bare": _runtime(unstaged, version).run}, x)
+    times = _times({"staged": staged, "whole": EarlyExit(card.exits, card.scores, whole), "bare": whole.run}, x)
     return {
         "threshold": round(card.exits.thresholds[0], 4),
         "accuracy": round(float((answers.argmax(1) == test.y).mean()), 4),
@@ -90,18 +88,17 @@ def _compared(version: Package, test: Images) -> dict[str, Any]:
         "left_early": round(left[0] / len(x), 4),
         "us_per_image": {name: round(median(one), 1) for name, one in times.items()},
         "staged_over_whole": round(median(times["staged"]) / median(times["whole"]), 3),
+        "chosen_here": open_runtime(card, _finder(version)).runtime.name,
         "stage_bytes": [asset.size for asset in card.exits.stages],
     }
 
 
-def _early(card: Card, version: Package) -> EarlyExit:
-    assert card.exits is not None
-    assert card.scores is not None
-    return EarlyExit(card.exits, card.scores, _runtime(card, version))
+def _runtime(version: Package, name: str) -> Runtime:
+    return open_runtime(version.card, _finder(version), only=name).runtime
 
 
-def _runtime(card: Card, version: Package) -> OnnxRuntime:
-    return OnnxRuntime(card, lambda asset: version.files[asset.digest])
+def _finder(version: Package) -> Locate:
+    return lambda asset: version.files[asset.digest]
 
 
 def _times(kinds: dict[str, Any], x: Array) -> dict[str, list[float]]:

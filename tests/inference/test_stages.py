@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from fogline.inference.card import Exits, Scores
+from fogline.inference.card import Exits, Scores, read_card
 from fogline.inference.confidence import confidence
 from fogline.inference.exits import EarlyExit, choose
 from fogline.inference.golden import check
@@ -22,6 +22,7 @@ from fogline.inference.packaging.stages import StagesError, stages_of
 from fogline.inference.runtimes.base import Array, ModelError, Run
 from fogline.inference.runtimes.choose import open_runtime
 from fogline.inference.runtimes.onnx import OnnxRuntime
+from fogline.serving.update.narrowing import narrowed
 from fogline.training.torch import TorchTask
 from tests.inference.cases import finder, images, made
 
@@ -100,8 +101,8 @@ def test_stages_carry_no_weights_and_pass_the_self_test(deep: tuple[TorchTask, P
     for stage in exits.stages:
         assert version.files[stage.digest].read_bytes().count(b"weights") > 0, "they are taken from the weights file"
         assert stage.size < 6000
-    runtime = open_runtime(version.card, finder(version)).runtime
-    assert (runtime.name, len(runtime.stages)) == ("onnx", 3)
+    runtime = open_runtime(version.card, finder(version), only="staged").runtime
+    assert (runtime.name, len(runtime.stages)) == ("staged", 3)
     check(version.card, runtime, finder(version))
     runtime.close()
     with pytest.raises(ModelError, match="closed"):
@@ -115,7 +116,7 @@ def test_stages_answer_as_the_whole_does(deep: tuple[TorchTask, Package], seed: 
     scores = version.card.scores
     assert scores is not None
     assert version.card.exits is not None
-    runtime = OnnxRuntime(version.card, finder(version))
+    runtime = OnnxRuntime(version.card, finder(version), staged=True)
     x = task.data.at(0).x[rng.integers(0, 20, 1 + seed)].astype(np.float32)
     outputs = runtime.run({"input": x})
     # Some rows leave at every exit, and none is within rounding of a threshold.
@@ -132,7 +133,7 @@ def test_no_stage_runs_for_a_row_that_has_its_answer(deep: tuple[TorchTask, Pack
     assert card.scores is not None
     assert card.exits is not None
     x = task.data.at(0).x[:6].astype(np.float32)
-    outputs = OnnxRuntime(card, finder(version)).run({"input": x})
+    outputs = OnnxRuntime(card, finder(version), staged=True).run({"input": x})
     sure = _sure(card.scores, "first", outputs)
     for thresholds, rows in (
         ((0.0, 0.0), [(0, 6)]),
@@ -140,7 +141,7 @@ def test_no_stage_runs_for_a_row_that_has_its_answer(deep: tuple[TorchTask, Pack
         ((2.0, 2.0), [(0, 6), (1, 6), (2, 6)]),
         ((float(np.sort(sure)[3]) - 1e-6, 2.0), [(0, 6), (1, 3), (2, 3)]),
     ):
-        counted = Counted(OnnxRuntime(card, finder(version)))
+        counted = Counted(OnnxRuntime(card, finder(version), staged=True))
         exits = msgspec.structs.replace(card.exits, thresholds=thresholds)
         answers = EarlyExit(exits, card.scores, counted)({"input": x})
         assert list(answers) == ["third"]
@@ -149,7 +150,8 @@ def test_no_stage_runs_for_a_row_that_has_its_answer(deep: tuple[TorchTask, Pack
 
 def test_what_cannot_be_cut_is_run_as_a_whole_and_said(tmp_path: Path) -> None:
     _, version = version_of(Backwards, tmp_path, Exits(("early", "late"), (0.5,)))
-    assert version.card.exits == Exits(("early", "late"), (0.5,))
+    assert version.card.exits is not None
+    assert not version.card.exits.stages
     assert version.notes == [
         "Early exits spare no work: all of the model is run for every example. "
         "Exit 'late' is computed on the way to the one before it; name the cheapest first."
@@ -178,7 +180,7 @@ def test_an_output_that_is_no_exit_does_not_keep_a_model_from_running_in_stages(
     assert version.card.exits is not None
     assert len(version.card.exits.stages) == 2
     assert [tensor.name for tensor in version.card.answers] == ["last"]
-    check(version.card, OnnxRuntime(version.card, finder(version)), finder(version))
+    check(version.card, OnnxRuntime(version.card, finder(version), staged=True), finder(version))
 
 
 def test_a_graph_with_branches_is_not_cut() -> None:
@@ -194,13 +196,35 @@ def test_a_graph_with_branches_is_not_cut() -> None:
         stages_of(graph, {}, {"x": np.ones(2, np.float32)}, ["one"])
 
 
+def test_a_node_takes_what_is_faster_where_as_many_leave_as_on_the_test_set(deep: tuple[TorchTask, Package]) -> None:
+    _, version = deep
+    exits = version.card.exits
+    assert exits is not None
+    assert sum(exits.shares) == pytest.approx(1)
+    timings: dict[tuple[float, ...], Mapping[str, float]] = {}
+    for shares in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0)):
+        card = msgspec.structs.replace(version.card, exits=msgspec.structs.replace(exits, shares=shares))
+        timings[shares] = open_runtime(card, finder(version)).timings
+        assert set(timings[shares]) == {"onnx", "staged"}
+    assert timings[1.0, 0.0, 0.0]["staged"] < timings[0.0, 0.0, 1.0]["staged"]
+
+
+@pytest.mark.parametrize("name", ["onnx", "staged"])
+def test_a_node_loads_only_the_form_that_its_trial_chose(deep: tuple[TorchTask, Package], name: str) -> None:
+    _, version = deep
+    card = read_card(narrowed(version.card.encoded(), name))
+    chosen = open_runtime(card, finder(version))
+    assert list(chosen.timings) == [name]
+    check(card, chosen.runtime, finder(version))
+
+
 def test_stages_that_do_not_fit_each_other_are_refused(deep: tuple[TorchTask, Package]) -> None:
     _, version = deep
     exits = version.card.exits
     assert exits is not None
     turned = msgspec.structs.replace(exits, stages=exits.stages[::-1])
     with pytest.raises(ModelError, match="of which the card knows nothing"):
-        OnnxRuntime(msgspec.structs.replace(version.card, exits=turned), finder(version))
+        OnnxRuntime(msgspec.structs.replace(version.card, exits=turned), finder(version), staged=True)
 
 
 def _sure(scores: Scores, name: str, outputs: Mapping[str, Array]) -> Array:

@@ -134,8 +134,8 @@ def _tensor(tensor: Tensor) -> str:
 def _exits(exits: Exits | None) -> str:
     if exits is None:
         return ""
-    leaving = zip(exits.outputs, exits.thresholds, strict=False)
-    sure = ", ".join(f"{name} from a confidence of {least:.3f}" for name, least in leaving)
+    leaving = zip(exits.outputs, exits.thresholds, exits.shares, strict=False)
+    sure = ", ".join(f"{name} from a confidence of {least:.3f} ({share:.0%})" for name, least, share in leaving)
     return f"{sure}; else {exits.outputs[-1]}{'' if exits.stages else ' (all of it runs for every sample)'}"
 
 

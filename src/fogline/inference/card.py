@@ -127,9 +127,11 @@ class Exits(msgspec.Struct, frozen=True):
     """Cheapest first."""
     thresholds: tuple[float, ...]
     """Least confidence of all exits but the last, which always answers."""
+    shares: tuple[float, ...] = ()
+    """Of the held-out examples, the share that each exit answers."""
     stages: tuple[Asset, ...] = ()
-    """The graph in parts, one for each exit: each takes the inputs and what those before it computed, so that a row
-    costs nothing beyond the exit that answers it. Empty: the whole model runs for every row."""
+    """The graph in parts, one for each exit: each takes the inputs and what those before it computed, so that nothing
+    beyond the exit that answers an example need be run for it. Empty: the whole model runs for every example."""
 
 
 class Scores(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ import numpy as np
 
 from fogline.inference.card import Asset, Card, Code, Exits, Lineage, Units, Variant
 from fogline.inference.cascade import PolicyError
-from fogline.inference.exits import Wanted, fitted, settled
+from fogline.inference.exits import Wanted, choose, fitted, settled
 from fogline.inference.golden import compare, difference, peak
 from fogline.inference.packaging.evaluation import evaluated, write_evaluation
 from fogline.inference.packaging.heldout import HeldOut, golden_rows, held_out, outputs_of
@@ -121,9 +121,13 @@ def package(
     card = _scored(card, task, held)
     if isinstance(exits, Wanted):
         card = _with_exits(card, exits, held)
+    if card.exits is not None and card.scores is not None:
+        left = np.bincount(choose(card.exits, card.scores, held.outputs).exits, minlength=len(card.exits.outputs))
+        shares = tuple((left / len(held.x)).tolist())
+        card = msgspec.structs.replace(card, exits=msgspec.structs.replace(card.exits, shares=shares))
     card = msgspec.structs.replace(card, metrics=_metrics(card, task, params, held) if metrics is None else {**metrics})
     card = _with_graph(card, bench, original, held, graph, code)
-    if card.exits is not None and card.graph is not None:
+    if card.exits is not None and card.scores is not None and card.graph is not None:
         card = _with_stages(card, card.exits, bench, original, held)
     if card.dense:
         _hold(card, DenseRuntime(card, bench.locate), original, held, "The plain layers do")
@@ -270,7 +274,7 @@ def _with_stages(card: Card, exits: Exits, bench: _Bench, original: Original, he
         parts = stages_of(bench.locate(card.graph).read_bytes(), weights, {original.input.name: held.x}, exits.outputs)
         stages = tuple(bench.write(f"stage-{place}.onnx", part) for place, part in enumerate(parts))
         staged = msgspec.structs.replace(card, exits=msgspec.structs.replace(exits, stages=stages))
-        _hold_stages(staged, exits, OnnxRuntime(staged, bench.locate), original, held)
+        _hold_stages(staged, exits, OnnxRuntime(staged, bench.locate, staged=True), original, held)
     except (StagesError, ModelError) as error:
         bench.notes.append(f"Early exits spare no work: all of the model is run for every example. {error}")
         bench.files = before

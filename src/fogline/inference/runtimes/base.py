@@ -43,7 +43,7 @@ class Runtime(Protocol):
     """A loaded model. It may be called from several threads."""
 
     name: str
-    """``onnx``, ``dense`` or ``torch``, with the variant: ``onnx/int8``."""
+    """``onnx``, ``staged``, ``dense`` or ``torch``, with the variant: ``onnx/int8``."""
     stages: Sequence[Run]
     """The model in parts, one for each early exit: each takes the inputs and what those before it gave. Empty where it
     only runs as a whole."""

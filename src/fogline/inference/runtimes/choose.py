@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 
 from fogline.inference.card import Card
-from fogline.inference.runtimes.base import NUMPY, Array, Locate, ModelError, Runtime
+from fogline.inference.runtimes.base import NUMPY, Array, Locate, ModelError, Run, Runtime
 from fogline.inference.runtimes.dense import DenseRuntime
 from fogline.inference.runtimes.files import arrays_of
 
@@ -44,7 +44,7 @@ def open_runtime(
         card: of the version.
         locate: where its files lie.
         threads: that one call may use.
-        only: the runtime to take (``onnx``, ``dense``, ``torch``, ``onnx/int8``); empty: the fastest.
+        only: the runtime to take (``onnx``, ``staged``, ``dense``, ``torch``, ``onnx/int8``); empty: the fastest.
         variants: whether variants in fewer bits take part, if they lose little; how much, stands in the card.
         code: the folder with the task's code, for a model that could not be exported.
 
@@ -63,7 +63,7 @@ def open_runtime(
             runtime = offered[name]()
             # Zeros, of the smallest sizes, need not make sense to a model; golden samples must.
             sensible = card.golden is not None or _runs(runtime, sample)
-            timings[name] = _seconds(runtime, sample) if sensible else inf
+            timings[name] = _seconds(card, runtime, sample) if sensible else inf
         except ImportError as error:
             refused[name] = f"Runtime '{name}' needs {error.name}, which is not installed here."
             continue
@@ -91,10 +91,10 @@ def _wrong(card: Card) -> dict[str, str]:
 def _offered(card: Card, locate: Locate, threads: int, code: Path | None) -> dict[str, Callable[[], Runtime]]:
     """How to open each, by name. Their libraries are imported only then."""
 
-    def onnx(variant: str = "") -> Runtime:
+    def onnx(variant: str = "", staged: bool = False) -> Runtime:
         from fogline.inference.runtimes.onnx import OnnxRuntime
 
-        return OnnxRuntime(card, locate, threads, variant)
+        return OnnxRuntime(card, locate, threads, variant, staged)
 
     def torch() -> Runtime:
         from fogline.inference.runtimes.torch import TorchRuntime
@@ -106,6 +106,8 @@ def _offered(card: Card, locate: Locate, threads: int, code: Path | None) -> dic
         offered["dense"] = lambda: DenseRuntime(card, locate, threads)
     if card.graph is not None:
         offered["onnx"] = onnx
+    if card.exits is not None and card.exits.stages:
+        offered["staged"] = lambda: onnx(staged=True)
     if card.code is not None and not offered:
         offered["torch"] = torch
     for variant in card.variants:
@@ -136,18 +138,30 @@ def _runs(runtime: Runtime, sample: Mapping[str, Array]) -> bool:
     return True
 
 
-def _seconds(runtime: Runtime, sample: Mapping[str, Array]) -> float:
+def _seconds(card: Card, runtime: Runtime, sample: Mapping[str, Array]) -> float:
+    """Of an example; in stages, of one that leaves where the held-out examples did."""
+    if card.exits is None or not runtime.stages:
+        return _median(runtime.run, sample)
+    values, staying, total = dict(sample), 1.0, 0.0
+    for stage, share in zip(runtime.stages, card.exits.shares, strict=True):
+        total += staying * _median(stage, values)
+        values |= stage(values)
+        staying -= share
+    return total
+
+
+def _median(run: Run, sample: Mapping[str, Array]) -> float:
     for _ in range(WARM):
-        runtime.run(sample)
-    return median(_times(runtime, sample))
+        run(sample)
+    return median(_times(run, sample))
 
 
-def _times(runtime: Runtime, sample: Mapping[str, Array]) -> Iterator[float]:
+def _times(run: Run, sample: Mapping[str, Array]) -> Iterator[float]:
     total = 0.0
     for call in range(MOST):
         if call >= LEAST and total > SECONDS:
             return
         start = time.perf_counter()
-        runtime.run(sample)
+        run(sample)
         total += (took := time.perf_counter() - start)
         yield took

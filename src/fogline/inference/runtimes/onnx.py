@@ -61,27 +61,24 @@ onnxruntime.disable_telemetry_events()
 
 
 class OnnxRuntime:
-    """A graph in ONNX Runtime; where it has early exits, in stages.
+    """A graph in ONNX Runtime.
 
     Args:
         card: of the version.
         locate: where its files lie.
         threads: that one call may use.
         variant: name of the variant that is opened; empty: the model in full precision.
+        staged: whether the model is opened in stages, as its early exits need them.
 
     Raises:
         ModelError: the card has no such graph, or the graph cannot be loaded, or does not fit the weights or the card.
     """
 
-    def __init__(self, card: Card, locate: Locate, threads: int = 1, variant: str = "") -> None:
-        self.name = f"onnx/{variant}" if variant else "onnx"
-        graph = card.graph if not variant else next((v.graph for v in card.variants if v.name == variant), None)
-        if graph is None:
-            raise ModelError(f"Model '{card.model}' has no graph{f' in {variant}' if variant else ''}.")
-        graphs = (card.exits.stages if card.exits is not None and not variant else ()) or (graph,)
+    def __init__(self, card: Card, locate: Locate, threads: int = 1, variant: str = "", staged: bool = False) -> None:
+        self.name = "staged" if staged else f"onnx/{variant}" if variant else "onnx"
         weights = arrays_of(card.weights, locate, "weights") if card.weights and not variant else {}
         self._outputs = [tensor.name for tensor in card.outputs]
-        staged = len(graphs) > 1
+        graphs = card.exits.stages if staged and card.exits is not None else (_graph(card, variant),)
         self._parts = [_Part(locate(one), weights, threads, () if staged else self._outputs) for one in graphs]
         _compare(card, self._parts)
         self.stages: Sequence[Run] = (
@@ -130,6 +127,13 @@ class _Part:
             raise ModelError(f"ONNX Runtime cannot run the model: {_reason(error)}.") from error
         outputs = dict(zip(self._names, arrays, strict=True))
         return outputs if not self._texts else {n: _to_bytes(a) if n in self._texts else a for n, a in outputs.items()}
+
+
+def _graph(card: Card, variant: str) -> Asset:
+    graph = card.graph if not variant else next((v.graph for v in card.variants if v.name == variant), None)
+    if graph is None:
+        raise ModelError(f"Model '{card.model}' has no graph{f' in {variant}' if variant else ''}.")
+    return graph
 
 
 def card_of_onnx(path: Path, weights: Mapping[str, Array] = NONE) -> Card:

@@ -12,13 +12,16 @@ def narrowed(card: bytes, runtime: str) -> bytes:
 
     Args:
         card: as it was published.
-        runtime: ``dense``, ``onnx``, ``onnx/int8`` …; another, or none, leaves the card as it is.
+        runtime: ``dense``, ``onnx``, ``staged``, ``onnx/int8`` …; another, or none, leaves the card as it is.
     """
     found = read_card(card)
     match runtime.partition("/")[0]:
         case "dense":
             return replace(found, graph=None, variants=()).encoded()
         case "onnx":
-            return replace(found, dense=()).encoded()
+            whole = None if found.exits is None else replace(found.exits, stages=())
+            return replace(found, dense=(), exits=whole).encoded()
+        case "staged":
+            return replace(found, dense=(), graph=None, variants=()).encoded()
         case _:
             return card
