@@ -59,7 +59,9 @@ class Publisher:
         self._train = train
         self._lock = threading.RLock()
         self._states = States(database)
-        self._steering = Steering(self._states, catalogue, signed, nodes, changed)
+        self.soon: Callable[[], None] = lambda: None
+        """Told that :meth:`tick` may have something to do earlier than it said."""
+        self._steering = Steering(self._states, catalogue, signed, nodes, changed, lambda: self.soon())
         self._rules = DriftRules(DriftRule())
         self._references: dict[tuple[str, int], Reference | None] = {}
         self._exported = ""
@@ -67,7 +69,7 @@ class Publisher:
     def start(self) -> None:
         """Sign what a crash has left unsigned, and tidy up."""
         with self._lock:
-            self._steering.start()
+            self._steering.sign()
             self.catalogue.collect()
 
     # Versions.
