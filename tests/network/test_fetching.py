@@ -1,0 +1,107 @@
+"""What a child does when its parent takes long to send, or says nothing at all."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fogline.network.contract import PIECE, Blob
+from fogline.network.downlink import Downlink
+from fogline.network.node import Node
+from fogline.storage import open_blobs
+from tests.network.cluster import Cluster, cluster
+
+DATA = bytes(range(256)) * (PIECE // 64)
+BLOB = Blob(hashlib.sha256(DATA).hexdigest(), len(DATA))
+SHORT = 0.2
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child waits three times as long as a parent is silent."""
+    for module in ("chunks", "downlink"):
+        monkeypatch.setattr(f"fogline.network.{module}.PATIENCE", SHORT)
+
+
+async def fetched(made: Cluster, folder: Path) -> bytes:
+    uplink = made.members["client-0"].node.uplink
+    assert uplink is not None
+    into = open_blobs(folder / "here", reserve=0)
+    async with asyncio.timeout(60):
+        await uplink.fetch(BLOB, into)
+    return into.path(BLOB.digest).read_bytes()
+
+
+def test_a_parent_that_never_begins_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+    fetch = Downlink.fetch
+
+    async def mute_at_first(self: Downlink, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        asked.append(request)
+        if len(asked) == 1:
+            await asyncio.Event().wait()
+        async for frame in fetch(self, request, context):
+            yield frame
+
+    async def at_once(self: Node, digest: str, doubted: bool = False) -> tuple[Path, int]:
+        return tmp_path / "there", BLOB.size
+
+    monkeypatch.setattr(Downlink, "fetch", mute_at_first)
+    monkeypatch.setattr(Node, "obtain", at_once)
+    (tmp_path / "there").write_bytes(DATA)
+
+    async def work() -> bytes:
+        async with cluster(tmp_path, fogs=0, devices=1) as made:
+            return await fetched(made, tmp_path)
+
+    assert asyncio.run(work()) == DATA
+    assert len(asked) == 2
+
+
+def test_a_parent_that_fetches_itself_has_as_long_as_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def slowly(self: Node, digest: str, doubted: bool = False) -> tuple[Path, int]:
+        asked.append(digest)
+        await asyncio.sleep(6 * SHORT)
+        return tmp_path / "there", BLOB.size
+
+    monkeypatch.setattr(Node, "obtain", slowly)
+    (tmp_path / "there").write_bytes(DATA)
+
+    async def work() -> bytes:
+        async with cluster(tmp_path, fogs=0, devices=1) as made:
+            return await fetched(made, tmp_path)
+
+    assert asyncio.run(work()) == DATA
+    assert asked == [BLOB.digest]
+
+
+def test_what_nobody_waits_for_any_more_is_not_fetched_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, given_up = asyncio.Event(), asyncio.Event()
+
+    async def never(self: Node, digest: str, doubted: bool = False) -> tuple[Path, int]:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.set()
+        raise AssertionError
+
+    monkeypatch.setattr(Node, "obtain", never)
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=1) as made, asyncio.timeout(60):
+            child = asyncio.create_task(fetched(made, tmp_path))
+            await begun.wait()
+            child.cancel()
+            await given_up.wait()
+
+    asyncio.run(work())
