@@ -226,6 +226,32 @@ async def test_outcomes_are_told_again_when_the_parent_is_back(tmp_path: Path, p
 
 
 @looped
+async def test_outcomes_stay_in_order_when_the_clock_is_set_back(tmp_path: Path, parent: Parent) -> None:
+    async with Edge(tmp_path, parent) as edge:
+        edge.clock = 5000.0
+        await edge.serve(1, 1)
+    async with Edge(tmp_path, parent) as edge:
+        await edge.serve(2, 2)
+        times = [outcome.at for outcome in parent.outcomes]
+        assert edge.clock < times[0]
+        assert times == sorted(times)
+
+
+@looped
+async def test_the_beginnings_of_versions_that_were_given_up_go(tmp_path: Path, parent: Parent) -> None:
+    async with Edge(tmp_path, parent) as edge:
+        for version in (1, 2, 3):
+            parent.release(version, version)
+            parent.wrong[named(weights(version)).digest] = weights(version)[:-3]
+            edge.fresh()
+            await edge.until(lambda edge: edge.state.attempt is not None and edge.state.attempt.tries > 1)
+            assert list((tmp_path / "blobs" / "partial").iterdir())
+        parent.wrong.clear()
+        await edge.serve(4, 4)
+        assert not list((tmp_path / "blobs" / "partial").iterdir())
+
+
+@looped
 async def test_a_file_that_was_damaged_on_disk_is_fetched_again(tmp_path: Path, parent: Parent) -> None:
     async with Edge(tmp_path, parent) as edge:
         await edge.serve(1, 1)

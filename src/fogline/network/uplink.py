@@ -195,6 +195,7 @@ class Uplink:
                 fetching.task.cancel()
                 if self._fetches.get(key) is fetching:
                     del self._fetches[key]
+                await asyncio.wait((fetching.task,))  # Until it has let go of the file.
 
     async def push(self, blob: Blob, job: str, task: int) -> None:
         """See that a blob is at the parent.

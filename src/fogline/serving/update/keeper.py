@@ -176,7 +176,9 @@ class Keeper:
     def _settle(self) -> None:
         """Tell what is to be told, and delete what nobody needs. After a crash it may be done twice."""
         state, house = self.state, self._house
-        told = tuple(replace(news, at=house.clock()) for news in state.news)
+        # Also where the clock was set back: the cloud takes what is older for what came late.
+        now = max((house.clock(), *(news.at for news in state.said)))
+        told = tuple(replace(news, at=now) for news in state.news)
         try:
             for news in told:
                 house.database.note(RECORDS, msgspec.json.encode(self._outcome(news)))
