@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from fogline.network.contract import PIECE, Blob
+from fogline.network.contract import PIECE, Blob, Size, encode
 from fogline.network.downlink import Downlink
 from fogline.network.node import Node
+from fogline.network.releases import Mirror
+from fogline.network.uplink import Lost, Uplink
 from fogline.storage import open_blobs
 from tests.network.cluster import Cluster, cluster
 
@@ -105,3 +107,29 @@ def test_what_nobody_waits_for_any_more_is_not_fetched_for_them(
             await given_up.wait()
 
     asyncio.run(work())
+
+
+def test_a_fog_that_is_cut_off_for_a_moment_is_not_one_that_has_no_such_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def cut_off_at_first(self: Uplink, method: str, message: object, seconds: float = 30.0) -> bytes:
+        asked.append(method.rpartition("/")[2])
+        if len(asked) == 1:
+            raise Lost("there is no connection")
+        return encode(Size(BLOB.size))
+
+    async def there(self: Mirror, digest: str, size: int | None = None) -> Path:
+        return tmp_path / "there"
+
+    monkeypatch.setattr(Uplink, "unary", cut_off_at_first)
+    monkeypatch.setattr(Mirror, "obtain", there)
+    (tmp_path / "there").write_bytes(DATA)
+
+    async def work() -> bytes:
+        async with cluster(tmp_path, fogs=1, devices=1) as made:
+            return await fetched(made, tmp_path)
+
+    assert asyncio.run(work()) == DATA
+    assert asked == ["Weigh", "Weigh"]

@@ -18,7 +18,7 @@ from fogline.registry.catalogue import Catalogue
 from fogline.registry.linking import chosen
 from fogline.registry.plan import plan_of
 from fogline.registry.publisher import Publisher
-from fogline.registry.release import Outcome, Release, ReleaseError
+from fogline.registry.release import Outcome, Release, ReleaseError, Tally, Vitals
 from fogline.registry.standing import Steer
 from fogline.registry.trust import offline
 from fogline.registry.trust.releases import SignedReleases
@@ -160,6 +160,18 @@ async def looks_again(folder: Path) -> None:
     async with asyncio.timeout(20):
         assert [await looks.get(), await looks.get()] == [1, 2]
     source.close()
+
+
+def test_what_is_kept_of_reports_does_not_grow_with_the_versions(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    cloud.release("committed")
+    for version in range(2, 300):
+        cloud.publisher.vitals(Vitals("digits", version, Tally(answers=1)))
+        cloud.publisher.vitals(Vitals("digits", 1, Tally(answers=1)))
+    (standing,) = cloud.publisher.standings("digits")
+    assert len(standing.tallies) == 100
+    assert {1, 299} < standing.tallies.keys()
+    assert standing.tallies[1].answers == 298
 
 
 def test_a_rollback_leads_to_what_was_on_all_nodes_and_not_to_what_was_given_up(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from fogline.network.contract import (
     decoder,
     encode,
 )
+from fogline.network.releases import Unreachable
 from fogline.network.wire import Methods
 from fogline.storage import Blobs, BlobTooLarge, CorruptBlob, StorageError
 
@@ -229,6 +230,8 @@ class Downlink:
             while not (await asyncio.wait((obtaining,), timeout=PATIENCE))[0]:
                 yield ALIVE
             path, size = obtaining.result()
+        except Unreachable as error:
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
         except LookupError as error:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
         except StorageError as error:
@@ -248,6 +251,8 @@ class Downlink:
         asked = await _decoded(WEIGH, request, context)
         try:
             return encode(Size(await self._below.weigh(asked.digest)))
+        except Unreachable as error:
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
         except LookupError as error:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
 

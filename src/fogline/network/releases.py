@@ -49,6 +49,10 @@ SIZE, FILE = decoder(Size), decoder(File)
 T = TypeVar("T")
 
 
+class Unreachable(LookupError):  # noqa: N818 - read aloud, it is what the root is
+    """Nobody can be asked now; later somebody may."""
+
+
 class Store(Protocol):
     """Files of the versions that a node serves itself, by digest."""
 
@@ -246,12 +250,13 @@ class Mirror:
         """The parent's answer.
 
         Raises:
-            LookupError: there is none that could be read.
+            Unreachable: there is no parent now.
+            LookupError: there is no answer that could be read.
         """
         try:
             return answer.decode(await self._uplink.unary(f"/{SERVICE}/{method}", question))
         except Lost as loss:
-            raise LookupError(str(loss)) from loss
+            raise Unreachable(str(loss)) from loss
         except msgspec.DecodeError as error:
             raise LookupError(f"the parent sent what is no answer: {error}") from error
 
