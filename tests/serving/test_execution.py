@@ -275,7 +275,6 @@ class TestWatches:
             assert heard.wait(10)
         assert told[0].model == "m"
 
-
     def test_what_a_version_did_until_it_was_replaced_is_told_and_its_labels_still_count(self) -> None:
         tallies: dict[int, Tally] = {}
 

@@ -39,7 +39,11 @@ class Source:
     def start(self) -> None:
         """Sign anew what runs out, and go on with rollouts, for as long as the node runs."""
         loop = asyncio.get_running_loop()
-        self.publisher.soon = lambda: loop.call_soon_threadsafe(self._due.set)  # From a thread.
+
+        def soon() -> None:  # From a thread.
+            loop.call_soon_threadsafe(self._due.set)
+
+        self.publisher.soon = soon
         self._tasks.spawn(self._keep_up())
 
     def close(self) -> None:
