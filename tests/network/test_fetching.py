@@ -15,7 +15,7 @@ from fogline.network.downlink import Downlink
 from fogline.network.node import Node
 from fogline.network.releases import Mirror
 from fogline.network.uplink import Lost, Uplink
-from fogline.storage import open_blobs
+from fogline.storage import Blobs, StorageFull, open_blobs, open_database
 from tests.network.cluster import Cluster, cluster
 
 DATA = bytes(range(256)) * (PIECE // 64)
@@ -133,3 +133,36 @@ def test_a_fog_that_is_cut_off_for_a_moment_is_not_one_that_has_no_such_file(
 
     assert asyncio.run(work()) == DATA
     assert asked == ["Weigh", "Weigh"]
+
+
+class Full:
+    """A parent, and a disk with room for three files."""
+
+    async def fetch(self, blob: Blob, into: Blobs) -> None:
+        if sum(into.size(digest) for digest in into.all()) + blob.size > 3000:
+            raise StorageFull("there is no room")
+        into.put(next(data for data in FILES if hashlib.sha256(data).hexdigest() == blob.digest))
+
+
+FILES = [bytes([i]) * 1000 for i in range(6)]
+
+
+def test_a_full_disk_of_a_mirror_has_room_for_what_is_wanted_now(tmp_path: Path) -> None:
+    names = [hashlib.sha256(data).hexdigest() for data in FILES]
+
+    async def work() -> None:
+        with open_database(tmp_path / "fog.db") as database:
+            blobs = open_blobs(tmp_path / "blobs", reserve=0)
+            mirror = Mirror(Full(), database, blobs, "fog")  # type: ignore[arg-type]
+            mirror.pinned = lambda: {names[0]}
+            for name in (*names[:3], names[1], *names[3:5]):
+                assert (await mirror.obtain(name, 1000)).is_file()
+            assert set(blobs.all()) == {names[0], *names[3:5]}
+            # What somebody deleted by hand is fetched again.
+            blobs.delete(names[4])
+            assert (await mirror.obtain(names[4], 1000)).is_file()
+            mirror.pinned = lambda: set(names)
+            with pytest.raises(StorageFull):
+                await mirror.obtain(names[5], 1000)
+
+    asyncio.run(work())

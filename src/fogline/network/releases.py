@@ -34,7 +34,7 @@ from fogline.network.uplink import Lost, Uplink
 from fogline.registry.merging import together
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import TIMESTAMP
-from fogline.storage import Blobs, CorruptBlob, Database, MissingBlob, StorageError
+from fogline.storage import Blobs, CorruptBlob, Database, MissingBlob, StorageError, StorageFull
 
 DOCUMENTS = "release-document"
 KEPT = 200
@@ -231,12 +231,17 @@ class Mirror:
         return (await self._ask("Weigh", Weigh(digest), SIZE)).size
 
     async def obtain(self, digest: str, size: int | None = None) -> Path:
-        if digest not in self._files:
+        if digest not in self._files or not self._blobs.has(digest):
             size = await self.weigh(digest) if size is None else size
-            await self._uplink.fetch(Blob(digest, size), self._blobs)
+            try:
+                await self._uplink.fetch(Blob(digest, size), self._blobs)
+            except StorageFull:
+                if not self._give_up(size, digest):
+                    raise
+                await self._uplink.fetch(Blob(digest, size), self._blobs)
             self._files[digest] = size
         self._files.move_to_end(digest)
-        self._make_room(digest)
+        self._give_up(sum(self._files.values()) - ROOM, digest)
         return await asyncio.to_thread(self._blobs.path, digest)
 
     async def recheck(self, digest: str) -> None:
@@ -277,14 +282,15 @@ class Mirror:
         self._files.pop(digest, None)
         self._blobs.delete(digest)
 
-    def _make_room(self, wanted: str) -> None:
+    def _give_up(self, excess: int, wanted: str) -> bool:
+        """Delete so many bytes of what was not asked for lately; whether there were as many."""
         pinned = self.pinned()
-        excess = sum(self._files.values()) - ROOM
         for digest in [digest for digest in self._files if digest != wanted and digest not in pinned]:
             if excess <= 0:
-                return
+                break
             excess -= self._files[digest]
             self.delete(digest)
+        return excess <= 0
 
     def _keep(self, name: str, data: bytes) -> None:
         self._documents[name] = data
