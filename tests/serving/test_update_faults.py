@@ -269,6 +269,32 @@ async def test_a_file_that_was_damaged_on_disk_is_fetched_again(tmp_path: Path, 
         edge.check_disk()
 
 
+@pytest.mark.parametrize("left", [b"", b"\0" * 500])
+@looped
+async def test_a_card_that_a_power_cut_has_damaged_is_fetched_again(
+    tmp_path: Path, parent: Parent, left: bytes
+) -> None:
+    async with Edge(tmp_path, parent) as edge:
+        await edge.serve(1, 1)
+        await edge.serve(2, 2)
+        assert edge.state.current is not None
+        assert edge.state.current.digests <= edge.installer.settled
+        current = edge.blobs.path(edge.state.current.card.digest)
+        third = parent.release(3, 3)
+        parent.wrong[named(weights(3)).digest] = weights(3)[:-3]
+        edge.fresh()
+        await edge.until(lambda edge: edge.state.attempt is not None and edge.state.attempt.tries > 0)
+        coming = edge.blobs.path(third.card.digest)
+    current.write_bytes(left)
+    coming.write_bytes(left)
+    parent.wrong.clear()
+    async with Edge(tmp_path, parent) as edge:
+        assert {one.version for one in edge.updater.serving()} == {1}
+        await edge.until(lambda edge: edge.committed == 3 and edge.idle)
+        edge.check_disk()
+        assert not edge.state.refused
+
+
 @looped
 async def test_a_served_file_that_is_gone_after_a_restart_is_no_disaster(tmp_path: Path, parent: Parent) -> None:
     async with Edge(tmp_path, parent) as edge:

@@ -224,6 +224,8 @@ class LightInstaller:
         self.gate = gate
         self.bad: dict[int, str] = {}
         self.tried: list[int] = []
+        self.settled: set[str] = set()
+        """Digests of files that were checked and made durable."""
         self.applied = 0
         self.misapplies = False
 
@@ -253,6 +255,7 @@ class LightInstaller:
         if spoilt:
             raise Damaged(spoilt)
         self.tried.append(version)
+        self.settled |= paths.keys()
         if version in self.bad:
             raise Unfit(self.bad[version])
         self.gate("after a trial")

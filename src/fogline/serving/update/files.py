@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,6 +77,14 @@ class Files:
             else:
                 await self._fetch(asset)
 
+    def all_paths(self, held: Held) -> Mapping[str, Path]:
+        """As :meth:`paths`, with the card.
+
+        Raises:
+            StorageError: one is not here.
+        """
+        return {held.card.digest: self._store.path(held.card.digest), **self.paths(held)}
+
     def paths(self, held: Held) -> Mapping[str, Path]:
         """Where the files lie, by digest.
 
@@ -83,6 +92,16 @@ class Files:
             StorageError: one is not here.
         """
         return {asset.digest: self._store.path(asset.digest) for asset in held.files}
+
+    def check_card(self, asset: Asset) -> None:
+        """Delete a card that is not what its digest says, as after a power cut: it is fetched again then.
+
+        Raises:
+            StorageError: the disk is in the way.
+        """
+        if self._store.has(asset.digest) and hashlib.sha256(self.card(asset)).hexdigest() != asset.digest:
+            log.warning("the card %s… was damaged on this node's disk; it is fetched again", asset.digest[:12])
+            self._store.delete(asset.digest)
 
     def missing(self, digests: frozenset[str]) -> frozenset[str]:
         """Those that are not here."""

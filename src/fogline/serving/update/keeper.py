@@ -105,6 +105,10 @@ class Keeper:
 
     def recover(self) -> None:
         """Go on where the journal ends; effects wait for :meth:`run`."""
+        state = self.state
+        for one in (state.current, state.previous, state.shadow, state.attempt):
+            if one is not None:
+                self._house.files.check_card(one.card)
         self.handle(Started(self._house.files.missing(self.state.needed)))
         if self.state.news or self.state.trash:
             self._effects.put_nowait(None)
@@ -289,7 +293,7 @@ class Keeper:
     async def _try(self, effect: Try) -> Event:
         files, held = self._house.files, effect.held
         try:
-            runtime = await self._house.installer.trial(files.card(held.card), files.paths(held))
+            runtime = await self._house.installer.trial(files.card(held.card), files.all_paths(held))
         except Damaged as error:
             for digest in error.digests:
                 files.delete(digest)
