@@ -13,8 +13,9 @@ import pytest
 from fogline.network.contract import PIECE, Blob, Size, encode
 from fogline.network.downlink import Downlink
 from fogline.network.node import Node
-from fogline.network.releases import Mirror
+from fogline.network.releases import Mirror, Sums
 from fogline.network.uplink import Lost, Uplink
+from fogline.registry.release import Tally, Vitals
 from fogline.storage import Blobs, StorageFull, open_blobs, open_database
 from tests.network.cluster import Cluster, cluster
 
@@ -166,3 +167,22 @@ def test_a_full_disk_of_a_mirror_has_room_for_what_is_wanted_now(tmp_path: Path)
                 await mirror.obtain(names[5], 1000)
 
     asyncio.run(work())
+
+
+def test_counts_of_the_time_without_a_parent_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fogline.network.releases.PERIOD", 0.01)
+    sent: list[Vitals] = []
+    there: list[str] = []
+
+    async def work() -> None:
+        sums = Sums(sent.append, lambda: bool(there))
+        for _ in range(5):
+            sums.add(Vitals("m", 1, Tally(answers=1)))
+            sums.add(Vitals("m", 2, Tally(labels=2)))
+            await asyncio.sleep(0.03)
+        assert not sent
+        there.append("fog")
+        sums.flush()
+
+    asyncio.run(work())
+    assert [(one.version, one.tally.answers, one.tally.labels) for one in sent] == [(1, 5, 0), (2, 0, 10)]

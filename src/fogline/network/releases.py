@@ -163,7 +163,7 @@ class Mirror:
         self._documents = OrderedDict(database.all(DOCUMENTS))
         blobs.sweep(set(blobs.all()), STALE)
         self._files = OrderedDict((digest, blobs.size(digest)) for digest in blobs.all())
-        self._sums = Sums(lambda vitals: self._send(Measured(vitals)))
+        self._sums = Sums(lambda vitals: self._send(Measured(vitals)), lambda: uplink.parent is not None)
         self._outcomes: dict[tuple[str, str, bool], Outcome] = {}
         """By node and model; an alarm says nothing of what became of a version."""
         self._tasks = Tasks(owner)
@@ -313,6 +313,7 @@ class Mirror:
 
     def connected(self) -> None:
         """The parent is there (again): it may have missed something."""
+        self._sums.flush()
         for outcome in self._outcomes.values():
             self._send(Became(outcome))
 
@@ -334,10 +335,12 @@ class Sums:
 
     Args:
         send: told of every sum.
+        heard: whether anybody hears it now; until then sums only grow.
     """
 
-    def __init__(self, send: Callable[[Vitals], None]) -> None:
+    def __init__(self, send: Callable[[Vitals], None], heard: Callable[[], bool]) -> None:
         self._send = send
+        self._heard = heard
         self._sums: dict[tuple[str, int], Vitals] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -350,10 +353,12 @@ class Sums:
             self._timer = asyncio.get_running_loop().call_later(PERIOD, self.flush)
 
     def flush(self) -> None:
-        """Send what there is."""
+        """Send what there is, if it is heard."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if not self._heard():
+            return
         sums, self._sums = self._sums, {}
         for vitals in sums.values():
             self._send(vitals)
