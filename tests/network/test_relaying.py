@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogline.network.chunks import PLAIN, ZSTD, BadChunk, pieces, receive, unpacked
-from fogline.network.contract import CHUNK
+from fogline.network.contract import PIECE
 from fogline.network.downlink import Downlink
 from fogline.storage import open_blobs
 from tests.network.cluster import cluster, job
@@ -61,7 +61,7 @@ def test_what_arrives_is_what_was_sent(
     offset = int(share * len(data))
     sent = asyncio.run(_carried(folder, data, offset, zstd))
     assert b"".join(bytes(unpacked(piece)) for piece in sent) == data[offset:]
-    assert all(len(unpacked(piece)) <= CHUNK for piece in sent)
+    assert all(len(unpacked(piece)) <= PIECE for piece in sent)
     assert zstd or all(piece[:1] == PLAIN for piece in sent)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +13,16 @@ from fogline.inference.card import Cascade
 from fogline.inference.packaging.evaluation import Evaluation, write_evaluation
 from fogline.inference.runtimes.base import Array
 from fogline.jobs.job import Publish
+from fogline.network.source import Source
 from fogline.registry.catalogue import Catalogue
 from fogline.registry.linking import chosen
 from fogline.registry.plan import plan_of
 from fogline.registry.publisher import Publisher
-from fogline.registry.release import Outcome, ReleaseError
+from fogline.registry.release import Outcome, Release, ReleaseError, Tally, Vitals
 from fogline.registry.standing import Steer
 from fogline.registry.trust import offline
 from fogline.registry.trust.releases import SignedReleases
-from fogline.storage import open_blobs, open_database
+from fogline.storage import StorageFull, open_blobs, open_database
 from tests.registry.versions import asset, card, written
 
 NODE = "device-1"
@@ -32,6 +35,7 @@ class Cloud:
     def __init__(self, folder: Path) -> None:
         offline.create(folder / "online", folder / "offline")
         self._folder = folder
+        self.plan = PLAN
         database = open_database(folder / "cloud.db")
         catalogue = Catalogue(database, open_blobs(folder / "blobs", reserve=0))
         signed = SignedReleases(database, folder / "online")
@@ -42,7 +46,7 @@ class Cloud:
         """The next version, and what becomes of it."""
         weights = f"weights of version {len(list(self._folder.iterdir()))}".encode()
         files = written(self._folder / weights.decode(), weights)
-        version = self.publisher.publish(card(weights), files, PLAN).version
+        version = self.publisher.publish(card(weights), files, self.plan).version
         self.hears(what, version, version)
 
     def hears(self, what: str, version: int, at: float, model: str = "digits") -> None:
@@ -92,6 +96,82 @@ def test_an_alarm_that_overtakes_a_success_does_not_hide_it(tmp_path: Path) -> N
     (standing,) = cloud.publisher.standings("digits")
     assert {outcome.what for outcome in standing.outcomes} == {"alarm", "committed"}
     assert sum("alarm" in note.text for note in standing.notes) == 1
+
+
+def test_a_release_that_could_not_be_signed_is_signed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = Cloud(tmp_path)
+    cloud.release("committed")
+    publisher = cloud.publisher
+    told: list[str] = []
+    monkeypatch.setattr(publisher, "soon", lambda: told.append("soon"))
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher.signed, "publish", full)
+        with pytest.raises(StorageFull):
+            cloud.release("committed")
+        with pytest.raises(StorageFull):
+            publisher.tick()
+    assert told
+    assert publisher.signed.releases()["digits"].version == 1
+    publisher.tick()
+    assert publisher.signed.releases()["digits"].version == 2
+
+
+def test_a_node_that_is_through_makes_the_next_look_come_sooner(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    cloud.plan = Publish(rings=(1.0,), ring_time=60.0)
+    cloud.release("probation")
+    told: list[float] = []
+    cloud.publisher.soon = lambda: told.append(cloud.publisher.tick())
+    cloud.hears("committed", 1, 2)
+    assert told
+    assert told[-1] < time.time() + 61
+
+
+def full(release: Release) -> None:
+    raise StorageFull(f"no room for release {release.number}")
+
+
+def test_what_happens_while_the_cloud_looks_is_looked_at_next(tmp_path: Path) -> None:
+    asyncio.run(looks_again(tmp_path))
+
+
+async def looks_again(folder: Path) -> None:
+    loop, looks = asyncio.get_running_loop(), asyncio.Queue[int]()
+
+    class Busy:
+        blobs = open_blobs(folder, reserve=0)
+        count = 0
+
+        def timestamp(self) -> bytes:
+            return b""
+
+        def tick(self) -> float:
+            self.count += 1
+            loop.call_soon_threadsafe(looks.put_nowait, self.count)
+            if self.count == 1:
+                asyncio.run_coroutine_threadsafe(news(), loop).result(10)
+            return time.time() + 3600
+
+    async def news() -> None:
+        source.changed()
+
+    source = Source(Busy(), b"", "cloud")  # type: ignore[arg-type]
+    source.start()
+    async with asyncio.timeout(20):
+        assert [await looks.get(), await looks.get()] == [1, 2]
+    source.close()
+
+
+def test_what_is_kept_of_reports_does_not_grow_with_the_versions(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    cloud.release("committed")
+    for version in range(2, 300):
+        cloud.publisher.vitals(Vitals("digits", version, Tally(answers=1)))
+        cloud.publisher.vitals(Vitals("digits", 1, Tally(answers=1)))
+    (standing,) = cloud.publisher.standings("digits")
+    assert len(standing.tallies) == 100
+    assert {1, 299} < standing.tallies.keys()
+    assert standing.tallies[1].answers == 298
 
 
 def test_a_rollback_leads_to_what_was_on_all_nodes_and_not_to_what_was_given_up(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from fogline.registry.plan import (
 )
 from fogline.registry.release import BUCKETS, Outcome, Release, Tally, Thresholds, Vitals, place, read_release
 from fogline.registry.rolling import Rollout
-from fogline.registry.rollout import RolloutError, due, handle
+from fogline.registry.rollout import ABSENCE, RolloutError, due, handle
 from fogline.registry.verdict import tail_latency
 
 MODEL = "vibration"
@@ -226,6 +226,32 @@ def test_a_rollout_waits_for_a_fleet_that_is_not_there() -> None:
     assert cloud.last.state == "done"
 
 
+def test_nodes_that_come_back_need_not_repeat_that_they_are_through() -> None:
+    cloud = Cloud().tell(Begin(served(2))).report("committed")
+    ring = cloud.ring
+    cloud.tell(Known(FLEET - {ring[0]})).tell(Known(FLEET)).wait(60)
+    assert set(cloud.ring) > set(ring)
+    # Those that have gone are not waited for.
+    there = cloud.ring[: len(cloud.ring) // 2]
+    cloud.report("committed", there).tell(Known(frozenset(there))).wait(60)
+    assert cloud.last.share == 1.0
+
+
+def test_a_ring_does_not_widen_because_the_cloud_was_restarted() -> None:
+    cloud = Cloud().tell(Begin(served(2)))
+    ring, others = cloud.ring, [node for node in sorted(FLEET) if node not in cloud.ring]
+    last = max(others, key=lambda node: place(node, cloud.last.salt))
+    cloud.tell(Known(frozenset())).wait(20).tell(Known(frozenset({last}))).wait(20)
+    assert len(cloud.releases) == 1
+    cloud.tell(Known(FLEET))
+    assert cloud.ring == ring
+    # Those that do not come back are waited for in vain only for a while.
+    cloud.tell(Known(frozenset({last})))
+    moment = due(cloud.rollout)
+    assert moment == cloud.now + ABSENCE
+    assert cloud.wait(ABSENCE).ring == [last]
+
+
 # Going back
 
 
@@ -288,6 +314,13 @@ def test_little_says_nothing() -> None:
     cloud = Cloud().tell(Begin(served(2))).count(1, **answers(1000))
     cloud.count(2, answers=30, errors=30, labels=30, correct=0, confidence=1.0, confident=30)
     assert cloud.rollout.phase == "rolling"
+
+
+def test_rules_of_zero_judge_by_the_first_answer() -> None:
+    rules = Plan(thresholds=Thresholds(labels=0, answers=0, agreement=0.5))
+    cloud = Cloud().tell(Begin(served(2), rules)).count(2, errors=0).count(1, answers=1).count(2, answers=1)
+    assert cloud.rollout.phase == "rolling"
+    assert cloud.count(2, compared=1).rollout.phase == "aborted"
 
 
 def test_a_version_that_only_fails_is_found_out_without_a_version_before() -> None:

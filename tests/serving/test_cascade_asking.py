@@ -18,6 +18,8 @@ from fogline.serving.cascade.answering import answer
 from fogline.serving.cascade.breaker import Breaker, Limits
 from fogline.serving.cascade.offloader import Improved, Offloader
 from fogline.serving.cascade.wire import HOPS, LARGEST, Answer, Ask, packed, read_answer, read_ask, values
+from fogline.serving.server.wiring import hooks
+from fogline.serving.settings import Settings
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 OWN = {"y": np.array([[9.0, 0.0], [0.1, 0.0], [0.0, 9.0], [0.0, 0.2]], np.float32)}
@@ -162,6 +164,35 @@ def test_no_damage_to_an_answer_reaches_the_request(place: int, damage: bytes) -
     assert found.outputs["y"].shape == (4, 2)
     assert np.isfinite(found.outputs["y"]).all()
     assert found.outputs["y"][[0, 2]].tolist() == OWN["y"][[0, 2]].tolist(), "sure rows are never touched"
+
+
+def test_a_model_that_is_missing_above_keeps_no_other_from_its_own() -> None:
+    async def send(ask: bytes, seconds: float) -> bytes:
+        return good() if read_ask(ask)[0].model == "big" else packed(Answer(error="Model gone is not here."))
+
+    made = hooks(Settings(consent=True), send)
+
+    async def ask(to: str) -> str:
+        offloader = made.offloader(card(to=to))
+        assert offloader is not None
+        return (await offloader.improve(X, OWN, np.array([1, 3]), 1.0, 0)).why
+
+    async def scene() -> None:
+        for _ in range(10):
+            await ask("gone")
+        assert "left alone" in await ask("gone")
+        assert not await ask("big")
+
+    asyncio.run(scene())
+
+
+def test_a_sample_that_is_too_large_for_a_message_is_not_sent() -> None:
+    parent, breaker = Parent(good()), Breaker(Limits(least=1))
+    offloader = Offloader(card(), parent.send, breaker, consent=True)
+    large = {"x": np.zeros((4, LARGEST), np.uint8)}
+    found = asyncio.run(offloader.improve(large, OWN, np.array([1])))
+    assert "single sample is larger" in found.why
+    assert (parent.asked, breaker.state) == ([], "closed")
 
 
 def test_an_open_breaker_is_not_asked() -> None:

@@ -15,6 +15,7 @@ import tritonclient.grpc as triton_grpc
 from fogline.inference.card import Card, Cascade, Exits, Scores, Tensor
 from fogline.inference.runtimes.base import Array
 from fogline.registry.release import BUCKETS, Tally, Vitals
+from fogline.serving.quality.watch import Watch
 from fogline.serving.server.counts import Counts
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.settings import Settings
@@ -273,6 +274,29 @@ class TestWatches:
             server.load(card_of("m"))
             assert heard.wait(10)
         assert told[0].model == "m"
+
+    def test_what_a_version_did_until_it_was_replaced_is_told_and_its_labels_still_count(self) -> None:
+        tallies: dict[int, Tally] = {}
+
+        def tell(vitals: Vitals) -> None:
+            tallies[vitals.version] = tallies.get(vitals.version, Tally()) + vitals.tally
+
+        hooks = Hooks(lambda card, _: Watch(card, None))
+        with running(lambda card, _: Scaled(card), Settings(pulse=0.3), hooks, tell) as server:
+            server.load(card_of("m", version=1, scores=True))
+            server.ask("POST", "/v2/models/m/infer", request(5.0, id="a"))
+            server.ask("POST", "/v2/models/m/infer", request(6.0, id="b"))
+            server.load(card_of("m", version=2, scores=True))
+            server.ask("POST", "/v2/models/m/infer", request(7.0, id="c"))
+            assert server.ask("POST", "/v2/models/m/labels", {"id": "a", "labels": [0]})[1] == {"matched": 1}
+            assert server.ask("POST", "/v2/models/m/versions/1/labels", {"id": "b", "labels": [1]})[1] == {"matched": 1}
+            assert server.ask("POST", "/v2/models/m/versions/2/labels", {"id": "c", "labels": [0]})[1] == {"matched": 1}
+            assert server.ask("POST", "/v2/models/m/versions/3/labels", {"id": "c", "labels": [0]})[0] == 404
+            deadline = time.monotonic() + 10
+            while sum(tally.labels for tally in tallies.values()) < 3 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        assert (tallies[1].answers, tallies[1].labels, tallies[1].correct) == (2, 2, 1)
+        assert (tallies[2].answers, tallies[2].labels, tallies[2].correct) == (1, 1, 1)
 
 
 class TestShadows:

@@ -38,7 +38,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again sooner, and nobody is waited for for long."""
     monkeypatch.setattr("fogline.serving.update.machine.FIRST_WAIT", 0.5)
     monkeypatch.setattr("fogline.serving.update.machine.LONGEST_WAIT", 1.0)
-    monkeypatch.setattr("fogline.serving.update.files.PATIENCE", 2.0)
+    monkeypatch.setattr("fogline.network.chunks.PATIENCE", 0.7)
     monkeypatch.setattr("fogline.serving.update.lookout.PATIENCE", 2.0)
 
 

@@ -295,6 +295,16 @@ def test_a_drift_that_flickers_at_the_threshold_is_one_and_a_cooldown_is_kept() 
     assert told[1] - told[0] >= 6000
 
 
+def test_versions_that_nobody_reports_on_any_more_take_no_memory() -> None:
+    rules, rng = DriftRules(DriftRule(window=600)), np.random.default_rng(0)
+    reports = [vitals(rng, 100, 0.0) for _ in range(20)]
+    for hour in range(50):
+        for i, report in enumerate(reports):
+            now = 3600 * hour + 60 * i
+            assert rules.saw(msgspec.structs.replace(report, version=1 + hour), REFERENCE, now) is None
+    assert rules.held <= 24
+
+
 def test_a_few_samples_are_no_drift_of_a_fleet() -> None:
     rules = DriftRules(DriftRule(rows=500))
     assert rules.saw(vitals(np.random.default_rng(0), 400, 3.0), REFERENCE, 0) is None

@@ -593,6 +593,21 @@ def test_a_server_that_does_not_take_the_last_good_version_is_asked_again() -> N
     assert not node.state.restoring
 
 
+def test_a_release_that_came_while_the_last_good_version_was_brought_back_is_followed_after_a_crash() -> None:
+    node = Node()
+    node.serve(1)
+    node.handle(Announced(release(2, 2)))
+    node.carry_out()
+    node.pulse(2, WORSE["errors"])
+    node.carry_out(Restore=None)
+    node.handle(Announced(release(3, 3)))
+    assert node.state.attempt is None
+    node.handle(Crashed("SIGSEGV"))
+    node.restart_server()
+    node.carry_out()
+    assert node.live == 3
+
+
 def test_a_version_whose_files_are_gone_gives_way_to_the_one_before_and_is_fetched_again() -> None:
     node = Node()
     node.serve(1, 2)

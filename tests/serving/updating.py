@@ -56,7 +56,7 @@ def weights(version: int) -> bytes:
 
 
 class Parent:
-    """What the parent has. ``wrong``: what it gives instead of a file, by digest; None: nothing; empty: it hangs."""
+    """What the parent has. ``wrong``: what it gives instead of a file, by digest; None: nothing."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -125,8 +125,6 @@ class FakeUpstream:
         data = self.parent.wrong.get(asset.digest, self.parent.files.get(asset.digest))
         if data is None:
             raise LookupError("the parent has it not")
-        if not data:
-            await asyncio.Event().wait()  # The line hangs.
         self.gate("before a fetch")
         with self.store.writer(asset.digest, asset.size) as writer:
             writer.write(data[writer.offset : len(data) // 2])
@@ -226,6 +224,8 @@ class LightInstaller:
         self.gate = gate
         self.bad: dict[int, str] = {}
         self.tried: list[int] = []
+        self.settled: set[str] = set()
+        """Digests of files that were checked and made durable."""
         self.applied = 0
         self.misapplies = False
 
@@ -255,6 +255,7 @@ class LightInstaller:
         if spoilt:
             raise Damaged(spoilt)
         self.tried.append(version)
+        self.settled |= paths.keys()
         if version in self.bad:
             raise Unfit(self.bad[version])
         self.gate("after a trial")

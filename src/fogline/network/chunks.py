@@ -8,7 +8,7 @@ from pathlib import Path
 
 import zstandard
 
-from fogline.network.contract import CHUNK, PATIENCE
+from fogline.network.contract import ALIVE, CHUNK, PATIENCE, PIECE
 from fogline.storage import Writer
 
 PLAIN, ZSTD = b"\x00", b"\x01"
@@ -29,7 +29,7 @@ async def pieces(path: Path, offset: int, zstd: bool) -> AsyncIterator[bytes]:
     compressor = zstandard.ZstdCompressor(level=LEVEL) if zstd else None
     with path.open("rb") as file:
         file.seek(offset)
-        while data := file.read(CHUNK):
+        while data := file.read(PIECE):
             if compressor is not None:
                 packed = await asyncio.to_thread(compressor.compress, data)
                 if len(packed) < WORTH * len(data):
@@ -51,6 +51,14 @@ async def patient(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if chunk is None:
             return
         yield chunk
+
+
+async def first_answer(answers: AsyncIterator[bytes]) -> bytes:
+    """The first that is more than a sign of life; empty where there is none."""
+    async for answer in answers:
+        if answer != ALIVE:
+            return answer
+    return b""
 
 
 async def receive(chunks: AsyncIterable[bytes], writer: Writer, size: int) -> None:

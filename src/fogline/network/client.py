@@ -20,8 +20,8 @@ from fogline.governance.identity import Identity
 from fogline.governance.offers import Needs
 from fogline.governance.signing import SigningKey
 from fogline.network.books import Known, Line, Record
-from fogline.network.chunks import receive
-from fogline.network.contract import CHUNK, DESK, SERVICE, Blob, Fetch, Have, Push, decoder, encode
+from fogline.network.chunks import first_answer, receive
+from fogline.network.contract import DESK, PIECE, SERVICE, Blob, Fetch, Have, Push, decoder, encode
 from fogline.network.desk import Name, NewToken, Numbered, Submit, Text
 from fogline.network.model_desk import AnyModel, Charter, Linked, Retrain, Which
 from fogline.network.wire import dial
@@ -129,7 +129,7 @@ class Client:
         writer = store.writer(file.digest, file.size)
         try:
             stream = aiter(self._channel.unary_stream(f"/{SERVICE}/Fetch")(encode(Fetch(file.digest))))
-            await anext(stream)  # Its size, which is known.
+            await first_answer(stream)  # Its size, which is known.
             await receive(stream, writer, file.size)
             writer.finish()
         except grpc.aio.AioRpcError as error:
@@ -152,8 +152,8 @@ class Client:
         try:
             await call.write(encode(Push(blob.digest, blob.size)))
             have: Have = decoder(Have).decode(await _answer(call))
-            for start in range(have.offset, len(data), CHUNK):
-                await call.write(b"\x00" + data[start : start + CHUNK])
+            for start in range(have.offset, len(data), PIECE):
+                await call.write(b"\x00" + data[start : start + PIECE])
             if have.offset < len(data):
                 await call.done_writing()
                 await _answer(call)

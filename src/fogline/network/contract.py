@@ -29,7 +29,11 @@ SERVICE = "fogline.v1.Node"
 DOOR = "fogline.v1.Door"
 DESK = "fogline.v1.Desk"
 CHUNK = 1 << 20
-"""Largest piece of a blob in one message, in bytes."""
+"""Largest piece of a blob in one message that is taken, in bytes;"""
+PIECE = 64 << 10
+"""and what is sent: it has to come through within some seconds, also over a line of a few kilobytes a second."""
+ALIVE = b""
+"""Before the first answer to a fetch, now and then: the sender still has to fetch the blob itself."""
 MAX_MESSAGE = 2 << 20
 """Largest message, in bytes; larger ones are refused before they are read."""
 SMALL = 32 << 10

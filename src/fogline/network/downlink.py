@@ -18,6 +18,7 @@ from fogline.governance.errors import CertificateError
 from fogline.governance.subject import Subject
 from fogline.network.chunks import BadChunk, patient, pieces, receive
 from fogline.network.contract import (
+    ALIVE,
     PATIENCE,
     PROTOCOL,
     UP,
@@ -37,6 +38,7 @@ from fogline.network.contract import (
     decoder,
     encode,
 )
+from fogline.network.releases import Unreachable
 from fogline.network.wire import Methods
 from fogline.storage import Blobs, BlobTooLarge, CorruptBlob, StorageError
 
@@ -223,12 +225,19 @@ class Downlink:
         """A child asks for a blob."""
         await self.admit(context)
         asked = await _decoded(FETCH, request, context)
+        obtaining = asyncio.ensure_future(self._below.obtain(asked.digest, asked.doubted))
         try:
-            path, size = await self._below.obtain(asked.digest, asked.doubted)
+            while not (await asyncio.wait((obtaining,), timeout=PATIENCE))[0]:
+                yield ALIVE
+            path, size = obtaining.result()
+        except Unreachable as error:
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
         except LookupError as error:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
         except StorageError as error:
             await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        finally:
+            obtaining.cancel()
         if not 0 <= asked.offset <= size:
             await _abort(context, grpc.StatusCode.OUT_OF_RANGE, f"the blob has {size} bytes")
         yield encode(Size(size))
@@ -242,6 +251,8 @@ class Downlink:
         asked = await _decoded(WEIGH, request, context)
         try:
             return encode(Size(await self._below.weigh(asked.digest)))
+        except Unreachable as error:
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
         except LookupError as error:
             await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
 

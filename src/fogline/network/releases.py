@@ -34,7 +34,7 @@ from fogline.network.uplink import Lost, Uplink
 from fogline.registry.merging import together
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import TIMESTAMP
-from fogline.storage import Blobs, CorruptBlob, Database, MissingBlob, StorageError
+from fogline.storage import Blobs, CorruptBlob, Database, MissingBlob, StorageError, StorageFull
 
 DOCUMENTS = "release-document"
 KEPT = 200
@@ -47,6 +47,10 @@ PERIOD = 5.0
 """Seconds over which reports from below are added up."""
 SIZE, FILE = decoder(Size), decoder(File)
 T = TypeVar("T")
+
+
+class Unreachable(LookupError):  # noqa: N818 - read aloud, it is what the root is
+    """Nobody can be asked now; later somebody may."""
 
 
 class Store(Protocol):
@@ -159,7 +163,7 @@ class Mirror:
         self._documents = OrderedDict(database.all(DOCUMENTS))
         blobs.sweep(set(blobs.all()), STALE)
         self._files = OrderedDict((digest, blobs.size(digest)) for digest in blobs.all())
-        self._sums = Sums(lambda vitals: self._send(Measured(vitals)))
+        self._sums = Sums(lambda vitals: self._send(Measured(vitals)), lambda: uplink.parent is not None)
         self._outcomes: dict[tuple[str, str, bool], Outcome] = {}
         """By node and model; an alarm says nothing of what became of a version."""
         self._tasks = Tasks(owner)
@@ -227,12 +231,17 @@ class Mirror:
         return (await self._ask("Weigh", Weigh(digest), SIZE)).size
 
     async def obtain(self, digest: str, size: int | None = None) -> Path:
-        if digest not in self._files:
+        if digest not in self._files or not self._blobs.has(digest):
             size = await self.weigh(digest) if size is None else size
-            await self._uplink.fetch(Blob(digest, size), self._blobs)
+            try:
+                await self._uplink.fetch(Blob(digest, size), self._blobs)
+            except StorageFull:
+                if not self._give_up(size, digest):
+                    raise
+                await self._uplink.fetch(Blob(digest, size), self._blobs)
             self._files[digest] = size
         self._files.move_to_end(digest)
-        self._make_room(digest)
+        self._give_up(sum(self._files.values()) - ROOM, digest)
         return await asyncio.to_thread(self._blobs.path, digest)
 
     async def recheck(self, digest: str) -> None:
@@ -246,12 +255,13 @@ class Mirror:
         """The parent's answer.
 
         Raises:
-            LookupError: there is none that could be read.
+            Unreachable: there is no parent now.
+            LookupError: there is no answer that could be read.
         """
         try:
             return answer.decode(await self._uplink.unary(f"/{SERVICE}/{method}", question))
         except Lost as loss:
-            raise LookupError(str(loss)) from loss
+            raise Unreachable(str(loss)) from loss
         except msgspec.DecodeError as error:
             raise LookupError(f"the parent sent what is no answer: {error}") from error
 
@@ -272,14 +282,15 @@ class Mirror:
         self._files.pop(digest, None)
         self._blobs.delete(digest)
 
-    def _make_room(self, wanted: str) -> None:
+    def _give_up(self, excess: int, wanted: str) -> bool:
+        """Delete so many bytes of what was not asked for lately; whether there were as many."""
         pinned = self.pinned()
-        excess = sum(self._files.values()) - ROOM
         for digest in [digest for digest in self._files if digest != wanted and digest not in pinned]:
             if excess <= 0:
-                return
+                break
             excess -= self._files[digest]
             self.delete(digest)
+        return excess <= 0
 
     def _keep(self, name: str, data: bytes) -> None:
         self._documents[name] = data
@@ -302,6 +313,7 @@ class Mirror:
 
     def connected(self) -> None:
         """The parent is there (again): it may have missed something."""
+        self._sums.flush()
         for outcome in self._outcomes.values():
             self._send(Became(outcome))
 
@@ -323,10 +335,12 @@ class Sums:
 
     Args:
         send: told of every sum.
+        heard: whether anybody hears it now; until then sums only grow.
     """
 
-    def __init__(self, send: Callable[[Vitals], None]) -> None:
+    def __init__(self, send: Callable[[Vitals], None], heard: Callable[[], bool]) -> None:
         self._send = send
+        self._heard = heard
         self._sums: dict[tuple[str, int], Vitals] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -339,10 +353,12 @@ class Sums:
             self._timer = asyncio.get_running_loop().call_later(PERIOD, self.flush)
 
     def flush(self) -> None:
-        """Send what there is."""
+        """Send what there is, if it is heard."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if not self._heard():
+            return
         sums, self._sums = self._sums, {}
         for vitals in sums.values():
             self._send(vitals)

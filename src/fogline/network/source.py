@@ -38,6 +38,12 @@ class Source:
 
     def start(self) -> None:
         """Sign anew what runs out, and go on with rollouts, for as long as the node runs."""
+        loop = asyncio.get_running_loop()
+
+        def soon() -> None:  # From a thread.
+            loop.call_soon_threadsafe(self._due.set)
+
+        self.publisher.soon = soon
         self._tasks.spawn(self._keep_up())
 
     def close(self) -> None:
@@ -75,12 +81,12 @@ class Source:
 
     async def _keep_up(self) -> None:
         while True:
+            self._due.clear()  # What comes from here on may not be seen by this look.
             try:
                 following = await asyncio.to_thread(self.publisher.tick)
             except (TrustError, StorageError) as error:
                 log.error("releases cannot be signed: %s", error)
                 following = time.time() + AGAIN
-            self._due.clear()
             try:
                 async with asyncio.timeout(max(0.0, following - time.time())):
                     await self._due.wait()

@@ -15,7 +15,7 @@ import grpc.aio
 import msgspec
 
 from fogline.governance.credentials import Credentials
-from fogline.network.chunks import BadChunk, patient, pieces, receive
+from fogline.network.chunks import BadChunk, first_answer, patient, pieces, receive
 from fogline.network.contract import (
     DOWN,
     PATIENCE,
@@ -195,6 +195,7 @@ class Uplink:
                 fetching.task.cancel()
                 if self._fetches.get(key) is fetching:
                     del self._fetches[key]
+                await asyncio.wait((fetching.task,))  # Until it has let go of the file.
 
     async def push(self, blob: Blob, job: str, task: int) -> None:
         """See that a blob is at the parent.
@@ -276,13 +277,12 @@ class Uplink:
         asked = Fetch(writer.digest, writer.offset, doubted=doubted)
         call = line.channel.unary_stream(f"/{SERVICE}/Fetch")(encode(asked))
         try:
-            stream = aiter(call)
-            # The parent may have to fetch it first: who asks knows for how long to wait.
-            size = SIZE.decode(await anext(stream, b""))
+            stream = patient(aiter(call))
+            size = SIZE.decode(await first_answer(stream))
             if size.size != writer.size:
                 raise BadChunk(f"It has {size.size} bytes, not {writer.size}.")
             if writer.offset < writer.size:
-                await receive(patient(stream), writer, writer.size)
+                await receive(stream, writer, writer.size)
         finally:
             call.cancel()
 

@@ -71,6 +71,8 @@ class DriftRules:
         key = vitals.model, vitals.version
         sketch = Sketch.zero(reference) + Sketch.decode(vitals.sketch)
         followed = self._followed.setdefault(key, _Followed())
+        for one in self._followed.values():  # Of versions, too, that nobody reports on any more.
+            one.forget_before(now - self._rule.window)
         followed.add(sketch, now, self._rule.window)
         total = followed.total()
         if total.rows < self._rule.rows:
@@ -93,9 +95,10 @@ class DriftRules:
         followed = self._followed.get((model, version))
         return None if followed is None else followed.psi
 
-    def forget(self, model: str, version: int) -> None:
-        """A version is not served any more."""
-        self._followed.pop((model, version), None)
+    @property
+    def held(self) -> int:
+        """Sketches in memory, of all versions."""
+        return sum(followed.parts for followed in self._followed.values())
 
 
 class _Followed:
@@ -113,8 +116,15 @@ class _Followed:
             self._parts.append((began, part + sketch))
         else:
             self._parts.append((now, sketch))
-        while now - self._parts[0][0] >= window:
+
+    def forget_before(self, moment: float) -> None:
+        while self._parts and self._parts[0][0] <= moment:
             self._parts.popleft()
+
+    @property
+    def parts(self) -> int:
+        """How many are held."""
+        return len(self._parts)
 
     def total(self) -> Sketch:
         total = self._parts[0][1]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -29,6 +30,9 @@ from fogline.registry.trust.releases import SignedReleases
 from fogline.storage import Blobs, Database
 
 log = logging.getLogger("fogline.registry")
+RECENT = 100
+"""Versions of a model about which reports are kept: those that were reported on last."""
+N = TypeVar("N")
 
 
 class Publisher:
@@ -59,7 +63,9 @@ class Publisher:
         self._train = train
         self._lock = threading.RLock()
         self._states = States(database)
-        self._steering = Steering(self._states, catalogue, signed, nodes, changed)
+        self.soon: Callable[[], None] = lambda: None
+        """Told that :meth:`tick` may have something to do earlier than it said."""
+        self._steering = Steering(self._states, catalogue, signed, nodes, changed, lambda: self.soon())
         self._rules = DriftRules(DriftRule())
         self._references: dict[tuple[str, int], Reference | None] = {}
         self._exported = ""
@@ -67,7 +73,7 @@ class Publisher:
     def start(self) -> None:
         """Sign what a crash has left unsigned, and tidy up."""
         with self._lock:
-            self._steering.start()
+            self._steering.sign()
             self.catalogue.collect()
 
     # Versions.
@@ -263,7 +269,7 @@ class Publisher:
                 return
             state = self._states.of(vitals.model)
             tally = state.tallies.get(vitals.version, Tally()) + vitals.tally
-            self._states.keep(replace(state, tallies=state.tallies | {vitals.version: tally}))
+            self._states.keep(replace(state, tallies=_recent(state.tallies, vitals.version, tally)))
             self._drift(vitals)
             self._steering.handle(vitals.model, vitals)
             self._retrain(vitals.model, vitals.version)
@@ -343,7 +349,7 @@ class Publisher:
         psi = self._rules.psi(vitals.model, vitals.version)
         if psi is not None:
             state = self._states.of(vitals.model)
-            self._states.keep(replace(state, psi=state.psi | {vitals.version: psi}))
+            self._states.keep(replace(state, psi=_recent(state.psi, vitals.version, psi)))
             self._steering.handle(vitals.model, events.Drift(vitals.version, psi))
 
     def _retrain(self, model: str, version: int) -> None:
@@ -374,4 +380,12 @@ class Publisher:
                 asset = None
             data = None if asset is None else self.blobs.path(asset.digest).read_bytes()
             self._references[key] = None if data is None else Reference.decode(data)
+            if len(self._references) > RECENT:
+                del self._references[next(iter(self._references))]
         return self._references[key]
+
+
+def _recent(numbers: Mapping[int, N], version: int, number: N) -> dict[int, N]:
+    """By version, with a new one: it comes last, and the one that was the longest without news goes."""
+    others = [(other, value) for other, value in numbers.items() if other != version]
+    return dict((*others[1 - RECENT :], (version, number)))

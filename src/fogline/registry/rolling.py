@@ -46,8 +46,10 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """Names that are known, sorted."""
     inside: int = 0
     """How many of them are in the ring."""
+    vacant: float = 0.0
+    """Unix time at which the last of these went; 0: there is one, or there never was."""
     outcomes: dict[str, Outcome] = {}
-    """The last word of each node in the ring."""
+    """The last word of each node in the ring, also of those that have gone: they may come back."""
     fresh: Tally = Tally()
     """Of the new version,"""
     beside: Tally = Tally()
@@ -73,12 +75,16 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     def successes(self) -> int:
         """Nodes of the ring that are through."""
         wanted = "shadowing" if self.mode == "shadow" else "committed"
-        return sum(outcome.what == wanted for outcome in self.outcomes.values())
+        return sum(outcome.what == wanted for outcome in self.heard())
 
     @property
     def succeeded(self) -> bool:
         """Whether enough of them are."""
         return self.inside > 0 and self.successes >= self.plan.thresholds.success * self.inside
+
+    def heard(self) -> list[Outcome]:
+        """The last words of the nodes that are known now."""
+        return [self.outcomes[node] for node in self.nodes if node in self.outcomes]
 
     def release(self) -> Release | None:
         """The newest release, which says what nodes are to do; None before the first rollout."""
@@ -123,7 +129,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     def fault(self) -> str | None:
         """Why the version must not stay, as a clause; None if there is nothing against it."""
         limits = self.plan.thresholds
-        bad = sum(outcome.what in ("reverted", "failed") for outcome in self.outcomes.values())
+        bad = sum(outcome.what in ("reverted", "failed") for outcome in self.heard())
         if bad and bad >= limits.failure * self.inside:
             return f"{bad} of {self.inside} nodes of its ring went back"
         if limits.psi is not None and self.psi > limits.psi:

@@ -21,6 +21,8 @@ from fogline.registry.rolling import RUNNING, Phase, Rollout
 
 STEP = 2.0**-48
 """Places of nodes are multiples of it."""
+ABSENCE = 600.0
+"""Seconds for which a ring waits for its nodes when all of them have gone, as after a restart of the cloud."""
 RECENT = 10_000
 """Answers of the good version that are looked back on, and twice as many at most."""
 
@@ -79,8 +81,10 @@ def handle(rollout: Rollout, event: Event, now: float) -> Step:
 
 def due(rollout: Rollout) -> float | None:
     """Unix time at which a :class:`~fogline.registry.plan.Tick` would do something; None: only another event will."""
-    if rollout.phase != "rolling" or rollout.ready or not rollout.inside:
+    if rollout.phase != "rolling" or rollout.ready:
         return None
+    if not rollout.inside:
+        return rollout.vacant + ABSENCE if rollout.vacant and rollout.nodes else None
     return rollout.since + (rollout.plan.ring_seconds if rollout.succeeded else rollout.plan.ring_longest)
 
 
@@ -149,10 +153,12 @@ def _abort(rollout: Rollout, why: str) -> Step:
 
 
 def _known(rollout: Rollout, nodes: Iterable[str], now: float) -> Step:
-    names = frozenset(nodes)
-    outcomes = {node: outcome for node, outcome in rollout.outcomes.items() if node in names}
-    following = replace(rollout, nodes=tuple(sorted(names)), outcomes=outcomes).recounted()
-    if following.phase == "rolling" and names and not following.inside:
+    following = replace(rollout, nodes=tuple(sorted(frozenset(nodes)))).recounted()
+    if following.inside:
+        following = replace(following, vacant=0.0)
+    elif rollout.inside:
+        following = replace(following, vacant=now)
+    if following.phase == "rolling" and following.nodes and not following.inside and not following.vacant:
         return _enter(following, following.ring, now)
     return _judge(following, now)
 
@@ -203,8 +209,11 @@ def _judge(rollout: Rollout, now: float) -> Step:
         return Step(rollout)
     if (why := rollout.fault()) is not None:
         return _abort(rollout, why)
-    if rollout.phase == "paused" or rollout.ready or not rollout.inside:
+    if rollout.phase == "paused" or rollout.ready:
         return Step(rollout)
+    if not rollout.inside:
+        moment = due(rollout)
+        return Step(rollout) if moment is None or now < moment else _enter(rollout, rollout.ring, now)
     if rollout.succeeded:
         if now < rollout.since + rollout.plan.ring_seconds:
             return Step(rollout)
@@ -254,7 +263,7 @@ def _enter(rollout: Rollout, ring: int, now: float, note: str | None = None) -> 
     """A ring begins. It holds at least one node that is known: in a small fleet one goes first all the same."""
     lowest = min((place(node, rollout.salt) for node in rollout.nodes), default=0.0)
     share = max(rollout.plan.rings[ring], rollout.share, lowest + STEP)
-    entered = replace(rollout, ring=ring, share=share, since=now, ready=False).recounted()
+    entered = replace(rollout, ring=ring, share=share, since=now, ready=False, vacant=0.0).recounted()
     silently = " silently" if rollout.mode == "shadow" else ""
     step = _issue(entered, f"{entered.name} goes{silently} to {entered.inside} of {len(entered.nodes)} nodes.")
     return step._replace(notes=(note, *step.notes)) if note else step

@@ -26,6 +26,7 @@ class Steering:
         signed: the releases.
         nodes: who serves now, and on which tier.
         changed: told that there is a new signed timestamp.
+        soon: told that :meth:`tick` may have something to do earlier than it said.
     """
 
     def __init__(
@@ -35,20 +36,23 @@ class Steering:
         signed: SignedReleases,
         nodes: Callable[[], Mapping[str, Tier]],
         changed: Callable[[], None],
+        soon: Callable[[], None],
     ) -> None:
         self._states = states
         self._catalogue = catalogue
         self._signed = signed
         self._nodes = nodes
         self._changed = changed
+        self._soon = soon
 
-    def start(self) -> None:
-        """Sign what a crash has left unsigned."""
+    def sign(self) -> None:
+        """Sign what a crash, or a disk that was full, has left unsigned."""
         signed = self._signed.releases()
         for state in self._states:
             release = state.release
             if release is not None and (release.model not in signed or signed[release.model].number < release.number):
                 self._signed.publish(release)
+                self._changed()
 
     def seen(self) -> None:
         """Nodes came or went."""
@@ -58,6 +62,7 @@ class Steering:
 
     def tick(self) -> float | None:
         """Do what is due; Unix time at which something is next."""
+        self.sign()
         for state in self._states:
             when = due(state.rollout)
             if when is not None and when <= time.time():
@@ -90,6 +95,8 @@ class Steering:
         step = handle(state.rollout, event, time.time())
         if step.rollout != state.rollout:
             self._states.keep(replace(state, rollout=step.rollout, release=step.release or state.release))
+            if step.release is not None or due(step.rollout) != due(state.rollout):
+                self._soon()
         if step.release is not None:
             self._signed.publish(step.release)
             self._changed()

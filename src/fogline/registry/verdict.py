@@ -38,24 +38,25 @@ def fault(new: Tally, before: Tally, limits: Thresholds) -> str | None:
         limits: what is too much.
     """
     requests = new.answers + new.errors
-    if new.labels >= limits.labels and before.labels >= limits.labels:
+    labels, answers = max(1, limits.labels), max(1, limits.answers)
+    if min(new.labels, before.labels) >= labels:
         now, then = Mean(new.correct, new.labels), Mean(before.correct, before.labels)
         if _fell(then, now, limits.accuracy_drop):
             return f"accuracy on labels fell from {then.value:.3f} to {now.value:.3f}"
-    if min(new.confident, before.confident) >= limits.answers:
+    if min(new.confident, before.confident) >= answers:
         now, then = Mean(new.confidence, new.confident), Mean(before.confidence, before.confident)
         if _fell(then, now, limits.confidence_drop):
             return f"mean confidence fell from {then.value:.3f} to {now.value:.3f}"
-    if requests >= limits.answers:
+    if requests >= answers:
         # Without a version to compare with, no request may fail.
         now, then = _good(new), _good(before) if before.answers + before.errors else Mean(requests, requests)
         if _fell(then, now, limits.error_rate):
             return f"the share of failed requests rose from {1 - then.value:.3f} to {1 - now.value:.3f}"
-    if min(sum(new.latency), sum(before.latency)) >= limits.answers:
+    if min(sum(new.latency), sum(before.latency)) >= answers:
         now, then = tail_latency(new), tail_latency(before)
         if now > limits.latency_floor and now > limits.latency_ratio * then:
             return f"latency (95th percentile) rose from {then * 1e3:.2f} to {now * 1e3:.2f} ms"
-    if limits.agreement is not None and new.compared >= limits.answers:
+    if limits.agreement is not None and new.compared >= answers:
         agreed = Mean(new.agreed, new.compared)
         if agreed.value < limits.agreement:
             return f"it agreed with the version served in only {agreed.value:.3f} of {agreed.number} answers"

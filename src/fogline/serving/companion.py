@@ -121,6 +121,8 @@ class Companion:
         if isinstance(self._releases, Mirror):
             self._releases.pinned = self.updater.needed
         self._serving = [asyncio.create_task(self.server.run()), asyncio.create_task(self.updater.run())]
+        for task in self._serving:
+            task.add_done_callback(self._ended)
         self.updater.fresh(self._releases.timestamp)
 
     async def close(self) -> None:
@@ -158,6 +160,11 @@ class Companion:
         if self._node.uplink is None:
             raise LookupError("there is no tier above this one")
         return await ask_parent(self._node.uplink, ask, seconds)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """It goes on for as long as the node does; if it does not, somebody has to know."""
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("a part of serving has failed; restart %s", self._node.name, exc_info=task.exception())
 
     def _listens(self, ready: Ready) -> None:
         self._node.on_change(Change("listens", ready.http, ready.grpc))

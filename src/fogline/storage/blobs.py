@@ -146,9 +146,10 @@ class Blobs:
     # Deleting
 
     def delete(self, digest: str) -> None:
-        """Delete a blob; one that is not there is no error."""
+        """Delete a blob, or what there is of its beginning if nobody is writing it; none of both is no error."""
         with explained(f"delete blob {digest[:12]}…", self._folder.root):
             self._folder.file(digest).unlink(missing_ok=True)
+        self._folder.delete_partial(digest)
 
     def sweep(self, keep: set[str], older_than_s: float) -> int:
         """Delete blobs that nobody needs and partial files that nobody goes on with; how many.

@@ -162,6 +162,10 @@ class Folder:
         """Delete partial files that nobody has touched since; how many."""
         return sum(self._delete_stale(path, before) for path in self._partials.iterdir())
 
+    def delete_partial(self, digest: str) -> bool:
+        """Delete the beginning of a blob, unless somebody is writing it; whether it was there and is not any more."""
+        return self._delete_stale(self.partial(digest), float("inf"))
+
     def _delete_stale(self, path: Path, before: float) -> bool:
         with self._lock, explained("delete a partial blob", self.root):
             try:

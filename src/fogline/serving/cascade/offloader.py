@@ -47,7 +47,7 @@ class Offloader:
     Args:
         card: of the version that is served here, with scores and a cascade.
         send: to the parent.
-        breaker: for that link, shared by all models that ask over it.
+        breaker: for that model above, shared by all versions that ask it.
         consent: whether the owner of the data lets samples leave this machine; without it none does.
         deadline: seconds after which this tier's own answer stands.
         tier: of this machine.
@@ -101,6 +101,8 @@ class Offloader:
         if refusal:
             return self._own(outputs, refusal)
         rows = unsure[: _fitting(inputs)]
+        if not len(rows):
+            return self._own(outputs, f"A single sample is larger than the {LARGEST} bytes that one message may have.")
         try:
             ask = self._ask({name: array[rows] for name, array in inputs.items()}, seconds, hops)
         except WireError as error:

@@ -93,9 +93,10 @@ class Handlers:
 
     def labels(self, call: Call) -> Reply:
         """Delayed labels."""
-        served = self._repository.find(call.model, call.version)
+        answered = self._repository.answered(call.model, call.version)
         given = _read(_labels, call.body)
-        return in_json({"matched": served.watch.label(given.id, given.labels) if served.watch is not None else 0})
+        watches = [served.watch for served in answered if served.watch is not None]
+        return in_json({"matched": max((watch.label(given.id, given.labels) for watch in watches), default=0)})
 
     # About models
 

@@ -36,6 +36,8 @@ class Line:
     locate: Locate
     """and where its files are."""
     live: Served | None = None
+    former: Served | None = None
+    """What was live before: labels for its answers may still come, and its last counts are still to be told."""
     shadow: Shadow | None = None
     versions: dict[str, Served] = field(default_factory=dict)
     """All that are loaded."""
@@ -46,14 +48,14 @@ class Line:
         self.versions[served.version] = served
         if before is not None:
             if before is self.live:
-                self.live = served
+                self.live, self.former = served, before
             before.retire()
 
     def take(self, served: Served) -> None:
         """Let a version go."""
         del self.versions[served.version]
         if self.live is served:
-            self.live = None
+            self.live, self.former = None, served
         if self.shadow is not None and self.shadow.served is served:
             self.shadow = None
         self.settle()
@@ -71,6 +73,7 @@ class Line:
         if self.shadow is not None and self.shadow.served is served:
             self.shadow = None
         if before is not None and before is not served:
+            self.former = before
             self.take(before)
         self.settle()
 
@@ -123,6 +126,26 @@ class Repository:
         if version:
             return [self.find(model, version)]
         return list(self._line(model).versions.values()) if model else list(self)
+
+    def answered(self, model: str, version: str = "") -> list[Served]:
+        """Versions that may have answered a request: one, or the live one and that which was live before.
+
+        Raises:
+            ProtocolError: there is none.
+        """
+        line = self._line(model)
+        former = [one for one in (line.former,) if one is not None and version in ("", one.version)]
+        try:
+            return [self.find(model, version), *former]
+        except ProtocolError:
+            if not former:
+                raise
+            return former
+
+    def watched(self) -> Iterator[Served]:
+        """All of whom there may be something to tell."""
+        yield from self
+        yield from (line.former for line in self.lines.values() if line.former is not None)
 
     def is_ready(self, model: str, version: str = "") -> bool:
         """Whether a model, or a version of it, answers.

@@ -81,7 +81,7 @@ class Server:
         self._beating = asyncio.get_running_loop().call_later(self._pulse, self._beat)
 
     def _beat(self) -> None:
-        for served in self.repository:
+        for served in self.repository.watched():
             vitals = served.beat()
             if vitals is not None:
                 self._on_vitals(vitals)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 from fogline.inference.card import Card
@@ -33,7 +34,8 @@ def opener(settings: Settings) -> Open:
 def hooks(settings: Settings, send: Send | None = None) -> Hooks:
     """Watches every version; asks the tier above where there is one (``send``)."""
     keeper = Keeper(Path(settings.samples), settings.samples_bytes, consent=True) if settings.samples else None
-    breaker = Breaker()
+    breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
+    """By the model above: one that is missing there must not keep others from theirs."""
 
     def watch(card: Card, locate: Locate) -> Watch:
         known = Reference.decode(locate(card.reference).read_bytes()) if card.reference is not None else None
@@ -42,7 +44,7 @@ def hooks(settings: Settings, send: Send | None = None) -> Hooks:
     def offloader(card: Card) -> Offloader | None:
         if send is None or card.cascade is None:
             return None
-        return Offloader(card, send, breaker, settings.consent, settings.patience, settings.tier)
+        return Offloader(card, send, breakers[card.cascade.to], settings.consent, settings.patience, settings.tier)
 
     return Hooks(watch, offloader)
 

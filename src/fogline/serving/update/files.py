@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +15,6 @@ from fogline.serving.update.state import Held
 from fogline.storage.errors import explained
 
 log = logging.getLogger("fogline.serving")
-PATIENCE = 600.0
-"""Seconds after which a transfer is begun anew, from where it stands: its parent may hang."""
 
 
 class Files:
@@ -78,6 +77,14 @@ class Files:
             else:
                 await self._fetch(asset)
 
+    def all_paths(self, held: Held) -> Mapping[str, Path]:
+        """As :meth:`paths`, with the card.
+
+        Raises:
+            StorageError: one is not here.
+        """
+        return {held.card.digest: self._store.path(held.card.digest), **self.paths(held)}
+
     def paths(self, held: Held) -> Mapping[str, Path]:
         """Where the files lie, by digest.
 
@@ -85,6 +92,16 @@ class Files:
             StorageError: one is not here.
         """
         return {asset.digest: self._store.path(asset.digest) for asset in held.files}
+
+    def check_card(self, asset: Asset) -> None:
+        """Delete a card that is not what its digest says, as after a power cut: it is fetched again then.
+
+        Raises:
+            StorageError: the disk is in the way.
+        """
+        if self._store.has(asset.digest) and hashlib.sha256(self.card(asset)).hexdigest() != asset.digest:
+            log.warning("the card %s… was damaged on this node's disk; it is fetched again", asset.digest[:12])
+            self._store.delete(asset.digest)
 
     def missing(self, digests: frozenset[str]) -> frozenset[str]:
         """Those that are not here."""
@@ -124,10 +141,5 @@ class Files:
             raise Unfit("the difference gave another file than the one expected")
 
     async def _fetch(self, asset: Asset) -> None:
-        if self._store.has(asset.digest):
-            return
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await self._upstream.fetch(asset)
-        except TimeoutError:
-            raise ConnectionError(f"{asset.digest[:12]}… did not come within {PATIENCE:g} s") from None
+        if not self._store.has(asset.digest):
+            await self._upstream.fetch(asset)

@@ -105,6 +105,10 @@ class Keeper:
 
     def recover(self) -> None:
         """Go on where the journal ends; effects wait for :meth:`run`."""
+        state = self.state
+        for one in (state.current, state.previous, state.shadow, state.attempt):
+            if one is not None:
+                self._house.files.check_card(one.card)
         self.handle(Started(self._house.files.missing(self.state.needed)))
         if self.state.news or self.state.trash:
             self._effects.put_nowait(None)
@@ -176,7 +180,9 @@ class Keeper:
     def _settle(self) -> None:
         """Tell what is to be told, and delete what nobody needs. After a crash it may be done twice."""
         state, house = self.state, self._house
-        told = tuple(replace(news, at=house.clock()) for news in state.news)
+        # Also where the clock was set back: the cloud takes what is older for what came late.
+        now = max((house.clock(), *(news.at for news in state.said)))
+        told = tuple(replace(news, at=now) for news in state.news)
         try:
             for news in told:
                 house.database.note(RECORDS, msgspec.json.encode(self._outcome(news)))
@@ -287,7 +293,7 @@ class Keeper:
     async def _try(self, effect: Try) -> Event:
         files, held = self._house.files, effect.held
         try:
-            runtime = await self._house.installer.trial(files.card(held.card), files.paths(held))
+            runtime = await self._house.installer.trial(files.card(held.card), files.all_paths(held))
         except Damaged as error:
             for digest in error.digests:
                 files.delete(digest)

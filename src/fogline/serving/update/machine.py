@@ -424,6 +424,7 @@ class _Turn:
             self.set(crashes=self.state.crashes + 1)
             if self.state.crashes == LOOP:
                 self.give_way(current, f"the server ended {LOOP} times in a row: {why}")
+        self.pursue()  # What came while the last good version was not there yet waited.
 
     def give_way(self, current: Held, why: str) -> None:
         """A version that was good ends the server again and again: its files may be damaged. The one before answers

@@ -88,7 +88,8 @@ class Upstream(Protocol):
         ...
 
     async def fetch(self, asset: Asset) -> Path:
-        """See that a file is in the node's blob store, whole and verified; it goes on where it broke off.
+        """See that a file is in the node's blob store, whole and verified; it goes on where it broke off, also when
+        the parent falls silent.
 
         Raises:
             LookupError: the parent has it not.
