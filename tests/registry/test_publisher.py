@@ -115,7 +115,39 @@ def test_a_rollback_leads_to_what_was_on_all_nodes_and_not_to_what_was_given_up(
 def test_a_job_whose_rules_are_none_is_refused() -> None:
     with pytest.raises(ReleaseError, match=r"publish.probation has no rule 'secs'; there are seconds, requests"):
         plan_of(Publish(probation={"secs": 1.0}))
+    with pytest.raises(ReleaseError, match=r"publish.probation.seconds: Expected `float` >= 0"):
+        plan_of(Publish(probation={"seconds": -2.0}))
+    with pytest.raises(ReleaseError, match=r"publish.thresholds.success: Expected `float` <= 1"):
+        plan_of(Publish(thresholds={"success": 2.0}))
     assert plan_of(Publish(thresholds={"success": 0.5})).thresholds.success == 0.5
+
+
+def test_a_version_that_need_not_ask_leaves_the_budget_to_the_next(tmp_path: Path) -> None:
+    cloud, rng = Cloud(tmp_path), np.random.default_rng(0)
+
+    def version(model: str, right: float) -> None:
+        correct = rng.random(1000) < right
+        cloud.judged(model, np.where(correct, rng.uniform(0.4, 1, 1000), rng.uniform(0, 0.7, 1000)), correct)
+
+    version("large", 0.95)
+    version("small", 0.7)
+    cloud.publisher.link("small", "large", None, 0.3, "ana")
+    cloud.publisher.steer(Steer("small", "promote", 2), "ana")
+    cloud.serve("small")
+    for right, offloaded in ((1.0, 0.0), (0.7, 0.3)):
+        version("small", right)
+        cascade = cloud.asks("small")
+        assert cascade is not None
+        assert chosen(cascade).offloaded == pytest.approx(offloaded, abs=0.01)
+
+
+def test_training_begins_with_a_version_that_there_is(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    cloud.release("committed")
+    assert cloud.publisher.weights("digits").is_file()
+    for text in ("digits@0", "digits@new", "digits@-1"):
+        with pytest.raises(ValueError, match="is no version of a model"):
+            cloud.publisher.weights(text)
 
 
 def test_a_new_version_asks_whom_the_served_one_asked_as_often(tmp_path: Path) -> None:

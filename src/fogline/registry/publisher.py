@@ -109,7 +109,7 @@ class Publisher:
             ValueError: there is no such version, or it has no weights of its own.
         """
         name, _, number = text.partition("@")
-        if number and not number.isdecimal():
+        if number and not (number.isdecimal() and int(number)):
             raise CatalogueError(f"'{text}' is no version of a model; write NAME or NAME@VERSION.")
         card = self._card(name, int(number or 0))
         if card.weights is None:
@@ -173,7 +173,7 @@ class Publisher:
         if before is None:
             return card
         try:
-            return self._link(card, before.to, None, chosen(before).offloaded, card.lineage.by)[0]
+            return self._link(card, before.to, None, before.budget, card.lineage.by)[0]
         except ValueError as error:
             self._states.note(card.model, f"Version {card.version} asks nobody: {error}")
             return card

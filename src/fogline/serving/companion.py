@@ -161,7 +161,8 @@ class Companion:
 
     def _listens(self, ready: Ready) -> None:
         self._node.on_change(Change("listens", ready.http, ready.grpc))
-        log.info("%s answers predictions at http://%s", self._node.name, ready.http)
+        rpc = f" (gRPC at {ready.grpc})" if ready.grpc else ""
+        log.info("%s answers predictions at http://%s%s", self._node.name, ready.http, rpc)
 
     def _pulse(self, vitals: Vitals) -> None:
         self.updater.pulse(vitals)

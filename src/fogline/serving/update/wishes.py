@@ -31,6 +31,8 @@ def wish_back(place: Place, model: str) -> bool:
     """
     with place.open_database() as database:
         database.put(WISHES, model, WHY.encode())
+    if not place.runs():  # What a node that was killed has left may be the number of another program by now.
+        return False
     try:
         os.kill(int((place.folder / PID).read_text()), signal.SIGHUP)
     except (OSError, ValueError):
