@@ -27,16 +27,19 @@ PLAN = Publish(rings=(1.0,), ring_time=1e-6)
 
 
 class Cloud:
-    """A registry with one node that serves."""
+    """A registry with one node that serves, or more."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *others: str) -> None:
         offline.create(folder / "online", folder / "offline")
         self._folder = folder
         database = open_database(folder / "cloud.db")
         catalogue = Catalogue(database, open_blobs(folder / "blobs", reserve=0))
         signed = SignedReleases(database, folder / "online")
-        nodes = {NODE: "device"}
-        self.publisher = Publisher(database, catalogue, signed, lambda: nodes, lambda: None, lambda _: None)  # type: ignore[arg-type, return-value]
+        nodes = dict.fromkeys([NODE, *others], "device")
+        self.cautious: set[str] = set()
+        self.publisher = Publisher(
+            database, catalogue, signed, lambda: nodes, lambda: None, lambda _: None, lambda: self.cautious
+        )  # type: ignore[arg-type, return-value]
 
     def release(self, what: str) -> None:
         """The next version, and what becomes of it."""
@@ -45,11 +48,11 @@ class Cloud:
         version = self.publisher.publish(card(weights), files, PLAN).version
         self.hears(what, version, version)
 
-    def hears(self, what: str, version: int, at: float, model: str = "digits") -> None:
+    def hears(self, what: str, version: int, at: float, model: str = "digits", node: str = NODE) -> None:
         (standing,) = self.publisher.standings(model)
         assert standing.release is not None
         number = standing.release.number
-        self.publisher.outcome(Outcome(NODE, model, number, version, what, "a test", float(at)))  # type: ignore[arg-type]
+        self.publisher.outcome(Outcome(node, model, number, version, what, "a test", float(at)))  # type: ignore[arg-type]
         self.publisher.tick()
 
     def asks(self, model: str) -> Cascade | None:
@@ -110,6 +113,25 @@ def test_a_rollback_leads_to_what_was_on_all_nodes_and_not_to_what_was_given_up(
     assert cloud.served == 5
     cloud.publisher.steer(Steer("digits", "rollback"), "ana")
     assert cloud.served == 1
+
+
+def test_a_node_that_waits_for_an_approval_holds_no_rollout_up(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path, "device-2")
+    cloud.cautious = {"device-2"}
+    cloud.release("committed")
+    assert cloud.served == 1, "who follows every release has it"
+
+    cloud.release("probation")
+    (standing,) = cloud.publisher.standings("digits")
+    digest = standing.digests[2]
+    charter = offline.approve(tmp_path / "offline", cloud.publisher.signed.charter(), "digits", digest, "ana")
+    cloud.publisher.adopt(charter.encoded(), "ana")
+    cloud.hears("committed", 2, 9)
+    (standing,) = cloud.publisher.standings("digits")
+    assert standing.release is not None
+    assert standing.release.state == "rolling", "now the other takes part"
+    cloud.hears("committed", 2, 9, node="device-2")
+    assert cloud.served == 2
 
 
 def test_a_job_whose_rules_are_none_is_refused() -> None:

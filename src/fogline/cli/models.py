@@ -24,7 +24,7 @@ WORDS = {"probation": "on probation", "shadowing": "in shadow"}
 STATES = {"committed": "green", "probation": "cyan", "shadowing": "cyan", "reverted": "red", "failed": "red",
           "alarm": "yellow"}  # fmt: skip
 NEWEST = 5
-"""Versions of a model that the list shows."""
+"""Versions of a model that the list shows, beside those that are served somewhere."""
 
 
 def show_models(folder: Path) -> None:
@@ -37,7 +37,9 @@ def show_models(folder: Path) -> None:
     for column in ("model", "version", "made", "result", "from", "served by"):
         table.add_column(column, no_wrap=column in ("model", "version"), style="cyan" if column == "model" else "")
     for standing in standings:
-        for i, card in enumerate(standing.cards[:NEWEST]):
+        served = {outcome.version for outcome in standing.outcomes}
+        shown = [card for i, card in enumerate(standing.cards) if i < NEWEST or card.version in served]
+        for i, card in enumerate(shown):
             age = human_seconds(max(0.0, time.time() - card.created))
             name = escape(card.model) if i == 0 else ""
             table.add_row(
@@ -48,8 +50,8 @@ def show_models(folder: Path) -> None:
                 escape(_origin(card)),
                 _served(standing, card),
             )
-        if len(standing.cards) > NEWEST:
-            table.add_row("", f"[dim]… {len(standing.cards) - NEWEST} older[/]")
+        if len(standing.cards) > len(shown):
+            table.add_row("", f"[dim]… {len(standing.cards) - len(shown)} more[/]")
     Console().print(table, highlight=False)
 
 
@@ -95,7 +97,7 @@ def show_model(folder: Path, text: str) -> None:
         "approved": "" if card.version not in standing.approved else f"by {standing.approved[card.version]}",
         "card": standing.digests[card.version],
         "takes": ", ".join(map(_tensor, card.inputs)),
-        "gives": ", ".join(map(_tensor, card.outputs)),
+        "gives": ", ".join(map(_tensor, card.answers)),
         "exits": _exits(card.exits),
         "result": ", ".join(f"{key} {value:.4g}" for key, value in card.metrics.items()),
         "size": human_bytes(sum(asset.size for asset in card.assets().values())),

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from fogline.governance.checked import credentials
-from fogline.governance.policy import Serve, read_policy
+from fogline.governance.policy import Channel, Serve, read_policy
 from fogline.inference.card import Asset
 from fogline.network.changes import Change
 from fogline.network.node import Node
@@ -82,6 +82,7 @@ class Companion:
         policy: Serve,
     ) -> None:
         folder = place.folder / "serving"
+        self.channel: Channel = policy.channel
         self._node = node
         self._releases = releases
         self._tasks = Tasks(node.name)
