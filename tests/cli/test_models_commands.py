@@ -155,7 +155,7 @@ def test_a_rollout_is_held_ended_and_approved(site: Site) -> None:
     assert "rolling" in site.models("list")
     site.models("advance", "digits")
     assert "nothing is being rolled out" in site.refused("models", "advance", "digits")
-    assert "signed" in site.models("approve", "digits@1")
+    assert "digits version 1 is approved" in site.models("approve", "digits@1")
     assert "1 (approved)" in site.models("list")
     site.models("approve", "digits@1", "--withdraw")
     assert "approved" not in site.models("list")
@@ -164,6 +164,7 @@ def test_a_rollout_is_held_ended_and_approved(site: Site) -> None:
 def test_a_version_goes_to_another_cloud(site: Site, tmp_path: Path) -> None:
     said = site.models("export", "digits@1", str(tmp_path / "digits.fogline"))
     assert "fogline models import" in said
+    assert str(tmp_path / "digits-1.fogline") in site.models("export", "digits@1", str(tmp_path))
     other = Terminal(tmp_path / "other")
     other.ok("cloud", "init")
     cloud: Program = other.start("cloud", "run", *LOCAL)
@@ -200,7 +201,15 @@ def test_mistakes_are_sentences(site: Site, tmp_path: Path) -> None:
         assert "There is no model 'nothing' here" in refused(command, "nothing"), command
     for command in ("show", "promote", "rollback", "approve", "export"):
         assert "version 99" in refused(command, "digits@99"), command
-    assert "write NAME or NAME@VERSION" in refused("show", "digits@latest")
+    for text in ("digits@latest", "digits@0"):
+        for command in ("show", "promote", "rollback", "approve", "export"):
+            assert "write NAME or NAME@VERSION" in refused(command, text), command
+    for command in (*(["pause"], ["resume"], ["advance"], ["abort"]), ["retrain", "--psi", "0.25"]):
+        assert "write digits" in refused(command[0], "digits@1", *command[1:]), command
+    assert "write digits" in refused("link", "digits@1", "better", "--budget", "0.3")
+    for share in ("--budget", "--accuracy"):
+        assert "from 0 to 1" in refused("link", "digits", "better", share, "1.5")
+    assert "above 0" in refused("retrain", "digits", "--psi", "nan")
     assert "There is no file" in refused("import", "nothing.fogline")
     (site.terminal.folder / "bad.fogline").write_bytes(b"PK\x03\x04 no archive")
     assert "The model archive is damaged or cut off" in refused("import", "bad.fogline")

@@ -124,6 +124,17 @@ def test_an_operator_of_another_machine(terminal: Terminal) -> None:
     assert "does not list who signed small:task" in logs.said, "the cloud trusts its own operator only"
 
 
+def test_a_node_runs_once(terminal: Terminal) -> None:
+    device = joined(terminal, "single")
+    assert "The node in single runs already" in terminal.refused("device", "run", "--folder", "single")
+    assert "The node in fogline-cloud runs already" in terminal.refused("cloud", "run", *LOCAL)
+    assert "lost cloud" not in device.said
+    assert device.end(signal.SIGKILL) != 0
+    again = terminal.start("device", "run", "--folder", "single")
+    again.until("is connected to cloud")
+    assert again.end() == 0
+
+
 def test_mistakes_are_sentences(terminal: Terminal) -> None:
     address = terminal.door().rpartition("@")[2]
     terminal.ok("cloud", "init", "--folder", "second")

@@ -30,17 +30,20 @@ PLAN = Publish(rings=(1.0,), ring_time=1e-6)
 
 
 class Cloud:
-    """A registry with one node that serves."""
+    """A registry with one node that serves, or more."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *others: str) -> None:
         offline.create(folder / "online", folder / "offline")
         self._folder = folder
         self.plan = PLAN
         database = open_database(folder / "cloud.db")
         catalogue = Catalogue(database, open_blobs(folder / "blobs", reserve=0))
         signed = SignedReleases(database, folder / "online")
-        nodes = {NODE: "device"}
-        self.publisher = Publisher(database, catalogue, signed, lambda: nodes, lambda: None, lambda _: None)  # type: ignore[arg-type, return-value]
+        nodes = dict.fromkeys([NODE, *others], "device")
+        self.cautious: set[str] = set()
+        self.publisher = Publisher(
+            database, catalogue, signed, lambda: nodes, lambda: None, lambda _: None, lambda: self.cautious
+        )  # type: ignore[arg-type, return-value]
 
     def release(self, what: str) -> None:
         """The next version, and what becomes of it."""
@@ -49,11 +52,11 @@ class Cloud:
         version = self.publisher.publish(card(weights), files, self.plan).version
         self.hears(what, version, version)
 
-    def hears(self, what: str, version: int, at: float, model: str = "digits") -> None:
+    def hears(self, what: str, version: int, at: float, model: str = "digits", node: str = NODE) -> None:
         (standing,) = self.publisher.standings(model)
         assert standing.release is not None
         number = standing.release.number
-        self.publisher.outcome(Outcome(NODE, model, number, version, what, "a test", float(at)))  # type: ignore[arg-type]
+        self.publisher.outcome(Outcome(node, model, number, version, what, "a test", float(at)))  # type: ignore[arg-type]
         self.publisher.tick()
 
     def asks(self, model: str) -> Cascade | None:
@@ -192,10 +195,61 @@ def test_a_rollback_leads_to_what_was_on_all_nodes_and_not_to_what_was_given_up(
     assert cloud.served == 1
 
 
+def test_a_node_that_waits_for_an_approval_holds_no_rollout_up(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path, "device-2")
+    cloud.cautious = {"device-2"}
+    cloud.release("committed")
+    assert cloud.served == 1, "who follows every release has it"
+
+    cloud.release("probation")
+    (standing,) = cloud.publisher.standings("digits")
+    digest = standing.digests[2]
+    charter = offline.approve(tmp_path / "offline", cloud.publisher.signed.charter(), "digits", digest, "ana")
+    cloud.publisher.adopt(charter.encoded(), "ana")
+    cloud.hears("committed", 2, 9)
+    (standing,) = cloud.publisher.standings("digits")
+    assert standing.release is not None
+    assert standing.release.state == "rolling", "now the other takes part"
+    cloud.hears("committed", 2, 9, node="device-2")
+    assert cloud.served == 2
+
+
 def test_a_job_whose_rules_are_none_is_refused() -> None:
     with pytest.raises(ReleaseError, match=r"publish.probation has no rule 'secs'; there are seconds, requests"):
         plan_of(Publish(probation={"secs": 1.0}))
+    with pytest.raises(ReleaseError, match=r"publish.probation.seconds: Expected `float` >= 0"):
+        plan_of(Publish(probation={"seconds": -2.0}))
+    with pytest.raises(ReleaseError, match=r"publish.thresholds.success: Expected `float` <= 1"):
+        plan_of(Publish(thresholds={"success": 2.0}))
     assert plan_of(Publish(thresholds={"success": 0.5})).thresholds.success == 0.5
+
+
+def test_a_version_that_need_not_ask_leaves_the_budget_to_the_next(tmp_path: Path) -> None:
+    cloud, rng = Cloud(tmp_path), np.random.default_rng(0)
+
+    def version(model: str, right: float) -> None:
+        correct = rng.random(1000) < right
+        cloud.judged(model, np.where(correct, rng.uniform(0.4, 1, 1000), rng.uniform(0, 0.7, 1000)), correct)
+
+    version("large", 0.95)
+    version("small", 0.7)
+    cloud.publisher.link("small", "large", None, 0.3, "ana")
+    cloud.publisher.steer(Steer("small", "promote", 2), "ana")
+    cloud.serve("small")
+    for right, offloaded in ((1.0, 0.0), (0.7, 0.3)):
+        version("small", right)
+        cascade = cloud.asks("small")
+        assert cascade is not None
+        assert chosen(cascade).offloaded == pytest.approx(offloaded, abs=0.01)
+
+
+def test_training_begins_with_a_version_that_there_is(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    cloud.release("committed")
+    assert cloud.publisher.weights("digits").is_file()
+    for text in ("digits@0", "digits@new", "digits@-1"):
+        with pytest.raises(ValueError, match="is no version of a model"):
+            cloud.publisher.weights(text)
 
 
 def test_a_new_version_asks_whom_the_served_one_asked_as_often(tmp_path: Path) -> None:

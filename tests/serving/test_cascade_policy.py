@@ -95,9 +95,9 @@ def test_a_target_holds_on_rows_that_were_not_seen() -> None:
 
 def test_an_unreachable_target_says_what_is_possible() -> None:
     sure, small, large = np.array([0.5, 0.9]), np.array([False, True]), np.array([False, True])
-    with pytest.raises(PolicyError, match=r"0\.9900 cannot be reached: the best is 0\.5000, with 0\.0% of the rows"):
+    with pytest.raises(PolicyError, match=r"0\.9900 cannot be reached: the best is 0\.5000, with 0\.0% of the samples"):
         fit(sure, small, large, to="big", target_accuracy=0.99)
-    with pytest.raises(PolicyError, match="raise the budget"):
+    with pytest.raises(PolicyError, match="Ask for less"):
         fit(sure, small, np.array([True, True]), to="big", target_accuracy=1.0, budget=0.1)
 
 

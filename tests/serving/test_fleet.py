@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +12,22 @@ import pytest
 
 from fogline.network.program import Place
 from fogline.serving.settings import Settings
-from fogline.serving.update.wishes import wish_back
+from fogline.serving.update.wishes import PID, wish_back
 from tests.serving.fleet import fleet
 
 X = np.zeros((1, 1, 8, 8), np.float32)
 
 
 @pytest.mark.slow
+def test_a_wish_wakes_nobody_but_the_node(tmp_path: Path) -> None:
+    """What a node that was killed has left may be the number of another program by now."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        (tmp_path / PID).write_text(str(other.pid))
+        assert not wish_back(Place(tmp_path), "digits")
+        other.communicate(b"\n")
+        assert other.returncode == 0
+
+
 def test_a_device_serves_what_was_trained_and_then_the_next_version(tmp_path: Path) -> None:
     async def scene() -> None:
         async with fleet(tmp_path) as made:

@@ -41,6 +41,18 @@ async def test_versions_come_as_the_smallest_difference_and_older_ones_go(tmp_pa
         assert edge.said() == [(what, v) for v in (1, 2, 3) for what in ("probation", "committed")]
 
 
+@looped
+async def test_a_newer_release_of_the_same_version_is_told_above_and_not_logged_again(
+    tmp_path: Path, parent: Parent, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fogline.serving")
+    async with Edge(tmp_path, parent) as edge:
+        await edge.serve(1, 1)
+        await edge.serve(2, 1)
+        await edge.until(lambda _: ("committed", 2) in [(o.what, o.number) for o in parent.outcomes])
+    assert sum("version 1: committed" in text for text in caplog.messages) == 1
+
+
 @pytest.mark.parametrize("trouble", ["no base", "other weights", "no delta"])
 @looped
 async def test_without_a_usable_difference_the_whole_file_comes(tmp_path: Path, parent: Parent, trouble: str) -> None:

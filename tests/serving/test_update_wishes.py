@@ -46,7 +46,7 @@ async def test_a_node_that_runs_is_signalled(tmp_path: Path) -> None:
     async with Edge(tmp_path, Parent()) as edge:
         await edge.serve(1, 1)
         await edge.serve(2, 2)
-        with place.open_database() as database, listening_for_wishes(place, database, edge.updater):
+        with place.occupied(), place.open_database() as database, listening_for_wishes(place, database, edge.updater):
             assert int((place.folder / PID).read_text()) == os.getpid()
             assert wish_back(place, MODEL)
             await edge.until(lambda edge: edge.server.live == 1 and edge.idle)

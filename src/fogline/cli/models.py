@@ -24,7 +24,7 @@ WORDS = {"probation": "on probation", "shadowing": "in shadow"}
 STATES = {"committed": "green", "probation": "cyan", "shadowing": "cyan", "reverted": "red", "failed": "red",
           "alarm": "yellow"}  # fmt: skip
 NEWEST = 5
-"""Versions of a model that the list shows."""
+"""Versions of a model that the list shows, beside those that are served somewhere."""
 
 
 def show_models(folder: Path) -> None:
@@ -37,7 +37,9 @@ def show_models(folder: Path) -> None:
     for column in ("model", "version", "made", "result", "from", "served by"):
         table.add_column(column, no_wrap=column in ("model", "version"), style="cyan" if column == "model" else "")
     for standing in standings:
-        for i, card in enumerate(standing.cards[:NEWEST]):
+        served = {outcome.version for outcome in standing.outcomes}
+        shown = [card for i, card in enumerate(standing.cards) if i < NEWEST or card.version in served]
+        for i, card in enumerate(shown):
             age = human_seconds(max(0.0, time.time() - card.created))
             name = escape(card.model) if i == 0 else ""
             table.add_row(
@@ -48,8 +50,8 @@ def show_models(folder: Path) -> None:
                 escape(_origin(card)),
                 _served(standing, card),
             )
-        if len(standing.cards) > NEWEST:
-            table.add_row("", f"[dim]… {len(standing.cards) - NEWEST} older[/]")
+        if len(standing.cards) > len(shown):
+            table.add_row("", f"[dim]… {len(standing.cards) - len(shown)} more[/]")
     Console().print(table, highlight=False)
 
 
@@ -95,7 +97,7 @@ def show_model(folder: Path, text: str) -> None:
         "approved": "" if card.version not in standing.approved else f"by {standing.approved[card.version]}",
         "card": standing.digests[card.version],
         "takes": ", ".join(map(_tensor, card.inputs)),
-        "gives": ", ".join(map(_tensor, card.outputs)),
+        "gives": ", ".join(map(_tensor, card.answers)),
         "exits": _exits(card.exits),
         "result": ", ".join(f"{key} {value:.4g}" for key, value in card.metrics.items()),
         "size": human_bytes(sum(asset.size for asset in card.assets().values())),
@@ -175,7 +177,7 @@ def steer(
     Raises:
         UsageError: that is no version, or no time.
     """
-    name, version = parsed(text)
+    name, version = parsed(text) if action in ("promote", "rollback") else (_name(text), 0)
     watched = None if ring_time is None else duration("--ring-time", ring_time)
     wanted = Steer(name, action, version, shadow, rings, watched, tiers)
     print(asked(folder, lambda client: client.steer(wanted)))
@@ -197,13 +199,16 @@ def approve_version(folder: Path, text: str, keys: Path | None, withdraw: bool) 
 
     async def ask(client: Client) -> str:
         (standing,) = await client.models(name)
-        digest = standing.digests[chosen(standing, version).version]
+        card = chosen(standing, version)
+        digest = standing.digests[card.version]
         theirs = read_charter(await client.charter())
         if withdraw:
             charter = offline.withdraw(place, theirs, name, digest)
         else:
             charter = offline.approve(place, theirs, name, digest, by)
-        return await client.adopt(charter.encoded())
+        adopted = await client.adopt(charter.encoded())
+        what = "is no longer" if withdraw else "is"
+        return f"{name} version {card.version} {what} approved. {adopted}"
 
     print(asked(folder, ask))
 
@@ -215,7 +220,8 @@ def export_version(folder: Path, text: str, file: Path | None) -> None:
     async def ask(client: Client) -> Path:
         (standing,) = await client.models(name)
         card = chosen(standing, version)
-        path = file or Path(f"{card.model}-{card.version}.fogline")
+        default = f"{card.model}-{card.version}.fogline"
+        path = Path(default) if file is None else file / default if file.is_dir() else file
         await client.export(name, card.version, path)
         return path
 
@@ -238,11 +244,14 @@ def link_models(folder: Path, model: str, to: str, accuracy: float | None, budge
     """Make a cascade of two models.
 
     Raises:
-        UsageError: it is not said what for.
+        UsageError: it is not said what for, or the names are none.
     """
     if (accuracy is None) == (budget is None):
         raise UsageError("Say either what the two must reach (--accuracy 0.97) or what may be sent (--budget 0.3)")
-    print(asked(folder, lambda client: client.link(model, to, accuracy, budget)))
+    if not all(0 <= share <= 1 for share in (accuracy, budget) if share is not None):
+        raise UsageError("--accuracy and --budget are shares; write a number from 0 to 1")
+    small, large = _name(model), _name(to)
+    print(asked(folder, lambda client: client.link(small, large, accuracy, budget)))
 
 
 def retrain_on_drift(folder: Path, model: str, psi: float | None, cooldown: str, never: bool) -> None:
@@ -253,8 +262,10 @@ def retrain_on_drift(folder: Path, model: str, psi: float | None, cooldown: str,
     """
     if (psi is None) != never:
         raise UsageError("Say at which drift (--psi 0.25), or --never")
-    wait = duration("--cooldown", cooldown)
-    print(asked(folder, lambda client: client.retrain(model, psi, wait)))
+    if psi is not None and not psi > 0:
+        raise UsageError(f"--psi must be above 0; {psi:g} is not, and 0.25 is usual")
+    name, wait = _name(model), duration("--cooldown", cooldown)
+    print(asked(folder, lambda client: client.retrain(name, psi, wait)))
 
 
 def parsed(text: str) -> tuple[str, int]:
@@ -264,9 +275,21 @@ def parsed(text: str) -> tuple[str, int]:
         UsageError: it is no such text.
     """
     name, at, number = text.partition("@")
-    if not name or (at and not number.isdecimal()):
-        raise UsageError(f"'{text}' is no version of a model; write NAME or NAME@VERSION")
+    if not name or (at and not (number.isdecimal() and int(number))):
+        raise UsageError(f"'{text}' is no version of a model; write NAME or NAME@VERSION, such as digits@1")
     return name, int(number or 0)
+
+
+def _name(text: str) -> str:
+    """A model's name, where no version can be meant.
+
+    Raises:
+        UsageError: one is named.
+    """
+    name, version = parsed(text)
+    if version:
+        raise UsageError(f"This concerns no single version of {name}; write {name}")
+    return name
 
 
 def chosen(standing: Standing, version: int) -> Card:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LARGEST = 64 * 1024
 SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Channel = Literal["rounds", "stable"]
+"""Which releases a node serves: every one, or only versions that people approved with the offline key."""
 
 
 class _Signer(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,7 +49,7 @@ class _Data(msgspec.Struct, forbid_unknown_fields=True):
 class _Serve(msgspec.Struct, forbid_unknown_fields=True):
     offload: bool = False
     keep: Positive | str | None = None
-    channel: Literal["rounds", "stable"] = "rounds"
+    channel: Channel = "rounds"
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,7 +98,7 @@ class Serve(msgspec.Struct, frozen=True):
     """Whether a sample that the model is not sure of may leave the site, for a larger model to answer."""
     keep: int = 0
     """Bytes of hard and drifted samples that are kept here, for labelling and for training; 0 keeps none."""
-    channel: Literal["rounds", "stable"] = "rounds"
+    channel: Channel = "rounds"
     """``stable`` serves only versions that people approved with the offline key."""
 
 
@@ -258,4 +260,6 @@ def _check_table(table: Mapping[str, Any], name: str, source: str) -> None:
 def _placed(message: str) -> str:
     """msgspec's message with the key first: ``limits.threads: Expected `int`, got `str```."""
     what, _, where = message.partition(" - at `$")
+    if where.rstrip("`") == ".serve.channel":
+        what += f"; write {' or '.join(map(repr, get_args(Channel)))}"
     return f"{where.rstrip('`').lstrip('.')}: {what}" if where else what

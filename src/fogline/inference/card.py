@@ -118,6 +118,8 @@ class Cascade(msgspec.Struct, frozen=True):
     """An example whose confidence is below it goes up."""
     curve: tuple[Point, ...] = ()
     """All that was measured, by rising threshold."""
+    budget: float = 1.0
+    """Largest share of examples that people let go up; later versions of the model keep to it."""
 
 
 class Exits(msgspec.Struct, frozen=True):

@@ -202,5 +202,5 @@ def _unreached(target: float, accuracy: Numbers, sent: Numbers) -> str:
     best = int(accuracy.argmax())
     return (
         f"An accuracy of {target:.4f} cannot be reached: the best is {accuracy[best]:.4f}, "
-        f"with {sent[best]:.1%} of the rows sent up. Lower the target or raise the budget."
+        f"with {sent[best]:.1%} of the samples sent up. Ask for less, or train a better large model."
     )

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from fogline.jobs.job import Evaluation, Job, Local, Method, Needs
+from fogline.jobs.job import Evaluation, Job, Local, Method, Needs, Publish
 from fogline.jobs.tree import Tier, Tree
 
 Path = tuple[str | int, ...]
@@ -21,6 +21,7 @@ PARTS: dict[Path, type[BaseModel]] = {
     ("local",): Local,
     ("evaluation",): Evaluation,
     ("needs",): Needs,
+    ("publish",): Publish,
     ("tree",): Tree,
 }
 SAYS: dict[type[BaseModel], str] = {
@@ -29,11 +30,13 @@ SAYS: dict[type[BaseModel], str] = {
     Local: "local training",
     Evaluation: "evaluation",
     Needs: "needs",
+    Publish: "publish",
     Tree: "a tree",
 }
 HINTS = {
     "cohort": "a count of at least 1, or a share above 0 and at most 1",
     "quorum": "a count of at least 1, or a share above 0 and at most 1",
+    "model": "at most 63 letters, digits, dots and dashes, with a letter or a digit at both ends",
     "work": "a list of two numbers above 0, the smallest and the largest",
 }
 TYPES = {

@@ -125,6 +125,10 @@ class Publish(Checked):
     def _consistent(self) -> Publish:
         if list(self.rings) != sorted(set(self.rings)) or not self.rings or self.rings[-1] != 1:
             raise ValueError("rings must rise and end with 1, such as [0.1, 0.5, 1.0]")
+        if len(self.exits) == 1 or len(set(self.exits)) < len(self.exits):
+            raise ValueError('exits need two names at least, each another, such as ["early", "late"]')
+        if self.exit_accuracy is not None and not self.exits:
+            raise ValueError('exit_accuracy needs the names of the outputs too: exits = ["early", "late"]')
         return self
 
 

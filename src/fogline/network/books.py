@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from fogline.governance.offers import Needs, Offers
+from fogline.governance.policy import Channel
 from fogline.network.contract import NOTHING, Blob, decoder, encode
 from fogline.network.tasks import Tasks
 from fogline.storage import Database, StorageError
@@ -60,8 +61,8 @@ class Known(msgspec.Struct, frozen=True):
     since: float
     offers: Offers = NOTHING
     why: str = ""
-    serves: bool = False
-    """Whether it answers predictions."""
+    serves: Channel | None = None
+    """Which releases it serves; None: it answers no predictions."""
 
 
 class Line(msgspec.Struct, frozen=True):

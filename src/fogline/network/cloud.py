@@ -179,6 +179,9 @@ def registered(
     def nodes() -> dict[str, Tier]:
         return office.serving()
 
+    def cautious() -> frozenset[str]:
+        return office.cautious()
+
     def changed() -> None:  # From a thread.
         loop.call_soon_threadsafe(lambda: node.fresh(source.changed()))
 
@@ -187,7 +190,7 @@ def registered(
 
     signed = SignedReleases(database, place.folder / RELEASE_KEYS)
     catalogue = Catalogue(database, place.open_models())
-    publisher = Publisher(database, catalogue, signed, nodes, changed, train)
+    publisher = Publisher(database, catalogue, signed, nodes, changed, train, cautious)
     source = Source(publisher, bind_root(authority, signed.charter().roots[0]), node.name)
     office = Office(node, place.folder / "runs", publisher, parallel)
     return office, source

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from fogline.governance.offers import Needs, Offers
+from fogline.governance.policy import Channel
 from fogline.governance.subject import Role
 from fogline.inference.card import Digest
 from fogline.inference.card import Size as Bytes
@@ -114,8 +115,8 @@ class Present(msgspec.Struct, frozen=True, tag=True):
     """Where its own children reach it; empty for a device."""
     jobs: Jobs = ()
     """Jobs that it takes part in; the parent says which of them are over."""
-    serves: bool = False
-    """Whether it answers predictions."""
+    serves: Channel | None = None
+    """Which releases it serves; None: it answers no predictions."""
 
 
 class Entered(msgspec.Struct, frozen=True, tag=True):
@@ -149,8 +150,8 @@ class Seen(msgspec.Struct, frozen=True, tag=True):
     up: bool
     offers: Offers = NOTHING
     why: str = ""
-    serves: bool = False
-    """Whether it answers predictions."""
+    serves: Channel | None = None
+    """Which releases it serves; None: it answers no predictions."""
 
 
 class Told(msgspec.Struct, frozen=True, tag=True):

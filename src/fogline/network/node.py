@@ -156,7 +156,7 @@ class Node:
 
     def present(self) -> Present:
         """How the node presents itself."""
-        serves = self.companion is not None
+        serves = None if self.companion is None else self.companion.channel
         return Present(PROTOCOL, self.site.offers, self.address, tuple(self._engagements), serves)
 
     def connected(self, parent: str, welcome: Welcome) -> None:

@@ -132,6 +132,12 @@ class Office:
             found[self.node.name] = "cloud"
         return found
 
+    def cautious(self) -> frozenset[str]:
+        """Nodes that serve only versions that people approved."""
+        own = self.node.companion
+        here = frozenset({self.node.name} if own is not None and own.channel == "stable" else ())
+        return here | {known.name for known in self.books.nodes.values() if known.serves == "stable"}
+
     # What the node tells.
 
     def seen(self, seen: Seen) -> None:

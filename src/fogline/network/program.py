@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +32,12 @@ from fogline.network.shelf import Shelf
 from fogline.network.uplink import Refused, Uplink
 from fogline.network.wire import listen, server
 from fogline.network.worker.requests import Limits
-from fogline.storage import Blobs, Database, open_blobs, open_database
+from fogline.storage import Blobs, Database, StorageError, open_blobs, open_database
+from fogline.storage.errors import explained
+from fogline.storage.files import open_locked
 
 log = logging.getLogger("fogline.network")
+LOCK = "node.lock"
 GRACE = 2.0
 """Seconds that connections have to end when a node leaves."""
 
@@ -56,6 +59,32 @@ class Place:
     @property
     def policy(self) -> Path:
         return self.folder / "policy.toml"
+
+    @contextlib.contextmanager
+    def occupied(self) -> Generator[None]:
+        """Be the only program that runs this node: two with one name would cut each other off for ever.
+
+        Raises:
+            StorageError: another one does.
+        """
+        with explained("be at home", self.folder):
+            lock = open_locked(self.folder / LOCK)
+        if lock is None:
+            raise StorageError(
+                f"The node in {self.folder} runs already; stop that program first, or name another folder"
+            )
+        with lock:
+            yield
+
+    def runs(self) -> bool:
+        """Whether a program runs this node."""
+        try:
+            lock = open_locked(self.folder / LOCK, create=False)
+        except OSError:
+            return False
+        if lock is not None:
+            lock.close()
+        return lock is None
 
     def open_database(self) -> Database:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -153,6 +182,7 @@ def opened(
     place: Place, identity: Credentials, stack: AsyncExitStack, client: str, parameters: dict[str, Any]
 ) -> tuple[Database, Shelf, Gate, Site]:
     """What every node has."""
+    stack.enter_context(place.occupied())
     policy = read_policy(place.policy)
     offers = local_offers(policy)
     database = place.open_database()

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from fogline.governance.policy import Channel
 from fogline.network.contract import (
     SERVICE,
     Became,
@@ -130,6 +131,11 @@ class Releases(Protocol):
 
 class Companion(Protocol):
     """The serving part of a node."""
+
+    @property
+    def channel(self) -> Channel:
+        """Which releases it serves."""
+        ...
 
     def fresh(self, timestamp: bytes) -> None:
         """There may be a release; also said when the parent is there again."""

@@ -94,5 +94,8 @@ def listen(made: grpc.aio.Server, identity: Callable[[], Credentials], address: 
     except RuntimeError:
         port = 0
     if port == 0:
-        raise OSError(f"Nobody can listen at {address}: it is taken, or is no address of this machine.")
+        raise OSError(
+            f"Nobody can listen at {address}: it is taken, or is no address of this machine; choose "
+            "another with --listen or --door"
+        )
     return port

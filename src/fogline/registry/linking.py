@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from fogline.inference.card import Card, Cascade, Point
 from fogline.inference.cascade import fit
 from fogline.inference.packaging.evaluation import read_evaluation
@@ -36,7 +38,8 @@ def fitted(
         raise CatalogueError(f"{names} were judged on other examples, so they cannot be compared.")
     if set(small.inputs) != set(large.inputs) or not set(small.answers) <= set(large.answers):
         raise CatalogueError(f"{names} take or give other tensors, so one cannot answer for the other.")
-    return fit(ours.confidence, ours.correct, theirs.correct, to=large.model, target_accuracy=accuracy, budget=budget)
+    made = fit(ours.confidence, ours.correct, theirs.correct, to=large.model, target_accuracy=accuracy, budget=budget)
+    return replace(made, budget=chosen(made).offloaded if budget is None else budget)
 
 
 def chosen(cascade: Cascade) -> Point:

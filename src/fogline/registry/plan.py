@@ -51,7 +51,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.rings or self.rings[0] <= 0 or self.rings[-1] != 1 or any(a >= b for a, b in pairwise(self.rings)):
-            raise ValueError(f"rings {self.rings} must rise from above 0 to 1")
+            raise ValueError(
+                "rings are shares of the nodes that rise to 1, such as 0.1 and 1; these do not: "
+                + ", ".join(f"{ring:g}" for ring in self.rings)
+            )
         if not 0 <= self.ring_seconds < self.ring_longest:
             raise ValueError("ring_seconds must be at least 0 and below ring_longest")
 
@@ -157,4 +160,5 @@ def _rules(kind: type[R], name: str, given: Mapping[str, float]) -> R:
     try:
         return msgspec.convert(dict(given), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ReleaseError(f"publish.{name}: {error}.") from None
+        what, _, key = str(error).rstrip("`").partition(" - at `$.")
+        raise ReleaseError(f"publish.{name}.{key}: {what}.") from None

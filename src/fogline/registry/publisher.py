@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from fogline.registry.release import Outcome, Tally, Tier, Vitals
 from fogline.registry.standing import Standing, Steer
 from fogline.registry.states import Retrain, States
 from fogline.registry.steering import Steering
-from fogline.registry.trust.charter import read_approvals, read_charter
+from fogline.registry.trust.charter import read_charter
 from fogline.registry.trust.names import TIMESTAMP
 from fogline.registry.trust.releases import SignedReleases
 from fogline.storage import Blobs, Database
@@ -45,6 +45,7 @@ class Publisher:
         nodes: who serves now, and on which tier.
         changed: told that there is a new signed timestamp.
         train: runs a job again, by its id, and says what it is called now.
+        cautious: who serves only versions that people approved.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Publisher:
         nodes: Callable[[], Mapping[str, Tier]],
         changed: Callable[[], None],
         train: Callable[[str], None],
+        cautious: Callable[[], Set[str]] = frozenset,
     ) -> None:
         self.catalogue = catalogue
         self.blobs: Blobs = catalogue.blobs
@@ -65,7 +67,7 @@ class Publisher:
         self._states = States(database)
         self.soon: Callable[[], None] = lambda: None
         """Told that :meth:`tick` may have something to do earlier than it said."""
-        self._steering = Steering(self._states, catalogue, signed, nodes, changed, lambda: self.soon())
+        self._steering = Steering(self._states, catalogue, signed, nodes, changed, lambda: self.soon(), cautious)
         self._rules = DriftRules(DriftRule())
         self._references: dict[tuple[str, int], Reference | None] = {}
         self._exported = ""
@@ -115,7 +117,7 @@ class Publisher:
             ValueError: there is no such version, or it has no weights of its own.
         """
         name, _, number = text.partition("@")
-        if number and not number.isdecimal():
+        if number and not (number.isdecimal() and int(number)):
             raise CatalogueError(f"'{text}' is no version of a model; write NAME or NAME@VERSION.")
         card = self._card(name, int(number or 0))
         if card.weights is None:
@@ -179,7 +181,7 @@ class Publisher:
         if before is None:
             return card
         try:
-            return self._link(card, before.to, None, chosen(before).offloaded, card.lineage.by)[0]
+            return self._link(card, before.to, None, before.budget, card.lineage.by)[0]
         except ValueError as error:
             self._states.note(card.model, f"Version {card.version} asks nobody: {error}")
             return card
@@ -224,6 +226,7 @@ class Publisher:
         """
         self.signed.adopt(read_charter(charter))
         log.info("a new charter was adopted from %s", by)
+        self.seen()  # Nodes of the stable channel may take part in a rollout now.
         self._changed()
         return "The cloud has taken over what was signed; nodes of the stable channel follow it."
 
@@ -310,7 +313,7 @@ class Publisher:
     def _standing(self, model: str) -> Standing:
         cards = tuple(reversed(self.catalogue.versions(model)))
         state = self._states.of(model)
-        approved = self._approved(model)
+        approved = self.signed.approved(model)
         digests = {card.version: self.catalogue.asset(model, card.version).digest for card in cards}
         return Standing(
             model=model,
@@ -323,11 +326,6 @@ class Publisher:
             psi=state.psi,
             notes=self._states.notes(model),
         )
-
-    def _approved(self, model: str) -> dict[str, str]:
-        """Who approved a card, by its digest."""
-        listed = self.signed.charter().approvals.get(model)
-        return {approval.card: approval.by for approval in read_approvals(listed)} if listed else {}
 
     # Inside.
 

@@ -17,27 +17,29 @@ from fogline.inference.card import Asset, ModelName
 
 Tier = Literal["device", "fog", "cloud"]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Amount = Annotated[float, Meta(ge=0.0)]
+Count = Annotated[int, Meta(ge=0)]
 
 
 class Probation(msgspec.Struct, frozen=True):
     """How long a node watches a new version, and what sends it back to the last good one."""
 
-    seconds: float = 30.0
+    seconds: Amount = 30.0
     """It ends after so long,"""
-    requests: int = 50
+    requests: Count = 50
     """and after so many answers; without requests, after ``longest`` seconds."""
-    longest: float = 600.0
-    error_rate: float = 0.02
+    longest: Amount = 600.0
+    error_rate: Share = 0.02
     """Largest share of failed requests."""
-    latency_ratio: float = 3.0
+    latency_ratio: Amount = 3.0
     """Largest 95th percentile of latency, as a multiple of the last good version's on the same node."""
-    latency_floor: float = 0.005
+    latency_floor: Amount = 0.005
     """Seconds below which latency is never held against a version."""
-    confidence_drop: float = 0.15
+    confidence_drop: Amount = 0.15
     """Largest fall of the mean confidence against the last good version, absolute."""
-    accuracy_drop: float = 0.03
+    accuracy_drop: Amount = 0.03
     """Largest fall of the accuracy on delayed labels against the last good version, absolute,"""
-    labels: int = 30
+    labels: Count = 30
     """once so many labels have come."""
 
 
@@ -48,23 +50,23 @@ class Thresholds(msgspec.Struct, frozen=True):
     """Share of the ring's nodes that must have committed before the next ring begins."""
     failure: Share = 0.2
     """Share of the ring's nodes that reverted or failed at which the rollout is aborted."""
-    accuracy_drop: float = 0.02
+    accuracy_drop: Amount = 0.02
     """Fall of the fleet's accuracy on delayed labels, against the version before, that aborts,"""
-    labels: int = 50
+    labels: Count = 50
     """once so many labels have come."""
-    confidence_drop: float = 0.1
+    confidence_drop: Amount = 0.1
     """Fall of the fleet's mean confidence, against the version before, that aborts,"""
-    answers: int = 200
+    answers: Count = 200
     """once so many answers have been given."""
-    error_rate: float = 0.02
+    error_rate: Share = 0.02
     """Rise of the share of failed requests, against the version before, that aborts, once so many were answered."""
-    latency_ratio: float = 3.0
+    latency_ratio: Amount = 3.0
     """95th percentile of latency, as a multiple of the version before's, that aborts, once so many were answered,"""
-    latency_floor: float = 0.005
+    latency_floor: Amount = 0.005
     """and if it is above so many seconds."""
-    agreement: float | None = None
+    agreement: Share | None = None
     """Least share of a shadow's answers that agree with the version served; below it aborts. None: reported only."""
-    psi: float | None = None
+    psi: Amount | None = None
     """Population stability index against the reference that aborts; None: drift is reported only."""
 
 

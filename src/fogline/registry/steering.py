@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from msgspec.structs import replace
 
@@ -27,6 +27,7 @@ class Steering:
         nodes: who serves now, and on which tier.
         changed: told that there is a new signed timestamp.
         soon: told that :meth:`tick` may have something to do earlier than it said.
+        cautious: who serves only versions that people approved.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Steering:
         nodes: Callable[[], Mapping[str, Tier]],
         changed: Callable[[], None],
         soon: Callable[[], None],
+        cautious: Callable[[], Set[str]] = frozenset,
     ) -> None:
         self._states = states
         self._catalogue = catalogue
@@ -44,6 +46,7 @@ class Steering:
         self._nodes = nodes
         self._changed = changed
         self._soon = soon
+        self._cautious = cautious
 
     def sign(self) -> None:
         """Sign what a crash, or a disk that was full, has left unsigned."""
@@ -80,13 +83,18 @@ class Steering:
         Raises:
             RolloutError: it makes no sense now.
         """
-        self._introduce(model)
+        self._introduce(model, event.new if isinstance(event, events.Begin) else self._states.of(model).rollout.new)
         return self._step(model, event, by)
 
-    def _introduce(self, model: str) -> None:
-        """Tell the rollout who serves now."""
+    def _introduce(self, model: str, version: Served | None) -> None:
+        """Tell the rollout who takes a version now: nodes that wait for an approval are no part of its rings."""
         state = self._states.of(model)
-        known = frozenset(name for name, tier in self._nodes().items() if tier in state.plan.tiers)
+        waiting = self._cautious()
+        if waiting and version is not None and version.card.digest in self._signed.approved(model):
+            waiting = frozenset[str]()
+        known = frozenset(
+            name for name, tier in self._nodes().items() if tier in state.plan.tiers and name not in waiting
+        )
         if known != frozenset(state.rollout.nodes):
             self._step(model, events.Known(known))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from fogline.governance.checked import credentials
-from fogline.governance.policy import Serve, read_policy
+from fogline.governance.policy import Channel, Serve, read_policy
 from fogline.inference.card import Asset
 from fogline.network.changes import Change
 from fogline.network.node import Node
@@ -82,6 +82,7 @@ class Companion:
         policy: Serve,
     ) -> None:
         folder = place.folder / "serving"
+        self.channel: Channel = policy.channel
         self._node = node
         self._releases = releases
         self._tasks = Tasks(node.name)
@@ -168,7 +169,8 @@ class Companion:
 
     def _listens(self, ready: Ready) -> None:
         self._node.on_change(Change("listens", ready.http, ready.grpc))
-        log.info("%s answers predictions at http://%s", self._node.name, ready.http)
+        rpc = f" (gRPC at {ready.grpc})" if ready.grpc else ""
+        log.info("%s answers predictions at http://%s%s", self._node.name, ready.http, rpc)
 
     def _pulse(self, vitals: Vitals) -> None:
         self.updater.pulse(vitals)

@@ -215,7 +215,7 @@ def export(model: str, file: Path | None = None, /, *, cloud: Cloud = CLOUD, deb
     model
         NAME for the newest version, or NAME@VERSION.
     file
-        Where to; by default NAME-VERSION.fogline here.
+        Where to, a file or a folder; by default NAME-VERSION.fogline here.
     cloud
         The operator's folder.
     debug

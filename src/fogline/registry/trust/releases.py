@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from fogline.registry.release import Release, ReleaseError, read_release
-from fogline.registry.trust.charter import Charter, load_charter, open_charter
+from fogline.registry.trust.charter import Charter, load_charter, open_charter, read_approvals
 from fogline.registry.trust.sealing import MetadataError
 from fogline.registry.trust.shelf import (
     Hand,
@@ -69,6 +69,15 @@ class SignedReleases:
         """
         shelf = self._read()[1]
         return shelf.charter() if shelf else self._first_charter()
+
+    def approved(self, model: str) -> dict[str, str]:
+        """Who approved a version of a model, by its card's digest.
+
+        Raises:
+            MetadataError: the cloud has no charter yet.
+        """
+        listed = self.charter().approvals.get(model)
+        return {approval.card: approval.by for approval in read_approvals(listed)} if listed else {}
 
     @property
     def root(self) -> bytes:

@@ -35,7 +35,10 @@ class Listener:
         try:
             self._server = await asyncio.get_running_loop().create_server(self._connection, host, port, backlog=BACKLOG)
         except OSError as error:
-            raise OSError(f"Nobody can listen at {wanted}: it is taken, or is no address of this machine.") from error
+            raise OSError(
+                f"Nobody can listen at {wanted}: it is taken, or is no address of this machine; choose another "
+                "with --http"
+            ) from error
         taken_host, taken_port = self._server.sockets[0].getsockname()[:2]
         return f"[{taken_host}]:{taken_port}" if ":" in taken_host else f"{taken_host}:{taken_port}"
 

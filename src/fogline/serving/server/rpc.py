@@ -73,7 +73,10 @@ class Rpc:
         except RuntimeError:
             port = 0
         if port == 0:
-            raise OSError(f"Nobody can listen at {self._address}: it is taken, or is no address of this machine.")
+            raise OSError(
+                f"Nobody can listen at {self._address}: it is taken, or is no address of this machine; choose another "
+                "with --grpc"
+            )
         await self._server.start()
         return f"{self._address.rpartition(':')[0]}:{port}"
 

@@ -195,10 +195,13 @@ class Keeper:
             asyncio.get_running_loop().call_later(AGAIN, self._effects.put_nowait, None)
             return
         self.state = settled
+        before = {(news.version, news.what, news.why) for news in state.said}
         for news in told:
+            house.tell(self._outcome(news))
+            if (news.version, news.what, news.why) in before:
+                continue  # A newer release of the same version.
             why = f": {news.why}" if news.why else ""
             log.info("%s version %d: %s%s", self.model, news.version, news.what, why)
-            house.tell(self._outcome(news))
 
     def _outcome(self, news: News) -> Outcome:
         return Outcome(self._house.node, self.model, news.number, news.version, news.what, news.why, news.at)

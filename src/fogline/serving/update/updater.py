@@ -7,10 +7,10 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
+from fogline.governance.policy import Channel
 from fogline.network.releases import Store
 from fogline.registry.release import Outcome, Tier, Vitals
 from fogline.serving.update.events import Announced, Broken, Crashed, Event, Pulse, Revert, Stopped
@@ -25,7 +25,6 @@ from fogline.serving.update.state import State
 from fogline.storage import Database, StorageError
 
 log = logging.getLogger("fogline.serving")
-Channel = Literal["rounds", "stable"]
 
 
 class Updater:

@@ -12,13 +12,11 @@ import os
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 
 from fogline.network.program import Place
 from fogline.serving.update.updater import Updater
 from fogline.storage import Database, StorageError
-from fogline.storage.files import open_locked
 
 log = logging.getLogger("fogline.serving")
 WISHES, PID = "serving-wish", "node.pid"
@@ -33,11 +31,9 @@ def wish_back(place: Place, model: str) -> bool:
     """
     with place.open_database() as database:
         database.put(WISHES, model, WHY.encode())
+    if not place.runs():  # What a node that was killed has left may be the number of another program by now.
+        return False
     try:
-        free = open_locked(place.folder / PID, create=False)
-        if free is not None:  # A node that was killed has left it; by now its number may be another program's.
-            free.close()
-            return False
         os.kill(int((place.folder / PID).read_text()), signal.SIGHUP)
     except (OSError, ValueError):
         return False
@@ -63,21 +59,9 @@ def listening_for_wishes(place: Place, database: Database, updater: Updater) -> 
     path: Path = place.folder / PID
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, fulfil)
+    path.write_text(str(os.getpid()))
     try:
-        with held(path) as file:
-            file.write(str(os.getpid()).encode())
-            yield
+        yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def held(path: Path) -> Generator[FileIO]:
-    """An empty file that is locked for as long as this process has it."""
-    file = open_locked(path)
-    if file is None:
-        raise StorageError(f"{path} is held by another node; one folder is for one node")
-    with file:
-        file.truncate(0)
-        yield file
