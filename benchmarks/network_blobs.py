@@ -27,8 +27,8 @@ from fogline.storage import open_blobs
 class OneBlob:
     """The part of a node that a server of one blob needs."""
 
-    def __init__(self, blob: Blob) -> None:
-        self._blob = blob
+    def __init__(self, path: Path, size: int) -> None:
+        self._place = path, size
 
     def refusal(self, subject: Subject, serial: str) -> str | None:
         return None
@@ -48,8 +48,8 @@ class OneBlob:
     def wants(self, subject: Subject, push: Push) -> str | None:
         return None
 
-    async def obtain(self, digest: str) -> Blob:
-        return self._blob
+    async def obtain(self, digest: str, doubted: bool = False) -> tuple[Path, int]:
+        return self._place
 
 
 async def serve(folder: Path, size: int) -> None:
@@ -60,7 +60,7 @@ async def serve(folder: Path, size: int) -> None:
         for _ in range(size >> 20):
             file.write(os.urandom(1 << 20))
     digest, _ = await asyncio.to_thread(blobs.adopt, source)
-    downlink = Downlink(blobs, OneBlob(Blob(digest, size)))
+    downlink = Downlink(blobs, OneBlob(blobs.path(digest), size))
     made = server({"fogline.v1.Node": downlink.methods()})
     port = listen(made, lambda: credentials(folder / "identity"), "127.0.0.1:0")
     await made.start()

@@ -31,7 +31,7 @@ DOOR = "fogline.v1.Door"
 DESK = "fogline.v1.Desk"
 CHUNK = 1 << 20
 """Largest piece of a blob in one message that is taken, in bytes;"""
-PIECE = 64 << 10
+PIECE = 128 << 10
 """and what is sent: it has to come through within some seconds, also over a line of a few kilobytes a second."""
 ALIVE = b""
 """Before the first answer to a fetch, now and then: the sender still has to fetch the blob itself."""
