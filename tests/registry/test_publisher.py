@@ -278,3 +278,35 @@ def test_a_new_version_asks_whom_the_served_one_asked_as_often(tmp_path: Path) -
     assert cloud.asks("small") is None
     (standing,) = cloud.publisher.standings("small")
     assert any("asks nobody: small and large were judged on other examples" in note.text for note in standing.notes)
+
+
+def test_a_job_that_publishes_often_does_not_fill_the_disk(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    often = Publish(rings=(1.0,), ring_time=1e-6, keep=2, roll_out=False)
+
+    def round_of(job: str, rounds: int) -> None:
+        weights = f"weights of {job} after {rounds}".encode() * 100
+        files = written(tmp_path / f"{job}-{rounds}", weights)
+        cloud.publisher.publish(card(weights, job=job, rounds=rounds), files, often)
+
+    def left() -> list[int]:
+        return [one.version for one in cloud.publisher.catalogue.versions("digits")]
+
+    round_of("yesterday", 9)
+    round_of("today", 1)
+    cloud.publisher.steer(Steer("digits", "promote", 2, rings=(1.0,), ring_seconds=0), "ana")
+    cloud.serve("digits")
+    for rounds in range(2, 7):
+        round_of("today", rounds)
+    assert left() == [1, 2, 6, 7], "another job's, what is served, and the newest two"
+    cloud.publisher.catalogue.collect(older_than_s=0)
+    kept = {one.weights.digest for one in cloud.publisher.catalogue.versions("digits") if one.weights is not None}
+    assert {
+        path.name for path in (tmp_path / "blobs").rglob("*") if path.is_file() and path.stat().st_size > 1000
+    } == kept
+    cloud.publisher.steer(Steer("digits", "promote", 7), "ana")
+    cloud.serve("digits")
+    for rounds in range(7, 12):
+        round_of("today", rounds)
+    assert left() == [1, 2, 7, 11, 12], "what could be gone back to"
+    cloud.publisher.steer(Steer("digits", "rollback"), "ana")

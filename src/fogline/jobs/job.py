@@ -97,6 +97,9 @@ class Publish(Checked):
     """Its name; empty: the job's."""
     every: NonNegativeInt = 0
     """Rounds between two versions; 0 publishes the finished model only."""
+    keep: PositiveInt = 10
+    """Versions of this job that the registry keeps, the newest; besides, those that nodes serve and that people
+    approved."""
     delta: Literal["lossless", "int8", "sparse"] = "lossless"
     """How a version travels to who has the one before. The version is what comes out of it, so all have the same."""
     variants: tuple[Literal["int8", "fp16"], ...] = ()

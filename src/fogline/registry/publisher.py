@@ -98,7 +98,19 @@ class Publisher:
                 if good is None and plan.mode == "shadow":
                     plan = replace(plan, mode="live")  # There is nothing yet that it could stand beside.
                 self._steering.begin(self._linked_as_before(published), plan)
+            self._forget_older(published, settings.keep)
         return published
+
+    def _forget_older(self, newest: Card, keep: int) -> None:
+        """Withdraw the versions of a job that are beyond those to keep, unless somebody needs them."""
+        model, state = newest.model, self._states.of(newest.model)
+        of_job = [card for card in self.catalogue.versions(model) if card.lineage.job == newest.lineage.job]
+        named = (state.rollout.good, state.rollout.new, *state.outcomes.values(), state.release)
+        needed = {one.version for one in named if one is not None} | set(state.rollout.served[-2:])
+        approved = self.signed.approved(model)
+        for card in of_job[:-keep] if newest.lineage.job else ():
+            if card.version not in needed and self.catalogue.asset(model, card.version).digest not in approved:
+                self.catalogue.forget(model, card.version)
 
     def recent(self, model: str, count: int) -> list[Card]:
         """The newest versions that have weights of their own, the newest first; none where there is no such model."""
