@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -217,11 +218,11 @@ class Keeper:
     async def _carry_out(self, effect: Effect) -> None:
         match effect:
             case FetchCard():
-                await self._begin(effect.attempt, self._fetch_card(effect))
+                await self._begin(effect.attempt, partial(self._fetch_card, effect))
             case FetchFiles():
-                await self._begin(effect.attempt, self._fetch_files(effect))
+                await self._begin(effect.attempt, partial(self._fetch_files, effect))
             case Try():
-                await self._begin(effect.attempt, self._try(effect))
+                await self._begin(effect.attempt, partial(self._try, effect))
             case Load(attempt=attempt, held=held, role=role):
                 why = await self._of_server(self._load(held, role))
                 self.handle(Loaded(attempt) if why is None else Failed(attempt, why))
@@ -255,7 +256,7 @@ class Keeper:
         card = narrowed(self._house.files.card(held.card), held.runtime)
         await self._house.server.load(card, self._house.files.paths(held), role)
 
-    async def _begin(self, attempt: int, work: Coroutine[Any, Any, Event]) -> None:
+    async def _begin(self, attempt: int, work: Callable[[], Coroutine[Any, Any, Event]]) -> None:
         await self._end_work()
         self._work = asyncio.create_task(self._see_through(attempt, work))
 
@@ -265,10 +266,10 @@ class Keeper:
             work.cancel()
             await asyncio.wait((work,))
 
-    async def _see_through(self, attempt: int, work: Coroutine[Any, Any, Event]) -> None:
+    async def _see_through(self, attempt: int, work: Callable[[], Coroutine[Any, Any, Event]]) -> None:
         """A download or a trial, and what came of it."""
         try:
-            event = await work
+            event = await work()
         except (CardError, Unfit) as error:
             event = Failed(attempt, str(error))
         except ConnectionError as error:
