@@ -52,7 +52,7 @@ def test_the_fastest_is_taken_and_the_others_are_closed(version: Package, monkey
     seconds = {"dense": 2.0, "onnx": 1.0, "onnx/int8": 0.95, "onnx/fp16": 0.5}
     opened: list[Any] = []
 
-    def fake(runtime: Any, sample: Any) -> float:
+    def fake(_: Any, runtime: Any, sample: Any) -> float:
         opened.append(runtime)
         assert sample["input"].shape == (1, 1, 8, 8)
         runtime.run(sample)
