@@ -40,6 +40,11 @@ async def fetched(made: Cluster, folder: Path) -> bytes:
     return into.path(BLOB.digest).read_bytes()
 
 
+async def over_a_tree(folder: Path, fogs: int) -> bytes:
+    async with cluster(folder, fogs=fogs, devices=1) as made:
+        return await fetched(made, folder)
+
+
 def test_a_parent_that_never_begins_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bytes] = []
     fetch = Downlink.fetch
@@ -58,11 +63,7 @@ def test_a_parent_that_never_begins_is_asked_again(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Node, "obtain", at_once)
     (tmp_path / "there").write_bytes(DATA)
 
-    async def work() -> bytes:
-        async with cluster(tmp_path, fogs=0, devices=1) as made:
-            return await fetched(made, tmp_path)
-
-    assert asyncio.run(work()) == DATA
+    assert asyncio.run(over_a_tree(tmp_path, fogs=0)) == DATA
     assert len(asked) == 2
 
 
@@ -77,11 +78,7 @@ def test_a_parent_that_fetches_itself_has_as_long_as_it_needs(tmp_path: Path, mo
     monkeypatch.setattr(Node, "obtain", slowly)
     (tmp_path / "there").write_bytes(DATA)
 
-    async def work() -> bytes:
-        async with cluster(tmp_path, fogs=0, devices=1) as made:
-            return await fetched(made, tmp_path)
-
-    assert asyncio.run(work()) == DATA
+    assert asyncio.run(over_a_tree(tmp_path, fogs=0)) == DATA
     assert asked == [BLOB.digest]
 
 
@@ -128,11 +125,7 @@ def test_a_fog_that_is_cut_off_for_a_moment_is_not_one_that_has_no_such_file(
     monkeypatch.setattr(Mirror, "obtain", there)
     (tmp_path / "there").write_bytes(DATA)
 
-    async def work() -> bytes:
-        async with cluster(tmp_path, fogs=1, devices=1) as made:
-            return await fetched(made, tmp_path)
-
-    assert asyncio.run(work()) == DATA
+    assert asyncio.run(over_a_tree(tmp_path, fogs=1)) == DATA
     assert asked == ["Weigh", "Weigh"]
 
 

@@ -146,7 +146,7 @@ def _made(run: Path, weights: Path | None, scratch: Path) -> Found:
 
 def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
     from fogline.inference.card import Code
-    from fogline.inference.exits import Wanted
+    from fogline.inference.exits import wanted_of
     from fogline.inference.package import package
     from fogline.jobs.files import load_task, read_job
     from fogline.jobs.job import model_name
@@ -161,7 +161,7 @@ def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
     home = (kept.task_folder() if kept.info.exists() else None) or run
     task = load_task(job, home)
     code = Code(job.task, dict(job.task_parameters))
-    exits = Wanted(job.publish.exits, job.publish.exit_accuracy) if job.publish.exits else None
+    exits = wanted_of(job.publish)
     name = model_name(job)
     made = package(task, params, scratch, name, code=code, outputs=job.publish.exits, exits=exits)
     return Found(made.card, made.files, str(home), made.notes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from threading import Lock
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,6 +17,9 @@ from fogline.inference.cascade import PolicyError, fit
 from fogline.inference.confidence import classes, confidence
 from fogline.inference.runtimes.base import Array, Run, Runtime
 
+if TYPE_CHECKING:
+    from fogline.jobs.job import Publish
+
 
 class Wanted(NamedTuple):
     """Exits whose thresholds are yet to be fitted."""
@@ -25,6 +28,11 @@ class Wanted(NamedTuple):
     """Cheapest first."""
     accuracy: float | None = None
     """That the whole must reach on held-out examples; None: what the last exit reaches alone."""
+
+
+def wanted_of(publish: Publish) -> Wanted | None:
+    """What a job says of its model's exits; None: it has none."""
+    return Wanted(publish.exits, publish.exit_accuracy) if publish.exits else None
 
 
 class Chosen(NamedTuple):

@@ -121,11 +121,15 @@ def package(
     card = _scored(card, task, held)
     if isinstance(exits, Wanted):
         card = _with_exits(card, exits, held)
+    answers = held.outputs
     if card.exits is not None and card.scores is not None:
-        left = np.bincount(choose(card.exits, card.scores, held.outputs).exits, minlength=len(card.exits.outputs))
+        chosen = choose(card.exits, card.scores, held.outputs)
+        answers = {card.scores.output: chosen.scores}
+        left = np.bincount(chosen.exits, minlength=len(card.exits.outputs))
         shares = tuple((left / len(held.x)).tolist())
         card = msgspec.structs.replace(card, exits=msgspec.structs.replace(card.exits, shares=shares))
-    card = msgspec.structs.replace(card, metrics=_metrics(card, task, params, held) if metrics is None else {**metrics})
+    found = _metrics(card, task, params, held, answers) if metrics is None else {**metrics}
+    card = msgspec.structs.replace(card, metrics=found)
     card = _with_graph(card, bench, original, held, graph, code)
     if card.exits is not None and card.scores is not None and card.graph is not None:
         card = _with_stages(card, card.exits, bench, original, held)
@@ -133,14 +137,13 @@ def package(
         _hold(card, DenseRuntime(card, bench.locate), original, held, "The plain layers do")
     card = _with_golden(card, bench, task, original, held, golden)
     if card.scores is not None and held.y is not None and held.y.ndim == 1:
-        found = evaluated(card.scores, settled(card, held.outputs), held.y)
-        write_evaluation(folder / "evaluation.safetensors", found)
+        write_evaluation(folder / "evaluation.safetensors", evaluated(card.scores, answers, held.y))
         card = msgspec.structs.replace(card, evaluation=bench.take("evaluation.safetensors"))
     for name in variants if card.graph else ():
-        card = _with_variant(card, bench, task, held, name)
+        card = _with_variant(card, bench, task, held, answers, name)
     if reference is not None:
         inputs = {original.input.name: held.x}
-        data = reference(card, inputs, settled(card, held.outputs))
+        data = reference(card, inputs, answers)
         card = msgspec.structs.replace(card, reference=bench.write("reference.bin", data))
     return Package(card, bench.files, bench.notes)
 
@@ -216,12 +219,12 @@ def _answer(card: Card) -> str:
     return card.exits.outputs[-1] if card.exits else card.outputs[0].name
 
 
-def _metrics(card: Card, task: Task, params: Params, held: HeldOut) -> dict[str, float]:
+def _metrics(card: Card, task: Task, params: Params, held: HeldOut, answers: Mapping[str, Array]) -> dict[str, float]:
     if task.data.test is None or held.y is None:
         return {}
     if len(card.outputs) == 1:
         return task.metrics(task.evaluate(params, task.data.test))
-    return judged(settled(card, held.outputs)[_answer(card)], held.y, task.data.meaning, task.classifies)
+    return judged(answers[_answer(card)], held.y, task.data.meaning, task.classifies)
 
 
 def _with_graph(
@@ -304,7 +307,9 @@ def _with_golden(card: Card, bench: _Bench, task: Task, original: Original, held
     return msgspec.structs.replace(card, golden=bench.take("golden.safetensors"))
 
 
-def _with_variant(card: Card, bench: _Bench, task: Task, held: HeldOut, name: VariantName) -> Card:
+def _with_variant(
+    card: Card, bench: _Bench, task: Task, held: HeldOut, answers: Mapping[str, Array], name: VariantName
+) -> Card:
     """With a variant and what it loses."""
     assert card.graph is not None
     assert card.weights is not None
@@ -323,7 +328,7 @@ def _with_variant(card: Card, bench: _Bench, task: Task, held: HeldOut, name: Va
     answer = settled(card, given)[output]
     variant = msgspec.structs.replace(
         variant,
-        agreement=agreement(settled(card, held.outputs)[output], answer, task.classifies),
+        agreement=agreement(answers[output], answer, task.classifies),
         metrics={} if held.y is None else judged(answer, held.y, task.data.meaning, task.classifies),
         tolerance=max(2 * loss, card.tolerance),
     )

@@ -103,12 +103,14 @@ class Publisher:
 
     def _forget_older(self, newest: Card, keep: int) -> None:
         """Withdraw the versions of a job that are beyond those to keep, unless somebody needs them."""
+        if not newest.lineage.job:
+            return
         model, state = newest.model, self._states.of(newest.model)
         of_job = [card for card in self.catalogue.versions(model) if card.lineage.job == newest.lineage.job]
         named = (state.rollout.good, state.rollout.new, *state.outcomes.values(), state.release)
         needed = {one.version for one in named if one is not None} | set(state.rollout.served[-2:])
         approved = self.signed.approved(model)
-        for card in of_job[:-keep] if newest.lineage.job else ():
+        for card in of_job[:-keep]:
             if card.version not in needed and self.catalogue.asset(model, card.version).digest not in approved:
                 self.catalogue.forget(model, card.version)
 

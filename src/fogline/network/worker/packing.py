@@ -12,7 +12,7 @@ import numpy as np
 from fogline.codecs import deltas
 from fogline.inference.card import Asset, Card, Code, Delta
 from fogline.inference.confidence import confidence
-from fogline.inference.exits import Wanted
+from fogline.inference.exits import wanted_of
 from fogline.inference.package import package
 from fogline.inference.runtimes.base import Array
 from fogline.inference.sketches import build_reference
@@ -45,7 +45,7 @@ def pack(job: Job, task: Task, params: Params, asked: Package) -> Packaged:
         code=Code(job.task, dict(job.task_parameters)),
         variants=asked.variants,
         outputs=job.publish.exits,
-        exits=Wanted(job.publish.exits, job.publish.exit_accuracy) if job.publish.exits else None,
+        exits=wanted_of(job.publish),
         reference=reference,
     )
     files, listed = dict(made.files), list[Delta]()
