@@ -65,6 +65,8 @@ class Move(msgspec.Struct, frozen=True, gc=False):
     """Whether the round is over with it (a leg of a ring is not)."""
     lane: int = 0
     lanes: int = 1
+    devices: int = 0
+    """Different devices below the node whose updates are in it."""
 
 
 class Merge(msgspec.Struct, frozen=True, gc=False):

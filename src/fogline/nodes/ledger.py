@@ -41,6 +41,8 @@ class Got(msgspec.Struct, frozen=True):
     samples: int
     devices: int
     lane: int
+    late: bool = False
+    """Whether its round was over when it came."""
 
 
 @dataclass(slots=True)
@@ -148,6 +150,8 @@ class Ledger:
             case records.Resolved(task=task, why=why):
                 self._answered(task)
                 self.dropped[why] += 1
+            case records.Spoiled():
+                self._spoil(record)
             case records.Asked():
                 self._ask(record)
             case records.Closed():
@@ -198,10 +202,18 @@ class Ledger:
         ask = self._answered(task)
         lane = self.lanes[ask.lane]
         lane.fresh += ask.open
-        lane.pending.append(Got(task, ask.child, record.update, ask.version, record.samples, record.devices, ask.lane))
+        devices = record.devices
+        got = Got(task, ask.child, record.update, ask.version, record.samples, devices, ask.lane, not ask.open)
+        lane.pending.append(got)
         if task >> 3 >= len(self._taken):
             self._taken.extend(bytes((task >> 3) + 1 - len(self._taken)))
         self._taken[task >> 3] |= 1 << (task & 7)
+
+    def _spoil(self, record: records.Spoiled) -> None:
+        lane, tasks = self.lanes[record.lane], frozenset(record.tasks)
+        lane.fresh -= sum(got.task in tasks and not got.late for got in lane.pending)
+        lane.pending = [got for got in lane.pending if got.task not in tasks]
+        self.dropped["failed"] += len(tasks)
 
     def _close(self, record: records.Closed) -> None:
         lane = self.lanes[record.lane]
@@ -271,6 +283,14 @@ class Ledger:
             del self.busy[ask.child]
             if self._role.mode == "async":
                 self._released.append(ask.child)
+
+
+def devices_in(gots: Iterable[Got]) -> int:
+    """Different devices behind updates; of a child that brought several, those of its fullest."""
+    most: dict[str, int] = {}
+    for got in gots:
+        most[got.child] = max(got.devices, most.get(got.child, 0))
+    return sum(most.values())
 
 
 def in_order(gots: Iterable[Got]) -> list[Got]:
