@@ -407,20 +407,36 @@ class Aggregator:
             self._close(index)
 
     def _abandon(self, index: int, why: str) -> None:
+        if self.role.mode == "ring" and self._final() and self.ledger.lap and not self._lap_lacks():
+            self._close(index)  # The last leg was lost, and enough have moved the model before it.
+            return
         self._log(records.Closed(index, False, self._final(), self._keep_since(), self.now))
         self._do(Count("abandoned", self.name, why))
         self._continue(index)
 
     def _close(self, index: int) -> None:
         pending = self.ledger.lanes[index].pending
+        final = self._final()
+        why = self._lap_lacks() if final else ""
         if self.role.moves:
-            self._do(self._move(index, pending))
-        self._log(records.Closed(index, True, self._final(), self._keep_since(), self.now))
+            self._do(self._move(index, pending, final and not why))
+        self._log(records.Closed(index, True, final, self._keep_since(), self.now))
+        if why:
+            self._do(Count("abandoned", self.name, why))
         if self.role.parent is None:
             self._do(Forget(tuple(got.update for got in pending)))
         self._continue(index)
 
-    def _move(self, index: int, pending: list[Got]) -> Move:
+    def _lap_lacks(self) -> str:
+        """Ring mode, at the end of a lap: what it lacks to count as a round. What its legs did to the model stays, as
+        the updates of other rounds that miss their quorum are carried into the next."""
+        if self.role.mode != "ring":
+            return ""
+        met, legs = self.ledger.legs_met + self.ledger.lanes[0].fresh, self.ledger.legs
+        quorum = self.role.tier.quorum_of(legs)
+        return f"{met} of {legs} legs, the quorum is {quorum}" if met < quorum else ""
+
+    def _move(self, index: int, pending: list[Got], final: bool) -> Move:
         ledger = self.ledger
         return Move(
             base=ledger.model,
@@ -428,7 +444,7 @@ class Aggregator:
             members=self._members(pending),
             inside=self.role.parent is not None,
             round=self._round,
-            final=self._final(),
+            final=final,
             lane=index,
             lanes=len(ledger.lanes),
             devices=devices_in(pending),

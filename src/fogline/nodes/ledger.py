@@ -83,7 +83,9 @@ class Ledger:
         self.lap: list[str] = []
         """Ring mode: children whose turn is still to come, the next one last."""
         self.legs = 1
-        """Ring mode: length of the lap."""
+        """Ring mode: length of the lap,"""
+        self.legs_met = 0
+        """and how many of its legs have moved the model."""
         self.used: list[Got] = []
         """Updates in the group's model, or in its next report, since the parent's request."""
         self.outbox: dict[int, tuple[Report, tuple[Key, ...]]] = {}
@@ -180,7 +182,7 @@ class Ledger:
         self.next_task = record.first + len(record.children)
         self._holds[version] = self._holds.get(version, 0) + len(record.children)
         if record.lap:
-            self.lap, self.legs = list(reversed(record.lap)), len(record.lap)
+            self.lap, self.legs, self.legs_met = list(reversed(record.lap)), len(record.lap), 0
         while self.lap and self.lap.pop() != record.children[0]:
             pass  # Those before it were passed over.
 
@@ -219,6 +221,7 @@ class Ledger:
         lane = self.lanes[record.lane]
         # Where younger requests stay open (async), those that end are the ones that took too long.
         surplus = lane.fresh >= lane.need and record.keep_since == math.inf
+        self.legs_met += lane.fresh
         lane.open, lane.fresh = False, 0
         self._release(lane, record.keep_since, surplus)
         self.rounds_done += record.final

@@ -43,7 +43,7 @@ class Judgement:
         if self.state in ("stopped", "failed") and self.state not in excused:
             more = ", or stop it with --publish" if self.state == "stopped" else ""
             key = f'publish.even_if = ["{self.state}"]'
-            return f'The job {WAS[self.state]}; publish.even_if = ["{self.state}"] would publish it all the same{more}.'
+            return f"The job {WAS[self.state]}; {key} would publish what it has all the same{more}."
         if self.value is None:
             return self._unjudged(rules, "unjudged" in excused)
         return self._too_bad(rules, self.value) or self._worse(rules, self.value, served)
