@@ -31,7 +31,7 @@ from fogline.network.node import Node
 from fogline.network.publishing import Origin, publish
 from fogline.network.worker.requests import Conclude, Describe, Described, Judge, Judged
 from fogline.network.workshop import LONGEST, WorkerFailed, Workshop, expect
-from fogline.nodes.effects import Move
+from fogline.nodes.effects import Lap, Move
 from fogline.nodes.messages import model_key
 from fogline.registry.fitness import Judgement, Progressed
 from fogline.registry.publisher import Publisher
@@ -79,8 +79,7 @@ class Course:
         self._history: list[Row] = folder.history()
         self._attendance = Attendance(self._history)
         self._mishaps = Mishaps()
-        self._devices = 0
-        """In the round so far: a ring moves the model with one after the other."""
+        self._lap = Lap()
         self._models: deque[tuple[Move, int, Value, float]] = deque()
         self._last: Value | None = None
         self._there = asyncio.Event()
@@ -116,11 +115,10 @@ class Course:
 
     def moved(self, move: Move, group: Value, seconds: float) -> None:
         """The model moved: it is judged beside, while the next round runs."""
-        self._devices += move.devices
+        devices = self._lap.saw(move)
         if move.final:
             self._means.node.shelf.keep(group)
-            self._models.append((move, self._devices, group, seconds))
-            self._devices = 0
+            self._models.append((move, devices, group, seconds))
             self._there.set()
 
     async def stop(self, how: Stop) -> Record:

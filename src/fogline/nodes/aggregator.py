@@ -407,7 +407,7 @@ class Aggregator:
             self._close(index)
 
     def _abandon(self, index: int, why: str) -> None:
-        if self.role.mode == "ring" and self._final() and self.ledger.lap and not self._lap_lacks():
+        if self.role.mode == "ring" and self.ledger.legs_met and self._final() and not self._lap_lacks():
             self._close(index)  # The last leg was lost, and enough have moved the model before it.
             return
         self._log(records.Closed(index, False, self._final(), self._keep_since(), self.now))

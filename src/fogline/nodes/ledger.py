@@ -226,7 +226,7 @@ class Ledger:
         self._release(lane, record.keep_since, surplus)
         self.rounds_done += record.final
         if record.final:
-            self.lap = []
+            self.lap, self.legs_met = [], 0
         if not record.met:
             return  # What waits is carried into the next round.
         if self._role.parent is not None:
@@ -238,7 +238,7 @@ class Ledger:
 
     def _assign(self, record: records.Assigned) -> None:
         self.assigned, self.answered = record, False
-        self.rounds_done, self.samples, self.lap = 0, 0, []
+        self.rounds_done, self.samples, self.lap, self.legs_met = 0, 0, [], 0
         for lane in self.lanes:
             if record.keep_since == math.inf:
                 lane.open, lane.fresh = False, 0

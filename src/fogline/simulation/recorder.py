@@ -13,7 +13,7 @@ from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import GroupModel
 from fogline.monitoring.history import Attendance, Goal, reached, should_stop
 from fogline.monitoring.result import Reached, Result, Row, Spread
-from fogline.nodes.effects import Move
+from fogline.nodes.effects import Lap, Move
 from fogline.params import Params
 from fogline.simulation.executor import Executor
 from fogline.simulation.setup import Setting
@@ -53,8 +53,7 @@ class Recorder:
     _began: float = field(default_factory=time.perf_counter)
     _losses: list[tuple[float, int]] = field(default_factory=list)
     attendance: Attendance = field(default_factory=Attendance)
-    _devices: int = 0
-    """In the round so far: a ring moves the model with one after the other."""
+    _lap: Lap = field(default_factory=Lap)
     _wall_before: float = 0.0
 
     def trained(self, training: Training, done: LocalRound) -> None:
@@ -65,10 +64,9 @@ class Recorder:
     def moved(self, move: Move, group: Value) -> None:
         """The root's model moved."""
         self.group = group
-        self._devices += move.devices
+        devices = self._lap.saw(move)
         if not move.final:
             return
-        devices, self._devices = self._devices, 0
         self.simulator.force(group)
         if move.round <= self.resume_at:
             self._losses = []
