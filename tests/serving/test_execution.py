@@ -84,7 +84,7 @@ class TestBatches:
                 answers[i] = server.ask("POST", "/v2/models/m/infer", request(-1.0 if i == 4 else float(i)))
 
             at_once(*(lambda i=i: ask(i) for i in range(9)))
-        assert [answers[i][0] for i in range(9)] == [500 if i == 4 else 200 for i in range(9)]
+        assert [answers[i][0] for i in range(9)] == [400 if i == 4 else 200 for i in range(9)]
         assert answers[4][1] == {"error": "The model takes no negative numbers."}
 
     def test_a_batch_never_grows_above_the_limit(self) -> None:
