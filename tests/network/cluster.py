@@ -53,7 +53,7 @@ def job(
 
 
 async def submit(
-    client: Client, folder: Path, text: str, planned: bool = True, wait: float = 20.0, **more: Any
+    client: Client, folder: Path, text: str, planned: bool = True, wait: float = PATIENCE, **more: Any
 ) -> Record:
     """Put a job into a cloud's queue, signed by its first developer."""
     key = SigningKey.load(folder / "cloud" / "operator" / "developer.key")
@@ -96,7 +96,7 @@ class Cluster:
         del self.members[name]
         await self.stacks.pop(name).aclose()
 
-    async def submit(self, text: str, planned: bool = True, wait: float = 20.0, **more: Any) -> Record:
+    async def submit(self, text: str, planned: bool = True, wait: float = PATIENCE, **more: Any) -> Record:
         return await submit(self.client, self.folder, text, planned, wait, **more)
 
     async def finish(self, record: Record, seconds: float = PATIENCE) -> Record:

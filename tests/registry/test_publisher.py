@@ -153,7 +153,7 @@ async def looks_again(folder: Path) -> None:
             self.count += 1
             loop.call_soon_threadsafe(looks.put_nowait, self.count)
             if self.count == 1:
-                asyncio.run_coroutine_threadsafe(news(), loop).result(10)
+                asyncio.run_coroutine_threadsafe(news(), loop).result(PATIENCE)
             return time.time() + 3600
 
     async def news() -> None:
