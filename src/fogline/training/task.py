@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec
@@ -111,6 +112,17 @@ class Task(ABC):
     def one_thread(self) -> Generator[None]:
         """Keeps the backend to one thread: the simulator runs one process per core."""
         yield
+
+    @contextmanager
+    def exact_arithmetic(self) -> Generator[None]:
+        """Keeps the backend to the full precision of its numbers, so that engines can be compared."""
+        yield
+
+    def with_data(self, data: FederatedData) -> Self:
+        """The same model on other data of its kind."""
+        twin = copy.copy(self)
+        twin.data = data
+        return twin
 
     @abstractmethod
     def evaluate(self, params: Params, examples: Examples) -> Sums:
