@@ -72,8 +72,7 @@ def rehearse(task: Task, local: LocalTraining, jobs: Sequence[ClientJob]) -> Reh
         return None
     twin = task.with_data(task.data.sample({job.client: cuts[job.client] for job in chosen}))
     plays = [
-        replace(job, client=place, steps=count)
-        for place, (job, count) in enumerate(zip(chosen, steps, strict=False))
+        replace(job, client=place, steps=count) for place, (job, count) in enumerate(zip(chosen, steps, strict=False))
     ]
     return Rehearsal(twin, plays)
 

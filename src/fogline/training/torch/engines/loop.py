@@ -12,6 +12,7 @@ from fogline.params import Vector
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import Arrays, LocalMethod
 from fogline.training.order import batches
+from fogline.training.torch.draws import own_draws
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, wrong_targets
 from fogline.training.torch.features import Features
@@ -37,8 +38,7 @@ class Loop(TorchEngine):
         return [self._train_safely(job) for job in jobs]
 
     def _train_safely(self, job: ClientJob) -> Trained:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(job.seed)
+        with own_draws(job.seed):
             result = attempt(lambda: self._train(job))
         if isinstance(result, Exception):
             return failed(self.task, job, result, 0)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import groupby
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod
 from fogline.training.order import Shuffler
 from fogline.training.torch.bends import affine
+from fogline.training.torch.beside import gradient_hooks_of, watched
 from fogline.training.torch.blocks import Blocks, split_rows, stack_rows
 from fogline.training.torch.cohort import Batch, Cohort, Part
+from fogline.training.torch.draws import own_draws
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, wrong_targets
 from fogline.training.torch.head import Gradient, Head, Vectors
 from fogline.training.torch.kernels import Graph
+from fogline.training.torch.mixing import mixes_examples
 from fogline.training.torch.program import FeaturesElsewhere, Program, Traced
 from fogline.training.torch.task import TorchTask
 from fogline.training.torch.updates import Collect, Fused, Sink, clip, optimizer
@@ -47,13 +51,13 @@ class Stacked(TorchEngine):
         self.head = Head(task, method)
         self.elsewhere = FeaturesElsewhere(task) if self.bends_loss else None
         self._width = local.batch_size or int(task.data.sizes().max())
-        self._mixes = mixes_examples(task.untrained())
+        self._mixes = self.graph is None and not self.single and mixes_examples(task)
         self._shuffler = Shuffler()
         self._kept: dict[int, Blocks] = {}
 
     @classmethod
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
-        """Models of mixed or half precision, and what ``vmap`` cannot run."""
+        """Models of mixed or half precision, and what ``vmap`` cannot run or would run for all devices at once."""
         return _refuses_model(task) or (None if Graph.of(task, cls.single) else _refuses_vmap(task))
 
     @property
@@ -112,7 +116,7 @@ class Stacked(TorchEngine):
         cohort = Cohort(jobs, parts, width, fill, self.head.targets(low < 0), self._shuffler)
         # Kernels draw from generators of their own; a module draws from PyTorch's.
         draws = self.graph is None or self.elsewhere is not None
-        with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=draws):
+        with torch.no_grad(), own_draws(jobs[0].seed) if draws else nullcontext():
             return Group(self, jobs, cohort).train([part.size for part in parts])
 
     def _check_targets(self, parts: list[Part]) -> tuple[float, str | None]:
@@ -140,8 +144,9 @@ class Flat(Stacked):
 
     @classmethod
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
-        """Models of mixed or half precision."""
-        return _refuses_model(task)
+        """Models of mixed or half precision, and gradients that are looked at where they are summed up."""
+        hook = gradient_hooks_of(task.untrained(), at_the_end=True)
+        return _refuses_model(task) or (hook and f"{hook}, and it does not sum them up in the parameters.")
 
 
 class Group:
@@ -154,16 +159,14 @@ class Group:
         self._blocks = engine.blocks(len(jobs))
         starts = stack_rows([job.start for job in jobs], device).to(engine.task.dtype)
         self._blocks.fill(starts[..., :head])
-        self._buffers = stack_buffers(engine.task, jobs, starts)
         self._vectors = Vectors(
             starts[..., :head],
             {n: stack_rows([job.local[n] for job in jobs], device) for n in jobs[0].local},
             {n: stack_rows([job.received[n] for job in jobs], device) for n in jobs[0].received},
             len(jobs),
         )
-        if engine.elsewhere is not None:
-            torch.manual_seed(jobs[0].seed)
-        engine.program.begin([job.seed for job in jobs], self._blocks.tensors, self._buffers)
+        buffers = stack_buffers(engine.task, jobs, starts)
+        engine.program.begin([job.seed for job in jobs], self._blocks.tensors, buffers)
 
     def train(self, sizes: list[int]) -> list[Trained]:
         """All steps, then the results."""
@@ -235,11 +238,11 @@ class Group:
 
     def _ends(self) -> tuple[Tensor, Tensor]:
         """Vectors (K, floats) and counters (K, integers) after training."""
-        layout, clients = self._engine.task.layout, len(self._jobs)
+        layout, clients, buffers = self._engine.task.layout, len(self._jobs), self._engine.program.buffers()
         parts = [self._blocks.rows(clients)]
-        parts += [self._buffers[e.name].reshape(clients, -1) for e in layout.buffers]
+        parts += [buffers[e.name].reshape(clients, -1).to(self._engine.task.dtype) for e in layout.buffers]
         ends = torch.cat(parts, 1) if len(parts) > 1 or clients == 1 else parts[0]
-        integers = [self._buffers[e.name].reshape(clients, -1).long() for e in layout.integers]
+        integers = [buffers[e.name].reshape(clients, -1).long() for e in layout.integers]
         counters = torch.cat(integers, 1) if integers else torch.zeros(clients, 0, dtype=torch.int64)
         return ends, counters
 
@@ -264,12 +267,6 @@ def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) ->
     return stacked
 
 
-def mixes_examples(module: nn.Module) -> bool:
-    """Whether an example's output depends on the others of its batch: then a batch must not be filled up."""
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-    return any(isinstance(layer, norms) for layer in module.modules())
-
-
 def _refuses_model(task: TorchTask) -> str | None:
     if task.gives_several:
         return "it trains models of one output; this one gives several."
@@ -282,22 +279,28 @@ def _refuses_model(task: TorchTask) -> str | None:
 def _refuses_vmap(task: TorchTask) -> str | None:
     """Tries the model on two examples of two devices."""
     program = Traced(task, False, False)
+    hook = gradient_hooks_of(program.module)
+    if hook:
+        return f"{hook}, and it trains other parameters than the module's own."
     start = task.initial(0)
     job = ClientJob(0, start.vector, start.counters, 1, 0.0, 0)
     rows = torch.as_tensor(start.vector, device=task.device).expand(2, -1)
     blocks = Blocks(task.layout.trainable, 2, task.dtype, task.device)
     blocks.fill(rows[:, : task.spec.trainable])
-    x = task.inputs(task.data.at(0).x[:1]).expand(2, *task.data.at(0).x.shape[1:])
+    some = task.data.at(0).x[:2]
 
     def once() -> None:
+        x = task.inputs(some)
         program.begin([0, 0], blocks.tensors, stack_buffers(task, [job, job], rows))
         outputs, _ = program.forward(blocks.tensors, torch.stack([x, x]))
         program.backward(torch.zeros_like(outputs), None, Collect(len(blocks.tensors)))
 
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with watched(program.module) as seen, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")  # Whether it pays is measured.
         error = attempt(once)
-    if not isinstance(error, Exception):
-        return None
-    reason = str(error).strip().splitlines()[0]
-    return f"the model has layers without a stacked kernel, and vmap cannot run it ({reason})."
+    if isinstance(error, Exception):
+        reason = str(error).strip().splitlines()[0]
+        return f"the model has layers without a stacked kernel, and vmap cannot run it ({reason})."
+    if seen.what:
+        return f"the model's forward pass {seen.what}, and devices that step together would share that."
+    return None

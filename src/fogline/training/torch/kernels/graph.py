@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fogline.training.torch.draws import own_draws
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.base import KERNELS, Context, Kernel
 from fogline.training.torch.kernels.dense import Dropout, Linear, Sum, Term
@@ -69,7 +70,7 @@ class Graph(Program):
         kernels: list[Kernel] = []
         for call in calls:
             kind = KERNELS.get(type(call.layer))
-            known = kind is not None and kind.takes(call.layer) and not _has_hooks(call.layer)
+            known = kind is not None and kind.takes(call.layer) and call.layer.training
             if kind is None or not known or not all(id(p) in places for p in call.parameters.values()):
                 return None
             own = {name: places[id(p)] for name, p in call.parameters.items()}
@@ -83,7 +84,7 @@ class Graph(Program):
     def _fits(self, task: TorchTask, module: nn.Module) -> bool:
         """Whether an example's shapes are as the kernels take them; where the module fails too, there is no telling."""
         weights = [p.detach().unsqueeze(0) for p in _trainable(task, module)]
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), own_draws():
             x = attempt(lambda: task.inputs(task.data.at(0).x[:1]))
             if isinstance(x, Exception):
                 return True
@@ -97,6 +98,10 @@ class Graph(Program):
         if self._drops:
             device = weights[0].device
             self._context.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def buffers(self) -> dict[str, Tensor]:
+        """None: no kernel has any."""
+        return {}
 
     def forward(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Step by step; the features are the input of the last linear layer."""
@@ -151,10 +156,6 @@ def _plan(kernels: Sequence[Kernel], calls: Sequence[Call]) -> list[Step]:
         fresh.append(kernel.fresh)
         moves.append(bool(kernel.places) or any(moves[value] for value in call.reads))
     return steps
-
-
-def _has_hooks(layer: nn.Module) -> bool:
-    return any((layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks))  # pyright: ignore[reportPrivateUsage]
 
 
 def _trainable(task: TorchTask, module: nn.Module) -> list[Tensor]:
