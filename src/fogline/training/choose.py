@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from fogline.training.affinity import broken_claim
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Task
@@ -75,6 +76,9 @@ def choose(
     Raises:
         ValueError: no engine can run the job, or the one asked for cannot; the sentence says why.
     """
+    claim = broken_claim(task, method, jobs)
+    if claim is not None:
+        raise ValueError(claim)
     trust = Trust(task, method, local, jobs)
     if engine is not None:
         task.build(engine, method, local)

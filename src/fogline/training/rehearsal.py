@@ -50,7 +50,7 @@ class Rehearsal:
                 seed=job.seed ^ 0x5DEECE66D,
                 start=moved(trained.end, head, share, rng),
                 counters=trained.counters.copy(),
-                local=_noisy(job.local, head, share, rng),
+                local=noisy(job.local, head, share, rng),
                 received=shared.of(job.received),
             )
             for job, trained in zip(self.jobs, ends, strict=True)
@@ -70,7 +70,7 @@ def rehearse(task: Task, local: LocalTraining, jobs: Sequence[ClientJob]) -> Reh
     chosen = [job for job in _spread(jobs, cuts, devices) if cuts[job.client] > 0]
     if not chosen:
         return None
-    twin = task.with_data(task.data.sample({job.client: cuts[job.client] for job in chosen}))
+    twin = task.rehearsal(task.data.sample({job.client: cuts[job.client] for job in chosen}))
     plays = [
         replace(job, client=place, steps=count) for place, (job, count) in enumerate(zip(chosen, steps, strict=False))
     ]
@@ -115,11 +115,12 @@ class _Shared:
 
     def of(self, state: State) -> State:
         if id(state) not in self._made:
-            self._made[id(state)] = _noisy(state, self._head, self._share, self._rng)
+            self._made[id(state)] = noisy(state, self._head, self._share, self._rng)
         return self._made[id(state)]
 
 
-def _noisy(state: State, head: int, share: float, rng: np.random.Generator) -> State:
+def noisy(state: State, head: int, share: float, rng: np.random.Generator) -> State:
+    """A state with positive noise of a share of its size."""
     return {name: _vary(vector, head, share, rng) for name, vector in state.items()}
 
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import ClassVar, Self
 
 from fogline.data import Examples, FederatedData
-from fogline.params import Params, Spec
+from fogline.params import Params, Spec, Vector
 from fogline.training.local import ClientJob, LocalTraining, Trained
-from fogline.training.method import LocalMethod
+from fogline.training.method import Array, LocalMethod
 from fogline.training.metrics import Sums, class_metrics, is_better_higher, number_metrics
 
 __all__ = ["Engine", "Sums", "Task"]
@@ -118,8 +118,12 @@ class Task(ABC):
         """Keeps the backend to the full precision of its numbers, so that engines can be compared."""
         yield
 
-    def with_data(self, data: FederatedData) -> Self:
-        """The same model on other data of its kind."""
+    def array(self, vector: Vector) -> Array:
+        """A vector as the hooks of a method are handed it."""
+        return vector
+
+    def rehearsal(self, data: FederatedData) -> Self:
+        """A twin on other data of its kind, on which engines are compared."""
         twin = copy.copy(self)
         twin.data = data
         return twin

@@ -27,8 +27,13 @@ class Program(ABC):
         """The cohort's buffers (K, *shape) as they are now."""
 
     @abstractmethod
-    def forward(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Outputs (k, B, ...) of inputs (k, B, ...), and the features, if they were asked for."""
+    def forward(
+        self, weights: list[Tensor], x: Tensor, counts: list[int] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Outputs (k, B, ...) of inputs (k, B, ...), and the features, if they were asked for.
+
+        ``counts``: how many of each device's B examples count, the others being filling; None if all do.
+        """
 
     @abstractmethod
     def backward(self, outputs: Tensor, features: Tensor | None, sink: Sink) -> None:
@@ -65,7 +70,9 @@ class Traced(Program):
         tensors = named_tensors(self.module)
         return {name: tensors[name].detach().unsqueeze(0) for name in self._buffers}
 
-    def forward(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, weights: list[Tensor], x: Tensor, counts: list[int] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Under autograd."""
         with torch.enable_grad():
             if self._single:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fogline.data import Examples, FederatedData
-from fogline.params import Params, Spec
+from fogline.params import Params, Spec, Vector
 from fogline.training.task import Engine, Sums, Task
 from fogline.training.torch.failure import attempt
-from fogline.training.torch.layout import Layout
+from fogline.training.torch.layout import Layout, as_tensor
 from fogline.training.torch.losses import (
     LossFunction,
     LossName,
@@ -164,6 +164,28 @@ class TorchTask(Task):
                     sums[name] = sums.get(name, 0.0) + value
         return sums
 
+    def array(self, vector: Vector) -> Tensor:
+        """A vector as a tensor on the task's device."""
+        return as_tensor(vector, self.device)
+
+    def rehearsal(self, data: FederatedData) -> Self:
+        """A twin on other data; where kernels do not draw what PyTorch's dropout draws, without dropout."""
+        twin = super().rehearsal(data)
+        if self.device.type != "cpu":
+            twin.model = lambda: without_dropout(self.model())
+        return twin
+
+    @contextmanager
+    def exact_arithmetic(self) -> Generator[None]:
+        """Keeps a GPU from rounding the factors of products to fewer bits."""
+        products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = products.allow_tf32, convolutions.allow_tf32
+        products.allow_tf32 = convolutions.allow_tf32 = False
+        try:
+            yield
+        finally:
+            products.allow_tf32, convolutions.allow_tf32 = before
+
     @contextmanager
     def one_thread(self) -> Generator[None]:
         """Keeps PyTorch to one thread: the simulator runs one process per core."""
@@ -173,3 +195,11 @@ class TorchTask(Task):
             yield
         finally:
             torch.set_num_threads(threads)
+
+
+def without_dropout(module: nn.Module) -> nn.Module:
+    """The module, whose dropout layers keep everything."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    return module

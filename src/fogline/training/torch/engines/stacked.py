@@ -47,6 +47,8 @@ class Stacked(TorchEngine):
     def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
         super().__init__(task, method, local)
         self.graph = Graph.of(task, self.single)
+        if self.single and self.bends_loss and self.graph is not None and self.graph.draws:
+            self.graph = None  # The features elsewhere draw from the stream of the module's own draws.
         self.program: Program = self.graph or Traced(task, self.single, self.bends_loss)
         self.head = Head(task, method)
         self.elsewhere = FeaturesElsewhere(task) if self.bends_loss else None
@@ -220,7 +222,7 @@ class Group:
 
     def _differentiate(self, batch: Batch, weights: list[Tensor], sink: Sink) -> Gradient:
         engine = self._engine
-        outputs, features = engine.program.forward(weights, batch.x)
+        outputs, features = engine.program.forward(weights, batch.x, batch.counts)
         features_of = engine.elsewhere.on(batch.x) if engine.elsewhere else None
         gradient = engine.head(outputs, batch, self._vectors, features, features_of)
         engine.program.backward(gradient.outputs, gradient.features, sink)

@@ -47,7 +47,7 @@ class Graph(Program):
         head = max(linear, default=-1)
         backward = [i for i in reversed(range(len(steps))) if steps[i].wanted or kernels[i].places]
         self._context = context
-        self._drops = any(isinstance(k, Dropout) for k in kernels)
+        self.draws = any(isinstance(k, Dropout) for k in kernels)
         self._head = linear.get(head)
         self._head_slot = steps[head].source
         self._forward = [step[:4] for step in steps]
@@ -95,7 +95,7 @@ class Graph(Program):
 
     def begin(self, seeds: Sequence[int], weights: list[Tensor], buffers: dict[str, Tensor]) -> None:
         """Every device has its own generator, so that its dropout does not depend on its company."""
-        if self._drops:
+        if self.draws:
             device = weights[0].device
             self._context.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
@@ -103,9 +103,12 @@ class Graph(Program):
         """None: no kernel has any."""
         return {}
 
-    def forward(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, weights: list[Tensor], x: Tensor, counts: list[int] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Step by step; the features are the input of the last linear layer."""
         self._weights, values = weights, self._context.values
+        self._context.counts = counts
         values[0] = x
         for kernel, source, target, overwrite in self._forward:
             value = values[source]
