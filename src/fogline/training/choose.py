@@ -38,7 +38,9 @@ class Choice:
     seconds: dict[str, float] = field(default_factory=dict)
     """What was measured, per device and step, by ``engine/chunk``."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Engines that cannot run the job, and why."""
+    """Engines that cannot run the job, or give other numbers than the reference, and why."""
+    compared: str = ""
+    """Digest of what the engine was compared for: see ``Trust.key``."""
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ def choose(
     chunk: int | None = None,
     processes: int = 1,
     budget: float = BUDGET,
+    compared: str = "",
 ) -> Choice:
     """Time every engine on a few steps of real jobs, in this process, and take the fastest.
 
@@ -72,6 +75,7 @@ def choose(
         chunk: take this many devices at once.
         processes: workers that a cohort is spread over: a chunk never leaves one idle.
         budget: seconds, roughly.
+        compared: ``Choice.compared`` of an earlier run: where all is the same, the comparison is not made again.
 
     Raises:
         ValueError: no engine can run the job, or the one asked for cannot; the sentence says why.
@@ -79,14 +83,14 @@ def choose(
     claim = broken_claim(task, method, jobs)
     if claim is not None:
         raise ValueError(claim)
-    trust = Trust(task, method, local, jobs)
+    trust = Trust(task, method, local, jobs, compared)
     if engine is not None:
         task.build(engine, method, local)
         reason = trust.refuses(engine)
         if reason is not None:
             raise ValueError(f"Engine '{engine}' cannot run this job: {reason}")
         if chunk is not None:
-            return Choice(engine, chunk)
+            return Choice(engine, chunk, compared=trust.key(engine))
     names, refused = _candidates(task, method, local, engine)
     deadline, seconds = time.perf_counter() + budget, dict[str, float]()
     while True:
@@ -104,7 +108,7 @@ def choose(
     steps = sum(job.steps for job in jobs) / len(jobs)
     even = _even_chunk(best.seconds * steps, len(jobs), processes)
     size = best.chunk if chunk or best.engine.together else even
-    return Choice(best.name, size, seconds, refused)
+    return Choice(best.name, size, seconds, refused, trust.key(best.name))
 
 
 def _trusted(trials: Sequence[_Trial], trust: Trust, refused: dict[str, str]) -> _Trial | None:
@@ -141,9 +145,9 @@ def _candidates(
             names.append(name)
         else:
             refused[name] = reason
-    if not names:
-        raise ValueError("No engine can run this job: " + " ".join(f"{n}: {why}" for n, why in refused.items()))
     reference = next(iter(task.engines()))
+    if reference in refused:  # Then there is nothing to compare others with.
+        raise ValueError("No engine can run this job: " + " ".join(f"{n}: {why}" for n, why in refused.items()))
     return [name for name in names if name != reference] or names, refused
 
 

@@ -118,6 +118,10 @@ class Task(ABC):
         """Keeps the backend to the full precision of its numbers, so that engines can be compared."""
         yield
 
+    def digest(self, method: LocalMethod) -> str | None:
+        """Of all that decides what training does, but for data and settings; None where it cannot be told for sure."""
+        return None
+
     def array(self, vector: Vector) -> Array:
         """A vector as the hooks of a method are handed it."""
         return vector

@@ -6,8 +6,10 @@ batch, several devices at once, in two passes with other seeds, states and place
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -27,7 +29,11 @@ KINK = 0.02
 a maximum of nearly equal numbers), and is looked at again from another place."""
 
 
-@dataclass(slots=True)
+_VERDICTS: dict[str, str | None] = {}
+"""What comparisons of this process came to, by key."""
+
+
+@dataclass
 class Trust:
     """Compares engines for one job with the reference, whose results it keeps.
 
@@ -42,16 +48,54 @@ class Trust:
     method: LocalMethod
     local: LocalTraining
     jobs: Sequence[ClientJob]
+    known: str = ""
+    """Key of a comparison that an earlier process made, with success."""
     _passes: list[_Pass] | str | None = field(default=None, init=False)
 
     def refuses(self, engine: str) -> str | None:
         """Why that engine must not be used for the job, as a sentence; None if it gives what the reference gives."""
-        reference = next(iter(self.task.engines()))
-        if engine == reference:
+        key = self.key(engine)
+        if self._is_reference(engine) or (key and key == self.known):
             return None
+        if key not in _VERDICTS or not key:
+            verdict = self._compare(engine)
+            if key:
+                _VERDICTS[key] = verdict
+            return verdict
+        return _VERDICTS[key]
+
+    def key(self, engine: str) -> str:
+        """Digest of all that a comparison depends on; empty where that cannot be told, or nothing is to compare."""
+        if self._is_reference(engine):
+            return ""
+        return f"{engine}-{self._digest}" if self._digest else ""
+
+    @cached_property
+    def _digest(self) -> str:
+        code = self.task.digest(self.method)
+        if code is None or self._rehearsal is None:
+            return ""
+        digest = hashlib.blake2b(f"{code} {self.local!r} {self.task.spec.digest}".encode(), digest_size=16)
+        for job in self._rehearsal.jobs:
+            vectors = {"start": job.start, "counters": job.counters, **job.local, **job.received}
+            digest.update(repr((job.steps, job.learning_rate, job.seed, list(vectors))).encode())
+            examples = self._rehearsal.task.data.at(job.client)
+            for array in (*vectors.values(), *examples):
+                digest.update(f"{array.shape} {array.dtype.str}".encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def _rehearsal(self) -> Rehearsal | None:
+        return rehearse(self.task, self.local, self.jobs)
+
+    def _is_reference(self, engine: str) -> bool:
+        return engine == next(iter(self.task.engines()))
+
+    def _compare(self, engine: str) -> str | None:
+        reference = next(iter(self.task.engines()))
         with self.task.exact_arithmetic():
             if self._passes is None:
-                self._passes = self._rehearse(reference)
+                self._passes = self._play(reference)
             if isinstance(self._passes, str):
                 return f"it could not be compared with '{reference}': {self._passes}"
             other = self._build(engine, self._passes[0].rehearsal.task)
@@ -61,9 +105,9 @@ class Trust:
                     return f"it gives other numbers than '{reference}' for this model, loss and method: {difference}."
         return None
 
-    def _rehearse(self, reference: str) -> list[_Pass] | str:
+    def _play(self, reference: str) -> list[_Pass] | str:
         """The passes of the reference; why there are none."""
-        rehearsal = rehearse(self.task, self.local, self.jobs)
+        rehearsal = self._rehearsal
         if rehearsal is None:
             return "no device has examples."
         why = ""

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec, Vector
+from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.layout import Layout, as_tensor
@@ -163,6 +164,12 @@ class TorchTask(Task):
                 for name, value in judge(outputs, self.targets(examples.y[part]), self.loss_function).items():
                     sums[name] = sums.get(name, 0.0) + value
         return sums
+
+    def digest(self, method: LocalMethod) -> str | None:
+        """Of a new module, as it is made now, the loss and the method."""
+        from fogline.training.torch.fingerprint import digest_of  # Only where a comparison is remembered.
+
+        return digest_of(self.untrained(), self.loss, str(self.device), type(method), vars(method))
 
     def array(self, vector: Vector) -> Tensor:
         """A vector as a tensor on the task's device."""
