@@ -41,6 +41,9 @@ class Local(Checked):
 
     learning_rate: PositiveFloat = 0.1
     batch_size: PositiveInt | None = 10
+    smallest_batch: PositiveInt = 1
+    """A last batch of fewer examples joins the one before it; where nothing is said, 2 for a model that does not train
+    on one example (batch normalisation)."""
     epochs: PositiveInt = 1
     steps: PositiveInt | None = None
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"

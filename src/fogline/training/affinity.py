@@ -48,10 +48,13 @@ class _Bend:
     """The hook for one device, with the coefficients that engines read off it."""
 
     def __init__(self, method: LocalMethod, start: Array, local: dict[str, Array], received: dict[str, Array]) -> None:
-        self._call = lambda gradient, weights: method.bend_gradient(gradient, weights, start, local, received)
+        self._method, self._state = method, (start, local, received)
         zero = start * 0.0
         self._shift = self._call(zero, zero)
         self._factor = self._call(zero, zero + 1.0) - self._shift
+
+    def _call(self, gradient: Array, weights: Array) -> Array:
+        return self._method.bend_gradient(gradient, weights, *self._state)
 
     def holds(self, gradient: Array, weights: Array) -> bool:
         """Whether the coefficients tell what it does to these (P,)."""
@@ -63,5 +66,7 @@ class _Bend:
 
 def _samples(start: Vector, rng: np.random.Generator) -> list[tuple[Vector, Vector]]:
     """Gradients and weights of several sizes, the weights around the start and around zero."""
-    draw = lambda size: rng.normal(scale=size, size=start.shape)  # noqa: E731
-    return [(draw(gradient), draw(weights) + start * around) for gradient, weights, around in SIZES]
+    return [
+        (gradient * rng.normal(size=start.shape), weights * rng.normal(size=start.shape) + around * start)
+        for gradient, weights, around in SIZES
+    ]

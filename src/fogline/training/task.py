@@ -118,6 +118,11 @@ class Task(ABC):
         """Keeps the backend to the full precision of its numbers, so that engines can be compared."""
         yield
 
+    @property
+    def smallest_batch(self) -> int:
+        """The fewest examples that the model can be trained on at once."""
+        return 1
+
     def digest(self, method: LocalMethod) -> str | None:
         """Of all that decides what training does, but for data and settings; None where it cannot be told for sure."""
         return None

@@ -29,5 +29,5 @@ def own_draws(seed: int | None = None) -> Generator[None]:
 
 def positions() -> tuple[Any, ...]:
     """Where the generators stand: two of these are equal if nothing was drawn between them."""
-    kind, key, place, *rest = np.random.get_state()
-    return random.getstate(), (kind, bytes(key), place, *rest), torch.get_rng_state().numpy().tobytes()
+    numpys = np.random.get_state(legacy=False)
+    return random.getstate(), repr(numpys), numpys["state"]["key"].tobytes(), torch.get_rng_state().numpy().tobytes()

@@ -20,7 +20,7 @@ from fogline.training.torch.blocks import Blocks, split_rows, stack_rows
 from fogline.training.torch.cohort import Batch, Cohort, Part
 from fogline.training.torch.draws import own_draws
 from fogline.training.torch.engines.base import TorchEngine
-from fogline.training.torch.failure import attempt, failed, results, wrong_targets
+from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
 from fogline.training.torch.head import Gradient, Head, Vectors
 from fogline.training.torch.kernels import Graph
 from fogline.training.torch.mixing import mixes_examples
@@ -53,7 +53,8 @@ class Stacked(TorchEngine):
         self.head = Head(task, method)
         self.elsewhere = FeaturesElsewhere(task) if self.bends_loss else None
         self._width = local.batch_size or int(task.data.sizes().max())
-        self._mixes = self.graph is None and not self.single and mixes_examples(task)
+        mixes = self.graph is None and not self.single and mixes_examples(task)
+        self._fills = not (self.single or mixes or local.smallest_batch > 1)
         self._shuffler = Shuffler()
         self._kept: dict[int, Blocks] = {}
 
@@ -77,8 +78,8 @@ class Stacked(TorchEngine):
         for i, part in parts.items():
             if isinstance(part, Exception):
                 done[i] = failed(self.task, jobs[i], part, 0)
-            elif part.size == 0:
-                done[i] = failed(self.task, jobs[i], "it has no examples", 0)
+            elif few := too_few(part.size, self.local):
+                done[i] = failed(self.task, jobs[i], few, part.size)
             else:
                 groups[self._group(i, jobs[i], part)].append(i)
         for members in groups.values():
@@ -93,11 +94,11 @@ class Stacked(TorchEngine):
         return Part(self.task.inputs(examples.x), self.task.targets(examples.y))
 
     def _group(self, index: int, job: ClientJob, part: Part) -> object:
-        """Devices with the same key step together: one rate, one kind of state; one size if batches mix."""
+        """Devices with the same key step together: one rate, one kind of state; one size if batches are left ragged."""
         if self.single:
             return index
         state = tuple((name, vector.shape) for name, vector in job.local.items())
-        return (job.learning_rate, state, part.size if self._mixes else 0)
+        return (job.learning_rate, state, 0 if self._fills else part.size)
 
     def _train_safely(self, jobs: list[ClientJob], parts: list[Part]) -> list[Trained]:
         """A failure of the whole is traced to its device by training one after the other."""
@@ -113,9 +114,10 @@ class Stacked(TorchEngine):
         low, wrong = self._check_targets(parts)
         if wrong:
             raise ValueError(wrong)
-        fill = not (self.single or self._mixes)
+        fill = self._fills
         width = self._width if fill else min(self._width, parts[0].size)
-        cohort = Cohort(jobs, parts, width, fill, self.head.targets(low < 0), self._shuffler)
+        targets, smallest = self.head.targets(low < 0), self.local.smallest_batch
+        cohort = Cohort(jobs, parts, width, fill, targets, self._shuffler, smallest)
         # Kernels draw from generators of their own; a module draws from PyTorch's.
         draws = self.graph is None or self.elsewhere is not None
         with torch.no_grad(), own_draws(jobs[0].seed) if draws else nullcontext():
@@ -289,10 +291,9 @@ def _refuses_vmap(task: TorchTask) -> str | None:
     rows = torch.as_tensor(start.vector, device=task.device).expand(2, -1)
     blocks = Blocks(task.layout.trainable, 2, task.dtype, task.device)
     blocks.fill(rows[:, : task.spec.trainable])
-    some = task.data.at(0).x[:2]
+    x = task.pair()
 
     def once() -> None:
-        x = task.inputs(some)
         program.begin([0, 0], blocks.tensors, stack_buffers(task, [job, job], rows))
         outputs, _ = program.forward(blocks.tensors, torch.stack([x, x]))
         program.backward(torch.zeros_like(outputs), None, Collect(len(blocks.tensors)))
