@@ -147,7 +147,9 @@ def _candidates(
             refused[name] = reason
     reference = next(iter(task.engines()))
     if reference in refused:  # Then there is nothing to compare others with.
-        raise ValueError("No engine can run this job: " + " ".join(f"{n}: {why}" for n, why in refused.items()))
+        alike = len({*refused.values()}) == 1
+        why = refused[reference] if alike else " ".join(f"{name}: {why}" for name, why in refused.items())
+        raise ValueError(f"No engine can run this job: {why}")
     return [name for name in names if name != reference] or names, refused
 
 
