@@ -19,6 +19,7 @@ from fogline.serving.quality.watch import Watch
 from fogline.serving.server.counts import Counts
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.settings import Settings
+from tests.patience import PATIENCE
 from tests.serving.models import Identity, Scaled, Slow, card_of
 from tests.serving.running import Running, running
 
@@ -177,7 +178,7 @@ class TestVersions:
                 assert server.ask("POST", f"/v2/models/m/versions/{version}/infer", request(1.0))[0] == 200
                 server.swap("m", str(version))
                 assert server.ask("GET", f"/v2/models/m/versions/{version - 1}/ready")[0] == 503
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE
             while 21 not in answered and time.monotonic() < deadline:
                 time.sleep(0.01)
             ended.set()
@@ -319,7 +320,7 @@ class TestWatches:
         hooks = Hooks(lambda card, _: Seen())
         with running(lambda card, _: Identity(card), Settings(pulse=0.05), hooks, tell) as server:
             server.load(card_of("m"))
-            assert heard.wait(10)
+            assert heard.wait(PATIENCE)
         assert told[0].model == "m"
 
     def test_what_a_version_did_until_it_was_replaced_is_told_and_its_labels_still_count(self) -> None:
@@ -339,7 +340,7 @@ class TestWatches:
             assert server.ask("POST", "/v2/models/m/versions/1/labels", {"id": "b", "labels": [1]})[1] == {"matched": 1}
             assert server.ask("POST", "/v2/models/m/versions/2/labels", {"id": "c", "labels": [0]})[1] == {"matched": 1}
             assert server.ask("POST", "/v2/models/m/versions/3/labels", {"id": "c", "labels": [0]})[0] == 404
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE
             while sum(tally.labels for tally in tallies.values()) < 3 and time.monotonic() < deadline:
                 time.sleep(0.01)
         assert (tallies[1].answers, tallies[1].labels, tallies[1].correct) == (2, 2, 1)
@@ -360,7 +361,7 @@ class TestShadows:
             server.load(card_of("m", version=2, scores=scores), "shadow")
             body = server.ask("POST", "/v2/models/m/infer", request(1.0, 2.0))[1]
             assert (body["model_version"], body["outputs"][0]["data"]) == ("1", [1.0] * 4 + [2.0] * 4)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE
             while not watches[2].comparisons and time.monotonic() < deadline:
                 time.sleep(0.01)
             assert watches[2].comparisons == [(agreed, 2)]

@@ -144,6 +144,9 @@ def _lines(result: Result) -> Iterator[tuple[str, str]]:
         yield "Virtual time", human_seconds(last.get("seconds", 0.0))
         yield "Energy on devices", human_joules(last["joules"])
     yield "Wall time", human_seconds(result.wall)
+    if result.job.engines_refused:
+        why = "; ".join(f"{name}: {reason}" for name, reason in result.job.engines_refused.items())
+        yield "Engine", f"{escape(result.job.engine or '')} [dim]({escape(why)})[/]"
     yield from _target(result)
     surplus = result.counts.get(SURPLUS, 0)
     if surplus:

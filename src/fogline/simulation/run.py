@@ -172,8 +172,10 @@ def run(
         )
         processes = len(os.sched_getaffinity(0)) if job.processes is None else job.processes
         choice = _choose(setting, processes)
-        job = setting.job = setting.job.model_copy(update={"engine": choice.engine, "chunk": choice.chunk})
+        job = setting.job = with_choice(setting.job, choice)
         show.engine(choice.engine, choice.chunk, processes)
+        for name, why in choice.refused.items():
+            show.note(f"Engine {name} is not used: {why}")
         executor = stack.enter_context(
             Executor(
                 task,
@@ -215,10 +217,29 @@ def _choose(setting: Setting, processes: int) -> Choice:
         jobs.append(prepare(algorithm, task, work))
     try:
         return choose(
-            task, algorithm, setting.local, jobs, engine=job.engine, chunk=job.chunk, processes=max(1, processes)
+            task,
+            algorithm,
+            setting.local,
+            jobs,
+            engine=job.engine,
+            chunk=job.chunk,
+            processes=max(1, processes),
+            compared=job.engine_compared,
         )
     except ValueError as error:
         raise JobError(str(error)) from error
+
+
+def with_choice(job: Job, choice: Choice) -> Job:
+    """The job with what was chosen, and why not otherwise; reasons of a run that goes on are kept."""
+    return job.model_copy(
+        update={
+            "engine": choice.engine,
+            "chunk": choice.chunk,
+            "engine_compared": choice.compared,
+            "engines_refused": {**job.engines_refused, **choice.refused},
+        }
+    )
 
 
 def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:

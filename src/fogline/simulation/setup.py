@@ -58,7 +58,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         ValueError: a method, policy or profile does not know its name or parameters.
     """
     algorithm = algorithm or make(job.algorithm.name, **job.algorithm.parameters)
-    job = with_defaults(job, algorithm)
+    job = with_defaults(job, algorithm, task)
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     for tier in job.tree.tiers.values():
