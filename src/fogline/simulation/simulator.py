@@ -80,9 +80,8 @@ class Simulator:
         cost: MFLOP to train on one example.
         moved: told of every move of the root, with the value of its group.
         prefetch: whether training in flight joins a cohort that has to be computed anyway (async tiers).
-        eager: aggregators whose devices' trainings must be computed when they report, and not when a round may close:
-            async ones, which ask others in the place of those that succeeded,
-        wants_loss: and those whose policies select by loss.
+        eager: aggregators whose policies select by loss: it must be known when their devices report, and not only when
+            a round may close.
     """
 
     def __init__(
@@ -103,7 +102,6 @@ class Simulator:
         moved: Callable[[Move, Value], None],
         prefetch: bool = False,
         eager: Collection[str] = (),
-        wants_loss: Collection[str] = (),
     ) -> None:
         self.now = 0.0
         self.traffic = Traffic()
@@ -127,9 +125,9 @@ class Simulator:
         self._cost = cost
         self._moved = moved
         self._prefetch = prefetch
-        self._eager, self._wants_loss = frozenset([*eager, *wants_loss]), frozenset(wants_loss)
-        self._begun: list[Training] | None = [] if len(set(homes)) > 1 else None
-        """Training that was begun since some was computed last, below any aggregator."""
+        self._eager = frozenset(eager)
+        self._begun: list[Training] = []
+        """Training that was begun since some was computed last, and that will hardly be in vain."""
         self._queue: list[tuple[float, int, str, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
@@ -140,6 +138,7 @@ class Simulator:
         """Requests that have not arrived, by the model that travels with them."""
         self._kept: list[str] = []
         """Models that their node has forgotten, and others have not."""
+        self._many = len(set(homes)) > 1
         self._halted = False
         # Typed loosely: every method takes the effect that it is listed for.
         self._carry_out: dict[type[Any], Callable[[str, Any], None]] = {
@@ -213,7 +212,7 @@ class Simulator:
             return {}
         whys: dict[Got, str] = {}
         made = self.numbers.gather(list(new), whys.__setitem__)
-        ahead = self._ahead() if any(not training.done for training in new.values()) else []
+        ahead = self._ahead(node) if any(not training.done for training in new.values()) else []
         self.store.force([*made, *ahead])
         for got, training in new.items():
             if self.store.replaying:
@@ -225,13 +224,13 @@ class Simulator:
                 self.losses[got.update] = (None, why)
         return {got.task: why for got, why in whys.items()}
 
-    def _ahead(self) -> list[Training]:
-        """Training of devices below other aggregators that will be needed soon."""
-        if self._begun is None:
-            return []
-        ready = [one for one in self._begun if not one.done and one.model is not None and one.model.done]
-        chosen = ready[: max(1, AHEAD // self._sizes.update)]
-        self._begun = [one for one in self._begun if not one.done] if len(chosen) < len(ready) else []
+    def _ahead(self, node: str) -> list[Training]:
+        """Training that will be needed soon: of devices below other aggregators, or async ones."""
+        left = [one for one in self._begun if not one.done]
+        own = self._aggregators[node].role.mode != "async"
+        wanted = [one for one in left if not (own and self._homes[one.client] == node)]
+        chosen = wanted[: max(1, AHEAD // self._sizes.update)]
+        self._begun = left if len(chosen) < len(wanted) else []
         return chosen
 
     def _handle(self, name: str, event: Event) -> None:
@@ -261,13 +260,11 @@ class Simulator:
             return event
         if not training.done:
             self.store.force([training, *self.numbers.in_flight()])
-        if not self.store.replaying and (training.failure is not None or home in self._wants_loss):
+        if not self.store.replaying:
             self.losses[event.update] = (training.loss_rms, training.failure)
-        loss_rms, failure = self.losses.get(event.update, (None, None))
+        loss_rms, failure = self.losses[event.update]
         if failure is not None:
             del self.numbers.updates[event.update]
-        elif loss_rms is None:
-            return event
         return msgspec.structs.replace(event, loss_rms=loss_rms, failure=failure)
 
     def _device(self, name: str) -> Device:
@@ -352,9 +349,9 @@ class Simulator:
             return
         training = Training(client, self.numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)
         self.numbers.updates[effect.update] = training
-        home = self._aggregators[self._homes[client]]
-        # Of an over-selected cohort some are never needed.
-        if self._begun is not None and home.role.tier.over_selection == 1 and home.name not in self._eager:
+        role = self._aggregators[self._homes[client]].role
+        # Of an over-selected cohort some are never needed; what is alone below a root is computed all at once.
+        if role.mode == "async" or (self._many and role.tier.over_selection == 1):
             self._begun.append(training)
         event = Trained(effect.task, effect.update, samples=plan.samples)
         self._push(self.now + seconds, node, event)

@@ -200,12 +200,12 @@ class Store:
                 value.wanted = True
         while waiting:
             before = len(waiting)
+            for value in waiting:  # First, so that all training that can be begun is in the cohort.
+                if not value.done and not isinstance(value, Training) and all(n.done for n in value.needs()):
+                    value.settle(None if self.replaying else value.compute())
             cohort = _next_cohort(waiting)
             if cohort:
                 self._train(cohort)
-            for value in waiting:
-                if not value.done and not isinstance(value, Training) and all(n.done for n in value.needs()):
-                    value.settle(None if self.replaying else value.compute())
             waiting = [value for value in waiting if not value.done]
             if len(waiting) == before:
                 raise RuntimeError("Values wait for each other in a circle; this is a bug in the simulator.")
