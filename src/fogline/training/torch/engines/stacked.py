@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
+from fogline.randomness import seeded
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod
 from fogline.training.order import Shuffler
@@ -20,6 +22,7 @@ from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, wrong_targets
 from fogline.training.torch.head import Gradient, Head, Vectors
 from fogline.training.torch.kernels import Graph
+from fogline.training.torch.losses import IGNORED
 from fogline.training.torch.program import FeaturesElsewhere, Program, Traced
 from fogline.training.torch.task import TorchTask
 from fogline.training.torch.updates import Collect, Fused, Sink, clip, optimizer
@@ -83,8 +86,8 @@ class Stacked(TorchEngine):
         return [trained for trained in done if trained is not None]
 
     def _part(self, job: ClientJob) -> Part:
-        examples = self.task.data.at(job.client)
-        return Part(self.task.inputs(examples.x), self.task.targets(examples.y))
+        examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
+        return Part(self.task.inputs(examples.array), self.task.targets(examples.y), size)
 
     def _group(self, index: int, job: ClientJob, part: Part) -> object:
         """Devices with the same key step together: one rate, one kind of state; one size if batches mix."""
@@ -110,10 +113,16 @@ class Stacked(TorchEngine):
         fill = not (self.single or self._mixes)
         width = self._width if fill else min(self._width, parts[0].size)
         cohort = Cohort(jobs, parts, width, fill, self.head.targets(low < 0), self._shuffler)
-        # Kernels draw from generators of their own; a module draws from PyTorch's.
+        # Kernels draw from generators of their own; a module draws from those that all share.
         draws = self.graph is None or self.elsewhere is not None
-        with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=draws):
-            return Group(self, jobs, cohort).train([part.size for part in parts])
+        with torch.no_grad(), seeded(jobs[0].seed) if draws else nullcontext():
+            return Group(self, jobs, cohort).train(self._weights(parts, low))
+
+    def _weights(self, parts: list[Part], low: float) -> list[int]:
+        """What the devices' updates count."""
+        if low >= 0 and self.task.fit.ignored in ((), (IGNORED,)):
+            return [part.size for part in parts]
+        return [self.task.weight(part.y) * part.size // len(part.y) for part in parts]
 
     def _check_targets(self, parts: list[Part]) -> tuple[float, str | None]:
         if not self.task.classifies:
@@ -273,6 +282,8 @@ def mixes_examples(module: nn.Module) -> bool:
 def _refuses_model(task: TorchTask) -> str | None:
     if task.gives_several:
         return "it trains models of one output; this one gives several."
+    if task.takes_several:
+        return "it trains models that take one array; this one takes several."
     types = {entry.dtype for entry in task.spec.entries if entry.is_float}
     if len(types) == 1 and types <= {"float32", "float64"}:
         return None
@@ -294,7 +305,7 @@ def _refuses_vmap(task: TorchTask) -> str | None:
         outputs, _ = program.forward(blocks.tensors, torch.stack([x, x]))
         program.backward(torch.zeros_like(outputs), None, Collect(len(blocks.tensors)))
 
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with seeded(0), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")  # Whether it pays is measured.
         error = attempt(once)
     if not isinstance(error, Exception):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fogline.randomness import seeded
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.base import KERNELS, Context, Kernel
 from fogline.training.torch.kernels.dense import Dropout, Linear, Sum, Term
@@ -83,7 +84,7 @@ class Graph(Program):
     def _fits(self, task: TorchTask, module: nn.Module) -> bool:
         """Whether an example's shapes are as the kernels take them; where the module fails too, there is no telling."""
         weights = [p.detach().unsqueeze(0) for p in _trainable(task, module)]
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), seeded(0):
             x = attempt(lambda: task.inputs(task.data.at(0).x[:1]))
             if isinstance(x, Exception):
                 return True
