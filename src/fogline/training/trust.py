@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from fogline.data.inputs import arrays_of
 from fogline.training.comparison import Difference, Pair, movement, norm
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod
@@ -80,7 +81,7 @@ class Trust:
             vectors = {"start": job.start, "counters": job.counters, **job.local, **job.received}
             digest.update(repr((job.steps, job.learning_rate, job.seed, list(vectors))).encode())
             examples = self._rehearsal.task.data.at(job.client)
-            for array in (*vectors.values(), *examples):
+            for array in (*vectors.values(), *arrays_of(examples.x), examples.y):
                 digest.update(f"{array.shape} {array.dtype.str}".encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
