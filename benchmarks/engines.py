@@ -20,6 +20,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +90,7 @@ def _spread(seeds: range, processes: int) -> tuple[dict[str, int], list[float]]:
         subprocess.Popen(
             [*command, "--seed", str(low), "--modules", str(high - low)], stdout=subprocess.PIPE, text=True
         )
-        for low, high in zip(bounds, bounds[1:], strict=False)
+        for low, high in pairwise(bounds)
     ]
     counts: Counter[str] = Counter()
     seconds: list[float] = []

@@ -351,8 +351,8 @@ class Centred(FedAvg):
 
 
 METHODS: tuple[Callable[[], Algorithm], ...] = (
-    *(lambda name=name: make(name) for name in ("fedavg", "fedavg", "fedprox", "scaffold", "feddyn", "fedsam", "fedlc")),
-    lambda: make("moon", mu=0.5), Halved, Centred,
+    *(lambda name=name: make(name) for name in ("fedavg", "fedavg", "fedprox", "scaffold", "feddyn", "fedsam")),
+    lambda: make("fedlc"), lambda: make("moon", mu=0.5), Halved, Centred,
 )  # fmt: skip
 SETTINGS = (
     LocalTraining(learning_rate=0.1, batch_size=4),

@@ -78,10 +78,14 @@ def rehearse(task: Task, local: LocalTraining, jobs: Sequence[ClientJob]) -> Reh
 
 
 def moved(vector: Vector, head: int, share: float, rng: np.random.Generator) -> Vector:
-    """A vector whose trainable head has Gaussian noise, as a share of its weights' size."""
+    """A vector whose trainable head has Gaussian noise, as a share of its weights' size.
+
+    The rest (running means, frozen weights) grows by less than that, number by number, so that signs stay.
+    """
     changed = vector.copy()
     size = float(np.sqrt(np.mean(np.square(vector[:head], dtype=np.float64)))) if head else 0.0
     changed[:head] += rng.normal(scale=share * (size or TYPICAL), size=head).astype(vector.dtype)
+    changed[head:] *= 1.0 + share * rng.random(len(vector) - head, np.float32)
     return changed
 
 

@@ -232,7 +232,7 @@ class Group:
     def _differentiate(self, batch: Batch, weights: list[Tensor], sink: Sink) -> Gradient:
         engine = self._engine
         outputs, features = engine.program.forward(weights, batch.x, batch.counts)
-        features_of = engine.elsewhere.on(batch.x) if engine.elsewhere else None
+        features_of = engine.elsewhere.on(batch.x, engine.program.buffers()) if engine.elsewhere else None
         gradient = engine.head(outputs, batch, self._vectors, features, features_of)
         engine.program.backward(gradient.outputs, gradient.features, sink)
         return gradient
