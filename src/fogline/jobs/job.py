@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -100,6 +101,12 @@ class Publish(Checked):
     """Its name; empty: the job's."""
     every: NonNegativeInt = 0
     """Rounds between two versions; 0 publishes the finished model only."""
+    at_least: float | None = None
+    """What the headline metric must reach on the test set (at most that, where lower is better)."""
+    not_worse_than: NonNegativeFloat | None = None
+    """How much worse than the version served it may be in that metric, in its unit; 0: not at all."""
+    even_if: tuple[Literal["stopped", "failed", "unjudged"], ...] = ()
+    """Whether a version is made also of a job that was stopped or failed, or of a model that nothing could judge."""
     keep: PositiveInt = 10
     """Versions of this job that the registry keeps, the newest; besides, those that nodes serve and that people
     approved."""

@@ -14,6 +14,8 @@ from fogline.algorithms.device import prepare
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.jobs.planning import planner
 from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.history import Attendance
+from fogline.monitoring.mishaps import RunError
 from fogline.monitoring.progress import Live, Progress, Silent
 from fogline.monitoring.result import Result
 from fogline.simulation import checkpoint
@@ -96,6 +98,7 @@ def simulate(
 
     Raises:
         JobError: a setting is impossible, or ``folder`` holds a run already; one sentence that names the key.
+        RunError: no round counted; it says why the devices failed.
         RuntimeError: a worker process was killed.
     """
     job = check(
@@ -150,6 +153,7 @@ def run(
 
     Raises:
         JobError: a setting is impossible; one sentence.
+        RunError: no round counted; it says why the devices failed.
     """
     show = progress if isinstance(progress, Progress) else (Live() if progress else Silent())
     with ExitStack() as stack:
@@ -181,7 +185,7 @@ def run(
                 processes,
             )
         )
-        recorder = Recorder(setting, executor, [show.round])
+        recorder = Recorder(setting, executor, [show.round], show.note)
         simulator = recorder.simulator = simulator_of(
             setting, executor, probe(setting), recorder.trained, recorder.moved
         )
@@ -191,6 +195,8 @@ def run(
         simulator.run()
         if recorder.resume_at >= 0 and simulator.store.replaying:
             raise JobError(f"The checkpoint of round {recorder.resume_at + 1} is not of this job; start a new run.")
+        if not recorder.history:
+            raise RunError(job.rounds, simulator.traffic.mishaps)
         result = recorder.result()
         if folder is not None:
             result.folder = folder.finish(result)
@@ -245,6 +251,7 @@ def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
         notes = checkpoint.notes_of(past)
         recorder.resume_at = notes["round"]
         recorder.history = folder.truncate(notes["round"] + 1)
+        recorder.attendance = Attendance(recorder.history)
         simulator.store.replaying = True
         simulator.losses = {update: (loss, why) for update, (loss, why) in notes["losses"].items()}
         recorder.on_resumed = lambda: checkpoint.restore(past, simulator)
