@@ -56,8 +56,10 @@ drivers = st.builds(
     rounds=st.integers(1, 4),
     parent=st.sampled_from([None, "up"]),
     late=st.sampled_from(["fold", "drop"]),
-    quorum=st.sampled_from([1, 0.5, 1.0]),
-    cohort=st.sampled_from([1, 2, 1.0]),
+    quorum=st.sampled_from([1, 2, 0.5, 1.0]),
+    cohort=st.sampled_from([2, 3, 1.0]),
+    minimum=st.sampled_from([1, 1, 2]),
+    sift=st.sampled_from([None, lambda gots: {got.task: "none" for got in gots if got.task % 3 == 0}]),
     staleness_cap=st.sampled_from([0, 1, 20]),
     speed_classes=st.just(2),
 )

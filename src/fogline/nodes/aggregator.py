@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from fogline.nodes import records
-from fogline.nodes.asking import Asking
+from fogline.nodes.asking import Asking, counted
 from fogline.nodes.effects import (
     Adopt,
     Count,
@@ -381,7 +381,7 @@ class Aggregator:
         if self.role.mode == "async" and len({got.child for got in lane.pending}) < fewest:
             return f"reports of fewer than {fewest} children, the quorum is {fewest}"
         devices = devices_in(lane.pending) if minimum > 1 else minimum
-        return "" if devices >= minimum else f"{devices} devices, the job's minimum is {minimum}"
+        return "" if devices >= minimum else f"{counted(devices)}, the job's minimum is {minimum}"
 
     def _leave_out_failed(self, lane: Lane) -> None:
         """Before it is decided whether a round counts: updates that turn out to be none do not."""

@@ -13,6 +13,11 @@ from fogline.nodes.role import Role
 from fogline.nodes.roster import Roster, View
 
 
+def counted(devices: int) -> str:
+    """So many devices."""
+    return f"{devices} device{'s' * (devices != 1)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Cohort:
     """Children to ask together."""
@@ -93,7 +98,7 @@ class Asking:
             return f"{len(children)} could be asked, the quorum is {quorum}"
         minimum = self._role.minimum
         devices = self._devices(children) if minimum > 1 else minimum
-        return "" if devices >= minimum else f"{devices} devices could be asked, the job's minimum is {minimum}"
+        return "" if devices >= minimum else f"{counted(devices)} could be asked, the job's minimum is {minimum}"
 
     def _devices(self, children: Iterable[str]) -> int:
         return sum(map(self._roster.devices_of, children))
