@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 import msgspec
@@ -63,6 +63,14 @@ class Known(msgspec.Struct, frozen=True):
     why: str = ""
     serves: Channel | None = None
     """Which releases it serves; None: it answers no predictions."""
+    address: str = ""
+    """Where it dials from."""
+    instance: str = ""
+    """Which program, of several that may have had its identity."""
+    holds: str = ""
+    """Digest of the lists of revoked nodes that it has."""
+    warning: str = ""
+    """What an operator must know of it."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -160,6 +168,27 @@ class Books:
         """A node as it is now."""
         self.nodes[known.name] = known
         self._tasks.spawn(self._keep(NODES, known.name, encode(known)))
+        self._tasks.spawn(self._wake())
+
+    def noted(self, name: str, holds: str) -> None:
+        """Which lists of revoked nodes a node has."""
+        if name in self.nodes:
+            self.met(msgspec.structs.replace(self.nodes[name], holds=holds))
+
+    def warn(self, name: str, warning: str) -> None:
+        """Something about a node that an operator must know."""
+        if name in self.nodes and self.nodes[name].warning != warning:
+            log.warning("%s", warning)
+            self.met(msgspec.structs.replace(self.nodes[name], warning=warning))
+
+    async def until(self, is_so: Callable[[], bool], seconds: float) -> bool:
+        """Wait until something of what is known is so; whether it is, after so many seconds at most."""
+        try:
+            async with asyncio.timeout(seconds), self._news:
+                await self._news.wait_for(is_so)
+        except TimeoutError:
+            return False
+        return True
 
     # Logs.
 

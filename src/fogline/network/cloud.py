@@ -124,7 +124,7 @@ async def cloud(
     identity = renewed(authority, place.identity, days)
     operator = renewed(authority, place.folder / OPERATOR / "identity", days).subject.name
     async with AsyncExitStack() as stack:
-        database, shelf, gate, site = opened(place, identity, stack, "", {})
+        database, shelf, gate, site = opened(place, identity, stack, "", {}, authority)
         node = Node(identity.subject, database, shelf, place.folder, gate, site)
         node.on_change = on_change or node.on_change
         node.downlink = Downlink(shelf.blobs, node)

@@ -14,6 +14,8 @@ from fogline.governance.authority import Authority, key_of_request
 from fogline.governance.certificates import check_issued, key_hash_of
 from fogline.governance.errors import TrustError
 from fogline.governance.offers import Needs
+from fogline.governance.roles import refusal
+from fogline.governance.serials import member_since, milliseconds
 from fogline.governance.subject import Role, Subject
 from fogline.governance.tokens import TokenRecord, create_token, redeem
 from fogline.network.books import Known, Line, Record
@@ -21,7 +23,7 @@ from fogline.network.contract import Blob, Certificate, Decoder, Enrol, Home, Re
 from fogline.network.downlink import Context, Downlink
 from fogline.network.gate import Gate
 from fogline.network.joining import check_signed_by
-from fogline.network.office import OPERATORS, Office
+from fogline.network.office import Office
 from fogline.network.wire import Methods
 from fogline.storage import Database, StorageError
 
@@ -78,7 +80,10 @@ class Member(msgspec.Struct, frozen=True):
 
     subject: Subject
     key_hash: str
-    since: float
+    since: int
+    """When it joined, in milliseconds of Unix time."""
+    issued: float
+    """Unix time of its newest certificate."""
 
 
 MEMBER, TOKEN = decoder(Member), decoder(TokenRecord)
@@ -142,10 +147,9 @@ class Registrar:
             self._check_name(subject, key_hash)
             if used == record or self._database.swap(TOKENS, asked.token, body, encode(used)):
                 break  # Else somebody used it at the same moment: look again.
-        self._database.put(MEMBERS, asked.name.lower(), encode(Member(subject, key_hash, time.time())))
-        if self._gate.revocations.revoked(subject, ""):
-            self._gate.take_revoked(self._gate.revocations.removing(time.time(), [asked.name]).sign(self.authority))
-        return self._certificate(asked.request, subject)
+        since = self._gate.revocations.following(asked.name, milliseconds(time.time()))
+        self._keep(Member(subject, key_hash, since, time.time()))
+        return self._certificate(asked.request, subject, since)
 
     def renew(self, asked: Renew) -> Certificate:
         """The next certificate of a node that has one, and shows it.
@@ -158,49 +162,48 @@ class Registrar:
         if refusal is not None:
             raise TrustError(refusal)
         check_signed_by(asked.certificate, asked.signature, asked.request)
-        key_hash = key_hash_of(key_of_request(asked.request))
-        self._database.put(MEMBERS, facts.subject.name.lower(), encode(Member(facts.subject, key_hash, time.time())))
-        return self._certificate(asked.request, facts.subject)
+        key_hash, since = key_hash_of(key_of_request(asked.request)), member_since(facts.serial)
+        self._keep(Member(facts.subject, key_hash, since, time.time()))
+        return self._certificate(asked.request, facts.subject, since)
 
-    def revoke(self, name: str) -> bytes:
-        """Cut a node off; the signed list.
+    def is_member(self, name: str) -> bool:
+        """Whether a node of that name ever joined."""
+        return self._database.get(MEMBERS, name.lower()) is not None
 
-        Raises:
-            LookupError: there never was such a node.
-        """
-        if self._database.get(MEMBERS, name.lower()) is None:
-            raise LookupError(f"no node named '{name}' ever joined")
-        return self._gate.revocations.adding(time.time(), [name]).sign(self.authority)
+    def _keep(self, member: Member) -> None:
+        self._database.put(MEMBERS, member.subject.name.lower(), encode(member))
 
     def _check_name(self, subject: Subject, key_hash: str) -> None:
         if subject.name.lower() in self._reserved:
             raise TrustError(f"{subject.name} is the name of a part of the cloud; choose another.")
         body = self._database.get(MEMBERS, subject.name.lower())
-        if body is None or self._gate.revocations.revoked(subject, ""):
+        if body is None:
             return
         member: Member = MEMBER.decode(body)
-        if member.key_hash != key_hash:
+        if member.key_hash != key_hash and not self._gate.revocations.ended(subject.name, member.since):
             raise TrustError(f"There is a node named {subject.name} already; choose another name, or revoke it first.")
 
-    def _certificate(self, request: bytes, subject: Subject) -> Certificate:
-        issued = self.authority.issue(request, subject, self._days)
+    def _certificate(self, request: bytes, subject: Subject, since: int) -> Certificate:
+        issued = self.authority.issue(request, subject, self._days, since=since)
         return Certificate(issued, self.authority.root_pem, self._home(), self._fogs())
 
 
-Answers = dict[str, tuple[Any, Callable[[Any, str], Awaitable[Any]]]]
+Answers = dict[str, tuple[Any, Callable[[Any, Subject], Awaitable[Any]]]]
 """Kind of the request, and what answers it, told who asks."""
 
 
 def answering(downlink: Downlink, answers: Answers) -> dict[str, Any]:
-    """Methods for operators: one question, one answer."""
+    """Methods for people: one question, one answer. Whether their role may ask was checked before."""
 
-    def method(kind: Decoder[Any], answer: Callable[[Any, str], Awaitable[Any]]) -> Any:
+    def method(kind: Decoder[Any], answer: Callable[[Any, Subject], Awaitable[Any]]) -> Any:
         async def handle(request: bytes, context: Context) -> bytes:
-            by = await operator(downlink, context)
+            by = (await downlink.admit(context)).subject
             try:
                 return encode(await answer(kind.decode(request), by))
             except msgspec.DecodeError as error:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
+            except PermissionError as error:
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
             except LookupError as error:
                 await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
             except (ValueError, TrustError) as error:
@@ -214,14 +217,15 @@ def answering(downlink: Downlink, answers: Answers) -> dict[str, Any]:
     return {name: method(decoder(kind), answer) for name, (kind, answer) in answers.items()}
 
 
-async def operator(downlink: Downlink, context: Context) -> str:
-    """Who asks; the call is ended if it is no operator or developer."""
-    subject = (await downlink.admit(context)).subject
-    if subject.role not in OPERATORS:
-        await context.abort(
-            grpc.StatusCode.PERMISSION_DENIED, f"{subject.name} is a {subject.role}; this is for operators"
-        )
-    return subject.name
+def check_own(by: Subject, call: str, record: Record) -> None:
+    """Refuse what somebody may do to jobs of his own only.
+
+    Raises:
+        PermissionError: the job is another's.
+    """
+    why = refusal(by, call, record.by)
+    if why is not None:
+        raise PermissionError(why)
 
 
 class Desk:
@@ -253,32 +257,33 @@ class Desk:
             "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
         }
 
-    async def _submit(self, asked: Submit, by: str) -> Record:
+    async def _submit(self, asked: Submit, by: Subject) -> Record:
         if not self._office.node.shelf.holds(asked.bundle.digest, asked.bundle.size):
             raise LookupError("the bundle is not here; push it first")
         return await self._office.submit(
-            by, asked.text, asked.bundle, asked.priority, asked.needs, asked.planned, asked.wait
+            by.name, asked.text, asked.bundle, asked.priority, asked.needs, asked.planned, asked.wait
         )
 
-    async def _jobs(self, asked: Name, _: str) -> list[Record]:
+    async def _jobs(self, asked: Name, _: Subject) -> list[Record]:
         return [self._office.books.record(asked.name)] if asked.name else self._office.books.records()
 
-    async def _stop(self, asked: Name, _: str) -> Record:
+    async def _stop(self, asked: Name, by: Subject) -> Record:
+        check_own(by, "Desk/Stop", self._office.books.record(asked.name))
         return await self._office.stop(asked.name)
 
-    async def _nodes(self, _: Name, __: str) -> list[Known]:
+    async def _nodes(self, _: Name, __: Subject) -> list[Known]:
         return sorted(self._office.books.nodes.values(), key=lambda known: (known.parent, known.name))
 
-    async def _revoke(self, asked: Name, _: str) -> Text:
-        signed = await asyncio.to_thread(self._registrar.revoke, asked.name)
-        self._office.node.take_revoked(signed)
-        return Text(f"{asked.name} is cut off; to come back it needs a new token")
+    async def _revoke(self, asked: Name, _: Subject) -> Text:
+        known = {name.lower() for name in self._office.books.nodes}  # A restored cloud has forgotten who joined.
+        if asked.name.lower() not in known and not await asyncio.to_thread(self._registrar.is_member, asked.name):
+            raise LookupError(f"no node named '{asked.name}' ever joined")
+        return Text(await self._office.revoke(asked.name))
 
-    async def _token(self, asked: NewToken, by: str) -> Text:
-        return Text(await asyncio.to_thread(self._registrar.token, asked, by))
+    async def _token(self, asked: NewToken, by: Subject) -> Text:
+        return Text(await asyncio.to_thread(self._registrar.token, asked, by.name))
 
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
-        await operator(self._downlink, context)
         try:
             asked: Name = decoder(Name).decode(request)
             record = self._office.books.record(asked.name)

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
+from urllib.parse import unquote
 from weakref import WeakValueDictionary
 
 import grpc
@@ -57,12 +58,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Session:
     """One child's connection."""
 
-    def __init__(self, facts: CertificateFacts, present: Present) -> None:
+    def __init__(self, facts: CertificateFacts, present: Present, address: str = "") -> None:
         self.facts = facts
         self.subject = facts.subject
         self.name = facts.subject.name
         self.serial = facts.serial
         self.present = present
+        self.address = address
+        """Where it dials from."""
         self.gone = asyncio.Event()
         self.writing = asyncio.Lock()
         """Held while a frame is on its way out."""
@@ -194,7 +197,7 @@ class Downlink:
         """A child's control stream."""
         facts = await self.admit(context)
         present = await self._presented(facts, frames, context)
-        session = Session(facts, present)
+        session = Session(facts, present, address_of(context.peer()))
         before = self.sessions.get(session.name)
         if before is not None:
             before.end("it connected anew")
@@ -223,7 +226,6 @@ class Downlink:
 
     async def fetch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         """A child asks for a blob."""
-        await self.admit(context)
         asked = await _decoded(FETCH, request, context)
         obtaining = asyncio.ensure_future(self._below.obtain(asked.digest, asked.doubted))
         try:
@@ -247,7 +249,6 @@ class Downlink:
 
     async def weigh(self, request: bytes, context: Context) -> bytes:
         """A child wants to know how large a file is."""
-        await self.admit(context)
         asked = await _decoded(WEIGH, request, context)
         try:
             return encode(Size(await self._below.weigh(asked.digest)))
@@ -258,7 +259,6 @@ class Downlink:
 
     async def read(self, request: bytes, context: Context) -> bytes:
         """A child wants a small file of signed releases."""
-        await self.admit(context)
         asked = await _decoded(READ, request, context)
         try:
             return encode(File(await self._below.document(asked.name, asked.anew)))
@@ -267,7 +267,6 @@ class Downlink:
 
     async def infer(self, request: bytes, context: Context) -> bytes:
         """A child's model was not sure."""
-        await self.admit(context)
         asked = await _decoded(INFER, request, context)
         try:
             async with asyncio.timeout(asked.seconds):
@@ -365,6 +364,11 @@ class Downlink:
         if self.sessions.get(session.name) is session:
             del self.sessions[session.name]
             self._below.departed(session)
+
+
+def address_of(peer: str) -> str:
+    """``host:port`` out of what gRPC calls a peer: ``ipv4:10.0.0.5:41234``, ``ipv6:%5Bfd00::5%5D:41234``."""
+    return unquote(peer).partition(":")[2][:200]
 
 
 async def _write(context: Context, welcome: Welcome, session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from fogline.network.contract import (
     Entered,
     Fresh,
     Home,
+    Holds,
     Homes,
     Leaving,
     Measured,
@@ -36,6 +38,7 @@ from fogline.network.contract import (
     Seen,
     Ticket,
     Told,
+    Twins,
     Unsure,
     Up,
     Welcome,
@@ -82,6 +85,14 @@ class Cloud(Protocol):
 
     def seen(self, seen: Seen) -> None:
         """A node came or went."""
+        ...
+
+    def holds(self, holds: Holds) -> None:
+        """An aggregator has newer lists of revoked nodes now."""
+        ...
+
+    def twins(self, twins: Twins) -> None:
+        """Two programs show one identity."""
         ...
 
     def told(self, told: Told) -> None:
@@ -139,6 +150,7 @@ class Node:
         self.companion: Companion | None = None
         """The part that serves, where there is one."""
         self.duties = Duties(self)
+        self._instance = secrets.token_hex(8)
         self.homes: tuple[Home, ...] = ()
         """Where this node's children may go instead."""
         self.on_change: Callable[[Change], None] = lambda _: None
@@ -157,7 +169,8 @@ class Node:
     def present(self) -> Present:
         """How the node presents itself."""
         serves = None if self.companion is None else self.companion.channel
-        return Present(PROTOCOL, self.site.offers, self.address, tuple(self._engagements), serves)
+        jobs = tuple(self._engagements)
+        return Present(PROTOCOL, self.site.offers, self.address, jobs, serves, self._instance, self.gate.holds)
 
     def connected(self, parent: str, welcome: Welcome) -> None:
         """The parent is there (again)."""
@@ -165,6 +178,8 @@ class Node:
         self.on_change(Change("connected", parent))
         self._take_homes(parent, welcome.homes)
         self.take_revoked(welcome.revoked)
+        if self.uplink is not None and welcome.holds != self.gate.holds:
+            self.uplink.send(Revoked(self.gate.revoked))  # The parent has forgotten somebody.
         if isinstance(self.releases, Mirror):
             self.releases.connected()
             self.fresh(welcome.timestamp)
@@ -214,20 +229,42 @@ class Node:
         except StorageError as error:
             log.warning("%s will not know its other parents after a restart: %s", self.name, error)
 
-    def take_revoked(self, signed: bytes) -> None:
-        """Cut nodes off, here and below, if the list is newer."""
+    def take_revoked(self, signed: tuple[bytes, ...], below: bool = False) -> None:
+        """Cut nodes off, here and below, if the lists say more. ``below``: a child has sent them."""
         try:
             newer = bool(signed) and self.gate.take_revoked(signed)
         except StorageError as error:  # It holds, but only for now.
             log.error("%s cannot keep the list of revoked nodes: %s", self.name, error)
             newer = True
         if newer:
-            for session in self._sessions():
-                why = self.refusal(session.subject, session.serial)
-                if why is None:
-                    session.send(Revoked(signed))
-                else:
-                    session.end(why)
+            self.spread_revoked()
+        if newer and below and self.uplink is not None:
+            self.uplink.send(Revoked(self.gate.revoked))
+
+    def spread_revoked(self) -> None:
+        """There are newer lists of revoked nodes: who is on them is cut off, the others get them."""
+        for session in self._sessions():
+            why = self.refusal(session.subject, session.serial)
+            if why is None:
+                session.send(Revoked(self.gate.revoked))
+            else:
+                session.end(why)
+        if self.downlink is not None:
+            self._hold(Holds(self.name, self.gate.holds))
+
+    def _hold(self, holds: Holds) -> None:
+        """The cloud hears which lists an aggregator has."""
+        if self.cloud is not None:
+            self.cloud.holds(holds)
+        elif self.uplink is not None:
+            self.uplink.send(holds)
+
+    def twins(self, twins: Twins) -> None:
+        """Two programs show one identity: the cloud hears of it."""
+        if self.cloud is not None:
+            self.cloud.twins(twins)
+        elif self.uplink is not None:
+            self.uplink.send(twins)
 
     # From below.
 
@@ -245,7 +282,8 @@ class Node:
         if session.present.address:
             self._renew_homes()
         timestamp = b"" if self.releases is None else self.releases.timestamp
-        return Welcome(self.name, self._homes_for(session), self.gate.revoked, timestamp)
+        lists = () if session.present.holds == self.gate.holds else self.gate.revoked
+        return Welcome(self.name, self._homes_for(session), lists, self.gate.holds, timestamp)
 
     def departed(self, session: Session) -> None:
         """A child is gone."""
@@ -276,6 +314,12 @@ class Node:
                     self._engagements[job].from_child(session.name, frame)
             case Seen():
                 self.seen(frame)
+            case Holds():
+                self._hold(frame)
+            case Twins():
+                self.twins(frame)
+            case Revoked(revoked=revoked):
+                self.take_revoked(revoked, below=True)
             case Told(job=job):
                 if job in self._engagements:
                     self.tell(frame)
@@ -307,8 +351,6 @@ class Node:
 
     def objection(self, facts: CertificateFacts, present: Present) -> str | None:
         """Why a node may not be a child as it presents itself; None if it may."""
-        if facts.subject.role not in ("fog", "device"):
-            return f"{facts.subject.name} is a {facts.subject.role}, and only fogs and devices have a parent"
         if present.address and facts.subject.role != "fog":
             return f"{facts.subject.name} is a {facts.subject.role} and cannot have children; join again as fog"
         return None
@@ -420,7 +462,18 @@ class Node:
     def _seen(self, session: Session, up: bool) -> Seen:
         why = "" if up else session.why
         present = session.present
-        return Seen(session.name, self.name, session.subject.role, up, present.offers, why, present.serves)
+        return Seen(
+            session.name,
+            self.name,
+            session.subject.role,
+            up,
+            present.offers,
+            why,
+            present.serves,
+            session.address,
+            present.instance,
+            session.present.holds,
+        )
 
     def offer(self, ticket: Ticket) -> None:
         """Tell the children of a job."""

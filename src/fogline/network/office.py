@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from fogline.governance.offers import Needs
-from fogline.governance.subject import Role, Subject
+from fogline.governance.roles import refusal
+from fogline.governance.subject import Subject
 from fogline.jobs.files import parse_job
 from fogline.network.books import Books, Known, Record
-from fogline.network.contract import Blob, Push, Seen, Told
+from fogline.network.contract import Blob, Holds, Push, Seen, Told, Twins
 from fogline.network.course import UNFIT, Course, Means, prepare
 from fogline.network.node import Node
 from fogline.network.tasks import Tasks
@@ -23,9 +26,33 @@ from fogline.registry import plan as rollouts
 from fogline.registry.archive import LARGEST
 from fogline.registry.publisher import Publisher
 from fogline.registry.release import Tier
-from fogline.storage import Value
+from fogline.storage import StorageError, Value
 
-OPERATORS: frozenset[Role] = frozenset(("operator", "developer"))
+
+log = logging.getLogger("fogline.network")
+HEARD = 10.0
+"""Seconds, at most, that who revokes a node waits for all fogs that are connected to have heard of it."""
+
+
+def arrival(name: str, at: Sequence[str], late: Sequence[str], away: Sequence[str]) -> str:
+    """Where a node that was revoked is cut off, and where not yet."""
+    if not late and not away:
+        others = f" Heard by {', '.join(at)}." if len(at) > 1 else ""
+        return f"{name} is cut off; to come back it needs a new token.{others}"
+    missing = [*(f"{fog} (connected, but did not answer)" for fog in late), *(f"{fog} (away)" for fog in away)]
+    return (
+        f"{name} is revoked, and cut off at {', '.join(at)}, but not yet below {', '.join(missing)}: until these have "
+        "heard of it, which they do when they are connected, it can still come in there."
+    )
+
+
+def twin_warning(twins: Twins) -> str:
+    """What the operator is told of two programs with one identity."""
+    return (
+        f"two programs use the identity of {twins.name}: one at {twins.here or '?'}, connected to {twins.parent}, and "
+        f"one at {twins.there or '?'}. If its folder was copied, run: fogline nodes revoke {twins.name}, and let each "
+        "machine join with a token and a name of its own"
+    )
 
 
 class Office:
@@ -115,6 +142,34 @@ class Office:
                 self._courses[record.job].engagement.halt()
         return self.books.record(record.job)
 
+    async def revoke(self, name: str) -> str:
+        """Cut a node off; a sentence on where it is cut off by now."""
+        node, unkept = self.node, ""
+        try:
+            node.gate.revoke(name)
+        except StorageError as error:
+            unkept = f" The cloud cannot keep that beyond a restart: {error}."
+        log.warning("%s is revoked", name)
+        node.spread_revoked()
+        await self.books.until(lambda: not self._fogs(name, up=True), HEARD)
+        late, away = self._fogs(name, up=True), self._fogs(name, up=False)
+        return arrival(name, [node.name, *self._reached(name)], late, away) + unkept
+
+    def _fogs(self, name: str, up: bool) -> list[str]:
+        """Fogs that have not heard of the newest revocations."""
+        gate = self.node.gate
+        return [
+            fog.name
+            for fog in self._aggregators(name)
+            if fog.up == up and fog.holds != gate.holds and (up or fog.name.lower() not in gate.revocations.names)
+        ]
+
+    def _reached(self, name: str) -> list[str]:
+        return [fog.name for fog in self._aggregators(name) if fog.holds == self.node.gate.holds]
+
+    def _aggregators(self, but: str) -> list[Known]:
+        return [node for node in self.books.nodes.values() if node.role == "fog" and node.name.lower() != but.lower()]
+
     def again(self, job: str) -> None:
         """Put a job into the queue once more, as it was."""
         old = self.books.get(job)
@@ -146,10 +201,31 @@ class Office:
         if not seen.up and before is not None and before.parent != seen.parent:
             return  # It has moved to another parent, and the old one noticed late.
         self.books.met(
-            Known(seen.name, seen.role, seen.parent, seen.up, time.time(), seen.offers, seen.why, seen.serves)
+            Known(
+                seen.name,
+                seen.role,
+                seen.parent,
+                seen.up,
+                time.time(),
+                seen.offers,
+                seen.why,
+                seen.serves,
+                seen.address,
+                seen.instance,
+                seen.holds,
+                "" if before is None else before.warning,
+            )
         )
         if seen.serves:
             self._tasks.spawn(asyncio.to_thread(self.publisher.seen))
+
+    def holds(self, holds: Holds) -> None:
+        """A fog has newer lists of revoked nodes now."""
+        self.books.noted(holds.name, holds=holds.holds)
+
+    def twins(self, twins: Twins) -> None:
+        """Two programs show one identity."""
+        self.books.warn(twins.name, twin_warning(twins))
 
     def told(self, told: Told) -> None:
         """Something for a job's report."""
@@ -159,9 +235,10 @@ class Office:
 
     def wants(self, subject: Subject, push: Push) -> str | None:
         """Why a bundle is not wanted; None if it is."""
-        if subject.role in OPERATORS:
-            return None if push.size <= LARGEST else "that is more than a bundle or a model may have"
-        return "only operators and developers bring bundles"
+        refused = refusal(subject, "Desk/Submit")
+        if refused is not None:
+            return refused
+        return None if push.size <= LARGEST else "that is more than a bundle or a model may have"
 
     def moved(self, job: str, move: Move, group: Value, seconds: float) -> None:
         """A job's model moved."""
