@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fogline.governance.certificates import LARGEST, UNREADABLE, p256_key, parse_certificate
+from fogline.governance.credentials import SKEW
 from fogline.governance.envelope import parse_envelope, signed_bytes
 from fogline.governance.errors import AuthorityError, CertificateError, SignatureError
 from fogline.governance.safe_files import PRIVATE, PUBLIC, make_private_folder, read_bounded, write_atomic
@@ -28,8 +29,6 @@ from fogline.governance.subject import Role, Subject, check_name
 KEY_FILE = "authority-key.pem"
 ROOT_FILE = "root.pem"
 ROOT_DAYS = 3653
-SKEW = timedelta(minutes=10)
-"""Clocks of nodes may be behind by that much."""
 SERVERS: frozenset[Role] = frozenset(("fog", "cloud"))
 """Roles that others dial. No other role's certificate is good for a server, whatever name it carries."""
 
@@ -124,7 +123,7 @@ class Authority:
             .issuer_name(self._root.subject)
             .public_key(key)
             .serial_number(new_serial(milliseconds(start.timestamp()) if since is None else since))
-            .not_valid_before(min(start, end) - SKEW)
+            .not_valid_before(min(start, end) - timedelta(seconds=SKEW))
             .not_valid_after(end)
         )
         for extension, critical in _leaf_extensions(subject, key, self._key.public_key()):
@@ -204,7 +203,7 @@ def _root(key: ec.EllipticCurvePrivateKey, name: str, now: datetime) -> x509.Cer
         .issuer_name(_common_name(name))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - SKEW)
+        .not_valid_before(now - timedelta(seconds=SKEW))
         .not_valid_after(now + timedelta(days=ROOT_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(ca=True), critical=True)

@@ -124,7 +124,10 @@ class HeldLists:
         return tuple(data for data, _ in self._lists)
 
     def take(self, signed: Iterable[bytes], now: float = 0.0) -> bool:
-        """Take over lists that no other says all of; whether there was one. What the authority did not sign is left out."""
+        """Take over lists that no other says all of; whether there was one.
+
+        What the authority did not sign is left out.
+        """
         before = self.signed
         for data in signed:
             try:

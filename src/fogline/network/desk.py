@@ -12,6 +12,7 @@ import msgspec
 
 from fogline.governance.authority import Authority, key_of_request
 from fogline.governance.certificates import check_issued, key_hash_of
+from fogline.governance.credentials import REST
 from fogline.governance.errors import TrustError
 from fogline.governance.offers import Needs
 from fogline.governance.roles import refusal
@@ -163,8 +164,24 @@ class Registrar:
             raise TrustError(refusal)
         check_signed_by(asked.certificate, asked.signature, asked.request)
         key_hash, since = key_hash_of(key_of_request(asked.request)), member_since(facts.serial)
+        self._check_pace(facts.subject, key_hash)
         self._keep(Member(facts.subject, key_hash, since, time.time()))
         return self._certificate(asked.request, facts.subject, since)
+
+    def _check_pace(self, subject: Subject, key_hash: str) -> None:
+        """Refuse a renewal that comes much too early. Whoever asks again for the same key has lost the answer."""
+        body = self._database.get(MEMBERS, subject.name.lower())
+        member: Member | None = None if body is None else MEMBER.decode(body)
+        if member is None or member.key_hash == key_hash:
+            return
+        age, life = time.time() - member.issued, self._days * 86400
+        if 0 <= age < REST * life:
+            shown = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+            raise TrustError(
+                f"The certificate of {subject.name} was issued {age / 3600:.3g} hours ago, and is renewed after "
+                f"{life / 5400:.3g}. The cloud's clock shows {shown} UTC; if that of {subject.name} shows the same, "
+                "another machine uses the same identity."
+            )
 
     def is_member(self, name: str) -> bool:
         """Whether a node of that name ever joined."""

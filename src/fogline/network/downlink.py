@@ -40,6 +40,7 @@ from fogline.network.contract import (
     encode,
 )
 from fogline.network.releases import Unreachable
+from fogline.network.rivals import Rivals
 from fogline.network.wire import Methods
 from fogline.storage import Blobs, BlobTooLarge, CorruptBlob, StorageError
 
@@ -118,6 +119,10 @@ class Below(Protocol):
         """It is gone."""
         ...
 
+    def twins(self, name: str, here: str, there: str) -> None:
+        """A second program shows a child's identity: the addresses of the one that is connected, and of that one."""
+        ...
+
     def from_child(self, session: Session, frame: Up) -> None:
         """It said something."""
         ...
@@ -180,6 +185,7 @@ class Downlink:
         self.sessions: dict[str, Session] = {}
         self._blobs = blobs
         self._below = below
+        self._rivals = Rivals()
         self._arriving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def methods(self) -> Methods:
@@ -200,8 +206,10 @@ class Downlink:
         session = Session(facts, present, address_of(context.peer()))
         before = self.sessions.get(session.name)
         if before is not None:
+            await self._tell_apart(before, session, context)
             before.end("it connected anew")
             self._drop(before)
+        self._rivals.came(session.name, present.instance)
         self.sessions[session.name] = session
         welcome = self._below.arrived(session)
         writer = asyncio.create_task(_write(context, welcome, session))
@@ -223,6 +231,17 @@ class Downlink:
             silent = await session.silence(writer)
         if silent:
             await context.abort(grpc.StatusCode.UNAVAILABLE, session.why)
+
+    async def _tell_apart(self, before: Session, session: Session, context: Context) -> None:
+        """A child connects that is connected. If both are there, the first one stays: else they would throw each
+        other out for ever."""
+        name, one, other = session.name, before.present.instance, session.present.instance
+        if not self._rivals.is_twin(name, one, other):
+            return
+        if self._rivals.is_news(name, one, other):
+            self._below.twins(name, before.address, session.address)
+        why = f"another program, at {before.address}, is connected with the identity of {name}; was its folder copied?"
+        await _abort(context, grpc.StatusCode.ALREADY_EXISTS, why)
 
     async def fetch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         """A child asks for a blob."""

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,8 +24,8 @@ from fogline.network.contract import (
     Down,
     Entered,
     Fresh,
-    Home,
     Holds,
+    Home,
     Homes,
     Leaving,
     Measured,
@@ -48,6 +48,7 @@ from fogline.network.contract import (
 from fogline.network.duties import Duties
 from fogline.network.engagement import Engagement
 from fogline.network.gate import Gate
+from fogline.network.news import Cloud, News
 from fogline.network.releases import Companion, Mirror, Releases, ask_parent
 from fogline.network.shelf import Shelf
 from fogline.network.turns import Turns
@@ -78,34 +79,6 @@ class Site(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     trainings: int = 1
     """Trainings at the same time."""
-
-
-class Cloud(Protocol):
-    """What the root of the tree does beside: it hears everything."""
-
-    def seen(self, seen: Seen) -> None:
-        """A node came or went."""
-        ...
-
-    def holds(self, holds: Holds) -> None:
-        """An aggregator has newer lists of revoked nodes now."""
-        ...
-
-    def twins(self, twins: Twins) -> None:
-        """Two programs show one identity."""
-        ...
-
-    def told(self, told: Told) -> None:
-        """Something for a job's report."""
-        ...
-
-    def wants(self, subject: Subject, push: Push) -> str | None:
-        """Why a bundle is not wanted; None if it is."""
-        ...
-
-    def has_ended(self, job: str) -> bool:
-        """Whether a job is over, or never was."""
-        ...
 
 
 class Node:
@@ -150,6 +123,7 @@ class Node:
         self.companion: Companion | None = None
         """The part that serves, where there is one."""
         self.duties = Duties(self)
+        self.news = News(self)
         self._instance = secrets.token_hex(8)
         self.homes: tuple[Home, ...] = ()
         """Where this node's children may go instead."""
@@ -184,8 +158,8 @@ class Node:
             self.releases.connected()
             self.fresh(welcome.timestamp)
         self.duties.connected(parent)
+        self.news.repeat()
         for session in self._sessions():
-            self.seen(self._seen(session, up=True))
             self._settle(session.present.jobs)
 
     def disconnected(self, parent: str, why: str) -> None:
@@ -213,6 +187,10 @@ class Node:
             case Welcome():
                 pass
 
+    async def rested(self) -> None:
+        """Wait for a moment at which nothing is trained here."""
+        await self.turns.idle()
+
     def _take_homes(self, parent: str, homes: tuple[Home, ...]) -> None:
         """Where a device may go when this parent is gone; an aggregator hands the list on."""
         if self.uplink is None or not homes:
@@ -222,8 +200,8 @@ class Node:
             self.say_to_all(Homes(homes))
             return
         known = {home.name: home for home in self.uplink.homes}
-        first = [known[parent]] if parent in known else []
-        self.uplink.homes = first + [home for home in homes if home.name != parent]
+        first = [self.uplink.own] + ([known[parent]] if parent in known and parent != self.uplink.own.name else [])
+        self.uplink.homes = first + [home for home in homes if home not in first and home.name != parent]
         try:
             self.database.put(HOMES_KIND, self.name, encode(tuple(self.uplink.homes)))
         except StorageError as error:
@@ -250,21 +228,12 @@ class Node:
             else:
                 session.end(why)
         if self.downlink is not None:
-            self._hold(Holds(self.name, self.gate.holds))
+            self.news.tell(Holds(self.name, self.gate.holds))
 
-    def _hold(self, holds: Holds) -> None:
-        """The cloud hears which lists an aggregator has."""
-        if self.cloud is not None:
-            self.cloud.holds(holds)
-        elif self.uplink is not None:
-            self.uplink.send(holds)
-
-    def twins(self, twins: Twins) -> None:
-        """Two programs show one identity: the cloud hears of it."""
-        if self.cloud is not None:
-            self.cloud.twins(twins)
-        elif self.uplink is not None:
-            self.uplink.send(twins)
+    def twins(self, name: str, here: str, there: str) -> None:
+        """A second program shows a child's identity."""
+        log.warning("%s: two programs, at %s and %s, use the identity of %s", self.name, here, there, name)
+        self.news.tell(Twins(name, self.name, here, there))
 
     # From below.
 
@@ -275,7 +244,7 @@ class Node:
     def arrived(self, session: Session) -> Welcome:
         """A child is there (again)."""
         log.info("%s connected to %s", session.name, self.name)
-        self.seen(self._seen(session, up=True))
+        self.news.seen(self._seen(session, up=True), session.name)
         self._settle(session.present.jobs)
         for engagement in self._engagements.values():
             self._offer(session, engagement.ticket)
@@ -288,7 +257,8 @@ class Node:
     def departed(self, session: Session) -> None:
         """A child is gone."""
         log.info("%s left %s: %s", session.name, self.name, session.why)
-        self.seen(self._seen(session, up=False))
+        self.news.seen(self._seen(session, up=False), session.name)
+        self.news.lost(session.name)
         for engagement in self._engagements.values():
             engagement.child_left(session.name)
 
@@ -313,11 +283,9 @@ class Node:
                 if job in self._engagements:
                     self._engagements[job].from_child(session.name, frame)
             case Seen():
-                self.seen(frame)
-            case Holds():
-                self._hold(frame)
-            case Twins():
-                self.twins(frame)
+                self.news.seen(frame, session.name)
+            case Holds() | Twins():
+                self.news.tell(frame)
             case Revoked(revoked=revoked):
                 self.take_revoked(revoked, below=True)
             case Told(job=job):
@@ -428,19 +396,9 @@ class Node:
         if self.companion is not None and timestamp:
             self.companion.fresh(timestamp)
 
-    def seen(self, seen: Seen) -> None:
-        """A node came or went: the cloud hears of it."""
-        if self.cloud is not None:
-            self.cloud.seen(seen)
-        elif self.uplink is not None:
-            self.uplink.send(seen)
-
     def tell(self, told: Told) -> None:
         """Something for a job's report."""
-        if self.cloud is not None:
-            self.cloud.told(told)
-        elif self.uplink is not None:
-            self.uplink.send(told)
+        self.news.tell(told)
 
     def _settle(self, jobs: Iterable[str]) -> None:
         """Children take part in these jobs: whoever knows that one is over says so."""

@@ -28,7 +28,6 @@ from fogline.registry.publisher import Publisher
 from fogline.registry.release import Tier
 from fogline.storage import StorageError, Value
 
-
 log = logging.getLogger("fogline.network")
 HEARD = 10.0
 """Seconds, at most, that who revokes a node waits for all fogs that are connected to have heard of it."""
