@@ -186,8 +186,8 @@ def _check(
             raise IdentityError(f"In {folder}, {KEY} does not belong to {CERTIFICATE}; join again: fogline join TOKEN")
         if now >= facts.expires:
             raise ExpiredIdentityError(
-                f"The identity of {facts.subject.name} in {folder} expired on {day(facts.expires)}, by this machine's "
-                f"clock, which shows {day(now)}; if the clock is right, join again: fogline join TOKEN"
+                f"The identity of {facts.subject.name} in {folder} expired on {day(facts.expires)}; join again: "
+                f"fogline join TOKEN, or set this machine's clock right, which shows {day(now)}"
             )
         if now < facts.starts:
             raise EarlyIdentityError(
