@@ -21,7 +21,7 @@ from fogline.monitoring.table import human_bytes, human_seconds
 from fogline.network.books import Known
 from fogline.network.client import Client
 from fogline.network.cloud import SIGNING
-from fogline.network.desk import NewToken
+from fogline.network.registrar import NewToken
 
 
 def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names: str | None) -> None:

@@ -33,6 +33,7 @@ CALLS: Mapping[str, Call] = {
     "Desk/Result": Call("fetch a job's result", OPERATOR, DEVELOPER),
     # Nodes.
     "Desk/Nodes": Call("list nodes", PEOPLE),
+    "Desk/Notices": Call("read what happened to the cloud", PEOPLE),
     "Desk/Token": Call("make tokens", OPERATOR),
     "Desk/Revoke": Call("revoke nodes", OPERATOR),
     # Models.

@@ -19,7 +19,9 @@ from fogline.storage import Database, StorageError
 log = logging.getLogger("fogline.network")
 State = Literal["queued", "running", "finished", "failed", "stopped"]
 ENDED = ("finished", "failed", "stopped")
-JOBS, NODES = "job", "node"
+JOBS, NODES, NOTICES = "job", "node", "notices"
+SHOWN = 20
+"""Notices that are shown."""
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -127,6 +129,11 @@ class Books:
         found = [record for record in self._records.values() if not states or record.state in states]
         return sorted(found, key=lambda record: record.serial)
 
+    @property
+    def last_serial(self) -> int:
+        """Number of the newest job; 0 where there is none."""
+        return max((record.serial for record in self._records.values()), default=0)
+
     def get(self, job: str) -> Record | None:
         """A job by its whole id."""
         return self._records.get(job)
@@ -189,6 +196,21 @@ class Books:
         except TimeoutError:
             return False
         return True
+
+    # What happened to the cloud.
+
+    def notice(self, text: str) -> None:
+        """Something that an operator must know.
+
+        Raises:
+            StorageError: it cannot be kept.
+        """
+        log.warning("%s", text)
+        self._database.note(NOTICES, encode(Line(time.time(), self._owner, "notice", why=text)))
+
+    def notices(self) -> list[Line]:
+        """The newest of these, the newest last."""
+        return [LINE.decode(body) for _, body in self._database.notes(NOTICES)][-SHOWN:]
 
     # Logs.
 

@@ -22,8 +22,9 @@ from fogline.governance.signing import SigningKey
 from fogline.network.books import Known, Line, Record
 from fogline.network.chunks import first_answer, receive
 from fogline.network.contract import DESK, PIECE, SERVICE, Blob, Fetch, Have, Push, decoder, encode
-from fogline.network.desk import Name, NewToken, Numbered, Submit, Text
+from fogline.network.desk import Name, Numbered, Submit, Text
 from fogline.network.model_desk import AnyModel, Charter, Linked, Retrain, Which
+from fogline.network.registrar import NewToken
 from fogline.network.wire import dial
 from fogline.registry.standing import Standing, Steer
 from fogline.storage import open_blobs
@@ -68,6 +69,10 @@ class Client:
     async def nodes(self) -> list[Known]:
         """Who is or was connected."""
         return await self._ask("Nodes", Name(), list[Known])
+
+    async def notices(self) -> list[Line]:
+        """What happened to the cloud that an operator must know, the newest last."""
+        return await self._ask("Notices", Name(), list[Line])
 
     async def revoke(self, name: str) -> str:
         """Cut a node off."""

@@ -191,6 +191,13 @@ class Revoked(msgspec.Struct, frozen=True, tag=True):
     revoked: Lists
 
 
+class Shown(msgspec.Struct, frozen=True, tag=True):
+    """A node at or below the child has a newer timestamp than its parent, for the cloud: it may have gone back to a
+    backup."""
+
+    timestamp: Timestamp
+
+
 class Told(msgspec.Struct, frozen=True, tag=True):
     """Something for a job's log at the cloud."""
 
@@ -224,7 +231,22 @@ class Leaving(msgspec.Struct, frozen=True, tag=True):
     """The child goes, on purpose."""
 
 
-Up = Present | Entered | Away | Said | Seen | Told | Unsure | Became | Measured | Leaving | Holds | Twins | Revoked
+Up = (
+    Present
+    | Entered
+    | Away
+    | Said
+    | Seen
+    | Told
+    | Unsure
+    | Became
+    | Measured
+    | Leaving
+    | Holds
+    | Twins
+    | Revoked
+    | Shown
+)
 
 
 # Down: from a parent to its child.

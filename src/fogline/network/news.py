@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from fogline.network.contract import Holds, Seen, Told, Twins
+from fogline.network.contract import Holds, Seen, Shown, Told, Twins
 
 if TYPE_CHECKING:
     from fogline.governance.subject import Subject
@@ -25,6 +25,14 @@ class Cloud(Protocol):
 
     def twins(self, twins: Twins) -> None:
         """Two programs show one identity."""
+        ...
+
+    def shown(self, timestamp: bytes) -> None:
+        """A node has a newer timestamp of releases."""
+        ...
+
+    def recalled(self) -> None:
+        """A node had revocations that were forgotten here."""
         ...
 
     def told(self, told: Told) -> None:
@@ -76,7 +84,7 @@ class News:
         for _, seen in self._there.values():
             self.tell(seen)
 
-    def tell(self, news: Seen | Holds | Twins | Told) -> None:
+    def tell(self, news: Seen | Holds | Twins | Shown | Told) -> None:
         """To the cloud."""
         cloud, uplink = self._node.cloud, self._node.uplink
         if cloud is None:
@@ -90,5 +98,7 @@ class News:
                 cloud.holds(news)
             case Twins():
                 cloud.twins(news)
+            case Shown():
+                cloud.shown(news.timestamp)
             case Told():
                 cloud.told(news)

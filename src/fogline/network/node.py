@@ -36,6 +36,7 @@ from fogline.network.contract import (
     Revoked,
     Said,
     Seen,
+    Shown,
     Ticket,
     Told,
     Twins,
@@ -157,6 +158,8 @@ class Node:
         if isinstance(self.releases, Mirror):
             self.releases.connected()
             self.fresh(welcome.timestamp)
+            if self.releases.is_ahead_of(welcome.timestamp):
+                self.news.tell(Shown(self.releases.witness))
         self.duties.connected(parent)
         self.news.repeat()
         for session in self._sessions():
@@ -218,6 +221,8 @@ class Node:
             self.spread_revoked()
         if newer and below and self.uplink is not None:
             self.uplink.send(Revoked(self.gate.revoked))
+        if newer and below and self.cloud is not None:
+            self.cloud.recalled()
 
     def spread_revoked(self) -> None:
         """There are newer lists of revoked nodes: who is on them is cut off, the others get them."""
@@ -285,6 +290,10 @@ class Node:
             case Seen():
                 self.news.seen(frame, session.name)
             case Holds() | Twins():
+                self.news.tell(frame)
+            case Shown(timestamp=timestamp):
+                if isinstance(self.releases, Mirror):
+                    self.releases.remember(timestamp)
                 self.news.tell(frame)
             case Revoked(revoked=revoked):
                 self.take_revoked(revoked, below=True)

@@ -19,6 +19,7 @@ from fogline.network.books import Books, Known, Record
 from fogline.network.contract import Blob, Holds, Push, Seen, Told, Twins
 from fogline.network.course import UNFIT, Course, Means, prepare
 from fogline.network.node import Node
+from fogline.network.restores import Restores
 from fogline.network.tasks import Tasks
 from fogline.network.workshop import LONGEST
 from fogline.nodes.effects import Move
@@ -68,6 +69,7 @@ class Office:
         self.node = node
         self.publisher = publisher
         self.books = Books(node.database, node.name)
+        self._restores = Restores(self.books, publisher, node.database)
         self._means = Means(node, self.books, publisher, runs)
         self._parallel = parallel
         self._courses: dict[str, Course] = {}
@@ -77,6 +79,7 @@ class Office:
     async def load(self) -> None:
         """Know the jobs of before: until then nobody may ask which of them are over."""
         await asyncio.to_thread(self.books.load)
+        await asyncio.to_thread(self._restores.load)
 
     def start(self) -> None:
         """Go on with them."""
@@ -105,7 +108,7 @@ class Office:
         """
         job = parse_job(text)
         rollouts.plan_of(job.publish)
-        serial = 1 + max((record.serial for record in self.books.records()), default=0)
+        serial = 1 + max(self.books.last_serial, self._restores.floors.jobs)
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in job.name)[:40] or "job"
         record = Record(
             job=f"{name}-{serial}-{secrets.token_hex(2)}",
@@ -225,6 +228,14 @@ class Office:
     def twins(self, twins: Twins) -> None:
         """Two programs show one identity."""
         self.books.warn(twins.name, twin_warning(twins))
+
+    def shown(self, timestamp: bytes) -> None:
+        """A node has a newer timestamp of releases."""
+        self._tasks.spawn(self._restores.shown(timestamp))
+
+    def recalled(self) -> None:
+        """A node had revocations that were forgotten here."""
+        self._tasks.spawn(self._restores.recalled())
 
     def told(self, told: Told) -> None:
         """Something for a job's report."""
