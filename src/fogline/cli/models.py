@@ -226,7 +226,8 @@ def export_version(folder: Path, text: str, file: Path | None) -> None:
         return path
 
     path = asked(folder, ask)
-    print(f"{path} ({human_bytes(path.stat().st_size)}); take it in elsewhere: fogline models import {path}")
+    print(f"{path} ({human_bytes(path.stat().st_size)}); serve it alone: fogline serve {path}")
+    print(f"Take it in at another cloud: fogline models import {path}")
 
 
 def import_version(folder: Path, file: Path) -> None:

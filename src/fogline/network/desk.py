@@ -18,6 +18,7 @@ from fogline.network.contract import Blob, Decoder, decoder, encode
 from fogline.network.downlink import Context, Downlink
 from fogline.network.office import Office
 from fogline.network.registrar import NewToken, Registrar
+from fogline.network.results import contents, messages
 from fogline.network.wire import Methods
 from fogline.storage import StorageError
 
@@ -55,6 +56,7 @@ class Numbered(msgspec.Struct, frozen=True):
     line: Line
 
 
+NAME: Decoder[Name] = decoder(Name)
 Answers = dict[str, tuple[Any, Callable[[Any, Subject], Awaitable[Any]]]]
 """Kind of the request, and what answers it, told who asks."""
 
@@ -123,6 +125,7 @@ class Desk:
         return {
             **answering(self._downlink, answers),
             "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+            "Result": grpc.unary_stream_rpc_method_handler(self._result),
         }
 
     async def _submit(self, asked: Submit, by: Subject) -> Record:
@@ -154,9 +157,29 @@ class Desk:
     async def _token(self, asked: NewToken, by: Subject) -> Text:
         return Text(await asyncio.to_thread(self._registrar.token, asked, by.name))
 
+    async def _result(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        by = (await self._downlink.admit(context)).subject
+        try:
+            asked: Name = NAME.decode(request)
+            record = self._office.books.record(asked.name)
+            check_own(by, "Desk/Result", record)
+            folder = self._office.result(record.job)
+            what = await asyncio.to_thread(contents, record.job, record.state, folder)
+        except msgspec.DecodeError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
+        except PermissionError as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        except LookupError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+        except OSError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the result cannot be read now: {error.strerror}")
+        else:
+            async for message in messages(what, folder):
+                yield message
+
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         try:
-            asked: Name = decoder(Name).decode(request)
+            asked: Name = NAME.decode(request)
             record = self._office.books.record(asked.name)
         except msgspec.DecodeError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")

@@ -172,6 +172,17 @@ class Office:
     def _aggregators(self, but: str) -> list[Known]:
         return [node for node in self.books.nodes.values() if node.role == "fog" and node.name.lower() != but.lower()]
 
+    def result(self, job: str) -> Path:
+        """The folder of a job's run.
+
+        Raises:
+            LookupError: it has none yet.
+        """
+        folder = self._means.runs / job
+        if not folder.is_dir():
+            raise LookupError(f"job {job} has no result yet: it is {self.books.record(job).state}")
+        return folder
+
     def again(self, job: str) -> None:
         """Put a job into the queue once more, as it was."""
         old = self.books.get(job)
