@@ -13,7 +13,7 @@ from fogline.governance.errors import TrustError
 from fogline.governance.offers import Needs
 from fogline.governance.roles import refusal
 from fogline.governance.subject import Subject
-from fogline.network.books import Known, Line, Record
+from fogline.network.books import Known, Line, Record, Stop
 from fogline.network.contract import Blob, Decoder, decoder, encode
 from fogline.network.downlink import Context, Downlink
 from fogline.network.office import Office
@@ -41,6 +41,14 @@ class Name(msgspec.Struct, frozen=True):
     after: int = 0
     follow: bool = True
     """Whether to go on until the job is over."""
+
+
+class Stopping(msgspec.Struct, frozen=True):
+    """End a job."""
+
+    name: str
+    how: Stop = "keep"
+    """What becomes of what it has learned."""
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -116,7 +124,7 @@ class Desk:
         answers: Answers = {
             "Submit": (Submit, self._submit),
             "Jobs": (Name, self._jobs),
-            "Stop": (Name, self._stop),
+            "Stop": (Stopping, self._stop),
             "Nodes": (Name, self._nodes),
             "Notices": (Name, self._notices),
             "Revoke": (Name, self._revoke),
@@ -138,9 +146,9 @@ class Desk:
     async def _jobs(self, asked: Name, _: Subject) -> list[Record]:
         return [self._office.books.record(asked.name)] if asked.name else self._office.books.records()
 
-    async def _stop(self, asked: Name, by: Subject) -> Record:
+    async def _stop(self, asked: Stopping, by: Subject) -> Record:
         check_own(by, "Desk/Stop", self._office.books.record(asked.name))
-        return await self._office.stop(asked.name)
+        return await self._office.stop(asked.name, asked.how or "keep")
 
     async def _nodes(self, _: Name, __: Subject) -> list[Known]:
         return sorted(self._office.books.nodes.values(), key=lambda known: (known.parent, known.name))
