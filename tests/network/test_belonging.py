@@ -25,6 +25,7 @@ from fogline.network.registrar import NewToken
 from tests.network.cluster import LOCAL, Cluster, cluster
 from tests.network.processes import wait_for
 from tests.network.test_restores import Site
+from tests.patience import PATIENCE
 
 DAY = 86400.0
 
@@ -58,19 +59,19 @@ def test_a_copied_identity_is_no_fight_and_both_addresses_are_named(
             await made.join("press", "device")
             shutil.copytree(tmp_path / "press", tmp_path / "copy")
             first = await made.start("press", [made.home])
-            await wait_for(lambda: connected(first) == "cloud", 30)
+            await wait_for(lambda: connected(first) == "cloud", PATIENCE)
             second = await made.start("copy", [made.home])
-            assert await office.books.until(lambda: bool(office.books.nodes["press"].warning), 30)
+            assert await office.books.until(lambda: bool(office.books.nodes["press"].warning), PATIENCE)
             (known,) = await made.client.nodes()
             address = node.downlink.sessions["press"].address  # type: ignore[union-attr]
             assert f"at {address}, connected to cloud" in known.warning
             assert known.warning.count("127.0.0.1:") == 2
             assert "fogline nodes revoke press" in known.warning
-            await wait_for(lambda: "another program, at" in caplog.text, 30)
+            await wait_for(lambda: "another program, at" in caplog.text, PATIENCE)
             assert (connected(first), connected(second)) == (None, "cloud"), "the one that was thrown out stays out"
             assert len(arrivals) == len(set(arrivals)) == 2, arrivals
             await made.stop("copy")
-            await wait_for(lambda: connected(first) == "cloud", 60)
+            await wait_for(lambda: connected(first) == "cloud", PATIENCE)
 
     caplog.set_level(logging.INFO)
     asyncio.run(work())
@@ -82,7 +83,7 @@ def test_a_program_that_is_started_again_is_no_copy(tmp_path: Path) -> None:
             for _ in range(3):
                 await made.stop("client-0")
                 up = await made.start("client-0", [made.home])
-                await wait_for(lambda up=up: connected(up) == "cloud", 30)
+                await wait_for(lambda up=up: connected(up) == "cloud", PATIENCE)
             (known,) = await made.client.nodes()
             assert known.warning == ""
 
@@ -178,11 +179,11 @@ def test_a_peer_that_vanishes_without_a_word_is_noticed_by_both_sides(
             async with FaultProxy(host, int(port)) as proxy:
                 await made.join("press", "device")
                 up = await made.start("press", [Home("cloud", f"127.0.0.1:{proxy.port}")])
-                await wait_for(lambda: connected(up) == "cloud", 30)
+                await wait_for(lambda: connected(up) == "cloud", PATIENCE)
                 proxy.partition()
-                await wait_for(lambda: connected(up) is None and "press" not in below(made.cloud), 40)
+                await wait_for(lambda: connected(up) is None and "press" not in below(made.cloud), 55)
                 proxy.partition(False)
-                await wait_for(lambda: connected(up) == "cloud", 60)
+                await wait_for(lambda: connected(up) == "cloud", PATIENCE)
 
     asyncio.run(work())
 
@@ -203,14 +204,14 @@ def test_devices_go_back_to_their_own_fog(tmp_path: Path, monkeypatch: pytest.Mo
     async def work() -> None:
         async with cluster(tmp_path, fogs=2, devices=3) as made:
             own, other = made.members["fog-0"], made.members["fog-1"]
-            await wait_for(lambda: below(own) == {"client-0", "client-2"}, 30)
-            await wait_for(lambda: all(len(_homes(made, i)) == 2 for i in range(3)), 30)
+            await wait_for(lambda: below(own) == {"client-0", "client-2"}, PATIENCE)
+            await wait_for(lambda: all(len(_homes(made, i)) == 2 for i in range(3)), PATIENCE)
             address = own.address
             await made.stop("fog-0")
-            await wait_for(lambda: below(other) == {"client-0", "client-1", "client-2"}, 60)
+            await wait_for(lambda: below(other) == {"client-0", "client-1", "client-2"}, PATIENCE)
             assert [home.name for home in _homes(made, 0)] == ["fog-0", "fog-1"], "it does not forget its own"
             again = await made.start("fog-0", [made.home], Listening(address, "127.0.0.1:0"))
-            await wait_for(lambda: below(again) == {"client-0", "client-2"}, 60)
+            await wait_for(lambda: below(again) == {"client-0", "client-2"}, PATIENCE)
             assert below(other) == {"client-1"}
 
     asyncio.run(work())
@@ -245,7 +246,7 @@ def test_a_device_below_two_fogs_is_shown_connected_after_a_restart_of_the_cloud
                             listening = LOCAL if role == "fog" else None
                             homes = [Home(parent, nodes[parent].address)]
                             nodes[name] = await below_cloud.enter_async_context(member(place, homes, listening))
-                    async with asyncio.timeout(60):
+                    async with asyncio.timeout(PATIENCE):
                         while await up_nodes(client) != wanted:
                             await asyncio.sleep(0.05)
 

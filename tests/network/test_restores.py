@@ -21,6 +21,7 @@ from fogline.network.registrar import NewToken
 from fogline.network.releases import Mirror, version_of
 from tests.network.cluster import LOCAL, cluster, job
 from tests.network.processes import fleet, free_port, wait_for
+from tests.patience import PATIENCE
 from tests.registry.versions import card, written
 
 JOB = job(rounds=1, fogs=1, clients=1)
@@ -39,14 +40,14 @@ def test_a_device_revoked_below_a_fog_comes_back_with_a_new_token(tmp_path: Path
                 said = await made.client.revoke("client-1")
                 assert "client-1 is cut off" in said
                 assert "Heard by cloud, fog" in said
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE):
                     with pytest.raises(RuntimeError, match="client-1 was revoked by the operator"):
                         await asyncio.shield(device.failed)
                 await made.stop("client-1")
                 rejoin(tmp_path / "client-1")
                 await made.join("client-1", "device", door)
                 device = await made.start("client-1", [Home("fog", fog.address)])
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE):
                     await device.node.uplink.connection()  # type: ignore[union-attr]
                 assert "client-1" in fog.node.downlink.sessions  # type: ignore[union-attr]
 
@@ -57,7 +58,7 @@ def test_revoking_says_where_it_has_not_arrived(tmp_path: Path) -> None:
     async def work() -> None:
         async with cluster(tmp_path, fogs=2, devices=1) as made:
             await made.stop("fog-1")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while {known.name for known in await made.client.nodes() if known.up} & {"fog-1"}:
                     await asyncio.sleep(0.05)
             said = await made.client.revoke("client-0")
@@ -67,7 +68,7 @@ def test_revoking_says_where_it_has_not_arrived(tmp_path: Path) -> None:
             office = made.cloud.office
             assert office is not None
             digest = office.node.gate.holds
-            assert await office.books.until(lambda: office.books.nodes["fog-1"].holds == digest, 20)
+            assert await office.books.until(lambda: office.books.nodes["fog-1"].holds == digest, PATIENCE)
 
     asyncio.run(work())
 
@@ -112,7 +113,7 @@ def test_a_restored_cloud_forgets_no_revocation(tmp_path: Path) -> None:
 
 async def until_connected(client: Client, name: str) -> None:
     """Wait until the cloud says that a node is there."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not any(known.name == name and known.up for known in await client.nodes()):
             await asyncio.sleep(0.1)
 
@@ -161,12 +162,12 @@ def test_the_release_after_a_restore_has_higher_numbers_everywhere(tmp_path: Pat
                 up, client = await site.start(stack)
                 version, number = [release(up, text) for text in (b"two", b"three")][-1]
                 newest = up.office.publisher.timestamp()  # type: ignore[union-attr]
-                await wait_for(lambda: mirror.timestamp == newest, 30)
+                await wait_for(lambda: mirror.timestamp == newest, PATIENCE)
             shutil.rmtree(tmp_path / "cloud")
             shutil.copytree(tmp_path / "backup", tmp_path / "cloud")
             async with AsyncExitStack() as stack:
                 up, client = await site.start(stack)
-                await wait_for(lambda: version_of(mirror.timestamp) > version_of(newest), 30)
+                await wait_for(lambda: version_of(mirror.timestamp) > version_of(newest), PATIENCE)
                 (notice,) = await client.notices()
                 assert "versions of m at 1001" in notice.why
                 again = release(up, b"four")

@@ -21,6 +21,7 @@ from fogline.network.permissions import permitted
 from fogline.network.registrar import NewToken
 from fogline.network.wire import dial
 from tests.network.cluster import Cluster, cluster, job, submit
+from tests.patience import PATIENCE
 
 MEMBERS: tuple[Role, ...] = ("operator", "developer", "fog", "device")
 JOB = job(rounds=1, fogs=0, clients=1)
@@ -74,7 +75,7 @@ def test_every_call_refuses_every_role_that_may_not_make_it(role: Role, runner: 
     async def answer(channel: grpc.aio.Channel, method: str) -> tuple[grpc.StatusCode, str]:
         call = channel.stream_stream(method)()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 await call.write(b"\xc1")
                 await call.done_writing()
                 while isinstance(await call.read(), bytes):

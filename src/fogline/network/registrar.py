@@ -137,8 +137,8 @@ class Registrar:
             shown = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
             raise TrustError(
                 f"The certificate of {subject.name} was issued {age / 60:.0f} minutes ago, and is renewed after "
-                f"{life / 5400:.3g} hours. The cloud's clock shows {shown} UTC; if that of {subject.name} shows the same, "
-                "another machine uses the same identity."
+                f"{life / 5400:.3g} hours. The cloud's clock shows {shown} UTC; if that of {subject.name} "
+                "shows the same, another machine uses the same identity."
             )
 
     def is_member(self, name: str) -> bool:
