@@ -17,9 +17,11 @@ from fogline.governance.identity import Identity
 from fogline.governance.subject import Subject
 from fogline.lab import FaultProxy
 from fogline.network import joining, uplink, wire
+from fogline.network import office as office_module
 from fogline.network.contract import Certificate, Home, encode
-from fogline.network.downlink import address_of
+from fogline.network.downlink import Session, address_of
 from fogline.network.joining import join, keep_valid, renew
+from fogline.network.office import Office
 from fogline.network.program import Listening, Place, Up, member
 from fogline.network.registrar import NewToken
 from tests.network.cluster import LOCAL, Cluster, cluster
@@ -75,6 +77,39 @@ def test_a_copied_identity_is_no_fight_and_both_addresses_are_named(
 
     caplog.set_level(logging.INFO)
     asyncio.run(work())
+
+
+def test_a_copy_below_another_parent_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(office_module, "NOTICED", 0.5)
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=2, devices=0) as made:
+            office = made.cloud.office
+            assert office is not None
+            await made.join("press", "device")
+            shutil.copytree(tmp_path / "press", tmp_path / "copy")
+            for name, fog in (("press", "fog-0"), ("copy", "fog-1")):
+                await made.start(name, [Home(fog, made.members[fog].address)])
+                assert await office.books.until(lambda fog=fog: _parent(office, "press") == fog, PATIENCE)
+            assert await office.books.until(lambda: bool(office.books.nodes["press"].warning), PATIENCE)
+            first, second = (next(iter(_children(made, fog))).address for fog in ("fog-0", "fog-1"))
+            assert f"at {second}, connected to fog-1" in office.books.nodes["press"].warning
+            assert f"one at {first}" in office.books.nodes["press"].warning
+            await made.client.revoke("press")
+            assert office.books.nodes["press"].warning == ""
+
+    asyncio.run(work())
+
+
+def _parent(office: Office, name: str) -> str | None:
+    known = office.books.nodes.get(name)
+    return None if known is None or not known.up else known.parent
+
+
+def _children(made: Cluster, name: str) -> list[Session]:
+    downlink = made.members[name].node.downlink
+    assert downlink is not None
+    return list(downlink.sessions.values())
 
 
 def test_a_program_that_is_started_again_is_no_copy(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tests.patience import PATIENCE
 from tests.registry.versions import card, written
 
 JOB = job(rounds=1, fogs=1, clients=1)
+ALL = 'quorum = 1.0\ndeadline = "10min"'
 
 
 def rejoin(folder: Path) -> None:
@@ -107,6 +108,30 @@ def test_a_restored_cloud_forgets_no_revocation(tmp_path: Path) -> None:
             assert record.serial == 1001
             assert "client-0 is cut off" in await client.revoke("client-0")
             assert await made.died("client-0") != 0
+
+    asyncio.run(work())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["cloud", "fog"])
+def test_a_job_goes_on_after_a_restore(victim: str, tmp_path: Path) -> None:
+    """Its rounds wait for all, so one that asks under a number that was answered before would wait for ever."""
+    text = job(rounds=12, fogs=1, clients=2, cloud=ALL, fog=ALL, task="slow = 0.1")
+
+    async def work() -> None:
+        async with fleet(tmp_path, fogs=1, devices=2) as made:
+            record = await made.submit(text)
+            await made.rounds(record, 2)
+            made.kill(victim)
+            shutil.copytree(tmp_path / victim, tmp_path / "backup")
+            made.start(victim)
+            await made.rounds(record, 6)
+            made.kill(victim)
+            shutil.rmtree(tmp_path / victim)
+            shutil.copytree(tmp_path / "backup", tmp_path / victim)
+            made.start(victim)
+            after = await made.finish(record)
+            assert (after.state, after.done) == ("finished", 12)
 
     asyncio.run(work())
 

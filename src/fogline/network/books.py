@@ -188,7 +188,8 @@ class Books:
     def warn(self, name: str, warning: str) -> None:
         """Something about a node that an operator must know."""
         if name in self.nodes and self.nodes[name].warning != warning:
-            log.warning("%s", warning)
+            if warning:
+                log.warning("%s", warning)
             self.met(msgspec.structs.replace(self.nodes[name], warning=warning))
 
     async def until(self, is_so: Callable[[], bool], seconds: float) -> bool:

@@ -21,6 +21,7 @@ from fogline.network.course import UNFIT, Course, Means, prepare
 from fogline.network.node import Node
 from fogline.network.restores import Restores
 from fogline.network.tasks import Tasks
+from fogline.network.wire import BEAT, SILENCE
 from fogline.network.workshop import LONGEST
 from fogline.nodes.effects import Move
 from fogline.registry import plan as rollouts
@@ -30,6 +31,8 @@ from fogline.registry.release import Tier
 from fogline.storage import StorageError, Value
 
 log = logging.getLogger("fogline.network")
+NOTICED = 2 * (BEAT + SILENCE)
+"""Seconds after which a parent has noticed, and said, that a child is gone."""
 HEARD = 10.0
 """Seconds, at most, that who revokes a node waits for all fogs that are connected to have heard of it."""
 
@@ -73,6 +76,8 @@ class Office:
         self._means = Means(node, self.books, publisher, runs)
         self._parallel = parallel
         self._courses: dict[str, Course] = {}
+        self._doubts: dict[str, tuple[asyncio.TimerHandle, Known]] = {}
+        """Names under which two programs may be connected, until their first parent says that the first is gone."""
         self._tasks = Tasks(node.name)
 
     async def load(self) -> None:
@@ -89,6 +94,8 @@ class Office:
     async def close(self) -> None:
         """Stop; running jobs go on at the next start."""
         self._tasks.cancel()
+        for timer, _ in self._doubts.values():
+            timer.cancel()
         self.books.close()
         for course in self._courses.values():
             await course.close()
@@ -152,6 +159,7 @@ class Office:
             unkept = f" The cloud cannot keep that beyond a restart: {error}."
         log.warning("%s is revoked", name)
         node.spread_revoked()
+        self.books.warn(name, "")
         await self.books.until(lambda: not self._fogs(name, up=True), HEARD)
         late, away = self._fogs(name, up=True), self._fogs(name, up=False)
         return arrival(name, [node.name, *self._reached(name)], late, away) + unkept
@@ -210,6 +218,7 @@ class Office:
     def seen(self, seen: Seen) -> None:
         """A node came or went."""
         before = self.books.nodes.get(seen.name)
+        self._look_for_twins(seen, before)
         if not seen.up and before is not None and before.parent != seen.parent:
             return  # It has moved to another parent, and the old one noticed late.
         self.books.met(
@@ -230,6 +239,25 @@ class Office:
         )
         if seen.serves:
             self._tasks.spawn(asyncio.to_thread(self.publisher.seen))
+
+    def _look_for_twins(self, seen: Seen, before: Known | None) -> None:
+        """Two programs with one identity below two parents: neither parent sees both.
+
+        One that was started again, below another parent, is no copy: the parent of before notices in a while.
+        """
+        if not seen.up:
+            if seen.name in self._doubts and self._doubts[seen.name][1].parent == seen.parent:
+                self._doubts.pop(seen.name)[0].cancel()
+            return
+        if before is None or not before.up or before.parent == seen.parent or not before.instance:
+            return
+        if before.instance != seen.instance and seen.name not in self._doubts:
+            timer = asyncio.get_running_loop().call_later(NOTICED, self._found_twins, seen, before)
+            self._doubts[seen.name] = (timer, before)
+
+    def _found_twins(self, seen: Seen, before: Known) -> None:
+        self._doubts.pop(seen.name, None)
+        self.twins(Twins(seen.name, seen.parent, seen.address, before.address))
 
     def holds(self, holds: Holds) -> None:
         """A fog has newer lists of revoked nodes now."""
