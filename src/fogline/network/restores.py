@@ -13,9 +13,9 @@ from fogline.storage import Database
 NEWS = "a node showed a newer signature of this cloud's than any that it has"
 RECALL = "a node brought revocations that this cloud had forgotten"
 ADVICE = (
-    "What came after the backup is lost here: jobs (submit them again), versions, approvals (approve once more, from "
-    "the folder of the release keys), and who joined (they still come in). Nodes go on serving what they have until a "
-    "version is released: fogline models promote NAME"
+    "What came after the backup is lost here: jobs (submit them again), versions, and who joined (they still come in). "
+    "Nodes go on serving what they have until a version is released. Release one with: fogline models promote NAME, "
+    "where the release keys are: that hands in again what was approved since"
 )
 
 
