@@ -58,6 +58,11 @@ def twin_warning(twins: Twins) -> str:
     )
 
 
+def _same(before: Known, seen: Seen) -> bool:
+    """Whether a node is only told of once more: by a fog whose connection was lost for a moment."""
+    return seen.up and before.up and (before.parent, before.instance) == (seen.parent, seen.instance)
+
+
 class Office:
     """Runs the cloud's jobs. It is told of everything by the node, and commands it.
 
@@ -227,7 +232,7 @@ class Office:
                 seen.role,
                 seen.parent,
                 seen.up,
-                time.time(),
+                before.since if before is not None and _same(before, seen) else time.time(),
                 seen.offers,
                 seen.why,
                 seen.serves,
