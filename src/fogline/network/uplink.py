@@ -15,7 +15,7 @@ import grpc.aio
 import msgspec
 
 from fogline.governance.credentials import Credentials
-from fogline.governance.errors import UntimelyIdentityError
+from fogline.governance.errors import TrustError, UntimelyIdentityError
 from fogline.network.chunks import BadChunk, first_answer, patient, pieces, receive
 from fogline.network.contract import (
     DOWN,
@@ -340,8 +340,12 @@ class Uplink:
 
     async def _return_home(self, line: _Line) -> None:
         """Leave a parent when the node's own one is back; its children come one after the other."""
-        while not await self._answers(self.own):
-            pass
+        try:
+            while not await self._answers(self.own):
+                pass
+        except TrustError as error:  # The connection that there is goes on; the next one looks again.
+            log.warning("%s cannot be looked for: %s", self.own.name, error)
+            return
         await asyncio.sleep(SPREAD * random.random())
         await self._above.rested()
         log.info("%s is back: leaving %s for it", self.own.name, line.parent)
