@@ -128,6 +128,11 @@ class Aggregator:
         return self.ledger.ended
 
     @property
+    def task(self) -> int:
+        """The highest number of a request of the parent that was taken; -1: none."""
+        return -1 if self.ledger.assigned is None else self.ledger.assigned.task
+
+    @property
     def population(self) -> int:
         """Devices below it."""
         return self.roster.devices()
@@ -182,11 +187,24 @@ class Aggregator:
             self._do(Send(child, Stop()))
             return
         ask = ledger.set_absent(child, absent=False)
-        if ask is not None:  # The request, or its answer, may have been lost with the connection.
+        if ledger.is_behind(hello.task):
+            ledger.catch_up(hello.task)
+        if ask is not None and ledger.busy[child] < hello.task:
+            self._ask_anew(child, ask)
+        elif ask is not None:  # The request, or its answer, may have been lost with the connection.
             self._do(Send(child, Work(ledger.busy[child], ledger.models[ask.version], self._round)))
         # While nobody is there no lane has a timer, so the first to come wakes all, even if it cannot be asked.
         if first or self.roster.fit(child, self.now):
             self._welcome(first)
+
+    def _ask_anew(self, child: str, ask: Ask) -> None:
+        """This node went back to a backup: the child answered the request long ago, and takes later numbers only."""
+        self._log(records.Resolved(self.ledger.busy[child], "forgotten", self.now))
+        self._do(Count("forgotten", child, "it has later requests of this node, which went back to a backup"))
+        lane = self.ledger.lanes[ask.lane]
+        if lane.open and self.ledger.working and not self.ledger.lap:
+            self._ask(lane.index, (child,), lane.need, lane.quorum, ())
+        self._progress(lane.index)
 
     def _welcome(self, first: bool) -> None:
         """Somebody is there for the lanes that wait."""

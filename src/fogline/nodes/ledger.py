@@ -62,6 +62,10 @@ class Lane:
     """Open requests to children that went away."""
 
 
+FAR, FAR_OFF = 1 << 20, 1 << 24
+"""Requests that a node cannot have forgotten, at once and in all: what is kept of each is a bit."""
+
+
 class Ledger:
     """State of an aggregator that survives a crash. Every record costs the same for any number of children."""
 
@@ -116,6 +120,15 @@ class Ledger:
     def accepted(self, task: int) -> bool:
         """Whether the update of that request was accepted, ever."""
         return 0 <= task >> 3 < len(self._taken) and bool(self._taken[task >> 3] & 1 << (task & 7))
+
+    def is_behind(self, task: int) -> bool:
+        """Whether a child has taken a request of a number that was not given yet, by what is known here: this node
+        went back to a backup. Numbers that are far off are nobody's."""
+        return self.next_task <= task < min(self.next_task + FAR, FAR_OFF)
+
+    def catch_up(self, task: int) -> None:
+        """Give later numbers from now on; the next request that is made writes that down."""
+        self.next_task = task + 1
 
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
