@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import heapq
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from fogline.nodes.effects import (
     Write,
 )
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
-from fogline.nodes.messages import Hello, Report, Work
+from fogline.nodes.messages import Hello, Message, Report, Work
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link
 from fogline.simulation.traffic import Traffic
@@ -56,6 +57,22 @@ class Sizes:
     """A merged partial result."""
     control: int = 128
     """Any other message."""
+
+
+class Seat:
+    """What the clock knows of a node with every event. An aggregator has one all along, a device while it works."""
+
+    __slots__ = ("client", "name", "node", "owned", "report")
+
+    def __init__(self, name: str, node: Aggregator | Device, client: int, report: int, owned: tuple[str, ...]) -> None:
+        self.name = name
+        self.node = node
+        self.client = client
+        """Number of the device; -1 for an aggregator."""
+        self.report = report
+        """Bytes of what it sends up."""
+        self.owned = owned
+        """How the keys begin that are its own; a device's updates are its parent's."""
 
 
 class Simulator:
@@ -106,12 +123,15 @@ class Simulator:
         self.attempts: dict[int, int] = {}
         self.losses: dict[str, tuple[float | None, str | None]] = {}
         """For policies that select by loss: what each report said. A resumed run repeats its past from it."""
-        self._aggregators = dict(aggregators)
-        self._tiers = tiers
         self._clients = clients
         self._homes = homes
         self._index = {name: i for i, name in enumerate(clients)}
-        self._devices: dict[str, Device] = {}
+        self._tiers = tiers
+        self._seats = {
+            name: Seat(name, node, -1, sizes.update if node.role.moves else sizes.partial, (f"{name}#", f"{name}@"))
+            for name, node in aggregators.items()
+        }
+        self._aggregators = dict(aggregators)
         self._fleet = fleet
         self._links = links
         self._plan = plan
@@ -132,8 +152,9 @@ class Simulator:
         """Models that their node has forgotten, and others have not."""
         self._halted = False
         # Typed loosely: every method takes the effect that it is listed for.
-        self._carry_out: dict[type[Any], Callable[[str, Any], None]] = {
+        self._carry_out: dict[type[Any], Callable[[Seat, Any], None] | None] = {
             Send: self._send,
+            Write: None,  # Nothing crashes here; the fault tests keep journals.
             SetTimer: self._set_timer,
             Train: self._train,
             Adopt: lambda _, effect: numbers.adopt(effect),
@@ -159,7 +180,7 @@ class Simulator:
             if parent is not None:
                 self._aggregators[parent].roster.add(name, Hello(devices=below[name]))
         for name in upward:
-            self._handle(name, Started())
+            self._handle(self._seats[name], Started())
 
     def run(self) -> None:
         """Until the root is done, or nothing happens any more."""
@@ -174,21 +195,23 @@ class Simulator:
             gc.unfreeze()
 
     def _run(self) -> None:
-        queue, timers = self._queue, self._timers
+        queue, timers, seats = self._queue, self._timers, self._seats
+        pop = heapq.heappop
         while queue and not self._halted:
-            time, serial, node, event = heapq.heappop(queue)
-            if type(event) is Fired and timers.get((node, event.timer)) != serial:
+            time, serial, name, event = pop(queue)
+            kind = type(event)
+            if kind is Fired and timers.get((name, event.timer)) != serial:
                 continue  # The timer was set anew.
             self.now = time
-            if self._eager and type(event) is Trained:
+            if kind is Trained and self._eager:
                 event = self._with_result(event)
-            self._handle(node, event)
-            if type(event) is Received and type(event.message) is Work:
+            self._handle(seats.get(name) or self._seat(name), event)
+            if kind is Received and type(event.message) is Work:
                 self._arrived(event.message.model)
 
     def halt(self) -> None:
         """End the job, as an operator would."""
-        self._handle(self.root, Halt())
+        self._handle(self._seats[self.root], Halt())
 
     def trained(self, training: Training, done: LocalRound) -> None:
         """A local round was really computed."""
@@ -199,18 +222,18 @@ class Simulator:
         """An update could not be folded."""
         self.traffic.count("refused", child, why)
 
-    def _handle(self, name: str, event: Event) -> None:
-        node = self._aggregators.get(name) or self._device(name)
+    def _handle(self, seat: Seat, event: Event) -> None:
+        node, carry_out = seat.node, self._carry_out
         for effect in node.handle(event, self.now):
-            kind = type(effect)
-            if kind is not Write:  # Nothing crashes here; the fault tests keep journals.
-                self._carry_out[kind](name, effect)
-        if isinstance(node, Device) and node.idle:
-            self._devices.pop(name, None)
+            carry = carry_out[type(effect)]
+            if carry is not None:
+                carry(seat, effect)
+        if type(node) is Device and node.idle:
+            self._seats.pop(seat.name, None)
 
-    def _move(self, node: str, effect: Move) -> None:
-        group = self.numbers.move(node, effect)
-        if node == self.root:
+    def _move(self, seat: Seat, effect: Move) -> None:
+        group = self.numbers.move(seat.name, effect)
+        if seat.name == self.root:
             self._moved(effect, group)
 
     def force(self, value: Value) -> None:
@@ -230,53 +253,63 @@ class Simulator:
         loss_rms, failure = self.losses[event.update]
         return msgspec.structs.replace(event, loss_rms=loss_rms, failure=failure)
 
-    def _device(self, name: str) -> Device:
-        device = self._devices.get(name)
-        if device is None:
-            device = self._devices[name] = Device(name, self._homes[self._index[name]])
-        return device
+    def _seat(self, name: str) -> Seat:
+        """The seat of a device that begins to work."""
+        client = self._index[name]
+        seat = self._seats[name] = Seat(name, Device(name, self._homes[client]), client, self._sizes.update, ())
+        return seat
 
-    def _push(self, at: float, node: str, event: Event) -> int:
-        self._serial += 1
-        heapq.heappush(self._queue, (at, self._serial, node, event))
-        return self._serial
+    def _push(self, at: float, name: str, event: Event) -> int:
+        self._serial = serial = self._serial + 1
+        heapq.heappush(self._queue, (at, serial, name, event))
+        return serial
 
-    def _finished(self, node: str, _: Finished) -> None:
-        if node == self.root:
+    def _finished(self, seat: Seat, _: Finished) -> None:
+        if seat.name == self.root:
             self._halted = True
 
-    def _set_timer(self, node: str, effect: SetTimer) -> None:
-        self._timers[node, effect.timer] = self._push(effect.at, node, Fired(effect.timer))
+    def _set_timer(self, seat: Seat, effect: SetTimer) -> None:
+        self._timers[seat.name, effect.timer] = self._push(effect.at, seat.name, Fired(effect.timer))
 
-    def _send(self, node: str, effect: Send) -> None:
+    def _send(self, seat: Seat, effect: Send) -> None:
         message, to = effect.message, effect.to
-        if isinstance(message, Work):
-            size = self._sizes.down
-            self._under_way[message.model] += 1
-        elif isinstance(message, Report) and message.update is not None:
-            size = self._report_size(node)
-            self._handed.add(message.update)
+        if type(message) is Report:
+            seconds = self._upward(seat, to, message)
         else:
-            size = self._sizes.control
-        upward = isinstance(message, Report)
-        tier = self._tiers[to if upward else node]
-        (self.traffic.up if upward else self.traffic.down)[tier] += size
-        client = self._index.get(node if upward else to)
-        if client is None:
-            seconds = self._links.seconds(size, upward)
-        elif upward:
-            seconds = self._fleet.up_seconds(client, size, self.now)
-        else:
-            seconds = self._fleet.down_seconds(client, size, self.now)
-        if client is not None:
-            self.traffic.joules += self._fleet.joules(client, 0.0, size)
-        self._push(self.now + seconds, to, Received(node, message))
+            seconds = self._downward(seat, to, message)
+        self._push(self.now + seconds, to, Received(seat.name, message))
 
-    def _forget(self, node: str, effect: Forget) -> None:
-        owned = (f"{node}#", f"{node}@")
-        gone = [key for key in effect.keys if key.startswith(owned) or key not in self._handed]
-        self._handed.difference_update(gone)
-        self.numbers.forget(self._unneeded(gone))
+    def _upward(self, seat: Seat, parent: str, report: Report) -> float:
+        """Count a report's bytes and joules; how long it is under way."""
+        size, client = self._sizes.control, seat.client
+        if report.update is not None:
+            size = seat.report
+            self._handed.add(report.update)
+        self.traffic.up[self._tiers[parent]] += size
+        if client < 0:
+            return self._links.seconds(size, True)
+        self.traffic.joules += self._fleet.radio_joules(client, size)
+        return self._fleet.up_seconds(client, size, self.now)
+
+    def _downward(self, seat: Seat, child: str, message: Message) -> float:
+        """Count a message's bytes and joules; how long it is under way."""
+        size = self._sizes.control
+        if type(message) is Work:
+            size, model = self._sizes.down, message.model
+            self._under_way[model] = self._under_way.get(model, 0) + 1
+        self.traffic.down[self._tiers[seat.name]] += size
+        client = (self._seats.get(child) or self._seat(child)).client
+        if client < 0:
+            return self._links.seconds(size, False)
+        self.traffic.joules += self._fleet.radio_joules(client, size)
+        return self._fleet.down_seconds(client, size, self.now)
+
+    def _forget(self, seat: Seat, effect: Forget) -> None:
+        handed, owned = self._handed, seat.owned
+        gone = [key for key in effect.keys if key not in handed or key.startswith(owned)]
+        if gone:
+            handed.difference_update(gone)
+            self.numbers.forget(self._unneeded(gone))
 
     def _arrived(self, model: str) -> None:
         self._under_way[model] -= 1
@@ -293,24 +326,17 @@ class Simulator:
         self._kept = [key for key in keys if key in handed_on or key in self._under_way]
         return [key for key in keys if key not in self._kept]
 
-    def _report_size(self, node: str) -> int:
-        aggregator = self._aggregators.get(node)
-        if aggregator is None or aggregator.role.moves:
-            return self._sizes.update
-        return self._sizes.partial
-
-    def _train(self, node: str, effect: Train) -> None:
-        client = self._index[node]
+    def _train(self, seat: Seat, effect: Train) -> None:
+        client, fleet, now = seat.client, self._fleet, self.now
         attempt = self.attempts[client] = self.attempts.get(client, -1) + 1
         plan = self._plan(client, effect.round, attempt)
-        seconds = self._fleet.train_seconds(client, plan.examples, self._cost)
-        left = self._fleet.next_away(client, self.now) - self.now
-        self.traffic.joules += self._fleet.joules(client, min(seconds, left), 0)
-        if left < seconds or self._fleet.drops_out(client, attempt):
-            self.traffic.count("went away" if left < seconds else "dropped out", node)
-            del self._devices[node]
+        seconds = fleet.train_seconds(client, plan.examples, self._cost)
+        left = math.inf if fleet.always_available else fleet.next_away(client, now) - now
+        self.traffic.joules += fleet.joules(client, min(seconds, left), 0)
+        if left < seconds or fleet.drops_out(client, attempt):
+            self.traffic.count("went away" if left < seconds else "dropped out", seat.name)
+            del self._seats[seat.name]
             return
         training = Training(client, self.numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)
         self.numbers.updates[effect.update] = training
-        event = Trained(effect.task, effect.update, samples=plan.samples)
-        self._push(self.now + seconds, node, event)
+        self._push(now + seconds, seat.name, Trained(effect.task, effect.update, plan.samples))

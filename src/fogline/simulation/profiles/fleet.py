@@ -31,7 +31,9 @@ class Fleet:
         self._watts = column(draw("compute_watts"), "f")
         self._joules_per_byte = column(draw("radio_joules_per_mb") / MEGABYTE, "f")
         carrier = _carrier(profile, draw)
-        self._down_seconds, self._up_seconds = carrier.down_seconds, carrier.up_seconds
+        self.down_seconds, self.up_seconds = carrier.down_seconds, carrier.up_seconds
+        """(device, bytes, now) to seconds that so many bytes take to it, or from it: half a round trip and the
+        transfer."""
         days = calendar(profile.availability, count, draw.source("availability"))
         self.always_available = days.always
         """Whether nobody is ever away: then there is no need to ask."""
@@ -60,14 +62,6 @@ class Fleet:
         """
         return examples * cost / self._speed[device]
 
-    def down_seconds(self, device: int, size_bytes: float, now: float) -> float:
-        """How long that many bytes take to it from ``now`` on: half a round trip and the transfer."""
-        return self._down_seconds(device, size_bytes, now)
-
-    def up_seconds(self, device: int, size_bytes: float, now: float) -> float:
-        """How long that many bytes take from it from ``now`` on: half a round trip and the transfer."""
-        return self._up_seconds(device, size_bytes, now)
-
     def available(self, device: int, now: float) -> bool:
         """Whether it is there; 0 is midnight."""
         return self._available(device, now)
@@ -95,6 +89,10 @@ class Fleet:
     def joules(self, device: int, train_seconds: float, bytes_moved: float) -> float:
         """Energy of so much training and so many bytes, sent and received."""
         return train_seconds * self._watts[device] + bytes_moved * self._joules_per_byte[device]
+
+    def radio_joules(self, device: int, bytes_moved: float) -> float:
+        """Energy of so many bytes alone."""
+        return bytes_moved * self._joules_per_byte[device]
 
     def speed_hint(self, device: int) -> float:
         """Examples per second at 1 MFLOP each."""
