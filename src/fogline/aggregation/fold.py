@@ -52,7 +52,9 @@ class Fold(ABC):
         factors = {name: weight * scale * self.unit for name, weight in weights.items()}
         self._enter(update.vectors, weights, factors, update.counters)
         self.count += update.count
-        self.double |= {name for name, vector in update.vectors.items() if vector.dtype == np.float64}
+        for name, vector in update.vectors.items():
+            if vector.dtype == np.float64:
+                self.double.add(name)
 
     def merge(self, partial: Partial, scale: float = 1.0) -> None:
         """Take another node's partial result; ``scale`` as in :meth:`add`.
@@ -115,9 +117,9 @@ class Fold(ABC):
         if self.counters.size and counters.size and self.counters.size != counters.size:
             raise UnusableUpdate(f"It has {counters.size} counters where others have {self.counters.size}.")
         tops = {name: self._room(name, vector, weights[name], factors[name]) for name, vector in vectors.items()}
-        for name, vector in vectors.items():
-            self.accumulate(name, vector, factors[name], tops[name])
-            self.bounds[name] = self.bounds.get(name, 0.0) + tops[name]
+        for name, top in tops.items():
+            self.accumulate(name, vectors[name], factors[name], top)
+            self.bounds[name] = self.bounds.get(name, 0.0) + top
             self.weights[name] = self.weights.get(name, 0.0) + weights[name]
         if counters.size:
             self.counters = np.maximum(self.counters, counters) if self.counters.size else counters.copy()
@@ -127,8 +129,9 @@ class Fold(ABC):
 
         The Euclidean norm is a cheap bound, and mostly enough. Where it is not, the true magnitudes decide.
         """
-        if vector.ndim != 1 or (name in self.sums and vector.shape != self.sums[name].shape):
-            wanted = self.sums[name].shape if name in self.sums else "(n,)"
+        known = self.sums.get(name)
+        if vector.ndim != 1 or (known is not None and vector.shape != known.shape):
+            wanted = "(n,)" if known is None else known.shape
             raise UnusableUpdate(f"Its vector '{name}' has shape {vector.shape} where others have {wanted}.")
         if not (0.0 <= weight < math.inf and math.isfinite(factor)):
             raise UnusableUpdate(f"Its vector '{name}' has weight {weight} and counts {factor / self.unit} times.")

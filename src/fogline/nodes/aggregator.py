@@ -72,6 +72,7 @@ class Aggregator:
             classes=role.lanes if role.mode == "semi-async" else None,
         )
         self.now = 0.0
+        self._learns = type(policy).observe is not Selection.observe
         self._asking = Asking(role, policy, self.roster, self.ledger)
         self._waits: dict[int, float] = {}
         """Lanes that wait because nobody can be asked, and since when."""
@@ -104,7 +105,8 @@ class Aggregator:
 
     def apply(self, record: records.Record) -> None:
         """Take over what a record says; the journal's replay calls this and nothing else."""
-        self._learn(record)
+        if self._learns:
+            self._learn(record)
         self.ledger.apply(record)
 
     def expects(self, child: str, task: int) -> bool:
@@ -135,8 +137,7 @@ class Aggregator:
         ledger = self.ledger
         if ledger.assigned is None and self.role.parent is None:
             self._log(records.Assigned(task=0, round=0, model=model_key(self.name, 0)))
-        for child in ledger.busy:
-            self.roster.occupy(child)
+        self.roster.occupy(ledger.busy)
         self._post()
         self._wake()
 
@@ -283,9 +284,8 @@ class Aggregator:
         first = ledger.next_task
         self._log(records.Asked(index, first, tuple(children), need, quorum, self.now, tuple(lap)))
         model, round_ = ledger.model, self._round
-        for task, child in enumerate(children, first):
-            self.roster.occupy(child)
-            self._effects.append(Send(child, Work(task, model, round_)))
+        self.roster.occupy(children)
+        self._effects += [Send(child, Work(task, model, round_)) for task, child in enumerate(children, first)]
 
     def _fill_up(self, index: int) -> None:
         """Async mode: keep a cohort training."""
@@ -333,8 +333,9 @@ class Aggregator:
         self._acknowledge(child, report.task)
 
     def _acknowledge(self, child: str, task: int) -> None:
-        self._do(Send(child, Receipt(task, self.ledger.accepted(task))))
-        if self.ledger.ended:
+        ledger = self.ledger
+        self._effects.append(Send(child, Receipt(task, ledger.accepted(task))))
+        if ledger.ended:
             self._do(Send(child, Stop()))
 
     def _refusal(self, ask: Ask, report: Report, own: Key) -> str | None:
@@ -464,11 +465,14 @@ class Aggregator:
     def _log(self, record: records.Record) -> None:
         self.apply(record)
         self._effects.append(Write(record))
-        for child in self.ledger.take_released():
-            self.roster.release(child)
-        unused = self.ledger.take_unused()
-        if unused:
-            self._do(Forget(tuple(unused)))
+        ledger = self.ledger
+        if ledger.released:
+            for child in ledger.released:
+                self.roster.release(child)
+            ledger.released.clear()
+        if ledger.unused:
+            self._do(Forget(tuple(ledger.unused)))
+            ledger.unused.clear()
 
     def _do(self, effect: Effect) -> None:
         self._effects.append(effect)

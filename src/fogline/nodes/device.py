@@ -63,7 +63,7 @@ class Device:
     def handle(self, event: Event, now: float) -> list[Effect]:
         """React to what happened at time ``now`` (seconds)."""
         match event:
-            case Received(sender=sender, message=message) if sender == self.parent:
+            case Received(sender=self.parent, message=message):
                 return self._from_parent(message, now)
             case Trained():
                 return self._trained(event, now)
@@ -116,8 +116,12 @@ class Device:
         if self.ended:
             return [Send(self.parent, Report(work.task, None, failure="it was halted"))]
         # Whoever asks anew has given the older request up: its training is not worth going on with.
-        superseded = [Count("superseded", self.name)] if self.model is not None else []
-        return [self._log(Assigned(work.task, work.round, work.model)), *superseded, self._train(work.model)]
+        superseded = self.model is not None
+        effects: list[Effect] = [self._log(Assigned(work.task, work.round, work.model))]
+        if superseded:
+            effects.append(Count("superseded", self.name))
+        effects.append(self._train(work.model))
+        return effects
 
     def _train(self, model: Key) -> Train:
         return Train(self.task, model, update_key(self.parent, self.task), self.round)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 
 from fogline.nodes.messages import Hello
 from fogline.nodes.row import Row
@@ -38,6 +38,8 @@ class Roster:
         self._presence = presence
         self._busy = busy
         self._all = Row()
+        self.at = self._all.at
+        """The child at a place."""
         self._hellos: dict[str, Hello] = {}
         self._took: dict[str, float] = {}
         self._devices = 0
@@ -46,11 +48,7 @@ class Roster:
         return len(self._all)
 
     def __contains__(self, child: str) -> bool:
-        return child in self._all
-
-    def at(self, i: int) -> str:
-        """The child at a place."""
-        return self._all.at(i)
+        return child in self._hellos
 
     def add(self, child: str, hello: Hello) -> None:
         """A child came, or said something new of itself."""
@@ -65,7 +63,7 @@ class Roster:
 
     def remove(self, child: str) -> None:
         """A child left."""
-        if child not in self._all:
+        if child not in self._hellos:
             return
         self._all.remove(child)
         self._devices -= self._hellos.pop(child).devices
@@ -75,19 +73,20 @@ class Roster:
         if self.idle is not None:
             self.idle.remove(child)
 
-    def occupy(self, child: str) -> None:
-        """A child has an open request from now on."""
+    def occupy(self, children: Iterable[str]) -> None:
+        """Children have open requests from now on."""
         if self.idle is not None:
-            self.idle.remove(child)
+            for child in children:
+                self.idle.remove(child)
 
     def release(self, child: str) -> None:
         """A child's request is no longer open."""
-        if self.idle is not None and child in self._all and child not in self._busy:
+        if self.idle is not None and child in self._hellos and child not in self._busy:
             self.idle.add(child)
 
     def took(self, child: str, seconds: float) -> None:
         """A child answered after so many seconds."""
-        if child in self._all:
+        if child in self._hellos:
             before = self._took.get(child, seconds)
             self._took[child] = now = before + 0.25 * (seconds - before)
             if self.classes is not None:
@@ -116,7 +115,7 @@ class Roster:
 
     def fit(self, child: str, now: float) -> bool:
         """Whether it is here and can be asked now."""
-        return child in self._all and child not in self._busy and self.available(child, now)
+        return child in self._hellos and child not in self._busy and self.available(child, now)
 
 
 class View:
