@@ -14,6 +14,9 @@ from fogline.aggregation.update import Folded, Partial, UnusableUpdate
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float32, np.float64)}
 
+TINY = 1 << 12
+"""Numbers up to which nothing is worth preparing: there may be a million such updates."""
+
 
 class MeanFold(Fold):
     """Adds in float32 (float64 where the vectors are).
@@ -33,7 +36,7 @@ class MeanFold(Fold):
                 raise UnusableUpdate(f"Its sum '{name}' comes from an exact fold; this node folds in floating point.")
 
     def limit(self, vector: npt.NDArray[Any]) -> float:
-        return LARGEST[float_type(vector)]
+        return LARGEST.get(vector.dtype, LARGEST[SINGLE])
 
     def accumulate(self, name: str, vector: npt.NDArray[Any], factor: float, top: float) -> None:
         kind, total = float_type(vector), self.sums.get(name)
@@ -42,7 +45,12 @@ class MeanFold(Fold):
             return
         if kind is DOUBLE and total.dtype != kind:
             self.sums[name] = total = total.astype(kind)
-        by, rooms = total.dtype.type(factor), self.scratch.rooms(vector.size, total.dtype)
+        by = total.dtype.type(factor)
+        if vector.size <= TINY:
+            product = vector if factor == 1.0 else np.multiply(vector, by).astype(total.dtype, copy=False)
+            np.add(total, product, out=total)
+            return
+        rooms = self.scratch.rooms(vector.size, total.dtype)
 
         def work(block: slice, thread: int) -> None:
             part = total[block]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from functools import cache, reduce
-from typing import NamedTuple
+
+import msgspec
 
 from fogline.algorithms import Algorithm
 from fogline.data import FederatedData
@@ -17,7 +18,7 @@ from fogline.training.local import LocalTraining
 MASK = (1 << 64) - 1
 
 
-class LocalPlan(NamedTuple):
+class LocalPlan(msgspec.Struct, frozen=True, gc=False):
     """How much a device trains, and from which seed."""
 
     steps: int

@@ -321,8 +321,8 @@ class Aggregator:
             if report.update is not None:
                 self._do(Forget((own,)))
         self._acknowledge(child, task)
-        if refusal is None:  # A failure leaves the place empty, lest who always fails is asked on and on.
-            self._fill_up(ask.lane)
+        if refusal is None and self.role.mode == "async":
+            self._fill_up(ask.lane)  # A failure leaves the place empty, lest who always fails is asked on and on.
         self._progress(ask.lane)
 
     def _unexpected(self, child: str, report: Report) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import takewhile
+from operator import attrgetter
 
 import msgspec
 
@@ -265,6 +266,9 @@ class Ledger:
                 self.released.append(ask.child)
 
 
+_task = attrgetter("task")
+
+
 def in_order(gots: Iterable[Got]) -> list[Got]:
     """Updates in canonical order: that of the requests, which the seed decides."""
-    return sorted(gots, key=lambda got: got.task)
+    return sorted(gots, key=_task)

@@ -40,7 +40,8 @@ class Roster:
         self._all = Row()
         self.at = self._all.at
         """The child at a place."""
-        self._hellos: dict[str, Hello] = {}
+        self.hellos: dict[str, Hello] = {}
+        """What every child said of itself last."""
         self._took: dict[str, float] = {}
         self._devices = 0
 
@@ -48,12 +49,12 @@ class Roster:
         return len(self._all)
 
     def __contains__(self, child: str) -> bool:
-        return child in self._hellos
+        return child in self.hellos
 
     def add(self, child: str, hello: Hello) -> None:
         """A child came, or said something new of itself."""
-        known = self._hellos.get(child)
-        self._hellos[child] = hello
+        known = self.hellos.get(child)
+        self.hellos[child] = hello
         self._devices += hello.devices - (0 if known is None else known.devices)
         if known is None:
             self._all.add(child)
@@ -63,10 +64,10 @@ class Roster:
 
     def remove(self, child: str) -> None:
         """A child left."""
-        if child not in self._hellos:
+        if child not in self.hellos:
             return
         self._all.remove(child)
-        self._devices -= self._hellos.pop(child).devices
+        self._devices -= self.hellos.pop(child).devices
         self._took.pop(child, None)
         if self.classes is not None:
             self.classes.remove(child)
@@ -81,12 +82,12 @@ class Roster:
 
     def release(self, child: str) -> None:
         """A child's request is no longer open."""
-        if self.idle is not None and child in self._hellos and child not in self._busy:
+        if self.idle is not None and child in self.hellos and child not in self._busy:
             self.idle.add(child)
 
     def took(self, child: str, seconds: float) -> None:
         """A child answered after so many seconds."""
-        if child in self._hellos:
+        if child in self.hellos:
             before = self._took.get(child, seconds)
             self._took[child] = now = before + 0.25 * (seconds - before)
             if self.classes is not None:
@@ -94,7 +95,7 @@ class Roster:
 
     def samples(self, child: str) -> int:
         """Examples that the child says it has."""
-        return self._hellos[child].samples
+        return self.hellos[child].samples
 
     def devices(self) -> int:
         """Devices below all children."""
@@ -103,7 +104,7 @@ class Roster:
     def seconds(self, child: str) -> float | None:
         """How long a round takes the child: as measured, or else as it thinks."""
         measured = self._took.get(child)
-        return self._hellos[child].seconds if measured is None else measured
+        return self.hellos[child].seconds if measured is None else measured
 
     def available(self, child: str, now: float) -> bool:
         """Whether it can be asked now."""
@@ -115,7 +116,7 @@ class Roster:
 
     def fit(self, child: str, now: float) -> bool:
         """Whether it is here and can be asked now."""
-        return child in self._hellos and child not in self._busy and self.available(child, now)
+        return child in self.hellos and child not in self._busy and self.available(child, now)
 
 
 class View:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 
 from fogline.aggregation import Folded
 from fogline.algorithms import Algorithm
@@ -88,7 +88,7 @@ class Numbers:
         ]
 
     def _fold(self, members: tuple[Member, ...], merge: bool) -> Folding:
-        weight = self._algorithm.staleness_weight
+        weight = cache(self._algorithm.staleness_weight)
         inputs = [(self.updates[member.update], weight(member.staleness)) for member in members]
         return Folding(inputs, self._exact, merge, lambda i, why: self._refused(members[i].child, why))
 

@@ -40,7 +40,7 @@ from fogline.simulation.profiles import Fleet, Link
 from fogline.simulation.traffic import Traffic
 from fogline.simulation.values import Store, Training, Value
 
-COLLECT_EVERY = 100_000
+COLLECT_EVERY = 500_000
 """New objects between two looks of the garbage collector, which finds next to nothing: hardly any object of a run is
 part of a cycle."""
 
@@ -133,6 +133,8 @@ class Simulator:
         }
         self._aggregators = dict(aggregators)
         self._fleet = fleet
+        self._joules_per_byte = fleet.joules_per_byte
+        self._down_seconds, self._up_seconds = fleet.down_seconds, fleet.up_seconds
         self._links = links
         self._plan = plan
         self._sizes = sizes
@@ -195,17 +197,24 @@ class Simulator:
             gc.unfreeze()
 
     def _run(self) -> None:
-        queue, timers, seats = self._queue, self._timers, self._seats
-        pop = heapq.heappop
+        queue, timers, seats, carry_out = self._queue, self._timers, self._seats, self._carry_out
+        pop, eager = heapq.heappop, self._eager
         while queue and not self._halted:
             time, serial, name, event = pop(queue)
             kind = type(event)
             if kind is Fired and timers.get((name, event.timer)) != serial:
                 continue  # The timer was set anew.
             self.now = time
-            if kind is Trained and self._eager:
+            if eager and kind is Trained:
                 event = self._with_result(event)
-            self._handle(seats.get(name) or self._seat(name), event)
+            seat = seats.get(name) or self._seat(name)
+            node = seat.node
+            for effect in node.handle(event, time):  # As in `_handle`, without a call for each event.
+                carry = carry_out[type(effect)]
+                if carry is not None:
+                    carry(seat, effect)
+            if type(node) is Device and not node.outbox and node.model is None:
+                seats.pop(name, None)
             if kind is Received and type(event.message) is Work:
                 self._arrived(event.message.model)
 
@@ -223,13 +232,11 @@ class Simulator:
         self.traffic.count("refused", child, why)
 
     def _handle(self, seat: Seat, event: Event) -> None:
-        node, carry_out = seat.node, self._carry_out
-        for effect in node.handle(event, self.now):
-            carry = carry_out[type(effect)]
+        """An event that no time passed for, at an aggregator."""
+        for effect in seat.node.handle(event, self.now):
+            carry = self._carry_out[type(effect)]
             if carry is not None:
                 carry(seat, effect)
-        if type(node) is Device and node.idle:
-            self._seats.pop(seat.name, None)
 
     def _move(self, seat: Seat, effect: Move) -> None:
         group = self.numbers.move(seat.name, effect)
@@ -273,36 +280,27 @@ class Simulator:
 
     def _send(self, seat: Seat, effect: Send) -> None:
         message, to = effect.message, effect.to
-        if type(message) is Report:
-            seconds = self._upward(seat, to, message)
+        traffic, size = self.traffic, self._sizes.control
+        upward = type(message) is Report
+        if upward:
+            if message.update is not None:
+                size = seat.report
+                self._handed.add(message.update)
+            traffic.up[self._tiers[to]] += size
+            client = seat.client
         else:
-            seconds = self._downward(seat, to, message)
-        self._push(self.now + seconds, to, Received(seat.name, message))
-
-    def _upward(self, seat: Seat, parent: str, report: Report) -> float:
-        """Count a report's bytes and joules; how long it is under way."""
-        size, client = self._sizes.control, seat.client
-        if report.update is not None:
-            size = seat.report
-            self._handed.add(report.update)
-        self.traffic.up[self._tiers[parent]] += size
+            if type(message) is Work:
+                size, model = self._sizes.down, message.model
+                self._under_way[model] = self._under_way.get(model, 0) + 1
+            traffic.down[self._tiers[seat.name]] += size
+            client = (self._seats.get(to) or self._seat(to)).client
         if client < 0:
-            return self._links.seconds(size, True)
-        self.traffic.joules += self._fleet.radio_joules(client, size)
-        return self._fleet.up_seconds(client, size, self.now)
-
-    def _downward(self, seat: Seat, child: str, message: Message) -> float:
-        """Count a message's bytes and joules; how long it is under way."""
-        size = self._sizes.control
-        if type(message) is Work:
-            size, model = self._sizes.down, message.model
-            self._under_way[model] = self._under_way.get(model, 0) + 1
-        self.traffic.down[self._tiers[seat.name]] += size
-        client = (self._seats.get(child) or self._seat(child)).client
-        if client < 0:
-            return self._links.seconds(size, False)
-        self.traffic.joules += self._fleet.radio_joules(client, size)
-        return self._fleet.down_seconds(client, size, self.now)
+            seconds = self._links.seconds(size, upward)
+        else:
+            traffic.joules += size * self._joules_per_byte[client]
+            seconds = (self._up_seconds if upward else self._down_seconds)(client, size, self.now)
+        self._serial = serial = self._serial + 1
+        heapq.heappush(self._queue, (self.now + seconds, serial, to, Received(seat.name, message)))
 
     def _forget(self, seat: Seat, effect: Forget) -> None:
         handed, owned = self._handed, seat.owned
@@ -319,7 +317,7 @@ class Simulator:
     def _unneeded(self, keys: list[str]) -> list[str]:
         """Keys less the models that others have a copy of, on a real network: they are on their way to a child, or
         an aggregator hands them on to its children."""
-        if not any(key in self.numbers.models for key in keys):
+        if self.numbers.models.keys().isdisjoint(keys):
             return keys
         handed_on = {node.ledger.model for node in self._merging if node.ledger.working}
         keys = self._kept + keys
@@ -333,7 +331,7 @@ class Simulator:
         seconds = fleet.train_seconds(client, plan.examples, self._cost)
         left = math.inf if fleet.always_available else fleet.next_away(client, now) - now
         self.traffic.joules += fleet.joules(client, min(seconds, left), 0)
-        if left < seconds or fleet.drops_out(client, attempt):
+        if fleet.loses and (left < seconds or fleet.drops_out(client, attempt)):
             self.traffic.count("went away" if left < seconds else "dropped out", seat.name)
             del self._seats[seat.name]
             return

@@ -29,7 +29,8 @@ class Fleet:
         self._speed = column(draw("speed"))
         self._memory = column(draw("memory_mb"), "f")
         self._watts = column(draw("compute_watts"), "f")
-        self._joules_per_byte = column(draw("radio_joules_per_mb") / MEGABYTE, "f")
+        self.joules_per_byte = column(draw("radio_joules_per_mb") / MEGABYTE, "f")
+        """Energy of a byte sent or received, by device."""
         carrier = _carrier(profile, draw)
         self.down_seconds, self.up_seconds = carrier.down_seconds, carrier.up_seconds
         """(device, bytes, now) to seconds that so many bytes take to it, or from it: half a round trip and the
@@ -88,11 +89,7 @@ class Fleet:
 
     def joules(self, device: int, train_seconds: float, bytes_moved: float) -> float:
         """Energy of so much training and so many bytes, sent and received."""
-        return train_seconds * self._watts[device] + bytes_moved * self._joules_per_byte[device]
-
-    def radio_joules(self, device: int, bytes_moved: float) -> float:
-        """Energy of so many bytes alone."""
-        return bytes_moved * self._joules_per_byte[device]
+        return train_seconds * self._watts[device] + bytes_moved * self.joules_per_byte[device]
 
     def speed_hint(self, device: int) -> float:
         """Examples per second at 1 MFLOP each."""
