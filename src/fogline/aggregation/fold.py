@@ -19,7 +19,6 @@ from fogline.aggregation.sweep import Scratch, bound, magnitude
 from fogline.aggregation.update import NO_COUNTERS, Folded, Partial, Sum, UnusableUpdate, Update
 from fogline.params import Counters
 
-
 _Term = tuple[str, npt.NDArray[Any], float, float, float]
 """Name, vector, weight, the factor that the vector is added with, and a bound on the magnitudes of what is added."""
 

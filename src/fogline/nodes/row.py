@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 
 class Row:
     """Distinct names in a row: adding, removing, finding and taking the i-th cost the same for any number."""
 
-    __slots__ = ("_names", "_places", "at")
+    __slots__ = ("_names", "_places")
 
     def __init__(self) -> None:
         self._names: list[str] = []
         self._places: dict[str, int] = {}
-        self.at: Callable[[int], str] = self._names.__getitem__
-        """The name at a place."""
 
     def __len__(self) -> int:
         return len(self._names)
@@ -24,6 +22,10 @@ class Row:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
+
+    def at(self, i: int) -> str:
+        """The name at a place."""
+        return self._names[i]
 
     def add(self, name: str) -> None:
         """Put a name at the end, unless it is in the row."""

@@ -34,7 +34,7 @@ from fogline.nodes.effects import (
     Write,
 )
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
-from fogline.nodes.messages import Hello, Message, Report, Work
+from fogline.nodes.messages import Hello, Report, Work
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link
 from fogline.simulation.traffic import Traffic
