@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import simdjson
 
 from fogline.inference.runtimes.base import NUMPY, Array
 from fogline.serving.protocol.errors import ProtocolError
@@ -24,6 +25,10 @@ WIRE = {datatype: dtype.newbyteorder("<") for datatype, dtype in NUMPY.items()}
 LENGTH = 4
 """Bytes of the length of an element of BYTES."""
 
+SHARED = 1 << 20
+"""Bytes of the longest list for which the parser's memory is kept."""
+
+_parser = simdjson.Parser()
 _OPENING = re.compile(rb"[\s\[]*")
 _encode = msgspec.json.Encoder().encode
 
@@ -65,7 +70,9 @@ def read_json(name: str, datatype: str, shape: Shape, data: Buffer) -> Array:
     if depth != 1 and depth != len(shape):
         raise ProtocolError(f"The data of input '{name}' must be one flat list, or nested {len(shape)} deep.")
     try:
-        array = _array(name, datatype, _decoder(datatype, depth).decode(data))
+        numbers = _flat_floats(data) if depth == 1 and NUMPY[datatype].kind == "f" else None
+        values = _decoder(datatype, depth).decode(data) if numbers is None else numbers
+        array = _array(name, datatype, values)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"The data of input '{name}' is no {datatype}: {error}.") from None
     if array.size != prod(shape) or (depth > 1 and array.shape != tuple(shape)):
@@ -73,6 +80,23 @@ def read_json(name: str, datatype: str, shape: Shape, data: Buffer) -> Array:
     if datatype == "BYTES":
         return _objects([text.encode() for text in array.ravel()], shape)
     return array.reshape(shape)
+
+
+def _flat_floats(data: Buffer) -> Array | None:
+    """The numbers of a flat list, without an object for each of them; None where it is no such list.
+
+    Those are then read in the ordinary way, which knows larger integers, and says what is wrong. Both give the same
+    bits.
+    """
+    text = bytes(data)
+    if text.count(b"[") != 1:
+        return None
+    parser = _parser if len(text) <= SHARED else simdjson.Parser()
+    try:
+        numbers = parser.parse(text).as_buffer(of_type="d")
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        return None
+    return np.frombuffer(numbers, np.float64)
 
 
 def read_values(name: str, datatype: str, shape: Shape, values: Sequence[Any]) -> Array:
