@@ -11,13 +11,12 @@ import gc
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from fogline.algorithms.device import LocalRound
 from fogline.jobs.planning import Planner
 from fogline.nodes import Aggregator, Device
 from fogline.nodes.effects import (
@@ -34,6 +33,7 @@ from fogline.nodes.effects import (
     Write,
 )
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
+from fogline.nodes.ledger import Got
 from fogline.nodes.messages import Hello, Report, Work
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link
@@ -43,6 +43,9 @@ from fogline.simulation.values import Store, Training, Value
 COLLECT_EVERY = 500_000
 """New objects between two looks of the garbage collector, which finds next to nothing: hardly any object of a run is
 part of a cycle."""
+
+AHEAD = 256 << 20
+"""Bytes of updates of other aggregators' devices that are computed beforehand, so that a cohort is large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,9 @@ class Simulator:
         cost: MFLOP to train on one example.
         moved: told of every move of the root, with the value of its group.
         prefetch: whether training in flight joins a cohort that has to be computed anyway (async tiers).
-        eager: whether a device's loss must be known when it reports (policies that select by loss).
+        eager: aggregators whose devices' trainings must be computed when they report, and not when a round may close:
+            async ones, which ask others in the place of those that succeeded,
+        wants_loss: and those whose policies select by loss.
     """
 
     def __init__(
@@ -113,7 +118,8 @@ class Simulator:
         cost: float,
         moved: Callable[[Move, Value], None],
         prefetch: bool = False,
-        eager: bool = False,
+        eager: Collection[str] = (),
+        wants_loss: Collection[str] = (),
     ) -> None:
         self.now = 0.0
         self.traffic = Traffic()
@@ -122,7 +128,8 @@ class Simulator:
         self.store = store
         self.attempts: dict[int, int] = {}
         self.losses: dict[str, tuple[float | None, str | None]] = {}
-        """For policies that select by loss: what each report said. A resumed run repeats its past from it."""
+        """Of devices that failed, and for policies that select by loss: what each report said. A resumed run repeats
+        its past from it."""
         self._clients = clients
         self._homes = homes
         self._index = {name: i for i, name in enumerate(clients)}
@@ -141,7 +148,9 @@ class Simulator:
         self._cost = cost
         self._moved = moved
         self._prefetch = prefetch
-        self._eager = eager
+        self._eager, self._wants_loss = frozenset([*eager, *wants_loss]), frozenset(wants_loss)
+        self._begun: list[Training] | None = [] if len(set(homes)) > 1 else None
+        """Training that was begun since some was computed last, below any aggregator."""
         self._queue: list[tuple[float, int, str, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
@@ -164,7 +173,7 @@ class Simulator:
             Merge: lambda _, effect: numbers.merge(effect),
             Lift: lambda _, effect: numbers.lift(effect),
             Forget: self._forget,
-            Count: lambda _, effect: self.traffic.count(effect.what, effect.child, effect.why),
+            Count: lambda _, effect: self.traffic.mishaps.count(effect.what, effect.child or "", effect.why or ""),
             Finished: self._finished,
         }
 
@@ -205,8 +214,8 @@ class Simulator:
             if kind is Fired and timers.get((name, event.timer)) != serial:
                 continue  # The timer was set anew.
             self.now = time
-            if eager and kind is Trained:
-                event = self._with_result(event)
+            if kind is Trained and eager:
+                event = self._with_result(name, event)
             seat = seats.get(name) or self._seat(name)
             node = seat.node
             for effect in node.handle(event, time):  # As in `_handle`, without a call for each event.
@@ -222,14 +231,39 @@ class Simulator:
         """End the job, as an operator would."""
         self._handle(self._seats[self.root], Halt())
 
-    def trained(self, training: Training, done: LocalRound) -> None:
-        """A local round was really computed."""
-        if done.failure is not None and not self._eager:
-            self.traffic.count("failed", self._clients[training.client], done.failure)
-
     def refused(self, child: str, why: str) -> None:
         """An update could not be folded."""
-        self.traffic.count("refused", child, why)
+        self.traffic.mishaps.count("refused", child, why)
+
+    def failed(self, node: str, gots: Sequence[Got]) -> dict[int, str]:
+        """Which of the updates that wait at an aggregator are none, by task, and why: those of its devices are
+        computed now, and folded as they come."""
+        updates = self.numbers.updates
+        new = {got: update for got in gots if isinstance(update := updates[got.update], Training)}
+        if not new or node in self._eager:
+            return {}
+        whys: dict[Got, str] = {}
+        made = self.numbers.gather(list(new), whys.__setitem__)
+        ahead = self._ahead() if any(not training.done for training in new.values()) else []
+        self.store.force([*made, *ahead])
+        for got, training in new.items():
+            if self.store.replaying:
+                _, why = self.losses.get(got.update, (None, None))
+            else:
+                why = training.failure or whys.get(got)
+            if why is not None:
+                whys[got] = why
+                self.losses[got.update] = (None, why)
+        return {got.task: why for got, why in whys.items()}
+
+    def _ahead(self) -> list[Training]:
+        """Training of devices below other aggregators that will be needed soon."""
+        if self._begun is None:
+            return []
+        ready = [one for one in self._begun if not one.done and one.model is not None and one.model.done]
+        chosen = ready[: max(1, AHEAD // self._sizes.update)]
+        self._begun = [one for one in self._begun if not one.done] if len(chosen) < len(ready) else []
+        return chosen
 
     def _handle(self, seat: Seat, event: Event) -> None:
         """An event that no time passed for, at an aggregator."""
@@ -248,16 +282,21 @@ class Simulator:
         extra = self.numbers.in_flight() if self._prefetch else []
         self.store.force([value, *extra])
 
-    def _with_result(self, event: Trained) -> Trained:
-        """The event as a policy that selects by loss needs it."""
+    def _with_result(self, node: str, event: Trained) -> Trained:
+        """The event with what the device says of its training."""
+        home = self._homes[self._index[node]]
         training = self.numbers.updates.get(event.update)
-        if not isinstance(training, Training):
+        if home not in self._eager or not isinstance(training, Training):
             return event
         if not training.done:
             self.store.force([training, *self.numbers.in_flight()])
-        if not self.store.replaying:
+        if not self.store.replaying and (training.failure is not None or home in self._wants_loss):
             self.losses[event.update] = (training.loss_rms, training.failure)
-        loss_rms, failure = self.losses[event.update]
+        loss_rms, failure = self.losses.get(event.update, (None, None))
+        if failure is not None:
+            del self.numbers.updates[event.update]
+        elif loss_rms is None:
+            return event
         return msgspec.structs.replace(event, loss_rms=loss_rms, failure=failure)
 
     def _seat(self, name: str) -> Seat:
@@ -332,9 +371,13 @@ class Simulator:
         left = math.inf if fleet.always_available else fleet.next_away(client, now) - now
         self.traffic.joules += fleet.joules(client, min(seconds, left), 0)
         if fleet.loses and (left < seconds or fleet.drops_out(client, attempt)):
-            self.traffic.count("went away" if left < seconds else "dropped out", seat.name)
+            self.traffic.mishaps.count("went away" if left < seconds else "dropped out", seat.name)
             del self._seats[seat.name]
             return
         training = Training(client, self.numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)
         self.numbers.updates[effect.update] = training
+        home = self._aggregators[self._homes[client]]
+        # Of an over-selected cohort some are never needed.
+        if self._begun is not None and home.role.tier.over_selection == 1 and home.name not in self._eager:
+            self._begun.append(training)
         self._push(now + seconds, seat.name, Trained(effect.task, effect.update, plan.samples))
