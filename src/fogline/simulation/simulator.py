@@ -150,7 +150,9 @@ class Simulator:
         self._prefetch = prefetch
         self._eager, self._wants_loss = frozenset([*eager, *wants_loss]), frozenset(wants_loss)
         self._begun: list[Training] | None = [] if len(set(homes)) > 1 else None
-        """Training that was begun since some was computed last, below any aggregator."""
+        """Training that was begun since some was computed last, below any aggregator of which all is needed soon:"""
+        self._certain = {n for n, node in aggregators.items() if node.role.tier.over_selection == 1} - self._eager
+        """of an over-selected cohort some is never needed."""
         self._queue: list[tuple[float, int, str, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
@@ -238,23 +240,25 @@ class Simulator:
     def failed(self, node: str, gots: Sequence[Got]) -> dict[int, str]:
         """Which of the updates that wait at an aggregator are none, by task, and why: those of its devices are
         computed now, and folded as they come."""
-        updates = self.numbers.updates
-        new = {got: update for got in gots if isinstance(update := updates[got.update], Training)}
-        if not new or node in self._eager:
+        if node in self._eager:
             return {}
-        whys: dict[Got, str] = {}
-        made = self.numbers.gather(list(new), whys.__setitem__)
-        ahead = self._ahead() if any(not training.done for training in new.values()) else []
+        updates = self.numbers.updates
+        new = [(got, update) for got in gots if isinstance(update := updates[got.update], Training)]
+        if not new:
+            return {}
+        whys: dict[int, str] = {}
+        made = self.numbers.gather([got for got, _ in new], lambda got, why: whys.__setitem__(got.task, why))
+        ahead = [] if all(training.done for _, training in new) else self._ahead()
         self.store.force([*made, *ahead])
-        for got, training in new.items():
+        for got, training in new:
             if self.store.replaying:
                 _, why = self.losses.get(got.update, (None, None))
             else:
-                why = training.failure or whys.get(got)
+                why = training.failure or whys.get(got.task)
             if why is not None:
-                whys[got] = why
+                whys[got.task] = why
                 self.losses[got.update] = (None, why)
-        return {got.task: why for got, why in whys.items()}
+        return whys
 
     def _ahead(self) -> list[Training]:
         """Training of devices below other aggregators that will be needed soon."""
@@ -375,9 +379,10 @@ class Simulator:
             del self._seats[seat.name]
             return
         training = Training(client, self.numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)
-        self.numbers.updates[effect.update] = training
-        home = self._aggregators[self._homes[client]]
-        # Of an over-selected cohort some are never needed.
-        if self._begun is not None and home.role.tier.over_selection == 1 and home.name not in self._eager:
+        if self._prefetch or self._eager:
+            self.numbers.begin(effect.update, training)
+        else:
+            self.numbers.updates[effect.update] = training
+        if self._begun is not None and self._homes[client] in self._certain:
             self._begun.append(training)
         self._push(now + seconds, seat.name, Trained(effect.task, effect.update, plan.samples))

@@ -191,11 +191,18 @@ class Store:
     Args:
         trainer: runs cohorts.
         trained: told of every local round that really ran.
+        settled: told of every other value that was computed.
     """
 
-    def __init__(self, trainer: Trainer, trained: Callable[[Training, LocalRound], None]) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        trained: Callable[[Training, LocalRound], None],
+        settled: Callable[[Value], None] = lambda _: None,
+    ) -> None:
         self._trainer = trainer
         self._trained = trained
+        self._settled = settled
         self.locals: dict[int, State] = {}
         """State of the devices that have any, by client."""
         self.replaying = False
@@ -222,6 +229,7 @@ class Store:
             for value in others:
                 if all(needed.done for needed in value.needs()):
                     value.settle(None if self.replaying else value.compute())
+                    self._settled(value)
             others = [value for value in others if not value.done]
             if len(trainings) + len(others) == before:
                 raise RuntimeError("Values wait for each other in a circle; this is a bug in the simulator.")
