@@ -56,7 +56,8 @@ class Fold(ABC):
         terms: list[_Term] = []
         for name, vector in vectors.items():
             weight = self.weight(name, weights[name])
-            terms.append(self._term(name, vector, weight, weight * scale * self.unit))
+            factor = weight * scale * self.unit
+            terms.append((name, vector, weight, factor, self._room(name, vector, weight, factor)))
         self._enter(terms, update.counters, update.count)
         for name, vector in vectors.items():
             if vector.dtype == np.float64:
@@ -70,7 +71,10 @@ class Fold(ABC):
         """
         self.suits(partial)
         self._suits_names(partial.sums, partial.weights, partial.counters)
-        terms = [self._term(name, total, partial.weights[name], scale) for name, total in partial.sums.items()]
+        terms = [
+            (name, total, partial.weights[name], scale, self._room(name, total, partial.weights[name], scale))
+            for name, total in partial.sums.items()
+        ]
         self._enter(terms, partial.counters, partial.count)
         self.double |= partial.double
 
@@ -129,10 +133,6 @@ class Fold(ABC):
         if counters.size:
             self.counters = np.maximum(self.counters, counters) if self.counters.size else counters.copy()
         self.count += count
-
-    def _term(self, name: str, vector: npt.NDArray[Any], weight: float, factor: float) -> _Term:
-        """The term of a vector, if it fits; nothing has changed yet."""
-        return name, vector, weight, factor, self._room(name, vector, weight, factor)
 
     def _room(self, name: str, vector: npt.NDArray[Any], weight: float, factor: float) -> float:
         """A bound on the magnitudes of ``factor * vector``, if the vector fits and there is room for it.
