@@ -212,11 +212,10 @@ class Simulator:
         pop, eager = heapq.heappop, self._eager
         while queue and not self._halted:
             time, serial, name, event = pop(queue)
-            kind = type(event)
-            if kind is Fired and timers.get((name, event.timer)) != serial:
+            if type(event) is Fired and timers.get((name, event.timer)) != serial:
                 continue  # The timer was set anew.
             self.now = time
-            if kind is Trained and eager:
+            if eager and type(event) is Trained:
                 event = self._with_result(name, event)
             seat = seats.get(name) or self._seat(name)
             node = seat.node
@@ -226,7 +225,7 @@ class Simulator:
                     carry(seat, effect)
             if type(node) is Device and not node.outbox and node.model is None:
                 seats.pop(name, None)
-            if kind is Received and type(event.message) is Work:
+            if type(event) is Received and type(event.message) is Work:
                 self._arrived(event.message.model)
 
     def halt(self) -> None:
