@@ -25,7 +25,7 @@ CHILDREN = "abcd"
 
 def state(ledger: Ledger) -> dict[str, Any]:
     """All that must survive. What was not yet fetched from the ledger is told again, which harms nobody."""
-    return {name: value for name, value in vars(ledger).items() if name not in ("_role", "_released", "_unused")}
+    return {name: value for name, value in vars(ledger).items() if name not in ("_role", "released", "unused")}
 
 
 def taught(driver: Driver) -> tuple[list[tuple[str, Feedback]], list[int]]:

@@ -124,4 +124,5 @@ class Asking:
         # From the next request's number, so that a node that crashed before it asked selects the same children.
         self._random.seed(self._seed + self._ledger.next_task)
         chosen = self._policy.select(candidates, count, self._random, round_, now)
-        return [child for child in chosen if child in self._roster and child not in self._ledger.busy]
+        here, busy = self._roster.hellos, self._ledger.busy
+        return [child for child in chosen if child in here and child not in busy]
