@@ -83,7 +83,7 @@ def _restore(kept: tuple[Any, Any, Any, Any]) -> None:
         torch.default_generator.set_state(whole)
     elif torch is not None:
         torch.default_generator.seed()  # As PyTorch begins: by what the machine draws.
-    if chips is not None:
+    if torch is not None and chips is not None:
         torch.cuda.set_rng_state_all(chips)
 
 

@@ -161,12 +161,16 @@ def _own_collate(loader: Any) -> Callable[[list[Any]], Any] | None:
 
 def _chosen(loader: Any) -> list[Any] | None:
     """Which items a loader's sampler takes; None for all, in whatever order."""
-    sampler = loader.sampler if loader.batch_sampler is None or hasattr(loader.batch_sampler, "sampler") else None
+    own = loader.batch_sampler is not None and not hasattr(loader.batch_sampler, "sampler")
+    sampler: Any = None if own else loader.sampler
     kind = type(sampler).__name__
-    if kind == "SequentialSampler" or (kind == "RandomSampler" and len(sampler) == len(loader.dataset)):
+    if kind == "SequentialSampler" or (
+        kind == "RandomSampler" and not sampler.replacement and len(sampler) == len(loader.dataset)
+    ):
         return None
     if kind == "_InfiniteConstantSampler":  # That of a data set which is gone through.
         return None
     with seeded(0):
-        places = list(sampler) if sampler is not None else [place for batch in loader.batch_sampler for place in batch]
+        batches: Any = loader.batch_sampler
+        places = [place for batch in batches for place in batch] if own else list(sampler)
     return sorted(places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -76,7 +76,7 @@ class Loaded:
     def __init__(
         self,
         ids: Ids,
-        clients: Mapping[str, Any] | Loader,
+        clients: dict[str, Any] | Loader,
         meaning: Meaning,
         sizes: Indices | None,
         columns: Columns,
@@ -101,12 +101,13 @@ class Loaded:
             return self._take(index, found, keep=True)
         client = self.ids[index]
         with seeded(derived(index)):
-            found = self._clients[client]() if isinstance(self._clients, Mapping) else self._clients(client)
+            found = self._clients[client] if isinstance(self._clients, dict) else self._clients(client)
+            found = found() if callable(found) and not reads(found) else found
         return self._take(index, found, keep=False)
 
     def _held(self, index: int) -> Any:
         """What the client is; None if it is for a function to load."""
-        if not isinstance(self._clients, Mapping):
+        if not isinstance(self._clients, dict):
             return None
         found = self._clients[self.ids[index]]
         return None if callable(found) and not reads(found) else found

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -19,7 +20,7 @@ from fogline.data.inputs import Array, Inputs, mapped, rows, shown
 from fogline.params import Params, Spec
 from fogline.randomness import seeded
 from fogline.training.task import Engine, Sums, Task
-from fogline.training.torch.answers import answer_of, several_of
+from fogline.training.torch.answers import answer_of, part_of, several_of
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.fit import Fit, fit_of
 from fogline.training.torch.judging import judge_classes, judge_numbers
@@ -118,8 +119,8 @@ class TorchTask(Task):
         answer = attempt(lambda: answer_of(trial.outputs)) if isinstance(trial, Trial) else trial
         if isinstance(answer, Exception) or not isinstance(trial, Trial):
             return Fit("classes" if self.classifies else "numbers", self._axis or 1)
-        targets = torch.as_tensor(trial.examples.y)
-        return fit_of(answer.cpu(), targets, self.loss, self.classifies, self._axis, self._probed_axis)
+        targets = as_tensor(trial.examples.y, answer.device)
+        return fit_of(answer, targets, self.loss, self.classifies, self._axis, self._probed_axis)
 
     @property
     def class_axis(self) -> int:
@@ -143,6 +144,11 @@ class TorchTask(Task):
     def gives_several(self) -> bool:
         """Whether the module gives something else than one tensor (early exits, an object), found by a trial."""
         return isinstance(self._trial, Trial) and not isinstance(self._trial.outputs, Tensor)
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the module gives an object with ``logits``."""
+        return isinstance(self._trial, Trial) and part_of(self._trial.outputs, "logits") is not None
 
     @property
     def takes_several(self) -> bool:
@@ -174,14 +180,15 @@ class TorchTask(Task):
 
     def _called(self, module: nn.Module, x: Arguments, y: Array) -> Any:
         """As ``forward``, before it is known how targets look."""
-        return self.forward(module, x, torch.as_tensor(y, device=self.device).long() if self.loss == "model" else None)
+        labels = as_tensor(y, self.device) if self.loss == "model" else None
+        return self.forward(module, x, labels if labels is None or not self.classifies else labels.long())
 
     def _probed_axis(self) -> int | None:
         """Where the classes are: not where outputs get shorter as inputs do."""
         trial = self._trial
         if not isinstance(trial, Trial) or not isinstance(trial.examples.x, np.ndarray):
             return None
-        x, y = trial.examples
+        x, y = trial.examples.x, trial.examples.y
         whole = answer_of(trial.outputs).shape
         for axis in range(1, x.ndim):
             shorter = Examples(np.delete(x, -1, axis), y)
@@ -263,8 +270,8 @@ class TorchTask(Task):
         if odd:
             raise ValueError(
                 f"The model of task '{self.name}' differs each time it is made, in {', '.join(odd[:3])}; trainer, "
-                "judge and server make it each for itself. Draw it from torch, numpy.random or random, which are seeded, "
-                "or make it part of the state (register_buffer)."
+                "judge and server make it each for itself. Draw it from torch, numpy.random or random, which are "
+                "seeded, or make it part of the state (register_buffer)."
             )
         trial = self._trial
         if isinstance(trial, Exception):
@@ -281,8 +288,8 @@ class TorchTask(Task):
         if self.fit.kind == "unknown" and not told:
             raise ValueError(
                 f"Task '{self.name}': only the loss knows what outputs {shape_of(answer_of(trial.outputs))} mean for "
-                f"targets {shape_of(torch.as_tensor(trial.examples.y))}; judge by it with headline='loss', or override "
-                "evaluate."
+                f"targets {shape_of(as_tensor(trial.examples.y, self.device))}; judge by it with headline='loss', or "
+                "override evaluate."
             )
 
     def engines(self) -> Mapping[str, type[Engine]]:
@@ -336,12 +343,33 @@ class TorchTask(Task):
     @property
     def has_shares(self) -> bool:
         """Whether targets are soft labels: a share for each class."""
-        return isinstance(self._trial, Trial) and self._soft(torch.as_tensor(self._trial.examples.y))
+        return isinstance(self._trial, Trial) and self._soft(as_tensor(self._trial.examples.y, self.device))
 
     def _soft(self, targets: Tensor) -> bool:
         if self.fit.kind != "classes" or not isinstance(self._trial, Trial) or not targets.is_floating_point():
             return False
         return targets.shape[1:] == answer_of(self._trial.outputs).shape[1:] and targets.ndim > 1
+
+    @property
+    def threshold(self) -> float | None:
+        """Above it, an output says the second of two classes; None where there is one output for each class."""
+        return self.fit.threshold if self.fit.kind == "binary" else None
+
+    def named(self, output: Array) -> Array:
+        """The classes that outputs (n, ...) name."""
+        threshold = self.threshold
+        return output.argmax(self.class_axis) if threshold is None else (output > threshold).astype(np.int64)
+
+    def truth(self, y: Array) -> Array:
+        """Targets as (n,) or (n, ...) classes or numbers, one for each; of soft labels the likeliest."""
+        if not self.classifies:
+            return y
+        targets = self.targets(y)
+        return (targets.argmax(self.class_axis) if targets.is_floating_point() else targets).cpu().numpy()
+
+    def known(self, truth: Array) -> npt.NDArray[np.bool_]:
+        """Where there is one: not where the loss ignores the label."""
+        return ~np.isin(truth, self.fit.ignored if self.classifies else ())
 
     def weight(self, y: Tensor) -> int:
         """What a device's update counts: its examples, those of which no target has a truth left out."""

@@ -298,7 +298,8 @@ def _refuses_vmap(task: TorchTask) -> str | None:
     rows = torch.as_tensor(start.vector, device=task.device).expand(2, -1)
     blocks = Blocks(task.layout.trainable, 2, task.dtype, task.device)
     blocks.fill(rows[:, : task.spec.trainable])
-    x = task.inputs(task.data.at(0).x[:1]).expand(2, *task.data.at(0).x.shape[1:])
+    one = task.data.at(0).array[:1]
+    x = task.inputs(one).expand(2, *one.shape[1:])
 
     def once() -> None:
         program.begin([0, 0], blocks.tensors, stack_buffers(task, [job, job], rows))
