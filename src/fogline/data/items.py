@@ -111,7 +111,7 @@ class Items:
 
     def _joined(self, items: list[Any]) -> tuple[Any, Any]:
         if not items:
-            return np.zeros((0, 1), np.float32), np.zeros(0, np.float32)
+            raise ValueError(f"{self._where} has no examples.")
         if self._collate is not None:
             return self._pair(self._collate(items), f"{self._where}: the batch of its collate_fn")
         pairs = [self._pair(item, f"{self._where}, item {place},") for place, item in enumerate(items)]
@@ -144,7 +144,7 @@ class Items:
         if isinstance(item, tuple | list) and len(cast("Sequence[Any]", item)) == 2:
             return item[0], item[1]
         raise ValueError(
-            f"{where} is a {type(item).__name__}; give pairs (input, target), where several inputs are a tuple or a "
+            f"{where} is of type {type(item).__name__}; give pairs (input, target), where several inputs are a tuple or a "
             "dict, or records with inputs=... and target=..."
         )
 

@@ -176,7 +176,7 @@ def items_of(found: Any, columns: Columns, where: str) -> Items:
     """
     if not reads(found) or hasattr(found, "to_numpy") or isinstance(found, np.ndarray | str | dict):
         raise ValueError(
-            f"{where} is a {type(found).__name__}; give Examples(x, y), a PyTorch Dataset or DataLoader, a list of "
+            f"{where} is of type {type(found).__name__}; give Examples(x, y), a PyTorch Dataset or DataLoader, a list of "
             "pairs (input, target) or of records, or a function that returns one of these."
         )
     return Items(found, columns, where)

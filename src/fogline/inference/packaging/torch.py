@@ -69,11 +69,12 @@ class TorchOriginal:
 
     def graph(self) -> ModelProto:
         """See :class:`fogline.inference.packaging.original.Original`."""
-        example = {name: torch.tensor(array) for name, array in self.feed(self._example).items()}
+        given = self.feed(self._example)
         by_name = isinstance(self._example, dict)
+        example = _in_order(self._module, given) if by_name else {n: torch.tensor(array) for n, array in given.items()}
         module = Answering(self._module) if self._task.gives_logits else self._module
         with _quiet():
-            program = attempt(lambda: _export(module, example, by_name, self._order))
+            program = attempt(lambda: _export(module, example, self._order))
         if isinstance(program, Exception):
             reason = (str(program).strip().splitlines() or [type(program).__name__])[0].rstrip(".")
             raise ExportError(f"The model cannot be exported: {reason}.") from program
@@ -127,8 +128,8 @@ class Answering(nn.Module):
         self.inside = inside
         self.eval()
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        outputs = self.inside(*args, **kwargs)
+    def forward(self, *args: Any) -> Any:
+        outputs = self.inside(*args)
         logits = part_of(outputs, "logits")
         return outputs if logits is None else logits
 
@@ -142,23 +143,33 @@ def _names(given: Any, names: Sequence[str]) -> list[str]:
     return list(names) or ([OUTPUT] if count == 1 else [f"{OUTPUT}_{place}" for place in range(count)])
 
 
-def _export(module: nn.Module, example: dict[str, torch.Tensor], by_name: bool, names: list[str]) -> onnx_ir.Model:
+def _export(module: nn.Module, example: dict[str, Any], names: list[str]) -> onnx_ir.Model:
+    """``example`` has the inputs by name, in the order of the module's arguments; None for one that is left out."""
     batch = {0: torch.export.Dim("batch")}
-    shapes: Any = dict.fromkeys(example, batch) if by_name else (batch,) * len(example)
+    dims = tuple(None if tensor is None else batch for tensor in example.values())
+    wrapped: Any = {"args": dims}
     program = torch.onnx.export(
         module,
-        () if by_name else tuple(example.values()),
-        kwargs=example if by_name else None,
+        tuple(example.values()),
         dynamo=True,
         optimize=False,
         external_data=True,
         verbose=False,
-        input_names=list(example),
+        input_names=[name for name, tensor in example.items() if tensor is not None],
         output_names=names,
-        dynamic_shapes=shapes,
+        dynamic_shapes=wrapped if isinstance(module, Answering) else dims,
     )
     assert program is not None
     return program.model
+
+
+def _in_order(module: nn.Module, given: dict[str, Array]) -> dict[str, Any]:
+    """Inputs by name in the order of the module's arguments, up to the last that is given."""
+    order = list(signature(module.forward).parameters)
+    if not set(given) <= set(order):
+        raise ExportError(f"The model cannot be exported: its forward has no arguments named {', '.join(given)}.")
+    last = max(order.index(name) for name in given)
+    return {name: torch.tensor(given[name]) if name in given else None for name in order[: last + 1]}
 
 
 def _elsewhere(name: str, tensor: Any) -> onnx_ir.ExternalTensor:
@@ -187,7 +198,9 @@ def _dense(module: nn.Module, x: Tensor) -> tuple[Dense, ...]:
     for call in calls:
         layer = call.layer
         if type(layer) is nn.Flatten:
-            rows = rows or (layer.start_dim == 1 and layer.end_dim == -1)
+            if layer.start_dim != 1:
+                return ()
+            rows = rows or layer.end_dim == -1
         elif type(layer) is nn.Linear and rows:
             layers.append(Dense(names[id(layer.weight)], names.get(id(layer.bias), "")))
         elif type(layer) not in SILENT:

@@ -21,7 +21,7 @@ from fogline.params import Params, Spec
 from fogline.randomness import seeded
 from fogline.training.task import Engine, Sums, Task
 from fogline.training.torch.answers import answer_of, part_of, several_of
-from fogline.training.torch.failure import attempt
+from fogline.training.torch.failure import attempt, wrong_targets
 from fogline.training.torch.fit import Fit, fit_of
 from fogline.training.torch.judging import judge_classes, judge_numbers
 from fogline.training.torch.layout import Layout, as_tensor
@@ -284,6 +284,7 @@ class TorchTask(Task):
             )
         if self.fit.problem:
             raise ValueError(f"Task '{self.name}': {self.fit.problem}")
+        self._check_labels()
         told = self.headline == "loss" or type(self).evaluate is not TorchTask.evaluate
         if self.fit.kind == "unknown" and not told:
             raise ValueError(
@@ -291,6 +292,18 @@ class TorchTask(Task):
                 f"targets {shape_of(as_tensor(trial.examples.y, self.device))}; judge by it with headline='loss', or "
                 "override evaluate."
             )
+
+    def _check_labels(self) -> None:
+        """Of the test set, and of a few clients those that mark what has no truth, if the loss does not know them."""
+        test = self.data.test
+        wrong = wrong_targets(self, self.targets(test.y))[1] if test is not None else None
+        if wrong:
+            raise ValueError(f"Task '{self.name}': the test set's {wrong}.")
+        for client in range(min(TRIED, len(self.data.clients))):
+            y = attempt(lambda client=client: self.targets(self.data.targets(client)))
+            wrong = wrong_targets(self, y)[1] if isinstance(y, Tensor) else None
+            if wrong and "leave out" in wrong:
+                raise ValueError(f"Task '{self.name}', client '{self.data.clients[client]}': {wrong}.")
 
     def engines(self) -> Mapping[str, type[Engine]]:
         """``loop`` is the reference."""

@@ -16,7 +16,7 @@ from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod
 from fogline.training.order import Shuffler
 from fogline.training.torch.bends import affine
-from fogline.training.torch.blocks import Blocks, split_rows, stack_rows
+from fogline.training.torch.blocks import Blocks, as_rows, split_rows, stack_rows
 from fogline.training.torch.cohort import Batch, Cohort, Part
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, wrong_targets
@@ -246,16 +246,16 @@ class Group:
         """Vectors (K, floats) and counters (K, integers) after training."""
         layout, clients = self._engine.task.layout, len(self._jobs)
         parts = [self._blocks.rows(clients)]
-        parts += [self._buffers[e.name].reshape(clients, -1) for e in layout.buffers]
+        parts += [as_rows(self._buffers[e.name]) for e in layout.buffers]
         ends = torch.cat(parts, 1) if len(parts) > 1 or clients == 1 else parts[0]
-        integers = [self._buffers[e.name].reshape(clients, -1).long() for e in layout.integers]
+        integers = [as_rows(self._buffers[e.name]).long() for e in layout.integers]
         counters = torch.cat(integers, 1) if integers else torch.zeros(clients, 0, dtype=torch.int64)
         return ends, counters
 
 
 def rows_of(tensors: Sequence[Tensor]) -> Tensor:
     """Blocks (k, *shape) to rows (k, P)."""
-    return torch.cat([tensor.flatten(1) for tensor in tensors], 1)
+    return torch.cat([as_rows(tensor) for tensor in tensors], 1)
 
 
 def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) -> dict[str, Tensor]:

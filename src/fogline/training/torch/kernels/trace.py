@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from fogline.randomness import seeded
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.base import KERNELS
 from fogline.training.torch.kernels.dense import Add
@@ -46,7 +47,8 @@ class Call:
 
 def calls_of(module: nn.Module) -> list[Call] | None:
     """The calls of which the last makes the model's output; None if there is more to the model than calls."""
-    graph = attempt(lambda: _Tracer().trace(module))
+    with seeded(0):  # A forward pass may draw.
+        graph = attempt(lambda: _Tracer().trace(module))
     return None if isinstance(graph, Exception) else _Reader(module).read(graph)
 
 
