@@ -145,7 +145,7 @@ def test_what_a_seed_reaches_is_no_difference(what: Callable[[], Any]) -> None:
     assert differences(made(), made()) == []
 
 
-@pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])
+@pytest.mark.parametrize("engine", ["loop", "flat"])
 def test_forward_draws_from_all_generators_by_the_seed(engine: str) -> None:
     class Noise(nn.Module):
         def __init__(self) -> None:

@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from fogline.data.examples import Examples, Indices
-from fogline.data.ids import Picked
+from fogline.data.ids import Listed, Picked
 from fogline.data.inputs import Array, joined
 from fogline.data.meaning import Meaning
-from fogline.data.sources import Source, Transform, Transformed
+from fogline.data.sources import Held, Source, Transform, Transformed
 from fogline.randomness import derived
 
 __all__ = ["Examples", "FederatedData", "Meaning"]
@@ -129,6 +129,15 @@ class FederatedData(Mapping[str, Examples]):
         The position counts held-out clients too, so that holding some out changes nothing for the others.
         """
         return self._changed(Transformed(self._source, transform), self._held)
+
+    def sample(self, counts: Mapping[int, int]) -> FederatedData:
+        """Some clients with their first examples only: ``counts`` by position in ``clients``, in that order.
+
+        It has no test set. Loads those clients, once.
+        """
+        names = Listed([self.clients[index] for index in counts])
+        parts = [self.at(index).part(slice(count)) for index, count in counts.items()]
+        return FederatedData(self.name, Held(names, parts), self.meaning)
 
     def _changed(self, source: Source, held: Indices) -> FederatedData:
         return FederatedData(self.name, source, self.meaning, test=self.test, groups=self.groups, held=held)

@@ -144,8 +144,8 @@ class Items:
         if isinstance(item, tuple | list) and len(cast("Sequence[Any]", item)) == 2:
             return item[0], item[1]
         raise ValueError(
-            f"{where} is of type {type(item).__name__}; give pairs (input, target), where several inputs are a tuple or a "
-            "dict, or records with inputs=... and target=..."
+            f"{where} is of type {type(item).__name__}; give pairs (input, target), where several inputs are a tuple "
+            "or a dict, or records with inputs=... and target=..."
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -176,10 +176,30 @@ def items_of(found: Any, columns: Columns, where: str) -> Items:
     """
     if not reads(found) or hasattr(found, "to_numpy") or isinstance(found, np.ndarray | str | dict):
         raise ValueError(
-            f"{where} is of type {type(found).__name__}; give Examples(x, y), a PyTorch Dataset or DataLoader, a list of "
-            "pairs (input, target) or of records, or a function that returns one of these."
+            f"{where} is of type {type(found).__name__}; give Examples(x, y), a PyTorch Dataset or DataLoader, a list "
+            "of pairs (input, target) or of records, or a function that returns one of these."
         )
     return Items(found, columns, where)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Clients whose examples are at hand."""
+
+    ids: Ids
+    parts: Sequence[Examples]
+
+    def load(self, index: int) -> Examples:
+        return self.parts[index]
+
+    def anew(self, index: int, seed: int) -> Examples | None:
+        return None
+
+    def targets(self, index: int) -> Array:
+        return self.parts[index].y
+
+    def sizes(self) -> Indices:
+        return np.array([part.count for part in self.parts], np.int64)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from fogline.params import Counters, State, Vector
+from fogline.training.order import cuts
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,12 @@ class LocalTraining:
     ``epochs`` passes over the device's examples, or, if ``steps`` is given, that many minibatch steps
     (cycling through reshuffled epochs). ``batch_size`` None takes all examples at once.
     The learning rate of round r is ``learning_rate * decay**r``, or with ``schedule="cosine"`` it falls
-    to zero over the job's rounds.
+    to zero over the job's rounds. A last batch of fewer examples than ``smallest_batch`` joins the one before it.
     """
 
     learning_rate: float = 0.1
     batch_size: int | None = 10
+    smallest_batch: int = 1
     epochs: int = 1
     steps: int | None = None
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
@@ -43,7 +45,7 @@ class LocalTraining:
 
     def passes(self, steps: int) -> Callable[[int], int]:
         """From a device's number of examples to that of the passes over them that it begins in so many steps."""
-        return lambda examples: max(1, -(-steps // -(-examples // (self.batch_size or examples)))) if examples else 1
+        return lambda examples: -(-steps // len(cuts(examples, self.batch_size, self.smallest_batch)))
 
     def step_count(self, examples: int, work: float = 1.0) -> int:
         """Minibatch steps that a device with so many examples makes.
@@ -52,7 +54,7 @@ class LocalTraining:
         """
         if self.steps is not None:
             return max(1, round(self.steps * work))
-        per_epoch = 1 if self.batch_size is None else -(-examples // self.batch_size)
+        per_epoch = len(cuts(examples, self.batch_size, self.smallest_batch))
         return max(1, round(per_epoch * self.epochs * work))
 
 

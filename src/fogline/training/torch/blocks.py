@@ -51,11 +51,11 @@ class Blocks:
 
 def join_rows(tensors: Sequence[Tensor], clients: int) -> Tensor:
     """Blocks (K, *shape) to rows (k, P)."""
-    return torch.cat([as_rows(tensor[:clients]) for tensor in tensors], 1)
+    return torch.cat([flat(tensor[:clients]) for tensor in tensors], 1)
 
 
-def as_rows(block: Tensor) -> Tensor:
-    """A block (k, *shape) as rows (k, numbers), also where there are none, or shape is ()."""
+def flat(block: Tensor) -> Tensor:
+    """A block (k, *shape) as (k, n), also where it has no elements or one per device."""
     return block.reshape(len(block), math.prod(block.shape[1:]))
 
 

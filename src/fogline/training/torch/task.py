@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,10 @@ from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from fogline.data import Examples, FederatedData
-from fogline.data.inputs import Array, Inputs, mapped, rows, shown
-from fogline.params import Params, Spec
+from fogline.data.inputs import Array, Inputs, count, mapped, rows, shown
+from fogline.params import Params, Spec, Vector
 from fogline.randomness import seeded
+from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 from fogline.training.torch.answers import answer_of, part_of, several_of
 from fogline.training.torch.failure import attempt, wrong_targets
@@ -225,6 +226,11 @@ class TorchTask(Task):
         """A new module on the task's device, made under the task's seed: the same each time."""
         return self._made(self.seed).to(self.device)
 
+    def pair(self) -> Arguments:
+        """Two examples of the first device, as the model takes them; the same one twice if there are no two."""
+        x = self.arguments(self._example(0).x)
+        return x if count(x) == 2 else mapped(lambda part: part.repeat_interleave(2, 0), x)
+
     def _made(self, seed: int) -> nn.Module:
         """Under a seed, without disturbing what the program draws."""
         with seeded(seed):
@@ -410,6 +416,55 @@ class TorchTask(Task):
                 sums[name] = sums.get(name, 0.0) + value
         return sums
 
+    @property
+    def smallest_batch(self) -> int:
+        """2 where the module does not train on one example (batch normalisation), found by a trial."""
+        return self._smallest_batch
+
+    @cached_property
+    def _smallest_batch(self) -> int:
+        pair = attempt(self.pair)
+        if isinstance(pair, Exception):
+            return 1  # Whoever trains will say what is wrong with the examples.
+        module = self.untrained().train()
+        return 2 if self._trains(module, pair) and not self._trains(module, rows(pair, slice(1))) else 1
+
+    def _trains(self, module: nn.Module, x: Arguments) -> bool:
+        """Whether a module in training takes a batch and stays finite."""
+        y = self._example(0).y
+        with seeded(0), torch.no_grad():
+            outputs = attempt(lambda: answer_of(self._called(module, x, np.resize(y, (count(x), *y.shape[1:])))))
+        numbers = [n for n in (outputs, *module.buffers()) if isinstance(n, Tensor)]
+        return not isinstance(outputs, Exception) and all(bool(n.isfinite().all()) for n in numbers)
+
+    def digest(self, method: LocalMethod) -> str | None:
+        """Of a new module, as it is made now, the loss and the method."""
+        from fogline.training.torch.fingerprint import digest_of  # Only where a comparison is remembered.
+
+        return digest_of(self.untrained(), self.loss, self.class_axis, str(self.device), type(method), vars(method))
+
+    def array(self, vector: Vector) -> Tensor:
+        """A vector as a tensor on the task's device."""
+        return as_tensor(vector, self.device)
+
+    def rehearsal(self, data: FederatedData) -> Self:
+        """A twin on other data; where kernels do not draw what PyTorch's dropout draws, without dropout."""
+        twin = super().rehearsal(data)
+        if self.device.type != "cpu":
+            twin._make = lambda: without_dropout(self._make())
+        return twin
+
+    @contextmanager
+    def exact_arithmetic(self) -> Generator[None]:
+        """Keeps a GPU from rounding the factors of products to fewer bits."""
+        products, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.allow_tf32
+        products.allow_tf32 = False
+        try:
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                yield
+        finally:
+            products.allow_tf32 = before
+
     @contextmanager
     def one_thread(self) -> Generator[None]:
         """Keeps PyTorch to one thread: the simulator runs one process per core."""
@@ -442,3 +497,11 @@ def _of_one_s_own(loss: LossFunction, fit: Fit) -> LossFunction:
         return loss(outputs, targets)
 
     return fitted
+
+
+def without_dropout(module: nn.Module) -> nn.Module:
+    """The module, whose dropout layers keep everything."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    return module

@@ -15,7 +15,7 @@ from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import Arrays, LocalMethod
 from fogline.training.order import batches
 from fogline.training.torch.engines.base import TorchEngine
-from fogline.training.torch.failure import attempt, failed, results, wrong_targets
+from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
 from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
 from fogline.training.torch.task import Arguments, TorchTask
@@ -49,15 +49,15 @@ class Loop(TorchEngine):
         examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
         x, y = self.task.arguments(examples.x), self.task.targets(examples.y)
         _, wrong = wrong_targets(self.task, y)
-        wrong = wrong if len(y) else "it has no examples"
+        wrong = too_few(size, self.local) or wrong
         weight = self.task.weight(y) * size // max(len(y), 1)
         if wrong or not weight:
             return failed(self.task, job, wrong or "none of its targets has a truth", size)
         self.task.layout.load(self._module, job.start, job.counters)
         device = _Device(self, job, _optimizer(self._parameters, self.local, job.learning_rate))
         losses = np.zeros((job.steps, 1))
-        stride = size if len(y) > size else 0
-        for step, batch in enumerate(batches(job.seed, size, self.local.batch_size, job.steps, stride)):
+        smallest, stride = self.local.smallest_batch, size if len(y) > size else 0
+        for step, batch in enumerate(batches(job.seed, size, self.local.batch_size, job.steps, smallest, stride)):
             places = torch.from_numpy(batch).to(self.task.device)
             losses[step, 0] = device.step(rows(x, places), y[places])
             if not np.isfinite(losses[step, 0]):
