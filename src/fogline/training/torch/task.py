@@ -21,7 +21,7 @@ from fogline.params import Params, Spec, Vector
 from fogline.randomness import seeded
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
-from fogline.training.torch.answers import answer_of, part_of, several_of
+from fogline.training.torch.answers import answer_of, own_loss, part_of, several_of
 from fogline.training.torch.failure import attempt, wrong_targets
 from fogline.training.torch.fit import Fit, fit_of
 from fogline.training.torch.judging import judge_classes, judge_numbers
@@ -177,6 +177,8 @@ class TorchTask(Task):
         with torch.no_grad(), seeded(self.seed):
             outputs = self._called(self._judge.eval(), x, examples.y)
         several_of(outputs)
+        if self.loss == "model":
+            own_loss(outputs, torch.empty(0))
         return outputs
 
     def _called(self, module: nn.Module, x: Arguments, y: Array) -> Any:

@@ -51,8 +51,8 @@ class Loop(TorchEngine):
         _, wrong = wrong_targets(self.task, y)
         wrong = too_few(size, self.local) or wrong
         weight = self.task.weight(y) * size // max(len(y), 1)
-        if wrong or not weight:
-            return failed(self.task, job, wrong or "none of its targets has a truth", size)
+        if wrong:
+            return failed(self.task, job, wrong, size)
         self.task.layout.load(self._module, job.start, job.counters)
         device = _Device(self, job, _optimizer(self._parameters, self.local, job.learning_rate))
         losses = np.zeros((job.steps, 1))
