@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fogline.algorithms import Algorithm, FedAvg, make
+from fogline.algorithms import Algorithm, FedAvg, Moon, make
 from fogline.data import from_arrays
 from fogline.training import LocalTraining
 from fogline.training.torch import TorchTask
@@ -281,6 +281,10 @@ def linear() -> nn.Module:
     return nn.Linear(WIDTH, WIDTH)
 
 
+def dropout() -> nn.Module:
+    return nn.Dropout(0.2)
+
+
 def frozen() -> nn.Module:
     return linear().requires_grad_(False)
 
@@ -310,7 +314,7 @@ def weight_normed() -> nn.Module:
 
 
 PLAIN: tuple[Callable[[], nn.Module], ...] = (
-    linear, linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, lambda: nn.LayerNorm(WIDTH), lambda: nn.Dropout(0.2),
+    linear, linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, lambda: nn.LayerNorm(WIDTH), dropout,
     lambda: Residual(linear()), lambda: Residual(nn.Sequential(linear(), nn.ReLU(), linear())), nn.Identity,
 )  # fmt: skip
 ODD: tuple[Callable[[], nn.Module], ...] = (
@@ -390,7 +394,8 @@ def case(seed: int, odd: float = 0.35) -> Case:
     def model() -> nn.Module:
         return nn.Sequential(nn.Linear(WIDTH, WIDTH), *(part() for part in parts), nn.Linear(WIDTH, CLASSES))
 
-    ordinary = all(part in PLAIN for part in parts) and type(method).__module__.startswith("fogline.")
+    plain = all(part in PLAIN for part in parts) and type(method).__module__.startswith("fogline.")
+    ordinary = plain and not (dropout in parts and isinstance(method, Moon))  # Its features would be drawn for all.
     data = np.random.default_rng(seed)
     x = data.normal(size=(sum(SIZES), WIDTH)).astype(np.float32) + 0.3
     y = data.integers(0, CLASSES, sum(SIZES))

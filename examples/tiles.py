@@ -31,7 +31,7 @@ class BalancedTask(Task):
     def evaluate(self, params: Params, examples: Examples) -> dict[str, float]:
         """The usual sums, and two per class. Sums add up over batches, devices and fogs."""
         sums = super().evaluate(params, examples)
-        module = self.model().eval()
+        module = self.untrained().eval()
         self.layout.load(module, params.vector, params.counters)
         with torch.inference_mode():
             found = module(self.inputs(examples.x)).argmax(1).numpy()

@@ -16,13 +16,15 @@ import numpy as np
 
 
 @contextmanager
-def seeded(seed: int) -> Generator[None]:
+def seeded(seed: int | None = None) -> Generator[None]:
     """What is drawn inside comes from the seed (>= 0), whatever was drawn before; outside, nothing has been drawn.
 
-    PyTorch is not imported for it. Where the code inside is the first to import it, it is seeded then.
+    Without a seed, drawing goes on inside where it stood. PyTorch is not imported for it; where the code inside is the
+    first to import it, it is seeded then.
     """
-    kept, late = _states(), _SeedsTorch(seed)
-    _seed(seed)
+    kept, late = _states(), _SeedsTorch(0 if seed is None else seed)
+    if seed is not None:
+        _seed(seed)
     if kept[2] is None:
         sys.meta_path.insert(0, late)
     try:
@@ -83,7 +85,7 @@ def _restore(kept: tuple[Any, Any, Any, Any]) -> None:
         torch.default_generator.set_state(whole)
     elif torch is not None:
         torch.default_generator.seed()  # As PyTorch begins: by what the machine draws.
-    if chips is not None:
+    if torch is not None and chips is not None:
         torch.cuda.set_rng_state_all(chips)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -95,3 +96,19 @@ def test_the_method_in_the_documents_is_a_method(tmp_path: Path, monkeypatch: py
 
     method = make("my_methods:Pull", mu=0.5)
     assert method.bend_gradient(1.0, 3.0, 1.0, {}, {}) == 2.0
+
+
+def test_the_programs_on_tasks_run() -> None:
+    rng = np.random.default_rng(0)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tasks.md").read_text(), re.DOTALL)
+    given = {name: rng.normal(size=(6, 2)) for name in ("x", "x1", "x2")}
+    given |= {name: rng.normal(size=6) for name in ("y", "y1", "y2")}
+    seen: list[dict[str, Any]] = []
+    for block in blocks:
+        seen.append(dict(given))
+        exec(block, seen[-1])
+    several = next(names for names in seen if "Reading" in names)
+    assert several["result"].metrics["accuracy"] >= 0
+    photos = next(names for names in seen if "Photos" in names)
+    assert photos["data"].sizes().tolist() == [20, 30]
+    assert photos["records"].at(0).x["age"].tolist() == [40.0, 50.0]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fogline.algorithms.base import Report
 from fogline.algorithms.fedavg import FedAvg
+from fogline.data.meaning import UNTOLD
 from fogline.params import State, Vector
 from fogline.training.method import Array, Arrays, Work
 
@@ -27,6 +28,8 @@ class FedLC(FedAvg):
     classes: int = 1024
 
     def prepare(self, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
+        if targets.dtype.kind in "iu":
+            targets = targets[~((targets >= self.classes) | (targets < 0)) | ~np.isin(targets, UNTOLD)]
         if targets.dtype.kind not in "iu" or targets.min(initial=0) < 0 or targets.max(initial=0) >= self.classes:
             raise ValueError(
                 f"FedLC wants integer labels from 0 to {self.classes - 1} (its parameter 'classes'); "

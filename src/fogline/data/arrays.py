@@ -33,17 +33,18 @@ def text_of(array: Array) -> bool:
     return array.dtype.kind in "US" or (array.dtype.kind in "OT" and all(isinstance(v, str) for v in array.ravel()))
 
 
-def read(values: Any, what: str) -> Array:
+def read(given: Any, what: str) -> Array:
     """An array of anything that NumPy can read, or of a tensor.
 
     Args:
-        values: of any type and layout; not copied where it can be helped.
+        given: of any type and layout; not copied where it can be helped.
         what: what to call it in a sentence.
 
     Raises:
         ValueError: NumPy cannot read it, it is sparse, or values are masked out.
     """
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+    values: Any = given
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise ValueError(
             f"{what} masks values out, and training sees no mask; fill them (x.filled(0)) or leave them out."
         )

@@ -93,15 +93,19 @@ def from_clients(
             `from_arrays` would refuse.
     """
     meaning, columns = _meaning(meaning, classes), Columns(inputs, target)
-    ids = clients if isinstance(clients, Ids) else Listed(list(clients))
-    held = clients if isinstance(clients, Mapping) else loader
+    ids = clients if isinstance(clients, Ids) else Listed(list(map(str, clients)))
+    held: dict[str, Any] | Loader | None = loader
+    if isinstance(clients, dict):
+        held = {str(client): found for client, found in clients.items()}  # Ids of frames are often numbers.
+    elif isinstance(clients, Mapping):
+        held = clients.__getitem__  # It may load them itself, and should not be made to hold them.
     if held is None:
         raise ValueError("A list of client ids needs a loader.")
     known = None if sizes is None else _check_sizes(np.asarray(sizes, np.int64), ids)
     source = Loaded(ids, held, meaning, known, columns)
-    if isinstance(clients, Mapping):
+    if isinstance(held, dict):
         for i, client in enumerate(ids):
-            if pair_of(clients[client]) is not None:
+            if pair_of(held[client]) is not None:
                 source.load(i)
     judged = _test(test, meaning, columns, name)
     return _finish(FederatedData(name, source, meaning, test=judged, groups=groups), held_out)

@@ -111,7 +111,7 @@ class Items:
 
     def _joined(self, items: list[Any]) -> tuple[Any, Any]:
         if not items:
-            return np.zeros((0, 1), np.float32), np.zeros(0, np.float32)
+            raise ValueError(f"{self._where} has no examples.")
         if self._collate is not None:
             return self._pair(self._collate(items), f"{self._where}: the batch of its collate_fn")
         pairs = [self._pair(item, f"{self._where}, item {place},") for place, item in enumerate(items)]
@@ -144,8 +144,8 @@ class Items:
         if isinstance(item, tuple | list) and len(cast("Sequence[Any]", item)) == 2:
             return item[0], item[1]
         raise ValueError(
-            f"{where} is a {type(item).__name__}; give pairs (input, target), where several inputs are a tuple or a "
-            "dict, or records with inputs=... and target=..."
+            f"{where} is of type {type(item).__name__}; give pairs (input, target), where several inputs are a tuple "
+            "or a dict, or records with inputs=... and target=..."
         )
 
 
@@ -161,12 +161,16 @@ def _own_collate(loader: Any) -> Callable[[list[Any]], Any] | None:
 
 def _chosen(loader: Any) -> list[Any] | None:
     """Which items a loader's sampler takes; None for all, in whatever order."""
-    sampler = loader.sampler if loader.batch_sampler is None or hasattr(loader.batch_sampler, "sampler") else None
+    own = loader.batch_sampler is not None and not hasattr(loader.batch_sampler, "sampler")
+    sampler: Any = None if own else loader.sampler
     kind = type(sampler).__name__
-    if kind == "SequentialSampler" or (kind == "RandomSampler" and len(sampler) == len(loader.dataset)):
+    if kind == "SequentialSampler" or (
+        kind == "RandomSampler" and not sampler.replacement and len(sampler) == len(loader.dataset)
+    ):
         return None
     if kind == "_InfiniteConstantSampler":  # That of a data set which is gone through.
         return None
     with seeded(0):
-        places = list(sampler) if sampler is not None else [place for batch in loader.batch_sampler for place in batch]
+        batches: Any = loader.batch_sampler
+        places = [place for batch in batches for place in batch] if own else list(sampler)
     return sorted(places)

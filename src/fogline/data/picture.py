@@ -29,8 +29,16 @@ def label_counts(data: FederatedData) -> Indices:
     classes = _classes(data)
     counts = np.zeros((len(data.clients), classes), np.int64)
     for i in range(len(counts)):
-        counts[i] = np.bincount(data.targets(i).ravel(), minlength=classes)
+        counts[i] = _counted(data.targets(i), classes)
     return counts
+
+
+def _counted(labels: npt.NDArray[Any], classes: int) -> Indices:
+    """How many there are of each class; labels that mark what has no truth are of none, soft ones of the likeliest."""
+    if labels.dtype.kind == "f":
+        labels = labels.argmax(1)
+    known = labels[(labels >= 0) & (labels < classes)]
+    return np.bincount(known, minlength=classes).astype(np.int64)
 
 
 def plot_partition(data: FederatedData, *, most: int = 200) -> Figure:
@@ -69,7 +77,7 @@ def _classes(data: FederatedData) -> int:
 
 def _draw_labels(figure: Figure, data: FederatedData, shown: Indices) -> None:
     classes = _classes(data)
-    counts = np.array([np.bincount(data.targets(int(i)).ravel(), minlength=classes) for i in shown])
+    counts = np.array([_counted(data.targets(int(i)), classes) for i in shown])
     axes = figure.subplots()
     if len(shown) <= BUBBLES:
         _draw_bubbles(axes, counts)

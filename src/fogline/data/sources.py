@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -76,7 +76,7 @@ class Loaded:
     def __init__(
         self,
         ids: Ids,
-        clients: Mapping[str, Any] | Loader,
+        clients: dict[str, Any] | Loader,
         meaning: Meaning,
         sizes: Indices | None,
         columns: Columns,
@@ -101,12 +101,13 @@ class Loaded:
             return self._take(index, found, keep=True)
         client = self.ids[index]
         with seeded(derived(index)):
-            found = self._clients[client]() if isinstance(self._clients, Mapping) else self._clients(client)
+            found = self._clients[client] if isinstance(self._clients, dict) else self._clients(client)
+            found = found() if callable(found) and not reads(found) else found
         return self._take(index, found, keep=False)
 
     def _held(self, index: int) -> Any:
         """What the client is; None if it is for a function to load."""
-        if not isinstance(self._clients, Mapping):
+        if not isinstance(self._clients, dict):
             return None
         found = self._clients[self.ids[index]]
         return None if callable(found) and not reads(found) else found
@@ -175,8 +176,8 @@ def items_of(found: Any, columns: Columns, where: str) -> Items:
     """
     if not reads(found) or hasattr(found, "to_numpy") or isinstance(found, np.ndarray | str | dict):
         raise ValueError(
-            f"{where} is a {type(found).__name__}; give Examples(x, y), a PyTorch Dataset or DataLoader, a list of "
-            "pairs (input, target) or of records, or a function that returns one of these."
+            f"{where} is of type {type(found).__name__}; give Examples(x, y), a PyTorch Dataset or DataLoader, a list "
+            "of pairs (input, target) or of records, or a function that returns one of these."
         )
     return Items(found, columns, where)
 

@@ -108,7 +108,7 @@ def package(
     card = Card(
         model=model,
         created=time.time(),
-        inputs=(original.input,),
+        inputs=original.inputs,
         outputs=original.outputs,
         weights=bench.take("weights.safetensors"),
         dense=original.dense,
@@ -126,24 +126,23 @@ def package(
         chosen = choose(card.exits, card.scores, held.outputs)
         answers = {card.scores.output: chosen.scores}
         left = np.bincount(chosen.exits, minlength=len(card.exits.outputs))
-        shares = tuple((left / len(held.x)).tolist())
+        shares = tuple((left / held.count).tolist())
         card = msgspec.structs.replace(card, exits=msgspec.structs.replace(card.exits, shares=shares))
     found = _metrics(card, task, params, held, answers) if metrics is None else {**metrics}
     card = msgspec.structs.replace(card, metrics=found)
     card = _with_graph(card, bench, original, held, graph, code)
     if card.exits is not None and card.scores is not None and card.graph is not None:
-        card = _with_stages(card, card.exits, bench, original, held)
+        card = _with_stages(card, card.exits, bench, held)
     if card.dense:
-        _hold(card, DenseRuntime(card, bench.locate), original, held, "The plain layers do")
-    card = _with_golden(card, bench, task, original, held, golden)
+        _hold(card, DenseRuntime(card, bench.locate), held, "The plain layers do")
+    card = _with_golden(card, bench, task, held, golden)
     if card.scores is not None and held.y is not None and held.y.ndim == 1:
         write_evaluation(folder / "evaluation.safetensors", evaluated(card.scores, answers, held.y))
         card = msgspec.structs.replace(card, evaluation=bench.take("evaluation.safetensors"))
     for name in variants if card.graph else ():
         card = _with_variant(card, bench, task, held, answers, name)
     if reference is not None:
-        inputs = {original.input.name: held.x}
-        data = reference(card, inputs, answers)
+        data = reference(card, held.x, answers)
         card = msgspec.structs.replace(card, reference=bench.write("reference.bin", data))
     return Package(card, bench.files, bench.notes)
 
@@ -193,7 +192,7 @@ def _scored(card: Card, task: Task, held: HeldOut) -> Card:
     if not task.classifies:
         return card
     name = _answer(card)
-    scores = scores_of(name, held.outputs[name], task.data.meaning)
+    scores = scores_of(name, held.outputs[name], task)
     if scores is not None and scores.kind == "logits" and held.y is not None and held.y.ndim == 1:
         fitted = fitted_temperature(held.outputs[name], held.y)
         scores = msgspec.structs.replace(scores, temperature=fitted)
@@ -224,7 +223,7 @@ def _metrics(card: Card, task: Task, params: Params, held: HeldOut, answers: Map
         return {}
     if len(card.outputs) == 1:
         return task.metrics(task.evaluate(params, task.data.test))
-    return judged(answers[_answer(card)], held.y, task.data.meaning, task.classifies)
+    return judged(answers[_answer(card)], held.y, task)
 
 
 def _with_graph(
@@ -236,7 +235,7 @@ def _with_graph(
         path.write_bytes(earlier.read_bytes())
         reused = msgspec.structs.replace(card, graph=bench.take(path.name))
         try:
-            _hold(reused, OnnxRuntime(reused, bench.locate), original, held, "The earlier graph does")
+            _hold(reused, OnnxRuntime(reused, bench.locate), held, "The earlier graph does")
         except ModelError as error:
             bench.notes.append(f"The model was exported anew. {error}")
             del bench.files[reused.assets()["graph"].digest]
@@ -250,17 +249,17 @@ def _with_graph(
         bench.notes.append(f"{error} It runs {'as plain layers' if card.dense else 'in PyTorch, with its code'} only.")
         return card if card.dense else msgspec.structs.replace(card, code=code)
     card = msgspec.structs.replace(card, graph=bench.take(path.name))
-    _hold(card, OnnxRuntime(card, bench.locate), original, held, "The exported graph does")
+    _hold(card, OnnxRuntime(card, bench.locate), held, "The exported graph does")
     return card
 
 
-def _hold(card: Card, runtime: Runtime, original: Original, held: HeldOut, what: str) -> None:
+def _hold(card: Card, runtime: Runtime, held: HeldOut, what: str) -> None:
     """Hold a form of the model against the original, on real examples and batches of several sizes."""
     peaks = {name: peak(array) for name, array in held.outputs.items()}
     try:
         for size in BATCHES:
-            rows = np.arange(size) % len(held.x)
-            given = runtime.run({original.input.name: held.x[rows]})
+            rows = np.arange(size) % held.count
+            given = runtime.run(held.rows(rows))
             compare({name: array[rows] for name, array in held.outputs.items()}, given, card.tolerance, peaks)
     except ModelError as error:
         raise ModelError(f"{what} not answer as the trained model does. {error}") from error
@@ -268,16 +267,16 @@ def _hold(card: Card, runtime: Runtime, original: Original, held: HeldOut, what:
         runtime.close()
 
 
-def _with_stages(card: Card, exits: Exits, bench: _Bench, original: Original, held: HeldOut) -> Card:
+def _with_stages(card: Card, exits: Exits, bench: _Bench, held: HeldOut) -> Card:
     """With its graph in parts, if they give what the whole gives for some of the examples."""
     assert card.graph is not None
     assert card.weights is not None
     weights, before = map_arrays(bench.locate(card.weights)), dict(bench.files)
     try:
-        parts = stages_of(bench.locate(card.graph).read_bytes(), weights, {original.input.name: held.x}, exits.outputs)
+        parts = stages_of(bench.locate(card.graph).read_bytes(), weights, held.x, exits.outputs)
         stages = tuple(bench.write(f"stage-{place}.onnx", part) for place, part in enumerate(parts))
         staged = msgspec.structs.replace(card, exits=msgspec.structs.replace(exits, stages=stages))
-        _hold_stages(staged, exits, OnnxRuntime(staged, bench.locate, staged=True), original, held)
+        _hold_stages(exits, OnnxRuntime(staged, bench.locate, staged=True), card.tolerance, held)
     except (StagesError, ModelError) as error:
         bench.notes.append(f"Early exits spare no work: all of the model is run for every example. {error}")
         bench.files = before
@@ -285,23 +284,23 @@ def _with_stages(card: Card, exits: Exits, bench: _Bench, original: Original, he
     return staged
 
 
-def _hold_stages(card: Card, exits: Exits, runtime: Runtime, original: Original, held: HeldOut) -> None:
+def _hold_stages(exits: Exits, runtime: Runtime, tolerance: float, held: HeldOut) -> None:
     """Hold stages against the original, while fewer and fewer examples stay."""
     peaks = {name: peak(array) for name, array in held.outputs.items()}
-    rows = np.arange(STAGED) % len(held.x)
-    values = {original.input.name: held.x[rows]}
+    rows = np.arange(STAGED) % held.count
+    values = held.rows(rows)
     try:
         for name, stage in zip(exits.outputs, runtime.stages, strict=True):
             values |= stage(values)
-            compare({name: held.outputs[name][rows]}, values, card.tolerance, peaks)
+            compare({name: held.outputs[name][rows]}, values, tolerance, peaks)
             rows, values = rows[::2], {name: array[::2] for name, array in values.items()}
     finally:
         runtime.close()
 
 
-def _with_golden(card: Card, bench: _Bench, task: Task, original: Original, held: HeldOut, count: int) -> Card:
+def _with_golden(card: Card, bench: _Bench, task: Task, held: HeldOut, count: int) -> Card:
     rows = golden_rows(held, task.data.classes, count)
-    samples = {f"input/{original.input.name}": held.x[rows]}
+    samples = {f"input/{name}": array for name, array in held.rows(rows).items()}
     samples |= {f"output/{name}": array[rows] for name, array in held.outputs.items()}
     save_arrays(bench.folder / "golden.safetensors", samples)
     return msgspec.structs.replace(card, golden=bench.take("golden.safetensors"))
@@ -313,23 +312,23 @@ def _with_variant(
     """With a variant and what it loses."""
     assert card.graph is not None
     assert card.weights is not None
-    path, source = bench.folder / f"{name}.onnx", card.inputs[0].name
+    path = bench.folder / f"{name}.onnx"
     weights = map_arrays(bench.locate(card.weights))
     try:
-        path.write_bytes(variant_of(name, bench.locate(card.graph).read_bytes(), weights, {source: held.x}))
+        path.write_bytes(variant_of(name, bench.locate(card.graph).read_bytes(), weights, held.x))
     except VariantError as error:
         bench.notes.append(str(error))
         return card
     variant = Variant(name, bench.take(path.name), 0.0)
     runtime = OnnxRuntime(msgspec.structs.replace(card, variants=(variant,)), bench.locate, variant=name)
-    given, output = outputs_of(runtime, source, held.x), _answer(card)
+    given, output = outputs_of(runtime, held), _answer(card)
     runtime.close()
     loss = max(difference(right, given[n], peak(right)) for n, right in held.outputs.items())
     answer = settled(card, given)[output]
     variant = msgspec.structs.replace(
         variant,
-        agreement=agreement(answers[output], answer, task.classifies),
-        metrics={} if held.y is None else judged(answer, held.y, task.data.meaning, task.classifies),
+        agreement=agreement(answers[output], answer, task),
+        metrics={} if held.y is None else judged(answer, held.y, task),
         tolerance=max(2 * loss, card.tolerance),
     )
     return msgspec.structs.replace(card, variants=(*card.variants, variant))

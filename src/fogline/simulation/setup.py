@@ -55,9 +55,11 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
 
     Raises:
         JobError: the job asks for what the data cannot give; one sentence.
-        ValueError: a method, policy or profile does not know its name or parameters.
+        ValueError: a method, policy or profile does not know its name or parameters, or the task refuses to be run.
     """
     algorithm = algorithm or make(job.algorithm.name, **job.algorithm.parameters)
+    task.seed = job.seed
+    task.check()
     job = with_defaults(job, algorithm, task)
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
@@ -65,8 +67,6 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         make_policy(tier.policy, **tier.policy_parameters)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links = local_training(job.local), link_of(job.links)
-    task.seed = job.seed
-    task.check()
     return Setting(job, task, algorithm, local, first_model(job, task, job.start), homes, fleet, links)
 
 

@@ -8,6 +8,9 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, Self
 
+import numpy as np
+import numpy.typing as npt
+
 from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec, Vector
 from fogline.training.local import ClientJob, LocalTraining, Trained
@@ -149,6 +152,27 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, params: Params, examples: Examples) -> Sums:
         """Judge a model on examples, as sums (``count``, ``loss``, ``correct`` or ``squared_error``, …)."""
+
+    @property
+    def threshold(self) -> float | None:
+        """Above it, an output says the second of two classes; None where there is one output for each class."""
+        return None
+
+    def named(self, output: Array) -> Array:
+        """The classes that outputs (n, ...) name."""
+        return output.argmax(-1)
+
+    def truth(self, y: Array) -> Array:
+        """Targets as (n,) or (n, ...) classes or numbers, one for each."""
+        return y
+
+    def known(self, truth: Array) -> npt.NDArray[np.bool_]:
+        """Where there is one."""
+        return np.ones(truth.shape, np.bool_)
+
+    def told(self, y: Array) -> npt.NDArray[np.bool_]:
+        """(n,) examples of which some target has a truth."""
+        return np.asarray(self.known(self.truth(y)).reshape(len(y), -1).any(1), np.bool_)
 
     def metrics(self, sums: Sums) -> dict[str, float]:
         """Turn sums into what people read: ``loss`` as trained, and ``accuracy``, or ``rmse`` and ``mae`` in the

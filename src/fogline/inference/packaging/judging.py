@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from fogline.data import Meaning
 from fogline.inference.card import Scores
 from fogline.inference.runtimes.base import Array
+from fogline.training.task import Task
 
-IGNORED = -100
-"""A class label that marks a place without a truth."""
 COLDEST, HOTTEST, STEPS = 0.05, 20.0, 25
 
 
-def scores_of(name: str, output: Array, meaning: Meaning) -> Scores | None:
-    """What a classifier's output is; None if it gives no (batch, classes)."""
-    if output.ndim != 2 or output.shape[1] < 2:
+def scores_of(name: str, output: Array, task: Task) -> Scores | None:
+    """What a classifier's output is: (batch, classes), or one column, the score of the second of two classes; None if
+    it is neither."""
+    columns = output.shape[1] if output.ndim == 2 else 1
+    if output.ndim > 2 or (columns == 1) != (task.threshold is not None):
         return None
-    sums = output.sum(1)
-    probable = bool((output >= 0).all() and (np.abs(sums - 1) < 1e-3).all())
-    names = meaning.class_names or ()
-    labels = tuple(names) if len(names) == output.shape[1] else ()
+    sums = output.sum(1) if columns > 1 else np.ones(1)
+    probable = bool((output >= 0).all() and (output <= 1).all() and (np.abs(sums - 1) < 1e-3).all())
+    if columns == 1:
+        probable = probable and task.threshold == 0.5
+    names = task.data.meaning.class_names or ()
+    labels = tuple(names) if len(names) == max(columns, 2) else ()
     return Scores(name, "probabilities" if probable else "logits", labels=labels)
 
 
@@ -31,10 +33,11 @@ def fitted_temperature(logits: Array, labels: Array) -> float:
     sections of that axis' logarithm, between 1/20 and 20.
 
     Args:
-        logits: (n, classes).
+        logits: (n, classes), or (n,) or (n, 1): of the second of two classes.
         labels: (n,) of held-out examples.
     """
-    wide = logits.astype(np.float64)
+    wide = logits.astype(np.float64).reshape(len(logits), -1)
+    wide = np.hstack([np.zeros_like(wide), wide]) if wide.shape[1] == 1 else wide
 
     def loss(log: float) -> float:
         scaled = wide / np.exp(log)
@@ -52,30 +55,26 @@ def fitted_temperature(logits: Array, labels: Array) -> float:
     return round(float(np.exp((low + high) / 2)), 4)
 
 
-def agreement(right: Array, given: Array, classifies: bool) -> float:
-    """Share of equal classes (last axis, or axis 1 of images); for numbers, the explained variance."""
-    if classifies:
-        return float((_classes(right) == _classes(given)).mean())
+def agreement(right: Array, given: Array, task: Task) -> float:
+    """Share of equal classes; for numbers, the explained variance."""
+    if task.classifies:
+        return float((task.named(right) == task.named(given)).mean())
     spread = float(np.square(right - right.mean(0)).sum())
     error = float(np.square(given.astype(np.float64) - right).sum())
     return 1.0 - error / spread if spread else float(error == 0)
 
 
-def judged(output: Array, y: Array, meaning: Meaning, classifies: bool) -> dict[str, float]:
+def judged(output: Array, y: Array, task: Task) -> dict[str, float]:
     """``accuracy``, or ``rmse`` and ``mae`` in people's units, of outputs in these units.
 
     Args:
         output: (n, classes) or with more axes; (n,) or (n, k) numbers.
-        y: targets as in the data set.
-        meaning: of the targets.
-        classifies: whether they are classes.
+        y: truths, as ``task.truth`` gives them.
+        task: whose outputs they are.
     """
-    if classifies:
-        known = y != IGNORED
-        return {"accuracy": float((_classes(output) == y)[known].mean())}
+    if task.classifies:
+        found = task.named(output).reshape(y.shape)
+        return {"accuracy": float((found == y)[task.known(y)].mean())}
+    meaning = task.data.meaning
     error = output.reshape(y.shape).astype(np.float64) - (y * meaning.target_scale + meaning.target_offset)
     return {"rmse": float(np.sqrt(np.square(error).mean())), "mae": float(np.abs(error).mean())}
-
-
-def _classes(output: Array) -> Array:
-    return output.argmax(1 if output.ndim == 4 else -1)

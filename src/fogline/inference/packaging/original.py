@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from fogline.data.inputs import Inputs
 from fogline.inference.card import Datatype, Dense, Tensor, Units
 from fogline.inference.runtimes.base import NUMPY, Array, ModelError
 from fogline.params import Params
@@ -32,16 +33,16 @@ class ExportError(ModelError):
 class Original(Protocol):
     """A trained model in the framework that trained it."""
 
-    input: Tensor
+    inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     dense: tuple[Dense, ...]
     """The whole model as plain layers; empty where it is none."""
 
-    def feed(self, x: Array) -> Array:
-        """Examples as clients send them: in the type of the input."""
+    def feed(self, x: Inputs) -> dict[str, Array]:
+        """Examples as clients send them: by the names of the inputs, in their types."""
         ...
 
-    def run(self, x: Array) -> dict[str, Array]:
+    def run(self, x: Inputs) -> dict[str, Array]:
         """Outputs for examples, in people's units.
 
         Raises:

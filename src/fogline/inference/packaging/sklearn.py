@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from fogline.data.inputs import Inputs
 from fogline.inference.card import Dense, Tensor, Units
 from fogline.inference.packaging.graphs import external, scaled
 from fogline.inference.packaging.original import INPUT, OUTPUT
@@ -31,18 +32,18 @@ class SklearnOriginal:
         task.load(self._estimator, params.vector)
         self._entries = params.spec.entries
         x = task.data.at(0).array
-        self.input = Tensor(INPUT, "FP32", (-1, *x.shape[1:]))
+        self.inputs = (Tensor(INPUT, "FP32", (-1, *x.shape[1:])),)
         self._pair = task.classifies and self._entries[0].shape[0] == 1
         self.dense = (Dense("coef", "intercept", "pair" if self._pair else ""),)
         self.outputs = (Tensor(OUTPUT, "FP32", (-1, self._raw(x[:1]).shape[1])),)
 
-    def feed(self, x: Array) -> Array:
+    def feed(self, x: Inputs) -> dict[str, Array]:
         """See :class:`fogline.inference.packaging.original.Original`."""
-        return x.astype(np.float32, copy=False)
+        return {INPUT: np.asarray(x).astype(np.float32, copy=False)}
 
-    def run(self, x: Array) -> dict[str, Array]:
+    def run(self, x: Inputs) -> dict[str, Array]:
         """See :class:`fogline.inference.packaging.original.Original`."""
-        outputs = named(self._raw(x), [OUTPUT], self._units)
+        outputs = named(self._raw(np.asarray(x)), [OUTPUT], self._units)
         return {name: array.astype(np.float32) for name, array in outputs.items()}
 
     def _raw(self, x: Array) -> Array:
@@ -55,7 +56,7 @@ class SklearnOriginal:
     def graph(self) -> ModelProto:
         """See :class:`fogline.inference.packaging.original.Original`."""
         initializers = [external(e.name, TensorProto.DOUBLE, e.shape) for e in self._entries]
-        features = int(np.prod(self.input.shape[1:]))
+        features = int(np.prod(self.inputs[0].shape[1:]))
         initializers.append(numpy_helper.from_array(np.array([-1, features]), "rows"))
         nodes = [
             helper.make_node("Cast", ["coef"], ["narrow"], to=TensorProto.FLOAT),
@@ -70,7 +71,7 @@ class SklearnOriginal:
         graph = helper.make_graph(
             nodes,
             "linear",
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *self.input.shape[1:]])],
+            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *self.inputs[0].shape[1:]])],
             [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", *self.outputs[0].shape[1:]])],
             initializers,
         )

@@ -6,21 +6,24 @@ import logging
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from inspect import signature
+from typing import Any, ClassVar, cast
 
 import onnx_ir
 import torch
 from onnx import ModelProto
 from torch import nn
 
+from fogline.data.inputs import Inputs, arrays_of, count, rows
 from fogline.inference.card import Activation, Dense, Tensor, Units
 from fogline.inference.packaging.graphs import ELSEWHERE, scaled, tidied
 from fogline.inference.packaging.original import INPUT, OUTPUT, ExportError, tensor_of
 from fogline.inference.runtimes.base import Array, ModelError
-from fogline.inference.runtimes.outputs import named
+from fogline.inference.runtimes.outputs import Given, named
 from fogline.inference.runtimes.torch import answers
 from fogline.params import Params
 from fogline.training.torch import TorchTask
+from fogline.training.torch.answers import part_of
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.trace import calls_of
 from fogline.training.torch.layout import as_tensor, named_tensors
@@ -37,39 +40,51 @@ class TorchOriginal:
         self._task, self._units, self._names = task, units, set(params.spec.slices)
         self._module = _with_weights(task, params)
         self._example = _two(task)
+        self._takes = _inputs(self._module, self._example)
         x = self.feed(self._example)
-        given = answers(self._module, x)
+        given = self._answers(x)
         self._order = _names(given, names)
-        self.input: Tensor = tensor_of(INPUT, x)
+        self.inputs: tuple[Tensor, ...] = tuple(tensor_of(name, array) for name, array in x.items())
         arrays = named(given, self._order, None)
         self.outputs: tuple[Tensor, ...] = tuple(tensor_of(name, array) for name, array in arrays.items())
         for name, array in arrays.items():
-            if not array.ndim or len(array) != len(x):
+            if not array.ndim or len(array) != count(self._example):
                 raise ModelError(f"Output '{name}' has shape {list(array.shape)}; its first axis must be the batch.")
-        self.dense: tuple[Dense, ...] = _dense(self._module, self.input) if len(arrays) == 1 else ()
+        single = len(arrays) == len(self.inputs) == 1
+        self.dense: tuple[Dense, ...] = _dense(self._module, self.inputs[0]) if single else ()
 
-    def feed(self, x: Array) -> Array:
+    def feed(self, x: Inputs) -> dict[str, Array]:
         """See :class:`fogline.inference.packaging.original.Original`."""
-        tensor = self._task.inputs(x).cpu()
-        if tensor.dtype == torch.bfloat16:
+        tensors = [tensor.cpu() for tensor in arrays_of(self._task.arguments(x))]
+        if any(tensor.dtype == torch.bfloat16 for tensor in tensors):
             raise ModelError("The model takes bfloat16, which no client can send; give it float32 inputs.")
-        return tensor.numpy()
+        return dict(zip(self._takes, (tensor.numpy() for tensor in tensors), strict=True))
 
-    def run(self, x: Array) -> dict[str, Array]:
+    def _answers(self, x: dict[str, Array]) -> Given:
+        return answers(self._module, x if isinstance(self._example, dict) else tuple(x.values()))
+
+    def run(self, x: Inputs) -> dict[str, Array]:
         """See :class:`fogline.inference.packaging.original.Original`."""
-        return named(answers(self._module, self.feed(x)), self._order, self._units)
+        return named(self._answers(self.feed(x)), self._order, self._units)
 
     def graph(self) -> ModelProto:
         """See :class:`fogline.inference.packaging.original.Original`."""
-        example = torch.tensor(self.feed(self._example))
+        given = self.feed(self._example)
+        by_name = isinstance(self._example, dict)
+        example = _in_order(self._module, given) if by_name else {n: torch.tensor(array) for n, array in given.items()}
+        module = Answering(self._module) if self._task.gives_logits else self._module
         with _quiet():
-            program = attempt(lambda: _export(self._module, example, self._order))
+            program = attempt(lambda: _export(module, example, self._order))
         if isinstance(program, Exception):
             reason = (str(program).strip().splitlines() or [type(program).__name__])[0].rstrip(".")
             raise ExportError(f"The model cannot be exported: {reason}.") from program
-        for name, value in program.graph.initializers.items():
-            if name in self._names:
-                value.const_value = _elsewhere(name, value.const_value)
+        for name, value in list(program.graph.initializers.items()):
+            own = name.removeprefix(f"{Answering.INSIDE}.")
+            if own in self._names:
+                program.graph.initializers.pop(name)
+                value.name = own
+                value.const_value = _elsewhere(own, value.const_value)
+                program.graph.initializers[own] = value
         model = tidied(onnx_ir.to_proto(program))
         return model if self._units is None else scaled(model, self._units)
 
@@ -87,10 +102,36 @@ def _with_weights(task: TorchTask, params: Params) -> nn.Module:
     return module
 
 
-def _two(task: TorchTask) -> Array:
+def _two(task: TorchTask) -> Inputs:
     """Two examples: with one, the export would take the batch for a constant."""
     x = (task.data.test or task.data.at(0)).x
-    return x[[0, min(1, len(x) - 1)]]
+    return rows(x, [0, min(1, count(x) - 1)])
+
+
+def _inputs(module: nn.Module, x: Inputs) -> list[str]:
+    """What clients call the inputs: as the module does, where it takes several."""
+    if isinstance(x, dict):
+        return list(x)
+    if not isinstance(x, tuple):
+        return [INPUT]
+    known = [name for name, p in signature(module.forward).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return known[: len(x)] if len(known) >= len(x) else [f"{INPUT}_{place}" for place in range(len(x))]
+
+
+class Answering(nn.Module):
+    """A module as it is exported: of an object with ``logits``, it gives these."""
+
+    INSIDE: ClassVar[str] = "inside"
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+        self.eval()
+
+    def forward(self, *args: Any) -> Any:
+        outputs = self.inside(*args)
+        logits = part_of(outputs, "logits")
+        return outputs if logits is None else logits
 
 
 def _names(given: Any, names: Sequence[str]) -> list[str]:
@@ -102,21 +143,33 @@ def _names(given: Any, names: Sequence[str]) -> list[str]:
     return list(names) or ([OUTPUT] if count == 1 else [f"{OUTPUT}_{place}" for place in range(count)])
 
 
-def _export(module: nn.Module, example: torch.Tensor, names: list[str]) -> onnx_ir.Model:
-    batch: Any = ({0: torch.export.Dim("batch")},)
+def _export(module: nn.Module, example: dict[str, Any], names: list[str]) -> onnx_ir.Model:
+    """``example`` has the inputs by name, in the order of the module's arguments; None for one that is left out."""
+    batch = {0: torch.export.Dim("batch")}
+    dims = tuple(None if tensor is None else batch for tensor in example.values())
+    wrapped: Any = {"args": dims}
     program = torch.onnx.export(
         module,
-        (example,),
+        tuple(example.values()),
         dynamo=True,
         optimize=False,
         external_data=True,
         verbose=False,
-        input_names=[INPUT],
+        input_names=[name for name, tensor in example.items() if tensor is not None],
         output_names=names,
-        dynamic_shapes=batch,
+        dynamic_shapes=wrapped if isinstance(module, Answering) else dims,
     )
     assert program is not None
     return program.model
+
+
+def _in_order(module: nn.Module, given: dict[str, Array]) -> dict[str, Any]:
+    """Inputs by name in the order of the module's arguments, up to the last that is given."""
+    order = list(signature(module.forward).parameters)
+    if not set(given) <= set(order):
+        raise ExportError(f"The model cannot be exported: its forward has no arguments named {', '.join(given)}.")
+    last = max(order.index(name) for name in given)
+    return {name: torch.tensor(given[name]) if name in given else None for name in order[: last + 1]}
 
 
 def _elsewhere(name: str, tensor: Any) -> onnx_ir.ExternalTensor:
@@ -145,7 +198,9 @@ def _dense(module: nn.Module, x: Tensor) -> tuple[Dense, ...]:
     for call in calls:
         layer = call.layer
         if type(layer) is nn.Flatten:
-            rows = rows or (layer.start_dim == 1 and layer.end_dim == -1)
+            if layer.start_dim != 1:
+                return ()
+            rows = rows or layer.end_dim == -1
         elif type(layer) is nn.Linear and rows:
             layers.append(Dense(names[id(layer.weight)], names.get(id(layer.bias), "")))
         elif type(layer) not in SILENT:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
+from fogline.data.inputs import mapped
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Array, Locate, ModelError, Run
 from fogline.inference.runtimes.files import arrays_of
@@ -16,6 +18,7 @@ from fogline.jobs.errors import JobError
 from fogline.jobs.files import load_task
 from fogline.jobs.job import Job
 from fogline.training.torch import TorchTask
+from fogline.training.torch.answers import part_of
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.layout import named_tensors
 
@@ -47,33 +50,51 @@ class TorchRuntime:
         if not isinstance(task, TorchTask):
             raise ModelError(f"Task '{card.code.task}' is a {type(task).__name__}; only PyTorch's are run from code.")
         torch.set_num_threads(threads)
-        self._module: torch.nn.Module | None = _loaded(task, arrays_of(card.weights, locate, "weights"))
-        self._input, self._outputs, self._units = card.inputs[0].name, card.outputs, card.units
+        module = _loaded(task, arrays_of(card.weights, locate, "weights"))
+        self._module: torch.nn.Module | None = module
+        self._inputs = [tensor.name for tensor in card.inputs]
+        self._by_name = len(self._inputs) > 1 and takes_by_name(module, self._inputs)
+        self._outputs, self._units = card.outputs, card.units
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See :class:`fogline.inference.runtimes.base.Runtime`."""
-        module, x = self._module, inputs.get(self._input)
-        if module is None:
+        if self._module is None:
             raise ModelError("The model is closed.")
-        if x is None:
-            raise ModelError(f"Input '{self._input}' is missing.")
-        return named(answers(module, x), [tensor.name for tensor in self._outputs], self._units)
+        missing = [name for name in self._inputs if name not in inputs]
+        if missing:
+            raise ModelError(f"Input '{missing[0]}' is missing.")
+        given = {name: inputs[name] for name in self._inputs}
+        outputs = answers(self._module, given if self._by_name else tuple(given.values()))
+        return named(outputs, [tensor.name for tensor in self._outputs], self._units)
 
     def close(self) -> None:
         """Let go of its memory, once the calls under way are done."""
         self._module = None
 
 
-def answers(module: torch.nn.Module, x: Array) -> Given:
-    """What a module gives for a batch, as arrays.
+def takes_by_name(module: torch.nn.Module, names: Sequence[str]) -> bool:
+    """Whether a module has arguments of these names."""
+    known = signature(module.forward).parameters
+    return set(names) <= set(known) or any(p.kind is p.VAR_KEYWORD for p in known.values())
+
+
+def answers(module: torch.nn.Module, x: tuple[Array, ...] | dict[str, Array]) -> Given:
+    """What a module gives for a batch, as arrays; of an object with ``logits``, these.
+
+    Args:
+        module: in evaluation mode.
+        x: its arguments, or those by name.
 
     Raises:
         ModelError: it raises, or gives something else than tensors.
     """
 
     def call() -> Any:
+        given: Any = mapped(torch.tensor, x)
         with torch.inference_mode():
-            return module(torch.tensor(x))
+            outputs = module(**given) if isinstance(given, dict) else module(*given)
+        logits = part_of(outputs, "logits")
+        return outputs if logits is None else logits
 
     outputs = attempt(call)
     match outputs:

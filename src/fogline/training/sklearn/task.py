@@ -94,7 +94,7 @@ class SklearnTask(Task):
         """Inputs (n, ...) as rows (n, features)."""
         return np.ascontiguousarray(x.reshape(len(x), -1), np.float64)
 
-    def targets(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def truth(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Targets (n,) or (n, 1) as (n,)."""
         return y.reshape(len(y)) if y.size == len(y) else y
 
@@ -126,7 +126,7 @@ class SklearnTask(Task):
             return {}
         estimator = self.fresh(0.01, 0)
         self.load(estimator, params.vector)
-        x, y = self.inputs(examples.array), self.targets(examples.y)
+        x, y = self.inputs(examples.array), self.truth(examples.y)
         sums = {"count": float(len(x)), "loss": float(self.losses(estimator, x, y).sum())}
         predicted = estimator.predict(x)
         if self.classifies:

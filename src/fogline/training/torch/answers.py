@@ -48,8 +48,8 @@ def own_loss(outputs: Any, targets: Tensor) -> Tensor:
     loss = part_of(outputs, "loss")
     if not isinstance(loss, Tensor):
         raise TypeError(
-            f"the model gives a {type(outputs).__name__} without a loss; with loss='model' it is called with labels=..., "
-            "and must give an object with .loss and .logits"
+            f"the model gives a {type(outputs).__name__} without a loss; with loss='model' it is called with "
+            "labels=... and must give an object with .loss and .logits"
         )
     return loss
 

@@ -48,8 +48,8 @@ def results(
 ) -> list[Trained]:
     """What devices hand back; failed, where losses or weights are not finite.
 
-    ``ends`` (K, floats), ``counters`` (K, integers), ``sizes`` (K,) and ``losses`` (T, K), zero after a
-    device's last step.
+    ``ends`` (K, floats), ``counters`` (K, integers), ``sizes`` (K,) examples that have a truth, and ``losses`` (T, K),
+    zero after a device's last step.
     """
     # A sum is finite only if all its terms are, and costs less than to look at each.
     whole = ends.sum(1).cpu().numpy()
@@ -60,7 +60,9 @@ def results(
     sound = np.isfinite(means) & np.isfinite(whole)
     done: list[Trained] = []
     for i, (job, mean, root) in enumerate(zip(jobs, means.tolist(), roots.tolist(), strict=True)):
-        if sound[i]:
+        if not sizes[i]:
+            done.append(failed(task, job, "none of its targets has a truth", 0))
+        elif sound[i]:
             done.append(Trained(job.client, vectors[i], integers[i], sizes[i], job.steps, mean, root))
         else:
             done.append(failed(task, job, _not_finite(table[: job.steps, i]), sizes[i]))

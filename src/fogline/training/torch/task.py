@@ -9,19 +9,20 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from fogline.data import Examples, FederatedData
-from fogline.data.inputs import Array, Inputs, mapped, rows, shown
+from fogline.data.inputs import Array, Inputs, count, mapped, rows, shown
 from fogline.params import Params, Spec, Vector
 from fogline.randomness import seeded
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
-from fogline.training.torch.answers import answer_of, several_of
-from fogline.training.torch.failure import attempt
+from fogline.training.torch.answers import answer_of, own_loss, part_of, several_of
+from fogline.training.torch.failure import attempt, wrong_targets
 from fogline.training.torch.fit import Fit, fit_of
 from fogline.training.torch.judging import judge_classes, judge_numbers
 from fogline.training.torch.layout import Layout, as_tensor
@@ -119,8 +120,8 @@ class TorchTask(Task):
         answer = attempt(lambda: answer_of(trial.outputs)) if isinstance(trial, Trial) else trial
         if isinstance(answer, Exception) or not isinstance(trial, Trial):
             return Fit("classes" if self.classifies else "numbers", self._axis or 1)
-        targets = torch.as_tensor(trial.examples.y)
-        return fit_of(answer.cpu(), targets, self.loss, self.classifies, self._axis, self._probed_axis)
+        targets = as_tensor(trial.examples.y, answer.device)
+        return fit_of(answer, targets, self.loss, self.classifies, self._axis, self._probed_axis)
 
     @property
     def class_axis(self) -> int:
@@ -144,6 +145,11 @@ class TorchTask(Task):
     def gives_several(self) -> bool:
         """Whether the module gives something else than one tensor (early exits, an object), found by a trial."""
         return isinstance(self._trial, Trial) and not isinstance(self._trial.outputs, Tensor)
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the module gives an object with ``logits``."""
+        return isinstance(self._trial, Trial) and part_of(self._trial.outputs, "logits") is not None
 
     @property
     def takes_several(self) -> bool:
@@ -171,18 +177,21 @@ class TorchTask(Task):
         with torch.no_grad(), seeded(self.seed):
             outputs = self._called(self._judge.eval(), x, examples.y)
         several_of(outputs)
+        if self.loss == "model":
+            own_loss(outputs, torch.empty(0))
         return outputs
 
     def _called(self, module: nn.Module, x: Arguments, y: Array) -> Any:
         """As ``forward``, before it is known how targets look."""
-        return self.forward(module, x, torch.as_tensor(y, device=self.device).long() if self.loss == "model" else None)
+        labels = as_tensor(y, self.device) if self.loss == "model" else None
+        return self.forward(module, x, labels if labels is None or not self.classifies else labels.long())
 
     def _probed_axis(self) -> int | None:
         """Where the classes are: not where outputs get shorter as inputs do."""
         trial = self._trial
         if not isinstance(trial, Trial) or not isinstance(trial.examples.x, np.ndarray):
             return None
-        x, y = trial.examples
+        x, y = trial.examples.x, trial.examples.y
         whole = answer_of(trial.outputs).shape
         for axis in range(1, x.ndim):
             shorter = Examples(np.delete(x, -1, axis), y)
@@ -218,6 +227,11 @@ class TorchTask(Task):
     def untrained(self) -> nn.Module:
         """A new module on the task's device, made under the task's seed: the same each time."""
         return self._made(self.seed).to(self.device)
+
+    def pair(self) -> Arguments:
+        """Two examples of the first device, as the model takes them; the same one twice if there are no two."""
+        x = self.arguments(self._example(0).x)
+        return x if count(x) == 2 else mapped(lambda part: part.repeat_interleave(2, 0), x)
 
     def _made(self, seed: int) -> nn.Module:
         """Under a seed, without disturbing what the program draws."""
@@ -264,8 +278,8 @@ class TorchTask(Task):
         if odd:
             raise ValueError(
                 f"The model of task '{self.name}' differs each time it is made, in {', '.join(odd[:3])}; trainer, "
-                "judge and server make it each for itself. Draw it from torch, numpy.random or random, which are seeded, "
-                "or make it part of the state (register_buffer)."
+                "judge and server make it each for itself. Draw it from torch, numpy.random or random, which are "
+                "seeded, or make it part of the state (register_buffer)."
             )
         trial = self._trial
         if isinstance(trial, Exception):
@@ -278,13 +292,26 @@ class TorchTask(Task):
             )
         if self.fit.problem:
             raise ValueError(f"Task '{self.name}': {self.fit.problem}")
+        self._check_labels()
         told = self.headline == "loss" or type(self).evaluate is not TorchTask.evaluate
         if self.fit.kind == "unknown" and not told:
             raise ValueError(
                 f"Task '{self.name}': only the loss knows what outputs {shape_of(answer_of(trial.outputs))} mean for "
-                f"targets {shape_of(torch.as_tensor(trial.examples.y))}; judge by it with headline='loss', or override "
-                "evaluate."
+                f"targets {shape_of(as_tensor(trial.examples.y, self.device))}; judge by it with headline='loss', or "
+                "override evaluate."
             )
+
+    def _check_labels(self) -> None:
+        """Of the test set, and of a few clients those that mark what has no truth, if the loss does not know them."""
+        test = self.data.test
+        wrong = wrong_targets(self, self.targets(test.y))[1] if test is not None else None
+        if wrong:
+            raise ValueError(f"Task '{self.name}': the test set's {wrong}.")
+        for client in range(min(TRIED, len(self.data.clients))):
+            y = attempt(lambda client=client: self.targets(self.data.targets(client)))
+            wrong = wrong_targets(self, y)[1] if isinstance(y, Tensor) else None
+            if wrong and "leave out" in wrong:
+                raise ValueError(f"Task '{self.name}', client '{self.data.clients[client]}': {wrong}.")
 
     def engines(self) -> Mapping[str, type[Engine]]:
         """``loop`` is the reference."""
@@ -337,12 +364,33 @@ class TorchTask(Task):
     @property
     def has_shares(self) -> bool:
         """Whether targets are soft labels: a share for each class."""
-        return isinstance(self._trial, Trial) and self._soft(torch.as_tensor(self._trial.examples.y))
+        return isinstance(self._trial, Trial) and self._soft(as_tensor(self._trial.examples.y, self.device))
 
     def _soft(self, targets: Tensor) -> bool:
         if self.fit.kind != "classes" or not isinstance(self._trial, Trial) or not targets.is_floating_point():
             return False
         return targets.shape[1:] == answer_of(self._trial.outputs).shape[1:] and targets.ndim > 1
+
+    @property
+    def threshold(self) -> float | None:
+        """Above it, an output says the second of two classes; None where there is one output for each class."""
+        return self.fit.threshold if self.fit.kind == "binary" else None
+
+    def named(self, output: Array) -> Array:
+        """The classes that outputs (n, ...) name."""
+        threshold = self.threshold
+        return output.argmax(self.class_axis) if threshold is None else (output > threshold).astype(np.int64)
+
+    def truth(self, y: Array) -> Array:
+        """Targets as (n,) or (n, ...) classes or numbers, one for each; of soft labels the likeliest."""
+        if not self.classifies:
+            return y
+        targets = self.targets(y)
+        return (targets.argmax(self.class_axis) if targets.is_floating_point() else targets).cpu().numpy()
+
+    def known(self, truth: Array) -> npt.NDArray[np.bool_]:
+        """Where there is one: not where the loss ignores the label."""
+        return ~np.isin(truth, self.fit.ignored if self.classifies else ())
 
     def weight(self, y: Tensor) -> int:
         """What a device's update counts: its examples, those of which no target has a truth left out."""
@@ -380,27 +428,22 @@ class TorchTask(Task):
         pair = attempt(self.pair)
         if isinstance(pair, Exception):
             return 1  # Whoever trains will say what is wrong with the examples.
-        module, one = self.untrained().train(), pair.part(slice(1))
-        return 2 if self._trains(module, pair) and not self._trains(module, one) else 1
+        module = self.untrained().train()
+        return 2 if self._trains(module, pair) and not self._trains(module, rows(pair, slice(1))) else 1
 
-    def _trains(self, module: nn.Module, examples: Examples) -> bool:
+    def _trains(self, module: nn.Module, x: Arguments) -> bool:
         """Whether a module in training takes a batch and stays finite."""
-        x, y = attempt(lambda: self.arguments(examples.x)), attempt(lambda: self.targets(examples.y))
-        with seeded(self.seed), torch.no_grad():
-            outputs = attempt(lambda: answer_of(self.forward(module, x, y if isinstance(y, Tensor) else None)))
+        y = self._example(0).y
+        with seeded(0), torch.no_grad():
+            outputs = attempt(lambda: answer_of(self._called(module, x, np.resize(y, (count(x), *y.shape[1:])))))
         numbers = [n for n in (outputs, *module.buffers()) if isinstance(n, Tensor)]
         return not isinstance(outputs, Exception) and all(bool(n.isfinite().all()) for n in numbers)
-
-    def pair(self) -> Examples:
-        """Two examples of the first device; the same one twice if there are no two."""
-        some = self._example(0)
-        return some if some.count == 2 else some.part(np.zeros(2, np.int64))
 
     def digest(self, method: LocalMethod) -> str | None:
         """Of a new module, as it is made now, the loss and the method."""
         from fogline.training.torch.fingerprint import digest_of  # Only where a comparison is remembered.
 
-        return digest_of(self.untrained(), self.loss, str(self.device), type(method), vars(method))
+        return digest_of(self.untrained(), self.loss, self.class_axis, str(self.device), type(method), vars(method))
 
     def array(self, vector: Vector) -> Tensor:
         """A vector as a tensor on the task's device."""
@@ -435,14 +478,6 @@ class TorchTask(Task):
             torch.set_num_threads(threads)
 
 
-def without_dropout(module: nn.Module) -> nn.Module:
-    """The module, whose dropout layers keep everything."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Dropout):
-            layer.p = 0.0
-    return module
-
-
 def _typed(x: Array, floating: torch.dtype, floats: bool, device: torch.device | None = None) -> Tensor:
     tensor = as_tensor(x, device or torch.device("cpu"))
     return tensor.to(floating) if floats or tensor.is_floating_point() else tensor.long()
@@ -464,3 +499,11 @@ def _of_one_s_own(loss: LossFunction, fit: Fit) -> LossFunction:
         return loss(outputs, targets)
 
     return fitted
+
+
+def without_dropout(module: nn.Module) -> nn.Module:
+    """The module, whose dropout layers keep everything."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    return module
