@@ -21,6 +21,8 @@ GROUP = "/group"
 """After a model's key: the aggregator's numbers behind it."""
 STATE = "state"
 """Name of the value that holds the method's own vectors of a device."""
+STUCK = 300.0
+"""Seconds that a training may go on after it was given up: what the worker has loaded is worth the wait."""
 
 
 @dataclass(slots=True)
@@ -99,7 +101,7 @@ class Crew:
                 before=None if before is None else self._shelf.path(before),
             )
             async with self._turns.turn(self._priority):
-                answer = expect(ask.Trained, await self.workshop.ask(request))
+                answer = expect(ask.Trained, await self.workshop.ask(request, lambda: _remove(update, state)))
             if answer.failure is None:
                 made = {effect.update: await self._shelf.take(update, "update")}
                 if answer.state:
@@ -108,6 +110,23 @@ class Crew:
         except (WorkerFailed, StorageError) as error:
             return Trained(effect.task, effect.update, 0, failure=str(error)), {}
         return Trained(effect.task, effect.update, answer.samples, failure=answer.failure[:LONGEST]), {}
+
+    async def make_room(self, work: asyncio.Task[None]) -> None:
+        """Wait until the worker is done with a training that was given up, and end one that hangs."""
+        try:
+            await asyncio.wait((work,), timeout=STUCK)
+            if not work.done():
+                await self.workshop.end(f"it was still at a training {STUCK:g} s after that was given up")
+                await asyncio.wait((work,))
+        except asyncio.CancelledError:
+            work.cancel()
+            raise
+
+    def drop(self, values: Values) -> None:
+        """Values that came out, and that nobody needs."""
+        for value in values.values():
+            self._shelf.keep(value)
+        self._shelf.release(values.values())
 
     async def _ask(self, request: ask.Request) -> ask.Written:
         return expect(ask.Written, await self.workshop.ask(request))
@@ -121,3 +140,8 @@ class Crew:
 
     def _path(self, values: Values, key: Key) -> str:
         return self._shelf.path(values[key])
+
+
+def _remove(*drafts: Path) -> None:
+    for draft in drafts:
+        draft.unlink(missing_ok=True)

@@ -291,17 +291,24 @@ class Driver:
         self._timers[timer] = asyncio.get_running_loop().call_later(delay, self.put, Fired(timer))
 
     def _train(self, effect: Train) -> None:
-        if self._training is not None:
-            self._training.cancel()
-        self._training = asyncio.create_task(self._trained(effect, self.attempts - 1))
+        self._training = asyncio.create_task(self._trained(effect, self.attempts - 1, self._training))
 
-    async def _trained(self, effect: Train, attempt: int) -> None:
+    async def _trained(self, effect: Train, attempt: int, before: asyncio.Task[None] | None) -> None:
+        """Train, after the training ``before``, whose request was given up; newer ones may give this one up."""
+        if before is not None and not before.done():
+            await self._crew.make_room(before)
+        if self._training is not asyncio.current_task():
+            return
         try:
             await self._links.need(self.values[effect.model])
         except (LookupError, StorageError) as error:
             self.put(Trained(effect.task, effect.update, 0, failure=f"the model is not here: {error}"))
             return
-        self.put(*await self._crew.train(effect, self.values, attempt))
+        event, values = await self._crew.train(effect, self.values, attempt)
+        if self._training is not asyncio.current_task():  # Nobody waits for it, and the method's state is as before.
+            self._crew.drop(values)
+            values = {}
+        self.put(event, values)
 
 
 async def _finished(work: Coroutine[Any, Any, None]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +39,11 @@ class Children:
 
     Args:
         tell: told of every change, with the name of who said it.
+        environment: of the programs, beside that of this one.
     """
 
-    def __init__(self, tell: Callable[[str, Change], None]) -> None:
+    def __init__(self, tell: Callable[[str, Change], None], environment: Mapping[str, str]) -> None:
+        self._environment = {**os.environ, **environment}
         self.all: dict[str, Child] = {}
         self._tell = tell
         self._ending = False
@@ -56,6 +59,7 @@ class Children:
                 stderr=errors,
                 start_new_session=True,  # Ctrl-C is for us: we end them in order.
                 limit=LONGEST_LINE,
+                env=self._environment,
             )
         ready: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
         child = Child(name, process, log, ready, asyncio.create_task(self._read(name, process, log, ready)))
