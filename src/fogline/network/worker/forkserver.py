@@ -187,7 +187,6 @@ def become(newborn: Newborn) -> None:
 
 def main() -> None:
     """The program."""
-    end_with_parent()
     path, threads = sys.argv[1], int(sys.argv[2])
     warm([line.strip() for line in iter(sys.stdin.readline, "\n") if line])
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
@@ -197,7 +196,9 @@ def main() -> None:
         os.write(1, READY)
         newborn = nest.run(sys.stdin.fileno())
         nest.close()
-    if newborn is not None:
+    if newborn is None:
+        Path(path).unlink(missing_ok=True)
+    else:
         become(newborn)
         with newborn.channel as channel:
             serve(channel)
