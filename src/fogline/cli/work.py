@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from fogline.monitoring.table import human_bytes, human_metric, human_seconds
 from fogline.network.books import ENDED, Line, Record
 from fogline.network.client import Client
 from fogline.network.cloud import SIGNING
+from fogline.network.logs import stamp
 
 TOLD = ("job", "name", "state", "done", "rounds", "priority", "by", "submitted", "headline", "why")
 """What programs are told of a job."""
@@ -159,7 +161,7 @@ async def _follow(client: Client, record: Record) -> Record:
                 devices, fogs = (sum(node.role == role for node in nodes) for role in ("device", "fog"))
                 live.started(job, devices, fogs + 1, record.headline, record.units.get(record.headline, ""))
             elif line.what not in ENDED:
-                live.note(told(line))
+                live.note(line.text)
     finally:
         live.close()
     (record,) = await client.jobs(record.job)
@@ -178,18 +180,12 @@ def conclude(record: Record) -> None:
     print(f"Job {record.job} {record.state} after {record.done} of {record.rounds} rounds{why}.")
 
 
-def told(line: Line) -> str:
-    """What a node told, without the time."""
-    child = f" {line.child}" if line.child else ""
-    return f"{line.node}: {line.what}{child}" + (f": {line.why}" if line.why else "")
-
-
 def as_text(line: Line, record: Record) -> str:
     """A line of a log."""
-    at = time.strftime("%H:%M:%S", time.localtime(line.at))
+    begin = stamp(line.at, logging.getLevelName(line.level), record.job, line.round)
     if line.row is None:
-        return f"{at} {told(line)}"
+        return f"{begin} {line.text}"
     row, name = line.row, record.headline
     metric = f", {name} {human_metric(name, row[name], record.units.get(name, ''))}" if name in row else ""
     clock = human_seconds(row.get("seconds", 0.0))
-    return f"{at} {line.node}: round {int(row['round'])} of {record.rounds}{metric}, clock {clock}"
+    return f"{begin} {line.node}: round {int(row['round'])} of {record.rounds}{metric}, clock {clock}"

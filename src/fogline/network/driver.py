@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from fogline.network import logs
 from fogline.network.clock import JobClock
 from fogline.network.contract import Blob, Said
 from fogline.network.crew import GROUP, Crew
@@ -184,6 +185,7 @@ class Driver:
             if not self._admit(event, values):
                 continue
             effects += self.machine.handle(event, self.clock.now())
+        logs.begin(self.job, self.machine.round + 1)
         entries: list[bytes] = []
         acts: list[Effect] = []
         for effect in effects:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fogline.network import logs
 from fogline.network.changes import Change
 from fogline.network.contract import Away, Over, Ticket, decoder, encode
 from fogline.network.engagement import AGAIN, Engagement
@@ -119,7 +120,7 @@ class Duties:
     def workshop(self, ticket: Ticket, code: Path, client: str = "") -> Workshop:
         """A worker process for a job."""
         site = self._node.site
-        opening = Open(str(code), ticket.text, ticket.layout, client, site.parameters, site.limits)
+        opening = Open(str(code), ticket.text, ticket.layout, client, site.parameters, site.limits, ticket.job)
         return Workshop(opening, self._node.log_file(ticket.job))
 
     # Inside.
@@ -144,6 +145,7 @@ class Duties:
         """
         node, uplink = self._node, self._node.uplink
         assert uplink is not None
+        logs.begin(ticket.job)
         try:
             if self.closed is not None:
                 await self._put_off(ticket, parent, workshop, self.closed)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
+from fogline.network import logs
 from fogline.network.changes import Change
 from fogline.network.contract import Away, Blob, Entered, Offer, Over, Said, Ticket, Told
 from fogline.network.crew import GROUP, Crew
@@ -123,6 +124,7 @@ class Engagement:
 
     async def run(self, parent: str | None) -> None:
         """Take part until the job is over. ``parent``: whose work it takes; None at the root."""
+        logs.begin(self.job)
         self.parent, self._task = parent, asyncio.current_task()
         while not self.over:
             try:

@@ -15,6 +15,8 @@ from fogline.network.changes import CHANGE, Change
 
 PATIENCE = 5.0
 """Seconds that a program has to end by itself."""
+SAYS = "fogline: "
+"""Begins what a program says to people; other lines are its log's."""
 LONGEST_LINE = 1 << 20
 
 
@@ -108,6 +110,6 @@ class Children:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log, without the command's name."""
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("fogline: ") if lines else ""
+    """What a program said of its own end, without the command's name."""
+    lines = log.read_text(errors="replace").splitlines()
+    return next((line.removeprefix(SAYS) for line in reversed(lines) if line.startswith(SAYS)), "")

@@ -20,7 +20,7 @@ from fogline.cli.up.plan import Plan, Seat, Wishes, job_of, plan, root_of
 from fogline.cli.up.screen import Screen
 from fogline.cli.up.tree import TreeState
 from fogline.cli.up.warm import ForkServer
-from fogline.cli.work import needs_of, told
+from fogline.cli.work import needs_of
 from fogline.governance.policy import read_policy
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
@@ -245,7 +245,7 @@ class Run:
                 (record,) = await client.jobs(record.job)
                 self.screen.began(made, record.headline, record.units.get(record.headline, ""))
             elif line.why and line.what not in ("failed", "away"):
-                self.screen.note(told(line))
+                self.screen.note(line.text)
         (record,) = await client.jobs(record.job)
         return record
 
