@@ -138,7 +138,7 @@ class Workshop:
         try:
             return _whole(await asyncio.shield(task))
         except asyncio.CancelledError:
-            task.add_done_callback(lambda _: dropped())
+            task.add_done_callback(lambda done: _let_go(done, dropped))
             raise
 
     async def _ask(self, request: Request) -> Answer:
@@ -193,6 +193,13 @@ class Workshop:
         if process is None:
             return f"the worker process was ended: {self._ended_for}"
         return f"the worker process {ending(await process.wait())}; its log is {self._log}"
+
+
+def _let_go(done: asyncio.Task[Answer], dropped: Callable[[], None]) -> None:
+    """Nobody waits for this answer, nor for the reason why there is none."""
+    if not done.cancelled():
+        done.exception()
+    dropped()
 
 
 def _whole(answer: Answer) -> Answer:
