@@ -26,7 +26,7 @@ from fogline.network.crew import Crew
 from fogline.network.driver import Driver
 from fogline.network.forks import VARIABLE
 from fogline.network.shelf import Shelf
-from fogline.network.worker.requests import Describe, Judge, Judged, Open, Train, Trained
+from fogline.network.worker.requests import Describe, Judge, Judged, Limits, Open, Train, Trained
 from fogline.network.workshop import WorkerEnded, WorkerFailed, Workshop
 from fogline.nodes.device import Device
 from fogline.nodes.effects import Count, Move
@@ -64,13 +64,15 @@ class Gate:
 class Place:
     """A job's folder, and a workshop for it."""
 
-    def __init__(self, folder: Path, patience: float = LONG, text: str = JOB) -> None:
+    def __init__(self, folder: Path, patience: float = LONG, text: str = JOB, threads: int = 1) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         shutil.copy(HERE / "gated.py", folder)
         self.log = folder / "job.log"
         self.shelf = Shelf(open_blobs(folder / "blobs"), open_blobs(folder / "small"), folder / "drafts")
-        self.workshop = Workshop(Open(str(folder), text, client="client-0", job="j-1"), self.log, patience)
+        self.workshop = Workshop(
+            Open(str(folder), text, client="client-0", job="j-1", limits=Limits(threads)), self.log, patience
+        )
 
     @contextmanager
     def shut(self, gate: str) -> Generator[Gate]:
@@ -301,10 +303,10 @@ def test_what_a_worker_prints_bears_date_level_job_and_round(tmp_path: Path) -> 
 
 
 @asynccontextmanager
-async def fork_server(folder: Path, monkeypatch: pytest.MonkeyPatch, threads: int = 1) -> AsyncGenerator[int]:
+async def fork_server(folder: Path, monkeypatch: pytest.MonkeyPatch, *modules: str) -> AsyncGenerator[int]:
     """A fork server; its process."""
     server = ForkServer(folder / "forks.log")
-    assert await server.start(["numpy", "fogline.network.worker.program", "no.such.module"], threads) is None
+    assert await server.start(["numpy", "fogline.network.worker.program", "no.such.module", *modules]) is None
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     assert server._process is not None
@@ -394,18 +396,43 @@ def test_workers_end_with_the_server_and_then_are_processes_of_their_own(
 
 
 @forked
-def test_a_worker_with_other_limits_is_not_forked(
+def test_a_forked_worker_uses_as_many_threads_as_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("threadpoolctl")
+    told = (
+        "import os, threadpoolctl\n\ndef task():\n"
+        "    found = {pool['num_threads'] for pool in threadpoolctl.threadpool_info()}\n"
+        "    raise ValueError(f'{found} ' + os.environ['OMP_NUM_THREADS'])\n"
+    )
+
+    async def work() -> None:
+        async with fork_server(tmp_path, monkeypatch):
+            for threads in (2, 1):
+                place = Place(tmp_path / f"job-{threads}", threads=threads)
+                (place.folder / "gated.py").write_text(told)
+                with pytest.raises(WorkerFailed, match=rf"\{{{threads}\}} {threads}$"):
+                    await place.workshop.open()
+
+    asyncio.run(work())
+
+
+@forked
+def test_a_parent_that_has_threads_forks_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (tmp_path / "threaded.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+
     async def work() -> None:
-        async with fork_server(tmp_path, monkeypatch, threads=2):
+        async with fork_server(tmp_path, monkeypatch, "threaded"):
             place = Place(tmp_path / "job")
-            await place.workshop.open()
+            assert (await place.workshop.open()).samples == 20
             await place.workshop.close()
 
     with caplog.at_level(logging.WARNING, "fogline"):
         asyncio.run(work())
-    assert "1 threads are wanted, and the libraries were loaded for 2" in caplog.text
+    assert "a library has started 1 threads in the parent" in caplog.text
 
 
 @forked

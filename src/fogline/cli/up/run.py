@@ -21,7 +21,6 @@ from fogline.cli.up.screen import Screen
 from fogline.cli.up.tree import TreeState
 from fogline.cli.up.warm import ForkServer
 from fogline.cli.work import needs_of
-from fogline.governance.policy import read_policy
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.inference.card import Card
@@ -36,7 +35,7 @@ from fogline.network.cloud import OPERATOR, SIGNING, create
 from fogline.network.contract import Home
 from fogline.network.desk import NewToken
 from fogline.network.joining import join
-from fogline.network.program import Place, limits_of
+from fogline.network.program import Place
 from fogline.registry.plan import plan_of
 
 HERE = "127.0.0.1:0"
@@ -137,8 +136,7 @@ class Run:
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         self.planned = planning.result().planned
-        threads = limits_of(read_policy(Place(self.folder / self.state.root).policy)).threads
-        unshared = await self.forks.start(planning.result().modules, threads)
+        unshared = await self.forks.start(planning.result().modules)
         if unshared is not None:
             self.screen.note(f"Every worker takes memory of its own: {unshared}")
         return planning.result(), starting.result()

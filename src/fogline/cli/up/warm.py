@@ -41,18 +41,18 @@ class ForkServer:
         """What nodes must know of it."""
         return {} if self._folder is None else {VARIABLE: str(self._folder / "forks")}
 
-    async def start(self, modules: Sequence[str], threads: int) -> str | None:
+    async def start(self, modules: Sequence[str]) -> str | None:
         """Start it, and wait until it has imported these modules; why that was not possible, or None."""
         if self._folder is None:
             return f"workers cannot share memory on {sys.platform}"
         with self._log.open("ab") as log:
             self._process = process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", PROGRAM, self.environment[VARIABLE], str(threads)),
+                *(sys.executable, "-P", "-m", PROGRAM, self.environment[VARIABLE]),
                 stdin=asyncio.subprocess.PIPE,  # Its end is what the program ends with.
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, **limited_to(threads)},
+                env={**os.environ, **limited_to(1)},  # A process with threads cannot be forked safely.
             )
         assert process.stdin is not None
         assert process.stdout is not None

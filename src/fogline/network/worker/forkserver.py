@@ -1,4 +1,4 @@
-"""The warm parent of worker processes: ``python -P -m fogline.network.worker.forkserver SOCKET THREADS``.
+"""The warm parent of worker processes: ``python -P -m fogline.network.worker.forkserver SOCKET``.
 
 It imports what the workers of a machine need, once, and forks each of them, so that they share the memory of all
 those libraries. It has a single thread, opens no device and runs no code of a job: names of modules come on its
@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import select
 import signal
 import socket
 import sys
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from fogline.network.contract import decoder, encode
 from fogline.network.forks import LARGEST, Ended, Fork, Forked, Refused
+from fogline.network.helpers import limited_to
 from fogline.network.orphans import end_with_parent
 from fogline.network.worker.program import serve
 
@@ -47,11 +49,9 @@ class Nest:
 
     Args:
         listener: takes connections.
-        threads: that libraries were loaded for.
     """
 
     listener: socket.socket
-    threads: int
     connections: dict[int, socket.socket] = field(default_factory=dict[int, socket.socket])
     """By descriptor."""
     workers: dict[int, tuple[int, socket.socket]] = field(default_factory=dict[int, tuple[int, socket.socket]])
@@ -119,9 +119,6 @@ class Nest:
         threads = len(os.listdir("/proc/self/task"))
         if threads > 1:
             return self._refuse(connection, descriptors, f"a library has started {threads - 1} threads in the parent")
-        if fork.threads != self.threads:
-            why = f"{fork.threads} threads are wanted, and the libraries were loaded for {self.threads}"
-            return self._refuse(connection, descriptors, why)
         try:
             pid = os.fork()
         except OSError as error:
@@ -160,7 +157,7 @@ def warm(modules: list[str]) -> None:
     """Import what is there of these modules, and keep the garbage collector from writing to what is shared."""
     for name in modules:
         with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+            import_module(name)
     gc.collect()
     gc.freeze()
 
@@ -180,19 +177,28 @@ def become(newborn: Newborn) -> None:
     os.close(newborn.log)
     os.chdir(newborn.fork.folder)
     os.environ.clear()
-    os.environ.update(newborn.fork.environment)
+    os.environ.update(newborn.fork.environment | limited_to(newborn.fork.threads))
+    use(newborn.fork.threads)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # Else all would draw the same.
 
 
+def use(threads: int) -> None:
+    """Let libraries that were loaded for a single thread, as the fork wants it, use so many."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+    if find_spec("threadpoolctl") is not None:  # It comes with scikit-learn, and knows what NumPy calculates with.
+        import_module("threadpoolctl").threadpool_limits(threads)
+
+
 def main() -> None:
     """The program."""
-    path, threads = sys.argv[1], int(sys.argv[2])
+    path = sys.argv[1]
     warm([line.strip() for line in iter(sys.stdin.readline, "\n") if line])
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)
         listener.listen(socket.SOMAXCONN)
-        nest = Nest(listener, threads)
+        nest = Nest(listener)
         os.write(1, READY)
         newborn = nest.run(sys.stdin.fileno())
         nest.close()
