@@ -34,11 +34,11 @@ from fogline.nodes.events import Received, Started
 from fogline.nodes.messages import Report, Work
 from fogline.storage import Value, open_blobs, open_database
 from tests.network.cluster import cluster, job
+from tests.patience import PATIENCE
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 JOB = 'name = "gated"\ntask = "gated:task"\nrounds = 3\n[local]\nlearning_rate = 0.1\nbatch_size = 5\n'
-LONG = 60.0
 FUTURE = "from __future__ import annotations\n"
 HANGS = f"{FUTURE}import pathlib, signal\nif pathlib.Path(__file__).with_name('loading').exists(): signal.pause()\n"
 forked = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
@@ -52,7 +52,7 @@ class Gate:
 
     async def arrival(self) -> socket.socket:
         """The next that comes; it goes on when this is closed."""
-        async with asyncio.timeout(LONG):
+        async with asyncio.timeout(PATIENCE):
             line, _ = await asyncio.get_running_loop().sock_accept(self.listener)
         return line
 
@@ -64,7 +64,7 @@ class Gate:
 class Place:
     """A job's folder, and a workshop for it."""
 
-    def __init__(self, folder: Path, patience: float = LONG, text: str = JOB, threads: int = 1) -> None:
+    def __init__(self, folder: Path, patience: float = PATIENCE, text: str = JOB, threads: int = 1) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         shutil.copy(HERE / "gated.py", folder)
@@ -158,7 +158,7 @@ def test_loading_has_a_limit_and_is_tried_again(tmp_path: Path, monkeypatch: pyt
 
         def failed(why: str) -> None:
             reasons.append(why)
-            place.workshop._patience = LONG
+            place.workshop._patience = PATIENCE
             (place.folder / "loading").unlink()
 
         (place.folder / "loading").touch()
@@ -251,7 +251,7 @@ def test_newer_work_is_done_by_the_same_worker_after_the_older(tmp_path: Path) -
                 first = await gate.arrival()
                 for task in (1, 2):
                     driver.put(Received("fog", Work(task, f"fog@{task}", task)), {f"fog@{task}": model})
-                async with asyncio.timeout(LONG):
+                async with asyncio.timeout(PATIENCE):
                     for _ in range(2):
                         assert await ear.counted.get() == "superseded"
                     first.close()
@@ -277,7 +277,7 @@ def test_a_training_that_hangs_after_it_was_given_up_is_ended(tmp_path: Path, mo
                 with await gate.arrival():
                     driver.put(Received("fog", Work(1, "fog@1", 1)), {"fog@1": model})
                     await gate.let_one_pass()
-                async with asyncio.timeout(LONG):
+                async with asyncio.timeout(PATIENCE):
                     report = await ear.reports.get()
             assert (report.task, report.failure) == (1, None)
             assert place.workshop.pid != pid

@@ -20,6 +20,7 @@ from tritonclient.utils import InferenceServerException
 from fogline.inference.card import Card
 from fogline.serving.server.counts import Counts
 from fogline.serving.settings import Settings
+from tests.patience import PATIENCE
 from tests.serving.models import Identity, Slow, card_of, nowhere
 from tests.serving.running import Running, running
 
@@ -34,7 +35,7 @@ class Door:
 
     def make(self, card: Card, _: object) -> Identity:
         self.reached.set()
-        assert self.open.wait(30)
+        assert self.open.wait(PATIENCE)
         return Identity(card)
 
 
@@ -43,12 +44,12 @@ def loading(server: Running, door: Door, version: int = 1) -> Generator[Future[A
     """Inside, a version of model m is being loaded; it is there afterwards."""
     work = server.server.repository.load(card_of("m", version=version), nowhere)
     done = asyncio.run_coroutine_threadsafe(work, server.loop)
-    assert door.reached.wait(30)
+    assert door.reached.wait(PATIENCE)
     try:
         yield done
     finally:
         door.open.set()
-        done.result(30)
+        done.result(PATIENCE)
 
 
 ASKS = [
