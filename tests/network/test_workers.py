@@ -26,6 +26,7 @@ from fogline.network.crew import Crew
 from fogline.network.driver import Driver
 from fogline.network.forks import VARIABLE
 from fogline.network.shelf import Shelf
+from fogline.network.turns import Turns
 from fogline.network.worker.requests import Describe, Judge, Judged, Limits, Open, Train, Trained
 from fogline.network.workshop import WorkerEnded, WorkerFailed, Workshop
 from fogline.nodes.device import Device
@@ -225,10 +226,10 @@ class Ear:
 
 
 @asynccontextmanager
-async def device(place: Place) -> AsyncGenerator[tuple[Driver, Ear, Value]]:
+async def device(place: Place, turns: Turns | None = None) -> AsyncGenerator[tuple[Driver, Ear, Value]]:
     """A device that runs."""
     ear, database = Ear(), open_database(place.folder / "records.sqlite")
-    crew = Crew(place.shelf, place.workshop)
+    crew = Crew(place.shelf, place.workshop, turns)
     driver = Driver("j-1", Device("client-0", "fog"), database, place.shelf, crew, ear, "fog")
     await driver.recover()
     model = await place.model()
@@ -261,6 +262,21 @@ def test_newer_work_is_done_by_the_same_worker_after_the_older(tmp_path: Path) -
             assert place.workshop.pid == pid
             assert place.trained() == 2
             assert sorted(driver.values) == ["fog#2"], "nothing is left of what was given up"
+
+    asyncio.run(work())
+
+
+def test_what_was_given_up_before_its_turn_is_not_done(tmp_path: Path) -> None:
+    async def work() -> None:
+        place, turns = Place(tmp_path / "job"), Turns(1)
+        async with device(place, turns) as (driver, ear, model):
+            async with turns.turn(0):  # Another job trains.
+                for task in (0, 1):
+                    driver.put(Received("fog", Work(task, f"fog@{task}", task)), {f"fog@{task}": model})
+                assert await asyncio.wait_for(ear.counted.get(), PATIENCE) == "superseded"
+            report = await asyncio.wait_for(ear.reports.get(), PATIENCE)
+            assert (report.task, report.failure) == (1, None)
+            assert place.trained() == 1
 
     asyncio.run(work())
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fogline.network.shelf import Shelf
 from fogline.network.turns import Turns
@@ -48,6 +49,8 @@ class Crew:
         self._shelf = shelf
         self._turns = turns or Turns(1)
         self._priority = priority
+        self._busy: asyncio.Task[Any] | None = None
+        """What the worker trains for."""
 
     async def adopt(self, effect: effects.Adopt, values: Values) -> Made:
         """The parent's model becomes the group's."""
@@ -89,6 +92,7 @@ class Crew:
 
     async def train(self, effect: effects.Train, values: Values, attempt: int) -> tuple[Event, dict[Key, Value]]:
         """Train on this node's data, when it is this job's turn."""
+        await self._make_room()
         update, state = self._shelf.draft(), self._shelf.draft()
         before = values.get(STATE)
         try:
@@ -101,6 +105,7 @@ class Crew:
                 before=None if before is None else self._shelf.path(before),
             )
             async with self._turns.turn(self._priority):
+                self._busy = asyncio.current_task()
                 answer = expect(ask.Trained, await self.workshop.ask(request, lambda: _remove(update, state)))
             if answer.failure is None:
                 made = {effect.update: await self._shelf.take(update, "update")}
@@ -109,18 +114,28 @@ class Crew:
                 return Trained(effect.task, effect.update, answer.samples, answer.loss_rms), made
         except (WorkerFailed, StorageError) as error:
             return Trained(effect.task, effect.update, 0, failure=str(error)), {}
+        finally:
+            if self._busy is asyncio.current_task():
+                self._busy = None
         return Trained(effect.task, effect.update, answer.samples, failure=answer.failure[:LONGEST]), {}
 
-    async def make_room(self, work: asyncio.Task[None]) -> None:
-        """Wait until the worker is done with a training that was given up, and end one that hangs."""
-        try:
-            await asyncio.wait((work,), timeout=STUCK)
-            if not work.done():
-                await self.workshop.end(f"it was still at a training {STUCK:g} s after that was given up")
-                await asyncio.wait((work,))
-        except asyncio.CancelledError:
+    def give_up(self, work: asyncio.Task[None]) -> None:
+        """A training is not wanted any more. One that the worker is at goes on to its end; one that has not begun,
+        because it is the turn of another job, does not begin."""
+        if work is not self._busy:
             work.cancel()
-            raise
+
+    def close(self) -> None:
+        """Wait for no training any more."""
+        if self._busy is not None:
+            self._busy.cancel()
+
+    async def _make_room(self) -> None:
+        """Wait until the worker is done with a training that was given up, and end one that hangs."""
+        while (busy := self._busy) is not None:
+            _, pending = await asyncio.wait((busy,), timeout=STUCK)
+            if pending:
+                await self.workshop.end(f"it was still at a training {STUCK:g} s after that was given up")
 
     def drop(self, values: Values) -> None:
         """Values that came out, and that nobody needs."""

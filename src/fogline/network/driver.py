@@ -174,6 +174,7 @@ class Driver:
             timer.cancel()
         if self._training is not None:
             self._training.cancel()
+        self._crew.close()
 
     def expects(self, child: str, task: int) -> bool:
         """Whether an update of that child for that request may come."""
@@ -293,14 +294,11 @@ class Driver:
         self._timers[timer] = asyncio.get_running_loop().call_later(delay, self.put, Fired(timer))
 
     def _train(self, effect: Train) -> None:
-        self._training = asyncio.create_task(self._trained(effect, self.attempts - 1, self._training))
+        if self._training is not None:
+            self._crew.give_up(self._training)
+        self._training = asyncio.create_task(self._trained(effect, self.attempts - 1))
 
-    async def _trained(self, effect: Train, attempt: int, before: asyncio.Task[None] | None) -> None:
-        """Train, after the training ``before``, whose request was given up; newer ones may give this one up."""
-        if before is not None and not before.done():
-            await self._crew.make_room(before)
-        if self._training is not asyncio.current_task():
-            return
+    async def _trained(self, effect: Train, attempt: int) -> None:
         try:
             await self._links.need(self.values[effect.model])
         except (LookupError, StorageError) as error:
