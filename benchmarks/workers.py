@@ -4,8 +4,8 @@
 set size (PSS) of every process while it trains: memory that processes share counts for each by its part of it. Then
 two devices of the same job whose workers are processes of their own.
 
-- ``total_mb``, ``worker_mb``, ``node_mb``: all processes together; the workers' and the devices' own mean;
-- ``worker_alone_mb``: mean of the workers that share nothing;
+- ``total_mb``, ``worker_mb``, ``node_mb``: all processes together; the mean of a device's worker, and of the device;
+- ``worker_alone_mb``: mean of the devices' workers that share nothing;
 - ``shared_over_alone``: what a device costs with a shared worker, over what it costs without.
 """
 
@@ -25,15 +25,16 @@ from benchmarks.common import report
 
 JOB = Path(__file__).parents[1] / "examples" / "demo-up.toml"
 MARK = "FOGLINE_BENCHMARK"
-PAUSE = 1.0
-KINDS = {"worker.program": "worker", "worker.forkserver": "fork server", "device run": "device", "fog run": "fog",
+PAUSE = 0.2
+KINDS = {"worker.forkserver": "fork server", "device run": "device", "fog run": "fog",
          "cloud run": "cloud"}  # fmt: skip
 
 
 def kind_of(folder: Path) -> str:
     """What a process is; empty: none of a node's."""
-    if (folder / "comm").read_text().strip() == "fogline-worker":
-        return "worker"
+    log = Path(os.readlink(folder / "fd" / "2"))
+    if log.parent.name == "logs":  # Of a node's job: where its worker prints to.
+        return "worker" if log.parents[1].name.startswith("client") else "worker of an aggregator"
     words = (folder / "cmdline").read_text().replace("\0", " ")
     return next((kind for part, kind in KINDS.items() if part in words), "")
 
@@ -54,7 +55,7 @@ def sizes(mark: str) -> dict[str, list[float]]:
 
 
 def run(devices: int, share: bool) -> dict[str, list[float]]:
-    """The sizes at the moment when most memory was used."""
+    """The sizes when most workers were there, at the moment when most memory was used."""
     mark = f"{os.getpid()}-{devices}-{share}"
     program = "from fogline.cli import main; main()"
     if not share:
@@ -64,7 +65,19 @@ def run(devices: int, share: bool) -> dict[str, list[float]]:
         job.write_bytes(JOB.read_bytes())
         (Path(scratch) / "demo.py").write_bytes((JOB.parent / "demo.py").read_bytes())
         up = subprocess.Popen(
-            [sys.executable, "-c", program, "up", str(job), "--fogs", "2", "--devices", str(devices)],
+            [
+                sys.executable,
+                "-c",
+                program,
+                "up",
+                str(job),
+                "--fogs",
+                "2",
+                "--devices",
+                str(devices),
+                "--set",
+                "rounds=100",
+            ],
             cwd=scratch,
             env={**os.environ, MARK: mark, "FOGLINE_DATA": scratch},  # The data that comes along: small.
             stdout=subprocess.DEVNULL,
@@ -72,7 +85,7 @@ def run(devices: int, share: bool) -> dict[str, list[float]]:
         best: dict[str, list[float]] = {}
         while up.poll() is None:
             now = sizes(mark)
-            best = max(best, now, key=lambda found: sum(map(sum, found.values())))
+            best = max(best, now, key=lambda found: (len(found.get("worker", ())), sum(map(sum, found.values()))))
             time.sleep(PAUSE)
         if up.returncode:
             raise SystemExit(f"fogline up ended with status {up.returncode}")

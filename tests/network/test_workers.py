@@ -35,6 +35,7 @@ from fogline.nodes.events import Received, Started
 from fogline.nodes.messages import Report, Work
 from fogline.storage import Value, open_blobs, open_database
 from tests.network.cluster import cluster, job
+from tests.network.processes import wait_for
 from tests.patience import PATIENCE
 
 HERE = Path(__file__).parent
@@ -484,6 +485,29 @@ def test_a_device_whose_worker_dies_says_why_and_is_asked_again_when_another_has
             said = made.said(record)
             assert any(what == "failed" and who == "client-1" and "SIGKILL" in why for what, who, why in said), said
             assert ("away", "client-1", "its worker process has ended, and loads the job anew") in said
+
+    asyncio.run(work())
+
+
+@pytest.mark.slow
+def test_a_device_that_goes_to_another_fog_takes_its_worker_along(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=2, devices=2) as made:
+            record = await made.submit(job(rounds=100_000, fogs=2, clients=2, cloud="quorum = 1", fog="quorum = 1"))
+            await made.until(record, "round")
+            node = made.members["client-0"].node
+            pid = node.duties.engagements[record.job].workshop.pid
+            assert pid is not None
+            await made.stop("fog-0")
+
+            def is_there() -> bool:
+                engagement = node.duties.engagements.get(record.job)
+                return engagement is not None and engagement.parent == "fog-1" and engagement.workshop.loaded
+
+            await wait_for(is_there)
+            assert node.duties.engagements[record.job].workshop.pid == pid
+            await made.client.stop(record.job)
+            assert (await made.finish(record)).state == "stopped"
 
     asyncio.run(work())
 
