@@ -327,9 +327,11 @@ async def fork_server(folder: Path, monkeypatch: pytest.MonkeyPatch, *modules: s
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     assert server._process is not None
-    yield server._process.pid
-    await server.stop()
-    monkeypatch.delenv(VARIABLE)
+    try:
+        yield server._process.pid
+    finally:
+        await server.stop()
+        monkeypatch.delenv(VARIABLE)
     assert server._folder is not None
     assert not server._folder.exists()
 

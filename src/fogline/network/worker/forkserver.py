@@ -203,7 +203,9 @@ def main() -> None:
         newborn = nest.run(sys.stdin.fileno())
         nest.close()
     if newborn is None:
-        Path(path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # Whoever started it may have been quicker.
+            Path(path).unlink()
+            Path(path).parent.rmdir()
     else:
         become(newborn)
         with newborn.channel as channel:
