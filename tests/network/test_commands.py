@@ -210,7 +210,7 @@ def test_a_clean_stop_logs_no_traceback(tmp_path: Path) -> None:
     devices = [joined(terminal, f"client-{i}") for i in range(2)]
     job = submitted(terminal, "--set", "rounds=100000", "--planned", "--set", "task_parameters.slow=0.05")
     watching = terminal.start("jobs", "watch", job)
-    watching.until("round 2/100000")
+    watching.until("round 1/100000")
     assert devices[0].interrupt() == 0
     assert cloud.interrupt() == 0
     assert watching.wait() == 1
