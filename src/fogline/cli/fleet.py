@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +20,13 @@ from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.jobs.errors import suggest
 from fogline.monitoring.table import human_bytes, human_seconds
-from fogline.network.books import Known
+from fogline.network.books import Known, Line
 from fogline.network.client import Client
 from fogline.network.cloud import SIGNING
-from fogline.network.desk import NewToken
+from fogline.network.registrar import NewToken
+
+SHOWN = 14 * 86400.0
+"""Seconds for which a notice of the cloud's is shown with the nodes."""
 
 
 def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names: str | None) -> None:
@@ -54,17 +58,31 @@ def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names:
 
 
 def show_nodes(folder: Path, json: bool) -> None:
-    """List the nodes, in the order of the tree."""
+    """List the nodes, in the order of the tree, and say on standard error what an operator must know."""
+
+    async def ask(client: Client) -> tuple[list[Known], list[Line]]:
+        return await client.nodes(), await client.notices()
+
+    nodes, notices = asked(folder, ask)
+    for text in warnings(nodes, notices):
+        print(f"Warning: {text}", file=sys.stderr)
     listing = Listing(
         ("node", "role", "below", "state", "for", "offers"),
         empty="No node has ever been connected; let one join: fogline token create --role device",
     )
-    for depth, node in in_tree_order(asked(folder, Client.nodes)):
+    for depth, node in in_tree_order(nodes):
         state = "[green]connected[/]" if node.up else f"[yellow]away[/] {escape(node.why)}"
         since = human_seconds(max(0.0, time.time() - node.since))
         indented = "  " * depth + escape(node.name)
         listing.add(to_builtins(node), indented, node.role, escape(node.parent), state, since, escape(_offers(node)))
     present([listing], json)
+
+
+def warnings(nodes: Sequence[Known], notices: Sequence[Line]) -> list[str]:
+    """What an operator must know of the cloud and of nodes, in sentences."""
+    recent = [line for line in notices if time.time() - line.at < SHOWN]
+    said = [f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(line.at))}: {line.why}" for line in recent]
+    return said + [node.warning for node in nodes if node.warning]
 
 
 def in_tree_order(nodes: Sequence[Known]) -> list[tuple[int, Known]]:
@@ -95,6 +113,8 @@ def show_node(folder: Path, name: str) -> None:
         "role": node.role,
         "below": node.parent,
         "state": "connected" if node.up else f"away: {node.why}",
+        "address": node.address,
+        "warning": node.warning,
         "since": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(node.since)),
         "offers": _offers(node),
         "mains": {True: "yes", False: "no", None: "cannot tell"}[node.offers.on_mains],
