@@ -454,25 +454,6 @@ def test_a_parent_that_has_threads_forks_nobody(
     assert "a library has started 1 threads in the parent" in caplog.text
 
 
-@forked
-def test_forked_workers_draw_different_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each would begin with the generators of its parent."""
-    drawn = "import numpy, random\n\ndef task():\n    raise ValueError(f'{numpy.random.rand()} {random.random()}')\n"
-
-    async def work() -> None:
-        said: set[str] = set()
-        async with fork_server(tmp_path, monkeypatch):
-            for i in range(2):
-                place = Place(tmp_path / f"job-{i}")
-                (place.folder / "gated.py").write_text(drawn)
-                with pytest.raises(WorkerFailed) as error:
-                    await place.workshop.open()
-                said |= set(str(error.value).split()[-2:])
-        assert len(said) == 4, said
-
-    asyncio.run(work())
-
-
 @pytest.mark.slow
 def test_a_device_whose_worker_dies_says_why_and_is_asked_again_when_another_has_loaded(tmp_path: Path) -> None:
     async def work() -> None:
