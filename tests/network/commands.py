@@ -71,6 +71,7 @@ class Terminal:
             subprocess.Popen(
                 self._argv(arguments), cwd=self.folder, env=self._env(), text=True, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0, preexec_fn=_as_in_a_terminal,
+                process_group=0,
             )
         )  # fmt: skip
 
@@ -141,6 +142,11 @@ class Program:
     def end(self, number: int = signal.SIGINT) -> int:
         """Signal it and wait; its status."""
         self.process.send_signal(number)
+        return self.wait()
+
+    def interrupt(self) -> int:
+        """What Ctrl-C in a terminal does: a signal to it and to every process that it has started; its status."""
+        os.killpg(self.process.pid, signal.SIGINT)
         return self.wait()
 
     def wait(self) -> int:

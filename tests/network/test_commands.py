@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from fogline.governance.tokens import create_token
 from tests.network.commands import Program, Terminal
 
 pytestmark = pytest.mark.slow
+WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 LOCAL = ("--listen", "127.0.0.1:0", "--door", "127.0.0.1:0")
 STAR = ("--set", "task_parameters.clients=2", "--set", "tree={tiers={cloud={}}}")
 
@@ -27,6 +30,7 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     cloud.until("listens at")
     yield made
     assert cloud.end() == 0
+    assert "Traceback" not in cloud.said
     left = made.left_after(10)
     for process in left:
         os.kill(process, signal.SIGKILL)
@@ -89,8 +93,19 @@ def test_another_terminal_follows_a_job_and_stops_it(terminal: Terminal) -> None
     watching = terminal.start("jobs", "watch", job)
     watching.until("round 1/100000")
     assert job in terminal.ok("jobs", "list")
+    (listed,) = [item for item in json.loads(terminal.ok("jobs", "list", "--json")) if item["job"] == job]
+    assert (listed["state"], listed["rounds"], listed["by"]) == ("running", 100000, "operator")
     assert "being stopped" in terminal.ok("jobs", "stop")
     assert watching.wait() == 0
+    lines = terminal.ok("jobs", "logs", job).splitlines()
+    assert re.fullmatch(rf"{WHEN} INFO job={job} round=1 cloud: began", lines[0]), lines[0]
+    assert re.match(rf"{WHEN} INFO job={job} round=1 cloud: round 1 of 100000, ", lines[1]), lines[1]
+    told = [json.loads(line) for line in terminal.ok("jobs", "logs", job, "--json").splitlines()]
+    assert [line["what"] for line in told[:2]] == ["began", "round"]
+    nodes = {node["name"]: node for node in json.loads(terminal.ok("nodes", "list", "--json"))}
+    assert nodes["client-0"] | {"up": True, "role": "device", "parent": "cloud"} == nodes["client-0"]
+    models = json.loads(terminal.ok("models", "list", "--json"))
+    assert all({"model", "version", "metrics", "nodes"} <= set(model) for model in models)
     assert f"Job {job} stopped after" in watching.said
     shown = terminal.ok("nodes", "show", "client-1")
     assert "role      device" in shown
@@ -211,6 +226,31 @@ def test_up_says_what_does_not_fit(tmp_path: Path) -> None:
     assert "fogline simulate" not in done.stdout.partition("Compare")[0], "it is not the run of a simulation"
     assert "--devices is 0" in terminal.refused("up", "job.toml", "--quiet", "--devices", "0")
     assert terminal.left() == []
+
+
+def test_a_clean_stop_logs_no_traceback(tmp_path: Path) -> None:
+    """Ctrl-C reaches a node and its workers at the same time, in the middle of a round."""
+    terminal = Terminal(tmp_path)
+    terminal.ok("cloud", "init")
+    cloud = terminal.start("cloud", "run", *LOCAL)
+    cloud.until("listens at")
+    devices = [joined(terminal, f"client-{i}") for i in range(2)]
+    job = submitted(terminal, "--set", "rounds=100000", "--planned", "--set", "task_parameters.slow=0.05")
+    watching = terminal.start("jobs", "watch", job)
+    watching.until("round 1/100000")
+    assert devices[0].interrupt() == 0
+    assert cloud.interrupt() == 0
+    assert watching.wait() == 1
+    assert "The cloud does not answer" in watching.said, watching.said
+    assert devices[1].end(signal.SIGTERM) == 0
+    assert terminal.left_after(15) == []
+    said = {f"program {i}": program.said for i, program in enumerate((cloud, *devices, watching))}
+    said |= {str(path): path.read_text() for path in tmp_path.rglob("*.log")}
+    assert len(said) >= 7, said
+    for name, text in said.items():
+        assert "Traceback" not in text, (name, text)
+        assert "never retrieved" not in text, (name, text)
+        assert " ERROR " not in text, (name, text)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])

@@ -164,6 +164,9 @@ class FakeServer:
     def live(self) -> int | None:
         return next((version for version, role in self.loaded.items() if role == "live"), None)
 
+    def expect(self, model: str, coming: bool) -> None:
+        """It answers nobody."""
+
     def start(self) -> None:
         """Begin anew, with what the updater says."""
         assert self.updater is not None

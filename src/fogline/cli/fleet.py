@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
 
+from msgspec import to_builtins
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from fogline.cli.desk import asked, facts_of, operator_folder
 from fogline.cli.durations import duration
 from fogline.cli.failures import UsageError
+from fogline.cli.listing import Listing, present
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.jobs.errors import suggest
@@ -56,8 +57,8 @@ def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names:
     print(f"fogline join {facts.name}@{facts.door} --role {role} --token {token}{trust}")
 
 
-def show_nodes(folder: Path) -> None:
-    """A table of the nodes, in the order of the tree, and what an operator must know."""
+def show_nodes(folder: Path, json: bool) -> None:
+    """List the nodes, in the order of the tree, and say on standard error what an operator must know."""
 
     async def ask(client: Client) -> tuple[list[Known], list[Line]]:
         return await client.nodes(), await client.notices()
@@ -65,17 +66,16 @@ def show_nodes(folder: Path) -> None:
     nodes, notices = asked(folder, ask)
     for text in warnings(nodes, notices):
         print(f"Warning: {text}", file=sys.stderr)
-    if not nodes:
-        print("No node has ever been connected; let one join: fogline token create --role device")
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("node", "role", "below", "state", "for", "offers"):
-        table.add_column(column, no_wrap=column == "node", style="cyan" if column == "node" else "")
+    listing = Listing(
+        ("node", "role", "below", "state", "for", "offers"),
+        empty="No node has ever been connected; let one join: fogline token create --role device",
+    )
     for depth, node in in_tree_order(nodes):
         state = "[green]connected[/]" if node.up else f"[yellow]away[/] {escape(node.why)}"
         since = human_seconds(max(0.0, time.time() - node.since))
-        table.add_row("  " * depth + escape(node.name), node.role, escape(node.parent), state, since, _offers(node))
-    Console().print(table, highlight=False)
+        indented = "  " * depth + escape(node.name)
+        listing.add(to_builtins(node), indented, node.role, escape(node.parent), state, since, escape(_offers(node)))
+    present([listing], json)
 
 
 def warnings(nodes: Sequence[Known], notices: Sequence[Line]) -> list[str]:

@@ -3,49 +3,58 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+
+from fogline.cli.listing import Listing, present
+
+Parameters = dict[str, str | None]
+"""Defaults by name, as people write them; None where one has to be given."""
 
 BACKENDS = {"torch": "torch", "sklearn": "sklearn", "xgboost": "xgboost", "jax": "jax", "keras": "keras"}
 """Backends below ``fogline.training``, and the package that each needs."""
 
 
-def list_algorithms() -> None:
+def list_algorithms(json: bool) -> None:
     """Methods and client selection policies, with their parameters."""
     from fogline.algorithms import algorithms, summary
     from fogline.nodes.policies import policies
 
-    _print(
-        "Methods (algorithm.name)",
-        ("name", "what it does", "parameters"),
-        ((name, summary(method).replace("``", ""), _parameters(method)) for name, method in algorithms().items()),
-    )
-    _print(
-        "Client selection (policy of a tier)",
-        ("name", "what it does", "parameters"),
-        ((name, policy.summary, _parameters(policy)) for name, policy in policies().items()),
-    )
-    _next("Use one: fogline simulate job.toml --set algorithm=fedprox --set cloud.policy=oort")
+    columns = ("name", "what it does", "parameters")
+    methods = Listing(columns, title="Methods (algorithm.name)")
+    for name, method in algorithms().items():
+        _add(methods, "method", name, summary(method).replace("``", ""), _parameters(method))
+    hint = "Use one: fogline simulate job.toml --set algorithm=fedprox --set cloud.policy=oort"
+    selection = Listing(columns, title="Client selection (policy of a tier)", hint=hint)
+    for name, policy in policies().items():
+        _add(selection, "policy", name, policy.summary, _parameters(policy))
+    present([methods, selection], json)
 
 
-def list_datasets() -> None:
+def _add(listing: Listing, kind: str, name: str, what: str, parameters: Parameters) -> None:
+    item = {"kind": kind, "name": name, "summary": what, "parameters": parameters}
+    shown = ", ".join(key if default is None else f"{key}={default}" for key, default in parameters.items())
+    listing.add(item, escape(name), escape(what), escape(shown))
+
+
+def list_datasets(json: bool) -> None:
     """Data sets by name, and whether each has a folder below the data root."""
     from fogline.data import datasets
     from fogline.data.loaders.folder import VARIABLE, find_root
 
     root = find_root()
 
-    rows = [(name, what, _whereabouts(root / name, what)) for name, what in datasets().items()]
-    _print("Data sets", ("name", "what it holds", "files"), rows)
-    _next(f"Files are looked for in {root.resolve()}; set {VARIABLE} to look elsewhere.")
+    hint = f"Files are looked for in {root.resolve()}; set {VARIABLE} to look elsewhere."
+    listing = Listing(("name", "what it holds", "files"), title="Data sets", hint=hint)
+    for name, what in datasets().items():
+        files = _whereabouts(root / name, what)
+        listing.add({"name": name, "summary": what, "files": files}, escape(name), escape(what), files)
+    present([listing], json)
 
 
 def _whereabouts(folder: Path, summary: str) -> str:
@@ -55,43 +64,33 @@ def _whereabouts(folder: Path, summary: str) -> str:
     return "here" if folder.is_dir() and any(folder.iterdir()) else "missing"
 
 
-def list_engines() -> None:
+def list_engines(json: bool) -> None:
     """Engines of the backends that are installed."""
-    rows: list[tuple[str, str, str]] = []
+    hint = "By default the fastest is measured. Fix one: fogline simulate job.toml --engine loop"
+    listing = Listing(("backend", "engine", "how it trains"), title="Training engines", hint=hint)
+
+    def add(backend: str, engine: str, what: str, installed: bool) -> None:
+        item = {"backend": backend, "engine": engine, "summary": what, "installed": installed}
+        listing.add(item, backend, engine, escape(what))
+
     for backend, package in BACKENDS.items():
         if find_spec(f"fogline.training.{backend}") is None:
             continue
         if find_spec(package) is None:
-            rows.append((backend, "", f"not installed: pip install 'fogline[{backend}]'"))
+            add(backend, "", f"not installed: pip install 'fogline[{backend}]'", installed=False)
             continue
-        found = import_module(f"fogline.training.{backend}").ENGINES
-        rows += [(backend, name, engine.summary) for name, engine in found.items()]
-    _print("Training engines", ("backend", "engine", "how it trains"), rows)
-    _next("By default the fastest is measured. Fix one: fogline simulate job.toml --engine loop")
+        for name, engine in import_module(f"fogline.training.{backend}").ENGINES.items():
+            add(backend, name, engine.summary, installed=True)
+    present([listing], json)
 
 
-def _print(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for i, column in enumerate(columns):
-        table.add_column(column, style="cyan" if i == 0 else "", no_wrap=i == 0, header_style="dim")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    console = Console()
-    console.print(table)
-    console.print()
-
-
-def _next(text: str) -> None:
-    Console().print(f"[dim]{escape(text)}[/]", highlight=False, soft_wrap=True)
-
-
-def _parameters(thing: type) -> str:
+def _parameters(thing: type) -> Parameters:
     """Names and defaults of what its constructor takes."""
     if is_dataclass(thing):
-        return ", ".join(f"{f.name}={f.default}" if f.default is not MISSING else f.name for f in fields(thing))
+        return {f.name: None if f.default is MISSING else str(f.default) for f in fields(thing)}
     taken: dict[str, Any] = dict(inspect.signature(thing).parameters)
-    return ", ".join(
-        name if parameter.default is inspect.Parameter.empty else f"{name}={parameter.default}"
+    return {
+        name: None if parameter.default is inspect.Parameter.empty else str(parameter.default)
         for name, parameter in taken.items()
         if parameter.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    )
+    }

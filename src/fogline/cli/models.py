@@ -6,13 +6,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from fogline.cli.desk import asked, facts_of, operator_folder
 from fogline.cli.durations import duration
 from fogline.cli.failures import UsageError
+from fogline.cli.listing import Item, Listing, present, print_json
 from fogline.inference.card import Card, Exits, Tensor
 from fogline.monitoring.table import human_bytes, human_seconds
 from fogline.network.client import Client
@@ -27,32 +26,43 @@ NEWEST = 5
 """Versions of a model that the list shows, beside those that are served somewhere."""
 
 
-def show_models(folder: Path) -> None:
-    """A table of models and versions."""
+def show_models(folder: Path, json: bool) -> None:
+    """List models and versions: for people the newest and those that are served, for programs all."""
     standings = asked(folder, lambda client: client.models())
-    if not standings:
-        print("There is no model yet: every job that finishes publishes one, and fogline models import takes one in.")
+    if json:
+        print_json([_facts(standing, card) for standing in standings for card in standing.cards])
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("model", "version", "made", "result", "from", "served by"):
-        table.add_column(column, no_wrap=column in ("model", "version"), style="cyan" if column == "model" else "")
+    listing = Listing(
+        ("model", "version", "made", "result", "from", "served by"),
+        empty="There is no model yet: every job that finishes publishes one, and fogline models import takes one in.",
+    )
     for standing in standings:
         served = {outcome.version for outcome in standing.outcomes}
         shown = [card for i, card in enumerate(standing.cards) if i < NEWEST or card.version in served]
         for i, card in enumerate(shown):
             age = human_seconds(max(0.0, time.time() - card.created))
             name = escape(card.model) if i == 0 else ""
-            table.add_row(
-                name,
-                _version(standing, card),
-                f"{age} ago",
-                _result(card),
-                escape(_origin(card)),
-                _served(standing, card),
-            )
+            version, served_by = _version(standing, card), _served(standing, card)
+            listing.rows.append((name, version, f"{age} ago", _result(card), escape(_origin(card)), served_by))
         if len(standing.cards) > len(shown):
-            table.add_row("", f"[dim]… {len(standing.cards) - len(shown)} more[/]")
-    Console().print(table, highlight=False)
+            listing.rows.append(("", f"[dim]… {len(standing.cards) - len(shown)} more[/]"))
+    present([listing], json=False)
+
+
+def _facts(standing: Standing, card: Card) -> Item:
+    """A version, for programs."""
+    release = standing.release
+    return {
+        "model": card.model,
+        "version": card.version,
+        "created": card.created,
+        "metrics": dict(card.metrics),
+        "headline": card.headline,
+        "from": _origin(card),
+        "approved_by": standing.approved.get(card.version),
+        "release": release.state if release is not None and release.version == card.version else None,
+        "nodes": {found.node: found.what for found in standing.outcomes if found.version == card.version},
+    }
 
 
 def _version(standing: Standing, card: Card) -> str:

@@ -8,9 +8,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
+from fogline.cli.listing import Listing, present, print_json
 from fogline.lab import Lab, RunningLab, clean, find_lab, parse_changes, running_labs
 from fogline.monitoring.table import human_bytes
 
@@ -41,9 +39,12 @@ async def _keep(lab: Lab) -> None:
     os.close(emulator)
 
 
-def show_labs() -> None:
+def show_labs(json: bool) -> None:
     """Labs that run."""
     labs = running_labs()
+    if json:
+        print_json([{"lab": lab.name, "nodes": {node: lab.address(node) for node in lab.nodes}} for lab in labs])
+        return
     for lab in labs:
         print(lab.name)
         _show(lab)
@@ -66,16 +67,16 @@ def change_link(name: str | None, node: str, pairs: Sequence[str]) -> None:
     print(f"Changed {', '.join(links)}.")
 
 
-def show_counters(name: str | None) -> None:
+def show_counters(name: str | None, json: bool) -> None:
     """What passed over every link."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("link", "way", "packets", "bytes", "lost", "dropped", "cut"):
-        table.add_column(column, justify="left" if column in ("link", "way") else "right")
+    figures = ("packets", "bytes", "lost", "dropped", "cut")
+    listing = Listing(("link", "way", *figures), numbers=frozenset(figures))
     for link, sides in find_lab(name).counters().items():
         for way, seen in sides.items():
-            figures = (seen.lost, seen.dropped, seen.cut)
-            table.add_row(link, way, f"{seen.packets:,}", human_bytes(seen.bytes), *(f"{n:,}" for n in figures))
-    Console().print(table, highlight=False)
+            item = {"link": link, "way": way, **{figure: getattr(seen, figure) for figure in figures}}
+            lost = (f"{n:,}" for n in (seen.lost, seen.dropped, seen.cut))
+            listing.add(item, link, way, f"{seen.packets:,}", human_bytes(seen.bytes), *lost)
+    present([listing], json)
 
 
 def run_on(name: str | None, node: str, command: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from fogline.governance.policy import read_policy
 from fogline.governance.subject import Role
 from fogline.network.changes import Change
 from fogline.network.contract import Home
+from fogline.network.logs import write_logs
 from fogline.network.membership import Membership
 from fogline.network.program import Attach, Listening, Place, Up, member, run, until_told
 from fogline.registry.release import Tier
@@ -159,10 +159,9 @@ async def _keep_up(
 
 
 def _teller(attached: bool) -> Callable[[Change], None]:
-    """Who is told of changes; where nobody is, the log on standard error says the same."""
+    """Who is told of changes; the log on standard error says the same, and more."""
+    write_logs()
     if not attached:
-        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-        logging.getLogger("fogline").setLevel(logging.INFO)
         return lambda _: None
     import msgspec
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import multiprocessing
 import signal
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import msgspec
 
 from fogline.cli.failures import UsageError
 from fogline.inference.card import LARGEST, Asset, Card, ModelName, read_card
+from fogline.network.logs import write_logs
 from fogline.serving.server.files import Files
 from fogline.serving.server.server import Addresses, Server
 from fogline.serving.server.wiring import hooks, new_loop, opener
@@ -49,7 +49,7 @@ def serve_model(
         ModelError: the model cannot be run.
         OSError: an address is taken.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    write_logs()
     with TemporaryDirectory(prefix="fogline-serve-") as scratch:
         found = find(model, Path(scratch))
         card = msgspec.structs.replace(found.card, version=max(1, found.card.version), model=name or found.card.model)
@@ -71,11 +71,14 @@ async def _serve(settings: Settings, card: Card, found: Found) -> None:
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
-    served = await server.repository.load(card, Files(found.files))
-    addresses = await server.start()
-    _greet(card, served.runtime.name, addresses, found.notes)
-    await told.wait()
-    await server.stop()
+    server.repository.expect(card.model)
+    addresses = await server.start()  # Who asks while it is loaded is told to come back.
+    try:
+        served = await server.repository.load(card, Files(found.files))
+        _greet(card, served.runtime.name, addresses, found.notes)
+        await told.wait()
+    finally:
+        await server.stop()
 
 
 def _greet(card: Card, runtime: str, addresses: Addresses, notes: Sequence[str]) -> None:

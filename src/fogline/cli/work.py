@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from fogline.cli.bundling import bundle_of_job
 from fogline.cli.desk import asked, cloud_of, operator_folder
 from fogline.cli.failures import JobFailed, UsageError
+from fogline.cli.listing import Listing, present, print_json_line
 from fogline.governance.offers import Needs
 from fogline.governance.signing import SigningKey
 from fogline.jobs import Job
@@ -23,6 +24,10 @@ from fogline.monitoring.table import human_bytes, human_metric, human_seconds
 from fogline.network.books import ENDED, Line, Record, Stop
 from fogline.network.client import Client
 from fogline.network.cloud import SIGNING
+from fogline.network.logs import stamp
+
+TOLD = ("job", "name", "state", "done", "rounds", "priority", "by", "submitted", "headline", "why")
+"""What programs are told of a job."""
 
 
 def submit_job(
@@ -66,22 +71,18 @@ def needs_of(job: Job) -> Needs:
     return Needs(needs.memory, needs.cpus, needs.frameworks, needs.tags)
 
 
-def show_jobs(folder: Path) -> None:
-    """A table of all jobs."""
-    records = asked(folder, Client.jobs)
-    if not records:
-        print("There are no jobs; submit one: fogline jobs submit job.toml")
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("job", "state", "round", "priority", "by", "submitted", "why"):
-        table.add_column(column, no_wrap=column == "job", style="cyan" if column == "job" else "")
-    for record in records:
+def show_jobs(folder: Path, json: bool) -> None:
+    """List all jobs."""
+    listing = Listing(
+        ("job", "state", "round", "priority", "by", "submitted", "why"),
+        empty="There are no jobs; submit one: fogline jobs submit job.toml",
+    )
+    for record in asked(folder, Client.jobs):
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.submitted))
-        rounds = f"{record.done} of {record.rounds}"
-        table.add_row(
-            record.job, record.state, rounds, str(record.priority), escape(record.by), when, escape(record.why)
-        )
-    Console().print(table, highlight=False)
+        rounds, by, why = f"{record.done} of {record.rounds}", escape(record.by), escape(record.why)
+        item = {name: getattr(record, name) for name in TOLD}
+        listing.add(item, record.job, record.state, rounds, str(record.priority), by, when, why)
+    present([listing], json)
 
 
 def watch_job(folder: Path, name: str) -> None:
@@ -121,14 +122,17 @@ def stop_job(folder: Path, name: str, publish: bool, discard: bool) -> None:
     print(f"Job {record.job} {state} after {record.done} of {record.rounds} rounds.")
 
 
-def show_logs(folder: Path, name: str, follow: bool) -> None:
+def show_logs(folder: Path, name: str, follow: bool, json: bool) -> None:
     """What a job's nodes told."""
 
     async def show() -> None:
         async with cloud_of(folder) as client:
             record = await find(client, name)
             async for line in client.watch(record.job, follow=follow):
-                print(as_text(line, record), flush=True)
+                if json:
+                    print_json_line(line)
+                else:
+                    print(as_text(line, record), flush=True)
 
     asyncio.run(show())
 
@@ -160,7 +164,7 @@ async def _follow(client: Client, record: Record) -> Record:
                 devices, fogs = (sum(node.role == role for node in nodes) for role in ("device", "fog"))
                 live.started(job, devices, fogs + 1, record.headline, record.units.get(record.headline, ""))
             elif line.what not in ENDED:
-                live.note(told(line))
+                live.note(line.text)
     finally:
         live.close()
     (record,) = await client.jobs(record.job)
@@ -179,19 +183,13 @@ def conclude(record: Record) -> None:
     print(f"Job {record.job} {record.state} after {record.done} of {record.rounds} rounds{why}.")
 
 
-def told(line: Line) -> str:
-    """What a node told, without the time."""
-    child = f" {line.child}" if line.child else ""
-    return f"{line.node}: {line.what}{child}" + (f": {line.why}" if line.why else "")
-
-
 def as_text(line: Line, record: Record) -> str:
     """A line of a log."""
-    at = time.strftime("%H:%M:%S", time.localtime(line.at))
+    begin = stamp(line.at, logging.getLevelName(line.level), record.job, line.round)
     if line.row is None:
-        return f"{at} {told(line)}"
+        return f"{begin} {line.text}"
     row, name = line.row, record.headline
     metric = f", {name} {human_metric(name, row[name], record.units.get(name, ''))}" if name in row else ""
     clock = human_seconds(row.get("seconds", 0.0))
     devices = f", {int(row['devices'])} devices" if "devices" in row else ""
-    return f"{at} {line.node}: round {int(row['round'])} of {record.rounds}{devices}{metric}, clock {clock}"
+    return f"{begin} {line.node}: round {int(row['round'])} of {record.rounds}{devices}{metric}, clock {clock}"

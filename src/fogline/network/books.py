@@ -12,6 +12,7 @@ import msgspec
 
 from fogline.governance.offers import Needs, Offers
 from fogline.governance.policy import Channel
+from fogline.network import logs
 from fogline.network.contract import NOTHING, Blob, decoder, encode
 from fogline.network.tasks import Tasks
 from fogline.storage import Database, StorageError
@@ -56,6 +57,10 @@ class Record(msgspec.Struct, frozen=True):
         return self.state in ENDED
 
 
+GOOD = ("began", "round", "published", "finished", "stopped")
+"""Lines of a job's log that tell of nothing wrong."""
+
+
 class Known(msgspec.Struct, frozen=True):
     """A node."""
 
@@ -87,6 +92,21 @@ class Line(msgspec.Struct, frozen=True):
     child: str = ""
     why: str = ""
     row: dict[str, float] | None = None
+    round: int = 0
+    """Of the job, counted from 1, while it was told; 0: before the first."""
+
+    @property
+    def level(self) -> int:
+        """How much it matters, as in logs."""
+        if self.what == "failed" and not self.child:
+            return logging.ERROR  # The job has.
+        return logging.INFO if self.what in GOOD else logging.WARNING
+
+    @property
+    def text(self) -> str:
+        """What a node told, for people."""
+        child = f" {self.child}" if self.child else ""
+        return f"{self.node}: {self.what}{child}" + (f": {self.why}" if self.why else "")
 
 
 RECORD, KNOWN, LINE = decoder(Record), decoder(Known), decoder(Line)
@@ -222,7 +242,11 @@ class Books:
         self, job: str, what: str, why: str = "", node: str = "", child: str = "", row: dict[str, float] | None = None
     ) -> None:
         """A line more in a job's log; without a node it is the cloud's own."""
-        line = Line(time.time(), node or self._owner, what, child, why, row)
+        record = self._records.get(job)
+        round_ = 0 if record is None else record.done + (record.state == "running" and row is None)
+        line = Line(time.time(), node or self._owner, what, child, why, row, round_)
+        with logs.about(job, round_):
+            log.log(line.level, "%s", line.text)
         try:
             self._database.note(f"job/{job}", encode(line))
         except StorageError as error:

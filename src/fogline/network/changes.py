@@ -1,4 +1,5 @@
-"""What a node tells people who watch it: whether it is connected, trains, refuses, serves; and the bytes below it."""
+"""What a node tells people who watch it: whether it is connected, loads, trains, refuses, serves; and the bytes below
+it."""
 
 from __future__ import annotations
 
@@ -6,7 +7,9 @@ from typing import Literal
 
 import msgspec
 
-What = Literal["ready", "connected", "lost", "refused", "training", "idle", "bytes", "failed", "listens", "serves"]
+What = Literal[
+    "ready", "connected", "lost", "refused", "loading", "training", "idle", "bytes", "failed", "listens", "serves"
+]
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fogline.network.shelf import Shelf
 from fogline.network.turns import Turns
@@ -21,6 +22,8 @@ GROUP = "/group"
 """After a model's key: the aggregator's numbers behind it."""
 STATE = "state"
 """Name of the value that holds the method's own vectors of a device."""
+STUCK = 300.0
+"""Seconds that a training may go on after it was given up: what the worker has loaded is worth the wait."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,8 @@ class Crew:
         self._shelf = shelf
         self._turns = turns or Turns(1)
         self._priority = priority
+        self._busy: asyncio.Task[Any] | None = None
+        """What the worker trains for."""
 
     async def adopt(self, effect: effects.Adopt, values: Values) -> Made:
         """The parent's model becomes the group's."""
@@ -87,6 +92,7 @@ class Crew:
 
     async def train(self, effect: effects.Train, values: Values, attempt: int) -> tuple[Event, dict[Key, Value]]:
         """Train on this node's data, when it is this job's turn."""
+        await self._make_room()
         update, state = self._shelf.draft(), self._shelf.draft()
         before = values.get(STATE)
         try:
@@ -99,7 +105,8 @@ class Crew:
                 before=None if before is None else self._shelf.path(before),
             )
             async with self._turns.turn(self._priority):
-                answer = expect(ask.Trained, await self.workshop.ask(request))
+                self._busy = asyncio.current_task()
+                answer = expect(ask.Trained, await self.workshop.ask(request, lambda: _remove(update, state)))
             if answer.failure is None:
                 made = {effect.update: await self._shelf.take(update, "update")}
                 if answer.state:
@@ -107,7 +114,34 @@ class Crew:
                 return Trained(effect.task, effect.update, answer.samples, answer.loss_rms), made
         except (WorkerFailed, StorageError) as error:
             return Trained(effect.task, effect.update, 0, failure=str(error)), {}
+        finally:
+            if self._busy is asyncio.current_task():
+                self._busy = None
         return Trained(effect.task, effect.update, answer.samples, failure=answer.failure[:LONGEST]), {}
+
+    def give_up(self, work: asyncio.Task[None]) -> None:
+        """A training is not wanted any more. One that the worker is at goes on to its end; one that has not begun,
+        because it is the turn of another job, does not begin."""
+        if work is not self._busy:
+            work.cancel()
+
+    def close(self) -> None:
+        """Wait for no training any more."""
+        if self._busy is not None:
+            self._busy.cancel()
+
+    async def _make_room(self) -> None:
+        """Wait until the worker is done with a training that was given up, and end one that hangs."""
+        while (busy := self._busy) is not None:
+            _, pending = await asyncio.wait((busy,), timeout=STUCK)
+            if pending:
+                await self.workshop.end(f"it was still at a training {STUCK:g} s after that was given up")
+
+    def drop(self, values: Values) -> None:
+        """Values that came out, and that nobody needs."""
+        for value in values.values():
+            self._shelf.keep(value)
+        self._shelf.release(values.values())
 
     async def _ask(self, request: ask.Request) -> ask.Written:
         return expect(ask.Written, await self.workshop.ask(request))
@@ -121,3 +155,8 @@ class Crew:
 
     def _path(self, values: Values, key: Key) -> str:
         return self._shelf.path(values[key])
+
+
+def _remove(*drafts: Path) -> None:
+    for draft in drafts:
+        draft.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from fogline.network import logs
 from fogline.network.clock import JobClock
 from fogline.network.contract import Blob, Said
 from fogline.network.crew import GROUP, Crew
@@ -173,6 +174,7 @@ class Driver:
             timer.cancel()
         if self._training is not None:
             self._training.cancel()
+        self._crew.close()
 
     def expects(self, child: str, task: int) -> bool:
         """Whether an update of that child for that request may come."""
@@ -184,6 +186,7 @@ class Driver:
             if not self._admit(event, values):
                 continue
             effects += self.machine.handle(event, self.clock.now())
+        logs.begin(self.job, self.machine.round + 1)
         entries: list[bytes] = []
         acts: list[Effect] = []
         for effect in effects:
@@ -292,7 +295,7 @@ class Driver:
 
     def _train(self, effect: Train) -> None:
         if self._training is not None:
-            self._training.cancel()
+            self._crew.give_up(self._training)
         self._training = asyncio.create_task(self._trained(effect, self.attempts - 1))
 
     async def _trained(self, effect: Train, attempt: int) -> None:
@@ -301,7 +304,11 @@ class Driver:
         except (LookupError, StorageError) as error:
             self.put(Trained(effect.task, effect.update, 0, failure=f"the model is not here: {error}"))
             return
-        self.put(*await self._crew.train(effect, self.values, attempt))
+        event, values = await self._crew.train(effect, self.values, attempt)
+        if self._training is not asyncio.current_task():  # Nobody waits for it, and the method's state is as before.
+            self._crew.drop(values)
+            values = {}
+        self.put(event, values)
 
 
 async def _finished(work: Coroutine[Any, Any, None]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fogline.network import logs
 from fogline.network.changes import Change
 from fogline.network.contract import Away, Over, Ticket, decoder, encode
 from fogline.network.engagement import AGAIN, Engagement
@@ -63,9 +64,9 @@ class Duties:
 
     async def close(self) -> None:
         """Stop: the journal keeps what was."""
-        self._tasks.cancel()
+        await self._tasks.close()
         for engagement in self.engagements.values():
-            await engagement.close()
+            await engagement.close("the node stops")
 
     async def pause(self, why: str) -> None:
         """Take part in no job, for now; what was begun is begun again later."""
@@ -73,7 +74,7 @@ class Duties:
         for engagement in list(self.engagements.values()):
             del self.engagements[engagement.job]
             engagement.refuse(why)
-            await engagement.close()
+            await engagement.close(why)
 
     def resume(self) -> None:
         """Take part in jobs again."""
@@ -119,7 +120,7 @@ class Duties:
     def workshop(self, ticket: Ticket, code: Path, client: str = "") -> Workshop:
         """A worker process for a job."""
         site = self._node.site
-        opening = Open(str(code), ticket.text, ticket.layout, client, site.parameters, site.limits)
+        opening = Open(str(code), ticket.text, ticket.layout, client, site.parameters, site.limits, ticket.job)
         return Workshop(opening, self._node.log_file(ticket.job))
 
     # Inside.
@@ -129,27 +130,27 @@ class Duties:
             kept: Kept = KEPT.decode(body)
             self._engage_soon(kept.ticket, kept.parent)
 
-    def _engage_soon(self, ticket: Ticket, parent: str) -> None:
+    def _engage_soon(self, ticket: Ticket, parent: str, workshop: Workshop | None = None) -> None:
         if ticket.job not in self._starting:
             self._starting.add(ticket.job)
-            self._tasks.spawn(self._engage(ticket, parent))
+            self._tasks.spawn(self._engage(ticket, parent, workshop))
 
-    async def _engage(self, ticket: Ticket, parent: str) -> None:
-        """Look at a job, and take part if it may run here. ``parent``: below whom, unless that has changed."""
-        node = self._node
-        uplink = node.uplink
+    async def _engage(self, ticket: Ticket, parent: str, workshop: Workshop | None) -> None:
+        """Look at a job, and take part if it may run here.
+
+        Args:
+            ticket: the job.
+            parent: below whom, unless that has changed.
+            workshop: where it was loaded before.
+        """
+        node, uplink = self._node, self._node.uplink
         assert uplink is not None
-        if self.closed is not None:
-            await asyncio.to_thread(node.database.put, TICKETS, ticket.job, encode(Kept(ticket, parent)))
-            uplink.send(Away(ticket.job, self.closed))
-            self._starting.discard(ticket.job)
-            return
+        logs.begin(ticket.job)
         try:
-            await uplink.fetch(ticket.bundle)
-            code = await asyncio.to_thread(node.gate.admit, ticket, node.shelf.blobs.path(ticket.bundle.digest))
-            engagement = await self._prepare(ticket, code)
-            body = encode(Kept(ticket, uplink.parent or parent))
-            await asyncio.to_thread(node.database.put, TICKETS, ticket.job, body)
+            if self.closed is not None:
+                await self._put_off(ticket, parent, workshop, self.closed)
+                return
+            engagement = await self._prepared(ticket, parent, workshop)
         except (NotAllowed, WorkerFailed, LookupError, StorageError, ValueError) as error:
             log.warning("%s does not take part in job %s: %s", node.name, ticket.job, error)
             node.on_change(Change("refused", ticket.job, str(error)))
@@ -157,24 +158,72 @@ class Duties:
             return
         finally:
             self._starting.discard(ticket.job)
-        parent = uplink.parent or parent
         if ticket.job in self._over:
             self._over.discard(ticket.job)
             await engagement.close()
             await asyncio.to_thread(self._clear, ticket.job)
         elif self.closed is not None:
-            await engagement.close()
+            await engagement.close(self.closed)
         else:
-            self.engage(engagement, parent)
+            self.engage(engagement, uplink.parent or parent)
 
-    async def _prepare(self, ticket: Ticket, code: Path) -> Engagement:
+    async def _put_off(self, ticket: Ticket, parent: str, workshop: Workshop | None, why: str) -> None:
+        """Keep a job for later."""
         node = self._node
-        leaf = node.downlink is None
-        workshop = self.workshop(ticket, code, client=(node.site.client or node.name) if leaf else "")
-        if not leaf:
+        await asyncio.to_thread(node.database.put, TICKETS, ticket.job, encode(Kept(ticket, parent)))
+        assert node.uplink is not None
+        node.uplink.send(Away(ticket.job, why))
+        if workshop is not None:
+            await workshop.close(why)
+
+    async def _prepared(self, ticket: Ticket, parent: str, workshop: Workshop | None) -> Engagement:
+        """All that is needed to take part; what cannot be had ends the worker."""
+        node, uplink = self._node, self._node.uplink
+        assert uplink is not None
+        try:
+            await uplink.fetch(ticket.bundle)
+            code = await asyncio.to_thread(node.gate.admit, ticket, node.shelf.blobs.path(ticket.bundle.digest))
+            workshop = workshop or self._workshop_of(ticket, code)
+            engagement = await self._prepare(ticket, workshop)
+            body = encode(Kept(ticket, uplink.parent or parent))
+            await asyncio.to_thread(node.database.put, TICKETS, ticket.job, body)
+        except BaseException:
+            if workshop is not None:
+                await workshop.close()
+            raise
+        return engagement
+
+    def _workshop_of(self, ticket: Ticket, code: Path) -> Workshop:
+        """Where this node computes."""
+        node = self._node
+        return self.workshop(ticket, code, client=(node.site.client or node.name) if self._leaf else "")
+
+    @property
+    def _leaf(self) -> bool:
+        return self._node.downlink is None
+
+    async def _prepare(self, ticket: Ticket, workshop: Workshop) -> Engagement:
+        node = self._node
+        if not self._leaf:
             return Engagement(ticket, node, workshop, self._aggregator_of(ticket))
-        opened = await workshop.open()
+        if not workshop.loaded:
+            node.on_change(Change("loading", ticket.job))
+        opened = await workshop.load(lambda why: self._is_loading(ticket.job, why))
+        node.on_change(Change("idle"))
         return Engagement(ticket, node, workshop, self._device, leaf=True, samples=opened.samples)
+
+    def _is_loading(self, job: str, why: str) -> None:
+        """The job is not loaded yet; this node is not to be asked until it is.
+
+        Raises:
+            LookupError: it is over.
+        """
+        if job in self._over:
+            self._over.discard(job)
+            raise LookupError("the job is over")
+        log.warning("%s has not loaded job %s yet: %s", self._node.name, job, why)
+        assert self._node.uplink is not None
+        self._node.uplink.send(Away(job, why))
 
     def _device(self, parent: str | None) -> Device:
         from fogline.nodes.device import Device
@@ -189,9 +238,9 @@ class Duties:
 
     async def _move(self, engagement: Engagement, parent: str) -> None:
         """The node has another parent now: it takes part in the job below that one."""
-        await engagement.close()
+        await engagement.leave()
         self.engagements.pop(engagement.job, None)
-        self._engage_soon(engagement.ticket, parent)
+        self._engage_soon(engagement.ticket, parent, engagement.workshop)
 
     async def _take_part(self, engagement: Engagement, parent: str | None) -> None:
         await engagement.run(parent)

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
+from fogline.network import logs
+from fogline.network.changes import Change
 from fogline.network.contract import Away, Blob, Entered, Offer, Over, Said, Ticket, Told
 from fogline.network.crew import GROUP, Crew
 from fogline.network.driver import Driver
@@ -41,6 +43,7 @@ class House(Protocol):
     database: Database
     shelf: Shelf
     turns: Turns
+    on_change: Callable[[Change], None]
 
     def say(self, child: str, frame: Said | Offer | Over) -> None:
         """To a child; dropped where it is not connected."""
@@ -98,7 +101,7 @@ class Engagement:
         self.parent: str | None = None
         self.over = False
         self._house = house
-        self._workshop = workshop
+        self.workshop = workshop
         self._crew = Crew(house.shelf, workshop, house.turns, ticket.priority)
         self._make = make
         self._first = first or {}
@@ -112,6 +115,7 @@ class Engagement:
         self._hello: Hello | None = None
         self._task: asyncio.Task[None] | None = None
         self._halted = False
+        self._loading: asyncio.Task[None] | None = None
         self._empty: asyncio.TimerHandle | None = None
         self._moves = False
         """Whether it computes with its parent's models."""
@@ -120,6 +124,7 @@ class Engagement:
 
     async def run(self, parent: str | None) -> None:
         """Take part until the job is over. ``parent``: whose work it takes; None at the root."""
+        logs.begin(self.job)
         self.parent, self._task = parent, asyncio.current_task()
         while not self.over:
             try:
@@ -134,6 +139,7 @@ class Engagement:
 
     async def _run_once(self) -> None:
         house, parent = self._house, self.parent
+        await self._ready()
         machine = self._make(parent)
         self._moves = not self._leaf and cast("Aggregator", machine).role.moves
         driver = Driver(self.job, machine, house.database, house.shelf, self._crew, self, parent or "")
@@ -159,6 +165,13 @@ class Engagement:
             running.cancel()
             await asyncio.wait((running,))
 
+    async def _ready(self) -> None:
+        """Have the job loaded before anybody waits for this node: a round begins with those who are ready."""
+        if self._root is not None:
+            await self.workshop.open()
+        else:
+            await self.workshop.load(self.refuse)
+
     async def _gather(self, running: asyncio.Task[None], seconds: float, fresh: bool) -> None:
         """Wait for the children that are expected by name; in the plan's order, a run can be repeated."""
         waiting = asyncio.create_task(self._waited.wait())
@@ -175,8 +188,14 @@ class Engagement:
             self._driver.put(Joined(child, self.children[child]))
         self._driver.put(Started())
 
-    async def close(self) -> None:
-        """Stop at once; the journal keeps what was, and nobody writes it any more when this returns."""
+    async def close(self, why: str = "the node does not take part any more") -> None:
+        """Stop at once, and end the worker."""
+        await self.leave()
+        await self.workshop.close(why)
+
+    async def leave(self) -> None:
+        """Stop at once; the journal keeps what was, and nobody writes it any more when this returns. The worker may
+        be used on."""
         self.over = True
         if self._empty is not None:
             self._empty.cancel()
@@ -185,7 +204,6 @@ class Engagement:
         if task is not None:
             task.cancel()
             await asyncio.wait((task,))
-        await self._workshop.close()
 
     # Upward.
 
@@ -194,6 +212,8 @@ class Engagement:
         uplink, driver = self._house.uplink, self._driver
         if uplink is None or driver is None or uplink.parent != self.parent or self._awaited:
             return
+        if self._leaf and not self.workshop.loaded:
+            return  # It enters when the job is loaded.
         if not self._leaf:
             devices = self._below()
             if not devices:
@@ -315,6 +335,20 @@ class Engagement:
             self._tasks.spawn(self._bring(said, said.message, said.blob))
         elif self._house.uplink is not None:
             self._house.uplink.send(said)
+            if self._leaf and not self.workshop.loaded and isinstance(said.message, Report):
+                self._reload()
+
+    def _reload(self) -> None:
+        """The worker has ended: nobody may ask this device for anything until another one has loaded the job."""
+        if self._loading is None or self._loading.done():
+            self.refuse("its worker process has ended, and loads the job anew")
+            self._loading = self._tasks.spawn(self._load())
+
+    async def _load(self) -> None:
+        self._house.on_change(Change("loading", self.job))
+        await self.workshop.load(self.refuse)
+        self._house.on_change(Change("idle"))
+        self.enter()
 
     async def _bring(self, said: Said, report: Report, blob: Blob) -> None:
         """The update goes first: a report names what is there."""

@@ -7,11 +7,33 @@ import os
 import signal
 import socket
 import sys
-from asyncio.subprocess import DEVNULL, Process
-from typing import BinaryIO
+from asyncio.subprocess import DEVNULL
+from typing import BinaryIO, Protocol
 
 
-async def start_helper(program: str, log: BinaryIO, threads: int) -> tuple[Process, socket.socket]:
+class Helper(Protocol):
+    """A process that works for this one."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """Its status, or minus the signal that ended it; None while it runs."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once."""
+        ...
+
+    async def wait(self) -> int:
+        """Wait for its end; its status."""
+        ...
+
+
+async def start_helper(program: str, log: BinaryIO, threads: int) -> tuple[Helper, socket.socket]:
     """Start a module as a process that gets one end of a socket pair; gives the process and the other end.
 
     Args:
@@ -23,7 +45,6 @@ async def start_helper(program: str, log: BinaryIO, threads: int) -> tuple[Proce
         OSError: it cannot be started.
     """
     ours, theirs = socket.socketpair()
-    count = str(threads)
     with theirs:
         try:
             process = await asyncio.create_subprocess_exec(
@@ -32,12 +53,17 @@ async def start_helper(program: str, log: BinaryIO, threads: int) -> tuple[Proce
                 stdin=DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count},
+                env={**os.environ, **limited_to(threads)},
             )
         except OSError:
             ours.close()
             raise
     return process, ours
+
+
+def limited_to(threads: int) -> dict[str, str]:
+    """Environment in which numerical libraries start no more threads than that."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
 
 
 def ending(code: int | None) -> str:

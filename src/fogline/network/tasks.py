@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 log = logging.getLogger("fogline.network")
+T = TypeVar("T")
 
 
 class Tasks:
@@ -21,16 +22,23 @@ class Tasks:
         self._owner = owner
         self._running: set[asyncio.Task[Any]] = set()
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin one."""
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def cancel(self) -> None:
         """End all."""
         for task in self._running:
             task.cancel()
+
+    async def close(self) -> None:
+        """End all, and see that they have ended."""
+        self.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

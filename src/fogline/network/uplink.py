@@ -98,6 +98,8 @@ class _Line:
     parent: str
     channel: grpc.aio.Channel
     frames: asyncio.Queue[Up]
+    open: bool = True
+    """Whether calls may begin on it."""
 
 
 class _Damaged(LookupError):  # noqa: N818 - read aloud, it is what happened
@@ -212,10 +214,7 @@ class Uplink:
             LookupError: the parent does not want it.
             StorageError: it is damaged here, or gone.
         """
-        line = self._line
-        if line is None:
-            raise Lost("there is no connection")
-        call = line.channel.stream_stream(f"/{SERVICE}/Push")()
+        call = self._open().channel.stream_stream(f"/{SERVICE}/Push")()
         try:
             await call.write(encode(Push(blob.digest, blob.size, job, task)))
             have = await self._answer(call, HAVE)
@@ -238,10 +237,19 @@ class Uplink:
             Lost: there is no connection.
             LookupError: the parent refused; the text says why.
         """
-        if self._line is None:
-            raise Lost("there is no connection")
+        line = self._open()
         with _in_words():
-            return await self._line.channel.unary_unary(method)(encode(message), timeout=seconds)
+            return await line.channel.unary_unary(method)(encode(message), timeout=seconds)
+
+    def _open(self) -> _Line:
+        """The connection, if calls may begin on it.
+
+        Raises:
+            Lost: there is none.
+        """
+        if self._line is None or not self._line.open:
+            raise Lost("there is no connection")
+        return self._line
 
     async def _answer(self, call: grpc.aio.StreamStreamCall[bytes, bytes], kind: Decoder[Have]) -> Have:
         answer = await call.read()
@@ -266,16 +274,16 @@ class Uplink:
 
     async def _fetch_once(self, blob: Blob, into: Blobs, doubted: bool) -> None:
         writer = await asyncio.to_thread(into.writer, blob.digest, blob.size)
-        line = self._line
+        parent = "the parent"
         try:
-            if line is None:
-                raise Lost("there is no connection")
+            line = self._open()
+            parent = line.parent
             with _in_words():
                 await self._receive(line, writer, doubted)
             # The parent has it too: after a power cut it is fetched again.
             await asyncio.to_thread(writer.finish, False)
         except (BadChunk, CorruptBlob, msgspec.DecodeError) as error:
-            raise _Damaged(f"What {line.parent if line else 'the parent'} sent is damaged: {error}") from error
+            raise _Damaged(f"What {parent} sent is damaged: {error}") from error
         finally:
             writer.close()
 
@@ -336,6 +344,7 @@ class Uplink:
         except msgspec.DecodeError as error:
             raise Lost(f"{home.name} sent what is no frame: {error}") from error
         finally:
+            line.open = False
             await channel.close()
 
     async def _return_home(self, line: _Line) -> None:

@@ -3,65 +3,114 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from fogline.network.contract import encode
+from fogline.network.forks import start_worker
 from fogline.network.frames import framed, next_frame
-from fogline.network.helpers import ending, start_helper
+from fogline.network.helpers import Helper, ending
 from fogline.network.worker.requests import ANSWERS, LARGEST, Answer, Failed, Open, Opened, Request
 
 A = TypeVar("A")
-PROGRAM = "fogline.network.worker.program"
 LONGEST = 2000
 """Characters of a reason that foreign code gives."""
+LOADING = 600.0
+"""Seconds that a worker has to load its job; machines are slow when many workers load at once."""
+FIRST_WAIT, LONGEST_WAIT = 5.0, 60.0
+"""Seconds before a job whose worker ended while loading is loaded again: doubled each time."""
 
 
 class WorkerFailed(RuntimeError):  # noqa: N818 - read aloud, it is what happened
     """A worker could not carry a request out; the text is a sentence."""
 
 
+class WorkerEnded(WorkerFailed):
+    """The process ended, or did not get ready: with another one it may go well."""
+
+
 class Workshop:
     """A warm worker process for one job. It is started when it is first needed, and again after it died.
+
+    It answers one request after the other. Who stops waiting for an answer does not end the process: what it has
+    loaded is worth more than the answer, which is dropped when it comes.
 
     Args:
         opening: the job to load.
         log: file that takes what the job's code prints.
+        patience: seconds that it has to load the job.
     """
 
-    def __init__(self, opening: Open, log: Path) -> None:
+    def __init__(self, opening: Open, log: Path, patience: float = LOADING) -> None:
         self._opening = opening
         self._log = log
+        self._patience = patience
         self._turn = asyncio.Lock()
-        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[Answer] | None = None
+        """What the process does now, or did last."""
+        self._process: Helper | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._opened: Opened | None = None
+        self._ended_for = self._closed = ""
+        """Why this side ended the process, and why for good."""
 
     async def open(self) -> Opened:
         """Start the process and load the job, if that was not done.
 
         Raises:
+            WorkerEnded: the process ended meanwhile, or took too long.
             WorkerFailed: the job cannot be loaded here.
         """
-        async with self._turn:
-            return await self._open()
+        return expect(Opened, await self._beside(self._open))
 
-    async def ask(self, request: Request) -> Answer:
-        """Carry a request out.
+    async def load(self, failed: Callable[[str], None]) -> Opened:
+        """Load the job, and try again where the process ends meanwhile: the machine may be short of memory for now.
+
+        Args:
+            failed: told why, each time.
 
         Raises:
-            WorkerFailed: it could not be carried out, or the process died.
+            WorkerFailed: the job cannot be loaded here.
         """
-        async with self._turn:
-            if self._process is None:
-                await self._open()
-            return _whole(await self._exchange(request))
+        wait = FIRST_WAIT
+        while True:
+            try:
+                return await self.open()
+            except WorkerEnded as error:
+                if self._closed:
+                    raise
+                failed(str(error))
+            await asyncio.sleep(wait)
+            wait = min(LONGEST_WAIT, 2 * wait)
 
-    async def close(self) -> None:
-        """End the process, also in the middle of a request."""
-        process, self._process = self._process, None
+    async def ask(self, request: Request, dropped: Callable[[], None] = lambda: None) -> Answer:
+        """Carry a request out.
+
+        Args:
+            request: what to do.
+            dropped: called when the worker is done with it, if the caller was cancelled before.
+
+        Raises:
+            WorkerEnded: the process ended.
+            WorkerFailed: it could not be carried out.
+        """
+        return await self._beside(lambda: self._ask(request), dropped)
+
+    async def close(self, why: str = "the node does not need it any more") -> None:
+        """End the process for good, also in the middle of a request. ``why``: what who waits for an answer is told."""
+        self._closed = why
+        await self.end(why)
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+    async def end(self, why: str) -> None:
+        """End the process, also in the middle of a request; the next request starts another one."""
+        process, self._process, self._opened = self._process, None, None
+        self._ended_for = why
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -74,35 +123,83 @@ class Workshop:
         """The process, if there is one."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the job is loaded, so that a request would begin at once."""
+        return self._opened is not None
+
+    async def _beside(
+        self, work: Callable[[], Coroutine[Any, Any, Answer]], dropped: Callable[[], None] = lambda: None
+    ) -> Answer:
+        """Do it when it is its turn, and to its end, also when who waits for it is cancelled meanwhile."""
+        await self._turn.acquire()
+        self._task = task = asyncio.create_task(work())
+        task.add_done_callback(lambda _: self._turn.release())
+        try:
+            return _whole(await asyncio.shield(task))
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda done: _let_go(done, dropped))
+            raise
+
+    async def _ask(self, request: Request) -> Answer:
+        await self._open()
+        return await self._exchange(request)
+
     async def _open(self) -> Opened:
-        if self._process is not None:
-            return Opened()
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as log:
-            self._process, channel = await start_helper(PROGRAM, log, self._opening.limits.threads)
+        if self._opened is not None:
+            return self._opened
+        try:
+            async with asyncio.timeout(self._patience):
+                self._opened = expect(Opened, _whole(await self._load()))
+        except TimeoutError:
+            await self.end("it took too long to load the job")
+            why = f"the worker process has not loaded the job within {self._patience:g} s; its log is {self._log}"
+            raise WorkerEnded(why) from None
+        except WorkerFailed:
+            await self.end("it could not load the job")
+            raise
+        return self._opened
+
+    async def _load(self) -> Answer:
+        if self._closed:
+            raise WorkerEnded(f"the worker process was ended: {self._closed}")
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            with self._log.open("ab") as log:
+                self._process, channel = await start_worker(log, self._opening.limits.threads)
+        except OSError as error:
+            raise WorkerEnded(f"the worker process could not be started: {error}") from error
         self._reader, self._writer = await asyncio.open_connection(sock=channel, limit=1 << 20)
-        return expect(Opened, _whole(await self._exchange(self._opening)))
+        if self._closed:
+            await self.end(self._closed)
+        return await self._exchange(self._opening)
 
     async def _exchange(self, request: Request) -> Answer:
-        assert self._reader is not None
-        assert self._writer is not None
+        if self._writer is None or self._reader is None:
+            raise WorkerEnded(await self._obituary())
         try:
             self._writer.write(framed(encode(request)))
             await self._writer.drain()
             return ANSWERS.decode(await next_frame(self._reader, LARGEST))
         except msgspec.DecodeError as error:
-            await self.close()  # Nobody knows where its next answer would begin.
-            raise WorkerFailed(f"the worker process sent what is no answer ({error}); its log is {self._log}") from None
-        except (asyncio.IncompleteReadError, ConnectionError, BrokenPipeError):
-            raise WorkerFailed(await self._obituary()) from None
-        except asyncio.CancelledError:
-            await self.close()  # The answer would be taken for that of the next request.
-            raise
+            await self.end("its answer was none")  # Nobody knows where its next answer would begin.
+            raise WorkerEnded(f"the worker process sent what is no answer ({error}); its log is {self._log}") from None
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise WorkerEnded(await self._obituary()) from None
 
     async def _obituary(self) -> str:
-        process, self._process = self._process, None
-        code = None if process is None else await process.wait()
-        return f"the worker process {ending(code)}; its log is {self._log}"
+        """How the process ended: by itself, or because this node ended it."""
+        process, self._process, self._opened = self._process, None, None
+        if process is None:
+            return f"the worker process was ended: {self._ended_for}"
+        return f"the worker process {ending(await process.wait())}; its log is {self._log}"
+
+
+def _let_go(done: asyncio.Task[Answer], dropped: Callable[[], None]) -> None:
+    """Nobody waits for this answer, nor for the reason why there is none."""
+    if not done.cancelled():
+        done.exception()
+    dropped()
 
 
 def _whole(answer: Answer) -> Answer:

@@ -139,6 +139,11 @@ class Aggregator:
         """Devices below it."""
         return self.roster.devices()
 
+    @property
+    def round(self) -> int:
+        """Of the job, counted from 0."""
+        return self._round
+
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
         first = {model_key(self.name, 0)} if self.role.parent is None and self.ledger.assigned is None else set[Key]()

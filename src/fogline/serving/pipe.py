@@ -34,6 +34,13 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     role: Literal["live", "beside", "shadow"]
 
 
+class Expect(msgspec.Struct, frozen=True, tag=True):
+    """To the server: these models will be loaded, or will not (any more). Who asks for them meanwhile is told so."""
+
+    models: tuple[str, ...]
+    coming: bool = True
+
+
 class Swap(msgspec.Struct, frozen=True, tag=True):
     """To the server: let a version that is loaded answer."""
 
@@ -69,7 +76,7 @@ class Pulse(msgspec.Struct, frozen=True, tag=True):
     vitals: Vitals
 
 
-Request = Settings | Load | Swap | Drop | Infer | Offload | Pulse
+Request = Settings | Expect | Load | Swap | Drop | Infer | Offload | Pulse
 """:class:`Settings` come first: the server begins to listen."""
 
 

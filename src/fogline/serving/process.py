@@ -9,12 +9,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fogline.network.helpers import ending, start_helper
+from fogline.network.helpers import Helper, ending, start_helper
 from fogline.registry.release import Vitals
 from fogline.serving.pipe import (
     Answer,
     Done,
     Drop,
+    Expect,
     Failed,
     Infer,
     Load,
@@ -71,6 +72,8 @@ class ServerProcess:
         self._broken = broken
         self._pulse = pulse
         self._above = above
+        self._coming: set[str] = set()
+        """Models that will be served."""
         self._pipe: Pipe | None = None
         self._up = asyncio.Event()
 
@@ -95,6 +98,12 @@ class ServerProcess:
                 log.error("The server did not start: %s; its log is %s", error, self._log_file)
             await asyncio.sleep(wait)
             wait = min(LONGEST_WAIT, 2 * wait)
+
+    def expect(self, model: str, coming: bool) -> None:
+        """See :class:`fogline.serving.update.ports.Server`."""
+        (self._coming.add if coming else self._coming.discard)(model)
+        if self._pipe is not None:
+            self._pipe.tell(Expect((model,), coming))
 
     async def load(self, card: bytes, paths: Mapping[str, Path], role: Role) -> None:
         """See :class:`fogline.serving.update.ports.Server`."""
@@ -129,7 +138,7 @@ class ServerProcess:
             raise ServerFailed(str(error)) from error
 
     @asynccontextmanager
-    async def _started(self) -> AsyncGenerator[tuple[asyncio.subprocess.Process, Pipe]]:
+    async def _started(self) -> AsyncGenerator[tuple[Helper, Pipe]]:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as log_file:
             process, channel = await start_helper(PROGRAM, log_file, self._settings.threads)
@@ -149,7 +158,9 @@ class ServerProcess:
 
     async def _begin(self, pipe: Pipe, found: Ready) -> None:
         """Have it load what it should have loaded."""
-        for one in self._expected():
+        expected = self._expected()
+        await pipe.ask(Expect(tuple(sorted(self._coming))))
+        for one in expected:
             paths = {digest: str(path) for digest, path in one.paths.items()}
             try:
                 await pipe.ask(Load(one.card, paths, one.role))
@@ -172,7 +183,7 @@ class ServerProcess:
                 return Failed("That is for the server, not for the agent.")
 
 
-async def _end(process: asyncio.subprocess.Process) -> int:
+async def _end(process: Helper) -> int:
     """Wait for its end, which the end of the pipe has begun; its status."""
     try:
         async with asyncio.timeout(GRACE):

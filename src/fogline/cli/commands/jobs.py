@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from fogline.cli.commands.cloud import CLOUD
 from fogline.cli.failures import reported
-from fogline.cli.options import Flag, Many, group
+from fogline.cli.options import Flag, Json, Many, group
 
 Cloud = Annotated[Path, Parameter(env_var="FOGLINE_CLOUD")]
 
@@ -63,11 +63,13 @@ def submit(
         submit_job(cloud, job, set, send, priority, planned, wait)
 
 
-def list_jobs(*, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
+def list_jobs(*, json: Json = False, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
     """List the jobs.
 
     Parameters
     ----------
+    json
+        Print an array of objects (JSON) instead of a table.
     cloud
         The operator's folder.
     debug
@@ -76,7 +78,7 @@ def list_jobs(*, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
     from fogline.cli.work import show_jobs
 
     with reported(debug):
-        show_jobs(cloud)
+        show_jobs(cloud, json)
 
 
 def watch(job: str = "", /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
@@ -121,7 +123,9 @@ def stop(
         stop_job(cloud, job, publish, discard)
 
 
-def logs(job: str = "", /, *, follow: Flag = False, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
+def logs(
+    job: str = "", /, *, follow: Flag = False, json: Json = False, cloud: Cloud = CLOUD, debug: Flag = False
+) -> None:
     """Show what a job's nodes told: rounds, refusals, failures.
 
     Parameters
@@ -130,6 +134,8 @@ def logs(job: str = "", /, *, follow: Flag = False, cloud: Cloud = CLOUD, debug:
         Its id, or the beginning of it; by default the last job.
     follow
         Go on until the job is over.
+    json
+        Print an object (JSON) for every line.
     cloud
         The operator's folder.
     debug
@@ -138,7 +144,7 @@ def logs(job: str = "", /, *, follow: Flag = False, cloud: Cloud = CLOUD, debug:
     from fogline.cli.work import show_logs
 
     with reported(debug):
-        show_logs(cloud, job, follow)
+        show_logs(cloud, job, follow, json)
 
 
 def result(job: str = "", /, *, to: Path | None = None, cloud: Cloud = CLOUD, debug: Flag = False) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from fogline.cli.failures import reported
-from fogline.cli.options import Flag, group
+from fogline.cli.options import Flag, Json, group
 
 
 def add_to(app: App) -> None:
@@ -40,18 +40,20 @@ def up(file: Path, /, *, debug: Flag = False) -> None:
         start(file)
 
 
-def list_labs(*, debug: Flag = False) -> None:
+def list_labs(*, json: Json = False, debug: Flag = False) -> None:
     """List the labs that run, with their nodes and addresses.
 
     Parameters
     ----------
+    json
+        Print an array of objects (JSON) instead of a table.
     debug
         Show the traceback of an error.
     """
     from fogline.cli.rehearsal import show_labs
 
     with reported(debug):
-        show_labs()
+        show_labs(json)
 
 
 def set_link(node: str, changes: list[str], /, *, lab: str | None = None, debug: Flag = False) -> None:
@@ -74,20 +76,22 @@ def set_link(node: str, changes: list[str], /, *, lab: str | None = None, debug:
         change_link(lab, node, changes)
 
 
-def counters(*, lab: str | None = None, debug: Flag = False) -> None:
+def counters(*, lab: str | None = None, json: Json = False, debug: Flag = False) -> None:
     """Show what passed over every link.
 
     Parameters
     ----------
     lab
         Which lab; by default the only one.
+    json
+        Print an array of objects (JSON) instead of a table.
     debug
         Show the traceback of an error.
     """
     from fogline.cli.rehearsal import show_counters
 
     with reported(debug):
-        show_counters(lab)
+        show_counters(lab, json)
 
 
 def execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from fogline.cli.failures import reported
-from fogline.cli.options import Flag
+from fogline.cli.options import Flag, Json
 
 
 def add_to(app: App) -> None:
@@ -14,43 +14,49 @@ def add_to(app: App) -> None:
         app.command(command)
 
 
-def algorithms(*, debug: Flag = False) -> None:
+def algorithms(*, json: Json = False, debug: Flag = False) -> None:
     """List the methods, and the policies that select devices.
 
     Parameters
     ----------
+    json
+        Print an array of objects (JSON) instead of a table.
     debug
         Show the traceback of an error.
     """
     from fogline.cli.lists import list_algorithms
 
     with reported(debug):
-        list_algorithms()
+        list_algorithms(json)
 
 
-def datasets(*, debug: Flag = False) -> None:
+def datasets(*, json: Json = False, debug: Flag = False) -> None:
     """List the data sets that Fogline can load, and whether their files are here.
 
     Parameters
     ----------
+    json
+        Print an array of objects (JSON) instead of a table.
     debug
         Show the traceback of an error.
     """
     from fogline.cli.lists import list_datasets
 
     with reported(debug):
-        list_datasets()
+        list_datasets(json)
 
 
-def engines(*, debug: Flag = False) -> None:
+def engines(*, json: Json = False, debug: Flag = False) -> None:
     """List the training engines of every backend that is installed.
 
     Parameters
     ----------
+    json
+        Print an array of objects (JSON) instead of a table.
     debug
         Show the traceback of an error.
     """
     from fogline.cli.lists import list_engines
 
     with reported(debug):
-        list_engines()
+        list_engines(json)

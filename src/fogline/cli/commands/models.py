@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from fogline.cli.commands.cloud import CLOUD
 from fogline.cli.commands.jobs import Cloud
 from fogline.cli.failures import reported
-from fogline.cli.options import Flag, group
+from fogline.cli.options import Flag, Json, group
 
 
 def add_to(app: App) -> None:
@@ -23,11 +23,13 @@ def add_to(app: App) -> None:
     app.command(models)
 
 
-def list_models(*, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
+def list_models(*, json: Json = False, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
     """List the models, their versions and where they are served.
 
     Parameters
     ----------
+    json
+        Print an array of objects (JSON) instead of a table.
     cloud
         The operator's folder.
     debug
@@ -36,7 +38,7 @@ def list_models(*, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
     from fogline.cli.models import show_models
 
     with reported(debug):
-        show_models(cloud)
+        show_models(cloud, json)
 
 
 def show(model: str, /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> None:

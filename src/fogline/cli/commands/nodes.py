@@ -7,7 +7,7 @@ from cyclopts import App
 from fogline.cli.commands.cloud import CLOUD
 from fogline.cli.commands.jobs import Cloud
 from fogline.cli.failures import reported
-from fogline.cli.options import Flag, group
+from fogline.cli.options import Flag, Json, group
 
 
 def add_to(app: App) -> None:
@@ -19,11 +19,13 @@ def add_to(app: App) -> None:
     app.command(nodes)
 
 
-def list_nodes(*, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
+def list_nodes(*, json: Json = False, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
     """List the nodes that are or were connected.
 
     Parameters
     ----------
+    json
+        Print an array of objects (JSON) instead of a table.
     cloud
         The operator's folder.
     debug
@@ -32,7 +34,7 @@ def list_nodes(*, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
     from fogline.cli.fleet import show_nodes
 
     with reported(debug):
-        show_nodes(cloud)
+        show_nodes(cloud, json)
 
 
 def show(node: str, /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from fogline.network.changes import CHANGE, Change
 
 PATIENCE = 5.0
 """Seconds that a program has to end by itself."""
+SAYS = "fogline: "
+"""Begins what a program says to people; other lines are its log's."""
 LONGEST_LINE = 1 << 20
 
 
@@ -38,9 +41,11 @@ class Children:
 
     Args:
         tell: told of every change, with the name of who said it.
+        environment: of the programs, beside that of this one.
     """
 
-    def __init__(self, tell: Callable[[str, Change], None]) -> None:
+    def __init__(self, tell: Callable[[str, Change], None], environment: Mapping[str, str]) -> None:
+        self._environment = {**os.environ, **environment}
         self.all: dict[str, Child] = {}
         self._tell = tell
         self._ending = False
@@ -56,6 +61,7 @@ class Children:
                 stderr=errors,
                 start_new_session=True,  # Ctrl-C is for us: we end them in order.
                 limit=LONGEST_LINE,
+                env=self._environment,
             )
         ready: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
         child = Child(name, process, log, ready, asyncio.create_task(self._read(name, process, log, ready)))
@@ -104,6 +110,6 @@ class Children:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log, without the command's name."""
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("fogline: ") if lines else ""
+    """What a program said of its own end, without the command's name."""
+    lines = log.read_text(errors="replace").splitlines()
+    return next((line.removeprefix(SAYS) for line in reversed(lines) if line.startswith(SAYS)), "")

@@ -54,6 +54,8 @@ class Plan:
     planned: bool
     """Whether every client has its device, so that the run is that of a simulation."""
     notes: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    """What its workers will import."""
 
     @property
     def root(self) -> str:
@@ -112,7 +114,7 @@ async def plan(file: Path, job: Job, wishes: Wishes, answer: Path) -> Plan:
         for client, home in zip(found.clients[:count], found.homes[:count], strict=True)
     ]
     whole = count == len(found.clients)
-    return Plan(job, tuple(seats), whole, tuple(_notes(found, wishes, count)))
+    return Plan(job, tuple(seats), whole, tuple(_notes(found, wishes, count)), found.modules)
 
 
 def _check(found: Answer, wishes: Wishes) -> int:

@@ -19,7 +19,8 @@ from fogline.cli.up.children import Child, Children
 from fogline.cli.up.plan import Plan, Seat, Wishes, job_of, plan, root_of
 from fogline.cli.up.screen import Screen
 from fogline.cli.up.tree import TreeState
-from fogline.cli.work import needs_of, told
+from fogline.cli.up.warm import ForkServer
+from fogline.cli.work import needs_of
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.inference.card import Card
@@ -101,7 +102,8 @@ class Run:
         """Whether it is the run of a simulation."""
         self.state = TreeState(root_of(job), job.tree)
         self.screen = Screen(self.state, wishes.quiet)
-        self.children = Children(self._tell)
+        self.forks = ForkServer(folder / "forks.log")
+        self.children = Children(self._tell, self.forks.environment)
         self.failed: asyncio.Future[None] | None = None
         """Set when the cloud is gone."""
 
@@ -123,6 +125,7 @@ class Run:
                         await self._serve(client, made)
             finally:
                 await self.children.stop()
+                await self.forks.stop()
         return result
 
     async def _begin(self) -> tuple[Plan, Change]:
@@ -135,6 +138,9 @@ class Run:
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         self.planned = planning.result().planned
+        unshared = await self.forks.start(planning.result().modules)
+        if unshared is not None:
+            self.screen.note(f"Every worker takes memory of its own: {unshared}")
         return planning.result(), starting.result()
 
     async def _start_cloud(self) -> Change:
@@ -223,7 +229,7 @@ class Run:
     async def _run_job(self, client: Client, made: Plan) -> Record:
         key = SigningKey.load(self.folder / self.state.root / OPERATOR / SIGNING)
         text, bundle, _ = bundle_of_job(made.job, self.file.parent, (), key)
-        wait = 60.0 + 5.0 * len(made.seats)
+        wait = 120.0 + 10.0 * len(made.seats)
         record = await client.submit(text, bundle, needs=needs_of(made.job), planned=made.planned, wait=wait)
         operator = self.folder / self.state.root / OPERATOR
         self.screen.note(f"Job {record.job}; from another terminal: fogline jobs watch --cloud {operator}")
@@ -249,7 +255,7 @@ class Run:
                 (record,) = await client.jobs(record.job)
                 self.screen.began(made, record.headline, record.units.get(record.headline, ""))
             elif line.why and line.what not in ("failed", "away"):
-                self.screen.note(told(line))
+                self.screen.note(line.text)
         (record,) = await client.jobs(record.job)
         return record
 

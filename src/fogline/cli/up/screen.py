@@ -75,7 +75,7 @@ class Screen:
     def _count(self) -> None:
         """Say it once when all fogs, and when all devices, are connected."""
         for role in ("fog", "device"):
-            there, of = self.state.count(role, "connected", "training")
+            there, of = self.state.count(role, "connected", "loading", "training")
             if of and there == of and role not in self._whole:
                 self._whole.add(role)
                 after = human_seconds(time.monotonic() - self._began)

@@ -7,9 +7,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
+
+LAZY = {"torch": "torch._dynamo"}
+"""What a library imports only when training begins; PyTorch with its first optimizer."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -31,6 +36,8 @@ class Answer(msgspec.Struct, frozen=True):
     parameter: bool = False
     """Whether the number of clients was set by the task's parameter of that name."""
     error: str = ""
+    modules: tuple[str, ...] = ()
+    """What was imported, but for what lies beside the job: what its workers will share."""
 
 
 async def survey(question: Question, answer: Path) -> Answer:
@@ -79,13 +86,24 @@ def look(question: Question) -> Answer:
     task = load_task(job, folder)
     check_names(job, task)
     clients = tuple(task.data.clients)
-    return Answer(clients, tuple(assign(job.tree, task.data)), parameter)
+    return Answer(clients, tuple(assign(job.tree, task.data)), parameter, modules=tuple(installed(folder)))
+
+
+def installed(folder: Path) -> Sequence[str]:
+    """Modules that were imported, or will be by training, in order; but for those whose files lie in a folder."""
+    beside = folder.resolve()
+    found: list[str] = []
+    for name in LAZY.keys() & sys.modules.keys():
+        import_module(LAZY[name])
+    for name, module in sys.modules.items():
+        origin = getattr(getattr(module, "__spec__", None), "origin", None)
+        if name != "__main__" and origin and beside not in Path(origin).resolve().parents:
+            found.append(name)
+    return found
 
 
 def takes_clients(name: str, folder: Path) -> bool:
     """Whether a task is a function with a parameter ``clients``; what is wrong with it shows when it is loaded."""
-    from importlib import import_module
-
     sys.path.insert(0, str(folder.resolve()))
     module, _, attribute = name.partition(":")
     try:

@@ -16,9 +16,17 @@ from fogline.jobs.tree import Tree
 from fogline.monitoring.table import human_bytes
 from fogline.network.changes import Change
 
-STATES = {"ready": "connecting", "connected": "connected", "idle": "connected", "training": "training", "lost": "lost",
-          "refused": "refused", "failed": "failed"}  # fmt: skip
-COLOURS = {"training": "cyan", "connected": "green", "lost": "yellow", "refused": "red", "failed": "red"}
+SAME = ("connected", "loading", "training", "lost", "refused", "failed")
+"""Changes that give the state its name."""
+STATES = {"ready": "connecting", "idle": "connected"} | {what: what for what in SAME}
+COLOURS = {
+    "training": "cyan",
+    "loading": "blue",
+    "connected": "green",
+    "lost": "yellow",
+    "refused": "red",
+    "failed": "red",
+}
 SHOWN = 12
 """Devices shown below one aggregator."""
 WIDTH = 28

@@ -5,12 +5,13 @@ It ends when the node closes its end of the socket. What foreign code prints goe
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import resource
+import signal
 import socket
 import sys
-import traceback
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from fogline.jobs import Job, JobError
 from fogline.jobs.files import job_to_toml, load_task, parse_job
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
 from fogline.jobs.starting import first_model
+from fogline.network import logs
 from fogline.network.contract import encode
 from fogline.network.frames import framed, read_frame
 from fogline.network.orphans import end_with_parent
@@ -53,6 +55,8 @@ from fogline.params import Params, Spec
 from fogline.training import choose
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
+
+log = logging.getLogger("fogline.worker")
 
 
 class Worker:
@@ -236,14 +240,21 @@ def finite(value: float) -> float | None:
 
 
 def serve(channel: socket.socket) -> None:
-    """Answer requests until the node closes its end."""
+    """Answer requests until the node closes its end. What foreign code prints meanwhile goes to the log."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node.
+    logs.write_logs(sys.__stderr__)
+    sys.stdout, sys.stderr = logs.Printed(sys.stdout, logging.INFO), logs.Printed(sys.stderr, logging.WARNING)
     stream = channel.makefile("rb")
     worker: Worker | None = None
+    job = ""
     while (frame := read_frame(stream)) is not None:
         request: Request = REQUESTS.decode(frame)
+        logs.begin(job, getattr(request, "round", -1) + 1)
         # Whatever foreign code raises is an answer, not the end of the process: the node tells its parent.
         try:
             if isinstance(request, Open):
+                job = request.job
+                logs.begin(job)
                 restrain(request.limits)
                 worker = Worker(request)
                 answer: Answer = worker.open()
@@ -252,10 +263,11 @@ def serve(channel: socket.socket) -> None:
                 answer = worker.answer(request)
         except (ValueError, ModelError, MemoryError, OSError) as error:
             answer = Failed(str(error) or type(error).__name__)
-        except Exception as error:  # noqa: BLE001
-            traceback.print_exc()
+        except Exception as error:
+            log.exception("a request failed: %s", type(request).__name__)
             answer = Failed(f"{type(error).__name__}: {error}")
         sys.stdout.flush()
+        sys.stderr.flush()
         channel.sendall(framed(encode(answer)))
 
 

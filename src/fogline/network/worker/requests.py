@@ -41,6 +41,8 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     parameters: dict[str, str | int | float | bool] = {}
     """Parameters of the task that the site sets, such as where its data lies."""
     limits: Limits = Limits()
+    job: str = ""
+    """Its name in the log."""
 
 
 class Describe(msgspec.Struct, frozen=True, tag=True):

@@ -46,7 +46,7 @@ class Reply(NamedTuple):
 
 def in_json(value: Any, status: int = 200) -> Reply:
     """A value as JSON."""
-    return Reply(status, JSON, _encode(value))
+    return Reply(status, JSON, _encode(value), _when(status))
 
 
 def prediction(body: bytes, header: int | None) -> Reply:
@@ -63,4 +63,9 @@ def page(html: bytes) -> Reply:
 
 def refusal(why: str, status: int) -> Reply:
     """An error, in the protocol's shape."""
-    return Reply(status, JSON, _encode({"error": why}), LATER if status == 503 else b"")
+    return in_json({"error": why}, status)
+
+
+def _when(status: int) -> bytes:
+    """Says when to come back, where that helps."""
+    return LATER if status == 503 else b""

@@ -142,7 +142,8 @@ class Connection(asyncio.Protocol):
         if not self._dropping:
             path = _path(self._url)
             body = parts[0] if len(parts) == 1 else b"".join(parts)
-            call = Call(self._parser.get_method().decode("ascii"), path, self._headers, body)
+            came = self._site.turn(self._loop)
+            call = Call(self._parser.get_method().decode("ascii"), path, self._headers, body, came=came)
             if self._parser.should_upgrade() and call.method == "POST":
                 # The parser takes the body for the other protocol.
                 self._end(400, "Only HTTP/1.1 is spoken here; leave out the header Upgrade.")

@@ -33,6 +33,7 @@ class Counts:
         self.compared = self.dropped = 0
         """Answers that a shadow was compared on, and those that it had no time for."""
         self.latency = [0] * (len(BUCKETS) + 1)
+        """Requests by the time from when they were there until they were answered, or could not be."""
         self.last = 0.0
         """Unix time of the last answer."""
 
@@ -42,8 +43,7 @@ class Counts:
         self.requests_ns += ns
         self.rows += rows
         self.offloaded += offloaded
-        # The buckets double, so the place is a logarithm.
-        self.latency[min(((ns - 1) // _FIRST).bit_length(), len(BUCKETS))] += 1
+        self._took(ns)
         self.last = time.time()
 
     def ran(self, ns: int) -> None:
@@ -55,3 +55,8 @@ class Counts:
         """A request could not be answered."""
         self.failed += 1
         self.failed_ns += ns
+        self._took(ns)
+
+    def _took(self, ns: int) -> None:
+        # The buckets double, so the place is a logarithm.
+        self.latency[min(((ns - 1) // _FIRST).bit_length(), len(BUCKETS))] += 1

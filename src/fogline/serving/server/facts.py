@@ -56,12 +56,16 @@ def _shown(tensor: Tensor, array: Array) -> dict[str, Any]:
 
 def index(repository: Repository, ready: bool) -> list[dict[str, str]]:
     """All models; ``ready``: only versions that are loaded."""
-    found: list[dict[str, str]] = []
+    found = [] if ready else [_loading(name) for name in repository.coming]
     for name, line in repository.lines.items():
-        if not line.versions and not ready:
+        if not line.versions and not ready and not repository.is_coming(name):
             found.append({"name": name, "version": "", "state": "UNAVAILABLE", "reason": "unloaded"})
         found += [{"name": name, "version": v, "state": "READY", "reason": ""} for v in line.versions]
     return found
+
+
+def _loading(model: str) -> dict[str, str]:
+    return {"name": model, "version": "", "state": "LOADING", "reason": "it is being loaded"}
 
 
 def statistics(served: Served) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Handlers:
         length = call.headers.get(b"inference-header-content-length")
         served = self._repository.find(call.model, call.version)
         ask = read_request(served.signature, call.body, None if length is None else _number(length))
-        found = served.answer(ask)
+        found = served.answer(ask, came=call.came)
         if isinstance(found, Answer):
             return prediction(*served.writer.write(ask, found))
         return _infer_later(served, ask, found)

@@ -61,12 +61,13 @@ def _lines(repository: Repository, refused: Counter[int]) -> Iterator[str]:
 
 def _latency(served: Iterable[Served]) -> Iterator[str]:
     name = "fogline_request_seconds"
-    yield from _head(name, "histogram", "Time from a request to its answer")
+    yield from _head(name, "histogram", "Time from a request to its answer or failure, with all waiting")
     for one in served:
         for edge, count in zip(EDGES, accumulate(one.counts.latency), strict=True):
             yield f'{name}_bucket{{{_names(one)},le="{edge}"}} {count}'
-        yield f"{name}_sum{{{_names(one)}}} {one.counts.requests_ns / 1e9}"
-        yield f"{name}_count{{{_names(one)}}} {one.counts.requests}"
+        counts = one.counts
+        yield f"{name}_sum{{{_names(one)}}} {(counts.requests_ns + counts.failed_ns) / 1e9}"
+        yield f"{name}_count{{{_names(one)}}} {counts.requests + counts.failed}"
 
 
 def _exits(served: Iterable[Served]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter_ns
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +23,8 @@ class Call:
     body: bytes = b""
     model: str = ""
     version: str = ""
+    came: int = field(default_factory=perf_counter_ns)
+    """When it was there, by :func:`time.perf_counter_ns`; it may have waited since."""
 
 
 Found = Reply | Coroutine[Any, Any, Reply]

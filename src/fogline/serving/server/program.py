@@ -6,7 +6,6 @@ It ends when the agent closes its end of the socket, after the requests that it 
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
 import sys
@@ -15,12 +14,13 @@ from pathlib import Path
 
 from fogline.inference.card import read_card
 from fogline.inference.runtimes.base import Array, ModelError
+from fogline.network.logs import write_logs
 from fogline.network.orphans import end_with_parent
 from fogline.registry.release import Vitals
 from fogline.serving.cascade.answering import answer as answer_below
 from fogline.serving.cascade.offloader import Improved
 from fogline.serving.cascade.wire import Send
-from fogline.serving.pipe import Answer, Done, Drop, Infer, Load, Offload, Pipe, Pulse, Ready, Request, Swap
+from fogline.serving.pipe import Answer, Done, Drop, Expect, Infer, Load, Offload, Pipe, Pulse, Ready, Request, Swap
 from fogline.serving.protocol.asking import Answer as Answered
 from fogline.serving.protocol.asking import Ask
 from fogline.serving.server.files import Files
@@ -44,6 +44,9 @@ class Child:
             raise ModelError("The server was not told yet how to run.")
         repository = self.server.repository
         match request:
+            case Expect():
+                for model in request.models:
+                    repository.expect(model, request.coming)
             case Load():
                 files = {digest: Path(path) for digest, path in request.paths.items()}
                 await repository.load(read_card(request.card), Files(files), request.role)
@@ -108,7 +111,7 @@ async def serve(channel: socket.socket) -> None:
 
 def main() -> None:
     """The program."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    write_logs()
     end_with_parent(signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the agent.
     with socket.socket(fileno=int(sys.argv[1])) as channel, asyncio.Runner(loop_factory=new_loop) as runner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -95,6 +96,10 @@ class Repository:
 
     def __init__(self, settings: Settings, open_: Open, hooks: Hooks) -> None:
         self.lines: dict[str, Line] = {}
+        self._coming: set[str] = set()
+        """Models that will be loaded, as far as is known."""
+        self._loading: Counter[tuple[str, str]] = Counter()
+        """Versions that are being loaded."""
         self._settings = settings
         self._open = open_
         self._hooks = hooks
@@ -111,9 +116,11 @@ class Repository:
         Raises:
             ProtocolError: there is none.
         """
-        line = self._line(model)
-        served = line.versions.get(version) if version else line.live
+        line = self.lines.get(model)
+        served = None if line is None else line.versions.get(version) if version else line.live
         if served is None:
+            self._check_coming(model, version)
+            self._line(model)
             which = f"Version {version[:20]} of model" if version else "Model"
             raise ProtocolError(f"{which} '{model}' is not loaded.", 404)
         return served
@@ -126,7 +133,7 @@ class Repository:
         """
         if version:
             return [self.find(model, version)]
-        return list(self._line(model).versions.values()) if model else list(self)
+        return list(self._known(model).versions.values()) if model else list(self)
 
     def answered(self, model: str, version: str = "") -> list[Served]:
         """Versions that may have answered a request: one, or the live one and that which was live before.
@@ -134,7 +141,7 @@ class Repository:
         Raises:
             ProtocolError: there is none.
         """
-        line = self._line(model)
+        line = self._known(model)
         former = [one for one in (line.former,) if one is not None and version in ("", one.version)]
         try:
             return [self.find(model, version), *former]
@@ -152,10 +159,29 @@ class Repository:
         """Whether a model, or a version of it, answers.
 
         Raises:
-            ProtocolError: there is no such model.
+            ProtocolError: there is no such model, and none is being loaded.
         """
+        if model not in self.lines and self.is_coming(model, version):
+            return False
         line = self._line(model)
         return version in line.versions if version else line.live is not None
+
+    def expect(self, model: str, coming: bool = True) -> None:
+        """A model will be loaded, as soon as its files are here; or will not (``coming``: False). Who asks for it
+        meanwhile is told to come back."""
+        (self._coming.add if coming else self._coming.discard)(model)
+
+    def is_coming(self, model: str, version: str = "") -> bool:
+        """Whether a model, or a version of it, is being loaded, or will be."""
+        if version:
+            return self._loading[model, version] > 0 or (model in self._coming and model not in self.lines)
+        return model in self._coming or any(name == model and n > 0 for (name, _), n in self._loading.items())
+
+    @property
+    def coming(self) -> list[str]:
+        """Models that do not answer yet, but will."""
+        names = self._coming | {name for (name, _), n in self._loading.items() if n > 0}
+        return sorted(name for name in names if name not in self.lines or self.lines[name].live is None)
 
     @property
     def ready(self) -> bool:
@@ -168,10 +194,16 @@ class Repository:
         Raises:
             ModelError: it cannot be loaded or run.
         """
-        async with self._turn:
-            served = await asyncio.to_thread(self._prepare, card, locate)
-            self._place(served, role)
-            return served
+        key = card.model, str(card.version)
+        self._loading[key] += 1
+        try:
+            async with self._turn:
+                served = await asyncio.to_thread(self._prepare, card, locate)
+                self._place(served, role)
+                return served
+        finally:
+            self._loading[key] -= 1
+            self._loading += Counter()  # Without those that are loaded.
 
     def swap(self, model: str, version: str) -> None:
         """Make a version that stands beside the live one; what was live ends with its last request.
@@ -179,7 +211,8 @@ class Repository:
         Raises:
             ProtocolError: it is not loaded.
         """
-        self._promote(self.lines[model], self.find(model, version))
+        served = self.find(model, version)
+        self._promote(self.lines[model], served)
 
     def drop(self, model: str, version: str) -> None:
         """Let a version go; one that is not loaded is no error."""
@@ -217,6 +250,16 @@ class Repository:
         if not self._settings.control:
             raise ProtocolError("This server does not let its clients load and unload models.", 403)
 
+    def _check_coming(self, model: str, version: str = "") -> None:
+        if self.is_coming(model, version):
+            raise ProtocolError(f"Model '{model[:100]}' is being loaded; try again soon.", 503)
+
+    def _known(self, model: str) -> Line:
+        """The versions of a model, some of which may be there already."""
+        if model not in self.lines:
+            self._check_coming(model)
+        return self._line(model)
+
     def _line(self, model: str) -> Line:
         line = self.lines.get(model)
         if line is None:
@@ -235,6 +278,7 @@ class Repository:
         if before is not None and before.card.version < served.card.version:
             served.before = Witness(before.card, before.locate, self._open)
         line.promote(served)
+        self._coming.discard(served.card.model)
 
     def _place(self, served: Served, role: Role) -> None:
         line = self.lines.setdefault(served.card.model, Line(served.card, served.locate))

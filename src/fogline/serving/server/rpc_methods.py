@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -74,9 +75,10 @@ class RpcMethods:
         )
 
     async def _infer(self, request: messages.ModelInferRequest) -> Message:
+        came = time.perf_counter_ns()
         served = self._repository.find(request.model_name, request.model_version)
         ask = read_request(served.signature, request)
-        found = served.answer(ask)
+        found = served.answer(ask, came=came)
         answer = found if isinstance(found, Answer) else await found
         return write_answer(served.card, served.version, ask, answer)
 

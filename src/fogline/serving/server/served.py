@@ -7,6 +7,7 @@ import logging
 import time
 from concurrent.futures import Executor, Future
 from math import inf
+from typing import NamedTuple
 
 from fogline.inference.card import Card
 from fogline.inference.exits import EarlyExit
@@ -26,6 +27,15 @@ from fogline.serving.server.shadow import Shadow
 from fogline.serving.settings import Settings
 
 log = logging.getLogger("fogline.serving")
+
+
+class Span(NamedTuple):
+    """Of a request, in nanoseconds of :func:`time.perf_counter_ns`."""
+
+    began: int
+    """When the model's turn began: what the version is judged by."""
+    came: int
+    """When the request was there: what whoever asked has waited for."""
 
 
 class Served:
@@ -82,32 +92,36 @@ class Served:
         self._users = 0
         self._retired = self._closed = False
 
-    def answer(self, ask: Ask, left: float = inf, hops: int = 0) -> Answer | asyncio.Task[Answer]:
+    def answer(
+        self, ask: Ask, left: float = inf, hops: int = 0, came: int | None = None
+    ) -> Answer | asyncio.Task[Answer]:
         """The answer; where it takes a while, a task that gives it.
 
         Args:
             ask: the request.
             left: seconds within which a tier below needs the answer.
             hops: links that it came over.
+            came: when the request was there, by :func:`time.perf_counter_ns`; None: now.
 
         Raises:
             ModelError: the model cannot be run.
             ProtocolError: it does not take such inputs, it takes too long, or too many wait.
         """
         began = time.perf_counter_ns()
+        span = Span(began, began if came is None else came)
         if ask.rows > self._instant:
-            return self._begin(ask, None, began, left, hops)
+            return self._begin(ask, None, span, left, hops)
         try:
             outputs = self._run(ask)
             unsure = self._unsure(outputs)
         except ModelError:
-            return self._begin(ask, None, began, left, hops)  # To find out whose fault it is takes a while.
+            return self._begin(ask, None, span, left, hops)  # To find out whose fault it is takes a while.
         except Exception:
-            self._missed(began)
+            self._missed(span)
             raise
         if unsure is None:
-            return self._answered(ask, outputs, self._own(outputs), began)
-        return self._begin(ask, outputs, began, left, hops)
+            return self._answered(ask, outputs, self._own(outputs), span)
+        return self._begin(ask, outputs, span, left, hops)
 
     def beat(self) -> Vitals | None:
         """How it fared since the last beat; None where nobody watches."""
@@ -138,14 +152,14 @@ class Served:
         self.counts.ran(time.perf_counter_ns() - began)
         return outputs
 
-    def _begin(self, ask: Ask, outputs: Outputs | None, began: int, left: float, hops: int) -> asyncio.Task[Answer]:
-        task = asyncio.get_running_loop().create_task(self._answer_later(ask, outputs, began, left, hops))
+    def _begin(self, ask: Ask, outputs: Outputs | None, span: Span, left: float, hops: int) -> asyncio.Task[Answer]:
+        task = asyncio.get_running_loop().create_task(self._answer_later(ask, outputs, span, left, hops))
         # Not within the task, which begins later and, if it is cancelled, never.
         self._users += 1
         task.add_done_callback(lambda _: self.release())
         return task
 
-    async def _answer_later(self, ask: Ask, outputs: Outputs | None, began: int, left: float, hops: int) -> Answer:
+    async def _answer_later(self, ask: Ask, outputs: Outputs | None, span: Span, left: float, hops: int) -> Answer:
         with self._gate:
             try:
                 async with asyncio.timeout(self._settings.deadline):
@@ -153,14 +167,14 @@ class Served:
                         outputs = await self._outputs(ask)
                     answer = await self._with_help(ask, outputs, left, hops)
             except TimeoutError:
-                self._missed(began)
+                self._missed(span)
                 raise ProtocolError(f"There was no answer within {self._settings.deadline:g} s.", 504) from None
             except ProtocolError:
                 raise  # It was the client's fault, and is not held against the version.
             except Exception:
-                self._missed(began)
+                self._missed(span)
                 raise
-        return self._answered(ask, outputs, answer, began)
+        return self._answered(ask, outputs, answer, span)
 
     async def _outputs(self, ask: Ask) -> Outputs:
         """What the model gives.
@@ -189,19 +203,19 @@ class Served:
     def _own(self, outputs: Outputs) -> Answer:
         return Answer(outputs, self._settings.tier, self.card.model, self.card.version)
 
-    def _answered(self, ask: Ask, own: Outputs, answer: Answer, began: int) -> Answer:
+    def _answered(self, ask: Ask, own: Outputs, answer: Answer, span: Span) -> Answer:
         """Note an answer. This version is judged by its own outputs, whoever improved them."""
-        ns = time.perf_counter_ns() - began
-        self.counts.answered(ask.rows, ns, answer.offloaded)
+        now = time.perf_counter_ns()
+        self.counts.answered(ask.rows, now - span.came, answer.offloaded)
         if self.watch is not None:
-            self.watch.saw(ask.inputs, own, ns / 1e9, ask.id, answer.offloaded)
+            self.watch.saw(ask.inputs, own, (now - span.began) / 1e9, ask.id, answer.offloaded)
         if self.shadow is not None:
             # In a later turn of the loop: the answer goes out first.
             asyncio.get_running_loop().call_soon(self.shadow.offer, ask, own)
         return answer
 
-    def _missed(self, began: int) -> None:
-        self.counts.missed(time.perf_counter_ns() - began)
+    def _missed(self, span: Span) -> None:
+        self.counts.missed(time.perf_counter_ns() - span.came)
         if self.watch is not None:
             self.watch.failed()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections import Counter
 from collections.abc import Coroutine, Sequence
@@ -32,6 +33,7 @@ class Site:
         self.settings = settings
         self.held = 0
         """Bytes of bodies that are coming in."""
+        self._turn: int | None = None
         self._routes = Routes(operations)
         self._refused = refused
 
@@ -48,6 +50,17 @@ class Site:
         except Exception as error:  # noqa: BLE001 - one request must not end the server, nor show it from inside
             return self.refuse(error, call)
         return found if isinstance(found, Reply) else self._later(call, found)
+
+    def turn(self, loop: asyncio.AbstractEventLoop) -> int:
+        """When this turn of the event loop began to take in requests, by :func:`time.perf_counter_ns`: all that it
+        takes in were there by then, and those that are answered last have waited for the others."""
+        if self._turn is None:
+            self._turn = time.perf_counter_ns()
+            loop.call_soon(self._end_turn)
+        return self._turn
+
+    def _end_turn(self) -> None:
+        self._turn = None
 
     def check_length(self, size: int) -> None:
         """That a body may have so many bytes.

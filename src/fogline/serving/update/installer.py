@@ -11,7 +11,7 @@ import msgspec
 
 from fogline.inference.card import Asset
 from fogline.network.frames import framed, next_frame
-from fogline.network.helpers import ending, start_helper
+from fogline.network.helpers import Helper, ending, start_helper
 from fogline.serving.update.ports import Ask, Checked, Damaged, InstallerFailed, Unfit, Untrusted
 from fogline.serving.update.requests import (
     ANSWERS,
@@ -155,7 +155,7 @@ class ProcessInstaller:
     @asynccontextmanager
     async def _process(
         self,
-    ) -> AsyncGenerator[tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.StreamWriter]]:
+    ) -> AsyncGenerator[tuple[Helper, asyncio.StreamReader, asyncio.StreamWriter]]:
         try:
             with (self._folder / "installer.log").open("wb") as log:
                 process, channel = await start_helper(PROGRAM, log, threads=1)

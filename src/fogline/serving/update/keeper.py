@@ -98,6 +98,7 @@ class Keeper:
         self._work: asyncio.Task[None] | None = None
         self._saved = 0.0
         self._complained = False
+        self._house.server.expect(state.model, state.serves)
 
     @property
     def model(self) -> str:
@@ -158,6 +159,8 @@ class Keeper:
         state, effects = self._house.machine.handle(self.state, event, now)
         if not isinstance(event, Pulse) or effects or now - self._saved > PULSE:
             self._save(state)
+        if state.serves != self.state.serves:
+            self._house.server.expect(state.model, state.serves)
         self.state = state
         for effect in effects:
             if isinstance(effect, SetTimer):

@@ -106,6 +106,11 @@ class Upstream(Protocol):
 class Server(Protocol):
     """The process that answers predictions. Each call waits until it is up, and may come again."""
 
+    def expect(self, model: str, coming: bool) -> None:
+        """Tell who asks for a model that it is on its way; or, where it is not ``coming`` any more, that there is
+        none."""
+        ...
+
     async def load(self, card: bytes, paths: Mapping[str, Path], role: Role) -> None:
         """Load a version from its files, by digest; a ``live`` one takes the place of what answered before.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -149,6 +150,7 @@ def answer(job: Job, source: Source) -> Answer:
 def restrain(job: Job) -> None:
     """Keep to what the node allows, and go when it goes."""
     end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node.
     os.nice(job.niceness)
     if job.memory is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))

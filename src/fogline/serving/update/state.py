@@ -150,6 +150,11 @@ class State(msgspec.Struct, frozen=True):
     """Blobs that were not deleted yet."""
 
     @property
+    def serves(self) -> bool:
+        """Whether a version answers, or will."""
+        return self.current is not None or self.attempt is not None
+
+    @property
     def good(self) -> Held | None:
         """The last version that was found good."""
         return self.current if self.watch is None else self.previous

@@ -1,0 +1,100 @@
+"""Lines of logs."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import re
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from fogline.network.books import Line
+from fogline.network.logs import Printed, about, begin, stamp, write_logs
+
+WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    """What the program's log takes."""
+    root, ours = logging.getLogger(), logging.getLogger("fogline")
+    before = root.handlers[:], root.level, ours.level
+    to = io.StringIO()
+    write_logs(to)
+    yield to
+    root.handlers[:], root.level, ours.level = before
+
+
+def test_a_line_has_date_and_level_and_where_known_job_and_round(written: io.StringIO) -> None:
+    log = logging.getLogger("fogline.network")
+    log.info("nobody's")
+    with about("j-1"):
+        log.warning("a job's")
+        with about("j-1", 3):
+            log.error("a round's")
+    log.info("nobody's again")
+    expected = [
+        "INFO nobody's",
+        "WARNING job=j-1 a job's",
+        "ERROR job=j-1 round=3 a round's",
+        "INFO nobody's again",
+    ]
+    lines = written.getvalue().splitlines()
+    assert len(lines) == 4
+    for line, text in zip(lines, expected, strict=True):
+        assert re.fullmatch(f"{WHEN} {re.escape(text)}", line), line
+
+
+def test_tasks_that_run_beside_each_other_do_not_mix_their_jobs(written: io.StringIO) -> None:
+    log = logging.getLogger("fogline.network")
+
+    async def work(job: str, mine: asyncio.Event, other: asyncio.Event) -> None:
+        begin(job, 1)
+        mine.set()
+        await other.wait()
+        log.info("of %s", job)
+        await asyncio.create_task(deeper(job))
+
+    async def deeper(job: str) -> None:
+        log.info("of %s", job)
+
+    async def both() -> None:
+        a, b = asyncio.Event(), asyncio.Event()
+        await asyncio.gather(work("a", a, b), work("b", b, a))
+        log.info("of nobody")
+
+    asyncio.run(both())
+    lines = written.getvalue().splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        job = line.rpartition(" ")[2]
+        assert ("job=" in line) == (job != "nobody")
+        assert job == "nobody" or f"job={job} round=1 " in line
+
+
+def test_libraries_are_heard_when_something_is_wrong(written: io.StringIO) -> None:
+    logging.getLogger("somebody").info("chatter")
+    logging.getLogger("somebody").warning("trouble")
+    assert written.getvalue().splitlines()[0].endswith(" WARNING trouble")
+
+
+def test_what_is_printed_becomes_lines(written: io.StringIO) -> None:
+    printed = Printed(sys.stdout, logging.INFO)
+    with about("j-1", 2):
+        print("one", "two", file=printed)
+        print("a\nb", end="", file=printed)
+        printed.flush()
+        printed.flush()
+    lines = [line.partition("round=2 ")[2] for line in written.getvalue().splitlines()]
+    assert lines == ["one two", "a", "b"]
+
+
+def test_a_job_s_own_log_reads_the_same() -> None:
+    assert re.fullmatch(f"{WHEN} WARNING job=j-1 round=4", stamp(0.0, "WARNING", "j-1", 4))
+    assert Line(0.0, "cloud", "failed", why="it ended").level == logging.ERROR
+    assert Line(0.0, "fog-0", "failed", child="d", why="no memory").level == logging.WARNING
+    assert Line(0.0, "cloud", "began").level == logging.INFO
+    assert Line(0.0, "fog-0", "away", child="d", why="no memory").text == "fog-0: away d: no memory"

@@ -1,0 +1,508 @@
+"""Worker processes: kept while they are of use, replaced when they end, and forked where that is possible."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+import fogline.network.crew
+import fogline.network.workshop
+from fogline.cli.up.warm import ForkServer
+from fogline.network.contract import Said
+from fogline.network.crew import Crew
+from fogline.network.driver import Driver
+from fogline.network.forks import VARIABLE
+from fogline.network.shelf import Shelf
+from fogline.network.turns import Turns
+from fogline.network.worker.requests import Describe, Judge, Judged, Limits, Open, Train, Trained
+from fogline.network.workshop import WorkerEnded, WorkerFailed, Workshop
+from fogline.nodes.device import Device
+from fogline.nodes.effects import Count, Move
+from fogline.nodes.events import Received, Started
+from fogline.nodes.messages import Report, Work
+from fogline.storage import Value, open_blobs, open_database
+from tests.network.cluster import cluster, job
+from tests.network.processes import wait_for
+from tests.patience import PATIENCE
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+JOB = 'name = "gated"\ntask = "gated:task"\nrounds = 3\n[local]\nlearning_rate = 0.1\nbatch_size = 5\n'
+FUTURE = "from __future__ import annotations\n"
+HANGS = f"{FUTURE}import pathlib, signal\nif pathlib.Path(__file__).with_name('loading').exists(): signal.pause()\n"
+forked = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+
+
+@dataclass
+class Gate:
+    """Where a worker waits."""
+
+    listener: socket.socket
+
+    async def arrival(self) -> socket.socket:
+        """The next that comes; it goes on when this is closed."""
+        async with asyncio.timeout(PATIENCE):
+            line, _ = await asyncio.get_running_loop().sock_accept(self.listener)
+        return line
+
+    async def let_one_pass(self) -> None:
+        """Wait for one, and let it go on."""
+        (await self.arrival()).close()
+
+
+class Place:
+    """A job's folder, and a workshop for it."""
+
+    def __init__(self, folder: Path, patience: float = PATIENCE, text: str = JOB, threads: int = 1) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        shutil.copy(HERE / "gated.py", folder)
+        self.log = folder / "job.log"
+        self.shelf = Shelf(open_blobs(folder / "blobs"), open_blobs(folder / "small"), folder / "drafts")
+        self.workshop = Workshop(
+            Open(str(folder), text, client="client-0", job="j-1", limits=Limits(threads)), self.log, patience
+        )
+
+    @contextmanager
+    def shut(self, gate: str) -> Generator[Gate]:
+        """Who comes to this gate waits, inside."""
+        with TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as listener:
+            listener.setblocking(False)
+            listener.bind(f"{short}/gate")
+            listener.listen()
+            (self.folder / gate).write_text(f"{short}/gate")
+            yield Gate(listener)
+            (self.folder / gate).unlink()
+
+    async def model(self) -> Value:
+        """The first model."""
+        group, model = self.shelf.draft(), self.shelf.draft()
+        await self.workshop.ask(Describe(str(group), str(model)))
+        return await self.shelf.take(model, "model")
+
+    def training(self, model: Value, round_: int) -> Train:
+        update, state = self.shelf.draft(), self.shelf.draft()
+        return Train(self.shelf.path(model), str(update), str(state), round_, round_)
+
+    def trained(self) -> int:
+        return self.log.read_text().count("trained")
+
+
+@pytest.fixture(autouse=True)
+def paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def test_a_request_that_is_given_up_costs_its_answer_and_not_the_worker(tmp_path: Path) -> None:
+    async def work() -> None:
+        place = Place(tmp_path / "job")
+        model, workshop = await place.model(), place.workshop
+        pid = workshop.pid
+        given_up, dropped = place.training(model, 0), asyncio.Event()
+        with place.shut("training") as gate:
+            asking = asyncio.create_task(workshop.ask(given_up, dropped.set))
+            waiting = asyncio.create_task(workshop.ask(place.training(model, 1)))
+            wanted = asyncio.create_task(workshop.ask(place.training(model, 2)))
+            first = await gate.arrival()
+            asking.cancel()
+            waiting.cancel()
+            await asyncio.wait((asking, waiting))
+            assert not dropped.is_set()
+            first.close()
+            await gate.let_one_pass()
+            assert isinstance(await wanted, Trained)
+        assert dropped.is_set()
+        assert workshop.pid == pid
+        assert place.trained() == 2, "who gave up before its turn is not served"
+        await workshop.close()
+
+    asyncio.run(work())
+
+
+def test_a_worker_that_is_loading_is_kept_when_nobody_waits_for_it(tmp_path: Path) -> None:
+    async def work() -> None:
+        place = Place(tmp_path / "job")
+        with place.shut("loading") as gate:
+            opening = asyncio.create_task(place.workshop.open())
+            first = await gate.arrival()
+            pid = place.workshop.pid
+            opening.cancel()
+            await asyncio.wait((opening,))
+            again = asyncio.create_task(place.workshop.open())
+            first.close()
+            assert (await again).samples == 20
+        assert place.workshop.loaded
+        assert place.workshop.pid == pid
+        await place.workshop.close()
+
+    asyncio.run(work())
+
+
+def test_loading_has_a_limit_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fogline.network.workshop, "FIRST_WAIT", 0.0)
+
+    async def work() -> None:
+        place = Place(tmp_path / "job", patience=0.01)
+        reasons: list[str] = []
+
+        def failed(why: str) -> None:
+            reasons.append(why)
+            place.workshop._patience = PATIENCE
+            (place.folder / "loading").unlink()
+
+        (place.folder / "loading").touch()
+        (place.folder / "gated.py").write_text(HANGS + (HERE / "gated.py").read_text().replace(FUTURE, ""))
+        assert (await place.workshop.load(failed)).samples == 20
+        (why,) = reasons
+        assert "has not loaded the job within 0.01 s" in why
+        await place.workshop.close()
+
+    asyncio.run(work())
+
+
+def test_a_job_that_cannot_be_loaded_is_no_matter_of_trying(tmp_path: Path) -> None:
+    async def work() -> None:
+        place = Place(tmp_path / "job", text=JOB.replace("gated:task", "gated:tsk"))
+        with pytest.raises(WorkerFailed, match="did you mean 'task'") as error:
+            await place.workshop.load(pytest.fail)
+        assert not isinstance(error.value, WorkerEnded)
+        assert place.workshop.pid is None
+
+    asyncio.run(work())
+
+
+def test_who_waits_for_a_worker_that_the_node_ends_is_told_why(tmp_path: Path) -> None:
+    async def work() -> None:
+        place = Place(tmp_path / "job")
+        model = await place.model()
+        with place.shut("training") as gate:
+            first = asyncio.create_task(place.workshop.ask(place.training(model, 0)))
+            second = asyncio.create_task(place.workshop.ask(place.training(model, 1)))
+            with await gate.arrival():
+                await place.workshop.close("the job is over")
+        for asking in (first, second):
+            with pytest.raises(WorkerEnded, match="the worker process was ended: the job is over"):
+                await asking
+        with pytest.raises(WorkerEnded, match="the job is over"):
+            await place.workshop.load(pytest.fail)
+
+    asyncio.run(work())
+
+
+class Ear:
+    """The rest of the node."""
+
+    def __init__(self) -> None:
+        self.reports: asyncio.Queue[Report] = asyncio.Queue()
+        self.counted: asyncio.Queue[str] = asyncio.Queue()
+
+    def send(self, to: str, said: Said) -> None:
+        if isinstance(said.message, Report):
+            self.reports.put_nowait(said.message)
+
+    def tell(self, job: str, count: Count) -> None:
+        self.counted.put_nowait(count.what)
+
+    async def need(self, value: Value) -> None:
+        pass
+
+    def moved(self, job: str, move: Move, group: Value) -> None:
+        pass
+
+    def finished(self, job: str) -> None:
+        pass
+
+
+@asynccontextmanager
+async def device(place: Place, turns: Turns | None = None) -> AsyncGenerator[tuple[Driver, Ear, Value]]:
+    """A device that runs."""
+    ear, database = Ear(), open_database(place.folder / "records.sqlite")
+    crew = Crew(place.shelf, place.workshop, turns)
+    driver = Driver("j-1", Device("client-0", "fog"), database, place.shelf, crew, ear, "fog")
+    await driver.recover()
+    model = await place.model()
+    driver.put(Started())
+    running = asyncio.create_task(driver.run())
+    yield driver, ear, model
+    running.cancel()
+    await asyncio.wait((running,))
+    await place.workshop.close()
+    database.close()
+
+
+def test_newer_work_is_done_by_the_same_worker_after_the_older(tmp_path: Path) -> None:
+    async def work() -> None:
+        place = Place(tmp_path / "job")
+        async with device(place) as (driver, ear, model):
+            pid = place.workshop.pid
+            with place.shut("training") as gate:
+                driver.put(Received("fog", Work(0, "fog@0", 0)), {"fog@0": model})
+                first = await gate.arrival()
+                for task in (1, 2):
+                    driver.put(Received("fog", Work(task, f"fog@{task}", task)), {f"fog@{task}": model})
+                async with asyncio.timeout(PATIENCE):
+                    for _ in range(2):
+                        assert await ear.counted.get() == "superseded"
+                    first.close()
+                    await gate.let_one_pass()
+                    report = await ear.reports.get()
+            assert (report.task, report.failure) == (2, None)
+            assert place.workshop.pid == pid
+            assert place.trained() == 2
+            assert sorted(driver.values) == ["fog#2"], "nothing is left of what was given up"
+
+    asyncio.run(work())
+
+
+def test_what_was_given_up_before_its_turn_is_not_done(tmp_path: Path) -> None:
+    async def work() -> None:
+        place, turns = Place(tmp_path / "job"), Turns(1)
+        async with device(place, turns) as (driver, ear, model):
+            async with turns.turn(0):  # Another job trains.
+                for task in (0, 1):
+                    driver.put(Received("fog", Work(task, f"fog@{task}", task)), {f"fog@{task}": model})
+                assert await asyncio.wait_for(ear.counted.get(), PATIENCE) == "superseded"
+            report = await asyncio.wait_for(ear.reports.get(), PATIENCE)
+            assert (report.task, report.failure) == (1, None)
+            assert place.trained() == 1
+
+    asyncio.run(work())
+
+
+def test_a_training_that_hangs_after_it_was_given_up_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fogline.network.crew, "STUCK", 0.01)
+
+    async def work() -> None:
+        place = Place(tmp_path / "job")
+        async with device(place) as (driver, ear, model):
+            pid = place.workshop.pid
+            with place.shut("training") as gate:
+                driver.put(Received("fog", Work(0, "fog@0", 0)), {"fog@0": model})
+                with await gate.arrival():
+                    driver.put(Received("fog", Work(1, "fog@1", 1)), {"fog@1": model})
+                    await gate.let_one_pass()
+                async with asyncio.timeout(PATIENCE):
+                    report = await ear.reports.get()
+            assert (report.task, report.failure) == (1, None)
+            assert place.workshop.pid != pid
+
+    asyncio.run(work())
+
+
+def test_what_a_worker_prints_bears_date_level_job_and_round(tmp_path: Path) -> None:
+    async def work() -> None:
+        place = Place(tmp_path / "job")
+        model = await place.model()
+        await place.workshop.ask(place.training(model, 4))
+        await place.workshop.close()
+        pattern = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO job=j-1 round=5 trained \d+"
+        lines = place.log.read_text().splitlines()
+        assert any(re.fullmatch(pattern, line) for line in lines), lines
+        assert lines[-1].endswith(" WARNING job=j-1 round=5 half a line")
+
+    asyncio.run(work())
+
+
+# Forked workers.
+
+
+@asynccontextmanager
+async def fork_server(folder: Path, monkeypatch: pytest.MonkeyPatch, *modules: str) -> AsyncGenerator[int]:
+    """A fork server; its process."""
+    server = ForkServer(folder / "forks.log")
+    assert await server.start(["numpy", "fogline.network.worker.program", "no.such.module", *modules]) is None
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    assert server._process is not None
+    try:
+        yield server._process.pid
+    finally:
+        await server.stop()
+        monkeypatch.delenv(VARIABLE)
+    assert server._folder is not None
+    assert not server._folder.exists()
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@forked
+def test_a_forked_worker_works_and_shares_nothing_but_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SITE", "here")
+
+    async def work() -> None:
+        async with fork_server(tmp_path, monkeypatch) as parent:
+            places = [Place(tmp_path / f"job-{i}") for i in range(2)]
+            await asyncio.gather(*(place.workshop.open() for place in places))
+            first, second = (place.workshop.pid for place in places)
+            assert first is not None
+            assert parent_of(first) == parent
+            model = await places[0].model()
+            answer = await places[0].workshop.ask(places[0].training(model, 0))
+            assert isinstance(answer, Trained)
+            assert answer.failure is None
+            names = {os.readlink(entry) for entry in Path(f"/proc/{first}/fd").iterdir()}
+            assert str(places[0].log) in names
+            assert sum(name.startswith("socket:") for name in names) == 1, names
+            assert not {str(places[1].log), str(tmp_path / "forks.log")} & names
+            assert os.getsid(first) == first
+            await places[0].workshop.close()
+            model = await places[1].model()
+            assert isinstance(await places[1].workshop.ask(places[1].training(model, 0)), Trained)
+            assert places[1].workshop.pid == second
+            await places[1].workshop.close()
+
+    asyncio.run(work())
+
+
+@forked
+def test_a_forked_worker_that_is_killed_says_so_and_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with fork_server(tmp_path, monkeypatch) as parent:
+            place = Place(tmp_path / "job")
+            model = await place.model()
+            assert place.workshop.pid is not None
+            os.kill(place.workshop.pid, signal.SIGKILL)
+            with pytest.raises(WorkerEnded, match="was ended by SIGKILL"):
+                await place.workshop.ask(place.training(model, 0))
+            assert not place.workshop.loaded
+            assert isinstance(await place.workshop.ask(place.training(model, 0)), Trained)
+            assert place.workshop.pid is not None
+            assert parent_of(place.workshop.pid) == parent
+            await place.workshop.close()
+
+    asyncio.run(work())
+
+
+@forked
+def test_workers_end_with_the_server_and_then_are_processes_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        async with fork_server(tmp_path, monkeypatch) as parent:
+            place = Place(tmp_path / "job")
+            model = await place.model()
+            with place.shut("training") as gate:
+                asking = asyncio.create_task(place.workshop.ask(place.training(model, 0)))
+                with await gate.arrival():
+                    os.kill(parent, signal.SIGKILL)
+                    with pytest.raises(WorkerEnded, match="was ended by SIGKILL"):
+                        await asking
+            with caplog.at_level(logging.WARNING, "fogline"):
+                assert isinstance(await place.workshop.ask(place.training(model, 0)), Trained)
+            assert "is not forked but started anew" in caplog.text
+            assert place.workshop.pid is not None
+            assert parent_of(place.workshop.pid) == os.getpid()
+            await place.workshop.close()
+
+    asyncio.run(work())
+
+
+@forked
+def test_a_forked_worker_uses_as_many_threads_as_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("threadpoolctl")
+    told = (
+        "import os, threadpoolctl\n\ndef task():\n"
+        "    found = {pool['num_threads'] for pool in threadpoolctl.threadpool_info()}\n"
+        "    raise ValueError(f'{found} ' + os.environ['OMP_NUM_THREADS'])\n"
+    )
+
+    async def work() -> None:
+        async with fork_server(tmp_path, monkeypatch):
+            for threads in (2, 1):
+                place = Place(tmp_path / f"job-{threads}", threads=threads)
+                (place.folder / "gated.py").write_text(told)
+                with pytest.raises(WorkerFailed, match=rf"\{{{threads}\}} {threads}$"):
+                    await place.workshop.open()
+
+    asyncio.run(work())
+
+
+@forked
+def test_a_parent_that_has_threads_forks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "threaded.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+
+    async def work() -> None:
+        async with fork_server(tmp_path, monkeypatch, "threaded"):
+            place = Place(tmp_path / "job")
+            assert (await place.workshop.open()).samples == 20
+            await place.workshop.close()
+
+    with caplog.at_level(logging.WARNING, "fogline"):
+        asyncio.run(work())
+    assert "a library has started 1 threads in the parent" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_device_whose_worker_dies_says_why_and_is_asked_again_when_another_has_loaded(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=2) as made:
+            record = await made.submit(job(rounds=8, fogs=0, clients=2, cloud="quorum = 1", task="slow = 0.3"))
+            await made.until(record, "round")
+            workshop = made.members["client-1"].node.duties.engagements[record.job].workshop
+            assert workshop.pid is not None
+            os.kill(workshop.pid, signal.SIGKILL)
+            record = await made.finish(record)
+            assert (record.state, record.done) == ("finished", 8)
+            said = made.said(record)
+            assert any(what == "failed" and who == "client-1" and "SIGKILL" in why for what, who, why in said), said
+            assert ("away", "client-1", "its worker process has ended, and loads the job anew") in said
+
+    asyncio.run(work())
+
+
+@pytest.mark.slow
+def test_a_device_that_goes_to_another_fog_takes_its_worker_along(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=2, devices=2) as made:
+            record = await made.submit(job(rounds=100_000, fogs=2, clients=2, cloud="quorum = 1", fog="quorum = 1"))
+            await made.until(record, "round")
+            node = made.members["client-0"].node
+            pid = node.duties.engagements[record.job].workshop.pid
+            assert pid is not None
+            await made.stop("fog-0")
+
+            def is_there() -> bool:
+                engagement = node.duties.engagements.get(record.job)
+                return engagement is not None and engagement.parent == "fog-1" and engagement.workshop.loaded
+
+            await wait_for(is_there)
+            assert node.duties.engagements[record.job].workshop.pid == pid
+            await made.client.stop(record.job)
+            assert (await made.finish(record)).state == "stopped"
+
+    asyncio.run(work())
+
+
+def test_a_judgement_is_no_training(tmp_path: Path) -> None:
+    """Any request is carried out in turn."""
+
+    async def work() -> None:
+        place = Place(tmp_path / "job")
+        group, model = place.shelf.draft(), place.shelf.draft()
+        await place.workshop.ask(Describe(str(group), str(model)))
+        assert isinstance(await place.workshop.ask(Judge(str(group))), Judged)
+        await place.workshop.close()
+
+    asyncio.run(work())
