@@ -174,7 +174,7 @@ def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
         job, params = read_job(run / JOB), read_model(weights)
     home = (kept.task_folder() if kept.info.exists() else None) or run
     task = load_task(job, home)
-    code = Code(job.task, dict(job.task_parameters))
+    code = Code(job.task, dict(job.task_parameters), seed=job.seed)
     exits = wanted_of(job.publish)
     name = model_name(job)
     made = package(task, params, scratch, name, code=code, outputs=job.publish.exits, exits=exits)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import takewhile
+from operator import attrgetter
 
 import msgspec
 
@@ -31,7 +32,7 @@ class Ask:
     """Whether the child went away since. Connections do not survive a crash, so no record says it."""
 
 
-class Got(msgspec.Struct, frozen=True):
+class Got(msgspec.Struct, frozen=True, gc=False):
     """An update that waits to be folded, or is in a result that is not safe at the parent yet."""
 
     task: int
@@ -104,8 +105,10 @@ class Ledger:
         """Requests without an answer whose round is over, in the order of closing."""
         self._holds: dict[int, int] = {}
         """Requests that keep a version's model."""
-        self._released: list[str] = []
-        self._unused: list[Key] = []
+        self.released: list[str] = []
+        """Async mode: children whose requests are no longer open; whoever has taken note of them clears the list."""
+        self.unused: list[Key] = []
+        """The group's models that nobody needs any more; likewise."""
 
     @property
     def working(self) -> bool:
@@ -136,16 +139,6 @@ class Ledger:
         used = [got.update for got in self.used]
         reported = [key for report, inside in self.outbox.values() for key in (report.update, *inside) if key]
         return {*self.models.values(), *waiting, *used, *reported}
-
-    def take_released(self) -> list[str]:
-        """Async mode: children whose requests are no longer open; each is told once."""
-        released, self._released = self._released, []
-        return released
-
-    def take_unused(self) -> list[Key]:
-        """The group's models that nobody needs any more; each is told once."""
-        unused, self._unused = self._unused, []
-        return unused
 
     def set_absent(self, child: str, absent: bool) -> Ask | None:
         """A child with an open request went away or came back; gives the request."""
@@ -271,7 +264,7 @@ class Ledger:
             unused = self.models.pop(version)
             self._holds.pop(version, None)
             if self._role.moves:  # A parent's model is not the node's to delete.
-                self._unused.append(unused)
+                self.unused.append(unused)
         oldest = self.version - self._role.tier.staleness_cap
         for task in list(takewhile(lambda task: self.asks[task].version < oldest, self._late)):
             self._answered(task)
@@ -298,7 +291,10 @@ class Ledger:
         if self.busy.get(ask.child) == task:
             del self.busy[ask.child]
             if self._role.mode == "async":
-                self._released.append(ask.child)
+                self.released.append(ask.child)
+
+
+_task = attrgetter("task")
 
 
 def devices_in(gots: Iterable[Got]) -> int:
@@ -311,4 +307,4 @@ def devices_in(gots: Iterable[Got]) -> int:
 
 def in_order(gots: Iterable[Got]) -> list[Got]:
     """Updates in canonical order: that of the requests, which the seed decides."""
-    return sorted(gots, key=lambda got: got.task)
+    return sorted(gots, key=_task)
