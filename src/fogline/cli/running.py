@@ -13,7 +13,7 @@ from typing import Any
 from fogline.cli.failures import UsageError
 from fogline.cli.options import Predictions
 from fogline.cli.waiting import entered
-from fogline.governance.errors import TrustError
+from fogline.governance.errors import TrustError, UntimelyIdentityError
 from fogline.governance.policy import read_policy
 from fogline.governance.subject import Role
 from fogline.network.changes import Change
@@ -149,6 +149,23 @@ async def _keep_up(
     patient: bool,
 ) -> None:
     """``patient``: wait for a disk with room and a clock that is right; who started this program may know better."""
+    while True:
+        try:
+            await _keep_up_once(make, who, tell, attached, patient)
+        except UntimelyIdentityError:
+            if not patient:
+                raise
+        else:
+            return
+
+
+async def _keep_up_once(
+    make: Callable[[], AbstractAsyncContextManager[Up]],
+    who: str,
+    tell: Callable[[Change], None],
+    attached: bool,
+    patient: bool,
+) -> None:
     async with AsyncExitStack() as stack:
         up = await (entered(stack, make) if patient else stack.enter_async_context(make()))
         tell(Change("ready", who=up.address, why=up.door))

@@ -22,23 +22,24 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 async def entered(
     stack: AsyncExitStack, make: Callable[[], AbstractAsyncContextManager[T]], first_wait: float = FIRST_WAIT
 ) -> T:
-    """Start what ``make`` makes, again and again where it fails for a reason that may pass; each is said once.
+    """Start what ``make`` makes, again and again where it fails for a reason that may pass; each kind is said once.
 
     Args:
         stack: ends it.
         make: makes it anew for every attempt.
         first_wait: seconds before the second attempt.
     """
-    wait, said = first_wait, ""
+    wait: float = first_wait
+    said: type[Exception] | None = None
     while True:
         try:
             return await stack.enter_async_context(make())
         except (StorageFull, UntimelyIdentityError, OSError) as error:
             if not may_pass(error):
                 raise
-            if str(error) != said:
-                said = str(error)
-                say(f"fogline: {said}. The node tries again, now and then, until it can start.")
+            if type(error) is not said:
+                said = type(error)
+                say(f"fogline: {error}. The node tries again, now and then, until it can start.")
         await asyncio.sleep(wait * random.uniform(0.5, 1.0))
         wait = min(LONGEST_WAIT, 2 * wait)
 

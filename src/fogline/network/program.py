@@ -303,6 +303,8 @@ async def until_told(up: Up, attached: bool = False) -> None:
     if ending is not None:
         ending.cancel()
     if up.failed.done():
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(name)  # Whoever tries again listens for himself.
         up.failed.result()
 
 

@@ -15,7 +15,7 @@ import grpc.aio
 import msgspec
 
 from fogline.governance.credentials import Credentials
-from fogline.governance.errors import TrustError, UntimelyIdentityError
+from fogline.governance.errors import TrustError
 from fogline.network.chunks import BadChunk, first_answer, patient, pieces, receive
 from fogline.network.contract import (
     DOWN,
@@ -307,10 +307,7 @@ class Uplink:
             Lost: it is gone, or never came.
             Refused: the parent said so.
         """
-        try:
-            channel = dial(self._identity(), home.address, home.name)
-        except UntimelyIdentityError as error:
-            raise Lost(str(error)) from error
+        channel = dial(self._identity(), home.address, home.name)
         line = _Line(home.name, channel, asyncio.Queue())
         try:
             call = channel.stream_stream(f"/{SERVICE}/Control")()
