@@ -8,10 +8,22 @@ import random
 import numpy as np
 import pytest
 
-from fogline.serving.protocol import tensors
+from fogline.inference.card import Card, Tensor
+from fogline.serving.protocol import rest, tensors
 from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.protocol.rest import read_request
+from fogline.serving.protocol.signature import Signature
 from fogline.serving.protocol.tensors import read_json
 
+TWO = Signature(
+    Card(
+        model="m",
+        version=1,
+        created=0.0,
+        inputs=tuple(Tensor(name, "FP32", (-1,)) for name in "ab"),
+        outputs=(Tensor("y", "FP32", (-1,)),),
+    )
+)
 KINDS = {"FP16": np.float16, "FP32": np.float32, "FP64": np.float64}
 ODD = [
     "1e39",
@@ -77,3 +89,49 @@ def test_the_parser_is_not_led_astray_by_lists_within() -> None:
         read_json("x", "FP32", (3,), b"[1, [2, 3]]")
     nested = json.dumps([[0.5, 1.5], [2.5, 3.5]]).encode()
     assert read_json("x", "FP32", (2, 2), nested).tolist() == [[0.5, 1.5], [2.5, 3.5]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_large_request_is_read_like_a_small_one(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever keys, strings and lists stand around its numbers."""
+    rng = random.Random(seed)
+    for _ in range(50):
+        body = written(rng)
+        monkeypatch.setattr(rest, "LARGE", 1 << 30)
+        expected = asked(body)
+        monkeypatch.setattr(rest, "LARGE", 0)
+        found = asked(body)
+        assert found == expected or {found[:4], expected[:4]} == {"The "}, body
+    assert asked(b'{"inputs":[' + tensor("a", "[0.5, 1.5]") + b"," + tensor("b", '"data"') + b"]}").startswith("The ")
+
+
+def written(rng: random.Random) -> bytes:
+    lists = [
+        "[0.5, 1.5]",
+        "[ 1,2 ]",
+        "[[0.5],[1.5]]",
+        "[1,,2]",
+        "[1]",
+        "[",
+        '["1", "]"]',
+        "7",
+        '"[1, 2]"',
+        "[]",
+        "[1, 2",
+    ]
+    odd = [b'"data":[1, 2],', b'"x\\"data": [3, 4],', b'"s":"\\"data\\": [5, 6]",', b'"data" : [7, 8] ,', b""]
+    inputs = b",".join(tensor(name, rng.choice(lists[: rng.choice((2, 11))])) for name in "ab"[: rng.randint(1, 2)])
+    return b"{" + rng.choice(odd) + b'"inputs":[' + inputs + b'],"parameters":{' + rng.choice(odd) + b'"y":1}}'
+
+
+def tensor(name: str, data: str) -> bytes:
+    return b'{"name":"%b","shape":[2],"datatype":"FP32","data" :\n%b}' % (name.encode(), data.encode())
+
+
+def asked(body: bytes) -> str:
+    """What a body asks, or why it asks nothing."""
+    try:
+        ask = read_request(TWO, body, None)
+    except ProtocolError as error:
+        return str(error)
+    return str({name: array.tolist() for name, array in sorted(ask.inputs.items())})

@@ -6,6 +6,8 @@ request is taken that the structures below do not name.
 
 from __future__ import annotations
 
+import re
+import secrets
 from typing import Annotated
 
 import msgspec
@@ -59,6 +61,16 @@ class _Request(msgspec.Struct, frozen=True, gc=False):
     id: Annotated[str, Meta(max_length=1000)] = ""
 
 
+LARGE = 1 << 14
+"""Bytes of a request from which its numbers are worth parting from the rest."""
+NEAR = 1 << 12
+"""Bytes within which such numbers begin."""
+
+_DATA = re.compile(rb'(?<!\\)"data"\s*:\s*\[')
+"""The key, and not the end of a longer one."""
+_MARK = b'"%b"' % secrets.token_hex(16).encode()
+"""Nobody outside knows it."""
+_MARKED = Raw(_MARK)
 _decode = msgspec.json.Decoder(_Request).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -78,15 +90,33 @@ def read_request(signature: Signature, body: bytes, header: int | None) -> Ask:
         return _read_raw(signature, body)
     if header is not None and header > len(body):
         raise ProtocolError(f"The JSON should have {header} bytes, but the whole body has {len(body)}.")
+    rest, numbers = _parted(body) if header is None and len(body) > LARGE else (body, b"")
     try:
-        request = _decode(body if header is None else memoryview(body)[:header])
+        request = _decode(rest if header is None else memoryview(body)[:header])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"The request cannot be read: {error}.") from None
-    inputs = _read_inputs(signature, request.inputs, memoryview(body), len(body) if header is None else header)
+    at = len(body) if header is None else header
+    inputs = _read_inputs(signature, request.inputs, memoryview(body), at, numbers)
     return Ask(inputs, _wanted(signature, request), signature.rows(inputs), request.id)
 
 
-def _read_inputs(signature: Signature, given: list[_Input], body: memoryview, at: int) -> dict[str, Array]:
+def _parted(body: bytes) -> tuple[bytes, bytes]:
+    """A request with a mark instead of its first list of numbers, and that list, so that it is not read twice: once to
+    find its end, and once for its numbers. What has no such list stays as it is."""
+    key = _DATA.search(body, 0, NEAR)
+    if key is None:
+        return body, b""
+    start = key.end() - 1
+    end = body.find(b"]", start) + 1
+    if not end or body.find(b"[", start + 1, end) >= 0 or body.find(b'"', start, end) >= 0:
+        return body, b""
+    return body[:start] + _MARK + body[end:], body[start:end]
+
+
+def _read_inputs(
+    signature: Signature, given: list[_Input], body: memoryview, at: int, numbers: bytes
+) -> dict[str, Array]:
+    """The inputs; ``at``: where binary tensors begin, ``numbers``: what the mark stands for."""
     inputs: dict[str, Array] = {}
     for tensor in given:
         name, datatype, shape = tensor.name, tensor.datatype, tensor.shape
@@ -99,7 +129,7 @@ def _read_inputs(signature: Signature, given: list[_Input], body: memoryview, at
                 raise no_shared_memory(name)
             if not tensor.data:
                 raise ProtocolError(f"Input '{name}' has no data.")
-            inputs[name] = read_json(name, datatype, shape, tensor.data)
+            inputs[name] = read_json(name, datatype, shape, numbers if tensor.data == _MARKED else tensor.data)
         else:
             inputs[name] = read_binary(name, datatype, shape, body[at : at + size])
             at += size
