@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, dataclass_transform
+from typing import Any, ClassVar, Literal, NamedTuple, Self, dataclass_transform
 
 from fogline.aggregation import Folded
 from fogline.params import State, Vector
@@ -80,6 +80,17 @@ class Algorithm(LocalMethod):
         super().__init_subclass__()
         dataclass(frozen=True)(cls)
 
+    def __new__(cls, *_: Any, **parameters: Any) -> Self:
+        """Parameters are annotated fields; what only looks like one is named.
+
+        Raises:
+            TypeError: the class has an attribute of that name, without an annotation.
+        """
+        for name in parameters:
+            if name not in cls.__dataclass_fields__ and hasattr(cls, name):
+                raise TypeError(f"{cls.__name__} has no parameter '{name}': {unannotated(cls, name)}")
+        return super().__new__(cls)
+
     def broadcast(self, state: State) -> State:
         """What an aggregator sends its children beside the model."""
         return {}
@@ -120,3 +131,11 @@ class Algorithm(LocalMethod):
     def staleness_weight(self, staleness: int) -> float:
         """Factor on an update that is that many versions old (FedAsync's polynomial, exponent one half)."""
         return (1.0 + staleness) ** -0.5
+
+
+def unannotated(method: type[Algorithm], name: str) -> str:
+    """How to make a parameter of what a method has under that name."""
+    value = getattr(method, name)
+    if name in vars(Algorithm) or callable(value):
+        return f"'{name}' is what every method has"
+    return f"annotate it in the class to make it one: {name}: {type(value).__name__} = {value!r}"

@@ -20,6 +20,7 @@ SENTENCES = {
         ("fogline.inference.runtimes.base", "ModelError"),
     ),
     FAILED: (
+        ("fogline.training.bugs", "CodeError"),
         ("fogline.cli.failures", "JobFailed"),
         ("fogline.network.client", "DeskError"),
         ("fogline.network.uplink", "Refused"),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 from fogline.aggregation import Folded
-from fogline.algorithms import Algorithm
+from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import Group
 from fogline.algorithms.group import Down, GroupModel
 from fogline.nodes.effects import Adopt, Lift, Member, Merge, Move
 from fogline.params import Spec
 from fogline.simulation.values import Folding, Operation, Training, Value
+from fogline.training.bugs import CodeError
 
 
 class Numbers:
@@ -47,19 +49,23 @@ class Numbers:
     def set_group(self, model: str, group: Value) -> None:
         """A node's numbers at a version, and what its children get of them."""
         self.groups[model] = group
-        self.models[model] = Operation(partial(groups.send_down, self._algorithm), group)
+        self.models[model] = Operation(partial(_at, _node(model), groups.send_down, self._algorithm), group)
 
     def adopt(self, effect: Adopt) -> None:
         """The parent's model becomes the group's."""
         base = Value(None) if effect.base is None else self.groups[effect.base]
-        self.set_group(effect.model, Operation(self._adopt, base, self.models[effect.source]))
+        self.set_group(
+            effect.model, Operation(partial(_at, _node(effect.model), self._adopt), base, self.models[effect.source])
+        )
 
     def move(self, node: str, effect: Move) -> Value:
         """The group moves by its members' updates."""
         made = self._moves[node] = self._moves.get(node, -1) + 1
         facts = Group(self._population[node], made, effect.lane, effect.lanes)
         folded = self._fold(effect.members, merge=False)
-        group = Operation(partial(self._move, facts, effect.inside), self.groups[effect.base], folded)
+        place = f"{node}, round {effect.round + 1}"
+        move = partial(_at, place, self._move, facts, effect.inside)
+        group = Operation(move, self.groups[effect.base], folded)
         self.set_group(effect.model, group)
         return group
 
@@ -69,7 +75,7 @@ class Numbers:
 
     def lift(self, effect: Lift) -> None:
         """The group's movement becomes an update."""
-        lift = partial(groups.lift, self._algorithm, self._spec)
+        lift = partial(_at, _node(effect.base), groups.lift, self._algorithm, self._spec)
         self.updates[effect.update] = Operation(lift, self.groups[effect.base])
 
     def forget(self, keys: Iterable[str]) -> None:
@@ -88,7 +94,7 @@ class Numbers:
         ]
 
     def _fold(self, members: tuple[Member, ...], merge: bool) -> Folding:
-        weight = self._algorithm.staleness_weight
+        weight = partial(hooks.staleness_weight, self._algorithm)
         inputs = [(self.updates[member.update], weight(member.staleness)) for member in members]
         return Folding(inputs, self._exact, merge, lambda i, why: self._refused(members[i].child, why))
 
@@ -99,3 +105,17 @@ class Numbers:
         if folded is None:  # No update could be used.
             return group
         return groups.move(self._algorithm, self._spec, group, folded, facts, inside)
+
+
+def _at(place: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function gives; a bug that it meets is told to have been met at that place."""
+    try:
+        return function(*arguments)
+    except CodeError as error:
+        error.at(place)
+        raise
+
+
+def _node(model: str) -> str:
+    """The node whose model that is, by its key."""
+    return model.partition("@")[0]

@@ -206,7 +206,9 @@ def _choose(setting: Setting, processes: int) -> Choice:
         planned = plan(client, 0, 0)
         start, counters = setting.initial.vector, setting.initial.counters
         work = ClientJob(client, start, counters, planned.steps, planned.learning_rate, planned.seed)
-        jobs.append(prepare(algorithm, task, work))
+        prepared = prepare(algorithm, task, work)
+        if isinstance(prepared, ClientJob):  # Else it fails, and the run will say so.
+            jobs.append(prepared)
     try:
         return choose(
             task, algorithm, setting.local, jobs, engine=job.engine, chunk=job.chunk, processes=max(1, processes)

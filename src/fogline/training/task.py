@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec
+from fogline.training.hooks import watched
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod
 from fogline.training.metrics import Sums, class_metrics, is_better_higher, number_metrics
@@ -40,6 +41,9 @@ class Engine(ABC):
 
         A device whose loss or weights are not finite, or whose training raises, comes back with ``failure``
         set, and does not disturb the others.
+
+        Raises:
+            CodeError: a hook of the method, or the code of the model, is wrong.
         """
 
 
@@ -100,7 +104,7 @@ class Task(ABC):
         reason = kinds[engine].refuses(self, method, local)
         if reason is not None:
             raise ValueError(f"Engine '{engine}' cannot run this job: {reason}")
-        return kinds[engine](self, method, local)
+        return kinds[engine](self, watched(method), local)
 
     @property
     def cost(self) -> float:

@@ -50,6 +50,7 @@ from fogline.network.worker.requests import (
     Trained,
 )
 from fogline.params import Params, Spec
+from fogline.training.bugs import CodeError
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
 
@@ -232,6 +233,9 @@ def serve(channel: socket.socket) -> None:
                 answer = worker.answer(request)
         except (ValueError, ModelError, MemoryError, OSError) as error:
             answer = Failed(str(error) or type(error).__name__)
+        except CodeError as error:
+            traceback.print_exc()
+            answer = Failed(str(error))
         except Exception as error:  # noqa: BLE001
             traceback.print_exc()
             answer = Failed(f"{type(error).__name__}: {error}")
