@@ -40,7 +40,7 @@ class Numbers:
         self.models: dict[str, Value] = {}
         self.updates: dict[str, Value] = {}
         self._algorithm = algorithm
-        self._spec = spec
+        self.spec = spec
         self._exact = exact
         self._population = population
         self._refused = refused
@@ -75,7 +75,7 @@ class Numbers:
 
     def lift(self, effect: Lift) -> None:
         """The group's movement becomes an update."""
-        lift = partial(_at, _node(effect.base), groups.lift, self._algorithm, self._spec)
+        lift = partial(_at, _node(effect.base), groups.lift, self._algorithm, self.spec)
         self.updates[effect.update] = Operation(lift, self.groups[effect.base])
 
     def forget(self, keys: Iterable[str]) -> None:
@@ -99,12 +99,12 @@ class Numbers:
         return Folding(inputs, self._exact, merge, lambda i, why: self._refused(members[i].child, why))
 
     def _adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
-        return groups.adopt(self._algorithm, self._spec, base, down)
+        return groups.adopt(self._algorithm, self.spec, base, down)
 
     def _move(self, facts: Group, inside: bool, group: GroupModel, folded: Folded | None) -> GroupModel:
         if folded is None:  # No update could be used.
             return group
-        return groups.move(self._algorithm, self._spec, group, folded, facts, inside)
+        return groups.move(self._algorithm, self.spec, group, folded, facts, inside)
 
 
 def _at(place: str, function: Callable[..., Any], *arguments: Any) -> Any:

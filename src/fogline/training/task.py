@@ -11,6 +11,7 @@ from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec
 from fogline.training.hooks import watched
 from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.makers import Maker, makers
 from fogline.training.method import LocalMethod
 from fogline.training.metrics import Sums, class_metrics, is_better_higher, number_metrics
 
@@ -66,11 +67,14 @@ class Task(ABC):
     classifies: bool
     headline: str
     """The metric that people look at first (``accuracy``, ``rmse``)."""
+    makers: tuple[Maker, ...] = ()
+    """Functions of the program that were making it, the innermost first."""
     higher_is_better: bool
 
     def __init__(
         self, name: str, data: FederatedData, classifies: bool, headline: str | None, higher_is_better: bool | None
     ) -> None:
+        self.makers = makers()
         self.name = name
         self.data = data
         self.classifies = classifies
