@@ -86,14 +86,14 @@ class RunFolder:
         Raises:
             JobError: the folder holds a run already or cannot be one, or the job holds what a job file cannot say.
         """
-        if path is not None and (path / "run.json").exists():
-            raise JobError(
-                f"{path} holds a run already; go on with it (fogline simulate --resume {path}; in Python, "
-                "resume=True), or name another folder"
-            )
         origin = origin or Origin(job.task, folder=task_folder(job))
         text = job_to_toml(job, note=_note_on(origin.why))  # Before there is a folder: it may not be possible.
         try:
+            if path is not None and (path / "run.json").exists():
+                raise JobError(
+                    f"{path} holds a run already; go on with it (fogline simulate --resume {path}; in Python, "
+                    "resume=True), or name another folder"
+                )
             folder = cls(path if path is not None else _fresh(RUNS, job.name))
             folder.path.mkdir(parents=True, exist_ok=True)
             facts = {"status": "running", "seed": job.seed, "started": _now(), "versions": _versions()}
