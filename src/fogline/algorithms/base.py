@@ -25,6 +25,13 @@ from fogline.aggregation import Folded
 from fogline.params import State, Vector
 from fogline.training.method import LocalMethod, Work
 
+
+def shown(vector: object) -> str:
+    """An array in a few words, or what else it is."""
+    shape, kind = getattr(vector, "shape", None), getattr(vector, "dtype", None)
+    return repr(vector) if shape is None else f"<{kind} {tuple(shape)}>"
+
+
 Mode = Literal["sync", "async", "semi-async", "ring"]
 
 
@@ -34,12 +41,19 @@ class Term(NamedTuple):
     vector: Vector
     weight: float
 
+    def __repr__(self) -> str:
+        return f"Term({shown(self.vector)}, {self.weight})"
+
 
 class Report(NamedTuple):
     """What a device sends up, by name, and the state it keeps."""
 
     terms: dict[str, Term]
     local: State
+
+    def __repr__(self) -> str:
+        kept = ", ".join(f"'{name}': {shown(vector)}" for name, vector in self.local.items())
+        return f"Report({self.terms}, {{{kept}}})"
 
 
 @dataclass(frozen=True, slots=True)

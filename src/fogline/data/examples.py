@@ -25,6 +25,9 @@ class Examples(NamedTuple):
     x: Array
     y: Array
 
+    def __repr__(self) -> str:
+        return f"Examples(x=<{self.x.dtype} {self.x.shape}>, y=<{self.y.dtype} {self.y.shape}>)"
+
     @property
     def count(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """How many examples there are. (``len`` of a named tuple would be 2.)"""

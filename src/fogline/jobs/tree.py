@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt
 
+from fogline.jobs.checked import Checked
 from fogline.jobs.units import seconds
 
 Mode = Literal["sync", "async", "semi-async", "ring"]
@@ -18,10 +19,8 @@ Count = Annotated[int, Field(gt=0, strict=True)]
 CountOrShare = Annotated[Count | Share, Field(union_mode="left_to_right")]
 
 
-class Tier(BaseModel):
+class Tier(Checked):
     """How the aggregators of one tier work. Every wait has a quorum and a deadline."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     count: PositiveInt = 1
     """Aggregators in this tier, spread evenly below the tier above."""
@@ -67,10 +66,8 @@ def share_of(amount: float, whole: int) -> int:
     return max(1, min(wanted, whole))
 
 
-class Tree(BaseModel):
+class Tree(Checked):
     """Tiers by name, the root first: ``Tree(cloud=Tier(), fog=Tier(count=5))``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tiers: Mapping[str, Tier]
     assign: Literal["round-robin", "blocks", "groups"] = "round-robin"
@@ -78,7 +75,12 @@ class Tree(BaseModel):
     data's natural groups."""
 
     def __init__(self, *, assign: str = "round-robin", tiers: Mapping[str, Tier] | None = None, **named: Tier) -> None:
-        super().__init__(tiers={**(tiers or {}), **named} or {"cloud": Tier()}, assign=assign)
+        BaseModel.__init__(self, tiers={**(tiers or {}), **named} or {"cloud": Tier()}, assign=assign)
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        yield from self.tiers.items()
+        if self.assign != "round-robin":
+            yield "assign", self.assign
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import dis
 import inspect
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any
 
@@ -18,7 +18,7 @@ class Maker:
     """A function at the top of a module, and what it was called with."""
 
     name: str
-    globals: Mapping[str, Any]
+    globals: Mapping[str, Any] = field(repr=False)
     code: CodeType
     parameters: Mapping[str, Any]
 

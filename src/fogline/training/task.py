@@ -83,6 +83,10 @@ class Task(ABC):
             raise ValueError(f"There is no metric '{self.headline}' for task '{name}'; choose {', '.join(known)}.")
         self.higher_is_better = is_better_higher(self.headline) if higher_is_better is None else higher_is_better
 
+    def __repr__(self) -> str:
+        better = "higher" if self.higher_is_better else "lower"
+        return f"<{type(self).__name__} '{self.name}' on {self.data!r}, judged by {self.headline} ({better} is better)>"
+
     @property
     @abstractmethod
     def spec(self) -> Spec:
