@@ -23,6 +23,7 @@ SENTENCES = {
     FAILED: (
         ("fogline.training.bugs", "CodeError"),
         ("fogline.cli.failures", "JobFailed"),
+        ("fogline.monitoring.mishaps", "RunError"),
         ("fogline.network.client", "DeskError"),
         ("fogline.network.uplink", "Refused"),
         ("fogline.storage.errors", "StorageError"),

@@ -204,7 +204,7 @@ def job_to_toml(job: Job, only_given: bool = False, note: str = "") -> str:
     head = HEAD + (f"# {note}\n\n" if note else "")
     tree = table.get("tree")
     if tree is not None and not set(tree["tiers"]) & set(Tree.model_fields):
-        table["tree"] = {"assign": tree["assign"], **tree["tiers"]}
+        table["tree"] = {key: value for key, value in tree.items() if key != "tiers"} | tree["tiers"]
     return ("" if only_given else head) + "\n".join(_lines(table, ())).lstrip("\n") + "\n"
 
 

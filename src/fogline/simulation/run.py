@@ -17,6 +17,8 @@ from fogline.jobs.naming import class_name, origin_of
 from fogline.jobs.planning import planner, with_defaults
 from fogline.jobs.resuming import check_changes
 from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.history import Attendance
+from fogline.monitoring.mishaps import RunError
 from fogline.monitoring.progress import Live, Progress, Silent
 from fogline.monitoring.result import Result
 from fogline.simulation import checkpoint
@@ -104,6 +106,7 @@ def simulate(
             already; one sentence that names the key.
         CodeError: a hook of the algorithm, or code of the task, is wrong; what it raised is the cause.
         FolderError: ``folder`` cannot be written; ``result`` of it is the run's, if that came to its end.
+        RunError: no round counted; it says why the devices failed.
         RuntimeError: a worker process was killed.
     """
     check_not_importing()
@@ -135,7 +138,7 @@ def simulate(
         return run(job, task, algorithm=method, progress=progress)
     kept = RunFolder(Path(folder))
     if resume and kept.info.exists():
-        job = _as_before(kept, job, method)
+        job = _as_before(kept, job, task, method)
         if kept.is_finished and job == kept.read_job():
             return kept.load()
         kept = RunFolder.reopen(kept.path, changed=True)
@@ -145,20 +148,24 @@ def simulate(
         return run(job, task, kept, algorithm=method, progress=progress)
 
 
-def _as_before(folder: RunFolder, job: Job, method: Algorithm | None) -> Job:
+def _as_before(folder: RunFolder, job: Job, task: Task, method: Algorithm | None) -> Job:
     """The job of a run that goes on: as it is asked for now, with what was found out and chosen then.
 
     Raises:
         JobError: it would change what was computed.
     """
     before = folder.read_job()
-    found = {"task": before.task, "task_parameters": before.task_parameters}
+    found = {key: getattr(before, key) for key in FOUND}
     found |= {key: getattr(before, key) for key in ("engine", "chunk") if getattr(job, key) is None}
     algorithm = method or make(job.algorithm.name, **job.algorithm.parameters)
     # Through TOML: the job of the folder came from there.
-    after = parse_job(job_to_toml(with_defaults(job, algorithm).model_copy(update=found)))
+    after = parse_job(job_to_toml(with_defaults(job, algorithm, task).model_copy(update=found)))
     check_changes(before, after)
     return after
+
+
+FOUND = ("task", "task_parameters", "engine_compared", "engines_refused")
+"""What a run finds out of itself: nobody asks for it."""
 
 
 def method_of(algorithm: Algorithm) -> Method:
@@ -188,6 +195,7 @@ def run(
 
     Raises:
         JobError: a setting is impossible; one sentence.
+        RunError: no round counted; it says why the devices failed.
     """
     show = progress if isinstance(progress, Progress) else (Live() if progress else Silent())
     with ExitStack() as stack:
@@ -206,8 +214,10 @@ def run(
         )
         processes = len(os.sched_getaffinity(0)) if job.processes is None else job.processes
         choice = _choose(setting, processes)
-        job = setting.job = setting.job.model_copy(update={"engine": choice.engine, "chunk": choice.chunk})
+        job = setting.job = with_choice(setting.job, choice)
         show.engine(choice.engine, choice.chunk, processes)
+        for name, why in choice.refused.items():
+            show.note(f"Engine {name} is not used: {why}")
         executor = stack.enter_context(
             Executor(
                 task,
@@ -217,7 +227,7 @@ def run(
                 processes,
             )
         )
-        recorder = Recorder(setting, executor, [show.round])
+        recorder = Recorder(setting, executor, [show.round], show.note)
         simulator = recorder.simulator = simulator_of(
             setting, executor, probe(setting), recorder.trained, recorder.moved
         )
@@ -227,6 +237,8 @@ def run(
         simulator.run()
         if recorder.resume_at >= 0 and simulator.store.replaying:
             raise JobError(f"The checkpoint of round {recorder.resume_at + 1} is not of this job; start a new run.")
+        if not recorder.history:
+            raise RunError(job.rounds, simulator.traffic.mishaps)
         result = recorder.result()
         if folder is not None:
             result.folder = folder.finish(result)
@@ -245,14 +257,33 @@ def _choose(setting: Setting, processes: int) -> Choice:
         start, counters = setting.initial.vector, setting.initial.counters
         work = ClientJob(client, start, counters, planned.steps, planned.learning_rate, planned.seed)
         prepared = prepare(algorithm, task, work)
-        if isinstance(prepared, ClientJob):  # Else it fails, and the run will say so.
-            jobs.append(prepared)
+        # Where it fails, the run will say so.
+        jobs.append(prepared if isinstance(prepared, ClientJob) else work)
     try:
         return choose(
-            task, algorithm, setting.local, jobs, engine=job.engine, chunk=job.chunk, processes=max(1, processes)
+            task,
+            algorithm,
+            setting.local,
+            jobs,
+            engine=job.engine,
+            chunk=job.chunk,
+            processes=max(1, processes),
+            compared=job.engine_compared,
         )
     except ValueError as error:
         raise JobError(str(error)) from error
+
+
+def with_choice(job: Job, choice: Choice) -> Job:
+    """The job with what was chosen, and why not otherwise; reasons of a run that goes on are kept."""
+    return job.model_copy(
+        update={
+            "engine": choice.engine,
+            "chunk": choice.chunk,
+            "engine_compared": choice.compared,
+            "engines_refused": {**job.engines_refused, **choice.refused},
+        }
+    )
 
 
 def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
@@ -268,6 +299,7 @@ def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
             raise JobError(f"The run in {folder.path} trains another model than this task; start a new run.")
         recorder.resume_at = notes["round"]
         recorder.history = folder.truncate(notes["round"] + 1)
+        recorder.attendance = Attendance(recorder.history)
         simulator.store.replaying = True
         simulator.losses = {update: (loss, why) for update, (loss, why) in notes["losses"].items()}
         recorder.on_resumed = lambda: checkpoint.restore(past, simulator)

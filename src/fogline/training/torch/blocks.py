@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ class Blocks:
             self.buffer.copy_(rows.view(-1))
             return
         for tensor, part in zip(self.tensors, rows.split(self._counts, -1), strict=True):
-            tensor.copy_(part.reshape(-1, *tensor.shape[1:]))
+            tensor.copy_(part.reshape(*part.shape[:-1], *tensor.shape[1:]))
 
     def rows(self, clients: int) -> Tensor:
         """(k, P): the weights of the first k devices, as the vector has them. A copy if K is not one."""
@@ -50,7 +51,12 @@ class Blocks:
 
 def join_rows(tensors: Sequence[Tensor], clients: int) -> Tensor:
     """Blocks (K, *shape) to rows (k, P)."""
-    return torch.cat([tensor[:clients].reshape(clients, -1) for tensor in tensors], 1)
+    return torch.cat([flat(tensor[:clients]) for tensor in tensors], 1)
+
+
+def flat(block: Tensor) -> Tensor:
+    """A block (k, *shape) as (k, n), also where it has no elements or one per device."""
+    return block.reshape(len(block), math.prod(block.shape[1:]))
 
 
 def split_rows(rows: Tensor, like: Sequence[Tensor]) -> list[Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fogline.training.local import ClientJob
-from fogline.training.order import Shuffler
+from fogline.training.order import Shuffler, batches
 from fogline.training.torch.losses import IGNORED
 
 GATHERED = 1 << 18
@@ -84,6 +84,7 @@ class Cohort:
             zero). Without, all devices of the cohort must have the same number of examples.
         targets: what the loss wants of them.
         shuffler: draws the orders.
+        smallest: a last batch of fewer examples joins the one before it; more than 1 only without ``fill``.
     """
 
     def __init__(
@@ -94,12 +95,18 @@ class Cohort:
         fill: bool,
         targets: Targets,
         shuffler: Shuffler,
+        smallest: int = 1,
     ) -> None:
         self.steps = jobs[0].steps
         self._active = [sum(job.steps > step for job in jobs) for step in range(self.steps)]
         self._x = parts[0].x if len(parts) == 1 else torch.cat([part.x for part in parts])
         self._y = parts[0].y if len(parts) == 1 else torch.cat([part.y for part in parts])
-        places, counts = _order(jobs, [part.size for part in parts], width, shuffler)
+        sizes = [part.size for part in parts]
+        if smallest > 1:
+            places, counts = _joined_order(jobs, sizes, width, smallest)
+            width += smallest - 1
+        else:
+            places, counts = _order(jobs, sizes, width, shuffler)
         self._places = places.to(self._x.device)
         self._width = width
         self._targets = targets
@@ -183,6 +190,19 @@ def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, shuffler: Sh
         offset += size
     stepwise = places.reshape(len(jobs), steps, width).swapaxes(0, 1)
     return torch.from_numpy(np.ascontiguousarray(stepwise)), torch.from_numpy(counts)
+
+
+def _joined_order(jobs: Sequence[ClientJob], sizes: list[int], width: int, smallest: int) -> tuple[Tensor, Tensor]:
+    """The same with batches that may be larger by what joins them."""
+    places = np.zeros((jobs[0].steps, len(jobs), width + smallest - 1), np.int64)
+    counts = np.full((jobs[0].steps, len(jobs)), width)
+    offset = 0
+    for i, (job, size) in enumerate(zip(jobs, sizes, strict=True)):
+        for step, batch in enumerate(batches(job.seed, size, width, job.steps, smallest)):
+            places[step, i, : len(batch)] = batch + offset
+            counts[step, i] = len(batch)
+        offset += size
+    return torch.from_numpy(places), torch.from_numpy(counts)
 
 
 def _weights(counts: Tensor, width: int) -> Tensor:
