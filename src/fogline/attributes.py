@@ -9,7 +9,9 @@ import ast
 import inspect
 import sys
 import textwrap
+from functools import cached_property, lru_cache
 from itertools import pairwise
+from pathlib import Path
 
 INDENT = "    "
 
@@ -24,7 +26,9 @@ def describe_attributes(module: str) -> None:
     for name in names["__all__"]:
         thing = names[name]
         if isinstance(thing, type) and not isinstance(vars(thing).get("__doc__"), _Described):
-            thing.__doc__ = _Described(thing)  # pyright: ignore[reportAttributeAccessIssue] - gives text when asked
+            described = _Described(thing)
+            # ``help()`` does not ask a class of another metaclass as it asks others: it must have the text itself.
+            thing.__doc__ = described if type(thing) is type else described.text  # pyright: ignore
 
 
 class _Described:
@@ -33,24 +37,20 @@ class _Described:
     def __init__(self, kind: type) -> None:
         self._own = kind.__doc__
         self._kind = kind
-        self._text: str | None = None
 
     def __get__(self, _: object, kind: type) -> str | None:
-        if kind is not self._kind:
-            return None  # An heir without a docstring of its own has none.
-        if self._text is None:
-            self._text = _joined(inspect.cleandoc(self._own or ""), attributes_of(kind))
-        return self._text or None
+        return self.text if kind is self._kind else None  # An heir without a docstring has none.
+
+    @cached_property
+    def text(self) -> str | None:
+        """The whole text."""
+        return _joined(inspect.cleandoc(self._own or ""), attributes_of(self._kind)) or None
 
 
 def attributes_of(kind: type) -> dict[str, str]:
     """The strings below a class's own attributes, by name; none where its source is not there."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-    except (OSError, TypeError, SyntaxError):
-        return {}
-    (statement,) = tree.body
-    body = statement.body if isinstance(statement, ast.ClassDef) else []
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    body = _bodies(file).get(kind.__name__, []) if file else []
     found: dict[str, str] = {}
     for before, after in pairwise(body):
         target = before.target if isinstance(before, ast.AnnAssign) else None
@@ -60,6 +60,16 @@ def attributes_of(kind: type) -> dict[str, str]:
         if isinstance(target, ast.Name) and isinstance(text, ast.Constant) and isinstance(text.value, str):
             found[target.id] = inspect.cleandoc(text.value)
     return found
+
+
+@lru_cache(maxsize=8)
+def _bodies(file: str) -> dict[str, list[ast.stmt]]:
+    """What stands in the classes at the top of a file, by name."""
+    try:
+        tree = ast.parse(Path(file).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    return {statement.name: statement.body for statement in tree.body if isinstance(statement, ast.ClassDef)}
 
 
 def _joined(own: str, attributes: dict[str, str]) -> str:

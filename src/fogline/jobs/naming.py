@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from fogline.training.bugs import is_own
 from fogline.training.task import Task
 
 PACKAGE = "fogline"
@@ -35,26 +36,30 @@ class Origin:
 
 def origin_of(task: Task) -> Origin:
     """Where the task that the calling program hands over came from."""
-    caller = next(_callers(), None)
-    if caller is None:
+    frames = list(_callers())
+    if not frames:
         return Origin(why="nobody knows which program made it")
-    module, folder = module_of(caller.f_globals)
-    if folder is None:
-        return Origin(why="it was made in a notebook or an interactive session")
-    source = _source(caller.f_globals)
-    if caller.f_code.co_name == "<module>" and not _is_guarded(source, caller.f_lineno):
-        guard = 'put what runs under: if __name__ == "__main__"'
-        return Origin(why=f"importing {module} would start the run again ({guard})")
-    top = _names_at_top(source)
-    for name, thing in caller.f_globals.items():
-        if thing is task and name in top:
-            return Origin(f"{module}:{name}", folder=folder)
-    running = {frame.f_code for frame in _callers()}
+    program = frames[0].f_globals
+    for names in (program, *_modules()):
+        module, folder = module_of(names)
+        for name, thing in names.items():
+            if thing is task and folder is not None and _gives(names, name, frames):
+                return Origin(f"{module}:{name}", folder=folder)
+    running = {frame.f_code for frame in frames}
     for maker in task.makers:
-        name, place = module_of(maker.globals)
-        if place is not None and maker.code not in running:
-            return Origin(f"{name}:{maker.name}", maker.parameters, place)
-    return Origin(why=f"it stands under no name at the top of {module}, and no function there gives it")
+        module, folder = module_of(maker.globals)
+        if folder is not None and maker.code not in running and not _starts_run(maker.globals, frames):
+            return Origin(f"{module}:{maker.name}", maker.parameters, folder)
+    return Origin(why=_why_not(program, frames))
+
+
+def _why_not(program: Mapping[str, Any], frames: list[FrameType]) -> str:
+    module, folder = module_of(program)
+    if folder is None:
+        return "it was made in a notebook or an interactive session"
+    if _starts_run(program, frames):
+        return f'importing {module} would start the run again (put what runs under: if __name__ == "__main__")'
+    return f"it stands under no name at the top of {module}, and no function there gives it"
 
 
 def module_of(names: Mapping[str, Any]) -> tuple[str, Path | None]:
@@ -83,6 +88,25 @@ def _callers() -> Iterator[FrameType]:
         if str(frame.f_globals.get("__name__")).partition(".")[0] != PACKAGE:
             yield frame
         frame = frame.f_back
+
+
+def _modules() -> Iterator[Mapping[str, Any]]:
+    """What the program has imported of its own."""
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and is_own(file):
+            yield vars(module)
+
+
+def _gives(names: Mapping[str, Any], name: str, frames: list[FrameType]) -> bool:
+    """Whether importing the module gives that name a value, and starts no run."""
+    return name in _names_at_top(_source(names)) and not _starts_run(names, frames)
+
+
+def _starts_run(names: Mapping[str, Any], frames: list[FrameType]) -> bool:
+    """Whether the run that is being started would be started by importing that module."""
+    tops = [frame for frame in frames if frame.f_code.co_name == "<module>" and frame.f_globals is names]
+    return any(not _is_guarded(_source(names), frame.f_lineno) for frame in tops)
 
 
 def _source(names: Mapping[str, Any]) -> ast.Module:

@@ -13,7 +13,7 @@ from fogline.algorithms import Algorithm, algorithms, make
 from fogline.algorithms.device import prepare
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.jobs.files import check_not_importing, job_to_toml, parse_job
-from fogline.jobs.naming import class_name, origin_of
+from fogline.jobs.naming import Origin, class_name, origin_of
 from fogline.jobs.planning import planner, with_defaults
 from fogline.jobs.resuming import check_changes
 from fogline.monitoring.folder import RunFolder
@@ -34,6 +34,7 @@ from fogline.simulation.setup import (
     simulator_of,
 )
 from fogline.training import Choice, choose
+from fogline.training.bugs import CodeError
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
 
@@ -110,7 +111,7 @@ def simulate(
         RuntimeError: a worker process was killed.
     """
     check_not_importing()
-    origin = origin_of(task)
+    origin = Origin() if folder is None else origin_of(task)
     job = check(
         {
             "name": name,
@@ -272,6 +273,9 @@ def _choose(setting: Setting, processes: int) -> Choice:
         )
     except ValueError as error:
         raise JobError(str(error)) from error
+    except CodeError as error:
+        error.at("While an engine is chosen")
+        raise
 
 
 def with_choice(job: Job, choice: Choice) -> Job:

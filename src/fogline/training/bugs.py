@@ -129,7 +129,7 @@ def said(error: BaseException) -> str:
 
 def line_of(trace: TracebackType | None) -> str:
     """The last line of the developer's own code in a traceback: ``pull.py, line 12``; empty if there is none."""
-    own = [frame for frame in traceback.extract_tb(trace) if _is_own(frame.filename)]
+    own = [frame for frame in traceback.extract_tb(trace) if is_own(frame.filename)]
     return f"{_shown(own[-1].filename)}, line {own[-1].lineno}" if own else ""
 
 
@@ -139,7 +139,8 @@ def line_of_definition(thing: object) -> str:
     return "" if code is None else f"{_shown(code.co_filename)}, line {code.co_firstlineno}"
 
 
-def _is_own(file: str) -> bool:
+def is_own(file: str) -> bool:
+    """Whether a file is neither ours nor installed: the developer's own."""
     return not file.startswith((OURS, *OTHERS)) and not any(folder in Path(file).parts for folder in INSTALLED)
 
 
