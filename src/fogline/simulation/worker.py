@@ -18,7 +18,6 @@ import msgspec
 from fogline.aggregation import Update
 from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound, run_cohort
-from fogline.data import Examples
 from fogline.params import Params, State
 from fogline.simulation.arena import Arena, Place
 from fogline.training.bugs import CodeError, line_of, said, sure
@@ -303,5 +302,5 @@ def evaluate_part(task: Task, params: Params, part: Part) -> Sums:
     if client is not None:
         return sure(f"judging the model on client '{client}'", lambda: task.evaluate(params, task.data[client]))
     assert test is not None
-    some = Examples(test.x[part.start : part.stop], test.y[part.start : part.stop])
+    some = test.part(slice(part.start, part.stop))
     return sure("judging the model on the test set", lambda: task.evaluate(params, some))

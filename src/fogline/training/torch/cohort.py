@@ -26,11 +26,13 @@ class Part:
 
     x: Tensor
     y: Tensor
+    size: int
+    """Examples; there are more, one pass over them after the other, where they are others in each."""
 
     @property
-    def size(self) -> int:
-        """Examples."""
-        return self.y.shape[0]
+    def stride(self) -> int:
+        """How far on the examples of the next pass lie."""
+        return self.size if len(self.y) > self.size else 0
 
 
 class Labels(NamedTuple):
@@ -101,12 +103,11 @@ class Cohort:
         self._active = [sum(job.steps > step for job in jobs) for step in range(self.steps)]
         self._x = parts[0].x if len(parts) == 1 else torch.cat([part.x for part in parts])
         self._y = parts[0].y if len(parts) == 1 else torch.cat([part.y for part in parts])
-        sizes = [part.size for part in parts]
         if smallest > 1:
-            places, counts = _joined_order(jobs, sizes, width, smallest)
+            places, counts = _joined_order(jobs, parts, width, smallest)
             width += smallest - 1
         else:
-            places, counts = _order(jobs, sizes, width, shuffler)
+            places, counts = _order(jobs, parts, width, shuffler)
         self._places = places.to(self._x.device)
         self._width = width
         self._targets = targets
@@ -153,7 +154,7 @@ class Cohort:
             known = (y != IGNORED).double()
             if weights is not None:
                 known *= (weights > 0).view(*weights.shape, *spread)
-            share = known / known.flatten(2).sum(2).view(*y.shape[:2], 1, *spread)
+            share = known / known.flatten(2).sum(2).clamp_min(1).view(*y.shape[:2], 1, *spread)
         elif weights is not None:
             share = (weights / per_example).view(*weights.shape, *spread).expand(y.shape)
         else:
@@ -171,15 +172,15 @@ def _each(share: Tensor | float) -> Iterable[Tensor | float]:
     return share.unbind() if isinstance(share, Tensor) else repeat(share)
 
 
-def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, shuffler: Shuffler) -> tuple[Tensor, Tensor]:
+def _order(jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, shuffler: Shuffler) -> tuple[Tensor, Tensor]:
     """Rows of the joined examples (T, K, B), and how many of each batch count (T, K)."""
     steps = jobs[0].steps
     places = np.zeros((len(jobs), steps * width), np.int64)
     counts = np.full((steps, len(jobs)), width)
     offset = 0
-    for i, (job, size) in enumerate(zip(jobs, sizes, strict=True)):
-        per_epoch = -(-size // width)
-        shuffled = shuffler.epochs(job.seed, size)
+    for i, (job, part) in enumerate(zip(jobs, parts, strict=True)):
+        size, per_epoch = part.size, -(-part.size // width)
+        shuffled = shuffler.epochs(job.seed, size, part.stride)
         for first in range(0, job.steps, per_epoch):
             stop = min(first + per_epoch, job.steps)
             order = next(shuffled)[: (stop - first) * width]
@@ -187,21 +188,21 @@ def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, shuffler: Sh
             if len(order) < (stop - first) * width:
                 counts[stop - 1, i] = len(order) - (stop - first - 1) * width
         places[i] += offset
-        offset += size
+        offset += len(part.y)
     stepwise = places.reshape(len(jobs), steps, width).swapaxes(0, 1)
     return torch.from_numpy(np.ascontiguousarray(stepwise)), torch.from_numpy(counts)
 
 
-def _joined_order(jobs: Sequence[ClientJob], sizes: list[int], width: int, smallest: int) -> tuple[Tensor, Tensor]:
+def _joined_order(jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, smallest: int) -> tuple[Tensor, Tensor]:
     """The same with batches that may be larger by what joins them."""
     places = np.zeros((jobs[0].steps, len(jobs), width + smallest - 1), np.int64)
     counts = np.full((jobs[0].steps, len(jobs)), width)
     offset = 0
-    for i, (job, size) in enumerate(zip(jobs, sizes, strict=True)):
-        for step, batch in enumerate(batches(job.seed, size, width, job.steps, smallest)):
+    for i, (job, part) in enumerate(zip(jobs, parts, strict=True)):
+        for step, batch in enumerate(batches(job.seed, part.size, width, job.steps, part.stride, smallest)):
             places[step, i, : len(batch)] = batch + offset
             counts[step, i] = len(batch)
-        offset += size
+        offset += len(part.y)
     return torch.from_numpy(places), torch.from_numpy(counts)
 
 

@@ -11,6 +11,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from fogline.randomness import seeded
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod
 from fogline.training.order import Shuffler
@@ -18,11 +19,11 @@ from fogline.training.torch.bends import affine
 from fogline.training.torch.beside import gradient_hooks_of, watched
 from fogline.training.torch.blocks import Blocks, flat, split_rows, stack_rows
 from fogline.training.torch.cohort import Batch, Cohort, Part
-from fogline.training.torch.draws import own_draws
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
 from fogline.training.torch.head import Gradient, Head, Vectors
 from fogline.training.torch.kernels import Graph
+from fogline.training.torch.losses import IGNORED
 from fogline.training.torch.mixing import mixes_examples
 from fogline.training.torch.program import FeaturesElsewhere, Program, Traced
 from fogline.training.torch.task import TorchTask
@@ -90,8 +91,8 @@ class Stacked(TorchEngine):
         return [trained for trained in done if trained is not None]
 
     def _part(self, job: ClientJob) -> Part:
-        examples = self.task.data.at(job.client)
-        return Part(self.task.inputs(examples.x), self.task.targets(examples.y))
+        examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
+        return Part(self.task.inputs(examples.array), self.task.targets(examples.y), size)
 
     def _group(self, index: int, job: ClientJob, part: Part) -> object:
         """Devices with the same key step together: one rate, one kind of state; one size if batches are left ragged."""
@@ -118,10 +119,16 @@ class Stacked(TorchEngine):
         width = self._width if fill else min(self._width, parts[0].size)
         targets, smallest = self.head.targets(low < 0), self.local.smallest_batch
         cohort = Cohort(jobs, parts, width, fill, targets, self._shuffler, smallest)
-        # Kernels draw from generators of their own; a module draws from PyTorch's.
+        # Kernels draw from generators of their own; a module draws from those that all share.
         draws = self.graph is None or self.elsewhere is not None
-        with torch.no_grad(), own_draws(jobs[0].seed) if draws else nullcontext():
-            return Group(self, jobs, cohort).train([part.size for part in parts])
+        with torch.no_grad(), seeded(jobs[0].seed) if draws else nullcontext():
+            return Group(self, jobs, cohort).train(self._weights(parts, low))
+
+    def _weights(self, parts: list[Part], low: float) -> list[int]:
+        """What the devices' updates count."""
+        if low >= 0 and self.task.fit.ignored in ((), (IGNORED,)):
+            return [part.size for part in parts]
+        return [self.task.weight(part.y) * part.size // len(part.y) for part in parts]
 
     def _check_targets(self, parts: list[Part]) -> tuple[float, str | None]:
         if not self.task.classifies:
@@ -225,7 +232,7 @@ class Group:
     def _differentiate(self, batch: Batch, weights: list[Tensor], sink: Sink) -> Gradient:
         engine = self._engine
         outputs, features = engine.program.forward(weights, batch.x, batch.counts)
-        features_of = engine.elsewhere.on(batch.x) if engine.elsewhere else None
+        features_of = engine.elsewhere.on(batch.x, engine.program.buffers()) if engine.elsewhere else None
         gradient = engine.head(outputs, batch, self._vectors, features, features_of)
         engine.program.backward(gradient.outputs, gradient.features, sink)
         return gradient
@@ -274,6 +281,8 @@ def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) ->
 def _refuses_model(task: TorchTask) -> str | None:
     if task.gives_several:
         return "it trains models of one output; this one gives several."
+    if task.takes_several:
+        return "it trains models that take one array; this one takes several."
     types = {entry.dtype for entry in task.spec.entries if entry.is_float}
     if len(types) == 1 and types <= {"float32", "float64"}:
         return None
@@ -291,7 +300,7 @@ def _refuses_vmap(task: TorchTask) -> str | None:
     rows = torch.as_tensor(start.vector, device=task.device).expand(2, -1)
     blocks = Blocks(task.layout.trainable, 2, task.dtype, task.device)
     blocks.fill(rows[:, : task.spec.trainable])
-    x = task.pair()
+    x = task.inputs(task.pair().array)
 
     def once() -> None:
         program.begin([0, 0], blocks.tensors, stack_buffers(task, [job, job], rows))
