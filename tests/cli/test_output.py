@@ -21,6 +21,7 @@ from fogline.jobs.errors import JobError
 from fogline.monitoring.folder import FolderError, RunFolder
 from fogline.monitoring.progress import Live
 from fogline.monitoring.result import Result
+from tests.patience import PATIENCE
 from tests.toy import ToyTask
 
 TASKS = Path(__file__).parents[1]
@@ -38,7 +39,7 @@ def command(*arguments: str, folder: Path, shell: str = "", **environment: str) 
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         env=variables,
         check=False,
     )
