@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fogline.monitoring.mishaps import RunError
     from fogline.monitoring.result import Result
     from fogline.simulation.run import simulate
+    from fogline.training.bugs import CodeError
     from fogline.training.sklearn import SklearnTask
     from fogline.training.torch import TorchTask as Task
 
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 # Names are imported when they are first used: importing the package itself must cost nothing.
 _HOMES = {
     "Algorithm": "fogline.algorithms",
+    "CodeError": "fogline.training.bugs",
     "Evaluation": "fogline.jobs",
     "FedAvg": "fogline.algorithms",
     "Job": "fogline.jobs",
@@ -39,6 +41,7 @@ _HOMES = {
 
 __all__ = [
     "Algorithm",
+    "CodeError",
     "Evaluation",
     "FedAvg",
     "Job",
@@ -61,3 +64,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'fogline' has no attribute '{name}'")
     home, _, attribute = _HOMES[name].partition(":")
     return getattr(import_module(home), attribute or name)
+
+
+def __dir__() -> list[str]:
+    """What there is, imported or not; for completion."""
+    return sorted([*__all__, "__doc__", "__version__"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 
 import fogline
+from fogline import CodeError
 from fogline.data import from_arrays
 from fogline.jobs import JobError, Tier, Tree
 from fogline.monitoring.result import Result
@@ -136,7 +139,8 @@ def test_an_empty_client_is_named() -> None:
         from_arrays("small", x, y, parts, classes=3)
 
 
-def test_what_a_worker_process_could_not_do_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_loss_that_cannot_judge_is_told(processes: int) -> None:
     def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         if not torch.is_grad_enabled():
             raise KeyError("only made for training")
@@ -144,6 +148,39 @@ def test_what_a_worker_process_could_not_do_is_told(capfd: pytest.CaptureFixture
 
     x, y, parts = arrays()
     wrong = fogline.Task(linear, from_arrays("small", x, y, parts, classes=3), loss=loss)
-    with pytest.raises(RuntimeError, match="ended in the middle of its work"):
+    with pytest.raises(CodeError, match=r"judging the model on client 'client-\d'") as caught:
+        fogline.simulate(wrong, rounds=1, processes=processes, progress=False)
+    assert "raised KeyError: 'only made for training' (" in str(caught.value)
+    assert "test_bad_input.py, line" in str(caught.value)
+
+
+class Misspelt(nn.Module):
+    """Names what does not exist, on one client's data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.liner(x) if bool((x > 50).any()) else self.linear(x)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_model_that_names_what_does_not_exist_is_no_failing_device(processes: int) -> None:
+    x, y, parts = arrays()
+    x[parts[2]] += 100
+    wrong = fogline.Task(Misspelt, from_arrays("small", x, y, parts, classes=3))
+    with pytest.raises(CodeError, match=r"^Client 'client-2': training raised AttributeError: .*'liner'"):
+        fogline.simulate(wrong, rounds=1, engine="loop", processes=processes, progress=False)
+
+
+def test_a_worker_that_is_killed_is_told() -> None:
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return nn.functional.cross_entropy(outputs, targets)
+
+    x, y, parts = arrays()
+    wrong = fogline.Task(linear, from_arrays("small", x, y, parts, classes=3), loss=loss)
+    with pytest.raises(RuntimeError, match=r"ended in the middle of its work \(killed, or out of memory\)"):
         fogline.simulate(wrong, rounds=1, processes=2, progress=False)
-    assert "KeyError: 'only made for training'" in capfd.readouterr().err

@@ -13,6 +13,7 @@ from fogline.aggregation.update import (
     Update,
     from_arrays,
 )
+from fogline.attributes import describe_attributes
 
 
 def fold_named(exact: bool) -> Fold:
@@ -34,3 +35,5 @@ __all__ = [
     "fold_named",
     "from_arrays",
 ]
+
+describe_attributes(__name__)

@@ -115,19 +115,34 @@ class Folded:
     count: int
     """Device updates in it."""
 
+    def __repr__(self) -> str:
+        names = ", ".join(f"'{name}' {vector.shape}" for name, vector in self.sums.items())
+        return f"<Folded: {self.count} updates of {names}>"
+
     def mean(self, name: str) -> Vector:
         """Weighted mean of that vector, (n,).
 
         Raises:
+            KeyError: no update had a vector of that name.
             ValueError: the weights sum to zero, so there is no mean.
         """
+        self._check(name)
         if not self.weights[name] > 0.0:
             raise ValueError(f"The updates' weights of '{name}' sum to {self.weights[name]}; there is no mean.")
         return self.sums[name] * (1.0 / self.weights[name])
 
     def total(self, name: str) -> Vector:
-        """Weighted sum of that vector, (n,)."""
+        """Weighted sum of that vector, (n,).
+
+        Raises:
+            KeyError: no update had a vector of that name.
+        """
+        self._check(name)
         return self.sums[name]
+
+    def _check(self, name: str) -> None:
+        if name not in self.sums:
+            raise KeyError(f"no update has a vector '{name}', only {', '.join(self.sums) or 'none'}")
 
 
 def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> Update | Partial:

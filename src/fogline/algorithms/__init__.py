@@ -19,6 +19,7 @@ from fogline.algorithms.moon import Moon
 from fogline.algorithms.mtgc import MTGC
 from fogline.algorithms.registry import algorithms, find, make, name_and_parameters, summary
 from fogline.algorithms.scaffold import Scaffold
+from fogline.attributes import describe_attributes
 
 __all__ = [
     "MTGC",
@@ -52,3 +53,5 @@ __all__ = [
     "name_and_parameters",
     "summary",
 ]
+
+describe_attributes(__name__)

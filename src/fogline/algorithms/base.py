@@ -19,11 +19,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, dataclass_transform
+from typing import Any, ClassVar, Literal, NamedTuple, Self, dataclass_transform
 
 from fogline.aggregation import Folded
 from fogline.params import State, Vector
 from fogline.training.method import LocalMethod, Work
+
+
+def shown(vector: object) -> str:
+    """An array in a few words, or what else it is."""
+    shape, kind = getattr(vector, "shape", None), getattr(vector, "dtype", None)
+    return repr(vector) if shape is None else f"<{kind} {tuple(shape)}>"
+
 
 Mode = Literal["sync", "async", "semi-async", "ring"]
 
@@ -34,12 +41,19 @@ class Term(NamedTuple):
     vector: Vector
     weight: float
 
+    def __repr__(self) -> str:
+        return f"Term({shown(self.vector)}, {self.weight})"
+
 
 class Report(NamedTuple):
     """What a device sends up, by name, and the state it keeps."""
 
     terms: dict[str, Term]
     local: State
+
+    def __repr__(self) -> str:
+        kept = ", ".join(f"'{name}': {shown(vector)}" for name, vector in self.local.items())
+        return f"Report({self.terms}, {{{kept}}})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,17 @@ class Algorithm(LocalMethod):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         dataclass(frozen=True)(cls)
+
+    def __new__(cls, *_: Any, **parameters: Any) -> Self:
+        """Parameters are annotated fields; what only looks like one is named.
+
+        Raises:
+            TypeError: the class has an attribute of that name, without an annotation.
+        """
+        for name in parameters:
+            if name not in cls.__dataclass_fields__ and hasattr(cls, name):
+                raise TypeError(f"{cls.__name__} has no parameter '{name}': {unannotated(cls, name)}")
+        return super().__new__(cls)
 
     def broadcast(self, state: State) -> State:
         """What an aggregator sends its children beside the model."""
@@ -120,3 +145,11 @@ class Algorithm(LocalMethod):
     def staleness_weight(self, staleness: int) -> float:
         """Factor on an update that is that many versions old (FedAsync's polynomial, exponent one half)."""
         return (1.0 + staleness) ** -0.5
+
+
+def unannotated(method: type[Algorithm], name: str) -> str:
+    """How to make a parameter of what a method has under that name."""
+    value = getattr(method, name)
+    if name in vars(Algorithm) or callable(value):
+        return f"'{name}' is what every method has"
+    return f"annotate it in the class to make it one: {name}: {type(value).__name__} = {value!r}"

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fogline.aggregation import Update
+from fogline.algorithms import hooks
 from fogline.algorithms.base import Algorithm
-from fogline.algorithms.group import BUFFERS
+from fogline.algorithms.hooks import BUFFERS
 from fogline.params import State
+from fogline.training.bugs import CodeError, attempt, reason_of
 from fogline.training.local import ClientJob, Trained
 from fogline.training.method import Work, overrides
 from fogline.training.task import Engine, Task
@@ -30,29 +32,50 @@ class LocalRound:
 
 
 def run_cohort(engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[ClientJob]) -> list[LocalRound]:
-    """Train devices and form their updates, in the order of ``jobs``."""
-    trainable = task.spec.trainable
+    """Train devices and form their updates, in the order of ``jobs``.
+
+    Raises:
+        CodeError: a hook of the method, or the code of the task, is wrong; it names the device.
+    """
     prepared = [prepare(algorithm, task, job) for job in jobs]
+    able = [job for job in prepared if isinstance(job, ClientJob)]
+    try:
+        trained = iter(engine.train(able) if able else ())
+    except CodeError as error:
+        error.at(_names(task, able))
+        raise
     return [
-        _report(algorithm, trainable, before, job, trained)
-        for before, job, trained in zip(jobs, prepared, engine.train(prepared), strict=True)
+        _report(algorithm, task, before, job, next(trained)) if isinstance(job, ClientJob) else job
+        for before, job in zip(jobs, prepared, strict=True)
     ]
 
 
-def prepare(algorithm: Algorithm, task: Task, job: ClientJob) -> ClientJob:
-    """The job with the device's state as the method wants it before training."""
+def prepare(algorithm: Algorithm, task: Task, job: ClientJob) -> ClientJob | LocalRound:
+    """The job with the device's state as the method wants it before training; or how the device failed.
+
+    Raises:
+        CodeError: the hook, or the code that loads the device's data, is wrong.
+    """
     if not overrides(algorithm, "prepare"):
         return job
-    targets = task.data.at(job.client).y
-    local = algorithm.prepare(job.start[: task.spec.trainable], job.local, job.received, targets)
-    return replace(job, local=local)
+
+    def work() -> ClientJob:
+        start, targets = job.start[: task.spec.trainable], task.data.at(job.client).y
+        return replace(job, local=hooks.prepare(algorithm, start, job.local, job.received, targets))
+
+    done = attempt(work)
+    return _failed(task, job, done, 0) if isinstance(done, Exception) else done
 
 
-def _report(algorithm: Algorithm, trainable: int, before: ClientJob, job: ClientJob, trained: Trained) -> LocalRound:
+def _report(algorithm: Algorithm, task: Task, before: ClientJob, job: ClientJob, trained: Trained) -> LocalRound:
     if trained.failure is not None:
         return LocalRound(job.client, None, before.local, trained.samples, np.nan, np.nan, trained.failure)
+    trainable = task.spec.trainable
+    start, end = job.start[:trainable], trained.end[:trainable]
     work = Work(trained.samples, trained.steps, job.learning_rate, trainable)
-    report = algorithm.report(job.start[:trainable], trained.end[:trainable], job.local, job.received, work)
+    report = attempt(lambda: hooks.report(algorithm, start, end, job.local, job.received, work))
+    if isinstance(report, Exception):
+        return _failed(task, before, report, trained.samples)
     vectors = {name: term.vector for name, term in report.terms.items()}
     weights = {name: term.weight for name, term in report.terms.items()}
     if trained.end.size > trainable:
@@ -60,3 +83,17 @@ def _report(algorithm: Algorithm, trainable: int, before: ClientJob, job: Client
         weights[BUFFERS] = float(trained.samples)
     update = Update(vectors, weights, trained.counters)
     return LocalRound(job.client, update, report.local, trained.samples, trained.loss, trained.loss_rms)
+
+
+def _failed(task: Task, job: ClientJob, error: Exception, samples: int) -> LocalRound:
+    reason = reason_of(error, _names(task, [job]))
+    return LocalRound(job.client, None, job.local, samples, np.nan, np.nan, reason)
+
+
+def _names(task: Task, jobs: Sequence[ClientJob]) -> str:
+    """Who it was, to stand before a sentence."""
+    names = [f"'{task.data.clients[job.client]}'" for job in jobs[:3]]
+    if len(jobs) == 1:
+        return f"Client {names[0]}"
+    more = f" and {len(jobs) - len(names)} more" if len(jobs) > len(names) else ""
+    return f"One of the clients {', '.join(names)}{more}"

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation import Arrays, Folded, Update
+from fogline.algorithms import hooks
 from fogline.algorithms.base import Algorithm, Group, Term
+from fogline.algorithms.hooks import BUFFERS
 from fogline.params import Counters, Params, Spec, State, Vector
 
-BUFFERS = "buffers"
-"""Name under which the runtime averages the model's floating-point buffers."""
+__all__ = ["BUFFERS", "Down", "GroupModel", "adopt", "judged", "lift", "move", "root", "send_down"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def root(params: Params) -> GroupModel:
 
 def send_down(algorithm: Algorithm, group: GroupModel) -> Down:
     """What the group's children get."""
-    return Down(group.vector, group.counters, algorithm.broadcast(group.state))
+    return Down(group.vector, group.counters, hooks.broadcast(algorithm, group.state))
 
 
 def adopt(algorithm: Algorithm, spec: Spec, group: GroupModel | None, down: Down) -> GroupModel:
@@ -97,15 +98,14 @@ def adopt(algorithm: Algorithm, spec: Spec, group: GroupModel | None, down: Down
     head = slice(spec.trainable)
     before = None if group is None else group.vector[head]
     state = {} if group is None else group.state
-    state = algorithm.receive(before, down.vector[head], state, down.received)
+    state = hooks.receive(algorithm, before, down.vector[head], state, down.received)
     return GroupModel(down.vector, down.counters, state, start=down.vector)
 
 
 def move(algorithm: Algorithm, spec: Spec, group: GroupModel, folded: Folded, facts: Group, inside: bool) -> GroupModel:
     """The group's model after a round: trainable numbers by the algorithm, buffers averaged plainly."""
     head, tail = group.vector[: spec.trainable], group.vector[spec.trainable :]
-    step = algorithm.move_inside if inside else algorithm.move
-    moved, state = step(head, folded, group.state, facts)
+    moved, state = hooks.move(algorithm, head, folded, group.state, facts, inside)
     vector = np.empty_like(group.vector)
     vector[: spec.trainable] = moved
     vector[spec.trainable :] = tail + folded.mean(BUFFERS) if tail.size else tail
@@ -122,7 +122,7 @@ def move(algorithm: Algorithm, spec: Spec, group: GroupModel, folded: Folded, fa
 
 def judged(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Params:
     """The model that is judged and handed out."""
-    head = algorithm.judged(group.vector[: spec.trainable], group.state)
+    head = hooks.judged(algorithm, group.vector[: spec.trainable], group.state)
     if head.ctypes.data == group.vector.ctypes.data:
         return Params(spec, group.vector, group.counters)  # As it is: a large model is not copied.
     return Params(spec, np.concatenate([head, group.vector[spec.trainable :]]), group.counters)
@@ -140,7 +140,7 @@ def lift(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Update:
         if name != BUFFERS
     }
     weight = totals[algorithm.movement].weight if algorithm.movement in totals else 1.0
-    terms = algorithm.lift(start, difference[: spec.trainable], weight, totals)
+    terms = hooks.lift(algorithm, start, difference[: spec.trainable], weight, totals)
     vectors = {name: term.vector for name, term in terms.items()}
     weights = {name: term.weight for name, term in terms.items()}
     if spec.floats > spec.trainable:

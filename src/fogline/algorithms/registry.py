@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import Field, fields
 from typing import Any
 
-from fogline.algorithms.base import Algorithm
+from fogline.algorithms.base import Algorithm, unannotated
+from fogline.algorithms.checks import check_method
 from fogline.algorithms.fedasync import FedAsync
 from fogline.algorithms.fedat import FedAT
 from fogline.algorithms.fedavg import FedAvg
@@ -81,14 +82,17 @@ def make(name: str, **parameters: Any) -> Algorithm:
     """A method by name with its parameters; those left out have the paper's defaults.
 
     Raises:
-        ValueError: there is no such method or parameter, or a value has the wrong type.
+        ValueError: there is no such method or parameter, a value has the wrong type, or its class is not what a method
+            must be.
     """
     method = find(name)
+    check_method(method)
     known = {field.name: field for field in fields(method)}
     for key, value in parameters.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known) or 'none'}."
+            hint = f"{unannotated(method, key)}." if hasattr(method, key) else hint
             raise ValueError(f"Algorithm '{name}' has no parameter '{key}': {hint}")
         parameters[key] = _fitting(name, known[key], value)
     missing = [key for key, field in known.items() if _required(field) and key not in parameters]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from bdb import BdbQuit
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ SENTENCES = {
         ("fogline.inference.runtimes.base", "ModelError"),
     ),
     FAILED: (
+        ("fogline.training.bugs", "CodeError"),
         ("fogline.cli.failures", "JobFailed"),
         ("fogline.monitoring.mishaps", "RunError"),
         ("fogline.network.client", "DeskError"),
@@ -55,7 +57,7 @@ def reported(debug: bool) -> Generator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, BdbQuit) as stop:
         say(str(stop) or "Interrupted.")
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
@@ -63,9 +65,14 @@ def reported(debug: bool) -> Generator[None]:
             raise
         status = _status(error)
         if status is not None:
-            say(f"fogline: {error}")
+            hint = " (--debug shows the whole traceback)" if error.__cause__ is not None and status == FAILED else ""
+            say(f"fogline: {error}{hint}")
             raise SystemExit(status) from error
-        say(f"fogline: {type(error).__name__}: {error} (--debug shows where)")
+        if isinstance(error, OSError) and error.strerror:
+            of = f"{error.filename}: " if error.filename else ""
+            say(f"fogline: {of}{error.strerror} (--debug shows where)")
+        else:
+            say(f"fogline: {type(error).__name__}: {error} (--debug shows where)")
         raise SystemExit(FAILED) from error
 
 

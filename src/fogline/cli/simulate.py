@@ -13,7 +13,7 @@ from fogline.jobs import Job
 from fogline.jobs.errors import JobError, suggest
 from fogline.jobs.files import load_task, read_job
 from fogline.jobs.resuming import check_changes
-from fogline.monitoring.folder import RunFolder, load_run
+from fogline.monitoring.folder import FolderError, RunFolder, load_run
 from fogline.monitoring.progress import Live, Silent
 from fogline.monitoring.result import Result
 from fogline.monitoring.table import next_steps, result_table
@@ -34,7 +34,8 @@ def run_job(file: Path | None, overrides: Sequence[str], resume: Path | None, fo
         if file is not None or folder is not None:
             raise JobError("--resume goes on with the job in the run's folder; leave out the job file and --folder")
         kept = RunFolder(resume)
-        home = kept.task_folder() or Path.cwd()
+        kept.read_info()  # Or there is no run.
+        home = _task_home(kept.job_file)
         before, job = kept.read_job(), kept.read_job(overrides)
         check_changes(before, job)
         changed = job != before
@@ -51,9 +52,9 @@ def run_job(file: Path | None, overrides: Sequence[str], resume: Path | None, fo
     try:
         with kept:
             result = run(job, task, kept, progress=Silent() if quiet else Live())
-    except JobError:
-        if resume is None:
-            kept.discard()
+    except FolderError as error:
+        if error.result is not None:
+            print_result(error.result)
         raise
     except KeyboardInterrupt:
         raise Interrupted(_how_to_go_on(kept, job)) from None
@@ -98,8 +99,15 @@ def print_result(result: Result, first: Sequence[tuple[str, str]] = ()) -> None:
 def _task_home(file: Path) -> Path:
     """Where a job file's task lies: beside it, or, for a run's resolved job, where the run found it."""
     folder = RunFolder(file.parent)
-    origin = folder.task_folder() if folder.info.exists() else None
-    return origin or file.parent
+    if not folder.info.exists():
+        return file.parent
+    if folder.task_unnamed():
+        raise JobError(
+            f"The run in {folder.path} was started in Python, and its task cannot be made again from here: "
+            f"{folder.task_unnamed()}; go on with it in that program: "
+            f'fogline.simulate(..., folder="{folder.path}", resume=True)'
+        )
+    return folder.task_folder() or file.parent
 
 
 def _how_to_go_on(folder: RunFolder, job: Job) -> str:

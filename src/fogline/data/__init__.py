@@ -1,5 +1,6 @@
 """Federated data: which client holds what, how to divide a data set, and loaders for public ones."""
 
+from fogline.attributes import describe_attributes
 from fogline.data.build import from_arrays, from_clients
 from fogline.data.dataset import FederatedData
 from fogline.data.examples import Examples
@@ -44,3 +45,5 @@ __all__ = [
     "quantity_skew",
     "shards",
 ]
+
+describe_attributes(__name__)

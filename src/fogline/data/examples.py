@@ -30,6 +30,9 @@ class Examples(NamedTuple):
     x: Inputs
     y: Array
 
+    def __repr__(self) -> str:
+        return f"Examples(x={_shown(self.x)}, y={_shown(self.y)})"
+
     @property
     def count(self) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """How many examples there are. (``len`` of a named tuple would be 2.)"""
@@ -184,3 +187,12 @@ def _any_per_example(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 def _first(mask: npt.NDArray[np.bool_]) -> int | None:
     position = int(np.argmax(mask)) if len(mask) else 0
     return position if len(mask) and mask[position] else None
+
+
+def _shown(inputs: Inputs) -> str:
+    """Types and shapes instead of numbers."""
+    if isinstance(inputs, dict):
+        return "{" + ", ".join(f"{name}={_shown(array)}" for name, array in inputs.items()) + "}"
+    if isinstance(inputs, tuple):
+        return "(" + ", ".join(map(_shown, inputs)) + ")"
+    return f"<{inputs.dtype} {inputs.shape}>"

@@ -38,6 +38,8 @@ Table = dict[str, Any]
 COMMAND_LINE = "command line"
 NULL = {"none": True}
 HEAD = "# A Fogline job, with every default filled in. Run it with: fogline simulate FILE\n\n"
+_importing: list[str] = []
+"""Modules that are being imported for a job."""
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -188,21 +190,23 @@ def write_job(path: Path, job: Job) -> None:
     path.write_text(job_to_toml(job), encoding="utf-8", newline="\n")
 
 
-def job_to_toml(job: Job, only_given: bool = False) -> str:
+def job_to_toml(job: Job, only_given: bool = False, note: str = "") -> str:
     """A job as TOML, with every default filled in.
 
     Args:
         job: any.
         only_given: leave out what nobody said, so that a method's own settings still count.
+        note: a sentence for people, to stand above.
 
     Raises:
         JobError: it holds something that TOML cannot say (a Python object among the task's parameters).
     """
     table = _written(job, only_given)
+    head = HEAD + (f"# {note}\n\n" if note else "")
     tree = table.get("tree")
     if tree is not None and not set(tree["tiers"]) & set(Tree.model_fields):
         table["tree"] = {key: value for key, value in tree.items() if key != "tiers"} | tree["tiers"]
-    return ("" if only_given else HEAD) + "\n".join(_lines(table, ())).lstrip("\n") + "\n"
+    return ("" if only_given else head) + "\n".join(_lines(table, ())).lstrip("\n") + "\n"
 
 
 def _written(part: BaseModel, only_given: bool = False) -> Table:
@@ -323,13 +327,36 @@ def task_folder(job: Job) -> Path | None:
     return path.parents[name.count(".") + (path.name == "__init__.py")]
 
 
+def check_not_importing() -> None:
+    """Refuse to start a run while a job's module is imported: it would never end.
+
+    Raises:
+        JobError: one is.
+    """
+    if _importing:
+        raise JobError(
+            f"task: importing module '{_importing[-1]}' starts a run; "
+            'put what runs in it under: if __name__ == "__main__"'
+        )
+
+
 def _import(name: str, folder: Path) -> ModuleType:
+    _importing.append(name)
+    try:
+        return _import_from(name, folder)
+    finally:
+        _importing.pop()
+
+
+def _import_from(name: str, folder: Path) -> ModuleType:
     _forget_namesake(name.partition(".")[0], folder)
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
+    except JobError:
+        raise
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             found = sorted(file.stem for file in folder.glob("*.py"))

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -18,16 +16,11 @@ from pydantic import (
     model_validator,
 )
 
+from fogline.jobs.checked import Checked
 from fogline.jobs.tree import Tree
 from fogline.jobs.units import seconds, size
 
 Scalar = float | int | str | bool | None
-
-
-class Checked(BaseModel):
-    """Base of the job's parts: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Method(Checked):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
+from fogline.jobs.checked import Checked
 from fogline.jobs.units import seconds
 
 RING = "in ring mode every device moves the model alone"
@@ -19,10 +20,8 @@ Count = Annotated[int, Field(gt=0, strict=True)]
 CountOrShare = Annotated[Count | Share, Field(union_mode="left_to_right")]
 
 
-class Tier(BaseModel):
+class Tier(Checked):
     """How the aggregators of one tier work. Every wait has a quorum and a deadline."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     count: PositiveInt = 1
     """Aggregators in this tier, spread evenly below the tier above."""
@@ -89,10 +88,8 @@ def share_of(amount: float, whole: int) -> int:
     return max(1, min(amount_of(amount, whole), whole))
 
 
-class Tree(BaseModel):
+class Tree(Checked):
     """Tiers by name, the root first: ``Tree(cloud=Tier(), fog=Tier(count=5))``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     tiers: Mapping[str, Tier]
     minimum: PositiveInt = 1
@@ -110,7 +107,11 @@ class Tree(BaseModel):
         tiers: Mapping[str, Tier] | None = None,
         **named: Tier,
     ) -> None:
-        super().__init__(tiers={**(tiers or {}), **named} or {"cloud": Tier()}, assign=assign, minimum=minimum)
+        BaseModel.__init__(self, tiers={**(tiers or {}), **named} or {"cloud": Tier()}, assign=assign, minimum=minimum)
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        yield from self.tiers.items()
+        yield from (pair for pair in super().__repr_args__() if pair[0] != "tiers")
 
     @model_validator(mode="after")
     def _consistent(self) -> Tree:

@@ -20,7 +20,8 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -33,11 +34,32 @@ from fogline import params
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
 from fogline.jobs.files import job_to_toml, read_job, task_folder
+from fogline.jobs.naming import Origin
 from fogline.monitoring.result import Reached, Result, Row, Spread
+from fogline.training.bugs import CodeError
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 RUNS = Path("runs")
 PACKAGES = ("fogline", "numpy", "torch")
+
+
+class FolderError(OSError):
+    """A run's folder cannot be written (the disk is full, the folder is gone); the text is a sentence.
+
+    Args:
+        path: the folder.
+        rounds: rounds that it holds.
+        error: what the system said.
+    """
+
+    result: Result | None = None
+    """The result of a run that came to its end, and could not be kept."""
+
+    def __init__(self, path: Path, rounds: int, error: OSError) -> None:
+        super().__init__(
+            f"The run's folder {path} cannot be written ({_said(error)}). It holds {rounds} rounds; mend that, and go "
+            f"on with: fogline simulate --resume {path} (in Python, resume=True)"
+        )
 
 
 class RunFolder:
@@ -50,28 +72,38 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._metrics: IO[str] | None = None
+        self._new = False
 
     @classmethod
-    def create(cls, path: Path | None, job: Job) -> RunFolder:
+    def create(cls, path: Path | None, job: Job, origin: Origin | None = None) -> RunFolder:
         """Begin a new run.
 
         Args:
             path: the folder; a fresh ``runs/<job>-<UTC date>-<n>`` if None.
             job: what is to be run.
+            origin: where its task came from, if it was given in Python.
 
         Raises:
-            JobError: the folder holds a run already, or the job holds what a job file cannot say.
+            JobError: the folder holds a run already or cannot be one, or the job holds what a job file cannot say.
         """
-        if path is not None and (path / "run.json").exists():
-            raise JobError(f"{path} holds a run already; go on with --resume {path}, or name another folder")
-        text, origin = job_to_toml(job), task_folder(job)
-        folder = cls(path if path is not None else _fresh(RUNS, job.name))
-        folder.path.mkdir(parents=True, exist_ok=True)
-        _replace(folder.job_file, text)
-        folder.metrics.write_text("")
-        facts = {"status": "running", "seed": job.seed, "started": _now(), "versions": _versions()}
-        task = {"task_folder": None if origin is None else str(origin)}
-        _write_json(folder.info, facts | {"machine": _machine()} | task)
+        origin = origin or Origin(job.task, folder=task_folder(job))
+        text = job_to_toml(job, note=_note_on(origin.why))  # Before there is a folder: it may not be possible.
+        try:
+            if path is not None and (path / "run.json").exists():
+                raise JobError(
+                    f"{path} holds a run already; go on with it (fogline simulate --resume {path}; in Python, "
+                    "resume=True), or name another folder"
+                )
+            folder = cls(path if path is not None else _fresh(RUNS, job.name))
+            folder.path.mkdir(parents=True, exist_ok=True)
+            facts = {"status": "running", "seed": job.seed, "started": _now(), "versions": _versions()}
+            task = {"task_folder": None if origin.folder is None else str(origin.folder), "task_unnamed": origin.why}
+            _write_json(folder.info, facts | {"machine": _machine()} | task)
+            _replace(folder.job_file, text)
+            folder.metrics.write_text("")
+        except OSError as error:
+            raise JobError(f"{path or RUNS} cannot hold a run: {_said(error)}; name another folder") from error
+        folder._new = True
         return folder
 
     @classmethod
@@ -108,8 +140,25 @@ class RunFolder:
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         self.close()
-        if kind is not None and self.info.exists():
-            self.mark("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
+        if kind is None or not self.info.exists():
+            return
+        if self._new and issubclass(kind, JobError | CodeError):
+            self.discard()
+        if self.info.exists():
+            with suppress(OSError):  # A full disk: what ended the run says so.
+                self.mark("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
+
+    @contextmanager
+    def writing(self) -> Generator[None]:
+        """What is written into the folder, in one place: what the system refuses is told as one sentence.
+
+        Raises:
+            FolderError: it cannot be written.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise FolderError(self.path, len(self.history()), error) from error
 
     @property
     def job_file(self) -> Path:
@@ -140,7 +189,7 @@ class RunFolder:
 
     def write_job(self, job: Job) -> None:
         """Write the resolved job (again, once the engine is chosen)."""
-        _replace(self.job_file, job_to_toml(job))
+        _replace(self.job_file, job_to_toml(job, note=_note_on(self.task_unnamed())))
 
     def truncate(self, rounds: int) -> list[Row]:
         """Keep the rows of the first ``rounds`` rounds only; they are returned."""
@@ -151,14 +200,28 @@ class RunFolder:
 
     def append(self, row: Row) -> None:
         """Write a round's row; it is on disk when this returns, bar a power cut."""
-        if self._metrics is None:
-            self._metrics = self.metrics.open("a", encoding="utf-8")
-        self._metrics.write(_line(row))
-        self._metrics.flush()
+        with self.writing():
+            if self._metrics is None:
+                self._metrics = self.metrics.open("a", encoding="utf-8")
+            self._metrics.write(_line(row))
+            self._metrics.flush()
 
     def finish(self, result: Result) -> Path:
-        """Write the model, the result and, where matplotlib is installed, the plots; the folder's path."""
+        """Write the model, the result and, where matplotlib is installed, the plots; the folder's path.
+
+        Raises:
+            FolderError: it cannot be written; it has the result.
+        """
         self.close()
+        try:
+            with self.writing():
+                self._finish(result)
+        except FolderError as error:
+            error.result = result
+            raise
+        return self.path
+
+    def _finish(self, result: Result) -> None:
         params.save(self.model, result.params)
         facts = {
             "headline": result.headline,
@@ -178,7 +241,6 @@ class RunFolder:
 
             save(result, self.path / "plots")
         self.mark("finished")
-        return self.path
 
     def mark(self, status: Status) -> None:
         """Note how the run stands."""
@@ -196,9 +258,10 @@ class RunFolder:
 
     def close(self) -> None:
         """Close the metrics file."""
-        if self._metrics is not None:
-            self._metrics.close()
-            self._metrics = None
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            with suppress(OSError):  # Each row was written out before, or the run knows that it was not.
+                metrics.close()
 
     def _note(self, facts: dict[str, Any]) -> None:
         _write_json(self.info, self.read_info() | facts)
@@ -218,6 +281,11 @@ class RunFolder:
         except json.JSONDecodeError as error:
             raise JobError(f"{self.info} is damaged: {error}") from error
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether it holds a whole run."""
+        return self.read_info()["status"] == "finished"
+
     def read_job(self, overrides: Sequence[str] = ()) -> Job:
         """The resolved job, with ``key=value`` overrides on top."""
         return read_job(self.job_file, overrides)
@@ -226,6 +294,10 @@ class RunFolder:
         """The folder that the task was imported from."""
         folder = self.read_info().get("task_folder")
         return None if folder is None else Path(folder)
+
+    def task_unnamed(self) -> str:
+        """Why a task that was given in Python cannot be named; empty if it can."""
+        return str(self.read_info().get("task_unnamed") or "")
 
     def history(self) -> list[Row]:
         """The rows written so far; a last line that a crash cut off does not count."""
@@ -297,6 +369,11 @@ def _fresh(root: Path, name: str) -> Path:
             return root / f"{stem}-{n}"
 
 
+def _note_on(why: str) -> str:
+    """What a job file says of a task that has no name."""
+    return f"The task was given in Python, and cannot be named here: {why}." if why else ""
+
+
 def _facts(value: Spread | Reached | None) -> dict[str, Any] | None:
     return None if value is None else asdict(value)
 
@@ -337,8 +414,18 @@ def _with_nan(numbers: dict[str, Any]) -> dict[str, Any]:
 
 def _replace(path: Path, text: str) -> None:
     draft = path.with_name(path.name + ".part")
-    draft.write_text(text, encoding="utf-8", newline="\n")
-    draft.replace(path)
+    try:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.replace(path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+
+
+def _said(error: OSError) -> str:
+    """What the system says, in words."""
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
 
 
 def _now() -> str:

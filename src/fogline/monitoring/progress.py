@@ -106,7 +106,7 @@ class Live:
     def __init__(
         self, console: Console | None = None, patience: float = 30.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or _Forgiving(stderr=True)
         self._patience = patience
         self._clock = clock
         self._view = View(clock)
@@ -161,7 +161,10 @@ class Live:
             self._screen = None
 
     def _print(self, markup: str) -> None:
-        self._console.print(markup, highlight=False, soft_wrap=True)
+        try:
+            self._console.print(markup, highlight=False, soft_wrap=True)
+        except OSError:  # A full disk behind it: what is shown is not what counts.
+            self._console.quiet = True
 
     def _is_due(self, row: Row) -> bool:
         """Whether a plain line is due: the first and the last round, steps of the whole, or a long silence."""
@@ -274,6 +277,13 @@ class View:
         (first, a), (last, b) = self._times[0], self._times[-1]
         pace = (last - first) / max(b - a, 1)
         return max(0.0, pace * (self.rounds - b) - (self._clock() - last))
+
+
+class _Forgiving(Console):
+    """A console that is silent once nobody reads it; by default it would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
 
 
 class _Terminal:

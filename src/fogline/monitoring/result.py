@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fogline.attributes import describe_attributes
 from fogline.jobs import Job
 from fogline.params import Params
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+__all__ = ["Reached", "Result", "Row", "Spread"]
 
 Row = dict[str, float]
 """One round: ``round``, ``seconds`` (virtual clock), ``wall`` (seconds), ``joules``, ``down/TIER`` and ``up/TIER``
@@ -29,6 +32,10 @@ class Spread:
     std: float
     values: dict[str, float]
     """By device or group."""
+
+    def __repr__(self) -> str:
+        figures = f"mean {self.mean:.4g}, worst tenth {self.worst_decile:.4g}, std {self.std:.4g}"
+        return f"<Spread over {len(self.values):,}: {figures}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,11 @@ class Result:
     folder: Path | None = None
     units: dict[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        name, method = self.job.name, self.job.algorithm.name
+        return f"<Result '{name}': {method}, {len(self.history)} rounds; {metrics or 'not judged'}>"
+
     def frame(self) -> Any:
         """The history as a pandas data frame, one row a round."""
         import pandas as pd
@@ -94,3 +106,6 @@ class Result:
         from fogline.monitoring.table import as_html
 
         return as_html(self)
+
+
+describe_attributes(__name__)

@@ -1,5 +1,6 @@
 """Models as flat vectors with names on them."""
 
+from fogline.attributes import describe_attributes
 from fogline.params.files import (
     as_stored,
     digest,
@@ -33,3 +34,5 @@ __all__ = [
     "to_bytes",
     "write_arrays",
 ]
+
+describe_attributes(__name__)

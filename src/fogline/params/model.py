@@ -35,6 +35,9 @@ class Params:
     vector: Vector
     counters: Counters
 
+    def __repr__(self) -> str:
+        return f"<Params: {self.vector.size:,} numbers and {self.counters.size:,} counters in {self.spec!r}>"
+
     @classmethod
     def zeros(cls, spec: Spec) -> Params:
         """A model of zeros."""

@@ -50,6 +50,9 @@ class Spec:
 
     entries: tuple[Entry, ...]
 
+    def __repr__(self) -> str:
+        return f"<Spec: {len(self.entries)} tensors, {self.trainable:,} of {self.floats:,} numbers trained>"
+
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Spec:
         """Sort entries into memory order (stable) and check them.

@@ -39,6 +39,7 @@ def write(folder: Path, round_index: int, simulator: Simulator) -> None:
         arrays |= {f"local/{client}/{name}": vector for name, vector in state.items()}
     notes = {
         "round": round_index,
+        "layout": simulator.numbers.spec.digest,
         "kinds": kinds,
         "counts": dict(simulator.traffic.mishaps.counts),
         "reasons": simulator.traffic.mishaps.reasons,

@@ -15,16 +15,18 @@ from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.params import Params
 from fogline.simulation.arena import Arena
 from fogline.simulation.worker import (
-    ROUNDS,
-    SUMS,
+    Answer,
     Bench,
     EvaluateRequest,
+    Judged,
     Part,
+    Rounds,
     SentJob,
     SentModel,
     TrainRequest,
     Worker,
     evaluate_part,
+    expect,
     unpack,
 )
 from fogline.training.local import ClientJob
@@ -86,6 +88,10 @@ class Executor:
         """Train devices; results in the order of ``jobs``.
 
         A result's vectors may be overwritten once the next result is asked for: fold them, or copy them.
+
+        Raises:
+            CodeError: the developer's code is wrong; with workers, the first in the order of ``jobs``.
+            RuntimeError: a worker process is gone.
         """
         chunks = [jobs[i : i + self.chunk] for i in range(0, len(jobs), self.chunk)]
         if self._workers and len(chunks) > 0:
@@ -108,7 +114,7 @@ class Executor:
         free = [(worker, arena) for arena in (0, 1) for worker in self._workers]
         free.reverse()
         asked: dict[int, list[tuple[int, int]]] = {worker.pid: [] for worker in self._workers}
-        done: dict[int, tuple[Worker, int, bytes]] = {}
+        done: dict[int, tuple[Worker, int, Answer]] = {}
         next_request = 0
         for index, chunk in enumerate(chunks):
             while index not in done:
@@ -120,11 +126,11 @@ class Executor:
                     next_request += 1
                 self._take(asked, done)
             worker, arena, answer = done.pop(index)
-            for job, sent in zip(chunk, ROUNDS.decode(answer), strict=True):
+            for job, sent in zip(chunk, expect(Rounds, answer).rounds, strict=True):
                 yield unpack(worker.bench.outputs[arena], job.client, sent)
             free.append((worker, arena))
 
-    def _take(self, asked: dict[int, list[tuple[int, int]]], done: dict[int, tuple[Worker, int, bytes]]) -> None:
+    def _take(self, asked: dict[int, list[tuple[int, int]]], done: dict[int, tuple[Worker, int, Answer]]) -> None:
         """Wait for at least one answer."""
         busy = [worker for worker in self._workers if asked[worker.pid]]
         ready = wait([worker.line for worker in busy])
@@ -132,7 +138,7 @@ class Executor:
             if worker.line not in ready:
                 continue
             index, arena = asked[worker.pid].pop(0)
-            done[index] = (worker, arena, _receive(worker))
+            done[index] = (worker, arena, worker.take())
 
     def evaluate(self, params: Params, clients: Sequence[str | None]) -> list[Sums]:
         """Judge a model on each client's data, or on the test set where a client is None."""
@@ -161,7 +167,7 @@ class Executor:
             batch = list(zip(self._workers, parts[start : start + len(self._workers)], strict=False))
             for worker, part in batch:
                 worker.ask(EvaluateRequest(model, part))
-            answers += [SUMS.decode(_receive(worker)) for worker, _ in batch]
+            answers += [expect(Judged, worker.take()).sums for worker, _ in batch]
         return answers
 
 
@@ -192,13 +198,3 @@ class _Sender:
             received = {name: self._arena.put(vector) for name, vector in job.received.items()}
             self._models[key] = SentModel(self._arena.put(job.start), self._arena.put(job.counters), received)
         return self._models[key]
-
-
-def _receive(worker: Worker) -> bytes:
-    try:
-        return worker.line.recv_bytes()
-    except EOFError:
-        raise RuntimeError(
-            f"Worker process {worker.pid} ended in the middle of its work (killed, or out of memory). "
-            "What it left in the terminal says more; processes=0 trains without workers."
-        ) from None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from operator import attrgetter
+from typing import Any
 
 from fogline.aggregation import Folded
-from fogline.algorithms import Algorithm
+from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import Group
 from fogline.algorithms.group import Down, GroupModel
@@ -15,6 +16,7 @@ from fogline.nodes.effects import Adopt, Lift, Member, Merge, Move
 from fogline.nodes.ledger import Got, in_order
 from fogline.params import Spec
 from fogline.simulation.values import Folding, Operation, Training, Value
+from fogline.training.bugs import CodeError
 
 _order = attrgetter("order")
 
@@ -42,7 +44,7 @@ class Numbers:
         self.models: dict[str, Value] = {}
         self.updates: dict[str, Value] = {}
         self._algorithm = algorithm
-        self._spec = spec
+        self.spec = spec
         self._exact = exact
         self._population = population
         self._refused = refused
@@ -54,19 +56,23 @@ class Numbers:
     def set_group(self, model: str, group: Value) -> None:
         """A node's numbers at a version, and what its children get of them."""
         self.groups[model] = group
-        self.models[model] = Operation(partial(groups.send_down, self._algorithm), group)
+        self.models[model] = Operation(partial(_at, _node(model), groups.send_down, self._algorithm), group)
 
     def adopt(self, effect: Adopt) -> None:
         """The parent's model becomes the group's."""
         base = Value(None) if effect.base is None else self.groups[effect.base]
-        self.set_group(effect.model, Operation(self._adopt, base, self.models[effect.source]))
+        self.set_group(
+            effect.model, Operation(partial(_at, _node(effect.model), self._adopt), base, self.models[effect.source])
+        )
 
     def move(self, node: str, effect: Move) -> Value:
         """The group moves by its members' updates."""
         made = self._moves[node] = self._moves.get(node, -1) + 1
         facts = Group(self._population[node], made, effect.lane, effect.lanes)
         folded = self._fold(effect.members, merge=False)
-        group = Operation(partial(self._move, facts, effect.inside), self.groups[effect.base], folded)
+        place = f"{node}, round {effect.round + 1}"
+        move = partial(_at, place, self._move, facts, effect.inside)
+        group = Operation(move, self.groups[effect.base], folded)
         self.set_group(effect.model, group)
         return group
 
@@ -76,7 +82,7 @@ class Numbers:
 
     def lift(self, effect: Lift) -> None:
         """The group's movement becomes an update."""
-        lift = partial(groups.lift, self._algorithm, self._spec)
+        lift = partial(_at, _node(effect.base), groups.lift, self._algorithm, self.spec)
         self.updates[effect.update] = Operation(lift, self.groups[effect.base])
 
     def forget(self, keys: Iterable[str]) -> None:
@@ -127,7 +133,7 @@ class Numbers:
         return sorted(self._ready.values(), key=_order)
 
     def _fold(self, members: tuple[Member, ...], merge: bool) -> Folding:
-        weight = cache(self._algorithm.staleness_weight)
+        weight = cache(partial(hooks.staleness_weight, self._algorithm))
         inputs: dict[int, tuple[Value, float]] = {}
         children: list[str] = []
         for member in members:
@@ -138,9 +144,23 @@ class Numbers:
         return Folding(list(inputs.values()), self._exact, merge, lambda i, why: self._refused(children[i], why))
 
     def _adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
-        return groups.adopt(self._algorithm, self._spec, base, down)
+        return groups.adopt(self._algorithm, self.spec, base, down)
 
     def _move(self, facts: Group, inside: bool, group: GroupModel, folded: Folded | None) -> GroupModel:
         if folded is None:  # No update could be used.
             return group
-        return groups.move(self._algorithm, self._spec, group, folded, facts, inside)
+        return groups.move(self._algorithm, self.spec, group, folded, facts, inside)
+
+
+def _at(place: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function gives; a bug that it meets is told to have been met at that place."""
+    try:
+        return function(*arguments)
+    except CodeError as error:
+        error.at(place)
+        raise
+
+
+def _node(model: str) -> str:
+    """The node whose model that is, by its key."""
+    return model.partition("@")[0]

@@ -9,10 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from fogline.algorithms import Algorithm, algorithms
+from fogline.algorithms import Algorithm, algorithms, make
 from fogline.algorithms.device import prepare
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
-from fogline.jobs.planning import planner
+from fogline.jobs.files import check_not_importing, job_to_toml, parse_job
+from fogline.jobs.naming import Origin, class_name, origin_of
+from fogline.jobs.planning import planner, with_defaults
+from fogline.jobs.resuming import check_changes
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance
 from fogline.monitoring.mishaps import RunError
@@ -31,6 +34,7 @@ from fogline.simulation.setup import (
     simulator_of,
 )
 from fogline.training import Choice, choose
+from fogline.training.bugs import CodeError
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
 
@@ -53,6 +57,7 @@ def simulate(
     processes: int | None = None,
     name: str = "run",
     folder: Path | str | None = None,
+    resume: bool = False,
     progress: Progress | bool = True,
 ) -> Result:
     """Simulate federated training over a tree of aggregators and unequal devices, on a virtual clock.
@@ -86,8 +91,9 @@ def simulate(
         chunk: devices that the engine trains together; None measures.
         processes: worker processes of one thread each; 0 trains in this process, None takes one per core.
         name: what the run is called.
-        folder: where rows, checkpoints, model, result and plots are kept, new or empty of runs; None keeps nothing on
-            disk.
+        folder: where rows, checkpoints, model, result and plots are kept; None keeps nothing on disk.
+        resume: go on with the run in ``folder`` from its last checkpoint, or give its result if it has finished, or
+            begin it if there is none; ``rounds`` may be more than before. False: ``folder`` must be empty of runs.
         progress: True shows progress on standard error or in the notebook, False nothing; or a ``Progress`` to tell.
 
     Returns:
@@ -97,13 +103,20 @@ def simulate(
         traffic is bytes, energy joules, RMSE and MAE are in the target's own unit.
 
     Raises:
-        JobError: a setting is impossible, or ``folder`` holds a run already; one sentence that names the key.
+        JobError: a setting is impossible or differs from that of the run that goes on, or ``folder`` holds a run
+            already; one sentence that names the key.
+        CodeError: a hook of the algorithm, or code of the task, is wrong; what it raised is the cause.
+        FolderError: ``folder`` cannot be written; ``result`` of it is the run's, if that came to its end.
         RunError: no round counted; it says why the devices failed.
         RuntimeError: a worker process was killed.
     """
+    check_not_importing()
+    origin = Origin() if folder is None else origin_of(task)
     job = check(
         {
             "name": name,
+            "task": origin.task,
+            "task_parameters": origin.parameters,
             "algorithm": Method(name=algorithm) if isinstance(algorithm, str) else method_of(algorithm),
             "tree": tree or Tree(),
             "rounds": rounds,
@@ -121,9 +134,39 @@ def simulate(
     )
     method = None if isinstance(algorithm, str) else algorithm
     if folder is None:
+        if resume:
+            raise JobError('resume goes on with the run in a folder; name it too: folder="..."')
         return run(job, task, algorithm=method, progress=progress)
-    with RunFolder.create(Path(folder), job) as kept:
+    kept = RunFolder(Path(folder))
+    if resume and kept.info.exists():
+        job = _as_before(kept, job, task, method)
+        if kept.is_finished and job == kept.read_job():
+            return kept.load()
+        kept = RunFolder.reopen(kept.path, changed=True)
+    else:
+        kept = RunFolder.create(kept.path, job, origin)
+    with kept:
         return run(job, task, kept, algorithm=method, progress=progress)
+
+
+def _as_before(folder: RunFolder, job: Job, task: Task, method: Algorithm | None) -> Job:
+    """The job of a run that goes on: as it is asked for now, with what was found out and chosen then.
+
+    Raises:
+        JobError: it would change what was computed.
+    """
+    before = folder.read_job()
+    found = {key: getattr(before, key) for key in FOUND}
+    found |= {key: getattr(before, key) for key in ("engine", "chunk") if getattr(job, key) is None}
+    algorithm = method or make(job.algorithm.name, **job.algorithm.parameters)
+    # Through TOML: the job of the folder came from there.
+    after = parse_job(job_to_toml(with_defaults(job, algorithm, task).model_copy(update=found)))
+    check_changes(before, after)
+    return after
+
+
+FOUND = ("task", "task_parameters", "engine_compared", "engines_refused")
+"""What a run finds out of itself: nobody asks for it."""
 
 
 def method_of(algorithm: Algorithm) -> Method:
@@ -131,7 +174,7 @@ def method_of(algorithm: Algorithm) -> Method:
     kind = type(algorithm)
     names = [name for name, known in algorithms().items() if known is kind]
     parameters = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
-    return Method(name=names[0] if names else f"{kind.__module__}:{kind.__qualname__}", parameters=parameters)
+    return Method(name=names[0] if names else class_name(kind), parameters=parameters)
 
 
 def run(
@@ -214,7 +257,9 @@ def _choose(setting: Setting, processes: int) -> Choice:
         planned = plan(client, 0, 0)
         start, counters = setting.initial.vector, setting.initial.counters
         work = ClientJob(client, start, counters, planned.steps, planned.learning_rate, planned.seed)
-        jobs.append(prepare(algorithm, task, work))
+        prepared = prepare(algorithm, task, work)
+        # Where it fails, the run will say so.
+        jobs.append(prepared if isinstance(prepared, ClientJob) else work)
     try:
         return choose(
             task,
@@ -228,6 +273,9 @@ def _choose(setting: Setting, processes: int) -> Choice:
         )
     except ValueError as error:
         raise JobError(str(error)) from error
+    except CodeError as error:
+        error.at("While an engine is chosen")
+        raise
 
 
 def with_choice(job: Job, choice: Choice) -> Job:
@@ -247,8 +295,12 @@ def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
     simulator = recorder.simulator
     folder.write_job(job)
     past = checkpoint.latest(folder.checkpoints)
-    if past is not None:
+    if past is None:
+        recorder.history = folder.truncate(0)
+    else:
         notes = checkpoint.notes_of(past)
+        if notes["layout"] != recorder.setting.task.spec.digest:
+            raise JobError(f"The run in {folder.path} trains another model than this task; start a new run.")
         recorder.resume_at = notes["round"]
         recorder.history = folder.truncate(notes["round"] + 1)
         recorder.attendance = Attendance(recorder.history)
@@ -256,4 +308,9 @@ def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
         simulator.losses = {update: (loss, why) for update, (loss, why) in notes["losses"].items()}
         recorder.on_resumed = lambda: checkpoint.restore(past, simulator)
     recorder.on_round.append(folder.append)
-    recorder.checkpoint = lambda round_index: checkpoint.write(folder.checkpoints, round_index, simulator)
+
+    def write(round_index: int) -> None:
+        with folder.writing():
+            checkpoint.write(folder.checkpoints, round_index, simulator)
+
+    recorder.checkpoint = write

@@ -10,6 +10,7 @@ from fogline.aggregation import fold_named
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import Group
+from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.planning import assign, examples_of, local_training, planner, with_defaults
@@ -26,6 +27,7 @@ from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
 from fogline.simulation.simulator import Simulator, Sizes
 from fogline.simulation.values import Store, Trainer, Training, Value
+from fogline.training.bugs import CodeError
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.task import Task
 
@@ -57,7 +59,9 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         JobError: the job asks for what the data cannot give; one sentence.
         ValueError: a method, policy or profile does not know its name or parameters, or the task refuses to be run.
     """
-    algorithm = algorithm or make(job.algorithm.name, **job.algorithm.parameters)
+    if algorithm is None:
+        algorithm = make(job.algorithm.name, **job.algorithm.parameters)
+    check_method(type(algorithm))
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)
@@ -242,9 +246,12 @@ def probe(setting: Setting) -> Sizes:
     size = Sizes(base, update.nbytes, partial.nbytes)
     fold = fold_named(setting.job.exact)
     fold.merge(partial)
-    group = groups.move(
-        algorithm, task.spec, groups.root(initial), fold.finish(), Group(len(setting.homes), 0), inside=False
-    )
+    facts = Group(len(setting.homes), 0)
+    try:
+        group = groups.move(algorithm, task.spec, groups.root(initial), fold.finish(), facts, inside=False)
+    except CodeError as error:
+        error.at(f"{setting.job.tree.names[0]}, round 1")
+        raise
     extras = sum(vector.nbytes for vector in groups.send_down(algorithm, group).received.values())
     return Sizes(base + extras, size.update, size.partial)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import traceback
+from bdb import BdbQuit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -17,13 +20,16 @@ from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.params import Params, State
 from fogline.simulation.arena import Arena, Place
+from fogline.training.bugs import CodeError, line_of, said, sure
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+A = TypeVar("A")
 Places = dict[str, Place]
+NO_DEBUGGER = "a debugger needs the terminal, and worker processes have none: run it with processes=0"
 
 
 class SentModel(msgspec.Struct, array_like=True):
@@ -81,10 +87,32 @@ class SentRound(msgspec.Struct, array_like=True):
     failure: str | None
 
 
+class Rounds(msgspec.Struct, tag="rounds", array_like=True):
+    """The devices' results, in the order in which they were asked for."""
+
+    rounds: list[SentRound]
+
+
+class Judged(msgspec.Struct, tag="judged", array_like=True):
+    """The sums of the part."""
+
+    sums: Sums
+
+
+class Raised(msgspec.Struct, tag="raised", array_like=True):
+    """It could not be done: what was raised, for the parent to raise."""
+
+    what: str
+    trace: str
+    """As Python prints it."""
+    bug: tuple[str, str, str] | None
+    """The parts of a ``CodeError``; None for anything else."""
+
+
 Request = TrainRequest | EvaluateRequest
+Answer = Rounds | Judged | Raised
 REQUESTS = msgspec.msgpack.Decoder(Request)
-ROUNDS = msgspec.msgpack.Decoder(list[SentRound])
-SUMS = msgspec.msgpack.Decoder(Sums)
+ANSWERS = msgspec.msgpack.Decoder(Answer)
 ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -97,6 +125,13 @@ class Bench:
     build: Callable[[], Engine]
     inputs: Arena
     outputs: tuple[Arena, Arena]
+
+
+class ElsewhereError(Exception):
+    """What was raised in a worker: the text is its traceback, to be printed as the cause of what the parent raises."""
+
+    def __str__(self) -> str:
+        return f'in a worker process\n"""\n{self.args[0]}"""'
 
 
 class Worker:
@@ -116,13 +151,51 @@ class Worker:
         other.close()
 
     def ask(self, request: Request) -> None:
-        """Send a request; the answer is to be taken from ``line``."""
-        self.line.send_bytes(ENCODER.encode(request))
+        """Send a request; the answer is to be taken.
+
+        Raises:
+            RuntimeError: the process is gone.
+        """
+        try:
+            self.line.send_bytes(ENCODER.encode(request))
+        except OSError:
+            raise self._gone() from None
+
+    def take(self) -> Answer:
+        """Wait for the next answer.
+
+        Raises:
+            RuntimeError: the process is gone.
+        """
+        try:
+            return ANSWERS.decode(self.line.recv_bytes())
+        except (EOFError, OSError):
+            raise self._gone() from None
+
+    def _gone(self) -> RuntimeError:
+        return RuntimeError(
+            f"Worker process {self.pid} ended in the middle of its work (killed, or out of memory). "
+            "What it left in the terminal says more; processes=0 trains without workers."
+        )
 
     def close(self) -> None:
         """Let the process end, and wait for it."""
         self.line.close()
         os.waitpid(self.pid, 0)
+
+
+def expect(kind: type[A], answer: Answer) -> A:
+    """The answer, if it is of that kind.
+
+    Raises:
+        CodeError: the developer's code is wrong; the cause has the worker's traceback.
+        RuntimeError: the worker could not do what was asked.
+    """
+    if isinstance(answer, Raised):
+        wrong = RuntimeError(answer.what) if answer.bug is None else CodeError(*answer.bug)
+        raise wrong from ElsewhereError(answer.trace)
+    assert isinstance(answer, kind)
+    return answer
 
 
 def _serve(bench: Bench, line: Connection[Any, Any]) -> None:
@@ -131,24 +204,47 @@ def _serve(bench: Bench, line: Connection[Any, Any]) -> None:
     if hasattr(os, "sched_setscheduler"):
         # Else a worker that is woken takes the core from its parent, which has others to wake yet.
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    sys.breakpointhook = _no_terminal
+    sys.stdin = open(os.devnull)  # noqa: SIM115 - the terminal is the parent's; lives as long as the process
     status = 1
     try:
-        engine = bench.build()
-        while True:
-            try:
-                request = REQUESTS.decode(line.recv_bytes())
-            except (EOFError, OSError):
-                break
-            if isinstance(request, TrainRequest):
-                answer: object = _train(bench, engine, request)
-            else:
-                answer = evaluate_part(bench.task, _params(bench, request.model), request.part)
-            line.send_bytes(ENCODER.encode(answer))
+        _answer_all(bench, line)
         status = 0
-    except Exception:  # noqa: BLE001 - a task's own code may raise anything; it is told before the process is gone
+    except (BrokenPipeError, ConnectionResetError):
+        status = 0  # The parent is gone.
+    except BaseException:  # noqa: BLE001 - never into the parent's code; a bug here is told before the process is gone
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def _answer_all(bench: Bench, line: Connection[Any, Any]) -> None:
+    engine: Engine | None = None
+    while True:
+        try:
+            request = REQUESTS.decode(line.recv_bytes())
+        except (EOFError, OSError):
+            return
+        # A developer's code may raise anything, also what ends a program; what it raised is the answer.
+        try:
+            engine = engine or bench.build()
+            if isinstance(request, TrainRequest):
+                answer: Answer = Rounds(_train(bench, engine, request))
+            else:
+                answer = Judged(evaluate_part(bench.task, _params(bench, request.model), request.part))
+        except CodeError as error:
+            answer = Raised(str(error), traceback.format_exc(), (error.what, error.line, error.place))
+        except BdbQuit as quit:
+            answer = Raised(NO_DEBUGGER, traceback.format_exc(), (NO_DEBUGGER, line_of(quit.__traceback__), ""))
+        except BaseException as error:  # noqa: BLE001
+            answer = Raised(f"A worker process could not go on: {said(error)}", traceback.format_exc(), None)
+        line.send_bytes(ENCODER.encode(answer))
+
+
+def _no_terminal(*_: object, **__: object) -> None:
+    """What ``breakpoint()`` does in a worker."""
+    caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    raise CodeError(NO_DEBUGGER, f"{Path(caller.f_code.co_filename).name}, line {caller.f_lineno}")
 
 
 def _train(bench: Bench, engine: Engine, request: TrainRequest) -> list[SentRound]:
@@ -197,9 +293,14 @@ def _params(bench: Bench, model: SentModel) -> Params:
 
 
 def evaluate_part(task: Task, params: Params, part: Part) -> Sums:
-    """Judge a model on a part."""
-    if part.client is not None:
-        return task.evaluate(params, task.data[part.client])
-    test = task.data.test
+    """Judge a model on a part.
+
+    Raises:
+        CodeError: the task's code cannot.
+    """
+    client, test = part.client, task.data.test
+    if client is not None:
+        return sure(f"judging the model on client '{client}'", lambda: task.evaluate(params, task.data[client]))
     assert test is not None
-    return task.evaluate(params, test.part(slice(part.start, part.stop)))
+    some = test.part(slice(part.start, part.stop))
+    return sure("judging the model on the test set", lambda: task.evaluate(params, some))

@@ -4,6 +4,7 @@ Backends are imported by name (``fogline.training.torch``, ``fogline.training.sk
 without PyTorch or scikit-learn can do everything else.
 """
 
+from fogline.attributes import describe_attributes
 from fogline.training.choose import Choice, choose
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod, Work, overrides
@@ -22,3 +23,5 @@ __all__ = [
     "choose",
     "overrides",
 ]
+
+describe_attributes(__name__)

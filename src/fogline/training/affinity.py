@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fogline.params import Vector
+from fogline.training.hooks import watched
 from fogline.training.local import ClientJob
 from fogline.training.method import Array, LocalMethod, overrides
 from fogline.training.rehearsal import noisy
@@ -31,7 +32,7 @@ def broken_claim(task: Task, method: LocalMethod, jobs: Sequence[ClientJob]) -> 
         for local, received in states:
             start = task.array(job.start[:head].astype(np.float64))
             bend = _Bend(
-                method,
+                watched(method),
                 start,
                 {name: task.array(vector) for name, vector in local.items()},
                 {name: task.array(vector) for name, vector in received.items()},

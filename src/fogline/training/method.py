@@ -78,4 +78,5 @@ class LocalMethod:
 
 def overrides(method: LocalMethod, hook: str) -> bool:
     """Whether an algorithm bends that hook."""
-    return getattr(type(method), hook) is not getattr(LocalMethod, hook)
+    kind = type(getattr(method, "watched", method))  # An engine's view of a method overrides them all.
+    return getattr(kind, hook) is not getattr(LocalMethod, hook)

@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec, Vector
+from fogline.training.hooks import watched
 from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.makers import Maker, makers
 from fogline.training.method import Array, LocalMethod
 from fogline.training.metrics import Sums, class_metrics, is_better_higher, number_metrics
 
@@ -44,6 +46,9 @@ class Engine(ABC):
 
         A device whose loss or weights are not finite, or whose training raises, comes back with ``failure``
         set, and does not disturb the others.
+
+        Raises:
+            CodeError: a hook of the method, or the code of the model, is wrong.
         """
 
 
@@ -66,6 +71,8 @@ class Task(ABC):
     classifies: bool
     headline: str
     """The metric that people look at first (``accuracy``, ``rmse``)."""
+    makers: tuple[Maker, ...] = ()
+    """Functions of the program that were making it, the innermost first."""
     higher_is_better: bool
     seed: int = 0
     """Under which modules are made: that of the job in which the task ran last. Set it to judge another run's model."""
@@ -73,6 +80,7 @@ class Task(ABC):
     def __init__(
         self, name: str, data: FederatedData, classifies: bool, headline: str | None, higher_is_better: bool | None
     ) -> None:
+        self.makers = makers()
         self.name = name
         self.data = data
         self.classifies = classifies
@@ -80,6 +88,10 @@ class Task(ABC):
         if type(self).metrics is Task.metrics and self.headline not in (known := self.metrics({})):
             raise ValueError(f"There is no metric '{self.headline}' for task '{name}'; choose {', '.join(known)}.")
         self.higher_is_better = is_better_higher(self.headline) if higher_is_better is None else higher_is_better
+
+    def __repr__(self) -> str:
+        better = "higher" if self.higher_is_better else "lower"
+        return f"<{type(self).__name__} '{self.name}' on {self.data!r}, judged by {self.headline} ({better} is better)>"
 
     @property
     @abstractmethod
@@ -113,7 +125,7 @@ class Task(ABC):
         reason = kinds[engine].refuses(self, method, local)
         if reason is not None:
             raise ValueError(f"Engine '{engine}' cannot run this job: {reason}")
-        return kinds[engine](self, method, local)
+        return kinds[engine](self, watched(method), local)
 
     @property
     def cost(self) -> float:

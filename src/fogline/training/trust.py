@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from fogline.data.inputs import arrays_of
+from fogline.training.hooks import watched
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import LocalMethod
 from fogline.training.play import Play, play
@@ -100,4 +101,4 @@ class Trust:
 
     def _build(self, engine: str) -> Engine:
         assert self._rehearsal is not None
-        return self.task.engines()[engine](self._rehearsal.task, self.method, self.local)
+        return self.task.engines()[engine](self._rehearsal.task, watched(self.method), self.local)

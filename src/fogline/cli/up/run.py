@@ -250,7 +250,7 @@ class Run:
                 self.screen.round(row)
             elif line.what == "not published":
                 self.unpublished = line.why
-                self.screen.note(told(line))
+                self.screen.note(line.text)
             elif line.what == "began":
                 (record,) = await client.jobs(record.job)
                 self.screen.began(made, record.headline, record.units.get(record.headline, ""))

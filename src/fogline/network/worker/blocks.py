@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from fogline.aggregation import Arrays, Folded, Partial, UnusableUpdate, fold_named, from_arrays
-from fogline.algorithms import Algorithm
+from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import Group
 from fogline.algorithms.group import BUFFERS, Down, GroupModel
@@ -200,7 +200,7 @@ class GroupsInBlocks(Groups):
     def _open(self, member: Member, refused: Refused) -> _Opened | None:
         try:
             file = ArrayFile(Path(member.update))
-            return _Opened(file, self.algorithm.staleness_weight(member.staleness), member.child)
+            return _Opened(file, hooks.staleness_weight(self.algorithm, member.staleness), member.child)
         except ValueError as error:
             refused.append((member.child, str(error)))
             return None

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from fogline.aggregation import Folded, Partial, UnusableUpdate, fold_named
-from fogline.algorithms import Algorithm
+from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import Group
 from fogline.algorithms.group import GroupModel
 from fogline.network.worker.files import read_group, read_model, read_update, write
 from fogline.network.worker.requests import Adopt, Lift, Member, Merge, Move, Written
 from fogline.params import Spec
+from fogline.training.bugs import PROGRAMMING, CodeError
 
 Refused = list[tuple[str, str]]
 Form = frozenset[tuple[str, tuple[int, ...]]]
@@ -56,9 +57,10 @@ class Groups:
             try:
                 self._check(folded)
                 group = groups.move(self.algorithm, self.spec, group, folded, facts, request.inside)
-            except (ValueError, KeyError, IndexError) as error:  # Whoever sent them, the job outlives them.
-                why = f"the round's updates do not fit the model: {type(error).__name__}: {error}"
-                refused = [(member.child, why) for member in request.members]
+            except (ValueError, CodeError) as error:  # Whoever sent them, the job outlives them.
+                if isinstance(error.__cause__, PROGRAMMING):
+                    raise  # No update makes a name that does not exist.
+                refused = [(member.child, f"the round's updates cannot be used: {error}") for member in request.members]
         self.put(group, request.group, request.model)
         return Written(tuple(refused))
 
@@ -83,7 +85,7 @@ class Groups:
             try:
                 if member.update in forms and forms[member.update] != usual[0][0]:
                     raise UnusableUpdate("Its vectors are not those that the others of its round have.")
-                fold.take(read_update(member.update), self.algorithm.staleness_weight(member.staleness))
+                fold.take(read_update(member.update), hooks.staleness_weight(self.algorithm, member.staleness))
             except UnusableUpdate as error:
                 refused.append((member.child, str(error)))
         if not fold.count:

@@ -53,6 +53,7 @@ from fogline.network.worker.requests import (
 )
 from fogline.params import Params, Spec
 from fogline.training import choose
+from fogline.training.bugs import CodeError
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
 
@@ -86,14 +87,14 @@ class Worker:
             ValueError: it must not be used for this job, or the method is not what it says; a sentence.
         """
         if self._engine is None:
-            local, prepared = local_training(self.job.local), [prepare(self.algorithm, self.task, first)]
+            local, prepared = local_training(self.job.local), prepare(self.algorithm, self.task, first)
             engine = self.job.engine or next(iter(self.task.engines()))
             with self.task.one_thread():
                 choose(
                     self.task,
                     self.algorithm,
                     local,
-                    prepared,
+                    [prepared if isinstance(prepared, ClientJob) else first],
                     engine=engine,
                     chunk=1,
                     compared=self.job.engine_compared,
@@ -263,6 +264,9 @@ def serve(channel: socket.socket) -> None:
                 answer = worker.answer(request)
         except (ValueError, ModelError, MemoryError, OSError) as error:
             answer = Failed(str(error) or type(error).__name__)
+        except CodeError as error:
+            log.exception("a request failed: %s", type(request).__name__)
+            answer = Failed(str(error))
         except Exception as error:
             log.exception("a request failed: %s", type(request).__name__)
             answer = Failed(f"{type(error).__name__}: {error}")

@@ -1,6 +1,9 @@
 """The scikit-learn backend: linear models that learn by ``partial_fit``."""
 
+from fogline.attributes import describe_attributes
 from fogline.training.sklearn.loop import ENGINES, SklearnLoop
 from fogline.training.sklearn.task import SklearnTask
 
 __all__ = ["ENGINES", "SklearnLoop", "SklearnTask"]
+
+describe_attributes(__name__)

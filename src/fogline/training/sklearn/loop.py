@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fogline.params import Vector
+from fogline.training.bugs import CodeError
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod, overrides
 from fogline.training.order import batches
@@ -62,8 +63,14 @@ class SklearnLoop(Engine):
             return self._train(job)
         except (ValueError, FloatingPointError) as error:  # What scikit-learn raises on numbers or labels.
             lines = str(error).strip().splitlines()
-            sentence = f"Client '{self.task.data.clients[job.client]}': {lines[0].rstrip('.')}."
+            sentence = f"{self._name(job)}: {lines[0].rstrip('.')}."
             return Trained(job.client, job.start, job.counters, len(examples.y), 0, np.nan, np.nan, sentence)
+        except CodeError as error:
+            error.at(self._name(job))
+            raise
+
+    def _name(self, job: ClientJob) -> str:
+        return f"Client '{self.task.data.clients[job.client]}'"
 
     def _train(self, job: ClientJob) -> Trained:
         task, examples = self.task, self.task.data.at(job.client)

@@ -1,40 +1,31 @@
-"""Why a device's training failed, as one sentence that names it. A failure never ends the cohort."""
+"""Why a device's training failed, as one sentence that names it. A failure never ends the cohort; a bug does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from fogline.training.bugs import attempt, reason_of
 from fogline.training.local import ClientJob, LocalTraining, Trained
 
 if TYPE_CHECKING:
     from fogline.training.torch.task import TorchTask
 
-Result = TypeVar("Result")
-
-
-def attempt(train: Callable[[], Result]) -> Result | Exception:
-    """Run what reaches into a user's model, loss or method; what it raises is the answer, not the end.
-
-    This is the one place where anything may be raised: the code called is not ours.
-    """
-    try:
-        return train()
-    except Exception as error:  # noqa: BLE001 - a user's model may raise anything, and must fail alone
-        return error
+__all__ = ["attempt", "client_name", "failed", "results", "wrong_targets"]
 
 
 def failed(task: TorchTask, job: ClientJob, reason: str | Exception, samples: int) -> Trained:
-    """A result without numbers that count."""
-    if isinstance(reason, Exception):
-        lines = str(reason).strip().splitlines()
-        reason = f"training raised {type(reason).__name__}" + (f": {lines[0]}" if lines else "")
-    reason = reason.rstrip(".")
-    sentence = f"Client '{client_name(task, job.client)}': {reason}."
+    """A result without numbers that count.
+
+    Raises:
+        CodeError: the reason is a bug, which no device can help.
+    """
+    client = f"Client '{client_name(task, job.client)}'"
+    sentence = reason_of(reason, client) if isinstance(reason, Exception) else f"{client}: {reason.rstrip('.')}."
     return Trained(job.client, job.start, job.counters, samples, 0, np.nan, np.nan, sentence)
 
 

@@ -77,6 +77,11 @@ class TorchTask(Task):
         higher_is_better: bool | None = None,
         class_axis: int | None = None,
     ) -> None:
+        if isinstance(model, nn.Module) or not callable(model):
+            kind = type(model).__name__
+            raise ValueError(
+                f"model is a {kind}; it must be a function that makes one: Task(lambda: {kind}(...), data)."
+            )
         own = callable(loss) or loss == "model"
         classifies = loss == "cross_entropy" or (own and data.classes is not None)
         super().__init__(name, data, classifies, headline, higher_is_better)

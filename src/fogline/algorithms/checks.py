@@ -1,0 +1,84 @@
+"""Whether a method is what it means to be: its hooks can be called, and no name only looks like one."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any
+
+from fogline.algorithms.base import Algorithm
+
+HOOKS = (
+    "prepare",
+    "report",
+    "bend_gradient",
+    "perturb",
+    "bend_outputs",
+    "bend_loss",
+    "broadcast",
+    "receive",
+    "move",
+    "move_inside",
+    "judged",
+    "lift",
+    "staleness_weight",
+)
+"""What a method may override."""
+ALIKE = 0.75
+"""How alike a name must be to a hook's to be taken for a slip of the pen."""
+
+
+def check_method(method: type[Algorithm]) -> None:
+    """Refuse a method whose hooks cannot be called, or that defines what looks like a hook and is none.
+
+    Raises:
+        ValueError: one sentence that names the class and the function.
+    """
+    for kind in method.__mro__:
+        if kind in Algorithm.__mro__:
+            continue
+        for name, thing in vars(kind).items():
+            if name in HOOKS:
+                _check_hook(kind, name, thing)
+            elif not name.startswith("_") and not hasattr(Algorithm, name):
+                _check_name(kind, name, thing)
+
+
+def _check_hook(kind: type, name: str, thing: Any) -> None:
+    subject, wanted = f"{kind.__name__}.{name}", _parameters(getattr(Algorithm, name))
+    bound = thing.__get__(object(), kind) if hasattr(thing, "__get__") else thing
+    if not callable(bound):
+        raise ValueError(f"{subject} is {bound!r}, but {name} is a hook: def {name}(self, {', '.join(wanted)})")
+    try:
+        taken = inspect.signature(bound)
+        taken.bind(*wanted)
+    except TypeError:
+        raise ValueError(
+            f"{subject} takes {_listed(inspect.signature(bound))}, but is called with ({', '.join(wanted)}): "
+            f"def {name}(self, {', '.join(wanted)})"
+        ) from None
+    for own, theirs in zip(taken.parameters, wanted, strict=False):
+        if own != theirs and own in wanted:
+            raise ValueError(
+                f"{subject} takes '{own}' where '{theirs}' is handed over: def {name}(self, {', '.join(wanted)})"
+            )
+
+
+def _check_name(kind: type, name: str, thing: Any) -> None:
+    if not (inspect.isfunction(thing) or isinstance(thing, staticmethod | classmethod)):
+        return
+    near = difflib.get_close_matches(name, HOOKS, 1, ALIKE)
+    if near or name.startswith("bend_"):
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(h for h in HOOKS if h[:5] == 'bend_')}."
+        raise ValueError(
+            f"{kind.__name__}.{name} looks like a hook, and there is none of that name; {meant} "
+            f"A function of your own may be called _{name}."
+        )
+
+
+def _parameters(hook: Any) -> list[str]:
+    return list(inspect.signature(hook).parameters)[1:]
+
+
+def _listed(signature: inspect.Signature) -> str:
+    return f"({', '.join(signature.parameters)})"

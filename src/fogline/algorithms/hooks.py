@@ -1,0 +1,184 @@
+"""What the hooks of a round are given and must give: called here, and nowhere else.
+
+A device's hooks (``prepare``, ``report``) let pass what numbers can cause, so that the device fails; for what an
+aggregator's hooks raise there is no device to blame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from numbers import Real
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from fogline.aggregation import Folded
+from fogline.aggregation.sweep import bound
+from fogline.algorithms.base import Algorithm, Group, Report, Term
+from fogline.params import State, Vector
+from fogline.training.bugs import NotFiniteError
+from fogline.training.hooks import a, call, read_only, wrong
+from fogline.training.method import Work
+
+BUFFERS = "buffers"
+"""Name under which the runtime averages the model's floating-point buffers."""
+
+
+# Devices
+
+
+def prepare(method: Algorithm, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
+    """The device's state before training."""
+    return _state(method, "prepare", call(method, "prepare", start, local, received, targets))
+
+
+def report(method: Algorithm, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+    """What a device sends up, and what it keeps.
+
+    Raises:
+        NotFiniteError: some of its numbers are not finite.
+    """
+    if type(method).report is Algorithm.report:
+        return method.report(start, end, local, received, work)
+    result = call(method, "report", start, end, local, received, work)
+    if not isinstance(result, Report):
+        raise wrong(method, "report", f"gives {a(result)}; it must give Report(terms, local)")
+    terms = _terms(method, "report", result.terms, work.trainable)
+    for name, term in terms.items():
+        if not (np.isfinite(bound(term.vector)) and 0.0 <= term.weight < np.inf):
+            raise NotFiniteError(f"what {type(method).__name__}.report gives as '{name}' {_not_finite(term)}")
+    return Report(terms, _state(method, "report", result.local))
+
+
+# Aggregators
+
+
+def broadcast(method: Algorithm, state: State) -> State:
+    """What children get beside the model."""
+    return _state(method, "broadcast", call(method, "broadcast", state, numeric=False))
+
+
+def receive(method: Algorithm, group: Vector | None, model: Vector, state: State, received: State) -> State:
+    """An inner aggregator's state when its parent's model arrives."""
+    return _state(method, "receive", call(method, "receive", group, model, state, received, numeric=False))
+
+
+def move(
+    method: Algorithm, model: Vector, folded: Folded, state: State, group: Group, inside: bool
+) -> tuple[Vector, State]:
+    """The next model, finite and of the same type, and the next state."""
+    hook = "move_inside" if inside else "move"
+    seen = replace(folded, sums=read_only(folded.sums))
+    result = call(method, hook, model, seen, state, group, numeric=False)
+    if not (isinstance(result, tuple) and len(cast("tuple[Any, ...]", result)) == 2):
+        raise wrong(method, hook, f"gives {a(result)}; it must give the model and the state: return model, state")
+    moved, after = cast("tuple[Any, Any]", result)
+    return _model(method, hook, moved, model), _state(method, hook, after)
+
+
+def judged(method: Algorithm, model: Vector, state: State) -> Vector:
+    """The root's model as it is judged."""
+    result = call(method, "judged", model, state, numeric=False)
+    return _model(method, "judged", result, model)
+
+
+def lift(method: Algorithm, start: Vector, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
+    """What an inner aggregator sends up after rounds of its own."""
+    seen = {name: Term(read_only(term.vector), term.weight) for name, term in totals.items()}
+    return _terms(method, "lift", call(method, "lift", start, delta, weight, seen, numeric=False), start.size)
+
+
+def staleness_weight(method: Algorithm, staleness: int) -> float:
+    """Factor on an update that is that many versions old."""
+    weight = call(method, "staleness_weight", staleness, numeric=False)
+    if not (_is_number(weight) and np.isfinite(weight)):
+        raise wrong(method, "staleness_weight", f"gives {weight!r}; it must give a finite number")
+    return float(weight)
+
+
+# What they give
+
+
+def _state(method: Algorithm, hook: str, value: Any) -> State:
+    if not isinstance(value, Mapping):
+        raise wrong(method, hook, f"gives {a(value)} as state; it must be a dictionary of vectors")
+    items = cast("Mapping[str, Any]", value).items()
+    return {_name(method, hook, name): _owned(_vector(method, hook, name, vector)) for name, vector in items}
+
+
+def _terms(method: Algorithm, hook: str, value: Any, trainable: int) -> dict[str, Term]:
+    if not isinstance(value, Mapping):
+        raise wrong(method, hook, f"gives {a(value)} as terms; it must be a dictionary of Term(vector, weight)")
+    terms: dict[str, Term] = {}
+    for name, term in cast("Mapping[str, Any]", value).items():
+        if not isinstance(term, Term):
+            raise wrong(method, hook, f"gives {a(term)} as '{name}'; it must be Term(vector, weight)")
+        if not _is_number(term.weight):
+            raise wrong(method, hook, f"gives {a(term.weight)} as the weight of '{name}'; it must be a number")
+        if name == BUFFERS:
+            raise wrong(
+                method, hook, f"gives a term called '{BUFFERS}', which is the model's own; call it another name"
+            )
+        terms[_name(method, hook, name)] = Term(_vector(method, hook, name, term.vector), float(term.weight))
+    movement = terms.get(method.movement)
+    if movement is not None and movement.vector.size != trainable:
+        size = f"{movement.vector.size:,} numbers where the model has {trainable:,}"
+        raise wrong(method, hook, f"gives '{method.movement}' of {size}")
+    return terms
+
+
+def _model(method: Algorithm, hook: str, value: Any, model: Vector) -> Vector:
+    vector = _vector(method, hook, "", value)
+    if vector.shape != model.shape:
+        raise wrong(method, hook, f"gives a model of shape {vector.shape} where {model.shape} is wanted")
+    with np.errstate(over="ignore"):
+        vector = vector.astype(model.dtype, copy=False)
+    if not np.isfinite(bound(vector)):
+        bad = np.flatnonzero(~np.isfinite(vector))
+        count = f"{bad.size:,} of {vector.size:,} numbers"
+        raise wrong(
+            method, hook, f"gives a model in which {count} are not finite (number {bad[0]} is {vector[bad[0]]})"
+        )
+    return vector
+
+
+def _vector(method: Algorithm, hook: str, name: str, value: Any) -> Vector:
+    named = f"'{name}'" if name else "the model"
+    if not isinstance(value, np.ndarray):
+        hint = "value.numpy()" if hasattr(value, "numpy") else "such as np.array([3.0], np.float32)"
+        raise wrong(method, hook, f"gives {named} as {a(value)}; it must be a NumPy vector ({hint})")
+    vector = cast("Vector", value)
+    if vector.ndim != 1 or vector.dtype.kind not in "fiu":
+        raise wrong(method, hook, f"gives {named} as {vector.dtype} of shape {vector.shape}; it must be a vector (n,)")
+    return vector
+
+
+def _name(method: Algorithm, hook: str, name: object) -> str:
+    if not isinstance(name, str):
+        raise wrong(method, hook, f"gives something under the name {name!r}; names are text")
+    return name
+
+
+def _owned(vector: Vector) -> Vector:
+    """What a hook hands back may be a view that it could only read; whose memory it is decides."""
+    owner = vector
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    if vector.flags.writeable or not owner.flags.writeable:
+        return vector
+    view = vector.view()
+    view.flags.writeable = True
+    return view
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real | np.number)
+
+
+def _not_finite(term: Term) -> str:
+    bad = np.flatnonzero(~np.isfinite(term.vector))
+    if not bad.size:
+        return f"has weight {term.weight}"
+    return f"is not finite: number {bad[0]} of {term.vector.size} is {term.vector[bad[0]]}"

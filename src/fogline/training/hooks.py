@@ -1,0 +1,140 @@
+"""How a method's hooks are called: on what they can only read, and with a look at what they give.
+
+A hook that raises, writes into what it was given or gives something of another shape or type is a bug of the method
+(:class:`fogline.training.bugs.CodeError`), whatever the device. NumPy arrays are handed over as read-only views and
+states as read-only mappings; a tensor counts how often it was written to, and is asked before and after.
+"""
+
+from __future__ import annotations
+
+from bdb import BdbQuit
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, cast
+
+import numpy as np
+
+from fogline.training.bugs import CodeError, blame, is_numeric, line_of_definition
+from fogline.training.method import Array, Arrays, LocalMethod
+
+
+def call(method: LocalMethod, hook: str, *given: Any, numeric: bool = True) -> Any:
+    """Call a hook.
+
+    Args:
+        method: whose.
+        hook: which.
+        given: its arguments; arrays and mappings among them can only be read.
+        numeric: whether errors that numbers can cause pass, for a device to fail by them.
+
+    Raises:
+        CodeError: it raised, or wrote into what it was given.
+    """
+    versions = _versions(given)
+    try:
+        result = getattr(method, hook)(*[read_only(thing) for thing in given])
+    except (BdbQuit, CodeError):
+        raise
+    except Exception as error:
+        if numeric and is_numeric(error):
+            raise
+        raise blame(name_of(method, hook), error) from error
+    if _versions(given) != versions:
+        raise wrong(method, hook, "writes into a tensor that it was given, which can only be read; work on a copy")
+    return result
+
+
+def wrong(method: LocalMethod, hook: str, what: str) -> CodeError:
+    """A bug that a hook did not raise itself: it is found where the hook is defined."""
+    return CodeError(f"{name_of(method, hook)} {what}", line_of_definition(getattr(type(method), hook, None)))
+
+
+def name_of(method: LocalMethod, hook: str) -> str:
+    """A hook as people call it."""
+    return f"{type(method).__name__}.{hook}"
+
+
+def read_only(thing: Any) -> Any:
+    """An array or a mapping of arrays that cannot be written to; anything else as it is."""
+    if isinstance(thing, np.ndarray):
+        view = cast("Any", thing).view()
+        view.flags.writeable = False
+        return view
+    if isinstance(thing, Mapping):
+        items = cast("Mapping[str, Any]", thing).items()
+        return MappingProxyType({name: read_only(value) for name, value in items})
+    return thing
+
+
+class Watched(LocalMethod):
+    """A method as engines see it: every hook is called with care, and gives what it must.
+
+    Args:
+        method: the method itself.
+    """
+
+    def __init__(self, method: LocalMethod) -> None:
+        self.watched = method
+
+    @property
+    def affine(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the method says."""
+        return self.watched.affine
+
+    def bend_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
+        """Of the gradient's shape; or, for one row, of as many rows as the other vectors have."""
+        bent = call(self.watched, "bend_gradient", gradient, weights, start, local, received)
+        rows = gradient.ndim == 2 and gradient.shape[0] == 1
+        self._same("bend_gradient", bent, gradient, rows)
+        return bent
+
+    def perturb(self, weights: Array, gradient: Array) -> Array:
+        """Of the weights' shape."""
+        moved = call(self.watched, "perturb", weights, gradient)
+        self._same("perturb", moved, weights)
+        return moved
+
+    def bend_outputs(self, outputs: Array, local: Arrays) -> Array:
+        """Of the outputs' shape."""
+        bent = call(self.watched, "bend_outputs", outputs, local)
+        self._same("bend_outputs", bent, outputs)
+        return bent
+
+    def bend_loss(
+        self, loss: Array, features: Array, features_of: Callable[[Array], Array], start: Array, local: Arrays
+    ) -> Array:
+        """One number, along which a gradient can be taken."""
+        bent = call(self.watched, "bend_loss", loss, features, features_of, start, local)
+        self._same("bend_loss", bent, loss)
+        if not getattr(bent, "requires_grad", True):
+            raise wrong(self.watched, "bend_loss", "gives a loss that does not depend on the weights any more")
+        return bent
+
+    def _same(self, hook: str, result: Array, like: Array, rows: bool = False) -> None:
+        if not isinstance(result, type(like)):
+            raise wrong(self.watched, hook, f"gives {a(result)}; it must give {a(like)} of shape {tuple(like.shape)}")
+        if result.shape != like.shape and not (rows and result.shape[-1:] == like.shape[-1:]):
+            shapes = f"shape {tuple(result.shape)} where {tuple(like.shape)} is wanted"
+            raise wrong(self.watched, hook, f"gives {shapes}")
+
+
+def watched(method: LocalMethod) -> Watched:
+    """A method as engines are to see it."""
+    return method if isinstance(method, Watched) else Watched(method)
+
+
+def a(thing: object) -> str:
+    """A thing's kind, with its article."""
+    name = type(thing).__name__
+    return "nothing" if thing is None else f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
+
+
+def _versions(given: tuple[Any, ...]) -> list[int]:
+    """How often each tensor was written to."""
+    counts: list[int] = []
+    for thing in given:
+        if isinstance(thing, dict):
+            counts += [getattr(value, "_version", 0) for value in cast("dict[str, Any]", thing).values()]
+        else:
+            counts.append(getattr(thing, "_version", 0))
+    return counts

@@ -1,0 +1,325 @@
+"""A hook that is wrong ends the run, and says which, where and on whom; what numbers do stays with the device."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from bdb import BdbQuit
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fogline
+from fogline import CodeError, FedAvg, JobError, Tier, Tree
+from fogline.algorithms import Report, Term, algorithms
+from fogline.algorithms.checks import check_method
+from fogline.algorithms.registry import make
+from tests.toy import ToyTask
+
+FOGS = Tree(cloud=Tier(), fog=Tier(count=2))
+
+
+def simulate(method: Any, processes: int = 0, tree: Tree | None = None, rounds: int = 3) -> fogline.Result:
+    return fogline.simulate(ToyTask(), method, tree, rounds=rounds, chunk=1, processes=processes, progress=False)
+
+
+def line_of(method: type, hook: str, within: int = 0) -> str:
+    return f"test_hooks.py, line {inspect.getsourcelines(getattr(method, hook))[1] + within}"
+
+
+class Unknown(FedAvg):
+    def report(self, start, end, local, received, work):
+        return nonsense  # noqa: F821
+
+
+class Keyed(FedAvg):
+    def prepare(self, start, local, received, targets):
+        raise KeyError("of my own")
+
+
+class Short(FedAvg):
+    def report(self, start, end, local, received, work):
+        return Report({"delta": Term((end - start)[:-1], 1.0)}, local)
+
+
+class Table(FedAvg):
+    def report(self, start, end, local, received, work):
+        return {"delta": Term(end - start, 1.0)}
+
+
+class Counting(FedAvg):
+    def report(self, start, end, local, received, work):
+        return Report({"delta": Term(end - start, 1.0)}, {"n": 3})
+
+
+class ShortBend(FedAvg):
+    def bend_gradient(self, gradient, weights, start, local, received):
+        return gradient[..., :-1]
+
+
+class NoBend(FedAvg):
+    def bend_gradient(self, gradient, weights, start, local, received):
+        weights - start
+
+
+class Writes(FedAvg):
+    def prepare(self, start, local, received, targets):
+        start *= 0.0
+        return local
+
+
+class WritesTargets(FedAvg):
+    def prepare(self, start, local, received, targets):
+        targets[0] = 1
+        return local
+
+
+class Keeps(FedAvg):
+    def report(self, start, end, local, received, work):
+        local["end"] = end
+        return super().report(start, end, local, received, work)
+
+
+class NoState(FedAvg):
+    def move(self, model, folded, state, group):
+        return model + folded.mean("delta")
+
+
+class ShortModel(FedAvg):
+    def move(self, model, folded, state, group):
+        return (model + folded.mean("delta"))[:-1], state
+
+
+class Misnamed(FedAvg):
+    def move(self, model, folded, state, group):
+        return model + folded.mean("dleta"), state
+
+
+class WritesModel(FedAvg):
+    def move(self, model, folded, state, group):
+        model += folded.mean("delta")
+        return model, state
+
+
+class WritesSums(FedAvg):
+    def move(self, model, folded, state, group):
+        folded.total("delta")[:] = 0.0
+        return model, state
+
+
+DEVICE = [
+    (Unknown, "report", 1, "raised NameError: name 'nonsense' is not defined"),
+    (Keyed, "prepare", 1, "raised KeyError: 'of my own'"),
+    (Short, "report", 0, "gives 'delta' of 11 numbers where the model has 12"),
+    (Table, "report", 0, "gives a dict; it must give Report(terms, local)"),
+    (Counting, "report", 0, "gives 'n' as an int; it must be a NumPy vector"),
+    (ShortBend, "bend_gradient", 0, "gives shape (11,) where (12,) is wanted"),
+    (NoBend, "bend_gradient", 0, "gives nothing; it must give"),
+    (Writes, "prepare", 1, "writes into what it was given, which can only be read"),
+    (WritesTargets, "prepare", 1, "writes into what it was given, which can only be read"),
+    (Keeps, "report", 1, "writes into what it was given, which can only be read"),
+]
+AGGREGATOR = [
+    (NoState, "move", 0, "gives a ndarray; it must give the model and the state: return model, state"),
+    (ShortModel, "move", 0, "gives a model of shape (11,) where (12,) is wanted"),
+    (Misnamed, "move", 1, "raised KeyError: \"no update has a vector 'dleta', only delta"),
+    (WritesModel, "move", 1, "writes into what it was given, which can only be read"),
+    (WritesSums, "move", 1, "writes into what it was given, which can only be read"),
+]
+
+
+@pytest.mark.parametrize(("method", "hook", "line", "words"), [*DEVICE, *AGGREGATOR])
+def test_a_wrong_hook_ends_the_run_with_its_name_place_and_line(method: type, hook: str, line: int, words: str) -> None:
+    with pytest.raises(CodeError) as caught:
+        simulate(method(), tree=FOGS)
+    said = str(caught.value)
+    on_device = ("Client 'client-", "While an engine is chosen: ")
+    assert said.startswith("cloud, round 1: " if (method, hook, line, words) in AGGREGATOR else on_device)
+    assert f"{method.__name__}.{hook} {words.split(' ')[0]}" in said
+    assert words in said
+    assert line_of(method, hook, line) in said
+    assert "\n" not in said
+
+
+class Late(FedAvg):
+    """Wrong only where a worker comes to it: on one device, after what is tried before a run."""
+
+    def report(self, start, end, local, received, work):
+        if "seen" in local:
+            return nonsense  # noqa: F821
+        return Report({"delta": Term(end - start, 1.0)}, {"seen": np.ones(1)})
+
+
+def test_what_was_raised_is_the_cause_with_workers_as_without() -> None:
+    said: set[str] = set()
+    for processes in (0, 2):
+        with pytest.raises(CodeError) as caught:
+            simulate(Late(), processes)
+        said.add(str(caught.value))
+        shown = "".join(traceback.format_exception(caught.value))
+        assert "NameError: name 'nonsense' is not defined" in shown
+        assert "return nonsense" in shown
+    (sentence,) = said
+    assert "': Late.report raised NameError" in sentence
+    assert sentence.startswith("Client 'client-")
+    assert line_of(Late, "report", 2) in sentence
+
+
+def is_odd(targets: np.ndarray) -> bool:
+    """Whether a device has mostly the first class: four of twelve do."""
+    return float(np.mean(targets == 0)) > 0.5
+
+
+class Diverging(FedAvg):
+    def prepare(self, start, local, received, targets):
+        if is_odd(targets):
+            raise OverflowError("too far.\nand more")
+        return local
+
+
+class NaNs(FedAvg):
+    def prepare(self, start, local, received, targets):
+        return {"factor": np.array([np.nan if is_odd(targets) else 1.0], np.float32)}
+
+    def report(self, start, end, local, received, work):
+        return Report({"delta": Term((end - start) * local["factor"], 1.0)}, local)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (Diverging, "training raised OverflowError: too far."),
+        (NaNs, "what NaNs.report gives as 'delta' is not finite: number 0 of 12 is nan."),
+    ],
+)
+def test_what_numbers_cause_in_a_hook_fails_the_device(method: type, words: str, processes: int) -> None:
+    result = simulate(method(), processes, rounds=2)
+    assert result.counts["failed"] == 8
+    assert result.reasons["failed"].endswith(f"': {words}")
+    assert np.isfinite(result.params.vector).all()
+
+
+class Explodes(FedAvg):
+    def move(self, model, folded, state, group):
+        return model * (np.nan if group.round == 1 else 1.0), state
+
+
+class ExplodesInside(FedAvg):
+    def move_inside(self, model, folded, state, group):
+        return model * (np.inf if group.round == 2 else 1.0), state
+
+
+def test_a_model_that_is_not_finite_stops_the_run_with_round_and_tier() -> None:
+    with pytest.raises(CodeError, match=r"^cloud, round 2: Explodes.move gives a model in which 12 of 12 numbers are"):
+        simulate(Explodes())
+    tree = Tree(cloud=Tier(), fog=Tier(count=2, rounds=2))
+    with pytest.raises(CodeError, match=r"^fog-\d, round \d: ExplodesInside.move_inside gives a model in which"):
+        simulate(ExplodesInside(), tree=tree)
+
+
+class Quits(FedAvg):
+    def report(self, start, end, local, received, work):
+        raise BdbQuit
+
+
+class Stops(FedAvg):
+    def report(self, start, end, local, received, work):
+        if "seen" in local:
+            breakpoint()
+        return Report({"delta": Term(end - start, 1.0)}, {"seen": np.ones(1)})
+
+
+def test_leaving_the_debugger_leaves_the_run() -> None:
+    with pytest.raises(BdbQuit):
+        simulate(Quits())
+
+
+def test_a_debugger_is_for_runs_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CodeError, match="processes=0") as caught:
+        simulate(Stops(), 2)
+    assert line_of(Stops, "report", 2) in str(caught.value)
+    stopped: list[bool] = []
+    monkeypatch.setattr("sys.breakpointhook", lambda: stopped.append(True))
+    simulate(Stops(), 0)
+    assert stopped
+
+
+# Before the run
+
+
+class Mistyped(FedAvg):
+    def bend_gradients(self, gradient, weights, start, local, received):
+        return gradient
+
+
+class Invented(FedAvg):
+    def bend_momentum(self, momentum):
+        return momentum
+
+
+class Few(FedAvg):
+    def bend_gradient(self, gradient, weights):
+        return gradient
+
+
+class Swapped(FedAvg):
+    def bend_gradient(self, weights, gradient, start, local, received):
+        return gradient
+
+
+class NoFunction(FedAvg):
+    perturb = 0.1
+
+
+class Renamed(FedAvg):
+    """Names of its own are anybody's choice, as long as none is another's."""
+
+    scale: float = 1.0
+
+    def bend_gradient(self, g, w, w0, mine, theirs, extra=None):
+        return g
+
+    def scaled(self, vector):
+        return vector
+
+    @staticmethod
+    def staleness_weight(age):
+        return 1.0
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (Mistyped, "Mistyped.bend_gradients looks like a hook, and there is none of that name; did you mean bend_grad"),
+        (Invented, "Invented.bend_momentum looks like a hook, and there is none of that name; there are bend_gradient"),
+        (Few, "Few.bend_gradient takes (gradient, weights), but is called with (gradient, weights, start, local, rec"),
+        (Swapped, "Swapped.bend_gradient takes 'weights' where 'gradient' is handed over"),
+        (NoFunction, "NoFunction.perturb is 0.1, but perturb is a hook"),
+    ],
+)
+def test_names_and_signatures_are_checked_before_the_run(method: type, words: str) -> None:
+    with pytest.raises(JobError) as caught:
+        simulate(method())
+    assert words in str(caught.value)
+    with pytest.raises(ValueError, match=words.split(" ")[0]):
+        make(f"{method.__module__}:{method.__name__}")
+
+
+def test_methods_that_are_right_pass() -> None:
+    for method in (*algorithms().values(), Renamed):
+        check_method(method)
+
+
+class Bare(FedAvg):
+    mu = 0.1
+
+
+def test_a_parameter_without_an_annotation_is_named() -> None:
+    with pytest.raises(TypeError, match=r"Bare has no parameter 'mu': annotate it in the class .*: mu: float = 0.1"):
+        Bare(mu=0.3)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match=r"annotate it in the class to make it one: mu: float = 0.1"):
+        make(f"{__name__}:Bare", mu=0.3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nu'"):
+        Bare(nu=0.3)  # type: ignore[call-arg]
