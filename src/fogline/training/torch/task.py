@@ -23,7 +23,7 @@ from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 from fogline.training.torch.answers import answer_of, own_loss, part_of, several_of
 from fogline.training.torch.failure import attempt, wrong_targets
-from fogline.training.torch.fit import Fit, fit_of
+from fogline.training.torch.fit import Fit, fit_of, fitted_loss
 from fogline.training.torch.judging import judge_classes, judge_numbers
 from fogline.training.torch.layout import Layout, as_tensor
 from fogline.training.torch.losses import LossFunction, LossName, loss_function, shape_of
@@ -116,7 +116,7 @@ class TorchTask(Task):
         loss = loss_function(self.loss, self.class_axis)
         if not (callable(self.loss) and self.classifies):
             return loss
-        return _of_one_s_own(loss, self.fit)
+        return fitted_loss(loss, self.fit)
 
     @cached_property
     def fit(self) -> Fit:
@@ -487,24 +487,6 @@ class TorchTask(Task):
 def _typed(x: Array, floating: torch.dtype, floats: bool, device: torch.device | None = None) -> Tensor:
     tensor = as_tensor(x, device or torch.device("cpu"))
     return tensor.to(floating) if floats or tensor.is_floating_point() else tensor.long()
-
-
-def _of_one_s_own(loss: LossFunction, fit: Fit) -> LossFunction:
-    """A loss that is a function, as the labels are: those that it wants as numbers, and batches without a truth."""
-
-    def fitted(outputs: Any, targets: Tensor) -> Tensor:
-        if fit.ignored and not targets.is_floating_point():
-            known = torch.ones_like(targets, dtype=torch.bool)
-            for label in fit.ignored:
-                known &= targets != label
-            if not bool(known.any()):
-                return answer_of(outputs).sum() * 0.0
-        if fit.floats:
-            answer = answer_of(outputs)
-            targets = targets.reshape(answer.shape).to(answer.dtype)
-        return loss(outputs, targets)
-
-    return fitted
 
 
 def without_dropout(module: nn.Module) -> nn.Module:

@@ -49,8 +49,8 @@ class Loop(TorchEngine):
         examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
         x, y = self.task.arguments(examples.x), self.task.targets(examples.y)
         _, wrong = wrong_targets(self.task, y)
-        wrong = too_few(size, self.local) or wrong
         weight = self.task.weight(y) * size // max(len(y), 1)
+        wrong = too_few(size, self.local) or wrong or (None if weight else "none of its targets has a truth")
         if wrong:
             return failed(self.task, job, wrong, size)
         self.task.layout.load(self._module, job.start, job.counters)
