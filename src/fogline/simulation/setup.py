@@ -153,7 +153,7 @@ def simulator_of(
     )
     root = job.tree.nodes(job.tree.names[0])[0]
     numbers.set_group(model_key(root, 0), Value(groups.root(setting.initial)))
-    store = Store(trainer, trained)
+    store = Store(trainer, trained, numbers.settled)
     simulator = Simulator(
         root=root,
         aggregators=aggregators,

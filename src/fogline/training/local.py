@@ -45,7 +45,7 @@ class LocalTraining:
 
     def passes(self, steps: int) -> Callable[[int], int]:
         """From a device's number of examples to that of the passes over them that it begins in so many steps."""
-        return lambda examples: -(-steps // len(cuts(examples, self.batch_size, self.smallest_batch)))
+        return lambda examples: max(1, -(-steps // len(cuts(examples, self.batch_size, self.smallest_batch))))
 
     def step_count(self, examples: int, work: float = 1.0) -> int:
         """Minibatch steps that a device with so many examples makes.

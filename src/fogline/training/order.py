@@ -45,7 +45,7 @@ def cuts(examples: int, batch_size: int | None, smallest: int = 1) -> list[int]:
 
 
 def batches(
-    seed: int, examples: int, batch_size: int | None, steps: int, smallest: int = 1, stride: int = 0
+    seed: int, examples: int, batch_size: int | None, steps: int, stride: int = 0, smallest: int = 1
 ) -> Iterator[Order]:
     """The examples of each step: an epoch is cut into batches (:func:`cuts`); then a new epoch.
 

@@ -39,7 +39,7 @@ def watched(module: nn.Module) -> Generator[Beside]:
     The generators are put back afterwards.
     """
     seen = Beside()
-    with seeded():
+    with seeded(0):
         drawn, before = fingerprint(), _attributes(module)
         try:
             yield seen

@@ -199,7 +199,7 @@ def _joined_order(jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, 
     counts = np.full((jobs[0].steps, len(jobs)), width)
     offset = 0
     for i, (job, part) in enumerate(zip(jobs, parts, strict=True)):
-        for step, batch in enumerate(batches(job.seed, part.size, width, job.steps, smallest, part.stride)):
+        for step, batch in enumerate(batches(job.seed, part.size, width, job.steps, part.stride, smallest)):
             places[step, i, : len(batch)] = batch + offset
             counts[step, i] = len(batch)
         offset += len(part.y)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from fogline.training.torch.answers import answer_of
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.losses import IGNORED, LossFunction, LossName, same_numbers, shape_of
 
@@ -207,3 +208,21 @@ def _broadcast(outputs: Tensor, targets: Tensor, loss: LossFunction) -> str:
         f"The loss would compare each of the outputs {shape_of(outputs)} with each of the targets {shape_of(targets)}; "
         "give them the same shape, as with y[:, None] in the data or .squeeze(1) in the model."
     )
+
+
+def fitted_loss(loss: LossFunction, fit: Fit) -> LossFunction:
+    """A loss that is a function, as the labels are: those that it wants as numbers, and batches without a truth."""
+
+    def fitted(outputs: Any, targets: Tensor) -> Tensor:
+        if fit.ignored and not targets.is_floating_point():
+            known = torch.ones_like(targets, dtype=torch.bool)
+            for label in fit.ignored:
+                known &= targets != label
+            if not bool(known.any()):
+                return answer_of(outputs).sum() * 0.0
+        if fit.floats:
+            answer = answer_of(outputs)
+            targets = targets.reshape(answer.shape).to(answer.dtype)
+        return loss(outputs, targets)
+
+    return fitted

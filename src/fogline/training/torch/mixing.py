@@ -50,7 +50,7 @@ def _outcomes(task: TorchTask, batches: list[Tensor]) -> list[tuple[Tensor, list
     outcomes: list[tuple[Tensor, list[Tensor]]] = []
     for x in batches:
         task.layout.load(module, start, initial.counters)
-        with seeded(0), torch.no_grad():
+        with seeded(task.seed), torch.no_grad():
             outputs = module(x)
         buffers = [buffer.clone() for buffer in module.buffers()]
         outcomes.append((outputs, buffers))

@@ -16,14 +16,14 @@ from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from fogline.data import Examples, FederatedData
-from fogline.data.inputs import Array, Inputs, count, mapped, rows, shown
+from fogline.data.inputs import Array, Inputs, mapped, rows, shown
 from fogline.params import Params, Spec, Vector
 from fogline.randomness import seeded
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 from fogline.training.torch.answers import answer_of, own_loss, part_of, several_of
 from fogline.training.torch.failure import attempt, wrong_targets
-from fogline.training.torch.fit import Fit, fit_of
+from fogline.training.torch.fit import Fit, fit_of, fitted_loss
 from fogline.training.torch.judging import judge_classes, judge_numbers
 from fogline.training.torch.layout import Layout, as_tensor
 from fogline.training.torch.losses import LossFunction, LossName, loss_function, shape_of
@@ -111,7 +111,7 @@ class TorchTask(Task):
         loss = loss_function(self.loss, self.class_axis)
         if not (callable(self.loss) and self.classifies):
             return loss
-        return _of_one_s_own(loss, self.fit)
+        return fitted_loss(loss, self.fit)
 
     @cached_property
     def fit(self) -> Fit:
@@ -227,11 +227,6 @@ class TorchTask(Task):
     def untrained(self) -> nn.Module:
         """A new module on the task's device, made under the task's seed: the same each time."""
         return self._made(self.seed).to(self.device)
-
-    def pair(self) -> Arguments:
-        """Two examples of the first device, as the model takes them; the same one twice if there are no two."""
-        x = self.arguments(self._example(0).x)
-        return x if count(x) == 2 else mapped(lambda part: part.repeat_interleave(2, 0), x)
 
     def _made(self, seed: int) -> nn.Module:
         """Under a seed, without disturbing what the program draws."""
@@ -428,16 +423,21 @@ class TorchTask(Task):
         pair = attempt(self.pair)
         if isinstance(pair, Exception):
             return 1  # Whoever trains will say what is wrong with the examples.
-        module = self.untrained().train()
-        return 2 if self._trains(module, pair) and not self._trains(module, rows(pair, slice(1))) else 1
+        module, one = self.untrained().train(), pair.part(slice(1))
+        return 2 if self._trains(module, pair) and not self._trains(module, one) else 1
 
-    def _trains(self, module: nn.Module, x: Arguments) -> bool:
+    def _trains(self, module: nn.Module, examples: Examples) -> bool:
         """Whether a module in training takes a batch and stays finite."""
-        y = self._example(0).y
-        with seeded(0), torch.no_grad():
-            outputs = attempt(lambda: answer_of(self._called(module, x, np.resize(y, (count(x), *y.shape[1:])))))
+        x, y = attempt(lambda: self.arguments(examples.x)), attempt(lambda: self.targets(examples.y))
+        with seeded(self.seed), torch.no_grad():
+            outputs = attempt(lambda: answer_of(self.forward(module, x, y if isinstance(y, Tensor) else None)))
         numbers = [n for n in (outputs, *module.buffers()) if isinstance(n, Tensor)]
         return not isinstance(outputs, Exception) and all(bool(n.isfinite().all()) for n in numbers)
+
+    def pair(self) -> Examples:
+        """Two examples of the first device; the same one twice if there are no two."""
+        some = self._example(0)
+        return some if some.count == 2 else some.part(np.zeros(2, np.int64))
 
     def digest(self, method: LocalMethod) -> str | None:
         """Of a new module, as it is made now, the loss and the method."""
@@ -478,32 +478,14 @@ class TorchTask(Task):
             torch.set_num_threads(threads)
 
 
-def _typed(x: Array, floating: torch.dtype, floats: bool, device: torch.device | None = None) -> Tensor:
-    tensor = as_tensor(x, device or torch.device("cpu"))
-    return tensor.to(floating) if floats or tensor.is_floating_point() else tensor.long()
-
-
-def _of_one_s_own(loss: LossFunction, fit: Fit) -> LossFunction:
-    """A loss that is a function, as the labels are: those that it wants as numbers, and batches without a truth."""
-
-    def fitted(outputs: Any, targets: Tensor) -> Tensor:
-        if fit.ignored and not targets.is_floating_point():
-            known = torch.ones_like(targets, dtype=torch.bool)
-            for label in fit.ignored:
-                known &= targets != label
-            if not bool(known.any()):
-                return answer_of(outputs).sum() * 0.0
-        if fit.floats:
-            answer = answer_of(outputs)
-            targets = targets.reshape(answer.shape).to(answer.dtype)
-        return loss(outputs, targets)
-
-    return fitted
-
-
 def without_dropout(module: nn.Module) -> nn.Module:
     """The module, whose dropout layers keep everything."""
     for layer in module.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = 0.0
     return module
+
+
+def _typed(x: Array, floating: torch.dtype, floats: bool, device: torch.device | None = None) -> Tensor:
+    tensor = as_tensor(x, device or torch.device("cpu"))
+    return tensor.to(floating) if floats or tensor.is_floating_point() else tensor.long()

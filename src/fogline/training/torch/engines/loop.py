@@ -49,15 +49,16 @@ class Loop(TorchEngine):
         examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
         x, y = self.task.arguments(examples.x), self.task.targets(examples.y)
         _, wrong = wrong_targets(self.task, y)
-        wrong = too_few(size, self.local) or wrong
         weight = self.task.weight(y) * size // max(len(y), 1)
+        wrong = too_few(size, self.local) or wrong or (None if weight else "none of its targets has a truth")
         if wrong:
             return failed(self.task, job, wrong, size)
         self.task.layout.load(self._module, job.start, job.counters)
         device = _Device(self, job, _optimizer(self._parameters, self.local, job.learning_rate))
         losses = np.zeros((job.steps, 1))
-        smallest, stride = self.local.smallest_batch, size if len(y) > size else 0
-        for step, batch in enumerate(batches(job.seed, size, self.local.batch_size, job.steps, smallest, stride)):
+        stride = size if len(y) > size else 0
+        order = batches(job.seed, size, self.local.batch_size, job.steps, stride, self.local.smallest_batch)
+        for step, batch in enumerate(order):
             places = torch.from_numpy(batch).to(self.task.device)
             losses[step, 0] = device.step(rows(x, places), y[places])
             if not np.isfinite(losses[step, 0]):

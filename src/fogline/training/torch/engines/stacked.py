@@ -232,7 +232,7 @@ class Group:
     def _differentiate(self, batch: Batch, weights: list[Tensor], sink: Sink) -> Gradient:
         engine = self._engine
         outputs, features = engine.program.forward(weights, batch.x, batch.counts)
-        features_of = engine.elsewhere.on(batch.x) if engine.elsewhere else None
+        features_of = engine.elsewhere.on(batch.x, engine.program.buffers()) if engine.elsewhere else None
         gradient = engine.head(outputs, batch, self._vectors, features, features_of)
         engine.program.backward(gradient.outputs, gradient.features, sink)
         return gradient
@@ -300,7 +300,7 @@ def _refuses_vmap(task: TorchTask) -> str | None:
     rows = torch.as_tensor(start.vector, device=task.device).expand(2, -1)
     blocks = Blocks(task.layout.trainable, 2, task.dtype, task.device)
     blocks.fill(rows[:, : task.spec.trainable])
-    x = task.pair()
+    x = task.inputs(task.pair().array)
 
     def once() -> None:
         program.begin([0, 0], blocks.tensors, stack_buffers(task, [job, job], rows))
