@@ -51,7 +51,7 @@ def _outcomes(task: TorchTask, batches: list[Tensor]) -> list[tuple[Tensor, list
     for x in batches:
         task.layout.load(module, start, initial.counters)
         with seeded(task.seed), torch.no_grad():
-            outputs = module(x)
+            outputs = module(x.clone())
         buffers = [buffer.clone() for buffer in module.buffers()]
         outcomes.append((outputs, buffers))
     return outcomes

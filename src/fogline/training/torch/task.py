@@ -250,8 +250,9 @@ class TorchTask(Task):
         module.train(training)
 
     def _example(self, client: int) -> Examples:
-        """A few examples, two if there are."""
-        return self.data.at(client).part(slice(2))
+        """A few examples, two if there are: copies, as a module may change what it is given."""
+        x, y = self.data.at(client).part(slice(2))
+        return Examples(mapped(np.copy, x), y)
 
     @property
     def _floats(self) -> bool:

@@ -85,7 +85,7 @@ class Graph(Program):
         """Whether an example's shapes are as the kernels take them; where the module fails too, there is no telling."""
         weights = [p.detach().unsqueeze(0) for p in _trainable(task, module)]
         with torch.no_grad(), seeded(0):
-            x = attempt(lambda: task.inputs(task.data.at(0).array[:1]))
+            x = attempt(lambda: task.inputs(task.pair().array[:1]))
             if isinstance(x, Exception):
                 return True
             theirs = attempt(lambda: module(x))
