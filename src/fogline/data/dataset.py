@@ -12,7 +12,6 @@ from fogline.data.ids import Listed, Picked
 from fogline.data.inputs import Array, joined
 from fogline.data.meaning import Meaning
 from fogline.data.sources import Held, Source, Transform, Transformed
-from fogline.randomness import derived
 
 __all__ = ["Examples", "FederatedData", "Meaning"]
 
@@ -85,10 +84,10 @@ class FederatedData(Mapping[str, Examples]):
         """
         examples = self.at(index)
         place = index if self._training is None else int(self._training[index])
-        first = self._source.anew(place, derived(seed, 0))
+        first = self._source.anew(place, seed, 0)
         if first is None:
             return examples, examples.count
-        later = [self._source.anew(place, derived(seed, number)) for number in range(1, count(examples.count))]
+        later = [self._source.anew(place, seed, number) for number in range(1, count(examples.count))]
         parts = [first, *(part for part in later if part is not None)]
         if any(part.count != examples.count for part in parts):
             raise ValueError(f"Client '{self.clients[index]}' has another number of examples each time it is read.")

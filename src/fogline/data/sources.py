@@ -32,8 +32,8 @@ class Source(Protocol):
         """Always the same."""
         ...
 
-    def anew(self, index: int, seed: int) -> Examples | None:
-        """Drawn by the seed; None where a client's examples are always the same."""
+    def anew(self, index: int, seed: int, number: int) -> Examples | None:
+        """Drawn by the seed and the number of the pass; None where a client's examples are always the same."""
         ...
 
     def targets(self, index: int) -> Array: ...
@@ -55,7 +55,7 @@ class Rows:
         x = rows(self._x, places)
         return Examples(x if self._transform is None else self._transform(x, index), self._y[places])
 
-    def anew(self, index: int, seed: int) -> Examples | None:
+    def anew(self, index: int, seed: int, number: int) -> Examples | None:
         return None
 
     def targets(self, index: int) -> Array:
@@ -141,10 +141,10 @@ class Loaded:
             raise ValueError(f"{where} has {examples.count} examples; {self._sizes[index]} were announced.")
         self._checked[index] = 1
 
-    def anew(self, index: int, seed: int) -> Examples | None:
+    def anew(self, index: int, seed: int, number: int) -> Examples | None:
         if not self._checked[index]:
             self.load(index)
-        return self._read(index, self._items[index], seed)[0] if index in self._items else None
+        return self._read(index, self._items[index], derived(seed, number))[0] if index in self._items else None
 
     def targets(self, index: int) -> Array:
         return self.load(index).y
@@ -192,7 +192,7 @@ class Held:
     def load(self, index: int) -> Examples:
         return self.parts[index]
 
-    def anew(self, index: int, seed: int) -> Examples | None:
+    def anew(self, index: int, seed: int, number: int) -> Examples | None:
         return None
 
     def targets(self, index: int) -> Array:
@@ -217,8 +217,8 @@ class Transformed:
         x, y = self.source.load(index)
         return Examples(self.transform(x, index), y)
 
-    def anew(self, index: int, seed: int) -> Examples | None:
-        found = self.source.anew(index, seed)
+    def anew(self, index: int, seed: int, number: int) -> Examples | None:
+        found = self.source.anew(index, seed, number)
         return None if found is None else Examples(self.transform(found.x, index), found.y)
 
     def targets(self, index: int) -> Array:
