@@ -9,9 +9,11 @@ from itertools import groupby, repeat
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fogline.data.examples import Indices
 from fogline.training.local import ClientJob
 from fogline.training.order import Shuffler
 from fogline.training.torch.losses import IGNORED
@@ -26,11 +28,21 @@ class Part:
 
     x: Tensor
     y: Tensor
+    rows: Indices | None = None
+    """Which of them are the device's, where tensors are shared by all devices."""
 
     @property
     def size(self) -> int:
         """Examples."""
-        return self.y.shape[0]
+        return self.y.shape[0] if self.rows is None else len(self.rows)
+
+
+def labels_of(parts: Sequence[Part]) -> Tensor:
+    """All targets of some devices, one after the other."""
+    rows = [part.rows for part in parts if part.rows is not None]
+    if rows:
+        return parts[0].y.index_select(0, torch.from_numpy(np.concatenate(rows)))
+    return parts[0].y if len(parts) == 1 else torch.cat([part.y.view(-1) for part in parts])
 
 
 class Labels(NamedTuple):
@@ -96,11 +108,13 @@ class Cohort:
         shuffler: Shuffler,
     ) -> None:
         self.steps = jobs[0].steps
-        self._active = [sum(job.steps > step for job in jobs) for step in range(self.steps)]
-        self._x = parts[0].x if len(parts) == 1 else torch.cat([part.x for part in parts])
-        self._y = parts[0].y if len(parts) == 1 else torch.cat([part.y for part in parts])
-        places, counts = _order(jobs, [part.size for part in parts], width, shuffler)
-        self._places = places.to(self._x.device)
+        makes = np.array([job.steps for job in jobs])
+        self._active: list[int] = (makes > np.arange(self.steps)[:, None]).sum(1).tolist()
+        whole = len(parts) == 1 or parts[0].rows is not None
+        self._x = parts[0].x if whole else torch.cat([part.x for part in parts])
+        self._y = parts[0].y if whole else torch.cat([part.y for part in parts])
+        places, counts = _order(jobs, parts, width, shuffler)
+        self._places = torch.from_numpy(places).to(self._x.device)
         self._width = width
         self._targets = targets
         self._ragged: list[bool] = (counts < width).any(1).tolist()
@@ -164,27 +178,33 @@ def _each(share: Tensor | float) -> Iterable[Tensor | float]:
     return share.unbind() if isinstance(share, Tensor) else repeat(share)
 
 
-def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, shuffler: Shuffler) -> tuple[Tensor, Tensor]:
+def _order(
+    jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, shuffler: Shuffler
+) -> tuple[Indices, npt.NDArray[np.int64]]:
     """Rows of the joined examples (T, K, B), and how many of each batch count (T, K)."""
     steps = jobs[0].steps
     places = np.zeros((len(jobs), steps * width), np.int64)
     counts = np.full((steps, len(jobs)), width)
     offset = 0
-    for i, (job, size) in enumerate(zip(jobs, sizes, strict=True)):
+    for i, (job, part) in enumerate(zip(jobs, parts, strict=True)):
+        size, own = part.size, places[i]
         per_epoch = -(-size // width)
         shuffled = shuffler.epochs(job.seed, size)
         for first in range(0, job.steps, per_epoch):
             stop = min(first + per_epoch, job.steps)
             order = next(shuffled)[: (stop - first) * width]
-            places[i, first * width : first * width + len(order)] = order
+            own[first * width : first * width + len(order)] = order
             if len(order) < (stop - first) * width:
                 counts[stop - 1, i] = len(order) - (stop - first - 1) * width
-        places[i] += offset
+        if part.rows is not None:
+            own[:] = part.rows[own]
+        elif offset:
+            own += offset
         offset += size
     stepwise = places.reshape(len(jobs), steps, width).swapaxes(0, 1)
-    return torch.from_numpy(np.ascontiguousarray(stepwise)), torch.from_numpy(counts)
+    return np.ascontiguousarray(stepwise), counts
 
 
-def _weights(counts: Tensor, width: int) -> Tensor:
-    counts = counts.unsqueeze(-1)
-    return (torch.arange(width) < counts) / counts.double()
+def _weights(counts: npt.NDArray[np.int64], width: int) -> Tensor:
+    known = torch.from_numpy(counts).unsqueeze(-1)
+    return (torch.arange(width) < known) / known.double()

@@ -15,7 +15,7 @@ from fogline.training.method import LocalMethod
 from fogline.training.order import Shuffler
 from fogline.training.torch.bends import affine
 from fogline.training.torch.blocks import Blocks, split_rows, stack_rows
-from fogline.training.torch.cohort import Batch, Cohort, Part
+from fogline.training.torch.cohort import Batch, Cohort, Part, labels_of
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, wrong_targets
 from fogline.training.torch.head import Gradient, Head, Vectors
@@ -44,12 +44,13 @@ class Stacked(TorchEngine):
         super().__init__(task, method, local)
         self.graph = Graph.of(task, self.single)
         self.program: Program = self.graph or Traced(task, self.single, self.bends_loss)
-        self.head = Head(task, method)
+        self.head = Head(task, method, self.single)
         self.elsewhere = FeaturesElsewhere(task) if self.bends_loss else None
         self._width = local.batch_size or int(task.data.sizes().max())
         self._mixes = mixes_examples(task.untrained())
         self._shuffler = Shuffler()
         self._kept: dict[int, Blocks] = {}
+        self._table = _shared_table(task)
 
     @classmethod
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
@@ -83,6 +84,8 @@ class Stacked(TorchEngine):
         return [trained for trained in done if trained is not None]
 
     def _part(self, job: ClientJob) -> Part:
+        if self._table is not None:
+            return Part(*self._table, self.task.data.rows(job.client))
         examples = self.task.data.at(job.client)
         return Part(self.task.inputs(examples.x), self.task.targets(examples.y))
 
@@ -90,7 +93,7 @@ class Stacked(TorchEngine):
         """Devices with the same key step together: one rate, one kind of state; one size if batches mix."""
         if self.single:
             return index
-        state = tuple((name, vector.shape) for name, vector in job.local.items())
+        state = tuple([(name, vector.shape) for name, vector in job.local.items()])
         return (job.learning_rate, state, part.size if self._mixes else 0)
 
     def _train_safely(self, jobs: list[ClientJob], parts: list[Part]) -> list[Trained]:
@@ -118,8 +121,7 @@ class Stacked(TorchEngine):
     def _check_targets(self, parts: list[Part]) -> tuple[float, str | None]:
         if not self.task.classifies:
             return 0.0, None
-        y = parts[0].y if len(parts) == 1 else torch.cat([part.y.view(-1) for part in parts])
-        return wrong_targets(self.task, y)
+        return wrong_targets(self.task, labels_of(parts))
 
     def blocks(self, clients: int) -> Blocks:
         """Memory for that many devices' weights, kept for the next cohort of as many."""
@@ -262,6 +264,16 @@ def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) ->
         values = source[:, layout.spec.slices[entry.name]].reshape(len(jobs), *entry.shape)
         stacked[entry.name] = values.to(getattr(torch, entry.dtype), copy=True)
     return stacked
+
+
+def _shared_table(task: TorchTask) -> tuple[Tensor, Tensor] | None:
+    """The arrays that all devices' examples are rows of, where the model takes them as they lie in memory."""
+    table = task.data.table
+    if table is None or task.device.type != "cpu" or not (table.x.flags.writeable and table.y.flags.writeable):
+        return None
+    x, y = task.inputs(table.x), task.targets(table.y)
+    same = x.data_ptr() == table.x.ctypes.data and y.data_ptr() == table.y.ctypes.data
+    return (x, y) if same else None  # To change them all, for the devices of a cohort, would cost more than to copy.
 
 
 def mixes_examples(module: nn.Module) -> bool:
