@@ -138,16 +138,14 @@ def _work(
 
 
 @contextmanager
-def hand_made(work: Work) -> Iterator[dict[str, Round]]:
-    """All rounds by hand that this model has, by name."""
-    from benchmarks.hand_loops import makings
+def hand_made(work: Work | None) -> Iterator[dict[str, Round]]:
+    """All rounds by hand that a model has, by name; none without work."""
+    from benchmarks.hand_loops import makings  # They are written against this module.
 
     with ExitStack() as stack:
         rounds: dict[str, Round] = {}
-        for name, make in makings(work).items():
-            # Forked ones first of all: a child of a process whose threads have run has none of them.
+        for name, make in makings(work).items() if work else ():
             rounds[f"{name}, {PROCESSES} processes"] = stack.enter_context(forked(make, work))
-        for name, make in makings(work).items():
             for threads in (1, 2):
                 rounds[f"{name}, {threads} threads"] = stack.enter_context(alone(make, work, threads))
         yield rounds

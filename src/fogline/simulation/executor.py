@@ -88,7 +88,7 @@ class Executor:
         A result's vectors may be overwritten once the next result is asked for: fold them, or copy them.
         """
         chunks = [jobs[i : i + self.chunk] for i in range(0, len(jobs), self.chunk)]
-        if self._workers and len(chunks) > 0:
+        if self._workers and len(chunks) > 1:  # One alone is trained sooner than handed over and taken back.
             yield from self._run_in_workers(chunks)
             return
         for chunk in chunks:

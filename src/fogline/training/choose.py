@@ -26,6 +26,10 @@ HANDICAP = 1.1
 come all at once."""
 
 
+HANDOVER = 0.5e-3
+"""Seconds, about, until workers have been told of their parts and have handed the results back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """How cohorts are trained. Write it into the job: a run repeats to the bit only with the same choice."""
@@ -90,6 +94,8 @@ def choose(
     steps = sum(job.steps for job in jobs) / len(jobs)
     even = _even_chunk(best.seconds * steps, len(jobs), processes)
     size = best.chunk if chunk or best.engine.together else even
+    if not chunk and _sooner_alone(best, jobs, processes, deadline):
+        size = len(jobs)
     return Choice(best.name, size, seconds, refused)
 
 
@@ -132,6 +138,16 @@ def _chunks(engine: Engine, jobs: int, processes: int) -> list[int]:
 def _even_chunk(seconds: float, jobs: int, processes: int) -> int:
     share = max(1, -(-jobs // max(1, processes)))
     return max(1, min(round(CHUNK_SECONDS / max(seconds, 1e-6)), LARGEST_CHUNK, share))
+
+
+def _sooner_alone(best: _Trial, jobs: Sequence[ClientJob], processes: int, deadline: float) -> bool:
+    """Whether one process trains all devices together sooner than workers, told of it, their shares."""
+    share, steps = -(-len(jobs) // processes), max(job.steps for job in jobs)
+    shared = best.seconds * steps * share + HANDOVER
+    if not best.engine.together or share == len(jobs) or shared > 10 * HANDOVER:
+        return False
+    alone = best if best.chunk >= len(jobs) else _measure(best.name, best.engine, len(jobs), jobs, deadline)
+    return alone.seconds * steps * len(jobs) < shared
 
 
 def _measure(name: str, engine: Engine, chunk: int, jobs: Sequence[ClientJob], deadline: float) -> _Trial:

@@ -160,10 +160,8 @@ def _few_classes_gradient(outputs: Tensor, labels: Labels) -> Gradient:
     powers = below.exp()
     sums = powers.sum(-1, keepdim=True)
     terms = below.gather(-1, labels.place).sub_(sums.log()).mul_(labels.weight)
-    shares = powers.div_(sums)
-    if isinstance(labels.weight, float):
-        return Gradient(terms, torch.add(labels.slope, shares, alpha=-labels.weight))
-    return Gradient(terms, torch.addcmul(labels.slope, shares, labels.weight, value=-1.0))
+    # A product and then a difference, so that one weight and a tensor of it give the same bits.
+    return Gradient(terms, labels.slope - powers.div_(sums).mul_(labels.weight))
 
 
 def _entropies(outputs: Tensor, y: Tensor) -> Tensor:
