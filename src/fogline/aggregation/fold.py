@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.sweep import Scratch, bound, magnitude
-from fogline.aggregation.update import NO_COUNTERS, Folded, Partial, Sum, UnusableUpdate, Update
+from fogline.aggregation.update import NO_BOUNDS, NO_COUNTERS, Folded, Partial, Sum, UnusableUpdate, Update
 from fogline.params import Counters
 
 
@@ -50,7 +50,7 @@ class Fold(ABC):
         """
         weights = {name: self.weight(name, weight) for name, weight in update.weights.items()}
         factors = {name: weight * scale * self.unit for name, weight in weights.items()}
-        self._enter(update.vectors, weights, factors, update.counters)
+        self._enter(update.vectors, weights, factors, update.counters, update.bounds)
         self.count += update.count
         self.double |= {name for name, vector in update.vectors.items() if vector.dtype == np.float64}
 
@@ -61,7 +61,7 @@ class Fold(ABC):
             UnusableUpdate: as in :meth:`add`, or it comes from the other kind of fold.
         """
         self.suits(partial)
-        self._enter(partial.sums, partial.weights, dict.fromkeys(partial.weights, scale), partial.counters)
+        self._enter(partial.sums, partial.weights, dict.fromkeys(partial.weights, scale), partial.counters, NO_BOUNDS)
         self.count += partial.count
         self.double |= partial.double
 
@@ -109,12 +109,16 @@ class Fold(ABC):
         weights: Mapping[str, float],
         factors: Mapping[str, float],
         counters: Counters,
+        known: Mapping[str, float],
     ) -> None:
         if weights.keys() != vectors.keys():
             raise UnusableUpdate(f"The update has vectors {[*vectors]} but weights {[*weights]}.")
         if self.counters.size and counters.size and self.counters.size != counters.size:
             raise UnusableUpdate(f"It has {counters.size} counters where others have {self.counters.size}.")
-        tops = {name: self._room(name, vector, weights[name], factors[name]) for name, vector in vectors.items()}
+        tops = {
+            name: self._room(name, vector, weights[name], factors[name], known.get(name))
+            for name, vector in vectors.items()
+        }
         for name, vector in vectors.items():
             self.accumulate(name, vector, factors[name], tops[name])
             self.bounds[name] = self.bounds.get(name, 0.0) + tops[name]
@@ -122,7 +126,7 @@ class Fold(ABC):
         if counters.size:
             self.counters = np.maximum(self.counters, counters) if self.counters.size else counters.copy()
 
-    def _room(self, name: str, vector: npt.NDArray[Any], weight: float, factor: float) -> float:
+    def _room(self, name: str, vector: npt.NDArray[Any], weight: float, factor: float, known: float | None) -> float:
         """A bound on the magnitudes of ``factor * vector``, if the vector fits and there is room for it.
 
         The Euclidean norm is a cheap bound, and mostly enough. Where it is not, the true magnitudes decide.
@@ -132,7 +136,7 @@ class Fold(ABC):
             raise UnusableUpdate(f"Its vector '{name}' has shape {vector.shape} where others have {wanted}.")
         if not (0.0 <= weight < math.inf and math.isfinite(factor)):
             raise UnusableUpdate(f"Its vector '{name}' has weight {weight} and counts {factor / self.unit} times.")
-        size = bound(vector)
+        size = bound(vector) if known is None else known
         if not math.isfinite(size):
             bad = int(np.flatnonzero(~np.isfinite(vector))[0])
             raise UnusableUpdate(f"Its vector '{name}' is not finite: number {bad} of {vector.size} is {vector[bad]}.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fogline.aggregation import Update
+from fogline.aggregation import Update, bound
 from fogline.algorithms.base import Algorithm
 from fogline.algorithms.group import BUFFERS
 from fogline.params import State
@@ -61,9 +61,9 @@ def _report_movement(
     if moved.size > trainable:
         vectors = {"delta": moved[:trainable], BUFFERS: moved[trainable:]}
         weights[BUFFERS] = float(samples)
-    return LocalRound(
-        job.client, Update(vectors, weights, trained.counters), job.local, samples, trained.loss, trained.loss_rms
-    )
+    bounds = {name: bound(vector) for name, vector in vectors.items()}  # While it is in the processor's cache.
+    update = Update(vectors, weights, trained.counters, bounds=bounds)
+    return LocalRound(job.client, update, job.local, samples, trained.loss, trained.loss_rms)
 
 
 def _report(algorithm: Algorithm, trainable: int, before: ClientJob, job: ClientJob, trained: Trained) -> LocalRound:

@@ -238,9 +238,14 @@ class Group:
     def _ends(self) -> tuple[Tensor, Tensor]:
         """Vectors (K, floats) and counters (K, integers) after training."""
         layout, clients = self._engine.task.layout, len(self._jobs)
-        parts = [self._blocks.rows(clients)]
+        parts = self._blocks.parts(clients)
         parts += [self._buffers[e.name].reshape(clients, -1) for e in layout.buffers]
-        ends = torch.cat(parts, 1) if len(parts) > 1 or clients == 1 else parts[0]
+        if self._engine.task.device.type == "cpu":
+            floats = layout.spec.floats
+            ends = torch.from_numpy(self._engine.memory(clients * floats, layout.spec.dtype)).view(clients, floats)
+            torch.cat(parts, 1, out=ends)
+        else:
+            ends = torch.cat(parts, 1)
         integers = [self._buffers[e.name].reshape(clients, -1).long() for e in layout.integers]
         counters = torch.cat(integers, 1) if integers else torch.zeros(clients, 0, dtype=torch.int64)
         return ends, counters
