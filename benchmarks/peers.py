@@ -43,8 +43,8 @@ ENOUGH = 540.0  # seconds after which no further turn is begun
 SAME_WORK, SAME_SAMPLED = 0.02, 0.1
 """How far the distance that a side moved the model may be from the plain loop's, as a share of it. With every client in
 every round only rounding and the order of examples differ: 0.8 % at most between loops that keep the order and such
-that shuffle. Sampled cohorts are others on every side: 6 % at most between loops of other seeds. Half the batches, a
-learning rate of half or a client that is left out of every mean moves it by 20 % and more."""
+that shuffle. Sampled cohorts are others on every side: 6 % at most between loops of other seeds. Half the batches, or
+half the learning rate, leave three tenths of the way undone, or more."""
 
 COMMON = ("torch==2.13.0", "numpy==2.4.6")
 PINS = {
