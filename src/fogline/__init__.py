@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fogline.data import load
     from fogline.jobs import Evaluation, Job, JobError, Local, Tier, Tree
     from fogline.monitoring.folder import load_run
+    from fogline.monitoring.mishaps import RunError
     from fogline.monitoring.result import Result
     from fogline.simulation.run import simulate
     from fogline.training.sklearn import SklearnTask
@@ -26,6 +27,7 @@ _HOMES = {
     "JobError": "fogline.jobs",
     "Local": "fogline.jobs",
     "Result": "fogline.monitoring.result",
+    "RunError": "fogline.monitoring.mishaps",
     "SklearnTask": "fogline.training.sklearn",
     "Task": "fogline.training.torch:TorchTask",
     "Tier": "fogline.jobs",
@@ -43,6 +45,7 @@ __all__ = [
     "JobError",
     "Local",
     "Result",
+    "RunError",
     "SklearnTask",
     "Task",
     "Tier",

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fogline.aggregation import ExactFold, Fold, MeanFold, Partial, UnusableUpdate, Update, fold_named, from_arrays
 from fogline.aggregation import sweep as sweeping
+from tests.patience import PATIENCE
 
 FOLDS = [MeanFold, ExactFold]
 BAD = [math.nan, math.inf, -math.inf]
@@ -321,11 +322,11 @@ def test_a_forked_process_folds_with_threads_of_its_own(monkeypatch: pytest.Monk
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     _fold_in_child(queue)
-    assert queue.get(timeout=20) == 1.0
+    assert queue.get(timeout=PATIENCE) == 1.0
     child = context.Process(target=_fold_in_child, args=(queue,))
     child.start()
     try:
-        assert queue.get(timeout=20) == 1.0
+        assert queue.get(timeout=PATIENCE) == 1.0
     finally:
         child.kill()
         child.join()

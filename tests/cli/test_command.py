@@ -15,6 +15,7 @@ from fogline.jobs import Job
 from fogline.jobs.errors import JobError
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result
+from tests.patience import PATIENCE
 
 TASKS = Path(__file__).parents[1]
 
@@ -30,7 +31,7 @@ def exit_of(*arguments: str) -> int:
 
 def command(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, "-c", "from fogline.cli import main; main()", *arguments]
-    return subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=60)
+    return subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_help_lists_the_commands_and_loads_nothing_heavy(tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_help_lists_the_commands_and_loads_nothing_heavy(tmp_path: Path) -> None
         "heavy = {'numpy', 'torch', 'pydantic', 'matplotlib', 'pandas', 'msgspec', 'fogline.jobs'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     for name in ("simulate", "show", "algorithms", "datasets", "engines"):
         assert name in done.stdout

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.network.commands import LONG, Program, Terminal
+from tests.network.commands import Program, Terminal
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 LOCAL = ("--listen", "127.0.0.1:0", "--door", "127.0.0.1:0")
@@ -73,14 +74,14 @@ class Site:
         return max((int(version) for version in found.get("versions", [])), default=0)
 
     def until(self, model: str, version: int) -> None:
-        end = time.monotonic() + LONG
+        end = time.monotonic() + PATIENCE
         while self.version(model) != version:
             assert time.monotonic() < end, f"the device does not serve version {version} of {model}"
             time.sleep(0.1)
 
     def until_shown(self, text: str, *arguments: str) -> str:
         """Wait until a command says so."""
-        end = time.monotonic() + LONG
+        end = time.monotonic() + PATIENCE
         while text not in (said := self.models(*arguments)):
             assert time.monotonic() < end, said
         return said
@@ -95,7 +96,7 @@ class Site:
 
 
 def _get(address: str, path: str) -> Any:
-    connection = http.client.HTTPConnection(address, timeout=10)
+    connection = http.client.HTTPConnection(address, timeout=PATIENCE)
     try:
         connection.request("GET", path)
         return json.loads(connection.getresponse().read())

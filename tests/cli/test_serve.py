@@ -18,6 +18,7 @@ import pytest
 from onnx import TensorProto, helper, save_model
 
 from fogline.inference.runtimes.onnx import card_of_onnx
+from tests.patience import PATIENCE
 
 TASK = """
 import numpy as np
@@ -62,12 +63,12 @@ def serving(*arguments: str, folder: Path) -> Generator[list[str]]:
             yield lines
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE) == 0
 
 
 def refused(*arguments: str, folder: Path) -> str:
     with started("serve", *arguments, folder=folder) as process:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode in (1, 2)
     assert errors.count("\n") == 1, errors
     return errors
@@ -76,7 +77,7 @@ def refused(*arguments: str, folder: Path) -> str:
 def answered(line: str) -> dict[str, Any]:
     """What the line that is printed answers, run as a person would."""
     command = line.partition("Ask it:")[2].strip()
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=PATIENCE, check=True)
     return json.loads(done.stdout)
 
 
@@ -103,7 +104,7 @@ def test_an_onnx_file(graph: Path, tmp_path: Path) -> None:
         assert (answer["model_name"], answer["model_version"]) == ("my-model", "1")
         assert answer["outputs"][0]["shape"] == [1, 2]
         page = lines[2].split()[-1]
-        assert urllib.request.urlopen(page, timeout=10).status == 200
+        assert urllib.request.urlopen(page, timeout=PATIENCE).status == 200
 
 
 @needs_curl
@@ -117,7 +118,7 @@ def test_an_onnx_file_with_its_weights_beside_it(tmp_path: Path) -> None:
     with serving(str(path), folder=tmp_path) as lines:
         asked = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,1]}]}'
         url = lines[0].partition(" at ")[2].partition(";")[0] + "/v2/models/apart/infer"
-        assert json.load(urllib.request.urlopen(url, asked, timeout=10))["outputs"][0]["data"] == [4.0, 6.0]
+        assert json.load(urllib.request.urlopen(url, asked, timeout=PATIENCE))["outputs"][0]["data"] == [4.0, 6.0]
 
 
 @needs_curl
@@ -138,7 +139,7 @@ def test_a_run_and_its_weights(tmp_path: Path) -> None:
     (tmp_path / "lines.py").write_text(TASK)
     (tmp_path / "job.toml").write_text(JOB)
     with started("simulate", "job.toml", "--folder", "run", "--quiet", folder=tmp_path) as simulation:
-        output, errors = simulation.communicate(timeout=120)
+        output, errors = simulation.communicate(timeout=PATIENCE)
     assert simulation.returncode == 0, output + errors
     shutil.copy(tmp_path / "run" / "model.safetensors", tmp_path / "weights.safetensors")
     answers = []
@@ -178,7 +179,7 @@ def test_a_run_is_served_as_its_job_publishes_it(tmp_path: Path) -> None:
     published = '[publish]\nexits = ["early", "late"]\nexit_accuracy = 0.01\n'
     (tmp_path / "job.toml").write_text(JOB.replace('"lines"', '"two lines"') + published)
     with started("simulate", "job.toml", "--folder", "run", "--quiet", folder=tmp_path) as simulation:
-        output, errors = simulation.communicate(timeout=120)
+        output, errors = simulation.communicate(timeout=PATIENCE)
     assert simulation.returncode == 0, output + errors
     with serving("run", folder=tmp_path) as lines:
         assert lines[0].startswith("Model 'two-lines' ")

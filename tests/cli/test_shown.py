@@ -15,6 +15,7 @@ from fogline.monitoring.plots import figures, png
 from fogline.monitoring.progress import Live, Progress, Silent
 from fogline.monitoring.result import Result, Spread
 from fogline.monitoring.table import human_bytes, human_joules, human_metric, human_seconds, next_steps
+from tests.patience import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_in_a_terminal_the_thread_begins_with_the_first_row_and_ends(result: Res
     live.note("a note [10 s]")
     live.close()
     live.close()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == before

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.patience import PATIENCE
+
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
@@ -20,7 +22,7 @@ EXAMPLES = ROOT / "examples"
 def python(*arguments: str, folder: Path = ROOT) -> str:
     """Run a program as a user would; its output."""
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

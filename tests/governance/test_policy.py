@@ -18,6 +18,7 @@ from fogline.governance.offers import Needs, Offers, missing
 from fogline.governance.policy import Policy, allowed_now, decide, opens_at, parse_policy, read_policy
 from fogline.governance.signing import SigningKey
 from tests.governance.conftest import JOB
+from tests.patience import PATIENCE
 
 OFFERS = Offers(cpus=4, memory_bytes=2 * 10**9, frameworks=("torch",), tags=("vibration",), on_mains=True)
 
@@ -262,4 +263,7 @@ def test_measuring_imports_no_framework() -> None:
         "offers = g.local_offers(g.read_policy(Path('/nowhere'))); assert 'numpy' in offers.frameworks;"
         "print([m for m in ('numpy', 'pydantic', 'torch', 'sklearn') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE).stdout
+        == "[]\n"
+    )

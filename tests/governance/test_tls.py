@@ -13,6 +13,7 @@ from fogline.governance.certificates import certificate_of_peer, serial_of, subj
 from fogline.governance.identity import Identity
 from fogline.governance.subject import dns_name
 from tests.governance.conftest import Join
+from tests.patience import PATIENCE
 
 grpc = pytest.importorskip("grpc")
 METHOD = "/test/Who"
@@ -45,7 +46,7 @@ async def call(server: Identity, client: Identity, name: str) -> str:
     options = [("grpc.ssl_target_name_override", dns_name(name)), ("grpc.enable_retries", 0)]
     try:
         async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
-            return (await channel.unary_unary(METHOD)(b"", timeout=5)).decode()
+            return (await channel.unary_unary(METHOD)(b"", timeout=PATIENCE)).decode()
     except grpc.aio.AioRpcError as error:
         return f"refused: {error.code().name}"
     finally:

@@ -28,6 +28,7 @@ from fogline.inference.runtimes.initializers import Wanted, beside, wanted
 from fogline.inference.runtimes.onnx import OnnxRuntime, card_of_onnx
 from fogline.params import load_arrays, save_arrays
 from tests.inference.cases import TORCH, finder, made
+from tests.patience import PATIENCE
 
 X = np.random.default_rng(0).normal(size=(50, 1, 8, 8)).astype(np.float32)
 
@@ -45,7 +46,7 @@ def test_light_imports() -> None:
         "import fogline.inference.runtimes.onnx\n"
         "assert not {'torch', 'onnx', 'sklearn', 'pydantic'} & set(sys.modules), sys.modules.keys()\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
 
 
 def test_the_fastest_is_taken_and_the_others_are_closed(version: Package, monkeypatch: pytest.MonkeyPatch) -> None:

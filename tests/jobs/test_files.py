@@ -188,7 +188,7 @@ tiers = st.builds(
     Tier,
     count=st.integers(1, 9),
     mode=st.sampled_from([None, "sync", "async", "semi-async", "ring"]),
-    cohort=st.integers(1, 50) | st.floats(0.01, 1.0),
+    cohort=st.integers(50, 99) | st.floats(0.01, 1.0),
     quorum=st.integers(1, 50) | st.floats(0.01, 1.0),
     deadline=st.none() | positive,
     policy_parameters=st.dictionaries(words, st.booleans() | st.integers() | floats | words, max_size=2),
@@ -197,7 +197,9 @@ tiers = st.builds(
 )
 trees = st.builds(
     Tree,
-    tiers=st.dictionaries(words | st.sampled_from(["assign", "tiers", "fog"]), tiers, min_size=1, max_size=3),
+    tiers=st.dictionaries(
+        words | st.sampled_from(["assign", "tiers", "minimum", "fog"]), tiers, min_size=1, max_size=3
+    ),
     assign=st.sampled_from(["round-robin", "blocks", "groups"]),
 )
 jobs = st.builds(

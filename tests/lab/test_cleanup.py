@@ -16,6 +16,7 @@ from fogline.lab import Lab, LabError, clean, running_labs
 from fogline.lab.namespaces import NAMED
 from fogline.lab.state import PREFIX, labs_folder, started
 from tests.lab.conftest import TREE
+from tests.patience import PATIENCE
 
 OWNER = """
 import sys, time
@@ -27,8 +28,8 @@ time.sleep(1000)
 """
 
 
-def _until(true: Callable[[], bool], seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
+def _until(true: Callable[[], bool]) -> bool:
+    end = time.monotonic() + PATIENCE
     while not true() and time.monotonic() < end:
         time.sleep(0.02)
     return true()

@@ -14,6 +14,7 @@ import pytest
 from fogline.lab import Lab, LabError, find_lab, parse_changes, running_labs, send_command, why_not
 from tests.lab.conftest import TREE
 from tests.lab.programs import ECHO, FLOOD, PING, SEND, SINK, output, serving
+from tests.patience import PATIENCE
 
 
 def test_delay_loss_and_partition_change_at_run_time(lab: Lab) -> None:
@@ -69,7 +70,7 @@ def test_nodes_without_a_link_do_not_reach_each_other(lab: Lab) -> None:
         program = lab.spawn(
             "dev", [sys.executable, "-S", "-c", PING, "cloud", "1", "1"], stderr=subprocess.PIPE, text=True
         )
-        _, said = program.communicate(timeout=20)
+        _, said = program.communicate(timeout=PATIENCE)
     assert "Network is unreachable" in said
     # A device cannot go through the fog either, even with a route of its own.
     routed = lab.spawn("dev", ["ip", "route", "add", lab.address("cloud"), "dev", "lab0"])

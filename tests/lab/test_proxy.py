@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from fogline.lab import FaultProxy, LabError
+from tests.patience import PATIENCE
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -35,7 +36,7 @@ async def behind_proxy() -> AsyncGenerator[FaultProxy]:
 
 def proxied(test: Callable[[FaultProxy], Awaitable[None]]) -> Callable[[], None]:
     async def run() -> None:
-        async with behind_proxy() as proxy, asyncio.timeout(10):
+        async with behind_proxy() as proxy, asyncio.timeout(PATIENCE):
             await test(proxy)
 
     def named() -> None:

@@ -19,6 +19,7 @@ from fogline.network.desk import NewToken
 from fogline.network.joining import join
 from fogline.network.program import Listening, Place, Up, member
 from fogline.params import Params, load
+from tests.patience import PATIENCE
 
 HERE = Path(__file__).parent
 LOCAL = Listening("127.0.0.1:0", "127.0.0.1:0")
@@ -52,7 +53,7 @@ def job(
 
 
 async def submit(
-    client: Client, folder: Path, text: str, planned: bool = True, wait: float = 20.0, **more: Any
+    client: Client, folder: Path, text: str, planned: bool = True, wait: float = PATIENCE, **more: Any
 ) -> Record:
     """Put a job into a cloud's queue, signed by its first developer."""
     key = SigningKey.load(folder / "cloud" / "operator" / "developer.key")
@@ -95,10 +96,10 @@ class Cluster:
         del self.members[name]
         await self.stacks.pop(name).aclose()
 
-    async def submit(self, text: str, planned: bool = True, wait: float = 20.0, **more: Any) -> Record:
+    async def submit(self, text: str, planned: bool = True, wait: float = PATIENCE, **more: Any) -> Record:
         return await submit(self.client, self.folder, text, planned, wait, **more)
 
-    async def finish(self, record: Record, seconds: float = 120.0) -> Record:
+    async def finish(self, record: Record, seconds: float = PATIENCE) -> Record:
         """Wait for the end of a job."""
         async with asyncio.timeout(seconds):
             async for line in self.client.watch(record.job):
@@ -109,7 +110,7 @@ class Cluster:
 
     async def until(self, record: Record, what: str) -> Line:
         """Wait for a line of a job's log."""
-        async with asyncio.timeout(120.0):
+        async with asyncio.timeout(PATIENCE):
             async for line in self.client.watch(record.job):
                 if line.what == what:
                     return line

@@ -13,9 +13,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-LONG = 120.0
 JOB = """
 name = "toy"
 task = "small:task"
@@ -47,7 +48,7 @@ class Terminal:
         """To its end."""
         return subprocess.run(
             self._argv(arguments), cwd=self.folder, env=self._env(), capture_output=True, text=True, input=given,
-            timeout=2 * LONG, check=False,
+            timeout=PATIENCE, check=False,
         )  # fmt: skip
 
     def ok(self, *arguments: str, given: str | None = None) -> str:
@@ -125,7 +126,7 @@ class Program:
         self.process = process
         self.said = ""
 
-    def until(self, text: str, seconds: float = LONG) -> str:
+    def until(self, text: str, seconds: float = PATIENCE) -> str:
         """Wait until it has said that; everything it said."""
         assert self.process.stdout is not None
         end = time.monotonic() + seconds
@@ -144,6 +145,6 @@ class Program:
 
     def wait(self) -> int:
         """Wait for its end; its status."""
-        said, _ = self.process.communicate(timeout=LONG)
+        said, _ = self.process.communicate(timeout=PATIENCE)
         self.said += said
         return self.process.returncode

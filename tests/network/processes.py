@@ -31,9 +31,9 @@ from fogline.network.joining import join
 from fogline.network.program import Place
 from fogline.params import Params, load
 from tests.network.cluster import submit
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent
-SECONDS = 120.0
 
 
 def free_port() -> int:
@@ -119,7 +119,7 @@ class Fleet:
             return (await self.client.jobs(job))[0]
         return None
 
-    async def finish(self, record: Record, seconds: float = SECONDS) -> Record:
+    async def finish(self, record: Record, seconds: float = PATIENCE) -> Record:
         async with asyncio.timeout(seconds):
             while True:
                 now = await self.record(record.job)
@@ -129,7 +129,7 @@ class Fleet:
 
     async def rounds(self, record: Record, count: int) -> None:
         """Wait until a job has made so many rounds."""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE):
             while (now := await self.record(record.job)) is None or now.done < count:
                 assert now is None or now.state in ("queued", "running"), now
                 await asyncio.sleep(0.05)
@@ -143,7 +143,7 @@ class Fleet:
         return load(self.folder / "cloud" / "runs" / record.job / "model.safetensors")
 
 
-async def wait_for(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
+async def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(seconds):
         while not condition():

@@ -18,6 +18,7 @@ from fogline.network.uplink import Lost, Uplink
 from fogline.registry.release import Tally, Vitals
 from fogline.storage import Blobs, StorageFull, open_blobs, open_database
 from tests.network.cluster import Cluster, cluster
+from tests.patience import PATIENCE
 
 DATA = bytes(range(256)) * (PIECE // 64)
 BLOB = Blob(hashlib.sha256(DATA).hexdigest(), len(DATA))
@@ -35,7 +36,7 @@ async def fetched(made: Cluster, folder: Path) -> bytes:
     uplink = made.members["client-0"].node.uplink
     assert uplink is not None
     into = open_blobs(folder / "here", reserve=0)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         await uplink.fetch(BLOB, into)
     return into.path(BLOB.digest).read_bytes()
 
@@ -98,7 +99,7 @@ def test_what_nobody_waits_for_any_more_is_not_fetched_for_them(
     monkeypatch.setattr(Node, "obtain", never)
 
     async def work() -> None:
-        async with cluster(tmp_path, fogs=0, devices=1) as made, asyncio.timeout(60):
+        async with cluster(tmp_path, fogs=0, devices=1) as made, asyncio.timeout(PATIENCE):
             child = asyncio.create_task(fetched(made, tmp_path))
             await begun.wait()
             child.cancel()

@@ -26,6 +26,7 @@ from fogline.network.wire import dial
 from fogline.nodes.messages import Hello, Report
 from tests.network.cluster import Cluster, cluster, job
 from tests.network.test_jobs import same, simulated
+from tests.patience import PATIENCE
 
 ALL = 'quorum = 1.0\ndeadline = "20s"'
 
@@ -41,7 +42,7 @@ async def told(opened: grpc.aio.Channel, *frames: bytes) -> str:
     """Say these frames on a control stream; the words with which it ends, or nothing if it stays open."""
     call = opened.stream_stream(f"/{c.SERVICE}/Control")()
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             for frame in frames:
                 await call.write(frame)
             while isinstance(await call.read(), bytes):
@@ -63,7 +64,7 @@ async def pushed(opened: grpc.aio.Channel, *messages: bytes) -> grpc.StatusCode:
             yield message
 
     call = opened.stream_stream(f"/{c.SERVICE}/Push")(stream())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         try:
             while isinstance(await call.read(), bytes):
                 pass
@@ -171,7 +172,7 @@ def test_a_device_that_reports_rubbish_is_refused_and_counted(runner: asyncio.Ru
             call = opened.stream_stream(f"/{c.SERVICE}/Control")()
             await call.write(PRESENT)
             await call.read()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while isinstance(answer := await call.read(), bytes):
                     frame = c.DOWN.decode(answer)
                     if isinstance(frame, c.Offer):
@@ -269,7 +270,7 @@ def test_a_revoked_device_is_cut_off_at_once_and_told_why(tmp_path: Path) -> Non
             up = made.members["client-1"]
             await made.client.revoke("client-1")
             with pytest.raises(Refused, match="client-1 was revoked by the operator"):
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE):
                     await asyncio.shield(up.failed)
             await made.until(record, "left")
             await made.client.stop(record.job)

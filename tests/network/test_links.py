@@ -21,6 +21,7 @@ from fogline.lab import Lab, why_not
 from fogline.network.client import bundle_of
 from fogline.network.cloud import OPERATOR, SIGNING
 from fogline.params import load
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=why_not() or "")]
 LINKS = {
@@ -62,7 +63,7 @@ def test_a_job_ends_as_it_would_on_a_good_link(link: str, tmp_path: Path) -> Non
             bundle = bundle_of(JOB, TASK.parent, [TASK], key).hex()
             submitter = lab.spawn("cloud", [sys.executable, "-m", "benchmarks.wan_submit", str(tmp_path)], **PIPES)
             facts = {"address": address, "text": JOB, "bundle": bundle, "wait": 60.0}
-            said, _ = submitter.communicate(json.dumps(facts) + "\n", timeout=100)
+            said, _ = submitter.communicate(json.dumps(facts) + "\n", timeout=PATIENCE)
             counters = lab.counters()["fog"]
         finally:
             made.close()

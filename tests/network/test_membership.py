@@ -11,6 +11,7 @@ import pytest
 from fogline.governance.checked import credentials
 from fogline.network.hours import keep_hours
 from tests.network.cluster import cluster, job
+from tests.patience import PATIENCE
 
 DAY = 86400.0
 
@@ -20,7 +21,7 @@ def test_certificates_renew_themselves_through_the_fog(tmp_path: Path) -> None:
     async def work() -> None:
         async with cluster(tmp_path, fogs=1, devices=1, days=6 / DAY) as made:
             before = {name: credentials(tmp_path / name / "identity").serial for name in ("fog", "client-0")}
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while any(credentials(tmp_path / name / "identity").serial == one for name, one in before.items()):
                     await asyncio.sleep(0.2)
             # The old ones have expired by now: whoever is connected shows a new one.

@@ -47,7 +47,7 @@ def test_a_moving_fog_adopts_moves_and_lifts() -> None:
     assert fog.answer("a").moved
     assert not fog.lifted
     assert fog.answer("a").lifted
-    assert fog.reports == [Report(0, "up#0", samples=10, devices=2)]
+    assert fog.reports == [Report(0, "up#0", samples=10, devices=1)]  # The same device twice.
     assert fog.work(1, "up@1").of(Adopt) == [Adopt("up@1", "me@2", "me@3")]
 
 

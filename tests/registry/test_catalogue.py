@@ -13,6 +13,7 @@ import pytest
 from fogline.inference.card import CardError, Lineage
 from fogline.registry.catalogue import Catalogue, CatalogueError
 from fogline.storage import Blobs, Database, StorageError, Value
+from tests.patience import PATIENCE
 from tests.registry.versions import FULL, asset, card, full_card, opened, written
 
 
@@ -73,7 +74,7 @@ def test_writers_at_once_get_different_numbers(tmp_path: Path, same: bool) -> No
 
     def work(writer: int) -> list[int]:
         own = opened(tmp_path)  # as another process has it
-        start.wait(10)
+        start.wait(PATIENCE)
         job = "one" if same else f"job{writer}"
         return [publish(own, tmp_path / str(writer), b"w", job=job, rounds=r) for r in range(1, each + 1)]
 

@@ -23,6 +23,7 @@ from fogline.registry.standing import Steer
 from fogline.registry.trust import offline
 from fogline.registry.trust.releases import SignedReleases
 from fogline.storage import StorageFull, open_blobs, open_database
+from tests.patience import PATIENCE
 from tests.registry.versions import asset, card, written
 
 NODE = "device-1"
@@ -152,7 +153,7 @@ async def looks_again(folder: Path) -> None:
             self.count += 1
             loop.call_soon_threadsafe(looks.put_nowait, self.count)
             if self.count == 1:
-                asyncio.run_coroutine_threadsafe(news(), loop).result(10)
+                asyncio.run_coroutine_threadsafe(news(), loop).result(PATIENCE)
             return time.time() + 3600
 
     async def news() -> None:
@@ -160,7 +161,7 @@ async def looks_again(folder: Path) -> None:
 
     source = Source(Busy(), b"", "cloud")  # type: ignore[arg-type]
     source.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         assert [await looks.get(), await looks.get()] == [1, 2]
     source.close()
 

@@ -69,7 +69,7 @@ class Cloud:
 
     @property
     def ring(self) -> list[str]:
-        return [node for node in self.rollout.nodes if place(node, self.last.salt) < self.last.share]
+        return [node for node in self.rollout.nodes if self.last.holds(node)]
 
     def report(self, what: What, nodes: Iterable[str] | None = None, why: str = "") -> Cloud:
         number, version = self.last.number, self.last.version
@@ -102,12 +102,12 @@ def test_rings_widen_as_nodes_commit() -> None:
     cloud = Cloud().tell(Begin(served(2)))
     shares = []
     while cloud.rollout.phase == "rolling":
-        shares.append(cloud.last.share)
+        shares.append(cloud.last.width)
         assert (cloud.last.card, cloud.last.before) == (served(2).card, served(1).card)
         cloud.report("committed").wait(60)
     assert shares == [0.05, 0.25, 1.0]
     assert [release.number for release in cloud.releases] == [11, 12, 13, 14]
-    assert (cloud.last.state, cloud.last.share, cloud.last.card) == ("done", 1.0, served(2).card)
+    assert (cloud.last.state, cloud.last.width, cloud.last.card) == ("done", 1.0, served(2).card)
     assert len({release.salt for release in cloud.releases}) == 1
     assert cloud.rollout.good == served(2)
 
@@ -156,13 +156,13 @@ def test_a_ring_that_does_not_get_through_is_paused() -> None:
     cloud = Cloud().tell(Begin(served(2))).report("committed", ["press-1"])
     assert due(cloud.rollout) == cloud.now + 7200
     cloud.wait(7200)
-    assert (cloud.last.state, cloud.last.share) == ("paused", 0.05)
+    assert (cloud.last.state, cloud.last.width) == ("paused", 0.05)
     assert "nodes of its ring are through" in cloud.notes[-1]
     assert due(cloud.rollout) is None
     cloud.report("committed").wait(99999)
     assert cloud.last.state == "paused"
     cloud.tell(Resume()).wait(60)
-    assert cloud.last.share == 0.25
+    assert cloud.last.width == 0.25
 
 
 def test_by_hand() -> None:
@@ -173,9 +173,9 @@ def test_by_hand() -> None:
     assert len(cloud.wait(99999).notes) == noted
     assert due(cloud.rollout) is None
     cloud.tell(Advance())
-    assert cloud.last.share == 0.25
+    assert cloud.last.width == 0.25
     cloud.tell(Advance())
-    assert cloud.last.share == 1.0
+    assert cloud.last.width == 1.0
     cloud.tell(Advance())
     assert cloud.last.state == "done"
 
@@ -234,7 +234,33 @@ def test_nodes_that_come_back_need_not_repeat_that_they_are_through() -> None:
     # Those that have gone are not waited for.
     there = cloud.ring[: len(cloud.ring) // 2]
     cloud.report("committed", there).tell(Known(frozenset(there))).wait(60)
-    assert cloud.last.share == 1.0
+    assert cloud.last.width == 1.0
+
+
+@pytest.mark.parametrize("first", range(0, 20, 3))
+def test_a_ring_is_no_larger_whoever_connects_first(first: int) -> None:
+    fleet = [f"line-{number}" for number in range(20)]
+    cloud = Cloud([]).tell(Begin(served(2), Plan(rings=(0.1, 0.5, 1.0))))
+    cloud.tell(Known(frozenset({fleet[first]})))
+    assert cloud.ring == [fleet[first]]
+    cloud.tell(Known(frozenset(fleet)))
+    assert cloud.ring == [fleet[first]]
+    cloud.report("committed").wait(60)
+    assert len(cloud.ring) == 10
+    assert fleet[first] in cloud.ring
+    cloud.report("committed").wait(60)
+    assert set(cloud.ring) == set(fleet)
+
+
+@pytest.mark.parametrize("width", [0.01, 0.1, 0.5])
+def test_a_large_ring_holds_what_it_may_and_all_that_it_held(width: float) -> None:
+    fleet = [f"line-{number}" for number in range(2000)]
+    first = max(fleet, key=lambda node: place(node, f"{MODEL}/2/11"))
+    cloud = Cloud([first]).tell(Begin(served(2), Plan(rings=(0.0005, width, 1.0))))
+    cloud.tell(Known(frozenset(fleet))).report("committed").wait(60)
+    assert first in cloud.ring
+    assert len(cloud.ring) == round(width * 2000)
+    assert len(cloud.last.named) <= 100
 
 
 def test_a_ring_does_not_widen_because_the_cloud_was_restarted() -> None:
@@ -326,7 +352,7 @@ def test_rules_of_zero_judge_by_the_first_answer() -> None:
 def test_a_version_that_only_fails_is_found_out_without_a_version_before() -> None:
     cloud = Cloud(good=None).tell(Begin(served(1))).count(1, errors=300)
     assert cloud.last.state == "aborted"
-    assert (cloud.last.share, cloud.last.card) == (0.0, served(1).card)
+    assert (cloud.last.width, cloud.last.card) == (0.0, served(1).card)
 
 
 def test_a_paused_version_is_still_watched() -> None:
@@ -352,7 +378,7 @@ def test_latency_is_read_from_buckets() -> None:
 
 def test_rollback_by_hand() -> None:
     cloud = Cloud().tell(Begin(served(2))).report("committed").wait(60).tell(Rollback(served(1)))
-    assert (cloud.last.card, cloud.last.share, cloud.last.state) == (served(1).card, 1.0, "done")
+    assert (cloud.last.card, cloud.last.width, cloud.last.state) == (served(1).card, 1.0, "done")
     assert cloud.last.number == len(cloud.releases) + 10
     cloud.tell(Rollback(served(7)))
     assert (cloud.last.version, cloud.rollout.good) == (7, served(7))
@@ -371,14 +397,14 @@ def test_a_newer_version_supersedes_in_the_same_ring() -> None:
     assert cloud.rollout.phase == "rolling"  # what the older one did is not held against it, nor for it
     assert cloud.last.number == 13
     cloud.report("committed").wait(60)
-    assert cloud.last.share == 1.0
+    assert cloud.last.width == 1.0
 
 
 def test_a_newer_version_never_goes_to_all_at_once() -> None:
     cloud = Cloud().tell(Begin(served(2))).report("committed").wait(60).report("committed").wait(60)
-    assert cloud.last.share == 1.0
+    assert cloud.last.width == 1.0
     cloud.tell(Begin(served(3)))
-    assert (cloud.last.share, cloud.last.before) == (0.05, served(1).card)
+    assert (cloud.last.width, cloud.last.before) == (0.05, served(1).card)
     assert cloud.last.salt != cloud.releases[0].salt
 
 
@@ -392,7 +418,7 @@ def test_the_same_beginning_twice_is_one() -> None:
 
 def test_a_shadow_goes_through_all_rings_and_ends() -> None:
     cloud = Cloud().tell(Begin(served(2), Plan(mode="shadow", rings=(0.5, 1.0))))
-    assert (cloud.last.mode, cloud.last.share) == ("shadow", 0.5)
+    assert (cloud.last.mode, cloud.last.width) == ("shadow", 0.5)
     cloud.report("shadowing").count(2, compared=100, agreed=97)
     cloud.wait(60).report("shadowing").wait(60)
     assert (cloud.last.mode, cloud.last.state, cloud.last.card) == ("live", "done", served(1).card)
@@ -404,7 +430,7 @@ def test_a_shadow_may_go_on_live_from_the_first_ring() -> None:
     cloud = Cloud().tell(Begin(served(2), Plan(mode="shadow", then_live=True, rings=(0.5, 1.0))))
     while cloud.last.mode == "shadow":
         cloud.report("shadowing").wait(60)
-    assert (cloud.last.mode, cloud.last.state, cloud.last.share) == ("live", "rolling", 0.5)
+    assert (cloud.last.mode, cloud.last.state, cloud.last.width) == ("live", "rolling", 0.5)
     assert cloud.last.salt != cloud.releases[0].salt
     while cloud.rollout.phase == "rolling":
         cloud.report("committed").wait(60)

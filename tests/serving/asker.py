@@ -10,6 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from tests.patience import PATIENCE
+
 
 @dataclass
 class Asker:
@@ -49,7 +51,7 @@ class Asker:
         assert not self.failures, (len(self.failures), self.failures[:3])
 
     def _run(self) -> None:
-        connection = http.client.HTTPConnection(self.address, timeout=20)
+        connection = http.client.HTTPConnection(self.address, timeout=PATIENCE)
         while not self._stop.wait(self.pause):
             row = self.count % len(self.x)
             self.count += 1

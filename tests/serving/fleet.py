@@ -30,11 +30,11 @@ from fogline.registry.release import Outcome, Tier
 from fogline.registry.standing import Standing
 from fogline.serving.companion import Companion, attaching
 from fogline.serving.settings import Settings
+from tests.patience import PATIENCE
 from tests.serving.crafted import Crafted
 
 HERE = Path(__file__).parent
 LOCAL = Listening("127.0.0.1:0", "127.0.0.1:0")
-PATIENCE = 120.0
 JOB = """
 name = "{name}"
 task = "{task}:task"
@@ -189,7 +189,7 @@ class Fleet:
 
 def ask(address: str, model: str, x: np.ndarray) -> tuple[int, Any]:
     """One request over a connection of its own."""
-    connection = http.client.HTTPConnection(address, timeout=10)
+    connection = http.client.HTTPConnection(address, timeout=PATIENCE)
     try:
         tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
         meta = json.loads(_get(connection, f"/v2/models/{model}"))

@@ -18,6 +18,7 @@ from fogline.registry.release import Vitals
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.server import Addresses, Server
 from fogline.serving.settings import Settings
+from tests.patience import PATIENCE
 from tests.serving.models import nowhere
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ class Running:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something in the server's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
 
     def load(self, card: Card, role: Any = "live") -> None:
         """Load a model that has no files."""
@@ -48,7 +49,7 @@ class Running:
 
         self.run(swap())
 
-    def connection(self, timeout: float = 10.0) -> http.client.HTTPConnection:
+    def connection(self, timeout: float = PATIENCE) -> http.client.HTTPConnection:
         """A plain client."""
         host, _, port = self.http.rpartition(":")
         return http.client.HTTPConnection(host, int(port), timeout=timeout)
@@ -86,7 +87,7 @@ def running(
         return Running(loop, server, await server.start())
 
     try:
-        made = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+        made = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE)
         yield made
         made.run(made.server.stop())
     finally:

@@ -20,6 +20,7 @@ from fogline.serving.cascade.offloader import Improved, Offloader
 from fogline.serving.cascade.wire import HOPS, LARGEST, Answer, Ask, packed, read_answer, read_ask, values
 from fogline.serving.server.wiring import hooks
 from fogline.serving.settings import Settings
+from tests.patience import PATIENCE
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 OWN = {"y": np.array([[9.0, 0.0], [0.1, 0.0], [0.0, 9.0], [0.0, 0.2]], np.float32)}
@@ -64,7 +65,7 @@ def improve(parent: Parent, **settings: Any) -> Improved:
     offloader = Offloader(card(), parent.send, settings.pop("breaker", Breaker()), **({"consent": True} | settings))
     unsure = offloader.unsure(OWN)
     assert unsure is not None
-    return asyncio.run(asyncio.wait_for(offloader.improve(X, OWN, unsure), 5))
+    return asyncio.run(asyncio.wait_for(offloader.improve(X, OWN, unsure), PATIENCE))
 
 
 def test_only_unsure_rows_go_up_and_their_answers_come_into_place() -> None:
@@ -116,7 +117,7 @@ def test_a_parent_that_will_not_be_cancelled_is_not_waited_for() -> None:
     async def run() -> Improved:
         offloader = Offloader(card(), Stubborn().send, Breaker(), consent=True, deadline=0.05)
         try:
-            return await asyncio.wait_for(offloader.improve(X, OWN, np.array([1])), 3)
+            return await asyncio.wait_for(offloader.improve(X, OWN, np.array([1])), PATIENCE)
         finally:
             released.set()
 
@@ -275,7 +276,7 @@ def test_the_answering_side_always_answers() -> None:
     ask = packed(Ask("big", "1", values(X), 20))
 
     def error(ask: bytes, infer: Any) -> str:
-        return read_answer(asyncio.run(asyncio.wait_for(answer(ask, infer), 5)))[0].error
+        return read_answer(asyncio.run(asyncio.wait_for(answer(ask, infer), PATIENCE)))[0].error
 
     assert error(ask, broken) == "Model big failed: no such model."
     assert error(ask, slow) == "Model big took longer than 20 ms."

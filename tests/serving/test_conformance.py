@@ -18,6 +18,7 @@ from fogline.inference.card import Card, Tensor
 from fogline.inference.runtimes.base import Array
 from fogline.serving.protocol import inference_pb2 as messages
 from fogline.serving.protocol.rpc import FIELDS
+from tests.patience import PATIENCE
 from tests.serving.models import DATATYPES, Identity, card_of, sample
 from tests.serving.running import Running, running
 
@@ -124,7 +125,7 @@ def infer(server: Running, request: messages.ModelInferRequest) -> messages.Mode
             request_serializer=messages.ModelInferRequest.SerializeToString,
             response_deserializer=messages.ModelInferResponse.FromString,
         )
-        return call(request, timeout=10)
+        return call(request, timeout=PATIENCE)
 
 
 class TestSeveralInputs:

@@ -13,12 +13,13 @@ import pytest
 import tritonclient.grpc as triton_grpc
 
 from fogline.inference.card import Card, Cascade, Exits, Scores, Tensor
-from fogline.inference.runtimes.base import Array
+from fogline.inference.runtimes.base import Array, ModelError
 from fogline.registry.release import BUCKETS, Tally, Vitals
 from fogline.serving.quality.watch import Watch
 from fogline.serving.server.counts import Counts
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.settings import Settings
+from tests.patience import PATIENCE
 from tests.serving.models import Identity, Scaled, Slow, card_of
 from tests.serving.running import Running, running
 
@@ -84,8 +85,8 @@ class TestBatches:
                 answers[i] = server.ask("POST", "/v2/models/m/infer", request(-1.0 if i == 4 else float(i)))
 
             at_once(*(lambda i=i: ask(i) for i in range(9)))
-        assert [answers[i][0] for i in range(9)] == [500 if i == 4 else 200 for i in range(9)]
-        assert answers[4][1] == {"error": "The model takes no negative numbers."}
+        assert [answers[i][0] for i in range(9)] == [400 if i == 4 else 200 for i in range(9)]
+        assert answers[4][1]["error"].endswith("The model takes no negative numbers.")
 
     def test_a_batch_never_grows_above_the_limit(self) -> None:
         models: list[Slow] = []
@@ -177,7 +178,7 @@ class TestVersions:
                 assert server.ask("POST", f"/v2/models/m/versions/{version}/infer", request(1.0))[0] == 200
                 server.swap("m", str(version))
                 assert server.ask("GET", f"/v2/models/m/versions/{version - 1}/ready")[0] == 503
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE
             while 21 not in answered and time.monotonic() < deadline:
                 time.sleep(0.01)
             ended.set()
@@ -247,8 +248,23 @@ class Seen:
         return Vitals("m", 1, Tally(answers=len(self.requests)))
 
 
+class Picky(Identity):
+    """Takes what it is told to take."""
+
+    worn = False
+
+    def __init__(self, card: Card, takes: Callable[[Array], bool]) -> None:
+        super().__init__(card)
+        self._takes = takes
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        if not self._takes(inputs["x"]):
+            raise ModelError("It does not take that.")
+        return super().run(inputs)
+
+
 class TestWatches:
-    def test_they_see_answers_failures_and_labels(self) -> None:
+    def test_they_see_answers_and_labels_and_not_what_a_client_sent_wrongly(self) -> None:
         seen = Seen()
         with running(lambda card, _: Slow(card, 0.001), hooks=Hooks(watch=lambda card, _: seen)) as server:
             server.load(card_of("m"))
@@ -258,8 +274,40 @@ class TestWatches:
             status, body, _ = server.ask("POST", "/v2/models/m/labels", {"id": "a", "labels": [3, 4]})
             assert server.ask("POST", "/v2/models/m/labels", {"id": "a", "labels": ["x"]})[0] == 400
         assert seen.requests == [("a", 5.0, 0)]
-        assert seen.failures == 1
+        assert seen.failures == 0
         assert (status, body, seen.labels) == (200, {"matched": 2}, {"a": [3, 4]})
+
+    def test_they_see_failures_of_a_version_that_takes_nothing_of_that_shape(self) -> None:
+        seen = Seen()
+        made: list[Picky] = []
+
+        def make(card: Card, _: object) -> Picky:
+            made.append(Picky(card, lambda x: len(x) < 3 or not made[0].worn))
+            return made[-1]
+
+        with running(make, hooks=Hooks(watch=lambda card, _: seen)) as server:
+            server.load(card_of("m"))
+            made[0].worn = True
+            assert server.ask("POST", "/v2/models/m/infer", request(1.0, 1.0, 1.0))[0] == 500
+            assert server.ask("POST", "/v2/models/m/infer", request(1.0, 1.0))[0] == 200
+        assert seen.failures == 1
+
+    def test_they_see_failures_where_the_version_before_has_an_answer(self) -> None:
+        seen = {1: Seen(), 2: Seen(), 3: Seen()}
+        most = {1: 100.0, 2: 10.0, 3: 100.0}
+        make = lambda card, _: Picky(card, lambda x: bool((x <= most[card.version]).all()))  # noqa: E731
+        status: dict[float, list[int]] = {5.0: [], 50.0: [], 500.0: []}
+        with running(make, hooks=Hooks(watch=lambda card, _: seen[card.version])) as server:
+            for version in (1, 2):
+                server.load(card_of("m", version=version), "beside")
+                server.swap("m", str(version))
+                for value, found in status.items():
+                    found.append(server.ask("POST", "/v2/models/m/infer", request(value))[0])
+            server.load(card_of("m", version=3))
+            assert server.ask("POST", "/v2/models/m/infer", request(500.0))[0] == 400
+        # Nobody takes 500; the second version should take 50, as the first did.
+        assert status == {5.0: [200, 200], 50.0: [200, 500], 500.0: [400, 400]}
+        assert [one.failures for one in seen.values()] == [0, 1, 0]
 
     def test_vitals_come_by_themselves(self) -> None:
         told: list[Vitals] = []
@@ -272,7 +320,7 @@ class TestWatches:
         hooks = Hooks(lambda card, _: Seen())
         with running(lambda card, _: Identity(card), Settings(pulse=0.05), hooks, tell) as server:
             server.load(card_of("m"))
-            assert heard.wait(10)
+            assert heard.wait(PATIENCE)
         assert told[0].model == "m"
 
     def test_what_a_version_did_until_it_was_replaced_is_told_and_its_labels_still_count(self) -> None:
@@ -292,7 +340,7 @@ class TestWatches:
             assert server.ask("POST", "/v2/models/m/versions/1/labels", {"id": "b", "labels": [1]})[1] == {"matched": 1}
             assert server.ask("POST", "/v2/models/m/versions/2/labels", {"id": "c", "labels": [0]})[1] == {"matched": 1}
             assert server.ask("POST", "/v2/models/m/versions/3/labels", {"id": "c", "labels": [0]})[0] == 404
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE
             while sum(tally.labels for tally in tallies.values()) < 3 and time.monotonic() < deadline:
                 time.sleep(0.01)
         assert (tallies[1].answers, tallies[1].labels, tallies[1].correct) == (2, 2, 1)
@@ -313,7 +361,7 @@ class TestShadows:
             server.load(card_of("m", version=2, scores=scores), "shadow")
             body = server.ask("POST", "/v2/models/m/infer", request(1.0, 2.0))[1]
             assert (body["model_version"], body["outputs"][0]["data"]) == ("1", [1.0] * 4 + [2.0] * 4)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE
             while not watches[2].comparisons and time.monotonic() < deadline:
                 time.sleep(0.01)
             assert watches[2].comparisons == [(agreed, 2)]

@@ -18,6 +18,7 @@ from fogline import load
 from fogline.registry.release import Tally, Vitals
 from fogline.serving.quality.labelled import labelled
 from fogline.serving.settings import Settings
+from tests.patience import PATIENCE
 from tests.serving.fleet import Fleet, fleet
 
 pytestmark = pytest.mark.slow
@@ -51,7 +52,7 @@ class Caller:
     """
 
     def __init__(self, address: str, model: str = "digits") -> None:
-        self._connection = http.client.HTTPConnection(address, timeout=10)
+        self._connection = http.client.HTTPConnection(address, timeout=PATIENCE)
         self._path = f"/v2/models/{model}"
         self._name = self._ask("GET", "")["inputs"][0]["name"]
 

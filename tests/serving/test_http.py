@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogline.serving.settings import Settings
+from tests.patience import PATIENCE
 from tests.serving.models import Identity, Slow, card_of
 from tests.serving.running import Running, running
 
@@ -29,7 +30,7 @@ def server() -> Generator[Running]:
 
 def opened(server: Running) -> socket.socket:
     host, _, port = server.http.rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=PATIENCE)
 
 
 def asking(value: float, model: str = "m", more: str = "", version: str = "1.1") -> bytes:
@@ -148,7 +149,7 @@ class TestClients:
             assert server.ask("GET", "/v2/health/live")[0] == 200
             assert _resident() - before < 60 << 20
             ended = threading.Event()
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + PATIENCE
             while not ended.is_set() and time.monotonic() < deadline:
                 try:
                     raw.sendall(b"x")

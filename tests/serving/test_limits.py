@@ -21,6 +21,7 @@ from tritonclient.utils import InferenceServerException
 
 from fogline.inference.runtimes.base import Array
 from fogline.serving.settings import Settings
+from tests.patience import PATIENCE
 from tests.serving.models import Identity, Slow, card_of, sample
 from tests.serving.running import Running, running
 
@@ -252,7 +253,7 @@ class TestTooMuch:
 
 def opened(server: Running) -> socket.socket:
     host, _, port = server.http.rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=PATIENCE)
 
 
 @pytest.mark.slow

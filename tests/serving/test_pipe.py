@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fogline.registry.release import Tally, Vitals
 from fogline.serving.pipe import Answer, Done, Drop, Infer, Load, Offload, Pipe, PipeError, Pulse, Request, Swap
+from tests.patience import PATIENCE
 
 Carry = Callable[[Request], Awaitable[Answer]]
 
@@ -121,7 +122,7 @@ def test_garbage_ends_the_pipe_and_nothing_else(data: bytes, framed: bool) -> No
         pipe = await Pipe.over(left, nothing)
         with right:
             right.sendall(len(data).to_bytes(4, "big") + data if framed else data)
-        await asyncio.wait_for(pipe.closed(), 10)
+        await asyncio.wait_for(pipe.closed(), PATIENCE)
         await pipe.close()
 
     asyncio.run(run())

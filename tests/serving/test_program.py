@@ -43,6 +43,7 @@ from fogline.serving.pipe import (
 )
 from fogline.serving.process import PROGRAM
 from fogline.serving.settings import Settings
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ class Child:
         request = urllib.request.Request(
             f"http://{self.ready.http}/v2/models/{model}/infer", json.dumps(body).encode(), method="POST"
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.loads(answer.read())
 
 
@@ -104,7 +105,7 @@ async def child(
     finally:
         await made.pipe.close()
         try:
-            await asyncio.wait_for(process.wait(), 20)
+            await asyncio.wait_for(process.wait(), PATIENCE)
         except TimeoutError:
             process.kill()
             raise
@@ -154,7 +155,7 @@ def test_vitals_reach_the_agent(tmp_path: Path, graph: Path) -> None:
             await asyncio.to_thread(made.infer)
             answers = 0
             while not answers:
-                answers += (await asyncio.wait_for(heard.get(), 10)).vitals.tally.answers
+                answers += (await asyncio.wait_for(heard.get(), PATIENCE)).vitals.tally.answers
             assert answers == 1
 
     asyncio.run(run())
@@ -257,7 +258,7 @@ time.sleep(60)
         time.sleep(0.5)
         process.kill()
         process.wait()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while _alive(pid) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not _alive(pid)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fogline.serving.update import machine
+from tests.patience import PATIENCE
 from tests.serving.update_agent import GOAL, PREPARED, burden, over, prepare, release
 from tests.serving.updating import Edge, Parent
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 def run_agent(folder: Path, scenario: str, at: int) -> int | None:
     """The number of gates; None if it was killed at one."""
     command = [sys.executable, "-m", "tests.serving.update_agent", str(folder), scenario, str(at)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if done.returncode == -9:
         return None
     assert done.returncode == 0, done.stderr

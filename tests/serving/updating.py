@@ -20,6 +20,7 @@ from fogline.serving.update.ports import Ask, Checked, Damaged, Installer, Role,
 from fogline.serving.update.state import State
 from fogline.serving.update.updater import Channel, Updater
 from fogline.storage import Database, open_blobs, open_database
+from tests.patience import PATIENCE
 
 MODEL = "m"
 RULES = Probation(seconds=0.02, requests=10, longest=0.5, labels=30)
@@ -371,7 +372,7 @@ class Edge:
     def fresh(self) -> None:
         self.updater.fresh(self.parent.timestamp)
 
-    async def until(self, done: Callable[[Edge], bool], seconds: float = 60.0) -> None:
+    async def until(self, done: Callable[[Edge], bool], seconds: float = PATIENCE) -> None:
         """Wait until it is so."""
         async with asyncio.timeout(seconds):
             while not done(self):

@@ -68,12 +68,13 @@ def test_a_failing_device_is_counted_and_left_out(how: str, tree: Tree) -> None:
     assert not np.array_equal(result.params.vector, task().initial(0).vector)
 
 
-def test_when_every_device_fails_the_model_stays_and_the_run_ends() -> None:
+def test_when_every_device_fails_the_run_ends_and_says_why() -> None:
     x, y, parts = arrays()
     broken = fogline.Task(lambda: Fragile("nan"), from_arrays("small", x + 100, y, parts, classes=3))
-    result = simulate(broken, engine="loop", evaluation={"devices": False})
-    assert np.array_equal(result.params.vector, broken.initial(0).vector)
-    assert result.counts["failed"] == 3 * CLIENTS
+    with pytest.raises(fogline.RunError, match="No round of 3 counted") as caught:
+        simulate(broken, engine="loop", evaluation={"devices": False})
+    assert caught.value.mishaps.counts == {"failed": 3 * CLIENTS, "abandoned": 3}
+    assert f"{3 * CLIENTS} × the loss is nan" in str(caught.value)
 
 
 @pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fogline.storage import Blobs, Database, open_blobs, open_database
+from tests.patience import PATIENCE
 
 PASSWORD = "pa55-W0rd"
 SECRET = "s3cr3t-K3y"
@@ -35,7 +36,7 @@ def postgres_server() -> Iterator[int]:
     port = free_port()
 
     def call(*words: str) -> None:
-        subprocess.run(words, check=True, cwd=root, stdout=subprocess.DEVNULL, timeout=60, **who)
+        subprocess.run(words, check=True, cwd=root, stdout=subprocess.DEVNULL, timeout=PATIENCE, **who)
 
     data = str(root / "data")
     call("initdb", "-D", data, "-U", "fog", "--no-sync", "--auth=scram-sha-256", f"--pwfile={root / 'password'}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fogline.storage import StorageError, StorageFull, open_blobs
+from tests.patience import PATIENCE
 from tests.storage import child
 
 
@@ -25,7 +26,7 @@ def test_a_killed_writer_leaves_its_offset_and_no_lock(tmp_path: Path) -> None:
     while written < 10 * 4096:
         written = int(process.stdout.readline())
     process.kill()
-    process.wait(10)
+    process.wait(PATIENCE)
     with open_blobs(tmp_path, reserve=0).writer(digest, len(data)) as writer:
         assert written <= writer.offset < len(data)
         writer.write(memoryview(data)[writer.offset :])
@@ -44,7 +45,7 @@ def test_two_processes_do_not_write_the_same_blob(tmp_path: Path) -> None:
         assert open_blobs(tmp_path).sweep(set(), -1000) == 0
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def test_a_file_that_was_finished_while_we_waited_for_its_lock_is_not_touched(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fogline.storage import Database, StorageError, Value, open_database
 from fogline.storage.database import PAGE
 from fogline.storage.migrations import STEPS
+from tests.patience import PATIENCE
 from tests.storage import child
 from tests.storage.conftest import fresh_schema
 
@@ -210,7 +211,7 @@ def test_processes_that_open_a_new_database_at_once_make_one_schema(place: str) 
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    assert [process.wait(30) for process in children] == [0] * 4
+    assert [process.wait(PATIENCE) for process in children] == [0] * 4
     with open_database(place) as database:
         assert len(list(database.read("openers"))) == 4
 
@@ -225,7 +226,7 @@ def test_threads_that_open_a_new_database_at_once_make_one_schema(place: str) ->
         together = Barrier(4)
 
         def work(where: str = where, together: Barrier = together) -> None:
-            together.wait(10)
+            together.wait(PATIENCE)
             open_database(where).close()
 
         with ThreadPoolExecutor(4) as threads:
@@ -242,7 +243,7 @@ def test_nothing_acknowledged_is_lost_when_the_process_is_killed(place: str) -> 
     process.kill()
     rest = process.stdout.read().split("\n")[:-1]
     acknowledged = int(rest[-1]) if rest else acknowledged
-    process.wait(10)
+    process.wait(PATIENCE)
     with open_database(place) as database:
         entries = list(database.read("journal"))
         pairs = len(entries) // 2

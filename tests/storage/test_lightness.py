@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.patience import PATIENCE
+
 
 def test_it_imports_no_heavy_package_and_no_driver() -> None:
     script = (
@@ -13,5 +15,5 @@ def test_it_imports_no_heavy_package_and_no_driver() -> None:
         "    s.open_database(d + '/node.db').append('s', [b'x']); s.open_blobs(d + '/blobs', reserve=0).put(b'x')\n"
         "print(*sorted({'numpy', 'pydantic', 'sqlalchemy', 'psycopg', 'obstore'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert done.stdout == "\n"

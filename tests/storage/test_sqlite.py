@@ -11,6 +11,7 @@ from threading import Timer
 import pytest
 
 from fogline.storage import StorageError, StorageFull, open_database
+from tests.patience import PATIENCE
 from tests.storage import child
 
 
@@ -40,7 +41,7 @@ def test_a_lock_of_another_process_is_named_and_passes(tmp_path: Path) -> None:
         with pytest.raises(StorageError, match="locked"):
             open_database(path, patience=0.2)
         assert list(database.read("s")) == []
-        holder.communicate("go\n", timeout=10)
+        holder.communicate("go\n", timeout=PATIENCE)
         database.append("s", [b"y"])
         assert list(database.read("s")) == [b"y"]
 

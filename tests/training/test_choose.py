@@ -92,7 +92,7 @@ def test_slow_engines_keep_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     task = task_of()
-    choice = choose(task, LocalMethod(), LOCAL, [], engine="flat", chunk=3)
+    choice = choose(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL), engine="flat", chunk=3)
     assert (choice.engine, choice.chunk, choice.seconds) == ("flat", 3, {})
     choice = choose(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL), engine="stacked", processes=2)
     assert choice.engine == "stacked"

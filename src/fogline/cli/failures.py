@@ -21,6 +21,7 @@ SENTENCES = {
     ),
     FAILED: (
         ("fogline.cli.failures", "JobFailed"),
+        ("fogline.monitoring.mishaps", "RunError"),
         ("fogline.network.client", "DeskError"),
         ("fogline.network.uplink", "Refused"),
         ("fogline.storage.errors", "StorageError"),

@@ -79,7 +79,7 @@ def _served(standing: Standing, card: Card) -> str:
     parts = [f"[{STATES[what]}]{n} {WORDS.get(what, what)}[/]" for what, n in counts.items() if n]
     release = standing.release
     if release is not None and release.version == card.version and release.state != "done":
-        parts.append(f"{release.state}, ring {release.share:.0%}")
+        parts.append(f"{release.state}, ring {release.width:.0%}")
     return ", ".join(parts)
 
 

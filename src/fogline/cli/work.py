@@ -20,7 +20,7 @@ from fogline.jobs import Job
 from fogline.jobs.files import parse_job, read_job
 from fogline.monitoring.progress import Live
 from fogline.monitoring.table import human_bytes, human_metric, human_seconds
-from fogline.network.books import ENDED, Line, Record
+from fogline.network.books import ENDED, Line, Record, Stop
 from fogline.network.client import Client
 from fogline.network.cloud import SIGNING
 
@@ -98,20 +98,23 @@ def watch_job(folder: Path, name: str) -> None:
     conclude(asked(folder, ask))
 
 
-def stop_job(folder: Path, name: str) -> None:
+def stop_job(folder: Path, name: str, publish: bool, discard: bool) -> None:
     """End a job.
 
     Raises:
-        UsageError: it is not clear which.
+        UsageError: it is not clear which, or what is to become of its model.
     """
+    if publish and discard:
+        raise UsageError("A model cannot be published and discarded; leave out --publish or --discard")
+    how: Stop = "publish" if publish else "discard" if discard else "keep"
 
     async def ask(client: Client) -> Record:
         if name:
-            return await client.stop(name)
+            return await client.stop(name, how)
         open_jobs = [record.job for record in await client.jobs() if not record.ended]
         if len(open_jobs) != 1:
             raise UsageError(f"Say which job to stop: {', '.join(open_jobs)}" if open_jobs else "No job runs or waits")
-        return await client.stop(open_jobs[0])
+        return await client.stop(open_jobs[0], how)
 
     record = asked(folder, ask)
     state = f"is {record.state} already" if record.ended else "is being stopped"
@@ -190,4 +193,5 @@ def as_text(line: Line, record: Record) -> str:
     row, name = line.row, record.headline
     metric = f", {name} {human_metric(name, row[name], record.units.get(name, ''))}" if name in row else ""
     clock = human_seconds(row.get("seconds", 0.0))
-    return f"{at} {line.node}: round {int(row['round'])} of {record.rounds}{metric}, clock {clock}"
+    devices = f", {int(row['devices'])} devices" if "devices" in row else ""
+    return f"{at} {line.node}: round {int(row['round'])} of {record.rounds}{devices}{metric}, clock {clock}"

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from fogline.data.examples import Array, Examples, Indices
-from fogline.data.ids import Picked
-from fogline.data.sources import Rows, Source, Transform, Transformed
+from fogline.data.ids import Listed, Picked
+from fogline.data.sources import Held, Rows, Source, Transform, Transformed
 
 __all__ = ["Examples", "FederatedData", "Meaning"]
 
@@ -139,6 +139,15 @@ class FederatedData(Mapping[str, Examples]):
         The position counts held-out clients too, so that holding some out changes nothing for the others.
         """
         return self._changed(Transformed(self._source, transform), self._held)
+
+    def sample(self, counts: Mapping[int, int]) -> FederatedData:
+        """Some clients with their first examples only: ``counts`` by position in ``clients``, in that order.
+
+        It has no test set. Loads those clients, once.
+        """
+        names = Listed([self.clients[index] for index in counts])
+        parts = [Examples(*(array[:count] for array in self.at(index))) for index, count in counts.items()]
+        return FederatedData(self.name, Held(names, parts), self.meaning)
 
     def _changed(self, source: Source, held: Indices) -> FederatedData:
         return FederatedData(self.name, source, self.meaning, test=self.test, groups=self.groups, held=held)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -87,6 +87,23 @@ class Loaded:
         if self._sizes is None:
             self._sizes = np.array([self.load(i).count for i in range(len(self.ids))], np.int64)
         return self._sizes
+
+
+@dataclass(frozen=True)
+class Held:
+    """Clients whose examples are at hand."""
+
+    ids: Ids
+    parts: Sequence[Examples]
+
+    def load(self, index: int) -> Examples:
+        return self.parts[index]
+
+    def targets(self, index: int) -> Array:
+        return self.parts[index].y
+
+    def sizes(self) -> Indices:
+        return np.array([part.count for part in self.parts], np.int64)
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def job_to_toml(job: Job, only_given: bool = False) -> str:
     table = _written(job, only_given)
     tree = table.get("tree")
     if tree is not None and not set(tree["tiers"]) & set(Tree.model_fields):
-        table["tree"] = {"assign": tree["assign"], **tree["tiers"]}
+        table["tree"] = {key: value for key, value in tree.items() if key != "tiers"} | tree["tiers"]
     return ("" if only_given else HEAD) + "\n".join(_lines(table, ())).lstrip("\n") + "\n"
 
 

@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -41,6 +42,9 @@ class Local(Checked):
 
     learning_rate: PositiveFloat = 0.1
     batch_size: PositiveInt | None = 10
+    smallest_batch: PositiveInt = 1
+    """A last batch of fewer examples joins the one before it; where nothing is said, 2 for a model that does not train
+    on one example (batch normalisation)."""
     epochs: PositiveInt = 1
     steps: PositiveInt | None = None
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
@@ -97,6 +101,12 @@ class Publish(Checked):
     """Its name; empty: the job's."""
     every: NonNegativeInt = 0
     """Rounds between two versions; 0 publishes the finished model only."""
+    at_least: float | None = None
+    """What the headline metric must reach on the test set (at most that, where lower is better)."""
+    not_worse_than: NonNegativeFloat | None = None
+    """How much worse than the version served it may be in that metric, in its unit; 0: not at all."""
+    even_if: tuple[Literal["stopped", "failed", "unjudged"], ...] = ()
+    """Whether a version is made also of a job that was stopped or failed, or of a model that nothing could judge."""
     keep: PositiveInt = 10
     """Versions of this job that the registry keeps, the newest; besides, those that nodes serve and that people
     approved."""
@@ -164,6 +174,11 @@ class Job(Checked):
     """Training engine; None measures the first cohort and chooses."""
     chunk: PositiveInt | None = None
     """Devices that an engine trains together; None measures."""
+    engine_compared: str = ""
+    """Written by a run: a digest of all that ``engine`` was compared with the reference for. While it stays the same,
+    the comparison is not made again."""
+    engines_refused: Mapping[str, str] = Field(default_factory=dict)
+    """Written by a run: engines that it did not take, and why."""
     processes: NonNegativeInt | None = None
     """Worker processes; 0 trains in this one; None takes one per core."""
     checkpoint_every: PositiveInt | None = 10

@@ -12,6 +12,8 @@ from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job, Local
 from fogline.jobs.tree import Tree
 from fogline.training.local import LocalTraining
+from fogline.training.order import cuts
+from fogline.training.task import Task
 
 MASK = (1 << 64) - 1
 
@@ -33,10 +35,11 @@ Planner = Callable[[int, int, int], LocalPlan]
 """(client, round, attempt) to what it does: ``attempt`` counts the device's own local rounds."""
 
 
-def with_defaults(job: Job, algorithm: Algorithm) -> Job:
-    """The job with the method's own settings of local training, where the job says nothing else."""
+def with_defaults(job: Job, algorithm: Algorithm, task: Task) -> Job:
+    """The job with the method's and the model's own settings of local training, where the job says nothing else."""
     said = job.local.model_fields_set
-    changes = {name: value for name, value in algorithm.local_defaults.items() if name not in said}
+    defaults = {"smallest_batch": task.smallest_batch, **algorithm.local_defaults}
+    changes = {name: value for name, value in defaults.items() if name not in said}
     return job.model_copy(update={"local": job.local.model_copy(update=changes)}) if changes else job
 
 
@@ -83,7 +86,7 @@ def planner(job: Job, samples: Sequence[int]) -> Planner:
 def examples_of(local: LocalTraining, samples: int, steps: int) -> int:
     """Examples that a device passes over in so many steps; the last batch of an epoch may be smaller."""
     batch = min(local.batch_size or samples, samples)
-    epochs, rest = divmod(steps, -(-samples // batch))
+    epochs, rest = divmod(steps, len(cuts(samples, batch, local.smallest_batch)))
     return epochs * samples + rest * batch
 
 

@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 from fogline.jobs.units import seconds
 
+RING = "in ring mode every device moves the model alone"
 Mode = Literal["sync", "async", "semi-async", "ring"]
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -30,11 +31,14 @@ class Tier(BaseModel):
     rounds: PositiveInt = 1
     """Rounds of its own per round of its parent (ignored at the root)."""
     cohort: CountOrShare = 1.0
-    """Children asked per round: a count, or a share of those there are. In async mode: how many train at once."""
+    """Children asked per round: a count, or a share of those there are. In async mode: how many train at once.
+    A share of the quorum is of a count as it stands here, however few are connected."""
     over_selection: Annotated[float, Field(ge=1)] = 1.0
     """Asks that many times the cohort and closes with the first cohort's worth of reports."""
     quorum: CountOrShare = 0.5
-    """Reports that make a round count when its deadline passes: a count, or a share of the cohort."""
+    """Reports that make a round count when its deadline passes: a count, or a share of the cohort. A failed device
+    has not reported. A round waits until so many children can be asked, and is abandoned at its deadline. A count
+    is of different children, and is never cut to who is connected."""
     deadline: Seconds | None = None
     """Seconds after which a round ends with what it has. In async mode: the longest wait between two moves.
     None: an hour at the root; below, what lets all rounds of the tier end before the parent's deadline; and for
@@ -51,20 +55,38 @@ class Tier(BaseModel):
     speed_classes: PositiveInt = 5
     """Semi-async mode: classes of children by speed."""
 
+    @property
+    def fewest(self) -> int:
+        """Different children that a round needs, where the job names a count."""
+        return self.quorum if isinstance(self.quorum, int) else 1
+
     def cohort_of(self, children: int) -> int:
-        """How many of so many children make a cohort; at least one, at most all."""
-        return share_of(self.cohort, children)
+        """Children that a round should ask where there are so many: a count as it is, also where it is more than
+        there are, and never fewer than the quorum wants."""
+        return max(amount_of(self.cohort, children), self.fewest)
 
     def quorum_of(self, cohort: int) -> int:
         """Reports needed of a cohort of that size."""
-        return share_of(self.quorum, cohort)
+        return amount_of(self.quorum, cohort)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Tier:
+        if isinstance(self.cohort, int) and self.fewest > self.cohort:
+            raise ValueError(
+                f"quorum is {self.quorum}, but a round asks only {self.cohort} (cohort); make the quorum at most that"
+            )
+        return self
+
+
+def amount_of(amount: float, whole: int) -> int:
+    """A count as it is, or a share of the whole rounded up; at least one."""
+    # The margin forgives binary fractions: 0.07 of 100 is 7, though the product is a little more.
+    return amount if isinstance(amount, int) else max(1, math.ceil(amount * whole - 1e-9))
 
 
 def share_of(amount: float, whole: int) -> int:
-    """A count as it is, or a share rounded up; between one and the whole."""
-    # The margin forgives binary fractions: 0.07 of 100 is 7, though the product is a little more.
-    wanted = amount if isinstance(amount, int) else math.ceil(amount * whole - 1e-9)
-    return max(1, min(wanted, whole))
+    """As :func:`amount_of`, but at most the whole (and at least one)."""
+    return max(1, min(amount_of(amount, whole), whole))
 
 
 class Tree(BaseModel):
@@ -73,12 +95,47 @@ class Tree(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tiers: Mapping[str, Tier]
+    minimum: PositiveInt = 1
+    """Devices over the whole tree whose updates a round of the root needs to count: it waits until so many are
+    connected, and is abandoned at its deadline without them. A device counts once a round."""
     assign: Literal["round-robin", "blocks", "groups"] = "round-robin"
     """Which device hangs below which aggregator of the last tier: in turn, in blocks of neighbours, or by the
     data's natural groups."""
 
-    def __init__(self, *, assign: str = "round-robin", tiers: Mapping[str, Tier] | None = None, **named: Tier) -> None:
-        super().__init__(tiers={**(tiers or {}), **named} or {"cloud": Tier()}, assign=assign)
+    def __init__(
+        self,
+        *,
+        assign: str = "round-robin",
+        minimum: int = 1,
+        tiers: Mapping[str, Tier] | None = None,
+        **named: Tier,
+    ) -> None:
+        super().__init__(tiers={**(tiers or {}), **named} or {"cloud": Tier()}, assign=assign, minimum=minimum)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Tree:
+        if self.minimum == 1:
+            return self
+        root = next(iter(self.tiers))
+        if self.tiers[root].mode == "ring":
+            raise ValueError(f"{RING}, so a minimum of {self.minimum} cannot be kept; use another mode in {root}")
+        most = self.most_devices()
+        if most is not None and self.minimum > most:
+            raise ValueError(
+                f"minimum is {self.minimum}, but the cohorts of the tiers let at most {most} devices into a round; "
+                "ask more, or make it at most that"
+            )
+        return self
+
+    def most_devices(self) -> int | None:
+        """Devices that a round can have by the counts of its cohorts; None where shares decide."""
+        most: int | None = 1
+        for tier in self.tiers.values():
+            # Slower rounds of async tiers may hold any number; of the others every round asks its cohort anew.
+            if not isinstance(tier.cohort, int) or tier.rounds > 1 or tier.mode in ("async", "semi-async"):
+                return None
+            most *= max(tier.cohort, tier.fewest)
+        return most
 
     @property
     def names(self) -> tuple[str, ...]:

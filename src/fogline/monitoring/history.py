@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,30 @@ class Goal:
 
     headline: str
     higher_is_better: bool
+
+
+class Attendance:
+    """Notices rounds of few devices.
+
+    Where devices are drawn or drop out, a round has fewer than the one before every other time. What people should
+    know is that a round has fewer than any before it in its run, and so fewer than the one before.
+    """
+
+    def __init__(self, history: Sequence[Row] = ()) -> None:
+        self._last = self._fewest = math.inf
+        for row in history:
+            self.saw(row)
+
+    def saw(self, row: Row) -> str:
+        """A round is over; a warning if it has fewer devices than every round before it, else nothing."""
+        devices, last, fewest = row.get("devices", math.inf), self._last, self._fewest
+        self._last, self._fewest = devices, min(devices, fewest)
+        if devices >= fewest or fewest == math.inf:
+            return ""
+        return (
+            f"Round {row['round']:.0f} has updates of {devices:,.0f} device{'s' * (devices != 1)}, the round before of "
+            f"{last:,.0f}; no round had so few. tree.minimum says how few may count."
+        )
 
 
 def reached(history: Sequence[Row], evaluation: Evaluation, goal: Goal) -> Reached | None:

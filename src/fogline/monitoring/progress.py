@@ -226,6 +226,7 @@ class View:
         parts = [
             f"round {int(self._row['round'])}/{self.rounds}",
             f"{escape(self._headline)} {self._metric()}" if self._headline in self._row else "",
+            _plural(int(self._row["devices"]), "device") if "devices" in self._row else "",
             f"clock {human_seconds(self._row.get('seconds', 0.0))}",
             f"{human_bytes(down)} down, {human_bytes(up)} up" if down or up else "",
             self._left_text(),
@@ -238,6 +239,8 @@ class View:
         if self._values:
             goal = f"  [dim]target {self._human(self._target)}[/]" if self._target is not None else ""
             facts.append((escape(self._headline), f"[bold]{self._metric()}[/]  {_spark(self._values)}{goal}"))
+        if "devices" in row:
+            facts.append(("devices", f"{int(row['devices']):,} in the round"))
         energy = f", {human_joules(row['joules'])} on devices" if "joules" in row else ""
         if energy:
             facts.append(("clock", f"{human_seconds(row.get('seconds', 0.0))} of virtual time{energy}"))

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, float]
 """One round: ``round``, ``seconds`` (virtual clock), ``wall`` (seconds), ``joules``, ``down/TIER`` and ``up/TIER``
-(bytes so far on the links below that tier), ``train_loss``, ``updates``, ``failed`` …, and, where the model was
+(bytes so far on the links below that tier), ``train_loss``, ``updates`` (trainings that succeeded),
+``devices`` (whose updates are in the round's model), ``failed`` …, and, where the model was
 judged, the task's metrics (``accuracy``, ``loss`` …)."""
 
 

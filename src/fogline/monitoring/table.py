@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 
 from rich.console import Console, Group, RenderableType
@@ -22,7 +22,7 @@ WIDTH = 100
 FOGS_SHOWN = 8
 SURPLUS = "surplus"
 """What is counted of over-selection: it is meant to be, and no mishap."""
-BOOKKEEPING = ("round", "seconds", "wall", "joules", "train_loss", "updates")
+BOOKKEEPING = ("round", "seconds", "wall", "joules", "train_loss", "updates", "devices")
 """Keys of a row that are no metric of the model, beside bytes (``down/…``, ``up/…``) and counts of mishaps."""
 
 
@@ -136,12 +136,17 @@ def _lines(result: Result) -> Iterator[tuple[str, str]]:
     if result.fogs is not None and len(result.fogs.values) > 1:
         yield f"By {escape(result.job.tree.names[-1])}", _groups(result, result.fogs)
     last = result.history[-1] if result.history else {}
+    if "devices" in last:
+        yield "Devices in a round", _attendance([row["devices"] for row in result.history if "devices" in row])
     for tier, (down, up) in traffic(last).items():
         yield f"Bytes below {escape(tier)}", f"{human_bytes(down)} down, {human_bytes(up)} up"
     if "joules" in last:  # Real devices do not say what they take, and their clock is the wall's.
         yield "Virtual time", human_seconds(last.get("seconds", 0.0))
         yield "Energy on devices", human_joules(last["joules"])
     yield "Wall time", human_seconds(result.wall)
+    if result.job.engines_refused:
+        why = "; ".join(f"{name}: {reason}" for name, reason in result.job.engines_refused.items())
+        yield "Engine", f"{escape(result.job.engine or '')} [dim]({escape(why)})[/]"
     yield from _target(result)
     surplus = result.counts.get(SURPLUS, 0)
     if surplus:
@@ -149,6 +154,11 @@ def _lines(result: Result) -> Iterator[tuple[str, str]]:
     yield from _mishaps(result.counts, result.reasons)
     if result.folder is not None:
         yield "Run folder", escape(str(result.folder))
+
+
+def _attendance(devices: Sequence[float]) -> str:
+    fewest, most = min(devices), max(devices)
+    return f"{most:,.0f}" if fewest == most else f"{fewest:,.0f} to {most:,.0f}, {devices[-1]:,.0f} in the last"
 
 
 def _target(result: Result) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,8 @@ from fogline.storage import Database, StorageError
 
 log = logging.getLogger("fogline.network")
 State = Literal["queued", "running", "finished", "failed", "stopped"]
+Stop = Literal["", "keep", "publish", "discard"]
+"""What the operator who ends a job wants of what it has learned so far; empty: nobody has ended it."""
 ENDED = ("finished", "failed", "stopped")
 JOBS, NODES = "job", "node"
 
@@ -41,6 +43,7 @@ class Record(msgspec.Struct, frozen=True):
     rounds: int = 0
     done: int = 0
     why: str = ""
+    stop: Stop = ""
     headline: str = ""
     higher_is_better: bool = True
     units: dict[str, str] = {}

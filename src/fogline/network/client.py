@@ -19,10 +19,10 @@ from fogline.governance.bundle import pack
 from fogline.governance.identity import Identity
 from fogline.governance.offers import Needs
 from fogline.governance.signing import SigningKey
-from fogline.network.books import Known, Line, Record
+from fogline.network.books import Known, Line, Record, Stop
 from fogline.network.chunks import first_answer, receive
 from fogline.network.contract import DESK, PIECE, SERVICE, Blob, Fetch, Have, Push, decoder, encode
-from fogline.network.desk import Name, NewToken, Numbered, Submit, Text
+from fogline.network.desk import Name, NewToken, Numbered, Stopping, Submit, Text
 from fogline.network.model_desk import AnyModel, Charter, Linked, Retrain, Which
 from fogline.network.wire import dial
 from fogline.registry.standing import Standing, Steer
@@ -61,9 +61,9 @@ class Client:
         """All jobs, or one."""
         return await self._ask("Jobs", Name(name), list[Record])
 
-    async def stop(self, name: str) -> Record:
-        """End a job."""
-        return await self._ask("Stop", Name(name), Record)
+    async def stop(self, name: str, how: Stop = "keep") -> Record:
+        """End a job. ``how``: what becomes of what it has learned."""
+        return await self._ask("Stop", Stopping(name, how), Record)
 
     async def nodes(self) -> list[Known]:
         """Who is or was connected."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from fogline.governance.errors import TrustError
 from fogline.governance.subject import node_name
 from fogline.jobs import Job
 from fogline.jobs.files import parse_job
+from fogline.jobs.job import model_name
 from fogline.monitoring.folder import RunFolder
-from fogline.monitoring.history import Goal, should_stop
+from fogline.monitoring.history import Attendance, Goal, should_stop
+from fogline.monitoring.mishaps import Mishaps
 from fogline.monitoring.result import Row
 from fogline.network.aggregating import aggregator_maker
-from fogline.network.books import Books, Record, State
+from fogline.network.books import Books, Record, State, Stop
 from fogline.network.contract import Ticket, Told
 from fogline.network.crew import GROUP
 from fogline.network.duties import GATHER
@@ -29,14 +31,15 @@ from fogline.network.node import Node
 from fogline.network.publishing import Origin, publish
 from fogline.network.worker.requests import Conclude, Describe, Described, Judge, Judged
 from fogline.network.workshop import LONGEST, WorkerFailed, Workshop, expect
-from fogline.nodes.effects import Move
+from fogline.nodes.effects import Lap, Move
 from fogline.nodes.messages import model_key
+from fogline.registry.fitness import Judgement, Progressed
 from fogline.registry.publisher import Publisher
 from fogline.storage import StorageError, Value
 
 UNFIT = (NotAllowed, WorkerFailed, ValueError, StorageError, OSError)
 """What keeps a job from beginning."""
-MILESTONES = ("began", "round", "failed", "not judged", "not kept", "published", "not published")
+MILESTONES = ("began", "round", "failed", "not judged", "not kept", "published", "not published", "fewer devices")
 """Lines of a log that count nothing."""
 
 
@@ -74,9 +77,10 @@ class Course:
         self._judge = judge
         self._folder = folder
         self._history: list[Row] = folder.history()
-        self._counts: Counter[str] = Counter()
-        self._reasons: dict[str, str] = {}
-        self._models: deque[tuple[Move, Value, float]] = deque()
+        self._attendance = Attendance(self._history)
+        self._mishaps = Mishaps()
+        self._lap = Lap()
+        self._models: deque[tuple[Move, int, Value, float]] = deque()
         self._last: Value | None = None
         self._there = asyncio.Event()
         self._over = False
@@ -91,7 +95,7 @@ class Course:
             after = lines[-1][0]
             for _, line in lines:
                 if line.what not in MILESTONES:
-                    self._count(line.what, 1, line.child or line.node, line.why)
+                    self._mishaps.count(line.what, line.child or line.node, line.why)
 
     async def begin(self) -> None:
         """The first round."""
@@ -107,14 +111,22 @@ class Course:
 
     def told(self, told: Told) -> None:
         """Something for the job's report."""
-        self._count(told.what, told.amount, told.child or told.node, told.why[:LONGEST])
+        self._mishaps.count(told.what, told.child or told.node, told.why[:LONGEST], told.amount)
 
     def moved(self, move: Move, group: Value, seconds: float) -> None:
         """The model moved: it is judged beside, while the next round runs."""
+        devices = self._lap.saw(move)
         if move.final:
             self._means.node.shelf.keep(group)
-            self._models.append((move, group, seconds))
+            self._models.append((move, devices, group, seconds))
             self._there.set()
+
+    async def stop(self, how: Stop) -> Record:
+        """The operator ends it; what it is now."""
+        self._record = msgspec.structs.replace(self._record, stop=how)
+        await self._means.books.put(self._record)
+        self.engagement.halt()
+        return self._record
 
     def ended(self, why: str | None, group: Value | None) -> None:
         """Its rounds are over."""
@@ -127,20 +139,20 @@ class Course:
 
     # Its course.
 
-    async def follow(self, was_stopped: Callable[[], bool]) -> Record:
+    async def follow(self) -> Record:
         """Judge models as they come, and conclude the job; how it ended."""
         while not (self._over and not self._models):
             await self._there.wait()
             self._there.clear()
             while self._models:
-                move, group, seconds = self._models.popleft()
+                move, devices, group, seconds = self._models.popleft()
                 if self._enough:  # It was begun while the one that is good enough was judged.
                     self._means.node.shelf.release([group])
                 else:
-                    await self._take(move, group, seconds)
-        return await self._conclude(was_stopped)
+                    await self._take(move, devices, group, seconds)
+        return await self._conclude()
 
-    async def _take(self, move: Move, group: Value, seconds: float) -> None:
+    async def _take(self, move: Move, devices: int, group: Value, seconds: float) -> None:
         done, evaluation = move.round + 1, self._job.evaluation
         row: Row = {
             "round": done,
@@ -148,17 +160,21 @@ class Course:
             "wall": seconds,
             "train_loss": float("nan"),
             "updates": float(len(move.members)),
-            **self._counts,
+            "devices": float(devices),
+            **self._mishaps.counts,
         }
-        if done % evaluation.every == 0 or done == self._job.rounds:
-            row |= await self._judged(group)
+        publish_every = self._job.publish.every
+        publishes = bool(publish_every) and done % publish_every == 0 and done < self._job.rounds
+        metrics: dict[str, float] = {}
+        if publishes or done % evaluation.every == 0 or done == self._job.rounds:
+            metrics = await self._judged(group)
+            row |= metrics
         self._put_away(group)
         if done <= len(self._history):
             return  # A crash came between the move and the record of it; this row is known.
         await self._enter(row, done)
-        publish_every = self._job.publish.every
-        if publish_every and done % publish_every == 0 and done < self._job.rounds:
-            await self._publish(group)
+        if publishes and not self._record.stop:
+            await self._publish(group, "running", metrics)
         goal = Goal(self._record.headline, self._record.higher_is_better)
         if should_stop(self._history, evaluation, goal):
             self._enough = True
@@ -187,32 +203,43 @@ class Course:
         self._record = msgspec.structs.replace(self._record, done=done)
         await self._means.books.put(self._record)
         self._note("round", row=row)
+        if warning := self._attendance.saw(row):
+            self._note("fewer devices", warning)
 
-    async def _conclude(self, was_stopped: Callable[[], bool]) -> Record:
-        why = self._failure
-        if self._last is not None:
-            unwritten = await self._write(self._last)
+    async def _conclude(self) -> Record:
+        why, stop = self._failure, self._record.stop
+        if why is None and not stop and not self._history:
+            why = self._mishaps.nothing_learned(self._job.rounds)
+        metrics: dict[str, float] | None = None
+        if self._last is not None and stop != "discard":
+            metrics, unwritten = await self._write(self._last)
             why = unwritten or why
-            if unwritten is None:
-                await self._publish(self._last)
+        state: State = "failed" if why is not None else "stopped" if stop else "finished"
+        if self._last is not None and metrics is not None:
+            await self._publish(self._last, state, metrics)
         await self._judge.close()
         self._put_away(None)
-        state: State = "failed" if why is not None else "stopped" if was_stopped() else "finished"
         return msgspec.structs.replace(self._record, state=state, why=why or "")
 
-    async def _write(self, group: Value) -> str | None:
-        """The result, in the run's folder; why that was not possible."""
+    async def _write(self, group: Value) -> tuple[dict[str, float] | None, str | None]:
+        """The result, in the run's folder: what it was judged, or why it could not be written."""
         folder, wall = str(self._folder.path.resolve()), time.time() - self._record.submitted
+        mishaps = self._mishaps
         try:
             path = self._means.node.shelf.path(group)
-            await self._judge.ask(Conclude(folder, path, dict(self._counts), self._reasons, wall))
+            asked = Conclude(folder, path, dict(mishaps.counts), mishaps.reasons, wall)
+            return expect(Judged, await self._judge.ask(asked)).metrics, None
         except (WorkerFailed, StorageError) as error:
-            return f"the result could not be written: {error}"
-        return None
+            return None, f"the result could not be written: {error}"
 
-    async def _publish(self, group: Value) -> None:
-        """Make a version of a model; the job goes on where that fails."""
+    async def _publish(self, group: Value, state: Progressed, metrics: Mapping[str, float]) -> None:
+        """Make a version of a model, if it deserves to be one; the job goes on where that fails."""
         record, shelf = self._record, self._means.node.shelf
+        outcome = Judgement(state, record.headline, record.higher_is_better, metrics, asked=record.stop == "publish")
+        served = await asyncio.to_thread(self._means.publisher.served, model_name(self._job))
+        if (unfit := outcome.unfit(self._job.publish, served)) is not None:
+            self._note("not published", unfit)
+            return
         origin = Origin(self._job, record.job, record.done, record.by, record.bundle.digest)
         try:
             card, notes = await publish(self._means.publisher, self._judge, shelf, shelf.path(group), origin)
@@ -221,11 +248,6 @@ class Course:
             return
         text = f"{card.model} version {card.version}{'. ' if notes else ''}{notes}"
         self._note("published", text[:LONGEST])
-
-    def _count(self, what: str, amount: int, who: str, why: str) -> None:
-        self._counts[what] += amount
-        if why:
-            self._reasons.setdefault(what, f"{who}: {why}")
 
     def _note(self, what: str, why: str = "", row: Row | None = None) -> None:
         self._means.books.note(self._record.job, what, why, row=row)

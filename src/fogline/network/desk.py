@@ -16,7 +16,7 @@ from fogline.governance.errors import TrustError
 from fogline.governance.offers import Needs
 from fogline.governance.subject import Role, Subject
 from fogline.governance.tokens import TokenRecord, create_token, redeem
-from fogline.network.books import Known, Line, Record
+from fogline.network.books import Known, Line, Record, Stop
 from fogline.network.contract import Blob, Certificate, Decoder, Enrol, Home, Renew, decoder, encode
 from fogline.network.downlink import Context, Downlink
 from fogline.network.gate import Gate
@@ -58,6 +58,14 @@ class Name(msgspec.Struct, frozen=True):
     after: int = 0
     follow: bool = True
     """Whether to go on until the job is over."""
+
+
+class Stopping(msgspec.Struct, frozen=True):
+    """End a job."""
+
+    name: str
+    how: Stop = "keep"
+    """What becomes of what it has learned."""
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -243,7 +251,7 @@ class Desk:
         answers: Answers = {
             "Submit": (Submit, self._submit),
             "Jobs": (Name, self._jobs),
-            "Stop": (Name, self._stop),
+            "Stop": (Stopping, self._stop),
             "Nodes": (Name, self._nodes),
             "Revoke": (Name, self._revoke),
             "Token": (NewToken, self._token),
@@ -263,8 +271,8 @@ class Desk:
     async def _jobs(self, asked: Name, _: str) -> list[Record]:
         return [self._office.books.record(asked.name)] if asked.name else self._office.books.records()
 
-    async def _stop(self, asked: Name, _: str) -> Record:
-        return await self._office.stop(asked.name)
+    async def _stop(self, asked: Stopping, _: str) -> Record:
+        return await self._office.stop(asked.name, asked.how or "keep")
 
     async def _nodes(self, _: Name, __: str) -> list[Known]:
         return sorted(self._office.books.nodes.values(), key=lambda known: (known.parent, known.name))

@@ -12,7 +12,7 @@ import msgspec
 from fogline.governance.offers import Needs
 from fogline.governance.subject import Role, Subject
 from fogline.jobs.files import parse_job
-from fogline.network.books import Books, Known, Record
+from fogline.network.books import Books, Known, Record, Stop
 from fogline.network.contract import Blob, Push, Seen, Told
 from fogline.network.course import UNFIT, Course, Means, prepare
 from fogline.network.node import Node
@@ -45,7 +45,6 @@ class Office:
         self._means = Means(node, self.books, publisher, runs)
         self._parallel = parallel
         self._courses: dict[str, Course] = {}
-        self._stopping: set[str] = set()
         self._tasks = Tasks(node.name)
 
     async def load(self) -> None:
@@ -100,8 +99,8 @@ class Office:
         self._schedule()
         return record
 
-    async def stop(self, job: str) -> Record:
-        """End a job: what it has learned so far is its result.
+    async def stop(self, job: str, how: Stop = "keep") -> Record:
+        """End a job. ``how``: what it has learned so far is its result, or a version too, or is thrown away.
 
         Raises:
             LookupError: there is no such job.
@@ -109,10 +108,10 @@ class Office:
         record = self.books.record(job)
         if record.state == "queued":
             await self.books.put(msgspec.structs.replace(record, state="stopped", why="stopped before it began"))
+        elif record.state == "running" and record.job in self._courses:
+            await self._courses[record.job].stop(how)
         elif record.state == "running":
-            self._stopping.add(record.job)
-            if record.job in self._courses:
-                self._courses[record.job].engagement.halt()
+            await self.books.put(msgspec.structs.replace(record, stop=how))
         return self.books.record(record.job)
 
     def again(self, job: str) -> None:
@@ -196,15 +195,14 @@ class Office:
             await self._over(msgspec.structs.replace(record, state="failed", why=str(error)))
             return
         self._courses[job] = course
-        if job in self._stopping:
-            course.engagement.halt()
+        if stop := self.books.record(job).stop:  # Perhaps meanwhile.
+            await course.stop(stop)
         await course.begin()
-        ended = await course.follow(lambda: job in self._stopping)
+        ended = await course.follow()
         del self._courses[job]
         await self._over(ended)
 
     async def _over(self, record: Record) -> None:
-        self._stopping.discard(record.job)
         self.books.note(record.job, record.state, record.why)  # First: who watches leaves when the job has ended.
         await self.books.put(record)
         self._schedule()

@@ -12,7 +12,7 @@ crashes between them: they name where they start and where they put the result, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fogline.nodes import records
 from fogline.nodes.asking import Asking
@@ -31,7 +31,7 @@ from fogline.nodes.effects import (
     Write,
 )
 from fogline.nodes.events import Event, Fired, Halt, Joined, Left, Received, Started
-from fogline.nodes.ledger import Ask, Got, Ledger, in_order
+from fogline.nodes.ledger import Ask, Got, Lane, Ledger, devices_in, in_order
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
 from fogline.nodes.policies import Feedback, Selection
 from fogline.nodes.role import Role
@@ -48,6 +48,10 @@ REASONS = {
 }
 """Why an update that came does not count."""
 
+Sift = Callable[[Sequence[Got]], Mapping[int, str]]
+"""Which updates that wait turn out to be none, by task, and why; given by a runtime that computes them only when a
+round may close."""
+
 
 class Aggregator:
     """A node with a downlink, and an uplink unless it is the root.
@@ -57,9 +61,12 @@ class Aggregator:
         policy: selects the children of a round. What it learned from reports comes back with the journal; what it
             keeps of its own selections (TiFL's tiers and credits, Oort's pace) begins anew after a crash.
         presence: whether a child can be asked at a time.
+        sift: which of the updates that wait are none; None where every update that is reported is one.
     """
 
-    def __init__(self, role: Role, policy: Selection, presence: Presence | None = None) -> None:
+    def __init__(
+        self, role: Role, policy: Selection, presence: Presence | None = None, sift: Sift | None = None
+    ) -> None:
         self.role = role
         self.name = role.name
         self.policy = policy
@@ -72,6 +79,7 @@ class Aggregator:
             classes=role.lanes if role.mode == "semi-async" else None,
         )
         self.now = 0.0
+        self._sift = sift
         self._asking = Asking(role, policy, self.roster, self.ledger)
         self._waits: dict[int, float] = {}
         """Lanes that wait because nobody can be asked, and since when."""
@@ -222,6 +230,8 @@ class Aggregator:
         if ledger.ended:
             self._do(Send(parent, Report(work.task, None, failure="it was halted")))
             return
+        for lane in ledger.lanes:
+            self._leave_out_failed(lane)  # What waits is carried on as updates.
         if self.role.moves:
             base = ledger.model if ledger.version >= 0 else None
             self._do(Adopt(work.model, base, model_key(self.name, ledger.version + 1)))
@@ -255,26 +265,25 @@ class Aggregator:
     def _open(self, index: int) -> None:
         """Begin a round of a lane, or wait where nobody can be asked."""
         cohort = self._asking.cohort(index, self._round, self.now)
-        if not cohort.children and not self.ledger.lanes[index].asks:
-            self._wait(index)
+        if cohort.short and not self.ledger.lanes[index].asks:
+            self._wait(index, cohort.short)
             return
         self._waits.pop(index, None)
-        quorum = min(cohort.need, self.role.tier.quorum_of(cohort.need))
-        self._ask(index, cohort.children, cohort.need, quorum, cohort.lap)
+        self._ask(index, cohort.children, cohort.need, cohort.quorum, cohort.lap)
         self._set_deadline(index)
         self._progress(index)  # Async children may have brought enough while the parent was asked for more.
 
-    def _wait(self, index: int) -> None:
-        """Wait for children, and not longer than a round may take."""
+    def _wait(self, index: int, why: str) -> None:
+        """Wait for children that are enough for a round to count, and not longer than it may take."""
         if not len(self.roster) and (self.role.parent is None or index > 0):
             return  # The root has nobody to answer to; it begins when somebody comes.
         until = self.now + self.role.deadline
-        if not len(self.roster) or len(self._asking.candidates(index)):
+        if self._asking.can_count(index) or not any(self._asking.can_count(lane.index) for lane in self.ledger.lanes):
             until = self._waits.setdefault(index, self.now) + self.role.deadline
-        # Else it is a class of speed that has no children now: it is looked at again, but has no rounds to lose.
+        # Else it is a class of speed that has too few children now: it is looked at again, but has no rounds to lose.
         if self.now >= until:
             del self._waits[index]
-            self._abandon(index, "nobody could be asked")
+            self._abandon(index, why)
         else:
             self._do(SetTimer(f"open/{index}", min(self.now + POLL, until)))
 
@@ -291,7 +300,10 @@ class Aggregator:
         """Async mode: keep a cohort training."""
         lane = self.ledger.lanes[index]
         if self.role.mode == "async" and lane.open and self.ledger.working:
-            chosen = self._asking.fill_up(self._round, self.now)
+            # While a full buffer lacks devices, those that are in it need not train for it again.
+            full = lane.fresh >= lane.need
+            inside = {got.child for got in lane.pending} if full else ()
+            chosen = self._asking.fill_up(self._round, self.now, without=inside)
             if chosen:
                 self._ask(index, chosen, lane.need, lane.quorum, ())
 
@@ -355,35 +367,76 @@ class Aggregator:
         if not (lane.open and self.ledger.working):
             return
         if lane.fresh >= lane.need:
+            self._leave_out_failed(lane)
+        if lane.fresh >= lane.need and not self._lacks(lane):
             self._close(index)
-        elif not lane.asks or (len(lane.asks) == lane.absent and lane.fresh >= lane.quorum):
+        elif not lane.asks or (len(lane.asks) == lane.absent and not self._lacks(lane)):
             self._deadline(index)
+
+    def _lacks(self, lane: Lane) -> str:
+        """What a lane's round lacks to count; empty if it counts as it is."""
+        if lane.fresh < lane.quorum:
+            return f"{lane.fresh} reports, the quorum is {lane.quorum}"
+        fewest, minimum = self.role.tier.fewest, self.role.minimum
+        if self.role.mode == "async" and len({got.child for got in lane.pending}) < fewest:
+            return f"reports of fewer than {fewest} children, the quorum is {fewest}"
+        devices = devices_in(lane.pending) if minimum > 1 else minimum
+        return "" if devices >= minimum else f"{devices} devices, the job's minimum is {minimum}"
+
+    def _leave_out_failed(self, lane: Lane) -> None:
+        """Before it is decided whether a round counts: updates that turn out to be none do not."""
+        failed = self._sift(lane.pending) if self._sift is not None and lane.pending else {}
+        if not failed:
+            return
+        gots = [got for got in lane.pending if got.task in failed]
+        self._log(records.Spoiled(lane.index, tuple(got.task for got in gots)))
+        for got in gots:
+            self._do(Count("failed", got.child, failed[got.task]))
+        self._do(Forget(tuple(got.update for got in gots)))
 
     # Closing a round.
 
     def _deadline(self, index: int) -> None:
         """Time is up, or nobody is left to wait for."""
         lane = self.ledger.lanes[index]
-        if lane.fresh >= lane.quorum:
-            self._close(index)
+        self._leave_out_failed(lane)
+        why = self._lacks(lane)
+        if why:
+            self._abandon(index, why)
         else:
-            self._abandon(index, f"{lane.fresh} reports, the quorum is {lane.quorum}")
+            self._close(index)
 
     def _abandon(self, index: int, why: str) -> None:
+        if self.role.mode == "ring" and self.ledger.legs_met and self._final() and not self._lap_lacks():
+            self._close(index)  # The last leg was lost, and enough have moved the model before it.
+            return
         self._log(records.Closed(index, False, self._final(), self._keep_since(), self.now))
         self._do(Count("abandoned", self.name, why))
         self._continue(index)
 
     def _close(self, index: int) -> None:
         pending = self.ledger.lanes[index].pending
+        final = self._final()
+        why = self._lap_lacks() if final else ""
         if self.role.moves:
-            self._do(self._move(index, pending))
-        self._log(records.Closed(index, True, self._final(), self._keep_since(), self.now))
+            self._do(self._move(index, pending, final and not why))
+        self._log(records.Closed(index, True, final, self._keep_since(), self.now))
+        if why:
+            self._do(Count("abandoned", self.name, why))
         if self.role.parent is None:
             self._do(Forget(tuple(got.update for got in pending)))
         self._continue(index)
 
-    def _move(self, index: int, pending: list[Got]) -> Move:
+    def _lap_lacks(self) -> str:
+        """Ring mode, at the end of a lap: what it lacks to count as a round. What its legs did to the model stays, as
+        the updates of other rounds that miss their quorum are carried into the next."""
+        if self.role.mode != "ring":
+            return ""
+        met, legs = self.ledger.legs_met + self.ledger.lanes[0].fresh, self.ledger.legs
+        quorum = self.role.tier.quorum_of(legs)
+        return f"{met} of {legs} legs, the quorum is {quorum}" if met < quorum else ""
+
+    def _move(self, index: int, pending: list[Got], final: bool) -> Move:
         ledger = self.ledger
         return Move(
             base=ledger.model,
@@ -391,9 +444,10 @@ class Aggregator:
             members=self._members(pending),
             inside=self.role.parent is not None,
             round=self._round,
-            final=self._final(),
+            final=final,
             lane=index,
             lanes=len(ledger.lanes),
+            devices=devices_in(pending),
         )
 
     def _final(self) -> bool:
@@ -424,7 +478,7 @@ class Aggregator:
         else:
             self._do(Lift(ledger.model, update) if self.role.moves else Merge(update, self._members(used)))
             rounds = max(1, ledger.rounds_done)  # However many it made: the group is as heavy as in one round.
-            report = Report(task, update, ledger.samples // rounds, sum(got.devices for got in used))
+            report = Report(task, update, ledger.samples // rounds, devices_in(used))
         self._log(records.Posted(report))
         self._post()
 
@@ -449,6 +503,10 @@ class Aggregator:
                 self._observe(ledger.asks[task], record.at, samples, loss)
             case records.Resolved(task=task, samples=samples, loss_rms=loss):
                 self._observe(ledger.asks[task], record.at, samples, loss, failed=record.why == "failed")
+            case records.Spoiled(lane=index, tasks=tasks):
+                for got in self.ledger.lanes[index].pending:
+                    if got.task in tasks:
+                        self.policy.observe(got.child, Feedback(0, None, 0.0, failed=True), self._round)
             case records.Closed(lane=index) if ledger.lanes[index].fresh < ledger.lanes[index].need:
                 for ask in map(ledger.asks.__getitem__, ledger.lanes[index].asks):
                     if ask.at < record.keep_since:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from fogline.nodes.ledger import Ledger
@@ -20,8 +20,12 @@ class Cohort:
     children: Sequence[str]
     need: int
     """Reports that close the round."""
+    quorum: int
+    """Reports without which it does not count."""
     lap: Sequence[str] = ()
     """Ring mode, where a lap begins: all its children in order."""
+    short: str = ""
+    """Why no round with these children could count; empty if one could."""
 
 
 class Asking:
@@ -49,21 +53,50 @@ class Asking:
         if mode == "ring":
             return self._leg(round_, now)
         if mode == "async":
-            # A buffer larger than what trains at once would only make updates older.
-            size = tier.cohort_of(len(self._roster))
-            return Cohort(self.fill_up(round_, now), min(self._role.buffer, size))
+            chosen, need = self.fill_up(round_, now), self._buffer()
+            short = self._short([*chosen, *self._ledger.busy], tier.fewest)
+            return Cohort(chosen, need, tier.quorum_of(need), short=short)
         candidates = self.candidates(lane)
-        size = tier.cohort_of(len(candidates)) if len(candidates) else 0
+        size = tier.cohort_of(len(candidates))
+        quorum = tier.quorum_of(size)
         # Rounded up, but not because 1.1 times 10 is a little more than 11.
         chosen = self._select(candidates, -int((1e-9 - size * tier.over_selection) // 1), round_, now)
-        return Cohort(chosen, min(size, len(chosen)))
+        return Cohort(chosen, min(size, len(chosen)), quorum, short=self._short(chosen, quorum))
 
-    def fill_up(self, round_: int, now: float) -> list[str]:
-        """Async mode: children that are missing in the cohort that trains at once."""
+    def fill_up(self, round_: int, now: float, without: Collection[str] = ()) -> list[str]:
+        """Async mode: children that are missing in the cohort that trains at once; ``without``: who has done enough."""
         if not len(self._roster):
             return []
         missing = self._role.tier.cohort_of(len(self._roster)) - len(self._ledger.busy)
-        return self._select(self.candidates(0), missing, round_, now)
+        return [child for child in self._select(self.candidates(0), missing, round_, now) if child not in without]
+
+    def _buffer(self) -> int:
+        """Async mode: reports that make a move. A method's buffer shrinks with the cohort, since one larger than what
+        trains at once only makes updates older; one that the job names does not."""
+        tier = self._role.tier
+        size = min(tier.cohort_of(len(self._roster)), len(self._roster)) or 1
+        return max(tier.buffer or min(self._role.buffer, size), tier.fewest)
+
+    def can_count(self, lane: int) -> bool:
+        """Whether a lane has children enough for a round that counts, wherever they are now."""
+        candidates = self.candidates(lane)
+        children = len(candidates)
+        if not children or children < self._role.tier.quorum_of(self._role.tier.cohort_of(children)):
+            return False
+        return self._role.minimum == 1 or self._devices(map(candidates.at, range(children))) >= self._role.minimum
+
+    def _short(self, children: Sequence[str], quorum: int) -> str:
+        """What is missing for a round of these children to count."""
+        if not children:
+            return "nobody could be asked"
+        if len(children) < quorum:
+            return f"{len(children)} could be asked, the quorum is {quorum}"
+        minimum = self._role.minimum
+        devices = self._devices(children) if minimum > 1 else minimum
+        return "" if devices >= minimum else f"{devices} devices could be asked, the job's minimum is {minimum}"
+
+    def _devices(self, children: Iterable[str]) -> int:
+        return sum(map(self._roster.devices_of, children))
 
     def lap_goes_on(self, now: float) -> bool:
         """Ring mode: whether one of those whose turn is still to come can be asked."""
@@ -73,11 +106,12 @@ class Asking:
         """The one child whose turn it is; who is in a lap and in which order is drawn anew for each."""
         if self._ledger.lap:
             turn = next((child for child in reversed(self._ledger.lap) if self._roster.fit(child, now)), None)
-            return Cohort([] if turn is None else [turn], need=1)
-        size = self._role.tier.cohort_of(len(self._roster)) if len(self._roster) else 0
+            return Cohort([turn] if turn else [], need=1, quorum=1, short="" if turn else self._short((), 1))
+        size = self._role.tier.cohort_of(len(self._roster))
         lap = sorted(self._select(self._roster, size, round_, now))
         self._random.shuffle(lap)
-        return Cohort(lap[:1], need=1, lap=lap)
+        short = self._short(lap, self._role.tier.quorum_of(size))
+        return Cohort(lap[:1], need=1, quorum=1, lap=lap, short=short)
 
     def _select(self, candidates: Candidates, count: int, round_: int, now: float) -> list[str]:
         if count < 1 or not len(candidates):

@@ -65,6 +65,21 @@ class Move(msgspec.Struct, frozen=True, gc=False):
     """Whether the round is over with it (a leg of a ring is not)."""
     lane: int = 0
     lanes: int = 1
+    devices: int = 0
+    """Different devices below the node whose updates are in it."""
+
+
+class Lap:
+    """Counts the devices of a round from its moves: a ring moves the model with one device after the other."""
+
+    def __init__(self) -> None:
+        self._round, self._devices, self._over = -1, 0, True
+
+    def saw(self, move: Move) -> int:
+        """Devices in the round, up to that move."""
+        self._devices = move.devices + (self._devices if move.round == self._round and not self._over else 0)
+        self._round, self._over = move.round, move.final
+        return self._devices
 
 
 class Merge(msgspec.Struct, frozen=True, gc=False):

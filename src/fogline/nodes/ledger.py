@@ -41,6 +41,8 @@ class Got(msgspec.Struct, frozen=True):
     samples: int
     devices: int
     lane: int
+    late: bool = False
+    """Whether its round was over when it came."""
 
 
 @dataclass(slots=True)
@@ -81,7 +83,9 @@ class Ledger:
         self.lap: list[str] = []
         """Ring mode: children whose turn is still to come, the next one last."""
         self.legs = 1
-        """Ring mode: length of the lap."""
+        """Ring mode: length of the lap,"""
+        self.legs_met = 0
+        """and how many of its legs have moved the model."""
         self.used: list[Got] = []
         """Updates in the group's model, or in its next report, since the parent's request."""
         self.outbox: dict[int, tuple[Report, tuple[Key, ...]]] = {}
@@ -148,6 +152,8 @@ class Ledger:
             case records.Resolved(task=task, why=why):
                 self._answered(task)
                 self.dropped[why] += 1
+            case records.Spoiled():
+                self._spoil(record)
             case records.Asked():
                 self._ask(record)
             case records.Closed():
@@ -176,7 +182,7 @@ class Ledger:
         self.next_task = record.first + len(record.children)
         self._holds[version] = self._holds.get(version, 0) + len(record.children)
         if record.lap:
-            self.lap, self.legs = list(reversed(record.lap)), len(record.lap)
+            self.lap, self.legs, self.legs_met = list(reversed(record.lap)), len(record.lap), 0
         while self.lap and self.lap.pop() != record.children[0]:
             pass  # Those before it were passed over.
 
@@ -198,20 +204,29 @@ class Ledger:
         ask = self._answered(task)
         lane = self.lanes[ask.lane]
         lane.fresh += ask.open
-        lane.pending.append(Got(task, ask.child, record.update, ask.version, record.samples, record.devices, ask.lane))
+        devices = record.devices
+        got = Got(task, ask.child, record.update, ask.version, record.samples, devices, ask.lane, not ask.open)
+        lane.pending.append(got)
         if task >> 3 >= len(self._taken):
             self._taken.extend(bytes((task >> 3) + 1 - len(self._taken)))
         self._taken[task >> 3] |= 1 << (task & 7)
+
+    def _spoil(self, record: records.Spoiled) -> None:
+        lane, tasks = self.lanes[record.lane], frozenset(record.tasks)
+        lane.fresh -= sum(got.task in tasks and not got.late for got in lane.pending)
+        lane.pending = [got for got in lane.pending if got.task not in tasks]
+        self.dropped["failed"] += len(tasks)
 
     def _close(self, record: records.Closed) -> None:
         lane = self.lanes[record.lane]
         # Where younger requests stay open (async), those that end are the ones that took too long.
         surplus = lane.fresh >= lane.need and record.keep_since == math.inf
+        self.legs_met += lane.fresh
         lane.open, lane.fresh = False, 0
         self._release(lane, record.keep_since, surplus)
         self.rounds_done += record.final
         if record.final:
-            self.lap = []
+            self.lap, self.legs_met = [], 0
         if not record.met:
             return  # What waits is carried into the next round.
         if self._role.parent is not None:
@@ -223,7 +238,7 @@ class Ledger:
 
     def _assign(self, record: records.Assigned) -> None:
         self.assigned, self.answered = record, False
-        self.rounds_done, self.samples, self.lap = 0, 0, []
+        self.rounds_done, self.samples, self.lap, self.legs_met = 0, 0, [], 0
         for lane in self.lanes:
             if record.keep_since == math.inf:
                 lane.open, lane.fresh = False, 0
@@ -271,6 +286,14 @@ class Ledger:
             del self.busy[ask.child]
             if self._role.mode == "async":
                 self._released.append(ask.child)
+
+
+def devices_in(gots: Iterable[Got]) -> int:
+    """Different devices behind updates; of a child that brought several, those of its fullest."""
+    most: dict[str, int] = {}
+    for got in gots:
+        most[got.child] = max(got.devices, most.get(got.child, 0))
+    return sum(most.values())
 
 
 def in_order(gots: Iterable[Got]) -> list[Got]:

@@ -54,6 +54,13 @@ class Resolved(msgspec.Struct, frozen=True, gc=False, tag=True):
     loss_rms: float | None = None
 
 
+class Spoiled(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Updates that had been accepted turned out to be none before their round was closed: their devices failed."""
+
+    lane: int
+    tasks: tuple[int, ...]
+
+
 class Closed(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A round ended. ``met``: with its quorum, so that what waited was used: the group's model moved to the
     next version, or the updates will be in the next report."""
@@ -84,4 +91,4 @@ class Ended(msgspec.Struct, frozen=True, gc=False, tag=True):
     """The job is over."""
 
 
-Record = Assigned | Asked | Accepted | Resolved | Closed | Posted | Confirmed | Ended
+Record = Assigned | Asked | Accepted | Resolved | Spoiled | Closed | Posted | Confirmed | Ended

@@ -26,6 +26,8 @@ class Role:
     seed: int = 0
     retry: float | None = None
     """Seconds until an unconfirmed report is sent again; None where links lose nothing."""
+    minimum: int = 1
+    """Devices below it whose updates a round needs to count."""
     patience: float = math.inf
     """Seconds after which children that were asked are given up, where the runtime knows enough of them to wait
     less than the deadline. For children that cannot be asked now, it waits as long as ever."""
@@ -73,6 +75,7 @@ def role_of(job: Job, says: Says, name: str, tier_name: str, parent: str | None,
         rounds=job.rounds if parent is None else tier.rounds,
         deadline=job.tree.deadlines()[tier_name],
         buffer=tier.buffer or says.buffer,
+        minimum=job.tree.minimum if parent is None else 1,
         group_models=says.group_models,
         seed=job.seed,
         patience=patience,

@@ -97,6 +97,11 @@ class Roster:
         """Examples that the child says it has."""
         return self._hellos[child].samples
 
+    def devices_of(self, child: str) -> int:
+        """Devices below and including a child."""
+        hello = self._hellos.get(child)
+        return 0 if hello is None else hello.devices
+
     def devices(self) -> int:
         """Devices below all children."""
         return self._devices

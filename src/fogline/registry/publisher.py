@@ -114,6 +114,12 @@ class Publisher:
             if card.version not in needed and self.catalogue.asset(model, card.version).digest not in approved:
                 self.catalogue.forget(model, card.version)
 
+    def served(self, model: str) -> Card | None:
+        """The version that nodes serve, and fall back to while a newer one is on its way; None if there is none."""
+        with self._lock:
+            good = self._states.of(model).rollout.good if model in self._states else None
+        return None if good is None else self.catalogue.get(model, good.version)
+
     def recent(self, model: str, count: int) -> list[Card]:
         """The newest versions that have weights of their own, the newest first; none where there is no such model."""
         if model not in self.catalogue.models():

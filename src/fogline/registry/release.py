@@ -79,8 +79,12 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     card: Asset
     """Of the version that the ring serves."""
+    width: Share = 1.0
+    """Part of the nodes that the ring may hold."""
     share: Share = 1.0
-    """Part of the nodes that are in the ring (see :func:`place`)."""
+    """Nodes placed below it are in the ring (see :func:`place`),"""
+    named: tuple[str, ...] = ()
+    """and these: while a ring is small it names its nodes, so that it does not grow when others connect."""
     salt: str = ""
     """The same for all steps of one rollout, so that rings only grow."""
     before: Asset | None = None
@@ -92,9 +96,13 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """Which nodes serve it."""
     probation: Probation = Probation()
 
+    def holds(self, node: str) -> bool:
+        """Whether a node is in the ring."""
+        return node in self.named or place(node, self.salt) < self.share
+
 
 def place(node: str, salt: str) -> float:
-    """Where a node stands in a rollout, in [0, 1): it is in the ring if that is below the release's share."""
+    """Where a node stands in a rollout, in [0, 1): rings take the lowest first."""
     return int.from_bytes(hashlib.sha256(f"{salt}/{node}".encode()).digest()[:6], "big") / 2**48
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import Literal
 
 import msgspec
@@ -15,6 +16,10 @@ from fogline.registry.verdict import comparable, fault
 Phase = Literal["idle", "rolling", "paused", "done", "aborted"]
 REMEMBERED = 100
 """Versions that a rollback by hand may lead to without their being named."""
+FEW = 100
+"""Nodes that a ring names."""
+STEP = 2.0**-48
+"""Places of nodes are multiples of it."""
 RUNNING: tuple[Phase, ...] = ("rolling", "paused")
 
 
@@ -37,7 +42,12 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     first: int = 0
     """Number of the first release of this version: reports of earlier ones are of the past."""
     ring: int = 0
+    width: float = 0.0
+    """Part of the nodes that it may hold,"""
     share: float = 0.0
+    """place below which nodes are in it,"""
+    named: tuple[str, ...] = ()
+    """and further ones by name."""
     since: float = 0.0
     """Unix time at which the ring began, or went on."""
     ready: bool = False
@@ -97,7 +107,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
             number=self.number,
             version=served.version,
             card=served.card,
+            width=self.width,
             share=self.share,
+            named=self.named,
             salt=self.salt,
             before=None if over or self.good is None else self.good.card,
             mode=self.mode,
@@ -110,13 +122,35 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         """Whether that is the version on its way."""
         return self.running and self.new is not None and self.new.version == version
 
-    def count(self, share: float) -> int:
-        """How many of the known nodes a ring of that share holds."""
-        return sum(place(node, self.salt) < share for node in self.nodes)
+    def holds(self, node: str) -> bool:
+        """Whether a node is in the ring."""
+        return node in self.named or place(node, self.salt) < self.share
+
+    def size(self, width: float) -> int:
+        """How many of the known nodes a ring of that width may hold; one, if there is any, also in a small fleet."""
+        return min(len(self.nodes), max(1, floor(width * len(self.nodes) + 1e-9)))
 
     def recounted(self) -> Rollout:
         """With ``inside`` as it is now."""
-        return replace(self, inside=self.count(self.share))
+        return replace(self, inside=sum(map(self.holds, self.nodes)))
+
+    def widened(self, width: float) -> Rollout:
+        """With a ring of that width, which holds all that it has held.
+
+        Where nodes stand does not depend on who is there. So a small ring, of which one node more is much, names its
+        nodes, and those that connect later are not in it. A large one is cut at a place: who connects later is in it in
+        proportion.
+        """
+        if width >= 1:
+            return replace(self, width=1.0, share=1.0, named=()).recounted()
+        ring = frozenset(filter(self.holds, self.nodes))
+        others = sorted((place(node, self.salt), node) for node in self.nodes if node not in ring)
+        added = others[: max(0, self.size(width) - len(ring))]
+        share, named = self.share, frozenset((*self.named, *(node for _, node in added)))
+        if len(ring) + len(added) > FEW and added:
+            share = added[-1][0] + STEP
+            named = frozenset(node for node in named if place(node, self.salt) >= share)
+        return replace(self, width=width, share=share, named=tuple(sorted(named))).recounted()
 
     def on_all(self, version: int) -> tuple[int, ...]:
         """What was served once a version is on all nodes."""

@@ -16,11 +16,9 @@ from msgspec.structs import replace
 
 from fogline.registry import plan as events
 from fogline.registry.plan import Event, Served
-from fogline.registry.release import Outcome, Release, Tally, Vitals, place
+from fogline.registry.release import Outcome, Release, Tally, Vitals
 from fogline.registry.rolling import RUNNING, Phase, Rollout
 
-STEP = 2.0**-48
-"""Places of nodes are multiples of it."""
 ABSENCE = 600.0
 """Seconds for which a ring waits for its nodes when all of them have gone, as after a restart of the cloud."""
 RECENT = 10_000
@@ -97,7 +95,7 @@ def _begin(rollout: Rollout, event: events.Begin, now: float) -> Step:
     if event.plan.mode == "shadow" and rollout.good is None:
         raise RolloutError(f"{rollout.model} has no version yet that another could stand beside; roll it out live.")
     # Nodes of a ring go from one version to the newer, and not back in between; but never all of them at once.
-    stays = rollout.running and rollout.mode == event.plan.mode == "live" and rollout.share < 1
+    stays = rollout.running and rollout.mode == event.plan.mode == "live" and rollout.width < 1
     following = replace(rollout, new=event.new, plan=event.plan, mode=event.plan.mode)
     note = f"Version {event.new.version} of {rollout.model} supersedes {rollout.name}." if rollout.running else None
     return _start(following, now, stays, note)
@@ -112,13 +110,15 @@ def _start(rollout: Rollout, now: float, stays: bool, note: str | None = None) -
         phase="rolling",
         first=number,
         salt=rollout.salt if stays else f"{rollout.model}/{rollout.new.version}/{number}",
+        width=rollout.width if stays else 0.0,
         share=rollout.share if stays else 0.0,
+        named=rollout.named if stays else (),
         outcomes={},
         fresh=Tally(),
         beside=rollout.beside if stays else Tally(),
         psi=0.0,
     )
-    ring = max((place for place, share in enumerate(rollout.plan.rings) if share <= fresh.share), default=0)
+    ring = max((place for place, share in enumerate(rollout.plan.rings) if share <= fresh.width), default=0)
     return _enter(fresh, ring, now, note)
 
 
@@ -130,7 +130,9 @@ def _rollback(rollout: Rollout, to: Served) -> Step:
         served=rollout.on_all(to.version),
         mode="live",
         phase="done",
+        width=1.0,
         share=1.0,
+        named=(),
         salt=f"{rollout.model}/{to.version}/{rollout.number + 1}",
         recent=Tally(),
         earlier=Tally(),
@@ -146,7 +148,8 @@ def _abort(rollout: Rollout, why: str) -> Step:
     """Everybody goes back; without a version before, nobody else gets the new one."""
     share = 0.0 if rollout.good is None else 1.0
     note = f"The rollout of {rollout.name} is aborted: {why}."
-    return _issue(replace(rollout.settled(), phase="aborted", mode="live", share=share), note)
+    following = replace(rollout.settled(), phase="aborted", mode="live", width=share, share=share, named=())
+    return _issue(following, note)
 
 
 # Reports
@@ -174,7 +177,7 @@ def _heard(rollout: Rollout, outcome: Outcome, now: float) -> Step:
     if (
         not rollout.concerns(outcome.version)
         or outcome.number < rollout.first
-        or place(outcome.node, rollout.salt) >= rollout.share
+        or not rollout.holds(outcome.node)
         or (before is not None and (before == outcome or before.at > outcome.at))
     ):
         return Step(rollout)
@@ -232,7 +235,7 @@ def _judge(rollout: Rollout, now: float) -> Step:
 def _next(rollout: Rollout, now: float) -> Step:
     """The next ring that adds a node, or the end."""
     for ring in range(rollout.ring + 1, len(rollout.plan.rings)):
-        if rollout.count(rollout.plan.rings[ring]) > rollout.inside:
+        if rollout.size(rollout.plan.rings[ring]) > rollout.inside:
             return _enter(rollout, ring, now)
     if rollout.mode == "live":
         return _finish(rollout)
@@ -241,17 +244,16 @@ def _next(rollout: Rollout, now: float) -> Step:
     note = f"{rollout.name} has been in the shadow of all nodes: {seen}."
     if rollout.plan.then_live:
         return _start(replace(rollout, mode="live"), now, stays=False, note=note)
-    return _issue(replace(rollout.settled(), phase="done", mode="live", new=rollout.good, share=1.0), note)
+    return _issue(replace(rollout.settled().widened(1.0), phase="done", mode="live", new=rollout.good), note)
 
 
 def _finish(rollout: Rollout) -> Step:
     assert rollout.new is not None
     following = replace(
-        rollout,
+        rollout.widened(1.0),
         phase="done",
         good=rollout.new,
         served=rollout.on_all(rollout.new.version),
-        share=1.0,
         recent=rollout.fresh,
         earlier=Tally(),
         beside=Tally(),
@@ -260,10 +262,9 @@ def _finish(rollout: Rollout) -> Step:
 
 
 def _enter(rollout: Rollout, ring: int, now: float, note: str | None = None) -> Step:
-    """A ring begins. It holds at least one node that is known: in a small fleet one goes first all the same."""
-    lowest = min((place(node, rollout.salt) for node in rollout.nodes), default=0.0)
-    share = max(rollout.plan.rings[ring], rollout.share, lowest + STEP)
-    entered = replace(rollout, ring=ring, share=share, since=now, ready=False, vacant=0.0).recounted()
+    """A ring begins."""
+    wider = rollout.widened(max(rollout.plan.rings[ring], rollout.width))
+    entered = replace(wider, ring=ring, since=now, ready=False, vacant=0.0)
     silently = " silently" if rollout.mode == "shadow" else ""
     step = _issue(entered, f"{entered.name} goes{silently} to {entered.inside} of {len(entered.nodes)} nodes.")
     return step._replace(notes=(note, *step.notes)) if note else step

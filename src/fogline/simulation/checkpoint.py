@@ -8,6 +8,7 @@ the order in which they are reached from the keys, which is the same in both run
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from fogline.aggregation import Partial, Update
 from fogline.algorithms.group import Down, GroupModel
+from fogline.monitoring.mishaps import Mishaps
 from fogline.params import load_arrays, save_arrays
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.simulator import Simulator
@@ -38,8 +40,9 @@ def write(folder: Path, round_index: int, simulator: Simulator) -> None:
     notes = {
         "round": round_index,
         "kinds": kinds,
-        "counts": dict(simulator.traffic.counts),
-        "reasons": simulator.traffic.reasons,
+        "counts": dict(simulator.traffic.mishaps.counts),
+        "reasons": simulator.traffic.mishaps.reasons,
+        "tallies": simulator.traffic.mishaps.tallies,
         "losses": simulator.losses,
     }
     target = folder / f"round-{round_index:06d}"
@@ -74,9 +77,8 @@ def restore(checkpoint: Path, simulator: Simulator) -> None:
     for name, state in parts.items():
         if name.startswith("local/"):
             simulator.store.locals[int(name.removeprefix("local/"))] = state
-    simulator.traffic.counts.clear()
-    simulator.traffic.counts.update(notes["counts"])
-    simulator.traffic.reasons = notes["reasons"]
+    tallies = {what: Counter(tally) for what, tally in notes["tallies"].items()}
+    simulator.traffic.mishaps = Mishaps(Counter(notes["counts"]), notes["reasons"], tallies)
     simulator.store.replaying = False
 
 

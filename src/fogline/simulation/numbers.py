@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from fogline.aggregation import Folded
@@ -11,6 +11,7 @@ from fogline.algorithms import group as groups
 from fogline.algorithms.base import Group
 from fogline.algorithms.group import Down, GroupModel
 from fogline.nodes.effects import Adopt, Lift, Member, Merge, Move
+from fogline.nodes.ledger import Got
 from fogline.params import Spec
 from fogline.simulation.values import Folding, Operation, Training, Value
 
@@ -79,6 +80,23 @@ class Numbers:
             self.models.pop(key, None)
             self.groups.pop(key, None)
 
+    def gather(self, gots: Sequence[Got], failed: Callable[[Got, str], None]) -> list[Value]:
+        """Fold updates that devices of one aggregator reported, those of a version together, and put what comes of it
+        in their place; what has to be computed.
+
+        ``failed`` is told of every one that turns out to be none, once it is computed.
+        """
+        versions: dict[int, list[Got]] = {}
+        for got in sorted(gots, key=lambda got: got.task):
+            versions.setdefault(got.version, []).append(got)
+        made: list[Value] = []
+        for alike in versions.values():
+            members = [(self.updates[got.update], 1.0) for got in alike]
+            folding = Folding(members, self._exact, True, lambda i, why, alike=alike: failed(alike[i], why))
+            self.updates.update(dict.fromkeys((got.update for got in alike), folding))
+            made.append(folding)
+        return made
+
     def in_flight(self) -> list[Training]:
         """Training that could run now, though nobody needs it yet."""
         return [
@@ -89,8 +107,14 @@ class Numbers:
 
     def _fold(self, members: tuple[Member, ...], merge: bool) -> Folding:
         weight = self._algorithm.staleness_weight
-        inputs = [(self.updates[member.update], weight(member.staleness)) for member in members]
-        return Folding(inputs, self._exact, merge, lambda i, why: self._refused(members[i].child, why))
+        inputs: dict[int, tuple[Value, float]] = {}
+        children: list[str] = []
+        for member in members:
+            value = self.updates[member.update]
+            if value.order not in inputs:  # Some were folded together already, and are equally stale.
+                inputs[value.order] = value, weight(member.staleness)
+                children.append(member.child)
+        return Folding(list(inputs.values()), self._exact, merge, lambda i, why: self._refused(children[i], why))
 
     def _adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
         return groups.adopt(self._algorithm, self._spec, base, down)

@@ -11,9 +11,9 @@ from typing import Protocol
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import GroupModel
-from fogline.monitoring.history import Goal, reached, should_stop
+from fogline.monitoring.history import Attendance, Goal, reached, should_stop
 from fogline.monitoring.result import Reached, Result, Row, Spread
-from fogline.nodes.effects import Move
+from fogline.nodes.effects import Lap, Move
 from fogline.params import Params
 from fogline.simulation.executor import Executor
 from fogline.simulation.setup import Setting
@@ -36,12 +36,13 @@ class Listener(Protocol):
 class Recorder:
     """One run's history.
 
-    ``on_round`` are told of every row; ``checkpoint`` writes one after a round.
+    ``on_round`` are told of every row, ``on_note`` of what people should know; ``checkpoint`` writes one after a round.
     """
 
     setting: Setting
     executor: Executor
     on_round: list[Callable[[Row], None]]
+    on_note: Callable[[str], None]
     checkpoint: Callable[[int], None] | None = None
     history: list[Row] = field(default_factory=list)
     resume_at: int = -1
@@ -51,17 +52,19 @@ class Recorder:
     group: Value | None = None
     _began: float = field(default_factory=time.perf_counter)
     _losses: list[tuple[float, int]] = field(default_factory=list)
+    attendance: Attendance = field(default_factory=Attendance)
+    _lap: Lap = field(default_factory=Lap)
     _wall_before: float = 0.0
 
     def trained(self, training: Training, done: LocalRound) -> None:
         """A device's local round was computed."""
-        self.simulator.trained(training, done)
         if done.failure is None:
             self._losses.append((done.loss, done.samples))
 
     def moved(self, move: Move, group: Value) -> None:
         """The root's model moved."""
         self.group = group
+        devices = self._lap.saw(move)
         if not move.final:
             return
         self.simulator.force(group)
@@ -72,10 +75,12 @@ class Recorder:
                 if self.on_resumed is not None:
                     self.on_resumed()
             return
-        row = self._row(move.round)
+        row = self._row(move.round, devices)
         self.history.append(row)
         for tell in self.on_round:
             tell(row)
+        if warning := self.attendance.saw(row):
+            self.on_note(warning)
         ends = should_stop(self.history, self.setting.job.evaluation, self._goal)
         every, done = self.setting.job.checkpoint_every, move.round + 1
         # Also after the last round, so that the run can be given more.
@@ -93,7 +98,7 @@ class Recorder:
         group: GroupModel = self.group.result
         return groups.judged(self.setting.algorithm, self.setting.task.spec, group)
 
-    def _row(self, round_index: int) -> Row:
+    def _row(self, round_index: int, devices: int) -> Row:
         traffic = self.simulator.traffic
         row: Row = {
             "round": round_index + 1,
@@ -101,6 +106,7 @@ class Recorder:
             "wall": self._wall_before + time.perf_counter() - self._began,
             "joules": traffic.joules,
             "updates": len(self._losses),
+            "devices": devices,
         }
         for tier in self.setting.job.tree.names:
             row[f"down/{tier}"] = traffic.down[tier]
@@ -108,7 +114,7 @@ class Recorder:
         weight = sum(samples for _, samples in self._losses)
         row["train_loss"] = sum(loss * n for loss, n in self._losses) / weight if weight else math.nan
         self._losses = []
-        row |= traffic.counts
+        row |= traffic.mishaps.counts
         evaluation = self.setting.job.evaluation
         done = round_index + 1
         if self.setting.task.data.test is not None and (done % evaluation.every == 0 or self._is_last(done)):
@@ -146,8 +152,8 @@ class Recorder:
             devices=devices,
             held_out=self._held_out(),
             reached=self.reached(),
-            counts=dict(traffic.counts),
-            reasons=dict(traffic.reasons),
+            counts=dict(traffic.mishaps.counts),
+            reasons=dict(traffic.mishaps.reasons),
             wall=self._wall_before + time.perf_counter() - self._began,
             units=dict(task.units),
         )

@@ -14,6 +14,8 @@ from fogline.algorithms.device import prepare
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.jobs.planning import planner
 from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.history import Attendance
+from fogline.monitoring.mishaps import RunError
 from fogline.monitoring.progress import Live, Progress, Silent
 from fogline.monitoring.result import Result
 from fogline.simulation import checkpoint
@@ -96,6 +98,7 @@ def simulate(
 
     Raises:
         JobError: a setting is impossible, or ``folder`` holds a run already; one sentence that names the key.
+        RunError: no round counted; it says why the devices failed.
         RuntimeError: a worker process was killed.
     """
     job = check(
@@ -150,6 +153,7 @@ def run(
 
     Raises:
         JobError: a setting is impossible; one sentence.
+        RunError: no round counted; it says why the devices failed.
     """
     show = progress if isinstance(progress, Progress) else (Live() if progress else Silent())
     with ExitStack() as stack:
@@ -168,8 +172,10 @@ def run(
         )
         processes = len(os.sched_getaffinity(0)) if job.processes is None else job.processes
         choice = _choose(setting, processes)
-        job = setting.job = setting.job.model_copy(update={"engine": choice.engine, "chunk": choice.chunk})
+        job = setting.job = with_choice(setting.job, choice)
         show.engine(choice.engine, choice.chunk, processes)
+        for name, why in choice.refused.items():
+            show.note(f"Engine {name} is not used: {why}")
         executor = stack.enter_context(
             Executor(
                 task,
@@ -179,7 +185,7 @@ def run(
                 processes,
             )
         )
-        recorder = Recorder(setting, executor, [show.round])
+        recorder = Recorder(setting, executor, [show.round], show.note)
         simulator = recorder.simulator = simulator_of(
             setting, executor, probe(setting), recorder.trained, recorder.moved
         )
@@ -189,6 +195,8 @@ def run(
         simulator.run()
         if recorder.resume_at >= 0 and simulator.store.replaying:
             raise JobError(f"The checkpoint of round {recorder.resume_at + 1} is not of this job; start a new run.")
+        if not recorder.history:
+            raise RunError(job.rounds, simulator.traffic.mishaps)
         result = recorder.result()
         if folder is not None:
             result.folder = folder.finish(result)
@@ -209,10 +217,29 @@ def _choose(setting: Setting, processes: int) -> Choice:
         jobs.append(prepare(algorithm, task, work))
     try:
         return choose(
-            task, algorithm, setting.local, jobs, engine=job.engine, chunk=job.chunk, processes=max(1, processes)
+            task,
+            algorithm,
+            setting.local,
+            jobs,
+            engine=job.engine,
+            chunk=job.chunk,
+            processes=max(1, processes),
+            compared=job.engine_compared,
         )
     except ValueError as error:
         raise JobError(str(error)) from error
+
+
+def with_choice(job: Job, choice: Choice) -> Job:
+    """The job with what was chosen, and why not otherwise; reasons of a run that goes on are kept."""
+    return job.model_copy(
+        update={
+            "engine": choice.engine,
+            "chunk": choice.chunk,
+            "engine_compared": choice.compared,
+            "engines_refused": {**job.engines_refused, **choice.refused},
+        }
+    )
 
 
 def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
@@ -224,6 +251,7 @@ def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
         notes = checkpoint.notes_of(past)
         recorder.resume_at = notes["round"]
         recorder.history = folder.truncate(notes["round"] + 1)
+        recorder.attendance = Attendance(recorder.history)
         simulator.store.replaying = True
         simulator.losses = {update: (loss, why) for update, (loss, why) in notes["losses"].items()}
         recorder.on_resumed = lambda: checkpoint.restore(past, simulator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fogline.aggregation import fold_named
@@ -17,8 +17,9 @@ from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
 from fogline.nodes import Aggregator
 from fogline.nodes.effects import Move
+from fogline.nodes.ledger import Got
 from fogline.nodes.messages import Hello, model_key
-from fogline.nodes.policies import Selection, make_policy
+from fogline.nodes.policies import make_policy
 from fogline.nodes.role import Says, role_of
 from fogline.params import Params
 from fogline.simulation.numbers import Numbers
@@ -57,14 +58,20 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         ValueError: a method, policy or profile does not know its name or parameters.
     """
     algorithm = algorithm or make(job.algorithm.name, **job.algorithm.parameters)
-    job = with_defaults(job, algorithm)
+    job = with_defaults(job, algorithm, task)
     homes = assign(job.tree, task.data)
-    _check_cohorts(job.tree, homes)
+    _check_counts(job.tree, homes)
     for tier in job.tree.tiers.values():
         make_policy(tier.policy, **tier.policy_parameters)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links = local_training(job.local), link_of(job.links)
     return Setting(job, task, algorithm, local, first_model(job, task, job.start), homes, fleet, links)
+
+
+def most_at_once(tree: Tree, population: int) -> int:
+    """Devices that a round of the root can have."""
+    slow = any(tier.rounds > 1 or (tier.mode or "sync") != "sync" for tier in tree.tiers.values())
+    return population if slow else cohort_size(tree, population)
 
 
 def cohort_size(tree: Tree, population: int) -> int:
@@ -76,7 +83,13 @@ def cohort_size(tree: Tree, population: int) -> int:
     return nodes * share_of(last.cohort, max(1, population // last.count))
 
 
-def _check_cohorts(tree: Tree, homes: list[str]) -> None:
+def _check_counts(tree: Tree, homes: list[str]) -> None:
+    most = min(len(homes), most_at_once(tree, len(homes)))
+    if tree.minimum > most:
+        of = f"of its {len(homes)} clients" if most == len(homes) else f"that its cohorts let in, of {len(homes)},"
+        raise JobError(
+            f"tree.minimum is {tree.minimum}, but a round has at most the {most} {of}; make it at most {most}."
+        )
     parents = tree.parents()
     children: dict[str, int] = dict.fromkeys(parents, 0)
     for home in [*homes, *(parent for parent in parents.values() if parent is not None)]:
@@ -112,16 +125,23 @@ def simulator_of(
         return fleet.available(index[child], now)
 
     patient = patience(setting, sizes)
-    policies: list[Selection] = []
+    made: list[Simulator] = []
+    wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
     for name, parent in parents.items():
         role = role_of(job, says, name, tier_of[name], parent, patient.get(name, math.inf))
         policy = make_policy(role.tier.policy, **role.tier.policy_parameters)
-        policies.append(policy)
+        if policy.needs_loss:
+            wants_loss.add(name)
         asks_presence = name in leaves and not fleet.always_available
-        aggregators[name] = Aggregator(role, policy, presence if asks_presence else None)
 
-    made: list[Simulator] = []
+        def failed(gots: Sequence[Got], name: str = name) -> Mapping[int, str]:
+            return made[0].failed(name, gots)
+
+        aggregators[name] = Aggregator(
+            role, policy, presence if asks_presence else None, failed if name in leaves else None
+        )
+
     numbers = Numbers(
         algorithm,
         task.spec,
@@ -147,7 +167,8 @@ def simulator_of(
         cost=task.cost,
         moved=moved,
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),
-        eager=any(policy.needs_loss for policy in policies),
+        eager=[name for name in leaves if aggregators[name].role.mode == "async"],
+        wants_loss=wants_loss,
     )
     made.append(simulator)
     return simulator

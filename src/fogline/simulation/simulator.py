@@ -10,13 +10,12 @@ from __future__ import annotations
 import gc
 import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from fogline.algorithms.device import LocalRound
 from fogline.jobs.planning import Planner
 from fogline.nodes import Aggregator, Device
 from fogline.nodes.effects import (
@@ -33,6 +32,7 @@ from fogline.nodes.effects import (
     Write,
 )
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
+from fogline.nodes.ledger import Got
 from fogline.nodes.messages import Hello, Report, Work
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link
@@ -58,6 +58,10 @@ class Sizes:
     """Any other message."""
 
 
+AHEAD = 256 << 20
+"""Bytes of updates of other aggregators' devices that are computed beforehand, so that a cohort is large."""
+
+
 class Simulator:
     """One run on the virtual clock.
 
@@ -76,7 +80,9 @@ class Simulator:
         cost: MFLOP to train on one example.
         moved: told of every move of the root, with the value of its group.
         prefetch: whether training in flight joins a cohort that has to be computed anyway (async tiers).
-        eager: whether a device's loss must be known when it reports (policies that select by loss).
+        eager: aggregators whose devices' trainings must be computed when they report, and not when a round may close:
+            async ones, which ask others in the place of those that succeeded,
+        wants_loss: and those whose policies select by loss.
     """
 
     def __init__(
@@ -96,7 +102,8 @@ class Simulator:
         cost: float,
         moved: Callable[[Move, Value], None],
         prefetch: bool = False,
-        eager: bool = False,
+        eager: Collection[str] = (),
+        wants_loss: Collection[str] = (),
     ) -> None:
         self.now = 0.0
         self.traffic = Traffic()
@@ -105,7 +112,8 @@ class Simulator:
         self.store = store
         self.attempts: dict[int, int] = {}
         self.losses: dict[str, tuple[float | None, str | None]] = {}
-        """For policies that select by loss: what each report said. A resumed run repeats its past from it."""
+        """Of devices that failed, and for policies that select by loss: what each report said. A resumed run repeats
+        its past from it."""
         self._aggregators = dict(aggregators)
         self._tiers = tiers
         self._clients = clients
@@ -119,7 +127,9 @@ class Simulator:
         self._cost = cost
         self._moved = moved
         self._prefetch = prefetch
-        self._eager = eager
+        self._eager, self._wants_loss = frozenset([*eager, *wants_loss]), frozenset(wants_loss)
+        self._begun: list[Training] | None = [] if len(set(homes)) > 1 else None
+        """Training that was begun since some was computed last, below any aggregator."""
         self._queue: list[tuple[float, int, str, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
@@ -141,7 +151,7 @@ class Simulator:
             Merge: lambda _, effect: numbers.merge(effect),
             Lift: lambda _, effect: numbers.lift(effect),
             Forget: self._forget,
-            Count: lambda _, effect: self.traffic.count(effect.what, effect.child, effect.why),
+            Count: lambda _, effect: self.traffic.mishaps.count(effect.what, effect.child or "", effect.why or ""),
             Finished: self._finished,
         }
 
@@ -181,7 +191,7 @@ class Simulator:
                 continue  # The timer was set anew.
             self.now = time
             if self._eager and type(event) is Trained:
-                event = self._with_result(event)
+                event = self._with_result(node, event)
             self._handle(node, event)
             if type(event) is Received and type(event.message) is Work:
                 self._arrived(event.message.model)
@@ -190,14 +200,39 @@ class Simulator:
         """End the job, as an operator would."""
         self._handle(self.root, Halt())
 
-    def trained(self, training: Training, done: LocalRound) -> None:
-        """A local round was really computed."""
-        if done.failure is not None and not self._eager:
-            self.traffic.count("failed", self._clients[training.client], done.failure)
-
     def refused(self, child: str, why: str) -> None:
         """An update could not be folded."""
-        self.traffic.count("refused", child, why)
+        self.traffic.mishaps.count("refused", child, why)
+
+    def failed(self, node: str, gots: Sequence[Got]) -> dict[int, str]:
+        """Which of the updates that wait at an aggregator are none, by task, and why: those of its devices are
+        computed now, and folded as they come."""
+        updates = self.numbers.updates
+        new = {got: update for got in gots if isinstance(update := updates[got.update], Training)}
+        if not new or node in self._eager:
+            return {}
+        whys: dict[Got, str] = {}
+        made = self.numbers.gather(list(new), whys.__setitem__)
+        ahead = self._ahead() if any(not training.done for training in new.values()) else []
+        self.store.force([*made, *ahead])
+        for got, training in new.items():
+            if self.store.replaying:
+                _, why = self.losses.get(got.update, (None, None))
+            else:
+                why = training.failure or whys.get(got)
+            if why is not None:
+                whys[got] = why
+                self.losses[got.update] = (None, why)
+        return {got.task: why for got, why in whys.items()}
+
+    def _ahead(self) -> list[Training]:
+        """Training of devices below other aggregators that will be needed soon."""
+        if self._begun is None:
+            return []
+        ready = [one for one in self._begun if not one.done and one.model is not None and one.model.done]
+        chosen = ready[: max(1, AHEAD // self._sizes.update)]
+        self._begun = [one for one in self._begun if not one.done] if len(chosen) < len(ready) else []
+        return chosen
 
     def _handle(self, name: str, event: Event) -> None:
         node = self._aggregators.get(name) or self._device(name)
@@ -218,16 +253,21 @@ class Simulator:
         extra = self.numbers.in_flight() if self._prefetch else []
         self.store.force([value, *extra])
 
-    def _with_result(self, event: Trained) -> Trained:
-        """The event as a policy that selects by loss needs it."""
+    def _with_result(self, node: str, event: Trained) -> Trained:
+        """The event with what the device says of its training."""
+        home = self._homes[self._index[node]]
         training = self.numbers.updates.get(event.update)
-        if not isinstance(training, Training):
+        if home not in self._eager or not isinstance(training, Training):
             return event
         if not training.done:
             self.store.force([training, *self.numbers.in_flight()])
-        if not self.store.replaying:
+        if not self.store.replaying and (training.failure is not None or home in self._wants_loss):
             self.losses[event.update] = (training.loss_rms, training.failure)
-        loss_rms, failure = self.losses[event.update]
+        loss_rms, failure = self.losses.get(event.update, (None, None))
+        if failure is not None:
+            del self.numbers.updates[event.update]
+        elif loss_rms is None:
+            return event
         return msgspec.structs.replace(event, loss_rms=loss_rms, failure=failure)
 
     def _device(self, name: str) -> Device:
@@ -307,10 +347,14 @@ class Simulator:
         left = self._fleet.next_away(client, self.now) - self.now
         self.traffic.joules += self._fleet.joules(client, min(seconds, left), 0)
         if left < seconds or self._fleet.drops_out(client, attempt):
-            self.traffic.count("went away" if left < seconds else "dropped out", node)
+            self.traffic.mishaps.count("went away" if left < seconds else "dropped out", node)
             del self._devices[node]
             return
         training = Training(client, self.numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)
         self.numbers.updates[effect.update] = training
+        home = self._aggregators[self._homes[client]]
+        # Of an over-selected cohort some are never needed.
+        if self._begun is not None and home.role.tier.over_selection == 1 and home.name not in self._eager:
+            self._begun.append(training)
         event = Trained(effect.task, effect.update, samples=plan.samples)
         self._push(self.now + seconds, node, event)

@@ -6,9 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from fogline.training.affinity import broken_claim
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Task
+from fogline.training.trust import Trust
 
 BUDGET = 1.0
 """Seconds for all measurements together, but for the first steps of each candidate."""
@@ -40,7 +42,9 @@ class Choice:
     seconds: dict[str, float] = field(default_factory=dict)
     """What was measured, per device and step, by ``engine/chunk``."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Engines that cannot run the job, and why."""
+    """Engines that cannot run the job, or give other numbers than the reference, and why."""
+    compared: str = ""
+    """Digest of what the engine was compared for: see ``Trust.key``."""
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ def choose(
     chunk: int | None = None,
     processes: int = 1,
     budget: float = BUDGET,
+    compared: str = "",
 ) -> Choice:
     """Time every engine on a few steps of real jobs, in this process, and take the fastest.
 
@@ -74,29 +79,54 @@ def choose(
         chunk: take this many devices at once.
         processes: workers that a cohort is spread over: a chunk never leaves one idle.
         budget: seconds, roughly.
+        compared: ``Choice.compared`` of an earlier run: where all is the same, the comparison is not made again.
 
     Raises:
         ValueError: no engine can run the job, or the one asked for cannot; the sentence says why.
     """
-    if engine is not None and chunk is not None:
+    claim = broken_claim(task, method, jobs)
+    if claim is not None:
+        raise ValueError(claim)
+    trust = Trust(task, method, local, jobs, compared)
+    if engine is not None:
         task.build(engine, method, local)
-        return Choice(engine, chunk)
+        reason = trust.refuses(engine)
+        if reason is not None:
+            raise ValueError(f"Engine '{engine}' cannot run this job: {reason}")
+        if chunk is not None:
+            return Choice(engine, chunk, compared=trust.key(engine))
     names, refused = _candidates(task, method, local, engine)
-    deadline = time.perf_counter() + budget
-    trials: list[_Trial] = []
-    for name in names:
-        built = task.build(name, method, local)
-        for size in [chunk] if chunk else _chunks(built, len(jobs), processes):
-            trials.append(_measure(name, built, size, jobs, deadline))
-    fewest = min(trial.failures for trial in trials)
-    best = _best([trial for trial in trials if trial.failures == fewest])
-    seconds = {f"{t.name}/{t.chunk}": t.seconds for t in trials}
+    deadline, seconds = time.perf_counter() + budget, dict[str, float]()
+    while True:
+        trials = [
+            _measure(name, built, size, jobs, deadline)
+            for name in names
+            for built in [task.build(name, method, local)]
+            for size in ([chunk] if chunk else _chunks(built, len(jobs), processes))
+        ]
+        seconds |= {f"{t.name}/{t.chunk}": t.seconds for t in trials}
+        best = _trusted(trials, trust, refused)
+        if best is not None:
+            break
+        names, deadline = [next(iter(task.engines()))], time.perf_counter() + budget
     steps = sum(job.steps for job in jobs) / len(jobs)
     even = _even_chunk(best.seconds * steps, len(jobs), processes)
     size = best.chunk if chunk or best.engine.together else even
     if not chunk and _sooner_alone(best, jobs, processes, deadline):
         size = len(jobs)
-    return Choice(best.name, size, seconds, refused)
+    return Choice(best.name, size, seconds, refused, trust.key(best.name))
+
+
+def _trusted(trials: Sequence[_Trial], trust: Trust, refused: dict[str, str]) -> _Trial | None:
+    """The best of those engines that give what the reference gives; ``refused`` takes down why others do not."""
+    while left := [trial for trial in trials if trial.name not in refused]:
+        fewest = min(trial.failures for trial in left)
+        best = _best([trial for trial in left if trial.failures == fewest])
+        reason = trust.refuses(best.name)
+        if reason is None:
+            return best
+        refused[best.name] = reason
+    return None
 
 
 def _best(trials: Sequence[_Trial]) -> _Trial:
@@ -121,9 +151,11 @@ def _candidates(
             names.append(name)
         else:
             refused[name] = reason
-    if not names:
-        raise ValueError("No engine can run this job: " + " ".join(f"{n}: {why}" for n, why in refused.items()))
     reference = next(iter(task.engines()))
+    if reference in refused:  # Then there is nothing to compare others with.
+        alike = len({*refused.values()}) == 1
+        why = refused[reference] if alike else " ".join(f"{name}: {why}" for name, why in refused.items())
+        raise ValueError(f"No engine can run this job: {why}")
     return [name for name in names if name != reference] or names, refused
 
 

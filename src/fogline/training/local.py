@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from fogline.params import Counters, State, Vector
+from fogline.training.order import cuts
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +18,12 @@ class LocalTraining:
     ``epochs`` passes over the device's examples, or, if ``steps`` is given, that many minibatch steps
     (cycling through reshuffled epochs). ``batch_size`` None takes all examples at once.
     The learning rate of round r is ``learning_rate * decay**r``, or with ``schedule="cosine"`` it falls
-    to zero over the job's rounds.
+    to zero over the job's rounds. A last batch of fewer examples than ``smallest_batch`` joins the one before it.
     """
 
     learning_rate: float = 0.1
     batch_size: int | None = 10
+    smallest_batch: int = 1
     epochs: int = 1
     steps: int | None = None
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
@@ -47,7 +49,7 @@ class LocalTraining:
         """
         if self.steps is not None:
             return max(1, round(self.steps * work))
-        per_epoch = 1 if self.batch_size is None else -(-examples // self.batch_size)
+        per_epoch = len(cuts(examples, self.batch_size, self.smallest_batch))
         return max(1, round(per_epoch * self.epochs * work))
 
 

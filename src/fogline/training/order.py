@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -30,13 +31,23 @@ class Shuffler:
             yield self._generator.permutation(examples)
 
 
-def batches(seed: int, examples: int, batch_size: int | None, steps: int) -> Iterator[Order]:
-    """The examples of each step: an epoch is cut into batches, the last one ragged; then a new epoch."""
-    size = batch_size or examples
+def cuts(examples: int, batch_size: int | None, smallest: int = 1) -> list[int]:
+    """Where an epoch's batches end. The last one is ragged; with fewer examples than ``smallest``, it joins the one
+    before it, if there is one.
+    """
+    size = batch_size or max(examples, 1)
+    ends = [*range(size, examples, size), examples]
+    alone = len(ends) > 1 and examples - ends[-2] < smallest
+    return [*ends[:-2], examples] if alone else ends
+
+
+def batches(seed: int, examples: int, batch_size: int | None, steps: int, smallest: int = 1) -> Iterator[Order]:
+    """The examples of each step: an epoch is cut into batches (:func:`cuts`); then a new epoch."""
+    ends = cuts(examples, batch_size, smallest)
     left = steps
     for order in Shuffler().epochs(seed, examples):
-        for start in range(0, examples, size):
+        for start, stop in pairwise([0, *ends]):
             if left == 0:
                 return
-            yield order[start : start + size]
+            yield order[start:stop]
             left -= 1

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from fogline.data import Examples, FederatedData
-from fogline.params import Params, Spec
+from fogline.params import Params, Spec, Vector
 from fogline.training.local import ClientJob, LocalTraining, Trained
-from fogline.training.method import LocalMethod
+from fogline.training.method import Array, LocalMethod
 from fogline.training.metrics import Sums, class_metrics, is_better_higher, number_metrics
 
 __all__ = ["Engine", "Sums", "Task"]
@@ -120,6 +121,30 @@ class Task(ABC):
     def one_thread(self) -> Generator[None]:
         """Keeps the backend to one thread: the simulator runs one process per core."""
         yield
+
+    @contextmanager
+    def exact_arithmetic(self) -> Generator[None]:
+        """Keeps the backend to the full precision of its numbers, so that engines can be compared."""
+        yield
+
+    @property
+    def smallest_batch(self) -> int:
+        """The fewest examples that the model can be trained on at once."""
+        return 1
+
+    def digest(self, method: LocalMethod) -> str | None:
+        """Of all that decides what training does, but for data and settings; None where it cannot be told for sure."""
+        return None
+
+    def array(self, vector: Vector) -> Array:
+        """A vector as the hooks of a method are handed it."""
+        return vector
+
+    def rehearsal(self, data: FederatedData) -> Self:
+        """A twin on other data of its kind, on which engines are compared."""
+        twin = copy.copy(self)
+        twin.data = data
+        return twin
 
     @abstractmethod
     def evaluate(self, params: Params, examples: Examples) -> Sums:

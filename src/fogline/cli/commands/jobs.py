@@ -97,13 +97,19 @@ def watch(job: str = "", /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> Non
         watch_job(cloud, job)
 
 
-def stop(job: str = "", /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
-    """End a job: what it has learned so far is its result.
+def stop(
+    job: str = "", /, *, publish: Flag = False, discard: Flag = False, cloud: Cloud = CLOUD, debug: Flag = False
+) -> None:
+    """End a job: what it has learned so far is its result, and no version of the model.
 
     Parameters
     ----------
     job
         Its id, or the beginning of it; by default the only one that is not over.
+    publish
+        Publish what it has learned so far as a version, if its job's conditions are met.
+    discard
+        Keep nothing of what it has learned so far.
     cloud
         The operator's folder.
     debug
@@ -112,7 +118,7 @@ def stop(job: str = "", /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> None
     from fogline.cli.work import stop_job
 
     with reported(debug):
-        stop_job(cloud, job)
+        stop_job(cloud, job, publish, discard)
 
 
 def logs(job: str = "", /, *, follow: Flag = False, cloud: Cloud = CLOUD, debug: Flag = False) -> None:

@@ -240,7 +240,10 @@ def _tensor(node: Any) -> Tensor:
 
 def _to_text(array: Array) -> Array:
     """ONNX Runtime takes texts as ``str``."""
-    return np.array([bytes(item).decode() for item in array.ravel()], NUMPY["BYTES"]).reshape(array.shape)
+    try:
+        return np.array([bytes(item).decode() for item in array.ravel()], NUMPY["BYTES"]).reshape(array.shape)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"It takes texts in UTF-8, and {error.object[:20]!r} is none.") from error
 
 
 def _to_bytes(array: Array) -> Array:

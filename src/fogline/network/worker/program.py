@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
-from fogline.algorithms.device import run_cohort
+from fogline.algorithms.device import prepare, run_cohort
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.files import job_to_toml, load_task, parse_job
@@ -50,6 +50,7 @@ from fogline.network.worker.requests import (
     Trained,
 )
 from fogline.params import Params, Spec
+from fogline.training import choose
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
 
@@ -61,6 +62,7 @@ class Worker:
         self.opened = opened
         self.job: Job = parse_job(opened.text)
         self.folder = Path(opened.folder)
+        self._engine: Engine | None = None
         if opened.folder not in sys.path:
             sys.path.insert(0, opened.folder)  # A method of the developer's own lies beside the task.
 
@@ -73,10 +75,27 @@ class Worker:
         parameters = {**self.job.task_parameters, **self.opened.parameters}
         return load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
 
-    @cached_property
-    def engine(self) -> Engine:
-        name = self.job.engine or next(iter(self.task.engines()))
-        return self.task.build(name, self.algorithm, local_training(self.job.local))
+    def engine(self, first: ClientJob) -> Engine:
+        """The job's engine, once it has been compared with the reference on this node's own data.
+
+        Raises:
+            ValueError: it must not be used for this job, or the method is not what it says; a sentence.
+        """
+        if self._engine is None:
+            local, prepared = local_training(self.job.local), [prepare(self.algorithm, self.task, first)]
+            engine = self.job.engine or next(iter(self.task.engines()))
+            with self.task.one_thread():
+                choose(
+                    self.task,
+                    self.algorithm,
+                    local,
+                    prepared,
+                    engine=engine,
+                    chunk=1,
+                    compared=self.job.engine_compared,
+                )
+            self._engine = self.task.build(engine, self.algorithm, local)
+        return self._engine
 
     @cached_property
     def client(self) -> int:
@@ -112,7 +131,7 @@ class Worker:
 
     def describe(self, request: Describe) -> Described:
         """What nodes must know, and the first group."""
-        job = with_defaults(self.job, self.algorithm)
+        job = with_defaults(self.job, self.algorithm, self.task)
         homes, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {leaf: tuple(c for c, home in zip(clients, homes, strict=True) if home == leaf) for leaf in set(homes)}
         group = groups.root(first_model(job, self.task, request.start))
@@ -138,7 +157,7 @@ class Worker:
         job = ClientJob(
             self.client, down.vector, down.counters, plan.steps, plan.learning_rate, plan.seed, local, down.received
         )
-        done = run_cohort(self.engine, self.algorithm, self.task, [job])[0]
+        done = run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
         if done.update is None:
             return Trained(done.samples, failure=done.failure)
         write(request.update, done.update)

@@ -11,6 +11,7 @@ from typing import Literal
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Locate, Runtime
 from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.server.blame import Witness
 from fogline.serving.server.gate import Gate
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.memory import give_back
@@ -178,8 +179,7 @@ class Repository:
         Raises:
             ProtocolError: it is not loaded.
         """
-        served = self.find(model, version)
-        self.lines[model].promote(served)
+        self._promote(self.lines[model], self.find(model, version))
 
     def drop(self, model: str, version: str) -> None:
         """Let a version go; one that is not loaded is no error."""
@@ -230,11 +230,17 @@ class Repository:
         give_back()
         return Served(card, locate, runtime, instant, self._settings, self._pool, self._gate, watch, offloader)
 
+    def _promote(self, line: Line, served: Served) -> None:
+        before = line.live
+        if before is not None and before.card.version < served.card.version:
+            served.before = Witness(before.card, before.locate, self._open)
+        line.promote(served)
+
     def _place(self, served: Served, role: Role) -> None:
         line = self.lines.setdefault(served.card.model, Line(served.card, served.locate))
         line.put(served)
         if role == "live":
-            line.promote(served)
+            self._promote(line, served)
         elif role == "shadow":
             line.shadow = Shadow(served, self._pool)
             line.settle()

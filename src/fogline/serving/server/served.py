@@ -10,13 +10,14 @@ from math import inf
 
 from fogline.inference.card import Card
 from fogline.inference.exits import EarlyExit
-from fogline.inference.runtimes.base import Array, Locate, Run, Runtime
+from fogline.inference.runtimes.base import Array, Locate, ModelError, Run, Runtime
 from fogline.registry.release import Tally, Vitals
 from fogline.serving.protocol.asking import Answer, Ask
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.protocol.rest import Writer
 from fogline.serving.protocol.signature import Signature
 from fogline.serving.server.batcher import Batcher, Outputs
+from fogline.serving.server.blame import Witness, is_clients
 from fogline.serving.server.counts import Counts
 from fogline.serving.server.gate import Gate
 from fogline.serving.server.hooks import Offloader, Watch
@@ -70,6 +71,8 @@ class Served:
         """Of its watch, up to the last beat."""
         self.shadow: Shadow | None = None
         """Another version that answers silently what this one answers."""
+        self.before: Witness | None = None
+        """The version that was served before this one."""
         self._instant = instant
         self._settings = settings
         self._pool = pool
@@ -89,7 +92,7 @@ class Served:
 
         Raises:
             ModelError: the model cannot be run.
-            ProtocolError: it takes too long, or too many wait.
+            ProtocolError: it does not take such inputs, it takes too long, or too many wait.
         """
         began = time.perf_counter_ns()
         if ask.rows > self._instant:
@@ -97,6 +100,8 @@ class Served:
         try:
             outputs = self._run(ask)
             unsure = self._unsure(outputs)
+        except ModelError:
+            return self._begin(ask, None, began, left, hops)  # To find out whose fault it is takes a while.
         except Exception:
             self._missed(began)
             raise
@@ -145,15 +150,32 @@ class Served:
             try:
                 async with asyncio.timeout(self._settings.deadline):
                     if outputs is None:
-                        outputs = await self._batcher.run(ask.inputs, ask.rows)
+                        outputs = await self._outputs(ask)
                     answer = await self._with_help(ask, outputs, left, hops)
             except TimeoutError:
                 self._missed(began)
                 raise ProtocolError(f"There was no answer within {self._settings.deadline:g} s.", 504) from None
+            except ProtocolError:
+                raise  # It was the client's fault, and is not held against the version.
             except Exception:
                 self._missed(began)
                 raise
         return self._answered(ask, outputs, answer, began)
+
+    async def _outputs(self, ask: Ask) -> Outputs:
+        """What the model gives.
+
+        Raises:
+            ModelError: it cannot be run.
+            ProtocolError: it can, but not with such inputs.
+        """
+        try:
+            return await self._batcher.run(ask.inputs, ask.rows)
+        except ModelError as error:
+            judged = (self.card, self.locate, self.run, self.before, ask.inputs)
+            if await asyncio.get_running_loop().run_in_executor(self._pool, is_clients, *judged):
+                raise ProtocolError(f"The model does not take such inputs: {error}") from error
+            raise
 
     def _unsure(self, outputs: Outputs) -> Array | None:
         return None if self._offloader is None else self._offloader.unsure(outputs)
@@ -190,6 +212,8 @@ class Served:
 
     def _let_go(self) -> None:
         self.runtime.close()
+        if self.before is not None:
+            self.before.close()
         give_back()
 
     def _log_failure(self, closing: Future[None]) -> None:

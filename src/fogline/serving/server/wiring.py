@@ -11,7 +11,7 @@ from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Locate, Runtime
 from fogline.inference.runtimes.choose import open_runtime
 from fogline.inference.sketches import Reference
-from fogline.serving.cascade.breaker import Breaker
+from fogline.serving.cascade.breaker import Breaker, Limits
 from fogline.serving.cascade.offloader import Offloader
 from fogline.serving.cascade.wire import Send
 from fogline.serving.quality.keeper import Keeper
@@ -19,6 +19,9 @@ from fogline.serving.quality.watch import Watch
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.repository import Open
 from fogline.serving.settings import Settings
+
+SLOW = 0.8
+"""Share of the time that an answer from above may take, after which it counts as slow."""
 
 
 def opener(settings: Settings) -> Open:
@@ -34,7 +37,8 @@ def opener(settings: Settings) -> Open:
 def hooks(settings: Settings, send: Send | None = None) -> Hooks:
     """Watches every version; asks the tier above where there is one (``send``)."""
     keeper = Keeper(Path(settings.samples), settings.samples_bytes, consent=True) if settings.samples else None
-    breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
+    limits = Limits(slow_seconds=SLOW * settings.patience)
+    breakers: defaultdict[str, Breaker] = defaultdict(lambda: Breaker(limits))
     """By the model above: one that is missing there must not keep others from theirs."""
 
     def watch(card: Card, locate: Locate) -> Watch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fogline.inference.card import Asset
-from fogline.registry.release import Release, Tier, place
+from fogline.registry.release import Release, Tier
 from fogline.serving.update.state import Attempt, Held, Role, State
 
 
@@ -30,7 +30,7 @@ def goal(state: State, node: str, tier: Tier) -> Goal | None:
     release = state.release
     if release is None or tier not in release.tiers or release.state == "paused" or state.refuses(release.number):
         return None
-    inside = place(node, release.salt) < release.share
+    inside = release.holds(node)
     aborted = release.state == "aborted" and release.before is not None
     alone = release.mode == "shadow" and state.current is None  # There is nothing yet to be compared with.
     if inside and not aborted and not alone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,19 +36,24 @@ class Blocks:
             self.buffer.copy_(rows.view(-1))
             return
         for tensor, part in zip(self.tensors, rows.split(self._counts, -1), strict=True):
-            tensor.copy_(part.reshape(-1, *tensor.shape[1:]))
+            tensor.copy_(part.reshape(*part.shape[:-1], *tensor.shape[1:]))
 
     def parts(self, clients: int) -> list[Tensor]:
         """(k, n) each: the weights of the first k devices, as the vector has them one after the other; views."""
         if self._clients == 1:
             return [self.buffer.view(1, -1)]
-        return [tensor[:clients].view(clients, -1) for tensor in self.tensors]
+        return [flat(tensor[:clients]) for tensor in self.tensors]
 
     def first(self, clients: int) -> list[Tensor]:
         """The blocks of the first k devices; the same list each time."""
         if clients not in self._firsts:
             self._firsts[clients] = [t[:clients] for t in self.tensors]
         return self._firsts[clients]
+
+
+def flat(block: Tensor) -> Tensor:
+    """A block (k, *shape) as (k, n), also where it has no elements or one per device."""
+    return block.reshape(len(block), math.prod(block.shape[1:]))
 
 
 def split_rows(rows: Tensor, like: Sequence[Tensor]) -> list[Tensor]:

@@ -9,13 +9,12 @@ from itertools import groupby, repeat
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fogline.data.examples import Indices
 from fogline.training.local import ClientJob
-from fogline.training.order import Shuffler
+from fogline.training.order import Shuffler, batches
 from fogline.training.torch.losses import IGNORED
 
 GATHERED = 1 << 18
@@ -96,6 +95,7 @@ class Cohort:
             zero). Without, all devices of the cohort must have the same number of examples.
         targets: what the loss wants of them.
         shuffler: draws the orders.
+        smallest: a last batch of fewer examples joins the one before it; more than 1 only without ``fill``.
     """
 
     def __init__(
@@ -106,6 +106,7 @@ class Cohort:
         fill: bool,
         targets: Targets,
         shuffler: Shuffler,
+        smallest: int = 1,
     ) -> None:
         self.steps = jobs[0].steps
         makes = np.array([job.steps for job in jobs])
@@ -113,11 +114,16 @@ class Cohort:
         whole = len(parts) == 1 or parts[0].rows is not None
         self._x = parts[0].x if whole else torch.cat([part.x for part in parts])
         self._y = parts[0].y if whole else torch.cat([part.y for part in parts])
-        places, counts = _order(jobs, parts, width, shuffler)
-        self._places = torch.from_numpy(places).to(self._x.device)
+        sizes = [part.size for part in parts]
+        if smallest > 1:
+            places, counts = _joined_order(jobs, sizes, width, smallest)
+            width += smallest - 1
+        else:
+            places, counts = _order(jobs, sizes, width, shuffler)
+        self._places = torch.from_numpy(_rows(places, parts, sizes)).to(self._x.device)
         self._width = width
         self._targets = targets
-        self._ragged: list[bool] = (counts < width).any(1).tolist()
+        self._ragged: list[bool] = np.any(counts < width, axis=1).tolist()
         self._counts: list[list[int]] = counts.tolist() if any(self._ragged) else []
         self._fill = fill
         self._weights = _weights(counts, width).to(self._x.device) if fill and any(self._ragged) else None
@@ -178,33 +184,43 @@ def _each(share: Tensor | float) -> Iterable[Tensor | float]:
     return share.unbind() if isinstance(share, Tensor) else repeat(share)
 
 
-def _order(
-    jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, shuffler: Shuffler
-) -> tuple[Indices, npt.NDArray[np.int64]]:
-    """Rows of the joined examples (T, K, B), and how many of each batch count (T, K)."""
+def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, shuffler: Shuffler) -> tuple[Indices, Indices]:
+    """Places among each device's examples (T, K, B), and how many of each batch count (T, K)."""
     steps = jobs[0].steps
     places = np.zeros((len(jobs), steps * width), np.int64)
     counts = np.full((steps, len(jobs)), width)
-    offset = 0
-    for i, (job, part) in enumerate(zip(jobs, parts, strict=True)):
-        size, own = part.size, places[i]
+    for i, (job, size) in enumerate(zip(jobs, sizes, strict=True)):
         per_epoch = -(-size // width)
         shuffled = shuffler.epochs(job.seed, size)
         for first in range(0, job.steps, per_epoch):
             stop = min(first + per_epoch, job.steps)
             order = next(shuffled)[: (stop - first) * width]
-            own[first * width : first * width + len(order)] = order
+            places[i, first * width : first * width + len(order)] = order
             if len(order) < (stop - first) * width:
                 counts[stop - 1, i] = len(order) - (stop - first - 1) * width
-        if part.rows is not None:
-            own[:] = part.rows[own]
-        elif offset:
-            own += offset
-        offset += size
-    stepwise = places.reshape(len(jobs), steps, width).swapaxes(0, 1)
-    return np.ascontiguousarray(stepwise), counts
+    return np.ascontiguousarray(places.reshape(len(jobs), steps, width).swapaxes(0, 1)), counts
 
 
-def _weights(counts: npt.NDArray[np.int64], width: int) -> Tensor:
+def _joined_order(jobs: Sequence[ClientJob], sizes: list[int], width: int, smallest: int) -> tuple[Indices, Indices]:
+    """The same with batches that may be larger by what joins them."""
+    places = np.zeros((jobs[0].steps, len(jobs), width + smallest - 1), np.int64)
+    counts = np.full((jobs[0].steps, len(jobs)), width)
+    for i, (job, size) in enumerate(zip(jobs, sizes, strict=True)):
+        for step, batch in enumerate(batches(job.seed, size, width, job.steps, smallest)):
+            places[step, i, : len(batch)] = batch
+            counts[step, i] = len(batch)
+    return places, counts
+
+
+def _rows(places: Indices, parts: Sequence[Part], sizes: list[int]) -> Indices:
+    """From places among each device's own examples to rows of the tensors that hold them all."""
+    if len(parts) == 1:
+        return places if parts[0].rows is None else parts[0].rows[places]
+    places = places + np.cumsum([0, *sizes[:-1]])[None, :, None]
+    rows = [part.rows for part in parts if part.rows is not None]
+    return np.concatenate(rows)[places] if rows else places
+
+
+def _weights(counts: Indices, width: int) -> Tensor:
     known = torch.from_numpy(counts).unsqueeze(-1)
     return (torch.arange(width) < known) / known.double()

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from fogline.training.local import ClientJob, Trained
+from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.torch.losses import IGNORED
 
 if TYPE_CHECKING:
@@ -74,6 +74,15 @@ def _not_finite(losses: npt.NDArray[np.float64]) -> str:
     if not len(bad):
         return "weights are not finite after training"
     return f"the loss is {losses[bad[0]]} in step {bad[0] + 1} of {len(losses)}"
+
+
+def too_few(examples: int, local: LocalTraining) -> str | None:
+    """What is wrong with a device that has so few examples."""
+    if examples == 0:
+        return "it has no examples"
+    if examples < local.smallest_batch:
+        return f"it has {examples} example, and the model wants {local.smallest_batch} at least in a batch"
+    return None
 
 
 def client_name(task: TorchTask, client: int) -> str:

@@ -23,8 +23,17 @@ class Program(ABC):
         """A new cohort: its seeds, its weights (K, *shape) and buffers (K, *shape), both changed in place."""
 
     @abstractmethod
-    def forward(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Outputs (k, B, ...) of inputs (k, B, ...), and the features, if they were asked for."""
+    def buffers(self) -> dict[str, Tensor]:
+        """The cohort's buffers (K, *shape) as they are now."""
+
+    @abstractmethod
+    def forward(
+        self, weights: list[Tensor], x: Tensor, counts: list[int] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Outputs (k, B, ...) of inputs (k, B, ...), and the features, if they were asked for.
+
+        ``counts``: how many of each device's B examples count, the others being filling; None if all do.
+        """
 
     @abstractmethod
     def backward(self, outputs: Tensor, features: Tensor | None, sink: Sink) -> None:
@@ -49,13 +58,21 @@ class Traced(Program):
         self._results: list[Tensor] = []
 
     def begin(self, seeds: Sequence[int], weights: list[Tensor], buffers: dict[str, Tensor]) -> None:
-        """Dropout is drawn for the cohort as a whole: see ``Stacked``."""
-        torch.manual_seed(seeds[0])
+        """Whoever calls seeds the generators that the module draws from."""
         self._buffers = buffers
         if self._single:
             bind(self.module, dict(zip(self._names, (w[0] for w in weights), strict=True)), self._buffers)
 
-    def forward(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def buffers(self) -> dict[str, Tensor]:
+        """A module may replace its buffers instead of writing into them: so they are asked of the module."""
+        if not self._single:
+            return self._buffers
+        tensors = named_tensors(self.module)
+        return {name: tensors[name].detach().unsqueeze(0) for name in self._buffers}
+
+    def forward(
+        self, weights: list[Tensor], x: Tensor, counts: list[int] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Under autograd."""
         with torch.enable_grad():
             if self._single:
@@ -76,12 +93,19 @@ class Traced(Program):
         self._leaves = [w.detach().requires_grad_() for w in weights]
         buffers = {name: buffer[: x.shape[0]] for name, buffer in self._buffers.items()}
 
-        def call(weights: list[Tensor], buffers: dict[str, Tensor], x: Tensor) -> tuple[Tensor, ...]:
-            named = dict(zip(self._names, weights, strict=True))
-            outputs = functional_call(self.module, {**named, **buffers}, (x,))
-            return (outputs, self._features.taken()) if self._features else (outputs,)
+        def call(
+            weights: list[Tensor], buffers: dict[str, Tensor], x: Tensor
+        ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+            state = {**dict(zip(self._names, weights, strict=True)), **buffers}
+            outputs = functional_call(self.module, state, (x,))  # Enters into the state what the module replaces.
+            results = (outputs, self._features.taken()) if self._features else (outputs,)
+            return results, {name: state[name] for name in buffers}
 
-        return torch.vmap(call, randomness="different")(self._leaves, buffers, x)
+        results, after = torch.vmap(call, randomness="different")(self._leaves, buffers, x)
+        for name, buffer in after.items():
+            if buffer.data_ptr() != buffers[name].data_ptr():  # Not written over: autograd may need the one before.
+                self._buffers[name] = torch.cat([buffer.detach(), self._buffers[name][x.shape[0] :]])
+        return results
 
     def backward(self, outputs: Tensor, features: Tensor | None, sink: Sink) -> None:
         """By autograd; a parameter without a part in the outputs has gradient zero."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fogline.data import Examples, FederatedData
-from fogline.params import Params, Spec
+from fogline.params import Params, Spec, Vector
+from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
+from fogline.training.torch.draws import own_draws
 from fogline.training.torch.failure import attempt
-from fogline.training.torch.layout import Layout
+from fogline.training.torch.layout import Layout, as_tensor
 from fogline.training.torch.losses import (
     LossFunction,
     LossName,
@@ -126,6 +128,11 @@ class TorchTask(Task):
         with torch.random.fork_rng(devices=[]):
             return self.model().to(self.device)
 
+    def pair(self) -> Tensor:
+        """Two examples of the first device, as the model takes them; the same one twice if there are no two."""
+        x = self.inputs(self.data.at(0).x[:2])
+        return x if len(x) == 2 else x.repeat_interleave(2, 0)
+
     def _example(self) -> np.ndarray[Any, Any]:
         return self.data.at(0).x[:1]
 
@@ -164,6 +171,47 @@ class TorchTask(Task):
                     sums[name] = sums.get(name, 0.0) + value
         return sums
 
+    @property
+    def smallest_batch(self) -> int:
+        """2 where the module does not train on one example (batch normalisation), found by a trial."""
+        return self._smallest_batch
+
+    @cached_property
+    def _smallest_batch(self) -> int:
+        pair = attempt(self.pair)
+        if isinstance(pair, Exception):
+            return 1  # Whoever trains will say what is wrong with the examples.
+        module = self.untrained().train()
+        return 2 if _trains(module, pair) and not _trains(module, pair[:1]) else 1
+
+    def digest(self, method: LocalMethod) -> str | None:
+        """Of a new module, as it is made now, the loss and the method."""
+        from fogline.training.torch.fingerprint import digest_of  # Only where a comparison is remembered.
+
+        return digest_of(self.untrained(), self.loss, str(self.device), type(method), vars(method))
+
+    def array(self, vector: Vector) -> Tensor:
+        """A vector as a tensor on the task's device."""
+        return as_tensor(vector, self.device)
+
+    def rehearsal(self, data: FederatedData) -> Self:
+        """A twin on other data; where kernels do not draw what PyTorch's dropout draws, without dropout."""
+        twin = super().rehearsal(data)
+        if self.device.type != "cpu":
+            twin.model = lambda: without_dropout(self.model())
+        return twin
+
+    @contextmanager
+    def exact_arithmetic(self) -> Generator[None]:
+        """Keeps a GPU from rounding the factors of products to fewer bits."""
+        products, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.allow_tf32
+        products.allow_tf32 = False
+        try:
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                yield
+        finally:
+            products.allow_tf32 = before
+
     @contextmanager
     def one_thread(self) -> Generator[None]:
         """Keeps PyTorch to one thread: the simulator runs one process per core."""
@@ -173,3 +221,19 @@ class TorchTask(Task):
             yield
         finally:
             torch.set_num_threads(threads)
+
+
+def _trains(module: nn.Module, x: Tensor) -> bool:
+    """Whether a module in training takes a batch and stays finite."""
+    with own_draws(0), torch.no_grad():
+        outputs = attempt(lambda: module(x))
+    numbers = [n for n in (outputs, *module.buffers()) if isinstance(n, Tensor)]
+    return not isinstance(outputs, Exception) and all(bool(n.isfinite().all()) for n in numbers)
+
+
+def without_dropout(module: nn.Module) -> nn.Module:
+    """The module, whose dropout layers keep everything."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    return module

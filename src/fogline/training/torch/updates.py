@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fogline.training.local import LocalTraining
+from fogline.training.torch.blocks import flat
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
@@ -182,6 +183,6 @@ def optimizer(weights: Sequence[Tensor], local: LocalTraining, rate: float) -> O
 
 def clip(gradients: Sequence[Tensor], norm: float) -> list[Tensor]:
     """Scale each device's whole gradient down to a norm."""
-    squares = sum(g.flatten(1).square().sum(1) for g in gradients)
+    squares = sum(flat(g).square().sum(1) for g in gradients)
     scale = (norm / (torch.as_tensor(squares).sqrt() + CLIP_EPSILON)).clamp_max(1.0)
     return [g * scale.view(-1, *([1] * (g.ndim - 1))) for g in gradients]

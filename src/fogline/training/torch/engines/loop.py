@@ -12,8 +12,9 @@ from fogline.params import Vector
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import Arrays, LocalMethod
 from fogline.training.order import batches
+from fogline.training.torch.draws import own_draws
 from fogline.training.torch.engines.base import TorchEngine
-from fogline.training.torch.failure import attempt, failed, results, wrong_targets
+from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
 from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
 from fogline.training.torch.task import TorchTask
@@ -37,8 +38,7 @@ class Loop(TorchEngine):
         return [self._train_safely(job) for job in jobs]
 
     def _train_safely(self, job: ClientJob) -> Trained:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(job.seed)
+        with own_draws(job.seed):
             result = attempt(lambda: self._train(job))
         if isinstance(result, Exception):
             return failed(self.task, job, result, 0)
@@ -48,13 +48,14 @@ class Loop(TorchEngine):
         examples = self.task.data.at(job.client)
         x, y = self.task.inputs(examples.x), self.task.targets(examples.y)
         _, wrong = wrong_targets(self.task, y)
-        wrong = wrong if len(y) else "it has no examples"
+        wrong = too_few(len(y), self.local) or wrong
         if wrong:
             return failed(self.task, job, wrong, len(y))
         self.task.layout.load(self._module, job.start, job.counters)
         device = _Device(self, job, _optimizer(self._parameters, self.local, job.learning_rate))
         losses = np.zeros((job.steps, 1))
-        for step, batch in enumerate(batches(job.seed, len(y), self.local.batch_size, job.steps)):
+        order = batches(job.seed, len(y), self.local.batch_size, job.steps, self.local.smallest_batch)
+        for step, batch in enumerate(order):
             rows = torch.from_numpy(batch).to(self.task.device)
             losses[step, 0] = device.step(x[rows], y[rows])
             if not np.isfinite(losses[step, 0]):

@@ -5,21 +5,25 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import groupby
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod
 from fogline.training.order import Shuffler
 from fogline.training.torch.bends import affine
-from fogline.training.torch.blocks import Blocks, split_rows, stack_rows
+from fogline.training.torch.beside import gradient_hooks_of, watched
+from fogline.training.torch.blocks import Blocks, flat, split_rows, stack_rows
 from fogline.training.torch.cohort import Batch, Cohort, Part, labels_of
+from fogline.training.torch.draws import own_draws
 from fogline.training.torch.engines.base import TorchEngine
-from fogline.training.torch.failure import attempt, failed, results, wrong_targets
+from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
 from fogline.training.torch.head import Gradient, Head, Vectors
 from fogline.training.torch.kernels import Graph
+from fogline.training.torch.mixing import mixes_examples
 from fogline.training.torch.program import FeaturesElsewhere, Program, Traced
 from fogline.training.torch.task import TorchTask
 from fogline.training.torch.updates import Collect, Fused, Sink, clip, optimizer
@@ -43,18 +47,21 @@ class Stacked(TorchEngine):
     def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
         super().__init__(task, method, local)
         self.graph = Graph.of(task, self.single)
+        if self.single and self.bends_loss and self.graph is not None and self.graph.draws:
+            self.graph = None  # The features elsewhere draw from the stream of the module's own draws.
         self.program: Program = self.graph or Traced(task, self.single, self.bends_loss)
         self.head = Head(task, method, self.single)
         self.elsewhere = FeaturesElsewhere(task) if self.bends_loss else None
         self._width = local.batch_size or int(task.data.sizes().max())
-        self._mixes = mixes_examples(task.untrained())
+        mixes = self.graph is None and not self.single and mixes_examples(task)
+        self._fills = not (self.single or mixes or local.smallest_batch > 1)
         self._shuffler = Shuffler()
         self._kept: dict[int, Blocks] = {}
         self._table = _shared_table(task)
 
     @classmethod
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
-        """Models of mixed or half precision, and what ``vmap`` cannot run."""
+        """Models of mixed or half precision, and what ``vmap`` cannot run or would run for all devices at once."""
         return _refuses_model(task) or (None if Graph.of(task, cls.single) else _refuses_vmap(task))
 
     @property
@@ -72,8 +79,8 @@ class Stacked(TorchEngine):
         for i, part in parts.items():
             if isinstance(part, Exception):
                 done[i] = failed(self.task, jobs[i], part, 0)
-            elif part.size == 0:
-                done[i] = failed(self.task, jobs[i], "it has no examples", 0)
+            elif few := too_few(part.size, self.local):
+                done[i] = failed(self.task, jobs[i], few, part.size)
             else:
                 groups[self._group(i, jobs[i], part)].append(i)
         for members in groups.values():
@@ -90,11 +97,11 @@ class Stacked(TorchEngine):
         return Part(self.task.inputs(examples.x), self.task.targets(examples.y))
 
     def _group(self, index: int, job: ClientJob, part: Part) -> object:
-        """Devices with the same key step together: one rate, one kind of state; one size if batches mix."""
+        """Devices with the same key step together: one rate, one kind of state; one size if batches are left ragged."""
         if self.single:
             return index
         state = tuple([(name, vector.shape) for name, vector in job.local.items()])
-        return (job.learning_rate, state, part.size if self._mixes else 0)
+        return (job.learning_rate, state, 0 if self._fills else part.size)
 
     def _train_safely(self, jobs: list[ClientJob], parts: list[Part]) -> list[Trained]:
         """A failure of the whole is traced to its device by training one after the other."""
@@ -110,12 +117,13 @@ class Stacked(TorchEngine):
         low, wrong = self._check_targets(parts)
         if wrong:
             raise ValueError(wrong)
-        fill = not (self.single or self._mixes)
+        fill = self._fills
         width = self._width if fill else min(self._width, parts[0].size)
-        cohort = Cohort(jobs, parts, width, fill, self.head.targets(low < 0), self._shuffler)
+        targets, smallest = self.head.targets(low < 0), self.local.smallest_batch
+        cohort = Cohort(jobs, parts, width, fill, targets, self._shuffler, smallest)
         # Kernels draw from generators of their own; a module draws from PyTorch's.
         draws = self.graph is None or self.elsewhere is not None
-        with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=draws):
+        with torch.no_grad(), own_draws(jobs[0].seed) if draws else nullcontext():
             return Group(self, jobs, cohort).train([part.size for part in parts])
 
     def _check_targets(self, parts: list[Part]) -> tuple[float, str | None]:
@@ -142,8 +150,9 @@ class Flat(Stacked):
 
     @classmethod
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
-        """Models of mixed or half precision."""
-        return _refuses_model(task)
+        """Models of mixed or half precision, and gradients that are looked at where they are summed up."""
+        hook = gradient_hooks_of(task.untrained(), at_the_end=True)
+        return _refuses_model(task) or (hook and f"{hook}, and it does not sum them up in the parameters.")
 
 
 class Group:
@@ -156,16 +165,14 @@ class Group:
         self._blocks = engine.blocks(len(jobs))
         starts = stack_rows([job.start for job in jobs], device).to(engine.task.dtype)
         self._blocks.fill(starts[..., :head])
-        self._buffers = stack_buffers(engine.task, jobs, starts)
         self._vectors = Vectors(
             starts[..., :head],
             {n: stack_rows([job.local[n] for job in jobs], device) for n in jobs[0].local},
             {n: stack_rows([job.received[n] for job in jobs], device) for n in jobs[0].received},
             len(jobs),
         )
-        if engine.elsewhere is not None:
-            torch.manual_seed(jobs[0].seed)
-        engine.program.begin([job.seed for job in jobs], self._blocks.tensors, self._buffers)
+        buffers = stack_buffers(engine.task, jobs, starts)
+        engine.program.begin([job.seed for job in jobs], self._blocks.tensors, buffers)
 
     def train(self, sizes: list[int]) -> list[Trained]:
         """All steps, then the results."""
@@ -219,7 +226,7 @@ class Group:
 
     def _differentiate(self, batch: Batch, weights: list[Tensor], sink: Sink) -> Gradient:
         engine = self._engine
-        outputs, features = engine.program.forward(weights, batch.x)
+        outputs, features = engine.program.forward(weights, batch.x, batch.counts)
         features_of = engine.elsewhere.on(batch.x) if engine.elsewhere else None
         gradient = engine.head(outputs, batch, self._vectors, features, features_of)
         engine.program.backward(gradient.outputs, gradient.features, sink)
@@ -237,23 +244,23 @@ class Group:
 
     def _ends(self) -> tuple[Tensor, Tensor]:
         """Vectors (K, floats) and counters (K, integers) after training."""
-        layout, clients = self._engine.task.layout, len(self._jobs)
+        layout, clients, buffers = self._engine.task.layout, len(self._jobs), self._engine.program.buffers()
         parts = self._blocks.parts(clients)
-        parts += [self._buffers[e.name].reshape(clients, -1) for e in layout.buffers]
+        parts += [flat(buffers[e.name]).to(self._engine.task.dtype) for e in layout.buffers]
         if self._engine.task.device.type == "cpu":
-            floats = layout.spec.floats
-            ends = torch.from_numpy(self._engine.memory(clients * floats, layout.spec.dtype)).view(clients, floats)
-            torch.cat(parts, 1, out=ends)
+            kind = str(self._engine.task.dtype).removeprefix("torch.")
+            memory = self._engine.memory(clients * layout.spec.floats, kind)
+            ends = torch.cat(parts, 1, out=torch.from_numpy(memory).view(clients, layout.spec.floats))
         else:
             ends = torch.cat(parts, 1)
-        integers = [self._buffers[e.name].reshape(clients, -1).long() for e in layout.integers]
+        integers = [flat(buffers[e.name]).long() for e in layout.integers]
         counters = torch.cat(integers, 1) if integers else torch.zeros(clients, 0, dtype=torch.int64)
         return ends, counters
 
 
 def rows_of(tensors: Sequence[Tensor]) -> Tensor:
     """Blocks (k, *shape) to rows (k, P)."""
-    return torch.cat([tensor.flatten(1) for tensor in tensors], 1)
+    return torch.cat([flat(tensor) for tensor in tensors], 1)
 
 
 def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) -> dict[str, Tensor]:
@@ -276,15 +283,9 @@ def _shared_table(task: TorchTask) -> tuple[Tensor, Tensor] | None:
     table = task.data.table
     if table is None or task.device.type != "cpu" or not (table.x.flags.writeable and table.y.flags.writeable):
         return None
-    x, y = task.inputs(table.x), task.targets(table.y)
-    same = x.data_ptr() == table.x.ctypes.data and y.data_ptr() == table.y.ctypes.data
-    return (x, y) if same else None  # To change them all, for the devices of a cohort, would cost more than to copy.
-
-
-def mixes_examples(module: nn.Module) -> bool:
-    """Whether an example's output depends on the others of its batch: then a batch must not be filled up."""
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-    return any(isinstance(layer, norms) for layer in module.modules())
+    x, y = torch.as_tensor(table.x), torch.as_tensor(table.y)
+    fits = task.inputs(table.x[:0]).dtype == x.dtype and task.targets(table.y[:0]).dtype == y.dtype
+    return (x, y) if fits else None  # To change them all would cost more than to copy those of a cohort.
 
 
 def _refuses_model(task: TorchTask) -> str | None:
@@ -299,22 +300,27 @@ def _refuses_model(task: TorchTask) -> str | None:
 def _refuses_vmap(task: TorchTask) -> str | None:
     """Tries the model on two examples of two devices."""
     program = Traced(task, False, False)
+    hook = gradient_hooks_of(program.module)
+    if hook:
+        return f"{hook}, and it trains other parameters than the module's own."
     start = task.initial(0)
     job = ClientJob(0, start.vector, start.counters, 1, 0.0, 0)
     rows = torch.as_tensor(start.vector, device=task.device).expand(2, -1)
     blocks = Blocks(task.layout.trainable, 2, task.dtype, task.device)
     blocks.fill(rows[:, : task.spec.trainable])
-    x = task.inputs(task.data.at(0).x[:1]).expand(2, *task.data.at(0).x.shape[1:])
+    x = task.pair()
 
     def once() -> None:
         program.begin([0, 0], blocks.tensors, stack_buffers(task, [job, job], rows))
         outputs, _ = program.forward(blocks.tensors, torch.stack([x, x]))
         program.backward(torch.zeros_like(outputs), None, Collect(len(blocks.tensors)))
 
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with watched(program.module) as seen, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")  # Whether it pays is measured.
         error = attempt(once)
-    if not isinstance(error, Exception):
-        return None
-    reason = str(error).strip().splitlines()[0]
-    return f"the model has layers without a stacked kernel, and vmap cannot run it ({reason})."
+    if isinstance(error, Exception):
+        reason = str(error).strip().splitlines()[0]
+        return f"the model has layers without a stacked kernel, and vmap cannot run it ({reason})."
+    if seen.what:
+        return f"the model's forward pass {seen.what}, and devices that step together would share that."
+    return None

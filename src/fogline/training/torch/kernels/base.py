@@ -21,6 +21,8 @@ class Context:
     """Every cohort is one device: a kernel may drop the leading axis of one."""
     generators: list[torch.Generator] = field(default_factory=list)
     """One per device, for dropout."""
+    counts: list[int] | None = None
+    """Per device, how many examples of the batch count; None if all do."""
     values: list[Tensor | None] = field(default_factory=list)
     """What the model's steps hand on, by slot: see ``Graph``."""
     gradients: list[Tensor | None] = field(default_factory=list)

@@ -192,16 +192,22 @@ class Gelu(Kernel):
 
 @kernel(nn.Dropout)
 class Dropout(Kernel):
-    """Zeroes elements at probability p and scales the others up; every device draws from its own seed."""
+    """Zeroes elements at probability p and scales the others up; every device draws from its own seed.
+
+    On a CPU it draws what PyTorch's own layer draws from that seed: so nothing is drawn for filling, and never in
+    double precision, which takes more of the generator's bits.
+    """
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
         """Draws anew in each step."""
         assert isinstance(self.module, nn.Dropout)
         keep = 1.0 - self.module.p
-        mask = torch.empty(x.shape, dtype=x.dtype, device=x.device)  # Not empty_like: strides depend on x.
-        for row, generator in zip(mask, self.context.generators, strict=False):
-            row.bernoulli_(keep, generator=generator)
-        self._mask = mask.div_(keep) if keep > 0 else mask
+        counts, kind = self.context.counts, torch.float32 if x.dtype == torch.float64 else x.dtype
+        make = torch.empty if counts is None else torch.zeros
+        mask = make(x.shape, dtype=kind, device=x.device)  # Not empty_like: strides depend on x.
+        for i, (row, generator) in enumerate(zip(mask, self.context.generators, strict=False)):
+            (row if counts is None else row[: counts[i]]).bernoulli_(keep, generator=generator)
+        self._mask = mask.to(x.dtype).div_(keep) if keep > 0 else mask.to(x.dtype)
         return x * self._mask
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fogline.training.torch.draws import own_draws
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.base import KERNELS, Context, Kernel
 from fogline.training.torch.kernels.dense import Dropout, Linear, Sum, Term
@@ -46,7 +47,7 @@ class Graph(Program):
         head = max(linear, default=-1)
         backward = [i for i in reversed(range(len(steps))) if steps[i].wanted or kernels[i].places]
         self._context = context
-        self._drops = any(isinstance(k, Dropout) for k in kernels)
+        self.draws = any(isinstance(k, Dropout) for k in kernels)
         self._head = linear.get(head)
         self._head_slot = steps[head].source
         self._forward = [step[:4] for step in steps]
@@ -69,7 +70,7 @@ class Graph(Program):
         kernels: list[Kernel] = []
         for call in calls:
             kind = KERNELS.get(type(call.layer))
-            known = kind is not None and kind.takes(call.layer) and not _has_hooks(call.layer)
+            known = kind is not None and kind.takes(call.layer) and call.layer.training
             if kind is None or not known or not all(id(p) in places for p in call.parameters.values()):
                 return None
             own = {name: places[id(p)] for name, p in call.parameters.items()}
@@ -83,7 +84,7 @@ class Graph(Program):
     def _fits(self, task: TorchTask, module: nn.Module) -> bool:
         """Whether an example's shapes are as the kernels take them; where the module fails too, there is no telling."""
         weights = [p.detach().unsqueeze(0) for p in _trainable(task, module)]
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), own_draws():
             x = attempt(lambda: task.inputs(task.data.at(0).x[:1]))
             if isinstance(x, Exception):
                 return True
@@ -94,13 +95,20 @@ class Graph(Program):
 
     def begin(self, seeds: Sequence[int], weights: list[Tensor], buffers: dict[str, Tensor]) -> None:
         """Every device has its own generator, so that its dropout does not depend on its company."""
-        if self._drops:
+        if self.draws:
             device = weights[0].device
             self._context.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
-    def forward(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def buffers(self) -> dict[str, Tensor]:
+        """None: no kernel has any."""
+        return {}
+
+    def forward(
+        self, weights: list[Tensor], x: Tensor, counts: list[int] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Step by step; the features are the input of the last linear layer."""
         self._weights, values = weights, self._context.values
+        self._context.counts = counts
         values[0] = x
         for kernel, source, target, overwrite in self._forward:
             value = values[source]
@@ -151,10 +159,6 @@ def _plan(kernels: Sequence[Kernel], calls: Sequence[Call]) -> list[Step]:
         fresh.append(kernel.fresh)
         moves.append(bool(kernel.places) or any(moves[value] for value in call.reads))
     return steps
-
-
-def _has_hooks(layer: nn.Module) -> bool:
-    return any((layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks))  # pyright: ignore[reportPrivateUsage]
 
 
 def _trainable(task: TorchTask, module: nn.Module) -> list[Tensor]:

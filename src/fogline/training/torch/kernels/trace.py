@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from fogline.training.torch.beside import gradient_hooks_of, hooks_of, watched
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.base import KERNELS
 from fogline.training.torch.kernels.dense import Add
@@ -45,9 +46,16 @@ class Call:
 
 
 def calls_of(module: nn.Module) -> list[Call] | None:
-    """The calls of which the last makes the model's output; None if there is more to the model than calls."""
-    graph = attempt(lambda: _Tracer().trace(module))
-    return None if isinstance(graph, Exception) else _Reader(module).read(graph)
+    """The calls of which the last makes the model's output; None if there is more to the model than calls.
+
+    The forward pass is run once, and what it decides then is decided for good. So there must be nothing in it but
+    calls: no hooks, no draws of random numbers, no attributes that change, no stretch without gradients.
+    """
+    if hooks_of(module) or gradient_hooks_of(module):
+        return None
+    with watched(module) as seen, torch.enable_grad():
+        graph = attempt(lambda: _Tracer().trace(module))
+    return None if isinstance(graph, Exception) or seen.what else _Reader(module).read(graph)
 
 
 class _Reader:
@@ -152,6 +160,16 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m) in KERNELS or super().is_leaf_module(m, module_qualified_name)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """Only under the conditions that training sets: a graph does not remember others.
+
+        Raises:
+            ValueError: gradients are off here, or types are cast.
+        """
+        if not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            raise ValueError("A stretch of the forward pass runs without gradients, or in another type.")
+        return super().create_node(*args, **kwargs)
 
 
 def _pool_first(calls: list[Call]) -> list[Call]:

@@ -1,0 +1,69 @@
+"""What went wrong in a run: how often, and why."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+TOLD = ("failed", "refused", "abandoned")
+"""Kinds whose reasons a run without a result gives."""
+DISTINCT = 20
+"""Reasons of a kind that are told apart; further ones are counted together."""
+SHOWN = 3
+"""Reasons that a sentence names, the most frequent."""
+OTHER = "other reasons"
+WHOSE = re.compile(r"^Client '[^']*': ")
+LONGEST = 300
+"""Characters of a reason in a sentence."""
+
+
+@dataclass(slots=True)
+class Mishaps:
+    """Running totals of updates that did not count, rounds that were abandoned, and devices that failed."""
+
+    counts: Counter[str] = field(default_factory=Counter[str])
+    reasons: dict[str, str] = field(default_factory=dict[str, str])
+    """The first reason seen of each kind, and whose it was."""
+    tallies: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
+    """How often each reason was given, by kind."""
+
+    def count(self, what: str, who: str = "", why: str = "", amount: int = 1) -> None:
+        """Something went wrong, or was in vain."""
+        self.counts[what] += amount
+        if why:
+            self.reasons.setdefault(what, f"{who}: {why}" if who else why)
+            tally = self.tallies.setdefault(what, Counter())
+            why = WHOSE.sub("", why)  # One reason, however many clients have it.
+            tally[why if why in tally or len(tally) < DISTINCT else OTHER] += amount
+
+    def told(self, what: str) -> str:
+        """The reasons of a kind, with how often each was given; empty if none is known."""
+        most = self.tallies.get(what, Counter[str]()).most_common(SHOWN)
+        return "; ".join(f"{count:,} × {why[:LONGEST].rstrip('.')}" for why, count in most)
+
+    def nothing_learned(self, rounds: int) -> str:
+        """Why a run without a round that counted has no model."""
+        parts = [f"No round of {rounds:,} counted, so nothing was learned."]
+        for what, says in (("failed", "devices failed"), ("refused", "updates were refused")):
+            if self.counts[what]:
+                parts.append(f"{self.counts[what]:,} times {says} ({self.told(what) or 'they did not say why'}).")
+        if self.counts["abandoned"]:
+            parts.append(f"{self.counts['abandoned']:,} rounds were abandoned ({self.told('abandoned')}).")
+        others = [f"{count:,} {what}" for what, count in sorted(self.counts.items()) if what not in TOLD and count]
+        if others:
+            parts.append(f"Besides: {', '.join(others)}.")
+        return " ".join(parts)
+
+
+class RunError(RuntimeError):
+    """A run in which no round counted, so that nothing was learned; the text says why.
+
+    Args:
+        rounds: that it had.
+        mishaps: what went wrong.
+    """
+
+    def __init__(self, rounds: int, mishaps: Mishaps) -> None:
+        super().__init__(mishaps.nothing_learned(rounds))
+        self.mishaps = mishaps
