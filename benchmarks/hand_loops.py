@@ -87,12 +87,14 @@ class Stacked(Loop):
                 part += block.sum(0).view(-1)
 
     def _epoch(self, clients: Tensor, order: Tensor) -> None:
-        examples = self.work.examples
-        for first in range(0, examples, self.work.batch):
-            rows = (order[:, first : first + self.work.batch] + clients.unsqueeze(1) * examples).view(-1)
-            x = self.x.flatten(0, 1).index_select(0, rows).view(len(clients), -1, self.x.shape[-1])
-            hot = self.hot.flatten(0, 1).index_select(0, rows).view(len(clients), -1, self.hot.shape[-1])
-            self._step(x, hot)
+        """All examples are gathered at once, batch by batch."""
+        rows = order + clients.unsqueeze(1) * self.work.examples
+        batches = [part.reshape(-1) for part in rows.split(self.work.batch, 1)]
+        sizes, every = [len(part) for part in batches], torch.cat(batches)
+        x = self.x.flatten(0, 1).index_select(0, every).split(sizes)
+        hot = self.hot.flatten(0, 1).index_select(0, every).split(sizes)
+        for inputs, labels in zip(x, hot, strict=True):
+            self._step(inputs.view(len(clients), -1, inputs.shape[-1]), labels.view(len(clients), -1, labels.shape[-1]))
 
     def _step(self, x: Tensor, hot: Tensor) -> None:
         rate, last = self.work.rate / x.shape[1], len(self.weights) - 1
@@ -100,7 +102,9 @@ class Stacked(Loop):
         for i in range(last):
             values.append(torch.baddbmm(self.biases[i], values[i], self.transposed[i]).relu_())
         outputs = torch.baddbmm(self.biases[last], values[last], self.transposed[last])
-        slope = outputs.softmax(-1).sub_(hot)
+        # PyTorch's softmax takes twice as long over an axis as short as ten.
+        powers = outputs.sub_(outputs.amax(-1, keepdim=True)).exp_()
+        slope = powers.div_(powers.sum(-1, keepdim=True)).sub_(hot)
         for i in range(last, -1, -1):
             below = _threshold_backward(torch.bmm(slope, self.weights[i]), values[i], 0) if i else slope
             self.weights[i].baddbmm_(slope.transpose(1, 2), values[i], alpha=-rate)

@@ -257,7 +257,7 @@ def summarise(runs: list[Run], outcomes: dict[str, Outcome]) -> dict[str, Any]:
 
 def _add_ratios(model: dict[str, Any]) -> None:
     for sides in model["detail"].values():
-        _refuse_other_work(sides)
+        refuse_other_work(sides)
         ours = median(sides["fogline"]["seconds_each"]) if sides["fogline"]["seconds_each"] else None
         for side in sides.values():
             if side["seconds_each"]:
@@ -284,7 +284,7 @@ def show(result: dict[str, Any]) -> None:
     console.print(table)
 
 
-def _refuse_other_work(sides: dict[str, Any]) -> None:
+def refuse_other_work(sides: dict[str, Any]) -> None:
     """Mark a side that did another number of rounds than the plain loop (or the first peer), or moved elsewhere."""
     done = {name: side for name, side in sides.items() if "moved" in side}
     wanted = done.get("loop") or next((side for name, side in done.items() if name != "fogline"), None)

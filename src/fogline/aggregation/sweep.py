@@ -69,6 +69,11 @@ def sweep(size: int, work: Callable[[slice, int], None], longer: int = 1) -> Non
             helper.result()
 
 
+def is_short(size: int) -> bool:
+    """Whether one block holds so many numbers."""
+    return size <= BLOCK
+
+
 def threads_for(size: int) -> int:
     """How many threads a sweep over so many numbers takes."""
     return min(THREADS, cores(), size // WORTH) if size >= 2 * WORTH else 1

@@ -57,12 +57,11 @@ def _report_movement(
         return LocalRound(job.client, None, before.local, trained.samples, np.nan, np.nan, trained.failure)
     moved = np.subtract(trained.end, job.start, out=trained.end)
     samples = trained.samples
-    vectors, weights = {"delta": moved}, {"delta": float(samples)}
+    head = moved if moved.size == trainable else moved[:trainable]
+    # Looked at here, while it is in the processor's cache: who folds it need not.
+    update = Update({"delta": head}, {"delta": float(samples)}, trained.counters, bounds={"delta": bound(head)})
     if moved.size > trainable:
-        vectors = {"delta": moved[:trainable], BUFFERS: moved[trainable:]}
-        weights[BUFFERS] = float(samples)
-    bounds = {name: bound(vector) for name, vector in vectors.items()}  # While it is in the processor's cache.
-    update = Update(vectors, weights, trained.counters, bounds=bounds)
+        update.vectors[BUFFERS], update.weights[BUFFERS] = moved[trainable:], float(samples)
     return LocalRound(job.client, update, job.local, samples, trained.loss, trained.loss_rms)
 
 

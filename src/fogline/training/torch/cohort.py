@@ -114,7 +114,7 @@ class Cohort:
         whole = len(parts) == 1 or parts[0].rows is not None
         self._x = parts[0].x if whole else torch.cat([part.x for part in parts])
         self._y = parts[0].y if whole else torch.cat([part.y for part in parts])
-        sizes = [part.size for part in parts]
+        sizes = self.sizes = [part.size for part in parts]
         if smallest > 1:
             places, counts = _joined_order(jobs, sizes, width, smallest)
             width += smallest - 1

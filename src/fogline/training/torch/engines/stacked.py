@@ -124,7 +124,7 @@ class Stacked(TorchEngine):
         # Kernels draw from generators of their own; a module draws from PyTorch's.
         draws = self.graph is None or self.elsewhere is not None
         with torch.no_grad(), own_draws(jobs[0].seed) if draws else nullcontext():
-            return Group(self, jobs, cohort).train([part.size for part in parts])
+            return Group(self, jobs, cohort).train(cohort.sizes)
 
     def _check_targets(self, parts: list[Part]) -> tuple[float, str | None]:
         if not self.task.classifies:
