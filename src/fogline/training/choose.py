@@ -28,8 +28,9 @@ HANDICAP = 1.1
 come all at once."""
 
 
-HANDOVER = 0.5e-3
-"""Seconds, about, until workers have been told of their parts and have handed the results back."""
+HANDOVER = 1e-3
+"""Seconds, about, that it takes to tell workers of their parts, wake them, and take the results back: more where others
+keep the cores busy."""
 
 
 @dataclass(frozen=True, slots=True)
