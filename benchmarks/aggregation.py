@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.aggregation`` folds 1,000 updates of 10 million float32 with the ordinary fold and with
 the exact one, and adds the same arrays with ``accumulator += array``, the three by turns. A few distinct
-arrays are cycled, so that what is measured is the fold's memory and not the generator's.
+arrays are cycled, so that what is measured is the fold's memory and not the generator's; none gets the array that
+another had just before, and so none finds it in the cache.
 
 - ``relative_bandwidth``, ``exact_relative_bandwidth``: bytes of updates per second, divided by those of the
   plain addition. Medians over blocks of updates.
@@ -45,9 +46,9 @@ def timings(updates: list[Update], count: int) -> dict[str, float]:
     for fold in contestants.values():  # touches every accumulator once
         fold(updates[0])
     for i in range(count):
-        for name, fold in contestants.items():
+        for place, (name, fold) in enumerate(contestants.items()):
             before = perf_counter()
-            fold(updates[i % DISTINCT])
+            fold(updates[(i + place) % DISTINCT])
             seconds[name].append(perf_counter() - before)
     return {name: updates[0].vectors["delta"].nbytes / median(times) for name, times in seconds.items()}
 

@@ -1,11 +1,20 @@
 """A million devices under a thousand fogs: what the nodes, the clock and the folds cost without training.
 
 ``python -m benchmarks.fleet`` runs 100 rounds of a cohort of 10,000, synchronous and as FedBuff, with local training
-replaced by an update that is ready, and prints ``seconds`` and ``peak_gb`` (the larger of the two modes), and a curve
-over the number of devices. Every run is a process of its own, so that peak memory is its own.
+replaced by an update that is ready; and as many updates with 10,000 and 100,000 devices, with fogs and cohorts in
+proportion. Every run is a process of its own, so that peak memory is its own. Keys of the last line:
+
+- ``seconds``, ``peak_gb``: of the full fleet, the larger of the two modes;
+- ``over_heap``: processor time of a run over that of its messages in a bare queue, where each of a cohort's devices has
+  one message under way, and the next one is put into a ``heapq`` when it is taken out. In the same process, before and
+  after the run; of the two modes, the larger;
+- ``growth``: processor time of an update with a million devices over that with 10,000; of the two modes, the larger;
+- ``sync``, ``fedbuff``: each mode's runs by number of devices.
 """
 
 import argparse
+import gc
+import heapq
 import json
 import resource
 import subprocess
@@ -15,7 +24,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from benchmarks.common import console, report
+from benchmarks.common import console, median, report
 from fogline.aggregation import Update
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import GroupModel
@@ -30,6 +39,13 @@ from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
 
 NUMBERS = 256
+FULL = 1_000_000
+SIZE = 1024
+"""Bytes of every message, so that their bytes count them."""
+LEGS = ("work", "report", "receipt")
+"""Messages of an update."""
+DELAY = 1e-3
+"""Seconds that a message is under way in the bare queue."""
 SPEC = Spec.of([Entry("weights", (NUMBERS,), "float32")])
 
 
@@ -84,8 +100,28 @@ def job_of(mode: str, fogs: int, cohort: int, rounds: int) -> Job:
     return Job(tree=tree, rounds=rounds, algorithm=Method(name="fedbuff"))
 
 
+def bare(messages: int, cohort: int) -> float:
+    """Processor time of a message in a queue and nothing else, in seconds."""
+    queue: list[tuple[float, int, int, str]] = []
+    serial, legs = cohort, len(LEGS)
+    gc.disable()
+    began = time.process_time()
+    for device in range(cohort):
+        heapq.heappush(queue, (DELAY, device, device, LEGS[0]))
+    while queue:
+        now, _, device, message = heapq.heappop(queue)
+        if serial < messages:
+            serial += 1
+            heapq.heappush(queue, (now + DELAY, serial, device, LEGS[(LEGS.index(message) + 1) % legs]))
+    seconds = time.process_time() - began
+    gc.enable()
+    return seconds / serial
+
+
 def measure(mode: str, devices: int, fogs: int, cohort: int, rounds: int) -> dict[str, float]:
     """Seconds and peak memory of one run in this process."""
+    messages = len(LEGS) * max(cohort, 30_000)
+    heap = [bare(messages, cohort) for _ in range(3)]
     began = time.perf_counter()
     setting = setting_of(job_of(mode, fogs, cohort, rounds), Idle(devices))
     made: list[Simulator] = []
@@ -100,19 +136,24 @@ def measure(mode: str, devices: int, fogs: int, cohort: int, rounds: int) -> dic
         nonlocal updates
         updates += 1
 
-    simulator = simulator_of(setting, Ready(), Sizes(1024, 1024, 1024), trained, moved)
+    simulator = simulator_of(setting, Ready(), Sizes(SIZE, SIZE, SIZE, SIZE), trained, moved)
     made.append(simulator)
     simulator.join(setting.job.tree.parents(), hello_of(setting, detailed=False))
-    ready = time.perf_counter()
+    set_up, cpu = time.perf_counter() - began, time.process_time()
     simulator.run()
+    cpu, seconds = time.process_time() - cpu, time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    seconds = time.perf_counter() - began
+    heap += [bare(messages, cohort) for _ in range(3)]
+    passed = simulator.traffic.bytes // SIZE
     return {
         "seconds": round(seconds, 2),
-        "set_up": round(ready - began, 2),
+        "set_up": round(set_up, 2),
         "peak_gb": round(peak, 3),
         "updates": updates,
-        "microseconds_per_update": round((time.perf_counter() - ready) / max(1, updates) * 1e6, 1),
+        "messages_per_update": round(passed / updates, 2),
+        "microseconds_per_update": round(cpu / updates * 1e6, 1),
+        "heap_microseconds_per_update": round(median(heap) * passed / updates * 1e6, 2),
+        "over_heap": round(cpu / (median(heap) * passed), 1),
     }
 
 
@@ -127,26 +168,32 @@ def in_process(mode: str, devices: int, fogs: int, cohort: int, rounds: int) -> 
 
 
 def main() -> None:
-    """Run the curve and the full fleet in both modes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="5 rounds instead of 100; keeps no result")
+    """Run fleets of three sizes in both modes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rounds; keeps no result")
     parser.add_argument("--one", nargs=5, metavar=("MODE", "DEVICES", "FOGS", "COHORT", "ROUNDS"))
     options = parser.parse_args()
     if options.one:
         mode, *numbers = options.one
         print(json.dumps(measure(mode, *(int(number) for number in numbers))))
         return
-    rounds = 5 if options.quick else 100
-    full = {mode: in_process(mode, 1_000_000, 1_000, 10_000, rounds) for mode in ("sync", "fedbuff")}
-    curve = {}
-    for devices in (1_000, 10_000, 100_000, 1_000_000):
-        fogs = max(1, devices // 1_000)
-        curve[f"{devices:.0e}"] = in_process("sync", devices, fogs, max(10, devices // 100), min(rounds, 10))
+    updates = 100_000 if options.quick else 1_000_000
+    modes: dict[str, dict[str, dict[str, float]]] = {"sync": {}, "fedbuff": {}}
+    for devices in (10_000, 100_000, FULL):
+        # The smaller fleets show the cost of an update in fewer of them.
+        rounds = max(1, updates // (devices // 100) // (1 if devices == FULL else 5))
+        for mode, runs in modes.items():
+            runs[f"{devices:.0e}"] = in_process(mode, devices, devices // 1_000, devices // 100, rounds)
+    full = [runs["1e+06"] for runs in modes.values()]
     result = {
-        "seconds": max(run["seconds"] for run in full.values()),
-        "peak_gb": max(run["peak_gb"] for run in full.values()),
-        **full,
-        "curve": curve,
+        "seconds": max(run["seconds"] for run in full),
+        "peak_gb": max(run["peak_gb"] for run in full),
+        "over_heap": max(run["over_heap"] for run in full),
+        "growth": max(
+            round(runs["1e+06"]["microseconds_per_update"] / runs["1e+04"]["microseconds_per_update"], 2)
+            for runs in modes.values()
+        ),
+        **modes,
     }
     report("fleet", result, keep=not options.quick)
 

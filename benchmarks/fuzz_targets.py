@@ -54,18 +54,22 @@ def frames() -> dict[str, Target]:
         c.Away("job", "why"),
         c.Said("job", Report(1, "cloud#1", 10, 1, 0.5), BLOB),
         c.Said("job", Receipt(1, True)),
-        c.Seen("n", "p", "device", True),
+        c.Seen("n", "p", "device", True, address="h:1", instance="a", holds="b"),
+        c.Holds("n", "ab"),
+        c.Twins("n", "p", "h:1", "h:2"),
+        c.Shown(b"x"),
+        c.Revoked((b"x",)),
         c.Told("job", "n", "failed", "n", "why"),
         c.Unsure(("a", "b")),
         c.Leaving(),
     ]
     down = [
-        c.Welcome("cloud", (c.Home("fog", "h:1"),), b"x"),
+        c.Welcome("cloud", (c.Home("fog", "h:1"),), (b"x",), "ab"),
         c.Offer(ticket),
         c.Over("job"),
         c.Said("job", Work(1, "cloud@1", 1), BLOB),
         c.Said("job", Stop()),
-        c.Revoked(b"x"),
+        c.Revoked((b"x",)),
         c.Homes((c.Home("fog", "h:1"),)),
     ]
     asked: dict[type, msgspec.Struct] = {

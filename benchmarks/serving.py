@@ -8,6 +8,9 @@ are asked in binary, the others, which do not know that, in JSON; `fogline_json`
 servers take turns, and a ratio is the median over turns of the ratio within a turn. Keys of the last line:
 
 - ``p50_over_bare``: median latency of one connection over the bare application's; of the models, the worse;
+- ``p99_over_bare``: the same of the 99th percentiles;
+- ``json_over_binary``: our median latency in JSON over that in binary, with 32 examples of one connection, for the MLP
+  (whose arithmetic is next to nothing);
 - ``mlserver_p50_over_ours``: MLServer's over ours; of the models, the worse;
 - ``resident_mb``: resident memory of our server process, after the load; of the models, the larger;
 - ``swap_failed_requests``: of those that were asked while versions were swapped four times a second;
@@ -212,6 +215,7 @@ def summed_up(taken: list[dict[str, float]], rows: dict[str, list[dict[str, floa
         "failed": sum(row["failed"] for row in taken),
         "p50_over_ours": round(median(a["p50"] / b["p50"] for a, b in zip(taken, ours, strict=True)), 3),
         "p50_over_bare": round(median(a["p50"] / b["p50"] for a, b in zip(taken, bare, strict=True)), 3),
+        "p99_over_bare": round(median(a["p99"] / b["p99"] for a, b in zip(taken, bare, strict=True)), 3),
     }
 
 
@@ -269,6 +273,8 @@ def headlines(models: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
     mlserver = [found["mlserver"]["p50_over_ours"] for found in one if "mlserver" in found]
     return {
         "p50_over_bare": max(found["fogline"]["p50_over_bare"] for found in one),
+        "p99_over_bare": max(found["fogline"]["p99_over_bare"] for found in one),
+        "json_over_binary": models["mlp"]["batch_32"]["fogline_json"]["p50_over_ours"] if "mlp" in models else None,
         "mlserver_p50_over_ours": min(mlserver, default=None),
         "resident_mb": max(found["fogline"]["resident_mb"] for found in one),
         "swap_failed_requests": sum(found["swaps"]["failed"] for found in models.values()),
@@ -277,7 +283,7 @@ def headlines(models: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
 
 
 def show(model: str, found: dict[str, dict[str, Any]]) -> None:
-    columns = ("p50", "p99", "rps", "cpu_us", "failed", "p50_over_bare")
+    columns = ("p50", "p99", "rps", "cpu_us", "failed", "p50_over_bare", "p99_over_bare")
     table = Table("load", "server", *columns, title=f"{model}: latencies in µs")
     for name, servers in found.items():
         for server, values in servers.items():

@@ -17,8 +17,11 @@ from typing import Any
 import pytest
 from onnx import TensorProto, helper, save_model
 
+from fogline.cli.serve import find
 from fogline.inference.runtimes.onnx import card_of_onnx
+from fogline.registry.archive import export_version
 from tests.patience import PATIENCE
+from tests.registry.versions import opened
 
 TASK = """
 import numpy as np
@@ -172,6 +175,14 @@ task = TorchTask(Two, from_arrays("exits", x, y, parts, classes=2, test=Examples
 """
 
 
+def exported(run: Path, path: Path) -> None:
+    """A run's model as a cloud exports it."""
+    catalogue = opened(run.parent / "registry")
+    found = find(run, run.parent)
+    card = catalogue.publish(found.card, found.files)
+    export_version(catalogue, card.model, card.version, path)
+
+
 @pytest.mark.slow
 @needs_curl
 def test_a_run_is_served_as_its_job_publishes_it(tmp_path: Path) -> None:
@@ -184,6 +195,14 @@ def test_a_run_is_served_as_its_job_publishes_it(tmp_path: Path) -> None:
     with serving("run", folder=tmp_path) as lines:
         assert lines[0].startswith("Model 'two-lines' ")
         assert [output["name"] for output in answered(lines[1])["outputs"]] == ["late"]
+    exported(tmp_path / "run", tmp_path / "two.fogline")
+    with serving("two.fogline", folder=tmp_path) as lines:
+        assert lines[0].startswith("Model 'two-lines' ")
+        assert [output["name"] for output in answered(lines[1])["outputs"]] == ["late"]
+    damaged = bytearray((tmp_path / "two.fogline").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "damaged.fogline").write_bytes(damaged)
+    assert "model archive" in refused("damaged.fogline", folder=tmp_path)
     (tmp_path / "run" / "model.safetensors").write_bytes(b"words")
     assert "The model in run/model.safetensors cannot be read." in refused("run", folder=tmp_path)
     (tmp_path / "run" / "model.safetensors").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from fogline.nodes import Aggregator, Device, records
 from fogline.nodes.effects import Effect, Forget, Move, Send, SetTimer, Write
 from fogline.nodes.events import Event
-from fogline.nodes.ledger import Ask, Got
+from fogline.nodes.ledger import Ask, Got, Lane
 from fogline.nodes.messages import Receipt, Report, update_key
 from fogline.simulation.faults import Violation, run
 
@@ -133,6 +134,23 @@ class WritesNothingDown(Aggregator):
         return [e for e in effects if not (isinstance(e, Write) and isinstance(e.record, records.Accepted))]
 
 
+class CutsToWhoIsThere(Aggregator):
+    """Is content with those that can be asked."""
+
+    def _ask(self, index: int, children: Sequence[str], need: int, quorum: int, lap: Sequence[str]) -> None:
+        super()._ask(index, children, need, min(quorum, len(children)), lap)
+
+    def _lacks(self, lane: Lane) -> str:
+        return "" if lane.fresh else super()._lacks(lane)
+
+
+class CountsFailures(Aggregator):
+    """Takes every report for an update."""
+
+    def _leave_out_failed(self, lane: Lane) -> None:
+        pass
+
+
 class SaysItOnce(Device):
     """Does not send its report again."""
 
@@ -164,6 +182,8 @@ class Jitters(Aggregator):
         (DropsEverythingLate, "lost"),
         (AnswersTwice, "forged"),
         (WritesNothingDown, "lost"),
+        (CutsToWhoIsThere, "few"),
+        (CountsFailures, "failed"),
     ],
 )
 def test_a_mistake_of_an_aggregator_is_caught(mistake: type[Aggregator], kind: str) -> None:

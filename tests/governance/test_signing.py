@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from fogline.governance.authority import Authority
 from fogline.governance.envelope import signed_bytes
 from fogline.governance.errors import RevocationError, SignatureError
-from fogline.governance.revocation import PAYLOAD_TYPE, Revocations
+from fogline.governance.revocation import PAYLOAD_TYPE, HeldLists, Revocations
+from fogline.governance.serials import new_serial
 from fogline.governance.signing import Signer, SigningKey, sign, verify
 from fogline.governance.subject import Subject
 
@@ -139,13 +141,31 @@ def test_a_revocation_list_is_the_authoritys(authority: Authority, other: Author
 
 def test_names_and_serials_are_refused() -> None:
     made = Revocations().adding(5.0, ["Press-7"], ["AB12"])
+    before, after = f"{new_serial(5000):x}", f"{new_serial(made.following('PRESS-7', 5000)):x}"
     assert made.revoked(Subject("press-7", "device"), "1")
-    assert made.revoked(Subject("PRESS-7", "fog"), "1")
+    assert made.revoked(Subject("press-7", "device"), before)
+    assert made.revoked(Subject("PRESS-7", "fog"), before)
     assert made.revoked(Subject("press-8", "device"), "ab12")
-    assert not made.revoked(Subject("press-8", "device"), "1")
-    again = made.removing(6.0, ["PRESS-7"])
-    assert not again.revoked(Subject("press-7", "device"), "1")
-    assert again.revoked(Subject("press-7", "device"), "ab12")
+    assert not made.revoked(Subject("press-8", "device"), before)
+    assert not made.revoked(Subject("press-7", "device"), after)
+    assert made.adding(6.0, ["press-7"]).revoked(Subject("press-7", "device"), after)
+
+
+def test_lists_come_together_in_any_order(authority: Authority) -> None:
+    """A cloud that went back to a backup signs a list without those whom it has forgotten."""
+    first = Revocations().adding(5.0, ["press-1"])
+    forgotten, issued_anew = first.adding(6.0, ["press-7"]), first.adding(7.0, ["press-9"])
+    signed = [one.sign(authority) for one in (first, forgotten, issued_anew)]
+    for order in permutations(signed):
+        held = HeldLists(authority.root_pem, order)
+        assert set(held.all.names) == {"press-1", "press-7", "press-9"}
+        assert set(held.signed) == set(signed[1:])
+        assert not held.take([b"rubbish", *signed])
+        cloud = HeldLists(authority.root_pem, order, authority)
+        (one,) = cloud.signed
+        assert held.take([one], 8.0)
+        assert held.signed == (one,)
+        assert held.all.digest == cloud.all.digest != forgotten.digest
 
 
 def test_an_old_list_never_replaces_a_newer_one() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from typing import IO, cast
 
 from fogline.lab import RunningLab
+from tests.patience import PATIENCE
 
 ECHO = """
 import socket
@@ -40,14 +41,19 @@ while True:
     while c.recv(1 << 18): pass
     c.send(b"!"); c.close()
 """
+CONTROL = """
+import socket, sys
+s = socket.create_connection((sys.argv[1], 80)); s.shutdown(socket.SHUT_WR)
+print(int(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).startswith(b"cubic")))
+"""
 SEND = """
 import socket, sys, time
-t = time.perf_counter(); s = socket.create_connection((sys.argv[1], 80), 20)
+t = time.perf_counter(); s = socket.create_connection((sys.argv[1], 80))
 s.sendall(bytes(int(sys.argv[2]))); s.shutdown(socket.SHUT_WR); s.recv(1); print(time.perf_counter() - t)
 """
 
 
-def output(lab: RunningLab, node: str, program: str, *arguments: object, timeout: float = 20) -> list[float]:
+def output(lab: RunningLab, node: str, program: str, *arguments: object, timeout: float = PATIENCE) -> list[float]:
     """The numbers that a program prints on a node."""
     with start(lab, node, program, *arguments) as running:
         text, _ = running.communicate(timeout=timeout)
@@ -64,5 +70,7 @@ def serving(lab: RunningLab, node: str, program: str) -> Generator[None]:
     """A server runs on a node."""
     with start(lab, node, program) as running:
         assert cast("IO[str]", running.stdout).readline() == "up\n"
-        yield
-        running.kill()
+        try:
+            yield
+        finally:
+            running.kill()

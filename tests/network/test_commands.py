@@ -92,7 +92,19 @@ def test_another_terminal_follows_a_job_and_stops_it(terminal: Terminal) -> None
     assert "being stopped" in terminal.ok("jobs", "stop")
     assert watching.wait() == 0
     assert f"Job {job} stopped after" in watching.said
-    assert "role      device" in terminal.ok("nodes", "show", "client-1")
+    shown = terminal.ok("nodes", "show", "client-1")
+    assert "role      device" in shown
+    assert "address   127.0.0.1:" in shown
+    assert f"of job {job}, which is stopped" in terminal.ok("jobs", "result", job, "--to", "fetched")
+    assert "Look at it: fogline show fetched" in terminal.ok("jobs", "result", "--to", "fetched")
+    run = terminal.folder / "fogline-cloud" / "runs" / job
+    for name in ("metrics.jsonl", "model.safetensors", "job.toml", "result.json"):
+        assert (terminal.folder / "fetched" / name).read_bytes() == (run / name).read_bytes()
+    assert "Global model" in terminal.ok("show", "fetched")
+    (terminal.folder / "full").mkdir()
+    (terminal.folder / "full" / "letters.txt").write_text("mine")
+    assert "full holds other files" in terminal.refused("jobs", "result", job, "--to", "full")
+    assert "is a file" in terminal.refused("jobs", "result", job, "--to", "job.toml")
     assert "cut off" in terminal.ok("nodes", "revoke", "client-1")
     assert devices[1].wait() == 1
     assert "client-1 was revoked by the operator" in devices[1].said
@@ -122,6 +134,21 @@ def test_an_operator_of_another_machine(terminal: Terminal) -> None:
     logs = terminal.start("jobs", "watch", job, "--cloud", "op")
     assert logs.wait() == 1
     assert "does not list who signed small:task" in logs.said, "the cloud trusts its own operator only"
+
+
+def test_a_developer_of_another_machine_is_no_operator(terminal: Terminal) -> None:
+    token = terminal.token("--role", "developer")
+    terminal.ok("join", terminal.door(), "--token", token, "--role", "developer", "--name", "eva", "--folder", "dev")
+    assert "eva is a developer; only operators may make tokens" in terminal.refused(
+        "token", "create", "--role", "operator", "--cloud", "dev"
+    )
+    assert "only operators may revoke nodes" in terminal.refused("nodes", "revoke", "operator", "--cloud", "dev")
+    job = submitted(terminal, "--priority", "1")
+    assert "may stop jobs only of its own; this is operator's" in terminal.refused(
+        "jobs", "stop", job, "--cloud", "dev"
+    )
+    assert job in terminal.ok("jobs", "list", "--cloud", "dev")
+    terminal.ok("jobs", "stop", job)
 
 
 def test_a_node_runs_once(terminal: Terminal) -> None:

@@ -36,7 +36,9 @@ class Driver:
 
     Args:
         mode, rounds, parent, deadline, buffer, group_models: of its role.
-        policy, presence: given to it.
+        minimum: of its role.
+        named_buffer: that the job names.
+        policy, presence, sift: given to it.
         tier: of its tier.
     """
 
@@ -51,17 +53,31 @@ class Driver:
         group_models: bool = False,
         gather: float = 0.0,
         seed: int = 0,
+        minimum: int = 1,
+        named_buffer: int | None = None,
         policy: Selection | None = None,
         presence: Any = None,
+        sift: Any = None,
         **tier: Any,
     ) -> None:
         self.role = Role(
-            "me", parent, Tier(**tier), mode, rounds, deadline, buffer, group_models, seed, retry=5.0, gather=gather
+            "me",
+            parent,
+            Tier(buffer=named_buffer, **tier),
+            mode,
+            rounds,
+            deadline,
+            buffer,
+            group_models,
+            seed,
+            retry=5.0,
+            gather=gather,
+            minimum=minimum,
         )
         self.policy = InOrder() if policy is None else policy
         self._untold = deepcopy(self.policy)
-        self.presence = presence
-        self.node = Aggregator(self.role, self.policy, presence)
+        self.presence, self.sift = presence, sift
+        self.node = Aggregator(self.role, self.policy, presence, sift)
         self.now = 0.0
         self.journal: list[Any] = []
         self.effects: list[Effect] = []
@@ -81,9 +97,9 @@ class Driver:
             self.node.roster.add(child, Hello(seconds=(seconds or {}).get(child)))
         return self.give(Started())
 
-    def join(self, child: str) -> Driver:
+    def join(self, child: str, devices: int = 1) -> Driver:
         """A child comes."""
-        return self.give(Joined(child, Hello()))
+        return self.give(Joined(child, Hello(devices=devices)))
 
     def leave(self, child: str) -> Driver:
         """A child goes."""
@@ -97,11 +113,13 @@ class Driver:
         """The parent asks."""
         return self.hear("up", Work(task, model, round=task))
 
-    def answer(self, child: str, task: int | None = None, after: float = 0.0, failure: str | None = None) -> Driver:
+    def answer(
+        self, child: str, task: int | None = None, after: float = 0.0, failure: str | None = None, devices: int = 1
+    ) -> Driver:
         """A child answers its open request, or the one named."""
         task = self.node.ledger.busy[child] if task is None else task
         update = None if failure else update_key("me", task)
-        return self.hear(child, Report(task, update, samples=10, failure=failure), after)
+        return self.hear(child, Report(task, update, samples=10, devices=devices, failure=failure), after)
 
     def fire(self, timer: str, after: float = 0.0) -> Driver:
         """A timer goes off."""
@@ -110,7 +128,7 @@ class Driver:
     def crash(self) -> Driver:
         """A new node with a new policy replays the journal; the children are still to come."""
         self.policy = deepcopy(self._untold)
-        self.node = Aggregator(self.role, self.policy, self.presence)
+        self.node = Aggregator(self.role, self.policy, self.presence, self.sift)
         for record in self.journal:
             self.node.apply(record)
         return self
@@ -140,6 +158,11 @@ class Driver:
     def counts(self) -> list[str]:
         """What was counted after the last event."""
         return [count.what for count in self.of(Count)]
+
+    @property
+    def whys(self) -> list[str | None]:
+        """Why, of what was counted after the last event."""
+        return [count.why for count in self.of(Count)]
 
     @property
     def forgotten(self) -> set[str]:

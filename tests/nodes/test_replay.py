@@ -25,7 +25,7 @@ CHILDREN = "abcd"
 
 def state(ledger: Ledger) -> dict[str, Any]:
     """All that must survive. What was not yet fetched from the ledger is told again, which harms nobody."""
-    return {name: value for name, value in vars(ledger).items() if name not in ("_role", "_released", "_unused")}
+    return {name: value for name, value in vars(ledger).items() if name not in ("_role", "released", "unused")}
 
 
 def taught(driver: Driver) -> tuple[list[tuple[str, Feedback]], list[int]]:
@@ -56,8 +56,10 @@ drivers = st.builds(
     rounds=st.integers(1, 4),
     parent=st.sampled_from([None, "up"]),
     late=st.sampled_from(["fold", "drop"]),
-    quorum=st.sampled_from([1, 0.5, 1.0]),
-    cohort=st.sampled_from([1, 2, 1.0]),
+    quorum=st.sampled_from([1, 2, 0.5, 1.0]),
+    cohort=st.sampled_from([2, 3, 1.0]),
+    minimum=st.sampled_from([1, 1, 2]),
+    sift=st.sampled_from([None, lambda gots: {got.task: "none" for got in gots if got.task % 3 == 0}]),
     staleness_cap=st.sampled_from([0, 1, 20]),
     speed_classes=st.just(2),
 )

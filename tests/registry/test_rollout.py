@@ -20,6 +20,7 @@ from fogline.registry.plan import (
     Known,
     Pause,
     Plan,
+    Restored,
     Resume,
     Rollback,
     Served,
@@ -536,3 +537,28 @@ def kept_promises(before: Rollout, releases: list[Release]) -> None:
         assert (newest.share, newest.mode) == (1.0, "live")
     if newest.state in ("rolling", "paused"):
         assert newest.before == (before.good.card if before.good else None)
+
+
+# After a restore of the cloud
+
+
+def test_after_a_restore_releases_go_on_above_all_numbers() -> None:
+    cloud = Cloud().tell(Begin(served(2)))
+    ring = cloud.ring
+    cloud.report("committed", ring[:1])
+    before = cloud.rollout
+    cloud.tell(Restored(5000))
+    assert cloud.last.number == 5001
+    assert (cloud.ring, cloud.last.card) == (ring, served(2).card), "the same nodes, told anew"
+    cloud.tell(Outcome(ring[0], MODEL, before.number, 2, "committed", "", cloud.now))
+    assert cloud.rollout.successes == 0, "what was said of a lost release does not count"
+    cloud.report("committed").wait(60)
+    assert cloud.last.number == 5002
+    assert cloud.last.width > before.release().width  # type: ignore[union-attr]
+
+
+def test_after_a_restore_nobody_is_moved_without_a_release() -> None:
+    cloud = Cloud().tell(Restored(5000))
+    assert cloud.releases == []
+    assert cloud.tell(Begin(served(2))).last.number == 5001
+    assert Cloud().tell(Restored(3)).rollout.number == 10, "numbers never go back"

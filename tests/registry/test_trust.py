@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import stat
 import sys
@@ -30,7 +31,7 @@ from fogline.registry.trust.shelf import KEPT
 from fogline.registry.trust.source import FolderSource, Missing
 from fogline.registry.trust.terms import MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 from fogline.registry.trust.verify import Verifier
-from fogline.storage import StorageFull
+from fogline.storage import StorageFull, open_database
 from tests.registry.fleet import BETTER, DAY, GOOD, NOW, Fleet, Mirror, release
 
 
@@ -545,6 +546,45 @@ def test_an_approval_that_got_lost_on_its_way_comes_with_the_next(fleet: Fleet) 
     fleet.cloud.adopt(offline.approve(fleet.offline, shown, "vibration", BETTER, "ana", NOW), NOW)
     verified = fleet.verifier().verify(Mirror(fleet.cloud).copy(), NOW)
     assert verified.approved == {"vibration": frozenset({GOOD, BETTER})}
+
+
+def test_the_release_after_a_restore_is_believed(fleet: Fleet, tmp_path: Path) -> None:
+    """The cloud goes back to a backup; a node has seen two more releases and an approval since."""
+    fleet.cloud.publish(release(1), NOW)
+    shutil.copytree(fleet.folder / "fleet", tmp_path / "backup")
+    fleet.cloud.publish(release(2), NOW)
+    fleet.cloud.publish(release(3), NOW)
+    fleet.approve(BETTER)
+    node = fleet.verifier()
+    node.verify(Mirror(fleet.cloud).copy(), NOW)
+    seen = fleet.cloud.file("timestamp.json") or b""
+    with open_database(tmp_path / "backup" / "cloud.db") as store:
+        restored = SignedReleases(store, fleet.online)
+        forged = seen.replace(b'"version": ', b'"version": 9').replace(b'"version":', b'"version":9')
+        assert restored.is_later(seen)
+        assert not fleet.cloud.is_later(seen)
+        assert not restored.is_later(forged)
+        assert not restored.is_later(b"rubbish")
+
+        def files(name: str, _: int) -> bytes | None:
+            return restored.file(name)
+
+        restored.publish(release(2), NOW)
+        with pytest.raises(Untrusted, match="older"):
+            node.verify(files, NOW)
+        restored.leap(NOW + 1)
+        assert not restored.is_later(seen)
+        restored.publish(release(int(NOW) + 2), NOW + 2)
+        with pytest.raises(Untrusted, match="older"):
+            node.verify(files, NOW + 2)  # Beside older approvals.
+        charter = offline.newer(fleet.offline, restored.charter())
+        assert charter is not None
+        restored.adopt(charter, NOW + 3)
+        verified = node.verify(files, NOW + 3)
+        assert verified.releases == (release(int(NOW) + 2),)
+        assert verified.approved == {"vibration": frozenset({BETTER})}
+        assert offline.newer(fleet.offline, restored.charter()) is None
+        assert offline.newer(tmp_path / "nothing", restored.charter()) is None
 
 
 def test_an_older_charter_is_not_adopted(fleet: Fleet) -> None:

@@ -18,7 +18,7 @@ from fogline.registry.merging import together
 from fogline.registry.release import BUCKETS, Tally, Vitals
 from fogline.serving.quality.keeper import Keeper
 from fogline.serving.quality.pagehinkley import PageHinkley
-from fogline.serving.quality.watch import BATCH, DENSE, Watch
+from fogline.serving.quality.watch import BATCH, DENSE, GROUP, Watch
 
 Array = npt.NDArray[Any]
 CARD = Card(
@@ -345,3 +345,21 @@ def test_while_inputs_drift_sure_rows_are_kept_too(tmp_path: Path) -> None:
     serve(watch, samples(np.random.default_rng(6), 1000, shift=3.0))
     keeper.close()
     assert {c.notes.why for c in keeper.candidates()} == {"drift"}
+
+
+@pytest.mark.parametrize("rows", [GROUP - 1, GROUP, GROUP + 1, GROUP + 3, 2 * GROUP - 1, 3 * GROUP + 2])
+@pytest.mark.parametrize("batch", [1, BATCH])
+def test_a_group_that_is_half_looked_at_is_looked_at_whole_when_somebody_asks(rows: int, batch: int) -> None:
+    """The pieces of a group come with later requests; whoever asks before gets all the same."""
+    x = samples(np.random.default_rng(3), rows * batch)
+    watch, other = Watch(CARD, REFERENCE), Watch(CARD, REFERENCE)
+    serve(watch, x, batch)
+    for start in range(0, len(x), batch):
+        serve(other, x[start : start + batch], batch)
+        other.drift()  # After every request, so that nothing is put off.
+    found, wanted = watch.drift(), other.drift()
+    assert (found.rows, found.shifts, found.fallen) == (wanted.rows, wanted.shifts, wanted.fallen)
+    seen, expected = watch.take(), other.take()
+    assert seen.tally.confident == expected.tally.confident > 0
+    assert seen.tally.confidence == pytest.approx(expected.tally.confidence)
+    assert seen.sketch == expected.sketch

@@ -16,8 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.sweep import Scratch, bound, magnitude
-from fogline.aggregation.update import NO_BOUNDS, NO_COUNTERS, Folded, Partial, Sum, UnusableUpdate, Update
+from fogline.aggregation.update import NO_COUNTERS, Folded, Partial, Sum, UnusableUpdate, Update
 from fogline.params import Counters
+
+_Term = tuple[str, npt.NDArray[Any], float, float, float]
+"""Name, vector, weight, the factor that the vector is added with, and a bound on the magnitudes of what is added."""
 
 
 class Fold(ABC):
@@ -48,11 +51,19 @@ class Fold(ABC):
         Raises:
             UnusableUpdate: it is not finite, does not fit or is too large; nothing of it was added.
         """
-        weights = {name: self.weight(name, weight) for name, weight in update.weights.items()}
-        factors = {name: weight * scale * self.unit for name, weight in weights.items()}
-        self._enter(update.vectors, weights, factors, update.counters, update.bounds)
-        self.count += update.count
-        self.double |= {name for name, vector in update.vectors.items() if vector.dtype == np.float64}
+        vectors, weights = update.vectors, update.weights
+        self._suits_names(vectors, weights, update.counters)
+        terms: list[_Term] = []
+        for name, vector in vectors.items():
+            weight = self.weight(name, weights[name])
+            factor = weight * scale * self.unit
+            terms.append(
+                (name, vector, weight, factor, self._room(name, vector, weight, factor, update.bounds.get(name)))
+            )
+        self._enter(terms, update.counters, update.count)
+        for name, vector in vectors.items():
+            if vector.dtype == np.float64:
+                self.double.add(name)
 
     def merge(self, partial: Partial, scale: float = 1.0) -> None:
         """Take another node's partial result; ``scale`` as in :meth:`add`.
@@ -61,8 +72,12 @@ class Fold(ABC):
             UnusableUpdate: as in :meth:`add`, or it comes from the other kind of fold.
         """
         self.suits(partial)
-        self._enter(partial.sums, partial.weights, dict.fromkeys(partial.weights, scale), partial.counters, NO_BOUNDS)
-        self.count += partial.count
+        self._suits_names(partial.sums, partial.weights, partial.counters)
+        terms = [
+            (name, total, partial.weights[name], scale, self._room(name, total, partial.weights[name], scale, None))
+            for name, total in partial.sums.items()
+        ]
+        self._enter(terms, partial.counters, partial.count)
         self.double |= partial.double
 
     def take(self, value: Update | Partial, scale: float = 1.0) -> None:
@@ -103,36 +118,32 @@ class Fold(ABC):
     def settle(self, name: str) -> None:  # noqa: B027 - most folds have nothing to do
         """Bring that sum into the form that is handed over."""
 
-    def _enter(
-        self,
-        vectors: Mapping[str, npt.NDArray[Any]],
-        weights: Mapping[str, float],
-        factors: Mapping[str, float],
-        counters: Counters,
-        known: Mapping[str, float],
+    def _suits_names(
+        self, vectors: Mapping[str, npt.NDArray[Any]], weights: Mapping[str, float], counters: Counters
     ) -> None:
         if weights.keys() != vectors.keys():
             raise UnusableUpdate(f"The update has vectors {[*vectors]} but weights {[*weights]}.")
         if self.counters.size and counters.size and self.counters.size != counters.size:
             raise UnusableUpdate(f"It has {counters.size} counters where others have {self.counters.size}.")
-        tops = {
-            name: self._room(name, vector, weights[name], factors[name], known.get(name))
-            for name, vector in vectors.items()
-        }
-        for name, vector in vectors.items():
-            self.accumulate(name, vector, factors[name], tops[name])
-            self.bounds[name] = self.bounds.get(name, 0.0) + tops[name]
-            self.weights[name] = self.weights.get(name, 0.0) + weights[name]
+
+    def _enter(self, terms: list[_Term], counters: Counters, count: int) -> None:
+        """Add what was found to fit."""
+        for name, vector, weight, factor, top in terms:
+            self.accumulate(name, vector, factor, top)
+            self.bounds[name] = self.bounds.get(name, 0.0) + top
+            self.weights[name] = self.weights.get(name, 0.0) + weight
         if counters.size:
             self.counters = np.maximum(self.counters, counters) if self.counters.size else counters.copy()
+        self.count += count
 
     def _room(self, name: str, vector: npt.NDArray[Any], weight: float, factor: float, known: float | None) -> float:
         """A bound on the magnitudes of ``factor * vector``, if the vector fits and there is room for it.
 
         The Euclidean norm is a cheap bound, and mostly enough. Where it is not, the true magnitudes decide.
         """
-        if vector.ndim != 1 or (name in self.sums and vector.shape != self.sums[name].shape):
-            wanted = self.sums[name].shape if name in self.sums else "(n,)"
+        total = self.sums.get(name)
+        if vector.ndim != 1 or (total is not None and vector.shape != total.shape):
+            wanted = "(n,)" if total is None else total.shape
             raise UnusableUpdate(f"Its vector '{name}' has shape {vector.shape} where others have {wanted}.")
         if not (0.0 <= weight < math.inf and math.isfinite(factor)):
             raise UnusableUpdate(f"Its vector '{name}' has weight {weight} and counts {factor / self.unit} times.")

@@ -8,11 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.fold import Fold
-from fogline.aggregation.sweep import is_short, sweep
+from fogline.aggregation.sweep import sweep
 from fogline.aggregation.update import Folded, Partial, UnusableUpdate
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float32, np.float64)}
+
+TINY = 1 << 12
+"""Numbers up to which nothing is worth preparing: there may be a million such updates."""
 
 
 class MeanFold(Fold):
@@ -33,34 +36,27 @@ class MeanFold(Fold):
                 raise UnusableUpdate(f"Its sum '{name}' comes from an exact fold; this node folds in floating point.")
 
     def limit(self, vector: npt.NDArray[Any]) -> float:
-        return LARGEST[float_type(vector)]
+        return LARGEST.get(vector.dtype, LARGEST[SINGLE])
 
     def accumulate(self, name: str, vector: npt.NDArray[Any], factor: float, top: float) -> None:
-        kind = float_type(vector)
-        if name not in self.sums:
+        kind, total = float_type(vector), self.sums.get(name)
+        if total is None:
             self.sums[name] = np.multiply(vector, kind.type(factor), dtype=kind)
             return
-        if kind == np.float64:
-            self.sums[name] = self.sums[name].astype(np.float64, copy=False)
-        total = self.sums[name]
-        if is_short(vector.size):  # Most models are small, and what is around two operations costs more than they do.
-            if factor != 1.0:
-                room = self.scratch.rooms(vector.size, total.dtype)[0][: vector.size]
-                vector = np.multiply(vector, total.dtype.type(factor), out=room)
-            np.add(total, vector, out=total)
+        if kind is DOUBLE and total.dtype != kind:
+            self.sums[name] = total = total.astype(kind)
+        by = total.dtype.type(factor)
+        if vector.size <= TINY:
+            product = vector if factor == 1.0 else np.multiply(vector, by).astype(total.dtype, copy=False)
+            np.add(total, product, out=total)
             return
-
-        def plain(block: slice, _: int) -> None:
-            np.add(total[block], vector[block], out=total[block])
-
-        if factor == 1.0:
-            sweep(vector.size, plain)
-            return
-        by, rooms = total.dtype.type(factor), self.scratch.rooms(vector.size, total.dtype)
+        rooms = self.scratch.rooms(vector.size, total.dtype)
 
         def work(block: slice, thread: int) -> None:
             part = total[block]
-            product = np.multiply(vector[block], by, out=rooms[thread][: part.size])
+            product = vector[block]
+            if factor != 1.0:
+                product = np.multiply(product, by, out=rooms[thread][: part.size])
             np.add(part, product, out=part)
 
         sweep(vector.size, work)

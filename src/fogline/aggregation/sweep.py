@@ -39,10 +39,10 @@ class Scratch:
         return self._rooms
 
 
-def sweep(size: int, work: Callable[[slice, int], None], longer: int = 1) -> None:
+def sweep(size: int, work: Callable[[slice, int], None], longer: int = 1, backwards: bool = False) -> None:
     """Call ``work(block, thread)`` on blocks that cover so many numbers; on several threads if there are many.
 
-    ``longer``: how many times the usual length the blocks have.
+    ``longer``: how many times the usual length the blocks have. ``backwards``: whether the last block comes first.
 
     Threads take block after block, so a helper that a busy machine starts late, or never, delays nobody. One
     that is interrupted within a block does: where all cores are taken, one thread is faster.
@@ -53,6 +53,8 @@ def sweep(size: int, work: Callable[[slice, int], None], longer: int = 1) -> Non
             work(slice(0, size), 0)
         return
     todo = deque(blocks(size, block))
+    if backwards:
+        todo.reverse()
 
     def run(thread: int) -> None:
         while True:
@@ -67,11 +69,6 @@ def sweep(size: int, work: Callable[[slice, int], None], longer: int = 1) -> Non
     for helper in started:
         if not helper.cancel():
             helper.result()
-
-
-def is_short(size: int) -> bool:
-    """Whether one block holds so many numbers."""
-    return size <= BLOCK
 
 
 def threads_for(size: int) -> int:
@@ -110,13 +107,17 @@ def bound(vector: npt.NDArray[Any]) -> float:
 
 def sum_of_squares(vector: npt.NDArray[Any]) -> float:
     """In the vector's own precision, so it may overflow to infinity."""
+    if vector.size <= BLOCK:
+        return float(np.vdot(vector, vector))  # Unlike np.dot, it overflows without a warning.
     squares: list[float] = []
 
-    # Not np.dot, which warns where the sum overflows: to keep it silent takes longer than a small model's product.
-    if vector.size <= BLOCK:
-        return float(np.vdot(vector, vector))
-    # What is read once needs no cache, and long blocks leave less to do between them.
-    sweep(vector.size, lambda block, _: squares.append(float(np.vdot(vector[block], vector[block]))), longer=4)
+    def work(block: slice, _: int) -> None:
+        squares.append(float(np.vdot(vector[block], vector[block])))
+
+    # What is read once needs no room in the cache, and long blocks leave less to do between them. Backwards: a vector
+    # was written, and will be added, from its beginning, so that of one that is larger than the cache its end is found
+    # there now, and its beginning next.
+    sweep(vector.size, work, longer=4, backwards=True)
     return sum(squares)
 
 

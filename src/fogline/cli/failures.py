@@ -17,6 +17,7 @@ SENTENCES = {
         ("fogline.lab.errors", "LabError"),
         ("fogline.governance.errors", "TrustError"),
         ("fogline.inference.card", "CardError"),
+        ("fogline.registry.archive", "ArchiveError"),
         ("fogline.inference.runtimes.base", "ModelError"),
     ),
     FAILED: (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +19,13 @@ from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.jobs.errors import suggest
 from fogline.monitoring.table import human_bytes, human_seconds
-from fogline.network.books import Known
+from fogline.network.books import Known, Line
 from fogline.network.client import Client
 from fogline.network.cloud import SIGNING
-from fogline.network.desk import NewToken
+from fogline.network.registrar import NewToken
+
+SHOWN = 14 * 86400.0
+"""Seconds for which a notice of the cloud's is shown with the nodes."""
 
 
 def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names: str | None) -> None:
@@ -53,8 +57,14 @@ def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names:
 
 
 def show_nodes(folder: Path) -> None:
-    """A table of the nodes, in the order of the tree."""
-    nodes = asked(folder, Client.nodes)
+    """A table of the nodes, in the order of the tree, and what an operator must know."""
+
+    async def ask(client: Client) -> tuple[list[Known], list[Line]]:
+        return await client.nodes(), await client.notices()
+
+    nodes, notices = asked(folder, ask)
+    for text in warnings(nodes, notices):
+        print(f"Warning: {text}", file=sys.stderr)
     if not nodes:
         print("No node has ever been connected; let one join: fogline token create --role device")
         return
@@ -66,6 +76,13 @@ def show_nodes(folder: Path) -> None:
         since = human_seconds(max(0.0, time.time() - node.since))
         table.add_row("  " * depth + escape(node.name), node.role, escape(node.parent), state, since, _offers(node))
     Console().print(table, highlight=False)
+
+
+def warnings(nodes: Sequence[Known], notices: Sequence[Line]) -> list[str]:
+    """What an operator must know of the cloud and of nodes, in sentences."""
+    recent = [line for line in notices if time.time() - line.at < SHOWN]
+    said = [f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(line.at))}: {line.why}" for line in recent]
+    return said + [node.warning for node in nodes if node.warning]
 
 
 def in_tree_order(nodes: Sequence[Known]) -> list[tuple[int, Known]]:
@@ -96,6 +113,8 @@ def show_node(folder: Path, name: str) -> None:
         "role": node.role,
         "below": node.parent,
         "state": "connected" if node.up else f"away: {node.why}",
+        "address": node.address,
+        "warning": node.warning,
         "since": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(node.since)),
         "offers": _offers(node),
         "mains": {True: "yes", False: "no", None: "cannot tell"}[node.offers.on_mains],

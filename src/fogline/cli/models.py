@@ -180,7 +180,24 @@ def steer(
     name, version = parsed(text) if action in ("promote", "rollback") else (_name(text), 0)
     watched = None if ring_time is None else duration("--ring-time", ring_time)
     wanted = Steer(name, action, version, shadow, rings, watched, tiers)
-    print(asked(folder, lambda client: client.steer(wanted)))
+    place = operator_folder(folder) / RELEASE_KEYS
+
+    async def ask(client: Client) -> str:
+        if place.is_dir():
+            await _catch_up(client, place)
+        return await client.steer(wanted)
+
+    print(asked(folder, ask))
+
+
+async def _catch_up(client: Client, place: Path) -> None:
+    """Hand in what was approved, where the cloud has forgotten it: nodes believe no release beside older approvals."""
+    from fogline.registry.trust import offline
+    from fogline.registry.trust.charter import read_charter
+
+    own = offline.newer(place, read_charter(await client.charter()))
+    if own is not None:
+        print(await client.adopt(own.encoded()))
 
 
 def approve_version(folder: Path, text: str, keys: Path | None, withdraw: bool) -> None:
@@ -226,7 +243,8 @@ def export_version(folder: Path, text: str, file: Path | None) -> None:
         return path
 
     path = asked(folder, ask)
-    print(f"{path} ({human_bytes(path.stat().st_size)}); take it in elsewhere: fogline models import {path}")
+    print(f"{path} ({human_bytes(path.stat().st_size)}); serve it alone: fogline serve {path}")
+    print(f"Take it in at another cloud: fogline models import {path}")
 
 
 def import_version(folder: Path, file: Path) -> None:

@@ -7,12 +7,13 @@ import logging
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from fogline.cli.failures import UsageError
 from fogline.cli.options import Predictions
+from fogline.cli.waiting import entered
 from fogline.governance.errors import TrustError
 from fogline.governance.policy import read_policy
 from fogline.governance.subject import Role
@@ -65,8 +66,16 @@ def run_cloud(
     listening = _listening(addresses)
     tell = _teller(attached)
     place = Place(folder, store, blobs)
-    made = cloud(place, listening, parallel, on_change=tell, attach=_attach(place, "cloud", predictions))
-    run(_keep_up(made, f"The cloud in {folder}", tell, attached))
+    attach = _attach(place, "cloud", predictions)
+    run(
+        _keep_up(
+            lambda: cloud(place, listening, parallel, on_change=tell, attach=attach),
+            f"The cloud in {folder}",
+            tell,
+            attached,
+            patient=False,
+        )
+    )
 
 
 def run_member(
@@ -94,8 +103,12 @@ def run_member(
     listening = None if addresses is None else _listening(addresses)
     parameters = dict(_setting(text) for text in settings)
     tier: Tier = "device" if role == "device" else "fog"
-    made = member(place, homes, listening, client, parameters, tell, _attach(place, tier, predictions))
-    run(_keep_up(made, f"The {role} {membership.name}", tell, attached))
+    attach = _attach(place, tier, predictions)
+
+    def make() -> AbstractAsyncContextManager[Up]:
+        return member(place, homes, listening, client, parameters, tell, attach)
+
+    run(_keep_up(make, f"The {role} {membership.name}", tell, attached, patient=not attached))
 
 
 def revert_model(folder: Path, model: str) -> None:
@@ -129,9 +142,15 @@ def _attach(place: Place, tier: Tier, predictions: Predictions) -> Attach | None
 
 
 async def _keep_up(
-    made: AbstractAsyncContextManager[Up], who: str, tell: Callable[[Change], None], attached: bool
+    make: Callable[[], AbstractAsyncContextManager[Up]],
+    who: str,
+    tell: Callable[[Change], None],
+    attached: bool,
+    patient: bool,
 ) -> None:
-    async with made as up:
+    """``patient``: wait for a disk with room and a clock that is right; who started this program may know better."""
+    async with AsyncExitStack() as stack:
+        up = await (entered(stack, make) if patient else stack.enter_async_context(make()))
         tell(Change("ready", who=up.address, why=up.door))
         if not attached:
             where = f" listens at {up.address}, its door is at {up.door}" if up.address else " runs"

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from zipfile import is_zipfile
 
 import msgspec
 
@@ -95,20 +96,34 @@ def find(model: Path, scratch: Path) -> Found:
         UsageError: it names none.
         JobError: it is a run that cannot be read.
         ModelError: it cannot be run.
+        ArchiveError: it is an exported version that is damaged.
     """
     if (model / CARD).is_file():
         return _unpacked(model)
     if model.is_dir():
         return _made(model, None, scratch)
     if not model.is_file():
-        raise UsageError(f"There is no {model}; name an ONNX file, a run's folder, or a model of one.")
+        raise UsageError(f"There is no {model}; name an ONNX file, an exported version, a run's folder, or its model.")
+    if is_zipfile(model):
+        return _exported(model, scratch)
     if model.suffix == ".onnx":
         return _bare(model, scratch)
     if model.suffix != ".safetensors":
-        raise UsageError(f"{model} is neither an ONNX file nor a safetensors file.")
+        raise UsageError(f"{model} is neither an ONNX file nor a safetensors file, and no version that was exported.")
     if not (model.parent / JOB).is_file():
         raise UsageError(f"{model} holds numbers only; put the {JOB} beside it that says what they are.")
     return _made(model.parent, model, scratch)
+
+
+def _exported(archive: Path, scratch: Path) -> Found:
+    from fogline.registry.archive import unpack_version
+
+    card = unpack_version(archive, scratch)
+    return _in_blobs(card, scratch)
+
+
+def _in_blobs(card: Card, folder: Path) -> Found:
+    return Found(card, {asset.digest: folder / BLOBS / asset.digest for asset in card.files()})
 
 
 def _bare(graph: Path, scratch: Path) -> Found:
@@ -133,8 +148,7 @@ def _unpacked(folder: Path) -> Found:
     path = folder / CARD
     if path.stat().st_size > LARGEST:
         raise UsageError(f"{path} is too large for a card.")
-    card = read_card(path.read_bytes())
-    return Found(card, {asset.digest: folder / BLOBS / asset.digest for asset in card.files()})
+    return _in_blobs(read_card(path.read_bytes()), folder)
 
 
 def _made(run: Path, weights: Path | None, scratch: Path) -> Found:
@@ -160,7 +174,7 @@ def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
         job, params = read_job(run / JOB), read_model(weights)
     home = (kept.task_folder() if kept.info.exists() else None) or run
     task = load_task(job, home)
-    code = Code(job.task, dict(job.task_parameters))
+    code = Code(job.task, dict(job.task_parameters), seed=job.seed)
     exits = wanted_of(job.publish)
     name = model_name(job)
     made = package(task, params, scratch, name, code=code, outputs=job.publish.exits, exits=exits)

@@ -1,9 +1,11 @@
 """Federated data: which client holds what, how to divide a data set, and loaders for public ones."""
 
 from fogline.data.build import from_arrays, from_clients
-from fogline.data.dataset import Examples, FederatedData, Meaning
+from fogline.data.dataset import FederatedData
+from fogline.data.examples import Examples
 from fogline.data.indices import Partition
 from fogline.data.loaders import MissingDataset, MissingPackage, dataset, datasets, load, load_raw
+from fogline.data.meaning import Meaning
 from fogline.data.partition import (
     PARTITIONERS,
     by_natural_id,

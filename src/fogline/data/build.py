@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fogline.data.dataset import FederatedData, Meaning
-from fogline.data.examples import Examples, Indices, bad_label, check, first_bad_label, first_not_finite, tidy
+from fogline.data.dataset import FederatedData
+from fogline.data.examples import Examples, Indices, bad_label, check, first_bad_label, not_finite, tidy
 from fogline.data.ids import Ids, Listed, Numbered
 from fogline.data.indices import Partition
-from fogline.data.sources import Loaded, Loader, Rows, Transform
+from fogline.data.items import Columns
+from fogline.data.meaning import Meaning
+from fogline.data.sources import Loaded, Loader, Rows, Transform, items_of, pair_of
 
 
 def from_arrays(
     name: str,
-    x: npt.ArrayLike,
+    x: Any,
     y: npt.ArrayLike,
     partition: Partition | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike],
     *,
     classes: int | None = None,
-    test: Examples | None = None,
+    test: Any = None,
     groups: Mapping[str, str] | None = None,
     held_out: Iterable[str] = (),
     transform: Transform | None = None,
@@ -32,8 +35,9 @@ def from_arrays(
 
     Args:
         name: what to call it.
-        x: (n, ...) inputs; floats become float32, whole numbers stay.
-        y: (n,) or (n, length) labels with ``classes``, or (n,) or (n, k) targets without.
+        x: (n, ...) inputs; floats become float32, whole numbers stay. Several arrays are a tuple (the model's
+            arguments) or a dict (its arguments by name).
+        y: (n,) or (n, ...) labels or (n, classes, ...) soft ones with ``classes``, or (n,) or (n, k) targets without.
         partition: rows per client, as a list or by client id. Rows that nobody owns are never looked at.
         classes: number of classes; None for regression.
         test: the central test set, ready for use (``transform`` is not applied to it).
@@ -48,52 +52,59 @@ def from_arrays(
             out of range or a number not finite. The sentence names the client and the row.
     """
     meaning = _meaning(meaning, classes)
-    classes = meaning.classes
-    base = tidy(x, y, classes, f"Data set '{name}'")
+    base = tidy(x, y, meaning, f"Data set '{name}'")
     parts = Partition.of(partition)
     ids = Numbered(len(parts)) if parts.ids is None else Listed(parts.ids)
     _check_rows(parts, ids, base.count, overlap)
-    _check_values(parts, ids, base, classes)
-    source = Rows(ids, base, parts, transform)
-    return _finish(FederatedData(name, source, meaning, test=_test(test, classes, name), groups=groups), held_out)
+    _check_values(parts, ids, base, meaning)
+    source, judged = Rows(ids, base, parts, transform), _test(test, meaning, Columns(), name)
+    return _finish(FederatedData(name, source, meaning, test=judged, groups=groups), held_out)
 
 
 def from_clients(
     name: str,
-    clients: Mapping[str, Examples | Callable[[], Examples]] | Sequence[str],
+    clients: Mapping[str, Any] | Sequence[str],
     loader: Loader | None = None,
     *,
+    inputs: str | Sequence[str] | None = None,
+    target: str | None = None,
     sizes: npt.ArrayLike | None = None,
     classes: int | None = None,
-    test: Examples | None = None,
+    test: Any = None,
     groups: Mapping[str, str] | None = None,
     held_out: Iterable[str] = (),
     meaning: Meaning | None = None,
 ) -> FederatedData:
     """Federated data whose clients are loaded one by one, each time they are asked for.
 
-    ``clients`` maps an id to its examples or to a function that loads them; or it is a list of ids, and
-    ``loader(id)`` loads them. ``sizes`` (clients,) tells the number of examples in advance; without it,
-    asking for the sizes loads every client once. The other arguments are those of `from_arrays`.
+    ``clients`` maps an id to what it holds; or it is a list of ids, and ``loader(id)`` loads it. A client holds
+
+    - ``Examples(x, y)``, where ``x`` may be several arrays (a tuple or a dict);
+    - a PyTorch ``Dataset`` or ``DataLoader``, or a list: of pairs (input, target), or of records, of which ``inputs``
+      names the column or columns that are inputs and ``target`` that which is wanted. They are read once and kept;
+      where items are drawn (augmentation), they are read anew for every epoch, by the client's seed for it;
+    - or a function that returns one of these; it is called each time, under a seed of the client's own.
+
+    ``sizes`` (clients,) tells the number of examples in advance; without it, asking for the sizes loads every client
+    of whom it is not known once. The other arguments are those of `from_arrays`; ``test`` may be what a client may.
 
     Raises:
         ValueError: an id occurs twice or a size is not positive; later, on the first load of a client, what
             `from_arrays` would refuse.
     """
-    meaning = _meaning(meaning, classes)
-    classes = meaning.classes
+    meaning, columns = _meaning(meaning, classes), Columns(inputs, target)
     ids = clients if isinstance(clients, Ids) else Listed(list(clients))
-    if isinstance(clients, Mapping):
-        loader = _MappingLoader(clients)
-    if loader is None:
+    held = clients if isinstance(clients, Mapping) else loader
+    if held is None:
         raise ValueError("A list of client ids needs a loader.")
     known = None if sizes is None else _check_sizes(np.asarray(sizes, np.int64), ids)
-    source = Loaded(ids, loader, classes, known)
+    source = Loaded(ids, held, meaning, known, columns)
     if isinstance(clients, Mapping):
         for i, client in enumerate(ids):
-            if isinstance(clients[client], Examples):
+            if pair_of(clients[client]) is not None:
                 source.load(i)
-    return _finish(FederatedData(name, source, meaning, test=_test(test, classes, name), groups=groups), held_out)
+    judged = _test(test, meaning, columns, name)
+    return _finish(FederatedData(name, source, meaning, test=judged, groups=groups), held_out)
 
 
 def _meaning(meaning: Meaning | None, classes: int | None) -> Meaning:
@@ -102,15 +113,6 @@ def _meaning(meaning: Meaning | None, classes: int | None) -> Meaning:
     if classes is not None and classes != meaning.classes:
         raise ValueError(f"classes is {classes}, but the meaning of the labels says {meaning.classes}.")
     return meaning
-
-
-class _MappingLoader:
-    def __init__(self, clients: Mapping[str, Examples | Callable[[], Examples]]) -> None:
-        self._clients = clients
-
-    def __call__(self, client: str) -> Examples:
-        found = self._clients[client]
-        return found if isinstance(found, Examples) else found()
 
 
 def _check_rows(parts: Partition, ids: Ids, count: int, overlap: bool) -> None:
@@ -131,16 +133,15 @@ def _check_rows(parts: Partition, ids: Ids, count: int, overlap: bool) -> None:
         raise ValueError(f"Row {row} belongs to client {owners}; pass overlap=True if that is meant.")
 
 
-def _check_values(parts: Partition, ids: Ids, base: Examples, classes: int | None) -> None:
-    for part, values in (("x", base.x), ("y", base.y)):
-        at = first_not_finite(values, parts.order)
-        if at is not None:
-            raise ValueError(f"{_place(parts, ids, at)}: {part} holds a NaN or an infinity.")
-    if classes is None:
+def _check_values(parts: Partition, ids: Ids, base: Examples, meaning: Meaning) -> None:
+    found = not_finite(base, parts.order)
+    if found is not None:
+        raise ValueError(f"{_place(parts, ids, found[1])}: {found[0]} holds a NaN or an infinity.")
+    if meaning.classes is None or base.y.dtype.kind == "f":
         return
-    at = first_bad_label(base.y, classes, parts.order)
+    at = first_bad_label(base.y, meaning, parts.order)
     if at is not None:
-        raise ValueError(f"{_place(parts, ids, at)}: {bad_label(base.y[parts.order[at]], classes)}")
+        raise ValueError(f"{_place(parts, ids, at)}: {bad_label(base.y[parts.order[at]], meaning)}")
 
 
 def _owner(parts: Partition, ids: Ids, at: int | np.integer) -> str:
@@ -159,11 +160,14 @@ def _check_sizes(sizes: Indices, ids: Ids) -> Indices:
     return sizes
 
 
-def _test(test: Examples | None, classes: int | None, name: str) -> Examples | None:
+def _test(test: Any, meaning: Meaning, columns: Columns, name: str) -> Examples | None:
     if test is None:
         return None
     where = f"The test set of '{name}'"
-    return check(tidy(*test, classes, where), classes, where)
+    pair = pair_of(test)
+    if pair is None:
+        pair = items_of(test, columns, where).read(0)[:2]
+    return check(tidy(*pair, meaning, where), meaning, where)
 
 
 def _finish(data: FederatedData, held_out: Iterable[str]) -> FederatedData:

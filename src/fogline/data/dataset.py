@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 
-from fogline.data.examples import Array, Examples, Indices
+from fogline.data.examples import Examples, Indices
 from fogline.data.ids import Listed, Picked
+from fogline.data.inputs import Array, joined
+from fogline.data.meaning import Meaning
 from fogline.data.sources import Held, Rows, Source, Transform, Transformed
+from fogline.randomness import derived
 
 __all__ = ["Examples", "FederatedData", "Meaning"]
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What the numbers in ``y`` stand for.
-
-    ``classes`` is their number, None for regression. ``class_names`` are the classes' names (the characters
-    of a text). A target is ``y * target_scale + target_offset`` in ``target_unit``, so an error in ``y`` times
-    ``target_scale`` is an error in that unit.
-    """
-
-    classes: int | None = None
-    class_names: tuple[str, ...] | None = None
-    target_scale: float = 1.0
-    target_offset: float = 0.0
-    target_unit: str = ""
-
-    def __post_init__(self) -> None:
-        if self.classes is not None and self.classes < 2:
-            raise ValueError(f"There must be at least two classes, not {self.classes}; regression has None.")
-        if self.class_names is not None and len(self.class_names) != self.classes:
-            raise ValueError(f"{len(self.class_names)} class names do not fit {self.classes} classes.")
 
 
 class FederatedData(Mapping[str, Examples]):
@@ -89,6 +69,31 @@ class FederatedData(Mapping[str, Examples]):
             raise IndexError(f"'{self.name}' has {len(self.clients)} clients; there is none at position {index}.")
         return self._source.load(index if self._training is None else int(self._training[index]))
 
+    def passes(self, index: int, seed: int, count: Callable[[int], int]) -> tuple[Examples, int]:
+        """The examples of a client as several passes over them see them, and how many are in a pass.
+
+        Where they are drawn anew for every pass (a PyTorch ``Dataset`` that augments): those of all passes, one pass
+        after the other; each pass is drawn by the seed and its place. Else those of ``at``, which all passes share.
+
+        Args:
+            index: position of the client.
+            seed: of what is drawn.
+            count: from a number of examples to that of passes.
+
+        Raises:
+            ValueError: the passes differ in the number of examples.
+        """
+        examples = self.at(index)
+        place = index if self._training is None else int(self._training[index])
+        first = self._source.anew(place, derived(seed, 0))
+        if first is None:
+            return examples, examples.count
+        later = [self._source.anew(place, derived(seed, number)) for number in range(1, count(examples.count))]
+        parts = [first, *(part for part in later if part is not None)]
+        if any(part.count != examples.count for part in parts):
+            raise ValueError(f"Client '{self.clients[index]}' has another number of examples each time it is read.")
+        return Examples(joined([part.x for part in parts]), joined([part.y for part in parts])), examples.count
+
     def targets(self, index: int) -> Array:
         """``at(index).y``, without loading the inputs where possible."""
         if not 0 <= index < len(self.clients):
@@ -97,7 +102,7 @@ class FederatedData(Mapping[str, Examples]):
 
     @cached_property
     def table(self) -> Examples | None:
-        """The arrays of which all clients' examples are rows; None if they are loaded or changed client by client."""
+        """What all clients' examples are rows of; None if they are loaded or changed client by client."""
         return self._source.table if isinstance(self._source, Rows) else None
 
     def rows(self, index: int) -> Indices:
@@ -146,7 +151,7 @@ class FederatedData(Mapping[str, Examples]):
         It has no test set. Loads those clients, once.
         """
         names = Listed([self.clients[index] for index in counts])
-        parts = [Examples(*(array[:count] for array in self.at(index))) for index, count in counts.items()]
+        parts = [self.at(index).part(slice(count)) for index, count in counts.items()]
         return FederatedData(self.name, Held(names, parts), self.meaning)
 
     def _changed(self, source: Source, held: Indices) -> FederatedData:

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.data.build import from_arrays
-from fogline.data.dataset import FederatedData, Meaning
+from fogline.data.dataset import FederatedData
 from fogline.data.examples import Array, Examples, Indices
 from fogline.data.indices import Partition
+from fogline.data.meaning import Meaning
 from fogline.data.partition import PARTITIONERS, by_natural_id
 from fogline.data.sources import FeatureNoise, Transform
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
-from fogline.data.examples import Array, Examples, Indices, check, tidy
+from fogline.data.examples import Examples, Indices, check, tidy
 from fogline.data.ids import Ids
 from fogline.data.indices import Partition
+from fogline.data.inputs import Array, Inputs, mapped, rows
+from fogline.data.items import Columns, Items, reads
+from fogline.data.meaning import Meaning
+from fogline.randomness import derived, seeded
 
-Transform = Callable[[Array, int], Array]
+Transform = Callable[[Any, int], Any]
 """``transform(x, client)``: the inputs (n, ...) of the client at that position, changed; pure and repeatable."""
 
-Loader = Callable[[str], Examples]
-"""Loads the examples of a client id."""
+Loader = Callable[[str], Any]
+"""Loads a client by its id: its examples, a pair of inputs and targets, or what is read item by item."""
 
 
 class Source(Protocol):
@@ -24,7 +28,14 @@ class Source(Protocol):
 
     @property
     def ids(self) -> Ids: ...
-    def load(self, index: int) -> Examples: ...
+    def load(self, index: int) -> Examples:
+        """Always the same."""
+        ...
+
+    def anew(self, index: int, seed: int) -> Examples | None:
+        """Drawn by the seed; None where a client's examples are always the same."""
+        ...
+
     def targets(self, index: int) -> Array: ...
     def sizes(self) -> Indices: ...
 
@@ -47,9 +58,12 @@ class Rows:
         return self._order[self._offsets[index] : self._offsets[index + 1]]
 
     def load(self, index: int) -> Examples:
-        rows = self.rows(index)
-        x = self._x[rows]
-        return Examples(x if self._transform is None else self._transform(x, index), self._y[rows])
+        places = self.rows(index)
+        x = rows(self._x, places)
+        return Examples(x if self._transform is None else self._transform(x, index), self._y[places])
+
+    def anew(self, index: int, seed: int) -> Examples | None:
+        return None
 
     def targets(self, index: int) -> Array:
         return self._y[self.rows(index)]
@@ -59,34 +73,119 @@ class Rows:
 
 
 class Loaded:
-    """Clients that a function loads. Each client is checked the first time it is loaded."""
+    """Clients that are loaded one by one. Each is checked the first time.
 
-    def __init__(self, ids: Ids, loader: Loader, classes: int | None, sizes: Indices | None) -> None:
+    What was given as examples is kept as training wants it; what is read item by item is kept once it was read,
+    unless something is drawn for it. What a function loads is not kept: it is called, always under the client's own
+    seed, each time.
+    """
+
+    def __init__(
+        self,
+        ids: Ids,
+        clients: Mapping[str, Any] | Loader,
+        meaning: Meaning,
+        sizes: Indices | None,
+        columns: Columns,
+    ) -> None:
         self.ids = ids
-        self._loader = loader
-        self._classes = classes
+        self._clients = clients
+        self._meaning = meaning
         self._sizes = sizes
+        self._columns = columns
         self._checked = bytearray(len(ids))
+        self._kept: dict[int, Examples] = {}
+        self._items: dict[int, Items] = {}
+        """Clients for whose items something is drawn."""
 
     def load(self, index: int) -> Examples:
+        if index in self._kept:
+            return self._kept[index]
+        if index in self._items:
+            return self._read(index, self._items[index], derived(index))[0]
+        found = self._held(index)
+        if found is not None:
+            return self._take(index, found, keep=True)
         client = self.ids[index]
-        examples = tidy(*self._loader(client), self._classes, f"Client '{client}'")
+        with seeded(derived(index)):
+            found = self._clients[client]() if isinstance(self._clients, Mapping) else self._clients(client)
+        return self._take(index, found, keep=False)
+
+    def _held(self, index: int) -> Any:
+        """What the client is; None if it is for a function to load."""
+        if not isinstance(self._clients, Mapping):
+            return None
+        found = self._clients[self.ids[index]]
+        return None if callable(found) and not reads(found) else found
+
+    def _take(self, index: int, found: Any, keep: bool) -> Examples:
+        where = f"Client '{self.ids[index]}'"
+        pair = pair_of(found)
+        drawn = False
+        if pair is not None:
+            examples = tidy(*pair, self._meaning, where)
+        else:
+            items = items_of(found, self._columns, where)
+            if not self._checked[index]:
+                items.check(derived(index))
+            examples, drawn = self._read(index, items, derived(index))
+            if drawn:
+                self._items[index] = items
         if not self._checked[index]:
-            check(examples, self._classes, f"Client '{client}'")
-            if self._sizes is not None and examples.count != self._sizes[index]:
-                raise ValueError(
-                    f"Client '{client}' has {examples.count} examples; {self._sizes[index]} were announced."
-                )
-            self._checked[index] = 1
+            self._check(index, examples, where)
+        if keep and not drawn:
+            self._kept[index] = examples
         return examples
+
+    def _read(self, index: int, items: Items, seed: int) -> tuple[Examples, bool]:
+        x, y, drawn = items.read(seed)
+        return tidy(x, y, self._meaning, f"Client '{self.ids[index]}'"), drawn
+
+    def _check(self, index: int, examples: Examples, where: str) -> None:
+        check(examples, self._meaning, where)
+        if self._sizes is not None and examples.count != self._sizes[index]:
+            raise ValueError(f"{where} has {examples.count} examples; {self._sizes[index]} were announced.")
+        self._checked[index] = 1
+
+    def anew(self, index: int, seed: int) -> Examples | None:
+        if not self._checked[index]:
+            self.load(index)
+        return self._read(index, self._items[index], seed)[0] if index in self._items else None
 
     def targets(self, index: int) -> Array:
         return self.load(index).y
 
     def sizes(self) -> Indices:
         if self._sizes is None:
-            self._sizes = np.array([self.load(i).count for i in range(len(self.ids))], np.int64)
+            self._sizes = np.array([self._size(i) for i in range(len(self.ids))], np.int64)
         return self._sizes
+
+    def _size(self, index: int) -> int:
+        found = self._held(index)
+        if index in self._kept or found is None or pair_of(found) is not None:
+            return self.load(index).count
+        return items_of(found, self._columns, f"Client '{self.ids[index]}'").count or self.load(index).count
+
+
+def pair_of(found: Any) -> tuple[Any, Any] | None:
+    """Inputs and targets, if they lie there as such."""
+    if isinstance(found, tuple) and len(cast("tuple[Any, ...]", found)) == 2:
+        return cast("tuple[Any, Any]", found)
+    return None
+
+
+def items_of(found: Any, columns: Columns, where: str) -> Items:
+    """What is read item by item.
+
+    Raises:
+        ValueError: it cannot be.
+    """
+    if not reads(found) or hasattr(found, "to_numpy") or isinstance(found, np.ndarray | str | dict):
+        raise ValueError(
+            f"{where} is a {type(found).__name__}; give Examples(x, y), a PyTorch Dataset or DataLoader, a list of "
+            "pairs (input, target) or of records, or a function that returns one of these."
+        )
+    return Items(found, columns, where)
 
 
 @dataclass(frozen=True)
@@ -98,6 +197,9 @@ class Held:
 
     def load(self, index: int) -> Examples:
         return self.parts[index]
+
+    def anew(self, index: int, seed: int) -> Examples | None:
+        return None
 
     def targets(self, index: int) -> Array:
         return self.parts[index].y
@@ -120,6 +222,10 @@ class Transformed:
     def load(self, index: int) -> Examples:
         x, y = self.source.load(index)
         return Examples(self.transform(x, index), y)
+
+    def anew(self, index: int, seed: int) -> Examples | None:
+        found = self.source.anew(index, seed)
+        return None if found is None else Examples(self.transform(found.x, index), found.y)
 
     def targets(self, index: int) -> Array:
         return self.source.targets(index)
@@ -144,9 +250,13 @@ class FeatureNoise:
         if not (self.sigma >= 0 and np.isfinite(self.sigma)):
             raise ValueError(f"sigma must be a number >= 0, not {self.sigma}.")
 
-    def __call__(self, x: Array, client: int) -> Array:
+    def __call__(self, x: Inputs, client: int) -> Inputs:
         rng = np.random.default_rng((self.seed, client))
-        noise = rng.standard_normal(x.shape, np.float32)
-        noise *= np.float32(self.sigma * (client + 1) / self.clients)
-        noise += x
-        return noise
+
+        def noisy(part: Array) -> Array:
+            noise = rng.standard_normal(part.shape, np.float32)
+            noise *= np.float32(self.sigma * (client + 1) / self.clients)
+            noise += part
+            return noise
+
+        return mapped(noisy, x)

@@ -19,16 +19,16 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fogline.governance.certificates import LARGEST, UNREADABLE, p256_key, parse_certificate
+from fogline.governance.credentials import SKEW
 from fogline.governance.envelope import parse_envelope, signed_bytes
 from fogline.governance.errors import AuthorityError, CertificateError, SignatureError
 from fogline.governance.safe_files import PRIVATE, PUBLIC, make_private_folder, read_bounded, write_atomic
+from fogline.governance.serials import milliseconds, new_serial
 from fogline.governance.subject import Role, Subject, check_name
 
 KEY_FILE = "authority-key.pem"
 ROOT_FILE = "root.pem"
 ROOT_DAYS = 3653
-SKEW = timedelta(minutes=10)
-"""Clocks of nodes may be behind by that much."""
 SERVERS: frozenset[Role] = frozenset(("fog", "cloud"))
 """Roles that others dial. No other role's certificate is good for a server, whatever name it carries."""
 
@@ -96,7 +96,9 @@ class Authority:
             raise AuthorityError(f"In {folder}, {KEY_FILE} does not belong to {ROOT_FILE}; restore its backup.")
         return cls(key, root)
 
-    def issue(self, request: bytes, subject: Subject, days: float, now: float | None = None) -> bytes:
+    def issue(
+        self, request: bytes, subject: Subject, days: float, now: float | None = None, since: int | None = None
+    ) -> bytes:
         """A certificate (PEM) for the key of a request. What else the request asks for is ignored.
 
         Args:
@@ -104,6 +106,7 @@ class Authority:
             subject: whom the certificate speaks for; the caller has checked that it may.
             days: how long it holds; never longer than the root.
             now: Unix time; None asks the clock.
+            since: when the membership began (milliseconds of Unix time), for a renewal; None: it begins now.
 
         Raises:
             CertificateError: the request cannot be read, is not signed by its own key, or its key is not on P-256.
@@ -119,8 +122,8 @@ class Authority:
             .subject_name(_common_name(subject.name))
             .issuer_name(self._root.subject)
             .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(min(start, end) - SKEW)
+            .serial_number(new_serial(milliseconds(start.timestamp()) if since is None else since))
+            .not_valid_before(min(start, end) - timedelta(seconds=SKEW))
             .not_valid_after(end)
         )
         for extension, critical in _leaf_extensions(subject, key, self._key.public_key()):
@@ -200,7 +203,7 @@ def _root(key: ec.EllipticCurvePrivateKey, name: str, now: datetime) -> x509.Cer
         .issuer_name(_common_name(name))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - SKEW)
+        .not_valid_before(now - timedelta(seconds=SKEW))
         .not_valid_after(now + timedelta(days=ROOT_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(ca=True), critical=True)

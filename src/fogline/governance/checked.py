@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -43,7 +44,7 @@ def credentials(folder: Path, now: float | None = None) -> Credentials:
         return _check(folder, now)
     if checked.sha256 != _hash(files) or (folder / NEXT_CERTIFICATE).exists():
         return _check(folder, now)
-    if (time.time() if now is None else now) >= checked.facts.expires:
+    if not checked.facts.starts <= (time.time() if now is None else now) < checked.facts.expires:
         return _check(folder, now)  # It says so in its words.
     return Credentials(folder, checked.facts, *files)
 
@@ -52,8 +53,9 @@ def _check(folder: Path, now: float | None) -> Credentials:
     from fogline.governance.identity import Identity
 
     identity = Identity.load(folder, now)
-    files = [(folder / name).read_bytes() for name in (KEY, CERTIFICATE, ROOT)]
-    write_atomic(folder / CHECKED, msgspec.json.encode(_Checked(_hash(files), identity.facts)), PUBLIC)
+    with suppress(OSError):  # On a full disk it is checked again the next time.
+        files = [(folder / name).read_bytes() for name in (KEY, CERTIFICATE, ROOT)]
+        write_atomic(folder / CHECKED, msgspec.json.encode(_Checked(_hash(files), identity.facts)), PUBLIC)
     return identity
 
 

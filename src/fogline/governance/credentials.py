@@ -11,6 +11,10 @@ from fogline.governance.subject import Subject
 
 KEY, CERTIFICATE, ROOT = "key.pem", "certificate.pem", "root.pem"
 NEXT_CERTIFICATE = "certificate.next.pem"
+SKEW = 600.0
+"""Seconds that certificates hold from before they are issued: clocks of nodes may be behind by that much."""
+REST = 0.1
+"""Share of a certificate's life that passes between two renewals at least, whatever a clock says."""
 LARGEST = 16 * 1024
 """Bytes of a file of an identity; ours have about 900."""
 
@@ -60,4 +64,9 @@ class Credentials:
     @property
     def renew_at(self) -> float:
         """Unix time from which the node should ask for a new certificate: two thirds of its life."""
-        return self.facts.starts + (self.facts.expires - self.facts.starts) * 2 / 3
+        return self.expires - self.life / 3
+
+    @property
+    def life(self) -> float:
+        """Seconds for which the certificate holds, from when it was issued."""
+        return self.expires - self.facts.starts - SKEW

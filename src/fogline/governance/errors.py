@@ -23,8 +23,17 @@ class NoIdentityError(IdentityError):
     """The node has not joined yet."""
 
 
-class ExpiredIdentityError(IdentityError):
+class UntimelyIdentityError(IdentityError):
+    """The node's certificate does not hold at the time that this machine's clock shows. The clock may be wrong, and
+    be set right later."""
+
+
+class ExpiredIdentityError(UntimelyIdentityError):
     """The node's certificate is past its end."""
+
+
+class EarlyIdentityError(UntimelyIdentityError):
+    """The node's certificate does not hold yet."""
 
 
 class TokenError(TrustError):

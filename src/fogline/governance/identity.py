@@ -33,7 +33,13 @@ from fogline.governance.certificates import (
     read_certificate,
 )
 from fogline.governance.credentials import CERTIFICATE, KEY, LARGEST, NEXT_CERTIFICATE, ROOT, Credentials
-from fogline.governance.errors import CertificateError, ExpiredIdentityError, IdentityError, NoIdentityError
+from fogline.governance.errors import (
+    CertificateError,
+    EarlyIdentityError,
+    ExpiredIdentityError,
+    IdentityError,
+    NoIdentityError,
+)
 from fogline.governance.safe_files import (
     PRIVATE,
     PUBLIC,
@@ -81,7 +87,7 @@ class Identity(Credentials):
 
         Raises:
             NoIdentityError: there is none.
-            ExpiredIdentityError: its certificate has expired.
+            UntimelyIdentityError: its certificate has expired, or does not hold yet.
             IdentityError: its files are damaged, do not belong together, or others can read the key.
         """
         try:
@@ -181,7 +187,12 @@ def _check(
         if now >= facts.expires:
             raise ExpiredIdentityError(
                 f"The identity of {facts.subject.name} in {folder} expired on {day(facts.expires)}; join again: "
-                "fogline join TOKEN"
+                f"fogline join TOKEN, or set this machine's clock right, which shows {day(now)}"
+            )
+        if now < facts.starts:
+            raise EarlyIdentityError(
+                f"The identity of {facts.subject.name} in {folder} holds from {day(facts.starts)} on; this machine's "
+                f"clock shows {day(now)}: set it right"
             )
         return check_issued(certificate, root, now)
     except CertificateError as error:

@@ -97,6 +97,8 @@ class Code(msgspec.Struct, frozen=True):
     task: str
     """``module:attribute``, in a folder that the node has."""
     parameters: dict[str, Any] = {}
+    seed: Annotated[int, Meta(ge=0)] = 0
+    """Of the job: the module is made under it, so that what it holds outside its weights is what was trained with."""
 
 
 class Point(msgspec.Struct, frozen=True):

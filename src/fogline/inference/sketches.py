@@ -176,7 +176,7 @@ class Sketch:
         Raises:
             SketchError: the sketch is of another reference.
         """
-        return {shift.feature: shift.psi for shift in self.shifts(reference)}
+        return self._by_feature(reference, self._psi(reference))
 
     def ks(self, reference: Reference) -> dict[str, float]:
         """Kolmogorov-Smirnov distance of every feature, beyond what chance explains.
@@ -184,7 +184,7 @@ class Sketch:
         Raises:
             SketchError: the sketch is of another reference.
         """
-        return {shift.feature: shift.ks for shift in self.shifts(reference)}
+        return self._by_feature(reference, self._ks(reference))
 
     def shifts(self, reference: Reference) -> list[Shift]:
         """Both measures of every feature, the largest PSI first.
@@ -192,16 +192,28 @@ class Sketch:
         Raises:
             SketchError: the sketch is of another reference.
         """
+        psi, ks = self._psi(reference).tolist(), self._ks(reference).tolist()
+        found = zip((f.name for f in reference.features), psi, ks, strict=True)
+        return sorted((Shift(*shift) for shift in found), key=lambda shift: -shift.psi)
+
+    def _psi(self, reference: Reference) -> Numbers:
+        self._check(reference)
+        pair = self.counts, reference.counts
+        return np.maximum(stability(*pair) - stability_by_chance(*pair), 0.0)
+
+    def _ks(self, reference: Reference) -> Numbers:
+        self._check(reference)
+        pair = self.counts[:, :MISSING], reference.counts[:, :MISSING]
+        return np.maximum(distance(*pair) - distance_by_chance(*pair), 0.0)
+
+    def _by_feature(self, reference: Reference, values: Numbers) -> dict[str, float]:
+        return dict(zip((feature.name for feature in reference.features), values.tolist(), strict=True))
+
+    def _check(self, reference: Reference) -> None:
         if self.reference != reference.digest or self.counts.shape != reference.counts.shape:
             raise SketchError(
                 "The sketch was counted in the bins of another reference; they are of different versions."
             )
-        pair = self.counts, reference.counts
-        psi = np.maximum(stability(*pair) - stability_by_chance(*pair), 0.0)
-        pair = self.counts[:, :MISSING], reference.counts[:, :MISSING]
-        ks = np.maximum(distance(*pair) - distance_by_chance(*pair), 0.0)
-        found = zip((f.name for f in reference.features), psi.tolist(), ks.tolist(), strict=True)
-        return sorted((Shift(*shift) for shift in found), key=lambda shift: -shift.psi)
 
 
 def build_reference(inputs: Mapping[str, Array], confidences: Array) -> Reference:

@@ -29,6 +29,7 @@ from fogline.jobs.errors import JobError, check, part_of, shown, suggest, tiers_
 from fogline.jobs.errors import Path as Keys
 from fogline.jobs.job import Job
 from fogline.jobs.tree import Tree
+from fogline.randomness import seeded
 
 if TYPE_CHECKING:
     from fogline.training.task import Task
@@ -287,7 +288,7 @@ def _text(value: str) -> str:
 def load_task(job: Job, folder: Path) -> Task:
     """Import the task that a job names, with ``folder`` (where its file lies) first on the import path.
 
-    A function is called with the job's ``task_parameters``; what it returns must be a task.
+    A function is called with the job's ``task_parameters``, under the job's seed; what it returns must be a task.
 
     Raises:
         JobError: there is no such module or attribute, it raises, or what it gives is no task.
@@ -298,13 +299,17 @@ def load_task(job: Job, folder: Path) -> Task:
     if not (colon and module and attribute) or module.endswith(".py") or "/" in module:
         wanted = f"{Path(module).stem or 'tasks'}:{attribute or 'task'}"
         raise JobError(f"task is '{job.task}'; write 'module:attribute', say '{wanted}'")
-    made: object = _attribute(job.task, _import(module, folder.resolve()), attribute)
+    # A file is imported once, whichever job comes first; so what it draws meanwhile is no job's.
+    with seeded(0):
+        made: object = _attribute(job.task, _import(module, folder.resolve()), attribute)
     if not isinstance(made, Task) and callable(made):
-        made = _call(job, made, folder)
+        with seeded(job.seed):
+            made = _call(job, made, folder)
     elif job.task_parameters:
         raise JobError(f"'{job.task}' is a task, not a function, so it takes no task_parameters; leave them out")
     if not isinstance(made, Task):
         raise JobError(f"'{job.task}' gives a {type(made).__name__}; it must be a fogline Task or a function of one")
+    made.seed = job.seed
     return made
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import cache, reduce
+
+import msgspec
 
 from fogline.algorithms import Algorithm
 from fogline.data import FederatedData
@@ -18,8 +20,7 @@ from fogline.training.task import Task
 MASK = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class LocalPlan:
+class LocalPlan(msgspec.Struct, frozen=True, gc=False):
     """How much a device trains, and from which seed."""
 
     steps: int
@@ -72,13 +73,23 @@ def planner(job: Job, samples: Sequence[int]) -> Planner:
     """How much each device trains in each of its rounds; ``samples``: how many each has, by client."""
     local = local_training(job.local)
     work = job.local.work
+    start = _mixed_in(0, job.seed)
+
+    @cache
+    def whole(samples: int) -> tuple[int, int]:
+        """Steps, and examples passed over, of a device that does all the work."""
+        steps = local.step_count(samples)
+        return steps, examples_of(local, samples, steps)
 
     def plan(client: int, round_index: int, attempt: int) -> LocalPlan:
-        seed = mix(job.seed, client, attempt)
-        factor = 1.0 if work is None else random.Random(seed).uniform(*work)
-        steps = local.step_count(samples[client], factor)
-        examples = examples_of(local, samples[client], steps)
-        return LocalPlan(steps, examples, samples[client], local.rate(round_index, job.rounds), seed)
+        seed = _mixed_in(_mixed_in(start, client), attempt) >> 1
+        held = samples[client]
+        if work is None:
+            steps, examples = whole(held)
+        else:
+            steps = local.step_count(held, random.Random(seed).uniform(*work))
+            examples = examples_of(local, held, steps)
+        return LocalPlan(steps, examples, held, local.rate(round_index, job.rounds), seed)
 
     return plan
 
@@ -92,10 +103,11 @@ def examples_of(local: LocalTraining, samples: int, steps: int) -> int:
 
 def mix(*numbers: int) -> int:
     """A seed from numbers: 63 bits, by splitmix64's finaliser."""
-    state = 0
-    for number in numbers:
-        state = (state + number + 0x9E3779B97F4A7C15) & MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
-        state ^= state >> 31
-    return state >> 1
+    return reduce(_mixed_in, numbers, 0) >> 1
+
+
+def _mixed_in(state: int, number: int) -> int:
+    state = (state + number + 0x9E3779B97F4A7C15) & MASK
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
+    return state ^ (state >> 31)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 import msgspec
@@ -21,7 +21,9 @@ State = Literal["queued", "running", "finished", "failed", "stopped"]
 Stop = Literal["", "keep", "publish", "discard"]
 """What the operator who ends a job wants of what it has learned so far; empty: nobody has ended it."""
 ENDED = ("finished", "failed", "stopped")
-JOBS, NODES = "job", "node"
+JOBS, NODES, NOTICES = "job", "node", "notices"
+SHOWN = 20
+"""Notices that are shown."""
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -66,6 +68,14 @@ class Known(msgspec.Struct, frozen=True):
     why: str = ""
     serves: Channel | None = None
     """Which releases it serves; None: it answers no predictions."""
+    address: str = ""
+    """Where it dials from."""
+    instance: str = ""
+    """Which program, of several that may have had its identity."""
+    holds: str = ""
+    """Digest of the lists of revoked nodes that it has."""
+    warning: str = ""
+    """What an operator must know of it."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -122,6 +132,11 @@ class Books:
         found = [record for record in self._records.values() if not states or record.state in states]
         return sorted(found, key=lambda record: record.serial)
 
+    @property
+    def last_serial(self) -> int:
+        """Number of the newest job; 0 where there is none."""
+        return max((record.serial for record in self._records.values()), default=0)
+
     def get(self, job: str) -> Record | None:
         """A job by its whole id."""
         return self._records.get(job)
@@ -163,6 +178,43 @@ class Books:
         """A node as it is now."""
         self.nodes[known.name] = known
         self._tasks.spawn(self._keep(NODES, known.name, encode(known)))
+        self._tasks.spawn(self._wake())
+
+    def noted(self, name: str, holds: str) -> None:
+        """Which lists of revoked nodes a node has."""
+        if name in self.nodes:
+            self.met(msgspec.structs.replace(self.nodes[name], holds=holds))
+
+    def warn(self, name: str, warning: str) -> None:
+        """Something about a node that an operator must know."""
+        if name in self.nodes and self.nodes[name].warning != warning:
+            if warning:
+                log.warning("%s", warning)
+            self.met(msgspec.structs.replace(self.nodes[name], warning=warning))
+
+    async def until(self, is_so: Callable[[], bool], seconds: float) -> bool:
+        """Wait until something of what is known is so; whether it is, after so many seconds at most."""
+        try:
+            async with asyncio.timeout(seconds), self._news:
+                await self._news.wait_for(is_so)
+        except TimeoutError:
+            return False
+        return True
+
+    # What happened to the cloud.
+
+    def notice(self, text: str) -> None:
+        """Something that an operator must know.
+
+        Raises:
+            StorageError: it cannot be kept.
+        """
+        log.warning("%s", text)
+        self._database.note(NOTICES, encode(Line(time.time(), self._owner, "notice", why=text)))
+
+    def notices(self) -> list[Line]:
+        """The newest of these, the newest last."""
+        return [LINE.decode(body) for _, body in self._database.notes(NOTICES)][-SHOWN:]
 
     # Logs.
 

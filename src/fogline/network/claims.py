@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fogline.network.contract import Became, Entered, Said, Seen, Told, Up
+from fogline.network.contract import Became, Entered, Holds, Said, Seen, Told, Twins, Up
 from fogline.nodes.messages import Report
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def claim(session: Session, frame: Up) -> str | None:
             return f"{name} is one device and reports for {devices}"
         case Told(node=node, child=child) if {node, child} - {name, ""}:
             return f"{name} told of {node}, which is another node"
-        case Seen(name=other):
+        case Seen(name=other) | Holds(name=other) | Twins(name=other):
             return f"{name} told of {other}, which is another node"
         case Became(outcome=outcome) if outcome.node != name:
             return f"{name} told of {outcome.node}, which is another node"

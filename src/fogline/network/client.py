@@ -20,10 +20,12 @@ from fogline.governance.identity import Identity
 from fogline.governance.offers import Needs
 from fogline.governance.signing import SigningKey
 from fogline.network.books import Known, Line, Record, Stop
-from fogline.network.chunks import first_answer, receive
+from fogline.network.chunks import BadChunk, first_answer, receive
 from fogline.network.contract import DESK, PIECE, SERVICE, Blob, Fetch, Have, Push, decoder, encode
-from fogline.network.desk import Name, NewToken, Numbered, Stopping, Submit, Text
+from fogline.network.desk import Name, Numbered, Stopping, Submit, Text
 from fogline.network.model_desk import AnyModel, Charter, Linked, Retrain, Which
+from fogline.network.registrar import NewToken
+from fogline.network.results import Contents, ResultError, write
 from fogline.network.wire import dial
 from fogline.registry.standing import Standing, Steer
 from fogline.storage import open_blobs
@@ -69,6 +71,10 @@ class Client:
         """Who is or was connected."""
         return await self._ask("Nodes", Name(), list[Known])
 
+    async def notices(self) -> list[Line]:
+        """What happened to the cloud that an operator must know, the newest last."""
+        return await self._ask("Notices", Name(), list[Line])
+
     async def revoke(self, name: str) -> str:
         """Cut a node off."""
         return (await self._ask("Revoke", Name(name), Text)).text
@@ -85,6 +91,16 @@ class Client:
                 yield kind.decode(message).line
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
+
+    async def result(self, job: str, to: Path) -> Contents:
+        """Fetch the files of a job's result, as far as they are there, into a folder."""
+        stream = aiter(self._channel.unary_stream(f"/{DESK}/Result")(encode(Name(job))))
+        try:
+            return await write(stream, to)
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
+        except (ResultError, BadChunk, StopAsyncIteration, msgspec.DecodeError) as error:
+            raise DeskError(str(error) or "The cloud ended the transfer.") from error
 
     # Models.
 

@@ -19,13 +19,14 @@ from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Subject
 from fogline.network.changes import Change
 from fogline.network.contract import Certificate, Enrol, Home, Renew
-from fogline.network.desk import DAYS, Desk, Registrar
+from fogline.network.desk import Desk
 from fogline.network.downlink import Downlink
 from fogline.network.joining import Issuer
 from fogline.network.model_desk import ModelDesk
 from fogline.network.node import Node
 from fogline.network.office import Office
 from fogline.network.program import Attach, Listening, Place, Up, opened, serve
+from fogline.network.registrar import DAYS, Registrar
 from fogline.network.source import Source
 from fogline.network.wire import Methods
 from fogline.registry.catalogue import Catalogue
@@ -124,7 +125,7 @@ async def cloud(
     identity = renewed(authority, place.identity, days)
     operator = renewed(authority, place.folder / OPERATOR / "identity", days).subject.name
     async with AsyncExitStack() as stack:
-        database, shelf, gate, site = opened(place, identity, stack, "", {})
+        database, shelf, gate, site = opened(place, identity, stack, "", {}, authority)
         node = Node(identity.subject, database, shelf, place.folder, gate, site)
         node.on_change = on_change or node.on_change
         node.downlink = Downlink(shelf.blobs, node)

@@ -52,6 +52,9 @@ Document = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9](?:[/.]?[A-Za-z0-9_-]){0,1
 """Name of a small file of signed releases."""
 Timestamp = Annotated[bytes, Meta(max_length=LARGEST_TIMESTAMP)]
 
+Lists = Annotated[tuple[bytes, ...], Meta(max_length=16)]
+"""Lists of nodes that are cut off, as the authority signed them; together they count."""
+
 NOTHING = Offers(cpus=0, memory_bytes=0)
 
 
@@ -117,6 +120,10 @@ class Present(msgspec.Struct, frozen=True, tag=True):
     """Jobs that it takes part in; the parent says which of them are over."""
     serves: Channel | None = None
     """Which releases it serves; None: it answers no predictions."""
+    instance: Text = ""
+    """Drawn at random when the program started: two machines with one identity have two."""
+    holds: Text = ""
+    """Digest of the lists of revoked nodes that it has."""
 
 
 class Entered(msgspec.Struct, frozen=True, tag=True):
@@ -152,6 +159,43 @@ class Seen(msgspec.Struct, frozen=True, tag=True):
     why: str = ""
     serves: Channel | None = None
     """Which releases it serves; None: it answers no predictions."""
+    address: Text = ""
+    """Where it dials from."""
+    instance: Text = ""
+    """See :class:`Present`."""
+    holds: Text = ""
+    """Digest of the lists of revoked nodes that it has."""
+
+
+class Holds(msgspec.Struct, frozen=True, tag=True):
+    """An aggregator at or below the child has newer lists of revoked nodes now, for the cloud."""
+
+    name: Name
+    holds: Text
+
+
+class Twins(msgspec.Struct, frozen=True, tag=True):
+    """Two programs that run at the same time show one identity, for the cloud."""
+
+    name: Name
+    parent: Name
+    here: Text
+    """Address of the one that is connected,"""
+    there: Text
+    """and of the other."""
+
+
+class Revoked(msgspec.Struct, frozen=True, tag=True):
+    """Nodes that are cut off. It goes both ways: who has lists that say more hands them on."""
+
+    revoked: Lists
+
+
+class Shown(msgspec.Struct, frozen=True, tag=True):
+    """A node at or below the child has a newer timestamp than its parent, for the cloud: it may have gone back to a
+    backup."""
+
+    timestamp: Timestamp
 
 
 class Told(msgspec.Struct, frozen=True, tag=True):
@@ -187,7 +231,22 @@ class Leaving(msgspec.Struct, frozen=True, tag=True):
     """The child goes, on purpose."""
 
 
-Up = Present | Entered | Away | Said | Seen | Told | Unsure | Became | Measured | Leaving
+Up = (
+    Present
+    | Entered
+    | Away
+    | Said
+    | Seen
+    | Told
+    | Unsure
+    | Became
+    | Measured
+    | Leaving
+    | Holds
+    | Twins
+    | Revoked
+    | Shown
+)
 
 
 # Down: from a parent to its child.
@@ -199,8 +258,10 @@ class Welcome(msgspec.Struct, frozen=True, tag=True):
     name: str
     homes: tuple[Home, ...] = ()
     """Other parents that the child may go to when this one is gone."""
-    revoked: bytes = b""
-    """The authority's signed list of nodes that are cut off."""
+    revoked: Lists = ()
+    """Nodes that are cut off; empty where the child has these lists."""
+    holds: Text = ""
+    """Digest of them."""
     timestamp: Timestamp = b""
     """The newest signed timestamp of releases that it has."""
 
@@ -215,12 +276,6 @@ class Over(msgspec.Struct, frozen=True, tag=True):
     """A job is over: what is kept for it may go."""
 
     job: Name
-
-
-class Revoked(msgspec.Struct, frozen=True, tag=True):
-    """A newer list of nodes that are cut off."""
-
-    revoked: bytes
 
 
 class Homes(msgspec.Struct, frozen=True, tag=True):

@@ -1,33 +1,26 @@
-"""What people and joining nodes ask of the cloud: the operator's desk, and the door."""
+"""What people ask of the cloud about jobs and nodes."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 import msgspec
 
-from fogline.governance.authority import Authority, key_of_request
-from fogline.governance.certificates import check_issued, key_hash_of
 from fogline.governance.errors import TrustError
 from fogline.governance.offers import Needs
-from fogline.governance.subject import Role, Subject
-from fogline.governance.tokens import TokenRecord, create_token, redeem
+from fogline.governance.roles import refusal
+from fogline.governance.subject import Subject
 from fogline.network.books import Known, Line, Record, Stop
-from fogline.network.contract import Blob, Certificate, Decoder, Enrol, Home, Renew, decoder, encode
+from fogline.network.contract import Blob, Decoder, decoder, encode
 from fogline.network.downlink import Context, Downlink
-from fogline.network.gate import Gate
-from fogline.network.joining import check_signed_by
-from fogline.network.office import OPERATORS, Office
+from fogline.network.office import Office
+from fogline.network.registrar import NewToken, Registrar
+from fogline.network.results import contents, messages
 from fogline.network.wire import Methods
-from fogline.storage import Database, StorageError
-
-TOKENS, MEMBERS = "token", "member"
-DAYS = 30.0
-"""Life of a node's certificate; it is renewed after two thirds of it."""
+from fogline.storage import StorageError
 
 
 class Submit(msgspec.Struct, frozen=True):
@@ -39,16 +32,6 @@ class Submit(msgspec.Struct, frozen=True):
     needs: Needs = Needs()
     planned: bool = False
     wait: float = 60.0
-
-
-class NewToken(msgspec.Struct, frozen=True):
-    """Make a token."""
-
-    role: Role
-    site: str = "main"
-    uses: int = 1
-    ttl: float = 3600.0
-    names: str | None = None
 
 
 class Name(msgspec.Struct, frozen=True):
@@ -81,134 +64,23 @@ class Numbered(msgspec.Struct, frozen=True):
     line: Line
 
 
-class Member(msgspec.Struct, frozen=True):
-    """A node that was given a certificate."""
-
-    subject: Subject
-    key_hash: str
-    since: float
-
-
-MEMBER, TOKEN = decoder(Member), decoder(TokenRecord)
-
-
-class Registrar:
-    """Gives certificates out and takes them back.
-
-    Args:
-        authority: signs them.
-        database: tokens, members and revocations.
-        gate: the root's; holds the list of revoked nodes.
-        home: how children reach the root.
-        fogs: where else devices may go.
-        days: life of a certificate.
-        reserved: names that nobody else may have.
-    """
-
-    def __init__(
-        self,
-        authority: Authority,
-        database: Database,
-        gate: Gate,
-        home: Callable[[], Home],
-        fogs: Callable[[], tuple[Home, ...]],
-        days: float = DAYS,
-        reserved: tuple[str, ...] = (),
-    ) -> None:
-        self.authority = authority
-        self._database = database
-        self._gate = gate
-        self._home = home
-        self._fogs = fogs
-        self._days = days
-        self._reserved = {home().name.lower(), *(name.lower() for name in reserved)}
-
-    def token(self, asked: NewToken, by: str) -> str:
-        """A new token.
-
-        Raises:
-            TrustError: it is impossible.
-        """
-        record, text = create_token(
-            self.authority.root_pem, asked.role, asked.site, asked.uses, asked.ttl, time.time(), asked.names, by
-        )
-        self._database.put(TOKENS, record.id, encode(record))
-        return text
-
-    def enrol(self, asked: Enrol) -> Certificate:
-        """A certificate for a node with a token.
-
-        Raises:
-            TrustError: the token or the request is not right, or the name is taken.
-        """
-        key_hash = key_hash_of(key_of_request(asked.request))
-        while True:
-            body = self._database.get(TOKENS, asked.token)
-            record = None if body is None else TOKEN.decode(body)
-            used = redeem(record, asked.token, asked.secret, asked.name, asked.role, time.time(), key_hash)
-            subject = Subject(asked.name, asked.role, used.site)
-            self._check_name(subject, key_hash)
-            if used == record or self._database.swap(TOKENS, asked.token, body, encode(used)):
-                break  # Else somebody used it at the same moment: look again.
-        self._database.put(MEMBERS, asked.name.lower(), encode(Member(subject, key_hash, time.time())))
-        if self._gate.revocations.revoked(subject, ""):
-            self._gate.take_revoked(self._gate.revocations.removing(time.time(), [asked.name]).sign(self.authority))
-        return self._certificate(asked.request, subject)
-
-    def renew(self, asked: Renew) -> Certificate:
-        """The next certificate of a node that has one, and shows it.
-
-        Raises:
-            TrustError: the request is not right, or the node was revoked.
-        """
-        facts = check_issued(asked.certificate, self.authority.root_pem, time.time())
-        refusal = self._gate.refusal(facts.subject, facts.serial)
-        if refusal is not None:
-            raise TrustError(refusal)
-        check_signed_by(asked.certificate, asked.signature, asked.request)
-        key_hash = key_hash_of(key_of_request(asked.request))
-        self._database.put(MEMBERS, facts.subject.name.lower(), encode(Member(facts.subject, key_hash, time.time())))
-        return self._certificate(asked.request, facts.subject)
-
-    def revoke(self, name: str) -> bytes:
-        """Cut a node off; the signed list.
-
-        Raises:
-            LookupError: there never was such a node.
-        """
-        if self._database.get(MEMBERS, name.lower()) is None:
-            raise LookupError(f"no node named '{name}' ever joined")
-        return self._gate.revocations.adding(time.time(), [name]).sign(self.authority)
-
-    def _check_name(self, subject: Subject, key_hash: str) -> None:
-        if subject.name.lower() in self._reserved:
-            raise TrustError(f"{subject.name} is the name of a part of the cloud; choose another.")
-        body = self._database.get(MEMBERS, subject.name.lower())
-        if body is None or self._gate.revocations.revoked(subject, ""):
-            return
-        member: Member = MEMBER.decode(body)
-        if member.key_hash != key_hash:
-            raise TrustError(f"There is a node named {subject.name} already; choose another name, or revoke it first.")
-
-    def _certificate(self, request: bytes, subject: Subject) -> Certificate:
-        issued = self.authority.issue(request, subject, self._days)
-        return Certificate(issued, self.authority.root_pem, self._home(), self._fogs())
-
-
-Answers = dict[str, tuple[Any, Callable[[Any, str], Awaitable[Any]]]]
+NAME: Decoder[Name] = decoder(Name)
+Answers = dict[str, tuple[Any, Callable[[Any, Subject], Awaitable[Any]]]]
 """Kind of the request, and what answers it, told who asks."""
 
 
 def answering(downlink: Downlink, answers: Answers) -> dict[str, Any]:
-    """Methods for operators: one question, one answer."""
+    """Methods for people: one question, one answer. Whether their role may ask was checked before."""
 
-    def method(kind: Decoder[Any], answer: Callable[[Any, str], Awaitable[Any]]) -> Any:
+    def method(kind: Decoder[Any], answer: Callable[[Any, Subject], Awaitable[Any]]) -> Any:
         async def handle(request: bytes, context: Context) -> bytes:
-            by = await operator(downlink, context)
+            by = (await downlink.admit(context)).subject
             try:
                 return encode(await answer(kind.decode(request), by))
             except msgspec.DecodeError as error:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
+            except PermissionError as error:
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
             except LookupError as error:
                 await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
             except (ValueError, TrustError) as error:
@@ -222,14 +94,15 @@ def answering(downlink: Downlink, answers: Answers) -> dict[str, Any]:
     return {name: method(decoder(kind), answer) for name, (kind, answer) in answers.items()}
 
 
-async def operator(downlink: Downlink, context: Context) -> str:
-    """Who asks; the call is ended if it is no operator or developer."""
-    subject = (await downlink.admit(context)).subject
-    if subject.role not in OPERATORS:
-        await context.abort(
-            grpc.StatusCode.PERMISSION_DENIED, f"{subject.name} is a {subject.role}; this is for operators"
-        )
-    return subject.name
+def check_own(by: Subject, call: str, record: Record) -> None:
+    """Refuse what somebody may do to jobs of his own only.
+
+    Raises:
+        PermissionError: the job is another's.
+    """
+    why = refusal(by, call, record.by)
+    if why is not None:
+        raise PermissionError(why)
 
 
 class Desk:
@@ -253,42 +126,68 @@ class Desk:
             "Jobs": (Name, self._jobs),
             "Stop": (Stopping, self._stop),
             "Nodes": (Name, self._nodes),
+            "Notices": (Name, self._notices),
             "Revoke": (Name, self._revoke),
             "Token": (NewToken, self._token),
         }
         return {
             **answering(self._downlink, answers),
             "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+            "Result": grpc.unary_stream_rpc_method_handler(self._result),
         }
 
-    async def _submit(self, asked: Submit, by: str) -> Record:
+    async def _submit(self, asked: Submit, by: Subject) -> Record:
         if not self._office.node.shelf.holds(asked.bundle.digest, asked.bundle.size):
             raise LookupError("the bundle is not here; push it first")
         return await self._office.submit(
-            by, asked.text, asked.bundle, asked.priority, asked.needs, asked.planned, asked.wait
+            by.name, asked.text, asked.bundle, asked.priority, asked.needs, asked.planned, asked.wait
         )
 
-    async def _jobs(self, asked: Name, _: str) -> list[Record]:
+    async def _jobs(self, asked: Name, _: Subject) -> list[Record]:
         return [self._office.books.record(asked.name)] if asked.name else self._office.books.records()
 
-    async def _stop(self, asked: Stopping, _: str) -> Record:
+    async def _stop(self, asked: Stopping, by: Subject) -> Record:
+        check_own(by, "Desk/Stop", self._office.books.record(asked.name))
         return await self._office.stop(asked.name, asked.how or "keep")
 
-    async def _nodes(self, _: Name, __: str) -> list[Known]:
+    async def _nodes(self, _: Name, __: Subject) -> list[Known]:
         return sorted(self._office.books.nodes.values(), key=lambda known: (known.parent, known.name))
 
-    async def _revoke(self, asked: Name, _: str) -> Text:
-        signed = await asyncio.to_thread(self._registrar.revoke, asked.name)
-        self._office.node.take_revoked(signed)
-        return Text(f"{asked.name} is cut off; to come back it needs a new token")
+    async def _notices(self, _: Name, __: Subject) -> list[Line]:
+        return await asyncio.to_thread(self._office.books.notices)
 
-    async def _token(self, asked: NewToken, by: str) -> Text:
-        return Text(await asyncio.to_thread(self._registrar.token, asked, by))
+    async def _revoke(self, asked: Name, _: Subject) -> Text:
+        known = {name.lower() for name in self._office.books.nodes}  # A restored cloud has forgotten who joined.
+        if asked.name.lower() not in known and not await asyncio.to_thread(self._registrar.is_member, asked.name):
+            raise LookupError(f"no node named '{asked.name}' ever joined")
+        return Text(await self._office.revoke(asked.name))
+
+    async def _token(self, asked: NewToken, by: Subject) -> Text:
+        return Text(await asyncio.to_thread(self._registrar.token, asked, by.name))
+
+    async def _result(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        by = (await self._downlink.admit(context)).subject
+        try:
+            asked: Name = NAME.decode(request)
+            record = self._office.books.record(asked.name)
+            check_own(by, "Desk/Result", record)
+            folder = self._office.result(record.job)
+            what = await asyncio.to_thread(contents, record.job, record.state, folder)
+        except msgspec.DecodeError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
+        except PermissionError as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        except LookupError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+        except OSError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the result cannot be read now: {error.strerror}")
+        else:
+            async for message in messages(what, folder):
+                yield message
 
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
-        await operator(self._downlink, context)
         try:
-            asked: Name = decoder(Name).decode(request)
+            asked: Name = NAME.decode(request)
             record = self._office.books.record(asked.name)
         except msgspec.DecodeError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")

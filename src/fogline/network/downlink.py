@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
+from urllib.parse import unquote
 from weakref import WeakValueDictionary
 
 import grpc
@@ -39,6 +40,7 @@ from fogline.network.contract import (
     encode,
 )
 from fogline.network.releases import Unreachable
+from fogline.network.rivals import Rivals
 from fogline.network.wire import Methods
 from fogline.storage import Blobs, BlobTooLarge, CorruptBlob, StorageError
 
@@ -57,12 +59,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Session:
     """One child's connection."""
 
-    def __init__(self, facts: CertificateFacts, present: Present) -> None:
+    def __init__(self, facts: CertificateFacts, present: Present, address: str = "") -> None:
         self.facts = facts
         self.subject = facts.subject
         self.name = facts.subject.name
         self.serial = facts.serial
         self.present = present
+        self.address = address
+        """Where it dials from."""
         self.gone = asyncio.Event()
         self.writing = asyncio.Lock()
         """Held while a frame is on its way out."""
@@ -113,6 +117,10 @@ class Below(Protocol):
 
     def departed(self, session: Session) -> None:
         """It is gone."""
+        ...
+
+    def twins(self, name: str, here: str, there: str) -> None:
+        """A second program shows a child's identity: the addresses of the one that is connected, and of that one."""
         ...
 
     def from_child(self, session: Session, frame: Up) -> None:
@@ -177,6 +185,7 @@ class Downlink:
         self.sessions: dict[str, Session] = {}
         self._blobs = blobs
         self._below = below
+        self._rivals = Rivals()
         self._arriving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def methods(self) -> Methods:
@@ -194,11 +203,13 @@ class Downlink:
         """A child's control stream."""
         facts = await self.admit(context)
         present = await self._presented(facts, frames, context)
-        session = Session(facts, present)
+        session = Session(facts, present, address_of(context.peer()))
         before = self.sessions.get(session.name)
         if before is not None:
+            await self._tell_apart(before, session, context)
             before.end("it connected anew")
             self._drop(before)
+        self._rivals.came(session.name, present.instance)
         self.sessions[session.name] = session
         welcome = self._below.arrived(session)
         writer = asyncio.create_task(_write(context, welcome, session))
@@ -221,9 +232,19 @@ class Downlink:
         if silent:
             await context.abort(grpc.StatusCode.UNAVAILABLE, session.why)
 
+    async def _tell_apart(self, before: Session, session: Session, context: Context) -> None:
+        """A child connects that is connected. If both are there, the first one stays: else they would throw each
+        other out for ever."""
+        name, one, other = session.name, before.present.instance, session.present.instance
+        if not self._rivals.is_twin(name, one, other):
+            return
+        if self._rivals.is_news(name, one, other):
+            self._below.twins(name, before.address, session.address)
+        why = f"another program, at {before.address}, is connected with the identity of {name}; was its folder copied?"
+        await _abort(context, grpc.StatusCode.ALREADY_EXISTS, why)
+
     async def fetch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         """A child asks for a blob."""
-        await self.admit(context)
         asked = await _decoded(FETCH, request, context)
         obtaining = asyncio.ensure_future(self._below.obtain(asked.digest, asked.doubted))
         try:
@@ -247,7 +268,6 @@ class Downlink:
 
     async def weigh(self, request: bytes, context: Context) -> bytes:
         """A child wants to know how large a file is."""
-        await self.admit(context)
         asked = await _decoded(WEIGH, request, context)
         try:
             return encode(Size(await self._below.weigh(asked.digest)))
@@ -258,7 +278,6 @@ class Downlink:
 
     async def read(self, request: bytes, context: Context) -> bytes:
         """A child wants a small file of signed releases."""
-        await self.admit(context)
         asked = await _decoded(READ, request, context)
         try:
             return encode(File(await self._below.document(asked.name, asked.anew)))
@@ -267,7 +286,6 @@ class Downlink:
 
     async def infer(self, request: bytes, context: Context) -> bytes:
         """A child's model was not sure."""
-        await self.admit(context)
         asked = await _decoded(INFER, request, context)
         try:
             async with asyncio.timeout(asked.seconds):
@@ -365,6 +383,11 @@ class Downlink:
         if self.sessions.get(session.name) is session:
             del self.sessions[session.name]
             self._below.departed(session)
+
+
+def address_of(peer: str) -> str:
+    """``host:port`` out of what gRPC calls a peer: ``ipv4:10.0.0.5:41234``, ``ipv6:%5Bfd00::5%5D:41234``."""
+    return unquote(peer).partition(":")[2][:200]
 
 
 async def _write(context: Context, welcome: Welcome, session: Session) -> None:

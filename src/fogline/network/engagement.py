@@ -198,9 +198,9 @@ class Engagement:
             devices = self._below()
             if not devices:
                 return
-            self._hello = Hello(devices=devices)
+            self._hello = Hello(devices=devices, task=driver.machine.task)
         else:
-            self._hello = Hello(samples=self._samples) if self.ticket.hellos else Hello()
+            self._hello = Hello(samples=self._samples if self.ticket.hellos else 0, task=driver.machine.task)
         if self._empty is not None:
             self._empty.cancel()
             self._empty = None

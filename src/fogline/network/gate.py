@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fogline.governance.errors import BundleError, PolicyError, RevocationError
+from fogline.governance.errors import BundleError, PolicyError
 from fogline.governance.offers import Needs, Offers
 from fogline.governance.policy import decide, read_policy
 from fogline.governance.subject import Subject
-from fogline.network.contract import Ticket
+from fogline.network.contract import Ticket, decoder, encode
 from fogline.storage import Database
 
 if TYPE_CHECKING:
-    from fogline.governance.revocation import Revocations
+    from fogline.governance.authority import Authority
+    from fogline.governance.revocation import HeldLists, Revocations
 
 REVOKED = "revoked"
+LISTS = decoder(tuple[bytes, ...])
 SIGNED = ("task", "task_parameters", "algorithm")
 """Keys of a job that name code, or are handed to it: what runs must be what the developer signed."""
 
@@ -33,12 +37,20 @@ class Gate:
         policy: the owner's file; read anew for every job, so that a change counts at once.
         offers: what the machine has.
         code: folder for unpacked code.
-        database: where the list of revoked nodes is kept.
+        database: where the lists of revoked nodes are kept.
         device: whether the node trains; what a job needs, only devices must have.
+        authority: at the cloud, which signs these lists.
     """
 
     def __init__(
-        self, root: bytes, policy: Path, offers: Offers, code: Path, database: Database, device: bool = True
+        self,
+        root: bytes,
+        policy: Path,
+        offers: Offers,
+        code: Path,
+        database: Database,
+        device: bool = True,
+        authority: Authority | None = None,
     ) -> None:
         self._device = device
         self._root = root
@@ -46,13 +58,12 @@ class Gate:
         self._offers = offers
         self._code = code
         self._database = database
-        self.revoked = database.get(REVOKED, REVOKED) or b""
-        """The list as the authority signed it; empty where nobody was revoked."""
-        self._list: Revocations | None = None
-        if self.revoked:
-            from fogline.governance.revocation import Revocations
-
-            self._list = Revocations.verify(self.revoked, root)
+        self._authority = authority
+        self._lists: HeldLists | None = None
+        """None where nobody was revoked: then a device needs no library."""
+        kept = database.get(REVOKED, REVOKED)
+        if kept:
+            self._held().take(LISTS.decode(kept))
 
     def admit(self, ticket: Ticket, bundle: Path) -> Path:
         """Where the code of a job that may run here was unpacked.
@@ -77,30 +88,55 @@ class Gate:
 
     def refusal(self, subject: Subject, serial: str) -> str | None:
         """Why a node may not connect; None if it may."""
-        if self._list is not None and self._list.revoked(subject, serial):
+        if self._lists is not None and self._lists.all.revoked(subject, serial):
             return f"{subject.name} was revoked by the operator; it must join again with a new token"
         return None
 
-    def take_revoked(self, signed: bytes) -> bool:
-        """Take over a list of revoked nodes, if it is the authority's and newer; whether it was."""
-        from fogline.governance.revocation import Revocations
+    @property
+    def revoked(self) -> tuple[bytes, ...]:
+        """The lists of revoked nodes as the authority signed them: mostly one, or none."""
+        return () if self._lists is None else self._lists.signed
 
-        try:
-            newer = Revocations.verify(signed, self._root)
-        except RevocationError:
-            return False  # Not the authority's: whoever sent it, the list that is here stays.
-        if not newer.newer(self._list):
-            return False
-        self.revoked, self._list = signed, newer
-        self._database.put(REVOKED, REVOKED, signed)
-        return True
+    @property
+    def holds(self) -> str:
+        """The digest of what is on them; empty where nobody was revoked."""
+        return "" if self._lists is None else self._lists.all.digest
 
     @property
     def revocations(self) -> Revocations:
-        """The list."""
-        from fogline.governance.revocation import Revocations
+        """What is on them."""
+        return self._held().all
 
-        return self._list or Revocations()
+    def take_revoked(self, signed: Iterable[bytes]) -> bool:
+        """Take over lists of revoked nodes, as far as they are the authority's and say more; whether one did.
+
+        Raises:
+            StorageError: they cannot be kept, and hold only for now.
+        """
+        if not self._held().take(signed, time.time()):
+            return False
+        self._keep()
+        return True
+
+    def revoke(self, name: str) -> None:
+        """End the memberships of a name; only at the cloud.
+
+        Raises:
+            StorageError: the list cannot be kept, and holds only for now.
+        """
+        lists = self._held()
+        lists.replace(lists.all.adding(time.time(), [name]))
+        self._keep()
+
+    def _held(self) -> HeldLists:
+        if self._lists is None:
+            from fogline.governance.revocation import HeldLists
+
+            self._lists = HeldLists(self._root, (), self._authority)
+        return self._lists
+
+    def _keep(self) -> None:
+        self._database.put(REVOKED, REVOKED, encode(self.revoked))
 
 
 def differing(signed: str, resolved: str) -> str | None:

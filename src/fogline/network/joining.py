@@ -15,8 +15,8 @@ import grpc.aio
 import msgspec
 
 from fogline.governance.checked import credentials
-from fogline.governance.credentials import Credentials
-from fogline.governance.errors import CertificateError, TrustError
+from fogline.governance.credentials import REST, Credentials
+from fogline.governance.errors import CertificateError, TrustError, UntimelyIdentityError
 from fogline.governance.subject import Role
 from fogline.network.contract import DOOR, PATIENCE, SERVICE, Certificate, Decoder, Enrol, Home, Renew, decoder, encode
 from fogline.network.uplink import Lost, Uplink
@@ -25,7 +25,7 @@ from fogline.storage import StorageError
 
 A = TypeVar("A")
 if TYPE_CHECKING:
-    from fogline.network.downlink import Context, Downlink
+    from fogline.network.downlink import Context
 
 log = logging.getLogger("fogline.network")
 ENROL, RENEW, CERTIFICATE = decoder(Enrol), decoder(Renew), decoder(Certificate)
@@ -68,17 +68,13 @@ class Issuer:
 
         return {"Enrol": grpc.unary_unary_rpc_method_handler(enrol)}
 
-    def methods(self, downlink: Downlink) -> Methods:
+    def methods(self) -> Methods:
         """For members: renewal, and what aggregators pass on from their doors."""
 
         async def enrol(request: bytes, context: Context) -> bytes:
-            subject = (await downlink.admit(context)).subject
-            if subject.role != "fog":
-                await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only aggregators have a door")
             return await _answered(request, context, ENROL, self._enrol)
 
         async def renew(request: bytes, context: Context) -> bytes:
-            await downlink.admit(context)
             return await _answered(request, context, RENEW, self._renew)
 
         return {
@@ -123,28 +119,46 @@ async def join(door: Home, token_text: str, name: str, role: Role, folder: Path)
 
 async def keep_valid(folder: Path, uplink: Uplink) -> None:
     """Renew the identity in a folder in good time, for as long as the node runs."""
+    clock = asyncio.get_running_loop().time
+    earliest = clock()
     while True:
         try:
             identity = await asyncio.to_thread(credentials, folder)
+        except UntimelyIdentityError as error:  # The clock may be set right.
+            log.error("this node's certificate cannot be renewed now: %s", error)
+            await asyncio.sleep(RETRY)
+            continue
         except TrustError as error:
             log.error("this node's certificate cannot be renewed: %s", error)
             return
-        wait = identity.renew_at - time.time()
+        wait = max(identity.renew_at - time.time(), earliest - clock())
         if wait > 0:
             # Never all nodes at once, and in pieces: a sleeping machine's clock goes on.
             await asyncio.sleep(min(wait * random.uniform(0.9, 1.0) + 0.1, 3600.0))
             continue
         await uplink.connection()
         try:
-            await renew(folder, identity, uplink)
+            renewed = await renew(folder, identity, uplink)
             log.info("the certificate of %s was renewed", identity.subject.name)
+            earliest = clock() + REST * renewed.life
+            if renewed.renew_at <= time.time():
+                log.warning("%s", too_new(renewed))
         except (Lost, LookupError, TrustError) as error:
             log.warning("the certificate of %s was not renewed: %s", identity.subject.name, error)
             left = identity.expires - time.time()
             await asyncio.sleep(min(RETRY, max(1.0, left / 10)))
 
 
-async def renew(folder: Path, identity: Credentials, uplink: Uplink) -> None:
+def too_new(renewed: Credentials) -> str:
+    """What is to be said where a certificate that has just come should be renewed already."""
+    shown = time.strftime("%Y-%m-%d %H:%M", time.localtime())
+    return (
+        f"the certificate that {renewed.subject.name} has just got is past two thirds of its life by this machine's "
+        f"clock, which shows {shown}: set the clock right. It is not renewed again before a tenth of its life is over"
+    )
+
+
+async def renew(folder: Path, identity: Credentials, uplink: Uplink) -> Credentials:
     """Get the next certificate from above.
 
     Raises:
@@ -159,7 +173,7 @@ async def renew(folder: Path, identity: Credentials, uplink: Uplink) -> None:
     asked = Renew(request, identity.certificate, signed(identity, request))
     issued: Certificate = CERTIFICATE.decode(await uplink.unary(f"/{SERVICE}/Renew", asked))
     key.install(issued.certificate, identity.root, identity.subject)
-    credentials(folder)
+    return credentials(folder)
 
 
 def signed(identity: Credentials, message: bytes) -> bytes:

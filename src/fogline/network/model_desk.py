@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from fogline.governance.subject import Subject
 from fogline.inference.card import ModelName
 from fogline.network.contract import Blob
 from fogline.network.desk import Answers, Text, answering
@@ -87,33 +88,33 @@ class ModelDesk:
         }
         return answering(self._downlink, answers)
 
-    async def _models(self, asked: AnyModel, _: str) -> list[Standing]:
+    async def _models(self, asked: AnyModel, _: Subject) -> list[Standing]:
         return await asyncio.to_thread(self._publisher.standings, asked.model)
 
-    async def _steer(self, asked: Steer, by: str) -> Text:
-        return Text(await asyncio.to_thread(self._publisher.steer, asked, by))
+    async def _steer(self, asked: Steer, by: Subject) -> Text:
+        return Text(await asyncio.to_thread(self._publisher.steer, asked, by.name))
 
-    async def _charter(self, _: AnyModel, __: str) -> Charter:
+    async def _charter(self, _: AnyModel, __: Subject) -> Charter:
         return Charter(await asyncio.to_thread(self._publisher.charter))
 
-    async def _adopt(self, asked: Charter, by: str) -> Text:
-        return Text(await asyncio.to_thread(self._publisher.adopt, asked.data, by))
+    async def _adopt(self, asked: Charter, by: Subject) -> Text:
+        return Text(await asyncio.to_thread(self._publisher.adopt, asked.data, by.name))
 
-    async def _export(self, asked: Which, _: str) -> Blob:
+    async def _export(self, asked: Which, _: Subject) -> Blob:
         digest, size = await asyncio.to_thread(self._publisher.export, asked.model, asked.version)
         return Blob(digest, size)
 
-    async def _import(self, asked: Blob, by: str) -> Text:
+    async def _import(self, asked: Blob, by: Subject) -> Text:
         try:
             path = await asyncio.to_thread(self._blobs.path, asked.digest)
-            return Text(await asyncio.to_thread(self._publisher.take_in, path, by))
+            return Text(await asyncio.to_thread(self._publisher.take_in, path, by.name))
         finally:
             await asyncio.to_thread(self._blobs.delete, asked.digest)
 
-    async def _link(self, asked: Linked, by: str) -> Text:
+    async def _link(self, asked: Linked, by: Subject) -> Text:
         return Text(
-            await asyncio.to_thread(self._publisher.link, asked.model, asked.to, asked.accuracy, asked.budget, by)
+            await asyncio.to_thread(self._publisher.link, asked.model, asked.to, asked.accuracy, asked.budget, by.name)
         )
 
-    async def _retrain(self, asked: Retrain, by: str) -> Text:
-        return Text(await asyncio.to_thread(self._publisher.retrain, asked.model, asked.psi, asked.cooldown, by))
+    async def _retrain(self, asked: Retrain, by: Subject) -> Text:
+        return Text(await asyncio.to_thread(self._publisher.retrain, asked.model, asked.psi, asked.cooldown, by.name))

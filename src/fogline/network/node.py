@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,6 +24,7 @@ from fogline.network.contract import (
     Down,
     Entered,
     Fresh,
+    Holds,
     Home,
     Homes,
     Leaving,
@@ -34,8 +36,10 @@ from fogline.network.contract import (
     Revoked,
     Said,
     Seen,
+    Shown,
     Ticket,
     Told,
+    Twins,
     Unsure,
     Up,
     Welcome,
@@ -45,6 +49,7 @@ from fogline.network.contract import (
 from fogline.network.duties import Duties
 from fogline.network.engagement import Engagement
 from fogline.network.gate import Gate
+from fogline.network.news import Cloud, News
 from fogline.network.releases import Companion, Mirror, Releases, ask_parent
 from fogline.network.shelf import Shelf
 from fogline.network.turns import Turns
@@ -75,26 +80,6 @@ class Site(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     trainings: int = 1
     """Trainings at the same time."""
-
-
-class Cloud(Protocol):
-    """What the root of the tree does beside: it hears everything."""
-
-    def seen(self, seen: Seen) -> None:
-        """A node came or went."""
-        ...
-
-    def told(self, told: Told) -> None:
-        """Something for a job's report."""
-        ...
-
-    def wants(self, subject: Subject, push: Push) -> str | None:
-        """Why a bundle is not wanted; None if it is."""
-        ...
-
-    def has_ended(self, job: str) -> bool:
-        """Whether a job is over, or never was."""
-        ...
 
 
 class Node:
@@ -139,6 +124,8 @@ class Node:
         self.companion: Companion | None = None
         """The part that serves, where there is one."""
         self.duties = Duties(self)
+        self.news = News(self)
+        self._instance = secrets.token_hex(8)
         self.homes: tuple[Home, ...] = ()
         """Where this node's children may go instead."""
         self.on_change: Callable[[Change], None] = lambda _: None
@@ -157,7 +144,8 @@ class Node:
     def present(self) -> Present:
         """How the node presents itself."""
         serves = None if self.companion is None else self.companion.channel
-        return Present(PROTOCOL, self.site.offers, self.address, tuple(self._engagements), serves)
+        jobs = tuple(self._engagements)
+        return Present(PROTOCOL, self.site.offers, self.address, jobs, serves, self._instance, self.gate.holds)
 
     def connected(self, parent: str, welcome: Welcome) -> None:
         """The parent is there (again)."""
@@ -165,12 +153,16 @@ class Node:
         self.on_change(Change("connected", parent))
         self._take_homes(parent, welcome.homes)
         self.take_revoked(welcome.revoked)
+        if self.uplink is not None and welcome.holds != self.gate.holds:
+            self.uplink.send(Revoked(self.gate.revoked))  # The parent has forgotten somebody.
         if isinstance(self.releases, Mirror):
             self.releases.connected()
             self.fresh(welcome.timestamp)
+            if self.releases.is_ahead_of(welcome.timestamp):
+                self.news.tell(Shown(self.releases.witness))
         self.duties.connected(parent)
+        self.news.repeat()
         for session in self._sessions():
-            self.seen(self._seen(session, up=True))
             self._settle(session.present.jobs)
 
     def disconnected(self, parent: str, why: str) -> None:
@@ -198,6 +190,10 @@ class Node:
             case Welcome():
                 pass
 
+    async def rested(self) -> None:
+        """Wait for a moment at which nothing is trained here."""
+        await self.turns.idle()
+
     def _take_homes(self, parent: str, homes: tuple[Home, ...]) -> None:
         """Where a device may go when this parent is gone; an aggregator hands the list on."""
         if self.uplink is None or not homes:
@@ -207,27 +203,42 @@ class Node:
             self.say_to_all(Homes(homes))
             return
         known = {home.name: home for home in self.uplink.homes}
-        first = [known[parent]] if parent in known else []
-        self.uplink.homes = first + [home for home in homes if home.name != parent]
+        first = [self.uplink.own] + ([known[parent]] if parent in known and parent != self.uplink.own.name else [])
+        self.uplink.homes = first + [home for home in homes if home not in first and home.name != parent]
         try:
             self.database.put(HOMES_KIND, self.name, encode(tuple(self.uplink.homes)))
         except StorageError as error:
             log.warning("%s will not know its other parents after a restart: %s", self.name, error)
 
-    def take_revoked(self, signed: bytes) -> None:
-        """Cut nodes off, here and below, if the list is newer."""
+    def take_revoked(self, signed: tuple[bytes, ...], below: bool = False) -> None:
+        """Cut nodes off, here and below, if the lists say more. ``below``: a child has sent them."""
         try:
             newer = bool(signed) and self.gate.take_revoked(signed)
         except StorageError as error:  # It holds, but only for now.
             log.error("%s cannot keep the list of revoked nodes: %s", self.name, error)
             newer = True
         if newer:
-            for session in self._sessions():
-                why = self.refusal(session.subject, session.serial)
-                if why is None:
-                    session.send(Revoked(signed))
-                else:
-                    session.end(why)
+            self.spread_revoked()
+        if newer and below and self.uplink is not None:
+            self.uplink.send(Revoked(self.gate.revoked))
+        if newer and below and self.cloud is not None:
+            self.cloud.recalled()
+
+    def spread_revoked(self) -> None:
+        """There are newer lists of revoked nodes: who is on them is cut off, the others get them."""
+        for session in self._sessions():
+            why = self.refusal(session.subject, session.serial)
+            if why is None:
+                session.send(Revoked(self.gate.revoked))
+            else:
+                session.end(why)
+        if self.downlink is not None:
+            self.news.tell(Holds(self.name, self.gate.holds))
+
+    def twins(self, name: str, here: str, there: str) -> None:
+        """A second program shows a child's identity."""
+        log.warning("%s: two programs, at %s and %s, use the identity of %s", self.name, here, there, name)
+        self.news.tell(Twins(name, self.name, here, there))
 
     # From below.
 
@@ -238,19 +249,21 @@ class Node:
     def arrived(self, session: Session) -> Welcome:
         """A child is there (again)."""
         log.info("%s connected to %s", session.name, self.name)
-        self.seen(self._seen(session, up=True))
+        self.news.seen(self._seen(session, up=True), session.name)
         self._settle(session.present.jobs)
         for engagement in self._engagements.values():
             self._offer(session, engagement.ticket)
         if session.present.address:
             self._renew_homes()
         timestamp = b"" if self.releases is None else self.releases.timestamp
-        return Welcome(self.name, self._homes_for(session), self.gate.revoked, timestamp)
+        lists = () if session.present.holds == self.gate.holds else self.gate.revoked
+        return Welcome(self.name, self._homes_for(session), lists, self.gate.holds, timestamp)
 
     def departed(self, session: Session) -> None:
         """A child is gone."""
         log.info("%s left %s: %s", session.name, self.name, session.why)
-        self.seen(self._seen(session, up=False))
+        self.news.seen(self._seen(session, up=False), session.name)
+        self.news.lost(session.name)
         for engagement in self._engagements.values():
             engagement.child_left(session.name)
 
@@ -275,7 +288,15 @@ class Node:
                 if job in self._engagements:
                     self._engagements[job].from_child(session.name, frame)
             case Seen():
-                self.seen(frame)
+                self.news.seen(frame, session.name)
+            case Holds() | Twins():
+                self.news.tell(frame)
+            case Shown(timestamp=timestamp):
+                if isinstance(self.releases, Mirror):
+                    self.releases.remember(timestamp)
+                self.news.tell(frame)
+            case Revoked(revoked=revoked):
+                self.take_revoked(revoked, below=True)
             case Told(job=job):
                 if job in self._engagements:
                     self.tell(frame)
@@ -307,8 +328,6 @@ class Node:
 
     def objection(self, facts: CertificateFacts, present: Present) -> str | None:
         """Why a node may not be a child as it presents itself; None if it may."""
-        if facts.subject.role not in ("fog", "device"):
-            return f"{facts.subject.name} is a {facts.subject.role}, and only fogs and devices have a parent"
         if present.address and facts.subject.role != "fog":
             return f"{facts.subject.name} is a {facts.subject.role} and cannot have children; join again as fog"
         return None
@@ -386,19 +405,9 @@ class Node:
         if self.companion is not None and timestamp:
             self.companion.fresh(timestamp)
 
-    def seen(self, seen: Seen) -> None:
-        """A node came or went: the cloud hears of it."""
-        if self.cloud is not None:
-            self.cloud.seen(seen)
-        elif self.uplink is not None:
-            self.uplink.send(seen)
-
     def tell(self, told: Told) -> None:
         """Something for a job's report."""
-        if self.cloud is not None:
-            self.cloud.told(told)
-        elif self.uplink is not None:
-            self.uplink.send(told)
+        self.news.tell(told)
 
     def _settle(self, jobs: Iterable[str]) -> None:
         """Children take part in these jobs: whoever knows that one is over says so."""
@@ -420,7 +429,18 @@ class Node:
     def _seen(self, session: Session, up: bool) -> Seen:
         why = "" if up else session.why
         present = session.present
-        return Seen(session.name, self.name, session.subject.role, up, present.offers, why, present.serves)
+        return Seen(
+            session.name,
+            self.name,
+            session.subject.role,
+            up,
+            present.offers,
+            why,
+            present.serves,
+            session.address,
+            present.instance,
+            session.present.holds,
+        )
 
     def offer(self, ticket: Ticket) -> None:
         """Tell the children of a job."""

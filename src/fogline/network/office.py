@@ -3,29 +3,64 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from fogline.governance.offers import Needs
-from fogline.governance.subject import Role, Subject
+from fogline.governance.roles import refusal
+from fogline.governance.subject import Subject
 from fogline.jobs.files import parse_job
 from fogline.network.books import Books, Known, Record, Stop
-from fogline.network.contract import Blob, Push, Seen, Told
+from fogline.network.contract import Blob, Holds, Push, Seen, Told, Twins
 from fogline.network.course import UNFIT, Course, Means, prepare
 from fogline.network.node import Node
+from fogline.network.restores import Restores
 from fogline.network.tasks import Tasks
+from fogline.network.wire import BEAT, SILENCE
 from fogline.network.workshop import LONGEST
 from fogline.nodes.effects import Move
 from fogline.registry import plan as rollouts
 from fogline.registry.archive import LARGEST
 from fogline.registry.publisher import Publisher
 from fogline.registry.release import Tier
-from fogline.storage import Value
+from fogline.storage import StorageError, Value
 
-OPERATORS: frozenset[Role] = frozenset(("operator", "developer"))
+log = logging.getLogger("fogline.network")
+NOTICED = 2 * (BEAT + SILENCE)
+"""Seconds after which a parent has noticed, and said, that a child is gone."""
+HEARD = 10.0
+"""Seconds, at most, that who revokes a node waits for all fogs that are connected to have heard of it."""
+
+
+def arrival(name: str, at: Sequence[str], late: Sequence[str], away: Sequence[str]) -> str:
+    """Where a node that was revoked is cut off, and where not yet."""
+    if not late and not away:
+        others = f" Heard by {', '.join(at)}." if len(at) > 1 else ""
+        return f"{name} is cut off; to come back it needs a new token.{others}"
+    missing = [*(f"{fog} (connected, but did not answer)" for fog in late), *(f"{fog} (away)" for fog in away)]
+    return (
+        f"{name} is revoked, and cut off at {', '.join(at)}, but not yet below {', '.join(missing)}: until these have "
+        "heard of it, which they do when they are connected, it can still come in there."
+    )
+
+
+def twin_warning(twins: Twins) -> str:
+    """What the operator is told of two programs with one identity."""
+    return (
+        f"two programs use the identity of {twins.name}: one at {twins.here or '?'}, connected to {twins.parent}, and "
+        f"one at {twins.there or '?'}. If its folder was copied, run: fogline nodes revoke {twins.name}, and let each "
+        "machine join with a token and a name of its own"
+    )
+
+
+def _same(before: Known, seen: Seen) -> bool:
+    """Whether a node is only told of once more: by a fog whose connection was lost for a moment."""
+    return seen.up and before.up and (before.parent, before.instance) == (seen.parent, seen.instance)
 
 
 class Office:
@@ -42,14 +77,18 @@ class Office:
         self.node = node
         self.publisher = publisher
         self.books = Books(node.database, node.name)
+        self._restores = Restores(self.books, publisher, node.database)
         self._means = Means(node, self.books, publisher, runs)
         self._parallel = parallel
         self._courses: dict[str, Course] = {}
+        self._doubts: dict[str, tuple[asyncio.TimerHandle, Known]] = {}
+        """Names under which two programs may be connected, until their first parent says that the first is gone."""
         self._tasks = Tasks(node.name)
 
     async def load(self) -> None:
         """Know the jobs of before: until then nobody may ask which of them are over."""
         await asyncio.to_thread(self.books.load)
+        await asyncio.to_thread(self._restores.load)
 
     def start(self) -> None:
         """Go on with them."""
@@ -60,6 +99,8 @@ class Office:
     async def close(self) -> None:
         """Stop; running jobs go on at the next start."""
         self._tasks.cancel()
+        for timer, _ in self._doubts.values():
+            timer.cancel()
         self.books.close()
         for course in self._courses.values():
             await course.close()
@@ -78,7 +119,7 @@ class Office:
         """
         job = parse_job(text)
         rollouts.plan_of(job.publish)
-        serial = 1 + max((record.serial for record in self.books.records()), default=0)
+        serial = 1 + max(self.books.last_serial, self._restores.floors.jobs)
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in job.name)[:40] or "job"
         record = Record(
             job=f"{name}-{serial}-{secrets.token_hex(2)}",
@@ -114,6 +155,46 @@ class Office:
             await self.books.put(msgspec.structs.replace(record, stop=how))
         return self.books.record(record.job)
 
+    async def revoke(self, name: str) -> str:
+        """Cut a node off; a sentence on where it is cut off by now."""
+        node, unkept = self.node, ""
+        try:
+            node.gate.revoke(name)
+        except StorageError as error:
+            unkept = f" The cloud cannot keep that beyond a restart: {error}."
+        log.warning("%s is revoked", name)
+        node.spread_revoked()
+        self.books.warn(name, "")
+        await self.books.until(lambda: not self._fogs(name, up=True), HEARD)
+        late, away = self._fogs(name, up=True), self._fogs(name, up=False)
+        return arrival(name, [node.name, *self._reached(name)], late, away) + unkept
+
+    def _fogs(self, name: str, up: bool) -> list[str]:
+        """Fogs that have not heard of the newest revocations."""
+        gate = self.node.gate
+        return [
+            fog.name
+            for fog in self._aggregators(name)
+            if fog.up == up and fog.holds != gate.holds and (up or fog.name.lower() not in gate.revocations.names)
+        ]
+
+    def _reached(self, name: str) -> list[str]:
+        return [fog.name for fog in self._aggregators(name) if fog.holds == self.node.gate.holds]
+
+    def _aggregators(self, but: str) -> list[Known]:
+        return [node for node in self.books.nodes.values() if node.role == "fog" and node.name.lower() != but.lower()]
+
+    def result(self, job: str) -> Path:
+        """The folder of a job's run.
+
+        Raises:
+            LookupError: it has none yet.
+        """
+        folder = self._means.runs / job
+        if not folder.is_dir():
+            raise LookupError(f"job {job} has no result yet: it is {self.books.record(job).state}")
+        return folder
+
     def again(self, job: str) -> None:
         """Put a job into the queue once more, as it was."""
         old = self.books.get(job)
@@ -142,13 +223,62 @@ class Office:
     def seen(self, seen: Seen) -> None:
         """A node came or went."""
         before = self.books.nodes.get(seen.name)
+        self._look_for_twins(seen, before)
         if not seen.up and before is not None and before.parent != seen.parent:
             return  # It has moved to another parent, and the old one noticed late.
         self.books.met(
-            Known(seen.name, seen.role, seen.parent, seen.up, time.time(), seen.offers, seen.why, seen.serves)
+            Known(
+                seen.name,
+                seen.role,
+                seen.parent,
+                seen.up,
+                before.since if before is not None and _same(before, seen) else time.time(),
+                seen.offers,
+                seen.why,
+                seen.serves,
+                seen.address,
+                seen.instance,
+                seen.holds,
+                "" if before is None else before.warning,
+            )
         )
         if seen.serves:
             self._tasks.spawn(asyncio.to_thread(self.publisher.seen))
+
+    def _look_for_twins(self, seen: Seen, before: Known | None) -> None:
+        """Two programs with one identity below two parents: neither parent sees both.
+
+        One that was started again, below another parent, is no copy: the parent of before notices in a while.
+        """
+        if not seen.up:
+            if seen.name in self._doubts and self._doubts[seen.name][1].parent == seen.parent:
+                self._doubts.pop(seen.name)[0].cancel()
+            return
+        if before is None or not before.up or before.parent == seen.parent or not before.instance:
+            return
+        if before.instance != seen.instance and seen.name not in self._doubts:
+            timer = asyncio.get_running_loop().call_later(NOTICED, self._found_twins, seen, before)
+            self._doubts[seen.name] = (timer, before)
+
+    def _found_twins(self, seen: Seen, before: Known) -> None:
+        self._doubts.pop(seen.name, None)
+        self.twins(Twins(seen.name, seen.parent, seen.address, before.address))
+
+    def holds(self, holds: Holds) -> None:
+        """A fog has newer lists of revoked nodes now."""
+        self.books.noted(holds.name, holds=holds.holds)
+
+    def twins(self, twins: Twins) -> None:
+        """Two programs show one identity."""
+        self.books.warn(twins.name, twin_warning(twins))
+
+    def shown(self, timestamp: bytes) -> None:
+        """A node has a newer timestamp of releases."""
+        self._tasks.spawn(self._restores.shown(timestamp))
+
+    def recalled(self) -> None:
+        """A node had revocations that were forgotten here."""
+        self._tasks.spawn(self._restores.recalled())
 
     def told(self, told: Told) -> None:
         """Something for a job's report."""
@@ -158,9 +288,10 @@ class Office:
 
     def wants(self, subject: Subject, push: Push) -> str | None:
         """Why a bundle is not wanted; None if it is."""
-        if subject.role in OPERATORS:
-            return None if push.size <= LARGEST else "that is more than a bundle or a model may have"
-        return "only operators and developers bring bundles"
+        refused = refusal(subject, "Desk/Submit")
+        if refused is not None:
+            return refused
+        return None if push.size <= LARGEST else "that is more than a bundle or a model may have"
 
     def moved(self, job: str, move: Move, group: Value, seconds: float) -> None:
         """A job's model moved."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
@@ -35,6 +35,9 @@ from fogline.network.worker.requests import Limits
 from fogline.storage import Blobs, Database, StorageError, open_blobs, open_database
 from fogline.storage.errors import explained
 from fogline.storage.files import open_locked
+
+if TYPE_CHECKING:
+    from fogline.governance.authority import Authority
 
 log = logging.getLogger("fogline.network")
 LOCK = "node.lock"
@@ -179,16 +182,22 @@ async def member(
 
 
 def opened(
-    place: Place, identity: Credentials, stack: AsyncExitStack, client: str, parameters: dict[str, Any]
+    place: Place,
+    identity: Credentials,
+    stack: AsyncExitStack,
+    client: str,
+    parameters: dict[str, Any],
+    authority: Authority | None = None,
 ) -> tuple[Database, Shelf, Gate, Site]:
-    """What every node has."""
+    """What every node has; the cloud has the authority besides."""
     stack.enter_context(place.occupied())
     policy = read_policy(place.policy)
     offers = local_offers(policy)
     database = place.open_database()
     stack.callback(database.close)
     shelf = place.open_shelf(database)
-    gate = Gate(identity.root, place.policy, offers, place.folder / "code", database, identity.subject.role == "device")
+    device = identity.subject.role == "device"
+    gate = Gate(identity.root, place.policy, offers, place.folder / "code", database, device, authority)
     return database, shelf, gate, Site(client, parameters, offers, limits_of(policy), policy.limits.jobs)
 
 
@@ -211,6 +220,8 @@ async def serve(
     Raises:
         OSError: an address is taken.
     """
+    from fogline.network.permissions import permitted  # Not above: it needs a library that a device can do without.
+
     node, downlink = up.node, up.node.downlink
     assert downlink is not None
 
@@ -219,8 +230,9 @@ async def serve(
 
     address = listening.public or listening.listen
     issuer = issuer_of(lambda: Home(node.name, up.address))  # The port may not be known before it listens.
-    services = {SERVICE: {**downlink.methods(), **issuer.methods(downlink)}}
-    inside = server(services | ({DESK: desk()} if desk is not None else {}))
+    services = {SERVICE: {**downlink.methods(), **issuer.methods()}}
+    services |= {DESK: desk()} if desk is not None else {}
+    inside = server({name: permitted(name, methods, downlink.admit) for name, methods in services.items()})
     port = listen(inside, identity, listening.listen)
     door = server({DOOR: issuer.door()})
     door_port = listen(door, identity, listening.door, mutual=False)

@@ -37,7 +37,7 @@ from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import TIMESTAMP
 from fogline.storage import Blobs, CorruptBlob, Database, MissingBlob, StorageError, StorageFull
 
-DOCUMENTS = "release-document"
+DOCUMENTS, WITNESS = "release-document", "release-witness"
 KEPT = 200
 """Small files that a mirror keeps; every step of a rollout makes about three."""
 ROOM = 4 << 30
@@ -150,6 +150,25 @@ class Companion(Protocol):
         ...
 
 
+class _Signed(msgspec.Struct):
+    version: int
+
+
+class _Metadata(msgspec.Struct):
+    signed: _Signed
+
+
+_METADATA = msgspec.json.Decoder(_Metadata)
+
+
+def version_of(timestamp: bytes) -> int:
+    """What a timestamp says of its age; whether it may be believed is not asked. 0: it is none."""
+    try:
+        return _METADATA.decode(timestamp).signed.version
+    except msgspec.DecodeError:
+        return 0
+
+
 class Mirror:
     """Keeps what passes, so that it crosses the link above once.
 
@@ -167,6 +186,8 @@ class Mirror:
         self._uplink = uplink
         self._database = database
         self._documents = OrderedDict(database.all(DOCUMENTS))
+        self._witness = database.get(WITNESS, WITNESS) or b""
+        """A timestamp in whose place an older one came."""
         blobs.sweep(set(blobs.all()), STALE)
         self._files = OrderedDict((digest, blobs.size(digest)) for digest in blobs.all())
         self._sums = Sums(lambda vitals: self._send(Measured(vitals)), lambda: uplink.parent is not None)
@@ -199,9 +220,26 @@ class Mirror:
         """The parent has a timestamp; whether it is another than before."""
         if not timestamp or timestamp == self.timestamp:
             return False
+        if version_of(timestamp) < version_of(self.timestamp):
+            self.remember(self.timestamp)
         self._keep(TIMESTAMP, timestamp)
         self._absent.clear()
         return True
+
+    @property
+    def witness(self) -> bytes:
+        """The newest timestamp that was ever seen here, or below."""
+        return max(self.timestamp, self._witness, key=version_of)
+
+    def is_ahead_of(self, timestamp: bytes) -> bool:
+        """Whether a newer one was seen."""
+        return version_of(self.witness) > version_of(timestamp)
+
+    def remember(self, timestamp: bytes) -> None:
+        """Keep a timestamp that is newer than the parent's: the cloud may have gone back to a backup."""
+        if version_of(timestamp) > version_of(self._witness):
+            self._witness = timestamp
+            self._tasks.spawn(self._write(self._database.put, WITNESS, WITNESS, timestamp))
 
     async def document(self, name: str, anew: bool = False) -> bytes | None:
         if not anew and (name in self._documents or name in self._absent):

@@ -22,6 +22,12 @@ class Turns:
         self._changed = changed
         self._serial = itertools.count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until nobody has a turn."""
+        await self._idle.wait()
 
     @asynccontextmanager
     async def turn(self, priority: int) -> AsyncGenerator[None]:
@@ -37,6 +43,7 @@ class Turns:
                 raise
         else:
             self._free -= 1
+        self._idle.clear()
         self._changed(True)
         try:
             yield
@@ -51,4 +58,5 @@ class Turns:
                 return
         self._free += 1
         if self._free == self._places:
+            self._idle.set()
             self._changed(False)

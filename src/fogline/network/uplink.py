@@ -15,6 +15,7 @@ import grpc.aio
 import msgspec
 
 from fogline.governance.credentials import Credentials
+from fogline.governance.errors import TrustError, UntimelyIdentityError
 from fogline.network.chunks import BadChunk, first_answer, patient, pieces, receive
 from fogline.network.contract import (
     DOWN,
@@ -26,6 +27,7 @@ from fogline.network.contract import (
     Fetch,
     Have,
     Home,
+    Leaving,
     Present,
     Push,
     Size,
@@ -34,14 +36,17 @@ from fogline.network.contract import (
     decoder,
     encode,
 )
+from fogline.network.search import FIRST_WAIT, LONGEST_WAIT, Lost, Search, Twin
 from fogline.network.wire import dial
 from fogline.storage import Blobs, CorruptBlob, Writer
 
 log = logging.getLogger("fogline.network")
-FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
-"""Seconds before a lost connection is tried again: doubled each time, and never quite the same for two nodes."""
-TRIES = 3
-"""Failed attempts at one parent before the next one on the list is tried."""
+STEADY = 20.0
+"""Seconds that a connection has to last for the next wait to be a short one again."""
+SPREAD = 120.0
+"""Seconds over which the children of a node that is back come back to it."""
+CERTIFICATE_SECONDS = 3600.0
+"""Seconds after which the certificate is read anew where a parent is waited for."""
 
 FINAL = (
     grpc.StatusCode.FAILED_PRECONDITION,
@@ -52,10 +57,6 @@ FINAL = (
 )
 """With these a parent says no; with any other, that it cannot now."""
 HAVE, SIZE = decoder(Have), decoder(Size)
-
-
-class Lost(ConnectionError):  # noqa: N818 - read aloud, it is what happened
-    """The parent is gone."""
 
 
 class NotTaken(LookupError):  # noqa: N818 - read aloud, it is what happened
@@ -83,6 +84,10 @@ class Above(Protocol):
 
     def from_parent(self, parent: str, frame: Down) -> None:
         """It said something."""
+        ...
+
+    async def rested(self) -> None:
+        """Wait for a moment at which a change of parent costs little."""
         ...
 
 
@@ -113,18 +118,21 @@ class Uplink:
 
     Args:
         identity: what it shows; read anew for every connection, so that a new certificate is taken up.
-        homes: parents, the preferred one first.
+        homes: parents, the node's own first: it goes back to that one whenever it can.
         blobs: where fetched values go.
         above: told of everything.
     """
 
     def __init__(self, identity: Callable[[], Credentials], homes: list[Home], blobs: Blobs, above: Above) -> None:
         self.homes = homes
+        self.own = homes[0]
         self._identity = identity
         self._blobs = blobs
         self._above = above
         self._line: _Line | None = None
         self._there = asyncio.Event()
+        self._returning = False
+        """Whether the node leaves its parent for its own one."""
         self._fetches: dict[tuple[str, str], _Fetching] = {}
 
     async def run(self) -> None:
@@ -134,27 +142,25 @@ class Uplink:
             Refused: no parent wants this node.
             TrustError: its own identity cannot be used (any more).
         """
-        wait, tries, place = FIRST_WAIT, 0, 0
+        search = Search(lambda: self.homes)
+        clock = asyncio.get_running_loop().time
         while True:
-            home = self.homes[place % len(self.homes)]
+            home, began = search.next(), clock()
             try:
                 await self._serve(home)
             except Lost as loss:
-                tries += 1
                 if self._line is not None:
-                    wait, tries = FIRST_WAIT, 0
-                    # The list may have changed since: the parent of so far is tried first.
-                    place = next((i for i, other in enumerate(self.homes) if other.name == home.name), place)
-                elif tries == 1:
-                    log.warning("%s at %s cannot be reached: %s", home.name, home.address, loss)
+                    search.lost(home, steady=clock() - began >= STEADY)
+                else:
+                    search.failed(home, loss)
+                if self._returning:
+                    search.turn_to(self.own)
                 self._end(str(loss))
             except Refused as refusal:
                 self._end(str(refusal))
                 raise
-            if tries >= TRIES:
-                place, tries = place + 1, 0
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
-            wait = min(LONGEST_WAIT, 2 * wait)
+            self._returning = False
+            await asyncio.sleep(search.wait())
 
     @property
     def parent(self) -> str | None:
@@ -293,7 +299,10 @@ class Uplink:
             Lost: it is gone, or never came.
             Refused: the parent said so.
         """
-        channel = dial(self._identity(), home.address, home.name)
+        try:
+            channel = dial(self._identity(), home.address, home.name)
+        except UntimelyIdentityError as error:
+            raise Lost(str(error)) from error
         line = _Line(home.name, channel, asyncio.Queue())
         try:
             call = channel.stream_stream(f"/{SERVICE}/Control")()
@@ -305,15 +314,20 @@ class Uplink:
             self._line = line
             self._there.set()
             self._above.connected(home.name, first)
-            writing = asyncio.create_task(_write(call, line.frames))
+            beside = [asyncio.create_task(_write(call, line.frames))]
+            if home.name != self.own.name:
+                beside.append(asyncio.create_task(self._return_home(line)))
             try:
                 while True:
                     self._above.from_parent(home.name, DOWN.decode(_frame(await call.read())))
             finally:
-                writing.cancel()
+                for task in beside:
+                    task.cancel()
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.PERMISSION_DENIED:
                 raise Refused(error.details()) from error
+            if error.code() == grpc.StatusCode.ALREADY_EXISTS:
+                raise Twin(error.details() or "") from error
             raise Lost(error.details() or str(error.code())) from error
         except asyncio.InvalidStateError:
             raise Lost("the connection broke") from None
@@ -323,6 +337,29 @@ class Uplink:
             raise Lost(f"{home.name} sent what is no frame: {error}") from error
         finally:
             await channel.close()
+
+    async def _return_home(self, line: _Line) -> None:
+        """Leave a parent when the node's own one is back; its children come one after the other."""
+        try:
+            while not await self._answers(self.own):
+                pass
+        except TrustError as error:  # The connection that there is goes on; the next one looks again.
+            log.warning("%s cannot be looked for: %s", self.own.name, error)
+            return
+        await asyncio.sleep(SPREAD * random.random())
+        await self._above.rested()
+        log.info("%s is back: leaving %s for it", self.own.name, line.parent)
+        self._returning = True
+        line.frames.put_nowait(Leaving())
+
+    async def _answers(self, home: Home) -> bool:
+        """Wait until a parent can be reached; False: the certificate should be looked at again before going on."""
+        try:
+            async with asyncio.timeout(CERTIFICATE_SECONDS), dial(self._identity(), home.address, home.name) as channel:
+                await channel.channel_ready()
+        except TimeoutError:
+            return False
+        return True
 
     def _end(self, why: str) -> None:
         self._there.clear()

@@ -24,20 +24,30 @@ BEAT = 20.0
 SILENCE = 10.0
 """Seconds without an answer to one, after which a connection is lost."""
 
+
+def alive(beat: float, silence: float) -> list[tuple[str, Any]]:
+    """Options of a connection, for either side: a peer that goes without a word is noticed after ``beat + silence``
+    seconds."""
+    return [
+        ("grpc.keepalive_time_ms", int(1000 * beat)),
+        ("grpc.keepalive_timeout_ms", int(1000 * silence)),
+        ("grpc.http2.ping_timeout_ms", int(1000 * silence)),  # Where it is longer, and it is, that one counts.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(500 * beat)),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
+
+
 LIMITS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
     ("grpc.max_metadata_size", 8 << 10),
-    ("grpc.keepalive_time_ms", int(1000 * BEAT)),
-    ("grpc.keepalive_timeout_ms", int(1000 * SILENCE)),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
+    *alive(BEAT, SILENCE),
     ("grpc.enable_http_proxy", 0),
 ]
 SERVING: list[tuple[str, Any]] = [
     *LIMITS,
-    ("grpc.http2.min_ping_interval_without_data_ms", int(500 * BEAT)),
-    ("grpc.http2.max_ping_strikes", 0),
     ("grpc.server_handshake_timeout_ms", int(1000 * PATIENCE)),
     ("grpc.max_concurrent_streams", 64),
     ("grpc.max_connection_idle_ms", int(3000 * PATIENCE)),  # A connection on which nobody asks anything.

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from fogline.nodes import records
-from fogline.nodes.asking import Asking
+from fogline.nodes.asking import Asking, counted
 from fogline.nodes.effects import (
     Adopt,
     Count,
@@ -79,6 +79,7 @@ class Aggregator:
             classes=role.lanes if role.mode == "semi-async" else None,
         )
         self.now = 0.0
+        self._learns = type(policy).observe is not Selection.observe
         self._sift = sift
         self._asking = Asking(role, policy, self.roster, self.ledger)
         self._waits: dict[int, float] = {}
@@ -112,7 +113,8 @@ class Aggregator:
 
     def apply(self, record: records.Record) -> None:
         """Take over what a record says; the journal's replay calls this and nothing else."""
-        self._learn(record)
+        if self._learns:
+            self._learn(record)
         self.ledger.apply(record)
 
     def expects(self, child: str, task: int) -> bool:
@@ -126,6 +128,11 @@ class Aggregator:
     def over(self) -> bool:
         """Whether the job is over at this node."""
         return self.ledger.ended
+
+    @property
+    def task(self) -> int:
+        """The highest number of a request of the parent that was taken; -1: none."""
+        return -1 if self.ledger.assigned is None else self.ledger.assigned.task
 
     @property
     def population(self) -> int:
@@ -143,8 +150,7 @@ class Aggregator:
         ledger = self.ledger
         if ledger.assigned is None and self.role.parent is None:
             self._log(records.Assigned(task=0, round=0, model=model_key(self.name, 0)))
-        for child in ledger.busy:
-            self.roster.occupy(child)
+        self.roster.occupy(ledger.busy)
         self._post()
         self._wake()
 
@@ -182,11 +188,24 @@ class Aggregator:
             self._do(Send(child, Stop()))
             return
         ask = ledger.set_absent(child, absent=False)
-        if ask is not None:  # The request, or its answer, may have been lost with the connection.
+        if ledger.is_behind(hello.task):
+            ledger.catch_up(hello.task)
+        if ask is not None and ledger.busy[child] < hello.task:
+            self._ask_anew(child, ask)
+        elif ask is not None:  # The request, or its answer, may have been lost with the connection.
             self._do(Send(child, Work(ledger.busy[child], ledger.models[ask.version], self._round)))
         # While nobody is there no lane has a timer, so the first to come wakes all, even if it cannot be asked.
         if first or self.roster.fit(child, self.now):
             self._welcome(first)
+
+    def _ask_anew(self, child: str, ask: Ask) -> None:
+        """This node went back to a backup: the child answered the request long ago, and takes later numbers only."""
+        self._log(records.Resolved(self.ledger.busy[child], "forgotten", self.now))
+        self._do(Count("forgotten", child, "it has later requests of this node, which went back to a backup"))
+        lane = self.ledger.lanes[ask.lane]
+        if lane.open and self.ledger.working and not self.ledger.lap:
+            self._ask(lane.index, (child,), lane.need, lane.quorum, ())
+        self._progress(lane.index)
 
     def _welcome(self, first: bool) -> None:
         """Somebody is there for the lanes that wait."""
@@ -292,9 +311,8 @@ class Aggregator:
         first = ledger.next_task
         self._log(records.Asked(index, first, tuple(children), need, quorum, self.now, tuple(lap)))
         model, round_ = ledger.model, self._round
-        for task, child in enumerate(children, first):
-            self.roster.occupy(child)
-            self._effects.append(Send(child, Work(task, model, round_)))
+        self.roster.occupy(children)
+        self._effects += [Send(child, Work(task, model, round_)) for task, child in enumerate(children, first)]
 
     def _fill_up(self, index: int) -> None:
         """Async mode: keep a cohort training."""
@@ -333,8 +351,8 @@ class Aggregator:
             if report.update is not None:
                 self._do(Forget((own,)))
         self._acknowledge(child, task)
-        if refusal is None:  # A failure leaves the place empty, lest who always fails is asked on and on.
-            self._fill_up(ask.lane)
+        if refusal is None and self.role.mode == "async":
+            self._fill_up(ask.lane)  # A failure leaves the place empty, lest who always fails is asked on and on.
         self._progress(ask.lane)
 
     def _unexpected(self, child: str, report: Report) -> None:
@@ -345,8 +363,9 @@ class Aggregator:
         self._acknowledge(child, report.task)
 
     def _acknowledge(self, child: str, task: int) -> None:
-        self._do(Send(child, Receipt(task, self.ledger.accepted(task))))
-        if self.ledger.ended:
+        ledger = self.ledger
+        self._effects.append(Send(child, Receipt(task, ledger.accepted(task))))
+        if ledger.ended:
             self._do(Send(child, Stop()))
 
     def _refusal(self, ask: Ask, report: Report, own: Key) -> str | None:
@@ -381,7 +400,7 @@ class Aggregator:
         if self.role.mode == "async" and len({got.child for got in lane.pending}) < fewest:
             return f"reports of fewer than {fewest} children, the quorum is {fewest}"
         devices = devices_in(lane.pending) if minimum > 1 else minimum
-        return "" if devices >= minimum else f"{devices} devices, the job's minimum is {minimum}"
+        return "" if devices >= minimum else f"{counted(devices)}, the job's minimum is {minimum}"
 
     def _leave_out_failed(self, lane: Lane) -> None:
         """Before it is decided whether a round counts: updates that turn out to be none do not."""
@@ -522,11 +541,14 @@ class Aggregator:
     def _log(self, record: records.Record) -> None:
         self.apply(record)
         self._effects.append(Write(record))
-        for child in self.ledger.take_released():
-            self.roster.release(child)
-        unused = self.ledger.take_unused()
-        if unused:
-            self._do(Forget(tuple(unused)))
+        ledger = self.ledger
+        if ledger.released:
+            for child in ledger.released:
+                self.roster.release(child)
+            ledger.released.clear()
+        if ledger.unused:
+            self._do(Forget(tuple(ledger.unused)))
+            ledger.unused.clear()
 
     def _do(self, effect: Effect) -> None:
         self._effects.append(effect)

@@ -13,6 +13,11 @@ from fogline.nodes.role import Role
 from fogline.nodes.roster import Roster, View
 
 
+def counted(devices: int) -> str:
+    """So many devices."""
+    return f"{devices} device{'s' * (devices != 1)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Cohort:
     """Children to ask together."""
@@ -93,7 +98,7 @@ class Asking:
             return f"{len(children)} could be asked, the quorum is {quorum}"
         minimum = self._role.minimum
         devices = self._devices(children) if minimum > 1 else minimum
-        return "" if devices >= minimum else f"{devices} devices could be asked, the job's minimum is {minimum}"
+        return "" if devices >= minimum else f"{counted(devices)} could be asked, the job's minimum is {minimum}"
 
     def _devices(self, children: Iterable[str]) -> int:
         return sum(map(self._roster.devices_of, children))
@@ -119,4 +124,5 @@ class Asking:
         # From the next request's number, so that a node that crashed before it asked selects the same children.
         self._random.seed(self._seed + self._ledger.next_task)
         chosen = self._policy.select(candidates, count, self._random, round_, now)
-        return [child for child in chosen if child in self._roster and child not in self._ledger.busy]
+        here, busy = self._roster.hellos, self._ledger.busy
+        return [child for child in chosen if child in here and child not in busy]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Train, Write
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
-from fogline.nodes.messages import Key, Message, Receipt, Report, Stop, Work, update_key
+from fogline.nodes.messages import Key, Receipt, Report, Stop, Work, update_key
 from fogline.nodes.records import Assigned, Confirmed, Ended, Posted, Record
 
 RETRY = "retry"
@@ -63,8 +63,12 @@ class Device:
     def handle(self, event: Event, now: float) -> list[Effect]:
         """React to what happened at time ``now`` (seconds)."""
         match event:
-            case Received(sender=sender, message=message) if sender == self.parent:
-                return self._from_parent(message, now)
+            case Received(sender=self.parent, message=Work() as work):
+                return self._work(work, now)
+            case Received(sender=self.parent, message=Receipt() as receipt):
+                return self._receipt(receipt)
+            case Received(sender=self.parent, message=Stop()):
+                return self._end()
             case Trained():
                 return self._trained(event, now)
             case Fired(timer="retry"):
@@ -94,17 +98,6 @@ class Device:
         self.apply(record)
         return Write(record)
 
-    def _from_parent(self, message: Message, now: float) -> list[Effect]:
-        match message:
-            case Work():
-                return self._work(message, now)
-            case Receipt(task=task, accepted=accepted):
-                return self._receipt(task, accepted)
-            case Stop():
-                return self._end()
-            case _:
-                return []
-
     def _end(self) -> list[Effect]:
         return [] if self.ended else [self._log(Ended())]
 
@@ -116,8 +109,12 @@ class Device:
         if self.ended:
             return [Send(self.parent, Report(work.task, None, failure="it was halted"))]
         # Whoever asks anew has given the older request up: its training is not worth going on with.
-        superseded = [Count("superseded", self.name)] if self.model is not None else []
-        return [self._log(Assigned(work.task, work.round, work.model)), *superseded, self._train(work.model)]
+        superseded = self.model is not None
+        effects: list[Effect] = [self._log(Assigned(work.task, work.round, work.model))]
+        if superseded:
+            effects.append(Count("superseded", self.name))
+        effects.append(self._train(work.model))
+        return effects
 
     def _train(self, model: Key) -> Train:
         return Train(self.task, model, update_key(self.parent, self.task), self.round)
@@ -144,11 +141,11 @@ class Device:
             self.attempt += 1
         return effects
 
-    def _receipt(self, task: int, accepted: bool) -> list[Effect]:
-        report = self.outbox.get(task)
+    def _receipt(self, receipt: Receipt) -> list[Effect]:
+        report = self.outbox.get(receipt.task)
         if report is None:
             return []
-        effects: list[Effect] = [self._log(Confirmed(task, accepted))]
+        effects: list[Effect] = [self._log(Confirmed(receipt.task, receipt.accepted))]
         if report.update is not None:
             effects.append(Forget((report.update,)))
         return effects

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import takewhile
+from operator import attrgetter
 
 import msgspec
 
@@ -31,7 +32,7 @@ class Ask:
     """Whether the child went away since. Connections do not survive a crash, so no record says it."""
 
 
-class Got(msgspec.Struct, frozen=True):
+class Got(msgspec.Struct, frozen=True, gc=False):
     """An update that waits to be folded, or is in a result that is not safe at the parent yet."""
 
     task: int
@@ -60,6 +61,10 @@ class Lane:
     quorum: int = 1
     absent: int = field(default=0, compare=False)
     """Open requests to children that went away."""
+
+
+FAR, FAR_OFF = 1 << 20, 1 << 24
+"""Requests that a node cannot have forgotten, at once and in all: what is kept of each is a bit."""
 
 
 class Ledger:
@@ -100,8 +105,10 @@ class Ledger:
         """Requests without an answer whose round is over, in the order of closing."""
         self._holds: dict[int, int] = {}
         """Requests that keep a version's model."""
-        self._released: list[str] = []
-        self._unused: list[Key] = []
+        self.released: list[str] = []
+        """Async mode: children whose requests are no longer open; whoever has taken note of them clears the list."""
+        self.unused: list[Key] = []
+        """The group's models that nobody needs any more; likewise."""
 
     @property
     def working(self) -> bool:
@@ -117,22 +124,21 @@ class Ledger:
         """Whether the update of that request was accepted, ever."""
         return 0 <= task >> 3 < len(self._taken) and bool(self._taken[task >> 3] & 1 << (task & 7))
 
+    def is_behind(self, task: int) -> bool:
+        """Whether a child has taken a request of a number that was not given yet, by what is known here: this node
+        went back to a backup. Numbers that are far off are nobody's."""
+        return self.next_task <= task < min(self.next_task + FAR, FAR_OFF)
+
+    def catch_up(self, task: int) -> None:
+        """Give later numbers from now on; the next request that is made writes that down."""
+        self.next_task = task + 1
+
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
         waiting = [got.update for lane in self.lanes for got in lane.pending]
         used = [got.update for got in self.used]
         reported = [key for report, inside in self.outbox.values() for key in (report.update, *inside) if key]
         return {*self.models.values(), *waiting, *used, *reported}
-
-    def take_released(self) -> list[str]:
-        """Async mode: children whose requests are no longer open; each is told once."""
-        released, self._released = self._released, []
-        return released
-
-    def take_unused(self) -> list[Key]:
-        """The group's models that nobody needs any more; each is told once."""
-        unused, self._unused = self._unused, []
-        return unused
 
     def set_absent(self, child: str, absent: bool) -> Ask | None:
         """A child with an open request went away or came back; gives the request."""
@@ -258,7 +264,7 @@ class Ledger:
             unused = self.models.pop(version)
             self._holds.pop(version, None)
             if self._role.moves:  # A parent's model is not the node's to delete.
-                self._unused.append(unused)
+                self.unused.append(unused)
         oldest = self.version - self._role.tier.staleness_cap
         for task in list(takewhile(lambda task: self.asks[task].version < oldest, self._late)):
             self._answered(task)
@@ -285,7 +291,10 @@ class Ledger:
         if self.busy.get(ask.child) == task:
             del self.busy[ask.child]
             if self._role.mode == "async":
-                self._released.append(ask.child)
+                self.released.append(ask.child)
+
+
+_task = attrgetter("task")
 
 
 def devices_in(gots: Iterable[Got]) -> int:
@@ -298,4 +307,4 @@ def devices_in(gots: Iterable[Got]) -> int:
 
 def in_order(gots: Iterable[Got]) -> list[Got]:
     """Updates in canonical order: that of the requests, which the seed decides."""
-    return sorted(gots, key=lambda got: got.task)
+    return sorted(gots, key=_task)

@@ -35,6 +35,8 @@ class Hello(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Examples they hold, if they say so."""
     seconds: Number | None = None
     """How long it thinks a round takes it."""
+    task: Annotated[int, Meta(ge=-1, le=2**53)] = -1
+    """The highest number of a request of this parent that it has taken; -1: none."""
 
 
 class Work(msgspec.Struct, frozen=True, gc=False, tag=True):

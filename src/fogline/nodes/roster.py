@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 
 from fogline.nodes.messages import Hello
 from fogline.nodes.row import Row
@@ -38,7 +38,10 @@ class Roster:
         self._presence = presence
         self._busy = busy
         self._all = Row()
-        self._hellos: dict[str, Hello] = {}
+        self.at = self._all.at
+        """The child at a place."""
+        self.hellos: dict[str, Hello] = {}
+        """What every child said of itself last."""
         self._took: dict[str, float] = {}
         self._devices = 0
 
@@ -46,16 +49,12 @@ class Roster:
         return len(self._all)
 
     def __contains__(self, child: str) -> bool:
-        return child in self._all
-
-    def at(self, i: int) -> str:
-        """The child at a place."""
-        return self._all.at(i)
+        return child in self.hellos
 
     def add(self, child: str, hello: Hello) -> None:
         """A child came, or said something new of itself."""
-        known = self._hellos.get(child)
-        self._hellos[child] = hello
+        known = self.hellos.get(child)
+        self.hellos[child] = hello
         self._devices += hello.devices - (0 if known is None else known.devices)
         if known is None:
             self._all.add(child)
@@ -65,29 +64,30 @@ class Roster:
 
     def remove(self, child: str) -> None:
         """A child left."""
-        if child not in self._all:
+        if child not in self.hellos:
             return
         self._all.remove(child)
-        self._devices -= self._hellos.pop(child).devices
+        self._devices -= self.hellos.pop(child).devices
         self._took.pop(child, None)
         if self.classes is not None:
             self.classes.remove(child)
         if self.idle is not None:
             self.idle.remove(child)
 
-    def occupy(self, child: str) -> None:
-        """A child has an open request from now on."""
+    def occupy(self, children: Iterable[str]) -> None:
+        """Children have open requests from now on."""
         if self.idle is not None:
-            self.idle.remove(child)
+            for child in children:
+                self.idle.remove(child)
 
     def release(self, child: str) -> None:
         """A child's request is no longer open."""
-        if self.idle is not None and child in self._all and child not in self._busy:
+        if self.idle is not None and child in self.hellos and child not in self._busy:
             self.idle.add(child)
 
     def took(self, child: str, seconds: float) -> None:
         """A child answered after so many seconds."""
-        if child in self._all:
+        if child in self.hellos:
             before = self._took.get(child, seconds)
             self._took[child] = now = before + 0.25 * (seconds - before)
             if self.classes is not None:
@@ -95,11 +95,11 @@ class Roster:
 
     def samples(self, child: str) -> int:
         """Examples that the child says it has."""
-        return self._hellos[child].samples
+        return self.hellos[child].samples
 
     def devices_of(self, child: str) -> int:
         """Devices below and including a child."""
-        hello = self._hellos.get(child)
+        hello = self.hellos.get(child)
         return 0 if hello is None else hello.devices
 
     def devices(self) -> int:
@@ -109,7 +109,7 @@ class Roster:
     def seconds(self, child: str) -> float | None:
         """How long a round takes the child: as measured, or else as it thinks."""
         measured = self._took.get(child)
-        return self._hellos[child].seconds if measured is None else measured
+        return self.hellos[child].seconds if measured is None else measured
 
     def available(self, child: str, now: float) -> bool:
         """Whether it can be asked now."""
@@ -121,7 +121,7 @@ class Roster:
 
     def fit(self, child: str, now: float) -> bool:
         """Whether it is here and can be asked now."""
-        return child in self._all and child not in self._busy and self.available(child, now)
+        return child in self.hellos and child not in self._busy and self.available(child, now)
 
 
 class View:

@@ -99,6 +99,36 @@ def import_version(catalogue: Catalogue, path: Path, limit: int = LARGEST) -> Ca
     return catalogue.publish(msgspec.structs.replace(card, lineage=lineage, deltas=()), {})
 
 
+def unpack_version(path: Path, folder: Path, limit: int = LARGEST) -> Card:
+    """Write the files of an exported version into ``blobs`` of a folder, each under its digest; nothing is written
+    before all is checked.
+
+    Args:
+        path: the file.
+        folder: where they go.
+        limit: bytes of the largest that is accepted.
+
+    Returns:
+        Its card, without the differences from other versions, which no archive holds.
+
+    Raises:
+        ArchiveError: the file cannot be read, is too large, or is not exactly a version with all its files.
+    """
+    limits = Limits(limit, limit, MOST_FILES, 1)
+    try:
+        with path.open("rb") as file:
+            _, card = _check(file, limits)
+            archive = Archive(file, limits, FORM)
+            (folder / BLOBS).mkdir(parents=True, exist_ok=True)
+            for asset in _carried(card):
+                with (folder / BLOBS / asset.digest).open("wb") as out:
+                    for piece in archive.read(BLOBS + asset.digest, asset.size):
+                        out.write(piece)
+    except OSError as error:
+        raise ArchiveError(f"The model archive {path} cannot be unpacked to {folder}: {error.strerror}.") from error
+    return msgspec.structs.replace(card, deltas=())
+
+
 def _carried(card: Card) -> list[Asset]:
     """The files of a card that go along, by rising digest."""
     return sorted(set(msgspec.structs.replace(card, deltas=()).files()), key=lambda asset: (asset.digest, asset.size))

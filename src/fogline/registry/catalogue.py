@@ -22,6 +22,7 @@ import msgspec
 
 from fogline.inference.card import Asset, Card, read_card
 from fogline.jobs.errors import suggest
+from fogline.registry.restored import read_floors
 from fogline.storage import Blobs, Database
 from fogline.storage.files import hash_file
 
@@ -86,6 +87,10 @@ class Catalogue:
             CatalogueError: there is no such version.
         """
         return read_card(self._body(model, version))
+
+    def highest(self) -> dict[str, int]:
+        """The highest number that each model's versions have had, also of those that were withdrawn."""
+        return {model: max(self._bodies(model), default=0) for model, _ in self._database.all(MODELS)}
 
     def latest(self, model: str) -> Card:
         """The card of the version with the highest number.
@@ -210,7 +215,8 @@ class Catalogue:
             bodies = self._bodies(card.model)
             if (published := _same(card, bodies)) is not None:
                 return published
-            numbered = msgspec.structs.replace(card, version=max(bodies, default=0) + 1)
+            number = 1 + max(*bodies, read_floors(self._database).version(card.model), 0)
+            numbered = msgspec.structs.replace(card, version=number)
             body = _encoded(numbered)
             self.blobs.put(body)
             if self._database.swap(_kind(card.model), str(numbered.version), None, body):

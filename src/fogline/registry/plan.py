@@ -110,7 +110,14 @@ class Drift(msgspec.Struct, frozen=True, tag=True):
     """Population stability index."""
 
 
-Event = Begin | Rollback | Pause | Resume | Abort | Advance | Tick | Known | Drift | Outcome | Vitals
+class Restored(msgspec.Struct, frozen=True, tag=True):
+    """The cloud went back to a backup, and does not know which releases it has made since."""
+
+    number: int
+    """Above all that it may have given to a release."""
+
+
+Event = Begin | Rollback | Pause | Resume | Abort | Advance | Tick | Known | Drift | Restored | Outcome | Vitals
 
 
 def plan_of(settings: Publish) -> Plan:

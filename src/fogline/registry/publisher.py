@@ -21,6 +21,7 @@ from fogline.registry.drift import DriftRule, DriftRules
 from fogline.registry.linking import chosen, fitted
 from fogline.registry.plan import plan_of, promoted
 from fogline.registry.release import Outcome, Tally, Tier, Vitals
+from fogline.registry.restored import Floors, keep_floors, read_floors
 from fogline.registry.standing import Standing, Steer
 from fogline.registry.states import Retrain, States
 from fogline.registry.steering import Steering
@@ -64,6 +65,7 @@ class Publisher:
         self._changed = changed
         self._train = train
         self._lock = threading.RLock()
+        self._database = database
         self._states = States(database)
         self.soon: Callable[[], None] = lambda: None
         """Told that :meth:`tick` may have something to do earlier than it said."""
@@ -311,6 +313,31 @@ class Publisher:
             if self.timestamp() != before:
                 self._changed()
             return renewal if following is None else min(renewal, following)
+
+    # After a restore.
+
+    def is_behind(self, timestamp: bytes) -> bool:
+        """Whether a timestamp is this cloud's own, and newer than all that it knows: it has gone back to a backup."""
+        return self.signed.is_later(timestamp)
+
+    def restored(self, job: int, now: float | None = None) -> Floors:
+        """The cloud went back to a backup: give no number for the second time.
+
+        Args:
+            job: the highest number of a job that is known.
+            now: Unix time; None asks the clock.
+
+        Returns:
+            What is above all numbers that were given before.
+        """
+        now = time.time() if now is None else now
+        with self._lock:
+            floors = read_floors(self._database).raised(now, job, self.catalogue.highest())
+            keep_floors(self._database, floors)
+            self.signed.leap(now)
+            self._steering.restored(floors.releases)
+            self._changed()
+        return floors
 
     # What is.
 

@@ -69,6 +69,8 @@ def handle(rollout: Rollout, event: Event, now: float) -> Step:
         case events.Drift():
             current = rollout.concerns(event.version)
             return _judge(replace(rollout, psi=max(rollout.psi, event.psi)) if current else rollout, now)
+        case events.Restored():
+            return _restored(rollout, event.number)
         case Outcome():
             return _heard(_own(rollout, event.model), event, now)
         case Vitals():
@@ -138,6 +140,14 @@ def _rollback(rollout: Rollout, to: Served) -> Step:
         earlier=Tally(),
     )
     return _issue(following, f"{rollout.model} is rolled back to version {to.version} on all nodes.")
+
+
+def _restored(rollout: Rollout, number: int) -> Step:
+    """What nodes serve stays as it is until somebody releases a version; one that is on its way is told anew."""
+    above = replace(rollout, number=max(rollout.number, number))
+    if not rollout.running:
+        return Step(above)
+    return _issue(replace(above, first=above.number + 1, outcomes={}), f"The rollout of {rollout.name} is told anew.")
 
 
 def _pause(rollout: Rollout, why: str) -> Step:

@@ -9,6 +9,7 @@ import msgspec
 
 from fogline.registry.plan import Plan
 from fogline.registry.release import Outcome, Release, Tally
+from fogline.registry.restored import read_floors
 from fogline.registry.rollout import Rollout
 from fogline.registry.standing import Note
 from fogline.storage import Database
@@ -69,7 +70,7 @@ class States:
 
     def of(self, model: str) -> State:
         """A model's; that of a model nothing has happened to, if it is not known."""
-        return self._states.get(model) or State(Rollout(model=model))
+        return self._states.get(model) or State(Rollout(model=model, number=read_floors(self._database).releases))
 
     def keep(self, state: State) -> None:
         """Put a state in place of the one before."""

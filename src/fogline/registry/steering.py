@@ -72,6 +72,11 @@ class Steering:
                 self.handle(state.rollout.model, events.Tick())
         return min((when for state in self._states if (when := due(state.rollout)) is not None), default=None)
 
+    def restored(self, number: int) -> None:
+        """The cloud went back to a backup: releases have higher numbers from now on."""
+        for state in self._states:
+            self._step(state.rollout.model, events.Restored(number))
+
     def begin(self, card: Card, plan: Plan, by: str = "") -> Sequence[str]:
         """Roll a version out; what there is to say of it."""
         self._states.keep(replace(self._states.of(card.model), plan=plan))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
+from operator import attrgetter
 
 from fogline.aggregation import Folded
 from fogline.algorithms import Algorithm
@@ -11,9 +12,11 @@ from fogline.algorithms import group as groups
 from fogline.algorithms.base import Group
 from fogline.algorithms.group import Down, GroupModel
 from fogline.nodes.effects import Adopt, Lift, Member, Merge, Move
-from fogline.nodes.ledger import Got
+from fogline.nodes.ledger import Got, in_order
 from fogline.params import Spec
 from fogline.simulation.values import Folding, Operation, Training, Value
+
+_order = attrgetter("order")
 
 
 class Numbers:
@@ -44,6 +47,9 @@ class Numbers:
         self._population = population
         self._refused = refused
         self._moves: dict[str, int] = {}
+        self._ready: dict[str, Training] = {}
+        self._waiting: dict[int, dict[str, Training]] = {}
+        """Training that was begun from a model that is not computed yet, by the model's order."""
 
     def set_group(self, model: str, group: Value) -> None:
         """A node's numbers at a version, and what its children get of them."""
@@ -76,9 +82,12 @@ class Numbers:
     def forget(self, keys: Iterable[str]) -> None:
         """Nobody will name these keys again."""
         for key in keys:
-            self.updates.pop(key, None)
-            self.models.pop(key, None)
-            self.groups.pop(key, None)
+            value = self.updates.pop(key, None)
+            if isinstance(value, Training) and value.model is not None:
+                self._waiting.get(value.model.order, {}).pop(key, None)
+            if value is None:  # A key names an update or a model.
+                self.models.pop(key, None)
+                self.groups.pop(key, None)
 
     def gather(self, gots: Sequence[Got], failed: Callable[[Got, str], None]) -> list[Value]:
         """Fold updates that devices of one aggregator reported, those of a version together, and put what comes of it
@@ -87,7 +96,7 @@ class Numbers:
         ``failed`` is told of every one that turns out to be none, once it is computed.
         """
         versions: dict[int, list[Got]] = {}
-        for got in sorted(gots, key=lambda got: got.task):
+        for got in in_order(gots):
             versions.setdefault(got.version, []).append(got)
         made: list[Value] = []
         for alike in versions.values():
@@ -97,16 +106,28 @@ class Numbers:
             made.append(folding)
         return made
 
+    def begin(self, update: str, training: Training) -> None:
+        """A device trains; :meth:`in_flight` gives it from when its model is there until it is computed."""
+        self.updates[update] = training
+        model = training.model
+        assert model is not None
+        if model.done:
+            self._ready[update] = training
+        else:
+            self._waiting.setdefault(model.order, {})[update] = training
+
+    def settled(self, value: Value) -> None:
+        """A value was computed: training may have waited for it."""
+        self._ready.update(self._waiting.pop(value.order, ()))
+
     def in_flight(self) -> list[Training]:
-        """Training that could run now, though nobody needs it yet."""
-        return [
-            value
-            for value in self.updates.values()
-            if isinstance(value, Training) and not value.done and value.model is not None and value.model.done
-        ]
+        """Training that was begun and could run now, though nobody needs it yet."""
+        ready, updates = self._ready, self.updates
+        self._ready = {key: one for key, one in ready.items() if not one.done and updates.get(key) is one}
+        return sorted(self._ready.values(), key=_order)
 
     def _fold(self, members: tuple[Member, ...], merge: bool) -> Folding:
-        weight = self._algorithm.staleness_weight
+        weight = cache(self._algorithm.staleness_weight)
         inputs: dict[int, tuple[Value, float]] = {}
         children: list[str] = []
         for member in members:

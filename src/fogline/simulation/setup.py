@@ -65,6 +65,8 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         make_policy(tier.policy, **tier.policy_parameters)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links = local_training(job.local), link_of(job.links)
+    task.seed = job.seed
+    task.check()
     return Setting(job, task, algorithm, local, first_model(job, task, job.start), homes, fleet, links)
 
 
@@ -151,7 +153,7 @@ def simulator_of(
     )
     root = job.tree.nodes(job.tree.names[0])[0]
     numbers.set_group(model_key(root, 0), Value(groups.root(setting.initial)))
-    store = Store(trainer, trained)
+    store = Store(trainer, trained, numbers.settled)
     simulator = Simulator(
         root=root,
         aggregators=aggregators,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import heapq
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,9 +40,12 @@ from fogline.simulation.profiles import Fleet, Link
 from fogline.simulation.traffic import Traffic
 from fogline.simulation.values import Store, Training, Value
 
-COLLECT_EVERY = 100_000
+COLLECT_EVERY = 500_000
 """New objects between two looks of the garbage collector, which finds next to nothing: hardly any object of a run is
 part of a cycle."""
+
+AHEAD = 256 << 20
+"""Bytes of updates of other aggregators' devices that are computed beforehand, so that a cohort is large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,20 @@ class Sizes:
     """Any other message."""
 
 
-AHEAD = 256 << 20
-"""Bytes of updates of other aggregators' devices that are computed beforehand, so that a cohort is large."""
+class Seat:
+    """What the clock knows of a node with every event. An aggregator has one all along, a device while it works."""
+
+    __slots__ = ("client", "name", "node", "owned", "report")
+
+    def __init__(self, name: str, node: Aggregator | Device, client: int, report: int, owned: tuple[str, ...]) -> None:
+        self.name = name
+        self.node = node
+        self.client = client
+        """Number of the device; -1 for an aggregator."""
+        self.report = report
+        """Bytes of what it sends up."""
+        self.owned = owned
+        """How the keys begin that are its own; a device's updates are its parent's."""
 
 
 class Simulator:
@@ -114,13 +130,18 @@ class Simulator:
         self.losses: dict[str, tuple[float | None, str | None]] = {}
         """Of devices that failed, and for policies that select by loss: what each report said. A resumed run repeats
         its past from it."""
-        self._aggregators = dict(aggregators)
-        self._tiers = tiers
         self._clients = clients
         self._homes = homes
         self._index = {name: i for i, name in enumerate(clients)}
-        self._devices: dict[str, Device] = {}
+        self._tiers = tiers
+        self._seats = {
+            name: Seat(name, node, -1, sizes.update if node.role.moves else sizes.partial, (f"{name}#", f"{name}@"))
+            for name, node in aggregators.items()
+        }
+        self._aggregators = dict(aggregators)
         self._fleet = fleet
+        self._joules_per_byte = fleet.joules_per_byte
+        self._down_seconds, self._up_seconds = fleet.down_seconds, fleet.up_seconds
         self._links = links
         self._plan = plan
         self._sizes = sizes
@@ -129,7 +150,9 @@ class Simulator:
         self._prefetch = prefetch
         self._eager, self._wants_loss = frozenset([*eager, *wants_loss]), frozenset(wants_loss)
         self._begun: list[Training] | None = [] if len(set(homes)) > 1 else None
-        """Training that was begun since some was computed last, below any aggregator."""
+        """Training that was begun since some was computed last, below any aggregator of which all is needed soon:"""
+        self._certain = {n for n, node in aggregators.items() if node.role.tier.over_selection == 1} - self._eager
+        """of an over-selected cohort some is never needed."""
         self._queue: list[tuple[float, int, str, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
@@ -142,8 +165,9 @@ class Simulator:
         """Models that their node has forgotten, and others have not."""
         self._halted = False
         # Typed loosely: every method takes the effect that it is listed for.
-        self._carry_out: dict[type[Any], Callable[[str, Any], None]] = {
+        self._carry_out: dict[type[Any], Callable[[Seat, Any], None] | None] = {
             Send: self._send,
+            Write: None,  # Nothing crashes here; the fault tests keep journals.
             SetTimer: self._set_timer,
             Train: self._train,
             Adopt: lambda _, effect: numbers.adopt(effect),
@@ -169,7 +193,7 @@ class Simulator:
             if parent is not None:
                 self._aggregators[parent].roster.add(name, Hello(devices=below[name]))
         for name in upward:
-            self._handle(name, Started())
+            self._handle(self._seats[name], Started())
 
     def run(self) -> None:
         """Until the root is done, or nothing happens any more."""
@@ -184,21 +208,29 @@ class Simulator:
             gc.unfreeze()
 
     def _run(self) -> None:
-        queue, timers = self._queue, self._timers
+        queue, timers, seats, carry_out = self._queue, self._timers, self._seats, self._carry_out
+        pop, eager = heapq.heappop, self._eager
         while queue and not self._halted:
-            time, serial, node, event = heapq.heappop(queue)
-            if type(event) is Fired and timers.get((node, event.timer)) != serial:
+            time, serial, name, event = pop(queue)
+            if type(event) is Fired and timers.get((name, event.timer)) != serial:
                 continue  # The timer was set anew.
             self.now = time
-            if self._eager and type(event) is Trained:
-                event = self._with_result(node, event)
-            self._handle(node, event)
+            if eager and type(event) is Trained:
+                event = self._with_result(name, event)
+            seat = seats.get(name) or self._seat(name)
+            node = seat.node
+            for effect in node.handle(event, time):  # As in `_handle`, without a call for each event.
+                carry = carry_out[type(effect)]
+                if carry is not None:
+                    carry(seat, effect)
+            if type(node) is Device and not node.outbox and node.model is None:
+                seats.pop(name, None)
             if type(event) is Received and type(event.message) is Work:
                 self._arrived(event.message.model)
 
     def halt(self) -> None:
         """End the job, as an operator would."""
-        self._handle(self.root, Halt())
+        self._handle(self._seats[self.root], Halt())
 
     def refused(self, child: str, why: str) -> None:
         """An update could not be folded."""
@@ -207,23 +239,25 @@ class Simulator:
     def failed(self, node: str, gots: Sequence[Got]) -> dict[int, str]:
         """Which of the updates that wait at an aggregator are none, by task, and why: those of its devices are
         computed now, and folded as they come."""
-        updates = self.numbers.updates
-        new = {got: update for got in gots if isinstance(update := updates[got.update], Training)}
-        if not new or node in self._eager:
+        if node in self._eager:
             return {}
-        whys: dict[Got, str] = {}
-        made = self.numbers.gather(list(new), whys.__setitem__)
-        ahead = self._ahead() if any(not training.done for training in new.values()) else []
+        updates = self.numbers.updates
+        new = [(got, update) for got in gots if isinstance(update := updates[got.update], Training)]
+        if not new:
+            return {}
+        whys: dict[int, str] = {}
+        made = self.numbers.gather([got for got, _ in new], lambda got, why: whys.__setitem__(got.task, why))
+        ahead = [] if all(training.done for _, training in new) else self._ahead()
         self.store.force([*made, *ahead])
-        for got, training in new.items():
+        for got, training in new:
             if self.store.replaying:
                 _, why = self.losses.get(got.update, (None, None))
             else:
-                why = training.failure or whys.get(got)
+                why = training.failure or whys.get(got.task)
             if why is not None:
-                whys[got] = why
+                whys[got.task] = why
                 self.losses[got.update] = (None, why)
-        return {got.task: why for got, why in whys.items()}
+        return whys
 
     def _ahead(self) -> list[Training]:
         """Training of devices below other aggregators that will be needed soon."""
@@ -234,18 +268,16 @@ class Simulator:
         self._begun = [one for one in self._begun if not one.done] if len(chosen) < len(ready) else []
         return chosen
 
-    def _handle(self, name: str, event: Event) -> None:
-        node = self._aggregators.get(name) or self._device(name)
-        for effect in node.handle(event, self.now):
-            kind = type(effect)
-            if kind is not Write:  # Nothing crashes here; the fault tests keep journals.
-                self._carry_out[kind](name, effect)
-        if isinstance(node, Device) and node.idle:
-            self._devices.pop(name, None)
+    def _handle(self, seat: Seat, event: Event) -> None:
+        """An event that no time passed for, at an aggregator."""
+        for effect in seat.node.handle(event, self.now):
+            carry = self._carry_out[type(effect)]
+            if carry is not None:
+                carry(seat, effect)
 
-    def _move(self, node: str, effect: Move) -> None:
-        group = self.numbers.move(node, effect)
-        if node == self.root:
+    def _move(self, seat: Seat, effect: Move) -> None:
+        group = self.numbers.move(seat.name, effect)
+        if seat.name == self.root:
             self._moved(effect, group)
 
     def force(self, value: Value) -> None:
@@ -270,53 +302,54 @@ class Simulator:
             return event
         return msgspec.structs.replace(event, loss_rms=loss_rms, failure=failure)
 
-    def _device(self, name: str) -> Device:
-        device = self._devices.get(name)
-        if device is None:
-            device = self._devices[name] = Device(name, self._homes[self._index[name]])
-        return device
+    def _seat(self, name: str) -> Seat:
+        """The seat of a device that begins to work."""
+        client = self._index[name]
+        seat = self._seats[name] = Seat(name, Device(name, self._homes[client]), client, self._sizes.update, ())
+        return seat
 
-    def _push(self, at: float, node: str, event: Event) -> int:
-        self._serial += 1
-        heapq.heappush(self._queue, (at, self._serial, node, event))
-        return self._serial
+    def _push(self, at: float, name: str, event: Event) -> int:
+        self._serial = serial = self._serial + 1
+        heapq.heappush(self._queue, (at, serial, name, event))
+        return serial
 
-    def _finished(self, node: str, _: Finished) -> None:
-        if node == self.root:
+    def _finished(self, seat: Seat, _: Finished) -> None:
+        if seat.name == self.root:
             self._halted = True
 
-    def _set_timer(self, node: str, effect: SetTimer) -> None:
-        self._timers[node, effect.timer] = self._push(effect.at, node, Fired(effect.timer))
+    def _set_timer(self, seat: Seat, effect: SetTimer) -> None:
+        self._timers[seat.name, effect.timer] = self._push(effect.at, seat.name, Fired(effect.timer))
 
-    def _send(self, node: str, effect: Send) -> None:
+    def _send(self, seat: Seat, effect: Send) -> None:
         message, to = effect.message, effect.to
-        if isinstance(message, Work):
-            size = self._sizes.down
-            self._under_way[message.model] += 1
-        elif isinstance(message, Report) and message.update is not None:
-            size = self._report_size(node)
-            self._handed.add(message.update)
+        traffic, size = self.traffic, self._sizes.control
+        upward = type(message) is Report
+        if upward:
+            if message.update is not None:
+                size = seat.report
+                self._handed.add(message.update)
+            traffic.up[self._tiers[to]] += size
+            client = seat.client
         else:
-            size = self._sizes.control
-        upward = isinstance(message, Report)
-        tier = self._tiers[to if upward else node]
-        (self.traffic.up if upward else self.traffic.down)[tier] += size
-        client = self._index.get(node if upward else to)
-        if client is None:
+            if type(message) is Work:
+                size, model = self._sizes.down, message.model
+                self._under_way[model] = self._under_way.get(model, 0) + 1
+            traffic.down[self._tiers[seat.name]] += size
+            client = (self._seats.get(to) or self._seat(to)).client
+        if client < 0:
             seconds = self._links.seconds(size, upward)
-        elif upward:
-            seconds = self._fleet.up_seconds(client, size, self.now)
         else:
-            seconds = self._fleet.down_seconds(client, size, self.now)
-        if client is not None:
-            self.traffic.joules += self._fleet.joules(client, 0.0, size)
-        self._push(self.now + seconds, to, Received(node, message))
+            traffic.joules += size * self._joules_per_byte[client]
+            seconds = (self._up_seconds if upward else self._down_seconds)(client, size, self.now)
+        self._serial = serial = self._serial + 1
+        heapq.heappush(self._queue, (self.now + seconds, serial, to, Received(seat.name, message)))
 
-    def _forget(self, node: str, effect: Forget) -> None:
-        owned = (f"{node}#", f"{node}@")
-        gone = [key for key in effect.keys if key.startswith(owned) or key not in self._handed]
-        self._handed.difference_update(gone)
-        self.numbers.forget(self._unneeded(gone))
+    def _forget(self, seat: Seat, effect: Forget) -> None:
+        handed, owned = self._handed, seat.owned
+        gone = [key for key in effect.keys if key not in handed or key.startswith(owned)]
+        if gone:
+            handed.difference_update(gone)
+            self.numbers.forget(self._unneeded(gone))
 
     def _arrived(self, model: str) -> None:
         self._under_way[model] -= 1
@@ -326,35 +359,29 @@ class Simulator:
     def _unneeded(self, keys: list[str]) -> list[str]:
         """Keys less the models that others have a copy of, on a real network: they are on their way to a child, or
         an aggregator hands them on to its children."""
-        if not any(key in self.numbers.models for key in keys):
+        if self.numbers.models.keys().isdisjoint(keys):
             return keys
         handed_on = {node.ledger.model for node in self._merging if node.ledger.working}
         keys = self._kept + keys
         self._kept = [key for key in keys if key in handed_on or key in self._under_way]
         return [key for key in keys if key not in self._kept]
 
-    def _report_size(self, node: str) -> int:
-        aggregator = self._aggregators.get(node)
-        if aggregator is None or aggregator.role.moves:
-            return self._sizes.update
-        return self._sizes.partial
-
-    def _train(self, node: str, effect: Train) -> None:
-        client = self._index[node]
+    def _train(self, seat: Seat, effect: Train) -> None:
+        client, fleet, now = seat.client, self._fleet, self.now
         attempt = self.attempts[client] = self.attempts.get(client, -1) + 1
         plan = self._plan(client, effect.round, attempt)
-        seconds = self._fleet.train_seconds(client, plan.examples, self._cost)
-        left = self._fleet.next_away(client, self.now) - self.now
-        self.traffic.joules += self._fleet.joules(client, min(seconds, left), 0)
-        if left < seconds or self._fleet.drops_out(client, attempt):
-            self.traffic.mishaps.count("went away" if left < seconds else "dropped out", node)
-            del self._devices[node]
+        seconds = fleet.train_seconds(client, plan.examples, self._cost)
+        left = math.inf if fleet.always_available else fleet.next_away(client, now) - now
+        self.traffic.joules += fleet.joules(client, min(seconds, left), 0)
+        if fleet.loses and (left < seconds or fleet.drops_out(client, attempt)):
+            self.traffic.mishaps.count("went away" if left < seconds else "dropped out", seat.name)
+            del self._seats[seat.name]
             return
         training = Training(client, self.numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)
-        self.numbers.updates[effect.update] = training
-        home = self._aggregators[self._homes[client]]
-        # Of an over-selected cohort some are never needed.
-        if self._begun is not None and home.role.tier.over_selection == 1 and home.name not in self._eager:
+        if self._prefetch or self._eager:
+            self.numbers.begin(effect.update, training)
+        else:
+            self.numbers.updates[effect.update] = training
+        if self._begun is not None and self._homes[client] in self._certain:
             self._begun.append(training)
-        event = Trained(effect.task, effect.update, samples=plan.samples)
-        self._push(self.now + seconds, node, event)
+        self._push(now + seconds, seat.name, Trained(effect.task, effect.update, plan.samples))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Protocol
 
 from fogline.aggregation import Fold, Folded, Partial, UnusableUpdate, Update, fold_named
@@ -18,6 +19,8 @@ from fogline.params import State
 from fogline.training.local import ClientJob
 
 _serial = itertools.count()
+UNCLAIMED = 2**62
+"""Rank of training that no fold has taken yet: after all others."""
 
 
 class Value:
@@ -70,7 +73,9 @@ class Training(Value):
     __slots__ = ("client", "consumer", "failure", "learning_rate", "loss_rms", "model", "rank", "seed", "steps")
 
     def __init__(self, client: int, model: Value, steps: int, learning_rate: float, seed: int) -> None:
-        super().__init__(done=False)
+        self.order = order = next(_serial)  # All of Value's, without the call: there is one of these an update.
+        self.result: Any = None
+        self.done = False
         self.client = client
         self.model: Value | None = model
         self.steps = steps
@@ -79,7 +84,7 @@ class Training(Value):
         self.loss_rms: float | None = None
         self.failure: str | None = None
         self.consumer: Folding | None = None
-        self.rank: tuple[int, int] = (2**62, self.order)
+        self.rank: tuple[int, int] = (UNCLAIMED, order)
         """Place in a cohort: by the fold that takes the update and the place in it. Free of virtual time, so
         that a cohort's order is that of the seed."""
 
@@ -87,8 +92,7 @@ class Training(Value):
         return () if self.model is None else (self.model,)
 
     def settle(self, result: Any) -> None:
-        super().settle(result)
-        self.model = None
+        self.result, self.done, self.model = result, True, None
 
     def job(self, local: State) -> ClientJob:
         """The training as an engine takes it."""
@@ -142,12 +146,15 @@ class Folding(Value):
         """Fold every finished member that is next in order."""
         if self._fold is None:
             self._fold = fold_named(self._exact)
-        while self._fed < len(self._members) and self._members[self._fed][0].done:
-            member, scale = self._members[self._fed]
+        fold, members = self._fold, self._members
+        while self._fed < len(members):
+            member, scale = members[self._fed]
+            if not member.done:
+                break
             update: Update | Partial | None = member.result
             if update is not None:
                 try:
-                    self._fold.take(update, scale)
+                    fold.take(update, scale)
                 except UnusableUpdate as error:
                     self._refused(self._fed, str(error))
             member.result = None
@@ -175,17 +182,27 @@ class Trainer(Protocol):
         ...
 
 
+_rank = attrgetter("rank")
+
+
 class Store:
     """Computes values on demand and keeps the devices' states.
 
     Args:
         trainer: runs cohorts.
         trained: told of every local round that really ran.
+        settled: told of every other value that was computed.
     """
 
-    def __init__(self, trainer: Trainer, trained: Callable[[Training, LocalRound], None]) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        trained: Callable[[Training, LocalRound], None],
+        settled: Callable[[Value], None] = lambda _: None,
+    ) -> None:
         self._trainer = trainer
         self._trained = trained
+        self._settled = settled
         self.locals: dict[int, State] = {}
         """State of the devices that have any, by client."""
         self.replaying = False
@@ -194,20 +211,27 @@ class Store:
 
     def force(self, targets: Iterable[Value]) -> None:
         """Compute these values and all that they rest on."""
-        waiting = _unfinished(targets)
-        for value in waiting:
-            if isinstance(value, Folding):
-                value.wanted = True
-        while waiting:
-            before = len(waiting)
-            cohort = _next_cohort(waiting)
+        trainings: list[Training] = []
+        others: list[Value] = []
+        for value in _unfinished(targets):
+            if isinstance(value, Training):
+                trainings.append(value)
+            else:
+                others.append(value)
+                if isinstance(value, Folding):
+                    value.wanted = True
+        while trainings or others:
+            before = len(trainings) + len(others)
+            cohort = _next_cohort(trainings)
             if cohort:
                 self._train(cohort)
-            for value in waiting:
-                if not value.done and not isinstance(value, Training) and all(n.done for n in value.needs()):
+                trainings = [training for training in trainings if not training.done]
+            for value in others:
+                if all(needed.done for needed in value.needs()):
                     value.settle(None if self.replaying else value.compute())
-            waiting = [value for value in waiting if not value.done]
-            if len(waiting) == before:
+                    self._settled(value)
+            others = [value for value in others if not value.done]
+            if len(trainings) + len(others) == before:
                 raise RuntimeError("Values wait for each other in a circle; this is a bug in the simulator.")
 
     def _train(self, cohort: list[Training]) -> None:
@@ -229,16 +253,16 @@ class Store:
                 training.result = _copy(done.update)
 
 
-def _next_cohort(waiting: list[Value]) -> list[Training]:
+def _next_cohort(waiting: list[Training]) -> list[Training]:
     """All training that can start, at most one a device: its next needs the state after this one."""
     seen: set[int] = set()
     cohort: list[Training] = []
-    for value in waiting:
-        if isinstance(value, Training) and value.client not in seen:
-            seen.add(value.client)
-            if value.model is not None and value.model.done:
-                cohort.append(value)
-    return sorted(cohort, key=lambda training: training.rank)
+    for training in waiting:
+        if training.client not in seen:
+            seen.add(training.client)
+            if training.model is not None and training.model.done:
+                cohort.append(training)
+    return sorted(cohort, key=_rank)
 
 
 def reachable(roots: Iterable[Value]) -> list[Value]:
@@ -261,7 +285,9 @@ def _unfinished(targets: Iterable[Value]) -> list[Value]:
         value = stack.pop()
         if value.order not in found:
             found[value.order] = value
-            stack.extend(needed for needed in value.needs() if not needed.done)
+            for needed in value.needs():
+                if not needed.done:
+                    stack.append(needed)
     return [found[order] for order in sorted(found)]
 
 

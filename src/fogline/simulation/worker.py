@@ -15,7 +15,6 @@ import msgspec
 from fogline.aggregation import Update
 from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound, run_cohort
-from fogline.data import Examples
 from fogline.params import Params, State
 from fogline.simulation.arena import Arena, Place
 from fogline.training.local import ClientJob
@@ -206,4 +205,4 @@ def evaluate_part(task: Task, params: Params, part: Part) -> Sums:
         return task.evaluate(params, task.data[part.client])
     test = task.data.test
     assert test is not None
-    return task.evaluate(params, Examples(test.x[part.start : part.stop], test.y[part.start : part.stop]))
+    return task.evaluate(params, test.part(slice(part.start, part.stop)))

@@ -45,8 +45,8 @@ class Pair:
     job: ClientJob
     ours: Trained
     theirs: Trained
-    shaken: Callable[[], tuple[ClientJob, Trained]]
-    """Job and result of the reference from such a start; asked for only where it is needed."""
+    shaken: Callable[[], tuple[ClientJob, Trained] | None]
+    """Job and result of the reference from such a start, if there is one; asked for only where it is needed."""
 
     def difference(self) -> Difference | None:
         """The largest difference; None if there is none."""
@@ -94,8 +94,10 @@ class Pair:
         return float(np.finfo(self.spec.dtype).eps)
 
     def _unsteady(self, apart: Floats, spread: Callable[[ClientJob, Trained], Floats]) -> bool:
-        job, shaken = self.shaken()
-        return shaken.failure is None and norm(apart) <= AMPLIFIED * norm(spread(job, shaken))
+        again = self.shaken()
+        if again is None or again[1].failure is not None:
+            return False
+        return norm(apart) <= AMPLIFIED * norm(spread(*again))
 
 
 def movement(job: ClientJob, trained: Trained, part: slice) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -41,6 +42,10 @@ class LocalTraining:
         if self.schedule == "cosine":
             return self.learning_rate * 0.5 * (1.0 + float(np.cos(np.pi * round_index / max(rounds, 1))))
         return self.learning_rate
+
+    def passes(self, steps: int) -> Callable[[int], int]:
+        """From a device's number of examples to that of the passes over them that it begins in so many steps."""
+        return lambda examples: max(1, -(-steps // len(cuts(examples, self.batch_size, self.smallest_batch))))
 
     def step_count(self, examples: int, work: float = 1.0) -> int:
         """Minibatch steps that a device with so many examples makes.

@@ -14,16 +14,20 @@ LOWER = ("loss", "error", "rmse", "mse", "mae", "perplexity")
 
 
 def class_metrics(sums: Sums) -> dict[str, float]:
-    """``loss`` and ``accuracy``."""
+    """``loss`` and ``accuracy``; only ``loss``, where sums were made without knowing what outputs mean."""
     count = _count(sums)
-    return {"loss": sums.get("loss", 0.0) / count, "accuracy": sums.get("correct", 0.0) / count}
+    metrics = {"loss": sums.get("loss", 0.0) / count}
+    return metrics if sums and "correct" not in sums else metrics | {"accuracy": sums.get("correct", 0.0) / count}
 
 
 def number_metrics(sums: Sums, meaning: Meaning) -> dict[str, float]:
-    """``loss`` as trained, and ``rmse`` and ``mae`` in the target's own unit."""
+    """``loss`` as trained, and ``rmse`` and ``mae`` in the target's own unit; only ``loss``, where sums were made
+    without knowing what outputs mean."""
     count, scale = _count(sums), abs(meaning.target_scale)
-    return {
-        "loss": sums.get("loss", 0.0) / count,
+    metrics = {"loss": sums.get("loss", 0.0) / count}
+    if sums and "squared_error" not in sums:
+        return metrics
+    return metrics | {
         "rmse": scale * math.sqrt(sums.get("squared_error", 0.0) / count),
         "mae": scale * sums.get("absolute_error", 0.0) / count,
     }

@@ -20,15 +20,18 @@ class Shuffler:
         self._fresh = self._bits.state
         self._generator = np.random.Generator(self._bits)
 
-    def epochs(self, seed: int, examples: int) -> Iterator[Order]:
+    def epochs(self, seed: int, examples: int, stride: int = 0) -> Iterator[Order]:
         """Endless reshuffled passes over a device's examples, (examples,) each.
 
-        Ask for all that is needed of one device before asking for those of the next.
+        Ask for all that is needed of one device before asking for those of the next. ``stride``: how far on in the
+        arrays the examples of the next pass lie, where they are others in each.
         """
         self._fresh["state"]["key"][:] = (seed & 0xFFFFFFFFFFFFFFFF, 0)
         self._bits.state = self._fresh
+        offset = 0
         while True:
-            yield self._generator.permutation(examples)
+            yield self._generator.permutation(examples) + offset
+            offset += stride
 
 
 def cuts(examples: int, batch_size: int | None, smallest: int = 1) -> list[int]:
@@ -41,11 +44,16 @@ def cuts(examples: int, batch_size: int | None, smallest: int = 1) -> list[int]:
     return [*ends[:-2], examples] if alone else ends
 
 
-def batches(seed: int, examples: int, batch_size: int | None, steps: int, smallest: int = 1) -> Iterator[Order]:
-    """The examples of each step: an epoch is cut into batches (:func:`cuts`); then a new epoch."""
+def batches(
+    seed: int, examples: int, batch_size: int | None, steps: int, stride: int = 0, smallest: int = 1
+) -> Iterator[Order]:
+    """The examples of each step: an epoch is cut into batches (:func:`cuts`); then a new epoch.
+
+    ``stride``: see :meth:`Shuffler.epochs`.
+    """
     ends = cuts(examples, batch_size, smallest)
     left = steps
-    for order in Shuffler().epochs(seed, examples):
+    for order in Shuffler().epochs(seed, examples, stride):
         for start, stop in pairwise([0, *ends]):
             if left == 0:
                 return

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from fogline.params import State, Vector
 from fogline.training.local import ClientJob, LocalTraining, Trained
@@ -21,6 +22,8 @@ WHOLE = 24
 """Examples of the largest device where a batch is all that a device has."""
 NOISE = 0.05
 """How far the second pass begins from where the first ended, as a share of the weights' size."""
+PERIOD = 65_521
+"""Numbers that are drawn at most."""
 TYPICAL = 0.05
 """Size of a weight where all of them are zero."""
 
@@ -78,11 +81,20 @@ def rehearse(task: Task, local: LocalTraining, jobs: Sequence[ClientJob]) -> Reh
 
 
 def moved(vector: Vector, head: int, share: float, rng: np.random.Generator) -> Vector:
-    """A vector whose trainable head has Gaussian noise, as a share of its weights' size."""
+    """A vector whose trainable head has Gaussian noise, as a share of its weights' size.
+
+    The rest (running means, frozen weights) grows by less than that, number by number, so that signs stay.
+    """
     changed = vector.copy()
     size = float(np.sqrt(np.mean(np.square(vector[:head], dtype=np.float64)))) if head else 0.0
-    changed[:head] += rng.normal(scale=share * (size or TYPICAL), size=head).astype(vector.dtype)
+    changed[:head] += share * (size or TYPICAL) * _normal(rng, head)
+    changed[head:] *= 1.0 + share * np.abs(_normal(rng, len(vector) - head))
     return changed
+
+
+def _normal(rng: np.random.Generator, size: int) -> npt.NDArray[np.float32]:
+    """Gaussian numbers; many are some of them over and over, as to draw them all takes longer than to train."""
+    return np.resize(rng.standard_normal(min(size, PERIOD), np.float32), size)
 
 
 def _cut(size: int, largest: int, local: LocalTraining) -> int:
@@ -127,5 +139,5 @@ def noisy(state: State, head: int, share: float, rng: np.random.Generator) -> St
 def _vary(vector: Vector, head: int, share: float, rng: np.random.Generator) -> Vector:
     """A vector like the weights is moved; any other keeps its zeros, as it may be a count or a mark."""
     size = float(np.sqrt(np.mean(np.square(vector, dtype=np.float64)))) if vector.size else 0.0
-    noise = share * np.abs(rng.normal(size=vector.shape))
+    noise = share * np.abs(_normal(rng, vector.size)).reshape(vector.shape)
     return (vector + noise * ((size or TYPICAL) if vector.size == head else np.abs(vector))).astype(vector.dtype)

@@ -73,6 +73,8 @@ class Task(ABC):
     headline: str
     """The metric that people look at first (``accuracy``, ``rmse``)."""
     higher_is_better: bool
+    seed: int = 0
+    """Under which modules are made: that of the job in which the task ran last. Set it to judge another run's model."""
 
     def __init__(
         self, name: str, data: FederatedData, classifies: bool, headline: str | None, higher_is_better: bool | None
@@ -93,6 +95,13 @@ class Task(ABC):
     @abstractmethod
     def initial(self, seed: int) -> Params:
         """The untrained model of that seed. The same seed gives the same bits."""
+
+    def check(self) -> None:  # noqa: B027 - most tasks have nothing to refuse
+        """Refuse what would not train, before anything runs.
+
+        Raises:
+            ValueError: one sentence.
+        """
 
     @abstractmethod
     def engines(self) -> Mapping[str, type[Engine]]:

@@ -19,7 +19,7 @@ def add_to(app: App) -> None:
     jobs = group("jobs", "Jobs on real nodes.")
     jobs.command(submit)
     jobs.command(list_jobs, name="list")
-    for command in (watch, stop, logs):
+    for command in (watch, stop, logs, result):
         jobs.command(command)
     app.command(jobs)
 
@@ -139,3 +139,23 @@ def logs(job: str = "", /, *, follow: Flag = False, cloud: Cloud = CLOUD, debug:
 
     with reported(debug):
         show_logs(cloud, job, follow)
+
+
+def result(job: str = "", /, *, to: Path | None = None, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
+    """Fetch a job's result from the cloud: history, model and plots, as far as they are there.
+
+    Parameters
+    ----------
+    job
+        Its id, or the beginning of it; by default the last job.
+    to
+        The folder to write into; by default runs/JOB.
+    cloud
+        The operator's folder.
+    debug
+        Show the traceback of an error.
+    """
+    from fogline.cli.results import fetch_result
+
+    with reported(debug):
+        fetch_result(cloud, job, to)

@@ -32,7 +32,8 @@ def serve(
     Parameters
     ----------
     model
-        An ONNX file, the folder of a finished run, the safetensors file of one, or a folder with card.json and blobs/.
+        An ONNX file, a version that fogline models export wrote, the folder of a finished run, the safetensors file of
+        one, or a folder with card.json and blobs/.
     http
         Address for HTTP; port 0 takes a free one.
     grpc

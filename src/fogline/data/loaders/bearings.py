@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 
-from fogline.data.dataset import Examples, Meaning
-from fogline.data.examples import Array
+from fogline.data.examples import Array, Examples
 from fogline.data.loaders.folder import Folder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import at_least, flatten
+from fogline.data.meaning import Meaning
 from fogline.data.raw import RawData
 
 CLASSES = ("Normal", "B007", "B014", "B021", "IR007", "IR014", "IR021", "OR007", "OR014", "OR021")

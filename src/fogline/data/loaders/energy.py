@@ -7,8 +7,7 @@ import io
 
 import numpy as np
 
-from fogline.data.dataset import Examples, Meaning
-from fogline.data.examples import Array
+from fogline.data.examples import Array, Examples
 from fogline.data.loaders.folder import Folder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import (
@@ -20,6 +19,7 @@ from fogline.data.loaders.shaping import (
     standardised,
     windows,
 )
+from fogline.data.meaning import Meaning
 from fogline.data.raw import RawData
 
 LOADS = ("Light_Load", "Medium_Load", "Maximum_Load")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fogline.data.dataset import Examples, Meaning
+from fogline.data.examples import Examples
 from fogline.data.loaders.folder import Folder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import flatten
+from fogline.data.meaning import Meaning
 from fogline.data.raw import RawData
 
 ACTIVITIES = ("walking", "walking upstairs", "walking downstairs", "sitting", "standing", "laying")

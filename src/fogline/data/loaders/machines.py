@@ -7,11 +7,11 @@ import io
 
 import numpy as np
 
-from fogline.data.dataset import Examples, Meaning
-from fogline.data.examples import Array
+from fogline.data.examples import Array, Examples
 from fogline.data.loaders.folder import Folder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import at_least, flatten, one_hot, random_test, standardised, windows
+from fogline.data.meaning import Meaning
 from fogline.data.raw import RawData
 
 TYPES = ("L", "M", "H")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fogline.data.dataset import Meaning
 from fogline.data.examples import Array
 from fogline.data.loaders.folder import Folder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import Pixels, image_test
+from fogline.data.meaning import Meaning
 from fogline.data.raw import RawData
 
 CLOTHES = (

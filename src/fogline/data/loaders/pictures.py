@@ -6,12 +6,12 @@ import io
 
 import numpy as np
 
-from fogline.data.dataset import Meaning
 from fogline.data.examples import Array
 from fogline.data.loaders.cache import Arrays, cached
 from fogline.data.loaders.folder import Folder, MissingPackage
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import Pixels, at_least, image_test, random_test
+from fogline.data.meaning import Meaning
 from fogline.data.raw import RawData
 
 THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

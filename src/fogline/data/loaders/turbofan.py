@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fogline.data.dataset import Examples, Meaning
-from fogline.data.examples import Array
+from fogline.data.examples import Array, Examples
 from fogline.data.loaders.folder import Folder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import at_least, flatten, windows
+from fogline.data.meaning import Meaning
 from fogline.data.raw import RawData
 
 SENSORS = (2, 3, 4, 7, 8, 9, 11, 12, 13, 14, 15, 17, 20, 21)

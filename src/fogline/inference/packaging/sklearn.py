@@ -30,7 +30,7 @@ class SklearnOriginal:
         self._estimator = task.fresh(0.01, 0)
         task.load(self._estimator, params.vector)
         self._entries = params.spec.entries
-        x = task.data.at(0).x
+        x = task.data.at(0).array
         self.input = Tensor(INPUT, "FP32", (-1, *x.shape[1:]))
         self._pair = task.classifies and self._entries[0].shape[0] == 1
         self.dense = (Dense("coef", "intercept", "pair" if self._pair else ""),)

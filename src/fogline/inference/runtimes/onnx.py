@@ -44,6 +44,7 @@ NOISE = tuple(
     for pattern in (
         r"^\[ONNXRuntimeError\] : \d+ : \w+ : ",
         r"^Load model from .* failed: ?",
+        r"^Non-zero status code returned while running \w+ node\. Name:'[^']*' Status Message: ",
         r"\S+\.(?:cc|h):\d+ (?:[^\"]*?\)(?: const)? (?=\w))?",
     )
 )

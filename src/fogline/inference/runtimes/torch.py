@@ -41,7 +41,7 @@ class TorchRuntime:
         if code is None:
             raise ModelError(f"Model '{card.model}' needs the code of task '{card.code.task}'; give its folder.")
         try:
-            task = load_task(Job(task=card.code.task, task_parameters=card.code.parameters), code)
+            task = load_task(Job(task=card.code.task, task_parameters=card.code.parameters, seed=card.code.seed), code)
         except JobError as error:
             raise ModelError(f"Model '{card.model}' cannot be loaded: {error}.") from error
         if not isinstance(task, TorchTask):

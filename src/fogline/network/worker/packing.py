@@ -42,7 +42,7 @@ def pack(job: Job, task: Task, params: Params, asked: Package) -> Packaged:
         asked.model,
         lineage=asked.lineage,
         graph=None if asked.graph is None else Path(asked.graph),
-        code=Code(job.task, dict(job.task_parameters)),
+        code=Code(job.task, dict(job.task_parameters), seed=job.seed),
         variants=asked.variants,
         outputs=job.publish.exits,
         exits=wanted_of(job.publish),

@@ -132,6 +132,7 @@ class Worker:
     def describe(self, request: Describe) -> Described:
         """What nodes must know, and the first group."""
         job = with_defaults(self.job, self.algorithm, self.task)
+        self.task.check()
         homes, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {leaf: tuple(c for c, home in zip(clients, homes, strict=True) if home == leaf) for leaf in set(homes)}
         group = groups.root(first_model(job, self.task, request.start))

@@ -41,31 +41,41 @@ def draw(
     if k <= 0:
         return []
 
-    def fit(child: str) -> bool:
-        return child not in without and ready(candidates, child, now) and (fits is None or fits(child))
-
+    free, available = candidates.free, candidates.available
     picked: list[str] = []
     if PATIENCE * k < len(candidates):
-        picked = _blind(candidates, k, rng, fit)
+        picked = _blind(candidates, k, rng, now, fits, without)
     if len(picked) < k:
-        taken = set(picked)
+        taken = {*picked, *without}
         children = map(candidates.at, range(len(candidates)))
-        rest = [child for child in children if child not in taken and fit(child)]
+        rest = [
+            child
+            for child in children
+            if child not in taken and free(child) and available(child, now) and (fits is None or fits(child))
+        ]
         picked += rng.sample(rest, min(k - len(picked), len(rest)))
     return picked
 
 
-def _blind(candidates: Candidates, k: int, rng: random.Random, fit: Callable[[str], bool]) -> list[str]:
+def _blind(
+    candidates: Candidates,
+    k: int,
+    rng: random.Random,
+    now: float,
+    fits: Callable[[str], bool] | None,
+    without: Collection[str],
+) -> list[str]:
+    at, free, available, drawn = candidates.at, candidates.free, candidates.available, rng.random
     picked: list[str] = []
     tried: set[int] = set()
     count = len(candidates)
     for _ in range(PATIENCE * k + PATIENCE):
-        i = int(rng.random() * count)
+        i = int(drawn() * count)
         if i in tried:
             continue
         tried.add(i)
-        child = candidates.at(i)
-        if fit(child):
+        child = at(i)
+        if child not in without and free(child) and available(child, now) and (fits is None or fits(child)):
             picked.append(child)
             if len(picked) == k:
                 break

@@ -115,6 +115,20 @@ def withdraw(
     return _relist(offline, charter, opened, model, after, _clock(now))
 
 
+def newer(offline: Path, theirs: Charter) -> Charter | None:
+    """The operator's own charter, where it is newer than the one that the cloud shows: the cloud has gone back to a
+    backup, and nodes refuse releases beside older approvals. None where it is not, or there are no keys there.
+
+    Raises:
+        MetadataError: the cloud's charter must not be believed.
+    """
+    own = load_charter(offline)
+    if own is None:
+        return None
+    first = own.roots[0]
+    return own if open_charter(own, first).age > open_charter(theirs, first).age else None
+
+
 def prolong(offline: Path, theirs: Charter | None, now: float | None = None) -> Charter:
     """The charter with its time begun anew. Arguments and errors as in :func:`approve`."""
     return _rotate(offline, theirs, {}, _clock(now))

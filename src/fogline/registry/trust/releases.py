@@ -7,20 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from tuf.api.exceptions import RepositoryError
 
 from fogline.registry.release import Release, ReleaseError, read_release
 from fogline.registry.trust.charter import Charter, load_charter, open_charter, read_approvals
-from fogline.registry.trust.sealing import MetadataError
+from fogline.registry.trust.names import TIMESTAMP
+from fogline.registry.trust.sealing import MetadataError, unseal
 from fogline.registry.trust.shelf import (
     Hand,
     Lifetimes,
     Shelf,
     due_times,
     first_shelf,
+    leapt,
     renewed,
     with_charter,
     with_release,
 )
+from fogline.registry.trust.terms import Timestamp
 from fogline.storage.database import Database
 
 LIFETIMES = Lifetimes()
@@ -156,6 +160,30 @@ class SignedReleases:
             return renewed(shelf, self._hand(shelf, moment))
 
         return min(due_times(self._change(work, now), self._lifetimes).values())
+
+    def leap(self, now: float | None = None) -> None:
+        """Sign all anew with versions that are above any that were counted up before: the time on the clock, in
+        seconds. For a cloud that went back to a backup.
+
+        Args:
+            now: Unix time; None asks the clock.
+
+        Raises:
+            MetadataError, SignatureError: as :meth:`publish`.
+        """
+        self._change(lambda shelf, moment: leapt(shelf, self._hand(shelf, moment)), now)
+
+    def is_later(self, timestamp: bytes) -> bool:
+        """Whether a timestamp was signed with the cloud's key and is newer than the newest one here."""
+        shelf = self._read()[1]
+        if shelf is None:
+            return False
+        try:
+            shown = unseal(Timestamp, timestamp)
+            shelf.opened().root.verify_delegate(Timestamp.type, shown.signed_bytes, shown.signatures)
+        except (MetadataError, RepositoryError, ValueError):
+            return False  # Whoever shows it: nothing follows from it.
+        return shown.signed.version > unseal(Timestamp, shelf.files[TIMESTAMP]).signed.version
 
     # Inside
 

@@ -117,6 +117,13 @@ def renewed(shelf: Shelf, hand: Hand) -> Shelf:
     return _issued(shelf, hand, rounds=_rounds(shelf) if "rounds" in due else None, snapshot="snapshot" in due)
 
 
+def leapt(shelf: Shelf, hand: Hand) -> Shelf:
+    """The repository signed anew, in versions that no signature of before can have had."""
+    listed, above = _rounds(shelf), int(hand.now) - 1
+    higher = msgspec.structs.replace(shelf, rounds=max(shelf.rounds, above), snapshot=max(shelf.snapshot, above))
+    return _issued(higher, hand, rounds=listed, above=above)
+
+
 def due_times(shelf: Shelf, lifetimes: Lifetimes) -> dict[str, float]:
     """When each of the cloud's signatures is to be renewed, in Unix time."""
     expiries = {
@@ -135,13 +142,15 @@ def _chartered(shelf: Shelf, charter: Charter, opened: Opened) -> Shelf:
     return msgspec.structs.replace(shelf, files=files, root=opened.root.version, targets=opened.targets.version)
 
 
-def _issued(shelf: Shelf, hand: Hand, rounds: dict[str, TargetFile] | None, snapshot: bool = False) -> Shelf:
-    """Sign what has changed, and what vouches for it."""
+def _issued(
+    shelf: Shelf, hand: Hand, rounds: dict[str, TargetFile] | None, snapshot: bool = False, above: int = 0
+) -> Shelf:
+    """Sign what has changed, and what vouches for it; the timestamp's version is above a number."""
     if rounds is not None:
         shelf = _with_rounds(shelf, hand, rounds)
     if rounds is not None or snapshot:
         shelf = _with_snapshot(shelf, hand)
-    return _pruned(_with_timestamp(shelf, hand))
+    return _pruned(_with_timestamp(shelf, hand, above))
 
 
 def _with_rounds(shelf: Shelf, hand: Hand, rounds: dict[str, TargetFile]) -> Shelf:
@@ -162,9 +171,9 @@ def _with_snapshot(shelf: Shelf, hand: Hand) -> Shelf:
     return msgspec.structs.replace(shelf, files=files, snapshot=version)
 
 
-def _with_timestamp(shelf: Shelf, hand: Hand) -> Shelf:
+def _with_timestamp(shelf: Shelf, hand: Hand, above: int) -> Shelf:
     before = shelf.files.get(TIMESTAMP)
-    version = unseal(Timestamp, before).signed.version + 1 if before else 1
+    version = 1 + max(above, unseal(Timestamp, before).signed.version if before else 0)
     meta = MetaFile.from_data(shelf.snapshot, shelf.newest("snapshot", shelf.snapshot), ["sha256"])
     signed = Timestamp(version, expires=moment(hand.now + hand.lifetimes.timestamp), snapshot_meta=meta)
     return msgspec.structs.replace(shelf, files=shelf.files | {TIMESTAMP: seal(signed, hand.timestamp)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -43,7 +43,8 @@ class Watch:
     """Watches one served version. All calls come from one thread.
 
     Requests, errors, latencies, offloads and labels are all counted; inputs and confidence are sampled
-    (:data:`BATCH`, :data:`DENSE`). What is sampled is put aside and looked at in groups.
+    (:data:`BATCH`, :data:`DENSE`). What is sampled is put aside and looked at in groups, a piece with each request that
+    follows, so that none waits for all of it.
 
     Args:
         card: of the version.
@@ -59,6 +60,8 @@ class Watch:
         self._confidence = PageHinkley()
         self._answers = Answers(card)
         self._waiting: list[_Seen] = []
+        self._pieces: Iterator[None] = iter(())
+        """What is left to do for the group that is being looked at."""
         self._rows = self._bytes = 0
         self._drifting = False
         self._by_rows = all(tensor.shape[:1] == (-1,) for tensor in (*card.inputs, *card.outputs))
@@ -99,6 +102,7 @@ class Watch:
             self._answers.remember(request, outputs)
             if self._keeper is not None:
                 self._keeper.forget(request)
+        next(self._pieces, None)
         every = 1 << (self._come // DENSE).bit_length()
         self._come += min(rows, BATCH)
         if tally.answers & (every - 1) or not self._by_rows:
@@ -107,7 +111,7 @@ class Watch:
         self._rows += min(rows, BATCH)
         self._bytes += sum([array.nbytes for array in inputs.values()])
         if self._rows >= self._group or self._bytes >= GROUP_BYTES:
-            self._look()
+            self._begin_to_look()
 
     def failed(self) -> None:
         """A request failed."""
@@ -143,17 +147,32 @@ class Watch:
         return found._replace(fallen=self._confidence.fallen, statistic=self._confidence.statistic)
 
     def _look(self) -> None:
-        """Look at what was put aside; requests of one shape together."""
+        """Look at all that was put aside."""
+        self._begin_to_look()
+        self._finish()
+
+    def _begin_to_look(self) -> None:
+        """Finish the last group, and take up the next."""
+        self._finish()
+        waiting, self._waiting, self._rows, self._bytes = self._waiting, [], 0, 0
+        self._pieces = self._look_at_all(waiting)
+
+    def _finish(self) -> None:
+        for _ in self._pieces:
+            pass
+
+    def _look_at_all(self, waiting: list[_Seen]) -> Iterator[None]:
+        """Look at requests of one shape together; every step takes a fraction of a millisecond."""
         groups: dict[object, list[_Seen]] = {}
-        for seen in self._waiting:
+        for seen in waiting:
             shapes = tuple([array.shape[1:] for array in (*seen.inputs.values(), *seen.outputs.values())])
             groups.setdefault(shapes, []).append(seen)
-        self._waiting, self._rows, self._bytes = [], 0, 0
         for group in groups.values():
-            self._look_at(group)
+            yield from self._look_at(group)
 
-    def _look_at(self, group: list[_Seen]) -> None:
+    def _look_at(self, group: list[_Seen]) -> Iterator[None]:
         inputs = {name: np.concatenate([_some(seen.inputs[name]) for seen in group]) for name in group[0].inputs}
+        yield
         sure = _NONE
         if self.card.scores is not None:
             name = self.card.scores.output
@@ -161,11 +180,16 @@ class Watch:
             self._tally.confidence += float(sure.sum())
             self._tally.confident += len(sure)
             self._confidence.update(sure)
+            yield
         if self._reference is not None and self._window is not None and self._sketch is not None:
             sketch = self._reference.sketch(inputs, sure)
+            yield
             self._sketch += sketch
-            if self._window.add(sketch):
-                self._drifting = self._window.drift().major or self._confidence.fallen
+            moved = self._window.add(sketch)
+            if moved:
+                yield
+                self._drifting = self._window.far or self._confidence.fallen
+            yield
         if self._keeper is not None:
             self._offer(self._keeper, group, inputs, sure)
 

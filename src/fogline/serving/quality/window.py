@@ -67,9 +67,17 @@ class Window:
             self._parts.append(self._zero)
         return moved
 
+    @property
+    def far(self) -> bool:
+        """Whether some feature has moved so far that somebody should look."""
+        return max(self._sum().psi(self._reference).values(), default=0.0) >= MAJOR
+
+    def _sum(self) -> Sketch:
+        return sum(self._parts, self._zero)
+
     def drift(self) -> Drift:
         """How far they are from the reference."""
-        sketch = sum(self._parts, self._zero)
+        sketch = self._sum()
         if not sketch.rows:
             return Drift()
         shifts = tuple(sketch.shifts(self._reference))

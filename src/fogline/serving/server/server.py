@@ -12,6 +12,7 @@ from fogline.registry.release import Vitals
 from fogline.serving.server.handlers import Handlers
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.listener import Listener
+from fogline.serving.server.memory import give_back
 from fogline.serving.server.repository import Open, Repository
 from fogline.serving.server.site import Site
 from fogline.serving.settings import Settings
@@ -85,4 +86,5 @@ class Server:
             vitals = served.beat()
             if vitals is not None:
                 self._on_vitals(vitals)
+        give_back()  # What large requests took.
         self._wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -13,7 +14,7 @@ Contributions = tuple[tuple[str, int], ...]
 
 
 class Violation(AssertionError):  # noqa: N818 - it is what is reported, not a mistake of the program
-    """Something happened that must not. ``kind`` is one of hang, lost, twice, missing, forged."""
+    """Something happened that must not. ``kind`` is one of hang, lost, twice, missing, forged, few, failed."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(f"{kind}: {text}")
@@ -31,6 +32,12 @@ class Books:
         self._dropped: set[tuple[str, int]] = set()
         self._rounds: dict[tuple[str, int], float] = {}
         self._requests: dict[str, float] = {}
+        self._asked: dict[tuple[str, int], records.Asked] = {}
+        """What was asked last in each open lane,"""
+        self._waiting: dict[tuple[str, int], dict[int, str]] = {}
+        """whom that lane has asked since its round began, by request,"""
+        self._came: dict[tuple[str, int], dict[int, str]] = {}
+        """and who of them has reported."""
 
     def reports(self, parent: str, task: int, value: Contributions) -> None:
         """A child sends its update for a parent's request; the same one every time."""
@@ -69,6 +76,7 @@ class Books:
     def watch(self, node: str, record: records.Record, lanes_open: Iterable[int], now: float) -> None:
         """A record was written: rounds and requests begin and end in time."""
         role = self._roles[node]
+        self._count(node, record)
         match record:
             case records.Asked(lane=lane):
                 self._rounds.setdefault((node, lane), now)
@@ -85,6 +93,44 @@ class Books:
                 self.restart(node)
                 if now > begun + self._patience[node]:
                     raise Violation("hang", f"{node} took {now - begun:.1f} s of {self._patience[node]:.1f} s")
+            case _:
+                pass
+
+    def spoils(self, node: str, record: records.Spoiled) -> None:
+        """Updates that had been accepted turn out to be none."""
+        for task in record.tasks:
+            self._dropped.update(self._reported.get((node, task), ()))
+
+    def moves(self, node: str, value: Contributions) -> None:
+        """A model moves by updates."""
+        devices, minimum = len({device for device, _ in value}), self._roles[node].minimum
+        if value and devices < minimum:
+            raise Violation("few", f"a round of {node} moved with {devices} devices; the minimum is {minimum}")
+
+    def _count(self, node: str, record: records.Record) -> None:
+        """A round that counts has its quorum, of children that have reported in it."""
+        match record:
+            case records.Asked(lane=lane, first=first, children=children):
+                self._asked[node, lane] = record
+                self._waiting.setdefault((node, lane), {}).update(enumerate(children, first))
+            case records.Accepted(task=task):
+                for lane, waiting in self._waiting.items():
+                    if lane[0] == node and task in waiting:
+                        self._came.setdefault(lane, {})[task] = waiting.pop(task)
+            case records.Spoiled(lane=lane, tasks=tasks):
+                for task in tasks:
+                    self._came.get((node, lane), {}).pop(task, None)
+            case records.Closed(lane=lane):
+                came, asked = self._came.pop((node, lane), {}), self._asked.get((node, lane))
+                if record.keep_since == math.inf:
+                    self._waiting.pop((node, lane), None)
+                few = asked is not None and len(came) < max(asked.quorum, self._roles[node].tier.fewest)
+                if record.met and few and self._roles[node].mode != "ring":
+                    raise Violation("few", f"a round of {node} counted with the reports of {sorted(came.values())}")
+            case records.Assigned(keep_since=math.inf):
+                for kept in (self._waiting, self._came):
+                    for key in [key for key in kept if key[0] == node]:
+                        del kept[key]
             case _:
                 pass
 

@@ -134,21 +134,23 @@ def _draw_role(rng: random.Random, seed: int, depth: int, above: float | None) -
     tier = Tier(
         cohort=rng.choice((1.0, 1.0, 0.6, 2)),
         over_selection=rng.choice((1.0, 1.0, 1.5)),
-        quorum=rng.choice((0.5, 0.34, 1, 1.0)),
+        quorum=rng.choice((0.5, 0.34, 1, 1.0, 2)),
         late=rng.choice(("fold", "drop")),
         staleness_cap=rng.choice((0, 2, 20)),
         speed_classes=rng.randint(1, 3),
     )
+    mode: Mode = rng.choice(("sync", *MODES))
     return Role(
         name="",
         parent=None,
         tier=tier,
-        mode=rng.choice(("sync", *MODES)),
+        mode=mode,
         rounds=rounds,
         deadline=deadline,
         buffer=rng.randint(1, 4),
         group_models=rng.random() < 0.3,
         seed=seed,
+        minimum=rng.choice((1, 1, 2, 4)) if depth == 0 and mode != "ring" else 1,
         retry=rng.uniform(1.0, 5.0),
         gather=rng.choice((0.0, 0.5)),
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from zlib import crc32
 
@@ -14,9 +15,10 @@ import msgspec
 from fogline.nodes import Aggregator, Device
 from fogline.nodes.effects import Adopt, Effect, Finished, Forget, Lift, Merge, Move, Send, SetTimer, Train, Write
 from fogline.nodes.events import Event, Fired, Joined, Left, Received, Started, Trained
+from fogline.nodes.ledger import Got
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
 from fogline.nodes.policies import make_policy
-from fogline.nodes.records import Accepted, Ended, Record, Resolved
+from fogline.nodes.records import Accepted, Ended, Record, Resolved, Spoiled
 from fogline.simulation.faults.checks import Books, Contributions, Violation, value_of
 from fogline.simulation.faults.plan import POLL, Plan, draw_plan
 
@@ -204,7 +206,9 @@ class World:
         if role is None:
             node = self._device(name, self.plan.devices[name], retry=self._random.uniform(1.0, 3.0))
         else:
-            node = self._aggregator(role, make_policy("uniform"), blinking if self.plan.blinks else None)
+            node = self._aggregator(
+                role, make_policy("uniform"), blinking if self.plan.blinks else None, partial(self._failed, name)
+            )
         for line in machine.journal:
             node.apply(_decode(line))
         machine.node = node
@@ -277,7 +281,9 @@ class World:
                 store[model] = ()  # An inner group's value is what it will lift.
             case Move(base=base, model=model, members=members):
                 moved = value_of(store, name, base)
-                store[model] = moved + self._sum(name, store, [member.update for member in members])
+                by = self._sum(name, store, [member.update for member in members])
+                self.books.moves(name, by)
+                store[model] = moved + by
             case Merge(update=update, members=members):
                 store[update] = self._sum(name, store, [member.update for member in members])
             case Lift(base=base, update=update):
@@ -291,6 +297,9 @@ class World:
                 pass
 
     def _sum(self, name: str, store: dict[Key, Contributions], keys: list[Key]) -> Contributions:
+        for key in keys:
+            if self._is_none(key):
+                raise Violation("failed", f"{name} folds {key}, which is none")
         return tuple(contribution for key in keys for contribution in value_of(store, name, key))
 
     def _write(self, name: str, machine: Machine, record: Record) -> None:
@@ -302,6 +311,8 @@ class World:
                 value_of(machine.store, name, record.update)
             elif isinstance(record, Resolved):
                 self.books.refuses(node, record.task, record.why)
+            elif isinstance(record, Spoiled):
+                self.books.spoils(name, record)
             elif isinstance(record, Ended) and self._done_at is None and name == self.plan.root.name:
                 self._done_at = self.now  # The effect that says it may be lost in a crash.
 
@@ -325,6 +336,13 @@ class World:
             case _:
                 pass
         self._transmit(name, to, message, value)
+
+    def _failed(self, name: str, gots: Sequence[Got]) -> dict[int, str]:
+        """Which updates that wait are found to be none when a round may close."""
+        return {got.task: "it is none" for got in gots if self._is_none(update_key(name, got.task))}
+
+    def _is_none(self, key: Key) -> bool:
+        return self.plan.chaos.failure > 0 and crc32(f"{self.plan.seed}/{key}".encode()) % 25 == 0
 
     # The links.
 

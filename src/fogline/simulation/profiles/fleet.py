@@ -29,9 +29,12 @@ class Fleet:
         self._speed = column(draw("speed"))
         self._memory = column(draw("memory_mb"), "f")
         self._watts = column(draw("compute_watts"), "f")
-        self._joules_per_byte = column(draw("radio_joules_per_mb") / MEGABYTE, "f")
+        self.joules_per_byte = column(draw("radio_joules_per_mb") / MEGABYTE, "f")
+        """Energy of a byte sent or received, by device."""
         carrier = _carrier(profile, draw)
-        self._down_seconds, self._up_seconds = carrier.down_seconds, carrier.up_seconds
+        self.down_seconds, self.up_seconds = carrier.down_seconds, carrier.up_seconds
+        """(device, bytes, now) to seconds that so many bytes take to it, or from it: half a round trip and the
+        transfer."""
         days = calendar(profile.availability, count, draw.source("availability"))
         self.always_available = days.always
         """Whether nobody is ever away: then there is no need to ask."""
@@ -60,14 +63,6 @@ class Fleet:
         """
         return examples * cost / self._speed[device]
 
-    def down_seconds(self, device: int, size_bytes: float, now: float) -> float:
-        """How long that many bytes take to it from ``now`` on: half a round trip and the transfer."""
-        return self._down_seconds(device, size_bytes, now)
-
-    def up_seconds(self, device: int, size_bytes: float, now: float) -> float:
-        """How long that many bytes take from it from ``now`` on: half a round trip and the transfer."""
-        return self._up_seconds(device, size_bytes, now)
-
     def available(self, device: int, now: float) -> bool:
         """Whether it is there; 0 is midnight."""
         return self._available(device, now)
@@ -94,7 +89,7 @@ class Fleet:
 
     def joules(self, device: int, train_seconds: float, bytes_moved: float) -> float:
         """Energy of so much training and so many bytes, sent and received."""
-        return train_seconds * self._watts[device] + bytes_moved * self._joules_per_byte[device]
+        return train_seconds * self._watts[device] + bytes_moved * self.joules_per_byte[device]
 
     def speed_hint(self, device: int) -> float:
         """Examples per second at 1 MFLOP each."""

@@ -67,7 +67,7 @@ class SklearnLoop(Engine):
 
     def _train(self, job: ClientJob) -> Trained:
         task, examples = self.task, self.task.data.at(job.client)
-        x, y = task.inputs(examples.x), examples.y
+        x, y = task.inputs(examples.array), task.targets(examples.y)
         estimator = task.fresh(job.learning_rate, job.seed & 0x7FFFFFFF)
         task.load(estimator, job.start)
         losses: list[float] = []

@@ -71,7 +71,7 @@ class SklearnTask(Task):
         if "learning_rate" in estimator.get_params():
             options["learning_rate"] = "constant"
         estimator.set_params(**options)
-        x = np.zeros((1, int(np.prod(self.data.at(0).x.shape[1:]))))
+        x = np.zeros((1, int(np.prod(self.data.at(0).array.shape[1:]))))
         return self.learn(estimator, x, np.zeros(1, np.int64 if self.classifies else np.float64))
 
     def learn(self, estimator: Any, x: Numbers, y: npt.NDArray[Any]) -> Any:
@@ -93,6 +93,10 @@ class SklearnTask(Task):
     def inputs(self, x: npt.NDArray[Any]) -> Numbers:
         """Inputs (n, ...) as rows (n, features)."""
         return np.ascontiguousarray(x.reshape(len(x), -1), np.float64)
+
+    def targets(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Targets (n,) or (n, 1) as (n,)."""
+        return y.reshape(len(y)) if y.size == len(y) else y
 
     def initial(self, seed: int) -> Params:
         """Zeros, whatever the seed: the problems are convex."""
@@ -122,12 +126,12 @@ class SklearnTask(Task):
             return {}
         estimator = self.fresh(0.01, 0)
         self.load(estimator, params.vector)
-        x = self.inputs(examples.x)
-        sums = {"count": float(len(x)), "loss": float(self.losses(estimator, x, examples.y).sum())}
+        x, y = self.inputs(examples.array), self.targets(examples.y)
+        sums = {"count": float(len(x)), "loss": float(self.losses(estimator, x, y).sum())}
         predicted = estimator.predict(x)
         if self.classifies:
-            return sums | {"correct": float((predicted == examples.y).sum())}
-        error = predicted - examples.y
+            return sums | {"correct": float((predicted == y).sum())}
+        error = predicted - y
         return sums | {
             "squared_error": float(np.square(error).sum()),
             "absolute_error": float(np.abs(error).sum()),

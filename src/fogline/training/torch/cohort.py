@@ -27,13 +27,25 @@ class Part:
 
     x: Tensor
     y: Tensor
+    size: int
+    """Examples; there are more, one pass over them after the other, where they are others in each."""
     rows: Indices | None = None
     """Which of them are the device's, where tensors are shared by all devices."""
 
     @property
-    def size(self) -> int:
-        """Examples."""
-        return self.y.shape[0] if self.rows is None else len(self.rows)
+    def own(self) -> Tensor:
+        """The device's targets."""
+        return self.y if self.rows is None else self.y[torch.from_numpy(self.rows)]
+
+    @property
+    def held(self) -> int:
+        """Examples of all its passes."""
+        return len(self.y) if self.rows is None else self.size
+
+    @property
+    def stride(self) -> int:
+        """How far on the examples of the next pass lie."""
+        return self.size if self.held > self.size else 0
 
 
 def labels_of(parts: Sequence[Part]) -> Tensor:
@@ -114,13 +126,12 @@ class Cohort:
         whole = len(parts) == 1 or parts[0].rows is not None
         self._x = parts[0].x if whole else torch.cat([part.x for part in parts])
         self._y = parts[0].y if whole else torch.cat([part.y for part in parts])
-        sizes = self.sizes = [part.size for part in parts]
         if smallest > 1:
-            places, counts = _joined_order(jobs, sizes, width, smallest)
+            places, counts = _joined_order(jobs, parts, width, smallest)
             width += smallest - 1
         else:
-            places, counts = _order(jobs, sizes, width, shuffler)
-        self._places = torch.from_numpy(_rows(places, parts, sizes)).to(self._x.device)
+            places, counts = _order(jobs, parts, width, shuffler)
+        self._places = torch.from_numpy(_rows(places, parts)).to(self._x.device)
         self._width = width
         self._targets = targets
         self._ragged: list[bool] = np.any(counts < width, axis=1).tolist()
@@ -166,7 +177,7 @@ class Cohort:
             known = (y != IGNORED).double()
             if weights is not None:
                 known *= (weights > 0).view(*weights.shape, *spread)
-            share = known / known.flatten(2).sum(2).view(*y.shape[:2], 1, *spread)
+            share = known / known.flatten(2).sum(2).clamp_min(1).view(*y.shape[:2], 1, *spread)
         elif weights is not None:
             share = (weights / per_example).view(*weights.shape, *spread).expand(y.shape)
         else:
@@ -184,14 +195,14 @@ def _each(share: Tensor | float) -> Iterable[Tensor | float]:
     return share.unbind() if isinstance(share, Tensor) else repeat(share)
 
 
-def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, shuffler: Shuffler) -> tuple[Indices, Indices]:
+def _order(jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, shuffler: Shuffler) -> tuple[Indices, Indices]:
     """Places among each device's examples (T, K, B), and how many of each batch count (T, K)."""
     steps = jobs[0].steps
     places = np.zeros((len(jobs), steps * width), np.int64)
     counts = np.full((steps, len(jobs)), width)
-    for i, (job, size) in enumerate(zip(jobs, sizes, strict=True)):
-        per_epoch = -(-size // width)
-        shuffled = shuffler.epochs(job.seed, size)
+    for i, (job, part) in enumerate(zip(jobs, parts, strict=True)):
+        size, per_epoch = part.size, -(-part.size // width)
+        shuffled = shuffler.epochs(job.seed, size, part.stride)
         for first in range(0, job.steps, per_epoch):
             stop = min(first + per_epoch, job.steps)
             order = next(shuffled)[: (stop - first) * width]
@@ -201,22 +212,24 @@ def _order(jobs: Sequence[ClientJob], sizes: list[int], width: int, shuffler: Sh
     return np.ascontiguousarray(places.reshape(len(jobs), steps, width).swapaxes(0, 1)), counts
 
 
-def _joined_order(jobs: Sequence[ClientJob], sizes: list[int], width: int, smallest: int) -> tuple[Indices, Indices]:
+def _joined_order(
+    jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, smallest: int
+) -> tuple[Indices, Indices]:
     """The same with batches that may be larger by what joins them."""
     places = np.zeros((jobs[0].steps, len(jobs), width + smallest - 1), np.int64)
     counts = np.full((jobs[0].steps, len(jobs)), width)
-    for i, (job, size) in enumerate(zip(jobs, sizes, strict=True)):
-        for step, batch in enumerate(batches(job.seed, size, width, job.steps, smallest)):
+    for i, (job, part) in enumerate(zip(jobs, parts, strict=True)):
+        for step, batch in enumerate(batches(job.seed, part.size, width, job.steps, part.stride, smallest)):
             places[step, i, : len(batch)] = batch
             counts[step, i] = len(batch)
     return places, counts
 
 
-def _rows(places: Indices, parts: Sequence[Part], sizes: list[int]) -> Indices:
+def _rows(places: Indices, parts: Sequence[Part]) -> Indices:
     """From places among each device's own examples to rows of the tensors that hold them all."""
     if len(parts) == 1:
         return places if parts[0].rows is None else parts[0].rows[places]
-    places = places + np.cumsum([0, *sizes[:-1]])[None, :, None]
+    places = places + np.cumsum([0, *(part.held for part in parts[:-1])])[None, :, None]
     rows = [part.rows for part in parts if part.rows is not None]
     return np.concatenate(rows)[places] if rows else places
 

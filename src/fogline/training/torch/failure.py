@@ -10,7 +10,6 @@ import numpy.typing as npt
 from torch import Tensor
 
 from fogline.training.local import ClientJob, LocalTraining, Trained
-from fogline.training.torch.losses import IGNORED
 
 if TYPE_CHECKING:
     from fogline.training.torch.task import TorchTask
@@ -96,6 +95,13 @@ def wrong_targets(task: TorchTask, targets: Tensor) -> tuple[int, str | None]:
     if classes is None or targets.numel() == 0 or targets.is_floating_point():
         return 0, None
     low, high = (int(bound) for bound in targets.aminmax())
-    if high >= classes or (low < 0 and bool(((targets < 0) & (targets != IGNORED)).any())):
-        return low, f"labels run from {low} to {high}; the model has outputs for 0 to {classes - 1}"
+    if low >= 0 and high < classes:
+        return low, None
+    odd = (targets < 0) | (targets >= classes)
+    for label in task.fit.ignored:
+        odd &= targets != label
+    if bool(odd.any()):
+        untold = sorted(set(targets[odd].unique().tolist()) & set(task.data.meaning.untold))
+        hint = f", and the loss does not leave out {untold[0]}" if untold else ""
+        return low, f"labels run from {low} to {high}; the model has outputs for 0 to {classes - 1}{hint}"
     return low, None

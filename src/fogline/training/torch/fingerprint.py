@@ -109,7 +109,7 @@ class _Walk:
         if value.is_sparse or value.is_quantized or type(value) not in (Tensor, nn.Parameter):
             raise UntoldError
         self._described(value)
-        self.digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        self.digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
 
     def _described(self, value: Tensor) -> None:
         hooks: Any = (value._backward_hooks, getattr(value, "_post_accumulate_grad_hooks", None))  # pyright: ignore[reportPrivateUsage]

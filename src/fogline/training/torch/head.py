@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fogline.training.method import Arrays, LocalMethod, overrides
 from fogline.training.torch.cohort import Batch, Labels, Targets
+from fogline.training.torch.losses import like
 from fogline.training.torch.task import TorchTask
 
 _log_softmax_backward = torch.ops.aten._log_softmax_backward_data.default
@@ -76,13 +77,15 @@ class Head:
         self._method = method
         self._bends_outputs = overrides(method, "bend_outputs")
         self.bends_loss = overrides(method, "bend_loss")
+        self._classes_first = task.class_axis == 1 if task.classifies else None
         self._rows = {"cross_entropy": _entropies, "mse": _squares, "l1": _distances}.get(str(task.loss))
 
     def targets(self, ignores: bool) -> Targets:
         """What a cohort is to make ready of its targets; ``ignores``: some have no truth."""
         named = self._task.loss == "cross_entropy"  # A loss that is a function does as it likes.
         by_formula = named and not self._bends_outputs and not self.bends_loss
-        return Targets(self._task.dtype, ignores and named, self._task.outputs if by_formula else None)
+        labelled = by_formula and not self._task.has_shares
+        return Targets(self._task.dtype, ignores and named, self._task.outputs if labelled else None)
 
     def __call__(
         self,
@@ -93,6 +96,20 @@ class Head:
         features_of: FeaturesOf | None = None,
     ) -> Gradient:
         """Losses and their gradient; outputs (k, B, ...) carry no graph."""
+        if self._classes_first and outputs.ndim > 3:
+            gradient = self._of(outputs.movedim(2, -1), batch, vectors, features, features_of)
+            return Gradient(gradient.terms, gradient.outputs.movedim(-1, 2), gradient.features)
+        return self._of(outputs, batch, vectors, features, features_of)
+
+    def _of(
+        self,
+        outputs: Tensor,
+        batch: Batch,
+        vectors: Vectors,
+        features: Tensor | None,
+        features_of: FeaturesOf | None,
+    ) -> Gradient:
+        """Classes stand last, as methods and formulas take them."""
         labels = batch.labels
         if labels is not None and labels.slope.shape == outputs.shape and labels.slope.dtype == outputs.dtype:
             return self._entropy_gradient(outputs, labels)
@@ -127,8 +144,9 @@ class Head:
         return torch.stack(bent)
 
     def _losses(self, outputs: Tensor, batch: Batch) -> Tensor:
-        if self._rows is None or outputs.ndim == 5:
+        if self._rows is None or (self._classes_first is not None and batch.y.is_floating_point()):
             counts = batch.counts or [batch.y.shape[1]] * batch.y.shape[0]
+            outputs = outputs.movedim(-1, 2) if self._classes_first and outputs.ndim > 3 else outputs
             return torch.stack(
                 [self._task.loss_function(o[:n], y[:n]) for o, y, n in zip(outputs, batch.y, counts, strict=True)]
             )
@@ -165,13 +183,17 @@ def _few_classes_gradient(outputs: Tensor, labels: Labels) -> Gradient:
 
 
 def _entropies(outputs: Tensor, y: Tensor) -> Tensor:
-    entropies = F.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), y.reshape(-1), reduction="none")
+    entropies = F.cross_entropy(outputs.flatten(0, -2), y.reshape(-1), reduction="none")
     return entropies.view(y.shape)
 
 
 def _squares(outputs: Tensor, y: Tensor) -> Tensor:
-    return (outputs.reshape(y.shape) - y).square()
+    return (_like(outputs, y) - y).square()
 
 
 def _distances(outputs: Tensor, y: Tensor) -> Tensor:
-    return (outputs.reshape(y.shape) - y).abs()
+    return (_like(outputs, y) - y).abs()
+
+
+def _like(outputs: Tensor, y: Tensor) -> Tensor:
+    return like(outputs.flatten(0, 1), y.flatten(0, 1)).view(y.shape)

@@ -1,103 +1,104 @@
-"""Losses by name, and what evaluation sums up."""
+"""Losses by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fogline.training.task import Sums
+from fogline.training.torch.answers import own_loss, several_of
 
-LossName = Literal["cross_entropy", "mse", "l1"]
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+LossName = Literal["cross_entropy", "mse", "l1", "model"]
+LossFunction = Callable[[Any, Tensor], Tensor]
 """(outputs, targets) of one batch to the mean loss, a scalar."""
 
+NAMES = ("cross_entropy", "mse", "l1", "model")
 IGNORED = -100
 """A class label that marks a target without a truth (padding of sequences), as in PyTorch."""
 
 
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean softmax cross-entropy: outputs (B, C) with targets (B,), or (B, T, C) with (B, T)."""
-    if outputs.ndim == 3 and targets.ndim == 2:
-        outputs, targets = outputs.flatten(0, 1), targets.flatten()
-    return F.cross_entropy(outputs, targets)
+@dataclass(frozen=True, slots=True)
+class CrossEntropy:
+    """Mean softmax cross-entropy over the targets that have a truth; 0 where none has.
+
+    Outputs (B, C, ...) with labels (B, ...), as in PyTorch; with ``axis`` -1 outputs (B, ..., C). Targets of a floating
+    type are soft labels, shaped like the outputs.
+    """
+
+    axis: int = 1
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if targets.is_floating_point():
+            return F.cross_entropy(outputs.movedim(self.axis, 1), targets.movedim(self.axis, 1))
+        if outputs.ndim > 2 and self.axis == -1:
+            outputs, targets = outputs.flatten(0, -2), targets.flatten()
+        if targets.numel() and bool((targets == IGNORED).all()):
+            return outputs.sum() * 0.0
+        return F.cross_entropy(outputs, targets)
 
 
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean squared error; outputs (B, 1) fit targets (B,)."""
-    return F.mse_loss(_fit(outputs, targets), targets)
+    return F.mse_loss(like(outputs, targets), targets)
 
 
 def l1(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean absolute error."""
-    return F.l1_loss(_fit(outputs, targets), targets)
-
-
-LOSSES: dict[str, LossFunction] = {"cross_entropy": cross_entropy, "mse": mse, "l1": l1}
+    return F.l1_loss(like(outputs, targets), targets)
 
 
 def over_all(loss: LossFunction) -> LossFunction:
-    """The mean of a loss over a module's outputs, if it gives several: early exits are trained together."""
+    """The mean of a loss over a module's answers: early exits are trained together."""
 
-    def mean(outputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor], targets: Tensor) -> Tensor:
+    def mean(outputs: Any, targets: Tensor) -> Tensor:
         if isinstance(outputs, Tensor):
             return loss(outputs, targets)
-        every = outputs.values() if isinstance(outputs, Mapping) else outputs
-        return torch.stack([loss(one, targets) for one in every]).mean()
+        losses = [loss(one, targets) for one in several_of(outputs)]
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
     return mean
 
 
-def loss_function(loss: LossName | LossFunction) -> LossFunction:
-    """The function behind a loss given by name or as itself.
+def loss_function(loss: LossName | LossFunction, axis: int = 1) -> LossFunction:
+    """The function behind a loss given by name or as itself; ``axis`` is that of the classes.
 
     Raises:
         ValueError: an unknown name.
     """
     if callable(loss):
         return loss
-    if loss not in LOSSES:
-        raise ValueError(f"There is no loss '{loss}'; choose {', '.join(LOSSES)}, or give a function.")
-    return over_all(LOSSES[loss])
+    if loss not in NAMES:
+        raise ValueError(f"There is no loss '{loss}'; choose {', '.join(NAMES)}, or give a function.")
+    named: dict[str, LossFunction] = {"cross_entropy": CrossEntropy(axis), "mse": mse, "l1": l1}
+    return own_loss if loss == "model" else over_all(named[loss])
 
 
-def judge_classes(outputs: Tensor, targets: Tensor, loss: LossFunction) -> Sums:
-    """Sums over targets with a truth: ``count``, ``loss``, ``correct``. Of several outputs, the last is the answer."""
-    answer = last_of(outputs)
-    axis = 1 if answer.ndim == 4 else -1  # Images are labelled (B, C, H, W), sequences (B, T, C).
-    known = targets != IGNORED
-    count = float(known.sum())
-    if count == 0:
-        return {"count": 0.0, "loss": 0.0, "correct": 0.0}
-    correct = (answer.argmax(axis) == targets) & known
-    return {"count": count, "loss": float(loss(outputs, targets)) * count, "correct": float(correct.sum())}
+def like(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Outputs in the shape of the targets, where only axes of one differ.
 
-
-def judge_numbers(outputs: Tensor, targets: Tensor, loss: LossFunction) -> Sums:
-    """Sums over targets: ``count``, ``loss``, ``squared_error``, ``absolute_error``."""
-    error = _fit(last_of(outputs), targets).double() - targets.double()
-    count = float(targets.numel())
-    return {
-        "count": count,
-        "loss": float(loss(outputs, targets)) * count,
-        "squared_error": float(error.square().sum()),
-        "absolute_error": float(error.abs().sum()),
-    }
-
-
-def last_of(outputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor]) -> Tensor:
-    """The last output of a module that gives several (early exit), or the only one."""
-    if isinstance(outputs, Tensor):
+    Raises:
+        ValueError: others differ, so that the difference of the two would be taken between all of them.
+    """
+    if outputs.shape == targets.shape:
         return outputs
-    return list(outputs.values() if isinstance(outputs, Mapping) else outputs)[-1]
+    if not same_numbers(outputs.shape, targets.shape):
+        raise ValueError(f"outputs {shape_of(outputs)} do not fit targets {shape_of(targets)}")
+    return outputs.reshape(targets.shape)
 
 
-def _fit(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Outputs in the shape of the targets, where only axes of one differ."""
-    return outputs.reshape(targets.shape) if outputs.numel() == targets.numel() else outputs
+def same_numbers(one: torch.Size, other: torch.Size) -> bool:
+    """Whether shapes differ, behind the axis of the examples, in axes of one only."""
+    return one[:1] == other[:1] and [n for n in one[1:] if n != 1] == [n for n in other[1:] if n != 1]
+
+
+def shape_of(tensor: Tensor) -> str:
+    """A shape as people write it, with n examples: ``(n, 3)``."""
+    inner = ", ".join(["n", *map(str, tensor.shape[1:])])
+    return f"({inner})" if tensor.ndim > 1 else "(n,)"
 
 
 def targets_type(targets: Tensor, floats: torch.dtype) -> Tensor:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fogline.randomness import seeded
 from fogline.training.rehearsal import moved
-from fogline.training.torch.draws import own_draws
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.task import TorchTask
 
@@ -39,7 +39,7 @@ def _inputs(task: TorchTask) -> Tensor | None:
     for client in range(min(len(task.data.clients), CLIENTS)):
         examples = attempt(lambda client=client: task.data.at(client))
         if not isinstance(examples, Exception) and len(examples.y) > MORE:
-            return task.inputs(examples.x[: EXAMPLES + MORE])
+            return task.inputs(examples.array[: EXAMPLES + MORE])
     return None
 
 
@@ -50,7 +50,7 @@ def _outcomes(task: TorchTask, batches: list[Tensor]) -> list[tuple[Tensor, list
     outcomes: list[tuple[Tensor, list[Tensor]]] = []
     for x in batches:
         task.layout.load(module, start, initial.counters)
-        with own_draws(0), torch.no_grad():
+        with seeded(task.seed), torch.no_grad():
             outputs = module(x)
         buffers = [buffer.clone() for buffer in module.buffers()]
         outcomes.append((outputs, buffers))

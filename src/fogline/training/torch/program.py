@@ -135,12 +135,13 @@ class FeaturesElsewhere:
         self._layout: Layout = task.layout
         self._features = Features(module)
 
-    def on(self, x: Tensor) -> Callable[[int, Tensor], Tensor]:
-        """(client, weights (P,)) to features, of inputs (k, B, ...)."""
+    def on(self, x: Tensor, buffers: dict[str, Tensor]) -> Callable[[int, Tensor], Tensor]:
+        """(client, weights (P,)) to features, of inputs (k, B, ...), with the devices' buffers and frozen weights."""
         entries, slices = self._layout.trainable, self._layout.spec.slices
 
         def features_of(client: int, weights: Tensor) -> Tensor:
+            kept = {name: buffer[client].clone() for name, buffer in buffers.items()}
             named = {e.name: weights[slices[e.name]].view(e.shape) for e in entries}
-            return self._features.under(named, x[client])
+            return self._features.under({**kept, **named}, x[client])
 
         return features_of

@@ -4,45 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from fogline.data import Examples, FederatedData
+from fogline.data.inputs import Array, Inputs, mapped, rows, shown
 from fogline.params import Params, Spec, Vector
+from fogline.randomness import seeded
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
-from fogline.training.torch.draws import own_draws
+from fogline.training.torch.answers import answer_of, several_of
 from fogline.training.torch.failure import attempt
+from fogline.training.torch.fit import Fit, fit_of
+from fogline.training.torch.judging import judge_classes, judge_numbers
 from fogline.training.torch.layout import Layout, as_tensor
-from fogline.training.torch.losses import (
-    LossFunction,
-    LossName,
-    judge_classes,
-    judge_numbers,
-    loss_function,
-    targets_type,
-)
+from fogline.training.torch.losses import LossFunction, LossName, loss_function, shape_of
+from fogline.training.torch.outside import differences
 
 EVALUATION_BATCH = 512
+TRIED = 3
+"""Clients whose examples are tried, one after the other, to see how the model takes an example."""
+
+Arguments = Any
+"""Inputs as tensors: one, a tuple (the module's arguments), or a dict (its arguments by name)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the untrained module gives for a few examples."""
+
+    outputs: Any
+    examples: Examples
+    floats: bool
+    """Whether whole numbers had to be given as floats."""
 
 
 class TorchTask(Task):
     """A PyTorch model and its federated data.
 
     Args:
-        model: makes the module, untrained. Called more than once; its weights are drawn under a seed.
+        model: makes the module, untrained. Called more than once, always under the job's seed.
         data: examples per client; integer targets are classes.
         loss: ``cross_entropy``, ``mse``, ``l1``, or a function of (outputs, targets) to their mean loss. A loss by
-            name is, for a module that gives several outputs, the mean over them.
+            name is, for a module that gives several outputs, the mean over them. ``model``: the module computes it; it
+            is called with ``labels`` besides and gives an object with ``loss`` and ``logits``.
         name: what people call it.
         headline: the metric looked at first; accuracy for classes, rmse for numbers, where not said.
         device: where engines train and models are judged (``cpu``, ``cuda``).
         higher_is_better: of the headline; where not said, its name tells.
+        class_axis: the outputs' axis that counts classes, 1 or -1; only needed where shapes leave it open.
 
     Raises:
         ValueError: there is no such loss or metric, or the headline's name does not tell which way is better.
@@ -57,13 +74,19 @@ class TorchTask(Task):
         headline: str | None = None,
         device: str | torch.device = "cpu",
         higher_is_better: bool | None = None,
+        class_axis: int | None = None,
     ) -> None:
-        classifies = loss == "cross_entropy" or (callable(loss) and data.classes is not None)
+        own = callable(loss) or loss == "model"
+        classifies = loss == "cross_entropy" or (own and data.classes is not None)
         super().__init__(name, data, classifies, headline, higher_is_better)
-        self.model = model
-        self.loss = loss
-        self.loss_function = loss_function(loss)
+        if class_axis not in (None, 1, -1):
+            raise ValueError(f"class_axis is {class_axis}; it must be 1 or -1, or be left out.")
+        loss_function(loss)  # Refuses a name that there is not.
+        self.loss: LossName | LossFunction = loss
         self.device = torch.device(device)
+        self._make = model
+        self._axis = class_axis
+        self._judged: tuple[int, nn.Module] | None = None
 
     @cached_property
     def layout(self) -> Layout:
@@ -82,27 +105,93 @@ class TorchTask(Task):
         return floats[0] if floats else torch.float32
 
     @cached_property
-    def outputs(self) -> int | None:
-        """Classes that the model tells apart; None if it does not classify.
+    def loss_function(self) -> LossFunction:
+        """(outputs, targets) of one batch to the mean loss; targets as `targets` gives them."""
+        loss = loss_function(self.loss, self.class_axis)
+        if not (callable(self.loss) and self.classifies):
+            return loss
+        return _of_one_s_own(loss, self.fit)
 
-        Found by a trial, or taken from the data if the model does not take an example by itself.
+    @cached_property
+    def fit(self) -> Fit:
+        """How outputs and targets go together, found by a trial."""
+        trial = self._trial
+        answer = attempt(lambda: answer_of(trial.outputs)) if isinstance(trial, Trial) else trial
+        if isinstance(answer, Exception) or not isinstance(trial, Trial):
+            return Fit("classes" if self.classifies else "numbers", self._axis or 1)
+        targets = torch.as_tensor(trial.examples.y)
+        return fit_of(answer.cpu(), targets, self.loss, self.classifies, self._axis, self._probed_axis)
+
+    @property
+    def class_axis(self) -> int:
+        """The outputs' axis that counts the classes: 1, as in PyTorch, or -1."""
+        return self.fit.axis
+
+    @cached_property
+    def outputs(self) -> int | None:
+        """Labels run below it: classes that the model tells apart; None if it does not classify.
+
+        Found by a trial; or taken from the data, if the model does not take an example by itself, or the loss is one's
+        own and may count otherwise.
         """
         if not self.classifies:
             return None
-        if not isinstance(self._trial, Tensor):
+        if self.loss != "cross_entropy" or not isinstance(self._trial, Trial) or self.fit.kind != "classes":
             return self.data.classes
-        return self._trial.shape[1 if self._trial.ndim == 4 else -1]
+        return answer_of(self._trial.outputs).shape[self.class_axis]
 
     @property
     def gives_several(self) -> bool:
-        """Whether the module gives several outputs (early exits), found by a trial."""
-        return not isinstance(self._trial, Tensor | Exception)
+        """Whether the module gives something else than one tensor (early exits, an object), found by a trial."""
+        return isinstance(self._trial, Trial) and not isinstance(self._trial.outputs, Tensor)
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether the module takes several arrays, or its targets besides."""
+        return self.loss == "model" or not isinstance(self._example(0).x, np.ndarray)
 
     @cached_property
-    def _trial(self) -> object:
-        """What the untrained module gives for one example, or what it raises."""
-        with torch.no_grad():
-            return attempt(lambda: self._judge.eval()(self.inputs(self._example())))
+    def _trial(self) -> Trial | Exception:
+        """What the untrained module gives for examples of the first client with whom it works, or what it raises."""
+        found: Trial | Exception = ValueError("there is no example")
+        for client in range(min(TRIED, len(self.data.clients))):
+            examples = attempt(lambda client=client: self._example(client))
+            if isinstance(examples, Exception):
+                found = found if client else examples
+                continue
+            for floats in (False, True):
+                outputs = attempt(lambda e=examples, f=floats: self._tried(e, f))
+                if not isinstance(outputs, Exception):
+                    return Trial(outputs, examples, floats)
+                found = found if client or floats else outputs
+        return found
+
+    def _tried(self, examples: Examples, floats: bool) -> Any:
+        x = mapped(lambda part: self._tensor(part, floats), examples.x)
+        with torch.no_grad(), seeded(self.seed):
+            outputs = self._called(self._judge.eval(), x, examples.y)
+        several_of(outputs)
+        return outputs
+
+    def _called(self, module: nn.Module, x: Arguments, y: Array) -> Any:
+        """As ``forward``, before it is known how targets look."""
+        return self.forward(module, x, torch.as_tensor(y, device=self.device).long() if self.loss == "model" else None)
+
+    def _probed_axis(self) -> int | None:
+        """Where the classes are: not where outputs get shorter as inputs do."""
+        trial = self._trial
+        if not isinstance(trial, Trial) or not isinstance(trial.examples.x, np.ndarray):
+            return None
+        x, y = trial.examples
+        whole = answer_of(trial.outputs).shape
+        for axis in range(1, x.ndim):
+            shorter = Examples(np.delete(x, -1, axis), y)
+            outputs = attempt(lambda e=shorter: answer_of(self._tried(e, trial.floats)))
+            if isinstance(outputs, Tensor) and outputs.ndim == len(whole):
+                moved = outputs.shape[1] != whole[1], outputs.shape[-1] != whole[-1]
+                if moved[0] != moved[1]:
+                    return -1 if moved[0] else 1
+        return None
 
     @property
     def cost(self) -> float:
@@ -114,33 +203,88 @@ class TorchTask(Task):
 
     @cached_property
     def _forward_flops(self) -> int:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self._judge.eval()(self.inputs(self._example()))
-        return counter.get_total_flops()
+        one, floats = self._example(0).part(slice(1)), self._floats
+        with FlopCounterMode(display=False) as counter:
+            outputs = attempt(lambda: self._tried(one, floats))
+        return 0 if isinstance(outputs, Exception) else counter.get_total_flops()
 
-    @cached_property
+    @property
     def _judge(self) -> nn.Module:
         """The module that evaluates, and that shows what the model is made of."""
-        return self.untrained()
+        if self._judged is None or self._judged[0] != self.seed:
+            self._judged = self.seed, self.untrained()
+        return self._judged[1]
 
     def untrained(self) -> nn.Module:
-        """A new module on the task's device, without disturbing PyTorch's random state."""
-        with torch.random.fork_rng(devices=[]):
-            return self.model().to(self.device)
+        """A new module on the task's device, made under the task's seed: the same each time."""
+        return self._made(self.seed).to(self.device)
 
-    def pair(self) -> Tensor:
-        """Two examples of the first device, as the model takes them; the same one twice if there are no two."""
-        x = self.inputs(self.data.at(0).x[:2])
-        return x if len(x) == 2 else x.repeat_interleave(2, 0)
+    def _made(self, seed: int) -> nn.Module:
+        """Under a seed, without disturbing what the program draws."""
+        with seeded(seed):
+            module = self._make()
+            if any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
+                self._materialise(module)
+        return module
 
-    def _example(self) -> np.ndarray[Any, Any]:
-        return self.data.at(0).x[:1]
+    def _materialise(self, module: nn.Module) -> None:
+        """Shapes that were left open are those of an example."""
+        training, examples = module.training, self._example(0)
+        with torch.no_grad():
+            for floats in (False, True):
+                x = mapped(lambda part, f=floats: _typed(part, torch.float32, f), examples.x)
+                raised = attempt(lambda x=x: self._called(module.eval(), x, examples.y))
+                if not isinstance(raised, Exception):
+                    break
+            else:
+                raise ValueError(f"The model leaves shapes open, and cannot take an example to settle them: {raised}")
+        module.train(training)
+
+    def _example(self, client: int) -> Examples:
+        """A few examples, two if there are."""
+        return self.data.at(client).part(slice(2))
+
+    @property
+    def _floats(self) -> bool:
+        return isinstance(self._trial, Trial) and self._trial.floats
 
     def initial(self, seed: int) -> Params:
         """The untrained model of that seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self.layout.read(self.model())
+        return self.layout.read(self._made(seed))
+
+    def check(self) -> None:
+        """Refuse, before anything runs, what would not train, or be judged or served as it was trained.
+
+        Raises:
+            ValueError: one sentence.
+        """
+        if not self.spec.trainable:
+            raise ValueError(f"The model of task '{self.name}' has no trainable parameters: there is nothing to learn.")
+        odd = differences(self.untrained(), self.untrained())
+        if odd:
+            raise ValueError(
+                f"The model of task '{self.name}' differs each time it is made, in {', '.join(odd[:3])}; trainer, "
+                "judge and server make it each for itself. Draw it from torch, numpy.random or random, which are seeded, "
+                "or make it part of the state (register_buffer)."
+            )
+        trial = self._trial
+        if isinstance(trial, Exception):
+            lines = str(trial).strip().splitlines() or [type(trial).__name__]
+            given = attempt(lambda: shown(self._example(0).x))
+            if isinstance(given, Exception):
+                return  # The data of these clients cannot be loaded: they fail by themselves, and say so.
+            raise ValueError(
+                f"The model of task '{self.name}' cannot take its inputs, {given}: {lines[0].rstrip('.')}."
+            )
+        if self.fit.problem:
+            raise ValueError(f"Task '{self.name}': {self.fit.problem}")
+        told = self.headline == "loss" or type(self).evaluate is not TorchTask.evaluate
+        if self.fit.kind == "unknown" and not told:
+            raise ValueError(
+                f"Task '{self.name}': only the loss knows what outputs {shape_of(answer_of(trial.outputs))} mean for "
+                f"targets {shape_of(torch.as_tensor(trial.examples.y))}; judge by it with headline='loss', or override "
+                "evaluate."
+            )
 
     def engines(self) -> Mapping[str, type[Engine]]:
         """``loop`` is the reference."""
@@ -148,14 +292,66 @@ class TorchTask(Task):
 
         return ENGINES
 
-    def inputs(self, x: np.ndarray[Any, Any]) -> Tensor:
-        """Inputs as the model takes them: floating ones in its type, integers as int64."""
-        return targets_type(torch.as_tensor(x, device=self.device), self.dtype)
+    def inputs(self, x: Array) -> Tensor:
+        """One array as the model takes it: floating ones in its type, integers as int64.
 
-    def targets(self, y: np.ndarray[Any, Any]) -> Tensor:
-        """Targets as the loss takes them: classes as int64, numbers in the model's type."""
-        tensor = torch.as_tensor(y, device=self.device)
-        return tensor.long() if self.classifies else tensor.to(self.dtype)
+        Integers go as floats too, if the model does not take them as they are: pixels to a convolution.
+        """
+        return self._tensor(x, x.dtype.kind != "f" and self._floats)
+
+    def arguments(self, x: Inputs) -> Arguments:
+        """All inputs as the model takes them."""
+        return mapped(self.inputs, x)
+
+    def _tensor(self, x: Array, floats: bool) -> Tensor:
+        return _typed(x, self.dtype, floats, self.device)
+
+    def forward(self, module: nn.Module, x: Arguments, y: Tensor | None = None) -> Any:
+        """What a module gives for a batch: of one tensor, of a tuple as its arguments, of a dict as those by name.
+
+        ``y``: the targets, which a module that computes its own loss is given as ``labels``.
+        """
+        labels = {"labels": y} if self.loss == "model" and y is not None else {}
+        if isinstance(x, dict):
+            return module(**x, **labels)
+        return module(*x, **labels) if isinstance(x, tuple) else module(x, **labels)
+
+    def classes_last(self, outputs: Tensor) -> Tensor:
+        """Outputs (..., classes), as methods take them: the classes stand last."""
+        return outputs.movedim(1, -1) if self.classifies and self.class_axis == 1 and outputs.ndim > 2 else outputs
+
+    def classes_back(self, outputs: Tensor) -> Tensor:
+        """The inverse of :meth:`classes_last`."""
+        return outputs.movedim(-1, 1) if self.classifies and self.class_axis == 1 and outputs.ndim > 2 else outputs
+
+    def targets(self, y: Array) -> Tensor:
+        """Targets as the loss takes them: classes as int64, shares and numbers in the model's type."""
+        tensor = as_tensor(y, self.device)
+        if not self.classifies:
+            return tensor.to(self.dtype)
+        if self._soft(tensor):
+            return tensor.to(self.dtype)
+        labels = tensor.long()
+        return labels.squeeze(1) if self.fit.squeezes and labels.ndim > 1 and labels.shape[1] == 1 else labels
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether targets are soft labels: a share for each class."""
+        return isinstance(self._trial, Trial) and self._soft(torch.as_tensor(self._trial.examples.y))
+
+    def _soft(self, targets: Tensor) -> bool:
+        if self.fit.kind != "classes" or not isinstance(self._trial, Trial) or not targets.is_floating_point():
+            return False
+        return targets.shape[1:] == answer_of(self._trial.outputs).shape[1:] and targets.ndim > 1
+
+    def weight(self, y: Tensor) -> int:
+        """What a device's update counts: its examples, those of which no target has a truth left out."""
+        if y.is_floating_point() or not self.fit.ignored:
+            return len(y)
+        known = torch.ones_like(y, dtype=torch.bool)
+        for label in self.fit.ignored:
+            known &= y != label
+        return int(known.flatten(1).any(1).sum()) if y.ndim > 1 else int(known.sum())
 
     def evaluate(self, params: Params, examples: Examples) -> Sums:
         """Sums over examples (or over the targets of sequences)."""
@@ -163,12 +359,15 @@ class TorchTask(Task):
         self.layout.load(module, params.vector, params.counters)
         judge = judge_classes if self.classifies else judge_numbers
         sums: Sums = {}
-        with torch.inference_mode():
-            for start in range(0, len(examples.y), EVALUATION_BATCH):
-                part = slice(start, start + EVALUATION_BATCH)
-                outputs = module(self.inputs(examples.x[part]))
-                for name, value in judge(outputs, self.targets(examples.y[part]), self.loss_function).items():
-                    sums[name] = sums.get(name, 0.0) + value
+        for start in range(0, len(examples.y), EVALUATION_BATCH):
+            # A copy: a module may change what it is given.
+            part = mapped(np.copy, rows(examples.x, slice(start, start + EVALUATION_BATCH)))
+            y = self.targets(examples.y[start : start + EVALUATION_BATCH])
+            with torch.inference_mode(), seeded(self.seed):
+                outputs = self.forward(module, self.arguments(part), y)
+                judged = judge(outputs, y, self.loss_function, self.fit)
+            for name, value in judged.items():
+                sums[name] = sums.get(name, 0.0) + value
         return sums
 
     @property
@@ -181,8 +380,21 @@ class TorchTask(Task):
         pair = attempt(self.pair)
         if isinstance(pair, Exception):
             return 1  # Whoever trains will say what is wrong with the examples.
-        module = self.untrained().train()
-        return 2 if _trains(module, pair) and not _trains(module, pair[:1]) else 1
+        module, one = self.untrained().train(), pair.part(slice(1))
+        return 2 if self._trains(module, pair) and not self._trains(module, one) else 1
+
+    def _trains(self, module: nn.Module, examples: Examples) -> bool:
+        """Whether a module in training takes a batch and stays finite."""
+        x, y = attempt(lambda: self.arguments(examples.x)), attempt(lambda: self.targets(examples.y))
+        with seeded(self.seed), torch.no_grad():
+            outputs = attempt(lambda: answer_of(self.forward(module, x, y if isinstance(y, Tensor) else None)))
+        numbers = [n for n in (outputs, *module.buffers()) if isinstance(n, Tensor)]
+        return not isinstance(outputs, Exception) and all(bool(n.isfinite().all()) for n in numbers)
+
+    def pair(self) -> Examples:
+        """Two examples of the first device; the same one twice if there are no two."""
+        some = self._example(0)
+        return some if some.count == 2 else some.part(np.zeros(2, np.int64))
 
     def digest(self, method: LocalMethod) -> str | None:
         """Of a new module, as it is made now, the loss and the method."""
@@ -198,7 +410,7 @@ class TorchTask(Task):
         """A twin on other data; where kernels do not draw what PyTorch's dropout draws, without dropout."""
         twin = super().rehearsal(data)
         if self.device.type != "cpu":
-            twin.model = lambda: without_dropout(self.model())
+            twin._make = lambda: without_dropout(self._make())
         return twin
 
     @contextmanager
@@ -223,17 +435,32 @@ class TorchTask(Task):
             torch.set_num_threads(threads)
 
 
-def _trains(module: nn.Module, x: Tensor) -> bool:
-    """Whether a module in training takes a batch and stays finite."""
-    with own_draws(0), torch.no_grad():
-        outputs = attempt(lambda: module(x))
-    numbers = [n for n in (outputs, *module.buffers()) if isinstance(n, Tensor)]
-    return not isinstance(outputs, Exception) and all(bool(n.isfinite().all()) for n in numbers)
-
-
 def without_dropout(module: nn.Module) -> nn.Module:
     """The module, whose dropout layers keep everything."""
     for layer in module.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = 0.0
     return module
+
+
+def _typed(x: Array, floating: torch.dtype, floats: bool, device: torch.device | None = None) -> Tensor:
+    tensor = as_tensor(x, device or torch.device("cpu"))
+    return tensor.to(floating) if floats or tensor.is_floating_point() else tensor.long()
+
+
+def _of_one_s_own(loss: LossFunction, fit: Fit) -> LossFunction:
+    """A loss that is a function, as the labels are: those that it wants as numbers, and batches without a truth."""
+
+    def fitted(outputs: Any, targets: Tensor) -> Tensor:
+        if fit.ignored and not targets.is_floating_point():
+            known = torch.ones_like(targets, dtype=torch.bool)
+            for label in fit.ignored:
+                known &= targets != label
+            if not bool(known.any()):
+                return answer_of(outputs).sum() * 0.0
+        if fit.floats:
+            answer = answer_of(outputs)
+            targets = targets.reshape(answer.shape).to(answer.dtype)
+        return loss(outputs, targets)
+
+    return fitted

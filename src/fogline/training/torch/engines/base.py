@@ -35,8 +35,6 @@ class TorchEngine(Engine):
             return f"it trains PyTorch models, and this is a {type(task).__name__}."
         if task.gives_several and overrides(method, "bend_outputs"):
             return "its method changes the outputs of a model, and this one gives several."
-        if task.spec.trainable == 0:
-            return "the model has no trainable parameters, so there is nothing to train."
         if local.batch_size is not None and local.batch_size < local.smallest_batch:
             return f"batch_size is {local.batch_size}, and the model wants {local.smallest_batch} examples at least."
         return cls.refuses_task(task, method, local)

@@ -8,16 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fogline.data.inputs import rows
 from fogline.params import Vector
+from fogline.randomness import seeded
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import Arrays, LocalMethod
 from fogline.training.order import batches
-from fogline.training.torch.draws import own_draws
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
 from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
-from fogline.training.torch.task import TorchTask
+from fogline.training.torch.task import Arguments, TorchTask
 
 
 class Loop(TorchEngine):
@@ -38,45 +39,48 @@ class Loop(TorchEngine):
         return [self._train_safely(job) for job in jobs]
 
     def _train_safely(self, job: ClientJob) -> Trained:
-        with own_draws(job.seed):
+        with seeded(job.seed):
             result = attempt(lambda: self._train(job))
         if isinstance(result, Exception):
             return failed(self.task, job, result, 0)
         return result
 
     def _train(self, job: ClientJob) -> Trained:
-        examples = self.task.data.at(job.client)
-        x, y = self.task.inputs(examples.x), self.task.targets(examples.y)
+        examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
+        x, y = self.task.arguments(examples.x), self.task.targets(examples.y)
         _, wrong = wrong_targets(self.task, y)
-        wrong = too_few(len(y), self.local) or wrong
+        weight = self.task.weight(y) * size // max(len(y), 1)
+        wrong = too_few(size, self.local) or wrong or (None if weight else "none of its targets has a truth")
         if wrong:
-            return failed(self.task, job, wrong, len(y))
+            return failed(self.task, job, wrong, size)
         self.task.layout.load(self._module, job.start, job.counters)
         device = _Device(self, job, _optimizer(self._parameters, self.local, job.learning_rate))
         losses = np.zeros((job.steps, 1))
-        order = batches(job.seed, len(y), self.local.batch_size, job.steps, self.local.smallest_batch)
+        stride = size if len(y) > size else 0
+        order = batches(job.seed, size, self.local.batch_size, job.steps, stride, self.local.smallest_batch)
         for step, batch in enumerate(order):
-            rows = torch.from_numpy(batch).to(self.task.device)
-            losses[step, 0] = device.step(x[rows], y[rows])
+            places = torch.from_numpy(batch).to(self.task.device)
+            losses[step, 0] = device.step(rows(x, places), y[places])
             if not np.isfinite(losses[step, 0]):
                 break
         done = self.task.layout.read(self._module)
         ends, counters = torch.from_numpy(done.vector[None]), torch.from_numpy(done.counters[None])
-        return results(self.task, [job], ends, counters, [len(y)], torch.from_numpy(losses))[0]
+        return results(self.task, [job], ends, counters, [weight], torch.from_numpy(losses))[0]
 
-    def objective(self, x: Tensor, y: Tensor, job: _Device) -> tuple[Tensor, float]:
+    def objective(self, x: Arguments, y: Tensor, job: _Device) -> tuple[Tensor, float]:
         """The loss that is differentiated, and the loss that is reported."""
-        outputs = self._module(x)
+        outputs = self.task.forward(self._module, x, y)
         features = self._features.taken() if self._features else None
         if self.bends_outputs:
-            outputs = self.method.bend_outputs(outputs, job.local)
+            outputs = self.task.classes_last(outputs)
+            outputs = self.task.classes_back(self.method.bend_outputs(outputs, job.local))
         loss = self.task.loss_function(outputs, y)
         if self._features is None:
             return loss, loss.item()
         bent = self.method.bend_loss(loss, features, self._features_of(x), job.start, job.local)
         return bent, loss.item()
 
-    def _features_of(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+    def _features_of(self, x: Arguments) -> Callable[[Tensor], Tensor]:
         assert self._features is not None
         features = self._features
         entries, slices = self.task.layout.trainable, self.task.spec.slices
@@ -101,7 +105,7 @@ class _Device:
         self.local: Arrays = {name: as_tensor(vector, device) for name, vector in job.local.items()}
         self.received: Arrays = {name: as_tensor(vector, device) for name, vector in job.received.items()}
 
-    def step(self, x: Tensor, y: Tensor) -> float:
+    def step(self, x: Arguments, y: Tensor) -> float:
         engine, parameters = self._engine, self._engine.parameters
         loss = self._differentiate(x, y)
         if engine.perturbs:
@@ -118,7 +122,7 @@ class _Device:
         self._optimizer.step()
         return loss
 
-    def _differentiate(self, x: Tensor, y: Tensor) -> float:
+    def _differentiate(self, x: Arguments, y: Tensor) -> float:
         for parameter in self._engine.parameters:
             parameter.grad = torch.zeros_like(parameter)
         objective, loss = self._engine.objective(x, y, self)

@@ -7,10 +7,14 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import groupby
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fogline.randomness import seeded
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod
 from fogline.training.order import Shuffler
@@ -18,11 +22,11 @@ from fogline.training.torch.bends import affine
 from fogline.training.torch.beside import gradient_hooks_of, watched
 from fogline.training.torch.blocks import Blocks, flat, split_rows, stack_rows
 from fogline.training.torch.cohort import Batch, Cohort, Part, labels_of
-from fogline.training.torch.draws import own_draws
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
 from fogline.training.torch.head import Gradient, Head, Vectors
 from fogline.training.torch.kernels import Graph
+from fogline.training.torch.losses import IGNORED
 from fogline.training.torch.mixing import mixes_examples
 from fogline.training.torch.program import FeaturesElsewhere, Program, Traced
 from fogline.training.torch.task import TorchTask
@@ -92,9 +96,10 @@ class Stacked(TorchEngine):
 
     def _part(self, job: ClientJob) -> Part:
         if self._table is not None:
-            return Part(*self._table, self.task.data.rows(job.client))
-        examples = self.task.data.at(job.client)
-        return Part(self.task.inputs(examples.x), self.task.targets(examples.y))
+            rows = self.task.data.rows(job.client)
+            return Part(*self._table, len(rows), rows)
+        examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
+        return Part(self.task.inputs(examples.array), self.task.targets(examples.y), size)
 
     def _group(self, index: int, job: ClientJob, part: Part) -> object:
         """Devices with the same key step together: one rate, one kind of state; one size if batches are left ragged."""
@@ -121,10 +126,16 @@ class Stacked(TorchEngine):
         width = self._width if fill else min(self._width, parts[0].size)
         targets, smallest = self.head.targets(low < 0), self.local.smallest_batch
         cohort = Cohort(jobs, parts, width, fill, targets, self._shuffler, smallest)
-        # Kernels draw from generators of their own; a module draws from PyTorch's.
+        # Kernels draw from generators of their own; a module draws from those that all share.
         draws = self.graph is None or self.elsewhere is not None
-        with torch.no_grad(), own_draws(jobs[0].seed) if draws else nullcontext():
-            return Group(self, jobs, cohort).train(cohort.sizes)
+        with torch.no_grad(), seeded(jobs[0].seed) if draws else nullcontext():
+            return Group(self, jobs, cohort).train(self._weights(parts, low))
+
+    def _weights(self, parts: list[Part], low: float) -> list[int]:
+        """What the devices' updates count."""
+        if low >= 0 and self.task.fit.ignored in ((), (IGNORED,)):
+            return [part.size for part in parts]
+        return [self.task.weight(part.own) * part.size // part.held for part in parts]
 
     def _check_targets(self, parts: list[Part]) -> tuple[float, str | None]:
         if not self.task.classifies:
@@ -227,7 +238,7 @@ class Group:
     def _differentiate(self, batch: Batch, weights: list[Tensor], sink: Sink) -> Gradient:
         engine = self._engine
         outputs, features = engine.program.forward(weights, batch.x, batch.counts)
-        features_of = engine.elsewhere.on(batch.x) if engine.elsewhere else None
+        features_of = engine.elsewhere.on(batch.x, engine.program.buffers()) if engine.elsewhere else None
         gradient = engine.head(outputs, batch, self._vectors, features, features_of)
         engine.program.backward(gradient.outputs, gradient.features, sink)
         return gradient
@@ -281,16 +292,25 @@ def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) ->
 def _shared_table(task: TorchTask) -> tuple[Tensor, Tensor] | None:
     """The arrays that all devices' examples are rows of, where the model takes them as they lie in memory."""
     table = task.data.table
-    if table is None or task.device.type != "cpu" or not (table.x.flags.writeable and table.y.flags.writeable):
+    if table is None or task.device.type != "cpu" or not isinstance(table.x, np.ndarray):
         return None
-    x, y = torch.as_tensor(table.x), torch.as_tensor(table.y)
-    fits = task.inputs(table.x[:0]).dtype == x.dtype and task.targets(table.y[:0]).dtype == y.dtype
-    return (x, y) if fits else None  # To change them all would cost more than to copy those of a cohort.
+    # To change them all would cost more than to copy those of a cohort.
+    pairs = [(table.x, task.inputs(table.x[:1])), (table.y, task.targets(table.y[:1]))]
+    fits = all(_lies_as(array, taken) for array, taken in pairs)
+    return (torch.from_numpy(table.x), torch.from_numpy(table.y)) if fits else None
+
+
+def _lies_as(array: npt.NDArray[Any], taken: Tensor) -> bool:
+    """Whether a tensor over an array's memory is what the model takes, of which ``taken`` is the first row."""
+    plain = array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
+    return plain and torch.from_numpy(array[:1]).dtype == taken.dtype and taken.shape == (1, *array.shape[1:])
 
 
 def _refuses_model(task: TorchTask) -> str | None:
     if task.gives_several:
         return "it trains models of one output; this one gives several."
+    if task.takes_several:
+        return "it trains models that take one array; this one takes several."
     types = {entry.dtype for entry in task.spec.entries if entry.is_float}
     if len(types) == 1 and types <= {"float32", "float64"}:
         return None
@@ -308,7 +328,7 @@ def _refuses_vmap(task: TorchTask) -> str | None:
     rows = torch.as_tensor(start.vector, device=task.device).expand(2, -1)
     blocks = Blocks(task.layout.trainable, 2, task.dtype, task.device)
     blocks.fill(rows[:, : task.spec.trainable])
-    x = task.pair()
+    x = task.inputs(task.pair().array)
 
     def once() -> None:
         program.begin([0, 0], blocks.tensors, stack_buffers(task, [job, job], rows))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fogline.training.torch.draws import own_draws
+from fogline.randomness import seeded
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.base import KERNELS, Context, Kernel
 from fogline.training.torch.kernels.dense import Dropout, Linear, Sum, Term
@@ -84,7 +84,7 @@ class Graph(Program):
     def _fits(self, task: TorchTask, module: nn.Module) -> bool:
         """Whether an example's shapes are as the kernels take them; where the module fails too, there is no telling."""
         weights = [p.detach().unsqueeze(0) for p in _trainable(task, module)]
-        with torch.no_grad(), own_draws():
+        with torch.no_grad(), seeded(0):
             x = attempt(lambda: task.inputs(task.data.at(0).x[:1]))
             if isinstance(x, Exception):
                 return True

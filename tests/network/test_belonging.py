@@ -1,0 +1,288 @@
+"""Who is where: identities that were copied, clocks that are wrong, peers that fall silent, parents that come back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fogline.governance.authority import Authority
+from fogline.governance.identity import Identity
+from fogline.governance.subject import Subject
+from fogline.lab import FaultProxy
+from fogline.network import joining, uplink, wire
+from fogline.network import office as office_module
+from fogline.network.contract import Certificate, Home, encode
+from fogline.network.downlink import Session, address_of
+from fogline.network.joining import join, keep_valid, renew
+from fogline.network.office import Office
+from fogline.network.program import Listening, Place, Up, member
+from fogline.network.registrar import NewToken
+from tests.network.cluster import LOCAL, Cluster, cluster
+from tests.network.processes import wait_for
+from tests.network.test_restores import Site
+from tests.patience import PATIENCE
+
+DAY = 86400.0
+
+
+def connected(up: Up) -> str | None:
+    """A node's parent."""
+    assert up.node.uplink is not None
+    return up.node.uplink.parent
+
+
+def below(up: Up) -> set[str]:
+    """A node's children."""
+    assert up.node.downlink is not None
+    return set(up.node.downlink.sessions)
+
+
+# One identity on two machines.
+
+
+def test_a_copied_identity_is_no_fight_and_both_addresses_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrivals: list[str] = []
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=0) as made:
+            node, office = made.cloud.node, made.cloud.office
+            assert office is not None
+            arrived = node.arrived
+            monkeypatch.setattr(node, "arrived", lambda s: (arrivals.append(s.present.instance), arrived(s))[1])
+            await made.join("press", "device")
+            shutil.copytree(tmp_path / "press", tmp_path / "copy")
+            first = await made.start("press", [made.home])
+            await wait_for(lambda: connected(first) == "cloud", PATIENCE)
+            second = await made.start("copy", [made.home])
+            assert await office.books.until(lambda: bool(office.books.nodes["press"].warning), PATIENCE)
+            (known,) = await made.client.nodes()
+            address = node.downlink.sessions["press"].address  # type: ignore[union-attr]
+            assert f"at {address}, connected to cloud" in known.warning
+            assert known.warning.count("127.0.0.1:") == 2
+            assert "fogline nodes revoke press" in known.warning
+            await wait_for(lambda: "another program, at" in caplog.text, PATIENCE)
+            assert (connected(first), connected(second)) == (None, "cloud"), "the one that was thrown out stays out"
+            assert len(arrivals) == len(set(arrivals)) == 2, arrivals
+            await made.stop("copy")
+            await wait_for(lambda: connected(first) == "cloud", PATIENCE)
+
+    caplog.set_level(logging.INFO)
+    asyncio.run(work())
+
+
+def test_a_copy_below_another_parent_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(office_module, "NOTICED", 0.5)
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=2, devices=0) as made:
+            office = made.cloud.office
+            assert office is not None
+            await made.join("press", "device")
+            shutil.copytree(tmp_path / "press", tmp_path / "copy")
+            for name, fog in (("press", "fog-0"), ("copy", "fog-1")):
+                await made.start(name, [Home(fog, made.members[fog].address)])
+                assert await office.books.until(lambda fog=fog: _parent(office, "press") == fog, PATIENCE)
+            assert await office.books.until(lambda: bool(office.books.nodes["press"].warning), PATIENCE)
+            first, second = (next(iter(_children(made, fog))).address for fog in ("fog-0", "fog-1"))
+            assert f"at {second}, connected to fog-1" in office.books.nodes["press"].warning
+            assert f"one at {first}" in office.books.nodes["press"].warning
+            await made.client.revoke("press")
+            assert office.books.nodes["press"].warning == ""
+
+    asyncio.run(work())
+
+
+def _parent(office: Office, name: str) -> str | None:
+    known = office.books.nodes.get(name)
+    return None if known is None or not known.up else known.parent
+
+
+def _children(made: Cluster, name: str) -> list[Session]:
+    downlink = made.members[name].node.downlink
+    assert downlink is not None
+    return list(downlink.sessions.values())
+
+
+def test_a_program_that_is_started_again_is_no_copy(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=1) as made:
+            for _ in range(3):
+                await made.stop("client-0")
+                up = await made.start("client-0", [made.home])
+                await wait_for(lambda up=up: connected(up) == "cloud", PATIENCE)
+            (known,) = await made.client.nodes()
+            assert known.warning == ""
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"), [("ipv4:10.0.0.5:41234", "10.0.0.5:41234"), ("ipv6:%5Bfd00::5%5D:41234", "[fd00::5]:41234")]
+)
+def test_addresses_are_read_out_of_what_grpc_calls_a_peer(peer: str, address: str) -> None:
+    assert address_of(peer) == address
+
+
+# Clocks.
+
+
+class Above:
+    """A parent that gives every certificate that is asked for."""
+
+    def __init__(self, folder: Path, subject: Subject) -> None:
+        self.authority = Authority.create(folder)
+        self.subject = subject
+        self.asked = 0
+
+    async def connection(self) -> None:
+        pass
+
+    async def unary(self, _: str, asked: Any) -> bytes:
+        self.asked += 1
+        made = self.authority.issue(asked.request, self.subject, 30, real())
+        return encode(Certificate(made, self.authority.root_pem, Home("cloud", "h:1")))
+
+
+real = time.time
+
+
+@pytest.mark.parametrize(("days", "renewals"), [(25.0, 1), (21.0, 1), (3.0, 0), (-25.0, 0)])
+def test_a_clock_that_is_wrong_renews_no_certificate_again_and_again(
+    days: float, renewals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    above = Above(tmp_path / "authority", Subject("press", "device"))
+    key = Identity.create_key(tmp_path / "identity")
+    key.install(above.authority.issue(key.csr(), above.subject, 30), above.authority.root_pem)
+    waits: list[float] = []
+
+    class EnoughError(Exception):
+        pass
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) > 50:
+            raise EnoughError
+
+    monkeypatch.setattr(joining.time, "time", lambda: real() + days * DAY)
+    monkeypatch.setattr(joining.asyncio, "sleep", sleep)
+    with pytest.raises(EnoughError):
+        asyncio.run(keep_valid(tmp_path / "identity", above))  # type: ignore[arg-type]
+    assert above.asked == renewals
+    assert min(waits) > 60, "it waits for hours, in pieces"
+    assert ("set the clock right" in caplog.text) == (renewals > 0)
+
+
+def test_a_parent_gives_no_certificate_right_after_another(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=1, devices=1) as made:
+            identity = Identity.load(tmp_path / "client-0" / "identity")
+            line = made.members["client-0"].node.uplink
+            assert line is not None
+            await line.connection()
+            with pytest.raises(LookupError, match=r"was issued 0 minutes ago, and is renewed after 480 hours"):
+                await renew(tmp_path / "client-0" / "identity", identity, line)
+            assert Identity.load(tmp_path / "client-0" / "identity").serial == identity.serial
+
+    asyncio.run(work())
+
+
+# Silence.
+
+
+def test_a_peer_that_vanishes_without_a_word_is_noticed_by_both_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC's own limit for an answer to a sign of life is a minute, longer than the limits of this test."""
+    for name in ("LIMITS", "SERVING"):
+        quick = dict(wire.alive(1.0, 1.0))
+        options: list[tuple[str, Any]] = getattr(wire, name)
+        assert dict(options).keys() >= quick.keys()
+        monkeypatch.setattr(wire, name, [(key, quick.get(key, value)) for key, value in options])
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=0) as made:
+            host, _, port = made.cloud.address.rpartition(":")
+            async with FaultProxy(host, int(port)) as proxy:
+                await made.join("press", "device")
+                up = await made.start("press", [Home("cloud", f"127.0.0.1:{proxy.port}")])
+                await wait_for(lambda: connected(up) == "cloud", PATIENCE)
+                proxy.partition()
+                await wait_for(lambda: connected(up) is None and "press" not in below(made.cloud), 55)
+                proxy.partition(False)
+                await wait_for(lambda: connected(up) == "cloud", PATIENCE)
+
+    asyncio.run(work())
+
+
+def test_both_sides_notice_within_thirty_seconds() -> None:
+    for options in (dict(wire.LIMITS), dict(wire.SERVING)):
+        answer = max(options["grpc.keepalive_timeout_ms"], options["grpc.http2.ping_timeout_ms"])
+        assert options["grpc.keepalive_time_ms"] + answer <= 30_000
+
+
+# Parents that come back.
+
+
+@pytest.mark.slow
+def test_devices_go_back_to_their_own_fog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uplink, "SPREAD", 0.5)
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=2, devices=3) as made:
+            own, other = made.members["fog-0"], made.members["fog-1"]
+            await wait_for(lambda: below(own) == {"client-0", "client-2"}, PATIENCE)
+            await wait_for(lambda: all(len(_homes(made, i)) == 2 for i in range(3)), PATIENCE)
+            address = own.address
+            await made.stop("fog-0")
+            await wait_for(lambda: below(other) == {"client-0", "client-1", "client-2"}, PATIENCE)
+            assert [home.name for home in _homes(made, 0)] == ["fog-0", "fog-1"], "it does not forget its own"
+            again = await made.start("fog-0", [made.home], Listening(address, "127.0.0.1:0"))
+            await wait_for(lambda: below(again) == {"client-0", "client-2"}, PATIENCE)
+            assert below(other) == {"client-1"}
+
+    asyncio.run(work())
+
+
+def _homes(made: Cluster, i: int) -> list[Home]:
+    line = made.members[f"client-{i}"].node.uplink
+    assert line is not None
+    return line.homes
+
+
+@pytest.mark.slow
+def test_a_device_below_two_fogs_is_shown_connected_after_a_restart_of_the_cloud(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    tree = [("region", "fog", "cloud"), ("site", "fog", "region"), ("press", "device", "site")]
+
+    async def up_nodes(client: Any) -> set[tuple[str, str]]:
+        return {(known.name, known.parent) for known in await client.nodes() if known.up}
+
+    async def work() -> None:
+        wanted = {(name, parent) for name, _, parent in tree}
+        async with AsyncExitStack() as below_cloud:
+            for turn in range(2):
+                async with AsyncExitStack() as stack:
+                    up, client = await site.start(stack)
+                    if turn == 0:
+                        nodes: dict[str, Any] = {"cloud": up}
+                        for name, role, parent in tree:
+                            place = Place(tmp_path / name)
+                            token = await client.token(NewToken(role))  # type: ignore[arg-type]
+                            await join(Home("cloud", up.door), token, name, role, place.identity)  # type: ignore[arg-type]
+                            listening = LOCAL if role == "fog" else None
+                            homes = [Home(parent, nodes[parent].address)]
+                            nodes[name] = await below_cloud.enter_async_context(member(place, homes, listening))
+                    async with asyncio.timeout(PATIENCE):
+                        while await up_nodes(client) != wanted:
+                            await asyncio.sleep(0.05)
+
+    asyncio.run(work())

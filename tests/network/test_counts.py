@@ -1,0 +1,77 @@
+"""Rounds on real nodes that may not count, and what becomes of their jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from fogline.network.books import Record
+from tests.network.cluster import Cluster, cluster, job
+
+
+def rows(made: Cluster, record: Record) -> list[dict[str, float]]:
+    assert made.cloud.office is not None
+    return [line.row for _, line in made.cloud.office.books.lines(record.job) if line.row is not None]
+
+
+def test_a_count_is_not_cut_to_who_is_connected(tmp_path: Path) -> None:
+    soon = 'deadline = "1s"'
+    counts = {
+        "1 could be asked, the quorum is 3": job(rounds=2, fogs=0, cloud=f"quorum = 3\n{soon}"),
+        "1 could be asked, the quorum is 2": job(rounds=2, fogs=0, cloud=f"cohort = 4\n{soon}"),
+        "1 device could be asked, the job's minimum is 3": job(rounds=2, fogs=0, cloud=soon, more="tree.minimum = 3"),
+    }
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=1) as made:
+            for why, text in counts.items():
+                record = await made.finish(await made.submit(text, wait=0.2))
+                assert (record.state, record.done) == ("failed", 0)
+                assert record.why.startswith("No round of 2 counted")
+                assert f"2 × {why}" in record.why
+            # A round waits for those that are missing, and has them all.
+            waiting = [await made.submit(text.replace("1s", "100s"), wait=0.2) for text in counts.values()]
+            for record in waiting:
+                await made.until(record, "missing")
+            for name in ("client-1", "client-2"):
+                await made.join(name, "device")
+                await made.start(name, [made.home])
+            fewest = (3, 2, 3)
+            for record, least in zip(waiting, fewest, strict=True):
+                ended = await made.finish(record)
+                assert (ended.state, ended.done) == ("finished", 2)
+                assert all(row["devices"] >= least for row in rows(made, record))
+
+    asyncio.run(work())
+
+
+def test_a_job_whose_devices_all_fail_is_a_failure_that_says_why(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=1, devices=1) as made:
+            record = await made.finish(await made.submit(job(rounds=3, fogs=1, clients=1, task="broken = 0")))
+            assert (record.state, record.done) == ("failed", 0)
+            assert "3 × RuntimeError: the sensor is unplugged" in record.why
+            assert "3 × none of its rounds reached the quorum" in record.why
+            assert made.said(record)[-1] == ("failed", "cloud", record.why)
+
+    asyncio.run(work())
+
+
+def test_who_stops_a_job_says_what_becomes_of_its_model(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=2) as made:
+            text = job(rounds=500, fogs=0, clients=2)
+            why = 'The job was stopped; publish.even_if = ["stopped"] would publish what it has all the same'
+            for how, asked in (("keep", False), ("publish", True), ("discard", False)):
+                record = await made.submit(text)
+                await made.until(record, "round")
+                await made.client.stop(record.job, how)  # pyright: ignore[reportArgumentType]
+                record = await made.finish(record)
+                assert (record.state, record.stop) == ("stopped", how)
+                told = [why for what, _, why in made.said(record) if what == "not published"]
+                # Where it is asked for, it is tried; the toy model has no graph.
+                assert [one.startswith(why) for one in told] == ([] if how == "discard" else [not asked])
+                folder = made.folder / "cloud" / "runs" / record.job
+                assert (folder / "model.safetensors").exists() == (how != "discard")
+
+    asyncio.run(work())

@@ -1,0 +1,192 @@
+"""What a round needs to count: never fewer than the job says, in every mode, and no device that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from fogline.jobs import Mode
+from fogline.nodes.effects import Move
+from fogline.nodes.ledger import Got
+from tests.nodes.driver import Driver
+
+DEADLINE = 100.0
+
+
+def devices(driver: Driver) -> list[int]:
+    """Of the moves after the last event."""
+    return [move.devices for move in driver.of(Move)]
+
+
+def wait(driver: Driver, seconds: float) -> Driver:
+    """Let a waiting lane look again, every minute."""
+    for _ in range(int(seconds // 50)):
+        driver.fire("open/0", after=50.0)
+    return driver
+
+
+COUNT = ({"quorum": 3}, 1, "2 could be asked, the quorum is 3")
+SHARE = ({"cohort": 3, "quorum": 1.0}, 1, "2 could be asked, the quorum is 3")
+MINIMUM = (dict[str, float](), 3, "2 devices could be asked, the job's minimum is 3")
+
+
+@pytest.mark.parametrize(
+    ("mode", "tier", "minimum", "why"),
+    [
+        ("sync", *COUNT),
+        ("sync", *SHARE),
+        ("sync", *MINIMUM),
+        ("async", *COUNT),
+        ("async", *MINIMUM),
+        ("ring", *COUNT),
+        ("ring", *SHARE),
+    ],
+)
+def test_a_round_waits_for_those_it_needs_and_is_abandoned_at_its_deadline(
+    mode: Mode, tier: dict[str, float], minimum: int, why: str
+) -> None:
+    root = Driver(mode, rounds=2, minimum=minimum, **tier).start("a", "b")
+    assert root.asked == []
+    assert wait(root, DEADLINE).counts == ["abandoned"]
+    assert root.whys == [why]
+    assert len(root.join("c").asked) == (1 if mode == "ring" else 3)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async", "semi-async"])
+def test_a_run_in_which_nothing_can_count_ends_by_itself(mode: Mode) -> None:
+    root = Driver(mode, rounds=3, quorum=2, speed_classes=1).start("a")
+    assert not wait(root, 2 * DEADLINE).finished
+    assert wait(root, DEADLINE).finished
+    assert not [effect for effect in root.history if isinstance(effect, Move)]
+
+
+def test_a_cohort_of_a_count_goes_on_with_those_that_suffice_for_its_quorum() -> None:
+    root = Driver(cohort=4, quorum=0.5).start("a", "b")
+    assert root.asked == ["a", "b"]
+    assert root.answer("a").answer("b").moved
+    root = Driver(cohort=4, quorum=0.5).start("a", "b").answer("a", failure="no battery")
+    assert not root.answer("b").moved
+    assert root.counts == ["abandoned"]
+
+
+def test_the_minimum_counts_devices_and_not_children() -> None:
+    root = Driver(minimum=4)
+    root.start().join("f", devices=2)
+    assert root.asked == []
+    assert root.join("g", devices=2).asked == ["f", "g"]
+    root.answer("f", devices=2)
+    assert not root.answer("g", devices=1).moved
+    assert (root.counts, root.whys) == (["abandoned"], ["3 devices, the job's minimum is 4"])
+    # What came is carried into the next round; a device counts once in it.
+    root.answer("f", devices=2)
+    assert devices(root.answer("g", devices=2)) == [4]
+
+
+def test_a_round_of_too_few_devices_waits_for_who_may_come_back() -> None:
+    root = Driver(minimum=2, quorum=1).start("a", "b").answer("a").leave("b")
+    assert not root.moved
+    assert root.counts == ["left"]
+    root.join("b")
+    assert root.answer("b").moved
+
+
+def test_an_async_buffer_waits_for_other_devices_and_does_not_train_on_with_the_same() -> None:
+    root = Driver("async", minimum=2, buffer=2, cohort=2).start("a", "b")
+    root.answer("a")
+    assert root.asked == ["a"]
+    root.answer("a")
+    assert not root.moved
+    assert root.asked == []
+    assert devices(root.answer("b")) == [2]
+
+
+def test_an_async_quorum_of_a_count_is_of_different_children() -> None:
+    root = Driver("async", quorum=2, buffer=2).start("a", "b").answer("a").answer("a")
+    assert not root.moved
+    assert devices(root.answer("b")) == [2]
+
+
+def test_an_async_buffer_that_the_job_names_is_not_cut_to_who_is_there() -> None:
+    root = Driver("async", buffer=3, quorum=1).start("a")
+    assert root.answer("a").moved  # The method's own is.
+    root = Driver("async", quorum=1, named_buffer=3).start("a")
+    assert not root.answer("a").answer("a").moved
+    assert root.answer("a").moved
+
+
+def test_a_class_of_speed_with_too_few_children_waits_while_another_works() -> None:
+    seconds = {"a": 1.0, "b": 1.1, "c": 9.0}
+    root = Driver("semi-async", rounds=9, quorum=2, speed_classes=2).start("a", "b", "c", seconds=seconds)
+    assert sorted(root.asked) == ["a", "b"]
+    for _ in range(5):
+        root.fire("open/1", after=60.0)
+        assert root.counts == []
+    assert root.node.ledger.rounds_done == 0
+
+
+def test_a_ring_that_lost_most_of_its_legs_is_abandoned() -> None:
+    root = Driver("ring", rounds=2, quorum=0.5).start("a", "b", "c", "d")
+    for _ in range(3):
+        root.answer(root.asked[0], failure="no battery")
+    root.answer(root.asked[0])
+    assert [move.final for move in root.of(Move)] == [False]
+    assert (root.counts, root.whys) == (["abandoned"], ["1 of 4 legs, the quorum is 2"])
+    root.answer(root.asked[0]).answer(root.asked[0])
+    root.answer(root.asked[0], failure="no battery")
+    root.answer(root.asked[0], failure="no battery")
+    assert [(move.final, move.members) for move in root.of(Move)] == [(True, ())]
+    assert root.finished
+
+
+class Sieve:
+    """Says which updates are none, when it is asked."""
+
+    def __init__(self, *failed: str) -> None:
+        self.failed = failed
+
+    def __call__(self, gots: Sequence[Got]) -> Mapping[int, str]:
+        return {got.task: "the loss is nan" for got in gots if got.child in self.failed}
+
+
+def test_updates_that_turn_out_to_be_none_do_not_count() -> None:
+    root = Driver(sift=Sieve("a", "c"), quorum=0.5).start("a", "b", "c", "d")
+    for child in "abc":
+        assert not root.answer(child).counts
+    root.answer("d")
+    assert root.counts == ["failed", "failed"]
+    assert root.folded == [("b", 0), ("d", 0)]
+    assert devices(root) == [2]
+    assert {"me#0", "me#2"} <= root.forgotten
+    assert root.node.ledger.dropped["failed"] == 2
+
+
+def test_a_round_of_updates_that_turn_out_to_be_none_is_abandoned() -> None:
+    root = Driver(sift=Sieve("a", "b", "c"), quorum=0.5, rounds=2).start("a", "b", "c", "d")
+    for child in "abcd":
+        root.answer(child)
+    assert not root.moved
+    assert root.counts == ["failed", "failed", "failed", "abandoned"]
+    # The good one is carried, and the journal says all of it.
+    assert [got.child for got in root.node.ledger.lanes[0].pending] == ["d"]
+    before = root.node.ledger.lanes[0].pending
+    assert root.crash().node.ledger.lanes[0].pending == before
+    assert [child for child, told in root.policy.told if told.failed] == ["a", "b", "c"]  # type: ignore[attr-defined]
+
+
+def test_with_over_selection_others_take_the_place_of_those_that_failed() -> None:
+    root = Driver(sift=Sieve("a"), cohort=2, over_selection=1.5, quorum=1.0).start("a", "b", "c")
+    root.answer("a")
+    assert not root.answer("b").moved
+    assert root.counts == ["failed"]
+    assert root.answer("c").folded == [("b", 0), ("c", 0)]
+
+
+def test_a_fog_below_its_quorum_reports_nothing_that_counts() -> None:
+    fog = Driver(sift=Sieve("a", "b"), quorum=0.5, rounds=1, parent="up").start("a", "b", "c").work(0)
+    for child in "abc":
+        fog.answer(child)
+    assert fog.counts == ["failed", "failed", "abandoned"]
+    assert [(report.update, report.failure) for report in fog.reports] == [
+        (None, "none of its rounds reached the quorum")
+    ]

@@ -1,0 +1,129 @@
+"""Failed devices, minimums and rounds that do not count, in simulations of every shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+import fogline
+from fogline.data import Examples, from_clients
+from fogline.jobs import Job
+from fogline.jobs.files import parse_job
+from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.history import Attendance
+from fogline.simulation.run import run
+
+LOOP = {"local": {"learning_rate": 0.5}, "processes": 0, "progress": False, "engine": "loop"}
+
+
+def examples(seed: int, n: int = 30, scale: float = 1.0) -> Examples:
+    x = (scale * np.random.default_rng(seed).normal(size=(n, 4))).astype(np.float32)
+    return Examples(x, (x[:, 0] > 0).astype(np.int64))
+
+
+def task(good: int = 1, wild: int = 0) -> fogline.Task:
+    """Clients whose training succeeds, and others with ten times the examples whose training overflows."""
+    clients = {f"good-{i}": examples(i) for i in range(good)}
+    clients |= {f"wild-{i}": examples(100 + i, 300, 1e25) for i in range(wild)}
+    return fogline.Task(lambda: nn.Linear(4, 2), from_clients("d", clients, classes=2, test=examples(99, 200)))
+
+
+TREES = {
+    "star": fogline.Tree(),
+    "fog": fogline.Tree(cloud=fogline.Tier(), fog=fogline.Tier()),
+    "rounds": fogline.Tree(cloud=fogline.Tier(), fog=fogline.Tier(rounds=2)),
+    "oort": fogline.Tree(cloud=fogline.Tier(policy="oort")),
+}
+
+
+@pytest.mark.parametrize("shape", TREES)
+def test_a_client_that_fails_does_not_weigh_on_the_mean(shape: str) -> None:
+    alone = fogline.simulate(task(1), tree=TREES[shape], rounds=1, **LOOP)
+    beside = fogline.simulate(task(1, wild=1), tree=TREES[shape], rounds=1, **LOOP)
+    assert np.array_equal(alone.params.vector, beside.params.vector)
+    assert beside.counts["failed"] == TREES[shape].tiers[TREES[shape].names[-1]].rounds
+    assert [row["devices"] for row in beside.history] == [1]
+
+
+MODES: dict[str, dict[str, Any]] = {
+    "uniform": {},
+    "oort": {"policy": "oort"},
+    "tifl": {"policy": "tifl"},
+    "classes": {"mode": "semi-async", "speed_classes": 1},
+    "ring": {"mode": "ring"},
+}
+
+
+# What the legs of a lap did to a fog's model is reported in any case.
+@pytest.mark.parametrize(
+    ("mode", "below"), [(mode, below) for mode in MODES for below in (False, True) if not (below and mode == "ring")]
+)
+def test_a_round_in_which_most_devices_fail_does_not_count(mode: str, below: bool) -> None:
+    tier = fogline.Tier(quorum=0.5, **MODES[mode])
+    tree = fogline.Tree(cloud=fogline.Tier(), fog=tier) if below else fogline.Tree(cloud=tier)
+    with pytest.raises(fogline.RunError) as caught:
+        fogline.simulate(task(1, wild=3), tree=tree, rounds=3, **LOOP)
+    assert f"{caught.value.mishaps.counts['failed']:,} times devices failed" in str(caught.value)
+    assert caught.value.mishaps.counts["abandoned"] >= 3
+    assert fogline.simulate(task(3, wild=1), tree=tree, rounds=2, **LOOP).history[-1]["devices"] == 3
+
+
+def test_an_async_round_counts_those_that_succeeded() -> None:
+    tree = fogline.Tree(cloud=fogline.Tier(buffer=2, quorum=2))
+    result = fogline.simulate(task(3, wild=2), "fedbuff", tree, rounds=6, **LOOP)
+    assert [row["devices"] for row in result.history] == [2] * 6
+    assert result.counts["failed"] > 0
+    with pytest.raises(fogline.RunError, match="No round of 4 counted"):
+        fogline.simulate(task(0, wild=3), "fedbuff", tree, rounds=4, **LOOP)
+
+
+def test_a_run_goes_on_where_rounds_failed_as_if_it_had_not_been_interrupted(tmp_path: Path) -> None:
+    """Quorum and failures are repeated from the checkpoint, also the update that an abandoned round left waiting."""
+    tree = fogline.Tree(cloud=fogline.Tier(quorum=0.5), fog=fogline.Tier(count=2, quorum=1.0))
+    made = task(5, wild=1)
+    settings = {"tree": tree, "rounds": 4, "engine": "loop", "chunk": 2, "processes": 0, "checkpoint_every": 1}
+    whole = run(Job.model_validate(settings), made, progress=False)
+    assert whole.counts["failed"] == 4 + 4  # A device of one fog, and that fog.
+    half = Job.model_validate(settings | {"rounds": 2})
+    with RunFolder.create(tmp_path / "run", half) as kept:
+        run(half, made, kept, progress=False)
+    with RunFolder.reopen(tmp_path / "run", changed=True) as kept:
+        resumed = run(Job.model_validate(settings), made, kept, progress=False)
+    assert np.array_equal(resumed.params.vector, whole.params.vector)
+    assert resumed.counts == whole.counts
+
+
+def test_devices_and_cohorts_below_the_minimum_are_refused_in_a_sentence() -> None:
+    tree = fogline.Tree(minimum=5)
+    with pytest.raises(fogline.JobError, match=r"tree\.minimum is 5, but a round has at most the 3 of its 3 clients"):
+        fogline.simulate(task(3), tree=tree, rounds=1, **LOOP)
+    with pytest.raises(fogline.JobError, match=r"at most the 2 that its cohorts let in, of 8"):
+        fogline.simulate(task(8), tree=fogline.Tree(cloud=fogline.Tier(cohort=0.25), minimum=5), rounds=1, **LOOP)
+    for text, why in (
+        ("[tree]\nminimum = 3\n[tree.cloud]\ncohort = 2", "let at most 2 devices into a round"),
+        ('[tree]\nminimum = 3\n[tree.cloud]\nmode = "ring"', "in ring mode every device moves the model alone"),
+        ("[tree.cloud]\ncohort = 2\nquorum = 3", "quorum is 3, but a round asks only 2"),
+        ("[tree]\nminimum = 0", "tree.minimum is 0; it must be at least 1"),
+    ):
+        with pytest.raises(fogline.JobError, match=why):
+            parse_job(text)
+    assert parse_job("", ["tree.minimum=4"]).tree.minimum == 4
+
+
+def test_rounds_below_the_minimum_are_abandoned() -> None:
+    with pytest.raises(fogline.RunError, match="the job's minimum is 3"):
+        fogline.simulate(task(2, wild=2), tree=fogline.Tree(minimum=3), rounds=2, **LOOP)
+    result = fogline.simulate(task(3, wild=1), tree=fogline.Tree(minimum=3), rounds=2, **LOOP)
+    assert [row["devices"] for row in result.history] == [3, 3]
+
+
+def test_a_round_of_fewer_devices_than_any_before_is_told_once() -> None:
+    told = Attendance()
+    counts = [5, 4, 5, 4, 3, 4, 3]
+    said = [bool(told.saw({"round": i, "devices": count})) for i, count in enumerate(counts, 1)]
+    assert said == [False, True, False, False, True, False, False]
+    assert "the round before of 4" in Attendance([{"round": 1, "devices": 4}]).saw({"round": 2, "devices": 1})
