@@ -113,7 +113,7 @@ def choose(
     steps = sum(job.steps for job in jobs) / len(jobs)
     even = _even_chunk(best.seconds * steps, len(jobs), processes)
     size = best.chunk if chunk or best.engine.together else even
-    if not chunk and _sooner_alone(best, jobs, processes, deadline):
+    if not chunk and _sooner_alone(best, jobs, processes, time.perf_counter() + budget):
         size = len(jobs)
     return Choice(best.name, size, seconds, refused, trust.key(best.name))
 
