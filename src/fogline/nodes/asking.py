@@ -72,7 +72,7 @@ class Asking:
         """Async mode: children that are missing in the cohort that trains at once; ``without``: who has done enough."""
         if not len(self._roster):
             return []
-        missing = self._role.tier.cohort_of(len(self._roster)) - len(self._ledger.busy)
+        missing = self._role.tier.cohort_of(len(self._roster)) - len(self._ledger.busy) - self._ledger.lanes[0].spoiled
         return [child for child in self._select(self.candidates(0), missing, round_, now) if child not in without]
 
     def _buffer(self) -> int:

@@ -59,6 +59,8 @@ class Lane:
     """Reports since the last round closed that were not late."""
     need: int = 1
     quorum: int = 1
+    spoiled: int = 0
+    """Updates of this round that turned out to be none: their places stay empty, as those of failures do."""
     absent: int = field(default=0, compare=False)
     """Open requests to children that went away."""
 
@@ -221,6 +223,7 @@ class Ledger:
         lane, tasks = self.lanes[record.lane], frozenset(record.tasks)
         lane.fresh -= sum(got.task in tasks and not got.late for got in lane.pending)
         lane.pending = [got for got in lane.pending if got.task not in tasks]
+        lane.spoiled += len(tasks)
         self.dropped["failed"] += len(tasks)
 
     def _close(self, record: records.Closed) -> None:
@@ -228,7 +231,7 @@ class Ledger:
         # Where younger requests stay open (async), those that end are the ones that took too long.
         surplus = lane.fresh >= lane.need and record.keep_since == math.inf
         self.legs_met += lane.fresh
-        lane.open, lane.fresh = False, 0
+        lane.open, lane.fresh, lane.spoiled = False, 0, 0
         self._release(lane, record.keep_since, surplus)
         self.rounds_done += record.final
         if record.final:
@@ -247,7 +250,7 @@ class Ledger:
         self.rounds_done, self.samples, self.lap, self.legs_met = 0, 0, [], 0
         for lane in self.lanes:
             if record.keep_since == math.inf:
-                lane.open, lane.fresh = False, 0
+                lane.open, lane.fresh, lane.spoiled = False, 0, 0
             self._release(lane, record.keep_since)
         # The parent went on without the round's result, and its new model replaces the group's. The updates that
         # were in it are folded again, as old as they are by now: they have been acknowledged.

@@ -169,8 +169,7 @@ def simulator_of(
         cost=task.cost,
         moved=moved,
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),
-        eager=[name for name in leaves if aggregators[name].role.mode == "async"],
-        wants_loss=wants_loss,
+        eager=wants_loss,
     )
     made.append(simulator)
     return simulator

@@ -96,9 +96,8 @@ class Simulator:
         cost: MFLOP to train on one example.
         moved: told of every move of the root, with the value of its group.
         prefetch: whether training in flight joins a cohort that has to be computed anyway (async tiers).
-        eager: aggregators whose devices' trainings must be computed when they report, and not when a round may close:
-            async ones, which ask others in the place of those that succeeded,
-        wants_loss: and those whose policies select by loss.
+        eager: aggregators whose policies select by loss: it must be known when their devices report, and not only when
+            a round may close.
     """
 
     def __init__(
@@ -119,7 +118,6 @@ class Simulator:
         moved: Callable[[Move, Value], None],
         prefetch: bool = False,
         eager: Collection[str] = (),
-        wants_loss: Collection[str] = (),
     ) -> None:
         self.now = 0.0
         self.traffic = Traffic()
@@ -148,11 +146,17 @@ class Simulator:
         self._cost = cost
         self._moved = moved
         self._prefetch = prefetch
-        self._eager, self._wants_loss = frozenset([*eager, *wants_loss]), frozenset(wants_loss)
-        self._begun: list[Training] | None = [] if len(set(homes)) > 1 else None
-        """Training that was begun since some was computed last, below any aggregator of which all is needed soon:"""
-        self._certain = {n for n, node in aggregators.items() if node.role.tier.over_selection == 1} - self._eager
-        """of an over-selected cohort some is never needed."""
+        self._eager = frozenset(eager)
+        self._begun: list[Training] = []
+        """Training that was begun since some was computed last,"""
+        many = len(set(homes)) > 1
+        self._certain = {
+            name
+            for name, node in aggregators.items()
+            if node.role.mode == "async" or (many and node.role.tier.over_selection == 1)
+        } - self._eager
+        """below aggregators of which all is needed soon: of an over-selected cohort some is never needed, and what is
+        alone below a root is computed all at once."""
         self._queue: list[tuple[float, int, str, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
@@ -247,7 +251,7 @@ class Simulator:
             return {}
         whys: dict[int, str] = {}
         made = self.numbers.gather([got for got, _ in new], lambda got, why: whys.__setitem__(got.task, why))
-        ahead = [] if all(training.done for _, training in new) else self._ahead()
+        ahead = [] if all(training.done for _, training in new) else self._ahead(node)
         self.store.force([*made, *ahead])
         for got, training in new:
             if self.store.replaying:
@@ -259,13 +263,13 @@ class Simulator:
                 self.losses[got.update] = (None, why)
         return whys
 
-    def _ahead(self) -> list[Training]:
-        """Training of devices below other aggregators that will be needed soon."""
-        if self._begun is None:
-            return []
-        ready = [one for one in self._begun if not one.done and one.model is not None and one.model.done]
-        chosen = ready[: max(1, AHEAD // self._sizes.update)]
-        self._begun = [one for one in self._begun if not one.done] if len(chosen) < len(ready) else []
+    def _ahead(self, node: str) -> list[Training]:
+        """Training that will be needed soon: of devices below other aggregators, or async ones."""
+        left = [one for one in self._begun if not one.done]
+        own = self._aggregators[node].role.mode != "async"
+        wanted = [one for one in left if not (own and self._homes[one.client] == node)]
+        chosen = wanted[: max(1, AHEAD // self._sizes.update)]
+        self._begun = left if len(chosen) < len(wanted) else []
         return chosen
 
     def _handle(self, seat: Seat, event: Event) -> None:
@@ -293,13 +297,11 @@ class Simulator:
             return event
         if not training.done:
             self.store.force([training, *self.numbers.in_flight()])
-        if not self.store.replaying and (training.failure is not None or home in self._wants_loss):
+        if not self.store.replaying:
             self.losses[event.update] = (training.loss_rms, training.failure)
-        loss_rms, failure = self.losses.get(event.update, (None, None))
+        loss_rms, failure = self.losses[event.update]
         if failure is not None:
             del self.numbers.updates[event.update]
-        elif loss_rms is None:
-            return event
         return msgspec.structs.replace(event, loss_rms=loss_rms, failure=failure)
 
     def _seat(self, name: str) -> Seat:
@@ -382,6 +384,6 @@ class Simulator:
             self.numbers.begin(effect.update, training)
         else:
             self.numbers.updates[effect.update] = training
-        if self._begun is not None and self._homes[client] in self._certain:
+        if self._homes[client] in self._certain:
             self._begun.append(training)
         self._push(now + seconds, seat.name, Trained(effect.task, effect.update, plan.samples))

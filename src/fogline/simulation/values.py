@@ -222,15 +222,15 @@ class Store:
                     value.wanted = True
         while trainings or others:
             before = len(trainings) + len(others)
-            cohort = _next_cohort(trainings)
-            if cohort:
-                self._train(cohort)
-                trainings = [training for training in trainings if not training.done]
-            for value in others:
+            for value in others:  # First, so that all training that can be begun is in the cohort.
                 if all(needed.done for needed in value.needs()):
                     value.settle(None if self.replaying else value.compute())
                     self._settled(value)
             others = [value for value in others if not value.done]
+            cohort = _next_cohort(trainings)
+            if cohort:
+                self._train(cohort)
+                trainings = [training for training in trainings if not training.done]
             if len(trainings) + len(others) == before:
                 raise RuntimeError("Values wait for each other in a circle; this is a bug in the simulator.")
 

@@ -95,6 +95,8 @@ class Run:
         self.rows: list[Row] = []
         self.served: list[str] = []
         """What the devices showed in the end."""
+        self.unpublished = ""
+        """Why the last job's model did not become a version."""
         self.planned = False
         """Whether it is the run of a simulation."""
         self.state = TreeState(root_of(job), job.tree)
@@ -187,6 +189,7 @@ class Run:
         from fogline.cli.up.serving import Sample, show
 
         devices = [seat.name for seat in made.seats if seat.role == "device"]
+        self._check_published()
         card = await self._newest(client, made.job)
         assert card.golden is not None
         golden = Place(self.folder / self.state.root).open_models().path(card.golden.digest)
@@ -198,11 +201,16 @@ class Run:
             record = await self._run_job(client, replace(made, job=job))
             if record.state != "finished":
                 raise JobFailed(f"The next round failed: {record.why}")
+            self._check_published()
             return (await self._newest(client, job)).version
 
         way = plan_of(made.job.publish)
         rollout = len(way.rings) * (way.ring_seconds + way.probation.longest)
         await show(self.state.floor, devices, Sample.of(card, golden), next_round, rollout, self._show)
+
+    def _check_published(self) -> None:
+        if self.unpublished:
+            raise JobFailed(f"The model is not published, so there is nothing to serve. {self.unpublished}")
 
     def _show(self, line: str) -> None:
         self.screen.note(line)
@@ -228,11 +236,15 @@ class Run:
         return await following
 
     async def _follow(self, client: Client, made: Plan, record: Record) -> Record:
+        self.unpublished = ""
         async for line in client.watch(record.job):
             if line.row is not None:
                 row = {**line.row, **self.state.traffic()}
                 self.rows.append(row)
                 self.screen.round(row)
+            elif line.what == "not published":
+                self.unpublished = line.why
+                self.screen.note(told(line))
             elif line.what == "began":
                 (record,) = await client.jobs(record.job)
                 self.screen.began(made, record.headline, record.units.get(record.headline, ""))
