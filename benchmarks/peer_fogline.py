@@ -1,29 +1,26 @@
 """The job in Fogline: one call, everything at its default except that nothing is judged or drawn."""
 
+import numpy as np
 import peer_job
 import torch
 
 import fogline
-from fogline.data import Examples, FederatedData, from_clients
+from fogline.data import FederatedData, from_arrays
 from fogline.jobs import Tier, Tree
 from fogline.training.torch import TorchTask
 
 
 def federated(job: peer_job.Job) -> FederatedData:
-    ids = [str(client) for client in range(job.clients)]
-    return from_clients(
-        "peers",
-        ids,
-        lambda client: Examples(*(part.numpy() for part in peer_job.data(job.model, int(client)))),
-        sizes=[peer_job.SAMPLES] * job.clients,
-        classes=peer_job.CLASSES,
-    )
+    distinct = min(job.clients, peer_job.DISTINCT)
+    pairs = [peer_job.data(job.model, client) for client in range(distinct)]
+    samples, labels = (torch.cat(parts).numpy() for parts in zip(*pairs, strict=True))
+    rows = np.arange(len(labels)).reshape(distinct, -1)
+    parts = [rows[client % distinct] for client in range(job.clients)]
+    return from_arrays("peers", samples, labels, parts, classes=peer_job.CLASSES, overlap=True)
 
 
 def main() -> None:
     job = peer_job.arguments()
-    for client in range(min(job.clients, peer_job.DISTINCT)):
-        peer_job.data(job.model, client)
     result = fogline.simulate(
         TorchTask(lambda: peer_job.build(job.model), federated(job)),
         tree=Tree(cloud=Tier(cohort=job.cohort)),

@@ -125,11 +125,15 @@ def _loss(module: nn.Module, model: str) -> float:
 
 
 def finish(job: Job, stamps: Sequence[float], module: nn.Module, **more: object) -> None:
-    """Print the line that the caller reads: seconds between `stamps`, and signs that training happened."""
+    """Print the line that the caller reads: seconds between `stamps`, and what tells how much was done.
+
+    `rounds` were done, and `moved` is how far they took the model from its start, in the Euclidean norm.
+    """
     first = build(job.model)
     moved = vector(module) - vector(first)
     line = {
         "seconds": [after - before for before, after in pairwise(stamps)],
+        "rounds": len(stamps) - 1,
         "loss_before": _loss(first, job.model),
         "loss_after": _loss(module, job.model),
         "moved": float(moved.norm()),

@@ -14,7 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fogline.aggregation import ExactFold, Fold, MeanFold, Partial, UnusableUpdate, Update, fold_named, from_arrays
+from fogline.aggregation import (
+    ExactFold,
+    Fold,
+    MeanFold,
+    Partial,
+    UnusableUpdate,
+    Update,
+    bound,
+    fold_named,
+    from_arrays,
+)
 from fogline.aggregation import sweep as sweeping
 from tests.patience import PATIENCE
 
@@ -330,3 +340,36 @@ def test_a_forked_process_folds_with_threads_of_its_own(monkeypatch: pytest.Monk
     finally:
         child.kill()
         child.join()
+
+
+@pytest.mark.parametrize("kind", FOLDS)
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_what_an_update_says_of_its_size_changes_no_bit(kind: type[Fold], weight: float) -> None:
+    rng = np.random.default_rng(0)
+    vectors = [rng.normal(size=50).astype(np.float32) for _ in range(4)]
+    silent, telling = kind(), kind()
+    for vector in vectors:
+        silent.add(update(vector, weight))
+        telling.add(Update({"delta": vector}, {"delta": weight}, bounds={"delta": bound(vector)}))
+    assert same(silent, telling)
+
+
+@pytest.mark.parametrize("kind", FOLDS)
+@pytest.mark.parametrize("bad", BAD)
+def test_an_update_that_knows_that_it_is_not_finite_is_refused(kind: type[Fold], bad: float) -> None:
+    vector = np.array([1.0, bad], np.float32)
+    with pytest.raises(UnusableUpdate, match="number 1 of 2"):
+        kind().add(Update({"delta": vector}, {"delta": 1.0}, bounds={"delta": bound(vector)}))
+
+
+def test_what_an_update_says_of_its_size_does_not_travel() -> None:
+    sent = Update({"delta": np.full(3, 1e30, np.float32)}, {"delta": 1.0}, bounds={"delta": 0.0})
+    received = from_arrays(sent.to_arrays())
+    assert isinstance(received, Update)
+    assert not received.bounds
+
+
+@pytest.mark.filterwarnings("error")
+def test_to_look_at_large_numbers_warns_of_nothing() -> None:
+    assert bound(np.full(10, 1e30, np.float32)) == pytest.approx(1e30)
+    assert not math.isfinite(bound(np.array([1.0, math.inf, -math.inf], np.float32)))

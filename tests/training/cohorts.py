@@ -54,6 +54,7 @@ def spoil(task: Task, client: int, change: Callable[[Examples], None]) -> None:
         return examples
 
     task.data.at = at  # type: ignore[method-assign]
+    task.data.table = None  # Its clients are no longer rows of one.
 
 
 def state_of(task: TorchTask, client: int) -> State:

@@ -96,7 +96,7 @@ def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (choice.engine, choice.chunk, choice.seconds) == ("flat", 3, {})
     choice = choose(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL), engine="stacked", processes=2)
     assert choice.engine == "stacked"
-    assert choice.chunk == 3
+    assert choice.chunk in (3, 5)  # A worker's share; or all, if that is sooner than to tell workers.
     with pytest.raises(ValueError, match="no engine 'warp'"):
         choose(task, LocalMethod(), LOCAL, [], engine="warp", chunk=3)
 

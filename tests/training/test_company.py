@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from torch import nn
 
+from fogline.data import from_clients
 from fogline.training import ClientJob, LocalMethod, LocalTraining, Trained
 from fogline.training.torch import TorchTask, models
 from fogline.training.torch.engines import Stacked
@@ -155,3 +156,22 @@ def test_memory_is_kept_for_few_cohort_sizes() -> None:
         engine.train(jobs[:count])
     assert len(engine._kept) <= 3
     assert isinstance(engine.task, TorchTask)
+
+
+@pytest.mark.parametrize("engine", ["flat", "stacked"])
+@pytest.mark.parametrize("mixes", [False, True], ids=["filled up", "by size"])
+def test_rows_of_a_table_train_as_examples_that_are_loaded(engine: str, mixes: bool) -> None:
+    def model() -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 6), *([nn.BatchNorm1d(6)] if mixes else []), nn.ReLU(), nn.Linear(6, 5))
+
+    table = task_of(model, sizes=(13, 40, 7, 7, 10))
+    loaded = TorchTask(model, from_clients("loaded", {str(i): table.data.at(i) for i in range(5)}, classes=5))
+    assert table.data.table is not None
+    assert loaded.data.table is None
+    local = LocalTraining(learning_rate=0.05, batch_size=6, epochs=2)
+    ways = [bits(task.build(engine, LocalMethod(), local).train(jobs_of(task, local))) for task in (table, loaded)]
+    assert ways[0] == ways[1]
+    changed = table.data.with_transform(lambda x, _: x + 1)
+    assert changed.table is None
+    with pytest.raises(ValueError, match="one by one"):
+        changed.rows(0)

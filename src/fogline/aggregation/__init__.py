@@ -3,6 +3,7 @@
 from fogline.aggregation.exact import ExactFold
 from fogline.aggregation.fold import Fold
 from fogline.aggregation.mean import MeanFold
+from fogline.aggregation.sweep import bound
 from fogline.aggregation.update import (
     NO_COUNTERS,
     Arrays,
@@ -32,6 +33,7 @@ __all__ = [
     "Sum",
     "UnusableUpdate",
     "Update",
+    "bound",
     "fold_named",
     "from_arrays",
 ]

@@ -57,7 +57,9 @@ class Fold(ABC):
         for name, vector in vectors.items():
             weight = self.weight(name, weights[name])
             factor = weight * scale * self.unit
-            terms.append((name, vector, weight, factor, self._room(name, vector, weight, factor)))
+            terms.append(
+                (name, vector, weight, factor, self._room(name, vector, weight, factor, update.bounds.get(name)))
+            )
         self._enter(terms, update.counters, update.count)
         for name, vector in vectors.items():
             if vector.dtype == np.float64:
@@ -72,7 +74,7 @@ class Fold(ABC):
         self.suits(partial)
         self._suits_names(partial.sums, partial.weights, partial.counters)
         terms = [
-            (name, total, partial.weights[name], scale, self._room(name, total, partial.weights[name], scale))
+            (name, total, partial.weights[name], scale, self._room(name, total, partial.weights[name], scale, None))
             for name, total in partial.sums.items()
         ]
         self._enter(terms, partial.counters, partial.count)
@@ -134,18 +136,18 @@ class Fold(ABC):
             self.counters = np.maximum(self.counters, counters) if self.counters.size else counters.copy()
         self.count += count
 
-    def _room(self, name: str, vector: npt.NDArray[Any], weight: float, factor: float) -> float:
+    def _room(self, name: str, vector: npt.NDArray[Any], weight: float, factor: float, known: float | None) -> float:
         """A bound on the magnitudes of ``factor * vector``, if the vector fits and there is room for it.
 
         The Euclidean norm is a cheap bound, and mostly enough. Where it is not, the true magnitudes decide.
         """
-        known = self.sums.get(name)
-        if vector.ndim != 1 or (known is not None and vector.shape != known.shape):
-            wanted = "(n,)" if known is None else known.shape
+        total = self.sums.get(name)
+        if vector.ndim != 1 or (total is not None and vector.shape != total.shape):
+            wanted = "(n,)" if total is None else total.shape
             raise UnusableUpdate(f"Its vector '{name}' has shape {vector.shape} where others have {wanted}.")
         if not (0.0 <= weight < math.inf and math.isfinite(factor)):
             raise UnusableUpdate(f"Its vector '{name}' has weight {weight} and counts {factor / self.unit} times.")
-        size = bound(vector)
+        size = bound(vector) if known is None else known
         if not math.isfinite(size):
             bad = int(np.flatnonzero(~np.isfinite(vector))[0])
             raise UnusableUpdate(f"Its vector '{name}' is not finite: number {bad} of {vector.size} is {vector[bad]}.")

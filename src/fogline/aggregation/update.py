@@ -19,6 +19,8 @@ from fogline.params import Counters, Vector
 
 NO_COUNTERS: Counters = np.zeros(0, np.int64)
 
+NO_BOUNDS: Mapping[str, float] = {}
+
 Arrays = dict[str, npt.NDArray[Any]]
 """Named arrays, as safetensors holds them."""
 
@@ -39,12 +41,15 @@ class Update:
         weights: name to weight; the same names.
         counters: integer entries of the model after training.
         count: devices that it speaks for; more than one where a fog lifts its rounds into one update.
+        bounds: numbers that no magnitude in the vector of that name exceeds, as ``sweep.bound`` gives them, where
+            who made the vector has looked already. They never travel: a node believes its own only.
     """
 
     vectors: dict[str, Vector]
     weights: dict[str, float]
     counters: Counters = field(default_factory=lambda: NO_COUNTERS)
     count: int = 1
+    bounds: Mapping[str, float] = field(default_factory=lambda: NO_BOUNDS)
 
     @property
     def nbytes(self) -> int:

@@ -11,7 +11,7 @@ from fogline.data.examples import Examples, Indices
 from fogline.data.ids import Listed, Picked
 from fogline.data.inputs import Array, joined
 from fogline.data.meaning import Meaning
-from fogline.data.sources import Held, Source, Transform, Transformed
+from fogline.data.sources import Held, Rows, Source, Transform, Transformed
 
 __all__ = ["Examples", "FederatedData", "Meaning"]
 
@@ -98,6 +98,21 @@ class FederatedData(Mapping[str, Examples]):
         if not 0 <= index < len(self.clients):
             raise IndexError(f"'{self.name}' has {len(self.clients)} clients; there is none at position {index}.")
         return self._source.targets(index if self._training is None else int(self._training[index]))
+
+    @cached_property
+    def table(self) -> Examples | None:
+        """What all clients' examples are rows of; None if they are loaded or changed client by client."""
+        return self._source.table if isinstance(self._source, Rows) else None
+
+    def rows(self, index: int) -> Indices:
+        """Which rows of ``table`` are those of the client at a position: ``at(index)`` without the copy.
+
+        Raises:
+            ValueError: there is no such table.
+        """
+        if not isinstance(self._source, Rows):
+            raise ValueError(f"The clients of '{self.name}' are loaded one by one; they are no rows of a table.")
+        return self._source.rows(index if self._training is None else int(self._training[index]))
 
     def sizes(self) -> Indices:
         """(clients,) examples per training client; loads nothing unless the sizes are not known."""

@@ -50,8 +50,15 @@ class Rows:
         self._offsets = partition.offsets
         self._transform = transform
 
+    @property
+    def table(self) -> Examples | None:
+        return Examples(self._x, self._y) if self._transform is None else None
+
+    def rows(self, index: int) -> Indices:
+        return self._order[self._offsets[index] : self._offsets[index + 1]]
+
     def load(self, index: int) -> Examples:
-        places = self._order[self._offsets[index] : self._offsets[index + 1]]
+        places = self.rows(index)
         x = rows(self._x, places)
         return Examples(x if self._transform is None else self._transform(x, index), self._y[places])
 
@@ -59,7 +66,7 @@ class Rows:
         return None
 
     def targets(self, index: int) -> Array:
-        return self._y[self._order[self._offsets[index] : self._offsets[index + 1]]]
+        return self._y[self.rows(index)]
 
     def sizes(self) -> Indices:
         return np.diff(self._offsets)

@@ -30,6 +30,7 @@ class Arena:
     def __init__(self, size: int) -> None:
         self._memory = mmap.mmap(-1, size)
         self._bytes = np.frombuffer(self._memory, np.uint8)
+        self._first = self._bytes.ctypes.data
         self._end = 0
 
     def clear(self) -> None:
@@ -37,21 +38,34 @@ class Arena:
         self._end = 0
 
     def put(self, array: npt.NDArray[Any]) -> Place:
-        """Copy an array in.
+        """Copy an array in, unless it lies here already.
 
         Raises:
             MemoryError: the arena is full.
         """
+        offset = array.ctypes.data - self._first
+        if 0 <= offset < self._end and array.flags.c_contiguous:
+            return Place(offset, array.size, array.dtype.str)
+        room = self.take(array.size, array.dtype)
+        room[:] = array
+        return Place(self._end - room.nbytes, array.size, array.dtype.str)
+
+    def take(self, count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Memory for so many numbers, with arbitrary content: (count,).
+
+        Raises:
+            MemoryError: the arena is full.
+        """
+        kind = np.dtype(dtype)
         start = -(-self._end // ALIGNMENT) * ALIGNMENT
-        stop = start + array.nbytes
+        stop = start + count * kind.itemsize
         if stop > self._bytes.size:
             raise MemoryError(
                 f"A worker's results need more than {self._bytes.size >> 20} MiB of shared memory at once; train "
                 "fewer devices together (chunk=...) or without workers (processes=0)."
             )
-        self._bytes[start:stop].view(array.dtype)[:] = array
         self._end = stop
-        return Place(start, array.size, array.dtype.str)
+        return self._bytes[start:stop].view(kind)
 
     def get(self, place: Place) -> npt.NDArray[Any]:
         """The array at a place, without a copy: it changes when the place is written again."""

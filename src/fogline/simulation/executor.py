@@ -94,7 +94,7 @@ class Executor:
             RuntimeError: a worker process is gone.
         """
         chunks = [jobs[i : i + self.chunk] for i in range(0, len(jobs), self.chunk)]
-        if self._workers and len(chunks) > 0:
+        if self._workers and len(chunks) > 1:  # One alone is trained sooner than handed over and taken back.
             yield from self._run_in_workers(chunks)
             return
         for chunk in chunks:

@@ -293,4 +293,4 @@ def _unfinished(targets: Iterable[Value]) -> list[Value]:
 
 def _copy(update: Update) -> Update:
     vectors = {name: vector.copy() for name, vector in update.vectors.items()}
-    return Update(vectors, dict(update.weights), update.counters.copy(), update.count)
+    return Update(vectors, dict(update.weights), update.counters.copy(), update.count, update.bounds)

@@ -79,6 +79,7 @@ class SentRound(msgspec.Struct, array_like=True):
 
     vectors: Places
     weights: dict[str, float]
+    bounds: dict[str, float]
     counters: Place
     local: Places
     samples: int
@@ -257,6 +258,7 @@ def _train(bench: Bench, engine: Engine, request: TrainRequest) -> list[SentRoun
         jobs.append(ClientJob(job.client, vector, counters, job.steps, job.learning_rate, job.seed, local, received))
     output = bench.outputs[request.arena]
     output.clear()
+    engine.memory = output.take
     return [_pack(output, done) for done in run_cohort(engine, bench.algorithm, bench.task, jobs)]
 
 
@@ -269,6 +271,7 @@ def _pack(arena: Arena, done: LocalRound) -> SentRound:
     return SentRound(
         vectors={name: arena.put(vector) for name, vector in update.vectors.items()},
         weights=update.weights,
+        bounds=dict(update.bounds),
         counters=arena.put(update.counters),
         local={} if done.update is None else {name: arena.put(vector) for name, vector in done.local.items()},
         samples=done.samples,
@@ -283,7 +286,7 @@ def unpack(arena: Arena, client: int, sent: SentRound) -> LocalRound:
     update = None
     if sent.failure is None:
         vectors = {name: arena.get(place) for name, place in sent.vectors.items()}
-        update = Update(vectors, sent.weights, arena.get(sent.counters))
+        update = Update(vectors, sent.weights, arena.get(sent.counters), bounds=sent.bounds)
     local = {name: arena.get(place).copy() for name, place in sent.local.items()}
     return LocalRound(client, update, local, sent.samples, sent.loss, sent.loss_rms, sent.failure)
 

@@ -28,6 +28,11 @@ HANDICAP = 1.1
 come all at once."""
 
 
+HANDOVER = 1e-3
+"""Seconds, about, that it takes to tell workers of their parts, wake them, and take the results back: more where others
+keep the cores busy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """How cohorts are trained. Write it into the job: a run repeats to the bit only with the same choice."""
@@ -108,6 +113,8 @@ def choose(
     steps = sum(job.steps for job in jobs) / len(jobs)
     even = _even_chunk(best.seconds * steps, len(jobs), processes)
     size = best.chunk if chunk or best.engine.together else even
+    if not chunk and _sooner_alone(best, jobs, processes, time.perf_counter() + budget):
+        size = len(jobs)
     return Choice(best.name, size, seconds, refused, trust.key(best.name))
 
 
@@ -164,6 +171,16 @@ def _chunks(engine: Engine, jobs: int, processes: int) -> list[int]:
 def _even_chunk(seconds: float, jobs: int, processes: int) -> int:
     share = max(1, -(-jobs // max(1, processes)))
     return max(1, min(round(CHUNK_SECONDS / max(seconds, 1e-6)), LARGEST_CHUNK, share))
+
+
+def _sooner_alone(best: _Trial, jobs: Sequence[ClientJob], processes: int, deadline: float) -> bool:
+    """Whether one process trains all devices together sooner than workers, told of it, their shares."""
+    share, steps = -(-len(jobs) // processes), max(job.steps for job in jobs)
+    shared = best.seconds * steps * share + HANDOVER
+    if not best.engine.together or share == len(jobs) or shared > 10 * HANDOVER:
+        return False
+    alone = best if best.chunk >= len(jobs) else _measure(best.name, best.engine, len(jobs), jobs, deadline)
+    return alone.seconds * steps * len(jobs) < shared
 
 
 def _measure(name: str, engine: Engine, chunk: int, jobs: Sequence[ClientJob], deadline: float) -> _Trial:

@@ -89,7 +89,7 @@ class Trained:
 
     client: int
     end: Vector
-    """(floats,) the model after training."""
+    """(floats,) the model after training, in memory that is the caller's to change; of a failed one, its start."""
     counters: Counters
     samples: int
     """Examples on the device: the usual weight of its update."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from fogline.training.metrics import Sums, class_metrics, is_better_higher, numb
 __all__ = ["Engine", "Sums", "Task"]
 
 
+Memory = Callable[[int, npt.DTypeLike], npt.NDArray[Any]]
+
+
 class Engine(ABC):
     """Runs the local training of a cohort of devices. ``loop`` is the reference; others must agree with it."""
 
@@ -30,6 +33,9 @@ class Engine(ABC):
     """One line for ``fogline engines``."""
     together: ClassVar[bool] = False
     """Whether the devices of one call step together, so that their number changes the speed."""
+    memory: Memory = np.empty
+    """Where trained models are to lie: (count, dtype) to an array. A worker of the simulator sets memory that its
+    parent sees, and saves the copy; an engine may lay them elsewhere."""
 
     @abstractmethod
     def __init__(self, task: Task, method: LocalMethod, local: LocalTraining) -> None:

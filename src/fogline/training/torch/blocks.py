@@ -38,20 +38,17 @@ class Blocks:
         for tensor, part in zip(self.tensors, rows.split(self._counts, -1), strict=True):
             tensor.copy_(part.reshape(*part.shape[:-1], *tensor.shape[1:]))
 
-    def rows(self, clients: int) -> Tensor:
-        """(k, P): the weights of the first k devices, as the vector has them. A copy if K is not one."""
-        return join_rows(self.tensors, clients) if self._clients > 1 else self.buffer.view(1, -1)
+    def parts(self, clients: int) -> list[Tensor]:
+        """(k, n) each: the weights of the first k devices, as the vector has them one after the other; views."""
+        if self._clients == 1:
+            return [self.buffer.view(1, -1)]
+        return [flat(tensor[:clients]) for tensor in self.tensors]
 
     def first(self, clients: int) -> list[Tensor]:
         """The blocks of the first k devices; the same list each time."""
         if clients not in self._firsts:
             self._firsts[clients] = [t[:clients] for t in self.tensors]
         return self._firsts[clients]
-
-
-def join_rows(tensors: Sequence[Tensor], clients: int) -> Tensor:
-    """Blocks (K, *shape) to rows (k, P)."""
-    return torch.cat([flat(tensor[:clients]) for tensor in tensors], 1)
 
 
 def flat(block: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fogline.data.examples import Indices
 from fogline.training.local import ClientJob
 from fogline.training.order import Shuffler, batches
 from fogline.training.torch.losses import IGNORED
@@ -28,11 +29,31 @@ class Part:
     y: Tensor
     size: int
     """Examples; there are more, one pass over them after the other, where they are others in each."""
+    rows: Indices | None = None
+    """Which of them are the device's, where tensors are shared by all devices."""
+
+    @property
+    def own(self) -> Tensor:
+        """The device's targets."""
+        return self.y if self.rows is None else self.y[torch.from_numpy(self.rows)]
+
+    @property
+    def held(self) -> int:
+        """Examples of all its passes."""
+        return len(self.y) if self.rows is None else self.size
 
     @property
     def stride(self) -> int:
         """How far on the examples of the next pass lie."""
-        return self.size if len(self.y) > self.size else 0
+        return self.size if self.held > self.size else 0
+
+
+def labels_of(parts: Sequence[Part]) -> Tensor:
+    """All targets of some devices, one after the other."""
+    rows = [part.rows for part in parts if part.rows is not None]
+    if rows:
+        return parts[0].y.index_select(0, torch.from_numpy(np.concatenate(rows)))
+    return parts[0].y if len(parts) == 1 else torch.cat([part.y.view(-1) for part in parts])
 
 
 class Labels(NamedTuple):
@@ -100,18 +121,20 @@ class Cohort:
         smallest: int = 1,
     ) -> None:
         self.steps = jobs[0].steps
-        self._active = [sum(job.steps > step for job in jobs) for step in range(self.steps)]
-        self._x = parts[0].x if len(parts) == 1 else torch.cat([part.x for part in parts])
-        self._y = parts[0].y if len(parts) == 1 else torch.cat([part.y for part in parts])
+        makes = np.array([job.steps for job in jobs])
+        self._active: list[int] = (makes > np.arange(self.steps)[:, None]).sum(1).tolist()
+        whole = len(parts) == 1 or parts[0].rows is not None
+        self._x = parts[0].x if whole else torch.cat([part.x for part in parts])
+        self._y = parts[0].y if whole else torch.cat([part.y for part in parts])
         if smallest > 1:
             places, counts = _joined_order(jobs, parts, width, smallest)
             width += smallest - 1
         else:
             places, counts = _order(jobs, parts, width, shuffler)
-        self._places = places.to(self._x.device)
+        self._places = torch.from_numpy(_rows(places, parts)).to(self._x.device)
         self._width = width
         self._targets = targets
-        self._ragged: list[bool] = (counts < width).any(1).tolist()
+        self._ragged: list[bool] = np.any(counts < width, axis=1).tolist()
         self._counts: list[list[int]] = counts.tolist() if any(self._ragged) else []
         self._fill = fill
         self._weights = _weights(counts, width).to(self._x.device) if fill and any(self._ragged) else None
@@ -172,12 +195,11 @@ def _each(share: Tensor | float) -> Iterable[Tensor | float]:
     return share.unbind() if isinstance(share, Tensor) else repeat(share)
 
 
-def _order(jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, shuffler: Shuffler) -> tuple[Tensor, Tensor]:
-    """Rows of the joined examples (T, K, B), and how many of each batch count (T, K)."""
+def _order(jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, shuffler: Shuffler) -> tuple[Indices, Indices]:
+    """Places among each device's examples (T, K, B), and how many of each batch count (T, K)."""
     steps = jobs[0].steps
     places = np.zeros((len(jobs), steps * width), np.int64)
     counts = np.full((steps, len(jobs)), width)
-    offset = 0
     for i, (job, part) in enumerate(zip(jobs, parts, strict=True)):
         size, per_epoch = part.size, -(-part.size // width)
         shuffled = shuffler.epochs(job.seed, size, part.stride)
@@ -187,25 +209,31 @@ def _order(jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, shuffle
             places[i, first * width : first * width + len(order)] = order
             if len(order) < (stop - first) * width:
                 counts[stop - 1, i] = len(order) - (stop - first - 1) * width
-        places[i] += offset
-        offset += len(part.y)
-    stepwise = places.reshape(len(jobs), steps, width).swapaxes(0, 1)
-    return torch.from_numpy(np.ascontiguousarray(stepwise)), torch.from_numpy(counts)
+    return np.ascontiguousarray(places.reshape(len(jobs), steps, width).swapaxes(0, 1)), counts
 
 
-def _joined_order(jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, smallest: int) -> tuple[Tensor, Tensor]:
+def _joined_order(
+    jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, smallest: int
+) -> tuple[Indices, Indices]:
     """The same with batches that may be larger by what joins them."""
     places = np.zeros((jobs[0].steps, len(jobs), width + smallest - 1), np.int64)
     counts = np.full((jobs[0].steps, len(jobs)), width)
-    offset = 0
     for i, (job, part) in enumerate(zip(jobs, parts, strict=True)):
         for step, batch in enumerate(batches(job.seed, part.size, width, job.steps, smallest, part.stride)):
-            places[step, i, : len(batch)] = batch + offset
+            places[step, i, : len(batch)] = batch
             counts[step, i] = len(batch)
-        offset += len(part.y)
-    return torch.from_numpy(places), torch.from_numpy(counts)
+    return places, counts
 
 
-def _weights(counts: Tensor, width: int) -> Tensor:
-    counts = counts.unsqueeze(-1)
-    return (torch.arange(width) < counts) / counts.double()
+def _rows(places: Indices, parts: Sequence[Part]) -> Indices:
+    """From places among each device's own examples to rows of the tensors that hold them all."""
+    if len(parts) == 1:
+        return places if parts[0].rows is None else parts[0].rows[places]
+    places = places + np.cumsum([0, *(part.held for part in parts[:-1])])[None, :, None]
+    rows = [part.rows for part in parts if part.rows is not None]
+    return np.concatenate(rows)[places] if rows else places
+
+
+def _weights(counts: Indices, width: int) -> Tensor:
+    known = torch.from_numpy(counts).unsqueeze(-1)
+    return (torch.arange(width) < known) / known.double()

@@ -20,6 +20,9 @@ from fogline.training.torch.task import TorchTask
 
 _log_softmax_backward = torch.ops.aten._log_softmax_backward_data.default
 
+FEW_CLASSES = 16
+"""PyTorch's softmax over an axis shorter than its vectors goes number by number: simple operations take a third."""
+
 FeaturesOf = Callable[[int, Tensor], Tensor]
 """(client, weights (P,)) to that client's features of the current batch (B, d)."""
 
@@ -66,8 +69,11 @@ def _first(rows: Tensor, clients: int) -> Tensor:
 class Head:
     """Losses and hooks on outputs."""
 
-    def __init__(self, task: TorchTask, method: LocalMethod) -> None:
+    def __init__(self, task: TorchTask, method: LocalMethod, single: bool) -> None:
         self._task = task
+        few = task.outputs is not None and task.outputs <= FEW_CLASSES
+        by_parts = few and not single and task.device.type == "cpu"  # Not where one operation is dearer than its work.
+        self._entropy_gradient = _few_classes_gradient if by_parts else _entropy_gradient
         self._method = method
         self._bends_outputs = overrides(method, "bend_outputs")
         self.bends_loss = overrides(method, "bend_loss")
@@ -106,7 +112,7 @@ class Head:
         """Classes stand last, as methods and formulas take them."""
         labels = batch.labels
         if labels is not None and labels.slope.shape == outputs.shape and labels.slope.dtype == outputs.dtype:
-            return _entropy_gradient(outputs, labels)
+            return self._entropy_gradient(outputs, labels)
         return self._autograd(outputs, batch, vectors, features, features_of)
 
     def _autograd(
@@ -165,6 +171,15 @@ def _entropy_gradient(outputs: Tensor, labels: Labels) -> Gradient:
     logarithms = torch.log_softmax(outputs, -1)
     terms = logarithms.gather(-1, labels.place) * labels.weight
     return Gradient(terms, _log_softmax_backward(labels.slope, logarithms, -1, outputs.dtype))
+
+
+def _few_classes_gradient(outputs: Tensor, labels: Labels) -> Gradient:
+    below = outputs - outputs.amax(-1, keepdim=True)
+    powers = below.exp()
+    sums = powers.sum(-1, keepdim=True)
+    terms = below.gather(-1, labels.place).sub_(sums.log()).mul_(labels.weight)
+    # A product and then a difference, so that one weight and a tensor of it give the same bits.
+    return Gradient(terms, labels.slope - powers.div_(sums).mul_(labels.weight))
 
 
 def _entropies(outputs: Tensor, y: Tensor) -> Tensor:

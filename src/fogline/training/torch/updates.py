@@ -69,7 +69,8 @@ class Fused(Sink):
     """Plain SGD, applied where the gradient is made: w <- (1 - lr (wd + a)) w - lr b - lr gradient."""
 
     def __init__(self, weights: list[Tensor], rate: float, decay: float, bend: Affine | None) -> None:
-        self._weights = weights
+        self._weights = self._firsts = weights
+        self._clients = weights[0].shape[0] if weights else 0
         self._rate = rate
         self._keep: float | list[Tensor]
         self._shift = bend.shift if bend else None
@@ -81,27 +82,32 @@ class Fused(Sink):
 
     def put(self, index: int, gradient: Tensor) -> None:
         """Step against it."""
-        weights = _first(self._weights[index], gradient.shape[0])
+        weights = self._first(index, gradient)
         if isinstance(self._keep, list):
             weights.mul_(_first(self._keep[index], gradient.shape[0]))
         elif self._keep != 1.0:
             weights.mul_(self._keep)
         weights.add_(gradient, alpha=-self._rate)
-        self._move(index, weights)
+        if self._shift is not None:
+            weights.add_(_first(self._shift[index], weights.shape[0]), alpha=-self._rate)
 
     def product(self, index: int, left: Tensor, right: Tensor) -> None:
         """Multiply into the weights."""
-        weights = _first(self._weights[index], left.shape[0])
+        weights = self._first(index, left)
         keep = self._keep
         if isinstance(keep, list):
             weights.mul_(_first(keep[index], left.shape[0]))
             keep = 1.0
         weights.baddbmm_(left, right, beta=keep, alpha=-self._rate)
-        self._move(index, weights)
-
-    def _move(self, index: int, weights: Tensor) -> None:
         if self._shift is not None:
             weights.add_(_first(self._shift[index], weights.shape[0]), alpha=-self._rate)
+
+    def _first(self, index: int, like: Tensor) -> Tensor:
+        clients = like.shape[0]
+        if clients != self._clients:  # Views last as long as the memory: where models are small, each one costs.
+            self._clients = clients
+            self._firsts = [_first(weights, clients) for weights in self._weights]
+        return self._firsts[index]
 
 
 def _first(block: Tensor, clients: int) -> Tensor:

@@ -7,7 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import groupby
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,7 +21,7 @@ from fogline.training.order import Shuffler
 from fogline.training.torch.bends import affine
 from fogline.training.torch.beside import gradient_hooks_of, watched
 from fogline.training.torch.blocks import Blocks, flat, split_rows, stack_rows
-from fogline.training.torch.cohort import Batch, Cohort, Part
+from fogline.training.torch.cohort import Batch, Cohort, Part, labels_of
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
 from fogline.training.torch.head import Gradient, Head, Vectors
@@ -51,13 +54,14 @@ class Stacked(TorchEngine):
         if self.single and self.bends_loss and self.graph is not None and self.graph.draws:
             self.graph = None  # The features elsewhere draw from the stream of the module's own draws.
         self.program: Program = self.graph or Traced(task, self.single, self.bends_loss)
-        self.head = Head(task, method)
+        self.head = Head(task, method, self.single)
         self.elsewhere = FeaturesElsewhere(task) if self.bends_loss else None
         self._width = local.batch_size or int(task.data.sizes().max())
         mixes = self.graph is None and not self.single and mixes_examples(task)
         self._fills = not (self.single or mixes or local.smallest_batch > 1)
         self._shuffler = Shuffler()
         self._kept: dict[int, Blocks] = {}
+        self._table = _shared_table(task)
 
     @classmethod
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
@@ -91,6 +95,9 @@ class Stacked(TorchEngine):
         return [trained for trained in done if trained is not None]
 
     def _part(self, job: ClientJob) -> Part:
+        if self._table is not None:
+            rows = self.task.data.rows(job.client)
+            return Part(*self._table, len(rows), rows)
         examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
         return Part(self.task.inputs(examples.array), self.task.targets(examples.y), size)
 
@@ -98,7 +105,7 @@ class Stacked(TorchEngine):
         """Devices with the same key step together: one rate, one kind of state; one size if batches are left ragged."""
         if self.single:
             return index
-        state = tuple((name, vector.shape) for name, vector in job.local.items())
+        state = tuple([(name, vector.shape) for name, vector in job.local.items()])
         return (job.learning_rate, state, 0 if self._fills else part.size)
 
     def _train_safely(self, jobs: list[ClientJob], parts: list[Part]) -> list[Trained]:
@@ -128,13 +135,12 @@ class Stacked(TorchEngine):
         """What the devices' updates count."""
         if low >= 0 and self.task.fit.ignored in ((), (IGNORED,)):
             return [part.size for part in parts]
-        return [self.task.weight(part.y) * part.size // len(part.y) for part in parts]
+        return [self.task.weight(part.own) * part.size // part.held for part in parts]
 
     def _check_targets(self, parts: list[Part]) -> tuple[float, str | None]:
         if not self.task.classifies:
             return 0.0, None
-        y = parts[0].y if len(parts) == 1 else torch.cat([part.y.view(-1) for part in parts])
-        return wrong_targets(self.task, y)
+        return wrong_targets(self.task, labels_of(parts))
 
     def blocks(self, clients: int) -> Blocks:
         """Memory for that many devices' weights, kept for the next cohort of as many."""
@@ -250,9 +256,14 @@ class Group:
     def _ends(self) -> tuple[Tensor, Tensor]:
         """Vectors (K, floats) and counters (K, integers) after training."""
         layout, clients, buffers = self._engine.task.layout, len(self._jobs), self._engine.program.buffers()
-        parts = [self._blocks.rows(clients)]
+        parts = self._blocks.parts(clients)
         parts += [flat(buffers[e.name]).to(self._engine.task.dtype) for e in layout.buffers]
-        ends = torch.cat(parts, 1) if len(parts) > 1 or clients == 1 else parts[0]
+        if self._engine.task.device.type == "cpu":
+            kind = str(self._engine.task.dtype).removeprefix("torch.")
+            memory = self._engine.memory(clients * layout.spec.floats, kind)
+            ends = torch.cat(parts, 1, out=torch.from_numpy(memory).view(clients, layout.spec.floats))
+        else:
+            ends = torch.cat(parts, 1)
         integers = [flat(buffers[e.name]).long() for e in layout.integers]
         counters = torch.cat(integers, 1) if integers else torch.zeros(clients, 0, dtype=torch.int64)
         return ends, counters
@@ -276,6 +287,23 @@ def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) ->
         values = source[:, layout.spec.slices[entry.name]].reshape(len(jobs), *entry.shape)
         stacked[entry.name] = values.to(getattr(torch, entry.dtype), copy=True)
     return stacked
+
+
+def _shared_table(task: TorchTask) -> tuple[Tensor, Tensor] | None:
+    """The arrays that all devices' examples are rows of, where the model takes them as they lie in memory."""
+    table = task.data.table
+    if table is None or task.device.type != "cpu" or not isinstance(table.x, np.ndarray):
+        return None
+    # To change them all would cost more than to copy those of a cohort.
+    pairs = [(table.x, task.inputs(table.x[:1])), (table.y, task.targets(table.y[:1]))]
+    fits = all(_lies_as(array, taken) for array, taken in pairs)
+    return (torch.from_numpy(table.x), torch.from_numpy(table.y)) if fits else None
+
+
+def _lies_as(array: npt.NDArray[Any], taken: Tensor) -> bool:
+    """Whether a tensor over an array's memory is what the model takes, of which ``taken`` is the first row."""
+    plain = array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
+    return plain and torch.from_numpy(array[:1]).dtype == taken.dtype and taken.shape == (1, *array.shape[1:])
 
 
 def _refuses_model(task: TorchTask) -> str | None:
