@@ -19,7 +19,7 @@ LOCAL = LocalTraining(batch_size=4)
 class Faked(Engine):
     """Fails, refuses or takes its time as told."""
 
-    seconds, fails, refusal = 0.0, False, None
+    seconds, waits, fails, refusal = 0.0, 0.0, False, None
 
     def __init__(self, *_: Any) -> None:
         self.calls: list[list[ClientJob]] = []
@@ -29,17 +29,22 @@ class Faked(Engine):
         return cls.refusal
 
     def train(self, jobs: Any) -> list[Trained]:
-        clock.now += self.seconds * sum(job.steps for job in jobs)
+        clock.now += (self.seconds + self.waits) * sum(job.steps for job in jobs)
+        clock.waited += self.waits * sum(job.steps for job in jobs)
         failure = "no" if self.fails else None
         return [Trained(j.client, j.start, j.counters, 1, j.steps, 0.0, 0.0, failure) for j in jobs]
 
 
 class Clock:
     now = 0.0
+    waited = 0.0
 
     def perf_counter(self) -> float:
         self.now += 1e-9
         return self.now
+
+    def process_time(self) -> float:
+        return self.perf_counter() - self.waited
 
 
 clock = Clock()
@@ -65,6 +70,14 @@ def test_the_fastest_wins_and_the_reference_stays_out(monkeypatch: pytest.Monkey
     assert choice.engine == "fast"
     assert set(choice.seconds) == {"slow/2", "fast/2"}
     assert choice.seconds["fast/2"] == pytest.approx(0.002, rel=0.01)
+
+
+def test_waiting_for_a_busy_processor_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = engine("loop"), engine("slow", seconds=0.002), engine("fast", seconds=0.001, waits=0.01)
+    task = task_with(monkeypatch, *kinds)
+    assert choose(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL)).engine == "fast"
+    monkeypatch.setattr(task, "on_processor", False)
+    assert choose(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL)).engine == "slow"
 
 
 def test_an_engine_under_which_devices_fail_loses(monkeypatch: pytest.MonkeyPatch) -> None:

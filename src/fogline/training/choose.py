@@ -1,4 +1,7 @@
-"""Which engine, and how many devices at once: measured on the first cohort."""
+"""Which engine, and how many devices at once: measured on the first cohort.
+
+In processor time where the processor trains, so that a busy machine does not decide; the budget is one of real time.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,7 @@ def choose(
     deadline, seconds = time.perf_counter() + budget, dict[str, float]()
     while True:
         trials = [
-            _measure(name, built, size, jobs, deadline)
+            _measure(task, name, built, size, jobs, deadline)
             for name in names
             for built in [task.build(name, method, local)]
             for size in ([chunk] if chunk else _chunks(built, len(jobs), processes))
@@ -113,7 +116,7 @@ def choose(
     steps = sum(job.steps for job in jobs) / len(jobs)
     even = _even_chunk(best.seconds * steps, len(jobs), processes)
     size = best.chunk if chunk or best.engine.together else even
-    if not chunk and _sooner_alone(best, jobs, processes, time.perf_counter() + budget):
+    if not chunk and _sooner_alone(task, best, jobs, processes, time.perf_counter() + budget):
         size = len(jobs)
     return Choice(best.name, size, seconds, refused, trust.key(best.name))
 
@@ -173,34 +176,37 @@ def _even_chunk(seconds: float, jobs: int, processes: int) -> int:
     return max(1, min(round(CHUNK_SECONDS / max(seconds, 1e-6)), LARGEST_CHUNK, share))
 
 
-def _sooner_alone(best: _Trial, jobs: Sequence[ClientJob], processes: int, deadline: float) -> bool:
+def _sooner_alone(task: Task, best: _Trial, jobs: Sequence[ClientJob], processes: int, deadline: float) -> bool:
     """Whether one process trains all devices together sooner than workers, told of it, their shares."""
     share, steps = -(-len(jobs) // processes), max(job.steps for job in jobs)
     shared = best.seconds * steps * share + HANDOVER
     if not best.engine.together or share == len(jobs) or shared > 10 * HANDOVER:
         return False
-    alone = best if best.chunk >= len(jobs) else _measure(best.name, best.engine, len(jobs), jobs, deadline)
+    alone = best if best.chunk >= len(jobs) else _measure(task, best.name, best.engine, len(jobs), jobs, deadline)
     return alone.seconds * steps * len(jobs) < shared
 
 
-def _measure(name: str, engine: Engine, chunk: int, jobs: Sequence[ClientJob], deadline: float) -> _Trial:
+def _measure(
+    task: Task, name: str, engine: Engine, chunk: int, jobs: Sequence[ClientJob], deadline: float
+) -> _Trial:
     """Seconds per device and step: the least of some trials, after one of a single step that warms up.
 
     A slow candidate is tried on fewer steps, where what is paid once per device matters less anyway.
     """
     size = min(chunk, len(jobs))
     start = time.perf_counter()
+    clock = time.process_time if task.on_processor else time.perf_counter
     first = engine.train([replace(job, steps=1) for job in jobs[:size]])
     share = (deadline - start) / 6
     steps = min(STEPS, max(1, int(share / (time.perf_counter() - start))))
     short = [replace(job, steps=min(job.steps, steps)) for job in jobs]
     seconds, until = float("inf"), time.perf_counter() + 2 * share
     for i in range(TRIALS):
-        start = time.perf_counter()
-        if i > 0 and start > until:
+        if i > 0 and time.perf_counter() > until:
             break
         at = (i * size) % max(1, len(short) - size + 1)
         part = short[at : at + size]
+        start = clock()
         engine.train(part)
-        seconds = min(seconds, (time.perf_counter() - start) / sum(job.steps for job in part))
+        seconds = min(seconds, (clock() - start) / sum(job.steps for job in part))
     return _Trial(name, engine, chunk, seconds, sum(trained.failure is not None for trained in first))

@@ -80,6 +80,8 @@ class Task(ABC):
     makers: tuple[Maker, ...] = ()
     """Functions of the program that were making it, the innermost first."""
     higher_is_better: bool
+    on_processor: bool = True
+    """Whether this process's processor time is what training takes: not where an accelerator trains."""
     seed: int = 0
     """Under which modules are made: that of the job in which the task ran last. Set it to judge another run's model."""
 

@@ -90,6 +90,7 @@ class TorchTask(Task):
         loss_function(loss)  # Refuses a name that there is not.
         self.loss: LossName | LossFunction = loss
         self.device = torch.device(device)
+        self.on_processor = self.device.type == "cpu"
         self._make = model
         self._axis = class_axis
         self._judged: tuple[int, nn.Module] | None = None
