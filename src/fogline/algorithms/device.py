@@ -39,14 +39,20 @@ def run_cohort(engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[
     """
     prepared = [prepare(algorithm, task, job) for job in jobs] if overrides(algorithm, "prepare") else jobs
     able = [job for job in prepared if isinstance(job, ClientJob)]
+    moves = type(algorithm).report is Algorithm.report
     try:
-        trained = iter(engine.train(able) if able else ())
+        trained = iter((engine.moved if moves else engine.train)(able) if able else ())
     except CodeError as error:
         error.at(_names(task, able))
         raise
-    report = _report if type(algorithm).report is not Algorithm.report else _report_movement
+    if moves:
+        trainable = task.spec.trainable
+        return [
+            _report_movement(trainable, before, job, next(trained)) if isinstance(job, ClientJob) else job
+            for before, job in zip(jobs, prepared, strict=True)
+        ]
     return [
-        report(algorithm, task, before, job, next(trained)) if isinstance(job, ClientJob) else job
+        _report(algorithm, task, before, job, next(trained)) if isinstance(job, ClientJob) else job
         for before, job in zip(jobs, prepared, strict=True)
     ]
 
@@ -68,18 +74,15 @@ def prepare(algorithm: Algorithm, task: Task, job: ClientJob) -> ClientJob | Loc
     return _failed(task, job, done, 0) if isinstance(done, Exception) else done
 
 
-def _report_movement(
-    algorithm: Algorithm, task: Task, before: ClientJob, job: ClientJob, trained: Trained
-) -> LocalRound:
-    """What ``Algorithm.report`` gives, in the memory of the trained model: one model less to write and to read."""
+def _report_movement(trainable: int, before: ClientJob, job: ClientJob, trained: Trained) -> LocalRound:
+    """What ``Algorithm.report`` gives, from what ``Engine.moved`` gave: one model less to write and to read."""
     if trained.failure is not None:
         return LocalRound(job.client, None, before.local, trained.samples, np.nan, np.nan, trained.failure)
-    trainable = task.spec.trainable
-    moved = np.subtract(trained.end, job.start, out=trained.end)
-    samples = trained.samples
+    moved, samples = trained.end, trained.samples
     head = moved if moved.size == trainable else moved[:trainable]
-    # Looked at here, while it is in the processor's cache: who folds it need not.
-    update = Update({"delta": head}, {"delta": float(samples)}, trained.counters, bounds={"delta": bound(head)})
+    # Looked at where it was made, while it is in the processor's cache: who folds it need not.
+    top = bound(head) if trained.bound is None else trained.bound
+    update = Update({"delta": head}, {"delta": float(samples)}, trained.counters, bounds={"delta": top})
     if moved.size > trainable:
         update.vectors[BUFFERS], update.weights[BUFFERS] = moved[trainable:], float(samples)
     return LocalRound(job.client, update, job.local, samples, trained.loss, trained.loss_rms)

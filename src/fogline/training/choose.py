@@ -186,9 +186,7 @@ def _sooner_alone(task: Task, best: _Trial, jobs: Sequence[ClientJob], processes
     return alone.seconds * steps * len(jobs) < shared
 
 
-def _measure(
-    task: Task, name: str, engine: Engine, chunk: int, jobs: Sequence[ClientJob], deadline: float
-) -> _Trial:
+def _measure(task: Task, name: str, engine: Engine, chunk: int, jobs: Sequence[ClientJob], deadline: float) -> _Trial:
     """Seconds per device and step: the least of some trials, after one of a single step that warms up.
 
     A slow candidate is tried on fewer steps, where what is paid once per device matters less anyway.

@@ -99,3 +99,5 @@ class Trained:
     loss_rms: float
     """Root of the mean squared step loss (what Oort's utility uses)."""
     failure: str | None = None
+    bound: float | None = None
+    """No magnitude in ``end`` exceeds it; None where nobody has looked."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from fogline.aggregation.sweep import bound
 from fogline.training.bugs import attempt, reason_of
 from fogline.training.local import ClientJob, LocalTraining, Trained
 
@@ -36,25 +37,27 @@ def results(
     counters: Tensor,
     sizes: Sequence[int],
     losses: Tensor,
+    moved: bool = False,
 ) -> list[Trained]:
     """What devices hand back; failed, where losses or weights are not finite.
 
     ``ends`` (K, floats), ``counters`` (K, integers), ``sizes`` (K,) examples that have a truth, and ``losses`` (T, K),
-    zero after a device's last step.
+    zero after a device's last step. ``moved``: the ends are distances from the start, of which bounds are wanted.
     """
-    # A sum is finite only if all its terms are, and costs less than to look at each.
-    whole = ends.sum(1).cpu().numpy()
     table, vectors, integers = losses.cpu().numpy(), ends.cpu().numpy(), counters.cpu().numpy()
+    # Both are finite only if all numbers are, and cost less than to look at each.
+    bounds = [bound(vector) for vector in vectors] if moved else [None] * len(jobs)
+    whole = bounds if moved else ends.sum(1).cpu().numpy()
     steps = np.array([job.steps for job in jobs])
     # A running sum: the order of other sums, and so their last bits, depend on the shape of the table.
     means, roots = table.cumsum(0)[-1] / steps, np.sqrt(np.square(table).cumsum(0)[-1] / steps)
-    sound = np.isfinite(means) & np.isfinite(whole)
+    sound = (np.isfinite(means) & np.isfinite(whole)).tolist()
     done: list[Trained] = []
     for i, (job, mean, root) in enumerate(zip(jobs, means.tolist(), roots.tolist(), strict=True)):
         if not sizes[i]:
             done.append(failed(task, job, "none of its targets has a truth", 0))
         elif sound[i]:
-            done.append(Trained(job.client, vectors[i], integers[i], sizes[i], job.steps, mean, root))
+            done.append(Trained(job.client, vectors[i], integers[i], sizes[i], job.steps, mean, root, None, bounds[i]))
         else:
             done.append(failed(task, job, _not_finite(table[: job.steps, i]), sizes[i]))
     return done

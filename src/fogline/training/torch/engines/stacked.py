@@ -77,6 +77,13 @@ class Stacked(TorchEngine):
 
     def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
         """Train devices that can step together together."""
+        return self._trained(jobs, moved=False)
+
+    def moved(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+        """Subtracts where it takes the models out, and looks at the distances only."""
+        return self._trained(jobs, moved=True)
+
+    def _trained(self, jobs: Sequence[ClientJob], moved: bool) -> list[Trained]:
         done: list[Trained | None] = [None] * len(jobs)
         parts = {i: attempt(lambda job=job: self._part(job)) for i, job in enumerate(jobs)}
         groups: dict[object, list[int]] = defaultdict(list)
@@ -90,7 +97,7 @@ class Stacked(TorchEngine):
         for members in groups.values():
             members.sort(key=lambda i: -jobs[i].steps)
             some = [part for i in members if isinstance(part := parts[i], Part)]
-            for i, trained in zip(members, self._train_safely([jobs[i] for i in members], some), strict=True):
+            for i, trained in zip(members, self._train_safely([jobs[i] for i in members], some, moved), strict=True):
                 done[i] = trained
         return [trained for trained in done if trained is not None]
 
@@ -108,17 +115,17 @@ class Stacked(TorchEngine):
         state = tuple([(name, vector.shape) for name, vector in job.local.items()])
         return (job.learning_rate, state, 0 if self._fills else part.size)
 
-    def _train_safely(self, jobs: list[ClientJob], parts: list[Part]) -> list[Trained]:
+    def _train_safely(self, jobs: list[ClientJob], parts: list[Part], moved: bool) -> list[Trained]:
         """A failure of the whole is traced to its device by training one after the other."""
-        trained = attempt(lambda: self._train_group(jobs, parts))
+        trained = attempt(lambda: self._train_group(jobs, parts, moved))
         if not isinstance(trained, Exception):
             return trained
         if len(jobs) == 1:
             return [failed(self.task, jobs[0], trained, parts[0].size)]
         pairs = zip(jobs, parts, strict=True)
-        return [self._train_safely([job], [part])[0] for job, part in pairs]
+        return [self._train_safely([job], [part], moved)[0] for job, part in pairs]
 
-    def _train_group(self, jobs: list[ClientJob], parts: list[Part]) -> list[Trained]:
+    def _train_group(self, jobs: list[ClientJob], parts: list[Part], moved: bool) -> list[Trained]:
         low, wrong = self._check_targets(parts)
         if wrong:
             raise ValueError(wrong)
@@ -129,7 +136,7 @@ class Stacked(TorchEngine):
         # Kernels draw from generators of their own; a module draws from those that all share.
         draws = self.graph is None or self.elsewhere is not None
         with torch.no_grad(), seeded(jobs[0].seed) if draws else nullcontext():
-            return Group(self, jobs, cohort).train(self._weights(parts, low))
+            return Group(self, jobs, cohort).train(self._weights(parts, low), moved)
 
     def _weights(self, parts: list[Part], low: float) -> list[int]:
         """What the devices' updates count."""
@@ -174,7 +181,7 @@ class Group:
         layout, device = engine.task.layout, engine.task.device
         head = layout.spec.trainable
         self._blocks = engine.blocks(len(jobs))
-        starts = stack_rows([job.start for job in jobs], device).to(engine.task.dtype)
+        self._starts = starts = stack_rows([job.start for job in jobs], device).to(engine.task.dtype)
         self._blocks.fill(starts[..., :head])
         self._vectors = Vectors(
             starts[..., :head],
@@ -185,12 +192,12 @@ class Group:
         buffers = stack_buffers(engine.task, jobs, starts)
         engine.program.begin([job.seed for job in jobs], self._blocks.tensors, buffers)
 
-    def train(self, sizes: list[int]) -> list[Trained]:
-        """All steps, then the results."""
+    def train(self, sizes: list[int], moved: bool) -> list[Trained]:
+        """All steps, then the results: where the devices came to, or how far they ``moved``."""
         advance = self._fused() if self._engine.fuses else self._collected()
         losses = self._table([advance(batch) for batch in self._cohort.batches()])
-        ends, counters = self._ends()
-        return results(self._engine.task, self._jobs, ends, counters, sizes, losses)
+        ends, counters = self._ends(moved)
+        return results(self._engine.task, self._jobs, ends, counters, sizes, losses, moved)
 
     def _table(self, terms: list[Tensor]) -> Tensor:
         """Losses (T, K) by steps and devices, zero after a device's last step. Added up here once for many steps."""
@@ -253,20 +260,30 @@ class Group:
         for weight, value in zip(weights, before, strict=True):
             weight.copy_(value)
 
-    def _ends(self) -> tuple[Tensor, Tensor]:
-        """Vectors (K, floats) and counters (K, integers) after training."""
+    def _ends(self, moved: bool) -> tuple[Tensor, Tensor]:
+        """Vectors (K, floats), or how far they ``moved``, and counters (K, integers) after training."""
         layout, clients, buffers = self._engine.task.layout, len(self._jobs), self._engine.program.buffers()
         parts = self._blocks.parts(clients)
         parts += [flat(buffers[e.name]).to(self._engine.task.dtype) for e in layout.buffers]
-        if self._engine.task.device.type == "cpu":
-            kind = str(self._engine.task.dtype).removeprefix("torch.")
-            memory = self._engine.memory(clients * layout.spec.floats, kind)
-            ends = torch.cat(parts, 1, out=torch.from_numpy(memory).view(clients, layout.spec.floats))
+        ends = self._room(clients, layout.spec.floats)
+        if moved:
+            widths = [part.shape[1] for part in parts]
+            starts = self._starts.split(widths, -1)
+            for part, start, room in zip(parts, starts, ends.split(widths, 1), strict=True):
+                torch.sub(part, start, out=room)
         else:
-            ends = torch.cat(parts, 1)
+            torch.cat(parts, 1, out=ends)
         integers = [flat(buffers[e.name]).long() for e in layout.integers]
         counters = torch.cat(integers, 1) if integers else torch.zeros(clients, 0, dtype=torch.int64)
         return ends, counters
+
+    def _room(self, clients: int, floats: int) -> Tensor:
+        """(K, floats) to be written."""
+        task = self._engine.task
+        if task.device.type != "cpu":
+            return torch.empty(clients, floats, dtype=task.dtype, device=task.device)
+        memory = self._engine.memory(clients * floats, str(task.dtype).removeprefix("torch."))
+        return torch.from_numpy(memory).view(clients, floats)
 
 
 def rows_of(tensors: Sequence[Tensor]) -> Tensor:
