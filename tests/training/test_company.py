@@ -175,3 +175,28 @@ def test_rows_of_a_table_train_as_examples_that_are_loaded(engine: str, mixes: b
     assert changed.table is None
     with pytest.raises(ValueError, match="one by one"):
         changed.rows(0)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])
+def test_how_far_a_device_moved_is_where_it_came_to_less_its_start(name: str, engine: str) -> None:
+    model, options = CASES[name]
+    task = task_of(model, sizes=SIZES, **options)
+    local = LocalTraining(learning_rate=0.1, batch_size=6)
+    built, jobs = task.build(engine, LocalMethod(), local), jobs_of(task, local)
+    jobs[3].start = np.float32(1.5) * jobs[3].start
+    ends = {t.client: t.end.copy() for t in built.train(jobs)}
+    for job, trained in zip(jobs, built.moved(jobs), strict=True):
+        assert trained.end.tobytes() == (ends[job.client] - job.start).tobytes()
+        assert trained.bound is None or trained.bound >= np.abs(trained.end).max()
+
+
+@pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])
+def test_a_device_that_leaves_the_numbers_did_not_move(engine: str) -> None:
+    task = task_of(lambda: models.mlp(8, (6,), 5))
+    built = task.build(engine, LocalMethod(), local := LocalTraining(learning_rate=0.1, batch_size=6))
+    jobs = jobs_of(task, local)
+    wild = np.full_like(jobs[1].start, np.nan)
+    jobs[1].start = wild
+    failed = [trained.client for trained in built.moved(jobs) if trained.failure]
+    assert failed == [jobs[1].client]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -45,7 +46,7 @@ class LocalTraining:
 
     def passes(self, steps: int) -> Callable[[int], int]:
         """From a device's number of examples to that of the passes over them that it begins in so many steps."""
-        return lambda examples: max(1, -(-steps // len(cuts(examples, self.batch_size, self.smallest_batch))))
+        return lambda examples: max(1, -(-steps // _per_epoch(examples, self.batch_size, self.smallest_batch)))
 
     def step_count(self, examples: int, work: float = 1.0) -> int:
         """Minibatch steps that a device with so many examples makes.
@@ -54,8 +55,14 @@ class LocalTraining:
         """
         if self.steps is not None:
             return max(1, round(self.steps * work))
-        per_epoch = len(cuts(examples, self.batch_size, self.smallest_batch))
+        per_epoch = _per_epoch(examples, self.batch_size, self.smallest_batch)
         return max(1, round(per_epoch * self.epochs * work))
+
+
+@cache
+def _per_epoch(examples: int, batch_size: int | None, smallest: int) -> int:
+    """Batches of a pass: asked for device after device, and many are alike."""
+    return len(cuts(examples, batch_size, smallest))
 
 
 @dataclass(slots=True)

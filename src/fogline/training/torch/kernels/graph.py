@@ -85,9 +85,10 @@ class Graph(Program):
         """Whether an example's shapes are as the kernels take them; where the module fails too, there is no telling."""
         weights = [p.detach().unsqueeze(0) for p in _trainable(task, module)]
         with torch.no_grad(), seeded(0):
-            x = attempt(lambda: task.inputs(task.pair().array[:1]))
-            if isinstance(x, Exception):
+            pair = attempt(task.pair)
+            if not isinstance(pair, Tensor):
                 return True
+            x = pair[:1]
             theirs = attempt(lambda: module(x))
             self.begin([0], weights, {})
             ours = attempt(lambda: self.forward(weights, x.unsqueeze(0))[0])
