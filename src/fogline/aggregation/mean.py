@@ -14,7 +14,7 @@ from fogline.aggregation.update import Folded, Partial, UnusableUpdate
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float32, np.float64)}
 
-TINY = 1 << 12
+TINY = 1 << 14
 """Numbers up to which nothing is worth preparing: there may be a million such updates."""
 
 
@@ -47,7 +47,10 @@ class MeanFold(Fold):
             self.sums[name] = total = total.astype(kind)
         by = total.dtype.type(factor)
         if vector.size <= TINY:
-            product = vector if factor == 1.0 else np.multiply(vector, by).astype(total.dtype, copy=False)
+            product = vector
+            if factor != 1.0:
+                product = np.multiply(vector, by)
+                product = product if product.dtype is total.dtype else product.astype(total.dtype, copy=False)
             np.add(total, product, out=total)
             return
         rooms = self.scratch.rooms(vector.size, total.dtype)

@@ -18,6 +18,7 @@ class Shuffler:
         # Philox is keyed: to seed it is to set its key, without a mixing of bits as other generators need.
         self._bits = np.random.Philox(key=0)
         self._fresh = self._bits.state
+        self._key = self._fresh["state"]["key"]
         self._generator = np.random.Generator(self._bits)
 
     def epochs(self, seed: int, examples: int, stride: int = 0) -> Iterator[Order]:
@@ -26,11 +27,12 @@ class Shuffler:
         Ask for all that is needed of one device before asking for those of the next. ``stride``: how far on in the
         arrays the examples of the next pass lie, where they are others in each.
         """
-        self._fresh["state"]["key"][:] = (seed & 0xFFFFFFFFFFFFFFFF, 0)
+        self._key[0] = seed & 0xFFFFFFFFFFFFFFFF  # The other half stays zero.
         self._bits.state = self._fresh
         offset = 0
         while True:
-            yield self._generator.permutation(examples) + offset
+            order = self._generator.permutation(examples)
+            yield order + offset if offset else order
             offset += stride
 
 
