@@ -46,8 +46,8 @@ def results(
     """
     table, vectors, integers = losses.cpu().numpy(), ends.cpu().numpy(), counters.cpu().numpy()
     # Both are finite only if all numbers are, and cost less than to look at each.
-    bounds = [bound(vector) for vector in vectors] if moved else [None] * len(jobs)
-    whole = bounds if moved else ends.sum(1).cpu().numpy()
+    bounds = [bound(vector) for vector in vectors] if moved else []
+    whole = np.array(bounds) if moved else ends.sum(1).cpu().numpy()
     steps = np.array([job.steps for job in jobs])
     # A running sum: the order of other sums, and so their last bits, depend on the shape of the table.
     means, roots = table.cumsum(0)[-1] / steps, np.sqrt(np.square(table).cumsum(0)[-1] / steps)
@@ -57,7 +57,8 @@ def results(
         if not sizes[i]:
             done.append(failed(task, job, "none of its targets has a truth", 0))
         elif sound[i]:
-            done.append(Trained(job.client, vectors[i], integers[i], sizes[i], job.steps, mean, root, None, bounds[i]))
+            top = bounds[i] if moved else None
+            done.append(Trained(job.client, vectors[i], integers[i], sizes[i], job.steps, mean, root, None, top))
         else:
             done.append(failed(task, job, _not_finite(table[: job.steps, i]), sizes[i]))
     return done
