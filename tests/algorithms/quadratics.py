@@ -16,6 +16,7 @@ from fogline.algorithms import group as groups
 from fogline.algorithms.device import run_cohort
 from fogline.algorithms.group import Down, GroupModel
 from fogline.params import Entry, Params, Spec
+from fogline.training import Engine
 from fogline.training.local import ClientJob, Trained
 
 
@@ -70,10 +71,10 @@ class Quadratics:
     def data(self) -> Any:
         return SimpleNamespace(at=lambda i: SimpleNamespace(y=np.arange(self.samples[i]) % (i + 2)))
 
-    def trainer(self, method: Algorithm) -> Any:
-        return SimpleNamespace(train=lambda jobs: [self._train(method, job) for job in jobs])
+    def trainer(self, method: Algorithm) -> Engine:
+        return Descent(self, method)
 
-    def _train(self, method: Algorithm, job: ClientJob) -> Trained:
+    def train(self, method: Algorithm, job: ClientJob) -> Trained:
         i, n = job.client, self.size
         start = job.start[:n]
         w = start
@@ -83,6 +84,22 @@ class Quadratics:
             w = w - job.learning_rate * method.bend_gradient(g, w, start, job.local, job.received)
         end = np.concatenate([w, job.start[n:] + float(i)])
         return Trained(i, end, job.counters + job.steps, int(self.samples[i]), job.steps, 0.0, 0.0)
+
+
+class Descent(Engine):
+    """Trains on quadratics, device by device."""
+
+    name, summary = "descent", "Gradient descent."
+
+    def __init__(self, task: Quadratics, method: Algorithm) -> None:
+        self.task, self.method = task, method
+
+    @classmethod
+    def refuses(cls, *_: Any) -> str | None:
+        return None
+
+    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+        return [self.task.train(self.method, job) for job in jobs]
 
 
 @dataclass
