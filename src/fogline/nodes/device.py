@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Train, Write
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
-from fogline.nodes.messages import Key, Receipt, Report, Stop, Work, update_key
+from fogline.nodes.messages import Key, Message, Receipt, Report, Stop, Work, update_key
 from fogline.nodes.records import Assigned, Confirmed, Ended, Posted, Record
 
 RETRY = "retry"
@@ -62,37 +64,41 @@ class Device:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """React to what happened at time ``now`` (seconds)."""
-        match event:
-            case Received(sender=self.parent, message=Work() as work):
-                return self._work(work, now)
-            case Received(sender=self.parent, message=Receipt() as receipt):
-                return self._receipt(receipt)
-            case Received(sender=self.parent, message=Stop()):
-                return self._end()
-            case Trained():
-                return self._trained(event, now)
-            case Fired(timer="retry"):
-                return self._send_reports(now)
-            case Started():
-                return self._resume(now)
-            case Halt():
-                return self._end()
-            case _:
-                return []
+        kind = type(event)  # By type and not by pattern: there may be a million devices, and each has few events.
+        if kind is Received:
+            received = cast(Received, event)
+            return self._received(received.message, now) if received.sender == self.parent else []
+        if kind is Trained:
+            return self._trained(cast(Trained, event), now)
+        if kind is Fired and cast(Fired, event).timer == RETRY:
+            return self._send_reports(now)
+        if kind is Started:
+            return self._resume(now)
+        return self._end() if kind is Halt else []
+
+    def _received(self, message: Message, now: float) -> list[Effect]:
+        kind = type(message)
+        if kind is Work:
+            return self._work(cast(Work, message), now)
+        if kind is Receipt:
+            return self._receipt(cast(Receipt, message))
+        return self._end() if kind is Stop else []
 
     def apply(self, record: Record) -> None:
         """Take over what a record says; the journal's replay calls this and nothing else."""
-        match record:
-            case Assigned(task=task, round=round_, model=model):
-                self.task, self.round, self.model = task, round_, model
-            case Posted(report=report):
-                self.model, self.outbox[report.task] = None, report
-            case Confirmed(task=task):
-                del self.outbox[task]
-            case Ended():
-                self.model, self.outbox, self.ended = None, {}, True
-            case _:
-                raise ValueError(f"A device's journal holds no {type(record).__name__}.")
+        kind = type(record)
+        if kind is Assigned:
+            work = cast(Assigned, record)
+            self.task, self.round, self.model = work.task, work.round, work.model
+        elif kind is Posted:
+            report = cast(Posted, record).report
+            self.model, self.outbox[report.task] = None, report
+        elif kind is Confirmed:
+            del self.outbox[cast(Confirmed, record).task]
+        elif kind is Ended:
+            self.model, self.outbox, self.ended = None, {}, True
+        else:
+            raise ValueError(f"A device's journal holds no {kind.__name__}.")
 
     def _log(self, record: Record) -> Write:
         self.apply(record)
@@ -123,13 +129,8 @@ class Device:
         if event.task != self.task or self.model is None:
             # Newer work came in between; or it is a copy, and the update is about to be reported.
             return [] if event.task in self.outbox else [Forget((event.update,))]
-        report = Report(
-            task=event.task,
-            update=None if event.failure else event.update,
-            samples=event.samples,
-            loss_rms=event.loss_rms,
-            failure=event.failure,
-        )
+        update = None if event.failure else event.update
+        report = Report(event.task, update, event.samples, 1, event.loss_rms, event.failure)
         self.attempt = 0
         return [self._log(Posted(report)), *self._send_reports(now)]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import gc
 import heapq
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -34,7 +34,7 @@ from fogline.nodes.effects import (
 )
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
 from fogline.nodes.ledger import Got
-from fogline.nodes.messages import Hello, Report, Work
+from fogline.nodes.messages import Hello, Message, Receipt, Report, Work
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link
 from fogline.simulation.traffic import Traffic
@@ -65,9 +65,19 @@ class Sizes:
 class Seat:
     """What the clock knows of a node with every event. An aggregator has one all along, a device while it works."""
 
-    __slots__ = ("client", "name", "node", "owned", "report")
+    __slots__ = ("asked", "certain", "client", "name", "node", "owned", "parent", "report", "tier")
 
-    def __init__(self, name: str, node: Aggregator | Device, client: int, report: int, owned: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        name: str,
+        node: Aggregator | Device,
+        client: int,
+        report: int,
+        owned: tuple[str, ...],
+        tier: str,
+        parent: Seat | None,
+        certain: bool,
+    ) -> None:
         self.name = name
         self.node = node
         self.client = client
@@ -76,6 +86,13 @@ class Seat:
         """Bytes of what it sends up."""
         self.owned = owned
         """How the keys begin that are its own; a device's updates are its parent's."""
+        self.tier = tier
+        """Whose links its messages to children take; a device has none."""
+        self.parent = parent
+        self.certain = certain
+        """Whether all training that its devices begin is needed soon."""
+        self.asked = 0
+        """Requests under way to a device."""
 
 
 class Simulator:
@@ -131,14 +148,9 @@ class Simulator:
         self._clients = clients
         self._homes = homes
         self._index = {name: i for i, name in enumerate(clients)}
-        self._tiers = tiers
-        self._seats = {
-            name: Seat(name, node, -1, sizes.update if node.role.moves else sizes.partial, (f"{name}#", f"{name}@"))
-            for name, node in aggregators.items()
-        }
         self._aggregators = dict(aggregators)
         self._fleet = fleet
-        self._joules_per_byte = fleet.joules_per_byte
+        self._joules_per_byte, self._watts = fleet.joules_per_byte, fleet.watts
         self._down_seconds, self._up_seconds = fleet.down_seconds, fleet.up_seconds
         self._links = links
         self._plan = plan
@@ -147,17 +159,21 @@ class Simulator:
         self._moved = moved
         self._prefetch = prefetch
         self._eager = frozenset(eager)
-        self._begun: list[Training] = []
-        """Training that was begun since some was computed last,"""
+        self._begun: deque[Training] = deque()
+        """Training that was begun since some was computed last, below aggregators of which all is needed soon."""
+        self._listed = prefetch or bool(eager)
+        """Whether somebody asks for training that is under way."""
+        self._seats: dict[str, Seat] = {}
         many = len(set(homes)) > 1
-        self._certain = {
-            name
-            for name, node in aggregators.items()
-            if node.role.mode == "async" or (many and node.role.tier.over_selection == 1)
-        } - self._eager
-        """below aggregators of which all is needed soon: of an over-selected cohort some is never needed, and what is
-        alone below a root is computed all at once."""
-        self._queue: list[tuple[float, int, str, Event]] = []
+        for name, node in aggregators.items():  # A parent comes before its children.
+            # Of an over-selected cohort some is never needed, and what is alone below a root is computed all at once.
+            needed = node.role.mode == "async" or (many and node.role.tier.over_selection == 1)
+            report = sizes.update if node.role.moves else sizes.partial
+            parent = None if node.role.parent is None else self._seats[node.role.parent]
+            certain = needed and name not in self._eager
+            owned = (f"{name}#", f"{name}@")
+            self._seats[name] = Seat(name, node, -1, report, owned, tiers[name], parent, certain)
+        self._queue: list[tuple[float, int, Seat, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
         self._handed: set[str] = set()
@@ -215,22 +231,26 @@ class Simulator:
         queue, timers, seats, carry_out = self._queue, self._timers, self._seats, self._carry_out
         pop, eager = heapq.heappop, self._eager
         while queue and not self._halted:
-            time, serial, name, event = pop(queue)
-            if type(event) is Fired and timers.get((name, event.timer)) != serial:
+            time, serial, seat, event = pop(queue)
+            kind = type(event)
+            if kind is Fired and timers.get((seat.name, cast(Fired, event).timer)) != serial:
                 continue  # The timer was set anew.
             self.now = time
-            if eager and type(event) is Trained:
-                event = self._with_result(name, event)
-            seat = seats.get(name) or self._seat(name)
+            if eager and kind is Trained:
+                event = self._with_result(seat, cast(Trained, event))
+            model = ""
+            if kind is Received and type(message := cast(Received, event).message) is Work:
+                seat.asked -= 1
+                model = message.model
             node = seat.node
             for effect in node.handle(event, time):  # As in `_handle`, without a call for each event.
                 carry = carry_out[type(effect)]
                 if carry is not None:
                     carry(seat, effect)
-            if type(node) is Device and not node.outbox and node.model is None:
-                seats.pop(name, None)
-            if type(event) is Received and type(event.message) is Work:
-                self._arrived(event.message.model)
+            if model:
+                self._arrived(model)
+            if type(node) is Device and node.model is None and not node.outbox and not seat.asked:
+                self._leave(seat)
 
     def halt(self) -> None:
         """End the job, as an operator would."""
@@ -264,12 +284,19 @@ class Simulator:
         return whys
 
     def _ahead(self, node: str) -> list[Training]:
-        """Training that will be needed soon: of devices below other aggregators, or async ones."""
-        left = [one for one in self._begun if not one.done]
+        """Training that will be needed soon: of devices below other aggregators, or async ones. What is computed here
+        is not looked at again."""
+        begun, most = self._begun, max(1, AHEAD // self._sizes.update)
         own = self._aggregators[node].role.mode != "async"
-        wanted = [one for one in left if not (own and self._homes[one.client] == node)]
-        chosen = wanted[: max(1, AHEAD // self._sizes.update)]
-        self._begun = left if len(chosen) < len(wanted) else []
+        chosen: list[Training] = []
+        later: list[Training] = []
+        while begun and len(chosen) < most:
+            training = begun.popleft()
+            if training.done:
+                continue
+            (later if own and self._homes[training.client] == node else chosen).append(training)
+        if begun:  # Else all the others are computed now, and these are no company any more.
+            begun.extendleft(reversed(later))
         return chosen
 
     def _handle(self, seat: Seat, event: Event) -> None:
@@ -289,9 +316,9 @@ class Simulator:
         extra = self.numbers.in_flight() if self._prefetch else []
         self.store.force([value, *extra])
 
-    def _with_result(self, node: str, event: Trained) -> Trained:
+    def _with_result(self, seat: Seat, event: Trained) -> Trained:
         """The event with what the device says of its training."""
-        home = self._homes[self._index[node]]
+        home = self._homes[seat.client]
         training = self.numbers.updates.get(event.update)
         if home not in self._eager or not isinstance(training, Training):
             return event
@@ -307,12 +334,23 @@ class Simulator:
     def _seat(self, name: str) -> Seat:
         """The seat of a device that begins to work."""
         client = self._index[name]
-        seat = self._seats[name] = Seat(name, Device(name, self._homes[client]), client, self._sizes.update, ())
+        parent = self._seats[self._homes[client]]
+        seat = Seat(name, Device(name, parent.name), client, self._sizes.update, (), "", parent, False)
+        self._seats[name] = seat
         return seat
 
-    def _push(self, at: float, name: str, event: Event) -> int:
+    def _leave(self, seat: Seat) -> None:
+        """A device is through with its work, or dropped out."""
+        if self._seats.get(seat.name) is not seat:
+            return
+        if seat.asked:  # The next request finds it as one that knows of no work.
+            seat.node = Device(seat.name, self._homes[seat.client])
+        else:
+            del self._seats[seat.name]
+
+    def _push(self, at: float, seat: Seat, event: Event) -> int:
         self._serial = serial = self._serial + 1
-        heapq.heappush(self._queue, (at, serial, name, event))
+        heapq.heappush(self._queue, (at, serial, seat, event))
         return serial
 
     def _finished(self, seat: Seat, _: Finished) -> None:
@@ -320,31 +358,70 @@ class Simulator:
             self._halted = True
 
     def _set_timer(self, seat: Seat, effect: SetTimer) -> None:
-        self._timers[seat.name, effect.timer] = self._push(effect.at, seat.name, Fired(effect.timer))
+        self._timers[seat.name, effect.timer] = self._push(effect.at, seat, Fired(effect.timer))
 
     def _send(self, seat: Seat, effect: Send) -> None:
-        message, to = effect.message, effect.to
-        traffic, size = self.traffic, self._sizes.control
-        upward = type(message) is Report
-        if upward:
-            if message.update is not None:
-                size = seat.report
-                self._handed.add(message.update)
-            traffic.up[self._tiers[to]] += size
-            client = seat.client
-        else:
-            if type(message) is Work:
-                size, model = self._sizes.down, message.model
-                self._under_way[model] = self._under_way.get(model, 0) + 1
-            traffic.down[self._tiers[seat.name]] += size
-            client = (self._seats.get(to) or self._seat(to)).client
+        message = effect.message
+        kind = type(message)
+        if kind is Report:
+            self._send_up(seat, cast(Report, message))
+            return
+        name, seats = effect.to, self._seats
+        if kind is Work:
+            model, to = cast(Work, message).model, seats.get(name) or self._seat(name)
+            self._under_way[model] = self._under_way.get(model, 0) + 1
+            to.asked += 1
+            self._send_down(seat, to, message, self._sizes.down)
+            return
+        to, size = seats.get(name), self._sizes.control
+        if kind is Receipt and (to is None or self._settles(to, cast(Receipt, message).task)):
+            if to is not None:
+                del seats[name]
+            self.traffic.down[seat.tier] += size
+            self.traffic.joules += size * self._joules_per_byte[self._index[name] if to is None else to.client]
+            return
+        self._send_down(seat, to or self._seat(name), message, size)
+
+    def _settles(self, seat: Seat, task: int) -> bool:
+        """Whether a device does nothing but wait for that receipt, and gets it before the next request: then it is
+        through, and need not be told."""
+        node = seat.node
+        return (
+            type(node) is Device
+            and node.model is None
+            and not seat.asked
+            and len(node.outbox) == 1
+            and task in node.outbox
+            and self._sizes.control <= self._sizes.down
+        )
+
+    def _send_down(self, seat: Seat, to: Seat, message: Message, size: int) -> None:
+        traffic, client = self.traffic, to.client
+        traffic.down[seat.tier] += size
         if client < 0:
-            seconds = self._links.seconds(size, upward)
+            seconds = self._links.seconds(size, False)
         else:
             traffic.joules += size * self._joules_per_byte[client]
-            seconds = (self._up_seconds if upward else self._down_seconds)(client, size, self.now)
+            seconds = self._down_seconds(client, size, self.now)
         self._serial = serial = self._serial + 1
         heapq.heappush(self._queue, (self.now + seconds, serial, to, Received(seat.name, message)))
+
+    def _send_up(self, seat: Seat, report: Report) -> None:
+        to, traffic, client = seat.parent, self.traffic, seat.client
+        assert to is not None
+        if report.update is None:
+            size = self._sizes.control
+        else:
+            size = seat.report
+            self._handed.add(report.update)
+        traffic.up[to.tier] += size
+        if client < 0:
+            seconds = self._links.seconds(size, True)
+        else:
+            traffic.joules += size * self._joules_per_byte[client]
+            seconds = self._up_seconds(client, size, self.now)
+        self._serial = serial = self._serial + 1
+        heapq.heappush(self._queue, (self.now + seconds, serial, to, Received(seat.name, report)))
 
     def _forget(self, seat: Seat, effect: Forget) -> None:
         handed, owned = self._handed, seat.owned
@@ -354,8 +431,10 @@ class Simulator:
             self.numbers.forget(self._unneeded(gone))
 
     def _arrived(self, model: str) -> None:
-        self._under_way[model] -= 1
-        if not self._under_way[model]:
+        left = self._under_way[model] - 1
+        if left:
+            self._under_way[model] = left
+        else:
             del self._under_way[model]
 
     def _unneeded(self, keys: list[str]) -> list[str]:
@@ -369,21 +448,27 @@ class Simulator:
         return [key for key in keys if key not in self._kept]
 
     def _train(self, seat: Seat, effect: Train) -> None:
-        client, fleet, now = seat.client, self._fleet, self.now
+        client, fleet, now, numbers = seat.client, self._fleet, self.now, self.numbers
         attempt = self.attempts[client] = self.attempts.get(client, -1) + 1
         plan = self._plan(client, effect.round, attempt)
         seconds = fleet.train_seconds(client, plan.examples, self._cost)
-        left = math.inf if fleet.always_available else fleet.next_away(client, now) - now
-        self.traffic.joules += fleet.joules(client, min(seconds, left), 0)
-        if fleet.loses and (left < seconds or fleet.drops_out(client, attempt)):
-            self.traffic.mishaps.count("went away" if left < seconds else "dropped out", seat.name)
-            del self._seats[seat.name]
-            return
-        training = Training(client, self.numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)
-        if self._prefetch or self._eager:
-            self.numbers.begin(effect.update, training)
+        if fleet.loses:
+            left = math.inf if fleet.always_available else fleet.next_away(client, now) - now
+            self.traffic.joules += min(seconds, left) * self._watts[client]
+            if left < seconds or fleet.drops_out(client, attempt):
+                self.traffic.mishaps.count("went away" if left < seconds else "dropped out", seat.name)
+                self._leave(seat)
+                return
         else:
-            self.numbers.updates[effect.update] = training
-        if self._homes[client] in self._certain:
+            self.traffic.joules += seconds * self._watts[client]
+        training = Training(client, numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)
+        if self._listed:
+            numbers.begin(effect.update, training)
+        else:
+            numbers.updates[effect.update] = training
+        parent = seat.parent
+        if parent is not None and parent.certain:
             self._begun.append(training)
-        self._push(now + seconds, seat.name, Trained(effect.task, effect.update, plan.samples))
+        self._serial = serial = self._serial + 1
+        arrival = Trained(effect.task, effect.update, plan.samples)
+        heapq.heappush(self._queue, (now + seconds, serial, seat, arrival))
