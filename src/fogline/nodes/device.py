@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Train, Write
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
 from fogline.nodes.messages import Key, Message, Receipt, Report, Stop, Work, update_key
@@ -64,41 +62,35 @@ class Device:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """React to what happened at time ``now`` (seconds)."""
-        kind = type(event)  # By type and not by pattern: there may be a million devices, and each has few events.
-        if kind is Received:
-            received = cast(Received, event)
-            return self._received(received.message, now) if received.sender == self.parent else []
-        if kind is Trained:
-            return self._trained(cast(Trained, event), now)
-        if kind is Fired and cast(Fired, event).timer == RETRY:
-            return self._send_reports(now)
-        if kind is Started:
+        if isinstance(event, Received):
+            return self._received(event.message, now) if event.sender == self.parent else []
+        if isinstance(event, Trained):
+            return self._trained(event, now)
+        if isinstance(event, Fired):
+            return self._send_reports(now) if event.timer == RETRY else []
+        if isinstance(event, Started):
             return self._resume(now)
-        return self._end() if kind is Halt else []
+        return self._end() if isinstance(event, Halt) else []
 
     def _received(self, message: Message, now: float) -> list[Effect]:
-        kind = type(message)
-        if kind is Work:
-            return self._work(cast(Work, message), now)
-        if kind is Receipt:
-            return self._receipt(cast(Receipt, message))
-        return self._end() if kind is Stop else []
+        if isinstance(message, Work):
+            return self._work(message, now)
+        if isinstance(message, Receipt):
+            return self._receipt(message)
+        return self._end() if isinstance(message, Stop) else []
 
     def apply(self, record: Record) -> None:
         """Take over what a record says; the journal's replay calls this and nothing else."""
-        kind = type(record)
-        if kind is Assigned:
-            work = cast(Assigned, record)
-            self.task, self.round, self.model = work.task, work.round, work.model
-        elif kind is Posted:
-            report = cast(Posted, record).report
-            self.model, self.outbox[report.task] = None, report
-        elif kind is Confirmed:
-            del self.outbox[cast(Confirmed, record).task]
-        elif kind is Ended:
+        if isinstance(record, Assigned):
+            self.task, self.round, self.model = record.task, record.round, record.model
+        elif isinstance(record, Posted):
+            self.model, self.outbox[record.report.task] = None, record.report
+        elif isinstance(record, Confirmed):
+            del self.outbox[record.task]
+        elif isinstance(record, Ended):
             self.model, self.outbox, self.ended = None, {}, True
         else:
-            raise ValueError(f"A device's journal holds no {kind.__name__}.")
+            raise ValueError(f"A device's journal holds no {type(record).__name__}.")
 
     def _log(self, record: Record) -> Write:
         self.apply(record)

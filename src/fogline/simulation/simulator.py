@@ -13,7 +13,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -232,16 +232,17 @@ class Simulator:
         pop, eager = heapq.heappop, self._eager
         while queue and not self._halted:
             time, serial, seat, event = pop(queue)
-            kind = type(event)
-            if kind is Fired and timers.get((seat.name, cast(Fired, event).timer)) != serial:
-                continue  # The timer was set anew.
-            self.now = time
-            if eager and kind is Trained:
-                event = self._with_result(seat, cast(Trained, event))
             model = ""
-            if kind is Received and type(message := cast(Received, event).message) is Work:
-                seat.asked -= 1
-                model = message.model
+            if isinstance(event, Received):
+                if isinstance(event.message, Work):
+                    seat.asked -= 1
+                    model = event.message.model
+            elif isinstance(event, Fired):
+                if timers.get((seat.name, event.timer)) != serial:
+                    continue  # The timer was set anew.
+            elif eager and isinstance(event, Trained):
+                event = self._with_result(seat, event)
+            self.now = time
             node = seat.node
             for effect in node.handle(event, time):  # As in `_handle`, without a call for each event.
                 carry = carry_out[type(effect)]
@@ -362,19 +363,16 @@ class Simulator:
 
     def _send(self, seat: Seat, effect: Send) -> None:
         message = effect.message
-        kind = type(message)
-        if kind is Report:
-            self._send_up(seat, cast(Report, message))
+        if isinstance(message, Report):
+            self._send_up(seat, message)
             return
         name, seats = effect.to, self._seats
-        if kind is Work:
-            model, to = cast(Work, message).model, seats.get(name) or self._seat(name)
-            self._under_way[model] = self._under_way.get(model, 0) + 1
-            to.asked += 1
-            self._send_down(seat, to, message, self._sizes.down)
-            return
         to, size = seats.get(name), self._sizes.control
-        if kind is Receipt and (to is None or self._settles(to, cast(Receipt, message).task)):
+        if isinstance(message, Work):
+            to, size, model = to or self._seat(name), self._sizes.down, message.model
+            to.asked += 1
+            self._under_way[model] = self._under_way.get(model, 0) + 1
+        elif isinstance(message, Receipt) and (to is None or self._settles(to, message.task)):
             if to is not None:
                 del seats[name]
             self.traffic.down[seat.tier] += size

@@ -136,7 +136,7 @@ class Folding(Value):
                 member.consumer, member.rank = self, (self.order, place)
 
     def needs(self) -> Iterable[Value]:
-        return (member for member, _ in self._members[self._fed :])
+        return [member for member, _ in itertools.islice(self._members, self._fed, None)]
 
     def awaits(self, member: Value) -> bool:
         """Whether that member is the next to be folded, and now is the time."""
@@ -285,12 +285,11 @@ def _unfinished(targets: Iterable[Value]) -> list[Value]:
         value = stack.pop()
         if value.order not in found:
             found[value.order] = value
-            for needed in value.needs():
-                if not needed.done:
-                    stack.append(needed)
+            stack += [needed for needed in value.needs() if not needed.done]
     return [found[order] for order in sorted(found)]
 
 
 def _copy(update: Update) -> Update:
     vectors = {name: vector.copy() for name, vector in update.vectors.items()}
-    return Update(vectors, dict(update.weights), update.counters.copy(), update.count, update.bounds)
+    counters = update.counters.copy() if update.counters.size else update.counters
+    return Update(vectors, update.weights.copy(), counters, update.count, update.bounds)
