@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Train, Write
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
 from fogline.nodes.messages import Key, Message, Receipt, Report, Stop, Work, update_key
@@ -11,30 +13,23 @@ RETRY = "retry"
 SLOWEST_RETRY = 60.0
 
 
-class Device:
-    """A node with only an uplink.
+class Device(msgspec.Struct, gc=False, eq=False):
+    """A node with only an uplink."""
 
-    Args:
-        name: the device's own name.
-        parent: whose work it takes.
-        retry: seconds until unconfirmed reports are sent again, doubled each time up to a minute; None where the
-            runtime's links lose nothing.
-    """
-
-    __slots__ = ("attempt", "ended", "model", "name", "outbox", "parent", "retry", "round", "task")
-
-    def __init__(self, name: str, parent: str, retry: float | None = None) -> None:
-        self.name = name
-        self.parent = parent
-        self.retry = retry
-        self.task = -1
-        self.round = 0
-        self.model: Key | None = None
-        """What it trains on, while it does."""
-        self.outbox: dict[int, Report] = {}
-        """Reports without a receipt; newer work does not push them out."""
-        self.attempt = 0
-        self.ended = False
+    name: str
+    parent: str
+    """Whose work it takes."""
+    retry: float | None = None
+    """Seconds until unconfirmed reports are sent again, doubled each time up to a minute; None where the runtime's
+    links lose nothing."""
+    task: int = -1
+    round: int = 0
+    model: Key | None = None
+    """What it trains on, while it does."""
+    outbox: dict[int, Report] = {}
+    """Reports without a receipt; newer work does not push them out."""
+    attempt: int = 0
+    ended: bool = False
 
     @property
     def idle(self) -> bool:
@@ -62,32 +57,32 @@ class Device:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """React to what happened at time ``now`` (seconds)."""
-        if isinstance(event, Received):
+        if type(event) is Received:
             return self._received(event.message, now) if event.sender == self.parent else []
-        if isinstance(event, Trained):
+        if type(event) is Trained:
             return self._trained(event, now)
-        if isinstance(event, Fired):
+        if type(event) is Fired:
             return self._send_reports(now) if event.timer == RETRY else []
-        if isinstance(event, Started):
+        if type(event) is Started:
             return self._resume(now)
-        return self._end() if isinstance(event, Halt) else []
+        return self._end() if type(event) is Halt else []
 
     def _received(self, message: Message, now: float) -> list[Effect]:
-        if isinstance(message, Work):
+        if type(message) is Work:
             return self._work(message, now)
-        if isinstance(message, Receipt):
+        if type(message) is Receipt:
             return self._receipt(message)
-        return self._end() if isinstance(message, Stop) else []
+        return self._end() if type(message) is Stop else []
 
     def apply(self, record: Record) -> None:
         """Take over what a record says; the journal's replay calls this and nothing else."""
-        if isinstance(record, Assigned):
+        if type(record) is Assigned:
             self.task, self.round, self.model = record.task, record.round, record.model
-        elif isinstance(record, Posted):
+        elif type(record) is Posted:
             self.model, self.outbox[record.report.task] = None, record.report
-        elif isinstance(record, Confirmed):
+        elif type(record) is Confirmed:
             del self.outbox[record.task]
-        elif isinstance(record, Ended):
+        elif type(record) is Ended:
             self.model, self.outbox, self.ended = None, {}, True
         else:
             raise ValueError(f"A device's journal holds no {type(record).__name__}.")

@@ -34,7 +34,7 @@ from fogline.nodes.effects import (
 )
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
 from fogline.nodes.ledger import Got
-from fogline.nodes.messages import Hello, Message, Receipt, Report, Work
+from fogline.nodes.messages import Hello, Message, Receipt, Report, Work, update_key
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link
 from fogline.simulation.traffic import Traffic
@@ -62,37 +62,24 @@ class Sizes:
     """Any other message."""
 
 
-class Seat:
+class Seat(msgspec.Struct, gc=False, eq=False):
     """What the clock knows of a node with every event. An aggregator has one all along, a device while it works."""
 
-    __slots__ = ("asked", "certain", "client", "name", "node", "owned", "parent", "report", "tier")
-
-    def __init__(
-        self,
-        name: str,
-        node: Aggregator | Device,
-        client: int,
-        report: int,
-        owned: tuple[str, ...],
-        tier: str,
-        parent: Seat | None,
-        certain: bool,
-    ) -> None:
-        self.name = name
-        self.node = node
-        self.client = client
-        """Number of the device; -1 for an aggregator."""
-        self.report = report
-        """Bytes of what it sends up."""
-        self.owned = owned
-        """How the keys begin that are its own; a device's updates are its parent's."""
-        self.tier = tier
-        """Whose links its messages to children take; a device has none."""
-        self.parent = parent
-        self.certain = certain
-        """Whether all training that its devices begin is needed soon."""
-        self.asked = 0
-        """Requests under way to a device."""
+    name: str
+    node: Aggregator | Device
+    client: int
+    """Number of the device; -1 for an aggregator."""
+    report: int
+    """Bytes of what it sends up."""
+    parent: Seat | None
+    owned: tuple[str, ...] = ()
+    """How the keys begin that are its own; a device's updates are its parent's."""
+    tier: str = ""
+    """Whose links its messages to children take; a device has none."""
+    certain: bool = False
+    """Whether all training that its devices begin is needed soon."""
+    asked: int = 0
+    """Requests under way to a device."""
 
 
 class Simulator:
@@ -172,12 +159,13 @@ class Simulator:
             parent = None if node.role.parent is None else self._seats[node.role.parent]
             certain = needed and name not in self._eager
             owned = (f"{name}#", f"{name}@")
-            self._seats[name] = Seat(name, node, -1, report, owned, tiers[name], parent, certain)
+            self._seats[name] = Seat(name, node, -1, report, parent, owned, tiers[name], certain)
         self._queue: list[tuple[float, int, Seat, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
         self._handed: set[str] = set()
-        """Updates that went up: all nodes share one store here, and a child's copy is its parent's."""
+        """Updates that went up and that their sender has still to forget: all nodes share one store here, and a child's
+        copy is its parent's."""
         self._merging = [node for node in aggregators.values() if not node.role.moves]
         self._under_way: Counter[str] = Counter()
         """Requests that have not arrived, by the model that travels with them."""
@@ -228,19 +216,19 @@ class Simulator:
             gc.unfreeze()
 
     def _run(self) -> None:
-        queue, timers, seats, carry_out = self._queue, self._timers, self._seats, self._carry_out
+        queue, timers, carry_out = self._queue, self._timers, self._carry_out
         pop, eager = heapq.heappop, self._eager
         while queue and not self._halted:
             time, serial, seat, event = pop(queue)
             model = ""
-            if isinstance(event, Received):
-                if isinstance(event.message, Work):
+            if type(event) is Received:
+                if type(event.message) is Work:
                     seat.asked -= 1
                     model = event.message.model
-            elif isinstance(event, Fired):
+            elif type(event) is Fired:
                 if timers.get((seat.name, event.timer)) != serial:
                     continue  # The timer was set anew.
-            elif eager and isinstance(event, Trained):
+            elif eager and type(event) is Trained:
                 event = self._with_result(seat, event)
             self.now = time
             node = seat.node
@@ -336,7 +324,7 @@ class Simulator:
         """The seat of a device that begins to work."""
         client = self._index[name]
         parent = self._seats[self._homes[client]]
-        seat = Seat(name, Device(name, parent.name), client, self._sizes.update, (), "", parent, False)
+        seat = Seat(name, Device(name, parent.name), client, self._sizes.update, parent)
         self._seats[name] = seat
         return seat
 
@@ -363,22 +351,25 @@ class Simulator:
 
     def _send(self, seat: Seat, effect: Send) -> None:
         message = effect.message
-        if isinstance(message, Report):
+        if type(message) is Report:
             self._send_up(seat, message)
             return
         name, seats = effect.to, self._seats
         to, size = seats.get(name), self._sizes.control
-        if isinstance(message, Work):
+        if type(message) is Work:
             to, size, model = to or self._seat(name), self._sizes.down, message.model
             to.asked += 1
             self._under_way[model] = self._under_way.get(model, 0) + 1
-        elif isinstance(message, Receipt) and (to is None or self._settles(to, message.task)):
+        elif type(message) is Receipt and (to is None or self._settles(to, message.task)):
             if to is not None:
                 del seats[name]
             self.traffic.down[seat.tier] += size
             self.traffic.joules += size * self._joules_per_byte[self._index[name] if to is None else to.client]
             return
-        self._send_down(seat, to or self._seat(name), message, size)
+        to = to or self._seat(name)
+        if type(message) is Receipt and type(to.node) is Device and message.task in to.node.outbox:
+            self._handed.add(update_key(seat.name, message.task))
+        self._send_down(seat, to, message, size)
 
     def _settles(self, seat: Seat, task: int) -> bool:
         """Whether a device does nothing but wait for that receipt, and gets it before the next request: then it is
@@ -411,7 +402,8 @@ class Simulator:
             size = self._sizes.control
         else:
             size = seat.report
-            self._handed.add(report.update)
+            if client < 0:
+                self._handed.add(report.update)
         traffic.up[to.tier] += size
         if client < 0:
             seconds = self._links.seconds(size, True)
@@ -422,11 +414,14 @@ class Simulator:
         heapq.heappush(self._queue, (self.now + seconds, serial, to, Received(seat.name, report)))
 
     def _forget(self, seat: Seat, effect: Forget) -> None:
-        handed, owned = self._handed, seat.owned
-        gone = [key for key in effect.keys if key not in handed or key.startswith(owned)]
-        if gone:
-            handed.difference_update(gone)
-            self.numbers.forget(self._unneeded(gone))
+        handed, keys = self._handed, effect.keys
+        if not handed.isdisjoint(keys):
+            owned = seat.owned
+            gone = [key for key in keys if key not in handed or key.startswith(owned)]
+            handed.difference_update(keys)
+            keys = gone
+        if keys:
+            self.numbers.forget(self._unneeded(keys))
 
     def _arrived(self, model: str) -> None:
         left = self._under_way[model] - 1
@@ -435,13 +430,13 @@ class Simulator:
         else:
             del self._under_way[model]
 
-    def _unneeded(self, keys: list[str]) -> list[str]:
+    def _unneeded(self, keys: Sequence[str]) -> Sequence[str]:
         """Keys less the models that others have a copy of, on a real network: they are on their way to a child, or
         an aggregator hands them on to its children."""
         if self.numbers.models.keys().isdisjoint(keys):
             return keys
         handed_on = {node.ledger.model for node in self._merging if node.ledger.working}
-        keys = self._kept + keys
+        keys = [*self._kept, *keys]
         self._kept = [key for key in keys if key in handed_on or key in self._under_way]
         return [key for key in keys if key not in self._kept]
 
