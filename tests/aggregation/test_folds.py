@@ -426,7 +426,10 @@ def test_updates_that_are_folded_together_give_the_bits_and_refusals_of_one_afte
     assert [place for place, _ in refused] == [place for place, _ in expected]
     assert bool(refused) == (odd in ("nan", "huge", "shape", "weight"))
     a, b = one.finish(), all_at_once.finish()
-    assert a.sums.keys() == b.sums.keys() and a.weights == b.weights and a.count == b.count
+    assert a.sums.keys() == b.sums.keys()
+    assert a.weights == b.weights
+    assert a.count == b.count
     for name in a.sums:
-        assert a.sums[name].dtype == b.sums[name].dtype and a.sums[name].tobytes() == b.sums[name].tobytes()
+        assert a.sums[name].dtype == b.sums[name].dtype
+        assert a.sums[name].tobytes() == b.sums[name].tobytes()
     assert np.array_equal(a.counters, b.counters)
