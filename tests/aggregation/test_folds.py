@@ -373,3 +373,63 @@ def test_what_an_update_says_of_its_size_does_not_travel() -> None:
 def test_to_look_at_large_numbers_warns_of_nothing() -> None:
     assert bound(np.full(10, 1e30, np.float32)) == pytest.approx(1e30)
     assert not math.isfinite(bound(np.array([1.0, math.inf, -math.inf], np.float32)))
+
+
+def _plain(rng: np.random.Generator, weight: float, n: int = 33) -> Update:
+    return Update({"delta": rng.normal(size=n).astype(np.float32)}, {"delta": weight})
+
+
+@pytest.mark.parametrize("odd", ["none", "nan", "huge", "double", "shape", "names", "counters", "partial", "weight"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_updates_that_are_folded_together_give_the_bits_and_refusals_of_one_after_the_other(
+    odd: str, before: int
+) -> None:
+    rng = np.random.default_rng(5)
+    values: list[tuple[Update | Partial, float]] = [
+        (_plain(rng, float(weight)), float(scale))
+        for weight, scale in zip(rng.uniform(0.1, 30, 150), rng.choice([1.0, 0.5, 1 / 3], 150), strict=True)
+    ]
+    strange = _plain(rng, 2.0)
+    vector = strange.vectors["delta"]
+    if odd == "nan":
+        vector[3] = np.nan
+    elif odd == "huge":
+        vector[3] = 3e38
+    elif odd == "double":
+        strange.vectors["delta"] = vector.astype(np.float64)
+    elif odd == "shape":
+        strange.vectors["delta"] = vector[:5]
+    elif odd == "names":
+        strange = Update({"other": vector}, {"other": 1.0})
+    elif odd == "counters":
+        strange = Update({"delta": vector}, {"delta": 1.0}, np.array([3], np.int64))
+    elif odd == "weight":
+        strange.weights["delta"] = -1.0
+    mixed: Update | Partial = strange
+    if odd == "partial":
+        other = MeanFold()
+        other.add(strange)
+        mixed = other.partial()
+    values.insert(70, (mixed, 1.0))
+    one, all_at_once = MeanFold(), MeanFold()
+    first = _plain(rng, 1.5)
+    for fold in (one, all_at_once)[: 2 * before]:
+        fold.add(first)
+    expected: list[tuple[int, str]] = []
+    for place, (value, scale) in enumerate(values):
+        try:
+            one.take(value, scale)
+        except UnusableUpdate as error:
+            expected.append((place, str(error)))
+    refused: list[tuple[int, str]] = []
+    all_at_once.take_all(values, lambda place, why: refused.append((place, why)))
+    assert [place for place, _ in refused] == [place for place, _ in expected]
+    assert bool(refused) == (odd in ("nan", "huge", "shape", "weight"))
+    a, b = one.finish(), all_at_once.finish()
+    assert a.sums.keys() == b.sums.keys()
+    assert a.weights == b.weights
+    assert a.count == b.count
+    for name in a.sums:
+        assert a.sums[name].dtype == b.sums[name].dtype
+        assert a.sums[name].tobytes() == b.sums[name].tobytes()
+    assert np.array_equal(a.counters, b.counters)

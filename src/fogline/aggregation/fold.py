@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,15 @@ class Fold(ABC):
             self.merge(value, scale)
         else:
             self.add(value, scale)
+
+    def take_all(self, values: Sequence[tuple[Update | Partial, float]], refused: Callable[[int, str], None]) -> None:
+        """:meth:`take` for one after the other, to the bit. ``refused`` is told the place of every one that cannot be
+        used, and why."""
+        for place, (value, scale) in enumerate(values):
+            try:
+                self.take(value, scale)
+            except UnusableUpdate as error:
+                refused(place, str(error))
 
     def partial(self) -> Partial:
         """What the fold holds, handed over without a copy: the fold is empty afterwards."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 
 from fogline.aggregation import Update, bound
@@ -18,8 +19,7 @@ from fogline.training.method import Work, overrides
 from fogline.training.task import Engine, Task
 
 
-@dataclass(frozen=True, slots=True)
-class LocalRound:
+class LocalRound(msgspec.Struct, frozen=True, eq=False):
     """What a device's local round gave. After a failure there is no update, and its state is as before."""
 
     client: int

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Callable, Sequence
 from functools import cache, reduce
 
 import msgspec
+import numpy as np
 
 from fogline.algorithms import Algorithm
 from fogline.data import FederatedData
@@ -72,8 +74,8 @@ def assign(tree: Tree, data: FederatedData) -> list[str]:
 def planner(job: Job, samples: Sequence[int]) -> Planner:
     """How much each device trains in each of its rounds; ``samples``: how many each has, by client."""
     local = local_training(job.local)
-    work = job.local.work
-    start = _mixed_in(0, job.seed)
+    work, rounds = job.local.work, job.rounds
+    states = _states(_mixed_in(0, job.seed), len(samples))
 
     @cache
     def whole(samples: int) -> tuple[int, int]:
@@ -81,15 +83,19 @@ def planner(job: Job, samples: Sequence[int]) -> Planner:
         steps = local.step_count(samples)
         return steps, examples_of(local, samples, steps)
 
+    @cache
+    def rate(round_index: int) -> float:
+        return local.rate(round_index, rounds)
+
     def plan(client: int, round_index: int, attempt: int) -> LocalPlan:
-        seed = _mixed_in(_mixed_in(start, client), attempt) >> 1
+        seed = _mixed_in(states[client], attempt) >> 1
         held = samples[client]
         if work is None:
             steps, examples = whole(held)
         else:
             steps = local.step_count(held, random.Random(seed).uniform(*work))
             examples = examples_of(local, held, steps)
-        return LocalPlan(steps, examples, held, local.rate(round_index, job.rounds), seed)
+        return LocalPlan(steps, examples, held, rate(round_index), seed)
 
     return plan
 
@@ -111,3 +117,12 @@ def _mixed_in(state: int, number: int) -> int:
     state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
     return state ^ (state >> 31)
+
+
+def _states(start: int, count: int) -> array[int]:
+    """``start`` mixed with each number below ``count``."""
+    with np.errstate(over="ignore"):  # Modulo 2^64, as :func:`_mixed_in`.
+        state = np.arange(count, dtype=np.uint64) + np.uint64(start + 0x9E3779B97F4A7C15 & MASK)
+        state = (state ^ state >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ state >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+        return array("Q", (state ^ state >> np.uint64(31)).tobytes())

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Train, Write
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
-from fogline.nodes.messages import Key, Receipt, Report, Stop, Work, update_key
+from fogline.nodes.messages import Key, Message, Receipt, Report, Stop, Work, update_key
 from fogline.nodes.records import Assigned, Confirmed, Ended, Posted, Record
 
 RETRY = "retry"
 SLOWEST_RETRY = 60.0
 
 
-class Device:
-    """A node with only an uplink.
+class Device(msgspec.Struct, gc=False, eq=False):
+    """A node with only an uplink."""
 
-    Args:
-        name: the device's own name.
-        parent: whose work it takes.
-        retry: seconds until unconfirmed reports are sent again, doubled each time up to a minute; None where the
-            runtime's links lose nothing.
-    """
-
-    __slots__ = ("attempt", "ended", "model", "name", "outbox", "parent", "retry", "round", "task")
-
-    def __init__(self, name: str, parent: str, retry: float | None = None) -> None:
-        self.name = name
-        self.parent = parent
-        self.retry = retry
-        self.task = -1
-        self.round = 0
-        self.model: Key | None = None
-        """What it trains on, while it does."""
-        self.outbox: dict[int, Report] = {}
-        """Reports without a receipt; newer work does not push them out."""
-        self.attempt = 0
-        self.ended = False
+    name: str
+    parent: str
+    """Whose work it takes."""
+    retry: float | None = None
+    """Seconds until unconfirmed reports are sent again, doubled each time up to a minute; None where the runtime's
+    links lose nothing."""
+    task: int = -1
+    round: int = 0
+    model: Key | None = None
+    """What it trains on, while it does."""
+    outbox: dict[int, Report] = {}
+    """Reports without a receipt; newer work does not push them out."""
+    attempt: int = 0
+    ended: bool = False
 
     @property
     def idle(self) -> bool:
@@ -62,37 +57,35 @@ class Device:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """React to what happened at time ``now`` (seconds)."""
-        match event:
-            case Received(sender=self.parent, message=Work() as work):
-                return self._work(work, now)
-            case Received(sender=self.parent, message=Receipt() as receipt):
-                return self._receipt(receipt)
-            case Received(sender=self.parent, message=Stop()):
-                return self._end()
-            case Trained():
-                return self._trained(event, now)
-            case Fired(timer="retry"):
-                return self._send_reports(now)
-            case Started():
-                return self._resume(now)
-            case Halt():
-                return self._end()
-            case _:
-                return []
+        if type(event) is Received:
+            return self._received(event.message, now) if event.sender == self.parent else []
+        if type(event) is Trained:
+            return self._trained(event, now)
+        if type(event) is Fired:
+            return self._send_reports(now) if event.timer == RETRY else []
+        if type(event) is Started:
+            return self._resume(now)
+        return self._end() if type(event) is Halt else []
+
+    def _received(self, message: Message, now: float) -> list[Effect]:
+        if type(message) is Work:
+            return self._work(message, now)
+        if type(message) is Receipt:
+            return self._receipt(message)
+        return self._end() if type(message) is Stop else []
 
     def apply(self, record: Record) -> None:
         """Take over what a record says; the journal's replay calls this and nothing else."""
-        match record:
-            case Assigned(task=task, round=round_, model=model):
-                self.task, self.round, self.model = task, round_, model
-            case Posted(report=report):
-                self.model, self.outbox[report.task] = None, report
-            case Confirmed(task=task):
-                del self.outbox[task]
-            case Ended():
-                self.model, self.outbox, self.ended = None, {}, True
-            case _:
-                raise ValueError(f"A device's journal holds no {type(record).__name__}.")
+        if type(record) is Assigned:
+            self.task, self.round, self.model = record.task, record.round, record.model
+        elif type(record) is Posted:
+            self.model, self.outbox[record.report.task] = None, record.report
+        elif type(record) is Confirmed:
+            del self.outbox[record.task]
+        elif type(record) is Ended:
+            self.model, self.outbox, self.ended = None, {}, True
+        else:
+            raise ValueError(f"A device's journal holds no {type(record).__name__}.")
 
     def _log(self, record: Record) -> Write:
         self.apply(record)
@@ -123,13 +116,8 @@ class Device:
         if event.task != self.task or self.model is None:
             # Newer work came in between; or it is a copy, and the update is about to be reported.
             return [] if event.task in self.outbox else [Forget((event.update,))]
-        report = Report(
-            task=event.task,
-            update=None if event.failure else event.update,
-            samples=event.samples,
-            loss_rms=event.loss_rms,
-            failure=event.failure,
-        )
+        update = None if event.failure else event.update
+        report = Report(event.task, update, event.samples, 1, event.loss_rms, event.failure)
         self.attempt = 0
         return [self._log(Posted(report)), *self._send_reports(now)]
 

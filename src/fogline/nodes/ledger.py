@@ -16,8 +16,7 @@ from fogline.nodes.messages import Key, Report, model_key
 from fogline.nodes.role import Role
 
 
-@dataclass(slots=True)
-class Ask:
+class Ask(msgspec.Struct, gc=False, eq=False):
     """A request to a child that has no answer yet."""
 
     child: str
@@ -28,8 +27,15 @@ class Ask:
     """False once its round closed without it: an answer is late, or surplus."""
     surplus: bool = False
     """Whether its round closed because enough others had answered."""
-    absent: bool = field(default=False, compare=False)
+    absent: bool = False
     """Whether the child went away since. Connections do not survive a crash, so no record says it."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether records say the same of both."""
+        return isinstance(other, Ask) and (
+            (self.child, self.version, self.lane, self.at, self.open, self.surplus)
+            == (other.child, other.version, other.lane, other.at, other.open, other.surplus)
+        )
 
 
 class Got(msgspec.Struct, frozen=True, gc=False):
@@ -154,9 +160,10 @@ class Ledger:
 
     def apply(self, record: records.Record) -> None:
         """Take over what a record says."""
+        if isinstance(record, records.Accepted):  # By far the most frequent.
+            self._accept(record)
+            return
         match record:
-            case records.Accepted():
-                self._accept(record)
             case records.Resolved(task=task, why=why):
                 self._answered(task)
                 self.dropped[why] += 1
@@ -215,9 +222,10 @@ class Ledger:
         devices = record.devices
         got = Got(task, ask.child, record.update, ask.version, record.samples, devices, ask.lane, not ask.open)
         lane.pending.append(got)
-        if task >> 3 >= len(self._taken):
-            self._taken.extend(bytes((task >> 3) + 1 - len(self._taken)))
-        self._taken[task >> 3] |= 1 << (task & 7)
+        taken, place = self._taken, task >> 3
+        if place >= len(taken):
+            taken.extend(bytes(place + 1 - len(taken)))
+        taken[place] |= 1 << (task & 7)
 
     def _spoil(self, record: records.Spoiled) -> None:
         lane, tasks = self.lanes[record.lane], frozenset(record.tasks)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import heapq
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +34,7 @@ from fogline.nodes.effects import (
 )
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
 from fogline.nodes.ledger import Got
-from fogline.nodes.messages import Hello, Report, Work
+from fogline.nodes.messages import Hello, Message, Receipt, Report, Work, update_key
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link
 from fogline.simulation.traffic import Traffic
@@ -62,20 +62,24 @@ class Sizes:
     """Any other message."""
 
 
-class Seat:
+class Seat(msgspec.Struct, gc=False, eq=False):
     """What the clock knows of a node with every event. An aggregator has one all along, a device while it works."""
 
-    __slots__ = ("client", "name", "node", "owned", "report")
-
-    def __init__(self, name: str, node: Aggregator | Device, client: int, report: int, owned: tuple[str, ...]) -> None:
-        self.name = name
-        self.node = node
-        self.client = client
-        """Number of the device; -1 for an aggregator."""
-        self.report = report
-        """Bytes of what it sends up."""
-        self.owned = owned
-        """How the keys begin that are its own; a device's updates are its parent's."""
+    name: str
+    node: Aggregator | Device
+    client: int
+    """Number of the device; -1 for an aggregator."""
+    report: int
+    """Bytes of what it sends up."""
+    parent: Seat | None
+    owned: tuple[str, ...] = ()
+    """How the keys begin that are its own; a device's updates are its parent's."""
+    tier: str = ""
+    """Whose links its messages to children take; a device has none."""
+    certain: bool = False
+    """Whether all training that its devices begin is needed soon."""
+    asked: int = 0
+    """Requests under way to a device."""
 
 
 class Simulator:
@@ -131,14 +135,9 @@ class Simulator:
         self._clients = clients
         self._homes = homes
         self._index = {name: i for i, name in enumerate(clients)}
-        self._tiers = tiers
-        self._seats = {
-            name: Seat(name, node, -1, sizes.update if node.role.moves else sizes.partial, (f"{name}#", f"{name}@"))
-            for name, node in aggregators.items()
-        }
         self._aggregators = dict(aggregators)
         self._fleet = fleet
-        self._joules_per_byte = fleet.joules_per_byte
+        self._joules_per_byte, self._watts = fleet.joules_per_byte, fleet.watts
         self._down_seconds, self._up_seconds = fleet.down_seconds, fleet.up_seconds
         self._links = links
         self._plan = plan
@@ -147,21 +146,26 @@ class Simulator:
         self._moved = moved
         self._prefetch = prefetch
         self._eager = frozenset(eager)
-        self._begun: list[Training] = []
-        """Training that was begun since some was computed last,"""
+        self._begun: deque[Training] = deque()
+        """Training that was begun since some was computed last, below aggregators of which all is needed soon."""
+        self._listed = prefetch or bool(eager)
+        """Whether somebody asks for training that is under way."""
+        self._seats: dict[str, Seat] = {}
         many = len(set(homes)) > 1
-        self._certain = {
-            name
-            for name, node in aggregators.items()
-            if node.role.mode == "async" or (many and node.role.tier.over_selection == 1)
-        } - self._eager
-        """below aggregators of which all is needed soon: of an over-selected cohort some is never needed, and what is
-        alone below a root is computed all at once."""
-        self._queue: list[tuple[float, int, str, Event]] = []
+        for name, node in aggregators.items():  # A parent comes before its children.
+            # Of an over-selected cohort some is never needed, and what is alone below a root is computed all at once.
+            needed = node.role.mode == "async" or (many and node.role.tier.over_selection == 1)
+            report = sizes.update if node.role.moves else sizes.partial
+            parent = None if node.role.parent is None else self._seats[node.role.parent]
+            certain = needed and name not in self._eager
+            owned = (f"{name}#", f"{name}@")
+            self._seats[name] = Seat(name, node, -1, report, parent, owned, tiers[name], certain)
+        self._queue: list[tuple[float, int, Seat, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
         self._handed: set[str] = set()
-        """Updates that went up: all nodes share one store here, and a child's copy is its parent's."""
+        """Updates that went up and that their sender has still to forget: all nodes share one store here, and a child's
+        copy is its parent's."""
         self._merging = [node for node in aggregators.values() if not node.role.moves]
         self._under_way: Counter[str] = Counter()
         """Requests that have not arrived, by the model that travels with them."""
@@ -212,25 +216,30 @@ class Simulator:
             gc.unfreeze()
 
     def _run(self) -> None:
-        queue, timers, seats, carry_out = self._queue, self._timers, self._seats, self._carry_out
+        queue, timers, carry_out = self._queue, self._timers, self._carry_out
         pop, eager = heapq.heappop, self._eager
         while queue and not self._halted:
-            time, serial, name, event = pop(queue)
-            if type(event) is Fired and timers.get((name, event.timer)) != serial:
-                continue  # The timer was set anew.
+            time, serial, seat, event = pop(queue)
+            model = ""
+            if type(event) is Received:
+                if type(event.message) is Work:
+                    seat.asked -= 1
+                    model = event.message.model
+            elif type(event) is Fired:
+                if timers.get((seat.name, event.timer)) != serial:
+                    continue  # The timer was set anew.
+            elif eager and type(event) is Trained:
+                event = self._with_result(seat, event)
             self.now = time
-            if eager and type(event) is Trained:
-                event = self._with_result(name, event)
-            seat = seats.get(name) or self._seat(name)
             node = seat.node
             for effect in node.handle(event, time):  # As in `_handle`, without a call for each event.
                 carry = carry_out[type(effect)]
                 if carry is not None:
                     carry(seat, effect)
-            if type(node) is Device and not node.outbox and node.model is None:
-                seats.pop(name, None)
-            if type(event) is Received and type(event.message) is Work:
-                self._arrived(event.message.model)
+            if model:
+                self._arrived(model)
+            if type(node) is Device and node.model is None and not node.outbox and not seat.asked:
+                self._leave(seat)
 
     def halt(self) -> None:
         """End the job, as an operator would."""
@@ -264,12 +273,19 @@ class Simulator:
         return whys
 
     def _ahead(self, node: str) -> list[Training]:
-        """Training that will be needed soon: of devices below other aggregators, or async ones."""
-        left = [one for one in self._begun if not one.done]
+        """Training that will be needed soon: of devices below other aggregators, or async ones. What is computed here
+        is not looked at again."""
+        begun, most = self._begun, max(1, AHEAD // self._sizes.update)
         own = self._aggregators[node].role.mode != "async"
-        wanted = [one for one in left if not (own and self._homes[one.client] == node)]
-        chosen = wanted[: max(1, AHEAD // self._sizes.update)]
-        self._begun = left if len(chosen) < len(wanted) else []
+        chosen: list[Training] = []
+        later: list[Training] = []
+        while begun and len(chosen) < most:
+            training = begun.popleft()
+            if training.done:
+                continue
+            (later if own and self._homes[training.client] == node else chosen).append(training)
+        if begun:  # Else all the others are computed now, and these are no company any more.
+            begun.extendleft(reversed(later))
         return chosen
 
     def _handle(self, seat: Seat, event: Event) -> None:
@@ -289,9 +305,9 @@ class Simulator:
         extra = self.numbers.in_flight() if self._prefetch else []
         self.store.force([value, *extra])
 
-    def _with_result(self, node: str, event: Trained) -> Trained:
+    def _with_result(self, seat: Seat, event: Trained) -> Trained:
         """The event with what the device says of its training."""
-        home = self._homes[self._index[node]]
+        home = self._homes[seat.client]
         training = self.numbers.updates.get(event.update)
         if home not in self._eager or not isinstance(training, Training):
             return event
@@ -307,12 +323,23 @@ class Simulator:
     def _seat(self, name: str) -> Seat:
         """The seat of a device that begins to work."""
         client = self._index[name]
-        seat = self._seats[name] = Seat(name, Device(name, self._homes[client]), client, self._sizes.update, ())
+        parent = self._seats[self._homes[client]]
+        seat = Seat(name, Device(name, parent.name), client, self._sizes.update, parent)
+        self._seats[name] = seat
         return seat
 
-    def _push(self, at: float, name: str, event: Event) -> int:
+    def _leave(self, seat: Seat) -> None:
+        """A device is through with its work, or dropped out."""
+        if self._seats.get(seat.name) is not seat:
+            return
+        if seat.asked:  # The next request finds it as one that knows of no work.
+            seat.node = Device(seat.name, self._homes[seat.client])
+        else:
+            del self._seats[seat.name]
+
+    def _push(self, at: float, seat: Seat, event: Event) -> int:
         self._serial = serial = self._serial + 1
-        heapq.heappush(self._queue, (at, serial, name, event))
+        heapq.heappush(self._queue, (at, serial, seat, event))
         return serial
 
     def _finished(self, seat: Seat, _: Finished) -> None:
@@ -320,70 +347,121 @@ class Simulator:
             self._halted = True
 
     def _set_timer(self, seat: Seat, effect: SetTimer) -> None:
-        self._timers[seat.name, effect.timer] = self._push(effect.at, seat.name, Fired(effect.timer))
+        self._timers[seat.name, effect.timer] = self._push(effect.at, seat, Fired(effect.timer))
 
     def _send(self, seat: Seat, effect: Send) -> None:
-        message, to = effect.message, effect.to
-        traffic, size = self.traffic, self._sizes.control
-        upward = type(message) is Report
-        if upward:
-            if message.update is not None:
-                size = seat.report
-                self._handed.add(message.update)
-            traffic.up[self._tiers[to]] += size
-            client = seat.client
-        else:
-            if type(message) is Work:
-                size, model = self._sizes.down, message.model
-                self._under_way[model] = self._under_way.get(model, 0) + 1
-            traffic.down[self._tiers[seat.name]] += size
-            client = (self._seats.get(to) or self._seat(to)).client
+        message = effect.message
+        if type(message) is Report:
+            self._send_up(seat, message)
+            return
+        name, seats = effect.to, self._seats
+        to, size = seats.get(name), self._sizes.control
+        if type(message) is Work:
+            to, size, model = to or self._seat(name), self._sizes.down, message.model
+            to.asked += 1
+            self._under_way[model] = self._under_way.get(model, 0) + 1
+        elif type(message) is Receipt and (to is None or self._settles(to, message.task)):
+            if to is not None:
+                del seats[name]
+            self.traffic.down[seat.tier] += size
+            self.traffic.joules += size * self._joules_per_byte[self._index[name] if to is None else to.client]
+            return
+        to = to or self._seat(name)
+        if type(message) is Receipt and type(to.node) is Device and message.task in to.node.outbox:
+            self._handed.add(update_key(seat.name, message.task))
+        self._send_down(seat, to, message, size)
+
+    def _settles(self, seat: Seat, task: int) -> bool:
+        """Whether a device does nothing but wait for that receipt, and gets it before the next request: then it is
+        through, and need not be told."""
+        node = seat.node
+        return (
+            type(node) is Device
+            and node.model is None
+            and not seat.asked
+            and len(node.outbox) == 1
+            and task in node.outbox
+            and self._sizes.control <= self._sizes.down
+        )
+
+    def _send_down(self, seat: Seat, to: Seat, message: Message, size: int) -> None:
+        traffic, client = self.traffic, to.client
+        traffic.down[seat.tier] += size
         if client < 0:
-            seconds = self._links.seconds(size, upward)
+            seconds = self._links.seconds(size, False)
         else:
             traffic.joules += size * self._joules_per_byte[client]
-            seconds = (self._up_seconds if upward else self._down_seconds)(client, size, self.now)
+            seconds = self._down_seconds(client, size, self.now)
         self._serial = serial = self._serial + 1
         heapq.heappush(self._queue, (self.now + seconds, serial, to, Received(seat.name, message)))
 
+    def _send_up(self, seat: Seat, report: Report) -> None:
+        to, traffic, client = seat.parent, self.traffic, seat.client
+        assert to is not None
+        if report.update is None:
+            size = self._sizes.control
+        else:
+            size = seat.report
+            if client < 0:
+                self._handed.add(report.update)
+        traffic.up[to.tier] += size
+        if client < 0:
+            seconds = self._links.seconds(size, True)
+        else:
+            traffic.joules += size * self._joules_per_byte[client]
+            seconds = self._up_seconds(client, size, self.now)
+        self._serial = serial = self._serial + 1
+        heapq.heappush(self._queue, (self.now + seconds, serial, to, Received(seat.name, report)))
+
     def _forget(self, seat: Seat, effect: Forget) -> None:
-        handed, owned = self._handed, seat.owned
-        gone = [key for key in effect.keys if key not in handed or key.startswith(owned)]
-        if gone:
-            handed.difference_update(gone)
-            self.numbers.forget(self._unneeded(gone))
+        handed, keys = self._handed, effect.keys
+        if not handed.isdisjoint(keys):
+            owned = seat.owned
+            gone = [key for key in keys if key not in handed or key.startswith(owned)]
+            handed.difference_update(keys)
+            keys = gone
+        if keys:
+            self.numbers.forget(self._unneeded(keys))
 
     def _arrived(self, model: str) -> None:
-        self._under_way[model] -= 1
-        if not self._under_way[model]:
+        left = self._under_way[model] - 1
+        if left:
+            self._under_way[model] = left
+        else:
             del self._under_way[model]
 
-    def _unneeded(self, keys: list[str]) -> list[str]:
+    def _unneeded(self, keys: Sequence[str]) -> Sequence[str]:
         """Keys less the models that others have a copy of, on a real network: they are on their way to a child, or
         an aggregator hands them on to its children."""
         if self.numbers.models.keys().isdisjoint(keys):
             return keys
         handed_on = {node.ledger.model for node in self._merging if node.ledger.working}
-        keys = self._kept + keys
+        keys = [*self._kept, *keys]
         self._kept = [key for key in keys if key in handed_on or key in self._under_way]
         return [key for key in keys if key not in self._kept]
 
     def _train(self, seat: Seat, effect: Train) -> None:
-        client, fleet, now = seat.client, self._fleet, self.now
+        client, fleet, now, numbers = seat.client, self._fleet, self.now, self.numbers
         attempt = self.attempts[client] = self.attempts.get(client, -1) + 1
         plan = self._plan(client, effect.round, attempt)
         seconds = fleet.train_seconds(client, plan.examples, self._cost)
-        left = math.inf if fleet.always_available else fleet.next_away(client, now) - now
-        self.traffic.joules += fleet.joules(client, min(seconds, left), 0)
-        if fleet.loses and (left < seconds or fleet.drops_out(client, attempt)):
-            self.traffic.mishaps.count("went away" if left < seconds else "dropped out", seat.name)
-            del self._seats[seat.name]
-            return
-        training = Training(client, self.numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)
-        if self._prefetch or self._eager:
-            self.numbers.begin(effect.update, training)
+        if fleet.loses:
+            left = math.inf if fleet.always_available else fleet.next_away(client, now) - now
+            self.traffic.joules += min(seconds, left) * self._watts[client]
+            if left < seconds or fleet.drops_out(client, attempt):
+                self.traffic.mishaps.count("went away" if left < seconds else "dropped out", seat.name)
+                self._leave(seat)
+                return
         else:
-            self.numbers.updates[effect.update] = training
-        if self._homes[client] in self._certain:
+            self.traffic.joules += seconds * self._watts[client]
+        training = Training(client, numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)
+        if self._listed:
+            numbers.begin(effect.update, training)
+        else:
+            numbers.updates[effect.update] = training
+        parent = seat.parent
+        if parent is not None and parent.certain:
             self._begun.append(training)
-        self._push(now + seconds, seat.name, Trained(effect.task, effect.update, plan.samples))
+        self._serial = serial = self._serial + 1
+        arrival = Trained(effect.task, effect.update, plan.samples)
+        heapq.heappush(self._queue, (now + seconds, serial, seat, arrival))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
-from fogline.aggregation import Fold, Folded, Partial, UnusableUpdate, Update, fold_named
+from fogline.aggregation import Fold, Folded, Partial, Update, fold_named
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
 from fogline.params import State
@@ -136,7 +136,7 @@ class Folding(Value):
                 member.consumer, member.rank = self, (self.order, place)
 
     def needs(self) -> Iterable[Value]:
-        return (member for member, _ in self._members[self._fed :])
+        return [member for member, _ in itertools.islice(self._members, self._fed, None)]
 
     def awaits(self, member: Value) -> bool:
         """Whether that member is the next to be folded, and now is the time."""
@@ -146,19 +146,18 @@ class Folding(Value):
         """Fold every finished member that is next in order."""
         if self._fold is None:
             self._fold = fold_named(self._exact)
-        fold, members = self._fold, self._members
-        while self._fed < len(members):
-            member, scale = members[self._fed]
+        members, places = self._members, list[int]()
+        ready: list[tuple[Update | Partial, float]] = []
+        for place in range(self._fed, len(members)):
+            member, scale = members[place]
             if not member.done:
                 break
-            update: Update | Partial | None = member.result
-            if update is not None:
-                try:
-                    fold.take(update, scale)
-                except UnusableUpdate as error:
-                    self._refused(self._fed, str(error))
-            member.result = None
+            if member.result is not None:
+                places.append(place)
+                ready.append((member.result, scale))
+                member.result = None
             self._fed += 1
+        self._fold.take_all(ready, lambda i, why: self._refused(places[i], why))
 
     def compute(self) -> Folded | Partial | None:
         self.feed()
@@ -285,12 +284,11 @@ def _unfinished(targets: Iterable[Value]) -> list[Value]:
         value = stack.pop()
         if value.order not in found:
             found[value.order] = value
-            for needed in value.needs():
-                if not needed.done:
-                    stack.append(needed)
+            stack += [needed for needed in value.needs() if not needed.done]
     return [found[order] for order in sorted(found)]
 
 
 def _copy(update: Update) -> Update:
     vectors = {name: vector.copy() for name, vector in update.vectors.items()}
-    return Update(vectors, dict(update.weights), update.counters.copy(), update.count, update.bounds)
+    counters = update.counters.copy() if update.counters.size else update.counters
+    return Update(vectors, update.weights.copy(), counters, update.count, update.bounds)

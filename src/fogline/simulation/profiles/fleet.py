@@ -28,7 +28,8 @@ class Fleet:
         draw = _Draws(profile, count, seed)
         self._speed = column(draw("speed"))
         self._memory = column(draw("memory_mb"), "f")
-        self._watts = column(draw("compute_watts"), "f")
+        self.watts = column(draw("compute_watts"), "f")
+        """Power while it trains, by device."""
         self.joules_per_byte = column(draw("radio_joules_per_mb") / MEGABYTE, "f")
         """Energy of a byte sent or received, by device."""
         carrier = _carrier(profile, draw)
@@ -89,7 +90,7 @@ class Fleet:
 
     def joules(self, device: int, train_seconds: float, bytes_moved: float) -> float:
         """Energy of so much training and so many bytes, sent and received."""
-        return train_seconds * self._watts[device] + bytes_moved * self.joules_per_byte[device]
+        return train_seconds * self.watts[device] + bytes_moved * self.joules_per_byte[device]
 
     def speed_hint(self, device: int) -> float:
         """Examples per second at 1 MFLOP each."""
