@@ -23,7 +23,7 @@ from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 from fogline.training.torch.answers import answer_of, own_loss, part_of, several_of
 from fogline.training.torch.failure import attempt, wrong_targets
-from fogline.training.torch.fit import Fit, fit_of, fitted_loss
+from fogline.training.torch.fit import Fit, fit_of, fitted_loss, loss_problem
 from fogline.training.torch.judging import judge_classes, judge_numbers
 from fogline.training.torch.layout import Layout, as_tensor
 from fogline.training.torch.losses import LossFunction, LossName, loss_function, shape_of
@@ -302,8 +302,10 @@ class TorchTask(Task):
             raise ValueError(
                 f"The model of task '{self.name}' cannot take its inputs, {given}: {lines[0].rstrip('.')}."
             )
-        if self.fit.problem:
-            raise ValueError(f"Task '{self.name}': {self.fit.problem}")
+        y = self.targets(trial.examples.y)
+        problem = self.fit.problem or loss_problem(self.loss_function, trial.outputs, y)
+        if problem:
+            raise ValueError(f"Task '{self.name}': {problem}")
         self._check_labels()
         told = self.headline == "loss" or type(self).evaluate is not TorchTask.evaluate
         if self.fit.kind == "unknown" and not told:
