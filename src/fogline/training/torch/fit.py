@@ -70,7 +70,8 @@ def fit_of(
         fit = replace(
             fit,
             problem=f"cross_entropy wants one output for each class; the model's outputs are {shape_of(outputs)} and "
-            f"the targets {shape_of(targets)}. One-hot labels must be floats; for one output per label give loss=nn.BCEWithLogitsLoss().",
+            f"the targets {shape_of(targets)}. One-hot labels must be floats; for one output per label give "
+            "loss=nn.BCEWithLogitsLoss().",
         )
     return replace(fit, ignored=(IGNORED,))
 
