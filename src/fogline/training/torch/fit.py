@@ -219,7 +219,7 @@ def loss_problem(loss: LossFunction, outputs: Any, targets: Tensor) -> str:
         outputs: the model's, for a few examples.
         targets: theirs, as the loss takes them.
     """
-    value = attempt(lambda: loss(outputs, targets))
+    value: Any = attempt(lambda: loss(outputs, targets))
     if isinstance(value, Exception) or (isinstance(value, Tensor) and value.numel() == 1):
         return ""
     gives = f"a tensor {shape_of(value)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
