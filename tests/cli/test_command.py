@@ -285,3 +285,20 @@ def test_lists_name_what_there_is(
     shown = capsys.readouterr().out
     for part in parts:
         assert part in shown
+
+
+def test_ctrl_c_while_the_command_is_imported_is_no_traceback() -> None:
+    program = """
+import sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "fogline.cli.app":
+            raise KeyboardInterrupt
+
+from fogline.cli import main
+sys.meta_path.insert(0, Interrupts())
+main(["--help"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")

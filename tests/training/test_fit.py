@@ -15,7 +15,7 @@ from fogline.algorithms.fedlc import FedLC
 from fogline.data import Examples, FederatedData, from_clients
 from fogline.training import ClientJob, LocalMethod, LocalTraining
 from fogline.training.torch import TorchTask, models
-from tests.training.cohorts import Calibrated
+from tests.training.cohorts import Calibrated, task_of
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 4)).astype(np.float32)
@@ -273,3 +273,12 @@ def test_judging_leaves_the_examples_as_they_are() -> None:
     before = task.data.test.array.copy()
     trained(task)
     np.testing.assert_array_equal(task.data.test.array, before)
+
+
+@pytest.mark.parametrize(
+    ("loss", "gives"),
+    [(nn.CrossEntropyLoss(reduction="none"), r"a tensor \(n,\)"), (lambda outputs, targets: 1.0, "a float")],
+)
+def test_a_loss_that_gives_no_single_number_is_a_sentence(loss: Any, gives: str) -> None:
+    with pytest.raises(ValueError, match=f"The loss gives {gives}; it must give the mean"):
+        task_of(loss=loss).check()

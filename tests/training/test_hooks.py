@@ -105,3 +105,20 @@ def test_what_numbers_cause_stays_with_the_device(engine: str) -> None:
     task = task_of()
     done = task.build(engine, Bends(overflow), LOCAL).train(jobs_of(task, LOCAL))
     assert all("training raised FloatingPointError: overflow" in (trained.failure or "") for trained in done)
+
+
+class MuteError(Exception):
+    """Cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def raise_mute(*_: Any) -> None:
+    raise MuteError
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_error_without_a_text_is_a_bug_like_any_other(engine: str) -> None:
+    with pytest.raises(CodeError, match=r"Bends.bend_gradient raised MuteError"):
+        train(Bends(raise_mute), engine)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from benchmarks.engines import difference, refusal_of
 from benchmarks.engines_grammar import case
 from fogline.training import ClientJob, LocalMethod, LocalTraining, Trained, choose
+from fogline.training.bugs import CodeError
+from fogline.training.hooks import watched
 from fogline.training.order import batches, cuts
 from fogline.training.torch import TorchTask, models
 from fogline.training.torch.engines import ENGINES, Flat
@@ -422,3 +424,55 @@ def test_parameters_without_elements(engine: str) -> None:
         distance(task, three_rounds(task, "loop", Proximal(), LOCAL), three_rounds(task, engine, Proximal(), LOCAL))
         < 1e-4
     )
+
+
+class Centred(LocalMethod):
+    """Changes outputs by those of the whole batch."""
+
+    def bend_outputs(self, outputs, local):
+        return outputs - 0.5 * outputs.mean(0)
+
+
+def test_hooks_do_not_see_what_fills_a_batch_up() -> None:
+    """Also where the devices that engines were compared on have whole batches only."""
+    task = task_of(sizes=(8, 8, 8, 8, 9, 3))
+    first = jobs_of(task, LOCAL)[:4]
+    choose(task, Centred(), LOCAL, first, engine="stacked", chunk=3)
+    reference = three_rounds(task, "loop", Centred(), LOCAL)
+    assert distance(task, reference, three_rounds(task, "stacked", Centred(), LOCAL)) < 1e-4
+
+
+class Clipped(LocalMethod):
+    """Affine among gradients of a usual size."""
+
+    affine: ClassVar[bool] = True
+
+    def bend_gradient(self, gradient, weights, start, local, received):
+        return gradient.clip(-1e5, 1e5) + 0.1 * (weights - start)
+
+
+def test_a_bend_that_is_affine_among_small_gradients_only() -> None:
+    why = refusals(task_of(), Clipped())
+    assert all("affine = True" in str(one) for one in why)
+
+
+class Marked(LocalMethod):
+    """Affine on devices without a mark."""
+
+    affine: ClassVar[bool] = True
+
+    def bend_gradient(self, gradient, weights, start, local, received):
+        mark = local["prior"][..., :1]
+        return gradient * (1.0 - mark) + mark * gradient * abs(gradient)
+
+
+@pytest.mark.parametrize("engine", FAST)
+def test_a_claim_is_held_against_every_device(engine: str) -> None:
+    task = task_of()
+    jobs = jobs_of(task, LOCAL)
+    marks = [np.full(5, float(job.client == 3), np.float32) for job in jobs]
+    marked = [replace(job, local={"prior": mark}) for job, mark in zip(jobs, marks, strict=True)]
+    built = ENGINES[engine](task, watched(Marked()), LOCAL)
+    assert [done.failure for done in built.train(marked[:3])] == [None] * 3
+    with pytest.raises(CodeError, match=r"Marked.bend_gradient says affine = True"):
+        built.train(marked)

@@ -134,6 +134,7 @@ async def cloud(
         up = CloudUp(node, identity, office=office)
         stack.push_async_callback(node.close)
         stack.push_async_callback(office.close)
+        stack.callback(source.close)
 
         def issuer_of(home: Callable[[], Home]) -> Issuer:
             up.registrar = Registrar(authority, database, gate, home, node.siblings, days, (operator,))
@@ -162,7 +163,6 @@ async def cloud(
         (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))
         office.start()
         source.start()
-        stack.callback(source.close)
         yield up
 
 

@@ -35,6 +35,7 @@ class Source:
         self._binding = binding
         self._tasks = Tasks(owner)
         self._due = asyncio.Event()
+        self._closed = False
 
     def start(self) -> None:
         """Sign anew what runs out, and go on with rollouts, for as long as the node runs."""
@@ -47,13 +48,15 @@ class Source:
         self._tasks.spawn(self._keep_up())
 
     def close(self) -> None:
-        """Stop."""
+        """Stop: what the registry's threads still tell is not looked at, as its records may be closed."""
+        self._closed = True
         self._tasks.cancel()
 
     def changed(self) -> bytes:
         """There is a new timestamp: what it is."""
-        self.timestamp = self.publisher.timestamp()
-        self._due.set()
+        if not self._closed:
+            self.timestamp = self.publisher.timestamp()
+            self._due.set()
         return self.timestamp
 
     async def document(self, name: str, anew: bool = False) -> bytes | None:

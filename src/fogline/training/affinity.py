@@ -13,9 +13,13 @@ from fogline.training.method import Array, LocalMethod, overrides
 from fogline.training.rehearsal import noisy
 from fogline.training.task import Task
 
-SIZES = ((1.0, 1.0, 0.0), (1e3, 1e-3, 1.0), (1e-3, 1e3, 1.0))
+SIZES = ((1.0, 1.0, 0.0), (1e3, 1e-3, 1.0), (1e-3, 1e3, 1.0), (1e8, 1e8, 1.0), (1e-8, 1e-8, 1.0))
 """Sizes of gradients and of weights, around zero or around the start: a bend may be affine among small ones only."""
 TOLERANCE = 1e-5
+BROKEN = (
+    "says affine = True, but its bend_gradient is not gradient + a * weights + b with a and b free of both: leave "
+    "'affine' out, or mend the hook"
+)
 
 
 def broken_claim(task: Task, method: LocalMethod, jobs: Sequence[ClientJob]) -> str | None:
@@ -27,7 +31,7 @@ def broken_claim(task: Task, method: LocalMethod, jobs: Sequence[ClientJob]) -> 
     if not (method.affine and overrides(method, "bend_gradient")):
         return None
     rng, head = np.random.default_rng(0), task.spec.trainable
-    for job in jobs[:1]:
+    for job in jobs[:1]:  # The others' states are tried as they come: see ``bends.affine``.
         states = (job.local, job.received), (noisy(job.local, head, 1.0, rng), noisy(job.received, head, 1.0, rng))
         for local, received in states:
             start = task.array(job.start[:head].astype(np.float64))
@@ -38,10 +42,7 @@ def broken_claim(task: Task, method: LocalMethod, jobs: Sequence[ClientJob]) -> 
                 {name: task.array(vector) for name, vector in received.items()},
             )
             if not all(bend.holds(task.array(g), task.array(w)) for g, w in _samples(job.start[:head], rng)):
-                return (
-                    f"Method '{type(method).__name__}' says affine = True, but its bend_gradient is not "
-                    "gradient + a * weights + b with a and b free of both: leave 'affine' out, or mend the hook."
-                )
+                return f"Method '{type(method).__name__}' {BROKEN}."
     return None
 
 

@@ -107,7 +107,7 @@ def blame(subject: str, error: Exception) -> CodeError:
     if isinstance(error, CodeError):
         return error
     raised = f"raised {said(error)}"
-    if isinstance(error, ValueError | TypeError | AttributeError) and any(word in str(error) for word in READ_ONLY):
+    if isinstance(error, ValueError | TypeError | AttributeError) and any(word in text_of(error) for word in READ_ONLY):
         raised = f"writes into what it was given, which can only be read ({said(error)}); work on a copy"
     wrong = CodeError(f"{subject} {raised}", line_of(error.__traceback__))
     wrong.__cause__ = error
@@ -117,13 +117,19 @@ def blame(subject: str, error: Exception) -> CodeError:
 def is_numeric(error: Exception) -> bool:
     """Whether numbers can have caused that, or a lack of memory."""
     return isinstance(error, NUMERIC) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in NO_MEMORY)
+        isinstance(error, RuntimeError) and any(word in text_of(error) for word in NO_MEMORY)
     )
+
+
+def text_of(error: BaseException) -> str:
+    """An error's text; empty where its own code fails to give one."""
+    text = attempt(lambda: str(error))
+    return "" if isinstance(text, Exception) else text
 
 
 def said(error: BaseException) -> str:
     """An error's type and the first line of its text."""
-    lines = str(error).strip().splitlines()
+    lines = text_of(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from fogline.randomness import fingerprint, seeded
+from fogline.training.torch.fingerprint import digest_of
 from fogline.training.torch.layout import named_tensors
 
 # PyTorch has no public way to ask for these.
@@ -27,9 +29,17 @@ _ALL_MODULES_HOOKS = (
 
 @dataclass(slots=True)
 class Beside:
-    """What was seen, as the end of a sentence about the forward pass; None if nothing was."""
+    """What was seen, as ends of sentences about the forward pass; None where nothing was."""
 
-    what: str | None = None
+    draws: str | None = None
+    looks: str | None = None
+    """It reads numbers off tensors, and may decide by them."""
+    changes: str | None = None
+
+    @property
+    def what(self) -> str | None:
+        """Any of it."""
+        return self.draws or self.looks or self.changes
 
 
 @contextmanager
@@ -40,16 +50,39 @@ def watched(module: nn.Module) -> Generator[Beside]:
     """
     seen = Beside()
     with seeded():
-        drawn, before = fingerprint(), _attributes(module)
+        drawn, before, reached = fingerprint(), _attributes(module), digest_of(module)
         try:
-            yield seen
+            with _Looks(seen):
+                yield seen
         finally:
             after = _attributes(module)
             changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
             if fingerprint() != drawn:
-                seen.what = "draws random numbers"
-            elif changed:
-                seen.what = f"changes the module's attribute '{changed[0]}'"
+                seen.draws = "draws random numbers"
+            if changed:
+                seen.changes = f"changes the module's attribute '{changed[0]}'"
+            elif digest_of(module) != reached:
+                seen.changes = "changes something that it reaches beside the module's state"
+
+
+class _Looks(TorchFunctionMode):
+    """Takes down whether numbers are read off tensors: also where an error that this raises is caught."""
+
+    def __init__(self, seen: Beside) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Called for every function of PyTorch's that Python calls."""
+        if getattr(func, "__name__", "") in _READS:
+            self._seen.looks = "reads numbers off tensors"
+        return func(*args, **(kwargs or {}))
+
+
+_READS = frozenset(
+    {"__bool__", "__float__", "__int__", "__index__", "__array__", "__contains__", "item", "tolist", "numpy", "equal"}
+    | {"allclose", "is_nonzero"}
+)
 
 
 def hooks_of(module: nn.Module) -> str | None:

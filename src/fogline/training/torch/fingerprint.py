@@ -112,6 +112,8 @@ class _Walk:
         self.digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
 
     def _described(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UntoldError  # As where a module was traced that replaces its buffers.
         hooks: Any = (value._backward_hooks, getattr(value, "_post_accumulate_grad_hooks", None))  # pyright: ignore[reportPrivateUsage]
         self._many((tuple(value.shape), value.dtype, value.requires_grad, *(dict(h) for h in hooks if h)))
 

@@ -70,7 +70,8 @@ def fit_of(
         fit = replace(
             fit,
             problem=f"cross_entropy wants one output for each class; the model's outputs are {shape_of(outputs)} and "
-            f"the targets {shape_of(targets)}. For one output per label give loss=nn.BCEWithLogitsLoss().",
+            f"the targets {shape_of(targets)}. One-hot labels must be floats; for one output per label give "
+            "loss=nn.BCEWithLogitsLoss().",
         )
     return replace(fit, ignored=(IGNORED,))
 
@@ -208,6 +209,21 @@ def _broadcast(outputs: Tensor, targets: Tensor, loss: LossFunction) -> str:
         f"The loss would compare each of the outputs {shape_of(outputs)} with each of the targets {shape_of(targets)}; "
         "give them the same shape, as with y[:, None] in the data or .squeeze(1) in the model."
     )
+
+
+def loss_problem(loss: LossFunction, outputs: Any, targets: Tensor) -> str:
+    """What is wrong with that which a loss gives, as a sentence; empty if nothing, or if it raises.
+
+    Args:
+        loss: as it is trained on.
+        outputs: the model's, for a few examples.
+        targets: theirs, as the loss takes them.
+    """
+    value: Any = attempt(lambda: loss(outputs, targets))
+    if isinstance(value, Exception) or (isinstance(value, Tensor) and value.numel() == 1):
+        return ""
+    gives = f"a tensor {shape_of(value)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    return f"The loss gives {gives}; it must give the mean over the batch, as a tensor of one number."
 
 
 def fitted_loss(loss: LossFunction, fit: Fit) -> LossFunction:

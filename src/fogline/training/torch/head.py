@@ -126,7 +126,7 @@ class Head:
         leaf = outputs.detach().requires_grad_()
         leaves = [leaf]
         with torch.enable_grad():
-            losses = self._losses(self._bend_outputs(leaf, vectors), batch)
+            losses = self._losses(self._bend_outputs(leaf, batch, vectors), batch)
             objective = losses
             if self.bends_loss:
                 assert features is not None
@@ -137,10 +137,15 @@ class Head:
         gradients = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
         return Gradient(losses.detach(), *gradients)
 
-    def _bend_outputs(self, outputs: Tensor, vectors: Vectors) -> Tensor:
+    def _bend_outputs(self, outputs: Tensor, batch: Batch, vectors: Vectors) -> Tensor:
+        """A hook may look at the whole batch: it does not see what fills it up."""
         if not self._bends_outputs:
             return outputs
-        bent = [self._method.bend_outputs(outputs[i], vectors.of(i)[1]) for i in range(outputs.shape[0])]
+        counts = batch.counts or [outputs.shape[1]] * outputs.shape[0]
+        bent = [
+            torch.cat([self._method.bend_outputs(own[:count], vectors.of(i)[1]), own[count:]])
+            for i, (own, count) in enumerate(zip(outputs, counts, strict=True))
+        ]
         return torch.stack(bent)
 
     def _losses(self, outputs: Tensor, batch: Batch) -> Tensor:

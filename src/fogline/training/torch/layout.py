@@ -39,6 +39,11 @@ class Layout:
         """Copy a module's numbers out."""
         params = Params.zeros(self.spec)
         for entry, tensor in self._pairs(module):
+            if tuple(tensor.shape) != entry.shape:
+                raise ValueError(
+                    f"'{entry.name}' had shape {entry.shape} and now has {tuple(tensor.shape)}: what is part of the "
+                    "state must keep its shape; register_buffer(..., persistent=False) leaves it out"
+                )
             target = params.vector if entry.is_float else params.counters
             wide = tensor.detach().to("cpu", torch.float64 if entry.dtype == "float64" else None)
             wide = wide.float() if wide.dtype in (torch.float16, torch.bfloat16) else wide

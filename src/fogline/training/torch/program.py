@@ -49,17 +49,23 @@ class Traced(Program):
     """
 
     def __init__(self, task: TorchTask, single: bool, features: bool) -> None:
-        self.module = task.untrained().train()
-        self._single = single
-        self._features = Features(self.module) if features else None
+        self._task, self._single, self._wants_features = task, single, features
+        self._keeps = single and task.keeps
+        self._make()
         self._names = [entry.name for entry in task.layout.trainable]
         self._buffers: dict[str, Tensor] = {}
         self._leaves: list[Tensor] = []
         self._results: list[Tensor] = []
 
+    def _make(self) -> None:
+        self.module = self._task.untrained().train()
+        self._features = Features(self.module) if self._wants_features else None
+
     def begin(self, seeds: Sequence[int], weights: list[Tensor], buffers: dict[str, Tensor]) -> None:
         """Whoever calls seeds the generators that the module draws from."""
         self._buffers = buffers
+        if self._keeps:
+            self._make()
         if self._single:
             bind(self.module, dict(zip(self._names, (w[0] for w in weights), strict=True)), self._buffers)
 

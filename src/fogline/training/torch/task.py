@@ -23,10 +23,11 @@ from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 from fogline.training.torch.answers import answer_of, own_loss, part_of, several_of
 from fogline.training.torch.failure import attempt, wrong_targets
-from fogline.training.torch.fit import Fit, fit_of, fitted_loss
+from fogline.training.torch.fit import Fit, fit_of, fitted_loss, loss_problem
 from fogline.training.torch.judging import judge_classes, judge_numbers
 from fogline.training.torch.layout import Layout, as_tensor
 from fogline.training.torch.losses import LossFunction, LossName, loss_function, shape_of
+from fogline.training.torch.making import keeps, without_dropout
 from fogline.training.torch.outside import differences
 
 EVALUATION_BATCH = 512
@@ -234,6 +235,11 @@ class TorchTask(Task):
         """A new module on the task's device, made under the task's seed: the same each time."""
         return self._made(self.seed).to(self.device)
 
+    @cached_property
+    def keeps(self) -> bool:
+        """Whether a module must be made anew for each device, and each judgement: see :func:`keeps`."""
+        return keeps(self)
+
     def pair(self) -> Arguments:
         """Two examples of the first device, as the model takes them; the same one twice if there are no two."""
         x = self.arguments(self._example(0).x)
@@ -297,8 +303,10 @@ class TorchTask(Task):
             raise ValueError(
                 f"The model of task '{self.name}' cannot take its inputs, {given}: {lines[0].rstrip('.')}."
             )
-        if self.fit.problem:
-            raise ValueError(f"Task '{self.name}': {self.fit.problem}")
+        y = self.targets(trial.examples.y)
+        problem = self.fit.problem or loss_problem(self.loss_function, trial.outputs, y)
+        if problem:
+            raise ValueError(f"Task '{self.name}': {problem}")
         self._check_labels()
         told = self.headline == "loss" or type(self).evaluate is not TorchTask.evaluate
         if self.fit.kind == "unknown" and not told:
@@ -410,7 +418,7 @@ class TorchTask(Task):
 
     def evaluate(self, params: Params, examples: Examples) -> Sums:
         """Sums over examples (or over the targets of sequences)."""
-        module = self._judge.eval()
+        module = (self.untrained() if self.keeps else self._judge).eval()
         self.layout.load(module, params.vector, params.counters)
         judge = judge_classes if self.classifies else judge_numbers
         sums: Sums = {}
@@ -488,11 +496,3 @@ class TorchTask(Task):
 def _typed(x: Array, floating: torch.dtype, floats: bool, device: torch.device | None = None) -> Tensor:
     tensor = as_tensor(x, device or torch.device("cpu"))
     return tensor.to(floating) if floats or tensor.is_floating_point() else tensor.long()
-
-
-def without_dropout(module: nn.Module) -> nn.Module:
-    """The module, whose dropout layers keep everything."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Dropout):
-            layer.p = 0.0
-    return module

@@ -29,10 +29,14 @@ class Loop(TorchEngine):
 
     def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
         super().__init__(task, method, local)
-        self._module = task.untrained().train()
-        tensors = dict(self._module.named_parameters())
-        self._parameters = [tensors[entry.name] for entry in task.layout.trainable]
-        self._features = Features(self._module) if self.bends_loss else None
+        self._keeps = task.keeps
+        self._take(task.untrained().train())
+
+    def _take(self, module: nn.Module) -> None:
+        tensors = dict(module.named_parameters())
+        self._module = module
+        self._parameters = [tensors[entry.name] for entry in self.task.layout.trainable]
+        self._features = Features(module) if self.bends_loss else None
 
     def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
         """Train one device after the other."""
@@ -53,6 +57,8 @@ class Loop(TorchEngine):
         wrong = too_few(size, self.local) or wrong or (None if weight else "none of its targets has a truth")
         if wrong:
             return failed(self.task, job, wrong, size)
+        if self._keeps:
+            self._take(self.task.untrained().train())
         self.task.layout.load(self._module, job.start, job.counters)
         device = _Device(self, job, _optimizer(self._parameters, self.local, job.learning_rate))
         losses = np.zeros((job.steps, 1))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fogline.randomness import seeded
+from fogline.training.torch.beside import watched
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.base import KERNELS, Context, Kernel
 from fogline.training.torch.kernels.dense import Dropout, Linear, Sum, Term
@@ -82,14 +83,20 @@ class Graph(Program):
         return graph if graph._fits(task, module) else None
 
     def _fits(self, task: TorchTask, module: nn.Module) -> bool:
-        """Whether an example's shapes are as the kernels take them; where the module fails too, there is no telling."""
+        """Whether an example's shapes are as the kernels take them, and nothing but calls is done to it.
+
+        Where the module fails too, there is no telling.
+        """
         weights = [p.detach().unsqueeze(0) for p in _trainable(task, module)]
         with torch.no_grad(), seeded(0):
             pair = attempt(task.pair)
             if not isinstance(pair, Tensor):
                 return True
             x = pair[:1]
-            theirs = attempt(lambda: module(x))
+            with watched(module) as seen:
+                theirs = attempt(lambda: module(x))
+            if seen.looks or seen.changes:
+                return False
             self.begin([0], weights, {})
             ours = attempt(lambda: self.forward(weights, x.unsqueeze(0))[0])
         return not isinstance(theirs, Tensor) or (isinstance(ours, Tensor) and ours.shape[1:] == theirs.shape)
