@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import fogline
-from fogline import CodeError, FedAvg, JobError, Task, load_run
+from fogline import CodeError, FedAvg, JobError, Local, Task, Tier, Tree, load_run
 from fogline.algorithms import make
 from fogline.data import Examples, FederatedData, from_clients
 
@@ -51,12 +52,17 @@ class Unreadable(Dataset[tuple[torch.Tensor, int]]):
         (lambda: fogline.simulate(Task(linear, data()), FedAvg, **QUICK), "algorithm is the class FedAvg; it must be"),
         (lambda: Task(linear, [1, 2]), "data is a list; it must be federated data"),
         (lambda: Task(data(), linear), "model is a FederatedData; it must be a function that makes a module"),
+        (lambda: Tier(cohrt=3), "Tier.cohrt is no key of a tier; did you mean 'cohort'?"),
+        (lambda: Local(lr=0.1), "local.lr is no key of local training; there are learning_rate, batch_size"),
+        (lambda: Tree(cloud=Tier(), minimun=3), "minimun is 3; a tree has minimum, assign, and tiers by name"),
+        (lambda: Tree(cloud={"cohrt": 3}), "cloud.cohrt is no key of a tier"),
+        (lambda: Tree(cloud=Tier(), minimum=0), "tree.minimum is 0; it must be at least 1"),
         (lambda: from_clients("small", [examples()]), "Data go in a dict by id"),
         (lambda: data()[0], "Clients are found by their names, 0 is none"),
     ],
 )
 def test_one_thing_given_for_another_is_a_sentence(call: Callable[[], object], words: str) -> None:
-    with pytest.raises((ValueError, TypeError), match=words.replace("(", r"\(")):
+    with pytest.raises((ValueError, TypeError), match=re.escape(words)):
         call()
 
 
