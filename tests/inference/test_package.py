@@ -133,17 +133,21 @@ def test_a_graph_that_answers_differently_is_never_published(kind: Any, tmp_path
         made(TorchTask(kind, tables(3)), tmp_path, code=Code("tasks:task"))
 
 
-def test_layers_that_answer_differently_are_never_published(tmp_path: Path) -> None:
-    class Doubled(nn.Sequential):
-        """Traced as its layers, and more than they."""
+def hooked() -> nn.Module:
+    module = nn.Sequential(nn.Linear(6, 3))
+    module[0].register_forward_hook(lambda *given: given[2] * 2)
+    return module
 
-    def hooked() -> nn.Module:
-        module = Doubled(nn.Linear(6, 3))
-        module[0].register_forward_hook(lambda *given: given[2] * 2)
-        return module
 
+def test_layers_that_answer_differently_are_never_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fogline.training.torch.kernels.trace.hooks_of", lambda module: None)  # Tracing that is blind.
     with pytest.raises(ModelError, match="The plain layers do not answer as the trained model does"):
         made(TorchTask(hooked, tables(3)), tmp_path)
+
+
+def test_a_model_with_hooks_is_published_as_a_graph(tmp_path: Path) -> None:
+    card = made(TorchTask(hooked, tables(3)), tmp_path).card
+    assert (card.graph is not None, card.dense) == (True, ())
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
