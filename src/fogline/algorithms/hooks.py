@@ -93,8 +93,8 @@ def lift(method: Algorithm, start: Vector, delta: Vector, weight: float, totals:
 def staleness_weight(method: Algorithm, staleness: int) -> float:
     """Factor on an update that is that many versions old."""
     weight = call(method, "staleness_weight", staleness, numeric=False)
-    if not (_is_number(weight) and np.isfinite(weight)):
-        raise wrong(method, "staleness_weight", f"gives {weight!r}; it must give a finite number")
+    if not (_is_number(weight) and np.isfinite(weight) and weight >= 0):
+        raise wrong(method, "staleness_weight", f"gives {weight!r}; it must give a finite number, 0 or more")
     return float(weight)
 
 

@@ -27,6 +27,7 @@ from fogline.algorithms.hierfavg import HierFAVG
 from fogline.algorithms.moon import Moon
 from fogline.algorithms.mtgc import MTGC
 from fogline.algorithms.scaffold import Scaffold
+from fogline.training.bugs import attempt, blame
 
 _METHODS: tuple[type[Algorithm], ...] = (
     FedAvg,
@@ -114,11 +115,15 @@ def name_and_parameters(algorithm: str | Algorithm) -> tuple[str, Mapping[str, A
 
 def _imported(name: str) -> type[Algorithm]:
     module, _, path = name.partition(":")
+    found: Any = attempt(lambda: importlib.import_module(module))
+    if isinstance(found, ModuleNotFoundError):
+        raise ValueError(f"The algorithm '{name}' cannot be imported: {found}.") from found
+    if isinstance(found, Exception):
+        raise ValueError(f"The algorithm '{name}' cannot be imported: {blame(module, found)}.") from found
     try:
-        found: Any = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except AttributeError as error:
         raise ValueError(f"The algorithm '{name}' cannot be imported: {error}.") from error
     if not (isinstance(found, type) and issubclass(found, Algorithm)):
         raise ValueError(f"'{name}' is no subclass of fogline.algorithms.Algorithm.")

@@ -100,7 +100,10 @@ def from_clients(
     elif isinstance(clients, Mapping):
         held = clients.__getitem__  # It may load them itself, and should not be made to hold them.
     if held is None:
-        raise ValueError("A list of client ids needs a loader.")
+        raise ValueError(
+            "A list of client ids needs a loader: from_clients(name, ids, loader). "
+            "Data go in a dict by id: {id: Examples(x, y)}."
+        )
     known = None if sizes is None else _check_sizes(np.asarray(sizes, np.int64), ids)
     source = Loaded(ids, held, meaning, known, columns)
     if isinstance(held, dict):

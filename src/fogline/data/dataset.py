@@ -170,6 +170,8 @@ class FederatedData(Mapping[str, Examples]):
         return np.unique(np.array([self.clients.index(client) for client in names], np.int64))
 
     def __getitem__(self, client: str) -> Examples:
+        if not isinstance(client, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"Clients are found by their names, {client!r} is none; by their position: at({client!r}).")
         position = self._source.ids.position(client)
         if position is None:
             raise KeyError(client)

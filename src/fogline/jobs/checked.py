@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+_whole = ContextVar("whole", default=False)
 
 
-class Checked(BaseModel):
+@contextmanager
+def as_a_whole() -> Generator[None]:
+    """Parts that are made inside are parts of a whole, which says what is wrong with them."""
+    token = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
+
+
+class Said(type(BaseModel)):
+    """Makes parts in Python: what is wrong with one is the sentence that it would be in a job file."""
+
+    def __call__(cls, *args: Any, **fields: Any) -> Any:
+        if _whole.get():
+            return super().__call__(*args, **fields)
+        try:
+            with as_a_whole():
+                return super().__call__(*args, **fields)
+        except ValidationError as error:
+            from fogline.jobs.errors import explain_part  # It knows all parts, which are made of this one.
+
+            raise explain_part(cls, error, fields) from error
+
+
+class Checked(BaseModel, metaclass=Said):
     """Unknown keys are errors, values do not change, and a part prints what differs from the defaults."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from fogline.jobs.checked import as_a_whole
 from fogline.jobs.job import Evaluation, Job, Local, Method, Needs, Publish
 from fogline.jobs.tree import Tier, Tree
 
@@ -78,7 +79,8 @@ def check(raw: Mapping[str, Any], source: Callable[[Path], str] | None = None) -
         JobError: one line that names the first wrong key and says what would be right.
     """
     try:
-        return Job.model_validate(raw)
+        with as_a_whole():
+            return Job.model_validate(raw)
     except ValidationError as error:
         raise explain(error, raw, source or (lambda _: "")) from error
 
@@ -99,6 +101,25 @@ def explain(error: ValidationError, raw: Mapping[str, Any], source: Callable[[Pa
     more = f" ({len(found) - 1} more to mend after it)" if len(found) > 1 else ""
     before = f"{source(path)}: " if source(path) else ""
     return JobError(f"{before}{_sentence(path, found[path], raw)}{more}")
+
+
+def explain_part(kind: type, error: ValidationError, fields: Mapping[str, Any]) -> JobError:
+    """One line for what is wrong with a part that a program makes: ``Tier(cohrt=3)``."""
+    place: Path = next((path for path, part in PARTS.items() if part is kind), ("tree", "tiers", kind.__name__))
+    if kind is Tree:
+        own = {name: value for name, value in fields.items() if name in Tree.model_fields}
+        fields = {**own, "tiers": {name: value for name, value in fields.items() if name not in own}}
+    raw: Any = dict(fields)
+    for key in reversed(place):
+        raw = {key: raw}
+    found: dict[Path, list[ErrorDetails]] = {}
+    for details in error.errors(include_url=False):
+        found.setdefault(_existing((*place, *details["loc"]), raw), []).append(details)
+    path = next(iter(found))
+    if kind is Tree and path[:2] == ("tree", "tiers") and len(path) == 3:
+        given = shown(fields["tiers"][path[2]])
+        return JobError(f"{dotted(path)} is {given}; a tree has minimum, assign, and tiers by name: fog=Tier(...)")
+    return JobError(_sentence(path, found[path], raw))
 
 
 def dotted(path: Path) -> str:

@@ -276,7 +276,7 @@ class RunFolder:
         """
         try:
             return cast("dict[str, Any]", json.loads(self.info.read_text("utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise JobError(f"There is no run in {self.path}: it has no {self.info.name}{self._others()}") from None
         except json.JSONDecodeError as error:
             raise JobError(f"{self.info} is damaged: {error}") from error

@@ -105,7 +105,7 @@ class Line(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """What a node told, for people."""
-        child = f" {self.child}" if self.child else ""
+        child = f" {self.child}" if self.child not in ("", self.node) else ""
         return f"{self.node}: {self.what}{child}" + (f": {self.why}" if self.why else "")
 
 

@@ -30,7 +30,7 @@ from fogline.simulation.worker import (
     unpack,
 )
 from fogline.training.local import ClientJob
-from fogline.training.task import Engine, Sums, Task
+from fogline.training.task import Engine, Task
 
 INPUT_BYTES = 8 << 30
 OUTPUT_BYTES = 2 << 30
@@ -140,14 +140,15 @@ class Executor:
             index, arena = asked[worker.pid].pop(0)
             done[index] = (worker, arena, worker.take())
 
-    def evaluate(self, params: Params, clients: Sequence[str | None]) -> list[Sums]:
+    def evaluate(self, params: Params, clients: Sequence[str | None]) -> list[Judged]:
         """Judge a model on each client's data, or on the test set where a client is None."""
         parts = [part for client in clients for part in self._parts_of(client)]
-        results: dict[str | None, Sums] = {client: {} for client in clients}
-        for part, sums in zip(parts, self._evaluate_parts(params, parts), strict=True):
+        results: dict[str | None, Judged] = {client: Judged({}) for client in clients}
+        for part, judged in zip(parts, self._evaluate_parts(params, parts), strict=True):
             into = results[part.client]
-            for name, value in sums.items():
-                into[name] = into.get(name, 0.0) + value
+            into.why = into.why or judged.why
+            for name, value in judged.sums.items():
+                into.sums[name] = into.sums.get(name, 0.0) + value
         return [results[client] for client in clients]
 
     def _parts_of(self, client: str | None) -> list[Part]:
@@ -157,17 +158,17 @@ class Executor:
         count = len(test.y)
         return [Part(None, start, min(start + TEST_PART, count)) for start in range(0, count, TEST_PART)]
 
-    def _evaluate_parts(self, params: Params, parts: list[Part]) -> list[Sums]:
+    def _evaluate_parts(self, params: Params, parts: list[Part]) -> list[Judged]:
         if self._inputs is None:
             return [evaluate_part(self.task, params, part) for part in parts]
         self._inputs.clear()
         model = SentModel(self._inputs.put(params.vector), self._inputs.put(params.counters), {})
-        answers: list[Sums] = []
+        answers: list[Judged] = []
         for start in range(0, len(parts), len(self._workers)):
             batch = list(zip(self._workers, parts[start : start + len(self._workers)], strict=False))
             for worker, part in batch:
                 worker.ask(EvaluateRequest(model, part))
-            answers += [expect(Judged, worker.take()).sums for worker, _ in batch]
+            answers += [expect(Judged, worker.take()) for worker, _ in batch]
         return answers
 
 

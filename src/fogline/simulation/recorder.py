@@ -19,6 +19,8 @@ from fogline.simulation.executor import Executor
 from fogline.simulation.setup import Setting
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.values import Training, Value
+from fogline.training.bugs import CodeError
+from fogline.training.task import Sums
 
 MOST_DEVICES = 2000
 """Devices that are judged one by one at the end; of more, every k-th."""
@@ -126,7 +128,7 @@ class Recorder:
 
     def judge(self) -> dict[str, float]:
         """Metrics of the global model on the test set."""
-        return self.setting.task.metrics(self.executor.evaluate(self.params, [None])[0])
+        return self.setting.task.metrics(self.executor.evaluate(self.params, [None])[0].sums)
 
     def reached(self) -> Reached | None:
         """What it took to reach the target; None if there is none or it was not reached."""
@@ -162,14 +164,18 @@ class Recorder:
         task, homes = self.setting.task, self.setting.homes
         names = list(task.data.clients)
         stride = -(-len(names) // MOST_DEVICES)
-        chosen = range(0, len(names), stride)
-        sums = self.executor.evaluate(self.params, [names[i] for i in chosen])
+        judged = self._judged(names[::stride])
+        if not judged:  # What fails on all of them is no client's fault.
+            raise CodeError(self.simulator.traffic.mishaps.reasons["not judged"])
         by_fog: dict[str, dict[str, float]] = {}
-        for i, one in zip(chosen, sums, strict=True):
+        for i in range(0, len(names), stride):
+            one = judged.get(names[i])
+            if one is None:
+                continue
             fog = by_fog.setdefault(homes[i], {})
             for name, value in one.items():
                 fog[name] = fog.get(name, 0.0) + value
-        headline = {names[i]: task.metrics(one)[task.headline] for i, one in zip(chosen, sums, strict=True)}
+        headline = {name: task.metrics(one)[task.headline] for name, one in judged.items()}
         fogs = {fog: task.metrics(total)[task.headline] for fog, total in sorted(by_fog.items())}
         return self._spread(fogs), self._spread(headline)
 
@@ -185,7 +191,15 @@ class Recorder:
         if not task.data.held_out:
             return {}
         total: dict[str, float] = {}
-        for sums in self.executor.evaluate(self.params, list(task.data.held_out)):
+        for sums in self._judged(list(task.data.held_out)).values():
             for name, value in sums.items():
                 total[name] = total.get(name, 0.0) + value
-        return task.metrics(total)
+        return task.metrics(total) if total else {}
+
+    def _judged(self, clients: list[str]) -> dict[str, Sums]:
+        """Sums of the clients on whose data the model can be judged; the others are counted, with the reason."""
+        judged = dict(zip(clients, self.executor.evaluate(self.params, clients), strict=True))
+        for one in judged.values():
+            if one.why:
+                self.simulator.traffic.mishaps.count("not judged", why=one.why)
+        return {client: one.sums for client, one in judged.items() if not one.why}

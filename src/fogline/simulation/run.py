@@ -34,7 +34,7 @@ from fogline.simulation.setup import (
     simulator_of,
 )
 from fogline.training import Choice, choose
-from fogline.training.bugs import CodeError
+from fogline.training.bugs import CodeError, attempt, blame
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
 
@@ -111,6 +111,7 @@ def simulate(
         RuntimeError: a worker process was killed.
     """
     check_not_importing()
+    _check_arguments(task, algorithm)
     origin = Origin() if folder is None else origin_of(task)
     job = check(
         {
@@ -147,6 +148,23 @@ def simulate(
         kept = RunFolder.create(kept.path, job, origin)
     with kept:
         return run(job, task, kept, algorithm=method, progress=progress)
+
+
+def _check_arguments(task: object, algorithm: object) -> None:
+    """Refuse what is easily mistaken for a task or a method.
+
+    Raises:
+        JobError: it is another thing; the sentence says what is wanted.
+    """
+    if not isinstance(task, Task):
+        raise JobError(f"task is {_kind(task)}; it must be a fogline.Task: Task(lambda: nn.Linear(4, 2), data)")
+    if not isinstance(algorithm, str | Algorithm):
+        call = algorithm.__name__ if isinstance(algorithm, type) and issubclass(algorithm, Algorithm) else "FedAvg"
+        raise JobError(f"algorithm is {_kind(algorithm)}; it must be a name or an instance, such as {call}()")
+
+
+def _kind(thing: object) -> str:
+    return f"the class {thing.__name__}" if isinstance(thing, type) else f"of type {type(thing).__name__}"
 
 
 def _as_before(folder: RunFolder, job: Job, task: Task, method: Algorithm | None) -> Job:
@@ -202,10 +220,11 @@ def run(
     with ExitStack() as stack:
         stack.callback(show.close)
         stack.enter_context(task.one_thread())
-        try:
-            setting = setting_of(job, task, algorithm)
-        except ValueError as error:  # Methods, policies and profiles say what is wrong with their parameters.
-            raise JobError(str(error)) from error
+        setting = attempt(lambda: _prepared(job, task, algorithm))
+        if isinstance(setting, ValueError):  # Methods, policies and profiles say what is wrong with their parameters.
+            raise JobError(str(setting)) from setting
+        if isinstance(setting, Exception):
+            raise blame("preparing the run", setting)  # A function that loads a client, or makes the model.
         show.started(
             job,
             population=len(setting.homes),
@@ -245,6 +264,12 @@ def run(
             result.folder = folder.finish(result)
         show.finished(result)
     return result
+
+
+def _prepared(job: Job, task: Task, algorithm: Algorithm | None) -> Setting:
+    setting = setting_of(job, task, algorithm)
+    task.data.sizes()  # What cannot be loaded says so now; the sizes are kept.
+    return setting
 
 
 def _choose(setting: Setting, processes: int) -> Choice:

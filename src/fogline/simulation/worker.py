@@ -20,7 +20,7 @@ from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.params import Params, State
 from fogline.simulation.arena import Arena, Place
-from fogline.training.bugs import CodeError, line_of, said, sure
+from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame, line_of, said, sure
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
 
@@ -98,6 +98,8 @@ class Judged(msgspec.Struct, tag="judged", array_like=True):
     """The sums of the part."""
 
     sums: Sums
+    why: str = ""
+    """Why there are none: the model cannot be judged on that client's data."""
 
 
 class Raised(msgspec.Struct, tag="raised", array_like=True):
@@ -232,7 +234,7 @@ def _answer_all(bench: Bench, line: Connection[Any, Any]) -> None:
             if isinstance(request, TrainRequest):
                 answer: Answer = Rounds(_train(bench, engine, request))
             else:
-                answer = Judged(evaluate_part(bench.task, _params(bench, request.model), request.part))
+                answer = evaluate_part(bench.task, _params(bench, request.model), request.part)
         except CodeError as error:
             answer = Raised(str(error), traceback.format_exc(), (error.what, error.line, error.place))
         except BdbQuit as quit:
@@ -295,15 +297,20 @@ def _params(bench: Bench, model: SentModel) -> Params:
     return Params(bench.task.spec, bench.inputs.get(model.vector), bench.inputs.get(model.counters))
 
 
-def evaluate_part(task: Task, params: Params, part: Part) -> Sums:
-    """Judge a model on a part.
+def evaluate_part(task: Task, params: Params, part: Part) -> Judged:
+    """Judge a model on a part. What it raises on one client's data is that client's failure, as in training.
 
     Raises:
-        CodeError: the task's code cannot.
+        CodeError: the task's code cannot, whatever the data.
     """
     client, test = part.client, task.data.test
     if client is not None:
-        return sure(f"judging the model on client '{client}'", lambda: task.evaluate(params, task.data[client]))
+        sums = attempt(lambda: task.evaluate(params, task.data[client]))
+        if isinstance(sums, (CodeError, *PROGRAMMING)):
+            raise blame(f"judging the model on client '{client}'", sums)
+        if isinstance(sums, Exception):
+            return Judged({}, str(blame(f"judging the model on client '{client}'", sums)))
+        return Judged(sums, "" if sums.get("count", 1.0) else f"none of the targets of client '{client}' has a truth")
     assert test is not None
     some = test.part(slice(part.start, part.stop))
-    return sure("judging the model on the test set", lambda: task.evaluate(params, some))
+    return Judged(sure("judging the model on the test set", lambda: task.evaluate(params, some)))

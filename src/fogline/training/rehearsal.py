@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from fogline.data import FederatedData
 from fogline.params import State, Vector
+from fogline.training.bugs import attempt
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.task import Task
 
@@ -71,13 +74,21 @@ def rehearse(task: Task, local: LocalTraining, jobs: Sequence[ClientJob]) -> Reh
     costly = task.cost * batch * sum(STEPS) > COSTLY
     devices, steps = (FEW_DEVICES, FEW_STEPS) if costly else (DEVICES, STEPS)
     chosen = [job for job in _spread(jobs, cuts, devices) if cuts[job.client] > 0]
-    if not chosen:
+    sample = _sample(task, chosen, cuts)
+    if isinstance(sample, Exception):  # Whose data cannot be loaded will fail by itself, and say so.
+        chosen = [job for job in chosen if not isinstance(attempt(partial(task.data.at, job.client)), Exception)]
+        sample = _sample(task, chosen, cuts)
+    if isinstance(sample, Exception):
         return None
-    twin = task.rehearsal(task.data.sample({job.client: cuts[job.client] for job in chosen}))
+    twin = task.rehearsal(sample)
     plays = [
         replace(job, client=place, steps=count) for place, (job, count) in enumerate(zip(chosen, steps, strict=False))
     ]
     return Rehearsal(twin, plays)
+
+
+def _sample(task: Task, jobs: Sequence[ClientJob], cuts: Mapping[int, int]) -> FederatedData | Exception:
+    return attempt(lambda: task.data.sample({job.client: cuts[job.client] for job in jobs}))
 
 
 def moved(vector: Vector, head: int, share: float, rng: np.random.Generator) -> Vector:

@@ -96,6 +96,10 @@ class Task(ABC):
     def __init__(
         self, name: str, data: FederatedData, classifies: bool, headline: str | None, higher_is_better: bool | None
     ) -> None:
+        if not isinstance(data, FederatedData):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(
+                f"data is a {type(data).__name__}; it must be federated data: load(...), from_clients(...)."
+            )
         self.makers = makers()
         self.name = name
         self.data = data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 import numpy as np
@@ -80,8 +80,10 @@ class TorchTask(Task):
     ) -> None:
         if isinstance(model, nn.Module) or not callable(model):
             kind = type(model).__name__
+            known = isinstance(model, nn.Module)  # pyright: ignore[reportUnnecessaryIsInstance]
+            make = f"{kind}(...)" if known else "nn.Linear(4, 2)"
             raise ValueError(
-                f"model is a {kind}; it must be a function that makes one: Task(lambda: {kind}(...), data)."
+                f"model is a {kind}; it must be a function that makes a module: Task(lambda: {make}, data)."
             )
         own = callable(loss) or loss == "model"
         classifies = loss == "cross_entropy" or (own and data.classes is not None)
@@ -161,7 +163,7 @@ class TorchTask(Task):
     @property
     def takes_several(self) -> bool:
         """Whether the module takes several arrays, or its targets besides."""
-        return self.loss == "model" or not isinstance(self._example(0).x, np.ndarray)
+        return self.loss == "model" or not isinstance(self._first().x, np.ndarray)
 
     @cached_property
     def _trial(self) -> Trial | Exception:
@@ -219,7 +221,7 @@ class TorchTask(Task):
 
     @cached_property
     def _forward_flops(self) -> int:
-        one, floats = self._example(0).part(slice(1)), self._floats
+        one, floats = self._first().part(slice(1)), self._floats
         with FlopCounterMode(display=False) as counter:
             outputs = attempt(lambda: self._tried(one, floats))
         return 0 if isinstance(outputs, Exception) else counter.get_total_flops()
@@ -241,8 +243,8 @@ class TorchTask(Task):
         return keeps(self)
 
     def pair(self) -> Arguments:
-        """Two examples of the first device, as the model takes them; the same one twice if there are no two."""
-        x = self.arguments(self._example(0).x)
+        """Two examples of a device, as the model takes them; the same one twice if there are no two."""
+        x = self.arguments(self._first().x)
         return x if count(x) == 2 else mapped(lambda part: part.repeat_interleave(2, 0), x)
 
     def _made(self, seed: int) -> nn.Module:
@@ -255,7 +257,7 @@ class TorchTask(Task):
 
     def _materialise(self, module: nn.Module) -> None:
         """Shapes that were left open are those of an example."""
-        training, examples = module.training, self._example(0)
+        training, examples = module.training, self._first()
         with torch.no_grad():
             for floats in (False, True):
                 x = mapped(lambda part, f=floats: _typed(part, torch.float32, f), examples.x)
@@ -265,6 +267,14 @@ class TorchTask(Task):
             else:
                 raise ValueError(f"The model leaves shapes open, and cannot take an example to settle them: {raised}")
         module.train(training)
+
+    def _first(self) -> Examples:
+        """A few examples of the first device whose data can be loaded, of those that are tried."""
+        for client in range(min(TRIED, len(self.data.clients))):
+            found = attempt(partial(self._example, client))
+            if not isinstance(found, Exception):
+                return found
+        return self._example(0)
 
     def _example(self, client: int) -> Examples:
         """A few examples, two if there are: copies, as a module may change what it is given."""
@@ -297,7 +307,7 @@ class TorchTask(Task):
         trial = self._trial
         if isinstance(trial, Exception):
             lines = str(trial).strip().splitlines() or [type(trial).__name__]
-            given = attempt(lambda: shown(self._example(0).x))
+            given = attempt(lambda: shown(self._first().x))
             if isinstance(given, Exception):
                 return  # The data of these clients cannot be loaded: they fail by themselves, and say so.
             raise ValueError(
@@ -322,6 +332,8 @@ class TorchTask(Task):
         wrong = wrong_targets(self, self.targets(test.y))[1] if test is not None else None
         if wrong:
             raise ValueError(f"Task '{self.name}': the test set's {wrong}.")
+        if test is not None and not self.known(self.truth(test.y)).any():
+            raise ValueError(f"Task '{self.name}': none of the test set's targets has a truth; leave the test set out.")
         for client in range(min(TRIED, len(self.data.clients))):
             y = attempt(lambda client=client: self.targets(self.data.targets(client)))
             wrong = wrong_targets(self, y)[1] if isinstance(y, Tensor) else None
@@ -448,7 +460,7 @@ class TorchTask(Task):
 
     def _trains(self, module: nn.Module, x: Arguments) -> bool:
         """Whether a module in training takes a batch and stays finite."""
-        y = self._example(0).y
+        y = self._first().y
         with seeded(0), torch.no_grad():
             outputs = attempt(lambda: answer_of(self._called(module, x, np.resize(y, (count(x), *y.shape[1:])))))
         numbers = [n for n in (outputs, *module.buffers()) if isinstance(n, Tensor)]
