@@ -151,28 +151,17 @@ async def _keep_up(
     """``patient``: wait for a disk with room and a clock that is right; who started this program may know better."""
     while True:
         try:
-            await _keep_up_once(make, who, tell, attached, patient)
+            async with AsyncExitStack() as stack:
+                up = await (entered(stack, make) if patient else stack.enter_async_context(make()))
+                tell(Change("ready", who=up.address, why=up.door))
+                if not attached:
+                    where = f" listens at {up.address}, its door is at {up.door}" if up.address else " runs"
+                    print(f"{who}{where}; stop it with Ctrl-C.", flush=True)
+                await until_told(up, attached)
+            return
         except UntimelyIdentityError:
             if not patient:
                 raise
-        else:
-            return
-
-
-async def _keep_up_once(
-    make: Callable[[], AbstractAsyncContextManager[Up]],
-    who: str,
-    tell: Callable[[Change], None],
-    attached: bool,
-    patient: bool,
-) -> None:
-    async with AsyncExitStack() as stack:
-        up = await (entered(stack, make) if patient else stack.enter_async_context(make()))
-        tell(Change("ready", who=up.address, why=up.door))
-        if not attached:
-            where = f" listens at {up.address}, its door is at {up.door}" if up.address else " runs"
-            print(f"{who}{where}; stop it with Ctrl-C.", flush=True)
-        await until_told(up, attached)
 
 
 def _teller(attached: bool) -> Callable[[Change], None]:
