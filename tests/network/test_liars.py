@@ -186,7 +186,7 @@ def test_a_device_that_reports_rubbish_is_refused_and_counted(runner: asyncio.Ru
         record = await made.finish(record)
         await made.start("client-0", [made.home])
         assert record.state == "finished"
-        refused = [why for what, who, why in made.said(record) if (what, who) == ("refused", "client-0")]
+        refused = [why for what, who, why in made.said(record) if (what, who) == ("failed", "client-0")]
         assert refused
         assert all("cannot be read" in why for why in refused)
 

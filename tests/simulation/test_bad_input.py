@@ -155,6 +155,20 @@ def test_a_loss_that_cannot_judge_is_told(processes: int) -> None:
     assert "test_bad_input.py, line" in str(caught.value)
 
 
+class Divides(fogline.FedAvg):
+    def bend_gradient(self, gradient, weights, start, local, received):
+        return gradient * (1 / len(local))
+
+
+@pytest.mark.parametrize("engine", ["loop", "stacked"])
+def test_a_division_by_zero_in_a_step_is_found_by_hook_and_line(engine: str) -> None:
+    with pytest.raises(fogline.RunError) as caught:
+        simulate(task(), algorithm=Divides(), engine=engine, evaluation={"devices": False})
+    assert "Divides.bend_gradient raised ZeroDivisionError: division by zero (" in str(caught.value)
+    line = inspect.getsourcelines(Divides.bend_gradient)[1] + 1
+    assert f"test_bad_input.py, line {line})" in str(caught.value)
+
+
 class Readings(torch.utils.data.Dataset[tuple[np.ndarray, int]]):
     """A developer's own data set, of which a row cannot be read."""
 

@@ -141,7 +141,7 @@ def test_one_output_is_judged_as_its_loss_decides(head: str, loss: Any, threshol
 )
 def test_two_classes_that_were_not_declared_are_no_numbers(head: str, loss: Any, kind: Any) -> None:
     y = (X @ np.array([3, -2, 1, 0.5]) > 0.4).astype(kind)
-    with pytest.raises(fogline.JobError, match="the loss decides between them.*give the data classes=2"):
+    with pytest.raises(fogline.JobError, match=r"the loss decides between them.*give the data classes=2"):
         trained(TorchTask(HEADS[head], data_of(X, y), loss=loss))
     assert set(trained(TorchTask(HEADS[head], data_of(X, y), loss=loss, headline="loss")).metrics) >= {"loss"}
 

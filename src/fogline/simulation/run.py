@@ -222,7 +222,8 @@ def run(
         stack.callback(show.close)
         stack.enter_context(task.one_thread())
         setting = attempt(lambda: _prepared(job, task, algorithm))
-        if isinstance(setting, ValueError) and not loading_of(setting):  # Methods, policies and profiles say what is wrong with their parameters.
+        # Methods, policies and profiles say what is wrong with their parameters.
+        if isinstance(setting, ValueError) and not loading_of(setting):
             raise JobError(str(setting)) from setting
         if isinstance(setting, Exception):
             raise blame("preparing the run", setting)  # A function that loads a client, or makes the model.

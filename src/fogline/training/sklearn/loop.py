@@ -64,7 +64,11 @@ class SklearnLoop(Engine):
             if not len(examples.y):
                 raise ValueError("it has no examples")
             return self._train(job)
-        except (ValueError, FloatingPointError, HookNumbersError) as error:  # What scikit-learn raises on numbers or labels.
+        except (
+            ValueError,
+            FloatingPointError,
+            HookNumbersError,
+        ) as error:  # What it raises on numbers or labels.
             lines = str(error).strip().splitlines()
             sentence = f"{self._name(job)}: {lines[0].rstrip('.')}."
             return Trained(job.client, job.start, job.counters, len(examples.y), 0, np.nan, np.nan, sentence)
