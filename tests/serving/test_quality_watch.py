@@ -330,6 +330,7 @@ def test_hard_rows_are_kept_with_their_request_and_labels_find_them(tmp_path: Pa
     for i in range(640):
         x = samples(rng, 1)
         watch.saw({"x": x}, outputs(x), 1e-4, request=f"r{i}")
+        watch.look()
     candidates = keeper.candidates()
     assert 1 <= len(candidates) <= 10, "of each group one at most"
     assert all(c.notes.confidence < keeper.hard and c.notes.why == "hard" for c in candidates)
