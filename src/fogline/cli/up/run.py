@@ -101,7 +101,7 @@ class Run:
         self.file, self.job, self.wishes, self.folder = file, job, wishes, folder
         self.rows: list[Row] = []
         self.served: list[str] = []
-        """What the devices showed in the end."""
+        """What the devices showed in the end; it is printed below the result."""
         self.unpublished = ""
         """Why the last job's model did not become a version."""
         self.repeats = False
@@ -218,15 +218,11 @@ class Run:
 
         way = plan_of(made.job.publish)
         rollout = len(way.rings) * (way.ring_seconds + way.probation.longest)
-        await show(self.state.floor, devices, Sample.of(card, golden), next_round, rollout, self._show)
+        await show(self.state.floor, devices, Sample.of(card, golden), next_round, rollout, self.served.append)
 
     def _check_published(self) -> None:
         if self.unpublished:
             raise JobFailed(f"The model is not published, so there is nothing to serve. {self.unpublished}")
-
-    def _show(self, line: str) -> None:
-        self.screen.note(line)
-        self.served.append(line)
 
     async def _newest(self, client: Client, job: Job) -> Card:
         (standing,) = await client.models(model_name(job))
