@@ -30,7 +30,7 @@ FeaturesOf = Callable[[int, Tensor], Tensor]
 
 
 class Entropies(NamedTuple):
-    """The cross-entropies of a step, as far as its gradient needs them: the rest takes many steps no longer than one."""
+    """The cross-entropies of a step, as far as its gradient needs them: the rest is made for many steps at once."""
 
     logarithms: Tensor
     """(k, B, ..., C) those of the probabilities, but for one of ``sums``."""

@@ -20,7 +20,7 @@ from fogline.training.order import Shuffler
 from fogline.training.torch.bends import affine
 from fogline.training.torch.beside import gradient_hooks_of, watched
 from fogline.training.torch.blocks import Blocks, flat, split_rows, stack_rows
-from fogline.training.torch.cohort import Batch, Cohort, Part, labels_of
+from fogline.training.torch.cohort import GATHERED, Batch, Cohort, Part, labels_of
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
 from fogline.training.torch.head import Gradient, Head, Terms, Vectors, losses_of
@@ -261,16 +261,18 @@ class Group:
     def _ends(self, moved: bool) -> tuple[Tensor, Tensor]:
         """Vectors (K, floats), or how far they ``moved``, and counters (K, integers) after training."""
         layout, clients, buffers = self._engine.task.layout, len(self._jobs), self._engine.program.buffers()
-        parts = self._blocks.parts(clients)
+        parts = self._blocks.parts()
         parts += [flat(buffers[e.name]).to(self._engine.task.dtype) for e in layout.buffers]
         ends = self._room(clients, layout.spec.floats)
-        if moved:
+        if moved and ends.numel() > GATHERED:
             widths = [part.shape[1] for part in parts]
             starts = self._starts.split(widths, -1)
             for part, start, room in zip(parts, starts, ends.split(widths, 1), strict=True):
                 torch.sub(part, start, out=room)
         else:
             torch.cat(parts, 1, out=ends)
+            if moved:  # A second pass over what lies in the processor's cache takes less than many operations.
+                ends.sub_(self._starts)
         integers = [flat(buffers[e.name]).long() for e in layout.integers]
         counters = torch.cat(integers, 1) if integers else torch.zeros(clients, 0, dtype=torch.int64)
         return ends, counters
