@@ -62,9 +62,11 @@ class MeanFold(Fold):
             weights.append(weight)
             scales.append(weight * scale)
             count += update.count
-        if vectors[0].size > TINY or (total is not None and total.dtype != SINGLE):
+        # Numpy adds rows in order, but not the numbers of a single column.
+        if not 1 < vectors[0].size <= TINY or (total is not None and total.dtype != SINGLE):
             return False
-        rows = np.concatenate(vectors).reshape(len(vectors), -1)
+        table = np.concatenate(vectors if total is None else [total, *vectors]).reshape(-1, vectors[0].size)
+        rows = table[len(table) - len(vectors) :]
         squares = float(np.vdot(rows, rows))
         top = math.sqrt(squares) * 1.001 * sum(map(abs, scales)) if 1e-30 < squares < math.inf else math.inf
         room = self.bounds.get(name, 0.0) + top
@@ -72,11 +74,7 @@ class MeanFold(Fold):
             return False
         if scales.count(1.0) < len(scales):
             rows *= np.array(scales, SINGLE)[:, None]
-        if total is None:
-            self.sums[name] = total = rows[0].copy()
-            rows = rows[1:]
-        for row in rows:
-            np.add(total, row, out=total)
+        self.sums[name] = np.add.reduce(table)
         self.bounds[name] = room
         self.weights[name] = reduce(add, weights, self.weights.get(name, 0.0))
         self.count += count
