@@ -92,11 +92,13 @@ class Aggregator:
         """React to what happened at time ``now`` (seconds)."""
         self.now = now
         self._effects = effects = []
+        if type(event) is Received:  # By far the most frequent.
+            if type(event.message) is Report:
+                self._report(event.sender, event.message)
+            elif event.sender == self.role.parent:
+                self._from_parent(event.sender, event.message)
+            return effects
         match event:
-            case Received(sender=sender, message=Report() as report):
-                self._report(sender, report)
-            case Received(sender=sender, message=message) if sender == self.role.parent:
-                self._from_parent(sender, message)
             case Fired(timer=timer):
                 self._fired(timer)
             case Joined(child=child, hello=hello):
