@@ -357,7 +357,7 @@ class Aggregator:
             self._do(Count(refusal, child, report.failure or REASONS.get(refusal)))
             if report.update is not None:
                 self._do(Forget((own,)))
-        self._acknowledge(child, task)
+        self._acknowledge(child, task, refusal is None)
         if refusal is None and self.role.mode == "async":
             self._fill_up(ask.lane)  # A failure leaves the place empty, lest who always fails is asked on and on.
         self._progress(ask.lane)
@@ -367,12 +367,11 @@ class Aggregator:
         if not 0 <= report.task < self.ledger.next_task:
             self._do(Count("refused", child, "it answered a request that was never made"))
             return
-        self._acknowledge(child, report.task)
+        self._acknowledge(child, report.task, self.ledger.accepted(report.task))
 
-    def _acknowledge(self, child: str, task: int) -> None:
-        ledger = self.ledger
-        self._effects.append(Send(child, Receipt(task, ledger.accepted(task))))
-        if ledger.ended:
+    def _acknowledge(self, child: str, task: int, accepted: bool) -> None:
+        self._effects.append(Send(child, Receipt(task, accepted)))
+        if self.ledger.ended:
             self._do(Send(child, Stop()))
 
     def _refusal(self, ask: Ask, report: Report, own: Key) -> str | None:

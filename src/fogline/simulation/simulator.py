@@ -265,8 +265,9 @@ class Simulator:
         made = self.numbers.gather([got for got, _ in new], lambda got, why: whys.__setitem__(got.task, why))
         ahead = [] if all(training.done for _, training in new) else self._ahead(node)
         self.store.force([*made, *ahead])
+        replaying = self.store.replaying
         for got, training in new:
-            if self.store.replaying:
+            if replaying:
                 _, why = self.losses.get(got.update, (None, None))
             else:
                 why = training.failure or whys.get(got.task)
