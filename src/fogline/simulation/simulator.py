@@ -374,7 +374,7 @@ class Simulator:
         to, task, size = self._seats.get(name), receipt.task, self._sizes.control
         if to is not None:
             node = to.node
-            if type(node) is not Device or not self._settles(to, node, task):
+            if not self._settles(to, task):
                 if type(node) is Device and task in node.outbox:
                     self._handed.add(update_key(seat.name, task))
                 self._send_down(seat, to, receipt, size)
@@ -384,11 +384,18 @@ class Simulator:
         traffic.down[seat.tier] += size
         traffic.joules += size * self._joules_per_byte[self._index[name] if to is None else to.client]
 
-    def _settles(self, seat: Seat, node: Device, task: int) -> bool:
+    def _settles(self, seat: Seat, task: int) -> bool:
         """Whether a device does nothing but wait for that receipt, and gets it before the next request: then it is
         through."""
-        outbox = node.outbox
-        return node.model is None and not seat.asked and len(outbox) == 1 and task in outbox and self._receipts_first
+        node = seat.node
+        return (
+            type(node) is Device
+            and node.model is None
+            and not seat.asked
+            and len(node.outbox) == 1
+            and task in node.outbox
+            and self._receipts_first
+        )
 
     def _send_down(self, seat: Seat, to: Seat, message: Message, size: int) -> None:
         traffic, client = self.traffic, to.client
