@@ -433,3 +433,21 @@ def test_updates_that_are_folded_together_give_the_bits_and_refusals_of_one_afte
         assert a.sums[name].dtype == b.sums[name].dtype
         assert a.sums[name].tobytes() == b.sums[name].tobytes()
     assert np.array_equal(a.counters, b.counters)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 7, 33, 257])
+def test_partial_results_that_are_folded_together_give_the_bits_of_one_after_the_other(columns: int) -> None:
+    rng = np.random.default_rng(6)
+    values: list[tuple[Update | Partial, float]] = []
+    for scale in rng.choice([1.0, 0.25, 1 / 3], 90):
+        fog = MeanFold()
+        for weight in rng.uniform(0.1, 30, 3):
+            fog.add(_plain(rng, float(weight), columns))
+        values.append((fog.partial() if len(values) % 4 else _plain(rng, 2.0, columns), float(scale)))
+    one, all_at_once = MeanFold(), MeanFold()
+    for value, scale in values:
+        one.take(value, scale)
+    all_at_once.take_all(values, lambda place, why: pytest.fail(f"{place}: {why}"))
+    a, b = one.finish(), all_at_once.finish()
+    assert a.sums["delta"].tobytes() == b.sums["delta"].tobytes()
+    assert (a.weights, a.count) == (b.weights, b.count)

@@ -34,14 +34,14 @@ class MeanFold(Fold):
     def take_all(self, values: Sequence[tuple[Update | Partial, float]], refused: Callable[[int, str], None]) -> None:
         for start in range(0, len(values), TOGETHER):
             some = values[start : start + TOGETHER]
-            if not self._add_alike(some):
+            if not self._take_alike(some):
                 super().take_all(some, lambda place, why, start=start: refused(start + place, why))
 
-    def _add_alike(self, values: Sequence[tuple[Update | Partial, float]]) -> bool:
-        """Add updates of one small float32 vector each, where nothing is out of the ordinary: checked and scaled
-        together, then added in order. False, and nothing is added, where it takes a closer look."""
+    def _take_alike(self, values: Sequence[tuple[Update | Partial, float]]) -> bool:
+        """Take updates and partial results of one small float32 vector each, where nothing is out of the ordinary:
+        checked and scaled together, then added in order. False, and nothing is taken, where it takes a closer look."""
         first = values[0][0]
-        if len(values) == 1 or len(first.weights) != 1:
+        if len(first.weights) != 1:
             return False
         (name,) = first.weights
         total, count = self.sums.get(name), 0
@@ -49,22 +49,26 @@ class MeanFold(Fold):
         vectors: list[npt.NDArray[Any]] = []
         weights: list[float] = []
         scales: list[float] = []
-        for update, scale in values:
-            if type(update) is not Update or len(update.vectors) != 1 or update.counters.size:
-                return False
-            vector, weight = update.vectors.get(name), update.weights.get(name)
-            if vector is None or weight is None or len(update.weights) != 1:
+        for value, scale in values:
+            weighted = isinstance(value, Partial)
+            named = value.sums if isinstance(value, Partial) else value.vectors
+            vector, weight = named.get(name), value.weights.get(name)
+            if vector is None or weight is None or len(named) != 1 or len(value.weights) != 1 or value.counters.size:
                 return False
             shape = shape or vector.shape
-            if vector.dtype != SINGLE or vector.shape != shape or vector.ndim != 1 or not 0.0 <= weight < math.inf:
+            if vector.dtype != SINGLE or vector.shape != shape or not 0.0 <= weight < math.inf:
+                return False
+            if weighted and value.double:
                 return False
             vectors.append(vector)
             weights.append(weight)
-            scales.append(weight * scale)
-            count += update.count
-        if vectors[0].size > TINY or (total is not None and total.dtype != SINGLE):
+            scales.append(scale if weighted else weight * scale)
+            count += value.count
+        # Numpy adds rows in order, but not the numbers of a single column.
+        if vectors[0].ndim != 1 or not 1 < vectors[0].size <= TINY or (total is not None and total.dtype != SINGLE):
             return False
-        rows = np.concatenate(vectors).reshape(len(vectors), -1)
+        table = np.concatenate(vectors if total is None else [total, *vectors]).reshape(-1, vectors[0].size)
+        rows = table[len(table) - len(vectors) :]
         squares = float(np.vdot(rows, rows))
         top = math.sqrt(squares) * 1.001 * sum(map(abs, scales)) if 1e-30 < squares < math.inf else math.inf
         room = self.bounds.get(name, 0.0) + top
@@ -72,11 +76,7 @@ class MeanFold(Fold):
             return False
         if scales.count(1.0) < len(scales):
             rows *= np.array(scales, SINGLE)[:, None]
-        if total is None:
-            self.sums[name] = total = rows[0].copy()
-            rows = rows[1:]
-        for row in rows:
-            np.add(total, row, out=total)
+        self.sums[name] = np.add.reduce(table)
         self.bounds[name] = room
         self.weights[name] = reduce(add, weights, self.weights.get(name, 0.0))
         self.count += count

@@ -7,7 +7,7 @@ that does to the numbers. Simulation and network call the same ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -110,14 +110,8 @@ def move(algorithm: Algorithm, spec: Spec, group: GroupModel, folded: Folded, fa
     vector[: spec.trainable] = moved
     vector[spec.trainable :] = tail + folded.mean(BUFFERS) if tail.size else tail
     counters = np.maximum(group.counters, folded.counters) if group.counters.size else group.counters
-    return replace(
-        group,
-        vector=vector,
-        counters=counters,
-        state=state,
-        totals=_add_totals(group.totals, folded) if inside else {},
-        moves=group.moves + 1,
-    )
+    totals = _add_totals(group.totals, folded) if inside else {}
+    return GroupModel(vector, counters, state, group.start, totals, group.moves + 1)
 
 
 def judged(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Params:

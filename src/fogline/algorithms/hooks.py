@@ -6,8 +6,8 @@ aggregator's hooks raise there is no device to blame.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import replace
 from numbers import Real
 from typing import Any, cast
 
@@ -70,7 +70,7 @@ def move(
 ) -> tuple[Vector, State]:
     """The next model, finite and of the same type, and the next state."""
     hook = "move_inside" if inside else "move"
-    seen = replace(folded, sums=read_only(folded.sums))
+    seen = Folded(read_only(folded.sums), folded.weights, folded.counters, folded.count)
     result = call(method, hook, model, seen, state, group, numeric=False)
     if not (isinstance(result, tuple) and len(cast("tuple[Any, ...]", result)) == 2):
         raise wrong(method, hook, f"gives {a(result)}; it must give the model and the state: return model, state")
@@ -133,9 +133,10 @@ def _model(method: Algorithm, hook: str, value: Any, model: Vector) -> Vector:
     vector = _vector(method, hook, "", value)
     if vector.shape != model.shape:
         raise wrong(method, hook, f"gives a model of shape {vector.shape} where {model.shape} is wanted")
-    with np.errstate(over="ignore"):
-        vector = vector.astype(model.dtype, copy=False)
-    if not np.isfinite(bound(vector)):
+    if vector.dtype != model.dtype:
+        with np.errstate(over="ignore"):
+            vector = vector.astype(model.dtype)
+    if not math.isfinite(bound(vector)):
         bad = np.flatnonzero(~np.isfinite(vector))
         count = f"{bad.size:,} of {vector.size:,} numbers"
         what = f"a model in which {count} are not finite (number {bad[0]} is {vector[bad[0]]})"

@@ -94,11 +94,13 @@ class Aggregator:
         """React to what happened at time ``now`` (seconds)."""
         self.now = now
         self._effects = effects = []
+        if type(event) is Received:  # By far the most frequent.
+            if type(event.message) is Report:
+                self._report(event.sender, event.message)
+            elif event.sender == self.role.parent:
+                self._from_parent(event.sender, event.message)
+            return effects
         match event:
-            case Received(sender=sender, message=Report() as report):
-                self._report(sender, report)
-            case Received(sender=sender, message=message) if sender == self.role.parent:
-                self._from_parent(sender, message)
             case Fired(timer=timer):
                 self._fired(timer)
             case Joined(child=child, hello=hello):
@@ -359,7 +361,7 @@ class Aggregator:
             self._do(Count(refusal, child, report.failure or REASONS.get(refusal)))
             if report.update is not None:
                 self._do(Forget((own,)))
-        self._acknowledge(child, task)
+        self._acknowledge(child, task, refusal is None)
         if refusal is None and self.role.mode == "async":
             self._fill_up(ask.lane)  # A failure leaves the place empty, lest who always fails is asked on and on.
         self._progress(ask.lane)
@@ -369,12 +371,11 @@ class Aggregator:
         if not 0 <= report.task < self.ledger.next_task:
             self._do(Count("refused", child, "it answered a request that was never made"))
             return
-        self._acknowledge(child, report.task)
+        self._acknowledge(child, report.task, self.ledger.accepted(report.task))
 
-    def _acknowledge(self, child: str, task: int) -> None:
-        ledger = self.ledger
-        self._effects.append(Send(child, Receipt(task, ledger.accepted(task))))
-        if ledger.ended:
+    def _acknowledge(self, child: str, task: int, accepted: bool) -> None:
+        self._effects.append(Send(child, Receipt(task, accepted)))
+        if self.ledger.ended:
             self._do(Send(child, Stop()))
 
     def _refusal(self, ask: Ask, report: Report, own: Key) -> str | None:

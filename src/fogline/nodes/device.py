@@ -6,7 +6,7 @@ import msgspec
 
 from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Train, Write
 from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
-from fogline.nodes.messages import Key, Message, Receipt, Report, Stop, Work, update_key
+from fogline.nodes.messages import Key, Receipt, Report, Stop, Work, update_key
 from fogline.nodes.records import Assigned, Confirmed, Ended, Posted, Record
 
 RETRY = "retry"
@@ -58,7 +58,14 @@ class Device(msgspec.Struct, gc=False, eq=False):
     def handle(self, event: Event, now: float) -> list[Effect]:
         """React to what happened at time ``now`` (seconds)."""
         if type(event) is Received:
-            return self._received(event.message, now) if event.sender == self.parent else []
+            if event.sender != self.parent:
+                return []
+            message = event.message
+            if type(message) is Work:
+                return self._work(message, now)
+            if type(message) is Receipt:
+                return self._receipt(message)
+            return self._end() if type(message) is Stop else []
         if type(event) is Trained:
             return self._trained(event, now)
         if type(event) is Fired:
@@ -66,13 +73,6 @@ class Device(msgspec.Struct, gc=False, eq=False):
         if type(event) is Started:
             return self._resume(now)
         return self._end() if type(event) is Halt else []
-
-    def _received(self, message: Message, now: float) -> list[Effect]:
-        if type(message) is Work:
-            return self._work(message, now)
-        if type(message) is Receipt:
-            return self._receipt(message)
-        return self._end() if type(message) is Stop else []
 
     def apply(self, record: Record) -> None:
         """Take over what a record says; the journal's replay calls this and nothing else."""

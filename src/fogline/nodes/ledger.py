@@ -277,7 +277,7 @@ class Ledger:
             if self._role.moves:  # A parent's model is not the node's to delete.
                 self.unused.append(unused)
         oldest = self.version - self._role.tier.staleness_cap
-        for task in list(takewhile(lambda task: self.asks[task].version < oldest, self._late)):
+        for task in list(takewhile(lambda task: self.asks[task].version < oldest, self._late)) if self._late else ():
             self._answered(task)
             self.dropped["unanswered"] += 1
 
@@ -287,6 +287,8 @@ class Ledger:
 
     def _release(self, lane: Lane, keep_since: float, surplus: bool = False) -> None:
         """Requests made before that time are no longer open."""
+        if not lane.asks:
+            return
         for task in list(takewhile(lambda task: self.asks[task].at < keep_since, lane.asks)):
             ask = self.asks[task]
             ask.open, ask.surplus = False, surplus
@@ -312,7 +314,9 @@ def devices_in(gots: Iterable[Got]) -> int:
     """Different devices behind updates; of a child that brought several, those of its fullest."""
     most: dict[str, int] = {}
     for got in gots:
-        most[got.child] = max(got.devices, most.get(got.child, 0))
+        child, devices = got.child, got.devices
+        if devices > most.get(child, 0):
+            most[child] = devices
     return sum(most.values())
 
 

@@ -48,6 +48,7 @@ class Numbers:
         self._exact = exact
         self._population = population
         self._refused = refused
+        self._weight = cache(partial(hooks.staleness_weight, algorithm))
         self._moves: dict[str, int] = {}
         self._ready: dict[str, Training] = {}
         self._waiting: dict[int, dict[str, Training]] = {}
@@ -133,13 +134,12 @@ class Numbers:
         return sorted(self._ready.values(), key=_order)
 
     def _fold(self, members: tuple[Member, ...], merge: bool) -> Folding:
-        weight = cache(partial(hooks.staleness_weight, self._algorithm))
         inputs: dict[int, tuple[Value, float]] = {}
         children: list[str] = []
         for member in members:
             value = self.updates[member.update]
             if value.order not in inputs:  # Some were folded together already, and are equally stale.
-                inputs[value.order] = value, weight(member.staleness)
+                inputs[value.order] = value, self._weight(member.staleness)
                 children.append(member.child)
         return Folding(list(inputs.values()), self._exact, merge, lambda i, why: self._refused(children[i], why))
 

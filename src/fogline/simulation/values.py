@@ -131,9 +131,10 @@ class Folding(Value):
         self._fold: Fold | None = None
         self.wanted = False
         """Whether it is being computed now, so that members may stream into it."""
+        order = self.order
         for place, (member, _) in enumerate(self._members):
-            if isinstance(member, Training):
-                member.consumer, member.rank = self, (self.order, place)
+            if type(member) is Training:
+                member.consumer, member.rank = self, (order, place)
 
     def needs(self) -> Iterable[Value]:
         return [member for member, _ in itertools.islice(self._members, self._fed, None)]
@@ -146,17 +147,18 @@ class Folding(Value):
         """Fold every finished member that is next in order."""
         if self._fold is None:
             self._fold = fold_named(self._exact)
-        members, places = self._members, list[int]()
+        places: list[int] = []
         ready: list[tuple[Update | Partial, float]] = []
-        for place in range(self._fed, len(members)):
-            member, scale = members[place]
+        place = self._fed
+        for member, scale in itertools.islice(self._members, place, None):
             if not member.done:
                 break
             if member.result is not None:
                 places.append(place)
                 ready.append((member.result, scale))
                 member.result = None
-            self._fed += 1
+            place += 1
+        self._fed = place
         self._fold.take_all(ready, lambda i, why: self._refused(places[i], why))
 
     def compute(self) -> Folded | Partial | None:
@@ -168,7 +170,7 @@ class Folding(Value):
 
     def settle(self, result: Any) -> None:
         super().settle(result)
-        for member, _ in self._members:
+        for member, _ in itertools.islice(self._members, self._fed, None):
             member.result = None
         self._members, self._fed, self._fold = [], 0, None
 
@@ -221,12 +223,17 @@ class Store:
                     value.wanted = True
         while trainings or others:
             before = len(trainings) + len(others)
+            left: list[Value] = []
             for value in others:  # First, so that all training that can be begun is in the cohort.
-                if all(needed.done for needed in value.needs()):
+                for needed in value.needs():
+                    if not needed.done:
+                        left.append(value)
+                        break
+                else:
                     value.settle(None if self.replaying else value.compute())
                     self._settled(value)
-            others = [value for value in others if not value.done]
-            cohort = _next_cohort(trainings)
+            others = left
+            cohort = _next_cohort(trainings) if trainings else []
             if cohort:
                 self._train(cohort)
                 trainings = [training for training in trainings if not training.done]
@@ -284,7 +291,9 @@ def _unfinished(targets: Iterable[Value]) -> list[Value]:
         value = stack.pop()
         if value.order not in found:
             found[value.order] = value
-            stack += [needed for needed in value.needs() if not needed.done]
+            for needed in value.needs():
+                if not needed.done:
+                    stack.append(needed)
     return [found[order] for order in sorted(found)]
 
 

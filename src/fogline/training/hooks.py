@@ -31,7 +31,8 @@ def call(method: LocalMethod, hook: str, *given: Any, numeric: bool = True) -> A
         CodeError: it raised (also what would end a program), or wrote into what it was given.
         HookNumbersError: numbers may have caused what it raised.
     """
-    versions = _versions(given)
+    counted = _counted(given)
+    versions = _versions(counted)
     try:
         result = getattr(method, hook)(*[read_only(thing) for thing in given])
     except (BdbQuit, CodeError):
@@ -43,7 +44,7 @@ def call(method: LocalMethod, hook: str, *given: Any, numeric: bool = True) -> A
         if isinstance(error, ArithmeticError | np.linalg.LinAlgError):
             raise HookNumbersError(wrong_hook.plain) from error
         raise  # No memory: whoever trains fewer devices at once may have enough.
-    if _versions(given) != versions:
+    if counted and _versions(counted) != versions:
         raise wrong(method, hook, "writes into a tensor that it was given, which can only be read; work on a copy")
     return result
 
@@ -62,9 +63,9 @@ def read_only(thing: Any) -> Any:
     """An array or a mapping of arrays that cannot be written to; anything else as it is."""
     if isinstance(thing, np.ndarray):
         view = cast("Any", thing).view()
-        view.flags.writeable = False
+        view.setflags(write=False)
         return view
-    if isinstance(thing, Mapping):
+    if isinstance(thing, (dict, Mapping)):  # Most are dictionaries, and that is seen at once.
         items = cast("Mapping[str, Any]", thing).items()
         return MappingProxyType({name: read_only(value) for name, value in items})
     return thing
@@ -133,12 +134,16 @@ def a(thing: object) -> str:
     return "nothing" if thing is None else f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
 
 
-def _versions(given: tuple[Any, ...]) -> list[int]:
-    """How often each tensor was written to."""
-    counts: list[int] = []
+def _counted(given: tuple[Any, ...]) -> list[Any]:
+    """The tensors, which count how often they were written to."""
+    things: list[Any] = []
     for thing in given:
         if isinstance(thing, dict):
-            counts += [getattr(value, "_version", 0) for value in cast("dict[str, Any]", thing).values()]
-        else:
-            counts.append(getattr(thing, "_version", 0))
-    return counts
+            things += cast("dict[str, Any]", thing).values()
+        elif not isinstance(thing, np.ndarray):
+            things.append(thing)
+    return [thing for thing in things if hasattr(thing, "_version")]
+
+
+def _versions(tensors: list[Any]) -> list[int]:
+    return [tensor._version for tensor in tensors]
