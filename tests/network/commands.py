@@ -12,11 +12,14 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 
+from tests import warm
 from tests.patience import PATIENCE
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+MAIN = "fogline.cli:main"
 JOB = """
 name = "toy"
 task = "small:task"
@@ -46,10 +49,14 @@ class Terminal:
 
     def run(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
         """To its end."""
-        return subprocess.run(
-            self._argv(arguments), cwd=self.folder, env=self._env(), capture_output=True, text=True, input=given,
-            timeout=PATIENCE, check=False,
-        )  # fmt: skip
+        with TemporaryFile("w+") as stdin, TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+            stdin.write(given or "")
+            stdin.seek(0)
+            program = warm.start(MAIN, arguments, self._env(), stdout, stderr, stdin, self.folder)
+            status = program.wait(PATIENCE)
+            stdout.seek(0)
+            stderr.seek(0)
+            return subprocess.CompletedProcess(arguments, status, stdout.read(), stderr.read())
 
     def ok(self, *arguments: str, given: str | None = None) -> str:
         """To its end, which must be a good one; what it printed."""

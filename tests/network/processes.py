@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -30,8 +29,10 @@ from fogline.network.desk import NewToken
 from fogline.network.joining import join
 from fogline.network.program import Place
 from fogline.params import Params, load
+from tests import warm
 from tests.network.cluster import submit
 from tests.patience import PATIENCE
+from tests.warm import Warm
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -48,7 +49,7 @@ class Fleet:
 
     folder: Path
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    running: dict[str, Warm] = field(default_factory=dict)
     client: Client | None = None
 
     # Nodes.
@@ -60,9 +61,7 @@ class Fleet:
         paths = os.pathsep.join([str(Path(fogline.__file__).parent.parent), str(ROOT)])
         environment = {**os.environ, "GRPC_VERBOSITY": "NONE", "PYTHONPATH": paths}
         with (self.folder / f"{name}.log").open("ab") as log:
-            self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", "tests.network.processes", str(path)], stdout=log, stderr=log, env=environment
-            )
+            self.running[name] = warm.start("tests.network.processes:main", [str(path)], environment, log, log)
 
     def kill(self, name: str) -> None:
         """``kill -9``."""
