@@ -17,28 +17,34 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
+
+from fogline.cli.up.warm import POSSIBLE
 from fogline.network.contract import decoder, encode
-from fogline.network.forks import LARGEST, Ended, Fork, Forked, Refused
+from fogline.network.forks import LARGEST, VARIABLE, Ended, Fork, Forked, Refused
 from fogline.network.helpers import limited_to
 from fogline.network.worker.forkserver import Nest, become, warm
+from fogline.network.worker.program import serve
 
 ROOT = Path(__file__).parents[1]
 MODULES = (
     "fogline.cli.app",
     "fogline.network.cloud",
     "fogline.network.program",
-    "fogline.network.worker.program",
+    "sklearn.linear_model",
     "fogline.serving.companion",
     "tests.network.processes",
     "tests.serving.node",
 )
+PROGRAM = "FOGLINE_TEST_PROGRAM"
+"""Tells a new process what to be; one that is not told is a worker."""
 REPLIES = decoder(Forked | Refused | Ended)
 
 
@@ -58,11 +64,13 @@ class Warm:
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; its status."""
-        if self.returncode is None:
-            self._connection.settimeout(timeout)
-            self.returncode = _reply(self._connection, Ended).status
-            self._connection.close()
-        return self.returncode
+        if self.returncode is not None:
+            return self.returncode
+        self._connection.settimeout(timeout)
+        status: int = _reply(self._connection, Ended).status
+        self._connection.close()
+        self.returncode = status
+        return status
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -81,13 +89,21 @@ def start(
     """Start ``module:function`` as a program with these arguments."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.connect(_parent())
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = socket.socketpair()
     with ours, theirs, open(os.devnull, "rb") as nothing:
-        request = encode(Fork(1, dict(environment), str(folder)))
+        request = encode(Fork(1, {**environment, PROGRAM: json.dumps([program, *arguments])}, str(folder)))
         socket.send_fds(connection, [request], [stdout.fileno(), theirs.fileno()])
-        streams = [stream.fileno() for stream in (stdin or nothing, stdout, stderr)]
-        socket.send_fds(ours, [json.dumps([program, *arguments]).encode()], streams)
+        socket.send_fds(ours, [b"."], [stream.fileno() for stream in (stdin or nothing, stdout, stderr)])
         return Warm(connection, _reply(connection, Forked).pid)
+
+
+@contextmanager
+def workers() -> Generator[None]:
+    """Nodes that start meanwhile, in this process or below it, have their workers forked from the parent too."""
+    with pytest.MonkeyPatch.context() as patch:
+        if POSSIBLE:
+            patch.setenv(VARIABLE, _parent())
+        yield
 
 
 def _reply(connection: socket.socket, kind: Any) -> Any:
@@ -131,18 +147,22 @@ def main() -> None:
     if newborn is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         become(newborn)
-        run(newborn.channel)
+        program = os.environ.pop(PROGRAM, None)
+        with newborn.channel as channel:
+            if program is None:
+                serve(channel)
+                return
+            _, streams, _, _ = socket.recv_fds(channel, 1, 3)
+        run(program, streams)
 
 
-def run(channel: socket.socket) -> None:
+def run(program: str, streams: list[int]) -> None:
     """The program that this process was forked for."""
-    with channel:
-        request, streams, _, _ = socket.recv_fds(channel, LARGEST, 3)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    program, *arguments = json.loads(request)
-    module, _, function = program.partition(":")
+    name, *arguments = json.loads(program)
+    module, _, function = name.partition(":")
     sys.argv = [module, *arguments]
     sys.path.insert(0, str(Path.cwd()))  # As ``python -m`` has it.
     getattr(import_module(module), function)()

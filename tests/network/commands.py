@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from fogline.network.forks import VARIABLE
 from tests import warm
 from tests.patience import PATIENCE
 
@@ -119,7 +120,9 @@ class Terminal:
 
     def _env(self) -> dict[str, str]:
         paths = [str(ROOT / "src"), str(ROOT)]
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MARK": self.mark, "COLUMNS": "200"}
+        # Not ``FOGLINE_FORKS``: workers that are forked from the tests' parent would not bear the mark.
+        known = {name: value for name, value in os.environ.items() if name != VARIABLE}
+        return {**known, "PYTHONPATH": os.pathsep.join(paths), "MARK": self.mark, "COLUMNS": "200"}
 
 
 def _as_in_a_terminal() -> None:

@@ -104,6 +104,7 @@ class Place:
 @pytest.fixture(autouse=True)
 def paths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv(VARIABLE, raising=False)
 
 
 def test_a_request_that_is_given_up_costs_its_answer_and_not_the_worker(tmp_path: Path) -> None:
