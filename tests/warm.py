@@ -36,6 +36,8 @@ from fogline.network.worker.program import serve
 ROOT = Path(__file__).parents[1]
 MODULES = (
     "fogline.cli.app",
+    "fogline.monitoring.folder",
+    "fogline.monitoring.result",
     "fogline.network.cloud",
     "fogline.network.program",
     "sklearn.linear_model",
@@ -150,10 +152,17 @@ def main() -> None:
         program = os.environ.pop(PROGRAM, None)
         with newborn.channel as channel:
             if program is None:
-                serve(channel)
+                work(channel)
                 return
             _, streams, _, _ = socket.recv_fds(channel, 1, 3)
         run(program, streams)
+
+
+def work(channel: socket.socket) -> None:
+    """As a worker, which leaves out the figures of a run: they take longer than all of its rounds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])
+        serve(channel)
 
 
 def run(program: str, streams: list[int]) -> None:

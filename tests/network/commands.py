@@ -30,6 +30,8 @@ learning_rate = 0.1
 batch_size = 5
 [task_parameters]
 clients = 4
+[publish]
+at_least = 2
 [tree.cloud]
 [tree.fog]
 count = 2
