@@ -10,7 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.network_task import Numbers
+from fogline.aggregation import Folded
+from fogline.algorithms import FedAvg
+from fogline.algorithms.base import Group
 from fogline.data import Examples, from_clients
+from fogline.params import State, Vector
 from fogline.training.local import ClientJob, Trained
 from fogline.training.task import Task
 from tests.toy import ToyEngine, ToyTask, toy_data
@@ -23,13 +27,14 @@ class Troubled(ToyTask):
         clients: how many.
         broken: place of one whose training raises.
         blind: place of one whose training ends in no number.
+        huge: place of one that moves further than a fold can add up.
         slow: seconds that every training takes.
         trace: file that gets a line per training: client and seed.
     """
 
-    def __init__(self, clients: int, broken: int, blind: int, slow: float, trace: str) -> None:
+    def __init__(self, clients: int, broken: int, blind: int, huge: int, slow: float, trace: str) -> None:
         super().__init__(toy_data(clients))
-        self.broken, self.blind, self.slow, self.trace = broken, blind, slow, trace
+        self.broken, self.blind, self.huge, self.slow, self.trace = broken, blind, huge, slow, trace
 
     def engines(self) -> dict[str, type[ToyEngine]]:
         return {"loop": TroubledEngine}
@@ -49,11 +54,28 @@ class TroubledEngine(ToyEngine):
             if job.client == self.task.blind:
                 made[i] = replace(job, start=np.full_like(job.start, np.nan))
         time.sleep(self.task.slow)
-        return super().train(made)
+        done = super().train(made)
+        return [replace(one, end=one.end + np.float32(2e38)) if one.client == self.task.huge else one for one in done]
 
 
-def task(clients: int = 4, broken: int = -1, blind: int = -1, slow: float = 0.0, trace: str = "") -> ToyTask:
-    return Troubled(clients, broken, blind, slow, trace)
+class Receives(FedAvg):
+    """Wrong where only a fog comes."""
+
+    def receive(self, group: Vector | None, model: Vector, state: State, received: State) -> State:
+        return {"seen": received["sent"]}
+
+
+class Moves(FedAvg):
+    """Wrong at the root."""
+
+    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+        return model + folded.mean("dleta"), state
+
+
+def task(
+    clients: int = 4, broken: int = -1, blind: int = -1, huge: int = -1, slow: float = 0.0, trace: str = ""
+) -> ToyTask:
+    return Troubled(clients, broken, blind, huge, slow, trace)
 
 
 def numbers(clients: int = 4, size: int = 20_000) -> Task:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fogline.jobs.files import parse_job
+from fogline.network.books import Record
 from fogline.network.contract import Home
 from fogline.network.driver import ENTRIES
 from fogline.network.program import Listening
@@ -109,6 +110,45 @@ def test_a_device_that_fails_is_counted_and_the_round_goes_on(
         said = made.said(record)
         assert ("failed", "client-1", "RuntimeError: the sensor is unplugged") in said
         assert any(what == "failed" and who == "client-2" and "not finite" in why for what, who, why in said)
+
+    runner.run(work())
+
+
+def test_an_update_that_no_fold_can_take_counts_for_no_quorum(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    made = clusters[0]
+
+    async def work(quorum: int) -> Record:
+        text = job(rounds=2, fogs=0, cloud=f'quorum = {quorum}\ndeadline = "60s"', task="huge = 1")
+        return await made.finish(await made.submit(text))
+
+    record = runner.run(work(4))
+    assert record.state == "failed"
+    assert "No round of 2 counted" in record.why
+    assert "3 reports, the quorum is 4" in record.why
+    record = runner.run(work(3))
+    assert (record.state, record.done) == ("finished", 2)
+    said = made.said(record)
+    assert any((what, who) == ("failed", "client-1") and "the fold overflows" in why for what, who, why in said)
+    assert np.isfinite(made.model(record).vector).all()
+
+
+@pytest.mark.parametrize(("hook", "at"), [("Receives.receive", "fog-"), ("Moves.move", "")])
+def test_a_wrong_hook_of_an_aggregator_ends_the_job_with_the_reason(
+    hook: str, at: str, runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    made = clusters[2]
+    text = job(
+        rounds=3, cloud='deadline = "10min"', fog="rounds = 2", more=f'algorithm = "small:{hook.partition(".")[0]}"'
+    )
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert record.state == "failed"
+        assert record.why.startswith(at)
+        assert f"{hook} raised KeyError: " in record.why
+        assert "small.py, line " in record.why
 
     runner.run(work())
 

@@ -162,6 +162,34 @@ class Site:
         return await stack.enter_async_context(member(place, [Home("cloud", up.address)], LOCAL))
 
 
+def test_a_member_that_a_backup_has_forgotten_shows_that_it_was_put_back(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    async def work() -> None:
+        async with AsyncExitStack() as stack:
+            up, client = await site.start(stack)
+            token = await client.token(NewToken("device"))
+        shutil.copytree(tmp_path / "cloud", tmp_path / "backup")
+        async with AsyncExitStack() as below:
+            async with AsyncExitStack() as stack:
+                up, client = await site.start(stack)
+                await site.fog(below, up, client)
+                await until_connected(client, "fog")
+                assert await client.notices() == []
+            shutil.rmtree(tmp_path / "cloud")
+            shutil.copytree(tmp_path / "backup", tmp_path / "cloud")
+            for _ in range(2):  # And after one more start it is no news.
+                async with AsyncExitStack() as stack:
+                    up, client = await site.start(stack)
+                    await until_connected(client, "fog")
+                    (notice,) = await client.notices()
+                    assert "has no record of having let in" in notice.why
+                    with pytest.raises(TrustError, match="not known here"):
+                        await join(Home("cloud", up.door), token, "late", "device", tmp_path / "late")
+
+    asyncio.run(work())
+
+
 def test_the_release_after_a_restore_has_higher_numbers_everywhere(tmp_path: Path) -> None:
     site = Site(tmp_path)
 

@@ -149,8 +149,32 @@ class Sieve:
         return {got.task: "the loss is nan" for got in gots if got.child in self.failed}
 
 
-def test_updates_that_turn_out_to_be_none_do_not_count() -> None:
-    root = Driver(sift=Sieve("a", "c"), quorum=0.5).start("a", "b", "c", "d")
+class Later(Sieve):
+    """Knows it a little later, as on real nodes."""
+
+    def __init__(self, *failed: str) -> None:
+        super().__init__(*failed)
+        self.looks, self.known = False, set[int]()
+        self.asked = set[int]()
+
+    def __call__(self, gots: Sequence[Got]) -> Mapping[int, str] | None:
+        self.asked = {got.task for got in gots}
+        if self.asked <= self.known:
+            return super().__call__(gots)
+        self.looks = True
+        return None
+
+    def looked(self) -> None:
+        self.known |= self.asked
+        self.looks = False
+
+
+at_once_or_later = pytest.mark.parametrize("sieve", [Sieve, Later])
+
+
+@at_once_or_later
+def test_updates_that_turn_out_to_be_none_do_not_count(sieve: type[Sieve]) -> None:
+    root = Driver(sift=sieve("a", "c"), quorum=0.5).start("a", "b", "c", "d")
     for child in "abc":
         assert not root.answer(child).counts
     root.answer("d")
@@ -161,8 +185,9 @@ def test_updates_that_turn_out_to_be_none_do_not_count() -> None:
     assert root.node.ledger.dropped["failed"] == 2
 
 
-def test_a_round_of_updates_that_turn_out_to_be_none_is_abandoned() -> None:
-    root = Driver(sift=Sieve("a", "b", "c"), quorum=0.5, rounds=2).start("a", "b", "c", "d")
+@at_once_or_later
+def test_a_round_of_updates_that_turn_out_to_be_none_is_abandoned(sieve: type[Sieve]) -> None:
+    root = Driver(sift=sieve("a", "b", "c"), quorum=0.5, rounds=2).start("a", "b", "c", "d")
     for child in "abcd":
         root.answer(child)
     assert not root.moved
@@ -174,16 +199,26 @@ def test_a_round_of_updates_that_turn_out_to_be_none_is_abandoned() -> None:
     assert [child for child, told in root.policy.told if told.failed] == ["a", "b", "c"]  # type: ignore[attr-defined]
 
 
-def test_with_over_selection_others_take_the_place_of_those_that_failed() -> None:
-    root = Driver(sift=Sieve("a"), cohort=2, over_selection=1.5, quorum=1.0).start("a", "b", "c")
+@at_once_or_later
+def test_with_over_selection_others_take_the_place_of_those_that_failed(sieve: type[Sieve]) -> None:
+    root = Driver(sift=sieve("a"), cohort=2, over_selection=1.5, quorum=1.0).start("a", "b", "c")
     root.answer("a")
     assert not root.answer("b").moved
     assert root.counts == ["failed"]
     assert root.answer("c").folded == [("b", 0), ("c", 0)]
 
 
-def test_a_fog_below_its_quorum_reports_nothing_that_counts() -> None:
-    fog = Driver(sift=Sieve("a", "b"), quorum=0.5, rounds=1, parent="up").start("a", "b", "c").work(0)
+@at_once_or_later
+def test_a_round_whose_time_is_up_is_looked_at_before_it_counts(sieve: type[Sieve]) -> None:
+    root = Driver(sift=sieve("a"), quorum=2).start("a", "b", "c")
+    root.answer("a").answer("b")
+    assert not root.fire("deadline/0", after=DEADLINE).moved
+    assert root.counts == ["failed", "abandoned"]
+
+
+@at_once_or_later
+def test_a_fog_below_its_quorum_reports_nothing_that_counts(sieve: type[Sieve]) -> None:
+    fog = Driver(sift=sieve("a", "b"), quorum=0.5, rounds=1, parent="up").start("a", "b", "c").work(0)
     for child in "abc":
         fog.answer(child)
     assert fog.counts == ["failed", "failed", "abandoned"]

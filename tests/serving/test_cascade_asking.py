@@ -18,6 +18,7 @@ from fogline.serving.cascade.answering import answer
 from fogline.serving.cascade.breaker import Breaker, Limits
 from fogline.serving.cascade.offloader import Improved, Offloader
 from fogline.serving.cascade.wire import HOPS, LARGEST, Answer, Ask, packed, read_answer, read_ask, values
+from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.server.wiring import hooks
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
@@ -185,6 +186,30 @@ def test_a_model_that_is_missing_above_keeps_no_other_from_its_own() -> None:
         assert not await ask("big")
 
     asyncio.run(scene())
+
+
+def test_inputs_that_the_model_above_refuses_are_not_held_against_it() -> None:
+    """A client that sends nonsense again and again must not keep the others from the tier above."""
+
+    async def infer(model: str, inputs: Arrays, left: float, hops: int) -> Improved:
+        if inputs["x"].min() < 0:
+            raise ProtocolError("The model does not take such inputs: index -1 is out of bounds.")
+        return Improved({"y": np.tile(BETTER[:1], (len(inputs["x"]), 1))}, "fog", "big", 12)
+
+    async def main() -> None:
+        breaker = Breaker()
+        small = Offloader(card(), lambda ask, seconds: answer(ask, infer), breaker, consent=True, deadline=PATIENCE)
+        unsure = small.unsure(OWN)
+        assert unsure is not None
+        for _ in range(100):
+            found = await small.improve({"x": -X["x"] - 1}, OWN, unsure)
+            assert (found.tier, found.offloaded) == ("device", 0)
+            assert "takes no such inputs" in found.why
+            assert "out of bounds" in found.why
+        assert breaker.state == "closed"
+        assert (await small.improve(X, OWN, unsure)).tier == "fog"
+
+    asyncio.run(main())
 
 
 def test_a_sample_that_is_too_large_for_a_message_is_not_sent() -> None:

@@ -231,8 +231,14 @@ class Seen:
         seconds: float,
         request: str = "",
         offloaded: int = 0,
-    ) -> None:
+    ) -> bool:
         self.requests.append((request, float(outputs["y"].flat[0]), offloaded))
+        self.left = 3
+        return True
+
+    def look(self) -> bool:
+        self.left -= 1
+        return self.left > 0
 
     def failed(self) -> None:
         self.failures += 1

@@ -52,6 +52,7 @@ def serve(watch: Watch, x: Array, batch: int = 1, **words: Any) -> None:
     for start in range(0, len(x), batch):
         rows = x[start : start + batch]
         watch.saw({"x": rows}, outputs(rows), 1e-4, **words)
+        watch.look()
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
@@ -330,6 +331,7 @@ def test_hard_rows_are_kept_with_their_request_and_labels_find_them(tmp_path: Pa
     for i in range(640):
         x = samples(rng, 1)
         watch.saw({"x": x}, outputs(x), 1e-4, request=f"r{i}")
+        watch.look()
     candidates = keeper.candidates()
     assert 1 <= len(candidates) <= 10, "of each group one at most"
     assert all(c.notes.confidence < keeper.hard and c.notes.why == "hard" for c in candidates)
@@ -350,7 +352,7 @@ def test_while_inputs_drift_sure_rows_are_kept_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [GROUP - 1, GROUP, GROUP + 1, GROUP + 3, 2 * GROUP - 1, 3 * GROUP + 2])
 @pytest.mark.parametrize("batch", [1, BATCH])
 def test_a_group_that_is_half_looked_at_is_looked_at_whole_when_somebody_asks(rows: int, batch: int) -> None:
-    """The pieces of a group come with later requests; whoever asks before gets all the same."""
+    """The pieces of a group come between requests; whoever asks before gets all the same."""
     x = samples(np.random.default_rng(3), rows * batch)
     watch, other = Watch(CARD, REFERENCE), Watch(CARD, REFERENCE)
     serve(watch, x, batch)

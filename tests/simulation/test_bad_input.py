@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from torch import nn
 
 import fogline
 from fogline import CodeError
-from fogline.data import from_arrays
+from fogline.data import from_arrays, from_clients
 from fogline.jobs import JobError, Tier, Tree
 from fogline.monitoring.result import Result
 
@@ -152,6 +153,55 @@ def test_a_loss_that_cannot_judge_is_told(processes: int) -> None:
         fogline.simulate(wrong, rounds=1, processes=processes, progress=False)
     assert "raised KeyError: 'only made for training' (" in str(caught.value)
     assert "test_bad_input.py, line" in str(caught.value)
+
+
+class Divides(fogline.FedAvg):
+    def bend_gradient(self, gradient, weights, start, local, received):
+        return gradient * (1 / len(local))
+
+
+@pytest.mark.parametrize("engine", ["loop", "stacked"])
+def test_a_division_by_zero_in_a_step_is_found_by_hook_and_line(engine: str) -> None:
+    with pytest.raises((fogline.RunError, JobError)) as caught:
+        simulate(task(), algorithm=Divides(), engine=engine, evaluation={"devices": False})
+    assert "Divides.bend_gradient raised ZeroDivisionError: division by zero (" in str(caught.value)
+    line = inspect.getsourcelines(Divides.bend_gradient)[1] + 1
+    assert f"test_bad_input.py, line {line})" in str(caught.value)
+
+
+class Readings(torch.utils.data.Dataset[tuple[np.ndarray, int]]):
+    """A developer's own data set, of which a row cannot be read."""
+
+    def __init__(self, broken: bool) -> None:
+        self.broken = broken
+
+    def __len__(self) -> int:
+        return EACH
+
+    def __getitem__(self, place: int) -> tuple[np.ndarray, int]:
+        text = "12,5" if self.broken and place == 7 else str(place)
+        return np.full(8, float(text), np.float32), place % 3
+
+
+@pytest.mark.parametrize("how", ["items", "function", "sizes are told"])
+def test_a_loader_that_raises_is_named_with_client_file_and_line(how: str) -> None:
+    def load(client: str) -> object:
+        return Readings(client == "b")
+
+    if how == "items":
+        data = from_clients("own", {client: Readings(client == "b") for client in "abc"}, classes=3)
+    else:
+        data = from_clients("own", list("abc"), load, classes=3, sizes=[EACH] * 3 if how == "sizes are told" else None)
+    wrong = fogline.Task(linear, data)
+    if how == "function":
+        with pytest.raises(CodeError) as caught:
+            fogline.simulate(wrong, rounds=1, processes=0, progress=False)
+        said = str(caught.value)
+    else:
+        said = fogline.simulate(wrong, rounds=1, processes=0, progress=False).reasons["failed"]
+    assert "Client 'b': loading its data raised ValueError: could not convert string to float: '12,5' (" in said
+    line = inspect.getsourcelines(Readings.__getitem__)[1] + 2
+    assert f"test_bad_input.py, line {line})" in said
 
 
 class Misspelt(nn.Module):

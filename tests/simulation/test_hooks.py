@@ -190,15 +190,51 @@ class NaNs(FedAvg):
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (Diverging, "training raised OverflowError: too far."),
-        (NaNs, "what NaNs.report gives as 'delta' is not finite: number 0 of 12 is nan."),
+        (Diverging, ["': Diverging.prepare raised OverflowError: too far (", line_of(Diverging, "prepare", 2)]),
+        (NaNs, ["': what NaNs.report gives as 'delta' is not finite: number 0 of 12 is nan."]),
     ],
 )
-def test_what_numbers_cause_in_a_hook_fails_the_device(method: type, words: str, processes: int) -> None:
+def test_what_numbers_cause_in_a_hook_fails_the_device(method: type, words: list[str], processes: int) -> None:
     result = simulate(method(), processes, rounds=2)
     assert result.counts["failed"] == 8
-    assert result.reasons["failed"].endswith(f"': {words}")
+    assert all(part in result.reasons["failed"] for part in words)
     assert np.isfinite(result.params.vector).all()
+
+
+class Leaves(FedAvg):
+    def report(self, start, end, local, received, work):
+        raise SystemExit(3)
+
+
+class LeavesAbove(FedAvg):
+    def move(self, model, folded, state, group):
+        raise SystemExit("enough")
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [(Leaves, "Leaves.report raised SystemExit: 3"), (LeavesAbove, "LeavesAbove.move raised SystemExit: enough")],
+)
+def test_a_hook_cannot_end_the_program(method: type, words: str, processes: int) -> None:
+    with pytest.raises(CodeError) as caught:
+        simulate(method(), processes)
+    hook = words.split(" ")[0].split(".")[1]
+    assert f"{words} (" in str(caught.value)
+    assert line_of(method, hook, 1) in str(caught.value)
+
+
+class Divides(FedAvg):
+    def report(self, start, end, local, received, work):
+        return Report({"delta": Term(end - start, 1 / (work.steps - work.steps))}, local)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_division_by_zero_is_found_by_hook_and_line(processes: int) -> None:
+    with pytest.raises(fogline.RunError) as caught:
+        simulate(Divides(), processes)
+    assert "Divides.report raised ZeroDivisionError: division by zero (" in str(caught.value)
+    assert line_of(Divides, "report", 1) in str(caught.value)
 
 
 class Explodes(FedAvg):

@@ -101,6 +101,7 @@ def bce(outputs: Tensor, targets: Tensor) -> Tensor:
 HEADS: dict[str, Any] = {
     "(n, 1)": lambda: nn.Linear(4, 1),
     "(n,)": lambda: nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)),
+    "flat probabilities": lambda: nn.Sequential(nn.Linear(4, 1), nn.Sigmoid(), nn.Flatten(0)),
     "probabilities": lambda: nn.Sequential(nn.Linear(4, 1), nn.Sigmoid()),
 }
 
@@ -125,6 +126,40 @@ def test_one_output_is_judged_as_its_loss_decides(head: str, loss: Any, threshol
     found = outputs_of(task, result, X).reshape(-1).numpy() > threshold
     assert task.threshold == threshold
     assert result.metrics["accuracy"] == pytest.approx((found == y).mean())
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.bool_, np.float32])
+@pytest.mark.parametrize(
+    ("head", "loss"),
+    [
+        ("(n, 1)", bce),
+        ("(n,)", nn.BCEWithLogitsLoss()),
+        ("(n,)", nn.BCEWithLogitsLoss(pos_weight=torch.tensor([10.0]))),
+        ("flat probabilities", nn.BCELoss()),
+        ("(n,)", lambda o, y: (1 - o * (2 * y - 1)).clamp_min(0).mean()),
+    ],
+)
+def test_two_classes_that_were_not_declared_are_no_numbers(head: str, loss: Any, kind: Any) -> None:
+    y = (X @ np.array([3, -2, 1, 0.5]) > 0.4).astype(kind)
+    with pytest.raises(fogline.JobError, match=r"the loss decides between them.*give the data classes=2"):
+        trained(TorchTask(HEADS[head], data_of(X, y), loss=loss))
+    assert set(trained(TorchTask(HEADS[head], data_of(X, y), loss=loss, headline="loss")).metrics) >= {"loss"}
+
+
+@pytest.mark.parametrize(
+    ("loss", "shares"),
+    [
+        (nn.MSELoss(), False),
+        (nn.HuberLoss(), False),
+        (nn.PoissonNLLLoss(), False),
+        (lambda o, y: torch.maximum(0.9 * (y - o), 0.1 * (o - y)).mean(), False),
+        (nn.BCEWithLogitsLoss(), True),
+    ],
+)
+def test_numbers_that_are_0_and_1_stay_numbers_where_the_loss_meets_them(loss: Any, shares: bool) -> None:
+    y = (X @ np.array([3, -2, 1, 0.5]) > 0.4).astype(np.float32)
+    task = TorchTask(HEADS["(n,)"], data_of(X, np.where(y > 0, 0.75, 0.25) if shares else y), loss=loss)
+    assert set(trained(task).metrics) == {"loss", "rmse", "mae"}
 
 
 def test_several_labels_per_example() -> None:

@@ -2,6 +2,7 @@
 
 from fogline.aggregation.exact import ExactFold
 from fogline.aggregation.fold import Fold
+from fogline.aggregation.look import surely_fit
 from fogline.aggregation.mean import MeanFold
 from fogline.aggregation.sweep import bound
 from fogline.aggregation.update import (
@@ -36,6 +37,7 @@ __all__ = [
     "bound",
     "fold_named",
     "from_arrays",
+    "surely_fit",
 ]
 
 describe_attributes(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -45,14 +46,9 @@ def run_cohort(engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[
     except CodeError as error:
         error.at(_names(task, able))
         raise
-    if moves:
-        trainable = task.spec.trainable
-        return [
-            _report_movement(trainable, before, job, next(trained)) if isinstance(job, ClientJob) else job
-            for before, job in zip(jobs, prepared, strict=True)
-        ]
+    report = partial(_report_movement, task.spec.trainable) if moves else partial(_report, algorithm, task)
     return [
-        _report(algorithm, task, before, job, next(trained)) if isinstance(job, ClientJob) else job
+        report(before, job, next(trained)) if isinstance(job, ClientJob) else job
         for before, job in zip(jobs, prepared, strict=True)
     ]
 

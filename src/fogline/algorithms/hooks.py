@@ -138,9 +138,8 @@ def _model(method: Algorithm, hook: str, value: Any, model: Vector) -> Vector:
     if not np.isfinite(bound(vector)):
         bad = np.flatnonzero(~np.isfinite(vector))
         count = f"{bad.size:,} of {vector.size:,} numbers"
-        raise wrong(
-            method, hook, f"gives a model in which {count} are not finite (number {bad[0]} is {vector[bad[0]]})"
-        )
+        what = f"a model in which {count} are not finite (number {bad[0]} is {vector[bad[0]]})"
+        raise wrong(method, hook, f"gives {what}") from NotFiniteError(what)
     return vector
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from fogline.data.arrays import read
 from fogline.data.inputs import Array, arrays_of
+from fogline.data.loading import Loading
 from fogline.randomness import fingerprint, seeded
 
 TARGETS = ("label", "labels", "target", "y")
@@ -82,7 +83,7 @@ class Items:
         """
         with seeded(seed):
             before = fingerprint()
-            x, y = self._joined(list(self._each(None)))
+            x, y = self._joined(self._each(None))
             return x, y, fingerprint() != before
 
     def check(self, seed: int) -> None:
@@ -94,7 +95,7 @@ class Items:
         few: list[list[Array]] = []
         for _ in range(2):
             with seeded(seed):
-                x, y = self._joined(list(self._each(TWICE)))
+                x, y = self._joined(self._each(TWICE))
                 few.append([np.asarray(part) for part in (*arrays_of(x), y)])
         if not all(np.array_equal(one, other) for one, other in zip(*few, strict=True)):
             raise ValueError(
@@ -102,7 +103,11 @@ class Items:
                 "numpy.random or random, so that a run can be repeated."
             )
 
-    def _each(self, most: int | None) -> Iterable[Any]:
+    def _each(self, most: int | None) -> list[Any]:
+        with Loading(self._where):
+            return list(self._items(most))
+
+    def _items(self, most: int | None) -> Iterable[Any]:
         if self._chosen is not None:
             return (self._source[place] for place in self._chosen[:most])
         if hasattr(self._source, "__getitem__") and hasattr(self._source, "__len__"):
@@ -113,7 +118,9 @@ class Items:
         if not items:
             raise ValueError(f"{self._where} has no examples.")
         if self._collate is not None:
-            return self._pair(self._collate(items), f"{self._where}: the batch of its collate_fn")
+            with Loading(self._where):
+                batch = self._collate(items)
+            return self._pair(batch, f"{self._where}: the batch of its collate_fn")
         pairs = [self._pair(item, f"{self._where}, item {place},") for place, item in enumerate(items)]
         inputs, targets = [x for x, _ in pairs], [y for _, y in pairs]
         first = inputs[0]

@@ -13,6 +13,7 @@ from fogline.data.ids import Ids
 from fogline.data.indices import Partition
 from fogline.data.inputs import Array, Inputs, mapped, rows
 from fogline.data.items import Columns, Items, reads
+from fogline.data.loading import Loading
 from fogline.data.meaning import Meaning
 from fogline.randomness import derived, seeded
 
@@ -60,7 +61,9 @@ class Rows:
     def load(self, index: int) -> Examples:
         places = self.rows(index)
         x = rows(self._x, places)
-        return Examples(x if self._transform is None else self._transform(x, index), self._y[places])
+        if self._transform is not None:
+            x = _changed(self._transform, x, index, self.ids)
+        return Examples(x, self._y[places])
 
     def anew(self, index: int, seed: int, number: int) -> Examples | None:
         return None
@@ -107,7 +110,7 @@ class Loaded:
         if found is not None:
             return self._take(index, found, keep=True)
         client = self.ids[index]
-        with seeded(derived(index)):
+        with seeded(derived(index)), Loading(f"Client '{client}'"):
             found = self._clients[client] if isinstance(self._clients, dict) else self._clients(client)
             found = found() if callable(found) and not reads(found) else found
         return self._take(index, found, keep=False)
@@ -209,6 +212,11 @@ class Held:
         return np.array([part.count for part in self.parts], np.int64)
 
 
+def _changed(transform: Transform, x: Inputs, index: int, ids: Ids) -> Inputs:
+    with Loading(f"Client '{ids[index]}'"):
+        return transform(x, index)
+
+
 @dataclass(frozen=True)
 class Transformed:
     """Another source with its inputs changed."""
@@ -222,11 +230,11 @@ class Transformed:
 
     def load(self, index: int) -> Examples:
         x, y = self.source.load(index)
-        return Examples(self.transform(x, index), y)
+        return Examples(_changed(self.transform, x, index, self.ids), y)
 
     def anew(self, index: int, seed: int, number: int) -> Examples | None:
         found = self.source.anew(index, seed, number)
-        return None if found is None else Examples(self.transform(found.x, index), found.y)
+        return None if found is None else Examples(_changed(self.transform, found.x, index, self.ids), found.y)
 
     def targets(self, index: int) -> Array:
         return self.source.targets(index)

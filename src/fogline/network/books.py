@@ -125,6 +125,9 @@ class Books:
         self._database = database
         self._owner = owner
         self._records: dict[str, Record] = {}
+        self._given = 0
+        """The highest number that was given to a job, kept or not."""
+        self._closed = False
         self._news = asyncio.Condition()
         self._tasks = Tasks(owner)
 
@@ -142,7 +145,8 @@ class Books:
             self.nodes[known.name] = msgspec.structs.replace(known, up=False, why="the cloud was restarted")
 
     def close(self) -> None:
-        """Tell nobody any more."""
+        """Tell nobody any more, and keep nothing: children that leave last are told of when the database is closed."""
+        self._closed = True
         self._tasks.cancel()
 
     # Jobs.
@@ -154,8 +158,13 @@ class Books:
 
     @property
     def last_serial(self) -> int:
-        """Number of the newest job; 0 where there is none."""
-        return max((record.serial for record in self._records.values()), default=0)
+        """The highest number of a job; 0 where there is none."""
+        return max((self._given, *(record.serial for record in self._records.values())))
+
+    def next_serial(self, floor: int) -> int:
+        """A number for a job, above a floor: nobody gets it for the second time, however many ask at once."""
+        self._given = 1 + max(self.last_serial, floor)
+        return self._given
 
     def get(self, job: str) -> Record | None:
         """A job by its whole id."""
@@ -247,6 +256,8 @@ class Books:
         line = Line(time.time(), node or self._owner, what, child, why, row, round_)
         with logs.about(job, round_):
             log.log(line.level, "%s", line.text)
+        if self._closed:
+            return
         try:
             self._database.note(f"job/{job}", encode(line))
         except StorageError as error:

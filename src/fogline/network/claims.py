@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fogline.network.contract import Became, Entered, Holds, Said, Seen, Told, Twins, Up
+from fogline.network.contract import BROKEN, Became, Entered, Holds, Said, Seen, Told, Twins, Up
 from fogline.nodes.messages import Report
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ def claim(session: Session, frame: Up) -> str | None:
             return f"{name} is one device and says that it is {hello.devices}"
         case Said(message=Report(devices=devices)) if devices > 1:
             return f"{name} is one device and reports for {devices}"
+        case Told(what=what) if what == BROKEN:
+            return f"{name} is one device and says that the whole job is broken"
         case Told(node=node, child=child) if {node, child} - {name, ""}:
             return f"{name} told of {node}, which is another node"
         case Seen(name=other) | Holds(name=other) | Twins(name=other):

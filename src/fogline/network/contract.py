@@ -39,6 +39,8 @@ MAX_MESSAGE = 2 << 20
 """Largest message, in bytes; larger ones are refused before they are read."""
 SMALL = 32 << 10
 """Bytes up to which a value travels with the message that names it, and lies in the journal."""
+BROKEN = "broken"
+"""What an aggregator tells of itself where code of a job is wrong: that ends the job."""
 PATIENCE = 10.0
 """Seconds that a new connection has to say who it is."""
 

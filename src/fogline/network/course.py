@@ -22,7 +22,7 @@ from fogline.monitoring.mishaps import Mishaps
 from fogline.monitoring.result import Row
 from fogline.network.aggregating import aggregator_maker
 from fogline.network.books import Books, Record, State, Stop
-from fogline.network.contract import Ticket, Told
+from fogline.network.contract import BROKEN, Ticket, Told
 from fogline.network.crew import GROUP
 from fogline.network.duties import GATHER
 from fogline.network.engagement import AGAIN, Engagement, Moved
@@ -112,6 +112,8 @@ class Course:
     def told(self, told: Told) -> None:
         """Something for the job's report."""
         self._mishaps.count(told.what, told.child or told.node, told.why[:LONGEST], told.amount)
+        if told.what == BROKEN:
+            self.engagement.halt(f"{told.node}: {told.why[:LONGEST]}")
 
     def moved(self, move: Move, group: Value, seconds: float) -> None:
         """The model moved: it is judged beside, while the next round runs."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from fogline.network.shelf import Shelf
 from fogline.network.turns import Turns
 from fogline.network.worker import requests as ask
@@ -59,6 +61,12 @@ class Crew:
         source = self._path(values, effect.source)
         answer = await self._ask(ask.Adopt(source, str(group), str(model), base))
         return await self._group(effect.model, group, model, answer)
+
+    async def sift(self, members: tuple[effects.Member, ...], values: Values) -> dict[int, str]:
+        """Which updates could not be folded together, by their places, and why."""
+        numbered = [msgspec.structs.replace(m, child=str(i)) for i, m in enumerate(members)]
+        answer = expect(ask.Sifted, await self.workshop.ask(ask.Sift(self._members(tuple(numbered), values))))
+        return {int(place): why for place, why in answer.refused}
 
     async def move(self, effect: effects.Move, values: Values, population: int, moves: int) -> Made:
         """The group moves."""

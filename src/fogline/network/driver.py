@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
@@ -18,6 +18,7 @@ from fogline.network.clock import JobClock
 from fogline.network.contract import Blob, Said
 from fogline.network.crew import GROUP, Crew
 from fogline.network.shelf import Shelf
+from fogline.network.sieve import Sieve
 from fogline.nodes.effects import (
     Adopt,
     Count,
@@ -32,7 +33,8 @@ from fogline.nodes.effects import (
     Train,
     Write,
 )
-from fogline.nodes.events import Event, Fired, Received, Trained
+from fogline.nodes.events import Event, Fired, Received, Sifted, Trained
+from fogline.nodes.ledger import in_order
 from fogline.nodes.messages import Key, Report, Work, update_key
 from fogline.nodes.records import Assigned, Closed, Posted, Record
 from fogline.storage import Database, StorageError, Value
@@ -92,6 +94,7 @@ class Driver:
         crew: what computes.
         links: the rest of the node.
         parent: whose work it does; empty at the root.
+        sieve: what an aggregator's machine asks of the updates that wait.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Driver:
         crew: Crew,
         links: Links,
         parent: str = "",
+        sieve: Sieve | None = None,
     ) -> None:
         self.job = job
         self.machine = machine
@@ -119,6 +123,7 @@ class Driver:
         self._crew = crew
         self._links = links
         self._parent = parent
+        self._sieve = sieve
         self._events: asyncio.Queue[tuple[Event, dict[Key, Value]]] = asyncio.Queue()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._changed: dict[Key, Value | None] = {}
@@ -185,7 +190,7 @@ class Driver:
         for event, values in batch:
             if not self._admit(event, values):
                 continue
-            effects += self.machine.handle(event, self.clock.now())
+            effects += await self._handle(event)
         logs.begin(self.job, self.machine.round + 1)
         entries: list[bytes] = []
         acts: list[Effect] = []
@@ -201,6 +206,21 @@ class Driver:
         await self._commit(entries)
         for effect in acts:
             self._act(effect)
+
+    async def _handle(self, event: Event) -> list[Effect]:
+        """What the machine does; what it must know of the updates that wait, it is told meanwhile."""
+        sieve = self._sieve
+        if sieve is None:
+            return self.machine.handle(event, self.clock.now())
+        sieve.begin()
+        effects = self.machine.handle(event, self.clock.now())
+        while wanted := sieve.wanted():
+            for gots in map(in_order, wanted):
+                members = cast("Aggregator", self.machine).members(gots)
+                refused = await self._crew.sift(members, self.values)
+                sieve.learn(gots, {gots[place].task: why for place, why in refused.items()})
+            effects += self.machine.handle(Sifted(), self.clock.now())
+        return effects
 
     def _admit(self, event: Event, values: dict[Key, Value]) -> bool:
         """Take over what came with an event; an update that nobody waits for must not replace one that is there."""
@@ -237,7 +257,7 @@ class Driver:
             self._set(key, value)
         for child, why in made.refused:
             self._links.tell(self.job, Count("refused", child, why))
-        if isinstance(effect, Move):
+        if isinstance(effect, Move) and len(made.refused) < len(effect.members):
             self._links.moved(self.job, effect, self.values[effect.model + GROUP])
         return True
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from fogline.network import logs
 from fogline.network.changes import Change
-from fogline.network.contract import Away, Blob, Entered, Offer, Over, Said, Ticket, Told
+from fogline.network.contract import BROKEN, Away, Blob, Entered, Offer, Over, Said, Ticket, Told
 from fogline.network.crew import GROUP, Crew
 from fogline.network.driver import Driver
 from fogline.network.shelf import Shelf
+from fogline.network.sieve import Sieve
 from fogline.network.tasks import Tasks
 from fogline.network.turns import Turns
 from fogline.network.uplink import Lost, NotTaken, Uplink
-from fogline.network.workshop import WorkerFailed, Workshop
+from fogline.network.workshop import JobBroken, WorkerFailed, Workshop
 from fogline.nodes.effects import Count, Move
 from fogline.nodes.events import Fired, Halt, Joined, Left, Received, Started
 from fogline.nodes.messages import Hello, Report, Stop, Work
@@ -115,6 +116,7 @@ class Engagement:
         self._hello: Hello | None = None
         self._task: asyncio.Task[None] | None = None
         self._halted = False
+        self._failure: str | None = None
         self._loading: asyncio.Task[None] | None = None
         self._empty: asyncio.TimerHandle | None = None
         self._moves = False
@@ -133,8 +135,9 @@ class Engagement:
                 if self._root is not None and isinstance(error, WorkerFailed):
                     self._end(str(error))
                     break
-                self.tell(self.job, Count("stopped", self._house.name, str(error)))
-                await asyncio.sleep(AGAIN)
+                what = BROKEN if isinstance(error, JobBroken) else "stopped"
+                self.tell(self.job, Count(what, self._house.name, str(error)))
+                await asyncio.sleep(AGAIN)  # Told again until the root has heard of it.
         self._task = None
 
     async def _run_once(self) -> None:
@@ -142,7 +145,10 @@ class Engagement:
         await self._ready()
         machine = self._make(parent)
         self._moves = not self._leaf and cast("Aggregator", machine).role.moves
-        driver = Driver(self.job, machine, house.database, house.shelf, self._crew, self, parent or "")
+        sieve = None
+        if not self._leaf:
+            sieve = cast("Aggregator", machine).sift = Sieve()
+        driver = Driver(self.job, machine, house.database, house.shelf, self._crew, self, parent or "", sieve)
         await driver.recover(self._first)
         fresh = driver.fresh
         self._driver = driver
@@ -300,9 +306,9 @@ class Engagement:
         values = () if self._driver is None else self._driver.values.values()
         return next((Blob(v.digest, v.size) for v in values if v.kind == "model" and v.digest == digest), None)
 
-    def halt(self) -> None:
-        """The operator ends the job."""
-        self._halted = True
+    def halt(self, why: str | None = None) -> None:
+        """The operator ends the job; or it has failed, and ``why``."""
+        self._halted, self._failure = True, self._failure or why
         if self._driver is not None:
             self._driver.put(Halt())
 
@@ -383,7 +389,7 @@ class Engagement:
         """The machine is done."""
         for child in self.children:
             self._house.say(child, Said(job, Stop()))
-        self._end(None)
+        self._end(self._failure)
 
     def _end(self, why: str | None) -> None:
         self.over = True

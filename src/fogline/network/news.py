@@ -27,6 +27,10 @@ class Cloud(Protocol):
         """Two programs show one identity."""
         ...
 
+    def arrived(self, name: str, since: int) -> None:
+        """A child of the root is there, whose certificate says since when it is a member."""
+        ...
+
     def shown(self, timestamp: bytes) -> None:
         """A node has a newer timestamp of releases."""
         ...

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fogline.governance.offers import Offers, missing
+from fogline.governance.serials import member_since
 from fogline.governance.subject import Subject
 from fogline.network.changes import Change
 from fogline.network.claims import claim
@@ -250,6 +251,8 @@ class Node:
         """A child is there (again)."""
         log.info("%s connected to %s", session.name, self.name)
         self.news.seen(self._seen(session, up=True), session.name)
+        if self.cloud is not None:
+            self.cloud.arrived(session.name, member_since(session.serial))
         self._settle(session.present.jobs)
         for engagement in self._engagements.values():
             self._offer(session, engagement.ticket)

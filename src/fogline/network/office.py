@@ -119,7 +119,7 @@ class Office:
         """
         job = parse_job(text)
         rollouts.plan_of(job.publish)
-        serial = 1 + max(self.books.last_serial, self._restores.floors.jobs)
+        serial = self.books.next_serial(self._restores.floors.jobs)
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in job.name)[:40] or "job"
         record = Record(
             job=f"{name}-{serial}-{secrets.token_hex(2)}",
@@ -271,6 +271,10 @@ class Office:
     def twins(self, twins: Twins) -> None:
         """Two programs show one identity."""
         self.books.warn(twins.name, twin_warning(twins))
+
+    def arrived(self, name: str, since: int) -> None:
+        """A child is there, whose certificate says since when it is a member."""
+        self._tasks.spawn(self._restores.arrived(name, since))
 
     def shown(self, timestamp: bytes) -> None:
         """A node has a newer timestamp of releases."""

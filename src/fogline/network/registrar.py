@@ -163,6 +163,12 @@ class Registrar:
         return Certificate(issued, self.authority.root_pem, self._home(), self._fogs())
 
 
+def has_enrolled(database: Database, name: str, since: int) -> bool:
+    """Whether a membership that began at that moment is known here; else a backup has forgotten it."""
+    body = database.get(MEMBERS, name.lower())
+    return body is not None and MEMBER.decode(body).since >= since
+
+
 def void_tokens(database: Database) -> int:
     """Make all tokens useless; how many that were. A backup knows them as they were before they were used up."""
     tokens = [key for key, _ in database.all(TOKENS)]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+from fogline.governance.serials import milliseconds
 from fogline.network.books import Books
-from fogline.network.registrar import void_tokens
+from fogline.network.registrar import has_enrolled, void_tokens
 from fogline.registry.publisher import Publisher
 from fogline.registry.restored import Floors, read_floors
 from fogline.storage import Database
 
 NEWS = "a node showed a newer signature of this cloud's than any that it has"
+ENROLLED = "a node came in that this cloud has no record of having let in"
 RECALL = "a node brought revocations that this cloud had forgotten"
 ADVICE = (
     "What came after the backup is lost here: jobs (submit them again), versions, and who joined (they still come in). "
@@ -52,6 +54,14 @@ class Restores:
         async with self._lock:
             if not self._noticed:
                 await self._leap(RECALL)
+
+    async def arrived(self, name: str, since: int) -> None:
+        """A node is connected whose membership began at that moment (milliseconds of Unix time)."""
+        async with self._lock:
+            if self._noticed or since <= milliseconds(self.floors.at):
+                return
+            if not await asyncio.to_thread(has_enrolled, self._database, name, since):
+                await self._leap(ENROLLED)
 
     async def _leap(self, why: str) -> None:
         self._noticed = True

@@ -21,16 +21,20 @@ class Tasks:
     def __init__(self, owner: str) -> None:
         self._owner = owner
         self._running: set[asyncio.Task[Any]] = set()
+        self._over = False
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin one."""
+        """Begin one; after :meth:`cancel` it ends before its first step."""
         task = asyncio.create_task(work)
+        if self._over:
+            task.cancel()
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task
 
     def cancel(self) -> None:
-        """End all."""
+        """End all, and those that somebody begins later: what they need may be closed by then."""
+        self._over = True
         for task in self._running:
             task.cancel()
 

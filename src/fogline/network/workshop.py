@@ -28,6 +28,10 @@ class WorkerFailed(RuntimeError):  # noqa: N818 - read aloud, it is what happene
     """A worker could not carry a request out; the text is a sentence."""
 
 
+class JobBroken(WorkerFailed):
+    """The job's own code is wrong: no other worker would do better."""
+
+
 class WorkerEnded(WorkerFailed):
     """The process ended, or did not get ready: with another one it may go well."""
 
@@ -204,7 +208,7 @@ def _let_go(done: asyncio.Task[Answer], dropped: Callable[[], None]) -> None:
 
 def _whole(answer: Answer) -> Answer:
     if isinstance(answer, Failed):
-        raise WorkerFailed(answer.why[:LONGEST])
+        raise (JobBroken if answer.bug else WorkerFailed)(answer.why[:LONGEST])
     return answer
 
 

@@ -30,7 +30,7 @@ from fogline.nodes.effects import (
     SetTimer,
     Write,
 )
-from fogline.nodes.events import Event, Fired, Halt, Joined, Left, Received, Started
+from fogline.nodes.events import Event, Fired, Halt, Joined, Left, Received, Sifted, Started
 from fogline.nodes.ledger import Ask, Got, Lane, Ledger, devices_in, in_order
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
 from fogline.nodes.policies import Feedback, Selection
@@ -48,9 +48,9 @@ REASONS = {
 }
 """Why an update that came does not count."""
 
-Sift = Callable[[Sequence[Got]], Mapping[int, str]]
-"""Which updates that wait turn out to be none, by task, and why; given by a runtime that computes them only when a
-round may close."""
+Sift = Callable[[Sequence[Got]], Mapping[int, str] | None]
+"""Which updates that wait turn out to be none, by task, and why; given by a runtime that looks at their numbers only
+when a round may close. None: it does not know yet, and will say ``Sifted``."""
 
 
 class Aggregator:
@@ -80,10 +80,12 @@ class Aggregator:
         )
         self.now = 0.0
         self._learns = type(policy).observe is not Selection.observe
-        self._sift = sift
+        self.sift = sift
         self._asking = Asking(role, policy, self.roster, self.ledger)
         self._waits: dict[int, float] = {}
         """Lanes that wait because nobody can be asked, and since when."""
+        self._unsifted: dict[int, bool] = {}
+        """Lanes that may close once their updates are looked at, and whether their time is up."""
         self._gathered_at = -math.inf
         """When the children that come now are asked together."""
         self._effects: list[Effect] = []
@@ -103,6 +105,8 @@ class Aggregator:
                 self._joined(child, hello)
             case Left(child=child):
                 self._left(child)
+            case Sifted():
+                self._sifted()
             case Started():
                 self._started()
             case Halt():
@@ -390,9 +394,9 @@ class Aggregator:
         lane = self.ledger.lanes[index]
         if not (lane.open and self.ledger.working):
             return
-        if lane.fresh >= lane.need:
-            self._leave_out_failed(lane)
-        if lane.fresh >= lane.need and not self._lacks(lane):
+        if lane.fresh >= lane.need and not self._leave_out_failed(lane):
+            self._unsifted.setdefault(index, False)
+        elif lane.fresh >= lane.need and not self._lacks(lane):
             self._close(index)
         elif not lane.asks or (len(lane.asks) == lane.absent and not self._lacks(lane)):
             self._deadline(index)
@@ -407,23 +411,38 @@ class Aggregator:
         devices = devices_in(lane.pending) if minimum > 1 else minimum
         return "" if devices >= minimum else f"{counted(devices)}, the job's minimum is {minimum}"
 
-    def _leave_out_failed(self, lane: Lane) -> None:
-        """Before it is decided whether a round counts: updates that turn out to be none do not."""
-        failed = self._sift(lane.pending) if self._sift is not None and lane.pending else {}
+    def _leave_out_failed(self, lane: Lane) -> bool:
+        """Before it is decided whether a round counts: updates that turn out to be none do not. False where it is not
+        known yet which."""
+        failed = self.sift(lane.pending) if self.sift is not None and lane.pending else {}
         if not failed:
-            return
+            return failed is not None
         gots = [got for got in lane.pending if got.task in failed]
         self._log(records.Spoiled(lane.index, tuple(got.task for got in gots)))
         for got in gots:
             self._do(Count("failed", got.child, failed[got.task]))
         self._do(Forget(tuple(got.update for got in gots)))
+        return True
+
+    def _sifted(self) -> None:
+        """Go on where that was not known."""
+        lanes, self._unsifted = self._unsifted, {}
+        for index, late in lanes.items():
+            if not (self.ledger.lanes[index].open and self.ledger.working):
+                continue
+            if late:
+                self._deadline(index)
+            else:
+                self._progress(index)
 
     # Closing a round.
 
     def _deadline(self, index: int) -> None:
         """Time is up, or nobody is left to wait for."""
         lane = self.ledger.lanes[index]
-        self._leave_out_failed(lane)
+        if not self._leave_out_failed(lane):
+            self._unsifted[index] = True
+            return
         why = self._lacks(lane)
         if why:
             self._abandon(index, why)
@@ -465,7 +484,7 @@ class Aggregator:
         return Move(
             base=ledger.model,
             model=model_key(self.name, ledger.version + 1),
-            members=self._members(pending),
+            members=self.members(pending),
             inside=self.role.parent is not None,
             round=self._round,
             final=final,
@@ -500,7 +519,7 @@ class Aggregator:
         if not used:
             report = Report(task, None, failure="none of its rounds reached the quorum")
         else:
-            self._do(Lift(ledger.model, update) if self.role.moves else Merge(update, self._members(used)))
+            self._do(Lift(ledger.model, update) if self.role.moves else Merge(update, self.members(used)))
             rounds = max(1, ledger.rounds_done)  # However many it made: the group is as heavy as in one round.
             report = Report(task, update, ledger.samples // rounds, devices_in(used))
         self._log(records.Posted(report))
@@ -515,7 +534,8 @@ class Aggregator:
             return self.ledger.rounds_done
         return self.ledger.assigned.round
 
-    def _members(self, gots: list[Got]) -> tuple[Member, ...]:
+    def members(self, gots: Sequence[Got]) -> tuple[Member, ...]:
+        """Updates as they go into an aggregate, in canonical order."""
         version = self.ledger.version
         return tuple(Member(got.update, version - got.version, got.child) for got in in_order(gots))
 

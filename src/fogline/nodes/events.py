@@ -43,6 +43,10 @@ class Trained(msgspec.Struct, frozen=True, gc=False):
     failure: str | None = None
 
 
+class Sifted(msgspec.Struct, frozen=True, gc=False):
+    """The runtime knows by now which of the updates that wait are none."""
+
+
 class Started(msgspec.Struct, frozen=True, gc=False):
     """The node begins, or begins again after a crash and the replay of its journal."""
 
@@ -51,4 +55,4 @@ class Halt(msgspec.Struct, frozen=True, gc=False):
     """The operator (or a rule of the job) ends the job."""
 
 
-Event = Joined | Left | Received | Fired | Trained | Started | Halt
+Event = Joined | Left | Received | Fired | Trained | Sifted | Started | Halt

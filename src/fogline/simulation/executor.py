@@ -178,7 +178,7 @@ class _Sender:
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
         self._arena.clear()
-        self._models: dict[tuple[int, int], SentModel] = {}
+        self._models: dict[tuple[int, ...], SentModel] = {}
 
     def request(self, jobs: Sequence[ClientJob]) -> TrainRequest:
         models: list[SentModel] = []
@@ -194,7 +194,8 @@ class _Sender:
         return TrainRequest(models, sent, 0)
 
     def _model(self, job: ClientJob) -> SentModel:
-        key = (id(job.start), id(job.received))
+        # By the vectors: jobs may each have a dictionary of their own for what all have received.
+        key = (id(job.start), id(job.counters), *map(id, job.received.values()))
         if key not in self._models:
             received = {name: self._arena.put(vector) for name, vector in job.received.items()}
             self._models[key] = SentModel(self._arena.put(job.start), self._arena.put(job.counters), received)

@@ -11,6 +11,7 @@ from typing import Any
 
 from fogline.algorithms import Algorithm, algorithms, make
 from fogline.algorithms.device import prepare
+from fogline.data.loading import loading_of
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.jobs.files import check_not_importing, job_to_toml, parse_job
 from fogline.jobs.naming import Origin, class_name, origin_of
@@ -221,7 +222,8 @@ def run(
         stack.callback(show.close)
         stack.enter_context(task.one_thread())
         setting = attempt(lambda: _prepared(job, task, algorithm))
-        if isinstance(setting, ValueError):  # Methods, policies and profiles say what is wrong with their parameters.
+        # Methods, policies and profiles say what is wrong with their parameters.
+        if isinstance(setting, ValueError) and not loading_of(setting):
             raise JobError(str(setting)) from setting
         if isinstance(setting, Exception):
             raise blame("preparing the run", setting)  # A function that loads a client, or makes the model.

@@ -19,6 +19,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from fogline.data.loading import loading_of
+
 Result = TypeVar("Result")
 
 NUMERIC = (ArithmeticError, MemoryError, np.linalg.LinAlgError)
@@ -56,13 +58,21 @@ class CodeError(RuntimeError):
         self.place = self.place or place
         return self
 
+    @property
+    def plain(self) -> str:
+        """What it did, in which file and line, without the place."""
+        return f"{self.what} ({self.line})" if self.line else self.what
+
     def __str__(self) -> str:
-        where = f" ({self.line})" if self.line else ""
-        return f"{self.place}: {self.what}{where}" if self.place else f"{self.what}{where}"
+        return f"{self.place}: {self.plain}" if self.place else self.plain
 
 
-class NotFiniteError(ArithmeticError):
-    """What a device reports is not finite; the text says what."""
+class HookNumbersError(ArithmeticError):
+    """What numbers made a device's hook do; the text says which hook, what, and where."""
+
+
+class NotFiniteError(HookNumbersError):
+    """What a device reports is not finite."""
 
 
 def attempt(function: Callable[[], Result]) -> Result | Exception:
@@ -86,8 +96,11 @@ def reason_of(error: Exception, client: str) -> str:
     """
     if isinstance(error, (CodeError, *PROGRAMMING)):
         raise blame("training", error).at(client)
-    text = str(error).rstrip(".") if isinstance(error, NotFiniteError) else f"training raised {said(error)}"
-    return f"{client}: {text}."
+    if isinstance(error, HookNumbersError):
+        return f"{client}: {str(error).rstrip('.')}."
+    if loading_of(error):
+        return f"{client}: {blame('', error).plain}."
+    return f"{client}: training raised {said(error)}."
 
 
 def sure(subject: str, function: Callable[[], Result]) -> Result:
@@ -102,14 +115,16 @@ def sure(subject: str, function: Callable[[], Result]) -> Result:
     return result
 
 
-def blame(subject: str, error: Exception) -> CodeError:
-    """That a developer's code raised; the error is the cause. A bug that was named before stays what it is."""
+def blame(subject: str, error: Exception | SystemExit) -> CodeError:
+    """That a developer's code raised; the error is the cause. A bug that was named before stays what it is, and code
+    that loads a client is named as such."""
     if isinstance(error, CodeError):
         return error
     raised = f"raised {said(error)}"
     if isinstance(error, ValueError | TypeError | AttributeError) and any(word in text_of(error) for word in READ_ONLY):
         raised = f"writes into what it was given, which can only be read ({said(error)}); work on a copy"
-    wrong = CodeError(f"{subject} {raised}", line_of(error.__traceback__))
+    whose = loading_of(error)
+    wrong = CodeError(f"{'loading its data' if whose else subject} {raised}", line_of(error.__traceback__), whose)
     wrong.__cause__ = error
     return wrong
 

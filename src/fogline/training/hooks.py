@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from fogline.training.bugs import CodeError, blame, is_numeric, line_of_definition
+from fogline.training.bugs import CodeError, HookNumbersError, blame, is_numeric, line_of_definition
 from fogline.training.method import Array, Arrays, LocalMethod
 
 
@@ -28,17 +28,21 @@ def call(method: LocalMethod, hook: str, *given: Any, numeric: bool = True) -> A
         numeric: whether errors that numbers can cause pass, for a device to fail by them.
 
     Raises:
-        CodeError: it raised, or wrote into what it was given.
+        CodeError: it raised (also what would end a program), or wrote into what it was given.
+        HookNumbersError: numbers may have caused what it raised.
     """
     versions = _versions(given)
     try:
         result = getattr(method, hook)(*[read_only(thing) for thing in given])
     except (BdbQuit, CodeError):
         raise
-    except Exception as error:
-        if numeric and is_numeric(error):
-            raise
-        raise blame(name_of(method, hook), error) from error
+    except (Exception, SystemExit) as error:
+        wrong_hook = blame(name_of(method, hook), error)
+        if not numeric or not isinstance(error, Exception) or not is_numeric(error):
+            raise wrong_hook from error
+        if isinstance(error, ArithmeticError | np.linalg.LinAlgError):
+            raise HookNumbersError(wrong_hook.plain) from error
+        raise  # No memory: whoever trains fewer devices at once may have enough.
     if _versions(given) != versions:
         raise wrong(method, hook, "writes into a tensor that it was given, which can only be read; work on a copy")
     return result

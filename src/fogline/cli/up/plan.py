@@ -53,6 +53,8 @@ class Plan:
     seats: tuple[Seat, ...]
     planned: bool
     """Whether every client has its device, so that the run is that of a simulation."""
+    by_the_clock: bool
+    """Whether rounds go by who comes first."""
     notes: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     """What its workers will import."""
@@ -114,7 +116,8 @@ async def plan(file: Path, job: Job, wishes: Wishes, answer: Path) -> Plan:
         for client, home in zip(found.clients[:count], found.homes[:count], strict=True)
     ]
     whole = count == len(found.clients)
-    return Plan(job, tuple(seats), whole, tuple(_notes(found, wishes, count)), found.modules)
+    by_the_clock = any((tier.mode or found.mode) in ("async", "semi-async") for tier in job.tree.tiers.values())
+    return Plan(job, tuple(seats), whole, by_the_clock, tuple(_notes(found, wishes, count)), found.modules)
 
 
 def _check(found: Answer, wishes: Wishes) -> int:

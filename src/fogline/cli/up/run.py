@@ -76,9 +76,15 @@ def run_up(file: Path, wishes: Wishes) -> None:
         if wishes.keep:
             print(f"The nodes' folders are in {folder}.")
     same = ("The same in virtual time", f"fogline simulate {result.folder}/job.toml --engine loop")
-    print_result(result, [same] if run.planned else [])
+    print_result(result, [same] if run.repeats else [])
     for line in run.served:
         print(line)
+
+
+def repeats(made: Plan, result: Result, state: TreeState) -> bool:
+    """Whether the run is that of a simulation: every client had its device, nothing went wrong or was in vain, and no
+    round went by the clock, which is another there."""
+    return made.planned and not made.by_the_clock and not result.counts and not state.lost
 
 
 class Run:
@@ -95,11 +101,11 @@ class Run:
         self.file, self.job, self.wishes, self.folder = file, job, wishes, folder
         self.rows: list[Row] = []
         self.served: list[str] = []
-        """What the devices showed in the end."""
+        """What the devices showed in the end; it is printed below the result."""
         self.unpublished = ""
         """Why the last job's model did not become a version."""
-        self.planned = False
-        """Whether it is the run of a simulation."""
+        self.repeats = False
+        """Whether a simulation of the job gives the same."""
         self.state = TreeState(root_of(job), job.tree)
         self.screen = Screen(self.state, wishes.quiet)
         self.forks = ForkServer(folder / "forks.log")
@@ -121,6 +127,7 @@ class Run:
                     await self._start_members(client, made, ready)
                     record = await self._run_job(client, made)
                     result = self._result(record, made)
+                    self.repeats = record.state == "finished" and repeats(made, result, self.state)
                     if self.wishes.serve:
                         await self._serve(client, made)
             finally:
@@ -137,7 +144,6 @@ class Run:
                 starting = both.create_task(self._start_cloud())
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        self.planned = planning.result().planned
         unshared = await self.forks.start(planning.result().modules)
         if unshared is not None:
             self.screen.note(f"Every worker takes memory of its own: {unshared}")
@@ -212,15 +218,11 @@ class Run:
 
         way = plan_of(made.job.publish)
         rollout = len(way.rings) * (way.ring_seconds + way.probation.longest)
-        await show(self.state.floor, devices, Sample.of(card, golden), next_round, rollout, self._show)
+        await show(self.state.floor, devices, Sample.of(card, golden), next_round, rollout, self.served.append)
 
     def _check_published(self) -> None:
         if self.unpublished:
             raise JobFailed(f"The model is not published, so there is nothing to serve. {self.unpublished}")
-
-    def _show(self, line: str) -> None:
-        self.screen.note(line)
-        self.served.append(line)
 
     async def _newest(self, client: Client, job: Job) -> Card:
         (standing,) = await client.models(model_name(job))

@@ -161,7 +161,8 @@ async def show(
     finally:
         await asyncio.to_thread(load.__exit__)
     counts = ", ".join(f"{n} by version {version}" for version, n in sorted(load.versions.items()))
-    say(f"Version {following} was rolled out to {len(devices)} devices while they answered: {counts}; "
+    whom = f"{len(devices)} devices while they" if len(devices) != 1 else "1 device while it"
+    say(f"Version {following} was rolled out to {whom} answered: {counts}; "
         f"{len(load.failures)} failed.")  # fmt: skip
     if load.failures:
         raise JobFailed(f"{len(load.failures)} requests failed during the rollout; the first: {load.failures[0]}")

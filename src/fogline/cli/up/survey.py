@@ -35,6 +35,8 @@ class Answer(msgspec.Struct, frozen=True):
     """The aggregator above each client, as a simulation has it."""
     parameter: bool = False
     """Whether the number of clients was set by the task's parameter of that name."""
+    mode: str = ""
+    """Of the method, where a tier does not say."""
     error: str = ""
     modules: tuple[str, ...] = ()
     """What was imported, but for what lies beside the job: what its workers will share."""
@@ -74,6 +76,7 @@ def look(question: Question) -> Answer:
     Raises:
         JobError: it cannot be loaded, or does not suit the tree.
     """
+    from fogline.algorithms.registry import find
     from fogline.cli.simulate import check_names
     from fogline.jobs.files import load_task, parse_job
     from fogline.jobs.planning import assign
@@ -86,7 +89,8 @@ def look(question: Question) -> Answer:
     task = load_task(job, folder)
     check_names(job, task)
     clients = tuple(task.data.clients)
-    return Answer(clients, tuple(assign(job.tree, task.data)), parameter, modules=tuple(installed(folder)))
+    mode = find(job.algorithm.name).mode
+    return Answer(clients, tuple(assign(job.tree, task.data)), parameter, mode, modules=tuple(installed(folder)))
 
 
 def installed(folder: Path) -> Sequence[str]:

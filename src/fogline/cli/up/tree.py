@@ -16,6 +16,7 @@ from fogline.jobs.tree import Tree
 from fogline.monitoring.table import human_bytes
 from fogline.network.changes import Change
 
+BAD = ("lost", "refused", "failed")
 SAME = ("connected", "loading", "training", "lost", "refused", "failed")
 """Changes that give the state its name."""
 STATES = {"ready": "connecting", "idle": "connected"} | {what: what for what in SAME}
@@ -57,6 +58,8 @@ class TreeState:
         self.root = root
         self.nodes = {root: NodeState(Seat(root, "cloud", ""))}
         self.floor = Floor()
+        self.lost: set[str] = set()
+        """Nodes that were lost, refused a job or failed, if only for a while."""
         self._tiers = {node: tier for tier in tree.names for node in tree.nodes(tier)}
 
     def seat(self, seats: Sequence[Seat]) -> None:
@@ -79,7 +82,9 @@ class TreeState:
             self.floor.serves(name, change.version)
             return False
         state = "connected" if name == self.root and change.what == "ready" else STATES[change.what]
-        before, node.state, node.why = node.state, state, change.why if state in ("lost", "refused", "failed") else ""
+        before, node.state, node.why = node.state, state, change.why if state in BAD else ""
+        if state in BAD:
+            self.lost.add(name)
         return before != state
 
     def count(self, role: str, *states: str) -> tuple[int, int]:

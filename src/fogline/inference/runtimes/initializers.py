@@ -51,12 +51,12 @@ def wanted(model: bytes) -> dict[str, Wanted]:
         ValueError: the bytes are no model.
     """
     found: dict[str, Wanted] = {}
-    for graph in _parts(memoryview(model), GRAPH):
-        for tensor in _parts(graph, INITIALIZER):
-            fields = list(_fields(tensor))
+    for graph in parts_of(memoryview(model), GRAPH):
+        for tensor in parts_of(graph, INITIALIZER):
+            fields = list(fields_of(tensor))
             if (LOCATION, EXTERNAL) in fields:
                 kinds = [TYPES.get(value) for number, value in fields if number == TYPE and isinstance(value, int)]
-                found[_text(fields, NAME)] = Wanted(kinds[-1] if kinds else None, _shape(fields))
+                found[text_of(fields, NAME)] = Wanted(kinds[-1] if kinds else None, _shape(fields))
     return found
 
 
@@ -81,12 +81,12 @@ def beside(path: Path) -> dict[str, Array]:
 def _places(model: bytes) -> dict[str, dict[str, str]]:
     """For each external initialiser the entries that say where it is."""
     found: dict[str, dict[str, str]] = {}
-    for graph in _parts(memoryview(model), GRAPH):
-        for tensor in _parts(graph, INITIALIZER):
-            fields = list(_fields(tensor))
+    for graph in parts_of(memoryview(model), GRAPH):
+        for tensor in parts_of(graph, INITIALIZER):
+            fields = list(fields_of(tensor))
             if (LOCATION, EXTERNAL) in fields:
-                entries = [list(_fields(value)) for value in _parts(tensor, ELSEWHERE)]
-                found[_text(fields, NAME)] = {_text(entry, KEY): _text(entry, VALUE) for entry in entries}
+                entries = [list(fields_of(value)) for value in parts_of(tensor, ELSEWHERE)]
+                found[text_of(fields, NAME)] = {text_of(entry, KEY): text_of(entry, VALUE) for entry in entries}
     return found
 
 
@@ -111,7 +111,8 @@ def _mapped(file: Path, name: str, need: Wanted, place: dict[str, str]) -> Array
 Value = int | memoryview
 
 
-def _text(fields: list[tuple[int, Value]], wanted: int) -> str:
+def text_of(fields: list[tuple[int, Value]], wanted: int) -> str:
+    """The text of a field; empty where it is not there."""
     return b"".join(bytes(value) for number, value in fields if number == wanted and _is_bytes(value)).decode()
 
 
@@ -130,15 +131,16 @@ def _shape(fields: list[tuple[int, Value]]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _parts(data: memoryview, wanted: int) -> Iterator[memoryview]:
-    return (value for number, value in _fields(data) if number == wanted and _is_bytes(value))
+def parts_of(data: memoryview, wanted: int) -> Iterator[memoryview]:
+    """The messages, or texts, in all fields of a number."""
+    return (value for number, value in fields_of(data) if number == wanted and _is_bytes(value))
 
 
 def _is_bytes(value: Value) -> TypeGuard[memoryview]:
     return not isinstance(value, int)
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
+def fields_of(data: memoryview) -> Iterator[tuple[int, Value]]:
     """Numbers and values of a protobuf message's fields; values of fixed width are passed over."""
     place = 0
     while place < len(data):

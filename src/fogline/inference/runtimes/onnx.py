@@ -16,6 +16,7 @@ from fogline.inference.card import Asset, Card, Datatype, Tensor
 from fogline.inference.runtimes.base import NUMPY, Array, Locate, ModelError, Run
 from fogline.inference.runtimes.files import arrays_of
 from fogline.inference.runtimes.initializers import Wanted, wanted
+from fogline.inference.runtimes.lookups import looked_up
 
 TYPES: Mapping[str, Datatype] = {
     "tensor(bool)": "BOOL",
@@ -114,12 +115,17 @@ class _Part:
         self.takes = _types(self._session.get_inputs())
         self.gives = _types(self._session.get_outputs())
         self._names = list(outputs or self.gives)
+        whole = {name for name, kind in self.takes.items() if kind in ("INT32", "INT64")}
+        self._places = whole & looked_up(path) if whole else whole
         self._texts = {name for name, kind in (self.takes | self.gives).items() if kind == "BYTES"}
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """What it gives; of the values it takes those that it knows."""
         if len(values) > len(self.takes):
             values = {name: array for name, array in values.items() if name in self.takes}
+        for name in self._places:
+            if name in values and values[name].min(initial=0) < 0:
+                raise ModelError(f"Input '{name}' has a negative number, which is no place in the table of the model.")
         try:
             if self._texts:
                 values = {name: _to_text(array) if name in self._texts else array for name, array in values.items()}

@@ -119,6 +119,13 @@ class GroupsInBlocks(Groups):
 
         return Written(self._with_usable(request.members, moved))
 
+    def _refusals(self, members: Sequence[Member]) -> Refused:
+        def folded(opened: Sequence[_Opened]) -> None:
+            for block in self._blocks():
+                self._fold_block(block, opened, merge=True)
+
+        return list(self._with_usable(members, folded))
+
     def merge(self, request: Merge) -> Written:
         empty = False
 

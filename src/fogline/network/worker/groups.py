@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
-from fogline.aggregation import Folded, Partial, UnusableUpdate, fold_named
+from fogline.aggregation import Folded, Partial, UnusableUpdate, fold_named, surely_fit
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import Group
 from fogline.algorithms.group import GroupModel
 from fogline.network.worker.files import read_group, read_model, read_update, write
-from fogline.network.worker.requests import Adopt, Lift, Member, Merge, Move, Written
+from fogline.network.worker.requests import Adopt, Lift, Member, Merge, Move, Sift, Sifted, Written
 from fogline.params import Spec
-from fogline.training.bugs import PROGRAMMING, CodeError
+from fogline.training.bugs import PROGRAMMING, CodeError, is_numeric
 
 Refused = list[tuple[str, str]]
 Form = frozenset[tuple[str, tuple[int, ...]]]
@@ -47,6 +48,22 @@ class Groups:
         )
         return Written()
 
+    def sift(self, request: Sift) -> Sifted:
+        """Which updates would be refused. Mostly one look at each tells that none would."""
+        return Sifted() if self._surely_fit(request.members) else Sifted(tuple(self._refusals(request.members)))
+
+    def _surely_fit(self, members: Sequence[Member]) -> bool:
+        forms = self._forms(members)
+        if len(forms) < len(members) or len(set(forms.values())) > 1:
+            return False
+        weight = partial(hooks.staleness_weight, self.algorithm)
+        return surely_fit(self.exact, ((read_update(m.update), weight(m.staleness)) for m in members))
+
+    def _refusals(self, members: Sequence[Member]) -> Refused:
+        refused: Refused = []
+        self._fold(members, True, refused)
+        return refused
+
     def move(self, request: Move) -> Written:
         """The group moves by its members' updates; where none could be used it stays."""
         refused: Refused = []
@@ -57,9 +74,10 @@ class Groups:
             try:
                 self._check(folded)
                 group = groups.move(self.algorithm, self.spec, group, folded, facts, request.inside)
-            except (ValueError, CodeError) as error:  # Whoever sent them, the job outlives them.
-                if isinstance(error.__cause__, PROGRAMMING):
-                    raise  # No update makes a name that does not exist.
+            except (ValueError, CodeError) as error:
+                if isinstance(error, CodeError) and _is_bug(error, len(request.members) - len(refused)):
+                    raise
+                # Whoever sent them, the job outlives them.
                 refused = [(member.child, f"the round's updates cannot be used: {error}") for member in request.members]
         self.put(group, request.group, request.model)
         return Written(tuple(refused))
@@ -67,11 +85,11 @@ class Groups:
     def merge(self, request: Merge) -> Written:
         """Children's updates become one partial result."""
         refused: Refused = []
-        partial = self._fold(request.members, True, refused)
-        if partial is not None:
-            assert isinstance(partial, Partial)
-            write(request.update, partial)
-        return Written(tuple(refused), empty=partial is None)
+        merged = self._fold(request.members, True, refused)
+        if merged is not None:
+            assert isinstance(merged, Partial)
+            write(request.update, merged)
+        return Written(tuple(refused), empty=merged is None)
 
     def lift(self, request: Lift) -> Written:
         """The group's movement becomes an update."""
@@ -112,3 +130,15 @@ class Groups:
                     (name.replace("sum/", "vector/", 1), arrays[name].shape) for name in named
                 )
         return forms
+
+
+def _is_bug(error: CodeError, updates: int) -> bool:
+    """Whether what a hook did with so many updates is the developer's doing, and not theirs.
+
+    No update makes a name that does not exist, and what is in each of several was agreed on; but their numbers may be
+    anybody's.
+    """
+    cause = error.__cause__
+    if isinstance(cause, PROGRAMMING):
+        return True
+    return updates > 1 and not (isinstance(cause, Exception) and is_numeric(cause))

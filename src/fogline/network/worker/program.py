@@ -18,6 +18,7 @@ from pathlib import Path
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import prepare, run_cohort
+from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.files import job_to_toml, load_task, parse_job
@@ -48,12 +49,13 @@ from fogline.network.worker.requests import (
     Opened,
     Package,
     Request,
+    Sift,
     Train,
     Trained,
 )
 from fogline.params import Params, Spec
 from fogline.training import choose
-from fogline.training.bugs import CodeError
+from fogline.training.bugs import CodeError, blame
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
 
@@ -215,6 +217,8 @@ class Worker:
                 return self.train(request)
             case Adopt():
                 return self.groups.adopt(request)
+            case Sift():
+                return self.groups.sift(request)
             case Move():
                 return self.groups.move(request)
             case Merge():
@@ -263,10 +267,10 @@ def serve(channel: socket.socket) -> None:
                 assert worker is not None
                 answer = worker.answer(request)
         except (ValueError, ModelError, MemoryError, OSError) as error:
-            answer = Failed(str(error) or type(error).__name__)
+            answer = Failed(str(blame("", error) if loading_of(error) else error) or type(error).__name__)
         except CodeError as error:
             log.exception("a request failed: %s", type(request).__name__)
-            answer = Failed(str(error))
+            answer = Failed(str(error), bug=True)
         except Exception as error:
             log.exception("a request failed: %s", type(request).__name__)
             answer = Failed(f"{type(error).__name__}: {error}")

@@ -84,6 +84,12 @@ class Member(msgspec.Struct, frozen=True):
     staleness: int
 
 
+class Sift(msgspec.Struct, frozen=True, tag=True):
+    """Look which updates could not be folded together."""
+
+    members: tuple[Member, ...]
+
+
 class Move(msgspec.Struct, frozen=True, tag=True):
     """Fold updates and move the group."""
 
@@ -153,7 +159,7 @@ class Package(msgspec.Struct, frozen=True, tag=True):
     """Of the version before: exporting takes seconds."""
 
 
-Request = Open | Describe | Train | Adopt | Move | Merge | Lift | Judge | Conclude | Package
+Request = Open | Describe | Train | Adopt | Sift | Move | Merge | Lift | Judge | Conclude | Package
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True):
@@ -199,6 +205,12 @@ class Written(msgspec.Struct, frozen=True, tag=True):
     empty: bool = False
 
 
+class Sifted(msgspec.Struct, frozen=True, tag=True):
+    """Children whose updates are none, and why."""
+
+    refused: tuple[tuple[str, str], ...] = ()
+
+
 class Judged(msgspec.Struct, frozen=True, tag=True):
     """Metrics on the test set; none where there is no test set here."""
 
@@ -219,9 +231,11 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     """The request could not be carried out."""
 
     why: str
+    bug: bool = False
+    """Whether the job's own code is wrong, so that the next time would be no better."""
 
 
-Answer = Opened | Described | Trained | Written | Judged | Packaged | Failed
+Answer = Opened | Described | Trained | Written | Sifted | Judged | Packaged | Failed
 
 REQUESTS = decoder(Request)
 ANSWERS = decoder(Answer)

@@ -9,6 +9,7 @@ from fogline.inference.runtimes.base import Array
 from fogline.serving.cascade.attempt import Failure, attempt
 from fogline.serving.cascade.offloader import Improved
 from fogline.serving.cascade.wire import Answer, Send, WireError, packed, read_ask, values
+from fogline.serving.protocol.errors import ProtocolError
 
 Infer = Callable[[str, Mapping[str, Array], float, int], Coroutine[Any, Any, Improved]]
 """Runs a model on inputs, within so many seconds, for a request that came over so many links.
@@ -37,12 +38,13 @@ async def answer(ask: bytes, infer: Infer, onward: Callable[[str], Send | None] 
         return passed
     found = await attempt(infer(asked.model, inputs, left, asked.hops), left, f"answering for model {asked.model}")
     if isinstance(found, Failure):
-        return _sorry(f"Model {asked.model} {found.why}.")
+        refused = isinstance(found.error, ProtocolError) and found.error.status == 400
+        return _sorry(f"Model {asked.model} {found.why}.", refused)
     try:
         return packed(Answer(values(found.outputs), found.tier, found.model, found.version, found.offloaded))
     except WireError as error:
         return _sorry(str(error))
 
 
-def _sorry(why: str) -> bytes:
-    return packed(Answer(error=why[:512]))
+def _sorry(why: str, refused: bool = False) -> bytes:
+    return packed(Answer(error=why[:512], refused=refused))

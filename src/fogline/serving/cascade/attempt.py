@@ -16,6 +16,8 @@ class Failure(NamedTuple):
     """Why there is no result: the end of a sentence."""
 
     why: str
+    error: BaseException | None = None
+    """What was raised, if anything was."""
 
 
 async def attempt(work: Coroutine[Any, Any, Result], seconds: float, what: str) -> Result | Failure:
@@ -39,5 +41,5 @@ async def attempt(work: Coroutine[Any, Any, Result], seconds: float, what: str) 
         return Failure("was cancelled")
     if (error := task.exception()) is not None:
         log.info("%s failed", what, exc_info=error)
-        return Failure(f"failed: {error or type(error).__name__}")
+        return Failure(f"failed: {error or type(error).__name__}", error)
     return task.result()

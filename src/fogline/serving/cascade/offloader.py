@@ -115,6 +115,9 @@ class Offloader:
             return self._own(outputs, f"Asking the tier above {reply.why}.")
         try:
             answer, better = read_answer(reply)
+            if answer.refused:  # A client's bad inputs must not keep the others from that tier.
+                self._breaker.succeeded(now := self._clock(), now - began)
+                return self._own(outputs, f"The tier above takes no such inputs: {answer.error}")
             merged = _merged(outputs, better, rows, answer.error)
         except WireError as error:
             self._breaker.failed(self._clock())

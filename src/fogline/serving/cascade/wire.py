@@ -68,6 +68,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     offloaded: _Count = 0
     """Rows that the answering tier sent further up."""
     error: Annotated[str, Meta(max_length=512)] = ""
+    refused: bool = False
+    """Whether that is because no model takes such inputs, which is no failure of the tier that says so."""
 
 
 def packed(message: Ask | Answer) -> bytes:

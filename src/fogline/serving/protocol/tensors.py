@@ -25,7 +25,7 @@ WIRE = {datatype: dtype.newbyteorder("<") for datatype, dtype in NUMPY.items()}
 LENGTH = 4
 """Bytes of the length of an element of BYTES."""
 
-PART = 1 << 15
+PART = 1 << 16
 """Bytes of a list that are parsed at once."""
 
 _parse = Parser().parse
@@ -70,7 +70,7 @@ def read_json(name: str, datatype: str, shape: Shape, data: Buffer) -> Array:
     if depth != 1 and depth != len(shape):
         raise ProtocolError(f"The data of input '{name}' must be one flat list, or nested {len(shape)} deep.")
     try:
-        array = _flat_floats(NUMPY[datatype], data) if depth == 1 else None
+        array = _flat_floats(NUMPY[datatype], prod(shape), data) if depth == 1 else None
         if array is None:
             array = _array(name, datatype, _decoder(datatype, depth).decode(data))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -82,29 +82,29 @@ def read_json(name: str, datatype: str, shape: Shape, data: Buffer) -> Array:
     return array.reshape(shape)
 
 
-def _flat_floats(dtype: np.dtype[Any], data: Buffer) -> Array | None:
-    """The numbers of a flat list, without an object for each of them; None where it is none of floats that fit.
+def _flat_floats(dtype: np.dtype[Any], count: int, data: Buffer) -> Array | None:
+    """The numbers of a flat list, without an object for each of them; None where it is none of so many floats that fit.
 
     Such a list is then read in the ordinary way, which says what is wrong. Both give the same bits.
     """
     text = bytes(data).strip()
-    if dtype.kind != "f" or text.count(b"[") != 1 or text[-1:] != b"]":
+    if dtype.kind != "f" or text.find(b"[", 1) >= 0 or text[-1:] != b"]" or 2 * count > len(text):
         return None
-    parts: list[Array] = []
+    found, at = np.empty(count, dtype), 0
     start, end = 1, len(text) - 1
     with np.errstate(over="raise"):
         while start < end:
             # Parts of a size that the cache holds. Each must give a number: what stands between commas is one.
             stop = end if end - start <= PART else text.rfind(b",", start, start + PART)
             try:
-                numbers = _parse(b"[%b]" % text[start : max(start, stop)]).as_buffer(of_type="d")
-                parts.append(np.frombuffer(numbers).astype(dtype))
+                numbers = np.frombuffer(_parse(b"[%b]" % text[start : max(start, stop)]).as_buffer(of_type="d"))
+                found[at : at + numbers.size] = numbers
             except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError):
                 return None
-            if not parts[-1].size:
+            if not numbers.size:
                 return None
-            start = stop + 1
-    return np.concatenate(parts) if parts else None
+            start, at = stop + 1, at + numbers.size
+    return found if at == count else None
 
 
 def read_values(name: str, datatype: str, shape: Shape, values: Sequence[Any]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -43,8 +44,8 @@ class Watch:
     """Watches one served version. All calls come from one thread.
 
     Requests, errors, latencies, offloads and labels are all counted; inputs and confidence are sampled
-    (:data:`BATCH`, :data:`DENSE`). What is sampled is put aside and looked at in groups, a piece with each request that
-    follows, so that none waits for all of it.
+    (:data:`BATCH`, :data:`DENSE`). What is sampled is put aside and looked at in groups, in small pieces
+    (:meth:`look`) that find their place between requests, so that none waits for all of it.
 
     Args:
         card: of the version.
@@ -60,8 +61,8 @@ class Watch:
         self._confidence = PageHinkley()
         self._answers = Answers(card)
         self._waiting: list[_Seen] = []
-        self._pieces: Iterator[None] = iter(())
-        """What is left to do for the group that is being looked at."""
+        self._groups: deque[Iterator[None]] = deque()
+        """What is left to do for each group that is, or will be, looked at."""
         self._rows = self._bytes = 0
         self._drifting = False
         self._by_rows = all(tensor.shape[:1] == (-1,) for tensor in (*card.inputs, *card.outputs))
@@ -81,8 +82,8 @@ class Watch:
         seconds: float,
         request: str = "",
         offloaded: int = 0,
-    ) -> None:
-        """A request was answered.
+    ) -> bool:
+        """A request was answered; whether there is something for :meth:`look`.
 
         Args:
             inputs: as the model took them; nobody may change the arrays afterwards.
@@ -102,16 +103,24 @@ class Watch:
             self._answers.remember(request, outputs)
             if self._keeper is not None:
                 self._keeper.forget(request)
-        next(self._pieces, None)
         every = 1 << (self._come // DENSE).bit_length()
         self._come += min(rows, BATCH)
         if tally.answers & (every - 1) or not self._by_rows:
-            return
+            return bool(self._groups)
         self._waiting.append(_Seen(inputs, outputs, request))
         self._rows += min(rows, BATCH)
         self._bytes += sum([array.nbytes for array in inputs.values()])
         if self._rows >= self._group or self._bytes >= GROUP_BYTES:
-            self._begin_to_look()
+            self._take_up()
+        return bool(self._groups)
+
+    def look(self) -> bool:
+        """Look at a piece of what was put aside, which takes a fraction of a millisecond; whether more is left."""
+        while self._groups:
+            if next(self._groups[0], self) is None:
+                return True
+            self._groups.popleft()
+        return False
 
     def failed(self) -> None:
         """A request failed."""
@@ -124,7 +133,7 @@ class Watch:
 
     def label(self, request: str, labels: Sequence[int | float]) -> int:
         """What the answers to a request should have been, one for each row; how many could be used."""
-        self._look()
+        self._look_at_all()
         used, correct = self._answers.judge(request, labels)
         self._tally.labels += used
         self._tally.correct += correct
@@ -134,7 +143,7 @@ class Watch:
 
     def take(self) -> Vitals:
         """What happened since the last call."""
-        self._look()
+        self._look_at_all()
         tally, sketch = self._tally.tally(), self._sketch
         self._begin()
         data = sketch.encode() if sketch is not None and sketch.rows else b""
@@ -142,31 +151,28 @@ class Watch:
 
     def drift(self) -> Drift:
         """How far the last samples are from the reference, and whether confidence has fallen."""
-        self._look()
+        self._look_at_all()
         found = self._window.drift() if self._window is not None else Drift()
         return found._replace(fallen=self._confidence.fallen, statistic=self._confidence.statistic)
 
-    def _look(self) -> None:
+    def _look_at_all(self) -> None:
         """Look at all that was put aside."""
-        self._begin_to_look()
-        self._finish()
-
-    def _begin_to_look(self) -> None:
-        """Finish the last group, and take up the next."""
-        self._finish()
-        waiting, self._waiting, self._rows, self._bytes = self._waiting, [], 0, 0
-        self._pieces = self._look_at_all(waiting)
-
-    def _finish(self) -> None:
-        for _ in self._pieces:
+        self._take_up()
+        while self.look():
             pass
 
-    def _look_at_all(self, waiting: list[_Seen]) -> Iterator[None]:
-        """Look at requests of one shape together; every step takes a fraction of a millisecond."""
+    def _take_up(self) -> None:
+        """What was put aside becomes the next group."""
+        self._groups.append(self._pieces(self._waiting))
+        self._waiting, self._rows, self._bytes = [], 0, 0
+
+    def _pieces(self, waiting: list[_Seen]) -> Iterator[None]:
+        """Look at requests of one shape together."""
         groups: dict[object, list[_Seen]] = {}
         for seen in waiting:
             shapes = tuple([array.shape[1:] for array in (*seen.inputs.values(), *seen.outputs.values())])
             groups.setdefault(shapes, []).append(seen)
+        yield
         for group in groups.values():
             yield from self._look_at(group)
 
@@ -185,13 +191,13 @@ class Watch:
             sketch = self._reference.sketch(inputs, sure)
             yield
             self._sketch += sketch
-            moved = self._window.add(sketch)
-            if moved:
+            if self._window.add(sketch):
                 yield
                 self._drifting = self._window.far or self._confidence.fallen
-            yield
         if self._keeper is not None:
+            yield
             self._offer(self._keeper, group, inputs, sure)
+        yield
 
     def _offer(self, keeper: Keeper, group: list[_Seen], inputs: Mapping[str, Array], sure: Array) -> None:
         """Offer one row of the group to be kept: a hard one, or any while inputs drift."""

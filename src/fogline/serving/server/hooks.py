@@ -18,8 +18,13 @@ class Watch(Protocol):
 
     def saw(
         self, inputs: Mapping[str, Array], outputs: Outputs, seconds: float, request: str = "", offloaded: int = 0
-    ) -> None:
-        """A request was answered. It is called on the event loop, so it must be quick."""
+    ) -> bool:
+        """A request was answered; whether there is something to look at. It is called before the answer goes out, so it
+        must be quick."""
+        ...
+
+    def look(self) -> bool:
+        """Look at a piece of it; whether more is left. It is called between requests, so it must be short."""
         ...
 
     def failed(self) -> None:

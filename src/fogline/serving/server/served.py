@@ -89,6 +89,8 @@ class Served:
         self._gate = gate
         self._offloader = offloader
         self._batcher = Batcher(self.run, pool, settings.max_batch if self.signature.batched else 1, self.counts)
+        self._looking = False
+        """Whether the watch will be called to look."""
         self._users = 0
         self._retired = self._closed = False
 
@@ -208,11 +210,20 @@ class Served:
         now = time.perf_counter_ns()
         self.counts.answered(ask.rows, now - span.came, answer.offloaded)
         if self.watch is not None:
-            self.watch.saw(ask.inputs, own, (now - span.began) / 1e9, ask.id, answer.offloaded)
+            left = self.watch.saw(ask.inputs, own, (now - span.began) / 1e9, ask.id, answer.offloaded)
+            if left and not self._looking:
+                self._looking = True
+                asyncio.get_running_loop().call_soon(self._look, self.watch)
         if self.shadow is not None:
             # In a later turn of the loop: the answer goes out first.
             asyncio.get_running_loop().call_soon(self.shadow.offer, ask, own)
         return answer
+
+    def _look(self, watch: Watch) -> None:
+        """Let the watch look at a piece in every turn of the loop, after the answers and before the next requests."""
+        self._looking = watch.look()
+        if self._looking:
+            asyncio.get_running_loop().call_soon(self._look, watch)
 
     def _missed(self, span: Span) -> None:
         self.counts.missed(time.perf_counter_ns() - span.came)

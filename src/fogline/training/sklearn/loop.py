@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fogline.params import Vector
-from fogline.training.bugs import CodeError
+from fogline.training.bugs import CodeError, HookNumbersError, attempt, reason_of
 from fogline.training.local import ClientJob, LocalTraining, Trained
 from fogline.training.method import LocalMethod, overrides
 from fogline.training.order import batches
@@ -56,12 +56,19 @@ class SklearnLoop(Engine):
         return [self._train_safely(job) for job in jobs]
 
     def _train_safely(self, job: ClientJob) -> Trained:
-        examples = self.task.data.at(job.client)
+        examples = attempt(lambda: self.task.data.at(job.client))
+        if isinstance(examples, Exception):
+            reason = reason_of(examples, self._name(job))
+            return Trained(job.client, job.start, job.counters, 0, 0, np.nan, np.nan, reason)
         try:
             if not len(examples.y):
                 raise ValueError("it has no examples")
             return self._train(job)
-        except (ValueError, FloatingPointError) as error:  # What scikit-learn raises on numbers or labels.
+        except (
+            ValueError,
+            FloatingPointError,
+            HookNumbersError,
+        ) as error:  # What it raises on numbers or labels.
             lines = str(error).strip().splitlines()
             sentence = f"{self._name(job)}: {lines[0].rstrip('.')}."
             return Trained(job.client, job.start, job.counters, len(examples.y), 0, np.nan, np.nan, sentence)

@@ -29,20 +29,19 @@ class Blocks:
         parts = self.buffer.split([clients * count for count in self._counts])
         self.tensors = [part.view(clients, *e.shape) for part, e in zip(parts, entries, strict=True)]
         self._firsts = {clients: self.tensors}
+        self._parts = [self.buffer.view(1, -1)] if clients == 1 else [flat(tensor) for tensor in self.tensors]
 
     def fill(self, rows: Tensor) -> None:
         """Take weights in: one row (P,) for all devices, or (K, P)."""
         if self._clients == 1:
             self.buffer.copy_(rows.view(-1))
             return
-        for tensor, part in zip(self.tensors, rows.split(self._counts, -1), strict=True):
-            tensor.copy_(part.reshape(*part.shape[:-1], *tensor.shape[1:]))
+        for own, part in zip(self._parts, rows.split(self._counts, -1), strict=True):
+            own.copy_(part)
 
-    def parts(self, clients: int) -> list[Tensor]:
-        """(k, n) each: the weights of the first k devices, as the vector has them one after the other; views."""
-        if self._clients == 1:
-            return [self.buffer.view(1, -1)]
-        return [flat(tensor[:clients]) for tensor in self.tensors]
+    def parts(self) -> list[Tensor]:
+        """(K, n) each: the weights of all devices, as the vector has them one after the other; views."""
+        return self._parts.copy()
 
     def first(self, clients: int) -> list[Tensor]:
         """The blocks of the first k devices; the same list each time."""

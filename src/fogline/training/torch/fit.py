@@ -165,6 +165,23 @@ def _threshold(loss: LossFunction, outputs: Tensor, labels: Tensor, floats: bool
     return 0.5 if at is not None and (beyond is None or beyond > at) else 0.0
 
 
+def decides(loss: LossFunction, outputs: Tensor) -> bool:
+    """Whether a loss takes targets 0 and 1 for two classes, and not for numbers to be met: the further an output is on
+    the right side, the better, or there are none beyond 0 and 1.
+
+    Args:
+        loss: one's own.
+        outputs: the model's, for a few examples, one for each target.
+    """
+    outputs = outputs.detach().cpu()  # What a GPU refuses in the middle of a kernel, it refuses for good.
+
+    def at(output: float, target: float) -> float | None:
+        return _value(loss, torch.full_like(outputs, output), torch.full_like(outputs, target))
+
+    sides = [(at(0.99, 1.0), at(1.5, 1.0)), (at(0.01, 0.0), at(-0.5, 0.0))]
+    return all(there is not None and (beyond is None or beyond < there) for there, beyond in sides)
+
+
 def _ignores(loss: LossFunction, fit: Fit, outputs: Tensor, labels: Tensor, marker: int) -> bool:
     """Whether nothing is learned from an example with that label."""
     if labels.is_floating_point():

@@ -6,8 +6,10 @@ where the loss is known and no hook bends it, else by autograd over the outputs 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +29,25 @@ FeaturesOf = Callable[[int, Tensor], Tensor]
 """(client, weights (P,)) to that client's features of the current batch (B, d)."""
 
 
+class Entropies(NamedTuple):
+    """The cross-entropies of a step, as far as its gradient needs them: the rest is made for many steps at once."""
+
+    logarithms: Tensor
+    """(k, B, ..., C) those of the probabilities, but for one of ``sums``."""
+    sums: Tensor
+    """(k, B, ..., 1)"""
+    labels: Labels
+
+
+Terms = Tensor | Entropies
+"""(k, ...), what adds up to each device's loss."""
+
+
 @dataclass(slots=True)
 class Gradient:
-    """Of the losses by outputs and features; ``terms`` (k, ...) add up to each device's, before ``bend_loss``."""
+    """Of the losses by outputs and features; ``terms`` are those of the losses before ``bend_loss``."""
 
-    terms: Tensor
+    terms: Terms
     outputs: Tensor
     features: Tensor | None = None
 
@@ -179,12 +195,28 @@ def _entropy_gradient(outputs: Tensor, labels: Labels) -> Gradient:
 
 
 def _few_classes_gradient(outputs: Tensor, labels: Labels) -> Gradient:
-    below = outputs - outputs.amax(-1, keepdim=True)
-    powers = below.exp()
+    logarithms = outputs - outputs.amax(-1, keepdim=True)
+    powers = logarithms.exp()
     sums = powers.sum(-1, keepdim=True)
-    terms = below.gather(-1, labels.place).sub_(sums.log()).mul_(labels.weight)
-    # A product and then a difference, so that one weight and a tensor of it give the same bits.
-    return Gradient(terms, labels.slope - powers.div_(sums).mul_(labels.weight))
+    # The weight divides first and alone, so that one number and a tensor of it give the same bits.
+    slope = torch.addcdiv(labels.slope, powers, sums / labels.weight, value=-1.0)
+    return Gradient(Entropies(logarithms, sums, labels), slope)
+
+
+def losses_of(steps: Sequence[Terms]) -> Iterator[Tensor]:
+    """The losses (T, k) of steps one after the other, as many at once as are alike."""
+    for _, alike in groupby(steps, lambda terms: (terms if isinstance(terms, Tensor) else terms.logarithms).shape):
+        some = list(alike)
+        left = [terms for terms in some if isinstance(terms, Entropies)]
+        terms = _terms(left) if left else torch.stack([terms for terms in some if isinstance(terms, Tensor)])
+        yield terms.view(*terms.shape[:2], -1).sum(2)
+
+
+def _terms(steps: Sequence[Entropies]) -> Tensor:
+    logarithms, sums, labels = zip(*steps, strict=True)
+    places, weights, _ = zip(*labels, strict=True)
+    weight = torch.stack(weights) if isinstance(weights[0], Tensor) else weights[0]
+    return torch.stack(logarithms).gather(-1, torch.stack(places)).sub_(torch.stack(sums).log_()).mul_(weight)
 
 
 def _entropies(outputs: Tensor, y: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 from fogline.training.torch.answers import answer_of, own_loss, part_of, several_of
 from fogline.training.torch.failure import attempt, wrong_targets
-from fogline.training.torch.fit import Fit, fit_of, fitted_loss, loss_problem
+from fogline.training.torch.fit import Fit, decides, fit_of, fitted_loss, loss_problem
 from fogline.training.torch.judging import judge_classes, judge_numbers
 from fogline.training.torch.layout import Layout, as_tensor
 from fogline.training.torch.losses import LossFunction, LossName, loss_function, shape_of
@@ -313,18 +313,37 @@ class TorchTask(Task):
             raise ValueError(
                 f"The model of task '{self.name}' cannot take its inputs, {given}: {lines[0].rstrip('.')}."
             )
+        told = self.headline == "loss" or type(self).evaluate is not TorchTask.evaluate
+        if not told and self._is_undeclared():
+            raise ValueError(
+                f"Task '{self.name}': the targets are all 0 or 1, and the loss decides between them, so these are two "
+                "classes, not numbers; give the data classes=2, with labels that are whole numbers "
+                "(y.astype(np.int64)). headline='loss' judges by the loss alone."
+            )
         y = self.targets(trial.examples.y)
         problem = self.fit.problem or loss_problem(self.loss_function, trial.outputs, y)
         if problem:
             raise ValueError(f"Task '{self.name}': {problem}")
         self._check_labels()
-        told = self.headline == "loss" or type(self).evaluate is not TorchTask.evaluate
         if self.fit.kind == "unknown" and not told:
             raise ValueError(
                 f"Task '{self.name}': only the loss knows what outputs {shape_of(answer_of(trial.outputs))} mean for "
                 f"targets {shape_of(as_tensor(trial.examples.y, self.device))}; judge by it with headline='loss', or "
                 "override evaluate."
             )
+
+    def _is_undeclared(self) -> bool:
+        """Whether targets are two classes, and nobody said so."""
+        if self.classifies or not callable(self.loss) or self.fit.kind != "numbers":
+            return False
+        assert isinstance(self._trial, Trial)
+        known = [self._trial.examples.y] if self.data.test is None else [self.data.test.y]
+        for client in range(min(TRIED, len(self.data.clients))):
+            y = attempt(lambda client=client: self.data.targets(client))
+            known += [] if isinstance(y, Exception) else [y]
+        if not all(np.isin(y, (0, 1)).all() for y in known):
+            return False
+        return decides(self.loss, answer_of(self._trial.outputs))
 
     def _check_labels(self) -> None:
         """Of the test set, and of a few clients those that mark what has no truth, if the loss does not know them."""

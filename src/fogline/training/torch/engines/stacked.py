@@ -6,7 +6,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,10 @@ from fogline.training.order import Shuffler
 from fogline.training.torch.bends import affine
 from fogline.training.torch.beside import gradient_hooks_of, watched
 from fogline.training.torch.blocks import Blocks, flat, split_rows, stack_rows
-from fogline.training.torch.cohort import Batch, Cohort, Part, labels_of
+from fogline.training.torch.cohort import GATHERED, Batch, Cohort, Part, labels_of
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
-from fogline.training.torch.head import Gradient, Head, Vectors
+from fogline.training.torch.head import Gradient, Head, Terms, Vectors, losses_of
 from fogline.training.torch.kernels import Graph
 from fogline.training.torch.losses import IGNORED
 from fogline.training.torch.mixing import mixes_examples
@@ -199,30 +198,29 @@ class Group:
         ends, counters = self._ends(moved)
         return results(self._engine.task, self._jobs, ends, counters, sizes, losses, moved)
 
-    def _table(self, terms: list[Tensor]) -> Tensor:
+    def _table(self, terms: list[Terms]) -> Tensor:
         """Losses (T, K) by steps and devices, zero after a device's last step. Added up here once for many steps."""
         table = torch.zeros(len(terms), len(self._jobs), dtype=torch.float64, device=self._engine.task.device)
         first = 0
-        for shape, alike in groupby(terms, lambda term: term.shape):
-            some = torch.stack(list(alike))
-            table[first : first + len(some), : shape[0]] = some.view(len(some), shape[0], -1).sum(2)
-            first += len(some)
+        for losses in losses_of(terms):
+            table[first : first + len(losses), : losses.shape[1]] = losses
+            first += len(losses)
         return table
 
-    def _fused(self) -> Callable[[Batch], Tensor]:
+    def _fused(self) -> Callable[[Batch], Terms]:
         """A step in which every weight is moved as soon as its gradient is known; gives the terms of the losses."""
         engine, tensors = self._engine, self._blocks.tensors
         bend = affine(engine.method, self._vectors, tensors) if engine.bends_gradient else None
         sink = Fused(tensors, self._jobs[0].learning_rate, engine.local.weight_decay, bend)
         return lambda batch: self._differentiate(batch, self._blocks.first(batch.x.shape[0]), sink).terms
 
-    def _collected(self) -> Callable[[Batch], Tensor]:
+    def _collected(self) -> Callable[[Batch], Terms]:
         """A step that gathers the whole gradient first."""
         engine, method = self._engine, self._engine.method
         rule = optimizer(self._blocks.tensors, engine.local, self._jobs[0].learning_rate)
         collect = Collect(len(self._blocks.tensors))
 
-        def advance(batch: Batch) -> Tensor:
+        def advance(batch: Batch) -> Terms:
             clients = batch.x.shape[0]
             weights = self._blocks.first(clients)
             terms = self._differentiate(batch, weights, collect).terms
@@ -263,16 +261,18 @@ class Group:
     def _ends(self, moved: bool) -> tuple[Tensor, Tensor]:
         """Vectors (K, floats), or how far they ``moved``, and counters (K, integers) after training."""
         layout, clients, buffers = self._engine.task.layout, len(self._jobs), self._engine.program.buffers()
-        parts = self._blocks.parts(clients)
+        parts = self._blocks.parts()
         parts += [flat(buffers[e.name]).to(self._engine.task.dtype) for e in layout.buffers]
         ends = self._room(clients, layout.spec.floats)
-        if moved:
+        if moved and ends.numel() > GATHERED:
             widths = [part.shape[1] for part in parts]
             starts = self._starts.split(widths, -1)
             for part, start, room in zip(parts, starts, ends.split(widths, 1), strict=True):
                 torch.sub(part, start, out=room)
         else:
             torch.cat(parts, 1, out=ends)
+            if moved:  # A second pass over what lies in the processor's cache takes less than many operations.
+                ends.sub_(self._starts)
         integers = [flat(buffers[e.name]).long() for e in layout.integers]
         counters = torch.cat(integers, 1) if integers else torch.zeros(clients, 0, dtype=torch.int64)
         return ends, counters

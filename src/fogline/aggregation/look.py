@@ -1,0 +1,43 @@
+"""Whether a fold would take updates, told from one look at each: nothing is added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy.typing as npt
+
+from fogline.aggregation.exact import ExactFold
+from fogline.aggregation.mean import MeanFold
+from fogline.aggregation.update import Partial, Sum, UnusableUpdate, Update
+
+
+class _Look:
+    """In place of a fold's arithmetic: the bounds of what would be added are all that is kept."""
+
+    sums: dict[str, Sum]
+
+    def accumulate(self, name: str, vector: npt.NDArray[Any], factor: float, top: float) -> None:
+        self.sums.setdefault(name, vector)
+
+    def settle(self, name: str) -> None:
+        raise UnusableUpdate(f"The bounds of '{name}' do not tell whether there is room.")
+
+
+class _MeanLook(_Look, MeanFold):
+    pass
+
+
+class _ExactLook(_Look, ExactFold):
+    pass
+
+
+def surely_fit(exact: bool, values: Iterable[tuple[Update | Partial, float]]) -> bool:
+    """Whether an empty fold takes all of these, each with its scale. False: only folding them tells."""
+    look = _ExactLook() if exact else _MeanLook()
+    try:
+        for value, scale in values:
+            look.take(value, scale)
+    except UnusableUpdate:
+        return False
+    return True

@@ -1,0 +1,42 @@
+"""An update that nobody can fold must not make a round count: before one closes, its updates are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fogline.nodes.ledger import Got
+
+Tasks = tuple[int, ...]
+
+
+class Sieve:
+    """What is known, during one event, of the updates that wait at a state machine."""
+
+    def __init__(self) -> None:
+        self._known: dict[Tasks, Mapping[int, str]] = {}
+        self._wanted: dict[Tasks, Sequence[Got]] = {}
+
+    def __call__(self, gots: Sequence[Got]) -> Mapping[int, str] | None:
+        """Which of them are none, by task, and why; None: it is asked for."""
+        tasks = _tasks(gots)
+        if tasks not in self._known:
+            self._wanted[tasks] = tuple(gots)
+        return self._known.get(tasks)
+
+    def begin(self) -> None:
+        """Another event: a model may have moved since, and updates be older."""
+        self._known, self._wanted = {}, {}
+
+    def wanted(self) -> list[Sequence[Got]]:
+        """What was asked for since the last time."""
+        wanted, self._wanted = self._wanted, {}
+        return list(wanted.values())
+
+    def learn(self, gots: Sequence[Got], failed: Mapping[int, str]) -> None:
+        """Which of them are none; the others are known to fit together."""
+        self._known[_tasks(gots)] = failed
+        self._known.setdefault(_tasks([got for got in gots if got.task not in failed]), {})
+
+
+def _tasks(gots: Sequence[Got]) -> Tasks:
+    return tuple(sorted(got.task for got in gots))
