@@ -18,8 +18,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/fogline up examples/demo-up.toml --fogs 2 --devices 6 --serve
 
+# Each process takes tests that lie together, so that what a module shares is set up once.
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: setup
 	$(BIN)/ruff check .

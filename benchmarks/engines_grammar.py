@@ -107,10 +107,10 @@ class Gated(nn.Module):
 class Running(nn.Module):
     """A running mean and a counter, written in one of many ways."""
 
-    def __init__(self, how: str) -> None:
+    def __init__(self, how: str, width: int = WIDTH) -> None:
         super().__init__()
         self.how = how
-        self.register_buffer("mean", torch.zeros(WIDTH), persistent=how != "unkept")
+        self.register_buffer("mean", torch.zeros(width), persistent=how != "unkept")
         self.register_buffer("seen", torch.tensor(0), persistent=how != "unkept")
 
     def forward(self, x: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ async def soak(folder: Path, minutes: float, every: float, seed: int) -> dict[st
     rng = random.Random(seed)
     samples: dict[tuple[str, int], list[int]] = {}
     kills, leaves = Counter[str](), 0
-    async with fleet(folder, fogs=FOGS, devices=DEVICES) as made:
+    async with fleet(folder, fogs=FOGS, devices=DEVICES, hurry=False) as made:
         text = job(rounds=1_000_000, fogs=FOGS, clients=DEVICES, cloud=TIER, fog=TIER)
         record = await made.submit(text + "[evaluation]\nevery = 50\n")
         await made.rounds(record, 1)

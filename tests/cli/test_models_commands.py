@@ -86,6 +86,12 @@ class Site:
             assert time.monotonic() < end, said
         return said
 
+    def until_released(self) -> None:
+        """Wait until nothing is being rolled out."""
+        end = time.monotonic() + PATIENCE
+        while "rolling" in (said := self.models("list")):
+            assert time.monotonic() < end, said
+
     def close(self) -> None:
         assert self.device.end() == 0
         assert self.cloud.end() == 0
@@ -146,6 +152,7 @@ def test_a_job_starts_from_a_version_and_operators_go_back_and_forth(site: Site)
 
 
 def test_a_rollout_is_held_ended_and_approved(site: Site) -> None:
+    site.until_released()
     assert "nothing is being rolled out" in site.refused("models", "resume", "digits")
     assert "is no duration" in site.refused("models", "promote", "digits@1", "--ring-time", "long")
     site.models("promote", "digits@1", "--ring-time", "1h")

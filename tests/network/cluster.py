@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from tests.patience import PATIENCE
 
 HERE = Path(__file__).parent
 LOCAL = Listening("127.0.0.1:0", "127.0.0.1:0")
+NEVER = "at_least = 2"
+"""No model is right more often than always, so none becomes a version: making one takes longer than its job."""
 JOB = """
 name = "toy"
 task = "small:task"
@@ -34,6 +36,8 @@ batch_size = 5
 [task_parameters]
 clients = {clients}
 {task}
+[publish]
+{publish}
 [tree.cloud]
 {cloud}
 """
@@ -45,10 +49,17 @@ count = {fogs}
 
 
 def job(
-    rounds: int = 3, fogs: int = 2, clients: int = 4, cloud: str = "", fog: str = "", more: str = "", task: str = ""
+    rounds: int = 3,
+    fogs: int = 2,
+    clients: int = 4,
+    cloud: str = "",
+    fog: str = "",
+    more: str = "",
+    task: str = "",
+    publish: str = NEVER,
 ) -> str:
     """A job's text; without fogs devices hang below the cloud."""
-    text = JOB.format(rounds=rounds, clients=clients, cloud=cloud, more=more, task=task)
+    text = JOB.format(rounds=rounds, clients=clients, cloud=cloud, more=more, task=task, publish=publish)
     return text + (FOGS.format(fogs=fogs, fog=fog) if fogs else "")
 
 
@@ -158,6 +169,24 @@ async def cluster(
             await made.join(f"client-{i}", "device")
             await made.start(f"client-{i}", [homes[i % len(homes)]])
         yield made
+
+
+@contextmanager
+def within(runner: asyncio.Runner, started: AbstractAsyncContextManager[Cluster]) -> Generator[Cluster]:
+    """A cluster that runs in an event loop for several tests."""
+    made = runner.run(_entered(started))
+    try:
+        yield made
+    finally:
+        runner.run(_left(started))
+
+
+async def _entered(started: AbstractAsyncContextManager[Cluster]) -> Cluster:
+    return await started.__aenter__()
+
+
+async def _left(started: AbstractAsyncContextManager[Cluster]) -> None:
+    await started.__aexit__(None, None, None)
 
 
 async def _stop_all(made: Cluster) -> None:

@@ -12,11 +12,15 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 
+from fogline.network.forks import VARIABLE
+from tests import warm
 from tests.patience import PATIENCE
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+MAIN = "fogline.cli:main"
 JOB = """
 name = "toy"
 task = "small:task"
@@ -26,6 +30,8 @@ learning_rate = 0.1
 batch_size = 5
 [task_parameters]
 clients = 4
+[publish]
+at_least = 2
 [tree.cloud]
 [tree.fog]
 count = 2
@@ -46,10 +52,14 @@ class Terminal:
 
     def run(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
         """To its end."""
-        return subprocess.run(
-            self._argv(arguments), cwd=self.folder, env=self._env(), capture_output=True, text=True, input=given,
-            timeout=PATIENCE, check=False,
-        )  # fmt: skip
+        with TemporaryFile("w+") as stdin, TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+            stdin.write(given or "")
+            stdin.seek(0)
+            program = warm.start(MAIN, arguments, self._env(), stdout, stderr, stdin, self.folder)
+            status = program.wait(PATIENCE)
+            stdout.seek(0)
+            stderr.seek(0)
+            return subprocess.CompletedProcess(arguments, status, stdout.read(), stderr.read())
 
     def ok(self, *arguments: str, given: str | None = None) -> str:
         """To its end, which must be a good one; what it printed."""
@@ -112,7 +122,9 @@ class Terminal:
 
     def _env(self) -> dict[str, str]:
         paths = [str(ROOT / "src"), str(ROOT)]
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MARK": self.mark, "COLUMNS": "200"}
+        # Not ``FOGLINE_FORKS``: workers that are forked from the tests' parent would not bear the mark.
+        known = {name: value for name, value in os.environ.items() if name != VARIABLE}
+        return {**known, "PYTHONPATH": os.pathsep.join(paths), "MARK": self.mark, "COLUMNS": "200"}
 
 
 def _as_in_a_terminal() -> None:

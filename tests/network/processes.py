@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -30,8 +29,10 @@ from fogline.network.desk import NewToken
 from fogline.network.joining import join
 from fogline.network.program import Place
 from fogline.params import Params, load
+from tests import warm
 from tests.network.cluster import submit
 from tests.patience import PATIENCE
+from tests.warm import Warm
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -48,21 +49,21 @@ class Fleet:
 
     folder: Path
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    running: dict[str, Warm] = field(default_factory=dict)
     client: Client | None = None
+    hurry: bool = True
+    """Whether nodes look for a lost parent again and again without ever waiting long."""
 
     # Nodes.
 
     def start(self, name: str, **trouble: Any) -> None:
         """Start a node, with a trouble that :func:`trouble` knows."""
         path = self.folder / f"{name}.json"
-        path.write_text(json.dumps(self.specs[name] | {"trouble": trouble}))
+        path.write_text(json.dumps(self.specs[name] | {"trouble": trouble, "hurry": self.hurry}))
         paths = os.pathsep.join([str(Path(fogline.__file__).parent.parent), str(ROOT)])
         environment = {**os.environ, "GRPC_VERBOSITY": "NONE", "PYTHONPATH": paths}
         with (self.folder / f"{name}.log").open("ab") as log:
-            self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", "tests.network.processes", str(path)], stdout=log, stderr=log, env=environment
-            )
+            self.running[name] = warm.start("tests.network.processes:main", [str(path)], environment, log, log)
 
     def kill(self, name: str) -> None:
         """``kill -9``."""
@@ -151,10 +152,10 @@ async def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> 
 
 
 @asynccontextmanager
-async def fleet(folder: Path, fogs: int = 1, devices: int = 2) -> AsyncGenerator[Fleet]:
+async def fleet(folder: Path, fogs: int = 1, devices: int = 2, hurry: bool = True) -> AsyncGenerator[Fleet]:
     """A tree of processes, all connected; without fogs, a star."""
     create(folder / "cloud")
-    made = Fleet(folder)
+    made = Fleet(folder, hurry=hurry)
     listen, door = (f"127.0.0.1:{free_port()}" for _ in range(2))
     made.specs["cloud"] = {"folder": str(folder / "cloud"), "listen": listen, "door": door, "cloud": True}
     try:
@@ -194,6 +195,14 @@ def trouble(kind: str, value: Any) -> None:
         fogline.network.shelf.SMALL = 0  # Every value goes beside the messages.
     else:
         raise ValueError(kind)
+
+
+def _hurry() -> None:
+    import fogline.network.search
+    import fogline.network.uplink
+
+    for module in (fogline.network.search, fogline.network.uplink):
+        module.LONGEST_WAIT = 0.5
 
 
 def die() -> None:
@@ -288,6 +297,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     faulthandler.register(signal.SIGUSR1)
     spec = json.loads(Path(sys.argv[1]).read_text())
+    if spec["hurry"]:
+        _hurry()
     for kind, value in spec["trouble"].items():
         trouble(kind, value)
     asyncio.run(_node(spec))

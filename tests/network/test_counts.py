@@ -60,7 +60,7 @@ def test_a_job_whose_devices_all_fail_is_a_failure_that_says_why(tmp_path: Path)
 def test_who_stops_a_job_says_what_becomes_of_its_model(tmp_path: Path) -> None:
     async def work() -> None:
         async with cluster(tmp_path, fogs=0, devices=2) as made:
-            text = job(rounds=500, fogs=0, clients=2)
+            text = job(rounds=500, fogs=0, clients=2, publish="")
             why = 'The job was stopped; publish.even_if = ["stopped"] would publish what it has all the same'
             for how, asked in (("keep", False), ("publish", True), ("discard", False)):
                 record = await made.submit(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from fogline.network.program import Listening
 from fogline.nodes.records import Accepted
 from fogline.params import Params
 from fogline.simulation.run import run
-from tests.network.cluster import Cluster, cluster, job
+from tests.network.cluster import Cluster, cluster, job, within
 from tests.network.small import task
 
 SAME = {
@@ -33,22 +33,11 @@ SAME = {
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
 def clusters(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Cluster]]:
     """A star and a tree, by their number of fogs; several jobs use them after each other."""
-    stack = AsyncExitStack()
-
-    async def start() -> dict[int, Cluster]:
-        where = tmp_path_factory.mktemp("clusters")
-        return {n: await stack.enter_async_context(cluster(where / str(n), fogs=n)) for n in (0, 2)}
-
-    yield runner.run(start())
-    runner.run(stack.aclose())
+    where = tmp_path_factory.mktemp("clusters")
+    with ExitStack() as stack:
+        yield {n: stack.enter_context(within(runner, cluster(where / str(n), fogs=n))) for n in (0, 2)}
 
 
 def simulated(text: str) -> Params:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
@@ -24,7 +23,7 @@ from fogline.network.joining import join
 from fogline.network.uplink import Refused
 from fogline.network.wire import dial
 from fogline.nodes.messages import Hello, Report
-from tests.network.cluster import Cluster, cluster, job
+from tests.network.cluster import Cluster, cluster, job, within
 from tests.network.test_jobs import same, simulated
 from tests.patience import PATIENCE
 
@@ -87,23 +86,11 @@ LIES: dict[str, tuple[list[bytes], str]] = {
 
 
 @pytest.fixture(scope="module")
-def runner() -> Any:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def made(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def made(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A star, and one more member whose certificate is in wrong hands."""
-    context = cluster(tmp_path_factory.mktemp("liars"), fogs=0, devices=2)
-
-    async def start() -> Cluster:
-        made = await context.__aenter__()
-        await made.join("liar", "device")
-        return made
-
-    yield runner.run(start())
-    runner.run(context.__aexit__(None, None, None))  # type: ignore[arg-type]
+    with within(runner, cluster(tmp_path_factory.mktemp("liars"), fogs=0, devices=2)) as made:
+        runner.run(made.join("liar", "device"))
+        yield made
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -215,17 +202,18 @@ def test_ten_gigabytes_are_refused_before_a_byte_of_them_comes(runner: asyncio.R
 def test_who_connects_and_says_nothing_keeps_nobody_waiting(
     runner: asyncio.Runner, made: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fogline.network.downlink.PATIENCE", 0.3)
-
     async def work() -> None:
         host, _, port = made.cloud.address.rpartition(":")
         silent = [socket.create_connection((host, int(port))) for _ in range(50)]
         try:
             async with channel(made, "liar") as opened:
-                assert "present itself at once" in await told(opened)
-                call = opened.stream_stream(f"/{c.SERVICE}/Push")()  # And never a word.
-                with pytest.raises(grpc.aio.AioRpcError, match="nothing came for a while"):
-                    await call.read()
+                with monkeypatch.context() as impatient:
+                    impatient.setattr("fogline.network.downlink.PATIENCE", 0.3)
+                    impatient.setattr("fogline.network.chunks.PATIENCE", 0.1)
+                    assert "present itself at once" in await told(opened)
+                    call = opened.stream_stream(f"/{c.SERVICE}/Push")()  # And never a word.
+                    with pytest.raises(grpc.aio.AioRpcError, match="nothing came for a while"):
+                        await call.read()
             record = await made.finish(await made.submit(job(rounds=2, fogs=0, clients=2, cloud=ALL)))
             assert record.state == "finished"
         finally:

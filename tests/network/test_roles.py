@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from fogline.network.model_desk import ModelDesk
 from fogline.network.permissions import permitted
 from fogline.network.registrar import NewToken
 from fogline.network.wire import dial
-from tests.network.cluster import Cluster, cluster, job, submit
+from tests.network.cluster import Cluster, cluster, job, submit, within
 from tests.patience import PATIENCE
 
 MEMBERS: tuple[Role, ...] = ("operator", "developer", "fog", "device")
@@ -28,25 +29,13 @@ JOB = job(rounds=1, fogs=0, clients=1)
 
 
 @pytest.fixture(scope="module")
-def runner() -> Any:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def made(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def made(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cloud, a device that runs, and an identity of every role."""
-    context = cluster(tmp_path_factory.mktemp("roles"), fogs=0, devices=1)
-
-    async def start() -> Cluster:
-        made = await context.__aenter__()
+    with within(runner, cluster(tmp_path_factory.mktemp("roles"), fogs=0, devices=1)) as made:
         for role in MEMBERS:
-            await made.join(f"a-{role}", role)
-        await made.join("b-developer", "developer")
-        return made
-
-    yield runner.run(start())
-    runner.run(context.__aexit__(None, None, None))  # type: ignore[arg-type]
+            runner.run(made.join(f"a-{role}", role))
+        runner.run(made.join("b-developer", "developer"))
+        yield made
 
 
 def names_of(made: Cluster) -> dict[str, set[str]]:

@@ -104,6 +104,7 @@ class Place:
 @pytest.fixture(autouse=True)
 def paths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv(VARIABLE, raising=False)
 
 
 def test_a_request_that_is_given_up_costs_its_answer_and_not_the_worker(tmp_path: Path) -> None:
@@ -336,6 +337,15 @@ async def fork_server(folder: Path, monkeypatch: pytest.MonkeyPatch, *modules: s
     assert not server._folder.exists()
 
 
+@asynccontextmanager
+async def forked_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[int, Place, Value]]:
+    """A fork server's process, a job whose worker it has forked, and the job's first model."""
+    async with fork_server(folder, monkeypatch) as parent:
+        place = Place(folder / "job")
+        yield parent, place, await place.model()
+        await place.workshop.close()
+
+
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
@@ -374,9 +384,7 @@ def test_a_forked_worker_that_is_killed_says_so_and_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work() -> None:
-        async with fork_server(tmp_path, monkeypatch) as parent:
-            place = Place(tmp_path / "job")
-            model = await place.model()
+        async with forked_place(tmp_path, monkeypatch) as (parent, place, model):
             assert place.workshop.pid is not None
             os.kill(place.workshop.pid, signal.SIGKILL)
             with pytest.raises(WorkerEnded, match="was ended by SIGKILL"):
@@ -385,7 +393,6 @@ def test_a_forked_worker_that_is_killed_says_so_and_is_replaced(
             assert isinstance(await place.workshop.ask(place.training(model, 0)), Trained)
             assert place.workshop.pid is not None
             assert parent_of(place.workshop.pid) == parent
-            await place.workshop.close()
 
     asyncio.run(work())
 
@@ -395,9 +402,7 @@ def test_workers_end_with_the_server_and_then_are_processes_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work() -> None:
-        async with fork_server(tmp_path, monkeypatch) as parent:
-            place = Place(tmp_path / "job")
-            model = await place.model()
+        async with forked_place(tmp_path, monkeypatch) as (parent, place, model):
             with place.shut("training") as gate:
                 asking = asyncio.create_task(place.workshop.ask(place.training(model, 0)))
                 with await gate.arrival():
@@ -409,7 +414,6 @@ def test_workers_end_with_the_server_and_then_are_processes_of_their_own(
             assert "is not forked but started anew" in caplog.text
             assert place.workshop.pid is not None
             assert parent_of(place.workshop.pid) == os.getpid()
-            await place.workshop.close()
 
     asyncio.run(work())
 

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from fogline.network.contract import Home
 from fogline.network.program import Place, member, until_told
 from fogline.serving.companion import attaching
 from fogline.serving.settings import Settings
+from tests import warm
+from tests.warm import Warm
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -28,14 +29,14 @@ class Node:
 
     def __init__(self, folder: Path, home: Home) -> None:
         self._out = folder / "out.txt"
-        self._command = [sys.executable, "-m", "tests.serving.node", str(folder), home.name, home.address]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._arguments = [str(folder), home.name, home.address]
+        self._process: Warm | None = None
 
     def start(self) -> None:
         paths = os.pathsep.join([str(Path(fogline.__file__).parent.parent), str(ROOT)])
         environment = {**os.environ, "GRPC_VERBOSITY": "NONE", "PYTHONPATH": paths}
         with self._out.open("wb") as out, self._out.with_suffix(".log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=out, stderr=log, env=environment)
+            self._process = warm.start("tests.serving.node:main", self._arguments, environment, out, log)
 
     def end(self, how: int = signal.SIGKILL) -> None:
         if self._process is not None:
@@ -82,6 +83,10 @@ async def _run(folder: Path, home: Home) -> None:
         await until_told(up)
 
 
-if __name__ == "__main__":
+def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     asyncio.run(_run(Path(sys.argv[1]), Home(sys.argv[2], sys.argv[3])))
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.engines import difference, refusal_of
-from benchmarks.engines_grammar import case
+from benchmarks.engines_grammar import Running, case
 from fogline.training import ClientJob, LocalMethod, LocalTraining, Trained, choose
 from fogline.training.bugs import CodeError
 from fogline.training.hooks import watched
@@ -103,31 +103,10 @@ def test_a_stretch_without_gradients_does_not_train(engine: str, how: str) -> No
     assert distance(task, three_rounds(task, "loop", LocalMethod(), LOCAL), done) < 1e-4
 
 
-class Standardise(nn.Module):
-    """A running mean of the inputs."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.how = how
-        self.register_buffer("mean", torch.zeros(8))
-        self.register_buffer("seen", torch.tensor(0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
-        if self.how == "replaced":
-            self.mean, self.seen = mean, self.seen + 1
-        elif self.how == "data":
-            self.mean.data, self.seen.data = mean, self.seen + 1
-        else:
-            self.mean.copy_(mean)
-            self.seen += 1
-        return x - self.mean
-
-
 @pytest.mark.parametrize("sizes", [(12, 12, 12), (13, 7, 10)])
 @pytest.mark.parametrize("how", ["replaced", "data", "in place"])
 def test_buffers_however_they_are_written(how: str, sizes: tuple[int, ...]) -> None:
-    task = task_of(lambda: nn.Sequential(Standardise(how), nn.Linear(8, 5)), sizes=sizes)
+    task = task_of(lambda: nn.Sequential(Running(how, width=8), nn.Linear(8, 5)), sizes=sizes)
     reference = three_rounds(task, "loop", LocalMethod(), LOCAL)
     assert (reference[0].counters > 0).all()
     for engine in [name for name, why in zip(FAST, refusals(task), strict=True) if why is None]:
