@@ -13,9 +13,9 @@ import numpy as np
 
 import fogline
 from benchmarks.accuracy_runs import Cell, Figures, best_accuracy, judged, pace, resumable
-from fogline.algorithms import FedNova, FedProx, Report, Scaffold, Term
+from fogline.algorithms import ClientUpdate, FedNova, FedProx, Scaffold, Weighted
 from fogline.params import State, Vector
-from fogline.training import Work
+from fogline.training import LocalWork
 from fogline.training.torch.models import niid_bench_cnn
 
 MOMENTUM = 0.9
@@ -34,13 +34,13 @@ class MomentumScaffold(Scaffold):
 
     momentum: float = MOMENTUM
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
         rho = self.momentum
         counted = (work.steps - rho * (1.0 - rho**work.steps) / (1.0 - rho)) / (1.0 - rho)
         gradient = (start - end) / np.float32(counted * work.learning_rate)
         change = gradient - local["correction"] - local["control"]
-        terms = {"delta": Term(end - start, 1.0), "control": Term(change, 1.0)}
-        return Report(terms, {"control": local["control"] + change})
+        terms = {"delta": Weighted(end - start, 1.0), "control": Weighted(change, 1.0)}
+        return ClientUpdate(terms, {"control": local["control"] + change})
 
 
 METHODS: dict[str, fogline.Algorithm] = {

@@ -45,13 +45,13 @@ from benchmarks.cascade_models import (
 )
 from benchmarks.common import RESULTS, console, report
 from fogline.inference.card import Card, Cascade, Scores, Tensor
-from fogline.inference.cascade import PolicyError, fit, fit_chain
+from fogline.inference.cascade import CascadePolicyError, fit, fit_chain
 from fogline.inference.confidence import confidence
 from fogline.registry.release import Tier
 from fogline.serving.cascade.answering import answer
 from fogline.serving.cascade.breaker import Breaker
-from fogline.serving.cascade.offloader import Improved, Offloader
-from fogline.serving.cascade.wire import Answer, Ask, packed, values
+from fogline.serving.cascade.offloader import Offloader, OffloadResult
+from fogline.serving.cascade.wire import OffloadAnswer, OffloadedRows, packed, values
 
 Array = npt.NDArray[Any]
 Model = torch.nn.Module
@@ -113,7 +113,7 @@ def chain(known: list[Judged], new: list[Judged], bytes_up: float, **wanted: Any
         low, high = fit_chain(
             (a.sure, b.sure), (a.right, b.right, c.right), to=("fog", "cloud"), costs=(1.0, 4.0), **wanted
         )
-    except PolicyError as error:
+    except CascadePolicyError as error:
         return {"wanted": wanted, "refused": str(error)}
     up = x.sure < low.threshold
     on = up & (y.sure < high.threshold)
@@ -156,19 +156,19 @@ def card(model: str, cascade: Cascade | None) -> Card:
 async def live(models: Mapping[Tier, Model], test: Images, thresholds: list[float]) -> dict[str, Any]:
     """The test images through three tiers, by real messages."""
 
-    async def cloud(name: str, inputs: Mapping[str, Array], left: float, hops: int) -> Improved:
-        return Improved({"logits": logits(models["cloud"], inputs["image"])}, "cloud", name, 1)
+    async def cloud(name: str, inputs: Mapping[str, Array], left: float, hops: int) -> OffloadResult:
+        return OffloadResult({"logits": logits(models["cloud"], inputs["image"])}, "cloud", name, 1)
 
-    async def fog(name: str, inputs: Mapping[str, Array], left: float, hops: int) -> Improved:
+    async def fog(name: str, inputs: Mapping[str, Array], left: float, hops: int) -> OffloadResult:
         return await own(models["fog"], up, inputs, left, hops, "fog")
 
     async def own(
         model: Model, offloader: Offloader, inputs: Mapping[str, Array], left: float, hops: int, tier: Tier
-    ) -> Improved:
+    ) -> OffloadResult:
         outputs = {"logits": logits(model, inputs["image"])}
         unsure = offloader.unsure(outputs)
         if unsure is None:
-            return Improved(outputs, tier, tier, 1)
+            return OffloadResult(outputs, tier, tier, 1)
         return await offloader.improve(inputs, outputs, unsure, left, hops)
 
     to_cloud, to_fog = Link(cloud), Link(fog)
@@ -195,8 +195,8 @@ async def live(models: Mapping[Tier, Model], test: Images, thresholds: list[floa
 
 def wire_bytes(test: Images) -> dict[str, int]:
     """Of one row, asked and answered alone."""
-    ask = packed(Ask("cloud", "0" * 16, values({"image": test.x[:1]}), 300))
-    reply = packed(Answer(values({"logits": np.zeros((1, 10), np.float32)}), "cloud", "cloud", 1))
+    ask = packed(OffloadedRows("cloud", "0" * 16, values({"image": test.x[:1]}), 300))
+    reply = packed(OffloadAnswer(values({"logits": np.zeros((1, 10), np.float32)}), "cloud", "cloud", 1))
     return {"ask": len(ask), "answer": len(reply)}
 
 

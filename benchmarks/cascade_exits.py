@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.cascade_models import Images, cloud_model, trained
 from benchmarks.common import console, median
 from fogline.data import Examples, Meaning, from_arrays
-from fogline.inference.exits import EarlyExit, Wanted
+from fogline.inference.exits import EarlyExit, UnfittedExits
 from fogline.inference.package import Package, package
 from fogline.inference.runtimes.base import Array, Locate, Runtime
 from fogline.inference.runtimes.choose import open_runtime
@@ -62,10 +62,12 @@ def measured(training: Images, known: Images, test: Images, epochs: int) -> dict
 
 def _with_target(task: TorchTask, params: Params, test: Images, share: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        whole = package(task, params, Path(folder), "exits", outputs=("early", "late"), exits=Wanted(("early", "late")))
+        whole = package(
+            task, params, Path(folder), "exits", outputs=("early", "late"), exits=UnfittedExits(("early", "late"))
+        )
         goal = share * whole.card.metrics["accuracy"]
     with tempfile.TemporaryDirectory() as folder:
-        wanted = Wanted(("early", "late"), goal)
+        wanted = UnfittedExits(("early", "late"), goal)
         return _compared(package(task, params, Path(folder), "exits", outputs=wanted.outputs, exits=wanted), test)
 
 

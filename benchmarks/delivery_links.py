@@ -26,16 +26,16 @@ from fogline.inference.card import Lineage, read_card
 from fogline.jobs import Job
 from fogline.jobs.job import Publish
 from fogline.lab.proxy import FaultProxy
-from fogline.network.cloud import AUTHORITY, CloudUp, cloud, create
-from fogline.network.contract import Home
-from fogline.network.node import Node
-from fogline.network.program import Listening, Place, member
-from fogline.network.source import Source
+from fogline.network.cloud.cloud import AUTHORITY, CloudUp, cloud, create
+from fogline.network.cloud.release_source import ReleaseSource
+from fogline.network.node.node import Node
+from fogline.network.node.process import Listening, NodeFolder, member
+from fogline.network.transport.messages import ParentAddress
 from fogline.network.worker.packing import pack
-from fogline.network.worker.requests import Base, Package
+from fogline.network.worker.requests import Base, PackageModel
 from fogline.params import Params, save
 from fogline.registry.publisher import Publisher
-from fogline.serving.companion import Towards
+from fogline.serving.on_node import Towards
 from fogline.serving.update.installer import ProcessInstaller
 from fogline.serving.update.ports import Role as Part
 from fogline.serving.update.updater import Updater
@@ -62,7 +62,7 @@ class NoServer:
 class Device:
     """The part of a device that keeps models: all of it but the server."""
 
-    def __init__(self, node: Node, database: Database, place: Place) -> None:
+    def __init__(self, node: Node, database: Database, place: NodeFolder) -> None:
         assert node.releases is not None
         folder = place.folder / "serving"
         self.fresh: Callable[[bytes], None]
@@ -96,7 +96,7 @@ class Tree:
     """What runs."""
 
     def __init__(self, up: CloudUp, upper: FaultProxy, lower: FaultProxy, devices: Sequence[Device]) -> None:
-        assert isinstance(up.node.releases, Source)
+        assert isinstance(up.node.releases, ReleaseSource)
         self.node, self.source, self.devices = up.node, up.node.releases, devices
         self.publisher: Publisher = up.node.releases.publisher
         self._proxies = (upper, lower)
@@ -131,13 +131,13 @@ async def tree(folder: Path, count: int) -> AsyncGenerator[Tree]:
     authority = Authority.load(folder / "cloud" / AUTHORITY)
     devices: list[Device] = []
 
-    def joined(name: str, role: Role) -> Place:
-        place = Place(folder / name)
+    def joined(name: str, role: Role) -> NodeFolder:
+        place = NodeFolder(folder / name)
         key = Identity.create_key(place.identity)
         key.install(authority.issue(key.csr(), Subject(name, role), 30), authority.root_pem)
         return place
 
-    def attaching(place: Place) -> Any:
+    def attaching(place: NodeFolder) -> Any:
         async def attach(node: Node, database: Database, stack: AsyncExitStack) -> None:
             device = Device(node, database, place)
             node.companion = device
@@ -149,14 +149,14 @@ async def tree(folder: Path, count: int) -> AsyncGenerator[Tree]:
         return attach
 
     async with AsyncExitStack() as stack:
-        up = await stack.enter_async_context(cloud(Place(folder / "cloud"), LOCAL))
+        up = await stack.enter_async_context(cloud(NodeFolder(folder / "cloud"), LOCAL))
         upper = await stack.enter_async_context(FaultProxy("127.0.0.1", _port(up.address)))
-        above = [Home("cloud", f"127.0.0.1:{upper.port}")]
+        above = [ParentAddress("cloud", f"127.0.0.1:{upper.port}")]
         fog = await stack.enter_async_context(member(joined("fog", "fog"), above, LOCAL))
         lower = await stack.enter_async_context(FaultProxy("127.0.0.1", _port(fog.address)))
         for i in range(count):
             place = joined(f"device-{i}", "device")
-            homes = [Home("fog", f"127.0.0.1:{lower.port}")]
+            homes = [ParentAddress("fog", f"127.0.0.1:{lower.port}")]
             await stack.enter_async_context(member(place, homes, attach=attaching(place)))
         yield Tree(up, upper, lower, devices)
 
@@ -190,7 +190,7 @@ class Releasing:
         )
         wanted = "lossless" if codec == FULL else codec
         origin = Lineage(job=f"{codec}-{number}", task="mlp", algorithm="fedavg", rounds=number)
-        asked = Package("", str(folder), codec, wanted, (), origin, bases)
+        asked = PackageModel("", str(folder), codec, wanted, (), origin, bases)
         packaged = pack(Job(name=codec, task="mlp:task"), self._task, params, asked)
         files = {digest: Path(path) for digest, path in packaged.files.items()}
         settings = Publish(rings=(1.0,), ring_time=0.2, probation=QUICK)

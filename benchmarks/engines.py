@@ -29,7 +29,7 @@ import torch
 from benchmarks.common import console, median, report
 from benchmarks.engines_grammar import Case, case
 from fogline.algorithms.device import prepare
-from fogline.training import ClientJob, LocalTraining, Trained, choose
+from fogline.training import ClientJob, LocalResult, LocalTraining, autotune
 
 ENGINES = ("flat", "stacked")
 ROUNDS = 2
@@ -128,7 +128,9 @@ def refusal_of(one: Case, engine: str) -> str | None:
     """Why a run would not take an engine; None if it would."""
     start = one.task.initial(0)
     try:
-        choose(one.task, one.method, _local(one), jobs_of(one, 0, start.vector, start.counters), engine=engine, chunk=5)
+        autotune(
+            one.task, one.method, _local(one), jobs_of(one, 0, start.vector, start.counters), engine=engine, chunk=5
+        )
     except ValueError as error:
         return str(error)
     return None
@@ -153,7 +155,7 @@ def difference(one: Case, engine: str) -> float | None:
     return None
 
 
-def _apart(jobs: Sequence[ClientJob], ours: Sequence[Trained], theirs: Sequence[Trained]) -> Iterator[float]:
+def _apart(jobs: Sequence[ClientJob], ours: Sequence[LocalResult], theirs: Sequence[LocalResult]) -> Iterator[float]:
     for job, one, other in zip(jobs, ours, theirs, strict=True):
         if (one.failure is None) != (other.failure is None):
             yield float("inf")
@@ -165,7 +167,7 @@ def _apart(jobs: Sequence[ClientJob], ours: Sequence[Trained], theirs: Sequence[
             yield float(np.linalg.norm(one.end - other.end)) / max(moved, 1e-6)
 
 
-def _unsteady(one: Case, jobs: Sequence[ClientJob], ours: Sequence[Trained]) -> float:
+def _unsteady(one: Case, jobs: Sequence[ClientJob], ours: Sequence[LocalResult]) -> float:
     """How far the reference lies from itself where its start is changed by rounding."""
     rng, head = np.random.default_rng(0), one.task.spec.trainable
     noise = np.zeros(len(jobs[0].start), jobs[0].start.dtype)

@@ -337,7 +337,7 @@ ODD: tuple[Callable[[], nn.Module], ...] = (
 class Halved(FedAvg):
     """Not affine, and does not say so."""
 
-    def bend_gradient(self, gradient: Any, weights: Any, start: Any, local: Any, received: Any) -> Any:
+    def adjust_gradient(self, gradient: Any, weights: Any, start: Any, local: Any, received: Any) -> Any:
         return 0.5 * gradient
 
 
@@ -350,7 +350,7 @@ class Pretender(Halved):
 class Centred(FedAvg):
     """Changes outputs by those of the whole batch."""
 
-    def bend_outputs(self, outputs: Any, local: Any) -> Any:
+    def adjust_outputs(self, outputs: Any, local: Any) -> Any:
         return outputs - 0.5 * outputs.mean(0)
 
 

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from benchmarks.common import console, progress, report
-from fogline.simulation.faults import Violation, run
+from fogline.simulation.faults import InvariantError, run
 
 CHUNK = 50
 
@@ -78,7 +78,7 @@ def chunk(seeds: range) -> tuple[Counter[str], list[tuple[int, str]], int]:
     for seed in seeds:
         try:
             outcome = run(seed)
-        except Violation as violation:
+        except InvariantError as violation:
             failures.append((seed, str(violation)))
             continue
         except Exception as error:  # noqa: BLE001 - a node that raises has failed as well, and the others go on
@@ -93,7 +93,7 @@ def replay(seed: int) -> int:
     """Play a seed and print all events and effects; gives the exit status."""
     try:
         print(run(seed, tell=print))
-    except Violation as violation:
+    except InvariantError as violation:
         print(violation)
         return 1
     return 0

@@ -34,7 +34,7 @@ from fogline.nodes.effects import Move
 from fogline.params import Entry, Params, Spec
 from fogline.simulation.setup import hello_of, setting_of, simulator_of
 from fogline.simulation.simulator import Simulator, Sizes
-from fogline.simulation.values import Training, Value
+from fogline.simulation.values import LazyValue, Training
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
 
@@ -127,7 +127,7 @@ def measure(mode: str, devices: int, fogs: int, cohort: int, rounds: int) -> dic
     made: list[Simulator] = []
     updates = 0
 
-    def moved(_: Move, group: Value) -> None:
+    def moved(_: Move, group: LazyValue) -> None:
         made[0].force(group)
         state: GroupModel = group.result
         assert np.isfinite(state.vector).all()

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_certificate
 
 from benchmarks.fuzz import Target
-from fogline.aggregation import UnusableUpdate, Update, fold_named
+from fogline.aggregation import UnusableUpdateError, Update, fold_named
 from fogline.algorithms.group import Down
 from fogline.governance.authority import Authority, key_of_request
 from fogline.governance.bundle import open_bundle, pack
@@ -27,9 +27,9 @@ from fogline.governance.revocation import Revocations
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Subject
 from fogline.governance.tokens import create_token, read_token
-from fogline.network import contract as c
-from fogline.network.chunks import BadChunk, unpacked
-from fogline.network.desk import NewToken, Submit
+from fogline.network.cloud.operator_api import NewToken, Submit
+from fogline.network.transport import messages as c
+from fogline.network.transport.chunks import ChunkError, unpacked
 from fogline.network.worker import requests as w
 from fogline.network.worker.files import read_model, read_update, write
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
@@ -47,30 +47,30 @@ def targets(folder: Path) -> dict[str, Target]:
 
 def frames() -> dict[str, Target]:
     """Messages."""
-    ticket = c.Ticket("job-1", JOB, BLOB, "[]", Needs(), plan={"cloud": ("a", "b")})
+    announcement = c.JobAnnouncement("job-1", JOB, BLOB, "[]", Needs(), plan={"cloud": ("a", "b")})
     up = [
         c.Present(c.PROTOCOL, address="h:1", jobs=("a",)),
-        c.Entered("job", Hello(3, 10, 1.5)),
-        c.Away("job", "why"),
-        c.Said("job", Report(1, "cloud#1", 10, 1, 0.5), BLOB),
-        c.Said("job", Receipt(1, True)),
-        c.Seen("n", "p", "device", True, address="h:1", instance="a", holds="b"),
-        c.Holds("n", "ab"),
-        c.Twins("n", "p", "h:1", "h:2"),
-        c.Shown(b"x"),
+        c.JoinedJob("job", Hello(3, 10, 1.5)),
+        c.LeftJob("job", "why"),
+        c.NodeMessage("job", Report(1, "cloud#1", 10, 1, 0.5), BLOB),
+        c.NodeMessage("job", Receipt(1, True)),
+        c.NodeSeen("n", "p", "device", True, address="h:1", instance="a", holds="b"),
+        c.HeldRevocations("n", "ab"),
+        c.ClonedIdentity("n", "p", "h:1", "h:2"),
+        c.NewerTimestamp(b"x"),
         c.Revoked((b"x",)),
-        c.Told("job", "n", "failed", "n", "why"),
-        c.Unsure(("a", "b")),
+        c.JobLog("job", "n", "failed", "n", "why"),
+        c.UnknownJobs(("a", "b")),
         c.Leaving(),
     ]
     down = [
-        c.Welcome("cloud", (c.Home("fog", "h:1"),), (b"x",), "ab"),
-        c.Offer(ticket),
-        c.Over("job"),
-        c.Said("job", Work(1, "cloud@1", 1), BLOB),
-        c.Said("job", Stop()),
+        c.Welcome("cloud", (c.ParentAddress("fog", "h:1"),), (b"x",), "ab"),
+        c.Offer(announcement),
+        c.JobEnded("job"),
+        c.NodeMessage("job", Work(1, "cloud@1", 1), BLOB),
+        c.NodeMessage("job", Stop()),
         c.Revoked((b"x",)),
-        c.Homes((c.Home("fog", "h:1"),)),
+        c.Parents((c.ParentAddress("fog", "h:1"),)),
     ]
     asked: dict[type, msgspec.Struct] = {
         c.Fetch: c.Fetch(DIGEST),
@@ -80,8 +80,13 @@ def frames() -> dict[str, Target]:
         Submit: Submit(JOB, BLOB),
         NewToken: NewToken("device"),
     }
-    requests = [w.Train("a", "b", "c", 1, 2), w.Open("f", JOB), w.Move("a", (), False, 1, 1, "g", "m"), w.Judge("g")]
-    answers = [w.Trained(5, 0.5, 0.5), w.Written((("a", "why"),)), w.Judged({"accuracy": 0.5}), w.Failed("why")]
+    requests = [w.Train("a", "b", "c", 1, 2), w.Open("f", JOB), w.Move("a", (), False, 1, 1, "g", "m"), w.Evaluate("g")]
+    answers = [
+        w.Trained(5, 0.5, 0.5),
+        w.Written((("a", "why"),)),
+        w.Evaluated({"accuracy": 0.5}),
+        w.RequestFailed("why"),
+    ]
     made = {
         "up": Target([c.encode(frame) for frame in up], _sane(c.UP), DECODE, share=3),
         "down": Target([c.encode(frame) for frame in down], c.DOWN.decode, DECODE, share=3),
@@ -150,9 +155,9 @@ def files(folder: Path) -> dict[str, Target]:
     ]
     header = {"packed": _header, "pack": _unheader}
     return {
-        "update": Target(examples, folded, (UnusableUpdate,), share=2, **header),
+        "update": Target(examples, folded, (UnusableUpdateError,), share=2, **header),
         "model": Target([down], adopted, (ValueError,), share=1, **header),
-        "chunk": Target(chunks, _bounded, (BadChunk,), packed=None, share=2),
+        "chunk": Target(chunks, _bounded, (ChunkError,), packed=None, share=2),
     }
 
 

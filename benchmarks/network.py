@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks.common import console, median, report
 from benchmarks.network_tree import Peaks, Tree, cpu_seconds, family, resident_mb, tree
-from fogline.network.books import Line
+from fogline.network.cloud.job_store import LogLine
 
 FOG = '[tree.fog]\ncount = 1\ndeadline = "9min"\n'
 PARTS = ("rounds", "blobs", "footprint", "crowd", "idle", "large")
@@ -181,7 +181,7 @@ async def _seconds_of(made: Tree, rounds: int, size: int, devices: int) -> list[
     return [after - before for before, after in pairwise(ends)]
 
 
-async def _lines(made: Tree, rounds: int, size: int, devices: int) -> list[Line]:
+async def _lines(made: Tree, rounds: int, size: int, devices: int) -> list[LogLine]:
     async with made.client() as client:
         record = await made.submit(client, rounds, size, devices, FOG, planned=False)
         return [line async for line in client.watch(record.job)]

@@ -17,10 +17,10 @@ from benchmarks.nodes import say, until_closed
 from fogline.governance.checked import credentials
 from fogline.governance.credentials import CertificateFacts
 from fogline.governance.subject import Subject
-from fogline.network.contract import PROTOCOL, Blob, Home, Present, Push, Up, Welcome
-from fogline.network.downlink import Downlink, Session
-from fogline.network.uplink import Uplink
-from fogline.network.wire import listen, server
+from fogline.network.transport.downlink import Downlink, Session
+from fogline.network.transport.grpc import listen, server
+from fogline.network.transport.messages import PROTOCOL, Blob, ParentAddress, Present, Push, Up, Welcome
+from fogline.network.transport.uplink import Uplink
 from fogline.storage import open_blobs
 
 
@@ -103,7 +103,7 @@ async def compare(made: Tree, size: int, turns: int) -> tuple[list[float], list[
     member = made.member("reader", "device")
     blobs = open_blobs(member / "blobs", limit=1 << 40)
     above = Quiet()
-    uplink = Uplink(lambda: credentials(member / "identity"), [Home("cloud", facts["address"])], blobs, above)
+    uplink = Uplink(lambda: credentials(member / "identity"), [ParentAddress("cloud", facts["address"])], blobs, above)
     running = asyncio.create_task(uplink.run())
     await asyncio.wait_for(above.there.wait(), 20)
     ours: list[float] = []

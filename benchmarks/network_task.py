@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fogline.data import Examples, FederatedData, from_clients
 from fogline.params import Entry, Params, Spec
-from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 
@@ -33,9 +33,10 @@ class Nothing(Engine):
     def refuses(cls, task: Task, method: LocalMethod, local: LocalTraining) -> str | None:
         return None
 
-    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+    def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         return [
-            Trained(j.client, j.start + step(j.client, j.start.size), j.counters, 10, j.steps, 1.0, 1.0) for j in jobs
+            LocalResult(j.client, j.start + step(j.client, j.start.size), j.counters, 10, j.steps, 1.0, 1.0)
+            for j in jobs
         ]
 
 

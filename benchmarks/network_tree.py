@@ -20,9 +20,9 @@ from fogline.governance.checked import credentials
 from fogline.governance.identity import Identity
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role, Subject
-from fogline.network.books import Record
-from fogline.network.client import Client, bundle_of, connect
-from fogline.network.cloud import AUTHORITY, OPERATOR, SIGNING, create
+from fogline.network.cloud.client import Client, bundle_of, connect
+from fogline.network.cloud.cloud import AUTHORITY, OPERATOR, SIGNING, create
+from fogline.network.cloud.job_store import Record
 
 TICKS = os.sysconf("SC_CLK_TCK")
 TASK = ROOT / "benchmarks" / "network_task.py"

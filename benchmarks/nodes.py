@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fogline.network.contract import Home
-from fogline.network.program import Listening, Place, member
+from fogline.network.node.process import Listening, NodeFolder, member
+from fogline.network.transport.messages import ParentAddress
 
 HOST = os.environ.get("FOGLINE_BENCHMARK_HOST", "127.0.0.1")
 """Where cloud and fogs listen."""
@@ -36,16 +36,16 @@ async def until_closed() -> None:
 
 
 async def run_cloud(folder: Path) -> None:
-    from fogline.network.cloud import cloud  # Not above: a device's memory is measured.
+    from fogline.network.cloud.cloud import cloud  # Not above: a device's memory is measured.
 
-    async with cloud(Place(folder), LOCAL) as up:
+    async with cloud(NodeFolder(folder), LOCAL) as up:
         say(address=up.address, door=up.door, pid=os.getpid())
         await until_closed()
 
 
-async def run_member(folder: Path, parent: Home, serves: bool) -> None:
+async def run_member(folder: Path, parent: ParentAddress, serves: bool) -> None:
     connected = asyncio.Event()
-    async with member(Place(folder), [parent], LOCAL if serves else None) as up:
+    async with member(NodeFolder(folder), [parent], LOCAL if serves else None) as up:
         up.node.on_change = lambda *_: connected.set()
         await asyncio.wait_for(connected.wait(), 30)
         say(address=up.address, pid=os.getpid())
@@ -62,7 +62,7 @@ def main() -> None:
 
         asyncio.run(serve(Path(folder), int(rest[0])))
         return
-    parent = Home.parse(rest[0]) if rest else Home("", "")
+    parent = ParentAddress.parse(rest[0]) if rest else ParentAddress("", "")
     if kind == "cloud":
         asyncio.run(run_cloud(Path(folder)))
     elif kind == "crowd":

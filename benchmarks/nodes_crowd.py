@@ -12,12 +12,12 @@ import numpy as np
 
 from benchmarks.nodes import say, until_closed
 from fogline.aggregation import Update
-from fogline.network import program
-from fogline.network.contract import Home
-from fogline.network.node import Node
-from fogline.network.program import Place, member
+from fogline.network.node import process
+from fogline.network.node.node import Node
+from fogline.network.node.process import NodeFolder, member
+from fogline.network.transport.messages import ParentAddress
 from fogline.network.worker.files import read_model, write
-from fogline.network.worker.requests import Answer, Opened, Request, Train, Trained
+from fogline.network.worker.requests import Answer, JobOpened, Request, Train, Trained
 
 
 class Ready:
@@ -26,8 +26,8 @@ class Ready:
     def __init__(self, name: str) -> None:
         self._seed = int.from_bytes(name.encode()[-6:], "little")
 
-    async def open(self) -> Opened:
-        return Opened(samples=10)
+    async def open(self) -> JobOpened:
+        return JobOpened(samples=10)
 
     async def ask(self, request: Request) -> Answer:
         assert isinstance(request, Train)
@@ -47,17 +47,17 @@ class Ready:
 class LightNode(Node):
     """A device without a worker process."""
 
-    def workshop(self, ticket: Any, code: Path, client: str = "") -> Any:
-        return Ready(self.name) if client else super().workshop(ticket, code, client)
+    def worker_client(self, announcement: Any, code: Path, client: str = "") -> Any:
+        return Ready(self.name) if client else super().worker_client(announcement, code, client)
 
 
-async def run_crowd(folder: Path, parent: Home, names: list[str]) -> None:
+async def run_crowd(folder: Path, parent: ParentAddress, names: list[str]) -> None:
     """Light devices, all in this process."""
-    program.Node = LightNode  # type: ignore[misc]
+    process.Node = LightNode  # type: ignore[misc]
     async with AsyncExitStack() as stack:
         ups = []
         for name in names:
-            ups.append(await stack.enter_async_context(member(Place(folder / name), [parent])))
+            ups.append(await stack.enter_async_context(member(NodeFolder(folder / name), [parent])))
         waiting = [up for up in ups if up.node.uplink is not None and up.node.uplink.parent is None]
         while waiting:
             await asyncio.sleep(0.1)

@@ -18,8 +18,8 @@ from benchmarks.serving_load import SHAPES
 from fogline.inference.card import Asset, Card, Cascade, Scores
 from fogline.inference.runtimes.onnx import card_of_onnx
 from fogline.inference.sketches import build_reference
-from fogline.network.helpers import start_helper
-from fogline.serving.pipe import Answer, Done, Load, Pipe, Ready, Request, Swap
+from fogline.processes.helpers import start_helper
+from fogline.serving.pipe import Answer, CallDone, LoadVersion, Pipe, Request, ServerReady, SwapVersion
 from fogline.serving.process import PROGRAM
 from fogline.serving.settings import Settings
 
@@ -48,9 +48,9 @@ class Ours:
         """Load the next version, and let it answer."""
         self.version += 1
         card = msgspec.structs.replace(self._card, version=self.version)
-        self._run(self._pipe.ask(Load(card.encoded(), self._files, role)))
+        self._run(self._pipe.ask(LoadVersion(card.encoded(), self._files, role)))
         if role == "beside":
-            self._run(self._pipe.ask(Swap("m", self.version)))
+            self._run(self._pipe.ask(SwapVersion("m", self.version)))
 
     def stop(self) -> None:
         """End it."""
@@ -66,12 +66,12 @@ class Ours:
             made, channel = await start_helper(PROGRAM, log, threads=1)
         pipe = await Pipe.over(channel, _nothing)
         ready = await pipe.ask(Settings(consent=True, samples=str(folder / "samples")))
-        assert isinstance(ready, Ready)
+        assert isinstance(ready, ServerReady)
         return made.pid, pipe, ready.http
 
 
 async def _nothing(request: Request) -> Answer:
-    return Done()
+    return CallDone()
 
 
 def _card(model: str, path: Path, folder: Path) -> tuple[Card, dict[str, str]]:

@@ -30,8 +30,8 @@ from fogline.algorithms import FedAvg
 from fogline.data import FederatedData, from_arrays
 from fogline.params import Vector
 from fogline.simulation.executor import Executor
-from fogline.training import Choice, ClientJob, LocalTraining, choose
-from fogline.training.order import Shuffler
+from fogline.training import Choice, ClientJob, LocalTraining, autotune
+from fogline.training.shuffling import Shuffler
 from fogline.training.torch import TorchTask, models
 
 CLIENTS, EXAMPLES, PROCESSES, RATE = 20, 60, 2, 0.05
@@ -202,7 +202,7 @@ def choice_of(task: TorchTask, local: LocalTraining) -> Choice:
     start = task.initial(0)
     with task.one_thread():
         jobs = jobs_of(task, local, start.vector, start.counters, 0)
-        return choose(task, FedAvg(), local, jobs, processes=PROCESSES)
+        return autotune(task, FedAvg(), local, jobs, processes=PROCESSES)
 
 
 @contextmanager

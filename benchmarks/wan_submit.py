@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from fogline.network.client import connect
-from fogline.network.cloud import OPERATOR
+from fogline.network.cloud.client import connect
+from fogline.network.cloud.cloud import OPERATOR
 
 
 async def submit(folder: Path) -> None:

@@ -5,7 +5,7 @@ accuracy on the common test set, beside the spread over phones, which an average
 """
 
 from fogline import Task, load
-from fogline.data import MissingDataset
+from fogline.data import MissingDatasetError
 from fogline.training.torch.models import mlp
 
 
@@ -13,7 +13,7 @@ def task(clients: int = 100, alpha: float = 0.5) -> Task:
     """MNIST where its files are (see ``fogline datasets``), else the 8x8 digits that come with scikit-learn."""
     try:
         data = load("mnist", partition="dirichlet", clients=clients, alpha=alpha)
-    except MissingDataset:
+    except MissingDatasetError:
         data = load("digits", partition="dirichlet", clients=clients, alpha=alpha)
     pixels = data.at(0).x[0].size
     return Task(lambda: mlp(pixels, (64,), 10), data, name=f"digits ({data.name})")

@@ -11,7 +11,7 @@ import numpy as np
 
 import fogline
 from fogline import FedAvg, Task, Tier, Tree, load
-from fogline.algorithms import Report, Term
+from fogline.algorithms import ClientUpdate, Weighted
 from fogline.training.torch.models import mlp
 
 
@@ -26,9 +26,9 @@ class Agreement(FedAvg):
     def report(self, start, end, local, received, work):
         report = super().report(start, end, local, received, work)
         signs = np.sign(end - start)
-        return Report(report.terms | {"signs": Term(signs, float(work.samples))}, report.local)
+        return ClientUpdate(report.terms | {"signs": Weighted(signs, float(work.samples))}, report.local)
 
-    def move(self, model, folded, state, group):
+    def server_update(self, model, folded, state, group):
         share = np.maximum(np.abs(folded.mean("signs")), self.floor)
         return model + self.rate * share * folded.mean("delta"), state
 

@@ -14,7 +14,7 @@ import pytest
 import fogline
 from fogline import FedAvg, Job, Local, Tier, Tree
 from fogline.aggregation import Folded
-from fogline.algorithms import FedProx, Group, Report, Term
+from fogline.algorithms import AggregatorContext, ClientUpdate, FedProx, Weighted
 from fogline.attributes import attributes_of
 from fogline.data import Examples
 from fogline.monitoring.result import Result, Spread
@@ -76,8 +76,8 @@ def test_a_docstring_is_its_own_with_its_attributes_below() -> None:
         "How the aggregators of one tier work. Every wait has a quorum and a deadline.\n\nAttributes:\n"
     )
     assert "    rounds: Rounds of its own per round of its parent (ignored at the root).\n" in text
-    assert inspect.getdoc(Group) is not None
-    assert "round: How many moves it made before." in str(Group.__doc__)
+    assert inspect.getdoc(AggregatorContext) is not None
+    assert "round: How many moves it made before." in str(AggregatorContext.__doc__)
 
     class Mine(FedAvg):
         mu: float = 0.1
@@ -108,8 +108,8 @@ class Pull(FedAvg):
         (toy_data(), "<FederatedData 'toy': 12 clients, 0 held out, 3 classes>"),
         (Examples(np.zeros((3, 4)), np.zeros(3, np.int64)), "Examples(x=<float64 (3, 4)>, y=<int64 (3,)>)"),
         (Params.zeros(SPEC), "<Params: 16 numbers and 1 counters in <Spec: 3 tensors, 12 of 16 numbers trained>>"),
-        (Term(np.zeros(2000), 3.0), "Term(<float64 (2000,)>, 3.0)"),
-        (Report({"delta": Term(np.zeros(9), 1.0)}, {}), "Report({'delta': Term(<float64 (9,)>, 1.0)}, {})"),
+        (Weighted(np.zeros(2000), 3.0), "Term(<float64 (2000,)>, 3.0)"),
+        (ClientUpdate({"delta": Weighted(np.zeros(9), 1.0)}, {}), "Report({'delta': Term(<float64 (9,)>, 1.0)}, {})"),
         (
             Folded({"delta": np.zeros(9)}, {"delta": 1.0}, np.zeros(0, np.int64), 2),
             "<Folded: 2 updates of 'delta' (9,)>",

@@ -9,7 +9,7 @@ import numpy as np
 
 from fogline.data import Examples, FederatedData, from_arrays
 from fogline.params import Entry, Params, Spec
-from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 
@@ -87,10 +87,10 @@ class ToyEngine(Engine):
     def refuses(cls, task: Task, method: LocalMethod, local: LocalTraining) -> str | None:
         return None
 
-    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+    def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         return [self._train(job) for job in jobs]
 
-    def _train(self, job: ClientJob) -> Trained:
+    def _train(self, job: ClientJob) -> LocalResult:
         x, y = self.task.data.at(job.client)
         rng = np.random.default_rng(job.seed)
         p = SPEC.trainable
@@ -103,12 +103,12 @@ class ToyEngine(Engine):
             losses.append(float(-np.log(probs[np.arange(len(batch)), y[batch]]).mean()))
             probs[np.arange(len(batch)), y[batch]] -= 1
             gradient = (probs.T @ x[batch] / len(batch)).ravel().astype(np.float32)
-            gradient = self.method.bend_gradient(gradient, w, start, job.local, job.received)
+            gradient = self.method.adjust_gradient(gradient, w, start, job.local, job.received)
             w = w - np.float32(job.learning_rate) * gradient
         end = np.concatenate([w, x.mean(0)]).astype(np.float32)
         failure = None if np.isfinite(end).all() else f"client {job.client}: its weights are not finite"
         rms = float(np.sqrt(np.mean(np.square(losses))))
-        return Trained(
+        return LocalResult(
             job.client, end, job.counters + job.steps, len(y), job.steps, float(np.mean(losses)), rms, failure
         )
 

@@ -27,27 +27,27 @@ from typing import IO, Any
 import pytest
 
 from fogline.cli.up.warm import POSSIBLE
-from fogline.network.contract import decoder, encode
-from fogline.network.forks import LARGEST, VARIABLE, Ended, Fork, Forked, Refused
-from fogline.network.helpers import limited_to
+from fogline.network.transport.messages import decoder, encode
+from fogline.network.worker.forks import LARGEST, VARIABLE, Fork, Forked, ForkRefused, WorkerExited
 from fogline.network.worker.forkserver import Nest, become, warm
 from fogline.network.worker.program import serve
+from fogline.processes.helpers import limited_to
 
 ROOT = Path(__file__).parents[1]
 MODULES = (
     "fogline.cli.app",
     "fogline.monitoring.folder",
     "fogline.monitoring.result",
-    "fogline.network.cloud",
-    "fogline.network.program",
+    "fogline.network.cloud.cloud",
+    "fogline.network.node.process",
     "sklearn.linear_model",
-    "fogline.serving.companion",
+    "fogline.serving.on_node",
     "tests.network.processes",
     "tests.serving.node",
 )
 PROGRAM = "FOGLINE_TEST_PROGRAM"
 """Tells a new process what to be; one that is not told is a worker."""
-REPLIES = decoder(Forked | Refused | Ended)
+REPLIES = decoder(Forked | ForkRefused | WorkerExited)
 
 
 class Warm:
@@ -69,7 +69,7 @@ class Warm:
         if self.returncode is not None:
             return self.returncode
         self._connection.settimeout(timeout)
-        status: int = _reply(self._connection, Ended).status
+        status: int = _reply(self._connection, WorkerExited).status
         self._connection.close()
         self.returncode = status
         return status

@@ -19,7 +19,7 @@ from fogline.aggregation import (
     Fold,
     MeanFold,
     Partial,
-    UnusableUpdate,
+    UnusableUpdateError,
     Update,
     bound,
     fold_named,
@@ -141,7 +141,7 @@ def test_a_bad_update_changes_nothing(kind: type[Fold], updates: list[Update], d
     bad = Update({k: v.copy() for k, v in updates[0].vectors.items()}, dict(updates[0].weights), np.full(3, 10**6))
     name = data.draw(st.sampled_from(["delta", "pace"]))
     bad.vectors[name][data.draw(st.integers(0, bad.vectors[name].size - 1))] = data.draw(st.sampled_from(BAD))
-    with pytest.raises(UnusableUpdate, match=f"'{name}' is not finite"):
+    with pytest.raises(UnusableUpdateError, match=f"'{name}' is not finite"):
         fold.add(bad)
     assert contents(fold) == before
 
@@ -162,7 +162,7 @@ def test_what_does_not_fit_is_refused(kind: type[Fold], bad: Update, says: str) 
     fold = kind()
     fold.add(update([1, 2, 3], 2.0, [5]))
     before = contents(fold)
-    with pytest.raises(UnusableUpdate, match=says):
+    with pytest.raises(UnusableUpdateError, match=says):
         fold.add(bad)
     assert contents(fold) == before
 
@@ -171,11 +171,11 @@ def test_exact_fold_refuses_what_overflows() -> None:
     fold = ExactFold()
     fold.add(update([5e9, 1.0]))
     before = contents(fold)
-    with pytest.raises(UnusableUpdate, match="overflows"):
+    with pytest.raises(UnusableUpdateError, match="overflows"):
         fold.add(update([5e9, 0.0]))
-    with pytest.raises(UnusableUpdate, match="exceed"):
+    with pytest.raises(UnusableUpdateError, match="exceed"):
         fold.add(update([0.0, 0.0], 1e10))
-    with pytest.raises(UnusableUpdate, match="below what the exact fold resolves"):
+    with pytest.raises(UnusableUpdateError, match="below what the exact fold resolves"):
         fold.add(update([0.0, 0.0], 1e-9))
     assert contents(fold) == before
     fold.add(update([-3e9, 0.0]))
@@ -207,7 +207,7 @@ def test_mean_fold_refuses_what_would_become_infinite() -> None:
     fold = MeanFold()
     fold.add(update([1.0, 2.0]))
     before = contents(fold)
-    with pytest.raises(UnusableUpdate, match="overflows"):
+    with pytest.raises(UnusableUpdateError, match="overflows"):
         fold.add(update([2e38, 0.0], 2.0))
     assert contents(fold) == before
 
@@ -259,9 +259,9 @@ def test_folds_of_different_kinds_do_not_mix() -> None:
     mean, exact = fold_named(exact=False), fold_named(exact=True)
     mean.add(update([1.0]))
     exact.add(update([1.0]))
-    with pytest.raises(UnusableUpdate, match="floating point"):
+    with pytest.raises(UnusableUpdateError, match="floating point"):
         ExactFold().merge(mean.partial())
-    with pytest.raises(UnusableUpdate, match="exact fold"):
+    with pytest.raises(UnusableUpdateError, match="exact fold"):
         MeanFold().merge(exact.partial())
 
 
@@ -292,7 +292,7 @@ def test_updates_and_partials_as_arrays(kind: type[Fold]) -> None:
     assert same(b, c)
     done = c.finish()
     assert (done.mean("delta").dtype, done.mean("a/b").dtype) == (np.float64, np.float32)
-    with pytest.raises(UnusableUpdate, match="no update"):
+    with pytest.raises(UnusableUpdateError, match="no update"):
         from_arrays({"vector/delta": np.ones(1)})
 
 
@@ -314,7 +314,7 @@ def test_threads_and_blocks_change_no_bit(kind: type[Fold], monkeypatch: pytest.
     assert folded() == whole
     bad = update(rng.normal(size=10_007))
     bad.vectors["delta"][9_999] = math.nan  # in the last thread's share
-    with pytest.raises(UnusableUpdate, match="number 9999 of 10007"):
+    with pytest.raises(UnusableUpdateError, match="number 9999 of 10007"):
         kind().add(bad)
 
 
@@ -358,7 +358,7 @@ def test_what_an_update_says_of_its_size_changes_no_bit(kind: type[Fold], weight
 @pytest.mark.parametrize("bad", BAD)
 def test_an_update_that_knows_that_it_is_not_finite_is_refused(kind: type[Fold], bad: float) -> None:
     vector = np.array([1.0, bad], np.float32)
-    with pytest.raises(UnusableUpdate, match="number 1 of 2"):
+    with pytest.raises(UnusableUpdateError, match="number 1 of 2"):
         kind().add(Update({"delta": vector}, {"delta": 1.0}, bounds={"delta": bound(vector)}))
 
 
@@ -419,7 +419,7 @@ def test_updates_that_are_folded_together_give_the_bits_and_refusals_of_one_afte
     for place, (value, scale) in enumerate(values):
         try:
             one.take(value, scale)
-        except UnusableUpdate as error:
+        except UnusableUpdateError as error:
             expected.append((place, str(error)))
     refused: list[tuple[int, str]] = []
     all_at_once.take_all(values, lambda place, why: refused.append((place, why)))

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from fogline.aggregation import Partial, Update, fold_named
-from fogline.algorithms import Algorithm, Group
+from fogline.algorithms import AggregatorContext, Algorithm
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import run_cohort
 from fogline.algorithms.group import Down, GroupModel
 from fogline.params import Entry, Params, Spec
 from fogline.training import Engine
-from fogline.training.local import ClientJob, Trained
+from fogline.training.local import ClientJob, LocalResult
 
 
 @dataclass
@@ -45,10 +45,12 @@ class Quadratics:
     def gradient(self, i: int, w: np.ndarray) -> np.ndarray:
         return self.a[i] @ (w - self.b[i])
 
-    def sgd(self, i: int, w: np.ndarray, bend: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda g, w: g) -> Any:
+    def sgd(
+        self, i: int, w: np.ndarray, adjust: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda g, w: g
+    ) -> Any:
         """Local training, written down once more without any hook."""
         for _ in range(self.steps[i]):
-            w = w - self.rate * bend(self.gradient(i, w), w)
+            w = w - self.rate * adjust(self.gradient(i, w), w)
         return w
 
     def optimum(self, weights: Sequence[float]) -> np.ndarray:
@@ -74,16 +76,16 @@ class Quadratics:
     def trainer(self, method: Algorithm) -> Engine:
         return Descent(self, method)
 
-    def train(self, method: Algorithm, job: ClientJob) -> Trained:
+    def train(self, method: Algorithm, job: ClientJob) -> LocalResult:
         i, n = job.client, self.size
         start = job.start[:n]
         w = start
         for _ in range(job.steps):
             g = self.gradient(i, w)
             g = self.gradient(i, method.perturb(w, g))
-            w = w - job.learning_rate * method.bend_gradient(g, w, start, job.local, job.received)
+            w = w - job.learning_rate * method.adjust_gradient(g, w, start, job.local, job.received)
         end = np.concatenate([w, job.start[n:] + float(i)])
-        return Trained(i, end, job.counters + job.steps, int(self.samples[i]), job.steps, 0.0, 0.0)
+        return LocalResult(i, end, job.counters + job.steps, int(self.samples[i]), job.steps, 0.0, 0.0)
 
 
 class Descent(Engine):
@@ -98,7 +100,7 @@ class Descent(Engine):
     def refuses(cls, *_: Any) -> str | None:
         return None
 
-    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+    def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         return [self.task.train(self.method, job) for job in jobs]
 
 
@@ -122,7 +124,7 @@ class Run:
 
     @property
     def judged(self) -> np.ndarray:
-        return groups.judged(self.method, self.problem.spec, self.group).vector[: self.problem.size]
+        return groups.evaluation_model(self.method, self.problem.spec, self.group).vector[: self.problem.size]
 
     def device(self, i: int, down: Down) -> Update:
         p = self.problem
@@ -148,9 +150,9 @@ class Run:
             sent = groups.send_down(m, fog)
             for k, below in enumerate(child):
                 fold.take(self.child(below, sent, rounds, f"{name}/{k}"))
-            fog = groups.move(m, spec, fog, fold.finish(), Group(count(child), 0), inside=True)
+            fog = groups.move(m, spec, fog, fold.finish(), AggregatorContext(count(child), 0), inside=True)
         self.fogs[name] = fog
-        return groups.lift(m, spec, fog)
+        return groups.group_update(m, spec, fog)
 
     def round(self, children: Sequence[Any], rounds: int = 1, population: int | None = None) -> np.ndarray:
         """One round of the root."""
@@ -161,7 +163,7 @@ class Run:
         return self.x
 
     def move(self, folded: Any, population: int, lane: int = 0, lanes: int = 1) -> None:
-        facts = Group(population, self.moves, lane, lanes)
+        facts = AggregatorContext(population, self.moves, lane, lanes)
         self.group = groups.move(self.method, self.problem.spec, self.group, folded, facts, inside=False)
         self.moves += 1
 

@@ -143,12 +143,12 @@ def test_fedexp() -> None:
 
 
 def test_fedsam() -> None:
-    def bend(i: int):
+    def adjust(i: int):
         return lambda g, w: P.gradient(i, w + 0.3 * g / np.linalg.norm(g))
 
     x = np.zeros(3)
     for _ in range(ROUNDS):
-        x = sum(n[i] * P.sgd(i, x, bend(i)) for i in ALL)
+        x = sum(n[i] * P.sgd(i, x, adjust(i)) for i in ALL)
     np.testing.assert_allclose(run("fedsam", rho=0.3), x, rtol=1e-10)
 
 
@@ -163,8 +163,8 @@ def test_fedlc_lowers_the_logits_of_rare_labels() -> None:
     method = make("fedlc", tau=2.0, classes=5)
     local = method.prepare(np.zeros(3), {}, {}, np.array([0, 0, 0, 0, 2]))
     logits = np.ones((2, 4))
-    bent = method.bend_outputs(logits, local)
-    np.testing.assert_allclose(bent[0], [1 - 2 * 4**-0.25, 1 - 2 * 100, -1, 1 - 2 * 100], rtol=1e-6)
+    adjusted = method.adjust_outputs(logits, local)
+    np.testing.assert_allclose(adjusted[0], [1 - 2 * 4**-0.25, 1 - 2 * 100, -1, 1 - 2 * 100], rtol=1e-6)
     with pytest.raises(ValueError, match="'classes'"):
         method.prepare(np.zeros(3), {}, {}, np.array([7]))
     with pytest.raises(ValueError, match="integer labels"):
@@ -176,13 +176,13 @@ def test_moon() -> None:
     rng = np.random.default_rng(0)
     z, features = rng.normal(size=(4, 5)), {k: rng.normal(size=(4, 5)) for k in (0.0, 1.0)}
     start, before = np.array([0.0]), np.array([1.0])
-    bent = method.bend_loss(1.5, z, lambda w: features[float(w[0])], start, {"previous": before})
+    adjusted = method.adjust_loss(1.5, z, lambda w: features[float(w[0])], start, {"previous": before})
     expected = 0.0
     for row in range(4):
         s = [z[row] @ f[row] / np.linalg.norm(z[row]) / np.linalg.norm(f[row]) for f in features.values()]
         near, far = math.exp(s[0] / 0.5), math.exp(s[1] / 0.5)
         expected -= math.log(near / (near + far)) / 4
-    assert bent == pytest.approx(1.5 + 2.0 * expected, rel=1e-6)
+    assert adjusted == pytest.approx(1.5 + 2.0 * expected, rel=1e-6)
     job = Run(method, P)
     job.round([0])
     np.testing.assert_array_equal(job.locals[0]["previous"], P.sgd(0, np.zeros(3)))

@@ -68,7 +68,7 @@ def test_hooks_write_into_nothing_that_they_are_given(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n, m in algorithms().items() if m.affine])
-def test_affine_bends_are_affine(name: str) -> None:
+def test_affine_adjustments_are_affine(name: str) -> None:
     rng = np.random.default_rng(0)
     method = make(name)
     start, control = rng.normal(size=(2, 4))
@@ -77,10 +77,10 @@ def test_affine_bends_are_affine(name: str) -> None:
         start, {"control": rng.normal(size=4), "gradient": rng.normal(size=4)}, received, np.zeros(1)
     )
     zero, one = np.zeros(4), np.ones(4)
-    b = method.bend_gradient(zero, zero, start, local, received)
-    a = method.bend_gradient(zero, one, start, local, received) - b
+    b = method.adjust_gradient(zero, zero, start, local, received)
+    a = method.adjust_gradient(zero, one, start, local, received) - b
     g, w = rng.normal(size=(2, 4))
-    np.testing.assert_allclose(method.bend_gradient(g, w, start, local, received), g + a * w + b)
+    np.testing.assert_allclose(method.adjust_gradient(g, w, start, local, received), g + a * w + b)
 
 
 def test_fedprox_without_pull_is_fedavg() -> None:

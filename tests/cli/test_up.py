@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fogline.cli.up.plan import Plan, Seat
+from fogline.cli.up.plan import PlannedNode, StartPlan
 from fogline.cli.up.run import repeats
 from fogline.cli.up.tree import TreeState
 from fogline.jobs import Job
 from fogline.monitoring.result import Result
-from fogline.network.changes import Change
+from fogline.network.node.status import StatusChange
 from fogline.params import Entry, Params, Spec
 
-SEATS = tuple(Seat(f"client-{i}", "device", "cloud", f"client-{i}") for i in range(2))
+SEATS = tuple(PlannedNode(f"client-{i}", "device", "cloud", f"client-{i}") for i in range(2))
 
 
-def made(counts: dict[str, int] | None = None) -> tuple[Plan, Result, TreeState]:
+def made(counts: dict[str, int] | None = None) -> tuple[StartPlan, Result, TreeState]:
     """A run in which nothing happened but what is counted."""
     job = Job(name="toy", task="small:task", rounds=1)
     spec = Spec.of([Entry("w", (1,), "float32")])
@@ -29,21 +29,21 @@ def made(counts: dict[str, int] | None = None) -> tuple[Plan, Result, TreeState]
     )  # fmt: skip
     state = TreeState("cloud", job.tree)
     state.seat(SEATS)
-    return Plan(job, SEATS, planned=True, by_the_clock=False), result, state
+    return StartPlan(job, SEATS, planned=True, by_the_clock=False), result, state
 
 
 def test_a_whole_run_is_that_of_a_simulation() -> None:
     plan, result, state = made()
     for change in ("connected", "training", "idle"):
-        state.tell("client-0", Change(change))
+        state.tell("client-0", StatusChange(change))
     assert repeats(plan, result, state)
 
 
 @pytest.mark.parametrize("what", ["lost", "failed", "refused"])
 def test_a_run_that_lost_a_device_is_not_even_if_it_came_back(what: str) -> None:
     plan, result, state = made()
-    state.tell("client-1", Change(what))  # type: ignore[arg-type]
-    state.tell("client-1", Change("connected"))
+    state.tell("client-1", StatusChange(what))  # type: ignore[arg-type]
+    state.tell("client-1", StatusChange("connected"))
     assert not repeats(plan, result, state)
 
 

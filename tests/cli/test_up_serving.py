@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from fogline.cli.up.floor import Floor
 from fogline.cli.up.serving import Sample, show
+from fogline.cli.up.serving_status import Floor
 from fogline.inference.card import Card, Tensor
 
 ONE = (Tensor("x", "FP32", (-1, 1)),)

@@ -12,10 +12,10 @@ import pytest
 from fogline.cli import waiting
 from fogline.cli.waiting import entered
 from fogline.governance.errors import EarlyIdentityError, ExpiredIdentityError, IdentityError, NoIdentityError
-from fogline.storage import StorageError, StorageFull
+from fogline.storage import StorageError, StorageFullError
 
 PASSING = [
-    StorageFull("The disk is full"),
+    StorageFullError("The disk is full"),
     OSError(errno.ENOSPC, "No space left on device"),
     ExpiredIdentityError("The identity expired; set this machine's clock right"),
     EarlyIdentityError("The identity holds from tomorrow on; set this machine's clock right"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fogline.data import MissingDataset, RawData, datasets, load, load_raw
+from fogline.data import MissingDatasetError, RawData, datasets, load, load_raw
 from fogline.data.loaders.cache import cached
 from fogline.data.loaders.folder import find_root
 
@@ -277,7 +277,7 @@ def test_the_cache_is_used_repaired_and_done_without(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("name", sorted(set(datasets()) - {"digits"}))
 def test_an_absent_set_is_one_helpful_sentence(name: str, tmp_path: Path) -> None:
-    with pytest.raises(MissingDataset) as caught:
+    with pytest.raises(MissingDatasetError) as caught:
         load(name, root=tmp_path)
     sentence = str(caught.value)
     assert f"'{name}'" in sentence

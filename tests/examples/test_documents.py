@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from fogline.jobs import Evaluation, Job, Local, Tier, Tree
-from fogline.jobs.job import Method, Needs, Publish
+from fogline.jobs.job import JobNeeds, Method, Publish
 from fogline.simulation.profiles import DeviceProfile, Distribution, LinkProfile
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "local": Local,
     "tree": Tree,
     "tree.NAME": Tier,
-    "needs": Needs,
+    "needs": JobNeeds,
     "evaluation": Evaluation,
     "publish": Publish,
     "devices": DeviceProfile,
@@ -95,7 +95,7 @@ def test_the_method_in_the_documents_is_a_method(tmp_path: Path, monkeypatch: py
     from fogline.algorithms import make
 
     method = make("my_methods:Pull", mu=0.5)
-    assert method.bend_gradient(1.0, 3.0, 1.0, {}, {}) == 2.0
+    assert method.adjust_gradient(1.0, 3.0, 1.0, {}, {}) == 2.0
 
 
 def test_the_programs_on_tasks_run() -> None:

@@ -46,16 +46,16 @@ def test_own_method_moves_agreed_coordinates_further(monkeypatch: pytest.MonkeyP
     from own_method import Agreement
 
     from fogline.aggregation import Update, fold_named
-    from fogline.algorithms.base import Group
-    from fogline.training.method import Work
+    from fogline.algorithms.base import AggregatorContext
+    from fogline.training.method import LocalWork
 
     method, fold = Agreement(floor=0.3, rate=1.0), fold_named(False)
     start = np.zeros(2, np.float32)
     for end in ([1.0, 3.0], [1.0, -1.0]):
-        report = method.report(start, np.array(end, np.float32), {}, {}, Work(10, 1, 0.1, 2))
+        report = method.report(start, np.array(end, np.float32), {}, {}, LocalWork(10, 1, 0.1, 2))
         vectors = {name: term.vector for name, term in report.terms.items()}
         fold.take(Update(vectors, {name: term.weight for name, term in report.terms.items()}), 1.0)
-    model, _ = method.move(start, fold.finish(), {}, Group(2, 0))
+    model, _ = method.server_update(start, fold.finish(), {}, AggregatorContext(2, 0))
     assert model == pytest.approx([1.0, 0.3])
 
 

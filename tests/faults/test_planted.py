@@ -11,9 +11,9 @@ import pytest
 from fogline.nodes import Aggregator, Device, records
 from fogline.nodes.effects import Effect, Forget, Move, Send, SetTimer, Write
 from fogline.nodes.events import Event
-from fogline.nodes.ledger import Ask, Got, Lane
+from fogline.nodes.ledger import AcceptedUpdate, Lane, OpenRequest
 from fogline.nodes.messages import Receipt, Report, update_key
-from fogline.simulation.faults import Violation, run
+from fogline.simulation.faults import InvariantError, run
 
 SEEDS = range(150)
 
@@ -28,7 +28,7 @@ class CountsCopies(Aggregator):
         super()._unexpected(child, report)
         if report.update is not None and self.ledger.accepted(report.task):
             own = update_key(self.name, report.task)
-            again = Got(report.task, child, own, self.ledger.version, 1, 1, 0)
+            again = AcceptedUpdate(report.task, child, own, self.ledger.version, 1, 1, 0)
             self.ledger.lanes[0].pending.append(again)
 
 
@@ -114,7 +114,7 @@ class BelievesAnyone(Aggregator):
 class DropsEverythingLate(Aggregator):
     """Drops late reports although its job folds them."""
 
-    def _refusal(self, ask: Ask, report: Report, own: str) -> str | None:
+    def _refusal(self, ask: OpenRequest, report: Report, own: str) -> str | None:
         return super()._refusal(ask, report, own) or (None if ask.open else "late")
 
 
@@ -204,7 +204,7 @@ def is_caught(kind: str, aggregator: type[Aggregator] = Aggregator, device: type
     for seed in SEEDS:
         try:
             run(seed, aggregator=aggregator, device=device)
-        except Violation as violation:
+        except InvariantError as violation:
             print(f"seed {seed}: {violation}")
             if violation.kind == kind:
                 return True

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fogline.governance.archive import Limits, write_archive
+from fogline.governance.archive import ArchiveLimits, write_archive
 from fogline.governance.bundle import Bundle, open_bundle, pack
 from fogline.governance.errors import BundleError
 from fogline.governance.manifest import FORMAT, PAYLOAD_TYPE, FileFacts, Manifest
@@ -41,10 +41,10 @@ def packed(source: Path, ana: SigningKey) -> bytes:
     return pack(JOB, source, sorted(source.rglob("*.py")), ana, 5.0)
 
 
-def opened(folder: Path, data: bytes, limits: Limits | None = None) -> Bundle:
+def opened(folder: Path, data: bytes, limits: ArchiveLimits | None = None) -> Bundle:
     path = folder / "bundle.zip"
     path.write_bytes(data)
-    return open_bundle(path, limits or Limits())
+    return open_bundle(path, limits or ArchiveLimits())
 
 
 def signed(key: SigningKey, files: Mapping[str, bytes], job: str = JOB, **changes: object) -> bytes:
@@ -256,9 +256,9 @@ def test_bombs_do_not_go_off(tmp_path: Path, ana: SigningKey) -> None:
 
 def test_sizes_and_counts_are_bounded(tmp_path: Path, packed: bytes, ana: SigningKey) -> None:
     for limits, sentence in (
-        (Limits(zip_bytes=100), "at most 100"),
-        (Limits(files=1), "more than 1 files"),
-        (Limits(unpacked_bytes=1000), "unpacks to more"),
+        (ArchiveLimits(zip_bytes=100), "at most 100"),
+        (ArchiveLimits(files=1), "more than 1 files"),
+        (ArchiveLimits(unpacked_bytes=1000), "unpacks to more"),
     ):
         with pytest.raises(BundleError, match=sentence):
             opened(tmp_path, packed, limits)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fogline.governance.errors import PolicyError
-from fogline.governance.hours import Window
+from fogline.governance.errors import SitePolicyError
+from fogline.governance.hours import DailyWindow
 from fogline.governance.machine import local_offers, on_mains
 from fogline.governance.manifest import FORMAT, Manifest
 from fogline.governance.offers import Needs, Offers, missing
@@ -51,7 +51,7 @@ def test_a_policy_says_what_the_owner_wrote(ana: SigningKey) -> None:
     assert policy.tags == ("vibration", "hourly")
     limits = policy.limits
     assert (limits.threads, limits.memory_bytes, limits.niceness, limits.jobs) == (2, 2 * 10**9, 5, 2)
-    assert limits.windows == (Window(22 * 60, 6 * 60), Window(12 * 60, 13 * 60 + 30))
+    assert limits.windows == (DailyWindow(22 * 60, 6 * 60), DailyWindow(12 * 60, 13 * 60 + 30))
 
 
 def test_no_file_and_an_empty_file_refuse(tmp_path: Path, ana: SigningKey) -> None:
@@ -133,7 +133,7 @@ def test_what_is_missing_is_said(ana: SigningKey) -> None:
     ],
 )
 def test_a_wrong_policy_is_one_clear_line(text: str, sentence: str) -> None:
-    with pytest.raises(PolicyError, match=sentence) as caught:
+    with pytest.raises(SitePolicyError, match=sentence) as caught:
         parse_policy(text, "site.toml")
     assert str(caught.value).startswith("site.toml")
     assert "\n" not in str(caught.value)
@@ -149,9 +149,9 @@ def test_sizes_are_read(text: str, size: int) -> None:
 def test_unreadable_policies_are_errors(tmp_path: Path) -> None:
     for data in (b"\xff\xfe", b"#" * 70_000):
         (tmp_path / "policy.toml").write_bytes(data)
-        with pytest.raises(PolicyError):
+        with pytest.raises(SitePolicyError):
             read_policy(tmp_path / "policy.toml")
-    with pytest.raises(PolicyError):
+    with pytest.raises(SitePolicyError):
         read_policy(tmp_path)
 
 
@@ -160,7 +160,7 @@ def test_unreadable_policies_are_errors(tmp_path: Path) -> None:
 def test_any_text_is_a_policy_or_an_error(text: str) -> None:
     try:
         assert not parse_policy(text).allowed
-    except PolicyError:
+    except SitePolicyError:
         return
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogline.governance.authority import Authority
-from fogline.governance.errors import TokenError, TokenRefused
+from fogline.governance.errors import TokenError, TokenRefusedError
 from fogline.governance.subject import Role
 from fogline.governance.tokens import Token, TokenRecord, create_token, read_token, redeem
 from tests.governance.conftest import NOW
@@ -48,7 +48,7 @@ def test_a_token_is_spent(authority: Authority) -> None:
     record = ask(record, token)
     record = ask(record, token, name="press-8", key="k2")
     assert record.uses_left == 0
-    with pytest.raises(TokenRefused, match="used up"):
+    with pytest.raises(TokenRefusedError, match="used up"):
         ask(record, token, name="press-9", key="k3")
 
 
@@ -57,33 +57,33 @@ def test_a_lost_answer_costs_no_second_use(authority: Authority) -> None:
     spent = ask(record, token)
     assert ask(spent, token) == spent
     for key, name in (("k2", "press-7"), ("k1", "press-8")):
-        with pytest.raises(TokenRefused, match="used up"):
+        with pytest.raises(TokenRefusedError, match="used up"):
             ask(spent, token, key=key, name=name)
 
 
 def test_each_refusal_has_its_sentence(authority: Authority) -> None:
     record, token = made(authority, names="press-*")
-    with pytest.raises(TokenRefused) as unknown:
+    with pytest.raises(TokenRefusedError) as unknown:
         ask(None, token)
-    with pytest.raises(TokenRefused) as wrong:
+    with pytest.raises(TokenRefusedError) as wrong:
         ask(record, token, secret=bytes(16))
-    with pytest.raises(TokenRefused) as foreign:
+    with pytest.raises(TokenRefusedError) as foreign:
         ask(made(authority)[0], token)
     assert str(unknown.value) == str(wrong.value) == str(foreign.value)
-    with pytest.raises(TokenRefused, match="expired on"):
+    with pytest.raises(TokenRefusedError, match="expired on"):
         ask(record, token, now=NOW + 3600)
-    with pytest.raises(TokenRefused, match="for a device"):
+    with pytest.raises(TokenRefusedError, match="for a device"):
         ask(record, token, role="fog")
-    with pytest.raises(TokenRefused, match=r"names like press-\*"):
+    with pytest.raises(TokenRefusedError, match=r"names like press-\*"):
         ask(record, token, name="pump-1")
-    with pytest.raises(TokenRefused, match="cannot be used"):
+    with pytest.raises(TokenRefusedError, match="cannot be used"):
         ask(record, token, name="press-../../x")
 
 
 def test_without_the_secret_nothing_is_learnt_of_a_spent_token(authority: Authority) -> None:
     record, token = made(authority)
     spent = ask(record, token)
-    with pytest.raises(TokenRefused, match="not known here"):
+    with pytest.raises(TokenRefusedError, match="not known here"):
         ask(spent, token, secret=b"x" * 16, now=NOW + 9999)
 
 
@@ -100,7 +100,7 @@ def test_two_at_once_share_one_use(authority: Authority) -> None:
                 barrier.wait(PATIENCE)
             try:
                 after = ask(before, token, name=key, key=key)
-            except TokenRefused:
+            except TokenRefusedError:
                 return
             with lock:
                 if store[record.id] is before:
@@ -140,7 +140,7 @@ def test_no_error_repeats_the_secret(authority: Authority) -> None:
         lambda: ask(None, token),
         lambda: ask(record, token, role="fog"),
     ):
-        with pytest.raises((TokenError, TokenRefused)) as caught:
+        with pytest.raises((TokenError, TokenRefusedError)) as caught:
             call()
         shown.append("".join(traceback.format_exception(caught.value)))
     whole = "".join(shown)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fogline.data import Meaning
 from fogline.inference.card import Code, Dense, Exits, Units, read_card
-from fogline.inference.exits import Wanted, choose
+from fogline.inference.exits import UnfittedExits, choose
 from fogline.inference.golden import check
 from fogline.inference.package import package
 from fogline.inference.packaging.judging import fitted_temperature
@@ -230,7 +230,7 @@ def test_a_model_with_early_exits(by_name: bool, tmp_path: Path) -> None:
 
 def test_exits_that_are_wanted_get_thresholds_that_reach_what_the_last_reaches(tmp_path: Path) -> None:
     task = TorchTask(Exiting, tables(3, meaning=Meaning(3, NAMES)))
-    card = made(task, tmp_path, exits=Wanted(("cheap", "dear")), outputs=("cheap", "dear")).card
+    card = made(task, tmp_path, exits=UnfittedExits(("cheap", "dear")), outputs=("cheap", "dear")).card
     assert card.exits is not None
     assert card.scores is not None
     test = task.data.test
@@ -243,7 +243,7 @@ def test_exits_that_are_wanted_get_thresholds_that_reach_what_the_last_reaches(t
     chosen = choose(card.exits, card.scores, outputs)
     assert (chosen.scores.argmax(-1) == test.y).mean() >= (outputs["dear"].argmax(-1) == test.y).mean()
     with pytest.raises(ModelError, match="cannot be reached"):
-        made(task, tmp_path, exits=Wanted(("cheap", "dear"), 1.0), outputs=("cheap", "dear"))
+        made(task, tmp_path, exits=UnfittedExits(("cheap", "dear"), 1.0), outputs=("cheap", "dear"))
 
 
 def test_names_that_do_not_fit_the_outputs_are_refused(tmp_path: Path) -> None:

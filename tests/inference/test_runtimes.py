@@ -24,7 +24,7 @@ from fogline.inference.runtimes import choose, dense
 from fogline.inference.runtimes.base import ModelError
 from fogline.inference.runtimes.choose import open_runtime, sample_of
 from fogline.inference.runtimes.dense import DenseRuntime
-from fogline.inference.runtimes.initializers import Wanted, beside, wanted
+from fogline.inference.runtimes.initializers import ExternalTensor, beside, wanted
 from fogline.inference.runtimes.onnx import OnnxRuntime, card_of_onnx
 from fogline.params import load_arrays, save_arrays
 from tests.inference.cases import TORCH, finder, made
@@ -240,7 +240,7 @@ def test_what_a_graph_wants_is_what_onnx_says_it_wants(version: Package) -> None
     model = onnx.load_model_from_string(data)
     outside = [t for t in model.graph.initializer if t.data_location == TensorProto.EXTERNAL]
     assert len(outside) == 4
-    assert wanted(data) == {t.name: Wanted(np.dtype(np.float32), tuple(t.dims)) for t in outside}
+    assert wanted(data) == {t.name: ExternalTensor(np.dtype(np.float32), tuple(t.dims)) for t in outside}
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fogline.jobs import Evaluation, Job, Local, Method, Needs, Tier, Tree
+from fogline.jobs import Evaluation, Job, JobNeeds, Local, Method, Tier, Tree
 from fogline.jobs.errors import JobError, check
 from fogline.jobs.files import job_to_toml, load_task, parse_job, read_job, task_folder, write_job
 
@@ -319,7 +319,7 @@ def test_a_wrong_task_is_one_sentence(home: Path, task: str, line: str) -> None:
 
 def test_needs_take_sizes_and_name_what_is_wrong() -> None:
     job = parse_job('[needs]\nmemory = "2GB"\nframeworks = ["torch"]\n')
-    assert job.needs == Needs(memory=2 * 10**9, frameworks=("torch",))
+    assert job.needs == JobNeeds(memory=2 * 10**9, frameworks=("torch",))
     assert parse_job(job_to_toml(job)) == job
     assert "needs.memory: 'much' is no size; write a number of bytes or one such as 512MB or 2GB" in error_of(
         '[needs]\nmemory = "much"\n'

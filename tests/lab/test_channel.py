@@ -10,14 +10,14 @@ import pytest
 
 from fogline.lab.channel import Channel
 from fogline.lab.follower import Follower
-from fogline.lab.loop import Loop
+from fogline.lab.loop import EventLoop
 from fogline.lab.settings import OneWay
-from fogline.lab.traces import Row
+from fogline.lab.traces import TraceRow
 
 PACKET = bytes(1000)
 
 
-class Clock(Loop):
+class Clock(EventLoop):
     """A loop whose time is told."""
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ def test_a_partition_takes_what_waits_and_what_is_under_way() -> None:
 
 def test_a_trace_is_followed_in_a_loop() -> None:
     bench = Bench(queue=1e6)
-    rows = (Row(1.0, 2000.0, None), Row(2.0, 0.0, None), Row(1.0, 1000.0, 0.25))
+    rows = (TraceRow(1.0, 2000.0, None), TraceRow(2.0, 0.0, None), TraceRow(1.0, 1000.0, 0.25))
     Follower(bench.clock, bench.channel, rows, start=4.0, delay=0.0)
     for _ in range(6):
         bench.channel.send(bytes(900))

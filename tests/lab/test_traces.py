@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fogline.lab import LabError
-from fogline.lab.traces import Row, read_trace
+from fogline.lab.traces import TraceRow, read_trace
 from fogline.simulation.profiles.presets import FOLDER, TRACES, data_folder
 
 RNG = random.Random(0)
@@ -19,7 +19,7 @@ def test_plain_rows_hold_both_ways(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text("seconds,rate,delay\n1s,8Mbit,20ms\n0.5,0,\n")
     recording = read_trace(str(path), RNG)
-    assert recording.up == recording.down == (Row(1.0, 1e6, 0.02), Row(0.5, 0.0, None))
+    assert recording.up == recording.down == (TraceRow(1.0, 1e6, 0.02), TraceRow(0.5, 0.0, None))
 
 
 def test_phone_logs_give_a_row_a_second(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_phone_logs_give_a_row_a_second(tmp_path: Path) -> None:
         archive.writestr("a/Download/x.csv", "DL_bitrate,UL_bitrate,PINGAVG\n800,5,40\n-,5,-\n")
         archive.writestr("a/Netflix/y.csv", "DL_bitrate,UL_bitrate,PINGAVG\n1,1,1\n")
     recording = read_trace(str(path), RNG)
-    assert recording.down == (Row(1.0, 100_000.0, 0.02), Row(1.0, 0.0, None))
+    assert recording.down == (TraceRow(1.0, 100_000.0, 0.02), TraceRow(1.0, 0.0, None))
     assert recording.up[0].rate == pytest.approx(20_000.0)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from fogline.governance.signing import SigningKey
-from fogline.network.books import Line, Record
-from fogline.network.client import Client, bundle_of, connect
-from fogline.network.cloud import CloudUp, cloud, create
-from fogline.network.contract import Home
-from fogline.network.desk import NewToken
-from fogline.network.joining import join
-from fogline.network.program import Listening, Place, Up, member
+from fogline.network.cloud.client import Client, bundle_of, connect
+from fogline.network.cloud.cloud import CloudUp, cloud, create
+from fogline.network.cloud.job_store import LogLine, Record
+from fogline.network.cloud.operator_api import NewToken
+from fogline.network.node.enrolment import join
+from fogline.network.node.process import Listening, NodeFolder, RunningNode, member
+from fogline.network.transport.messages import ParentAddress
 from fogline.params import Params, load
 from tests.patience import PATIENCE
 
@@ -80,25 +80,27 @@ class Cluster:
     cloud: CloudUp
     client: Client
     stack: AsyncExitStack
-    members: dict[str, Up] = field(default_factory=dict)
+    members: dict[str, RunningNode] = field(default_factory=dict)
     stacks: dict[str, AsyncExitStack] = field(default_factory=dict)
 
     @property
-    def home(self) -> Home:
-        return Home("cloud", self.cloud.address)
+    def parent_address(self) -> ParentAddress:
+        return ParentAddress("cloud", self.cloud.address)
 
-    async def join(self, name: str, role: str, door: Home | None = None) -> Place:
+    async def join(self, name: str, role: str, door: ParentAddress | None = None) -> NodeFolder:
         """A new member's folder, with the certificate and a policy."""
-        place = Place(self.folder / name)
+        place = NodeFolder(self.folder / name)
         token = await self.client.token(NewToken(role))
-        await join(door or Home("cloud", self.cloud.door), token, name, role, place.identity)
+        await join(door or ParentAddress("cloud", self.cloud.door), token, name, role, place.identity)
         place.policy.write_bytes((self.folder / "cloud" / "policy.toml").read_bytes())
         return place
 
-    async def start(self, name: str, homes: list[Home], listening: Listening | None = None) -> Up:
+    async def start(
+        self, name: str, parent_addresses: list[ParentAddress], listening: Listening | None = None
+    ) -> RunningNode:
         """Start a member whose folder is there."""
         stack = AsyncExitStack()
-        up = await stack.enter_async_context(member(Place(self.folder / name), homes, listening))
+        up = await stack.enter_async_context(member(NodeFolder(self.folder / name), parent_addresses, listening))
         self.members[name], self.stacks[name] = up, stack
         return up
 
@@ -119,7 +121,7 @@ class Cluster:
         (after,) = await self.client.jobs(record.job)
         return after
 
-    async def until(self, record: Record, what: str) -> Line:
+    async def until(self, record: Record, what: str) -> LogLine:
         """Wait for a line of a job's log."""
         async with asyncio.timeout(PATIENCE):
             async for line in self.client.watch(record.job):
@@ -129,8 +131,11 @@ class Cluster:
 
     def said(self, record: Record) -> list[tuple[str, str, str]]:
         """A job's log: what, about whom, why."""
-        assert self.cloud.office is not None
-        return [(line.what, line.child or line.node, line.why) for _, line in self.cloud.office.books.lines(record.job)]
+        assert self.cloud.scheduler is not None
+        return [
+            (line.what, line.child or line.node, line.why)
+            for _, line in self.cloud.scheduler.job_store.lines(record.job)
+        ]
 
     def model(self, record: Record) -> Params:
         """A job's result."""
@@ -143,7 +148,7 @@ async def cluster(
     fogs: int = 2,
     devices: int = 4,
     parallel: int = 4,
-    place: Place | None = None,
+    place: NodeFolder | None = None,
     days: float = 30.0,
 ) -> AsyncGenerator[Cluster]:
     """A tree as a simulation with such a job has it; without fogs, a star.
@@ -152,22 +157,22 @@ async def cluster(
     """
     create(folder / "cloud")
     async with AsyncExitStack() as stack:
-        up = await stack.enter_async_context(cloud(place or Place(folder / "cloud"), LOCAL, parallel, days))
+        up = await stack.enter_async_context(cloud(place or NodeFolder(folder / "cloud"), LOCAL, parallel, days))
         client = await stack.enter_async_context(
             connect(folder / "cloud" / "operator" / "identity", "cloud", up.address)
         )
         made = Cluster(folder, up, client, stack)
         stack.push_async_callback(_stop_all, made)
-        homes = [made.home]
+        parent_addresses = [made.parent_address]
         if fogs:
             names = ["fog"] if fogs == 1 else [f"fog-{i}" for i in range(fogs)]
             for name in names:
                 await made.join(name, "fog")
-                await made.start(name, [made.home], LOCAL)
-            homes = [Home(name, made.members[name].address) for name in names]
+                await made.start(name, [made.parent_address], LOCAL)
+            parent_addresses = [ParentAddress(name, made.members[name].address) for name in names]
         for i in range(devices):
             await made.join(f"client-{i}", "device")
-            await made.start(f"client-{i}", [homes[i % len(homes)]])
+            await made.start(f"client-{i}", [parent_addresses[i % len(parent_addresses)]])
         yield made
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from fogline.network.forks import VARIABLE
+from fogline.network.worker.forks import VARIABLE
 from tests import warm
 from tests.patience import PATIENCE
 

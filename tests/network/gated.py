@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fogline.training.local import ClientJob, Trained
+from fogline.training.local import ClientJob, LocalResult
 from tests.toy import ToyEngine, ToyTask, toy_data
 
 HERE = Path(__file__).parent
@@ -28,7 +28,7 @@ class Gated(ToyTask):
 
 
 class GatedEngine(ToyEngine):
-    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+    def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         wait_at("training")
         print("trained", os.getpid(), flush=True)
         print("half a line", end="", file=sys.stderr)

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import fogline
-from fogline.network.books import Line, Record
-from fogline.network.client import Client, connect
-from fogline.network.cloud import create
-from fogline.network.contract import Home
-from fogline.network.desk import NewToken
-from fogline.network.joining import join
-from fogline.network.program import Place
+from fogline.network.cloud.client import Client, connect
+from fogline.network.cloud.cloud import create
+from fogline.network.cloud.job_store import LogLine, Record
+from fogline.network.cloud.operator_api import NewToken
+from fogline.network.node.enrolment import join
+from fogline.network.node.process import NodeFolder
+from fogline.network.transport.messages import ParentAddress
 from fogline.params import Params, load
 from tests import warm
 from tests.network.cluster import submit
@@ -83,20 +83,20 @@ class Fleet:
         """Wait for words in a node's log."""
         await wait_for(lambda: what in self.log(name))
 
-    def home(self, name: str) -> Home:
-        return Home(name, self.specs[name]["listen"])
+    def parent_address(self, name: str) -> ParentAddress:
+        return ParentAddress(name, self.specs[name]["listen"])
 
-    async def add(self, name: str, role: str, homes: list[Home], **more: Any) -> None:
+    async def add(self, name: str, role: str, parent_addresses: list[ParentAddress], **more: Any) -> None:
         """A new member: its folder, certificate, policy and addresses."""
         assert self.client is not None
-        place = Place(self.folder / name)
+        place = NodeFolder(self.folder / name)
         token = await self.client.token(NewToken(role))  # type: ignore[arg-type]
-        await join(Home("cloud", self.specs["cloud"]["door"]), token, name, role, place.identity)  # type: ignore[arg-type]
+        await join(ParentAddress("cloud", self.specs["cloud"]["door"]), token, name, role, place.identity)  # type: ignore[arg-type]
         place.policy.write_bytes((self.folder / "cloud" / "policy.toml").read_bytes())
         ports = {"listen": f"127.0.0.1:{free_port()}", "door": f"127.0.0.1:{free_port()}"} if role == "fog" else {}
         self.specs[name] = {
             "folder": str(place.folder),
-            "homes": [(home.name, home.address) for home in homes],
+            "parent_addresses": [(parent_address.name, parent_address.address) for parent_address in parent_addresses],
             **ports,
             **more,
         }
@@ -135,7 +135,7 @@ class Fleet:
                 assert now is None or now.state in ("queued", "running"), now
                 await asyncio.sleep(0.05)
 
-    async def lines(self, record: Record) -> list[Line]:
+    async def lines(self, record: Record) -> list[LogLine]:
         """A job's log; it is over."""
         assert self.client is not None
         return [line async for line in self.client.watch(record.job)]
@@ -164,10 +164,10 @@ async def fleet(folder: Path, fogs: int = 1, devices: int = 2, hurry: bool = Tru
         async with connect(folder / "cloud" / "operator" / "identity", "cloud", listen) as made.client:
             names = ["fog"] if fogs == 1 else [f"fog-{i}" for i in range(fogs)]
             for name in names:
-                await made.add(name, "fog", [made.home("cloud")])
-            homes = [made.home(name) for name in names or ["cloud"]]
+                await made.add(name, "fog", [made.parent_address("cloud")])
+            parent_addresses = [made.parent_address(name) for name in names or ["cloud"]]
             for i in range(devices):
-                await made.add(f"client-{i}", "device", [homes[i % len(homes)]])
+                await made.add(f"client-{i}", "device", [parent_addresses[i % len(parent_addresses)]])
             for name in made.specs.keys() - {"cloud"}:
                 made.start(name)
             yield made
@@ -190,18 +190,18 @@ def trouble(kind: str, value: Any) -> None:
     elif kind == "full":
         _fill_disk(Path(value))
     elif kind == "blobs":
-        import fogline.network.shelf
+        import fogline.network.node.values
 
-        fogline.network.shelf.SMALL = 0  # Every value goes beside the messages.
+        fogline.network.node.values.SMALL = 0  # Every value goes beside the messages.
     else:
         raise ValueError(kind)
 
 
 def _hurry() -> None:
-    import fogline.network.search
-    import fogline.network.uplink
+    import fogline.network.transport.search
+    import fogline.network.transport.uplink
 
-    for module in (fogline.network.search, fogline.network.uplink):
+    for module in (fogline.network.transport.search, fogline.network.transport.uplink):
         module.LONGEST_WAIT = 0.5
 
 
@@ -212,7 +212,7 @@ def die() -> None:
 def _kill_at_commit(n: int, after: bool, kinds: list[str]) -> None:
     """Die at the n-th commit that writes records (of those kinds), before it, or when it is durable and nothing has
     been said yet."""
-    from fogline.network.driver import Driver
+    from fogline.network.node.driver import Driver
 
     commit, seen = Driver._commit, 0
 
@@ -259,34 +259,34 @@ def _jump(seconds: float) -> None:
 
 def _fill_disk(mark: Path) -> None:
     """The disk is full for as long as a file is there."""
-    from fogline.storage import Blobs, Database, StorageFull
+    from fogline.storage import Blobs, Database, StorageFullError
 
     for owner, method in ((Database, "append"), (Database, "put"), (Blobs, "put"), (Blobs, "adopt"), (Blobs, "writer")):
         original = getattr(owner, method)
 
         def wrapped(*args: Any, original: Any = original, **more: Any) -> Any:
             if mark.exists():
-                raise StorageFull("Cannot write: the disk is full; free some space and try again")
+                raise StorageFullError("Cannot write: the disk is full; free some space and try again")
             return original(*args, **more)
 
         setattr(owner, method, wrapped)
 
 
 async def _node(spec: dict[str, Any]) -> None:
-    from fogline.network.program import Listening, member, until_told
+    from fogline.network.node.process import Listening, member, until_told
 
-    place = Place(Path(spec["folder"]))
+    place = NodeFolder(Path(spec["folder"]))
     listening = Listening(spec["listen"], spec["door"]) if "listen" in spec else None
     if spec.get("cloud"):
-        from fogline.network.cloud import cloud
+        from fogline.network.cloud.cloud import cloud
 
         assert listening is not None
         async with cloud(place, listening) as up:
             print("up", flush=True)
             await until_told(up)
         return
-    homes = [Home(*home) for home in spec["homes"]]
-    async with member(place, homes, listening, client=spec.get("client", "")) as up:
+    parent_addresses = [ParentAddress(*parent_address) for parent_address in spec["parent_addresses"]]
+    async with member(place, parent_addresses, listening, client=spec.get("client", "")) as up:
         print("up", flush=True)
         await until_told(up)
 

@@ -12,10 +12,10 @@ import numpy as np
 from benchmarks.network_task import Numbers
 from fogline.aggregation import Folded
 from fogline.algorithms import FedAvg
-from fogline.algorithms.base import Group
+from fogline.algorithms.base import AggregatorContext
 from fogline.data import Examples, from_clients
 from fogline.params import State, Vector
-from fogline.training.local import ClientJob, Trained
+from fogline.training.local import ClientJob, LocalResult
 from fogline.training.task import Task
 from tests.toy import ToyEngine, ToyTask, toy_data
 
@@ -43,7 +43,7 @@ class Troubled(ToyTask):
 class TroubledEngine(ToyEngine):
     task: Troubled
 
-    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+    def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         made = list(jobs)
         for i, job in enumerate(jobs):
             if self.task.trace:
@@ -68,7 +68,9 @@ class Receives(FedAvg):
 class Moves(FedAvg):
     """Wrong at the root."""
 
-    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def server_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         return model + folded.mean("dleta"), state
 
 

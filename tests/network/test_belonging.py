@@ -16,14 +16,15 @@ from fogline.governance.authority import Authority
 from fogline.governance.identity import Identity
 from fogline.governance.subject import Subject
 from fogline.lab import FaultProxy
-from fogline.network import joining, uplink, wire
-from fogline.network import office as office_module
-from fogline.network.contract import Certificate, Home, encode
-from fogline.network.downlink import Session, address_of
-from fogline.network.joining import join, keep_valid, renew
-from fogline.network.office import Office
-from fogline.network.program import Listening, Place, Up, member
-from fogline.network.registrar import NewToken
+from fogline.network.cloud import scheduler as scheduler_module
+from fogline.network.cloud.registrar import NewToken
+from fogline.network.cloud.scheduler import JobScheduler
+from fogline.network.node import enrolment
+from fogline.network.node.enrolment import join, keep_valid, renew
+from fogline.network.node.process import Listening, NodeFolder, RunningNode, member
+from fogline.network.transport import grpc, uplink
+from fogline.network.transport.downlink import Session, address_of
+from fogline.network.transport.messages import Certificate, ParentAddress, encode
 from tests.network.cluster import LOCAL, Cluster, cluster
 from tests.network.processes import wait_for
 from tests.network.test_restores import Site
@@ -32,13 +33,13 @@ from tests.patience import PATIENCE
 DAY = 86400.0
 
 
-def connected(up: Up) -> str | None:
+def connected(up: RunningNode) -> str | None:
     """A node's parent."""
     assert up.node.uplink is not None
     return up.node.uplink.parent
 
 
-def below(up: Up) -> set[str]:
+def below(up: RunningNode) -> set[str]:
     """A node's children."""
     assert up.node.downlink is not None
     return set(up.node.downlink.sessions)
@@ -54,16 +55,16 @@ def test_a_copied_identity_is_no_fight_and_both_addresses_are_named(
 
     async def work() -> None:
         async with cluster(tmp_path, fogs=0, devices=0) as made:
-            node, office = made.cloud.node, made.cloud.office
-            assert office is not None
+            node, scheduler = made.cloud.node, made.cloud.scheduler
+            assert scheduler is not None
             arrived = node.arrived
             monkeypatch.setattr(node, "arrived", lambda s: (arrivals.append(s.present.instance), arrived(s))[1])
             await made.join("press", "device")
             shutil.copytree(tmp_path / "press", tmp_path / "copy")
-            first = await made.start("press", [made.home])
+            first = await made.start("press", [made.parent_address])
             await wait_for(lambda: connected(first) == "cloud", PATIENCE)
-            second = await made.start("copy", [made.home])
-            assert await office.books.until(lambda: bool(office.books.nodes["press"].warning), PATIENCE)
+            second = await made.start("copy", [made.parent_address])
+            assert await scheduler.job_store.until(lambda: bool(scheduler.job_store.nodes["press"].warning), PATIENCE)
             (known,) = await made.client.nodes()
             address = node.downlink.sessions["press"].address  # type: ignore[union-attr]
             assert f"at {address}, connected to cloud" in known.warning
@@ -80,29 +81,29 @@ def test_a_copied_identity_is_no_fight_and_both_addresses_are_named(
 
 
 def test_a_copy_below_another_parent_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(office_module, "NOTICED", 0.5)
+    monkeypatch.setattr(scheduler_module, "NOTICED", 0.5)
 
     async def work() -> None:
         async with cluster(tmp_path, fogs=2, devices=0) as made:
-            office = made.cloud.office
-            assert office is not None
+            scheduler = made.cloud.scheduler
+            assert scheduler is not None
             await made.join("press", "device")
             shutil.copytree(tmp_path / "press", tmp_path / "copy")
             for name, fog in (("press", "fog-0"), ("copy", "fog-1")):
-                await made.start(name, [Home(fog, made.members[fog].address)])
-                assert await office.books.until(lambda fog=fog: _parent(office, "press") == fog, PATIENCE)
-            assert await office.books.until(lambda: bool(office.books.nodes["press"].warning), PATIENCE)
+                await made.start(name, [ParentAddress(fog, made.members[fog].address)])
+                assert await scheduler.job_store.until(lambda fog=fog: _parent(scheduler, "press") == fog, PATIENCE)
+            assert await scheduler.job_store.until(lambda: bool(scheduler.job_store.nodes["press"].warning), PATIENCE)
             first, second = (next(iter(_children(made, fog))).address for fog in ("fog-0", "fog-1"))
-            assert f"at {second}, connected to fog-1" in office.books.nodes["press"].warning
-            assert f"one at {first}" in office.books.nodes["press"].warning
+            assert f"at {second}, connected to fog-1" in scheduler.job_store.nodes["press"].warning
+            assert f"one at {first}" in scheduler.job_store.nodes["press"].warning
             await made.client.revoke("press")
-            assert office.books.nodes["press"].warning == ""
+            assert scheduler.job_store.nodes["press"].warning == ""
 
     asyncio.run(work())
 
 
-def _parent(office: Office, name: str) -> str | None:
-    known = office.books.nodes.get(name)
+def _parent(scheduler: JobScheduler, name: str) -> str | None:
+    known = scheduler.job_store.nodes.get(name)
     return None if known is None or not known.up else known.parent
 
 
@@ -117,7 +118,7 @@ def test_a_program_that_is_started_again_is_no_copy(tmp_path: Path) -> None:
         async with cluster(tmp_path, fogs=0, devices=1) as made:
             for _ in range(3):
                 await made.stop("client-0")
-                up = await made.start("client-0", [made.home])
+                up = await made.start("client-0", [made.parent_address])
                 await wait_for(lambda up=up: connected(up) == "cloud", PATIENCE)
             (known,) = await made.client.nodes()
             assert known.warning == ""
@@ -149,7 +150,7 @@ class Above:
     async def unary(self, _: str, asked: Any) -> bytes:
         self.asked += 1
         made = self.authority.issue(asked.request, self.subject, 30, real())
-        return encode(Certificate(made, self.authority.root_pem, Home("cloud", "h:1")))
+        return encode(Certificate(made, self.authority.root_pem, ParentAddress("cloud", "h:1")))
 
 
 real = time.time
@@ -172,8 +173,8 @@ def test_a_clock_that_is_wrong_renews_no_certificate_again_and_again(
         if len(waits) > 50:
             raise EnoughError
 
-    monkeypatch.setattr(joining.time, "time", lambda: real() + days * DAY)
-    monkeypatch.setattr(joining.asyncio, "sleep", sleep)
+    monkeypatch.setattr(enrolment.time, "time", lambda: real() + days * DAY)
+    monkeypatch.setattr(enrolment.asyncio, "sleep", sleep)
     with pytest.raises(EnoughError):
         asyncio.run(keep_valid(tmp_path / "identity", above))  # type: ignore[arg-type]
     assert above.asked == renewals
@@ -203,17 +204,17 @@ def test_a_peer_that_vanishes_without_a_word_is_noticed_by_both_sides(
 ) -> None:
     """gRPC's own limit for an answer to a sign of life is a minute, longer than the limits of this test."""
     for name in ("LIMITS", "SERVING"):
-        quick = dict(wire.alive(1.0, 1.0))
-        options: list[tuple[str, Any]] = getattr(wire, name)
+        quick = dict(grpc.alive(1.0, 1.0))
+        options: list[tuple[str, Any]] = getattr(grpc, name)
         assert dict(options).keys() >= quick.keys()
-        monkeypatch.setattr(wire, name, [(key, quick.get(key, value)) for key, value in options])
+        monkeypatch.setattr(grpc, name, [(key, quick.get(key, value)) for key, value in options])
 
     async def work() -> None:
         async with cluster(tmp_path, fogs=0, devices=0) as made:
             host, _, port = made.cloud.address.rpartition(":")
             async with FaultProxy(host, int(port)) as proxy:
                 await made.join("press", "device")
-                up = await made.start("press", [Home("cloud", f"127.0.0.1:{proxy.port}")])
+                up = await made.start("press", [ParentAddress("cloud", f"127.0.0.1:{proxy.port}")])
                 await wait_for(lambda: connected(up) == "cloud", PATIENCE)
                 proxy.partition()
                 await wait_for(lambda: connected(up) is None and "press" not in below(made.cloud), 55)
@@ -224,7 +225,7 @@ def test_a_peer_that_vanishes_without_a_word_is_noticed_by_both_sides(
 
 
 def test_both_sides_notice_within_thirty_seconds() -> None:
-    for options in (dict(wire.LIMITS), dict(wire.SERVING)):
+    for options in (dict(grpc.LIMITS), dict(grpc.SERVING)):
         answer = max(options["grpc.keepalive_timeout_ms"], options["grpc.http2.ping_timeout_ms"])
         assert options["grpc.keepalive_time_ms"] + answer <= 30_000
 
@@ -240,22 +241,24 @@ def test_devices_go_back_to_their_own_fog(tmp_path: Path, monkeypatch: pytest.Mo
         async with cluster(tmp_path, fogs=2, devices=3) as made:
             own, other = made.members["fog-0"], made.members["fog-1"]
             await wait_for(lambda: below(own) == {"client-0", "client-2"}, PATIENCE)
-            await wait_for(lambda: all(len(_homes(made, i)) == 2 for i in range(3)), PATIENCE)
+            await wait_for(lambda: all(len(_parent_addresses(made, i)) == 2 for i in range(3)), PATIENCE)
             address = own.address
             await made.stop("fog-0")
             await wait_for(lambda: below(other) == {"client-0", "client-1", "client-2"}, PATIENCE)
-            assert [home.name for home in _homes(made, 0)] == ["fog-0", "fog-1"], "it does not forget its own"
-            again = await made.start("fog-0", [made.home], Listening(address, "127.0.0.1:0"))
+            assert [parent_address.name for parent_address in _parent_addresses(made, 0)] == ["fog-0", "fog-1"], (
+                "it does not forget its own"
+            )
+            again = await made.start("fog-0", [made.parent_address], Listening(address, "127.0.0.1:0"))
             await wait_for(lambda: below(again) == {"client-0", "client-2"}, PATIENCE)
             assert below(other) == {"client-1"}
 
     asyncio.run(work())
 
 
-def _homes(made: Cluster, i: int) -> list[Home]:
+def _parent_addresses(made: Cluster, i: int) -> list[ParentAddress]:
     line = made.members[f"client-{i}"].node.uplink
     assert line is not None
-    return line.homes
+    return line.parent_addresses
 
 
 @pytest.mark.slow
@@ -275,12 +278,14 @@ def test_a_device_below_two_fogs_is_shown_connected_after_a_restart_of_the_cloud
                     if turn == 0:
                         nodes: dict[str, Any] = {"cloud": up}
                         for name, role, parent in tree:
-                            place = Place(tmp_path / name)
+                            place = NodeFolder(tmp_path / name)
                             token = await client.token(NewToken(role))  # type: ignore[arg-type]
-                            await join(Home("cloud", up.door), token, name, role, place.identity)  # type: ignore[arg-type]
+                            await join(ParentAddress("cloud", up.door), token, name, role, place.identity)  # type: ignore[arg-type]
                             listening = LOCAL if role == "fog" else None
-                            homes = [Home(parent, nodes[parent].address)]
-                            nodes[name] = await below_cloud.enter_async_context(member(place, homes, listening))
+                            parent_addresses = [ParentAddress(parent, nodes[parent].address)]
+                            nodes[name] = await below_cloud.enter_async_context(
+                                member(place, parent_addresses, listening)
+                            )
                     async with asyncio.timeout(PATIENCE):
                         while await up_nodes(client) != wanted:
                             await asyncio.sleep(0.05)

@@ -15,7 +15,7 @@ from fogline.network.worker.files import write
 from fogline.network.worker.groups import Groups
 from fogline.network.worker.requests import Adopt, Lift, Member, Merge, Move
 from fogline.params import Entry, Params, Spec, map_arrays
-from fogline.training.method import Work
+from fogline.training.method import LocalWork
 
 TRAINED, BUFFERS = 1000, 60
 SPEC = Spec.of(
@@ -37,7 +37,7 @@ def update_of(algorithm: Algorithm, seed: int) -> Update:
     start, end = (rng.normal(size=TRAINED).astype(np.float32) for _ in range(2))
     received = groups.send_down(algorithm, groups.root(Params.zeros(SPEC))).received
     local = algorithm.prepare(start, {}, received, np.zeros(3, np.int64))
-    report = algorithm.report(start, end, local, received, Work(10 + seed, 5 + seed, 0.1, TRAINED))
+    report = algorithm.report(start, end, local, received, LocalWork(10 + seed, 5 + seed, 0.1, TRAINED))
     vectors = {name: term.vector for name, term in report.terms.items()}
     weights = {name: term.weight for name, term in report.terms.items()}
     vectors["buffers"], weights["buffers"] = rng.normal(size=BUFFERS).astype(np.float32), 10.0

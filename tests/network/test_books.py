@@ -1,4 +1,4 @@
-"""The cloud's books: numbers are given once, and a clean end leaves nothing to complain of."""
+"""The cloud's job_store: numbers are given once, and a clean end leaves nothing to complain of."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fogline.governance.offers import Needs
-from fogline.network.books import Books, Known
-from fogline.network.tasks import Tasks
+from fogline.network.cloud.job_store import JobStore, NodeInfo
+from fogline.processes.tasks import Tasks
 from fogline.storage import open_database
 from tests.network.cluster import cluster, job
 
@@ -21,27 +21,29 @@ def test_jobs_that_come_at_the_same_time_get_numbers_of_their_own(tmp_path: Path
     async def work() -> None:
         async with cluster(tmp_path, fogs=0, devices=0, parallel=0) as made:
             first = await made.submit(text)
-            office = made.cloud.office
-            assert office is not None
+            scheduler = made.cloud.scheduler
+            assert scheduler is not None
             more = await asyncio.gather(
-                *(office.submit("operator", text, first.bundle, 0, Needs(), False, 1.0) for _ in range(2))
+                *(scheduler.submit("operator", text, first.bundle, 0, Needs(), False, 1.0) for _ in range(2))
             )
             assert [record.serial for record in (first, *more)] == [1, 2, 3]
-            assert [record.serial for record in office.books.records()] == [1, 2, 3]
+            assert [record.serial for record in scheduler.job_store.records()] == [1, 2, 3]
 
     asyncio.run(work())
 
 
-def test_who_leaves_after_the_books_were_closed_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_who_leaves_after_the_job_store_were_closed_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def work() -> None:
         database = open_database(tmp_path / "records.sqlite")
-        books = Books(database, "cloud")
-        books.close()
+        job_store = JobStore(database, "cloud")
+        job_store.close()
         database.close()
-        books.met(Known("client-0", "device", "cloud", False, 0.0))
-        books.note("job-1", "left", child="client-0")
+        job_store.met(NodeInfo("client-0", "device", "cloud", False, 0.0))
+        job_store.note("job-1", "left", child="client-0")
         await asyncio.sleep(0.1)
-        assert not books.nodes["client-0"].up
+        assert not job_store.nodes["client-0"].up
 
     with caplog.at_level(logging.INFO):
         asyncio.run(work())

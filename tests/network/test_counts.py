@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from fogline.network.books import Record
+from fogline.network.cloud.job_store import Record
 from tests.network.cluster import Cluster, cluster, job
 
 
 def rows(made: Cluster, record: Record) -> list[dict[str, float]]:
-    assert made.cloud.office is not None
-    return [line.row for _, line in made.cloud.office.books.lines(record.job) if line.row is not None]
+    assert made.cloud.scheduler is not None
+    return [line.row for _, line in made.cloud.scheduler.job_store.lines(record.job) if line.row is not None]
 
 
 def test_a_count_is_not_cut_to_who_is_connected(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_count_is_not_cut_to_who_is_connected(tmp_path: Path) -> None:
                 await made.until(record, "missing")
             for name in ("client-1", "client-2"):
                 await made.join(name, "device")
-                await made.start(name, [made.home])
+                await made.start(name, [made.parent_address])
             fewest = (3, 2, 3)
             for record, least in zip(waiting, fewest, strict=True):
                 ended = await made.finish(record)

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from fogline.network.contract import PIECE, Blob, Size, encode
-from fogline.network.downlink import Downlink
-from fogline.network.node import Node
-from fogline.network.releases import Mirror, Sums
-from fogline.network.uplink import Lost, Uplink
+from fogline.network.node.mirror import ReleaseMirror, VitalsBatcher
+from fogline.network.node.node import Node
+from fogline.network.transport.downlink import Downlink
+from fogline.network.transport.messages import PIECE, Blob, Size, encode
+from fogline.network.transport.uplink import ConnectionLostError, Uplink
 from fogline.registry.release import Tally, Vitals
-from fogline.storage import Blobs, StorageFull, open_blobs, open_database
+from fogline.storage import Blobs, StorageFullError, open_blobs, open_database
 from tests.network.cluster import Cluster, cluster
 from tests.patience import PATIENCE
 
@@ -116,14 +116,14 @@ def test_a_fog_that_is_cut_off_for_a_moment_is_not_one_that_has_no_such_file(
     async def cut_off_at_first(self: Uplink, method: str, message: object, seconds: float = 30.0) -> bytes:
         asked.append(method.rpartition("/")[2])
         if len(asked) == 1:
-            raise Lost("there is no connection")
+            raise ConnectionLostError("there is no connection")
         return encode(Size(BLOB.size))
 
-    async def there(self: Mirror, digest: str, size: int | None = None) -> Path:
+    async def there(self: ReleaseMirror, digest: str, size: int | None = None) -> Path:
         return tmp_path / "there"
 
     monkeypatch.setattr(Uplink, "unary", cut_off_at_first)
-    monkeypatch.setattr(Mirror, "obtain", there)
+    monkeypatch.setattr(ReleaseMirror, "obtain", there)
     (tmp_path / "there").write_bytes(DATA)
 
     assert asyncio.run(over_a_tree(tmp_path, fogs=1)) == DATA
@@ -135,7 +135,7 @@ class Full:
 
     async def fetch(self, blob: Blob, into: Blobs) -> None:
         if sum(into.size(digest) for digest in into.all()) + blob.size > 3000:
-            raise StorageFull("there is no room")
+            raise StorageFullError("there is no room")
         into.put(next(data for data in FILES if hashlib.sha256(data).hexdigest() == blob.digest))
 
 
@@ -148,7 +148,7 @@ def test_a_full_disk_of_a_mirror_has_room_for_what_is_wanted_now(tmp_path: Path)
     async def work() -> None:
         with open_database(tmp_path / "fog.db") as database:
             blobs = open_blobs(tmp_path / "blobs", reserve=0)
-            mirror = Mirror(Full(), database, blobs, "fog")  # type: ignore[arg-type]
+            mirror = ReleaseMirror(Full(), database, blobs, "fog")  # type: ignore[arg-type]
             mirror.pinned = lambda: {names[0]}
             for name in (*names[:3], names[1], *names[3:5]):
                 assert (await mirror.obtain(name, 1000)).is_file()
@@ -157,19 +157,19 @@ def test_a_full_disk_of_a_mirror_has_room_for_what_is_wanted_now(tmp_path: Path)
             blobs.delete(names[4])
             assert (await mirror.obtain(names[4], 1000)).is_file()
             mirror.pinned = lambda: set(names)
-            with pytest.raises(StorageFull):
+            with pytest.raises(StorageFullError):
                 await mirror.obtain(names[5], 1000)
 
     asyncio.run(work())
 
 
 def test_counts_of_the_time_without_a_parent_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fogline.network.releases.PERIOD", 0.01)
+    monkeypatch.setattr("fogline.network.node.mirror.PERIOD", 0.01)
     sent: list[Vitals] = []
     there: list[str] = []
 
     async def work() -> None:
-        sums = Sums(sent.append, lambda: bool(there))
+        sums = VitalsBatcher(sent.append, lambda: bool(there))
         for _ in range(5):
             sums.add(Vitals("m", 1, Tally(answers=1)))
             sums.add(Vitals("m", 2, Tally(labels=2)))

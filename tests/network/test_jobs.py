@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from fogline.jobs.files import parse_job
-from fogline.network.books import Record
-from fogline.network.contract import Home
-from fogline.network.driver import ENTRIES
-from fogline.network.program import Listening
+from fogline.network.cloud.job_store import Record
+from fogline.network.node.driver import ENTRIES
+from fogline.network.node.process import Listening
+from fogline.network.transport.messages import ParentAddress
 from fogline.nodes.records import Accepted
 from fogline.params import Params
 from fogline.simulation.run import run
@@ -77,7 +77,7 @@ def test_an_asynchronous_job_ends_and_every_update_counts_once(
         text = job(rounds=6, fogs=0, cloud='mode = "async"\nbuffer = 2', more='algorithm = "fedbuff"')
         record = await made.finish(await made.submit(text))
         assert (record.state, record.done) == ("finished", 6)
-        rows = [line.row for _, line in made.cloud.office.books.lines(record.job) if line.row is not None]  # type: ignore[union-attr]
+        rows = [line.row for _, line in made.cloud.scheduler.job_store.lines(record.job) if line.row is not None]  # type: ignore[union-attr]
         journal = [ENTRIES.decode(entry) for entry in made.cloud.node.database.read(record.job)]
         tasks = [entry.task for entry in journal if isinstance(entry, Accepted)]
         assert len(tasks) == len(set(tasks))
@@ -236,7 +236,7 @@ def test_devices_come_late_leave_and_are_counted(tmp_path: Path) -> None:
             await made.until(record, "missing")
             await made.until(record, "round")
             await made.join("client-2", "device")
-            await made.start("client-2", [made.home])
+            await made.start("client-2", [made.parent_address])
             async for line in made.client.watch(record.job):
                 if line.row is not None and line.row["updates"] == 3:
                     break
@@ -263,7 +263,7 @@ def test_devices_whose_fog_ends_go_to_another_and_the_job_finishes(tmp_path: Pat
             assert (record.state, record.done) == ("finished", 60)
             parents = {known.name: known.parent for known in await made.client.nodes() if known.role == "device"}
             assert set(parents.values()) == {"fog-0"}
-            rows = [line.row for _, line in made.cloud.office.books.lines(record.job) if line.row is not None]  # type: ignore[union-attr]
+            rows = [line.row for _, line in made.cloud.scheduler.job_store.lines(record.job) if line.row is not None]  # type: ignore[union-attr]
             assert rows[-1]["updates"] == 1
 
     asyncio.run(work())
@@ -277,7 +277,7 @@ def test_a_fog_that_comes_back_below_the_same_parent_goes_on(tmp_path: Path) -> 
             await made.until(record, "round")
             address = made.members["fog"].address
             await made.stop("fog")
-            await made.start("fog", [made.home], Listening(address, "127.0.0.1:0"))
+            await made.start("fog", [made.parent_address], Listening(address, "127.0.0.1:0"))
             record = await made.finish(record)
             assert record.state == "finished"
             assert same(made.model(record), simulated(text))
@@ -285,6 +285,6 @@ def test_a_fog_that_comes_back_below_the_same_parent_goes_on(tmp_path: Path) -> 
     asyncio.run(work())
 
 
-def test_homes_are_parsed() -> None:
-    assert Home.parse("10.0.0.1:7443") == Home("cloud", "10.0.0.1:7443")
-    assert Home.parse("fog-1@10.0.0.1:7443") == Home("fog-1", "10.0.0.1:7443")
+def test_parent_addresses_are_parsed() -> None:
+    assert ParentAddress.parse("10.0.0.1:7443") == ParentAddress("cloud", "10.0.0.1:7443")
+    assert ParentAddress.parse("fog-1@10.0.0.1:7443") == ParentAddress("fog-1", "10.0.0.1:7443")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fogline.network.books import Record
+from fogline.network.cloud.job_store import Record
 from tests.network.cluster import job
 from tests.network.processes import Fleet, fleet
 from tests.network.test_jobs import same, simulated
@@ -27,16 +27,20 @@ MOVING = job(
 )
 
 POINTS = {
-    "asked, not yet training": ("client-0", "fogline.network.crew:Crew.train", False),
-    "trained, not yet recorded": ("client-0", "fogline.network.crew:Crew.train", True),
-    "before its update is on its way": ("client-0", "fogline.network.uplink:Uplink.push", False),
-    "when its update is there, before it is reported": ("client-0", "fogline.network.uplink:Uplink.push", True),
-    "before the fog folds": ("fog", "fogline.network.crew:Crew.merge", False),
-    "when the fog has folded": ("fog", "fogline.network.crew:Crew.merge", True),
-    "before the fog's result is on its way": ("fog", "fogline.network.uplink:Uplink.push", False),
-    "when the fog's result is there": ("fog", "fogline.network.uplink:Uplink.push", True),
-    "before the cloud folds": ("cloud", "fogline.network.crew:Crew.move", False),
-    "when the cloud has folded": ("cloud", "fogline.network.crew:Crew.move", True),
+    "asked, not yet training": ("client-0", "fogline.network.node.computing:Computation.train", False),
+    "trained, not yet recorded": ("client-0", "fogline.network.node.computing:Computation.train", True),
+    "before its update is on its way": ("client-0", "fogline.network.transport.uplink:Uplink.push", False),
+    "when its update is there, before it is reported": (
+        "client-0",
+        "fogline.network.transport.uplink:Uplink.push",
+        True,
+    ),
+    "before the fog folds": ("fog", "fogline.network.node.computing:Computation.merge", False),
+    "when the fog has folded": ("fog", "fogline.network.node.computing:Computation.merge", True),
+    "before the fog's result is on its way": ("fog", "fogline.network.transport.uplink:Uplink.push", False),
+    "when the fog's result is there": ("fog", "fogline.network.transport.uplink:Uplink.push", True),
+    "before the cloud folds": ("cloud", "fogline.network.node.computing:Computation.move", False),
+    "when the cloud has folded": ("cloud", "fogline.network.node.computing:Computation.move", True),
 }
 
 

@@ -15,13 +15,13 @@ import pytest
 
 from fogline.governance.errors import TrustError
 from fogline.governance.identity import Identity
-from fogline.network import contract as c
-from fogline.network.cloud import CloudUp
-from fogline.network.contract import Home
-from fogline.network.desk import NewToken
-from fogline.network.joining import join
-from fogline.network.uplink import Refused
-from fogline.network.wire import dial
+from fogline.network.cloud.cloud import CloudUp
+from fogline.network.cloud.operator_api import NewToken
+from fogline.network.node.enrolment import join
+from fogline.network.transport import messages as c
+from fogline.network.transport.grpc import dial
+from fogline.network.transport.messages import ParentAddress
+from fogline.network.transport.uplink import RefusedByParentError
 from fogline.nodes.messages import Hello, Report
 from tests.network.cluster import Cluster, cluster, job, within
 from tests.network.test_jobs import same, simulated
@@ -73,15 +73,15 @@ async def pushed(opened: grpc.aio.Channel, *messages: bytes) -> grpc.StatusCode:
 PRESENT, LEAVING = c.encode(c.Present(c.PROTOCOL)), c.encode(c.Leaving())
 LIES: dict[str, tuple[list[bytes], str]] = {
     "nothing that is a frame": ([b"\xc1"], "no frame"),
-    "text that is no UTF-8": ([PRESENT, c.encode(c.Away("job", "xx")).replace(b"xx", b"\xff\xfe")], "no frame"),
+    "text that is no UTF-8": ([PRESENT, c.encode(c.LeftJob("job", "xx")).replace(b"xx", b"\xff\xfe")], "no frame"),
     "another protocol": ([c.encode(c.Present(99))], "version 1 of the protocol, not 99"),
     "an address, as if it had children": ([c.encode(c.Present(c.PROTOCOL, address="h:1"))], "join again as fog"),
     "itself twice": ([PRESENT, PRESENT], "presented itself twice"),
     "nothing of itself": ([c.encode(c.Leaving())], "must present itself"),
-    "that it is many": ([PRESENT, c.encode(c.Entered("job", Hello(devices=1000)))], "says that it is 1000"),
-    "a report for many": ([PRESENT, c.encode(c.Said("job", Report(0, None, 1, 50)))], "reports for 50"),
-    "news of another node": ([PRESENT, c.encode(c.Seen("fog", "cloud", "fog", False))], "another node"),
-    "what another node counted": ([PRESENT, c.encode(c.Told("job", "client-1", "failed"))], "another node"),
+    "that it is many": ([PRESENT, c.encode(c.JoinedJob("job", Hello(devices=1000)))], "says that it is 1000"),
+    "a report for many": ([PRESENT, c.encode(c.NodeMessage("job", Report(0, None, 1, 50)))], "reports for 50"),
+    "news of another node": ([PRESENT, c.encode(c.NodeSeen("fog", "cloud", "fog", False))], "another node"),
+    "what another node counted": ([PRESENT, c.encode(c.JobLog("job", "client-1", "failed"))], "another node"),
 }
 
 
@@ -107,9 +107,9 @@ def test_who_says_what_cannot_be_is_cut_off_with_a_sentence(lie: str, runner: as
 def test_unknown_jobs_and_strange_digests_do_no_harm(runner: asyncio.Runner, made: Cluster) -> None:
     blob = c.Blob("0" * 64, 10)
     frames = [
-        c.encode(c.Said("no-such-job", Report(2**53, "cloud#1"), blob)),
-        c.encode(c.Entered("no-such-job", Hello())),
-        c.encode(c.Unsure(("x",) * 500)),
+        c.encode(c.NodeMessage("no-such-job", Report(2**53, "cloud#1"), blob)),
+        c.encode(c.JoinedJob("no-such-job", Hello())),
+        c.encode(c.UnknownJobs(("x",) * 500)),
     ]
 
     async def work() -> None:
@@ -130,7 +130,9 @@ def test_a_device_that_answers_for_another_changes_nothing(runner: asyncio.Runne
         digest = hashlib.sha256(evil).hexdigest()
         async with channel(made, "liar") as opened:
             said = [
-                c.encode(c.Said(record.job, Report(task, f"cloud#{task}", 10, 1), c.Blob(digest, len(evil), evil)))
+                c.encode(
+                    c.NodeMessage(record.job, Report(task, f"cloud#{task}", 10, 1), c.Blob(digest, len(evil), evil))
+                )
                 for task in range(6)
             ]
             lying = asyncio.create_task(told(opened, PRESENT, *said, LEAVING))
@@ -161,17 +163,17 @@ def test_a_device_that_reports_rubbish_is_refused_and_counted(runner: asyncio.Ru
                 while isinstance(answer := await call.read(), bytes):
                     frame = c.DOWN.decode(answer)
                     if isinstance(frame, c.Offer):
-                        await call.write(c.encode(c.Entered(record.job, Hello())))
-                    if isinstance(frame, c.Said) and hasattr(frame.message, "model"):
+                        await call.write(c.encode(c.JoinedJob(record.job, Hello())))
+                    if isinstance(frame, c.NodeMessage) and hasattr(frame.message, "model"):
                         task = frame.message.task  # type: ignore[union-attr]
                         report = Report(task, f"cloud#{task}", 10, 1)
                         for _ in range(3):  # And again, as a replay.
-                            await call.write(c.encode(c.Said(record.job, report, blob)))
-                    if isinstance(frame, c.Over) and frame.job == record.job:
+                            await call.write(c.encode(c.NodeMessage(record.job, report, blob)))
+                    if isinstance(frame, c.JobEnded) and frame.job == record.job:
                         break
             call.cancel()
         record = await made.finish(record)
-        await made.start("client-0", [made.home])
+        await made.start("client-0", [made.parent_address])
         assert record.state == "finished"
         refused = [why for what, who, why in made.said(record) if (what, who) == ("failed", "client-0")]
         assert refused
@@ -194,7 +196,7 @@ def test_ten_gigabytes_are_refused_before_a_byte_of_them_comes(runner: asyncio.R
             assert await pushed(opened, c.encode(c.Push(digest, ten))) == grpc.StatusCode.FAILED_PRECONDITION
             assert await pushed(opened, c.encode(c.Push(digest, 4)), b"\x00abcd") == grpc.StatusCode.DATA_LOSS
             assert await pushed(opened, c.encode(c.Push(digest, 4)), b"\x00ab") == grpc.StatusCode.DATA_LOSS
-        assert not made.cloud.node.shelf.blobs.has(digest)
+        assert not made.cloud.node.value_store.blobs.has(digest)
 
     runner.run(work())
 
@@ -208,8 +210,8 @@ def test_who_connects_and_says_nothing_keeps_nobody_waiting(
         try:
             async with channel(made, "liar") as opened:
                 with monkeypatch.context() as impatient:
-                    impatient.setattr("fogline.network.downlink.PATIENCE", 0.3)
-                    impatient.setattr("fogline.network.chunks.PATIENCE", 0.1)
+                    impatient.setattr("fogline.network.transport.downlink.PATIENCE", 0.3)
+                    impatient.setattr("fogline.network.transport.chunks.PATIENCE", 0.1)
                     assert "present itself at once" in await told(opened)
                     call = opened.stream_stream(f"/{c.SERVICE}/Push")()  # And never a word.
                     with pytest.raises(grpc.aio.AioRpcError, match="nothing came for a while"):
@@ -226,7 +228,7 @@ def test_who_connects_and_says_nothing_keeps_nobody_waiting(
 def test_tokens_that_are_wrong_used_up_or_expired_are_refused(
     runner: asyncio.Runner, made: Cluster, tmp_path: Path
 ) -> None:
-    door = Home("cloud", made.cloud.door)
+    door = ParentAddress("cloud", made.cloud.door)
 
     async def attempt(token: str, name: str) -> str:
         try:
@@ -255,7 +257,7 @@ def test_a_revoked_device_is_cut_off_at_once_and_told_why(tmp_path: Path) -> Non
             await made.until(record, "round")
             up = made.members["client-1"]
             await made.client.revoke("client-1")
-            with pytest.raises(Refused, match="client-1 was revoked by the operator"):
+            with pytest.raises(RefusedByParentError, match="client-1 was revoked by the operator"):
                 async with asyncio.timeout(PATIENCE):
                     await asyncio.shield(up.failed)
             await made.until(record, "left")

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fogline.network.books import Line
-from fogline.network.logs import Printed, about, begin, stamp, write_logs
+from fogline.logs import Printed, about, begin, stamp, write_logs
+from fogline.network.cloud.job_store import LogLine
 
 WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
@@ -94,7 +94,7 @@ def test_what_is_printed_becomes_lines(written: io.StringIO) -> None:
 
 def test_a_job_s_own_log_reads_the_same() -> None:
     assert re.fullmatch(f"{WHEN} WARNING job=j-1 round=4", stamp(0.0, "WARNING", "j-1", 4))
-    assert Line(0.0, "cloud", "failed", why="it ended").level == logging.ERROR
-    assert Line(0.0, "fog-0", "failed", child="d", why="no memory").level == logging.WARNING
-    assert Line(0.0, "cloud", "began").level == logging.INFO
-    assert Line(0.0, "fog-0", "away", child="d", why="no memory").text == "fog-0: away d: no memory"
+    assert LogLine(0.0, "cloud", "failed", why="it ended").level == logging.ERROR
+    assert LogLine(0.0, "fog-0", "failed", child="d", why="no memory").level == logging.WARNING
+    assert LogLine(0.0, "cloud", "began").level == logging.INFO
+    assert LogLine(0.0, "fog-0", "away", child="d", why="no memory").text == "fog-0: away d: no memory"

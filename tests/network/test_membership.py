@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fogline.governance.checked import credentials
-from fogline.network.hours import keep_hours
+from fogline.network.node.schedule import keep_hours
 from tests.network.cluster import cluster, job
 from tests.patience import PATIENCE
 
@@ -71,9 +71,9 @@ def test_a_paused_device_is_away_and_comes_back(tmp_path: Path) -> None:
             record = await made.submit(text)
             await made.until(record, "round")
             node = made.members["client-1"].node
-            await node.duties.pause("the owner's hours are closed")
+            await node.job_manager.pause("the owner's hours are closed")
             await made.until(record, "away")
-            node.duties.resume()
+            node.job_manager.resume()
             record = await made.finish(record)
             assert record.state == "finished"
             assert ("away", "client-1", "the owner's hours are closed") in made.said(record)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fogline.lab import FaultProxy
-from fogline.network.contract import Home
+from fogline.network.transport.messages import ParentAddress
 from tests.network.cluster import LOCAL, cluster, job
 from tests.network.processes import fleet
 from tests.network.test_jobs import same, simulated
@@ -28,10 +28,10 @@ def test_a_fog_whose_uplink_breaks_goes_on_when_it_is_back(seconds: float, tmp_p
             host, _, port = made.cloud.address.rpartition(":")
             async with FaultProxy(host, int(port)) as proxy:
                 await made.join("fog", "fog")
-                fog = await made.start("fog", [Home("cloud", f"127.0.0.1:{proxy.port}")], LOCAL)
+                fog = await made.start("fog", [ParentAddress("cloud", f"127.0.0.1:{proxy.port}")], LOCAL)
                 for i in range(2):
                     await made.join(f"client-{i}", "device")
-                    await made.start(f"client-{i}", [Home("fog", fog.address)])
+                    await made.start(f"client-{i}", [ParentAddress("fog", fog.address)])
                 record = await made.submit(TEXT)
                 await made.until(record, "round")
                 await proxy.refuse()
@@ -54,7 +54,7 @@ def test_a_device_that_comes_and_goes_costs_nothing_but_time(tmp_path: Path) -> 
             host, _, port = made.cloud.address.rpartition(":")
             async with FaultProxy(host, int(port)) as proxy:
                 await made.join("client-1", "device")
-                await made.start("client-1", [Home("cloud", f"127.0.0.1:{proxy.port}")])
+                await made.start("client-1", [ParentAddress("cloud", f"127.0.0.1:{proxy.port}")])
                 text = job(rounds=10, fogs=0, clients=2, cloud="quorum = 1", task="slow = 0.2")
                 record = await made.submit(text)
                 await made.until(record, "round")

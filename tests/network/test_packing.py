@@ -11,7 +11,7 @@ from fogline.inference.card import Card, Lineage, read_card
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs.job import Job, Publish
 from fogline.network.worker.packing import pack
-from fogline.network.worker.requests import Base, Package
+from fogline.network.worker.requests import Base, PackageModel
 from fogline.params import Params
 from fogline.training.torch import TorchTask
 from tests.inference.cases import Exiting, tables, trained
@@ -26,7 +26,7 @@ def task() -> TorchTask:
 
 def packed(task: TorchTask, params: Params, folder: Path, before: tuple[Base, ...] = (), graph: str = "") -> Card:
     folder.mkdir()
-    asked = Package("g", str(folder), "m", "lossless", (), Lineage(), before, graph or None)
+    asked = PackageModel("g", str(folder), "m", "lossless", (), Lineage(), before, graph or None)
     made = pack(JOB, task, params, asked)
     card = read_card(made.card)
     assert set(made.files) == {asset.digest for asset in card.files()}

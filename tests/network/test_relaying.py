@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fogline.network.chunks import PLAIN, ZSTD, BadChunk, pieces, receive, unpacked
-from fogline.network.contract import PIECE
-from fogline.network.downlink import Downlink
+from fogline.network.transport.chunks import PLAIN, ZSTD, ChunkError, pieces, receive, unpacked
+from fogline.network.transport.downlink import Downlink
+from fogline.network.transport.messages import PIECE
 from fogline.storage import open_blobs
 from tests.network.cluster import cluster, job
 
@@ -81,6 +81,6 @@ def test_a_sender_that_lies_about_the_size_is_refused(tmp_path: Path) -> None:
             yield PLAIN + bytes(size)
 
     for size, why in ((400, "More came"), (300, "stopped 100 bytes before")):
-        with blobs.writer("0" * 64, 1000) as writer, pytest.raises(BadChunk, match=why):
+        with blobs.writer("0" * 64, 1000) as writer, pytest.raises(ChunkError, match=why):
             asyncio.run(receive(chunks(size), writer, 1000))
         blobs.sweep(set(), -1)

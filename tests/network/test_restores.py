@@ -12,13 +12,13 @@ import pytest
 
 from fogline.governance.errors import TrustError
 from fogline.jobs.job import Publish
-from fogline.network.client import Client, DeskError, connect
-from fogline.network.cloud import CloudUp, cloud, create
-from fogline.network.contract import Home
-from fogline.network.joining import join
-from fogline.network.program import Listening, Place, Up, member
-from fogline.network.registrar import NewToken
-from fogline.network.releases import Mirror, version_of
+from fogline.network.cloud.client import Client, DeskError, connect
+from fogline.network.cloud.cloud import CloudUp, cloud, create
+from fogline.network.cloud.registrar import NewToken
+from fogline.network.node.enrolment import join
+from fogline.network.node.mirror import ReleaseMirror, version_of
+from fogline.network.node.process import Listening, NodeFolder, RunningNode, member
+from fogline.network.transport.messages import ParentAddress
 from tests.network.cluster import LOCAL, cluster, job
 from tests.network.processes import fleet, free_port, wait_for
 from tests.patience import PATIENCE
@@ -37,7 +37,7 @@ def test_a_device_revoked_below_a_fog_comes_back_with_a_new_token(tmp_path: Path
     async def work() -> None:
         async with cluster(tmp_path, fogs=1, devices=2) as made:
             fog, device = made.members["fog"], made.members["client-1"]
-            for door in (Home("fog", fog.door), Home("cloud", made.cloud.door)):
+            for door in (ParentAddress("fog", fog.door), ParentAddress("cloud", made.cloud.door)):
                 said = await made.client.revoke("client-1")
                 assert "client-1 is cut off" in said
                 assert "Heard by cloud, fog" in said
@@ -47,7 +47,7 @@ def test_a_device_revoked_below_a_fog_comes_back_with_a_new_token(tmp_path: Path
                 await made.stop("client-1")
                 rejoin(tmp_path / "client-1")
                 await made.join("client-1", "device", door)
-                device = await made.start("client-1", [Home("fog", fog.address)])
+                device = await made.start("client-1", [ParentAddress("fog", fog.address)])
                 async with asyncio.timeout(PATIENCE):
                     await device.node.uplink.connection()  # type: ignore[union-attr]
                 assert "client-1" in fog.node.downlink.sessions  # type: ignore[union-attr]
@@ -65,11 +65,11 @@ def test_revoking_says_where_it_has_not_arrived(tmp_path: Path) -> None:
             said = await made.client.revoke("client-0")
             assert "is cut off" not in said
             assert "cut off at cloud, fog-0, but not yet below fog-1 (away)" in said
-            await made.start("fog-1", [made.home], LOCAL)
-            office = made.cloud.office
-            assert office is not None
-            digest = office.node.gate.holds
-            assert await office.books.until(lambda: office.books.nodes["fog-1"].holds == digest, PATIENCE)
+            await made.start("fog-1", [made.parent_address], LOCAL)
+            scheduler = made.cloud.scheduler
+            assert scheduler is not None
+            digest = scheduler.node.admission.holds
+            assert await scheduler.job_store.until(lambda: scheduler.job_store.nodes["fog-1"].holds == digest, PATIENCE)
 
     asyncio.run(work())
 
@@ -101,7 +101,7 @@ def test_a_restored_cloud_forgets_no_revocation(tmp_path: Path) -> None:
             assert "client-1 was revoked by the operator" in made.log("client-1")
             (notice,) = await client.notices()
             assert "Jobs go on at number 1001" in notice.why
-            door = Home("cloud", made.specs["cloud"]["door"])
+            door = ParentAddress("cloud", made.specs["cloud"]["door"])
             with pytest.raises(TrustError, match="not known here"):
                 await join(door, token, "late", "device", tmp_path / "late")
             record = await made.submit(JOB, planned=False, wait=1.0)
@@ -152,14 +152,14 @@ class Site:
         create(folder / "cloud")
 
     async def start(self, stack: AsyncExitStack) -> tuple[CloudUp, Client]:
-        up = await stack.enter_async_context(cloud(Place(self.folder / "cloud"), self.listening))
+        up = await stack.enter_async_context(cloud(NodeFolder(self.folder / "cloud"), self.listening))
         identity = self.folder / "cloud" / "operator" / "identity"
         return up, await stack.enter_async_context(connect(identity, "cloud", up.address))
 
-    async def fog(self, stack: AsyncExitStack, up: CloudUp, client: Client) -> Up:
-        place = Place(self.folder / "fog")
-        await join(Home("cloud", up.door), await client.token(NewToken("fog")), "fog", "fog", place.identity)
-        return await stack.enter_async_context(member(place, [Home("cloud", up.address)], LOCAL))
+    async def fog(self, stack: AsyncExitStack, up: CloudUp, client: Client) -> RunningNode:
+        place = NodeFolder(self.folder / "fog")
+        await join(ParentAddress("cloud", up.door), await client.token(NewToken("fog")), "fog", "fog", place.identity)
+        return await stack.enter_async_context(member(place, [ParentAddress("cloud", up.address)], LOCAL))
 
 
 def test_a_member_that_a_backup_has_forgotten_shows_that_it_was_put_back(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_member_that_a_backup_has_forgotten_shows_that_it_was_put_back(tmp_pat
                     (notice,) = await client.notices()
                     assert "has no record of having let in" in notice.why
                     with pytest.raises(TrustError, match="not known here"):
-                        await join(Home("cloud", up.door), token, "late", "device", tmp_path / "late")
+                        await join(ParentAddress("cloud", up.door), token, "late", "device", tmp_path / "late")
 
     asyncio.run(work())
 
@@ -195,10 +195,10 @@ def test_the_release_after_a_restore_has_higher_numbers_everywhere(tmp_path: Pat
 
     def release(up: CloudUp, text: bytes) -> tuple[int, int]:
         """Publish a version to all; its number and that of its release."""
-        assert up.office is not None
-        publisher = up.office.publisher
+        assert up.scheduler is not None
+        publisher = up.scheduler.publisher
         made = publisher.publish(card(text, "m"), written(tmp_path / "files", text), Publish(rings=(1.0,)))
-        state = publisher.standings("m")[0]
+        state = publisher.model_reports("m")[0]
         assert state.release is not None
         return made.version, state.release.number
 
@@ -210,11 +210,11 @@ def test_the_release_after_a_restore_has_higher_numbers_everywhere(tmp_path: Pat
                 assert release(up, b"one")[0] == 1
             shutil.copytree(tmp_path / "cloud", tmp_path / "backup")
             mirror = fog.node.releases
-            assert isinstance(mirror, Mirror)
+            assert isinstance(mirror, ReleaseMirror)
             async with AsyncExitStack() as stack:
                 up, client = await site.start(stack)
                 version, number = [release(up, text) for text in (b"two", b"three")][-1]
-                newest = up.office.publisher.timestamp()  # type: ignore[union-attr]
+                newest = up.scheduler.publisher.timestamp()  # type: ignore[union-attr]
                 await wait_for(lambda: mirror.timestamp == newest, PATIENCE)
             shutil.rmtree(tmp_path / "cloud")
             shutil.copytree(tmp_path / "backup", tmp_path / "cloud")

@@ -14,13 +14,13 @@ import pytest
 from fogline.governance.identity import Identity
 from fogline.governance.roles import CALLS, refusal
 from fogline.governance.subject import Role, Subject
-from fogline.network.client import DeskError, connect
-from fogline.network.contract import DESK, SERVICE
-from fogline.network.desk import Desk
-from fogline.network.model_desk import ModelDesk
-from fogline.network.permissions import permitted
-from fogline.network.registrar import NewToken
-from fogline.network.wire import dial
+from fogline.network.cloud.client import DeskError, connect
+from fogline.network.cloud.model_api import ModelApi
+from fogline.network.cloud.operator_api import OperatorApi
+from fogline.network.cloud.registrar import NewToken
+from fogline.network.transport.grpc import dial
+from fogline.network.transport.messages import DESK, SERVICE
+from fogline.network.transport.permissions import permitted
 from tests.network.cluster import Cluster, cluster, job, submit, within
 from tests.patience import PATIENCE
 
@@ -40,13 +40,13 @@ def made(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def names_of(made: Cluster) -> dict[str, set[str]]:
     """The calls that the cloud answers, by service."""
-    office, registrar, downlink = made.cloud.office, made.cloud.registrar, made.cloud.node.downlink
-    assert office is not None
+    scheduler, registrar, downlink = made.cloud.scheduler, made.cloud.registrar, made.cloud.node.downlink
+    assert scheduler is not None
     assert registrar is not None
     assert downlink is not None
-    desk = {**Desk(office, registrar, downlink).methods()}
-    desk |= ModelDesk(office.publisher, office.node.shelf.blobs, downlink).methods()
-    return {DESK: set(desk), SERVICE: {*downlink.methods(), "Enrol", "Renew"}}
+    operator_api = {**OperatorApi(scheduler, registrar, downlink).methods()}
+    operator_api |= ModelApi(scheduler.publisher, scheduler.node.value_store.blobs, downlink).methods()
+    return {DESK: set(operator_api), SERVICE: {*downlink.methods(), "Enrol", "Renew"}}
 
 
 def test_every_call_has_its_roles(made: Cluster) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
-from fogline.network.source import Source
+from fogline.network.cloud.release_source import ReleaseSource
 from fogline.storage import StorageError
 
 
@@ -23,7 +23,7 @@ def test_a_registry_that_still_tells_of_changes_is_not_asked_after_the_end() -> 
         publisher: Any = SimpleNamespace(
             timestamp=timestamp, blobs=SimpleNamespace(has=None, path=None, adopt=None), soon=None
         )
-        source = Source(cast("Any", publisher), b"", "cloud")
+        source = ReleaseSource(cast("Any", publisher), b"", "cloud")
         source.close()
         closed = True
         return source.changed()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fogline.jobs.files import parse_job
-from fogline.network.cloud import cloud
-from fogline.network.program import Listening, Place
+from fogline.network.cloud.cloud import cloud
+from fogline.network.node.process import Listening, NodeFolder
 from fogline.simulation.run import run
 from tests.network.cluster import cluster, job
 from tests.network.small import numbers
@@ -21,7 +21,7 @@ def test_a_cloud_on_postgres_and_s3_goes_on_after_a_restart(tmp_path: Path, post
     text = job(rounds=6, fogs=0, clients=2, cloud="quorum = 1.0").replace("small:task", "small:numbers")
 
     async def work() -> None:
-        place = Place(tmp_path / "cloud", store=postgres, blobs=s3)
+        place = NodeFolder(tmp_path / "cloud", store=postgres, blobs=s3)
         async with cluster(tmp_path, fogs=0, devices=2, place=place) as made:
             record = await made.submit(text)
             await made.until(record, "round")
@@ -30,10 +30,10 @@ def test_a_cloud_on_postgres_and_s3_goes_on_after_a_restart(tmp_path: Path, post
         # Everything has ended; the cloud alone starts again, and finds the job in its store.
         async with AsyncExitStack() as stack:
             up = await stack.enter_async_context(cloud(place, Listening(address, "127.0.0.1:0")))
-            assert up.office is not None
-            kept = up.office.books.record(record.job)
+            assert up.scheduler is not None
+            kept = up.scheduler.job_store.record(record.job)
             assert kept.state in ("running", "finished")
-            assert up.office.books.lines(record.job)[0][1].what == "began"
+            assert up.scheduler.job_store.lines(record.job)[0][1].what == "began"
 
     asyncio.run(work())
 
@@ -43,7 +43,7 @@ def test_its_model_is_that_of_a_folder(tmp_path: Path, postgres: str, s3: str) -
     text = job(rounds=3, fogs=0, clients=2, cloud="quorum = 1.0").replace("small:task", "small:numbers")
 
     async def work() -> None:
-        place = Place(tmp_path / "cloud", store=postgres, blobs=s3)
+        place = NodeFolder(tmp_path / "cloud", store=postgres, blobs=s3)
         async with cluster(tmp_path, fogs=0, devices=2, place=place) as made:
             record = await made.finish(await made.submit(text))
             assert record.state == "finished"

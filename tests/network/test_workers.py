@@ -18,22 +18,22 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-import fogline.network.crew
-import fogline.network.workshop
+import fogline.network.node.computing
+import fogline.network.worker.client
 from fogline.cli.up.warm import ForkServer
-from fogline.network.contract import Said
-from fogline.network.crew import Crew
-from fogline.network.driver import Driver
-from fogline.network.forks import VARIABLE
-from fogline.network.shelf import Shelf
-from fogline.network.turns import Turns
-from fogline.network.worker.requests import Describe, Judge, Judged, Limits, Open, Train, Trained
-from fogline.network.workshop import WorkerEnded, WorkerFailed, Workshop
+from fogline.network.node.computing import Computation
+from fogline.network.node.driver import Driver
+from fogline.network.node.slots import PrioritySemaphore
+from fogline.network.node.values import ValueStore
+from fogline.network.transport.messages import NodeMessage
+from fogline.network.worker.client import WorkerClient, WorkerEndedError, WorkerError
+from fogline.network.worker.forks import VARIABLE
+from fogline.network.worker.requests import Describe, Evaluate, Evaluated, Open, Train, Trained, WorkerLimits
 from fogline.nodes.device import Device
 from fogline.nodes.effects import Count, Move
 from fogline.nodes.events import Received, Started
 from fogline.nodes.messages import Report, Work
-from fogline.storage import Value, open_blobs, open_database
+from fogline.storage import BlobRef, open_blobs, open_database
 from tests.network.cluster import cluster, job
 from tests.network.processes import wait_for
 from tests.patience import PATIENCE
@@ -64,16 +64,16 @@ class Gate:
 
 
 class Place:
-    """A job's folder, and a workshop for it."""
+    """A job's folder, and a client of its worker."""
 
     def __init__(self, folder: Path, patience: float = PATIENCE, text: str = JOB, threads: int = 1) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         shutil.copy(HERE / "gated.py", folder)
         self.log = folder / "job.log"
-        self.shelf = Shelf(open_blobs(folder / "blobs"), open_blobs(folder / "small"), folder / "drafts")
-        self.workshop = Workshop(
-            Open(str(folder), text, client="client-0", job="j-1", limits=Limits(threads)), self.log, patience
+        self.value_store = ValueStore(open_blobs(folder / "blobs"), open_blobs(folder / "small"), folder / "drafts")
+        self.worker_client = WorkerClient(
+            Open(str(folder), text, client="client-0", job="j-1", limits=WorkerLimits(threads)), self.log, patience
         )
 
     @contextmanager
@@ -87,15 +87,15 @@ class Place:
             yield Gate(listener)
             (self.folder / gate).unlink()
 
-    async def model(self) -> Value:
+    async def model(self) -> BlobRef:
         """The first model."""
-        group, model = self.shelf.draft(), self.shelf.draft()
-        await self.workshop.ask(Describe(str(group), str(model)))
-        return await self.shelf.take(model, "model")
+        group, model = self.value_store.draft(), self.value_store.draft()
+        await self.worker_client.ask(Describe(str(group), str(model)))
+        return await self.value_store.take(model, "model")
 
-    def training(self, model: Value, round_: int) -> Train:
-        update, state = self.shelf.draft(), self.shelf.draft()
-        return Train(self.shelf.path(model), str(update), str(state), round_, round_)
+    def training(self, model: BlobRef, round_: int) -> Train:
+        update, state = self.value_store.draft(), self.value_store.draft()
+        return Train(self.value_store.path(model), str(update), str(state), round_, round_)
 
     def trained(self) -> int:
         return self.log.read_text().count("trained")
@@ -110,13 +110,13 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_request_that_is_given_up_costs_its_answer_and_not_the_worker(tmp_path: Path) -> None:
     async def work() -> None:
         place = Place(tmp_path / "job")
-        model, workshop = await place.model(), place.workshop
-        pid = workshop.pid
+        model, worker_client = await place.model(), place.worker_client
+        pid = worker_client.pid
         given_up, dropped = place.training(model, 0), asyncio.Event()
         with place.shut("training") as gate:
-            asking = asyncio.create_task(workshop.ask(given_up, dropped.set))
-            waiting = asyncio.create_task(workshop.ask(place.training(model, 1)))
-            wanted = asyncio.create_task(workshop.ask(place.training(model, 2)))
+            asking = asyncio.create_task(worker_client.ask(given_up, dropped.set))
+            waiting = asyncio.create_task(worker_client.ask(place.training(model, 1)))
+            wanted = asyncio.create_task(worker_client.ask(place.training(model, 2)))
             first = await gate.arrival()
             asking.cancel()
             waiting.cancel()
@@ -126,9 +126,9 @@ def test_a_request_that_is_given_up_costs_its_answer_and_not_the_worker(tmp_path
             await gate.let_one_pass()
             assert isinstance(await wanted, Trained)
         assert dropped.is_set()
-        assert workshop.pid == pid
+        assert worker_client.pid == pid
         assert place.trained() == 2, "who gave up before its turn is not served"
-        await workshop.close()
+        await worker_client.close()
 
     asyncio.run(work())
 
@@ -137,23 +137,23 @@ def test_a_worker_that_is_loading_is_kept_when_nobody_waits_for_it(tmp_path: Pat
     async def work() -> None:
         place = Place(tmp_path / "job")
         with place.shut("loading") as gate:
-            opening = asyncio.create_task(place.workshop.open())
+            opening = asyncio.create_task(place.worker_client.open())
             first = await gate.arrival()
-            pid = place.workshop.pid
+            pid = place.worker_client.pid
             opening.cancel()
             await asyncio.wait((opening,))
-            again = asyncio.create_task(place.workshop.open())
+            again = asyncio.create_task(place.worker_client.open())
             first.close()
             assert (await again).samples == 20
-        assert place.workshop.loaded
-        assert place.workshop.pid == pid
-        await place.workshop.close()
+        assert place.worker_client.loaded
+        assert place.worker_client.pid == pid
+        await place.worker_client.close()
 
     asyncio.run(work())
 
 
 def test_loading_has_a_limit_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fogline.network.workshop, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(fogline.network.worker.client, "FIRST_WAIT", 0.0)
 
     async def work() -> None:
         place = Place(tmp_path / "job", patience=0.01)
@@ -161,15 +161,15 @@ def test_loading_has_a_limit_and_is_tried_again(tmp_path: Path, monkeypatch: pyt
 
         def failed(why: str) -> None:
             reasons.append(why)
-            place.workshop._patience = PATIENCE
+            place.worker_client._patience = PATIENCE
             (place.folder / "loading").unlink()
 
         (place.folder / "loading").touch()
         (place.folder / "gated.py").write_text(HANGS + (HERE / "gated.py").read_text().replace(FUTURE, ""))
-        assert (await place.workshop.load(failed)).samples == 20
+        assert (await place.worker_client.load(failed)).samples == 20
         (why,) = reasons
         assert "has not loaded the job within 0.01 s" in why
-        await place.workshop.close()
+        await place.worker_client.close()
 
     asyncio.run(work())
 
@@ -177,10 +177,10 @@ def test_loading_has_a_limit_and_is_tried_again(tmp_path: Path, monkeypatch: pyt
 def test_a_job_that_cannot_be_loaded_is_no_matter_of_trying(tmp_path: Path) -> None:
     async def work() -> None:
         place = Place(tmp_path / "job", text=JOB.replace("gated:task", "gated:tsk"))
-        with pytest.raises(WorkerFailed, match="did you mean 'task'") as error:
-            await place.workshop.load(pytest.fail)
-        assert not isinstance(error.value, WorkerEnded)
-        assert place.workshop.pid is None
+        with pytest.raises(WorkerError, match="did you mean 'task'") as error:
+            await place.worker_client.load(pytest.fail)
+        assert not isinstance(error.value, WorkerEndedError)
+        assert place.worker_client.pid is None
 
     asyncio.run(work())
 
@@ -190,15 +190,15 @@ def test_who_waits_for_a_worker_that_the_node_ends_is_told_why(tmp_path: Path) -
         place = Place(tmp_path / "job")
         model = await place.model()
         with place.shut("training") as gate:
-            first = asyncio.create_task(place.workshop.ask(place.training(model, 0)))
-            second = asyncio.create_task(place.workshop.ask(place.training(model, 1)))
+            first = asyncio.create_task(place.worker_client.ask(place.training(model, 0)))
+            second = asyncio.create_task(place.worker_client.ask(place.training(model, 1)))
             with await gate.arrival():
-                await place.workshop.close("the job is over")
+                await place.worker_client.close("the job is over")
         for asking in (first, second):
-            with pytest.raises(WorkerEnded, match="the worker process was ended: the job is over"):
+            with pytest.raises(WorkerEndedError, match="the worker process was ended: the job is over"):
                 await asking
-        with pytest.raises(WorkerEnded, match="the job is over"):
-            await place.workshop.load(pytest.fail)
+        with pytest.raises(WorkerEndedError, match="the job is over"):
+            await place.worker_client.load(pytest.fail)
 
     asyncio.run(work())
 
@@ -210,17 +210,17 @@ class Ear:
         self.reports: asyncio.Queue[Report] = asyncio.Queue()
         self.counted: asyncio.Queue[str] = asyncio.Queue()
 
-    def send(self, to: str, said: Said) -> None:
+    def send(self, to: str, said: NodeMessage) -> None:
         if isinstance(said.message, Report):
             self.reports.put_nowait(said.message)
 
     def tell(self, job: str, count: Count) -> None:
         self.counted.put_nowait(count.what)
 
-    async def need(self, value: Value) -> None:
+    async def need(self, value: BlobRef) -> None:
         pass
 
-    def moved(self, job: str, move: Move, group: Value) -> None:
+    def moved(self, job: str, move: Move, group: BlobRef) -> None:
         pass
 
     def finished(self, job: str) -> None:
@@ -228,11 +228,11 @@ class Ear:
 
 
 @asynccontextmanager
-async def device(place: Place, turns: Turns | None = None) -> AsyncGenerator[tuple[Driver, Ear, Value]]:
+async def device(place: Place, turns: PrioritySemaphore | None = None) -> AsyncGenerator[tuple[Driver, Ear, BlobRef]]:
     """A device that runs."""
     ear, database = Ear(), open_database(place.folder / "records.sqlite")
-    crew = Crew(place.shelf, place.workshop, turns)
-    driver = Driver("j-1", Device("client-0", "fog"), database, place.shelf, crew, ear, "fog")
+    computation = Computation(place.value_store, place.worker_client, turns)
+    driver = Driver("j-1", Device("client-0", "fog"), database, place.value_store, computation, ear, "fog")
     await driver.recover()
     model = await place.model()
     driver.put(Started())
@@ -240,7 +240,7 @@ async def device(place: Place, turns: Turns | None = None) -> AsyncGenerator[tup
     yield driver, ear, model
     running.cancel()
     await asyncio.wait((running,))
-    await place.workshop.close()
+    await place.worker_client.close()
     database.close()
 
 
@@ -248,7 +248,7 @@ def test_newer_work_is_done_by_the_same_worker_after_the_older(tmp_path: Path) -
     async def work() -> None:
         place = Place(tmp_path / "job")
         async with device(place) as (driver, ear, model):
-            pid = place.workshop.pid
+            pid = place.worker_client.pid
             with place.shut("training") as gate:
                 driver.put(Received("fog", Work(0, "fog@0", 0)), {"fog@0": model})
                 first = await gate.arrival()
@@ -261,7 +261,7 @@ def test_newer_work_is_done_by_the_same_worker_after_the_older(tmp_path: Path) -
                     await gate.let_one_pass()
                     report = await ear.reports.get()
             assert (report.task, report.failure) == (2, None)
-            assert place.workshop.pid == pid
+            assert place.worker_client.pid == pid
             assert place.trained() == 2
             assert sorted(driver.values) == ["fog#2"], "nothing is left of what was given up"
 
@@ -270,7 +270,7 @@ def test_newer_work_is_done_by_the_same_worker_after_the_older(tmp_path: Path) -
 
 def test_what_was_given_up_before_its_turn_is_not_done(tmp_path: Path) -> None:
     async def work() -> None:
-        place, turns = Place(tmp_path / "job"), Turns(1)
+        place, turns = Place(tmp_path / "job"), PrioritySemaphore(1)
         async with device(place, turns) as (driver, ear, model):
             async with turns.turn(0):  # Another job trains.
                 for task in (0, 1):
@@ -284,12 +284,12 @@ def test_what_was_given_up_before_its_turn_is_not_done(tmp_path: Path) -> None:
 
 
 def test_a_training_that_hangs_after_it_was_given_up_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fogline.network.crew, "STUCK", 0.01)
+    monkeypatch.setattr(fogline.network.node.computing, "STUCK", 0.01)
 
     async def work() -> None:
         place = Place(tmp_path / "job")
         async with device(place) as (driver, ear, model):
-            pid = place.workshop.pid
+            pid = place.worker_client.pid
             with place.shut("training") as gate:
                 driver.put(Received("fog", Work(0, "fog@0", 0)), {"fog@0": model})
                 with await gate.arrival():
@@ -298,7 +298,7 @@ def test_a_training_that_hangs_after_it_was_given_up_is_ended(tmp_path: Path, mo
                 async with asyncio.timeout(PATIENCE):
                     report = await ear.reports.get()
             assert (report.task, report.failure) == (1, None)
-            assert place.workshop.pid != pid
+            assert place.worker_client.pid != pid
 
     asyncio.run(work())
 
@@ -307,8 +307,8 @@ def test_what_a_worker_prints_bears_date_level_job_and_round(tmp_path: Path) -> 
     async def work() -> None:
         place = Place(tmp_path / "job")
         model = await place.model()
-        await place.workshop.ask(place.training(model, 4))
-        await place.workshop.close()
+        await place.worker_client.ask(place.training(model, 4))
+        await place.worker_client.close()
         pattern = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO job=j-1 round=5 trained \d+"
         lines = place.log.read_text().splitlines()
         assert any(re.fullmatch(pattern, line) for line in lines), lines
@@ -338,12 +338,12 @@ async def fork_server(folder: Path, monkeypatch: pytest.MonkeyPatch, *modules: s
 
 
 @asynccontextmanager
-async def forked_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[int, Place, Value]]:
+async def forked_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[int, Place, BlobRef]]:
     """A fork server's process, a job whose worker it has forked, and the job's first model."""
     async with fork_server(folder, monkeypatch) as parent:
         place = Place(folder / "job")
         yield parent, place, await place.model()
-        await place.workshop.close()
+        await place.worker_client.close()
 
 
 def parent_of(pid: int) -> int:
@@ -357,12 +357,12 @@ def test_a_forked_worker_works_and_shares_nothing_but_memory(tmp_path: Path, mon
     async def work() -> None:
         async with fork_server(tmp_path, monkeypatch) as parent:
             places = [Place(tmp_path / f"job-{i}") for i in range(2)]
-            await asyncio.gather(*(place.workshop.open() for place in places))
-            first, second = (place.workshop.pid for place in places)
+            await asyncio.gather(*(place.worker_client.open() for place in places))
+            first, second = (place.worker_client.pid for place in places)
             assert first is not None
             assert parent_of(first) == parent
             model = await places[0].model()
-            answer = await places[0].workshop.ask(places[0].training(model, 0))
+            answer = await places[0].worker_client.ask(places[0].training(model, 0))
             assert isinstance(answer, Trained)
             assert answer.failure is None
             names = {os.readlink(entry) for entry in Path(f"/proc/{first}/fd").iterdir()}
@@ -370,11 +370,11 @@ def test_a_forked_worker_works_and_shares_nothing_but_memory(tmp_path: Path, mon
             assert sum(name.startswith("socket:") for name in names) == 1, names
             assert not {str(places[1].log), str(tmp_path / "forks.log")} & names
             assert os.getsid(first) == first
-            await places[0].workshop.close()
+            await places[0].worker_client.close()
             model = await places[1].model()
-            assert isinstance(await places[1].workshop.ask(places[1].training(model, 0)), Trained)
-            assert places[1].workshop.pid == second
-            await places[1].workshop.close()
+            assert isinstance(await places[1].worker_client.ask(places[1].training(model, 0)), Trained)
+            assert places[1].worker_client.pid == second
+            await places[1].worker_client.close()
 
     asyncio.run(work())
 
@@ -385,14 +385,14 @@ def test_a_forked_worker_that_is_killed_says_so_and_is_replaced(
 ) -> None:
     async def work() -> None:
         async with forked_place(tmp_path, monkeypatch) as (parent, place, model):
-            assert place.workshop.pid is not None
-            os.kill(place.workshop.pid, signal.SIGKILL)
-            with pytest.raises(WorkerEnded, match="was ended by SIGKILL"):
-                await place.workshop.ask(place.training(model, 0))
-            assert not place.workshop.loaded
-            assert isinstance(await place.workshop.ask(place.training(model, 0)), Trained)
-            assert place.workshop.pid is not None
-            assert parent_of(place.workshop.pid) == parent
+            assert place.worker_client.pid is not None
+            os.kill(place.worker_client.pid, signal.SIGKILL)
+            with pytest.raises(WorkerEndedError, match="was ended by SIGKILL"):
+                await place.worker_client.ask(place.training(model, 0))
+            assert not place.worker_client.loaded
+            assert isinstance(await place.worker_client.ask(place.training(model, 0)), Trained)
+            assert place.worker_client.pid is not None
+            assert parent_of(place.worker_client.pid) == parent
 
     asyncio.run(work())
 
@@ -404,16 +404,16 @@ def test_workers_end_with_the_server_and_then_are_processes_of_their_own(
     async def work() -> None:
         async with forked_place(tmp_path, monkeypatch) as (parent, place, model):
             with place.shut("training") as gate:
-                asking = asyncio.create_task(place.workshop.ask(place.training(model, 0)))
+                asking = asyncio.create_task(place.worker_client.ask(place.training(model, 0)))
                 with await gate.arrival():
                     os.kill(parent, signal.SIGKILL)
-                    with pytest.raises(WorkerEnded, match="was ended by SIGKILL"):
+                    with pytest.raises(WorkerEndedError, match="was ended by SIGKILL"):
                         await asking
             with caplog.at_level(logging.WARNING, "fogline"):
-                assert isinstance(await place.workshop.ask(place.training(model, 0)), Trained)
+                assert isinstance(await place.worker_client.ask(place.training(model, 0)), Trained)
             assert "is not forked but started anew" in caplog.text
-            assert place.workshop.pid is not None
-            assert parent_of(place.workshop.pid) == os.getpid()
+            assert place.worker_client.pid is not None
+            assert parent_of(place.worker_client.pid) == os.getpid()
 
     asyncio.run(work())
 
@@ -432,8 +432,8 @@ def test_a_forked_worker_uses_as_many_threads_as_it_may(tmp_path: Path, monkeypa
             for threads in (2, 1):
                 place = Place(tmp_path / f"job-{threads}", threads=threads)
                 (place.folder / "gated.py").write_text(told)
-                with pytest.raises(WorkerFailed, match=rf"\{{{threads}\}} {threads}$"):
-                    await place.workshop.open()
+                with pytest.raises(WorkerError, match=rf"\{{{threads}\}} {threads}$"):
+                    await place.worker_client.open()
 
     asyncio.run(work())
 
@@ -450,8 +450,8 @@ def test_a_parent_that_has_threads_forks_nobody(
     async def work() -> None:
         async with fork_server(tmp_path, monkeypatch, "threaded"):
             place = Place(tmp_path / "job")
-            assert (await place.workshop.open()).samples == 20
-            await place.workshop.close()
+            assert (await place.worker_client.open()).samples == 20
+            await place.worker_client.close()
 
     with caplog.at_level(logging.WARNING, "fogline"):
         asyncio.run(work())
@@ -464,9 +464,9 @@ def test_a_device_whose_worker_dies_says_why_and_is_asked_again_when_another_has
         async with cluster(tmp_path, fogs=0, devices=2) as made:
             record = await made.submit(job(rounds=8, fogs=0, clients=2, cloud="quorum = 1", task="slow = 0.3"))
             await made.until(record, "round")
-            workshop = made.members["client-1"].node.duties.engagements[record.job].workshop
-            assert workshop.pid is not None
-            os.kill(workshop.pid, signal.SIGKILL)
+            worker_client = made.members["client-1"].node.job_manager.participations[record.job].worker_client
+            assert worker_client.pid is not None
+            os.kill(worker_client.pid, signal.SIGKILL)
             record = await made.finish(record)
             assert (record.state, record.done) == ("finished", 8)
             said = made.said(record)
@@ -483,16 +483,18 @@ def test_a_device_that_goes_to_another_fog_takes_its_worker_along(tmp_path: Path
             record = await made.submit(job(rounds=100_000, fogs=2, clients=2, cloud="quorum = 1", fog="quorum = 1"))
             await made.until(record, "round")
             node = made.members["client-0"].node
-            pid = node.duties.engagements[record.job].workshop.pid
+            pid = node.job_manager.participations[record.job].worker_client.pid
             assert pid is not None
             await made.stop("fog-0")
 
             def is_there() -> bool:
-                engagement = node.duties.engagements.get(record.job)
-                return engagement is not None and engagement.parent == "fog-1" and engagement.workshop.loaded
+                participation = node.job_manager.participations.get(record.job)
+                return (
+                    participation is not None and participation.parent == "fog-1" and participation.worker_client.loaded
+                )
 
             await wait_for(is_there)
-            assert node.duties.engagements[record.job].workshop.pid == pid
+            assert node.job_manager.participations[record.job].worker_client.pid == pid
             await made.client.stop(record.job)
             assert (await made.finish(record)).state == "stopped"
 
@@ -504,9 +506,9 @@ def test_a_judgement_is_no_training(tmp_path: Path) -> None:
 
     async def work() -> None:
         place = Place(tmp_path / "job")
-        group, model = place.shelf.draft(), place.shelf.draft()
-        await place.workshop.ask(Describe(str(group), str(model)))
-        assert isinstance(await place.workshop.ask(Judge(str(group))), Judged)
-        await place.workshop.close()
+        group, model = place.value_store.draft(), place.value_store.draft()
+        await place.worker_client.ask(Describe(str(group), str(model)))
+        assert isinstance(await place.worker_client.ask(Evaluate(str(group))), Evaluated)
+        await place.worker_client.close()
 
     asyncio.run(work())

@@ -9,7 +9,7 @@ from typing import Any
 from fogline.jobs import Mode, Tier
 from fogline.nodes import Aggregator, Role
 from fogline.nodes.effects import Count, Effect, Finished, Forget, Lift, Merge, Move, Send, SetTimer, Write
-from fogline.nodes.events import Event, Fired, Joined, Left, Received, Sifted, Started
+from fogline.nodes.events import Event, Joined, Left, Received, Sifted, Started, TimerFired
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Work, update_key
 from fogline.nodes.policies import Candidates, Feedback, Selection
 
@@ -51,7 +51,7 @@ class Driver:
         deadline: float = 100.0,
         buffer: int = 2,
         group_models: bool = False,
-        gather: float = 0.0,
+        join_window: float = 0.0,
         seed: int = 0,
         minimum: int = 1,
         named_buffer: int | None = None,
@@ -71,7 +71,7 @@ class Driver:
             group_models,
             seed,
             retry=5.0,
-            gather=gather,
+            join_window=join_window,
             minimum=minimum,
         )
         self.policy = InOrder() if policy is None else policy
@@ -126,7 +126,7 @@ class Driver:
 
     def fire(self, timer: str, after: float = 0.0) -> Driver:
         """A timer goes off."""
-        return self.give(Fired(timer), after)
+        return self.give(TimerFired(timer), after)
 
     def crash(self) -> Driver:
         """A new node with a new policy replays the journal; the children are still to come."""

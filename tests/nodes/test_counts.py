@@ -8,7 +8,7 @@ import pytest
 
 from fogline.jobs import Mode
 from fogline.nodes.effects import Move
-from fogline.nodes.ledger import Got
+from fogline.nodes.ledger import AcceptedUpdate
 from tests.nodes.driver import Driver
 
 DEADLINE = 100.0
@@ -131,7 +131,7 @@ def test_a_ring_that_lost_most_of_its_legs_is_abandoned() -> None:
         root.answer(root.asked[0], failure="no battery")
     root.answer(root.asked[0])
     assert [move.final for move in root.of(Move)] == [False]
-    assert (root.counts, root.whys) == (["abandoned"], ["1 of 4 legs, the quorum is 2"])
+    assert (root.counts, root.whys) == (["abandoned"], ["1 of 4 hops, the quorum is 2"])
     root.answer(root.asked[0]).answer(root.asked[0])
     root.answer(root.asked[0], failure="no battery")
     root.answer(root.asked[0], failure="no battery")
@@ -145,7 +145,7 @@ class Sieve:
     def __init__(self, *failed: str) -> None:
         self.failed = failed
 
-    def __call__(self, gots: Sequence[Got]) -> Mapping[int, str]:
+    def __call__(self, gots: Sequence[AcceptedUpdate]) -> Mapping[int, str]:
         return {got.task: "the loss is nan" for got in gots if got.child in self.failed}
 
 
@@ -157,7 +157,7 @@ class Later(Sieve):
         self.looks, self.known = False, set[int]()
         self.asked = set[int]()
 
-    def __call__(self, gots: Sequence[Got]) -> Mapping[int, str] | None:
+    def __call__(self, gots: Sequence[AcceptedUpdate]) -> Mapping[int, str] | None:
         self.asked = {got.task for got in gots}
         if self.asked <= self.known:
             return super().__call__(gots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fogline.nodes import Device
 from fogline.nodes.effects import Count, Forget, Send, SetTimer, Train, Write
-from fogline.nodes.events import Fired, Received, Started, Trained
+from fogline.nodes.events import Received, Started, TimerFired, Trained
 from fogline.nodes.messages import Receipt, Report, Stop, Work
 
 
@@ -34,10 +34,10 @@ def test_it_sends_again_ever_more_slowly_until_the_receipt() -> None:
     ask(device, 0)
     at = [effect.at for effect in done(device, 0, now=0.0) if isinstance(effect, SetTimer)]
     for _ in range(8):
-        at += [e.at for e in device.handle(Fired("retry"), 0.0) if isinstance(e, SetTimer)]
+        at += [e.at for e in device.handle(TimerFired("retry"), 0.0) if isinstance(e, SetTimer)]
     assert at == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
     device.handle(Received("fog", Receipt(0, accepted=True)), 0.0)
-    assert not device.handle(Fired("retry"), 0.0)
+    assert not device.handle(TimerFired("retry"), 0.0)
 
 
 def test_only_its_parent_may_ask() -> None:
@@ -65,7 +65,7 @@ def test_newer_work_does_not_push_out_a_report_without_a_receipt() -> None:
     ask(device, 0)
     done(device, 0)
     ask(device, 1)
-    assert sends(list(device.handle(Fired("retry"), 2.0))) == [Report(0, "fog#0", 10)]
+    assert sends(list(device.handle(TimerFired("retry"), 2.0))) == [Report(0, "fog#0", 10)]
     assert sends(done(device, 1)) == [Report(0, "fog#0", 10), Report(1, "fog#1", 10)]
 
 

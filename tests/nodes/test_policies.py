@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fogline.nodes.policies import Feedback, PolicyError, Selection, make_policy, policies
+from fogline.nodes.policies import Feedback, Selection, SelectionPolicyError, make_policy, policies
 
 
 class Children:
@@ -335,7 +335,7 @@ def test_faults_are_sentences() -> None:
         ("available", {"prefer": "x"}, "'prefer' must be one of rare, stay, not 'x'."),
         ("fedcs", {"pool": "many"}, "'pool' must be a number of at least 1, not 'many'."),
     ]:
-        with pytest.raises(PolicyError) as fault:
+        with pytest.raises(SelectionPolicyError) as fault:
             make_policy(name, **parameters)
         assert said in str(fault.value)
         assert str(fault.value).endswith(".")

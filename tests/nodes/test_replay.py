@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogline.nodes.effects import Merge, Move
-from fogline.nodes.events import Fired, Halt, Started
+from fogline.nodes.events import Halt, Started, TimerFired
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.messages import Receipt, Report, update_key
 from fogline.nodes.policies import Feedback, make_policy
@@ -45,7 +45,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
     task.map(lambda t: lambda d: d.work(t)),
     st.tuples(task, st.booleans()).map(lambda x: lambda d: d.hear("up", Receipt(*x))),
     st.sampled_from(["deadline/0", "deadline/1", "open/0", "retry"]).map(
-        lambda name: lambda d: None if name.endswith("1") and d.role.lanes < 2 else d.give(Fired(name), after=50.0)
+        lambda name: lambda d: None if name.endswith("1") and d.role.lanes < 2 else d.give(TimerFired(name), after=50.0)
     ),
     st.just(lambda d: d.give(Started())),
     st.just(lambda d: d.crash().give(Started())),

@@ -5,15 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fogline.nodes.indexed_set import IndexedSet
 from fogline.nodes.messages import Hello
 from fogline.nodes.roster import Roster
-from fogline.nodes.row import Row
 from fogline.nodes.speeds import SpeedClasses
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abcdef"))))
 def test_a_row_holds_what_was_added_and_not_removed(changes: list[tuple[bool, str]]) -> None:
-    row, expected = Row(), set[str]()
+    row, expected = IndexedSet(), set[str]()
     for add, name in changes:
         (row.add if add else row.remove)(name)
         (expected.add if add else expected.discard)(name)
@@ -61,9 +61,9 @@ def test_measured_durations_go_before_told_ones() -> None:
     roster = Roster(None, 100.0)
     roster.add("a", Hello(seconds=5.0))
     assert roster.seconds("a") == 5.0
-    roster.took("a", 20.0)
+    roster.measured("a", 20.0)
     assert roster.seconds("a") == 20.0
-    roster.took("a", 40.0)
+    roster.measured("a", 40.0)
     assert roster.seconds("a") == 25.0
 
 

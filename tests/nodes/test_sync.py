@@ -188,7 +188,7 @@ def test_the_root_begins_when_somebody_comes() -> None:
 
 
 def test_with_gathering_the_first_round_waits_for_more() -> None:
-    root = Driver(gather=2.0).start().join("a")
+    root = Driver(join_window=2.0).start().join("a")
     assert root.timers == {"open/0": 2.0}
     assert not root.join("b").effects  # Those who come do not put it off.
     assert root.fire("open/0", after=2.0).asked == ["a", "b"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fogline.inference.card import Asset
 from fogline.registry.release import Release
-from fogline.registry.trust import offline
+from fogline.registry.trust import operator
 from fogline.registry.trust.releases import SignedReleases
 from fogline.registry.trust.verify import Verifier
 from fogline.storage import Database, open_database
@@ -28,7 +28,7 @@ class Fleet:
     def __init__(self, folder: Path, name: str = "fleet") -> None:
         self.folder = folder
         self.online, self.offline = folder / name / "cloud", folder / name / "operator"
-        self.root = offline.create(self.online, self.offline, NOW)
+        self.root = operator.create(self.online, self.offline, NOW)
         self.store: Database = open_database(folder / name / "cloud.db")
         self.cloud = SignedReleases(self.store, self.online)
         self.cloud.renew(NOW)
@@ -37,11 +37,11 @@ class Fleet:
         return Verifier(self.folder / name, self.root)
 
     def approve(self, card: str = GOOD, model: str = "vibration", now: float = NOW) -> None:
-        self.cloud.adopt(offline.approve(self.offline, self.cloud.charter(), model, card, "ana", now), now)
+        self.cloud.adopt(operator.approve(self.offline, self.cloud.offline_metadata(), model, card, "ana", now), now)
 
     def rotate(self, now: float = NOW) -> None:
-        keys = offline.make_online_keys(self.online)
-        self.cloud.adopt(offline.rotate_online(self.offline, self.cloud.charter(), keys, now), now)
+        keys = operator.make_online_keys(self.online)
+        self.cloud.adopt(operator.rotate_online(self.offline, self.cloud.offline_metadata(), keys, now), now)
 
 
 class Mirror:

@@ -17,7 +17,7 @@ from fogline.governance.archive import Form, write_to
 from fogline.inference.card import Card
 from fogline.registry.archive import FORM, ArchiveError, export_version, import_version
 from fogline.registry.catalogue import Catalogue, CatalogueError
-from fogline.storage import CorruptBlob
+from fogline.storage import CorruptBlobError
 from tests.registry.versions import FULL, asset, card, full_card, opened, written
 
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_exported(site: Catalogue, tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="cannot be written: No such file"):
         export_version(site, "digits", 2, tmp_path / "missing" / "x")
     site.blobs.path(asset(FULL["graph"]).digest).write_bytes(b"damaged")
-    with pytest.raises(CorruptBlob):
+    with pytest.raises(CorruptBlobError):
         export_version(site, "digits", 2, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 

@@ -12,7 +12,7 @@ import pytest
 
 from fogline.inference.card import CardError, Lineage
 from fogline.registry.catalogue import Catalogue, CatalogueError
-from fogline.storage import Blobs, Database, StorageError, Value
+from fogline.storage import BlobRef, Blobs, Database, StorageError
 from tests.patience import PATIENCE
 from tests.registry.versions import FULL, asset, card, full_card, opened, written
 
@@ -230,7 +230,7 @@ def test_withdrawn_blobs_go_when_nobody_needs_them(tmp_path: Path, catalogue: Ca
         files = written(tmp_path / "out", weights, shared, journaled)
         catalogue.publish(card(weights, graph=asset(shared), golden=asset(journaled)), files)
     kept = asset(journaled)
-    Database.append(catalogue._database, "journal", [], {"model": Value(kept.digest, kept.size, "model")})
+    Database.append(catalogue._database, "journal", [], {"model": BlobRef(kept.digest, kept.size, "model")})
     catalogue.blobs.put(foreign)
     make_old(catalogue)
     first = catalogue.asset("digits", 1).digest

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from fogline.inference.card import Cascade
-from fogline.inference.packaging.evaluation import Evaluation, write_evaluation
+from fogline.inference.packaging.evaluation import HeldOutAnswers, write_evaluation
 from fogline.inference.runtimes.base import Array
 from fogline.jobs.job import Publish
-from fogline.network.source import Source
+from fogline.network.cloud.release_source import ReleaseSource
 from fogline.registry.catalogue import Catalogue
 from fogline.registry.linking import chosen
-from fogline.registry.plan import plan_of
+from fogline.registry.model_report import Steer
 from fogline.registry.publisher import Publisher
 from fogline.registry.release import Outcome, Release, ReleaseError, Tally, Vitals
-from fogline.registry.standing import Steer
-from fogline.registry.trust import offline
+from fogline.registry.rollout_events import plan_of
+from fogline.registry.trust import operator
 from fogline.registry.trust.releases import SignedReleases
-from fogline.storage import StorageFull, open_blobs, open_database
+from fogline.storage import StorageFullError, open_blobs, open_database
 from tests.patience import PATIENCE
 from tests.registry.versions import asset, card, written
 
@@ -34,7 +34,7 @@ class Cloud:
     """A registry with one node that serves, or more."""
 
     def __init__(self, folder: Path, *others: str) -> None:
-        offline.create(folder / "online", folder / "offline")
+        operator.create(folder / "online", folder / "offline")
         self._folder = folder
         self.plan = PLAN
         database = open_database(folder / "cloud.db")
@@ -54,22 +54,22 @@ class Cloud:
         self.hears(what, version, version)
 
     def hears(self, what: str, version: int, at: float, model: str = "digits", node: str = NODE) -> None:
-        (standing,) = self.publisher.standings(model)
-        assert standing.release is not None
-        number = standing.release.number
+        (model_report,) = self.publisher.model_reports(model)
+        assert model_report.release is not None
+        number = model_report.release.number
         self.publisher.outcome(Outcome(node, model, number, version, what, "a test", float(at)))  # type: ignore[arg-type]
         self.publisher.tick()
 
     def asks(self, model: str) -> Cascade | None:
         """What the version that is served asks."""
-        (standing,) = self.publisher.standings(model)
-        assert standing.release is not None
-        return next(card.cascade for card in standing.cards if card.version == standing.release.version)
+        (model_report,) = self.publisher.model_reports(model)
+        assert model_report.release is not None
+        return next(card.cascade for card in model_report.cards if card.version == model_report.release.version)
 
     def judged(self, model: str, sure: Array, correct: Array, labels: str = "aa") -> None:
         """The next version of a model, with what was seen of it on a test set; all nodes serve it."""
         name = f"{model} {len(list(self._folder.iterdir()))}"
-        write_evaluation(self._folder / name, Evaluation(sure.astype(np.float32), correct, labels * 32))
+        write_evaluation(self._folder / name, HeldOutAnswers(sure.astype(np.float32), correct, labels * 32))
         weights, evaluation = name.encode(), (self._folder / name).read_bytes()
         files = written(self._folder / f"files of {name}", weights, evaluation)
         self.publisher.publish(card(weights, model, evaluation=asset(evaluation)), files, PLAN)
@@ -77,16 +77,16 @@ class Cloud:
 
     def serve(self, model: str) -> None:
         """The version that is rolled out is served by all."""
-        (standing,) = self.publisher.standings(model)
-        assert standing.release is not None
-        self.hears("committed", standing.release.version, standing.release.number, model)
+        (model_report,) = self.publisher.model_reports(model)
+        assert model_report.release is not None
+        self.hears("committed", model_report.release.version, model_report.release.number, model)
 
     @property
     def served(self) -> int:
-        (standing,) = self.publisher.standings("digits")
-        assert standing.release is not None
-        assert standing.release.state in ("done", "aborted"), standing
-        return standing.release.version
+        (model_report,) = self.publisher.model_reports("digits")
+        assert model_report.release is not None
+        assert model_report.release.state in ("done", "aborted"), model_report
+        return model_report.release.version
 
 
 def test_an_alarm_that_overtakes_a_success_does_not_hide_it(tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_an_alarm_that_overtakes_a_success_does_not_hide_it(tmp_path: Path) -> N
     cloud.hears("alarm", 2, 9)
     cloud.hears("committed", 2, 5)
     assert cloud.served == 2
-    (standing,) = cloud.publisher.standings("digits")
-    assert {outcome.what for outcome in standing.outcomes} == {"alarm", "committed"}
-    assert sum("alarm" in note.text for note in standing.notes) == 1
+    (model_report,) = cloud.publisher.model_reports("digits")
+    assert {outcome.what for outcome in model_report.outcomes} == {"alarm", "committed"}
+    assert sum("alarm" in note.text for note in model_report.notes) == 1
 
 
 def test_a_release_that_could_not_be_signed_is_signed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,9 +110,9 @@ def test_a_release_that_could_not_be_signed_is_signed_later(tmp_path: Path, monk
     monkeypatch.setattr(publisher, "soon", lambda: told.append("soon"))
     with monkeypatch.context() as patch:
         patch.setattr(publisher.signed, "publish", full)
-        with pytest.raises(StorageFull):
+        with pytest.raises(StorageFullError):
             cloud.release("committed")
-        with pytest.raises(StorageFull):
+        with pytest.raises(StorageFullError):
             publisher.tick()
     assert told
     assert publisher.signed.releases()["digits"].version == 1
@@ -132,7 +132,7 @@ def test_a_node_that_is_through_makes_the_next_look_come_sooner(tmp_path: Path) 
 
 
 def full(release: Release) -> None:
-    raise StorageFull(f"no room for release {release.number}")
+    raise StorageFullError(f"no room for release {release.number}")
 
 
 def test_what_happens_while_the_cloud_looks_is_looked_at_next(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ async def looks_again(folder: Path) -> None:
     async def news() -> None:
         source.changed()
 
-    source = Source(Busy(), b"", "cloud")  # type: ignore[arg-type]
+    source = ReleaseSource(Busy(), b"", "cloud")  # type: ignore[arg-type]
     source.start()
     async with asyncio.timeout(PATIENCE):
         assert [await looks.get(), await looks.get()] == [1, 2]
@@ -172,10 +172,10 @@ def test_what_is_kept_of_reports_does_not_grow_with_the_versions(tmp_path: Path)
     for version in range(2, 300):
         cloud.publisher.vitals(Vitals("digits", version, Tally(answers=1)))
         cloud.publisher.vitals(Vitals("digits", 1, Tally(answers=1)))
-    (standing,) = cloud.publisher.standings("digits")
-    assert len(standing.tallies) == 100
-    assert {1, 299} < standing.tallies.keys()
-    assert standing.tallies[1].answers == 298
+    (model_report,) = cloud.publisher.model_reports("digits")
+    assert len(model_report.tallies) == 100
+    assert {1, 299} < model_report.tallies.keys()
+    assert model_report.tallies[1].answers == 298
 
 
 def test_a_rollback_leads_to_what_was_on_all_nodes_and_not_to_what_was_given_up(tmp_path: Path) -> None:
@@ -203,14 +203,16 @@ def test_a_node_that_waits_for_an_approval_holds_no_rollout_up(tmp_path: Path) -
     assert cloud.served == 1, "who follows every release has it"
 
     cloud.release("probation")
-    (standing,) = cloud.publisher.standings("digits")
-    digest = standing.digests[2]
-    charter = offline.approve(tmp_path / "offline", cloud.publisher.signed.charter(), "digits", digest, "ana")
-    cloud.publisher.adopt(charter.encoded(), "ana")
+    (model_report,) = cloud.publisher.model_reports("digits")
+    digest = model_report.digests[2]
+    offline_metadata = operator.approve(
+        tmp_path / "offline", cloud.publisher.signed.offline_metadata(), "digits", digest, "ana"
+    )
+    cloud.publisher.adopt(offline_metadata.encoded(), "ana")
     cloud.hears("committed", 2, 9)
-    (standing,) = cloud.publisher.standings("digits")
-    assert standing.release is not None
-    assert standing.release.state == "rolling", "now the other takes part"
+    (model_report,) = cloud.publisher.model_reports("digits")
+    assert model_report.release is not None
+    assert model_report.release.state == "rolling", "now the other takes part"
     cloud.hears("committed", 2, 9, node="device-2")
     assert cloud.served == 2
 
@@ -277,8 +279,8 @@ def test_a_new_version_asks_whom_the_served_one_asked_as_often(tmp_path: Path) -
     assert chosen(second).offloaded == pytest.approx(0.3, abs=0.01)
     version("small", 0.8, labels="bb")
     assert cloud.asks("small") is None
-    (standing,) = cloud.publisher.standings("small")
-    assert any("asks nobody: small and large were judged on other examples" in note.text for note in standing.notes)
+    (model_report,) = cloud.publisher.model_reports("small")
+    assert any("asks nobody: small and large were judged on other examples" in note.text for note in model_report.notes)
 
 
 def test_a_job_that_publishes_often_does_not_fill_the_disk(tmp_path: Path) -> None:

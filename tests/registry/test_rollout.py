@@ -11,44 +11,44 @@ import msgspec
 import pytest
 
 from fogline.inference.card import Asset
-from fogline.registry.plan import (
+from fogline.registry.comparison import tail_latency
+from fogline.registry.release import BUCKETS, Outcome, Release, Tally, Thresholds, Vitals, place, read_release
+from fogline.registry.rollout import ABSENCE, RolloutError, due, handle
+from fogline.registry.rollout_events import (
     Abort,
     Advance,
     Begin,
-    Drift,
+    CloudRestored,
+    DriftReported,
     Event,
-    Known,
+    NodesKnown,
     Pause,
-    Plan,
-    Restored,
     Resume,
     Rollback,
-    Served,
+    RolloutPlan,
+    ServedVersion,
     Tick,
 )
-from fogline.registry.release import BUCKETS, Outcome, Release, Tally, Thresholds, Vitals, place, read_release
-from fogline.registry.rolling import Rollout
-from fogline.registry.rollout import ABSENCE, RolloutError, due, handle
-from fogline.registry.verdict import tail_latency
+from fogline.registry.rollout_state import Rollout
 
 MODEL = "vibration"
 FLEET = frozenset(f"press-{number}" for number in range(200))
 What = Literal["probation", "committed", "reverted", "failed", "alarm", "shadowing"]
 
 
-def served(version: int) -> Served:
-    return Served(Asset(f"{version:064x}", 900), version)
+def served(version: int) -> ServedVersion:
+    return ServedVersion(Asset(f"{version:064x}", 900), version)
 
 
 class Cloud:
     """A rollout with a clock that is turned by hand, and what it has released."""
 
-    def __init__(self, nodes: Iterable[str] = FLEET, good: Served | None = served(1)) -> None:  # noqa: B008
+    def __init__(self, nodes: Iterable[str] = FLEET, good: ServedVersion | None = served(1)) -> None:  # noqa: B008
         self.rollout = Rollout(model=MODEL, number=10, good=good)
         self.releases: list[Release] = []
         self.notes: list[str] = []
         self.now = 1000.0
-        self.tell(Known(frozenset(nodes)))
+        self.tell(NodesKnown(frozenset(nodes)))
 
     def tell(self, event: Event) -> Cloud:
         step = handle(self.rollout, event, self.now)
@@ -137,7 +137,7 @@ def test_nobody_outside_the_ring_and_no_past_report_counts() -> None:
 
 
 def test_the_newest_word_of_a_node_counts_however_late_the_others_come() -> None:
-    cloud = Cloud().tell(Begin(served(2), Plan(thresholds=Thresholds(failure=0.5))))
+    cloud = Cloud().tell(Begin(served(2), RolloutPlan(thresholds=Thresholds(failure=0.5))))
     node = cloud.ring[0]
     for what, at in (("committed", 50.0), ("probation", 10.0), ("probation", 10.0)):
         cloud.tell(Outcome(node, MODEL, 11, 2, what, "", at))  # pyright: ignore[reportArgumentType]
@@ -167,7 +167,7 @@ def test_a_ring_that_does_not_get_through_is_paused() -> None:
 
 
 def test_by_hand() -> None:
-    cloud = Cloud().tell(Begin(served(2), Plan(automatic=False))).report("committed").wait(60)
+    cloud = Cloud().tell(Begin(served(2), RolloutPlan(automatic=False))).report("committed").wait(60)
     assert len(cloud.releases) == 1
     assert "by hand" in cloud.notes[-1]
     noted = len(cloud.notes)
@@ -221,7 +221,7 @@ def test_a_rollout_waits_for_a_fleet_that_is_not_there() -> None:
     cloud = Cloud([]).tell(Begin(served(2))).wait(99999)
     assert len(cloud.releases) == 1
     assert due(cloud.rollout) is None
-    cloud.tell(Known(frozenset({"press-1", "press-2"})))
+    cloud.tell(NodesKnown(frozenset({"press-1", "press-2"})))
     assert len(cloud.ring) == 1
     cloud.report("committed").wait(60).report("committed").wait(60)
     assert cloud.last.state == "done"
@@ -230,21 +230,21 @@ def test_a_rollout_waits_for_a_fleet_that_is_not_there() -> None:
 def test_nodes_that_come_back_need_not_repeat_that_they_are_through() -> None:
     cloud = Cloud().tell(Begin(served(2))).report("committed")
     ring = cloud.ring
-    cloud.tell(Known(FLEET - {ring[0]})).tell(Known(FLEET)).wait(60)
+    cloud.tell(NodesKnown(FLEET - {ring[0]})).tell(NodesKnown(FLEET)).wait(60)
     assert set(cloud.ring) > set(ring)
     # Those that have gone are not waited for.
     there = cloud.ring[: len(cloud.ring) // 2]
-    cloud.report("committed", there).tell(Known(frozenset(there))).wait(60)
+    cloud.report("committed", there).tell(NodesKnown(frozenset(there))).wait(60)
     assert cloud.last.width == 1.0
 
 
 @pytest.mark.parametrize("first", range(0, 20, 3))
 def test_a_ring_is_no_larger_whoever_connects_first(first: int) -> None:
     fleet = [f"line-{number}" for number in range(20)]
-    cloud = Cloud([]).tell(Begin(served(2), Plan(rings=(0.1, 0.5, 1.0))))
-    cloud.tell(Known(frozenset({fleet[first]})))
+    cloud = Cloud([]).tell(Begin(served(2), RolloutPlan(rings=(0.1, 0.5, 1.0))))
+    cloud.tell(NodesKnown(frozenset({fleet[first]})))
     assert cloud.ring == [fleet[first]]
-    cloud.tell(Known(frozenset(fleet)))
+    cloud.tell(NodesKnown(frozenset(fleet)))
     assert cloud.ring == [fleet[first]]
     cloud.report("committed").wait(60)
     assert len(cloud.ring) == 10
@@ -257,8 +257,8 @@ def test_a_ring_is_no_larger_whoever_connects_first(first: int) -> None:
 def test_a_large_ring_holds_what_it_may_and_all_that_it_held(width: float) -> None:
     fleet = [f"line-{number}" for number in range(2000)]
     first = max(fleet, key=lambda node: place(node, f"{MODEL}/2/11"))
-    cloud = Cloud([first]).tell(Begin(served(2), Plan(rings=(0.0005, width, 1.0))))
-    cloud.tell(Known(frozenset(fleet))).report("committed").wait(60)
+    cloud = Cloud([first]).tell(Begin(served(2), RolloutPlan(rings=(0.0005, width, 1.0))))
+    cloud.tell(NodesKnown(frozenset(fleet))).report("committed").wait(60)
     assert first in cloud.ring
     assert len(cloud.ring) == round(width * 2000)
     assert len(cloud.last.named) <= 100
@@ -268,12 +268,12 @@ def test_a_ring_does_not_widen_because_the_cloud_was_restarted() -> None:
     cloud = Cloud().tell(Begin(served(2)))
     ring, others = cloud.ring, [node for node in sorted(FLEET) if node not in cloud.ring]
     last = max(others, key=lambda node: place(node, cloud.last.salt))
-    cloud.tell(Known(frozenset())).wait(20).tell(Known(frozenset({last}))).wait(20)
+    cloud.tell(NodesKnown(frozenset())).wait(20).tell(NodesKnown(frozenset({last}))).wait(20)
     assert len(cloud.releases) == 1
-    cloud.tell(Known(FLEET))
+    cloud.tell(NodesKnown(FLEET))
     assert cloud.ring == ring
     # Those that do not come back are waited for in vain only for a while.
-    cloud.tell(Known(frozenset({last})))
+    cloud.tell(NodesKnown(frozenset({last})))
     moment = due(cloud.rollout)
     assert moment == cloud.now + ABSENCE
     assert cloud.wait(ABSENCE).ring == [last]
@@ -344,7 +344,7 @@ def test_little_says_nothing() -> None:
 
 
 def test_rules_of_zero_judge_by_the_first_answer() -> None:
-    rules = Plan(thresholds=Thresholds(labels=0, answers=0, agreement=0.5))
+    rules = RolloutPlan(thresholds=Thresholds(labels=0, answers=0, agreement=0.5))
     cloud = Cloud().tell(Begin(served(2), rules)).count(2, errors=0).count(1, answers=1).count(2, answers=1)
     assert cloud.rollout.phase == "rolling"
     assert cloud.count(2, compared=1).rollout.phase == "aborted"
@@ -362,11 +362,11 @@ def test_a_paused_version_is_still_watched() -> None:
 
 
 def test_drift_aborts_only_if_asked() -> None:
-    cloud = Cloud().tell(Begin(served(2))).tell(Drift(2, 0.9))
+    cloud = Cloud().tell(Begin(served(2))).tell(DriftReported(2, 0.9))
     assert cloud.rollout.phase == "rolling"
-    cloud = Cloud().tell(Begin(served(2), Plan(thresholds=Thresholds(psi=0.25))))
-    assert cloud.tell(Drift(1, 0.9)).tell(Drift(2, 0.2)).rollout.phase == "rolling"
-    assert cloud.tell(Drift(2, 0.3)).last.state == "aborted"
+    cloud = Cloud().tell(Begin(served(2), RolloutPlan(thresholds=Thresholds(psi=0.25))))
+    assert cloud.tell(DriftReported(1, 0.9)).tell(DriftReported(2, 0.2)).rollout.phase == "rolling"
+    assert cloud.tell(DriftReported(2, 0.3)).last.state == "aborted"
 
 
 def test_latency_is_read_from_buckets() -> None:
@@ -418,7 +418,7 @@ def test_the_same_beginning_twice_is_one() -> None:
 
 
 def test_a_shadow_goes_through_all_rings_and_ends() -> None:
-    cloud = Cloud().tell(Begin(served(2), Plan(mode="shadow", rings=(0.5, 1.0))))
+    cloud = Cloud().tell(Begin(served(2), RolloutPlan(mode="shadow", rings=(0.5, 1.0))))
     assert (cloud.last.mode, cloud.last.width) == ("shadow", 0.5)
     cloud.report("shadowing").count(2, compared=100, agreed=97)
     cloud.wait(60).report("shadowing").wait(60)
@@ -428,7 +428,7 @@ def test_a_shadow_goes_through_all_rings_and_ends() -> None:
 
 
 def test_a_shadow_may_go_on_live_from_the_first_ring() -> None:
-    cloud = Cloud().tell(Begin(served(2), Plan(mode="shadow", then_live=True, rings=(0.5, 1.0))))
+    cloud = Cloud().tell(Begin(served(2), RolloutPlan(mode="shadow", then_live=True, rings=(0.5, 1.0))))
     while cloud.last.mode == "shadow":
         cloud.report("shadowing").wait(60)
     assert (cloud.last.mode, cloud.last.state, cloud.last.width) == ("live", "rolling", 0.5)
@@ -439,24 +439,24 @@ def test_a_shadow_may_go_on_live_from_the_first_ring() -> None:
 
 
 def test_a_shadow_that_disagrees_is_aborted_if_asked() -> None:
-    cloud = Cloud().tell(Begin(served(2), Plan(mode="shadow", thresholds=Thresholds(agreement=0.9))))
+    cloud = Cloud().tell(Begin(served(2), RolloutPlan(mode="shadow", thresholds=Thresholds(agreement=0.9))))
     cloud.count(2, compared=500, agreed=400)
     assert (cloud.last.state, cloud.last.mode, cloud.last.card) == ("aborted", "live", served(1).card)
 
 
 def test_a_shadow_needs_somebody_to_stand_beside() -> None:
     with pytest.raises(RolloutError, match="roll it out live"):
-        Cloud(good=None).tell(Begin(served(1), Plan(mode="shadow")))
+        Cloud(good=None).tell(Begin(served(1), RolloutPlan(mode="shadow")))
 
 
 @pytest.mark.parametrize("wrong", [{"rings": ()}, {"rings": (0.5,)}, {"rings": (0.5, 0.2, 1.0)}, {"rings": (0.0, 1.0)}])
 def test_a_plan_must_make_sense(wrong: Any) -> None:
     with pytest.raises(ValueError, match="rings"):
-        Plan(**wrong)
+        RolloutPlan(**wrong)
     with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(msgspec.json.encode(wrong), type=Plan)
+        msgspec.json.decode(msgspec.json.encode(wrong), type=RolloutPlan)
     with pytest.raises(ValueError, match="ring_longest"):
-        Plan(ring_seconds=5, ring_longest=5)
+        RolloutPlan(ring_seconds=5, ring_longest=5)
 
 
 # Any order of events
@@ -468,7 +468,7 @@ def random_event(dice: random.Random, cloud: Cloud, versions: int) -> Event:
         ("probation", "committed", "committed", "committed", "reverted", "failed", "shadowing", "alarm")
     )
     number = cloud.rollout.number - dice.choice((0, 0, 0, 1, 5))
-    plan = Plan(
+    plan = RolloutPlan(
         mode=dice.choice(("live", "live", "shadow")),
         then_live=dice.random() < 0.5,
         automatic=dice.random() < 0.8,
@@ -483,8 +483,8 @@ def random_event(dice: random.Random, cloud: Cloud, versions: int) -> Event:
         Resume(),
         Abort(),
         Advance(),
-        Drift(version, dice.random() / 2),
-        Known(frozenset(f"press-{number}" for number in range(dice.randrange(13)))),
+        DriftReported(version, dice.random() / 2),
+        NodesKnown(frozenset(f"press-{number}" for number in range(dice.randrange(13)))),
         reported,
     )
     often: tuple[Event, ...] = (Tick(), Outcome(node, MODEL, number, version, what, "", cloud.now))
@@ -547,7 +547,7 @@ def test_after_a_restore_releases_go_on_above_all_numbers() -> None:
     ring = cloud.ring
     cloud.report("committed", ring[:1])
     before = cloud.rollout
-    cloud.tell(Restored(5000))
+    cloud.tell(CloudRestored(5000))
     assert cloud.last.number == 5001
     assert (cloud.ring, cloud.last.card) == (ring, served(2).card), "the same nodes, told anew"
     cloud.tell(Outcome(ring[0], MODEL, before.number, 2, "committed", "", cloud.now))
@@ -558,7 +558,7 @@ def test_after_a_restore_releases_go_on_above_all_numbers() -> None:
 
 
 def test_after_a_restore_nobody_is_moved_without_a_release() -> None:
-    cloud = Cloud().tell(Restored(5000))
+    cloud = Cloud().tell(CloudRestored(5000))
     assert cloud.releases == []
     assert cloud.tell(Begin(served(2))).last.number == 5001
-    assert Cloud().tell(Restored(3)).rollout.number == 10, "numbers never go back"
+    assert Cloud().tell(CloudRestored(3)).rollout.number == 10, "numbers never go back"

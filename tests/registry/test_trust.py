@@ -20,25 +20,25 @@ from fogline.governance.authority import Authority
 from fogline.governance.errors import SignatureError
 from fogline.governance.signing import SigningKey
 from fogline.registry.release import ReleaseError
-from fogline.registry.trust import offline
+from fogline.registry.trust import operator
 from fogline.registry.trust.binding import bind_root, bound_root
-from fogline.registry.trust.charter import Charter, read_charter
 from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP, is_file_name
+from fogline.registry.trust.offline_metadata import OfflineMetadata, read_offline_metadata
 from fogline.registry.trust.releases import SignedReleases
-from fogline.registry.trust.results import FILE, Untrusted, last_verified
-from fogline.registry.trust.sealing import MetadataError, find_key, moment, seal, unseal
-from fogline.registry.trust.shelf import KEPT
-from fogline.registry.trust.source import FolderSource, Missing
+from fogline.registry.trust.repository import KEPT
+from fogline.registry.trust.results import FILE, UntrustedReleaseError, last_verified
+from fogline.registry.trust.signing import MetadataError, find_key, moment, seal, unseal
+from fogline.registry.trust.source import FolderSource, MissingMetadataError
 from fogline.registry.trust.terms import MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 from fogline.registry.trust.verify import Verifier
-from fogline.storage import StorageFull, open_database
+from fogline.storage import StorageFullError, open_database
 from tests.registry.fleet import BETTER, DAY, GOOD, NOW, Fleet, Mirror, release
 
 
-def refused(verifier: Verifier, mirror: Any, kind: str, now: float = NOW) -> Untrusted:
+def refused(verifier: Verifier, mirror: Any, kind: str, now: float = NOW) -> UntrustedReleaseError:
     """The refusal, after which what was believed before must still be there."""
     before = verifier.last()
-    with pytest.raises(Untrusted) as caught:
+    with pytest.raises(UntrustedReleaseError) as caught:
         verifier.verify(mirror, now)
     assert caught.value.kind == kind, caught.value
     assert verifier.last() == before
@@ -120,10 +120,10 @@ def test_a_running_cloud_needs_no_offline_key(fleet: Fleet, tmp_path: Path) -> N
 
 
 def test_keys_are_not_made_twice(fleet: Fleet) -> None:
-    before = fleet.cloud.charter()
+    before = fleet.cloud.offline_metadata()
     with pytest.raises(MetadataError, match="not replaced"):
-        offline.create(fleet.online, fleet.offline, NOW)
-    assert fleet.cloud.charter() == before
+        operator.create(fleet.online, fleet.offline, NOW)
+    assert fleet.cloud.offline_metadata() == before
 
 
 # The cloud
@@ -168,7 +168,7 @@ def test_files_of_the_past_disappear_after_a_while(fleet: Fleet) -> None:
     assert sum("rounds" in name for name in kept) == KEPT
     assert sum(len(name) > 64 for name in kept) == KEPT
     assert all(is_file_name(name) for name in kept)
-    assert fleet.cloud.file("../operator/charter.json") is None
+    assert fleet.cloud.file("../operator/offline_metadata.json") is None
 
 
 # Mirrors that lie
@@ -206,7 +206,7 @@ def test_tampered_and_truncated_files(fleet: Fleet, role: str, how: Any) -> None
     honest = dict(mirror.files)
     mirror.change(names, how)
     assert mirror.files != honest
-    with pytest.raises(Untrusted):
+    with pytest.raises(UntrustedReleaseError):
         verifier.verify(mirror, NOW)
     last = verifier.last()
     assert last is not None
@@ -232,7 +232,7 @@ def test_random_damage_never_passes_and_never_breaks_the_verifier(fleet: Fleet) 
         verifier = fleet.verifier(f"node-{turn % 3}")
         try:
             assert verifier.verify(mirror, NOW) == truth
-        except Untrusted:
+        except UntrustedReleaseError:
             assert verifier.last() in (None, truth)
 
 
@@ -331,7 +331,7 @@ def test_expired_keys_of_the_operator_are_told_apart_by_their_date(fleet: Fleet)
     fleet.cloud.renew(late)
     verifier = fleet.verifier()
     refused(verifier, Mirror(fleet.cloud).copy(), "expired", late)
-    fleet.cloud.adopt(offline.prolong(fleet.offline, fleet.cloud.charter(), late), late)
+    fleet.cloud.adopt(operator.prolong(fleet.offline, fleet.cloud.offline_metadata(), late), late)
     assert verifier.verify(Mirror(fleet.cloud).copy(), late).targets_expires == late + 365 * DAY
 
 
@@ -424,7 +424,7 @@ def test_a_thief_cannot_lead_a_node_out_of_its_folder(fleet: Fleet) -> None:
     mirror = Mirror(fleet.cloud).copy()
 
     def point_out(rounds: Targets) -> None:
-        rounds.targets["rounds/vibration"].hashes = {"sha256": "../../operator/charter"}
+        rounds.targets["rounds/vibration"].hashes = {"sha256": "../../operator/offline_metadata"}
 
     forge_rounds(fleet, mirror, point_out)
     refused(fleet.verifier(), mirror, "unreadable")
@@ -482,7 +482,7 @@ def test_the_operators_own_keys_can_be_replaced(fleet: Fleet) -> None:
     verifier = fleet.verifier()
     verifier.verify(Mirror(fleet.cloud).copy(), NOW)
     before = unseal(Root, fleet.root).signed
-    fleet.cloud.adopt(offline.rotate_offline(fleet.offline, fleet.cloud.charter(), NOW), NOW)
+    fleet.cloud.adopt(operator.rotate_offline(fleet.offline, fleet.cloud.offline_metadata(), NOW), NOW)
     fleet.approve(BETTER)
     mirror = Mirror(fleet.cloud).copy()
     assert verifier.verify(mirror, NOW).approved == {"vibration": frozenset({BETTER})}
@@ -504,36 +504,38 @@ def test_a_node_that_was_away_for_many_rotations_comes_back(fleet: Fleet) -> Non
     assert (verified.root, verified.releases) == (6, (release(2),))
 
 
-# The charter between the operator and the cloud
+# The offline metadata between the operator and the cloud
 
 
 def test_the_cloud_adopts_only_the_operators_word(fleet: Fleet, tmp_path: Path) -> None:
     stranger = Fleet(tmp_path, "stranger")
     stranger.approve(BETTER)
-    charter = fleet.cloud.charter()
-    mixed = Charter(charter.roots, stranger.cloud.charter().targets, stranger.cloud.charter().approvals)
-    for forged in (stranger.cloud.charter(), mixed, Charter((), charter.targets)):
+    offline_metadata = fleet.cloud.offline_metadata()
+    mixed = OfflineMetadata(
+        offline_metadata.roots, stranger.cloud.offline_metadata().targets, stranger.cloud.offline_metadata().approvals
+    )
+    for forged in (stranger.cloud.offline_metadata(), mixed, OfflineMetadata((), offline_metadata.targets)):
         with pytest.raises(MetadataError):
             fleet.cloud.adopt(forged, NOW)
-    own = offline.approve(fleet.offline, charter, "vibration", GOOD, "ana", NOW)
+    own = operator.approve(fleet.offline, offline_metadata, "vibration", GOOD, "ana", NOW)
     body = json.dumps([{"card": BETTER, "by": "ana", "at": NOW}]).encode()
     with pytest.raises(MetadataError, match="not signed by the operator"):
-        fleet.cloud.adopt(Charter(own.roots, own.targets, {"vibration": body}), NOW)
+        fleet.cloud.adopt(OfflineMetadata(own.roots, own.targets, {"vibration": body}), NOW)
     with pytest.raises(MetadataError, match="lacks"):
-        fleet.cloud.adopt(Charter(own.roots, own.targets, {}), NOW)
-    assert fleet.cloud.charter() == charter
+        fleet.cloud.adopt(OfflineMetadata(own.roots, own.targets, {}), NOW)
+    assert fleet.cloud.offline_metadata() == offline_metadata
     stranger.store.close()
 
 
 def test_the_operator_signs_nothing_for_a_cloud_that_lies(fleet: Fleet, tmp_path: Path) -> None:
     stranger = Fleet(tmp_path, "stranger")
     with pytest.raises(MetadataError, match="another fleet"):
-        offline.approve(fleet.offline, stranger.cloud.charter(), "vibration", GOOD, "ana", NOW)
+        operator.approve(fleet.offline, stranger.cloud.offline_metadata(), "vibration", GOOD, "ana", NOW)
     # A cloud that takes a withdrawal back by showing what was before: the operator goes on from its own.
     fleet.approve(GOOD)
-    before = fleet.cloud.charter()
-    fleet.cloud.adopt(offline.withdraw(fleet.offline, before, "vibration", GOOD, NOW), NOW)
-    after = offline.approve(fleet.offline, before, "vibration", BETTER, "ana", NOW)
+    before = fleet.cloud.offline_metadata()
+    fleet.cloud.adopt(operator.withdraw(fleet.offline, before, "vibration", GOOD, NOW), NOW)
+    after = operator.approve(fleet.offline, before, "vibration", BETTER, "ana", NOW)
     fleet.cloud.adopt(after, NOW)
     verified = fleet.verifier().verify(Mirror(fleet.cloud).copy(), NOW)
     assert verified.approved == {"vibration": frozenset({BETTER})}
@@ -541,9 +543,9 @@ def test_the_operator_signs_nothing_for_a_cloud_that_lies(fleet: Fleet, tmp_path
 
 
 def test_an_approval_that_got_lost_on_its_way_comes_with_the_next(fleet: Fleet) -> None:
-    shown = fleet.cloud.charter()
-    offline.approve(fleet.offline, shown, "vibration", GOOD, "ana", NOW)
-    fleet.cloud.adopt(offline.approve(fleet.offline, shown, "vibration", BETTER, "ana", NOW), NOW)
+    shown = fleet.cloud.offline_metadata()
+    operator.approve(fleet.offline, shown, "vibration", GOOD, "ana", NOW)
+    fleet.cloud.adopt(operator.approve(fleet.offline, shown, "vibration", BETTER, "ana", NOW), NOW)
     verified = fleet.verifier().verify(Mirror(fleet.cloud).copy(), NOW)
     assert verified.approved == {"vibration": frozenset({GOOD, BETTER})}
 
@@ -570,40 +572,40 @@ def test_the_release_after_a_restore_is_believed(fleet: Fleet, tmp_path: Path) -
             return restored.file(name)
 
         restored.publish(release(2), NOW)
-        with pytest.raises(Untrusted, match="older"):
+        with pytest.raises(UntrustedReleaseError, match="older"):
             node.verify(files, NOW)
         restored.leap(NOW + 1)
         assert not restored.is_later(seen)
         restored.publish(release(int(NOW) + 2), NOW + 2)
-        with pytest.raises(Untrusted, match="older"):
+        with pytest.raises(UntrustedReleaseError, match="older"):
             node.verify(files, NOW + 2)  # Beside older approvals.
-        charter = offline.newer(fleet.offline, restored.charter())
-        assert charter is not None
-        restored.adopt(charter, NOW + 3)
+        offline_metadata = operator.newer(fleet.offline, restored.offline_metadata())
+        assert offline_metadata is not None
+        restored.adopt(offline_metadata, NOW + 3)
         verified = node.verify(files, NOW + 3)
         assert verified.releases == (release(int(NOW) + 2),)
         assert verified.approved == {"vibration": frozenset({BETTER})}
-        assert offline.newer(fleet.offline, restored.charter()) is None
-        assert offline.newer(tmp_path / "nothing", restored.charter()) is None
+        assert operator.newer(fleet.offline, restored.offline_metadata()) is None
+        assert operator.newer(tmp_path / "nothing", restored.offline_metadata()) is None
 
 
-def test_an_older_charter_is_not_adopted(fleet: Fleet) -> None:
-    first = fleet.cloud.charter()
+def test_an_older_offline_metadata_is_not_adopted(fleet: Fleet) -> None:
+    first = fleet.cloud.offline_metadata()
     fleet.approve()
-    newest = fleet.cloud.charter()
+    newest = fleet.cloud.offline_metadata()
     with pytest.raises(MetadataError, match="not newer"):
         fleet.cloud.adopt(first, NOW)
     timestamp = fleet.cloud.file("timestamp.json")
-    fleet.cloud.adopt(read_charter(newest.encoded()), NOW)  # the same again, as after a lost answer
+    fleet.cloud.adopt(read_offline_metadata(newest.encoded()), NOW)  # the same again, as after a lost answer
     assert fleet.cloud.file("timestamp.json") == timestamp
 
 
 def test_what_is_no_card_is_not_approved(fleet: Fleet) -> None:
     for model, card in (("vibration", "12"), ("../x", GOOD), ("vibration", GOOD.upper() + "G")):
         with pytest.raises(MetadataError, match="cannot be signed"):
-            offline.approve(fleet.offline, None, model, card, "ana", NOW)
+            operator.approve(fleet.offline, None, model, card, "ana", NOW)
     with pytest.raises(MetadataError, match="nothing to withdraw"):
-        offline.withdraw(fleet.offline, None, "vibration", GOOD, NOW)
+        operator.withdraw(fleet.offline, None, "vibration", GOOD, NOW)
 
 
 # The first root
@@ -632,7 +634,7 @@ def test_a_folder_of_fetched_files_tells_what_is_missing(fleet: Fleet, tmp_path:
         try:
             verified = verifier.verify(FolderSource(folder, absent), NOW)
             break
-        except Missing as missing:
+        except MissingMetadataError as missing:
             fetched.append(missing.name)
             data = fleet.cloud.file(missing.name)
             if data is None:
@@ -705,7 +707,7 @@ def test_a_full_disk_is_said_and_changes_nothing(fleet: Fleet, monkeypatch: pyte
 
     with monkeypatch.context() as patch:
         patch.setattr("fogline.governance.safe_files.os.fsync", full)
-        with pytest.raises(StorageFull, match="free some space"):
+        with pytest.raises(StorageFullError, match="free some space"):
             verifier.verify(Mirror(fleet.cloud).copy(), NOW)
     assert verifier.last() == before
     assert verifier.verify(Mirror(fleet.cloud).copy(), NOW).releases == (release(2),)

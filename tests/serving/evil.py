@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from fogline.network.chunks import PLAIN
-from fogline.network.contract import CHUNK, Fetch, File, Read, Size, decoder, encode
-from fogline.network.downlink import Downlink
+from fogline.network.transport.chunks import PLAIN
+from fogline.network.transport.downlink import Downlink
+from fogline.network.transport.messages import CHUNK, Fetch, MetadataFile, ReadMetadata, Size, decoder, encode
 
 Change = Callable[[bytes], bytes]
 Documents = Callable[[str, bytes | None], bytes | None]
-FETCH, READ, FILE = decoder(Fetch), decoder(Read), decoder(File)
+FETCH, READ, FILE = decoder(Fetch), decoder(ReadMetadata), decoder(MetadataFile)
 
 
 class EvilFog:
@@ -86,7 +86,7 @@ class EvilFog:
             return self.answer
         if self.documents is None:
             return answer
-        return encode(File(self.documents(READ.decode(request).name, FILE.decode(answer).data)))
+        return encode(MetadataFile(self.documents(READ.decode(request).name, FILE.decode(answer).data)))
 
 
 def flipped(data: bytes) -> bytes:

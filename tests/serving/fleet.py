@@ -16,19 +16,19 @@ import numpy as np
 
 from fogline.governance.signing import SigningKey
 from fogline.jobs.job import Publish
-from fogline.network.books import Record
-from fogline.network.changes import Change
-from fogline.network.client import Client, bundle_of, connect
-from fogline.network.cloud import CloudUp, cloud, create
-from fogline.network.contract import Home
-from fogline.network.desk import NewToken
-from fogline.network.joining import join
-from fogline.network.program import Listening, Place, Up, member
-from fogline.network.source import Source
+from fogline.network.cloud.client import Client, bundle_of, connect
+from fogline.network.cloud.cloud import CloudUp, cloud, create
+from fogline.network.cloud.job_store import Record
+from fogline.network.cloud.operator_api import NewToken
+from fogline.network.cloud.release_source import ReleaseSource
+from fogline.network.node.enrolment import join
+from fogline.network.node.process import Listening, NodeFolder, RunningNode, member
+from fogline.network.node.status import StatusChange
+from fogline.network.transport.messages import ParentAddress
+from fogline.registry.model_report import ModelReport
 from fogline.registry.publisher import Publisher
 from fogline.registry.release import Outcome, Tier
-from fogline.registry.standing import Standing
-from fogline.serving.companion import Companion, attaching
+from fogline.serving.on_node import NodeServing, attaching
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
 from tests.serving.crafted import Crafted
@@ -66,42 +66,42 @@ class Fleet:
     cloud: CloudUp
     client: Client
     stack: AsyncExitStack
-    ups: dict[str, Up] = field(default_factory=dict)
+    ups: dict[str, RunningNode] = field(default_factory=dict)
     stacks: dict[str, AsyncExitStack] = field(default_factory=dict)
     http: dict[str, str] = field(default_factory=dict)
     """Where nodes answer predictions."""
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
-    def home(self) -> Home:
-        return Home("cloud", self.cloud.address)
+    def home(self) -> ParentAddress:
+        return ParentAddress("cloud", self.cloud.address)
 
-    def home_of(self, name: str) -> Home:
-        return Home(name, self.ups[name].address)
+    def home_of(self, name: str) -> ParentAddress:
+        return ParentAddress(name, self.ups[name].address)
 
-    def companion(self, name: str) -> Companion:
+    def companion(self, name: str) -> NodeServing:
         node = self.cloud.node if name == "cloud" else self.ups[name].node
-        return cast("Companion", node.companion)
+        return cast("NodeServing", node.companion)
 
-    async def join(self, name: str, role: Any, policy: str = "") -> Place:
+    async def join(self, name: str, role: Any, policy: str = "") -> NodeFolder:
         """A new member's folder, with the certificate and a policy (of the cloud's signers, and more)."""
-        place = Place(self.folder / name)
+        place = NodeFolder(self.folder / name)
         token = await self.client.token(NewToken(role))
-        await join(Home("cloud", self.cloud.door), token, name, role, place.identity)
+        await join(ParentAddress("cloud", self.cloud.door), token, name, role, place.identity)
         place.policy.write_text((self.folder / "cloud" / "policy.toml").read_text() + policy)
         return place
 
     async def start(
         self,
         name: str,
-        homes: list[Home],
+        homes: list[ParentAddress],
         listening: Listening | None = None,
         settings: Settings | None = None,
         parameters: dict[str, Any] | None = None,
-    ) -> Up:
+    ) -> RunningNode:
         """Start a member whose folder is there; with ``settings`` it serves. ``parameters``: of tasks, as they hold
         there."""
-        stack, place = AsyncExitStack(), Place(self.folder / name)
+        stack, place = AsyncExitStack(), NodeFolder(self.folder / name)
         attach = None if settings is None else attaching(place, settings)
         up = await stack.enter_async_context(
             member(place, homes, listening, name, parameters, on_change=self.teller(name), attach=attach)
@@ -115,8 +115,8 @@ class Fleet:
         self.http.pop(name, None)
         await self.stacks.pop(name).aclose()
 
-    def teller(self, name: str) -> Callable[[Change], None]:
-        def tell(change: Change) -> None:
+    def teller(self, name: str) -> Callable[[StatusChange], None]:
+        def tell(change: StatusChange) -> None:
             if change.what == "listens":
                 self.http[name] = change.who
 
@@ -141,7 +141,7 @@ class Fleet:
     @property
     def publisher(self) -> Publisher:
         """The cloud's registry."""
-        return cast("Source", self.cloud.node.releases).publisher
+        return cast("ReleaseSource", self.cloud.node.releases).publisher
 
     async def publish(self, made: Crafted, **settings: Any) -> int:
         """Release a version that was made by hand; its number."""
@@ -157,9 +157,9 @@ class Fleet:
 
     def told(self, what: str) -> bool:
         """Whether the cloud has heard of something, in words."""
-        return any(what in note.text for note in self.publisher.standings("digits")[0].notes)
+        return any(what in note.text for note in self.publisher.model_reports("digits")[0].notes)
 
-    async def standing(self, model: str = "digits") -> Standing:
+    async def standing(self, model: str = "digits") -> ModelReport:
         (found,) = await self.client.models(model)
         return found
 
@@ -214,7 +214,7 @@ async def fleet(
     serving: tuple[str, ...] = ("client-0",),
     policy: str = "",
     settings: Settings | None = None,
-    homes: dict[str, Home] | None = None,
+    homes: dict[str, ParentAddress] | None = None,
 ) -> AsyncGenerator[Fleet]:
     """A tree; devices hang below the fogs in turn. ``homes``: other parents than these, by name."""
     create(folder / "cloud")
@@ -224,7 +224,7 @@ async def fleet(
         return msgspec.structs.replace(base, tier=tier) if name in serving else None
 
     async with AsyncExitStack() as stack:
-        place, top = Place(folder / "cloud"), of("cloud", "cloud")
+        place, top = NodeFolder(folder / "cloud"), of("cloud", "cloud")
         http: dict[str, str] = {}
         attach = None if top is None else attaching(place, top)
         up = await stack.enter_async_context(

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 import fogline
-from fogline.network.changes import Change
-from fogline.network.contract import Home
-from fogline.network.program import Place, member, until_told
-from fogline.serving.companion import attaching
+from fogline.network.node.process import NodeFolder, member, until_told
+from fogline.network.node.status import StatusChange
+from fogline.network.transport.messages import ParentAddress
+from fogline.serving.on_node import attaching
 from fogline.serving.settings import Settings
 from tests import warm
 from tests.warm import Warm
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 class Node:
     """Its process, from outside."""
 
-    def __init__(self, folder: Path, home: Home) -> None:
+    def __init__(self, folder: Path, home: ParentAddress) -> None:
         self._out = folder / "out.txt"
         self._arguments = [str(folder), home.name, home.address]
         self._process: Warm | None = None
@@ -69,10 +69,10 @@ def children(module: str, parent: int | None = None) -> list[int]:
     return found
 
 
-async def _run(folder: Path, home: Home) -> None:
-    place = Place(folder)
+async def _run(folder: Path, home: ParentAddress) -> None:
+    place = NodeFolder(folder)
 
-    def tell(change: Change) -> None:
+    def tell(change: StatusChange) -> None:
         if change.what == "listens":
             print("listens", change.who, flush=True)
         elif change.what == "serves":
@@ -85,7 +85,7 @@ async def _run(folder: Path, home: Home) -> None:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    asyncio.run(_run(Path(sys.argv[1]), Home(sys.argv[2], sys.argv[3])))
+    asyncio.run(_run(Path(sys.argv[1]), ParentAddress(sys.argv[2], sys.argv[3])))
 
 
 if __name__ == "__main__":

@@ -15,11 +15,20 @@ from hypothesis import strategies as st
 
 from fogline.inference.card import Card, Cascade, Scores, Tensor
 from fogline.serving.cascade.answering import answer
-from fogline.serving.cascade.breaker import Breaker, Limits
-from fogline.serving.cascade.offloader import Improved, Offloader
-from fogline.serving.cascade.wire import HOPS, LARGEST, Answer, Ask, packed, read_answer, read_ask, values
+from fogline.serving.cascade.breaker import Breaker, BreakerSettings
+from fogline.serving.cascade.offloader import Offloader, OffloadResult
+from fogline.serving.cascade.wire import (
+    HOPS,
+    LARGEST,
+    OffloadAnswer,
+    OffloadedRows,
+    packed,
+    read_answer,
+    read_ask,
+    values,
+)
 from fogline.serving.protocol.errors import ProtocolError
-from fogline.serving.server.wiring import hooks
+from fogline.serving.server.assembly import hooks
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
 
@@ -59,10 +68,10 @@ class Parent:
 
 
 def good(scores: Any = BETTER, name: str = "y") -> bytes:
-    return packed(Answer(values({name: np.asarray(scores)}), "fog", "big", 12))
+    return packed(OffloadAnswer(values({name: np.asarray(scores)}), "fog", "big", 12))
 
 
-def improve(parent: Parent, **settings: Any) -> Improved:
+def improve(parent: Parent, **settings: Any) -> OffloadResult:
     offloader = Offloader(card(), parent.send, settings.pop("breaker", Breaker()), **({"consent": True} | settings))
     unsure = offloader.unsure(OWN)
     assert unsure is not None
@@ -115,7 +124,7 @@ def test_a_parent_that_will_not_be_cancelled_is_not_waited_for() -> None:
                     continue
             return b""
 
-    async def run() -> Improved:
+    async def run() -> OffloadResult:
         offloader = Offloader(card(), Stubborn().send, Breaker(), consent=True, deadline=0.05)
         try:
             return await asyncio.wait_for(offloader.improve(X, OWN, np.array([1])), PATIENCE)
@@ -136,8 +145,8 @@ def test_a_parent_that_will_not_be_cancelled_is_not_waited_for() -> None:
         b"",
         b"\xc1nonsense",
         bytes(LARGEST + 1),
-        packed(Answer(error="There is no model 'big' here.")),
-        packed(Answer()),
+        packed(OffloadAnswer(error="There is no model 'big' here.")),
+        packed(OffloadAnswer()),
         good(BETTER[:1]),
         good(np.zeros((3, 2), np.float32)),
         good(np.zeros((2, 3), np.float32)),
@@ -148,7 +157,7 @@ def test_a_parent_that_will_not_be_cancelled_is_not_waited_for() -> None:
     ],
 )
 def test_failures_and_nonsense_leave_the_devices_answer_and_say_why(reply: bytes | BaseException) -> None:
-    breaker = Breaker(Limits(least=1))
+    breaker = Breaker(BreakerSettings(least=1))
     found = improve(Parent(reply), breaker=breaker)
     assert found.outputs is OWN
     assert (found.tier, found.offloaded) == ("device", 0)
@@ -170,7 +179,7 @@ def test_no_damage_to_an_answer_reaches_the_request(place: int, damage: bytes) -
 
 def test_a_model_that_is_missing_above_keeps_no_other_from_its_own() -> None:
     async def send(ask: bytes, seconds: float) -> bytes:
-        return good() if read_ask(ask)[0].model == "big" else packed(Answer(error="Model gone is not here."))
+        return good() if read_ask(ask)[0].model == "big" else packed(OffloadAnswer(error="Model gone is not here."))
 
     made = hooks(Settings(consent=True), send)
 
@@ -191,10 +200,10 @@ def test_a_model_that_is_missing_above_keeps_no_other_from_its_own() -> None:
 def test_inputs_that_the_model_above_refuses_are_not_held_against_it() -> None:
     """A client that sends nonsense again and again must not keep the others from the tier above."""
 
-    async def infer(model: str, inputs: Arrays, left: float, hops: int) -> Improved:
+    async def infer(model: str, inputs: Arrays, left: float, hops: int) -> OffloadResult:
         if inputs["x"].min() < 0:
             raise ProtocolError("The model does not take such inputs: index -1 is out of bounds.")
-        return Improved({"y": np.tile(BETTER[:1], (len(inputs["x"]), 1))}, "fog", "big", 12)
+        return OffloadResult({"y": np.tile(BETTER[:1], (len(inputs["x"]), 1))}, "fog", "big", 12)
 
     async def main() -> None:
         breaker = Breaker()
@@ -213,7 +222,7 @@ def test_inputs_that_the_model_above_refuses_are_not_held_against_it() -> None:
 
 
 def test_a_sample_that_is_too_large_for_a_message_is_not_sent() -> None:
-    parent, breaker = Parent(good()), Breaker(Limits(least=1))
+    parent, breaker = Parent(good()), Breaker(BreakerSettings(least=1))
     offloader = Offloader(card(), parent.send, breaker, consent=True)
     large = {"x": np.zeros((4, LARGEST), np.uint8)}
     found = asyncio.run(offloader.improve(large, OWN, np.array([1])))
@@ -222,7 +231,7 @@ def test_a_sample_that_is_too_large_for_a_message_is_not_sent() -> None:
 
 
 def test_an_open_breaker_is_not_asked() -> None:
-    breaker = Breaker(Limits(least=1, rest=1000))
+    breaker = Breaker(BreakerSettings(least=1, rest=1000))
     improve(Parent(OSError("down")), breaker=breaker)
     parent = Parent(good())
     assert "left alone" in improve(parent, breaker=breaker).why
@@ -266,11 +275,11 @@ def test_of_a_large_batch_as_many_rows_go_up_as_fit() -> None:
 def test_three_tiers_answer_in_turn_and_keep_time_and_hops() -> None:
     seen: list[tuple[str, float, int]] = []
 
-    async def cloud(model: str, inputs: Arrays, left: float, hops: int) -> Improved:
+    async def cloud(model: str, inputs: Arrays, left: float, hops: int) -> OffloadResult:
         seen.append((model, left, hops))
-        return Improved({"y": np.tile(np.float32([7, -7]), (len(inputs["x"]), 1))}, "cloud", "huge", 3)
+        return OffloadResult({"y": np.tile(np.float32([7, -7]), (len(inputs["x"]), 1))}, "cloud", "huge", 3)
 
-    async def fog(model: str, inputs: Arrays, left: float, hops: int) -> Improved:
+    async def fog(model: str, inputs: Arrays, left: float, hops: int) -> OffloadResult:
         seen.append((model, left, hops))
         own = {"y": np.float32([[0, 8], [0, 0.1]])[: len(inputs["x"])]}
         offloader = Offloader(card("big", "huge"), lambda ask, _: answer(ask, cloud), Breaker(), True, tier="fog")
@@ -288,17 +297,17 @@ def test_three_tiers_answer_in_turn_and_keep_time_and_hops() -> None:
 
 
 def test_the_answering_side_always_answers() -> None:
-    async def broken(*_: Any) -> Improved:
+    async def broken(*_: Any) -> OffloadResult:
         raise RuntimeError("no such model")
 
-    async def slow(*_: Any) -> Improved:
+    async def slow(*_: Any) -> OffloadResult:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async def large(*_: Any) -> Improved:
-        return Improved({"y": np.zeros(LARGEST)}, "fog", "big", 1)
+    async def large(*_: Any) -> OffloadResult:
+        return OffloadResult({"y": np.zeros(LARGEST)}, "fog", "big", 1)
 
-    ask = packed(Ask("big", "1", values(X), 20))
+    ask = packed(OffloadedRows("big", "1", values(X), 20))
 
     def error(ask: bytes, infer: Any) -> str:
         return read_answer(asyncio.run(asyncio.wait_for(answer(ask, infer), PATIENCE)))[0].error
@@ -314,7 +323,7 @@ def test_the_answering_side_always_answers() -> None:
 
 
 def test_a_breaker_opens_rests_tries_and_closes() -> None:
-    breaker = Breaker(Limits(least=3, rest=10, longest=30))
+    breaker = Breaker(BreakerSettings(least=3, rest=10, longest=30))
     for _ in range(3):
         assert breaker.allows(0)
         breaker.failed(0)
@@ -332,7 +341,7 @@ def test_a_breaker_opens_rests_tries_and_closes() -> None:
 
 
 def test_a_slow_parent_is_left_alone_too_and_a_few_failures_are_not_enough() -> None:
-    breaker = Breaker(Limits(slow_seconds=0.1))
+    breaker = Breaker(BreakerSettings(slow_seconds=0.1))
     for i in range(100):
         breaker.failed(0) if i % 3 == 0 else breaker.succeeded(0, 0.05)
     assert breaker.state == "closed"
@@ -342,7 +351,7 @@ def test_a_slow_parent_is_left_alone_too_and_a_few_failures_are_not_enough() -> 
 
 
 def test_a_trial_of_which_nothing_is_heard_lapses() -> None:
-    breaker = Breaker(Limits(least=1, rest=10, longest=30))
+    breaker = Breaker(BreakerSettings(least=1, rest=10, longest=30))
     breaker.failed(0)
     assert breaker.allows(10)
     assert not breaker.allows(20)
@@ -355,7 +364,7 @@ def test_a_trial_of_which_nothing_is_heard_lapses() -> None:
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.floats(0, 20), st.sampled_from(["ask", "good", "slow", "bad"])), max_size=200))
 def test_whatever_happens_a_breaker_lets_somebody_through_in_the_end(events: list[tuple[float, str]]) -> None:
-    limits, now = Limits(), 0.0
+    limits, now = BreakerSettings(), 0.0
     breaker = Breaker(limits)
     for seconds, event in events:
         now += seconds

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogline.inference.card import Exits, Scores
-from fogline.inference.cascade import POINTS, PolicyError, fit, fit_chain
+from fogline.inference.cascade import POINTS, CascadePolicyError, fit, fit_chain
 from fogline.inference.exits import choose, fit_exits
 
 Array = npt.NDArray[Any]
@@ -55,7 +55,7 @@ def test_a_target_is_reached_with_the_fewest_rows_or_refused(
     sure = np.nan_to_num(sure, nan=0.0)
     tried = [t for t in [0.0, *np.unique(sure), 2.0] if pair_accuracy(t, sure, small, large) >= target - 1e-12]
     if not tried:
-        with pytest.raises(PolicyError, match="cannot be reached: the best is"):
+        with pytest.raises(CascadePolicyError, match="cannot be reached: the best is"):
             fit(sure, small, large, to="big", target_accuracy=target)
         return
     cascade = fit(sure, small, large, to="big", target_accuracy=target)
@@ -95,9 +95,11 @@ def test_a_target_holds_on_rows_that_were_not_seen() -> None:
 
 def test_an_unreachable_target_says_what_is_possible() -> None:
     sure, small, large = np.array([0.5, 0.9]), np.array([False, True]), np.array([False, True])
-    with pytest.raises(PolicyError, match=r"0\.9900 cannot be reached: the best is 0\.5000, with 0\.0% of the samples"):
+    with pytest.raises(
+        CascadePolicyError, match=r"0\.9900 cannot be reached: the best is 0\.5000, with 0\.0% of the samples"
+    ):
         fit(sure, small, large, to="big", target_accuracy=0.99)
-    with pytest.raises(PolicyError, match="Ask for less"):
+    with pytest.raises(CascadePolicyError, match="Ask for less"):
         fit(sure, small, np.array([True, True]), to="big", target_accuracy=1.0, budget=0.1)
 
 
@@ -143,7 +145,7 @@ def test_a_chain_reaches_its_target_at_least_cost() -> None:
     assert min(accuracy for accuracy, _, _ in ends) >= 0.85 - 1e-9
     assert ends[0][2] < ends[1][2], "a dear link to the cloud is used less"
     assert ends[0][1] >= ends[1][1]
-    with pytest.raises(PolicyError, match="cannot be reached"):
+    with pytest.raises(CascadePolicyError, match="cannot be reached"):
         fit_chain((sure[0], sure[1]), tuple(right), to=("f", "c"), target_accuracy=0.999)  # type: ignore[arg-type]
 
 
@@ -170,7 +172,7 @@ def test_fitted_exits_reach_the_target_and_spare_work() -> None:
     accuracy = np.where(first, right[0], np.where(second, right[1], right[2])).mean()
     assert accuracy >= 0.88 - 1e-9
     assert first.mean() > 0.05
-    with pytest.raises(PolicyError, match="Exit 'a': An accuracy of"):
+    with pytest.raises(CascadePolicyError, match="Exit 'a': An accuracy of"):
         fit_exits(("a", "b", "c"), sure[:2], right, target_accuracy=0.999)
 
 

@@ -17,8 +17,8 @@ from fogline.inference.runtimes.base import NUMPY
 from fogline.serving.cascade.wire import (
     HOPS,
     LARGEST,
-    Answer,
-    Ask,
+    OffloadAnswer,
+    OffloadedRows,
     WireError,
     arrays,
     packed,
@@ -38,12 +38,12 @@ strings = st.lists(st.binary(max_size=9), min_size=1, max_size=6).map(
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(numbers | strings)
 def test_tensors_come_back_to_the_bit(array: npt.NDArray[Any]) -> None:
-    ask, found = read_ask(packed(Ask("m", "1", values({"x": array}), 200, 2)))
+    ask, found = read_ask(packed(OffloadedRows("m", "1", values({"x": array}), 200, 2)))
     assert (ask.left_ms, ask.hops) == (200, 2)
     assert found["x"].dtype == array.dtype
     assert found["x"].shape == array.shape
     assert found["x"].tolist() == array.tolist() or found["x"].tobytes() == array.tobytes()
-    _, again = read_answer(packed(Answer(values({"x": array}), "fog", "m", 3)))
+    _, again = read_answer(packed(OffloadAnswer(values({"x": array}), "fog", "m", 3)))
     assert again["x"].shape == array.shape
 
 
@@ -105,7 +105,7 @@ def test_asks_out_of_bounds_are_refused(changes: dict[str, Any]) -> None:
 
 def test_what_is_too_large_is_neither_sent_nor_read() -> None:
     with pytest.raises(WireError, match="too large for the link"):
-        packed(Ask("m", "1", values({"x": np.zeros((1, LARGEST), np.uint8)}), 1))
+        packed(OffloadedRows("m", "1", values({"x": np.zeros((1, LARGEST), np.uint8)}), 1))
     with pytest.raises(WireError, match="is refused"):
         read_ask(bytes(LARGEST + 1))
 
@@ -121,7 +121,7 @@ def test_noise_and_damage_are_a_message_or_an_error(noise: bytes | tuple[int, by
         data = noise
     else:
         whole = bytearray(
-            packed(Ask("m", "1", values({"x": np.ones((2, 2)), "s": np.array([b"a", b"bc"], object)}), 9))
+            packed(OffloadedRows("m", "1", values({"x": np.ones((2, 2)), "s": np.array([b"a", b"bc"], object)}), 9))
         )
         whole[noise[0] : noise[0] + len(noise[1])] = noise[1]
         data = bytes(whole)

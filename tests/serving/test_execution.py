@@ -15,7 +15,7 @@ import tritonclient.grpc as triton_grpc
 from fogline.inference.card import Card, Cascade, Exits, Scores, Tensor
 from fogline.inference.runtimes.base import Array, ModelError
 from fogline.registry.release import BUCKETS, Tally, Vitals
-from fogline.serving.quality.watch import Watch
+from fogline.serving.quality.monitor import QualityMonitor
 from fogline.serving.server.counts import Counts
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.settings import Settings
@@ -335,7 +335,7 @@ class TestWatches:
         def tell(vitals: Vitals) -> None:
             tallies[vitals.version] = tallies.get(vitals.version, Tally()) + vitals.tally
 
-        hooks = Hooks(lambda card, _: Watch(card, None))
+        hooks = Hooks(lambda card, _: QualityMonitor(card, None))
         with running(lambda card, _: Scaled(card), Settings(pulse=0.3), hooks, tell) as server:
             server.load(card_of("m", version=1, scores=True))
             server.ask("POST", "/v2/models/m/infer", request(5.0, id="a"))

@@ -13,14 +13,14 @@ import pytest
 from fogline.governance.authority import Authority
 from fogline.inference.card import Card
 from fogline.lab.proxy import FaultProxy
-from fogline.network.cloud import RELEASE_KEYS
-from fogline.network.contract import Fresh, Home
+from fogline.network.cloud.cloud import RELEASE_KEYS
+from fogline.network.transport.messages import ParentAddress, ReleaseNotice
 from fogline.registry.release import Release
-from fogline.registry.trust import offline
+from fogline.registry.trust import operator
 from fogline.registry.trust.binding import BINDING, bind_root
 from fogline.registry.trust.names import LARGEST_METADATA
 from fogline.registry.trust.releases import SignedReleases
-from fogline.registry.trust.shelf import Lifetimes
+from fogline.registry.trust.repository import Lifetimes
 from fogline.serving.settings import Settings
 from fogline.storage import open_database
 from tests.serving import evil
@@ -38,8 +38,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again sooner, and nobody is waited for for long."""
     monkeypatch.setattr("fogline.serving.update.machine.FIRST_WAIT", 0.5)
     monkeypatch.setattr("fogline.serving.update.machine.LONGEST_WAIT", 1.0)
-    monkeypatch.setattr("fogline.network.chunks.PATIENCE", 0.7)
-    monkeypatch.setattr("fogline.serving.update.lookout.PATIENCE", 2.0)
+    monkeypatch.setattr("fogline.network.transport.chunks.PATIENCE", 0.7)
+    monkeypatch.setattr("fogline.serving.update.watcher.PATIENCE", 2.0)
 
 
 @pytest.fixture
@@ -187,12 +187,12 @@ def test_a_fog_that_sends_nothing_noise_or_no_end_is_outlived(
 
 def push(made: Fleet, timestamp: bytes) -> None:
     """The fog says that there is news."""
-    made.ups["fog"].node.say_to_all(Fresh(timestamp))
+    made.ups["fog"].node.say_to_all(ReleaseNotice(timestamp))
 
 
 def own_releases(folder: Path, card: Card) -> SignedReleases:
     """A repository of somebody else's."""
-    offline.create(folder / "online", folder / "offline")
+    operator.create(folder / "online", folder / "offline")
     signed = SignedReleases(open_database(folder / "evil.db"), folder / "online")
     signed.publish(Release(model="digits", number=99, version=99, card=_asset(card)))
     return signed
@@ -300,7 +300,7 @@ def test_expired_metadata_alarms_once_and_goes_on_serving(tmp_path: Path) -> Non
             await made.stop("fog")
             host, _, port = made.home.address.rpartition(":")
             async with FaultProxy(host, int(port)) as link:
-                await made.start("fog", [Home("cloud", f"127.0.0.1:{link.port}")], LOCAL)
+                await made.start("fog", [ParentAddress("cloud", f"127.0.0.1:{link.port}")], LOCAL)
                 await made.start(DEVICE, [made.home_of("fog")], None, Settings(grpc="", pulse=0.1))
                 await first_version(made)
                 with Asker(made.http[DEVICE], X) as asker:
@@ -324,7 +324,7 @@ def test_expired_metadata_alarms_once_and_goes_on_serving(tmp_path: Path) -> Non
                 await made.stop("fog")
 
     def committed(made: Fleet) -> int:
-        outcomes = made.publisher.standings("digits")[0].outcomes
+        outcomes = made.publisher.model_reports("digits")[0].outcomes
         return max((outcome.version for outcome in outcomes if outcome.what == "committed"), default=0)
 
     asyncio.run(scene())
@@ -361,10 +361,10 @@ def test_the_stable_channel_serves_only_what_people_approved_also_when_the_cloud
 
     async def approve(made: Fleet, version: int) -> None:
         keys = tmp_path / "cloud" / "operator" / RELEASE_KEYS
-        theirs = made.publisher.signed.charter()
+        theirs = made.publisher.signed.offline_metadata()
         card = made.publisher.catalogue.asset("digits", version).digest
-        charter = offline.approve(keys, theirs, "digits", card, "operator")
-        await made.client.adopt(charter.encoded())
+        offline_metadata = operator.approve(keys, theirs, "digits", card, "operator")
+        await made.client.adopt(offline_metadata.encoded())
 
     def seen(made: Fleet) -> int:
         state = made.companion(DEVICE).updater.states().get("digits")

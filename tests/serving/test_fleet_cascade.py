@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pytest
 
 from fogline import load
+from fogline.registry.model_report import Steer
 from fogline.registry.release import Tier
-from fogline.registry.standing import Steer
-from fogline.serving.cascade.wire import Answer, packed, read_ask, values
+from fogline.serving.cascade.wire import OffloadAnswer, packed, read_ask, values
 from fogline.serving.settings import Settings
 from tests.serving.fleet import Fleet, fleet
 
@@ -201,11 +201,11 @@ async def garbage(ask: bytes, seconds: float) -> bytes:
 
 async def endless(ask: bytes, seconds: float) -> bytes:
     rows = len(next(iter(read_ask(ask)[1].values())))
-    return packed(Answer(values({"y": np.full((rows, 10), np.inf, np.float32)}), "fog", "middle", 1))
+    return packed(OffloadAnswer(values({"y": np.full((rows, 10), np.inf, np.float32)}), "fog", "middle", 1))
 
 
 async def narrow(ask: bytes, seconds: float) -> bytes:
-    return packed(Answer(values({"y": np.ones((1, 3), np.float32)}), "fog", "middle", 1))
+    return packed(OffloadAnswer(values({"y": np.ones((1, 3), np.float32)}), "fog", "middle", 1))
 
 
 async def refusing(ask: bytes, seconds: float) -> bytes:

@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 
 from fogline.lab.proxy import FaultProxy
-from fogline.network.contract import Home
-from fogline.network.program import Place
-from fogline.network.releases import Mirror
+from fogline.network.node.mirror import ReleaseMirror
+from fogline.network.node.process import NodeFolder
+from fogline.network.transport.messages import ParentAddress
+from fogline.registry.model_report import Steer
 from fogline.registry.release import Outcome
-from fogline.registry.standing import Steer
 from fogline.serving.process import PROGRAM as SERVER
 from fogline.serving.settings import Settings
 from fogline.serving.update.installer import PROGRAM as INSTALLER
 from fogline.serving.update.installer import ProcessInstaller
-from fogline.serving.update.ports import Unfit
-from fogline.storage import Blobs, Database, StorageFull
+from fogline.serving.update.ports import UnfitModelError
+from fogline.storage import Blobs, Database, StorageFullError
 from tests.serving.asker import Asker, Refusal
 from tests.serving.crafted import (
     WEIGHTS,
@@ -118,7 +118,7 @@ def test_a_version_that_never_answers_is_given_up(tmp_path: Path) -> None:
     async def scene() -> None:
         version = crafted(tmp_path / "v", graph=endless_graph())
         installer = ProcessInstaller(tmp_path / "installer", b"", seconds=4.0)
-        with pytest.raises(Unfit, match="longer than 4 s"):
+        with pytest.raises(UnfitModelError, match="longer than 4 s"):
             await installer.trial(version.card.encoded(), version.files)
         assert not children(INSTALLER)
 
@@ -250,7 +250,7 @@ def test_a_good_version_that_ends_its_server_again_and_again_is_tried_anew_with_
             await next_version(made, 2)
             weights = (await made.standing()).cards[0].weights
             assert weights is not None
-            store = cast("Mirror", made.ups[DEVICE].node.releases).store
+            store = cast("ReleaseMirror", made.ups[DEVICE].node.releases).store
             os.chmod(store.path(weights.digest), 0o600)
             with store.path(weights.digest).open("r+b") as file:  # The disk rots.
                 file.seek(-8, os.SEEK_END)
@@ -347,16 +347,16 @@ def test_a_node_that_is_killed_again_and_again_ends_on_a_good_version_with_whole
 
 def test_a_full_disk_stops_an_update_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fogline.serving.update.machine.FIRST_WAIT", 0.5)
-    monkeypatch.setattr("fogline.serving.update.keeper.AGAIN", 0.5)
+    monkeypatch.setattr("fogline.serving.update.driver.AGAIN", 0.5)
     full: list[type] = []
-    blobs = str(Place(tmp_path / DEVICE).open_models().where)
+    blobs = str(NodeFolder(tmp_path / DEVICE).open_models().where)
 
     def refuse(owner: type, method: str, ours: Callable[[Any], bool]) -> None:
         original = getattr(owner, method)
 
         def wrapped(self: Any, *args: Any, **more: Any) -> Any:
             if owner in full and ours(self):
-                raise StorageFull("Cannot write: the disk is full; free some space and try again")
+                raise StorageFullError("Cannot write: the disk is full; free some space and try again")
             return original(self, *args, **more)
 
         monkeypatch.setattr(owner, method, wrapped)
@@ -404,7 +404,7 @@ def test_lines_that_break_in_the_middle_of_an_update_only_delay_it(tmp_path: Pat
                 await made.stop("fog")
             host, _, port = (made.home if high else made.home_of("fog")).address.rpartition(":")
             async with FaultProxy(host, int(port)) as line:
-                home = Home("cloud" if high else "fog", f"127.0.0.1:{line.port}")
+                home = ParentAddress("cloud" if high else "fog", f"127.0.0.1:{line.port}")
                 if high:
                     await made.start("fog", [home], LOCAL)
                 await made.start(DEVICE, [made.home_of("fog") if high else home], None, Settings(grpc="", pulse=0.1))

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import fogline.network.releases
+import fogline.network.node.mirror
 from fogline import load
 from fogline.registry.release import Tally, Vitals
 from fogline.serving.quality.labelled import labelled
@@ -29,7 +29,7 @@ Labels = npt.NDArray[np.int64]
 
 @pytest.fixture(autouse=True)
 def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fogline.network.releases, "PERIOD", 0.5)
+    monkeypatch.setattr(fogline.network.node.mirror, "PERIOD", 0.5)
 
 
 def examples() -> tuple[Images, Labels]:
@@ -125,7 +125,7 @@ def test_labels_and_drift_reach_the_cloud_and_train_once(tmp_path: Path) -> None
 
 
 def tally(made: Fleet, version: int = 1) -> Any:
-    (standing,) = made.cloud.node.releases.publisher.standings("digits")  # type: ignore[union-attr]
+    (standing,) = made.cloud.node.releases.publisher.model_reports("digits")  # type: ignore[union-attr]
     return standing.tallies.get(version, Tally())
 
 

@@ -13,14 +13,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogline.registry.release import Tally, Vitals
-from fogline.serving.pipe import Answer, Done, Drop, Infer, Load, Offload, Pipe, PipeError, Pulse, Request, Swap
+from fogline.serving.pipe import (
+    Answer,
+    AnswerRows,
+    CallDone,
+    DropVersion,
+    LoadVersion,
+    Offload,
+    Pipe,
+    PipeError,
+    Request,
+    SwapVersion,
+    VersionPulse,
+)
 from tests.patience import PATIENCE
 
 Carry = Callable[[Request], Awaitable[Answer]]
 
 
 async def nothing(request: Request) -> Answer:
-    return Done()
+    return CallDone()
 
 
 @asynccontextmanager
@@ -34,17 +46,17 @@ async def pair(one: Carry, other: Carry) -> AsyncGenerator[tuple[Pipe, Pipe]]:
 
 def test_both_ask_at_once_and_answers_find_their_questions() -> None:
     async def echo(request: Request) -> Answer:
-        assert isinstance(request, Infer | Offload)
+        assert isinstance(request, AnswerRows | Offload)
         await asyncio.sleep(0.001 * (len(request.ask) % 7))
-        return Done(request.ask)
+        return CallDone(request.ask)
 
     async def run() -> None:
         async with pair(echo, echo) as (a, b):
             asks = [bytes([i]) * i for i in range(100)]
             answers = await asyncio.gather(
-                *(a.ask(Infer(ask)) for ask in asks), *(b.ask(Offload(ask, 1.0)) for ask in asks)
+                *(a.ask(AnswerRows(ask)) for ask in asks), *(b.ask(Offload(ask, 1.0)) for ask in asks)
             )
-        assert answers == [Done(ask) for ask in asks] * 2
+        assert answers == [CallDone(ask) for ask in asks] * 2
 
     asyncio.run(run())
 
@@ -54,18 +66,18 @@ def test_what_is_told_arrives_and_needs_no_answer() -> None:
 
     async def hear(request: Request) -> Answer:
         heard.append(request)
-        return Done()
+        return CallDone()
 
     vitals = Vitals("m", 3, Tally(answers=5, latency=(1, 2)))
 
     async def run() -> None:
         async with pair(nothing, hear) as (a, b):
-            a.tell(Pulse(vitals))
-            assert await a.ask(Swap("m", 4)) == Done()
-            assert await b.ask(Drop("m", 4)) == Done()
+            a.tell(VersionPulse(vitals))
+            assert await a.ask(SwapVersion("m", 4)) == CallDone()
+            assert await b.ask(DropVersion("m", 4)) == CallDone()
 
     asyncio.run(run())
-    assert heard == [Pulse(vitals), Swap("m", 4)]
+    assert heard == [VersionPulse(vitals), SwapVersion("m", 4)]
 
 
 def test_failures_are_sentences() -> None:
@@ -76,7 +88,7 @@ def test_failures_are_sentences() -> None:
         async with pair(nothing, fail) as (a, _):
             for _ in range(2):
                 with pytest.raises(PipeError, match=r"^The disk is full\.$"):
-                    await a.ask(Load(b"", {}, "live"))
+                    await a.ask(LoadVersion(b"", {}, "live"))
 
     asyncio.run(run())
 
@@ -91,15 +103,15 @@ def test_who_waits_is_told_that_the_other_end_is_gone() -> None:
 
     async def run() -> None:
         async with pair(nothing, never) as (a, b):
-            waiting = asyncio.ensure_future(a.ask(Swap("m", 1)))
+            waiting = asyncio.ensure_future(a.ask(SwapVersion("m", 1)))
             await begun.wait()
             await b.close()
             with pytest.raises(PipeError, match="gone"):
                 await waiting
             await a.closed()
             with pytest.raises(PipeError, match="gone"):
-                await a.ask(Swap("m", 1))
-            a.tell(Swap("m", 1))
+                await a.ask(SwapVersion("m", 1))
+            a.tell(SwapVersion("m", 1))
 
     asyncio.run(run())
 
@@ -108,8 +120,8 @@ def test_a_message_that_is_too_large_is_not_sent() -> None:
     async def run() -> None:
         async with pair(nothing, nothing) as (a, _):
             with pytest.raises(PipeError, match="too large"):
-                await a.ask(Infer(bytes(17 << 20)))
-            assert await a.ask(Infer(bytes(15 << 20))) == Done()
+                await a.ask(AnswerRows(bytes(17 << 20)))
+            assert await a.ask(AnswerRows(bytes(15 << 20))) == CallDone()
 
     asyncio.run(run())
 

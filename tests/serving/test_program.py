@@ -22,24 +22,24 @@ from onnx import TensorProto, helper, save_model
 
 from fogline.inference.card import Card, Cascade, Scores
 from fogline.inference.runtimes.onnx import card_of_onnx
-from fogline.network.helpers import start_helper
-from fogline.serving.cascade.wire import Answer as Above
-from fogline.serving.cascade.wire import Ask as Below
+from fogline.processes.helpers import start_helper
+from fogline.serving.cascade.wire import OffloadAnswer as Above
+from fogline.serving.cascade.wire import OffloadedRows as Below
 from fogline.serving.cascade.wire import packed, read_answer, read_ask, values
 from fogline.serving.pipe import (
     Answer,
-    Done,
-    Drop,
-    Failed,
-    Infer,
-    Load,
+    AnswerRows,
+    CallDone,
+    CallFailed,
+    DropVersion,
+    LoadVersion,
     Offload,
     Pipe,
     PipeError,
-    Pulse,
-    Ready,
     Request,
-    Swap,
+    ServerReady,
+    SwapVersion,
+    VersionPulse,
 )
 from fogline.serving.process import PROGRAM
 from fogline.serving.settings import Settings
@@ -67,15 +67,15 @@ def card(path: Path, version: int = 1, cascade: Cascade | None = None) -> Card:
     return msgspec.structs.replace(card_of_onnx(path), version=version, scores=Scores("y"), cascade=cascade)
 
 
-def load(of: Card, path: Path, role: str = "live") -> Load:
+def load(of: Card, path: Path, role: str = "live") -> LoadVersion:
     assert of.graph is not None
-    return Load(of.encoded(), {of.graph.digest: str(path)}, role)  # type: ignore[arg-type]
+    return LoadVersion(of.encoded(), {of.graph.digest: str(path)}, role)  # type: ignore[arg-type]
 
 
 class Child:
     def __init__(self, pipe: Pipe, process: asyncio.subprocess.Process, log: Path) -> None:
         self.pipe, self.process, self.log = pipe, process, log
-        self.ready = Ready("", "")
+        self.ready = ServerReady("", "")
 
     def infer(self, model: str = "m", value: float = 1.0) -> dict[str, object]:
         body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [value] * 3}]}
@@ -91,7 +91,7 @@ async def child(
     folder: Path, carry: Callable[[Request], Answer] | None = None, **settings: object
 ) -> AsyncGenerator[Child]:
     async def answer(request: Request) -> Answer:
-        return carry(request) if carry is not None else Done()
+        return carry(request) if carry is not None else CallDone()
 
     log = folder / "server.log"
     with log.open("wb") as file:
@@ -99,7 +99,7 @@ async def child(
     made = Child(await Pipe.over(channel, answer), process, log)
     try:
         ready = await made.pipe.ask(Settings(**settings))  # type: ignore[arg-type]
-        assert isinstance(ready, Ready)
+        assert isinstance(ready, ServerReady)
         made.ready = ready
         yield made
     finally:
@@ -119,19 +119,19 @@ def test_versions_come_and_go(tmp_path: Path, graph: Path) -> None:
             assert (await asyncio.to_thread(made.infer))["model_version"] == "1"
             await made.pipe.ask(load(card(graph, 2), graph, "beside"))
             assert (await asyncio.to_thread(made.infer))["model_version"] == "1"
-            await made.pipe.ask(Swap("m", 2))
+            await made.pipe.ask(SwapVersion("m", 2))
             assert (await asyncio.to_thread(made.infer))["model_version"] == "2"
-            await made.pipe.ask(Drop("m", 1))
+            await made.pipe.ask(DropVersion("m", 1))
             with pytest.raises(PipeError, match="Version 5 of model 'm' is not loaded"):
-                await made.pipe.ask(Swap("m", 5))
+                await made.pipe.ask(SwapVersion("m", 5))
             bad = tmp_path / "bad.onnx"
             bad.write_bytes(b"nonsense")
             with pytest.raises(PipeError, match="cannot load the model"):
                 await made.pipe.ask(load(card(graph, 3), bad))
             with pytest.raises(PipeError, match="is not here"):
-                await made.pipe.ask(Load(card(graph, 3).encoded(), {}, "live"))
+                await made.pipe.ask(LoadVersion(card(graph, 3).encoded(), {}, "live"))
             with pytest.raises(PipeError, match="card cannot be read"):
-                await made.pipe.ask(Load(b"{", {}, "live"))
+                await made.pipe.ask(LoadVersion(b"{", {}, "live"))
             assert (await asyncio.to_thread(made.infer))["model_version"] == "2"
             client = triton_grpc.InferenceServerClient(made.ready.grpc)
             assert client.is_model_ready("m", "2")
@@ -141,12 +141,12 @@ def test_versions_come_and_go(tmp_path: Path, graph: Path) -> None:
 
 
 def test_vitals_reach_the_agent(tmp_path: Path, graph: Path) -> None:
-    heard: asyncio.Queue[Pulse] = asyncio.Queue()
+    heard: asyncio.Queue[VersionPulse] = asyncio.Queue()
 
     def hear(request: Request) -> Answer:
-        assert isinstance(request, Pulse)
+        assert isinstance(request, VersionPulse)
         heard.put_nowait(request)
-        return Done()
+        return CallDone()
 
     async def run() -> None:
         async with child(tmp_path, hear, pulse=0.05, grpc="") as made:
@@ -166,12 +166,12 @@ def test_the_tier_above_answers_what_is_unsure(tmp_path: Path, graph: Path) -> N
 
     def above(request: Request) -> Answer:
         if not isinstance(request, Offload):
-            return Done()
+            return CallDone()
         ask, inputs = read_ask(request.ask)
         asked.append(len(inputs["x"]))
         assert ask.model == "big"
         better = {"y": np.full((len(inputs["x"]), 2), 9.0, np.float32)}
-        return Done(packed(Above(values(better), "cloud", "big", 5)))
+        return CallDone(packed(Above(values(better), "cloud", "big", 5)))
 
     async def run() -> None:
         async with child(tmp_path, above, consent=True, patience=5.0) as made:
@@ -189,10 +189,10 @@ def test_it_answers_a_tier_below(tmp_path: Path, graph: Path) -> None:
     def above(request: Request) -> Answer:
         """Has one model, and says so of any other."""
         if not isinstance(request, Offload):
-            return Done()
+            return CallDone()
         if read_ask(request.ask)[0].model != "huge":
-            return Failed("there is no tier above this one")
-        return Done(packed(Above(values({"y": np.full((2, 2), 9.0, np.float32)}), "cloud", "huge", 5)))
+            return CallFailed("there is no tier above this one")
+        return CallDone(packed(Above(values({"y": np.full((2, 2), 9.0, np.float32)}), "cloud", "huge", 5)))
 
     async def run() -> None:
         async with child(tmp_path, above, tier="fog", consent=True) as made:
@@ -200,8 +200,8 @@ def test_it_answers_a_tier_below(tmp_path: Path, graph: Path) -> None:
 
             async def ask(model: str, width: int) -> tuple[Above, dict[str, object]]:
                 inputs = {"x": np.ones((2, width), np.float32)}
-                answer = await made.pipe.ask(Infer(packed(Below(model, "1", values(inputs), 5000))))
-                assert isinstance(answer, Done)
+                answer = await made.pipe.ask(AnswerRows(packed(Below(model, "1", values(inputs), 5000))))
+                assert isinstance(answer, CallDone)
                 found, outputs = read_answer(answer.data)
                 return found, {name: array.tolist() for name, array in outputs.items()}
 

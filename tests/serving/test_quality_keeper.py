@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pytest
 import safetensors
 
-from fogline.serving.quality.keeper import OVERHEAD, Keeper
 from fogline.serving.quality.labelled import labelled
 from fogline.serving.quality.reservoir import Reservoir
-from fogline.serving.quality.samples import DamagedSample, Notes, notes_of
+from fogline.serving.quality.sample_store import OVERHEAD, SampleStore
+from fogline.serving.quality.samples import DamagedSampleError, Notes, notes_of
 
 ROOT = Path(__file__).parents[2]
 NOTES = Notes(model="m", version=1)
@@ -28,33 +28,33 @@ def sample(number: int) -> dict[str, npt.NDArray[Any]]:
     return {"x": np.full(8, number, np.float32)}
 
 
-def offer(keeper: Keeper, number: int, **notes: Any) -> bool:
-    return keeper.offer(sample(number), msgspec.structs.replace(NOTES, **{"request": f"r{number}"} | notes))
+def offer(driver: SampleStore, number: int, **notes: Any) -> bool:
+    return driver.offer(sample(number), msgspec.structs.replace(NOTES, **{"request": f"r{number}"} | notes))
 
 
-def slowly(keeper: Keeper, numbers: range, **notes: Any) -> None:
+def slowly(driver: SampleStore, numbers: range, **notes: Any) -> None:
     """Offer so that the disk keeps up."""
     for number in numbers:
-        offer(keeper, number, **notes)
-        keeper._disk.submit(int).result()
+        offer(driver, number, **notes)
+        driver._disk.submit(int).result()
 
 
 def test_without_consent_nothing_is_kept_and_that_is_the_default(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path / "k", 1 << 20)
-    assert not offer(keeper, 1)
-    assert keeper.draw(np.ones(3)) is None
-    keeper.close()
+    driver = SampleStore(tmp_path / "k", 1 << 20)
+    assert not offer(driver, 1)
+    assert driver.draw(np.ones(3)) is None
+    driver.close()
     assert not list((tmp_path / "k").iterdir())
 
 
 def test_samples_outlive_the_process_with_what_is_known_of_them(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path, 1 << 20, consent=True, clock=lambda: 5.0)
-    assert offer(keeper, 1, confidence=0.3, guess=2, key=0.5)
-    assert not offer(keeper, 1), "it is there already"
-    assert keeper.label("r1", [4])
-    assert offer(keeper, 2)
-    keeper.close()
-    again = Keeper(tmp_path, 1 << 20, consent=True)
+    driver = SampleStore(tmp_path, 1 << 20, consent=True, clock=lambda: 5.0)
+    assert offer(driver, 1, confidence=0.3, guess=2, key=0.5)
+    assert not offer(driver, 1), "it is there already"
+    assert driver.label("r1", [4])
+    assert offer(driver, 2)
+    driver.close()
+    again = SampleStore(tmp_path, 1 << 20, consent=True)
     (candidate,) = again.candidates()
     assert (candidate.notes.request, candidate.notes.at) == ("r2", 5.0)
     assert again.inputs(candidate.name)["x"].tolist() == [2.0] * 8
@@ -66,40 +66,40 @@ def test_samples_outlive_the_process_with_what_is_known_of_them(tmp_path: Path) 
 
 
 def test_a_label_is_for_the_newest_request_of_its_id(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path, 1 << 20, consent=True)
-    offer(keeper, 1, request="same")
-    keeper.forget("same")
-    assert not keeper.label("same", [1])
-    offer(keeper, 2, request="same", row=3)
-    assert not keeper.label("same", [1, 2]), "there is no label for its row"
-    assert keeper.label("same", [0, 0, 0, 9])
-    keeper.close()
+    driver = SampleStore(tmp_path, 1 << 20, consent=True)
+    offer(driver, 1, request="same")
+    driver.forget("same")
+    assert not driver.label("same", [1])
+    offer(driver, 2, request="same", row=3)
+    assert not driver.label("same", [1, 2]), "there is no label for its row"
+    assert driver.label("same", [0, 0, 0, 9])
+    driver.close()
     assert labelled(tmp_path).y.tolist() == [9]
 
 
 def test_the_folder_stays_within_its_limit_and_of_all_classes(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path, 40 * SIZE, consent=True)
+    driver = SampleStore(tmp_path, 40 * SIZE, consent=True)
     rng = np.random.default_rng(0)
     for number in range(400):
         guess = 0 if number % 20 else 1 + number // 20 % 4
-        slowly(keeper, range(number, number + 1), guess=guess, key=float(rng.random()))
-    keeper.close()
+        slowly(driver, range(number, number + 1), guess=guess, key=float(rng.random()))
+    driver.close()
     files = list(tmp_path.iterdir())
     assert len(files) == 40
     assert sum(path.stat().st_size for path in files) <= 40 * SIZE
-    kept = Counter(candidate.notes.guess for candidate in keeper.candidates())
+    kept = Counter(candidate.notes.guess for candidate in driver.candidates())
     assert kept == {0: 20, 1: 5, 2: 5, 3: 5, 4: 5}, "all 20 rare ones, though 19 of 20 offered were of class 0"
 
 
 def test_labelled_samples_are_given_up_last(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path, 10 * SIZE, consent=True)
-    slowly(keeper, range(5), key=0.0)
+    driver = SampleStore(tmp_path, 10 * SIZE, consent=True)
+    slowly(driver, range(5), key=0.0)
     for number in range(5):
-        assert keeper.label(f"r{number}", [number])
-    slowly(keeper, range(5, 50), key=1.0)
-    keeper.close()
+        assert driver.label(f"r{number}", [number])
+    slowly(driver, range(5, 50), key=1.0)
+    driver.close()
     assert sorted(labelled(tmp_path).y.tolist()) == [0, 1, 2, 3, 4]
-    assert len(keeper.candidates()) == 5
+    assert len(driver.candidates()) == 5
 
 
 def test_a_lottery_keeps_samples_of_all_times_and_more_hard_ones() -> None:
@@ -118,69 +118,69 @@ def test_a_lottery_keeps_samples_of_all_times_and_more_hard_ones() -> None:
 def test_labelled_samples_of_one_shape_become_examples(tmp_path: Path) -> None:
     assert labelled(tmp_path).count == 0
     times = iter(range(100))
-    keeper = Keeper(tmp_path, 1 << 20, consent=True, clock=lambda: float(next(times)))
-    keeper.offer({"x": np.zeros(3, np.float32)}, msgspec.structs.replace(NOTES, request="old"))
-    slowly(keeper, range(2))
+    driver = SampleStore(tmp_path, 1 << 20, consent=True, clock=lambda: float(next(times)))
+    driver.offer({"x": np.zeros(3, np.float32)}, msgspec.structs.replace(NOTES, request="old"))
+    slowly(driver, range(2))
     for request in ("old", "r0", "r1"):
-        assert keeper.label(request, [0.5])
-    keeper.close()
+        assert driver.label(request, [0.5])
+    driver.close()
     examples = labelled(tmp_path)
     assert examples.x.shape == (2, 8)
     assert (examples.y.dtype, examples.y.tolist()) == (np.float32, [0.5, 0.5])
 
 
 def test_of_several_inputs_one_must_be_named(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path, 1 << 20, consent=True)
-    keeper.offer({"a": np.zeros(2), "b": np.ones(3)}, msgspec.structs.replace(NOTES, request="r"))
-    assert keeper.label("r", [1])
-    keeper.close()
+    driver = SampleStore(tmp_path, 1 << 20, consent=True)
+    driver.offer({"a": np.zeros(2), "b": np.ones(3)}, msgspec.structs.replace(NOTES, request="r"))
+    assert driver.label("r", [1])
+    driver.close()
     with pytest.raises(ValueError, match=r"have the inputs a, b; say which one is x\."):
         labelled(tmp_path)
     assert labelled(tmp_path, "b").x.tolist() == [[1, 1, 1]]
 
 
 def test_strings_and_what_is_larger_than_the_folder_are_not_kept(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path, 2 * SIZE, consent=True)
-    assert not keeper.offer({"x": np.array([b"text"], object)}, NOTES)
-    assert not keeper.offer({"x": np.zeros(10_000)}, NOTES)
-    keeper.close()
+    driver = SampleStore(tmp_path, 2 * SIZE, consent=True)
+    assert not driver.offer({"x": np.array([b"text"], object)}, NOTES)
+    assert not driver.offer({"x": np.zeros(10_000)}, NOTES)
+    driver.close()
 
 
 # Faults
 
 
 def test_damaged_and_half_written_files_are_cleared_away(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path, 1 << 20, consent=True)
-    slowly(keeper, range(3))
-    keeper.close()
+    driver = SampleStore(tmp_path, 1 << 20, consent=True)
+    slowly(driver, range(3))
+    driver.close()
     first, second, _ = sorted(tmp_path.iterdir())
     first.write_bytes(first.read_bytes()[:40])
     second.write_bytes(b"")
     (tmp_path / "x.safetensors.part").write_bytes(b"half")
-    with pytest.raises(DamagedSample, match="holds no sample"):
+    with pytest.raises(DamagedSampleError, match="holds no sample"):
         notes_of(first)
     assert labelled(tmp_path).count == 0
-    again = Keeper(tmp_path, 1 << 20, consent=True)
+    again = SampleStore(tmp_path, 1 << 20, consent=True)
     assert len(again.candidates()) == len(list(tmp_path.iterdir())) == 1
     again.close()
 
 
 def test_a_smaller_limit_is_kept_after_a_restart(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path, 1 << 20, consent=True)
-    slowly(keeper, range(20))
-    keeper.close()
-    Keeper(tmp_path, 5 * SIZE, consent=True).close()
+    driver = SampleStore(tmp_path, 1 << 20, consent=True)
+    slowly(driver, range(20))
+    driver.close()
+    SampleStore(tmp_path, 5 * SIZE, consent=True).close()
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 5 * SIZE
 
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from tests.serving.test_quality_keeper import SIZE, Keeper, slowly
-keeper = Keeper(Path(sys.argv[1]), 30 * SIZE, consent=True)
+from tests.serving.test_quality_driver import SIZE, Keeper, slowly
+driver = Keeper(Path(sys.argv[1]), 30 * SIZE, consent=True)
 for number in range(int(sys.argv[2]), 10**9):
-    slowly(keeper, range(number, number + 1), key=(number * 0.618) % 1)
-    keeper.label(f"r{number - 2}", [number - 2])
+    slowly(driver, range(number, number + 1), key=(number * 0.618) % 1)
+    driver.label(f"r{number - 2}", [number - 2])
     print(number, flush=True)
 """
 
@@ -205,12 +205,12 @@ def test_a_kill_at_any_write_leaves_whole_samples_only(tmp_path: Path) -> None:
             assert values.tolist() == [values[0]] * 8
             assert notes.request == f"r{int(values[0])}"
             assert notes.label in (None, int(values[0]))
-    keeper = Keeper(tmp_path, 30 * SIZE, consent=True)
+    driver = SampleStore(tmp_path, 30 * SIZE, consent=True)
     assert not list(tmp_path.glob("*.part"))
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 30 * SIZE
-    assert len(keeper.candidates()) + labelled(tmp_path).count == len(list(tmp_path.iterdir()))
+    assert len(driver.candidates()) + labelled(tmp_path).count == len(list(tmp_path.iterdir()))
     assert labelled(tmp_path).count > 0
-    keeper.close()
+    driver.close()
 
 
 @pytest.fixture
@@ -228,15 +228,15 @@ def full_disk(tmp_path: Path) -> Any:
 def test_a_full_disk_costs_samples_and_nothing_else(full_disk: Path) -> None:
     other = full_disk / "other"
     other.write_bytes(bytes(40_000))
-    keeper = Keeper(full_disk, 1 << 20, consent=True)
-    slowly(keeper, range(40))
-    assert keeper.lost > 0
+    driver = SampleStore(full_disk, 1 << 20, consent=True)
+    slowly(driver, range(40))
+    assert driver.lost > 0
     assert not list(full_disk.glob("*.part"))
     whole = len(list(full_disk.glob("*.safetensors")))
     assert 2 < whole < 40
-    assert len(keeper.candidates()) == whole, "who could not be written is not promised"
-    assert keeper.label(keeper.candidates()[0].notes.request, [3]), "its file stays as it was, for want of room"
+    assert len(driver.candidates()) == whole, "who could not be written is not promised"
+    assert driver.label(driver.candidates()[0].notes.request, [3]), "its file stays as it was, for want of room"
     other.unlink()
-    slowly(keeper, range(100, 102))
-    keeper.close()
-    assert {float(keeper.inputs(candidate.name)["x"][0]) for candidate in keeper.candidates()} >= {100, 101}
+    slowly(driver, range(100, 102))
+    driver.close()
+    assert {float(driver.inputs(candidate.name)["x"][0]) for candidate in driver.candidates()} >= {100, 101}

@@ -16,9 +16,9 @@ from fogline.inference.sketches import Reference, Sketch, build_reference
 from fogline.registry.drift import Drifted, DriftRule, DriftRules
 from fogline.registry.merging import together
 from fogline.registry.release import BUCKETS, Tally, Vitals
-from fogline.serving.quality.keeper import Keeper
+from fogline.serving.quality.monitor import BATCH, DENSE, GROUP, QualityMonitor
 from fogline.serving.quality.pagehinkley import PageHinkley
-from fogline.serving.quality.watch import BATCH, DENSE, GROUP, Watch
+from fogline.serving.quality.sample_store import SampleStore
 
 Array = npt.NDArray[Any]
 CARD = Card(
@@ -48,7 +48,7 @@ def reference(seed: int = 0) -> Reference:
 REFERENCE = reference()
 
 
-def serve(watch: Watch, x: Array, batch: int = 1, **words: Any) -> None:
+def serve(watch: QualityMonitor, x: Array, batch: int = 1, **words: Any) -> None:
     for start in range(0, len(x), batch):
         rows = x[start : start + batch]
         watch.saw({"x": rows}, outputs(rows), 1e-4, **words)
@@ -58,7 +58,7 @@ def serve(watch: Watch, x: Array, batch: int = 1, **words: Any) -> None:
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
 def test_a_model_without_a_batch_is_counted_by_its_requests(shape: tuple[int, ...]) -> None:
     card = msgspec.structs.replace(CARD, inputs=(Tensor("x", "FP32", shape),), outputs=(Tensor("y", "FP32", shape),))
-    watch = Watch(msgspec.structs.replace(card, scores=None), None)
+    watch = QualityMonitor(msgspec.structs.replace(card, scores=None), None)
     for _ in range(500):
         watch.saw({"x": np.ones(shape, np.float32)}, {"y": np.ones(shape, np.float32)}, 1e-4, request="1")
     tally = watch.take().tally
@@ -66,7 +66,7 @@ def test_a_model_without_a_batch_is_counted_by_its_requests(shape: tuple[int, ..
 
 
 def test_what_happened_is_counted_once() -> None:
-    watch = Watch(CARD, REFERENCE)
+    watch = QualityMonitor(CARD, REFERENCE)
     x = samples(np.random.default_rng(1), 100)
     serve(watch, x)
     watch.saw({"x": x[:3]}, outputs(x[:3]), 1.0, offloaded=2)
@@ -89,7 +89,7 @@ def test_what_happened_is_counted_once() -> None:
 
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (15e-6, 0), (20e-6, 1), (1e-3, 6), (1e9, 20)])
 def test_latencies_fall_into_the_buckets_of_the_contract(seconds: float, bucket: int) -> None:
-    watch = Watch(CARD, None)
+    watch = QualityMonitor(CARD, None)
     watch.saw({"x": samples(np.random.default_rng(0), 1)}, {"y": np.zeros((1, 3))}, seconds)
     assert watch.take().tally.latency[bucket] == 1
     assert bucket == len(BUCKETS) or seconds <= BUCKETS[bucket]
@@ -97,7 +97,7 @@ def test_latencies_fall_into_the_buckets_of_the_contract(seconds: float, bucket:
 
 
 def test_a_busy_node_looks_at_a_part_and_counts_all() -> None:
-    watch = Watch(CARD, REFERENCE)
+    watch = QualityMonitor(CARD, REFERENCE)
     x = samples(np.random.default_rng(1), 16 * DENSE)
     serve(watch, x)
     watch.saw({"x": x}, outputs(x), 1e-3)
@@ -110,7 +110,7 @@ def test_a_busy_node_looks_at_a_part_and_counts_all() -> None:
 
 def test_samples_of_several_shapes_come_together() -> None:
     card = msgspec.structs.replace(CARD, scores=None)
-    watch = Watch(card, REFERENCE)
+    watch = QualityMonitor(card, REFERENCE)
     for width in (6, 4, 6, 2):
         watch.saw({"x": np.zeros((1, width), np.float32)}, {"y": np.zeros((1, width))}, 1e-4)
     counts = Sketch.decode(watch.take().sketch).counts.sum(1)
@@ -123,7 +123,7 @@ def test_samples_of_several_shapes_come_together() -> None:
 
 
 def test_labels_that_come_later_become_an_accuracy() -> None:
-    watch = Watch(CARD, REFERENCE)
+    watch = QualityMonitor(CARD, REFERENCE)
     x = samples(np.random.default_rng(2), 4)
     truth = outputs(x)["y"].argmax(1)
     watch.saw({"x": x}, outputs(x), 1e-4, request="a")
@@ -139,17 +139,17 @@ def test_labels_that_come_later_become_an_accuracy() -> None:
 
 def test_numbers_are_correct_within_twice_the_error_of_training() -> None:
     card = msgspec.structs.replace(CARD, scores=None, metrics={"rmse": 0.5})
-    watch = Watch(card, None)
+    watch = QualityMonitor(card, None)
     watch.saw({"x": np.zeros((3, 6))}, {"y": np.array([[1.0], [1.0], [1.0]])}, 1e-4, request="a")
     assert watch.label("a", [1.9, 0.1, 2.1]) == 3
     assert watch.take().tally.correct == 2
-    without = Watch(msgspec.structs.replace(card, metrics={}), None)
+    without = QualityMonitor(msgspec.structs.replace(card, metrics={}), None)
     without.saw({"x": np.zeros((1, 6))}, {"y": np.zeros((1, 1))}, 1e-4, request="a")
     assert without.label("a", [0]) == 0
 
 
 def test_the_memory_of_requests_is_bounded_and_forgets_the_oldest() -> None:
-    watch = Watch(CARD, None)
+    watch = QualityMonitor(CARD, None)
     x = samples(np.random.default_rng(2), 1000)
     for i in range(20):
         watch.saw({"x": x}, outputs(x), 1e-4, request=str(i))
@@ -163,7 +163,7 @@ def test_the_memory_of_requests_is_bounded_and_forgets_the_oldest() -> None:
 @pytest.mark.parametrize(("shift", "scale"), [(1.0, 1.0), (0.0, 2.0), (0.0, 0.2)], ids=["shifted", "wider", "narrower"])
 def test_drift_is_found_and_named(shift: float, scale: float) -> None:
     for seed in range(5):
-        watch = Watch(CARD, REFERENCE)
+        watch = QualityMonitor(CARD, REFERENCE)
         serve(watch, samples(np.random.default_rng(seed), 300, shift, scale))
         drift = watch.drift()
         assert drift.major
@@ -174,7 +174,7 @@ def test_drift_is_found_and_named(shift: float, scale: float) -> None:
 
 
 def test_drift_of_one_feature_names_it() -> None:
-    watch = Watch(CARD, REFERENCE)
+    watch = QualityMonitor(CARD, REFERENCE)
     x = samples(np.random.default_rng(3), 400)
     x[:, 4] = np.nan
     serve(watch, x)
@@ -188,7 +188,7 @@ def test_clean_data_raises_no_alarm() -> None:
     """40 watches of 3,000 samples, looked at 30 times each: not one false alarm, moderate ones neither."""
     for seed in range(40):
         rng = np.random.default_rng(1000 + seed)
-        watch = Watch(CARD, reference(seed))
+        watch = QualityMonitor(CARD, reference(seed))
         for _ in range(30):
             serve(watch, samples(rng, 100), batch=25)
             drift = watch.drift()
@@ -198,7 +198,7 @@ def test_clean_data_raises_no_alarm() -> None:
 
 
 def test_the_window_forgets_a_drift_that_is_over() -> None:
-    watch, rng = Watch(CARD, REFERENCE), np.random.default_rng(4)
+    watch, rng = QualityMonitor(CARD, REFERENCE), np.random.default_rng(4)
     serve(watch, samples(rng, 500, shift=2.0), batch=10)
     assert watch.drift().major
     for _ in range(30):
@@ -210,7 +210,10 @@ def test_the_window_forgets_a_drift_that_is_over() -> None:
 
 
 def test_without_a_reference_there_is_a_sentence() -> None:
-    assert Watch(CARD, None).drift().sentence == "There is no reference or no sample yet, so nothing is known of drift."
+    assert (
+        QualityMonitor(CARD, None).drift().sentence
+        == "There is no reference or no sample yet, so nothing is known of drift."
+    )
 
 
 # Page-Hinkley
@@ -326,27 +329,27 @@ def test_vitals_add_up_and_a_bad_sketch_costs_only_itself() -> None:
 
 
 def test_hard_rows_are_kept_with_their_request_and_labels_find_them(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path, 1 << 20, consent=True)
-    watch, rng = Watch(CARD, REFERENCE, keeper), np.random.default_rng(5)
+    driver = SampleStore(tmp_path, 1 << 20, consent=True)
+    watch, rng = QualityMonitor(CARD, REFERENCE, driver), np.random.default_rng(5)
     for i in range(640):
         x = samples(rng, 1)
         watch.saw({"x": x}, outputs(x), 1e-4, request=f"r{i}")
         watch.look()
-    candidates = keeper.candidates()
+    candidates = driver.candidates()
     assert 1 <= len(candidates) <= 10, "of each group one at most"
-    assert all(c.notes.confidence < keeper.hard and c.notes.why == "hard" for c in candidates)
+    assert all(c.notes.confidence < driver.hard and c.notes.why == "hard" for c in candidates)
     known = candidates[0].notes
     assert watch.label(known.request, [2]) == 1
-    assert known.request not in [c.notes.request for c in keeper.candidates()]
-    keeper.close()
+    assert known.request not in [c.notes.request for c in driver.candidates()]
+    driver.close()
 
 
 def test_while_inputs_drift_sure_rows_are_kept_too(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path, 1 << 20, consent=True, hard=0.0)
-    watch = Watch(CARD, REFERENCE, keeper)
+    driver = SampleStore(tmp_path, 1 << 20, consent=True, hard=0.0)
+    watch = QualityMonitor(CARD, REFERENCE, driver)
     serve(watch, samples(np.random.default_rng(6), 1000, shift=3.0))
-    keeper.close()
-    assert {c.notes.why for c in keeper.candidates()} == {"drift"}
+    driver.close()
+    assert {c.notes.why for c in driver.candidates()} == {"drift"}
 
 
 @pytest.mark.parametrize("rows", [GROUP - 1, GROUP, GROUP + 1, GROUP + 3, 2 * GROUP - 1, 3 * GROUP + 2])
@@ -354,7 +357,7 @@ def test_while_inputs_drift_sure_rows_are_kept_too(tmp_path: Path) -> None:
 def test_a_group_that_is_half_looked_at_is_looked_at_whole_when_somebody_asks(rows: int, batch: int) -> None:
     """The pieces of a group come between requests; whoever asks before gets all the same."""
     x = samples(np.random.default_rng(3), rows * batch)
-    watch, other = Watch(CARD, REFERENCE), Watch(CARD, REFERENCE)
+    watch, other = QualityMonitor(CARD, REFERENCE), QualityMonitor(CARD, REFERENCE)
     serve(watch, x, batch)
     for start in range(0, len(x), batch):
         serve(other, x[start : start + batch], batch)

@@ -12,10 +12,10 @@ from fogline.inference.card import Card, Tensor
 from fogline.serving.protocol import rest, tensors
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.protocol.rest import read_request
-from fogline.serving.protocol.signature import Signature
+from fogline.serving.protocol.signature import ModelSignature
 from fogline.serving.protocol.tensors import read_json
 
-TWO = Signature(
+TWO = ModelSignature(
     Card(
         model="m",
         version=1,

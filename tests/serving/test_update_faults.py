@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fogline.serving.update import keeper, lookout, machine
-from fogline.storage import StorageFull
+from fogline.serving.update import driver, machine, watcher
+from fogline.storage import StorageFullError
 from tests.serving.updating import MODEL, WORSE, Edge, Parent, looped, named, weights
 
 
@@ -16,8 +16,8 @@ from tests.serving.updating import MODEL, WORSE, Edge, Parent, looped, named, we
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "FIRST_WAIT", 0.02)
     monkeypatch.setattr(machine, "LONGEST_WAIT", 0.05)
-    monkeypatch.setattr(keeper, "AGAIN", 0.02)
-    monkeypatch.setattr(lookout, "PATIENCE", 0.3)
+    monkeypatch.setattr(driver, "AGAIN", 0.02)
+    monkeypatch.setattr(watcher, "PATIENCE", 0.3)
 
 
 @pytest.fixture
@@ -334,7 +334,7 @@ class Full:
         self.count += 1
         if self.at <= self.count < self.at + self.times:
             self.where.append(where)
-            raise StorageFull("the disk is full")
+            raise StorageFullError("the disk is full")
 
 
 @pytest.mark.parametrize("worse", [False, True])

@@ -18,11 +18,11 @@ from fogline.governance.authority import Authority
 from fogline.inference.card import Asset, Card, Code, Delta, Dense, Tensor
 from fogline.params import Entry, Params, Spec, load, save, save_arrays
 from fogline.registry.release import Release
-from fogline.registry.trust import offline
+from fogline.registry.trust import operator
 from fogline.registry.trust.binding import BINDING, bind_root
 from fogline.registry.trust.releases import SignedReleases
 from fogline.serving.update.installer import ProcessInstaller
-from fogline.serving.update.ports import Damaged, Unfit, Untrusted
+from fogline.serving.update.ports import DamagedFileError, UnfitModelError, UntrustedMetadataError
 from fogline.storage import StorageError, open_database
 from tests.serving.updating import RULES, Edge, Parent, looped
 
@@ -81,11 +81,11 @@ async def test_a_version_passes_its_trial(installer: ProcessInstaller, tmp_path:
 
 @looped
 async def test_wrong_answers_and_numbers_that_are_none_fail(installer: ProcessInstaller, tmp_path: Path) -> None:
-    with pytest.raises(Unfit, match="differs"):
+    with pytest.raises(UnfitModelError, match="differs"):
         await trial(installer, Package(tmp_path / "a", some_params(1), golden=np.ones((5, 3), np.float32)))
     broken = some_params(1)
     broken.vector[3] = np.nan
-    with pytest.raises(Unfit):
+    with pytest.raises(UnfitModelError):
         await trial(installer, Package(tmp_path / "b", broken))
 
 
@@ -93,18 +93,18 @@ async def test_wrong_answers_and_numbers_that_are_none_fail(installer: ProcessIn
 async def test_damaged_and_missing_files_are_named(installer: ProcessInstaller, tmp_path: Path) -> None:
     package = Package(tmp_path / "v", some_params(1))
     package.weights.write_bytes(package.weights.read_bytes()[:-1])
-    with pytest.raises(Damaged) as caught:
+    with pytest.raises(DamagedFileError) as caught:
         await trial(installer, package)
     assert package.card.weights is not None
     assert caught.value.digests == (package.card.weights.digest,)
     package.weights.unlink()
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedFileError):
         await trial(installer, package)
 
 
 @looped
 async def test_a_card_that_is_none_fails(installer: ProcessInstaller) -> None:
-    with pytest.raises(Unfit, match="card cannot be read"):
+    with pytest.raises(UnfitModelError, match="card cannot be read"):
         await installer.trial(b"{}", {})
 
 
@@ -132,7 +132,7 @@ async def test_foreign_code_ends_its_own_process_only(tmp_path: Path, how: str) 
     )
     package = Package(tmp_path / "v", some_params(1))
     package.card = replace(package.card, dense=(), code=Code(f"{how}_task:task"))
-    with pytest.raises(Unfit, match=reason):
+    with pytest.raises(UnfitModelError, match=reason):
         await trial(installer, package)
     await trial(installer, Package(tmp_path / "w", some_params(2)))
 
@@ -177,7 +177,7 @@ async def test_a_difference_gives_the_file_that_the_card_names(installer: Proces
         base = new.weights if how == "other base" else old.weights
         expected = Asset("0" * 64, 1) if how == "other target" else new.card.weights
         (target := tmp_path / f"{how} out").unlink(missing_ok=True)
-        with pytest.raises(Unfit):
+        with pytest.raises(UnfitModelError):
             await installer.reconstruct(base, wrong, "int8" if how == "other codec" else "lossless", expected, target)
         assert not target.exists()
 
@@ -199,7 +199,7 @@ class Cloud:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.authority = Authority.create(folder / "authority")
-        self.binding = bind_root(self.authority, offline.create(folder / "online", folder / "offline"))
+        self.binding = bind_root(self.authority, operator.create(folder / "online", folder / "offline"))
         self.store = open_database(folder / "cloud.db")
         self.signed = SignedReleases(self.store, folder / "online")
         self.asked: list[str] = []
@@ -239,13 +239,13 @@ async def test_signed_releases_are_verified_and_a_fog_that_lies_is_not_believed(
     cloud.release(2)
     for part in ("timestamp", "snapshot", "rounds"):
         cloud.wrong = {part: lambda data: data.replace(b'"version"', b'"Version"')}
-        with pytest.raises(Untrusted):
+        with pytest.raises(UntrustedMetadataError):
             await installer.verify(cloud.ask)
         cloud.wrong = {part: lambda data: data[: len(data) // 2]}
-        with pytest.raises(Untrusted):
+        with pytest.raises(UntrustedMetadataError):
             await installer.verify(cloud.ask)
         cloud.wrong = {part: lambda _: None}
-        with pytest.raises(Untrusted):
+        with pytest.raises(UntrustedMetadataError):
             await installer.verify(cloud.ask)
     cloud.wrong.clear()
     assert (await installer.verify(cloud.ask)).releases[0].number == 2
@@ -253,7 +253,7 @@ async def test_signed_releases_are_verified_and_a_fog_that_lies_is_not_believed(
     async def ask_old(name: str, _: int) -> bytes | None:
         return old.get(name)
 
-    with pytest.raises(Untrusted) as caught:
+    with pytest.raises(UntrustedMetadataError) as caught:
         await installer.verify(ask_old)
     assert caught.value.kind == "older"
     cloud.store.close()
@@ -290,7 +290,7 @@ async def test_a_root_of_another_fleet_is_not_believed(tmp_path: Path) -> None:
     cloud.release(1)
     other = Authority.create(tmp_path / "other")
     installer = ProcessInstaller(tmp_path / "node", other.root_pem)
-    with pytest.raises(Untrusted):
+    with pytest.raises(UntrustedMetadataError):
         await installer.verify(cloud.ask)
     cloud.store.close()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fogline.inference.card import Asset
 from fogline.registry.release import Probation, Release, Tally, place
-from fogline.serving.update.effects import Drop, Effect, FetchCard, FetchFiles, Load, Restore, SetTimer, Swap, Try
+from fogline.serving.update.effects import Drop, Effect, FetchCard, FetchFiles, Load, Restore, SetRetryTimer, Swap, Try
 from fogline.serving.update.events import (
     Announced,
     Broken,
@@ -19,21 +19,21 @@ from fogline.serving.update.events import (
     Crashed,
     Delayed,
     Event,
-    Failed,
-    Fired,
+    FilesReady,
+    LastGoodRestored,
     Loaded,
     NotRestored,
     Passed,
     Pulse,
-    Ready,
-    Restored,
+    RetryDue,
     Revert,
-    Started,
+    ServingFailed,
     Stopped,
     Swapped,
+    UpdaterStarted,
 )
-from fogline.serving.update.machine import Machine
-from fogline.serving.update.state import STATES, Held, State, encode
+from fogline.serving.update.machine import UpdateMachine
+from fogline.serving.update.state import STATES, HeldVersion, ModelOnNode, encode
 
 MODEL = "m"
 RULES = Probation(seconds=10, requests=50, longest=100, labels=30)
@@ -48,8 +48,8 @@ def card(version: int) -> Asset:
     return asset(f"card {version}")
 
 
-def held(version: int, number: int = 0) -> Held:
-    return Held(card(version), version, number, (asset(f"weights {version}"), asset("graph")))
+def held(version: int, number: int = 0) -> HeldVersion:
+    return HeldVersion(card(version), version, number, (asset(f"weights {version}"), asset("graph")))
 
 
 def release(number: int, version: int, **changes: Any) -> Release:
@@ -61,8 +61,8 @@ class Node:
     """A machine with a world around it that does what it is asked, unless told otherwise."""
 
     def __init__(self, name: str = "n") -> None:
-        self.machine = Machine(name, "device")
-        self.state = State(MODEL)
+        self.machine = UpdateMachine(name, "device")
+        self.state = ModelOnNode(MODEL)
         self.effects: list[Effect] = []
         self.now = 0.0
         self.timers: dict[str, float] = {}
@@ -74,7 +74,7 @@ class Node:
     def handle(self, event: Event) -> None:
         self.state, effects = self.machine.handle(self.state, event, self.now)
         for effect in effects:
-            if isinstance(effect, SetTimer):
+            if isinstance(effect, SetRetryTimer):
                 self.timers[effect.timer] = effect.at
             else:
                 self.effects.append(effect)
@@ -83,7 +83,11 @@ class Node:
         self.said += [(news.what, news.version, news.why) for news in self.state.news]
         self.state = STATES.decode(encode(self.state))
         self.state = type(self.state)(
-            **{name: getattr(self.state, name) for name in State.__struct_fields__ if name not in ("news", "trash")}
+            **{
+                name: getattr(self.state, name)
+                for name in ModelOnNode.__struct_fields__
+                if name not in ("news", "trash")
+            }
         )
 
     def answer(self, effect: Effect) -> Event | None:
@@ -93,7 +97,7 @@ class Node:
                 version = next(v for v in range(100) if card(v) == wanted)
                 return CardRead(attempt, held(version), (asset(f"delta {version}").digest,))
             case FetchFiles(attempt=attempt):
-                return Ready(attempt)
+                return FilesReady(attempt)
             case Try(attempt=attempt):
                 return Passed(attempt)
             case Load(attempt=attempt, held=one):
@@ -101,12 +105,12 @@ class Node:
                 return Loaded(attempt)
             case Swap(attempt=attempt, held=one):
                 if one.version not in self.loaded:
-                    return Failed(attempt, "it is not loaded")
+                    return ServingFailed(attempt, "it is not loaded")
                 self.put(one.version)
                 return Swapped(attempt)
             case Restore(held=one) if one == self.state.current:
                 self.put(one.version)
-                return Restored(one.card.digest)
+                return LastGoodRestored(one.card.digest)
             case Drop(version=version):
                 self.loaded.discard(version)
                 self.live = None if self.live == version else self.live
@@ -139,14 +143,14 @@ class Node:
             self.handle(Stopped())
         self.effects, self.timers, self.now = [], {}, 0.0
         self.state = STATES.decode(encode(self.state))
-        self.handle(Started())
+        self.handle(UpdaterStarted())
         self.restart_server()
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
         for timer in [timer for timer, at in self.timers.items() if at <= self.now]:
             del self.timers[timer]
-            self.handle(Fired(timer))  # type: ignore[arg-type]
+            self.handle(RetryDue(timer))  # type: ignore[arg-type]
 
     def pulse(self, version: int, tally: Tally = GOOD) -> None:
         self.handle(Pulse(version, tally))
@@ -210,13 +214,13 @@ def test_only_the_version_before_is_kept_and_the_files_of_older_ones_go() -> Non
 @pytest.mark.parametrize(
     ("effect", "event"),
     [
-        ("FetchCard", Failed(2, "it is none")),
-        ("Try", Failed(2, "wrong answers")),
-        ("Load", Failed(2, "out of memory")),
-        ("Swap", Failed(2, "the server ended")),
+        ("FetchCard", ServingFailed(2, "it is none")),
+        ("Try", ServingFailed(2, "wrong answers")),
+        ("Load", ServingFailed(2, "out of memory")),
+        ("Swap", ServingFailed(2, "the server ended")),
     ],
 )
-def test_a_version_that_fails_before_it_answers_is_refused_once(effect: str, event: Failed) -> None:
+def test_a_version_that_fails_before_it_answers_is_refused_once(effect: str, event: ServingFailed) -> None:
     node = Node()
     node.serve(1)
     node.handle(Announced(release(2, 2)))
@@ -238,7 +242,7 @@ def test_a_version_that_fails_before_it_answers_is_refused_once(effect: str, eve
 def test_a_card_of_another_version_than_the_release_says_is_refused() -> None:
     node = Node()
     node.handle(Announced(release(1, 1)))
-    node.carry_out(FetchCard=CardRead(1, Held(card(1), 7, 1)))
+    node.carry_out(FetchCard=CardRead(1, HeldVersion(card(1), 7, 1)))
     assert node.said[0][0] == "failed"
     assert "version 7" in node.said[0][2]
 
@@ -346,7 +350,7 @@ def test_a_good_version_that_ends_the_server_again_and_again_gives_way_until_it_
     node.handle(Crashed("SIGBUS"))
     node.restart_server()
     assert node.live == 1
-    node.carry_out(Try=Failed(node.state.attempts, "it was ended by SIGBUS in its trial"))
+    node.carry_out(Try=ServingFailed(node.state.attempts, "it was ended by SIGBUS in its trial"))
     assert (node.live, node.versions) == (1, (1, None))
     assert node.state.refuses(2)
     assert [what for what, version, _ in node.said if version == 2][-2:] == ["reverted", "failed"]
@@ -611,7 +615,7 @@ def test_a_release_that_came_while_the_last_good_version_was_brought_back_is_fol
 def test_a_version_whose_files_are_gone_gives_way_to_the_one_before_and_is_fetched_again() -> None:
     node = Node()
     node.serve(1, 2)
-    node.handle(Started(frozenset({asset("weights 2").digest})))
+    node.handle(UpdaterStarted(frozenset({asset("weights 2").digest})))
     node.restart_server()
     assert node.live == 1
     node.carry_out()
@@ -685,11 +689,13 @@ class Chaos(Node):
             case FetchCard(attempt=attempt):
                 return Delayed(attempt, "away", "away")
             case FetchFiles(attempt=attempt) | Try(attempt=attempt):
-                return self.draw(st.sampled_from((Failed(attempt, "bad"), Delayed(attempt, "storage", "damaged"))))
+                return self.draw(
+                    st.sampled_from((ServingFailed(attempt, "bad"), Delayed(attempt, "storage", "damaged")))
+                )
             case Load(attempt=attempt) | Swap(attempt=attempt):
                 if self.draw(st.booleans()):
                     self.answer(effect)  # It was done, but nobody heard of it.
-                return Failed(attempt, "bad")
+                return ServingFailed(attempt, "bad")
             case Restore(held=one):
                 return NotRestored(one.card.digest, "bad")
             case _:
@@ -699,8 +705,8 @@ class Chaos(Node):
         self.handle(Crashed("SIGSEGV"))
         self.restart_server()
         if isinstance(self.late, Loaded | Swapped):
-            self.late = Failed(self.late.attempt, "the server ended")
-        elif isinstance(self.late, Restored):
+            self.late = ServingFailed(self.late.attempt, "the server ended")
+        elif isinstance(self.late, LastGoodRestored):
             self.late = NotRestored(self.late.card, "the server ended")
 
     def any_release(self, number: int) -> Release:
@@ -752,7 +758,7 @@ class Chaos(Node):
             case _:
                 pass
 
-    def check(self, before: State, what: str = "") -> None:
+    def check(self, before: ModelOnNode, what: str = "") -> None:
         state = self.state
         if what != "broken":
             assert before.good is None or state.good is not None, "there is no good version any more"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fogline.network.program import Place
-from fogline.serving.update.wishes import PID, listening_for_wishes, wish_back
+from fogline.network.node.process import NodeFolder
+from fogline.serving.update.manual_revert import PID, listening_for_wishes, wish_back
 from tests.serving.updating import MODEL, Edge, Parent, looped
 
 SLEEPER = "import signal, time; signal.signal(signal.SIGHUP, lambda *_: exit(7)); print(flush=True); time.sleep(60)"
@@ -33,14 +33,14 @@ def somebody() -> Generator[subprocess.Popen[bytes]]:
 def test_a_number_that_a_killed_node_left_behind_is_not_signalled(tmp_path: Path) -> None:
     with somebody() as other:
         (tmp_path / PID).write_text(str(other.pid))
-        assert not wish_back(Place(tmp_path), "digits")
+        assert not wish_back(NodeFolder(tmp_path), "digits")
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(0.3)
 
 
 @looped
 async def test_a_node_that_runs_is_signalled(tmp_path: Path) -> None:
-    place = Place(tmp_path / "node")
+    place = NodeFolder(tmp_path / "node")
     place.folder.mkdir()
     (place.folder / PID).write_text("1234567")  # Of the time before.
     async with Edge(tmp_path, Parent()) as edge:

@@ -16,8 +16,17 @@ import msgspec
 
 from fogline.inference.card import Asset, Card, Delta, Tensor
 from fogline.registry.release import Outcome, Probation, Release, Tally, Vitals
-from fogline.serving.update.ports import Ask, Checked, Damaged, Installer, Role, ServerFailed, Unfit, Untrusted
-from fogline.serving.update.state import State
+from fogline.serving.update.ports import (
+    Ask,
+    DamagedFileError,
+    Installer,
+    Role,
+    ServerError,
+    UnfitModelError,
+    UntrustedMetadataError,
+    VerifiedMetadata,
+)
+from fogline.serving.update.state import ModelOnNode
 from fogline.serving.update.updater import Channel, Updater
 from fogline.storage import Database, open_blobs, open_database
 from tests.patience import PATIENCE
@@ -107,7 +116,7 @@ class Parent:
     async def document(self, name: str, largest: int) -> bytes | None:
         if name == "timestamp.json":
             return self.timestamp
-        return msgspec.json.encode(Checked(tuple(self.releases.values()), self.approved, self.expires))
+        return msgspec.json.encode(VerifiedMetadata(tuple(self.releases.values()), self.approved, self.expires))
 
 
 class FakeUpstream:
@@ -185,23 +194,23 @@ class FakeServer:
         version = msgspec.json.decode(card, type=Card).version
         if version in self.fatal:
             self.crash("SIGABRT")
-            raise ServerFailed("the server was ended by SIGABRT")
+            raise ServerError("the server was ended by SIGABRT")
         if version in self.broken:
-            raise ServerFailed("it cannot be loaded")
+            raise ServerError("it cannot be loaded")
         self._load(card, paths, role)
         self.gate("after a load")
 
     async def swap(self, model: str, version: int) -> None:
         self.gate("before a swap")
         if version not in self.loaded:
-            raise ServerFailed("it is not loaded")
+            raise ServerError("it is not loaded")
         self._put(version)
         self.gate("after a swap")
 
     async def drop(self, model: str, version: int) -> None:
         self.gate("before a drop")
         if version not in self.loaded:
-            raise ServerFailed("it is not loaded")
+            raise ServerError("it is not loaded")
         del self.loaded[version]
         self.gate("after a drop")
 
@@ -233,13 +242,13 @@ class LightInstaller:
         self.applied = 0
         self.misapplies = False
 
-    async def verify(self, ask: Ask) -> Checked:
+    async def verify(self, ask: Ask) -> VerifiedMetadata:
         timestamp = await ask("timestamp.json", 1000)
         _, trouble = msgspec.json.decode(timestamp or b'[0, ""]')
         if trouble:
-            raise Untrusted(trouble, f"the metadata is {trouble}")
+            raise UntrustedMetadataError(trouble, f"the metadata is {trouble}")
         body = await ask("1.rounds.json", 1000)
-        return msgspec.json.decode(body or b"", type=Checked)
+        return msgspec.json.decode(body or b"", type=VerifiedMetadata)
 
     async def reconstruct(self, base: Path, delta: Path, codec: str, expected: Asset, out: Path) -> None:
         self.gate("before a reconstruction")
@@ -248,7 +257,7 @@ class LightInstaller:
         out.write_bytes(weights(version)[: len(weights(version)) // 2])
         self.gate("in a reconstruction")
         if self.misapplies:
-            raise Unfit("the difference gives other weights than those that the card names")
+            raise UnfitModelError("the difference gives other weights than those that the card names")
         out.write_bytes(weights(version))
         self.gate("after a reconstruction")
 
@@ -257,11 +266,11 @@ class LightInstaller:
         version = msgspec.json.decode(card, type=Card).version
         spoilt = tuple(digest for digest, path in paths.items() if named(path.read_bytes()).digest != digest)
         if spoilt:
-            raise Damaged(spoilt)
+            raise DamagedFileError(spoilt)
         self.tried.append(version)
         self.settled |= paths.keys()
         if version in self.bad:
-            raise Unfit(self.bad[version])
+            raise UnfitModelError(self.bad[version])
         self.gate("after a trial")
         return ""
 
@@ -389,8 +398,8 @@ class Edge:
         await self.until(lambda edge: edge.committed == version and edge.idle)
 
     @property
-    def state(self) -> State:
-        return self.updater.states().get(self.model, State(self.model))
+    def state(self) -> ModelOnNode:
+        return self.updater.states().get(self.model, ModelOnNode(self.model))
 
     @property
     def committed(self) -> int | None:

@@ -156,7 +156,7 @@ def test_a_loss_that_cannot_judge_is_told(processes: int) -> None:
 
 
 class Divides(fogline.FedAvg):
-    def bend_gradient(self, gradient, weights, start, local, received):
+    def adjust_gradient(self, gradient, weights, start, local, received):
         return gradient * (1 / len(local))
 
 
@@ -164,8 +164,8 @@ class Divides(fogline.FedAvg):
 def test_a_division_by_zero_in_a_step_is_found_by_hook_and_line(engine: str) -> None:
     with pytest.raises((fogline.RunError, JobError)) as caught:
         simulate(task(), algorithm=Divides(), engine=engine, evaluation={"devices": False})
-    assert "Divides.bend_gradient raised ZeroDivisionError: division by zero (" in str(caught.value)
-    line = inspect.getsourcelines(Divides.bend_gradient)[1] + 1
+    assert "Divides.adjust_gradient raised ZeroDivisionError: division by zero (" in str(caught.value)
+    line = inspect.getsourcelines(Divides.adjust_gradient)[1] + 1
     assert f"test_bad_input.py, line {line})" in str(caught.value)
 
 

@@ -12,11 +12,11 @@ from fogline import simulate
 from fogline.jobs import JobError
 from fogline.jobs.files import read_job
 from fogline.monitoring.progress import Silent
-from fogline.network.worker.program import Worker
+from fogline.network.worker.program import JobWorker
 from fogline.network.worker.requests import Open
 from fogline.params import Params
 from fogline.training.local import ClientJob
-from fogline.training.trust import Trust
+from fogline.training.trust import EngineCheck
 from tests.training.cohorts import task_of
 
 ODD_TASK = '''
@@ -103,10 +103,10 @@ def test_what_a_run_compared_is_not_compared_again(tmp_path: Path, monkeypatch: 
     simulate(task_of(Draws), folder=tmp_path / "run", engine="flat", **settings)  # type: ignore[arg-type]
     key = read_job(tmp_path / "run" / "job.toml").engine_compared
     monkeypatch.setattr("fogline.training.trust._VERDICTS", {})
-    monkeypatch.setattr(Trust, "_compare", lambda *_: "it was compared again.")
+    monkeypatch.setattr(EngineCheck, "_compare", lambda *_: "it was compared again.")
     task = task_of(Draws)
     start = task.initial(0)
-    trust = Trust(task, *_method_and_local(tmp_path), _first_jobs(task, start, tmp_path), key)
+    trust = EngineCheck(task, *_method_and_local(tmp_path), _first_jobs(task, start, tmp_path), key)
     assert trust.key("flat") == key
     assert trust.refuses("flat") is None
 
@@ -133,7 +133,7 @@ def _first_jobs(task, start: Params, folder: Path) -> list[ClientJob]:
 @pytest.mark.parametrize("odd", [False, True])
 def test_a_real_node_compares_on_its_own_data(odd: bool, tmp_path: Path) -> None:
     (tmp_path / "odd_task_of_nodes.py").write_text(ODD_TASK)
-    worker = Worker(Open(folder=str(tmp_path), text=JOB.replace("ODD", str(odd).lower()), client="b"))
+    worker = JobWorker(Open(folder=str(tmp_path), text=JOB.replace("ODD", str(odd).lower()), client="b"))
     assert worker.open().samples == 31
     start = worker.task.initial(0)
     first = ClientJob(worker.client, start.vector, start.counters, 4, 0.1, 7)

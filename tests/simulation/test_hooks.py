@@ -12,7 +12,7 @@ import pytest
 
 import fogline
 from fogline import CodeError, FedAvg, JobError, Tier, Tree
-from fogline.algorithms import Report, Term, algorithms
+from fogline.algorithms import ClientUpdate, Weighted, algorithms
 from fogline.algorithms.checks import check_method
 from fogline.algorithms.registry import make
 from tests.toy import ToyTask
@@ -40,26 +40,26 @@ class Keyed(FedAvg):
 
 class Short(FedAvg):
     def report(self, start, end, local, received, work):
-        return Report({"delta": Term((end - start)[:-1], 1.0)}, local)
+        return ClientUpdate({"delta": Weighted((end - start)[:-1], 1.0)}, local)
 
 
 class Table(FedAvg):
     def report(self, start, end, local, received, work):
-        return {"delta": Term(end - start, 1.0)}
+        return {"delta": Weighted(end - start, 1.0)}
 
 
 class Counting(FedAvg):
     def report(self, start, end, local, received, work):
-        return Report({"delta": Term(end - start, 1.0)}, {"n": 3})
+        return ClientUpdate({"delta": Weighted(end - start, 1.0)}, {"n": 3})
 
 
 class ShortBend(FedAvg):
-    def bend_gradient(self, gradient, weights, start, local, received):
+    def adjust_gradient(self, gradient, weights, start, local, received):
         return gradient[..., :-1]
 
 
 class NoBend(FedAvg):
-    def bend_gradient(self, gradient, weights, start, local, received):
+    def adjust_gradient(self, gradient, weights, start, local, received):
         weights - start
 
 
@@ -82,28 +82,28 @@ class Keeps(FedAvg):
 
 
 class NoState(FedAvg):
-    def move(self, model, folded, state, group):
+    def server_update(self, model, folded, state, group):
         return model + folded.mean("delta")
 
 
 class ShortModel(FedAvg):
-    def move(self, model, folded, state, group):
+    def server_update(self, model, folded, state, group):
         return (model + folded.mean("delta"))[:-1], state
 
 
 class Misnamed(FedAvg):
-    def move(self, model, folded, state, group):
+    def server_update(self, model, folded, state, group):
         return model + folded.mean("dleta"), state
 
 
 class WritesModel(FedAvg):
-    def move(self, model, folded, state, group):
+    def server_update(self, model, folded, state, group):
         model += folded.mean("delta")
         return model, state
 
 
 class WritesSums(FedAvg):
-    def move(self, model, folded, state, group):
+    def server_update(self, model, folded, state, group):
         folded.total("delta")[:] = 0.0
         return model, state
 
@@ -114,18 +114,18 @@ DEVICE = [
     (Short, "report", 0, "gives 'delta' of 11 numbers where the model has 12"),
     (Table, "report", 0, "gives a dict; it must give Report(terms, local)"),
     (Counting, "report", 0, "gives 'n' as an int; it must be a NumPy vector"),
-    (ShortBend, "bend_gradient", 0, "gives shape (11,) where (12,) is wanted"),
-    (NoBend, "bend_gradient", 0, "gives nothing; it must give"),
+    (ShortBend, "adjust_gradient", 0, "gives shape (11,) where (12,) is wanted"),
+    (NoBend, "adjust_gradient", 0, "gives nothing; it must give"),
     (Writes, "prepare", 1, "writes into what it was given, which can only be read"),
     (WritesTargets, "prepare", 1, "writes into what it was given, which can only be read"),
     (Keeps, "report", 1, "writes into what it was given, which can only be read"),
 ]
 AGGREGATOR = [
-    (NoState, "move", 0, "gives a ndarray; it must give the model and the state: return model, state"),
-    (ShortModel, "move", 0, "gives a model of shape (11,) where (12,) is wanted"),
-    (Misnamed, "move", 1, "raised KeyError: \"no update has a vector 'dleta', only delta"),
-    (WritesModel, "move", 1, "writes into what it was given, which can only be read"),
-    (WritesSums, "move", 1, "writes into what it was given, which can only be read"),
+    (NoState, "server_update", 0, "gives a ndarray; it must give the model and the state: return model, state"),
+    (ShortModel, "server_update", 0, "gives a model of shape (11,) where (12,) is wanted"),
+    (Misnamed, "server_update", 1, "raised KeyError: \"no update has a vector 'dleta', only delta"),
+    (WritesModel, "server_update", 1, "writes into what it was given, which can only be read"),
+    (WritesSums, "server_update", 1, "writes into what it was given, which can only be read"),
 ]
 
 
@@ -148,7 +148,7 @@ class Late(FedAvg):
     def report(self, start, end, local, received, work):
         if "seen" in local:
             return nonsense  # noqa: F821
-        return Report({"delta": Term(end - start, 1.0)}, {"seen": np.ones(1)})
+        return ClientUpdate({"delta": Weighted(end - start, 1.0)}, {"seen": np.ones(1)})
 
 
 def test_what_was_raised_is_the_cause_with_workers_as_without() -> None:
@@ -183,7 +183,7 @@ class NaNs(FedAvg):
         return {"factor": np.array([np.nan if is_odd(targets) else 1.0], np.float32)}
 
     def report(self, start, end, local, received, work):
-        return Report({"delta": Term((end - start) * local["factor"], 1.0)}, local)
+        return ClientUpdate({"delta": Weighted((end - start) * local["factor"], 1.0)}, local)
 
 
 @pytest.mark.parametrize("processes", [0, 2])
@@ -207,7 +207,7 @@ class Leaves(FedAvg):
 
 
 class LeavesAbove(FedAvg):
-    def move(self, model, folded, state, group):
+    def server_update(self, model, folded, state, group):
         raise SystemExit("enough")
 
 
@@ -226,7 +226,7 @@ def test_a_hook_cannot_end_the_program(method: type, words: str, processes: int)
 
 class Divides(FedAvg):
     def report(self, start, end, local, received, work):
-        return Report({"delta": Term(end - start, 1 / (work.steps - work.steps))}, local)
+        return ClientUpdate({"delta": Weighted(end - start, 1 / (work.steps - work.steps))}, local)
 
 
 @pytest.mark.parametrize("processes", [0, 2])
@@ -238,12 +238,12 @@ def test_a_division_by_zero_is_found_by_hook_and_line(processes: int) -> None:
 
 
 class Explodes(FedAvg):
-    def move(self, model, folded, state, group):
+    def server_update(self, model, folded, state, group):
         return model * (np.nan if group.round == 1 else 1.0), state
 
 
 class ExplodesInside(FedAvg):
-    def move_inside(self, model, folded, state, group):
+    def inner_update(self, model, folded, state, group):
         return model * (np.inf if group.round == 2 else 1.0), state
 
 
@@ -251,7 +251,7 @@ def test_a_model_that_is_not_finite_stops_the_run_with_round_and_tier() -> None:
     with pytest.raises(CodeError, match=r"^cloud, round 2: Explodes.move gives a model in which 12 of 12 numbers are"):
         simulate(Explodes())
     tree = Tree(cloud=Tier(), fog=Tier(count=2, rounds=2))
-    with pytest.raises(CodeError, match=r"^fog-\d, round \d: ExplodesInside.move_inside gives a model in which"):
+    with pytest.raises(CodeError, match=r"^fog-\d, round \d: ExplodesInside.inner_update gives a model in which"):
         simulate(ExplodesInside(), tree=tree)
 
 
@@ -264,7 +264,7 @@ class Stops(FedAvg):
     def report(self, start, end, local, received, work):
         if "seen" in local:
             breakpoint()
-        return Report({"delta": Term(end - start, 1.0)}, {"seen": np.ones(1)})
+        return ClientUpdate({"delta": Weighted(end - start, 1.0)}, {"seen": np.ones(1)})
 
 
 def test_leaving_the_debugger_leaves_the_run() -> None:
@@ -286,22 +286,22 @@ def test_a_debugger_is_for_runs_without_workers(monkeypatch: pytest.MonkeyPatch)
 
 
 class Mistyped(FedAvg):
-    def bend_gradients(self, gradient, weights, start, local, received):
+    def adjust_gradients(self, gradient, weights, start, local, received):
         return gradient
 
 
 class Invented(FedAvg):
-    def bend_momentum(self, momentum):
+    def adjust_momentum(self, momentum):
         return momentum
 
 
 class Few(FedAvg):
-    def bend_gradient(self, gradient, weights):
+    def adjust_gradient(self, gradient, weights):
         return gradient
 
 
 class Swapped(FedAvg):
-    def bend_gradient(self, weights, gradient, start, local, received):
+    def adjust_gradient(self, weights, gradient, start, local, received):
         return gradient
 
 
@@ -314,7 +314,7 @@ class Renamed(FedAvg):
 
     scale: float = 1.0
 
-    def bend_gradient(self, g, w, w0, mine, theirs, extra=None):
+    def adjust_gradient(self, g, w, w0, mine, theirs, extra=None):
         return g
 
     def scaled(self, vector):
@@ -328,10 +328,19 @@ class Renamed(FedAvg):
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (Mistyped, "Mistyped.bend_gradients looks like a hook, and there is none of that name; did you mean bend_grad"),
-        (Invented, "Invented.bend_momentum looks like a hook, and there is none of that name; there are bend_gradient"),
-        (Few, "Few.bend_gradient takes (gradient, weights), but is called with (gradient, weights, start, local, rec"),
-        (Swapped, "Swapped.bend_gradient takes 'weights' where 'gradient' is handed over"),
+        (
+            Mistyped,
+            "Mistyped.adjust_gradients looks like a hook, and there is none of that name; did you mean adjust_grad",
+        ),
+        (
+            Invented,
+            "Invented.adjust_momentum looks like a hook, and there is none of that name; there are adjust_gradient",
+        ),
+        (
+            Few,
+            "Few.adjust_gradient takes (gradient, weights), but is called with (gradient, weights, start, local, rec",
+        ),
+        (Swapped, "Swapped.adjust_gradient takes 'weights' where 'gradient' is handed over"),
         (NoFunction, "NoFunction.perturb is 0.1, but perturb is a hook"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fogline.algorithms import make
 from fogline.params import Entry, Spec
 from fogline.simulation.numbers import Numbers
-from fogline.simulation.values import Training, Value
+from fogline.simulation.values import LazyValue, Training
 
 
 def numbers() -> Numbers:
@@ -13,12 +13,12 @@ def numbers() -> Numbers:
     return Numbers(make("fedavg"), spec, False, {"cloud": 3}, lambda child, why: None)
 
 
-def training(client: int, model: Value) -> Training:
+def training(client: int, model: LazyValue) -> Training:
     return Training(client, model, 1, 0.1, client)
 
 
 def test_training_is_in_flight_from_when_its_model_is_there_until_it_is_computed() -> None:
-    kept, known, unknown = numbers(), Value("model"), Value(done=False)
+    kept, known, unknown = numbers(), LazyValue("model"), LazyValue(done=False)
     first, second, third = training(0, unknown), training(1, known), training(2, unknown)
     for client, one in enumerate((first, second, third)):
         kept.begin(f"cloud#{client}", one)
@@ -31,7 +31,7 @@ def test_training_is_in_flight_from_when_its_model_is_there_until_it_is_computed
 
 
 def test_training_that_nobody_will_name_is_not_in_flight() -> None:
-    kept, known, unknown = numbers(), Value("model"), Value(done=False)
+    kept, known, unknown = numbers(), LazyValue("model"), LazyValue(done=False)
     kept.begin("cloud#0", training(0, known))
     kept.begin("cloud#1", training(1, unknown))
     last = training(2, unknown)

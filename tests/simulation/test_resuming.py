@@ -24,10 +24,10 @@ class Stopped(FedAvg):
     mu: float = 0.5
     stop: bool = False
 
-    def move(self, model, folded, state, group):
+    def server_update(self, model, folded, state, group):
         if self.stop and group.round == 4:
             raise KeyboardInterrupt
-        return super().move(model, folded, state, group)
+        return super().server_update(model, folded, state, group)
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fogline.algorithms import FedAvg, FedProx
-from fogline.simulation.arena import ALIGNMENT, Arena
 from fogline.simulation.executor import Executor
+from fogline.simulation.shared_memory import ALIGNMENT, Arena
 from fogline.training import ClientJob, Engine, LocalTraining
 from tests.toy import ToyTask
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fogline.storage import Value, open_blobs, open_database
+from fogline.storage import BlobRef, open_blobs, open_database
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +24,7 @@ def append(where: str) -> None:
         for number in range(10**9):
             digest = hashlib.sha256(str(number).encode()).hexdigest()
             entries = [f"{number}a".encode(), f"{number}b".encode()]
-            database.append("journal", entries, {"last": Value(digest, number, "model")})
+            database.append("journal", entries, {"last": BlobRef(digest, number, "model")})
             print(number, flush=True)
 
 

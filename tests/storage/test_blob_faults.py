@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fogline.storage import StorageError, StorageFull, open_blobs
+from fogline.storage import StorageError, StorageFullError, open_blobs
 from tests.patience import PATIENCE
 from tests.storage import child
 
@@ -76,13 +76,13 @@ def test_a_full_disk_keeps_what_fits_and_goes_on_later(tiny_disk: Path) -> None:
     blobs = open_blobs(tiny_disk, reserve=0)
     with blobs.writer(digest, len(data)) as writer:
         (tiny_disk / "ballast").write_bytes(bytes(800_000))
-        with pytest.raises(StorageFull, match=f"Cannot write blob {digest[:12]}… in .*: the disk is full"):
+        with pytest.raises(StorageFullError, match=f"Cannot write blob {digest[:12]}… in .*: the disk is full"):
             writer.write(data)
         stopped = writer.offset
         assert 0 < stopped < len(data)
-        with pytest.raises(StorageFull, match=r"the disk is full|needs"):
+        with pytest.raises(StorageFullError, match=r"the disk is full|needs"):
             blobs.put(bytes(10_000) + data)
-    with pytest.raises(StorageFull, match=r"A blob needs \d+\.\d KiB more, but .* has .* free"):
+    with pytest.raises(StorageFullError, match=r"A blob needs \d+\.\d KiB more, but .* has .* free"):
         blobs.writer(digest, len(data))
     (tiny_disk / "ballast").unlink()
     with blobs.writer(digest, len(data)) as writer:

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fogline.storage import BlobBusy, Blobs, BlobTooLarge, CorruptBlob, MissingBlob, StorageError, StorageFull
+from fogline.storage import (
+    BlobBusyError,
+    Blobs,
+    BlobTooLargeError,
+    CorruptBlobError,
+    MissingBlobError,
+    StorageError,
+    StorageFullError,
+)
 
 DATA = os.urandom(300_000)
 DIGEST = sha256(DATA).hexdigest()
@@ -48,7 +56,7 @@ def test_what_was_put_is_there(blobs: Blobs) -> None:
 
 def test_a_blob_that_is_not_there_is_named(blobs: Blobs) -> None:
     for call in (blobs.size, blobs.path, blobs.verify):
-        with pytest.raises(MissingBlob, match="no blob 000000000000… in "):
+        with pytest.raises(MissingBlobError, match="no blob 000000000000… in "):
             call(ABSENT)
 
 
@@ -76,7 +84,7 @@ def test_a_writer_goes_on_where_the_last_one_stopped(blobs: Blobs) -> None:
             writer.write(b"")
             offset = writer.offset
             assert not blobs.has(DIGEST)
-            with pytest.raises(MissingBlob):
+            with pytest.raises(MissingBlobError):
                 blobs.path(DIGEST)
     with blobs.writer(DIGEST, len(DATA)) as writer:
         assert writer.offset == len(DATA)
@@ -91,7 +99,7 @@ def test_the_writer_of_a_blob_that_is_there_has_nothing_to_do(blobs: Blobs) -> N
     with blobs.writer(DIGEST, len(DATA)) as writer:
         assert writer.offset == len(DATA)
         writer.finish()
-    with pytest.raises(CorruptBlob, match="has 300000 bytes, not 5"):
+    with pytest.raises(CorruptBlobError, match="has 300000 bytes, not 5"):
         blobs.writer(DIGEST, 5)
     assert blobs.path(DIGEST).read_bytes() == DATA
     assert not partials(blobs)
@@ -108,7 +116,7 @@ def test_an_empty_blob_is_a_blob(blobs: Blobs) -> None:
 def test_wrong_bytes_are_deleted(blobs: Blobs) -> None:
     with blobs.writer(DIGEST, len(DATA)) as writer:
         writer.write(bytes(len(DATA)))
-        with pytest.raises(CorruptBlob, match="not its digest"):
+        with pytest.raises(CorruptBlobError, match="not its digest"):
             writer.finish()
         with pytest.raises(StorageError, match="closed"):
             writer.finish()
@@ -124,7 +132,7 @@ def test_wrong_bytes_are_deleted(blobs: Blobs) -> None:
 def test_more_bytes_than_were_announced_are_refused(blobs: Blobs) -> None:
     with blobs.writer(DIGEST, 10) as writer:
         writer.write(DATA[:10])
-        with pytest.raises(CorruptBlob, match="10 bytes, but more came"):
+        with pytest.raises(CorruptBlobError, match="10 bytes, but more came"):
             writer.write(b"x")
     assert not partials(blobs)
 
@@ -147,7 +155,7 @@ def test_a_partial_file_that_was_damaged_is_found_out(blobs: Blobs) -> None:
     with blobs.writer(DIGEST, len(DATA)) as writer:
         assert writer.offset == 1000
         writer.write(DATA[1000:])
-        with pytest.raises(CorruptBlob):
+        with pytest.raises(CorruptBlobError):
             writer.finish()
     assert not partials(blobs)
 
@@ -166,7 +174,7 @@ def test_a_partial_file_that_is_too_long_begins_anew(blobs: Blobs) -> None:
 def test_a_blob_that_was_damaged_on_the_disk_is_found_out(blobs: Blobs, damage: bytes) -> None:
     blobs.put(DATA)
     blobs.path(DIGEST).write_bytes(damage)
-    with pytest.raises(CorruptBlob, match="was damaged and is deleted"):
+    with pytest.raises(CorruptBlobError, match="was damaged and is deleted"):
         blobs.verify(DIGEST)
     blobs.put(DATA)
     assert blobs.path(DIGEST).read_bytes() == DATA
@@ -181,7 +189,7 @@ def test_a_blob_that_was_damaged_on_the_disk_is_found_out(blobs: Blobs, damage: 
 def test_the_second_writer_is_told(blobs: Blobs) -> None:
     with blobs.writer(DIGEST, len(DATA)) as first:
         first.write(DATA[:10])
-        with pytest.raises(BlobBusy, match="being written by another"):
+        with pytest.raises(BlobBusyError, match="being written by another"):
             blobs.writer(DIGEST, len(DATA))
         first.write(DATA[10:])
         first.finish()
@@ -206,7 +214,7 @@ def test_threads_that_want_the_same_blobs_get_them(blobs: Blobs) -> None:
         while True:
             try:
                 writer = blobs.writer(digest, len(body))
-            except BlobBusy:
+            except BlobBusyError:
                 time.sleep(0.001)
                 continue
             with writer:
@@ -261,7 +269,7 @@ def test_a_blob_above_the_limit_is_refused_before_a_byte(blobs: Blobs, tmp_path:
         lambda: blobs.put(DATA),
         lambda: blobs.adopt(tmp_path / "model"),
     ):
-        with pytest.raises(BlobTooLarge, match=r"above the limit of 1000 bytes in .*; send a smaller one"):
+        with pytest.raises(BlobTooLargeError, match=r"above the limit of 1000 bytes in .*; send a smaller one"):
             call()
     assert (tmp_path / "model").read_bytes() == DATA
     assert not partials(blobs)
@@ -272,7 +280,7 @@ def test_a_blob_above_the_limit_is_refused_before_a_byte(blobs: Blobs, tmp_path:
 def test_the_reserve_is_left_alone(blobs: Blobs) -> None:
     blobs._folder._reserve = 1 << 60
     for call in (lambda: blobs.writer(DIGEST, 1), lambda: blobs.put(DATA)):
-        with pytest.raises(StorageFull, match=r"free and keeps 1048576\.0 TiB of it in reserve; free some space"):
+        with pytest.raises(StorageFullError, match=r"free and keeps 1048576\.0 TiB of it in reserve; free some space"):
             call()
     assert not partials(blobs)
 
@@ -281,7 +289,7 @@ def test_what_others_were_promised_is_not_promised_again(blobs: Blobs) -> None:
     disk = os.statvfs(blobs._folder.root)
     most = int(disk.f_bavail * disk.f_frsize * 0.6)
     with blobs.writer(DIGEST, most):
-        with pytest.raises(StorageFull):
+        with pytest.raises(StorageFullError):
             blobs.writer(ABSENT, most)
         blobs.writer(ABSENT, 10).close()
     with blobs.writer(ABSENT, most):

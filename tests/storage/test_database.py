@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fogline.storage import Database, StorageError, Value, open_database
+from fogline.storage import BlobRef, Database, StorageError, open_database
 from fogline.storage.database import PAGE
 from fogline.storage.migrations import STEPS
 from tests.patience import PATIENCE
@@ -19,8 +19,8 @@ from tests.storage import child
 from tests.storage.conftest import fresh_schema
 
 
-def value(seed: int = 0) -> Value:
-    return Value(sha256(bytes([seed])).hexdigest(), seed, "model")
+def value(seed: int = 0) -> BlobRef:
+    return BlobRef(sha256(bytes([seed])).hexdigest(), seed, "model")
 
 
 def test_a_stream_gives_back_what_was_appended_in_order(database: Database) -> None:
@@ -55,7 +55,7 @@ def test_an_append_that_fails_leaves_nothing(database: Database) -> None:
     database.append("node", [b"before"])
     with pytest.raises(TypeError):
         database.append("node", [b"good", "bad"], {"x": value()})  # type: ignore[list-item]
-    for wrong in (Value("../../etc/passwd", 1, "k"), Value("A" * 64, 1, "k"), Value("a" * 64, 2**63, "k")):
+    for wrong in (BlobRef("../../etc/passwd", 1, "k"), BlobRef("A" * 64, 1, "k"), BlobRef("a" * 64, 2**63, "k")):
         with pytest.raises(ValueError, match=r"digest|bytes"):
             database.append("node", [b"good"], {"x": wrong})
     database.append("node", [b"after"])
@@ -180,7 +180,7 @@ APPENDS = st.tuples(NAMES, ENTRIES, VALUES)
 @given(st.lists(APPENDS | NAMES, max_size=12))
 def test_it_behaves_as_lists_and_dictionaries(database: Database, steps: list[object]) -> None:
     """A tuple is an append, a name a drop."""
-    model: dict[str, tuple[list[bytes], dict[str, Value]]] = {}
+    model: dict[str, tuple[list[bytes], dict[str, BlobRef]]] = {}
     for stream in database.streams():
         database.drop(stream)
     for step in steps:

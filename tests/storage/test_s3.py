@@ -15,7 +15,7 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from fogline.storage import CorruptBlob, MissingBlob, StorageError, StorageFull, open_blobs
+from fogline.storage import CorruptBlobError, MissingBlobError, StorageError, StorageFullError, open_blobs
 from fogline.storage.s3 import S3Blobs
 from tests.storage.conftest import SECRET, free_port
 
@@ -64,7 +64,7 @@ def test_what_one_node_stored_another_fetches(near: S3Blobs, far: S3Blobs) -> No
     assert far.path(DIGEST).read_bytes() == DATA
     assert cached(far) == [DIGEST]
     near.delete(DIGEST)
-    with pytest.raises(MissingBlob):
+    with pytest.raises(MissingBlobError):
         near.path(DIGEST)
 
 
@@ -79,7 +79,7 @@ def test_a_large_blob_goes_up_in_parts(near: S3Blobs, far: S3Blobs, tmp_path: Pa
 def test_a_damaged_object_does_not_get_into_the_cache(near: S3Blobs, far: S3Blobs, damage: bytes) -> None:
     near.put(DATA)
     obstore.put(near._store, KEY, damage)
-    with pytest.raises(CorruptBlob, match=f"Blob {DIGEST[:12]}… in s3://fog/.* is damaged"):
+    with pytest.raises(CorruptBlobError, match=f"Blob {DIGEST[:12]}… in s3://fog/.* is damaged"):
         far.path(DIGEST)
     assert cached(far) == []
 
@@ -127,7 +127,7 @@ def test_a_blob_that_only_the_cache_holds_is_uploaded_again(near: S3Blobs, far: 
 def test_a_cache_without_room_fetches_nothing(near: S3Blobs, far: S3Blobs) -> None:
     near.put(DATA)
     far._folder._reserve = 1 << 60
-    with pytest.raises(StorageFull, match="in reserve"):
+    with pytest.raises(StorageFullError, match="in reserve"):
         far.path(DIGEST)
     assert cached(far) == []
 

@@ -10,7 +10,7 @@ from threading import Timer
 
 import pytest
 
-from fogline.storage import StorageError, StorageFull, open_database
+from fogline.storage import StorageError, StorageFullError, open_database
 from tests.patience import PATIENCE
 from tests.storage import child
 
@@ -114,7 +114,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tiny_disk: Path) -> Non
                 database.append("journal", [b"%d" % number, bytes(5000)])
                 acknowledged.append(b"%d" % number)
 
-        with pytest.raises(StorageFull, match=r"node\.db cannot grow, the disk is full; free some space"):
+        with pytest.raises(StorageFullError, match=r"node\.db cannot grow, the disk is full; free some space"):
             fill()
         assert acknowledged
         assert list(database.read("journal"))[::2] == acknowledged

@@ -12,7 +12,7 @@ from torch import nn
 
 from fogline.data import Examples, from_arrays
 from fogline.params import State
-from fogline.training import ClientJob, LocalMethod, LocalTraining, Task, Trained
+from fogline.training import ClientJob, LocalMethod, LocalResult, LocalTraining, Task
 from fogline.training.torch import TorchTask, models
 
 SIZES = (13, 20, 1, 7, 10)
@@ -86,7 +86,7 @@ def jobs_of(task: TorchTask, local: LocalTraining, round_index: int = 0, start: 
     ]
 
 
-def three_rounds(task: TorchTask, engine: str, method: LocalMethod, local: LocalTraining) -> list[Trained]:
+def three_rounds(task: TorchTask, engine: str, method: LocalMethod, local: LocalTraining) -> list[LocalResult]:
     """Three rounds of plain averaging; the devices' last results."""
     built = task.build(engine, method, local)
     vector, done = task.initial(3).vector, []
@@ -97,7 +97,7 @@ def three_rounds(task: TorchTask, engine: str, method: LocalMethod, local: Local
     return done
 
 
-def distance(task: TorchTask, one: list[Trained], other: list[Trained]) -> float:
+def distance(task: TorchTask, one: list[LocalResult], other: list[LocalResult]) -> float:
     """How far results lie apart, relative to how far training moved."""
     start = task.initial(3).vector
     a, b = np.stack([t.end for t in one]), np.stack([t.end for t in other])
@@ -109,7 +109,7 @@ class Proximal(LocalMethod):
 
     affine: ClassVar[bool] = True
 
-    def bend_gradient(self, gradient, weights, start, local, received):
+    def adjust_gradient(self, gradient, weights, start, local, received):
         return gradient + 0.1 * (weights - start)
 
 
@@ -118,7 +118,7 @@ class Controlled(LocalMethod):
 
     affine: ClassVar[bool] = True
 
-    def bend_gradient(self, gradient, weights, start, local, received):
+    def adjust_gradient(self, gradient, weights, start, local, received):
         return gradient + received["c"] - local["h"]
 
 
@@ -127,14 +127,14 @@ class Weighted(LocalMethod):
 
     affine: ClassVar[bool] = True
 
-    def bend_gradient(self, gradient, weights, start, local, received):
+    def adjust_gradient(self, gradient, weights, start, local, received):
         return gradient + local["h"] ** 2 * (weights - start) - local["h"]
 
 
 class Normed(LocalMethod):
-    """A bend that is not affine."""
+    """An adjustment that is not affine."""
 
-    def bend_gradient(self, gradient, weights, start, local, received):
+    def adjust_gradient(self, gradient, weights, start, local, received):
         return gradient / (1.0 + abs(weights - start)) + 0.01 * gradient * gradient
 
 
@@ -149,7 +149,7 @@ class Sharp(LocalMethod):
 class Calibrated(LocalMethod):
     """FedLC: outputs shifted by the device's label frequencies."""
 
-    def bend_outputs(self, outputs, local):
+    def adjust_outputs(self, outputs, local):
         return outputs - 0.5 * local["prior"] ** -0.25
 
 
@@ -157,7 +157,7 @@ class Calibrated(LocalMethod):
 class Contrastive(LocalMethod):
     """MOON: features pulled to those of the model received and away from another's."""
 
-    def bend_loss(self, loss, features, features_of, start, local):
+    def adjust_loss(self, loss, features, features_of, start, local):
         near, far = features_of(start), features_of(start + local["h"])
         return loss + 0.1 * ((features - near) ** 2).mean() - 0.01 * ((features - far) ** 2).mean()
 

@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from fogline.data import from_clients
-from fogline.training import ClientJob, LocalMethod, LocalTraining, Trained
+from fogline.training import ClientJob, LocalMethod, LocalResult, LocalTraining
 from fogline.training.torch import TorchTask, models
 from fogline.training.torch.engines import Stacked
 from tests.training.cohorts import Calibrated, Controlled, Everything, Normed, Sharp, jobs_of, task_of
@@ -38,7 +38,7 @@ def embedded() -> nn.Module:
 
 
 class Bent(Calibrated, Sharp, Normed):
-    """All hooks but bend_loss, whose other forward pass draws dropout for the chunk as a whole."""
+    """All hooks but adjust_loss, whose other forward pass draws dropout for the chunk as a whole."""
 
 
 CASES = {
@@ -52,7 +52,7 @@ CASES = {
 }
 
 
-def bits(done: list[Trained]) -> dict[int, tuple[bytes, float, float]]:
+def bits(done: list[LocalResult]) -> dict[int, tuple[bytes, float, float]]:
     return {t.client: (t.end.tobytes(), t.loss, t.loss_rms) for t in done}
 
 

@@ -23,7 +23,7 @@ class Bends(LocalMethod):
     def __init__(self, write: Callable[[Any, Any, Any, Any], object]) -> None:
         self.write = write
 
-    def bend_gradient(self, gradient: Any, weights: Any, start: Any, local: Any, received: Any) -> Any:
+    def adjust_gradient(self, gradient: Any, weights: Any, start: Any, local: Any, received: Any) -> Any:
         given = self.write(gradient, weights, start, local)
         return gradient if given is None else given
 
@@ -49,7 +49,7 @@ def train(method: LocalMethod, engine: str) -> None:
     ids=["gradient", "weights", "start", "state", "mapping"],
 )
 def test_a_hook_that_writes_is_named(engine: str, write: Any) -> None:
-    with pytest.raises(CodeError, match=r"^Client 'client-\d': Bends.bend_gradient writes into .*work on a copy"):
+    with pytest.raises(CodeError, match=r"^Client 'client-\d': Bends.adjust_gradient writes into .*work on a copy"):
         train(Bends(write), engine)
 
 
@@ -64,17 +64,17 @@ def test_a_hook_that_writes_is_named(engine: str, write: Any) -> None:
     ids=["shape", "number", "array"],
 )
 def test_a_gradient_that_does_not_fit_is_named(engine: str, give: Any, words: str) -> None:
-    with pytest.raises(CodeError, match=rf"^Client 'client-\d': Bends.bend_gradient {words}"):
+    with pytest.raises(CodeError, match=rf"^Client 'client-\d': Bends.adjust_gradient {words}"):
         train(Bends(give), engine)
 
 
 class Detached(LocalMethod):
-    def bend_loss(self, loss: Any, features: Any, features_of: Any, start: Any, local: Any) -> Any:
+    def adjust_loss(self, loss: Any, features: Any, features_of: Any, start: Any, local: Any) -> Any:
         return loss.detach()
 
 
 class Summed(LocalMethod):
-    def bend_outputs(self, outputs: Tensor, local: Any) -> Tensor:
+    def adjust_outputs(self, outputs: Tensor, local: Any) -> Tensor:
         return outputs.sum(-1)
 
 
@@ -87,8 +87,8 @@ class Moved(LocalMethod):
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (Detached, "Detached.bend_loss gives a loss that does not depend on the weights any more"),
-        (Summed, "Summed.bend_outputs gives shape"),
+        (Detached, "Detached.adjust_loss gives a loss that does not depend on the weights any more"),
+        (Summed, "Summed.adjust_outputs gives shape"),
         (Moved, "Moved.perturb writes into a tensor"),
     ],
 )
@@ -104,7 +104,9 @@ def test_what_numbers_cause_stays_with_the_device(engine: str) -> None:
 
     task = task_of()
     done = task.build(engine, Bends(overflow), LOCAL).train(jobs_of(task, LOCAL))
-    assert all("Bends.bend_gradient raised FloatingPointError: overflow" in (trained.failure or "") for trained in done)
+    assert all(
+        "Bends.adjust_gradient raised FloatingPointError: overflow" in (trained.failure or "") for trained in done
+    )
 
 
 class MuteError(Exception):
@@ -120,5 +122,5 @@ def raise_mute(*_: Any) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_error_without_a_text_is_a_bug_like_any_other(engine: str) -> None:
-    with pytest.raises(CodeError, match=r"Bends.bend_gradient raised MuteError"):
+    with pytest.raises(CodeError, match=r"Bends.adjust_gradient raised MuteError"):
         train(Bends(raise_mute), engine)

@@ -197,7 +197,7 @@ def test_augmentation_is_drawn_anew_for_every_epoch_in_every_engine() -> None:
             assert ends.setdefault(engine, done)[0].end.tobytes() == done[0].end.tobytes()
         np.testing.assert_allclose(ends[engine][1].end, ends["loop"][1].end, rtol=1e-4, atol=1e-6)
     # The reference by hand: an epoch reads all anew, under the seed of the device's round.
-    from fogline.training.order import batches
+    from fogline.training.shuffling import batches
 
     examples, size = task.data.passes(0, 5, local.passes(jobs[0].steps))
     module = task.untrained()

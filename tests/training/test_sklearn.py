@@ -77,7 +77,7 @@ def test_training_is_what_scikit_learn_does() -> None:
     job = ClientJob(0, task.initial(0).vector, np.zeros(0, np.int64), 8, 0.01, 3)
     trained = task.build("loop", LocalMethod(), LOCAL).train([job])[0]
     by_hand = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.01, shuffle=False)
-    from fogline.training.order import batches
+    from fogline.training.shuffling import batches
 
     examples = task.data.at(0)
     for batch in batches(3, 20, 5, 8):
@@ -85,11 +85,11 @@ def test_training_is_what_scikit_learn_does() -> None:
     np.testing.assert_allclose(trained.end, np.concatenate([by_hand.coef_.ravel(), by_hand.intercept_]))
 
 
-def test_affine_bends_are_applied_once_per_example() -> None:
+def test_affine_adjustments_are_applied_once_per_example() -> None:
     class Pushed(LocalMethod):
         affine = True
 
-        def bend_gradient(self, gradient, weights, start, local, received):
+        def adjust_gradient(self, gradient, weights, start, local, received):
             return gradient + received["c"]
 
     task = task_of(SGDRegressor(alpha=0.0), None)

@@ -232,7 +232,7 @@ def test_several_outputs_are_trained_together(by_name: bool) -> None:
 
 def test_a_method_that_changes_the_output_needs_one() -> None:
     class Bending(LocalMethod):
-        def bend_outputs(self, outputs: Tensor, local: Arrays, /) -> Tensor:
+        def adjust_outputs(self, outputs: Tensor, local: Arrays, /) -> Tensor:
             return outputs
 
     with pytest.raises(ValueError, match="its method changes the outputs of a model, and this one gives several"):

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from benchmarks.engines import difference, refusal_of
 from benchmarks.engines_grammar import Running, case
-from fogline.training import ClientJob, LocalMethod, LocalTraining, Trained, choose
+from fogline.training import ClientJob, LocalMethod, LocalResult, LocalTraining, autotune
 from fogline.training.bugs import CodeError
 from fogline.training.hooks import watched
-from fogline.training.order import batches, cuts
+from fogline.training.shuffling import batches, cuts
 from fogline.training.torch import TorchTask, models
 from fogline.training.torch.engines import ENGINES, Flat
-from fogline.training.trust import Trust
+from fogline.training.trust import EngineCheck
 from tests.training.cohorts import METHODS, Contrastive, Proximal, distance, jobs_of, task_of, three_rounds
 
 FAST = ("flat", "stacked")
@@ -48,7 +48,7 @@ def refusals(task: TorchTask, method: LocalMethod | None = None, local: LocalTra
     found: list[str | None] = []
     for engine in FAST:
         try:
-            choose(task, method or LocalMethod(), local, jobs_of(task, local), engine=engine, chunk=3)
+            autotune(task, method or LocalMethod(), local, jobs_of(task, local), engine=engine, chunk=3)
             found.append(None)
         except ValueError as error:
             found.append(str(error))
@@ -208,21 +208,21 @@ class Halved(LocalMethod):
 
     affine: ClassVar[bool] = True
 
-    def bend_gradient(self, gradient: Any, weights: Any, start: Any, local: Any, received: Any) -> Any:
+    def adjust_gradient(self, gradient: Any, weights: Any, start: Any, local: Any, received: Any) -> Any:
         return 0.5 * gradient
 
 
 class Clipped(Halved):
     """Affine among small numbers only."""
 
-    def bend_gradient(self, gradient: Any, weights: Any, start: Any, local: Any, received: Any) -> Any:
+    def adjust_gradient(self, gradient: Any, weights: Any, start: Any, local: Any, received: Any) -> Any:
         return gradient.clip(-10, 10)
 
 
 class Grown(Halved):
     """Affine as long as the state is zero."""
 
-    def bend_gradient(self, gradient: Any, weights: Any, start: Any, local: Any, received: Any) -> Any:
+    def adjust_gradient(self, gradient: Any, weights: Any, start: Any, local: Any, received: Any) -> Any:
         return gradient * (1.0 + 10 * local["h"])
 
 
@@ -232,9 +232,9 @@ def test_a_method_that_is_not_affine_must_not_say_so(method: type[LocalMethod], 
     task = task_of()
     jobs = [replace(job, local={"h": np.zeros_like(job.local["h"])}) for job in jobs_of(task, LOCAL)]
     with pytest.raises(
-        ValueError, match=f"Method '{method.__name__}' says affine = True, but its bend_gradient is not"
+        ValueError, match=f"Method '{method.__name__}' says affine = True, but its adjust_gradient is not"
     ):
-        choose(task, method(), LOCAL, jobs, engine=engine)
+        autotune(task, method(), LOCAL, jobs, engine=engine)
 
 
 class Wrong(Flat):
@@ -242,10 +242,10 @@ class Wrong(Flat):
 
     what: ClassVar[str] = ""
 
-    def train(self, jobs: Any) -> list[Trained]:
+    def train(self, jobs: Any) -> list[LocalResult]:
         return [self._spoilt(trained, job) for trained, job in zip(super().train(jobs), jobs, strict=True)]
 
-    def _spoilt(self, trained: Trained, job: ClientJob) -> Trained:
+    def _spoilt(self, trained: LocalResult, job: ClientJob) -> LocalResult:
         head = self.task.spec.trainable
         if self.what == "a weight" and job.client == 1:
             end = trained.end.copy()
@@ -269,7 +269,7 @@ def test_whatever_is_wrong_is_found(what: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(TorchTask, "engines", lambda _: {**ENGINES, "wrong": Wrong})
     monkeypatch.setattr(TorchTask, "digest", lambda *_: None)
     local = replace(LOCAL, smallest_batch=2)
-    reason = Trust(task, Proximal(), local, jobs_of(task, local)).refuses("wrong")
+    reason = EngineCheck(task, Proximal(), local, jobs_of(task, local)).refuses("wrong")
     assert (reason is None) == (what == "nothing")
 
 
@@ -278,18 +278,18 @@ def test_what_differs_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Wrong, "what", "a weight")
     monkeypatch.setattr(TorchTask, "engines", lambda _: {"loop": ENGINES["loop"], "wrong": Wrong})
     monkeypatch.setattr(TorchTask, "digest", lambda *_: None)
-    choice = choose(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL))
+    choice = autotune(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL))
     assert choice.engine == "loop"
     assert choice.compared == ""
     assert "moves by" in choice.refused["wrong"]
     with pytest.raises(ValueError, match="Engine 'wrong' cannot run this job: it gives other numbers than 'loop'"):
-        choose(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL), engine="wrong")
+        autotune(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL), engine="wrong")
 
 
 def test_a_comparison_is_made_once_until_something_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    compare = Trust._compare
-    monkeypatch.setattr(Trust, "_compare", lambda self, engine: made.append(engine) or compare(self, engine))
+    compare = EngineCheck._compare
+    monkeypatch.setattr(EngineCheck, "_compare", lambda self, engine: made.append(engine) or compare(self, engine))
     monkeypatch.setattr("fogline.training.trust._VERDICTS", {})
     factor = 1.0
 
@@ -300,7 +300,7 @@ def test_a_comparison_is_made_once_until_something_changes(monkeypatch: pytest.M
     def chosen(method: LocalMethod | None = None, local: LocalTraining = LOCAL, compared: str = "") -> str:
         task = task_of(lambda: Scaled(8, 5))
         jobs = jobs_of(task, local)
-        return choose(task, method or LocalMethod(), local, jobs, engine="flat", chunk=1, compared=compared).compared
+        return autotune(task, method or LocalMethod(), local, jobs, engine="flat", chunk=1, compared=compared).compared
 
     first = chosen()
     assert first
@@ -317,12 +317,12 @@ def test_a_comparison_is_made_once_until_something_changes(monkeypatch: pytest.M
 
 def test_what_cannot_be_told_is_compared_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    compare = Trust._compare
-    monkeypatch.setattr(Trust, "_compare", lambda self, engine: made.append(engine) or compare(self, engine))
+    compare = EngineCheck._compare
+    monkeypatch.setattr(EngineCheck, "_compare", lambda self, engine: made.append(engine) or compare(self, engine))
     numbers = iter(range(10**6))
     task = task_of(lambda: Deciding(lambda: next(numbers) >= 0))
     for _ in range(2):
-        assert choose(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL), engine="flat", chunk=1).compared == ""
+        assert autotune(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL), engine="flat", chunk=1).compared == ""
     assert made == ["flat", "flat"]
 
 
@@ -377,7 +377,7 @@ def test_batch_normalisation_with_a_last_batch_of_one() -> None:
 
 @pytest.mark.parametrize("engine", FAST)
 def test_frozen_weights_are_those_of_the_model_under_other_weights_too(engine: str) -> None:
-    """What ``bend_loss`` is given of other weights is seen through the frozen part that was sent."""
+    """What ``adjust_loss`` is given of other weights is seen through the frozen part that was sent."""
 
     def model() -> nn.Module:
         module = models.mlp(8, (8, 6), 5)
@@ -408,7 +408,7 @@ def test_parameters_without_elements(engine: str) -> None:
 class Centred(LocalMethod):
     """Changes outputs by those of the whole batch."""
 
-    def bend_outputs(self, outputs, local):
+    def adjust_outputs(self, outputs, local):
         return outputs - 0.5 * outputs.mean(0)
 
 
@@ -416,7 +416,7 @@ def test_hooks_do_not_see_what_fills_a_batch_up() -> None:
     """Also where the devices that engines were compared on have whole batches only."""
     task = task_of(sizes=(8, 8, 8, 8, 9, 3))
     first = jobs_of(task, LOCAL)[:4]
-    choose(task, Centred(), LOCAL, first, engine="stacked", chunk=3)
+    autotune(task, Centred(), LOCAL, first, engine="stacked", chunk=3)
     reference = three_rounds(task, "loop", Centred(), LOCAL)
     assert distance(task, reference, three_rounds(task, "stacked", Centred(), LOCAL)) < 1e-4
 
@@ -426,11 +426,11 @@ class Clipped(LocalMethod):
 
     affine: ClassVar[bool] = True
 
-    def bend_gradient(self, gradient, weights, start, local, received):
+    def adjust_gradient(self, gradient, weights, start, local, received):
         return gradient.clip(-1e5, 1e5) + 0.1 * (weights - start)
 
 
-def test_a_bend_that_is_affine_among_small_gradients_only() -> None:
+def test_an_adjustment_that_is_affine_among_small_gradients_only() -> None:
     why = refusals(task_of(), Clipped())
     assert all("affine = True" in str(one) for one in why)
 
@@ -440,7 +440,7 @@ class Marked(LocalMethod):
 
     affine: ClassVar[bool] = True
 
-    def bend_gradient(self, gradient, weights, start, local, received):
+    def adjust_gradient(self, gradient, weights, start, local, received):
         mark = local["prior"][..., :1]
         return gradient * (1.0 - mark) + mark * gradient * abs(gradient)
 
@@ -453,5 +453,5 @@ def test_a_claim_is_held_against_every_device(engine: str) -> None:
     marked = [replace(job, local={"prior": mark}) for job, mark in zip(jobs, marks, strict=True)]
     built = ENGINES[engine](task, watched(Marked()), LOCAL)
     assert [done.failure for done in built.train(marked[:3])] == [None] * 3
-    with pytest.raises(CodeError, match=r"Marked.bend_gradient says affine = True"):
+    with pytest.raises(CodeError, match=r"Marked.adjust_gradient says affine = True"):
         built.train(marked)

@@ -11,7 +11,7 @@ from fogline.aggregation.update import (
     Folded,
     Partial,
     Sum,
-    UnusableUpdate,
+    UnusableUpdateError,
     Update,
     from_arrays,
 )
@@ -32,7 +32,7 @@ __all__ = [
     "MeanFold",
     "Partial",
     "Sum",
-    "UnusableUpdate",
+    "UnusableUpdateError",
     "Update",
     "bound",
     "fold_named",

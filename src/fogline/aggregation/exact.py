@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fogline.aggregation.fold import Fold
 from fogline.aggregation.sweep import BLOCK, blocks, sweep
-from fogline.aggregation.update import Folded, Partial, Sum, UnusableUpdate
+from fogline.aggregation.update import Folded, Partial, Sum, UnusableUpdateError
 from fogline.params import Vector
 
 UNIT = 2.0**30
@@ -50,17 +50,17 @@ class ExactFold(Fold):
     def suits(self, partial: Partial) -> None:
         for name, total in partial.sums.items():
             if total.dtype != np.int64:
-                raise UnusableUpdate(f"Its sum '{name}' is in floating point; this node folds exactly.")
+                raise UnusableUpdateError(f"Its sum '{name}' is in floating point; this node folds exactly.")
 
     def limit(self, vector: npt.NDArray[Any]) -> float:
         return LIMIT
 
     def weight(self, name: str, weight: float) -> float:
         if not self.weights.get(name, 0.0) + abs(weight) < LIMIT / UNIT:
-            raise UnusableUpdate(f"With weight {weight}, the weights of '{name}' exceed {LIMIT / UNIT:.2g}.")
+            raise UnusableUpdateError(f"With weight {weight}, the weights of '{name}' exceed {LIMIT / UNIT:.2g}.")
         rounded = round(weight * WEIGHT_UNIT) / WEIGHT_UNIT
         if weight and not rounded:
-            raise UnusableUpdate(
+            raise UnusableUpdateError(
                 f"Weight {weight} of '{name}' is below what the exact fold resolves, {0.5 / WEIGHT_UNIT:.1g}."
             )
         return rounded

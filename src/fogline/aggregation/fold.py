@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.sweep import Scratch, bound, magnitude
-from fogline.aggregation.update import NO_COUNTERS, Folded, Partial, Sum, UnusableUpdate, Update
+from fogline.aggregation.update import NO_COUNTERS, Folded, Partial, Sum, UnusableUpdateError, Update
 from fogline.params import Counters
 
 _Term = tuple[str, npt.NDArray[Any], float, float, float]
@@ -93,7 +93,7 @@ class Fold(ABC):
         for place, (value, scale) in enumerate(values):
             try:
                 self.take(value, scale)
-            except UnusableUpdate as error:
+            except UnusableUpdateError as error:
                 refused(place, str(error))
 
     def partial(self) -> Partial:
@@ -131,9 +131,9 @@ class Fold(ABC):
         self, vectors: Mapping[str, npt.NDArray[Any]], weights: Mapping[str, float], counters: Counters
     ) -> None:
         if weights.keys() != vectors.keys():
-            raise UnusableUpdate(f"The update has vectors {[*vectors]} but weights {[*weights]}.")
+            raise UnusableUpdateError(f"The update has vectors {[*vectors]} but weights {[*weights]}.")
         if self.counters.size and counters.size and self.counters.size != counters.size:
-            raise UnusableUpdate(f"It has {counters.size} counters where others have {self.counters.size}.")
+            raise UnusableUpdateError(f"It has {counters.size} counters where others have {self.counters.size}.")
 
     def _enter(self, terms: list[_Term], counters: Counters, count: int) -> None:
         """Add what was found to fit."""
@@ -153,13 +153,15 @@ class Fold(ABC):
         total = self.sums.get(name)
         if vector.ndim != 1 or (total is not None and vector.shape != total.shape):
             wanted = "(n,)" if total is None else total.shape
-            raise UnusableUpdate(f"Its vector '{name}' has shape {vector.shape} where others have {wanted}.")
+            raise UnusableUpdateError(f"Its vector '{name}' has shape {vector.shape} where others have {wanted}.")
         if not (0.0 <= weight < math.inf and math.isfinite(factor)):
-            raise UnusableUpdate(f"Its vector '{name}' has weight {weight} and counts {factor / self.unit} times.")
+            raise UnusableUpdateError(f"Its vector '{name}' has weight {weight} and counts {factor / self.unit} times.")
         size = bound(vector) if known is None else known
         if not math.isfinite(size):
             bad = int(np.flatnonzero(~np.isfinite(vector))[0])
-            raise UnusableUpdate(f"Its vector '{name}' is not finite: number {bad} of {vector.size} is {vector[bad]}.")
+            raise UnusableUpdateError(
+                f"Its vector '{name}' is not finite: number {bad} of {vector.size} is {vector[bad]}."
+            )
         limit = self.limit(vector)
         top = size * abs(factor)
         if self.bounds.get(name, 0.0) + top < limit:
@@ -170,7 +172,7 @@ class Fold(ABC):
         top = magnitude(vector) * abs(factor)
         if self.bounds.get(name, 0.0) + top < limit:
             return top
-        raise UnusableUpdate(
+        raise UnusableUpdateError(
             f"Its vector '{name}', times its weight, reaches {top / self.unit:.3g}; the fold overflows at "
             f"{limit / self.unit:.3g}, of which {self.bounds.get(name, 0.0) / self.unit:.3g} may be in use."
         )

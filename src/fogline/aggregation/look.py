@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fogline.aggregation.exact import ExactFold
 from fogline.aggregation.mean import MeanFold
-from fogline.aggregation.update import Partial, Sum, UnusableUpdate, Update
+from fogline.aggregation.update import Partial, Sum, UnusableUpdateError, Update
 
 
 class _Look:
@@ -21,7 +21,7 @@ class _Look:
         self.sums.setdefault(name, vector)
 
     def settle(self, name: str) -> None:
-        raise UnusableUpdate(f"The bounds of '{name}' do not tell whether there is room.")
+        raise UnusableUpdateError(f"The bounds of '{name}' do not tell whether there is room.")
 
 
 class _MeanLook(_Look, MeanFold):
@@ -38,6 +38,6 @@ def surely_fit(exact: bool, values: Iterable[tuple[Update | Partial, float]]) ->
     try:
         for value, scale in values:
             look.take(value, scale)
-    except UnusableUpdate:
+    except UnusableUpdateError:
         return False
     return True

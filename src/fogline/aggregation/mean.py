@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fogline.aggregation.fold import Fold
 from fogline.aggregation.sweep import sweep
-from fogline.aggregation.update import Folded, Partial, UnusableUpdate, Update
+from fogline.aggregation.update import Folded, Partial, UnusableUpdateError, Update
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float32, np.float64)}
@@ -90,7 +90,9 @@ class MeanFold(Fold):
     def suits(self, partial: Partial) -> None:
         for name, total in partial.sums.items():
             if total.dtype == np.int64:
-                raise UnusableUpdate(f"Its sum '{name}' comes from an exact fold; this node folds in floating point.")
+                raise UnusableUpdateError(
+                    f"Its sum '{name}' comes from an exact fold; this node folds in floating point."
+                )
 
     def limit(self, vector: npt.NDArray[Any]) -> float:
         return LARGEST.get(vector.dtype, LARGEST[SINGLE])

@@ -28,7 +28,7 @@ Sum = npt.NDArray[np.floating[Any] | np.int64]
 """A sum of weighted vectors, (n,): floating point, or fixed point under the exact fold."""
 
 
-class UnusableUpdate(ValueError):  # noqa: N818 - read aloud, it is what the fold says
+class UnusableUpdateError(ValueError):
     """An update that must not enter an aggregate: not finite, of a wrong shape, or too large for the exact fold."""
 
 
@@ -182,11 +182,11 @@ def _split(
         weights = {name: float(arrays[f"weight/{name}"].item()) for name in names}
         counters, count = arrays["counters"], int(arrays["count"].item())
     except (KeyError, ValueError, OverflowError) as error:
-        raise UnusableUpdate(
+        raise UnusableUpdateError(
             f"The arrays {sorted(arrays)} are no update: {error} is missing or not one number."
         ) from error
     if counters.dtype != np.int64 or counters.ndim != 1 or count < 0:
-        raise UnusableUpdate(f"It counts {count} devices and has counters of {counters.dtype}, {counters.shape}.")
+        raise UnusableUpdateError(f"It counts {count} devices and has counters of {counters.dtype}, {counters.shape}.")
     if any(vector.dtype == np.bool_ for vector in vectors.values()):
-        raise UnusableUpdate("It holds truth values where numbers should be.")
+        raise UnusableUpdateError("It holds truth values where numbers should be.")
     return vectors, weights, counters, count

@@ -1,6 +1,6 @@
 """Federated methods: what a device does, what an aggregator does."""
 
-from fogline.algorithms.base import Algorithm, Group, Mode, Report, Term
+from fogline.algorithms.base import AggregatorContext, Algorithm, ClientUpdate, Mode, Weighted
 from fogline.algorithms.fedasync import FedAsync
 from fogline.algorithms.fedat import FedAT
 from fogline.algorithms.fedavg import FedAvg
@@ -23,7 +23,9 @@ from fogline.attributes import describe_attributes
 
 __all__ = [
     "MTGC",
+    "AggregatorContext",
     "Algorithm",
+    "ClientUpdate",
     "FedAT",
     "FedAdagrad",
     "FedAdam",
@@ -40,13 +42,11 @@ __all__ = [
     "FedSAM",
     "FedSGD",
     "FedYogi",
-    "Group",
     "HierFAVG",
     "Mode",
     "Moon",
-    "Report",
     "Scaffold",
-    "Term",
+    "Weighted",
     "algorithms",
     "find",
     "make",

@@ -1,4 +1,4 @@
-"""FedAvg and what every method shares: what is sent down, how a step is bent, what is sent up, how it moves.
+"""FedAvg and what every method shares: what is sent down, how a step is adjusted, what is sent up, how it moves.
 
 A method overrides one or two hooks. Hooks are pure functions of arrays; the runtime stores the state that they
 return and hands it back. All vectors that hooks see are trainable parameters, (P,); buffers (running means) are
@@ -6,8 +6,8 @@ always averaged plainly by the runtime, and counters keep their largest value.
 
 State has an owner:
 
-- ``local``: per device. Given to ``prepare``, the bends and ``report``; ``report`` returns the next one.
-- aggregator state: per cloud or fog. Given to ``broadcast``, ``receive`` and ``move``.
+- ``local``: per device. Given to ``prepare``, the adjustments and ``report``; ``report`` returns the next one.
+- aggregator state: per cloud or fog. Given to ``broadcast``, ``receive`` and ``server_update``.
 
 Parameters of a method are fields: a subclass becomes a frozen dataclass by itself::
 
@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, dataclass_transform
 
 from fogline.aggregation import Folded
 from fogline.params import State, Vector
-from fogline.training.method import LocalMethod, Work
+from fogline.training.method import LocalMethod, LocalWork
 
 
 def shown(vector: object) -> str:
@@ -35,7 +35,7 @@ def shown(vector: object) -> str:
 Mode = Literal["sync", "async", "semi-async", "ring"]
 
 
-class Term(NamedTuple):
+class Weighted(NamedTuple):
     """A vector that a device sends up, and its weight in the mean."""
 
     vector: Vector
@@ -45,10 +45,10 @@ class Term(NamedTuple):
         return f"Term({shown(self.vector)}, {self.weight})"
 
 
-class Report(NamedTuple):
+class ClientUpdate(NamedTuple):
     """What a device sends up, by name, and the state it keeps."""
 
-    terms: dict[str, Term]
+    terms: dict[str, Weighted]
     local: State
 
     def __repr__(self) -> str:
@@ -57,7 +57,7 @@ class Report(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class AggregatorContext:
     """What an aggregator knows of itself when it moves its model."""
 
     population: int
@@ -84,7 +84,7 @@ class Algorithm(LocalMethod):
     """Asynchronous mode: reports per move, where the tier names no number."""
     columnwise: ClassVar[bool] = False
     """Whether an aggregator's hooks treat every number for itself, so that a large model may be worked on in blocks.
-    It counts for the class that says it only: an heir with a norm in its ``move`` must not inherit it."""
+    It counts for the class that says it only: an heir with a norm in its ``server_update`` must not inherit it."""
     local_defaults: ClassVar[Mapping[str, Any]] = {}
     """Settings of local training (by field of ``LocalTraining``) that belong to the method."""
     movement: ClassVar[str] = "delta"
@@ -117,30 +117,36 @@ class Algorithm(LocalMethod):
         """
         return state | received
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
         """What a device sends up, and the state it keeps."""
-        return Report({"delta": Term(end - start, float(work.samples))}, local)
+        return ClientUpdate({"delta": Weighted(end - start, float(work.samples))}, local)
 
-    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def server_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         """The next model of an aggregator, and its next state."""
         return model + folded.mean("delta"), state
 
-    def move_inside(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def inner_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         """The same for an inner aggregator between two parent rounds; by default plain averaging."""
         return model + folded.mean("delta"), state
 
-    def judged(self, model: Vector, state: State) -> Vector:
+    def evaluation_model(self, model: Vector, state: State) -> Vector:
         """The root's model as it is judged and handed out; by default the one that training goes on from."""
         return model
 
-    def lift(self, start: Vector, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
+    def group_update(
+        self, start: Vector, delta: Vector, weight: float, totals: dict[str, Weighted]
+    ) -> dict[str, Weighted]:
         """What an inner aggregator sends up after several rounds of its own.
 
         ``start``: the parent's model, (P,); ``delta``: how far its own moved from there in all; ``weight``: of
         ``movement`` in one of its rounds; ``totals``: per name, the means of its rounds added up, with the
         weight of one round, so that vector times weight is all that its devices reported.
         """
-        return totals | {"delta": Term(delta, weight)}
+        return totals | {"delta": Weighted(delta, weight)}
 
     def staleness_weight(self, staleness: int) -> float:
         """Factor on an update that is that many versions old (FedAsync's polynomial, exponent one half)."""

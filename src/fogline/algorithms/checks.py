@@ -11,19 +11,20 @@ from fogline.algorithms.base import Algorithm
 HOOKS = (
     "prepare",
     "report",
-    "bend_gradient",
+    "adjust_gradient",
     "perturb",
-    "bend_outputs",
-    "bend_loss",
+    "adjust_outputs",
+    "adjust_loss",
     "broadcast",
     "receive",
-    "move",
-    "move_inside",
-    "judged",
-    "lift",
+    "server_update",
+    "inner_update",
+    "evaluation_model",
+    "group_update",
     "staleness_weight",
 )
 """What a method may override."""
+ADJUSTING = tuple(hook for hook in HOOKS if hook.startswith("adjust_"))
 ALIKE = 0.75
 """How alike a name must be to a hook's to be taken for a slip of the pen."""
 
@@ -68,8 +69,8 @@ def _check_name(kind: type, name: str, thing: Any) -> None:
     if not (inspect.isfunction(thing) or isinstance(thing, staticmethod | classmethod)):
         return
     near = difflib.get_close_matches(name, HOOKS, 1, ALIKE)
-    if near or name.startswith("bend_"):
-        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(h for h in HOOKS if h[:5] == 'bend_')}."
+    if near or name.startswith("adjust_"):
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(ADJUSTING)}."
         raise ValueError(
             f"{kind.__name__}.{name} looks like a hook, and there is none of that name; {meant} "
             f"A function of your own may be called _{name}."

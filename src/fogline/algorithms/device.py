@@ -15,8 +15,8 @@ from fogline.algorithms.base import Algorithm
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import State
 from fogline.training.bugs import CodeError, attempt, reason_of
-from fogline.training.local import ClientJob, Trained
-from fogline.training.method import Work, overrides
+from fogline.training.local import ClientJob, LocalResult
+from fogline.training.method import LocalWork, overrides
 from fogline.training.task import Engine, Task
 
 
@@ -70,7 +70,7 @@ def prepare(algorithm: Algorithm, task: Task, job: ClientJob) -> ClientJob | Loc
     return _failed(task, job, done, 0) if isinstance(done, Exception) else done
 
 
-def _report_movement(trainable: int, before: ClientJob, job: ClientJob, trained: Trained) -> LocalRound:
+def _report_movement(trainable: int, before: ClientJob, job: ClientJob, trained: LocalResult) -> LocalRound:
     """What ``Algorithm.report`` gives, from what ``Engine.moved`` gave: one model less to write and to read."""
     if trained.failure is not None:
         return LocalRound(job.client, None, before.local, trained.samples, np.nan, np.nan, trained.failure)
@@ -84,12 +84,12 @@ def _report_movement(trainable: int, before: ClientJob, job: ClientJob, trained:
     return LocalRound(job.client, update, job.local, samples, trained.loss, trained.loss_rms)
 
 
-def _report(algorithm: Algorithm, task: Task, before: ClientJob, job: ClientJob, trained: Trained) -> LocalRound:
+def _report(algorithm: Algorithm, task: Task, before: ClientJob, job: ClientJob, trained: LocalResult) -> LocalRound:
     if trained.failure is not None:
         return LocalRound(job.client, None, before.local, trained.samples, np.nan, np.nan, trained.failure)
     trainable = task.spec.trainable
     start, end = job.start[:trainable], trained.end[:trainable]
-    work = Work(trained.samples, trained.steps, job.learning_rate, trainable)
+    work = LocalWork(trained.samples, trained.steps, job.learning_rate, trainable)
     report = attempt(lambda: hooks.report(algorithm, start, end, job.local, job.received, work))
     if isinstance(report, Exception):
         return _failed(task, before, report, trained.samples)

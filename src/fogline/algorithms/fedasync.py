@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from fogline.aggregation import Folded
-from fogline.algorithms.base import Group, Mode, Report, Term
+from fogline.algorithms.base import AggregatorContext, ClientUpdate, Mode, Weighted
 from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
-from fogline.training.method import Work
+from fogline.training.method import LocalWork
 
 
 class FedAsync(FedAvg):
@@ -29,21 +29,27 @@ class FedAsync(FedAvg):
     mode: ClassVar[Mode] = "async"
     movement: ClassVar[str] = "model"
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
-        return Report(_ends(end, float(work.samples)), local)
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
+        return ClientUpdate(_ends(end, float(work.samples)), local)
 
-    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def server_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         return model + self.alpha * (folded.mean("model") - folded.mean("share") * model), state
 
-    def move_inside(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
-        return self.move(model, folded, state, group)
+    def inner_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
+        return self.server_update(model, folded, state, group)
 
-    def lift(self, start: Vector, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
+    def group_update(
+        self, start: Vector, delta: Vector, weight: float, totals: dict[str, Weighted]
+    ) -> dict[str, Weighted]:
         return _ends(start + delta, weight)
 
     def staleness_weight(self, staleness: int) -> float:
         return (1.0 + staleness) ** -self.exponent
 
 
-def _ends(end: Vector, weight: float) -> dict[str, Term]:
-    return {"model": Term(end, weight), "share": Term(np.ones(1, end.dtype), weight)}
+def _ends(end: Vector, weight: float) -> dict[str, Weighted]:
+    return {"model": Weighted(end, weight), "share": Weighted(np.ones(1, end.dtype), weight)}

@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from fogline.aggregation import Folded
-from fogline.algorithms.base import Group, Mode, Report, Term
+from fogline.algorithms.base import AggregatorContext, ClientUpdate, Mode, Weighted
 from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
-from fogline.training.method import Work
+from fogline.training.method import LocalWork
 
 
 class FedAT(FedAvg):
@@ -29,10 +29,12 @@ class FedAT(FedAvg):
     mode: ClassVar[Mode] = "semi-async"
     movement: ClassVar[str] = "model"
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
-        return Report({"model": Term(end, float(work.samples))}, local)
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
+        return ClientUpdate({"model": Weighted(end, float(work.samples))}, local)
 
-    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def server_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         lanes = {f"lane-{m}": state.get(f"lane-{m}", model) for m in range(group.lanes)}
         lanes[f"lane-{group.lane}"] = folded.mean("model")
         reports = state.get("reports", np.zeros(group.lanes)).copy()
@@ -41,11 +43,15 @@ class FedAT(FedAvg):
         mixed = sum((float(w) * lanes[f"lane-{m}"] for m, w in enumerate(weights)), np.zeros_like(model))
         return mixed, lanes | {"reports": reports}
 
-    def move_inside(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def inner_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         return folded.mean("model"), state
 
-    def lift(self, start: Vector, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
-        return {"model": Term(start + delta, weight)}
+    def group_update(
+        self, start: Vector, delta: Vector, weight: float, totals: dict[str, Weighted]
+    ) -> dict[str, Weighted]:
+        return {"model": Weighted(start + delta, weight)}
 
     def staleness_weight(self, staleness: int) -> float:
         return 1.0

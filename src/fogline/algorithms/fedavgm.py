@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from fogline.aggregation import Folded
-from fogline.algorithms.base import Group
+from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
 
@@ -21,6 +21,8 @@ class FedAvgM(FedAvg):
     server_rate: float = 1.0
     momentum: float = 0.9
 
-    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def server_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         velocity = self.momentum * state.get("velocity", 0.0) + folded.mean("delta")
         return model + self.server_rate * velocity, {"velocity": velocity}

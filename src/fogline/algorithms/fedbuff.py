@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from fogline.aggregation import Folded
-from fogline.algorithms.base import Group, Mode, Report, Term
+from fogline.algorithms.base import AggregatorContext, ClientUpdate, Mode, Weighted
 from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
-from fogline.training.method import Work
+from fogline.training.method import LocalWork
 
 
 class FedBuff(FedAvg):
@@ -26,10 +26,12 @@ class FedBuff(FedAvg):
 
     mode: ClassVar[Mode] = "async"
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
-        return Report({"delta": Term(end - start, 1.0)}, local)
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
+        return ClientUpdate({"delta": Weighted(end - start, 1.0)}, local)
 
-    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def server_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         return model + self.server_rate * folded.mean("delta"), state
 
     def staleness_weight(self, staleness: int) -> float:

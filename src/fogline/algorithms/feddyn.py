@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation import Folded
-from fogline.algorithms.base import Group, Report, Term
+from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
-from fogline.training.method import Array, Arrays, Work
+from fogline.training.method import Array, Arrays, LocalWork
 
 
 class FedDyn(FedAvg):
@@ -33,13 +33,15 @@ class FedDyn(FedAvg):
     def prepare(self, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
         return local if "gradient" in local else {"gradient": np.zeros_like(start)}
 
-    def bend_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
+    def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         return gradient - local["gradient"] + self.alpha * (weights - start)
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
         delta = end - start
-        return Report({"delta": Term(delta, 1.0)}, {"gradient": local["gradient"] - self.alpha * delta})
+        return ClientUpdate({"delta": Weighted(delta, 1.0)}, {"gradient": local["gradient"] - self.alpha * delta})
 
-    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def server_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         h = state.get("h", 0.0) - (self.alpha / group.population) * folded.total("delta")
         return model + folded.mean("delta") - h / self.alpha, {"h": h}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from fogline.aggregation import Folded
-from fogline.algorithms.base import Group, Report, Term
+from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
-from fogline.training.method import Work
+from fogline.training.method import LocalWork
 
 
 class FedExP(FedAvg):
@@ -23,20 +23,24 @@ class FedExP(FedAvg):
 
     epsilon: float = 1e-3
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
-        return Report(_terms(end - start, float(work.samples)), local)
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
+        return ClientUpdate(_terms(end - start, float(work.samples)), local)
 
-    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def server_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         delta = folded.mean("delta")
         ratio = float(folded.mean("square")[0]) / (2.0 * (float(delta @ delta) + self.epsilon))
         return model + max(1.0, ratio) * delta, {"before": model}
 
-    def judged(self, model: Vector, state: State) -> Vector:
+    def evaluation_model(self, model: Vector, state: State) -> Vector:
         return (model + state["before"]) / 2 if state else model
 
-    def lift(self, start: Vector, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
+    def group_update(
+        self, start: Vector, delta: Vector, weight: float, totals: dict[str, Weighted]
+    ) -> dict[str, Weighted]:
         return _terms(delta, weight)
 
 
-def _terms(delta: Vector, weight: float) -> dict[str, Term]:
-    return {"delta": Term(delta, weight), "square": Term(np.array([delta @ delta], delta.dtype), weight)}
+def _terms(delta: Vector, weight: float) -> dict[str, Weighted]:
+    return {"delta": Weighted(delta, weight), "square": Weighted(np.array([delta @ delta], delta.dtype), weight)}

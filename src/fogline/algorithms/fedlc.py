@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fogline.algorithms.base import Report
+from fogline.algorithms.base import ClientUpdate
 from fogline.algorithms.fedavg import FedAvg
 from fogline.data.meaning import UNTOLD
 from fogline.params import State, Vector
-from fogline.training.method import Array, Arrays, Work
+from fogline.training.method import Array, Arrays, LocalWork
 
 
 class FedLC(FedAvg):
@@ -38,10 +38,10 @@ class FedLC(FedAvg):
         counts = np.bincount(targets.ravel(), minlength=self.classes)
         return {"margin": (self.tau * np.maximum(counts, 1e-8) ** -0.25).astype(start.dtype)}
 
-    def bend_outputs(self, outputs: Array, local: Arrays) -> Array:
+    def adjust_outputs(self, outputs: Array, local: Arrays) -> Array:
         if outputs.shape[-1] > self.classes:
             raise ValueError(f"The model has {outputs.shape[-1]} classes; set FedLC's 'classes' to at least that.")
         return outputs - local["margin"][..., : outputs.shape[-1]]
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
         return super().report(start, end, {}, received, work)

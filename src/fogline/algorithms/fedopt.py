@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from fogline.aggregation import Folded
-from fogline.algorithms.base import Group
+from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
 
@@ -31,7 +31,9 @@ class FedOpt(FedAvg):
     def second(self, v: Vector, square: Vector) -> Vector:
         """The next second moment, from the last one and the squared mean update, (P,)."""
 
-    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def server_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         delta = folded.mean("delta")
         m = self.beta1 * state.get("m", 0.0) + (1.0 - self.beta1) * delta
         v = self.second(state.get("v", np.full_like(model, self.tau**2)), delta * delta)

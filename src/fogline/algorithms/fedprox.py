@@ -20,5 +20,5 @@ class FedProx(FedAvg):
 
     affine: ClassVar[bool] = True
 
-    def bend_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
+    def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         return gradient + self.mu * (weights - start)

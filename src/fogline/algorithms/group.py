@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from fogline.aggregation import Arrays, Folded, Update
 from fogline.algorithms import hooks
-from fogline.algorithms.base import Algorithm, Group, Term
+from fogline.algorithms.base import AggregatorContext, Algorithm, Weighted
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import Counters, Params, Spec, State, Vector
 
-__all__ = ["BUFFERS", "Down", "GroupModel", "adopt", "judged", "lift", "move", "root", "send_down"]
+__all__ = ["BUFFERS", "Down", "GroupModel", "adopt", "evaluation_model", "group_update", "move", "root", "send_down"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class GroupModel:
     state: State = field(default_factory=dict)
     start: Vector | None = None
     """Below the root: the parent's model that the group set out from."""
-    totals: dict[str, Term] = field(default_factory=dict)
+    totals: dict[str, Weighted] = field(default_factory=dict)
     """Below the root: sums over its rounds of what devices reported, with the summed weights."""
     moves: int = 0
     """Rounds of its own since the parent's model."""
@@ -78,7 +78,7 @@ class GroupModel:
             arrays["counters"],
             _under("state/", arrays),
             arrays.get("start"),
-            {name: Term(vector, float(arrays[f"weight/{name}"][0])) for name, vector in totals.items()},
+            {name: Weighted(vector, float(arrays[f"weight/{name}"][0])) for name, vector in totals.items()},
             int(arrays["moves"][0]),
         )
 
@@ -102,10 +102,12 @@ def adopt(algorithm: Algorithm, spec: Spec, group: GroupModel | None, down: Down
     return GroupModel(down.vector, down.counters, state, start=down.vector)
 
 
-def move(algorithm: Algorithm, spec: Spec, group: GroupModel, folded: Folded, facts: Group, inside: bool) -> GroupModel:
+def move(
+    algorithm: Algorithm, spec: Spec, group: GroupModel, folded: Folded, facts: AggregatorContext, inside: bool
+) -> GroupModel:
     """The group's model after a round: trainable numbers by the algorithm, buffers averaged plainly."""
     head, tail = group.vector[: spec.trainable], group.vector[spec.trainable :]
-    moved, state = hooks.move(algorithm, head, folded, group.state, facts, inside)
+    moved, state = hooks.server_update(algorithm, head, folded, group.state, facts, inside)
     vector = np.empty_like(group.vector)
     vector[: spec.trainable] = moved
     vector[spec.trainable :] = tail + folded.mean(BUFFERS) if tail.size else tail
@@ -114,27 +116,27 @@ def move(algorithm: Algorithm, spec: Spec, group: GroupModel, folded: Folded, fa
     return GroupModel(vector, counters, state, group.start, totals, group.moves + 1)
 
 
-def judged(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Params:
+def evaluation_model(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Params:
     """The model that is judged and handed out."""
-    head = hooks.judged(algorithm, group.vector[: spec.trainable], group.state)
+    head = hooks.evaluation_model(algorithm, group.vector[: spec.trainable], group.state)
     if head.ctypes.data == group.vector.ctypes.data:
         return Params(spec, group.vector, group.counters)  # As it is: a large model is not copied.
     return Params(spec, np.concatenate([head, group.vector[spec.trainable :]]), group.counters)
 
 
-def lift(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Update:
+def group_update(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Update:
     """What an inner aggregator that made rounds of its own sends up."""
     assert group.start is not None
     start, difference = group.start[: spec.trainable], group.vector - group.start
     rounds = max(1, group.moves)
     # A group is as heavy as in one of its rounds, and all that was reported adds up: vector * weight is the total.
     totals = {
-        name: Term(term.vector * (rounds / term.weight) if term.weight else term.vector, term.weight / rounds)
+        name: Weighted(term.vector * (rounds / term.weight) if term.weight else term.vector, term.weight / rounds)
         for name, term in group.totals.items()
         if name != BUFFERS
     }
     weight = totals[algorithm.movement].weight if algorithm.movement in totals else 1.0
-    terms = hooks.lift(algorithm, start, difference[: spec.trainable], weight, totals)
+    terms = hooks.group_update(algorithm, start, difference[: spec.trainable], weight, totals)
     vectors = {name: term.vector for name, term in terms.items()}
     weights = {name: term.weight for name, term in terms.items()}
     if spec.floats > spec.trainable:
@@ -142,12 +144,12 @@ def lift(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Update:
     return Update(vectors, weights, group.counters)
 
 
-def _add_totals(totals: dict[str, Term], folded: Folded) -> dict[str, Term]:
+def _add_totals(totals: dict[str, Weighted], folded: Folded) -> dict[str, Weighted]:
     added = dict(totals)
     for name in folded.sums:
         old = added.get(name)
         vector, weight = folded.total(name), folded.weights[name]
-        added[name] = Term(vector, weight) if old is None else Term(old.vector + vector, old.weight + weight)
+        added[name] = Weighted(vector, weight) if old is None else Weighted(old.vector + vector, old.weight + weight)
     return added
 
 

@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from fogline.aggregation import Folded
 from fogline.aggregation.sweep import bound
-from fogline.algorithms.base import Algorithm, Group, Report, Term
+from fogline.algorithms.base import AggregatorContext, Algorithm, ClientUpdate, Weighted
 from fogline.params import State, Vector
 from fogline.training.bugs import NotFiniteError
 from fogline.training.hooks import a, call, read_only, wrong
-from fogline.training.method import Work
+from fogline.training.method import LocalWork
 
 BUFFERS = "buffers"
 """Name under which the runtime averages the model's floating-point buffers."""
@@ -34,7 +34,9 @@ def prepare(method: Algorithm, start: Vector, local: State, received: State, tar
     return _state(method, "prepare", call(method, "prepare", start, local, received, targets))
 
 
-def report(method: Algorithm, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+def report(
+    method: Algorithm, start: Vector, end: Vector, local: State, received: State, work: LocalWork
+) -> ClientUpdate:
     """What a device sends up, and what it keeps.
 
     Raises:
@@ -43,13 +45,13 @@ def report(method: Algorithm, start: Vector, end: Vector, local: State, received
     if type(method).report is Algorithm.report:
         return method.report(start, end, local, received, work)
     result = call(method, "report", start, end, local, received, work)
-    if not isinstance(result, Report):
+    if not isinstance(result, ClientUpdate):
         raise wrong(method, "report", f"gives {a(result)}; it must give Report(terms, local)")
     terms = _terms(method, "report", result.terms, work.trainable)
     for name, term in terms.items():
         if not (np.isfinite(bound(term.vector)) and 0.0 <= term.weight < np.inf):
             raise NotFiniteError(f"what {type(method).__name__}.report gives as '{name}' {_not_finite(term)}")
-    return Report(terms, _state(method, "report", result.local))
+    return ClientUpdate(terms, _state(method, "report", result.local))
 
 
 # Aggregators
@@ -65,11 +67,11 @@ def receive(method: Algorithm, group: Vector | None, model: Vector, state: State
     return _state(method, "receive", call(method, "receive", group, model, state, received, numeric=False))
 
 
-def move(
-    method: Algorithm, model: Vector, folded: Folded, state: State, group: Group, inside: bool
+def server_update(
+    method: Algorithm, model: Vector, folded: Folded, state: State, group: AggregatorContext, inside: bool
 ) -> tuple[Vector, State]:
     """The next model, finite and of the same type, and the next state."""
-    hook = "move_inside" if inside else "move"
+    hook = "inner_update" if inside else "server_update"
     seen = Folded(read_only(folded.sums), folded.weights, folded.counters, folded.count)
     result = call(method, hook, model, seen, state, group, numeric=False)
     if not (isinstance(result, tuple) and len(cast("tuple[Any, ...]", result)) == 2):
@@ -78,16 +80,20 @@ def move(
     return _model(method, hook, moved, model), _state(method, hook, after)
 
 
-def judged(method: Algorithm, model: Vector, state: State) -> Vector:
+def evaluation_model(method: Algorithm, model: Vector, state: State) -> Vector:
     """The root's model as it is judged."""
-    result = call(method, "judged", model, state, numeric=False)
-    return _model(method, "judged", result, model)
+    result = call(method, "evaluation_model", model, state, numeric=False)
+    return _model(method, "evaluation_model", result, model)
 
 
-def lift(method: Algorithm, start: Vector, delta: Vector, weight: float, totals: dict[str, Term]) -> dict[str, Term]:
+def group_update(
+    method: Algorithm, start: Vector, delta: Vector, weight: float, totals: dict[str, Weighted]
+) -> dict[str, Weighted]:
     """What an inner aggregator sends up after rounds of its own."""
-    seen = {name: Term(read_only(term.vector), term.weight) for name, term in totals.items()}
-    return _terms(method, "lift", call(method, "lift", start, delta, weight, seen, numeric=False), start.size)
+    seen = {name: Weighted(read_only(term.vector), term.weight) for name, term in totals.items()}
+    return _terms(
+        method, "group_update", call(method, "group_update", start, delta, weight, seen, numeric=False), start.size
+    )
 
 
 def staleness_weight(method: Algorithm, staleness: int) -> float:
@@ -108,12 +114,12 @@ def _state(method: Algorithm, hook: str, value: Any) -> State:
     return {_name(method, hook, name): _owned(_vector(method, hook, name, vector)) for name, vector in items}
 
 
-def _terms(method: Algorithm, hook: str, value: Any, trainable: int) -> dict[str, Term]:
+def _terms(method: Algorithm, hook: str, value: Any, trainable: int) -> dict[str, Weighted]:
     if not isinstance(value, Mapping):
         raise wrong(method, hook, f"gives {a(value)} as terms; it must be a dictionary of Term(vector, weight)")
-    terms: dict[str, Term] = {}
+    terms: dict[str, Weighted] = {}
     for name, term in cast("Mapping[str, Any]", value).items():
-        if not isinstance(term, Term):
+        if not isinstance(term, Weighted):
             raise wrong(method, hook, f"gives {a(term)} as '{name}'; it must be Term(vector, weight)")
         if not _is_number(term.weight):
             raise wrong(method, hook, f"gives {a(term.weight)} as the weight of '{name}'; it must be a number")
@@ -121,7 +127,7 @@ def _terms(method: Algorithm, hook: str, value: Any, trainable: int) -> dict[str
             raise wrong(
                 method, hook, f"gives a term called '{BUFFERS}', which is the model's own; call it another name"
             )
-        terms[_name(method, hook, name)] = Term(_vector(method, hook, name, term.vector), float(term.weight))
+        terms[_name(method, hook, name)] = Weighted(_vector(method, hook, name, term.vector), float(term.weight))
     movement = terms.get(method.movement)
     if movement is not None and movement.vector.size != trainable:
         size = f"{movement.vector.size:,} numbers where the model has {trainable:,}"
@@ -177,7 +183,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real | np.number)
 
 
-def _not_finite(term: Term) -> str:
+def _not_finite(term: Weighted) -> str:
     bad = np.flatnonzero(~np.isfinite(term.vector))
     if not bad.size:
         return f"has weight {term.weight}"

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fogline.algorithms.base import Report
+from fogline.algorithms.base import ClientUpdate
 from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
-from fogline.training.method import Array, Arrays, Work
+from fogline.training.method import Array, Arrays, LocalWork
 
 
 class Moon(FedAvg):
@@ -33,7 +33,7 @@ class Moon(FedAvg):
     def prepare(self, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
         return local if "previous" in local else {"previous": start}
 
-    def bend_loss(
+    def adjust_loss(
         self, loss: Array, features: Array, features_of: Callable[[Array], Array], start: Array, local: Arrays
     ) -> Array:
         near = cosine(features, features_of(start))
@@ -41,7 +41,7 @@ class Moon(FedAvg):
         contrast = _log(1.0 + math.e ** ((far - near) / self.temperature))
         return loss + self.mu * contrast.mean()
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
         return super().report(start, end, {"previous": end}, received, work)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation import Folded
-from fogline.algorithms.base import Group, Report, Term
+from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
-from fogline.training.method import Array, Arrays, Work
+from fogline.training.method import Array, Arrays, LocalWork
 
 
 class MTGC(FedAvg):
@@ -43,13 +43,13 @@ class MTGC(FedAvg):
             z = local["z"] + (local["end"] - start) / local["pace"]
         return {"z": z, "epoch": epoch, "correction": z + received.get("correction", 0.0)}
 
-    def bend_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
+    def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         return gradient + local["correction"]
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
         pace = _scalar(work.steps * work.learning_rate)
-        terms = {"delta": Term(end - start, float(work.samples)), "pace": Term(pace, float(work.samples))}
-        return Report(terms, {"z": local["z"], "end": end, "pace": pace, "epoch": local["epoch"]})
+        terms = {"delta": Weighted(end - start, float(work.samples)), "pace": Weighted(pace, float(work.samples))}
+        return ClientUpdate(terms, {"z": local["z"], "end": end, "pace": pace, "epoch": local["epoch"]})
 
     # Groups: y, kept as "own"; "above" is what the parent sent.
 
@@ -71,7 +71,9 @@ class MTGC(FedAvg):
             "pace": _scalar(0.0),
         }
 
-    def move_inside(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def inner_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         return model + folded.mean("delta"), state | {"pace": state["pace"] + folded.mean("pace")}
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation import Folded
-from fogline.algorithms.base import Group, Report, Term
+from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
-from fogline.training.method import Array, Arrays, Work
+from fogline.training.method import Array, Arrays, LocalWork
 
 
 class Scaffold(FedAvg):
@@ -38,14 +38,16 @@ class Scaffold(FedAvg):
         own = local.get("control", np.zeros_like(start))
         return {"control": own, "correction": received.get("control", 0.0) - own}
 
-    def bend_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
+    def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         return gradient + local["correction"]
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: Work) -> Report:
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
         change = (start - end) / (work.steps * work.learning_rate) - local["correction"] - local["control"]
-        terms = {"delta": Term(end - start, 1.0), "control": Term(change, 1.0)}
-        return Report(terms, {"control": local["control"] + change})
+        terms = {"delta": Weighted(end - start, 1.0), "control": Weighted(change, 1.0)}
+        return ClientUpdate(terms, {"control": local["control"] + change})
 
-    def move(self, model: Vector, folded: Folded, state: State, group: Group) -> tuple[Vector, State]:
+    def server_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
         control = state.get("control", 0.0) + folded.total("control") * (1.0 / group.population)
         return model + self.server_rate * folded.mean("delta"), {"control": control}

@@ -13,18 +13,18 @@ from typing import get_args
 import msgspec
 
 from fogline.cli.failures import UsageError
-from fogline.cli.running import home_of
+from fogline.cli.running import parent_address_of
 from fogline.governance.errors import TokenError
 from fogline.governance.signing import Signer, SigningKey
 from fogline.governance.subject import Role
-from fogline.network.cloud import FACTS, SIGNING, OperatorFacts, trusting
-from fogline.network.contract import Certificate, Home
-from fogline.network.joining import join
-from fogline.network.membership import Membership
-from fogline.network.program import Place
+from fogline.network.cloud.cloud import FACTS, SIGNING, OperatorFacts, trusting
+from fogline.network.node.enrolment import join
+from fogline.network.node.membership import Membership
+from fogline.network.node.process import NodeFolder
+from fogline.network.transport.messages import Certificate, ParentAddress
 
 DESKS = ("operator", "developer")
-"""Roles that talk to the cloud's desk, and run no node."""
+"""Roles that submit jobs to the cloud, and run no node."""
 LONGEST = 8192
 
 
@@ -36,9 +36,9 @@ def join_cloud(url: str, token: str, name: str, role: str, folder: Path | None, 
         TrustError: the token or what came back is not right.
         ConnectionError: nobody answers at the door.
     """
-    door, who, what = home_of(url), name or socket.gethostname().partition(".")[0], _role(role)
+    door, who, what = parent_address_of(url), name or socket.gethostname().partition(".")[0], _role(role)
     signers = [Signer.parse(text) for text in trust]
-    place = Place(folder or Path("fogline-cloud" if what in DESKS else f"fogline-{what}"))
+    place = NodeFolder(folder or Path("fogline-cloud" if what in DESKS else f"fogline-{what}"))
     issued = asyncio.run(join(door, read_secret(token), who, what, place.identity))
     if what in DESKS:
         _settle_operator(place, who, issued, door)
@@ -70,7 +70,7 @@ def _role(text: str) -> Role:
     raise UsageError(f"'{text}' is no role that can join; there are fog, device, operator and developer")
 
 
-def _settle_node(place: Place, membership: Membership, signers: Sequence[Signer]) -> None:
+def _settle_node(place: NodeFolder, membership: Membership, signers: Sequence[Signer]) -> None:
     membership.write(place.folder)
     if signers and not place.policy.exists():
         place.policy.write_text("\n".join(trusting(signer.name, signer.key) for signer in signers))
@@ -82,8 +82,8 @@ def _settle_node(place: Place, membership: Membership, signers: Sequence[Signer]
     print(f"Run it: fogline {membership.role} run --folder {place.folder}")
 
 
-def _settle_operator(place: Place, name: str, issued: Certificate, door: Home) -> None:
-    facts = OperatorFacts(issued.home.name, issued.home.address, door.address)
+def _settle_operator(place: NodeFolder, name: str, issued: Certificate, door: ParentAddress) -> None:
+    facts = OperatorFacts(issued.parent_address.name, issued.parent_address.address, door.address)
     (place.folder / FACTS).write_bytes(msgspec.json.encode(facts))
     key = place.folder / SIGNING
     signer = (SigningKey.load(key) if key.exists() else SigningKey.create(key, name)).signer

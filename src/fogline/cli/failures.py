@@ -25,8 +25,8 @@ SENTENCES = {
         ("fogline.training.bugs", "CodeError"),
         ("fogline.cli.failures", "JobFailed"),
         ("fogline.monitoring.mishaps", "RunError"),
-        ("fogline.network.client", "DeskError"),
-        ("fogline.network.uplink", "Refused"),
+        ("fogline.network.cloud.client", "DeskError"),
+        ("fogline.network.transport.uplink", "Refused"),
         ("fogline.storage.errors", "StorageError"),
     ),
 }
@@ -37,7 +37,7 @@ class UsageError(ValueError):
     """An option or an argument makes no sense; the text is a sentence."""
 
 
-class JobFailed(RuntimeError):  # noqa: N818 - read aloud, it is what happened
+class JobFailedError(RuntimeError):
     """A job that was followed has failed; the text is a sentence."""
 
 

@@ -12,7 +12,7 @@ from msgspec import to_builtins
 from rich.console import Console
 from rich.markup import escape
 
-from fogline.cli.desk import asked, facts_of, operator_folder
+from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.durations import duration
 from fogline.cli.failures import UsageError
 from fogline.cli.listing import Listing, present
@@ -20,10 +20,10 @@ from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.jobs.errors import suggest
 from fogline.monitoring.table import human_bytes, human_seconds
-from fogline.network.books import Known, Line
-from fogline.network.client import Client
-from fogline.network.cloud import SIGNING
-from fogline.network.registrar import NewToken
+from fogline.network.cloud.client import Client
+from fogline.network.cloud.cloud import SIGNING
+from fogline.network.cloud.job_store import LogLine, NodeInfo
+from fogline.network.cloud.registrar import NewToken
 
 SHOWN = 14 * 86400.0
 """Seconds for which a notice of the cloud's is shown with the nodes."""
@@ -60,7 +60,7 @@ def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names:
 def show_nodes(folder: Path, json: bool) -> None:
     """List the nodes, in the order of the tree, and say on standard error what an operator must know."""
 
-    async def ask(client: Client) -> tuple[list[Known], list[Line]]:
+    async def ask(client: Client) -> tuple[list[NodeInfo], list[LogLine]]:
         return await client.nodes(), await client.notices()
 
     nodes, notices = asked(folder, ask)
@@ -78,17 +78,17 @@ def show_nodes(folder: Path, json: bool) -> None:
     present([listing], json)
 
 
-def warnings(nodes: Sequence[Known], notices: Sequence[Line]) -> list[str]:
+def warnings(nodes: Sequence[NodeInfo], notices: Sequence[LogLine]) -> list[str]:
     """What an operator must know of the cloud and of nodes, in sentences."""
     recent = [line for line in notices if time.time() - line.at < SHOWN]
     said = [f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(line.at))}: {line.why}" for line in recent]
     return said + [node.warning for node in nodes if node.warning]
 
 
-def in_tree_order(nodes: Sequence[Known]) -> list[tuple[int, Known]]:
+def in_tree_order(nodes: Sequence[NodeInfo]) -> list[tuple[int, NodeInfo]]:
     """Nodes with their depth, each below its parent."""
     names = {node.name for node in nodes}
-    ordered: list[tuple[int, Known]] = []
+    ordered: list[tuple[int, NodeInfo]] = []
     waiting = [(0, node) for node in reversed(nodes) if node.parent not in names]
     while waiting:
         depth, node = waiting.pop()
@@ -134,7 +134,7 @@ def revoke_node(folder: Path, name: str) -> None:
     print(asked(folder, ask))
 
 
-def _offers(node: Known) -> str:
+def _offers(node: NodeInfo) -> str:
     offers = node.offers
     if not offers.cpus:
         return ""

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from fogline.cli.desk import asked, facts_of, operator_folder
+from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.durations import duration
 from fogline.cli.failures import UsageError
 from fogline.cli.listing import Item, Listing, present, print_json
 from fogline.inference.card import Card, Exits, Tensor
 from fogline.monitoring.table import human_bytes, human_seconds
-from fogline.network.client import Client
-from fogline.network.cloud import RELEASE_KEYS
+from fogline.network.cloud.client import Client
+from fogline.network.cloud.cloud import RELEASE_KEYS
+from fogline.registry.model_report import Action, ModelReport, Steer
 from fogline.registry.release import Outcome, Tally, Tier
-from fogline.registry.standing import Action, Standing, Steer
 
 WORDS = {"probation": "on probation", "shadowing": "in shadow"}
 STATES = {"committed": "green", "probation": "cyan", "shadowing": "cyan", "reverted": "red", "failed": "red",
@@ -28,30 +28,30 @@ NEWEST = 5
 
 def show_models(folder: Path, json: bool) -> None:
     """List models and versions: for people the newest and those that are served, for programs all."""
-    standings = asked(folder, lambda client: client.models())
+    model_reports = asked(folder, lambda client: client.models())
     if json:
-        print_json([_facts(standing, card) for standing in standings for card in standing.cards])
+        print_json([_facts(model_report, card) for model_report in model_reports for card in model_report.cards])
         return
     listing = Listing(
         ("model", "version", "made", "result", "from", "served by"),
         empty="There is no model yet: every job that finishes publishes one, and fogline models import takes one in.",
     )
-    for standing in standings:
-        served = {outcome.version for outcome in standing.outcomes}
-        shown = [card for i, card in enumerate(standing.cards) if i < NEWEST or card.version in served]
+    for model_report in model_reports:
+        served = {outcome.version for outcome in model_report.outcomes}
+        shown = [card for i, card in enumerate(model_report.cards) if i < NEWEST or card.version in served]
         for i, card in enumerate(shown):
             age = human_seconds(max(0.0, time.time() - card.created))
             name = escape(card.model) if i == 0 else ""
-            version, served_by = _version(standing, card), _served(standing, card)
+            version, served_by = _version(model_report, card), _served(model_report, card)
             listing.rows.append((name, version, f"{age} ago", _result(card), escape(_origin(card)), served_by))
-        if len(standing.cards) > len(shown):
-            listing.rows.append(("", f"[dim]… {len(standing.cards) - len(shown)} more[/]"))
+        if len(model_report.cards) > len(shown):
+            listing.rows.append(("", f"[dim]… {len(model_report.cards) - len(shown)} more[/]"))
     present([listing], json=False)
 
 
-def _facts(standing: Standing, card: Card) -> Item:
+def _facts(model_report: ModelReport, card: Card) -> Item:
     """A version, for programs."""
-    release = standing.release
+    release = model_report.release
     return {
         "model": card.model,
         "version": card.version,
@@ -59,14 +59,14 @@ def _facts(standing: Standing, card: Card) -> Item:
         "metrics": dict(card.metrics),
         "headline": card.headline,
         "from": _origin(card),
-        "approved_by": standing.approved.get(card.version),
+        "approved_by": model_report.approved.get(card.version),
         "release": release.state if release is not None and release.version == card.version else None,
-        "nodes": {found.node: found.what for found in standing.outcomes if found.version == card.version},
+        "nodes": {found.node: found.what for found in model_report.outcomes if found.version == card.version},
     }
 
 
-def _version(standing: Standing, card: Card) -> str:
-    return f"{card.version}{' (approved)' if card.version in standing.approved else ''}"
+def _version(model_report: ModelReport, card: Card) -> str:
+    return f"{card.version}{' (approved)' if card.version in model_report.approved else ''}"
 
 
 def _origin(card: Card) -> str:
@@ -83,11 +83,11 @@ def _result(card: Card) -> str:
     return "" if value is None else f"{card.headline} {value:.4g}"
 
 
-def _served(standing: Standing, card: Card) -> str:
-    there = [outcome for outcome in standing.outcomes if outcome.version == card.version]
+def _served(model_report: ModelReport, card: Card) -> str:
+    there = [outcome for outcome in model_report.outcomes if outcome.version == card.version]
     counts = {what: sum(outcome.what == what for outcome in there) for what in STATES}
     parts = [f"[{STATES[what]}]{n} {WORDS.get(what, what)}[/]" for what, n in counts.items() if n]
-    release = standing.release
+    release = model_report.release
     if release is not None and release.version == card.version and release.state != "done":
         parts.append(f"{release.state}, ring {release.width:.0%}")
     return ", ".join(parts)
@@ -100,12 +100,12 @@ def show_model(folder: Path, text: str) -> None:
         UsageError: there is none.
     """
     name, version = parsed(text)
-    (standing,) = asked(folder, lambda client: client.models(name))
-    card = chosen(standing, version)
+    (model_report,) = asked(folder, lambda client: client.models(name))
+    card = chosen(model_report, version)
     facts = {
         "model": f"{card.model}, version {card.version}",
-        "approved": "" if card.version not in standing.approved else f"by {standing.approved[card.version]}",
-        "card": standing.digests[card.version],
+        "approved": "" if card.version not in model_report.approved else f"by {model_report.approved[card.version]}",
+        "card": model_report.digests[card.version],
         "takes": ", ".join(map(_tensor, card.inputs)),
         "gives": ", ".join(map(_tensor, card.answers)),
         "exits": _exits(card.exits),
@@ -121,14 +121,14 @@ def show_model(folder: Path, text: str) -> None:
         "by": card.lineage.by,
         "privacy": ", ".join(f"{key} {value:g}" for key, value in card.lineage.privacy.items()) or "no mechanism used",
         "asks": "" if card.cascade is None else f"{card.cascade.to} below a confidence of {card.cascade.threshold:.3f}",
-        "fares": _fares(standing.tallies.get(card.version)),
-        "drift": _drift(standing.psi.get(card.version)),
+        "fares": _fares(model_report.tallies.get(card.version)),
+        "drift": _drift(model_report.psi.get(card.version)),
     }
     for key, value in facts.items():
         if value:
             print(f"{key:<10}{value}")
-    _show_nodes([outcome for outcome in standing.outcomes if outcome.version == card.version])
-    for note in standing.notes:
+    _show_nodes([outcome for outcome in model_report.outcomes if outcome.version == card.version])
+    for note in model_report.notes:
         who = f" ({note.by})" if note.by else ""
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(note.at))}  {note.text}{who}")
 
@@ -202,10 +202,10 @@ def steer(
 
 async def _catch_up(client: Client, place: Path) -> None:
     """Hand in what was approved, where the cloud has forgotten it: nodes believe no release beside older approvals."""
-    from fogline.registry.trust import offline
-    from fogline.registry.trust.charter import read_charter
+    from fogline.registry.trust import operator
+    from fogline.registry.trust.offline_metadata import read_offline_metadata
 
-    own = offline.newer(place, read_charter(await client.charter()))
+    own = operator.newer(place, read_offline_metadata(await client.offline_metadata()))
     if own is not None:
         print(await client.adopt(own.encoded()))
 
@@ -217,23 +217,23 @@ def approve_version(folder: Path, text: str, keys: Path | None, withdraw: bool) 
         UsageError: there is no such version.
         MetadataError: the keys are not there, or the cloud shows what nobody signed.
     """
-    from fogline.registry.trust import offline
-    from fogline.registry.trust.charter import read_charter
+    from fogline.registry.trust import operator
+    from fogline.registry.trust.offline_metadata import read_offline_metadata
 
     name, version = parsed(text)
     place = keys or operator_folder(folder) / RELEASE_KEYS
     by = facts_of(folder).operator
 
     async def ask(client: Client) -> str:
-        (standing,) = await client.models(name)
-        card = chosen(standing, version)
-        digest = standing.digests[card.version]
-        theirs = read_charter(await client.charter())
+        (model_report,) = await client.models(name)
+        card = chosen(model_report, version)
+        digest = model_report.digests[card.version]
+        theirs = read_offline_metadata(await client.offline_metadata())
         if withdraw:
-            charter = offline.withdraw(place, theirs, name, digest)
+            offline_metadata = operator.withdraw(place, theirs, name, digest)
         else:
-            charter = offline.approve(place, theirs, name, digest, by)
-        adopted = await client.adopt(charter.encoded())
+            offline_metadata = operator.approve(place, theirs, name, digest, by)
+        adopted = await client.adopt(offline_metadata.encoded())
         what = "is no longer" if withdraw else "is"
         return f"{name} version {card.version} {what} approved. {adopted}"
 
@@ -245,8 +245,8 @@ def export_version(folder: Path, text: str, file: Path | None) -> None:
     name, version = parsed(text)
 
     async def ask(client: Client) -> Path:
-        (standing,) = await client.models(name)
-        card = chosen(standing, version)
+        (model_report,) = await client.models(name)
+        card = chosen(model_report, version)
         default = f"{card.model}-{card.version}.fogline"
         path = Path(default) if file is None else file / default if file.is_dir() else file
         await client.export(name, card.version, path)
@@ -320,14 +320,14 @@ def _name(text: str) -> str:
     return name
 
 
-def chosen(standing: Standing, version: int) -> Card:
+def chosen(model_report: ModelReport, version: int) -> Card:
     """A version, or the newest.
 
     Raises:
         UsageError: there is none.
     """
-    for card in standing.cards:
+    for card in model_report.cards:
         if version in (0, card.version):
             return card
-    known = ", ".join(str(card.version) for card in standing.cards)
-    raise UsageError(f"There is no version {version} of {standing.model}; there are {known}")
+    known = ", ".join(str(card.version) for card in model_report.cards)
+    raise UsageError(f"There is no version {version} of {model_report.model}; there are {known}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fogline.cli.desk import asked
+from fogline.cli.connection import asked
 from fogline.cli.failures import UsageError
 from fogline.monitoring.table import human_bytes
-from fogline.network.client import Client
-from fogline.network.results import Contents
+from fogline.network.cloud.client import Client
+from fogline.network.cloud.results import Contents
 
 JOB = "cloud.json"
 """In the folder: which job of which cloud it is."""

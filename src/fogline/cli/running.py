@@ -16,11 +16,11 @@ from fogline.cli.waiting import entered
 from fogline.governance.errors import TrustError, UntimelyIdentityError
 from fogline.governance.policy import read_policy
 from fogline.governance.subject import Role
-from fogline.network.changes import Change
-from fogline.network.contract import Home
-from fogline.network.logs import write_logs
-from fogline.network.membership import Membership
-from fogline.network.program import Attach, Listening, Place, Up, member, run, until_told
+from fogline.logs import write_logs
+from fogline.network.node.membership import Membership
+from fogline.network.node.process import Attach, Listening, NodeFolder, RunningNode, member, run, until_told
+from fogline.network.node.status import StatusChange
+from fogline.network.transport.messages import ParentAddress
 from fogline.registry.release import Tier
 
 Addresses = tuple[str, str, str]
@@ -33,7 +33,7 @@ def make_cloud(folder: Path, name: str, operator: str) -> None:
     Raises:
         TrustError: there is one in that folder.
     """
-    from fogline.network.cloud import create
+    from fogline.network.cloud.cloud import create
 
     create(folder, name, operator)
     where = "" if folder == Path("fogline-cloud") else f" --folder {folder}"
@@ -59,13 +59,13 @@ def run_cloud(
         StorageError: its records or blobs cannot be opened.
         OSError: an address is taken.
     """
-    from fogline.network.cloud import AUTHORITY, cloud
+    from fogline.network.cloud.cloud import AUTHORITY, cloud
 
     if not (folder / AUTHORITY).is_dir():
         raise TrustError(f"There is no cloud in {folder}; make one: fogline cloud init --folder {folder}")
     listening = _listening(addresses)
     tell = _teller(attached)
-    place = Place(folder, store, blobs)
+    place = NodeFolder(folder, store, blobs)
     attach = _attach(place, "cloud", predictions)
     run(
         _keep_up(
@@ -96,17 +96,17 @@ def run_member(
         OSError: an address is taken.
     """
     membership = Membership.read(folder, role)
-    place, tell = Place(folder), _teller(attached)
+    place, tell = NodeFolder(folder), _teller(attached)
     if not read_policy(place.policy).found and not attached:
         print(f"There is no {place.policy} yet, so {membership.name} refuses every job.", file=sys.stderr)
-    homes = [home_of(text) for text in parents] or list(membership.parents)
+    parent_addresses = [parent_address_of(text) for text in parents] or list(membership.parents)
     listening = None if addresses is None else _listening(addresses)
     parameters = dict(_setting(text) for text in settings)
     tier: Tier = "device" if role == "device" else "fog"
     attach = _attach(place, tier, predictions)
 
-    def make() -> AbstractAsyncContextManager[Up]:
-        return member(place, homes, listening, client, parameters, tell, attach)
+    def make() -> AbstractAsyncContextManager[RunningNode]:
+        return member(place, parent_addresses, listening, client, parameters, tell, attach)
 
     run(_keep_up(make, f"The {role} {membership.name}", tell, attached, patient=not attached))
 
@@ -118,22 +118,22 @@ def revert_model(folder: Path, model: str) -> None:
         UsageError: there is no node in the folder.
         StorageError: its records cannot be written.
     """
-    from fogline.serving.update.wishes import wish_back
+    from fogline.serving.update.manual_revert import wish_back
 
     if not (folder / "records.sqlite").exists():
         raise UsageError(f"There is no node in {folder}; name its folder with --folder")
-    told = wish_back(Place(folder), model)
+    told = wish_back(NodeFolder(folder), model)
     print("The node goes back now; its log tells how it went." if told else "The node goes back when it is started.")
 
 
-def _attach(place: Place, tier: Tier, predictions: Predictions) -> Attach | None:
+def _attach(place: NodeFolder, tier: Tier, predictions: Predictions) -> Attach | None:
     """What makes a node serve; None where it does not."""
     if not predictions.serve:
         return None
-    from fogline.serving.companion import attaching
+    from fogline.serving.on_node import attaching
     from fogline.serving.settings import Settings
 
-    home_of(predictions.http)
+    parent_address_of(predictions.http)
     grpc = "" if predictions.grpc == "none" else predictions.grpc
     settings = Settings(
         listen=predictions.http, grpc=grpc, tier=tier, threads=predictions.threads, variants=predictions.variants
@@ -142,9 +142,9 @@ def _attach(place: Place, tier: Tier, predictions: Predictions) -> Attach | None
 
 
 async def _keep_up(
-    make: Callable[[], AbstractAsyncContextManager[Up]],
+    make: Callable[[], AbstractAsyncContextManager[RunningNode]],
     who: str,
-    tell: Callable[[Change], None],
+    tell: Callable[[StatusChange], None],
     attached: bool,
     patient: bool,
 ) -> None:
@@ -153,7 +153,7 @@ async def _keep_up(
         try:
             async with AsyncExitStack() as stack:
                 up = await (entered(stack, make) if patient else stack.enter_async_context(make()))
-                tell(Change("ready", who=up.address, why=up.door))
+                tell(StatusChange("ready", who=up.address, why=up.door))
                 if not attached:
                     where = f" listens at {up.address}, its door is at {up.door}" if up.address else " runs"
                     print(f"{who}{where}; stop it with Ctrl-C.", flush=True)
@@ -164,7 +164,7 @@ async def _keep_up(
                 raise
 
 
-def _teller(attached: bool) -> Callable[[Change], None]:
+def _teller(attached: bool) -> Callable[[StatusChange], None]:
     """Who is told of changes; the log on standard error says the same, and more."""
     write_logs()
     if not attached:
@@ -173,7 +173,7 @@ def _teller(attached: bool) -> Callable[[Change], None]:
 
     encode = msgspec.json.encode
 
-    def tell(change: Change) -> None:
+    def tell(change: StatusChange) -> None:
         # Whoever reads may be gone; then standard input ends too, and so does this program.
         with contextlib.suppress(BrokenPipeError):
             print(encode(change).decode(), flush=True)
@@ -181,23 +181,23 @@ def _teller(attached: bool) -> Callable[[Change], None]:
     return tell
 
 
-def home_of(text: str) -> Home:
+def parent_address_of(text: str) -> ParentAddress:
     """A node's name and address.
 
     Raises:
         UsageError: it is no ``name@host:port``.
     """
-    home = Home.parse(text)
-    host, _, port = home.address.rpartition(":")
-    if not home.name or not host or not port.isdecimal() or int(port) > 65535:
+    parent_address = ParentAddress.parse(text)
+    host, _, port = parent_address.address.rpartition(":")
+    if not parent_address.name or not host or not port.isdecimal() or int(port) > 65535:
         raise UsageError(f"'{text}' is no address of a node; write HOST:PORT or NAME@HOST:PORT")
-    return home
+    return parent_address
 
 
 def _listening(addresses: Addresses) -> Listening:
     for text in addresses:
         if text:
-            home_of(text)
+            parent_address_of(text)
     return Listening(*addresses)
 
 

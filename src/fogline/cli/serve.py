@@ -16,10 +16,10 @@ import msgspec
 
 from fogline.cli.failures import UsageError
 from fogline.inference.card import LARGEST, Asset, Card, ModelName, read_card
-from fogline.network.logs import write_logs
-from fogline.serving.server.files import Files
+from fogline.logs import write_logs
+from fogline.serving.server.assembly import hooks, new_loop, opener
+from fogline.serving.server.files import ModelFiles
 from fogline.serving.server.server import Addresses, Server
-from fogline.serving.server.wiring import hooks, new_loop, opener
 from fogline.serving.settings import Settings
 
 CARD, BLOBS, JOB = "card.json", "blobs", "job.toml"
@@ -74,7 +74,7 @@ async def _serve(settings: Settings, card: Card, found: Found) -> None:
     server.repository.expect(card.model)
     addresses = await server.start()  # Who asks while it is loaded is told to come back.
     try:
-        served = await server.repository.load(card, Files(found.files))
+        served = await server.repository.load(card, ModelFiles(found.files))
         _greet(card, served.runtime.name, addresses, found.notes)
         await told.wait()
     finally:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from fogline.cli.failures import say
 from fogline.governance.errors import UntimelyIdentityError
-from fogline.storage import StorageFull
+from fogline.storage import StorageFullError
 
 T = TypeVar("T")
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
@@ -34,7 +34,7 @@ async def entered(
     while True:
         try:
             return await stack.enter_async_context(make())
-        except (StorageFull, UntimelyIdentityError, OSError) as error:
+        except (StorageFullError, UntimelyIdentityError, OSError) as error:
             if not may_pass(error):
                 raise
             if type(error) is not said:

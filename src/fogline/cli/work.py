@@ -12,19 +12,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from fogline.cli.bundling import bundle_of_job
-from fogline.cli.desk import asked, cloud_of, operator_folder
-from fogline.cli.failures import JobFailed, UsageError
+from fogline.cli.connection import asked, cloud_of, operator_folder
+from fogline.cli.failures import JobFailedError, UsageError
 from fogline.cli.listing import Listing, present, print_json_line
 from fogline.governance.offers import Needs
 from fogline.governance.signing import SigningKey
 from fogline.jobs import Job
 from fogline.jobs.files import parse_job, read_job
+from fogline.logs import stamp
 from fogline.monitoring.progress import Live
 from fogline.monitoring.table import human_bytes, human_metric, human_seconds
-from fogline.network.books import ENDED, Line, Record, Stop
-from fogline.network.client import Client
-from fogline.network.cloud import SIGNING
-from fogline.network.logs import stamp
+from fogline.network.cloud.client import Client
+from fogline.network.cloud.cloud import SIGNING
+from fogline.network.cloud.job_store import ENDED, LogLine, Record, Stop
 
 TOLD = ("job", "name", "state", "done", "rounds", "priority", "by", "submitted", "headline", "why")
 """What programs are told of a job."""
@@ -178,12 +178,12 @@ def conclude(record: Record) -> None:
         JobFailed: it failed.
     """
     if record.state == "failed":
-        raise JobFailed(f"Job {record.job} failed after {record.done} of {record.rounds} rounds: {record.why}")
+        raise JobFailedError(f"Job {record.job} failed after {record.done} of {record.rounds} rounds: {record.why}")
     why = f": {record.why}" if record.why else ""
     print(f"Job {record.job} {record.state} after {record.done} of {record.rounds} rounds{why}.")
 
 
-def as_text(line: Line, record: Record) -> str:
+def as_text(line: LogLine, record: Record) -> str:
     """A line of a log."""
     begin = stamp(line.at, logging.getLevelName(line.level), record.job, line.round)
     if line.row is None:

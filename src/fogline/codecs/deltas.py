@@ -27,7 +27,7 @@ from fogline.codecs import blocks, lossless, sparse
 from fogline.codecs.payload import DeltaError, Streams, pack
 from fogline.params import Params, Vector, as_stored
 
-__all__ = ["CODECS", "LOSSLESS", "DeltaError", "Encoded", "Published", "against", "apply", "encode"]
+__all__ = ["CODECS", "LOSSLESS", "DeltaError", "Encoded", "PublishedVersion", "against", "apply", "encode"]
 
 LOSSLESS = "lossless"
 WORTHWHILE = 0.95
@@ -65,7 +65,7 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedVersion:
     """A version as everybody will have it, and short ways to it."""
 
     params: Params
@@ -111,7 +111,7 @@ def apply(codec: str, base: Params, payload: bytes) -> Params:
     return as_stored(Params(base.spec, np.concatenate([head, tail]), counters))
 
 
-def against(params: Params, parent: Params | None, older: Sequence[Params], codec: str) -> Published:
+def against(params: Params, parent: Params | None, older: Sequence[Params], codec: str) -> PublishedVersion:
     """A version, published as a difference from its parent.
 
     With a lossy codec the version is what the difference leads to, so that all who take it have the same bits,
@@ -134,7 +134,7 @@ def against(params: Params, parent: Params | None, older: Sequence[Params], code
         canonical = canonical if first is None else first.params
         deltas.append(first)
     deltas += [_worthwhile(LOSSLESS, version, canonical) for version in older]
-    return Published(canonical, tuple(deltas))
+    return PublishedVersion(canonical, tuple(deltas))
 
 
 def _worthwhile(codec: str, base: Params, target: Params) -> Encoded | None:

@@ -5,7 +5,7 @@ from fogline.data.build import from_arrays, from_clients
 from fogline.data.dataset import FederatedData
 from fogline.data.examples import Examples
 from fogline.data.indices import Partition
-from fogline.data.loaders import MissingDataset, MissingPackage, dataset, datasets, load, load_raw
+from fogline.data.loaders import MissingDatasetError, MissingPackageError, dataset, datasets, load, load_raw
 from fogline.data.meaning import Meaning
 from fogline.data.partition import (
     PARTITIONERS,
@@ -26,8 +26,8 @@ __all__ = [
     "FeatureNoise",
     "FederatedData",
     "Meaning",
-    "MissingDataset",
-    "MissingPackage",
+    "MissingDatasetError",
+    "MissingPackageError",
     "Partition",
     "RawData",
     "by_natural_id",

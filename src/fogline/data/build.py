@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from fogline.data.dataset import FederatedData
 from fogline.data.examples import Examples, Indices, bad_label, check, first_bad_label, not_finite, tidy
-from fogline.data.ids import Ids, Listed, Numbered
+from fogline.data.ids import Ids, Listed, NumberedIds
 from fogline.data.indices import Partition
-from fogline.data.items import Columns
+from fogline.data.items import RecordFields
 from fogline.data.meaning import Meaning
-from fogline.data.sources import Loaded, Loader, Rows, Transform, items_of, pair_of
+from fogline.data.sources import LazySource, Loader, Rows, Transform, items_of, pair_of
 
 
 def from_arrays(
@@ -54,10 +54,10 @@ def from_arrays(
     meaning = _meaning(meaning, classes)
     base = tidy(x, y, meaning, f"Data set '{name}'")
     parts = Partition.of(partition)
-    ids = Numbered(len(parts)) if parts.ids is None else Listed(parts.ids)
+    ids = NumberedIds(len(parts)) if parts.ids is None else Listed(parts.ids)
     _check_rows(parts, ids, base.count, overlap)
     _check_values(parts, ids, base, meaning)
-    source, judged = Rows(ids, base, parts, transform), _test(test, meaning, Columns(), name)
+    source, judged = Rows(ids, base, parts, transform), _test(test, meaning, RecordFields(), name)
     return _finish(FederatedData(name, source, meaning, test=judged, groups=groups), held_out)
 
 
@@ -92,7 +92,7 @@ def from_clients(
         ValueError: an id occurs twice or a size is not positive; later, on the first load of a client, what
             `from_arrays` would refuse.
     """
-    meaning, columns = _meaning(meaning, classes), Columns(inputs, target)
+    meaning, columns = _meaning(meaning, classes), RecordFields(inputs, target)
     ids = clients if isinstance(clients, Ids) else Listed(list(map(str, clients)))
     held: dict[str, Any] | Loader | None = loader
     if isinstance(clients, dict):
@@ -105,7 +105,7 @@ def from_clients(
             "Data go in a dict by id: {id: Examples(x, y)}."
         )
     known = None if sizes is None else _check_sizes(np.asarray(sizes, np.int64), ids)
-    source = Loaded(ids, held, meaning, known, columns)
+    source = LazySource(ids, held, meaning, known, columns)
     if isinstance(held, dict):
         for i, client in enumerate(ids):
             if pair_of(held[client]) is not None:
@@ -167,7 +167,7 @@ def _check_sizes(sizes: Indices, ids: Ids) -> Indices:
     return sizes
 
 
-def _test(test: Any, meaning: Meaning, columns: Columns, name: str) -> Examples | None:
+def _test(test: Any, meaning: Meaning, columns: RecordFields, name: str) -> Examples | None:
     if test is None:
         return None
     where = f"The test set of '{name}'"

@@ -11,7 +11,7 @@ from fogline.data.examples import Examples, Indices
 from fogline.data.ids import Listed, Picked
 from fogline.data.inputs import Array, joined
 from fogline.data.meaning import Meaning
-from fogline.data.sources import Held, Rows, Source, Transform, Transformed
+from fogline.data.sources import ExampleSource, InMemorySource, Rows, Transform, Transformed
 
 __all__ = ["Examples", "FederatedData", "Meaning"]
 
@@ -26,7 +26,7 @@ class FederatedData(Mapping[str, Examples]):
     def __init__(
         self,
         name: str,
-        source: Source,
+        source: ExampleSource,
         meaning: Meaning,
         *,
         test: Examples | None = None,
@@ -151,9 +151,9 @@ class FederatedData(Mapping[str, Examples]):
         """
         names = Listed([self.clients[index] for index in counts])
         parts = [self.at(index).part(slice(count)) for index, count in counts.items()]
-        return FederatedData(self.name, Held(names, parts), self.meaning)
+        return FederatedData(self.name, InMemorySource(names, parts), self.meaning)
 
-    def _changed(self, source: Source, held: Indices) -> FederatedData:
+    def _changed(self, source: ExampleSource, held: Indices) -> FederatedData:
         return FederatedData(self.name, source, self.meaning, test=self.test, groups=self.groups, held=held)
 
     def _draw(self, fraction: float, seed: int) -> Indices:

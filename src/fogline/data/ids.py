@@ -54,7 +54,7 @@ class Ids(Sequence[str]):
         return f"<{len(self)} clients: {shown}>"
 
 
-class Numbered(Ids):
+class NumberedIds(Ids):
     """``client-00`` to ``client-99`` and the like."""
 
     def __init__(self, count: int) -> None:

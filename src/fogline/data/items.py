@@ -21,7 +21,7 @@ TWICE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class RecordFields:
     """Which parts of a record are what."""
 
     inputs: str | Sequence[str] | None = None
@@ -60,7 +60,7 @@ class Items:
         where: whose they are, for sentences.
     """
 
-    def __init__(self, source: Any, columns: Columns, where: str) -> None:
+    def __init__(self, source: Any, columns: RecordFields, where: str) -> None:
         self._columns, self._where = columns, where
         self._source, self._collate, self._chosen = source, None, None
         if hasattr(source, "collate_fn") and hasattr(source, "dataset"):

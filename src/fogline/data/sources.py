@@ -12,7 +12,7 @@ from fogline.data.examples import Examples, Indices, check, tidy
 from fogline.data.ids import Ids
 from fogline.data.indices import Partition
 from fogline.data.inputs import Array, Inputs, mapped, rows
-from fogline.data.items import Columns, Items, reads
+from fogline.data.items import Items, RecordFields, reads
 from fogline.data.loading import Loading
 from fogline.data.meaning import Meaning
 from fogline.randomness import derived, seeded
@@ -24,7 +24,7 @@ Loader = Callable[[str], Any]
 """Loads a client by its id: its examples, a pair of inputs and targets, or what is read item by item."""
 
 
-class Source(Protocol):
+class ExampleSource(Protocol):
     """Examples by position of the client, training or held out."""
 
     @property
@@ -75,7 +75,7 @@ class Rows:
         return np.diff(self._offsets)
 
 
-class Loaded:
+class LazySource:
     """Clients that are loaded one by one. Each is checked the first time.
 
     What was given as examples is kept as training wants it; what is read item by item is kept once it was read,
@@ -89,7 +89,7 @@ class Loaded:
         clients: dict[str, Any] | Loader,
         meaning: Meaning,
         sizes: Indices | None,
-        columns: Columns,
+        columns: RecordFields,
     ) -> None:
         self.ids = ids
         self._clients = clients
@@ -178,7 +178,7 @@ def pair_of(found: Any) -> tuple[Any, Any] | None:
     return None
 
 
-def items_of(found: Any, columns: Columns, where: str) -> Items:
+def items_of(found: Any, columns: RecordFields, where: str) -> Items:
     """What is read item by item.
 
     Raises:
@@ -193,7 +193,7 @@ def items_of(found: Any, columns: Columns, where: str) -> Items:
 
 
 @dataclass(frozen=True)
-class Held:
+class InMemorySource:
     """Clients whose examples are at hand."""
 
     ids: Ids
@@ -221,7 +221,7 @@ def _changed(transform: Transform, x: Inputs, index: int, ids: Ids) -> Inputs:
 class Transformed:
     """Another source with its inputs changed."""
 
-    source: Source
+    source: ExampleSource
     transform: Transform
 
     @property

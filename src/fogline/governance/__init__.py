@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fogline.governance.authority import Authority
     from fogline.governance.bundle import Bundle, open_bundle, pack
     from fogline.governance.certificates import certificate_of_peer, read_certificate, subject_of, subject_of_peer
-    from fogline.governance.errors import TokenRefused, TrustError
+    from fogline.governance.errors import TokenRefusedError, TrustError
     from fogline.governance.identity import Identity, NewKey
     from fogline.governance.machine import local_offers
     from fogline.governance.manifest import Manifest
@@ -41,7 +41,7 @@ _HOMES = {
     "Subject": "subject",
     "Token": "tokens",
     "TokenRecord": "tokens",
-    "TokenRefused": "errors",
+    "TokenRefusedError": "errors",
     "TrustError": "errors",
     "allowed_now": "policy",
     "certificate_of_peer": "certificates",
@@ -78,7 +78,7 @@ __all__ = [
     "Subject",
     "Token",
     "TokenRecord",
-    "TokenRefused",
+    "TokenRefusedError",
     "TrustError",
     "allowed_now",
     "certificate_of_peer",

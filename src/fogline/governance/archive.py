@@ -48,7 +48,7 @@ class Form(NamedTuple):
 BUNDLE = Form("bundle", zipfile.ZIP_DEFLATED, BundleError)
 
 
-class Limits(msgspec.Struct, frozen=True):
+class ArchiveLimits(msgspec.Struct, frozen=True):
     """How large a zip may be."""
 
     zip_bytes: int = 16 * 1024 * 1024
@@ -110,7 +110,7 @@ class Archive:
         ValueError: it is none, or larger than the limits.
     """
 
-    def __init__(self, file: BinaryIO, limits: Limits, form: Form = BUNDLE) -> None:
+    def __init__(self, file: BinaryIO, limits: ArchiveLimits, form: Form = BUNDLE) -> None:
         self._form = form
         size = file.seek(0, io.SEEK_END)
         if size > limits.zip_bytes:
@@ -157,7 +157,7 @@ class Archive:
     def _error(self, what: str) -> ValueError:
         return self._form.error(f"The {self._form.name} {what}.")
 
-    def _check_end(self, file: BinaryIO, size: int, limits: Limits) -> None:
+    def _check_end(self, file: BinaryIO, size: int, limits: ArchiveLimits) -> None:
         """Bound the list of files before the standard library reads it all into memory."""
         file.seek(max(0, size - END.size - LARGE_BYTES))
         before, tail = file.read(LARGE_BYTES), file.read(END.size)

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from fogline.governance.archive import CHUNK, Archive, Limits, check_names, write_archive
+from fogline.governance.archive import CHUNK, Archive, ArchiveLimits, check_names, write_archive
 from fogline.governance.errors import BundleError
 from fogline.governance.manifest import FORMAT, PAYLOAD_TYPE, FileFacts, Manifest, read_manifest, task_of
 from fogline.governance.safe_files import make_private_folder, sync_folder
@@ -27,7 +27,7 @@ from fogline.governance.signing import Signer, SigningKey, sign
 MANIFEST = "manifest.json"
 CODE = "code/"
 LARGEST_MANIFEST = 1024 * 1024
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ArchiveLimits()
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Bundle:
     digest: str
     """SHA-256 of the zip, in hexadecimal."""
     manifest: Manifest
-    limits: Limits
+    limits: ArchiveLimits
 
     @property
     def signer(self) -> Signer:
@@ -88,7 +88,7 @@ def pack(
     files: Sequence[Path],
     key: SigningKey,
     created: float,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ArchiveLimits = DEFAULT_LIMITS,
 ) -> bytes:
     """A bundle: the same bytes for the same job, files, key and time.
 
@@ -124,7 +124,7 @@ def pack(
     return packed
 
 
-def open_bundle(data_path: Path, limits: Limits = DEFAULT_LIMITS) -> Bundle:
+def open_bundle(data_path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> Bundle:
     """A bundle in a file, with everything about it checked but whether its signer is trusted.
 
     Raises:
@@ -139,7 +139,7 @@ def open_bundle(data_path: Path, limits: Limits = DEFAULT_LIMITS) -> Bundle:
         raise BundleError(f"The bundle {data_path} cannot be read: {error.strerror}.") from error
 
 
-def _read(file: BinaryIO, limits: Limits) -> Manifest:
+def _read(file: BinaryIO, limits: ArchiveLimits) -> Manifest:
     archive = Archive(file, limits)
     manifest = read_manifest(b"".join(archive.read(MANIFEST, LARGEST_MANIFEST)))
     expected = [MANIFEST, *(CODE + name for name in manifest.files)]
@@ -182,7 +182,7 @@ def _name(path: Path, folder: Path | None) -> str:
         raise BundleError(f"{path} does not lie in {folder}, so it cannot be in the bundle.") from None
 
 
-def _content(path: Path, limits: Limits) -> bytes:
+def _content(path: Path, limits: ArchiveLimits) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(limits.unpacked_bytes + 1)

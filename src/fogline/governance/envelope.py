@@ -15,7 +15,7 @@ LARGEST = 4 * 1024 * 1024
 """Bytes of an envelope."""
 
 
-class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EnvelopeSignature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One signature; ``keyid`` is a hint for people and decides nothing."""
 
     sig: bytes
@@ -27,7 +27,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
 
     payload: bytes
     payload_type: str
-    signatures: tuple[Signature, ...]
+    signatures: tuple[EnvelopeSignature, ...]
 
 
 def signed_bytes(payload_type: str, payload: bytes) -> bytes:
@@ -45,7 +45,7 @@ def seal(payload_type: str, payload: bytes, sign: Callable[[bytes], bytes], keyi
         sign: gives a signature under what it gets.
         keyid: which key that is, as a hint for people.
     """
-    signature = Signature(sign(signed_bytes(payload_type, payload)), keyid)
+    signature = EnvelopeSignature(sign(signed_bytes(payload_type, payload)), keyid)
     return msgspec.json.encode(Envelope(payload, payload_type, (signature,)))
 
 

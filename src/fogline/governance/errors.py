@@ -40,7 +40,7 @@ class TokenError(TrustError):
     """A text that is no token, or a token that cannot be made as asked."""
 
 
-class TokenRefused(TrustError):  # noqa: N818 - a refusal is an answer to the other side, not a fault
+class TokenRefusedError(TrustError):
     """A token that the cloud does not redeem. The text may be sent to whoever presented it."""
 
 
@@ -56,5 +56,5 @@ class BundleError(TrustError):
     """A bundle of code that cannot be packed, or must not be opened."""
 
 
-class PolicyError(TrustError):
+class SitePolicyError(TrustError):
     """A site's policy file that cannot be read, or says something impossible."""

@@ -12,14 +12,14 @@ WINDOW = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)", re.ASCII)
 DAY = 24 * 60
 
 
-class Window(msgspec.Struct, frozen=True):
+class DailyWindow(msgspec.Struct, frozen=True):
     """A part of every day, in minutes since midnight; it crosses midnight if it starts after its end."""
 
     start: int
     end: int
 
     @classmethod
-    def parse(cls, text: str) -> Window:
+    def parse(cls, text: str) -> DailyWindow:
         """The window of ``HH:MM-HH:MM``; the end does not belong to it.
 
         Raises:
@@ -42,13 +42,13 @@ class Window(msgspec.Struct, frozen=True):
         return minute >= self.start or minute < self.end
 
 
-def is_open(windows: Sequence[Window], local: datetime) -> bool:
+def is_open(windows: Sequence[DailyWindow], local: datetime) -> bool:
     """Whether a moment lies in one of the windows; no window at all means always."""
     minute = local.hour * 60 + local.minute
     return not windows or any(window.holds(minute) for window in windows)
 
 
-def next_open(windows: Sequence[Window], local: datetime) -> datetime:
+def next_open(windows: Sequence[DailyWindow], local: datetime) -> datetime:
     """The first moment from ``local`` on that lies in a window, by the clock on the wall."""
     if is_open(windows, local):
         return local

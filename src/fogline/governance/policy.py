@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import msgspec
 
-from fogline.governance.errors import PolicyError, SignatureError
-from fogline.governance.hours import Window, is_open, next_open
+from fogline.governance.errors import SignatureError, SitePolicyError
+from fogline.governance.hours import DailyWindow, is_open, next_open
 from fogline.governance.offers import Needs, Offers, missing
 from fogline.governance.safe_files import read_bounded
 from fogline.governance.signers import Signer
@@ -76,7 +76,7 @@ class Allowed(msgspec.Struct, frozen=True):
     """Patterns of ``module:attribute``."""
 
 
-class Limits(msgspec.Struct, frozen=True):
+class ResourceLimits(msgspec.Struct, frozen=True):
     """How much of the machine jobs may take, and when."""
 
     threads: int | None = None
@@ -84,7 +84,7 @@ class Limits(msgspec.Struct, frozen=True):
     memory_bytes: int | None = None
     """None takes all there is."""
     niceness: int = 10
-    windows: tuple[Window, ...] = ()
+    windows: tuple[DailyWindow, ...] = ()
     """None at all means always."""
     mains_only: bool = False
     jobs: int = 1
@@ -108,7 +108,7 @@ class Policy(msgspec.Struct, frozen=True):
     path: str = "policy.toml"
     found: bool = False
     allowed: tuple[Allowed, ...] = ()
-    limits: Limits = Limits()
+    limits: ResourceLimits = ResourceLimits()
     tags: tuple[str, ...] = ()
     serve: Serve = Serve()
 
@@ -132,13 +132,13 @@ def read_policy(path: Path) -> Policy:
     except FileNotFoundError:
         return Policy(path=str(path))
     except OSError as error:
-        raise PolicyError(f"The policy {path} cannot be read: {error.strerror}.") from error
+        raise SitePolicyError(f"The policy {path} cannot be read: {error.strerror}.") from error
     if len(data) > LARGEST:
-        raise PolicyError(f"The policy {path} is longer than {LARGEST} bytes.")
+        raise SitePolicyError(f"The policy {path} is longer than {LARGEST} bytes.")
     try:
         return parse_policy(data.decode("utf-8-sig"), str(path))
     except UnicodeDecodeError:
-        raise PolicyError(f"The policy {path} is no text in UTF-8.") from None
+        raise SitePolicyError(f"The policy {path} is no text in UTF-8.") from None
 
 
 def parse_policy(text: str, source: str = "policy.toml") -> Policy:
@@ -150,7 +150,7 @@ def parse_policy(text: str, source: str = "policy.toml") -> Policy:
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise PolicyError(f"{source} is not valid TOML: {error}") from None
+        raise SitePolicyError(f"{source} is not valid TOML: {error}") from None
     _check_keys(raw, source)
     try:
         file = msgspec.convert(raw, _File)
@@ -158,9 +158,9 @@ def parse_policy(text: str, source: str = "policy.toml") -> Policy:
         limits = _limits(file.limits)
         serve = Serve(file.serve.offload, _size(file.serve.keep, "serve.keep") or 0, file.serve.channel)
     except msgspec.ValidationError as error:
-        raise PolicyError(f"{source}: {_placed(str(error))}") from None
+        raise SitePolicyError(f"{source}: {_placed(str(error))}") from None
     except (SignatureError, ValueError) as error:
-        raise PolicyError(f"{source}: {error}") from None
+        raise SitePolicyError(f"{source}: {error}") from None
     return Policy(source, True, allowed, limits, file.data.tags, serve)
 
 
@@ -196,7 +196,7 @@ def decide(policy: Policy, manifest: Manifest, signer: Signer, needs: Needs, off
     return Decision(True, f"{policy.path} allows {task} of {who}.")
 
 
-def allowed_now(limits: Limits, local: datetime, on_mains: bool | None) -> str | None:
+def allowed_now(limits: ResourceLimits, local: datetime, on_mains: bool | None) -> str | None:
     """Why no job may run at this moment, in one sentence; None if one may.
 
     Args:
@@ -213,19 +213,21 @@ def allowed_now(limits: Limits, local: datetime, on_mains: bool | None) -> str |
     return None
 
 
-def opens_at(limits: Limits, local: datetime) -> datetime:
+def opens_at(limits: ResourceLimits, local: datetime) -> datetime:
     """The next moment, from ``local`` on, at which the owner's hours are open; ``local`` itself if they are."""
     return next_open(limits.windows, local)
 
 
-def _limits(raw: _Limits) -> Limits:
+def _limits(raw: _Limits) -> ResourceLimits:
     if raw.hours is not None and not raw.hours:
         raise ValueError("limits.hours is empty; leave it out for always")
     try:
-        windows = tuple(Window.parse(text) for text in raw.hours or ())
+        windows = tuple(DailyWindow.parse(text) for text in raw.hours or ())
     except ValueError as error:
         raise ValueError(f"limits.hours: {error}") from None
-    return Limits(raw.threads, _size(raw.memory, "limits.memory"), raw.niceness, windows, raw.mains_only, raw.jobs)
+    return ResourceLimits(
+        raw.threads, _size(raw.memory, "limits.memory"), raw.niceness, windows, raw.mains_only, raw.jobs
+    )
 
 
 def _size(value: int | str | None, key: str) -> int | None:
@@ -254,7 +256,7 @@ def _check_table(table: Mapping[str, Any], name: str, source: str) -> None:
     for key in table:
         if key not in known:
             where = f"{name}.{key[:40]}" if name else key[:40]
-            raise PolicyError(f"{source}: {where!r} is no key of a policy; here may stand {', '.join(known)}")
+            raise SitePolicyError(f"{source}: {where!r} is no key of a policy; here may stand {', '.join(known)}")
 
 
 def _placed(message: str) -> str:

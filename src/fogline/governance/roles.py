@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fogline.governance.subject import Role, Subject
 
 
-class Call(NamedTuple):
+class ApiCall(NamedTuple):
     """A call of the operator's interface, or one between nodes."""
 
     what: str
@@ -24,36 +24,36 @@ PEOPLE: frozenset[Role] = OPERATOR | DEVELOPER
 FOG: frozenset[Role] = frozenset({"fog"})
 NODES: frozenset[Role] = frozenset({"fog", "device"})
 
-CALLS: Mapping[str, Call] = {
+CALLS: Mapping[str, ApiCall] = {
     # Jobs.
-    "Desk/Submit": Call("submit jobs", PEOPLE),
-    "Desk/Jobs": Call("list jobs", PEOPLE),
-    "Desk/Watch": Call("follow jobs", PEOPLE),
-    "Desk/Stop": Call("stop jobs", OPERATOR, DEVELOPER),
-    "Desk/Result": Call("fetch a job's result", OPERATOR, DEVELOPER),
+    "Desk/Submit": ApiCall("submit jobs", PEOPLE),
+    "Desk/Jobs": ApiCall("list jobs", PEOPLE),
+    "Desk/Watch": ApiCall("follow jobs", PEOPLE),
+    "Desk/Stop": ApiCall("stop jobs", OPERATOR, DEVELOPER),
+    "Desk/Result": ApiCall("fetch a job's result", OPERATOR, DEVELOPER),
     # Nodes.
-    "Desk/Nodes": Call("list nodes", PEOPLE),
-    "Desk/Notices": Call("read what happened to the cloud", PEOPLE),
-    "Desk/Token": Call("make tokens", OPERATOR),
-    "Desk/Revoke": Call("revoke nodes", OPERATOR),
+    "Desk/Nodes": ApiCall("list nodes", PEOPLE),
+    "Desk/Notices": ApiCall("read what happened to the cloud", PEOPLE),
+    "Desk/Token": ApiCall("make tokens", OPERATOR),
+    "Desk/Revoke": ApiCall("revoke nodes", OPERATOR),
     # Models.
-    "Desk/Models": Call("list models", PEOPLE),
-    "Desk/Export": Call("export versions", PEOPLE),
-    "Desk/Import": Call("import versions", OPERATOR),
-    "Desk/Steer": Call("promote, roll back and steer versions", OPERATOR),
-    "Desk/Link": Call("link models to a cascade", PEOPLE),
-    "Desk/Retrain": Call("have jobs run again by themselves", OPERATOR),
-    "Desk/Charter": Call("read what is approved", PEOPLE),
-    "Desk/Adopt": Call("hand in what is approved", OPERATOR),
+    "Desk/Models": ApiCall("list models", PEOPLE),
+    "Desk/Export": ApiCall("export versions", PEOPLE),
+    "Desk/Import": ApiCall("import versions", OPERATOR),
+    "Desk/Steer": ApiCall("promote, roll back and steer versions", OPERATOR),
+    "Desk/Link": ApiCall("link models to a cascade", PEOPLE),
+    "Desk/Retrain": ApiCall("have jobs run again by themselves", OPERATOR),
+    "Desk/Charter": ApiCall("read what is approved", PEOPLE),
+    "Desk/Adopt": ApiCall("hand in what is approved", OPERATOR),
     # Between nodes.
-    "Node/Control": Call("hang below another node", NODES),
-    "Node/Fetch": Call("fetch files", NODES | PEOPLE),
-    "Node/Push": Call("bring files", NODES | PEOPLE),
-    "Node/Weigh": Call("ask for a file's size", NODES),
-    "Node/Read": Call("read signed releases", NODES),
-    "Node/Infer": Call("ask for predictions", NODES),
-    "Node/Enrol": Call("pass tokens on from a door", FOG),
-    "Node/Renew": Call("renew certificates", NODES | PEOPLE),
+    "Node/Control": ApiCall("hang below another node", NODES),
+    "Node/Fetch": ApiCall("fetch files", NODES | PEOPLE),
+    "Node/Push": ApiCall("bring files", NODES | PEOPLE),
+    "Node/Weigh": ApiCall("ask for a file's size", NODES),
+    "Node/Read": ApiCall("read signed releases", NODES),
+    "Node/Infer": ApiCall("ask for predictions", NODES),
+    "Node/Enrol": ApiCall("pass tokens on from a door", FOG),
+    "Node/Renew": ApiCall("renew certificates", NODES | PEOPLE),
 }
 
 

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from fogline.governance.certificates import UNREADABLE, day, parse_certificate
-from fogline.governance.errors import TokenError, TokenRefused
+from fogline.governance.errors import TokenError, TokenRefusedError
 from fogline.governance.subject import Role, Subject
 
 PREFIX = "fogline1_"
@@ -166,22 +166,22 @@ def redeem(
     expected = record.secret_hash if record is not None else bytes(32)
     right = hmac.compare_digest(_hash(secret), expected)
     if record is None or not right or record.id != token_id:
-        raise TokenRefused(NOT_KNOWN)
+        raise TokenRefusedError(NOT_KNOWN)
     if now >= record.expires:
-        raise TokenRefused(f"The token expired on {day(record.expires)}; ask the operator for a new one.")
+        raise TokenRefusedError(f"The token expired on {day(record.expires)}; ask the operator for a new one.")
     if role != record.role:
-        raise TokenRefused(f"The token is for a {record.role}, so nobody can join as {role} with it.")
+        raise TokenRefusedError(f"The token is for a {record.role}, so nobody can join as {role} with it.")
     try:
         Subject(name, role, record.site)
     except ValueError as error:
-        raise TokenRefused(f"The {error}.") from None
+        raise TokenRefusedError(f"The {error}.") from None
     if record.names is not None and not fnmatchcase(name, record.names):
-        raise TokenRefused(f"The token is for names like {record.names}; {name} is none of them.")
+        raise TokenRefusedError(f"The token is for names like {record.names}; {name} is none of them.")
     use = Redemption(key_hash, name)
     if use in record.redeemed:
         return record
     if record.uses_left < 1:
-        raise TokenRefused("The token is used up; ask the operator for a new one.")
+        raise TokenRefusedError("The token is used up; ask the operator for a new one.")
     return msgspec.structs.replace(record, uses_left=record.uses_left - 1, redeemed=(*record.redeemed, use))
 
 

@@ -22,7 +22,7 @@ _STEPS = 200
 """Thresholds of each tier that are tried together for a chain."""
 
 
-class PolicyError(ValueError):
+class CascadePolicyError(ValueError):
     """There is no such threshold; the text is a sentence."""
 
 
@@ -57,7 +57,7 @@ def fit(
     if target_accuracy is not None:
         chosen = _cheapest(allowed & (curve.accuracy >= target_accuracy - 1e-12), curve.sent)
         if chosen is None:
-            raise PolicyError(_unreached(target_accuracy, np.where(allowed, curve.accuracy, -1.0), curve.sent))
+            raise CascadePolicyError(_unreached(target_accuracy, np.where(allowed, curve.accuracy, -1.0), curve.sent))
     else:
         chosen = int(np.where(allowed, curve.accuracy, -1.0).argmax())
     return curve.cascade(to, chosen)
@@ -103,7 +103,7 @@ def fit_chain(
         chosen = _cheapest(allowed & (pairs.accuracy >= target_accuracy - 1e-12), cost)
         if chosen is None:
             best = np.where(allowed, pairs.accuracy, -1.0)
-            raise PolicyError(_unreached(target_accuracy, best.ravel(), pairs.to_fog.ravel()))
+            raise CascadePolicyError(_unreached(target_accuracy, best.ravel(), pairs.to_fog.ravel()))
     else:
         accuracy = np.where(allowed, pairs.accuracy, -1.0)
         chosen = _cheapest(accuracy >= accuracy.max() - 1e-12, cost)

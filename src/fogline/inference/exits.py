@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from fogline.inference.card import Card, Exits, Scores
-from fogline.inference.cascade import PolicyError, fit
+from fogline.inference.cascade import CascadePolicyError, fit
 from fogline.inference.confidence import classes, confidence
 from fogline.inference.runtimes.base import Array, Run, Runtime
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fogline.jobs.job import Publish
 
 
-class Wanted(NamedTuple):
+class UnfittedExits(NamedTuple):
     """Exits whose thresholds are yet to be fitted."""
 
     outputs: tuple[str, ...]
@@ -30,12 +30,12 @@ class Wanted(NamedTuple):
     """That the whole must reach on held-out examples; None: what the last exit reaches alone."""
 
 
-def wanted_of(publish: Publish) -> Wanted | None:
+def wanted_of(publish: Publish) -> UnfittedExits | None:
     """What a job says of its model's exits; None: it has none."""
-    return Wanted(publish.exits, publish.exit_accuracy) if publish.exits else None
+    return UnfittedExits(publish.exits, publish.exit_accuracy) if publish.exits else None
 
 
-class Chosen(NamedTuple):
+class ExitChoice(NamedTuple):
     """The answer of every row."""
 
     scores: Array
@@ -44,7 +44,7 @@ class Chosen(NamedTuple):
     """(rows,), number of the exit."""
 
 
-def choose(exits: Exits, scores: Scores, outputs: Mapping[str, Array]) -> Chosen:
+def choose(exits: Exits, scores: Scores, outputs: Mapping[str, Array]) -> ExitChoice:
     """For every row the first output that is sure, or the last.
 
     Args:
@@ -94,7 +94,7 @@ class EarlyExit:
         return {self._exits.outputs[-1]: chosen.scores}
 
 
-def _first_sure(exits: Exits, each: Sequence[Scores], values: Mapping[str, Array], stages: Sequence[Run]) -> Chosen:
+def _first_sure(exits: Exits, each: Sequence[Scores], values: Mapping[str, Array], stages: Sequence[Run]) -> ExitChoice:
     """Run stage after stage, each for the rows of which no exit before it was sure."""
     known = {**values, **stages[0](values)}
     answer = known[exits.outputs[0]].copy()
@@ -107,7 +107,7 @@ def _first_sure(exits: Exits, each: Sequence[Scores], values: Mapping[str, Array
             rows, known = rows[staying], {name: array[staying] for name, array in known.items()}
         known |= stages[place + 1](known)
         answer[rows], places[rows] = known[exits.outputs[place + 1]], place + 1
-    return Chosen(answer, places)
+    return ExitChoice(answer, places)
 
 
 def _scores_of_each(exits: Exits, scores: Scores) -> list[Scores]:
@@ -145,8 +145,8 @@ def fit_exits(
         try:
             cascade = fit(sure[staying], right[staying], correct[-1][staying], to="exit",
                           target_accuracy=needed / staying.sum())  # fmt: skip
-        except PolicyError as error:
-            raise PolicyError(f"Exit '{kind}': {error}") from None
+        except CascadePolicyError as error:
+            raise CascadePolicyError(f"Exit '{kind}': {error}") from None
         thresholds.append(cascade.threshold)
         leaving = staying & (sure >= cascade.threshold)
         needed -= float(np.sum(right[leaving]))
@@ -154,7 +154,7 @@ def fit_exits(
     return Exits(outputs, tuple(thresholds))
 
 
-def fitted(wanted: Wanted, scores: Scores, outputs: Mapping[str, Array], truth: Array) -> Exits:
+def fitted(wanted: UnfittedExits, scores: Scores, outputs: Mapping[str, Array], truth: Array) -> Exits:
     """Exits with thresholds that reach what is wanted on these examples.
 
     Args:

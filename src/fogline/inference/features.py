@@ -124,7 +124,7 @@ def _hashed(value: bytes | str) -> float:
     return float(zlib.crc32(data)) if data else float("nan")
 
 
-class Columns:
+class FeatureColumns:
     """The features of one input, and how their values are taken out of it."""
 
     def __init__(self, name: str, features: tuple[Feature, ...]) -> None:

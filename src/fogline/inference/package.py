@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 
 from fogline.inference.card import Asset, Card, Code, Exits, Lineage, Units, Variant
-from fogline.inference.cascade import PolicyError
-from fogline.inference.exits import Wanted, choose, fitted, settled
+from fogline.inference.cascade import CascadePolicyError
+from fogline.inference.exits import UnfittedExits, choose, fitted, settled
 from fogline.inference.golden import compare, difference, peak
 from fogline.inference.packaging.evaluation import evaluated, write_evaluation
 from fogline.inference.packaging.heldout import HeldOut, golden_rows, held_out, outputs_of
@@ -66,7 +66,7 @@ def package(
     code: Code | None = None,
     variants: Sequence[VariantName] = (),
     outputs: Sequence[str] = (),
-    exits: Exits | Wanted | None = None,
+    exits: Exits | UnfittedExits | None = None,
     reference: Reference | None = None,
     golden: int = GOLDEN,
     tolerance: float = TOLERANCE,
@@ -113,13 +113,13 @@ def package(
         weights=bench.take("weights.safetensors"),
         dense=original.dense,
         units=units,
-        exits=_unsure_of_all(exits) if isinstance(exits, Wanted) else exits,
+        exits=_unsure_of_all(exits) if isinstance(exits, UnfittedExits) else exits,
         tolerance=tolerance,
         headline=task.headline,
         lineage=lineage,
     )
     card = _scored(card, task, held)
-    if isinstance(exits, Wanted):
+    if isinstance(exits, UnfittedExits):
         card = _with_exits(card, exits, held)
     answers = held.outputs
     if card.exits is not None and card.scores is not None:
@@ -199,17 +199,17 @@ def _scored(card: Card, task: Task, held: HeldOut) -> Card:
     return msgspec.structs.replace(card, scores=scores)
 
 
-def _unsure_of_all(wanted: Wanted) -> Exits:
+def _unsure_of_all(wanted: UnfittedExits) -> Exits:
     """Exits of which only the last answers, until the others' thresholds are fitted."""
     return Exits(wanted.outputs, tuple(2.0 for _ in wanted.outputs[1:]))
 
 
-def _with_exits(card: Card, wanted: Wanted, held: HeldOut) -> Card:
+def _with_exits(card: Card, wanted: UnfittedExits, held: HeldOut) -> Card:
     if card.scores is None or held.y is None or held.y.ndim != 1:
         raise ModelError("Early exits need class scores and a test set, to know when an exit is sure enough.")
     try:
         return msgspec.structs.replace(card, exits=fitted(wanted, card.scores, held.outputs, held.y))
-    except PolicyError as error:
+    except CascadePolicyError as error:
         raise ModelError(str(error)) from error
 
 

@@ -28,8 +28,8 @@ from fogline.inference.features import (
     SPREAD,
     WIDTH,
     Bins,
-    Columns,
     Feature,
+    FeatureColumns,
     Numbers,
     chosen,
     marks_of,
@@ -74,7 +74,7 @@ class Reference:
     def __init__(self, features: tuple[Feature, ...], counts: Counts) -> None:
         self.features = features
         self.counts = counts
-        self._inputs = [Columns(name, features) for name in dict.fromkeys(f.input for f in features)]
+        self._inputs = [FeatureColumns(name, features) for name in dict.fromkeys(f.input for f in features)]
         self._bins = Bins(features)
 
     @cached_property

@@ -2,9 +2,9 @@
 
 from fogline.attributes import describe_attributes
 from fogline.jobs.errors import JobError, check
-from fogline.jobs.job import Evaluation, Job, Local, Method, Needs
+from fogline.jobs.job import Evaluation, Job, JobNeeds, Local, Method
 from fogline.jobs.tree import Mode, Tier, Tree
 
-__all__ = ["Evaluation", "Job", "JobError", "Local", "Method", "Mode", "Needs", "Tier", "Tree", "check"]
+__all__ = ["Evaluation", "Job", "JobError", "JobNeeds", "Local", "Method", "Mode", "Tier", "Tree", "check"]
 
 describe_attributes(__name__)

@@ -22,7 +22,7 @@ def as_a_whole() -> Generator[None]:
         _whole.reset(token)
 
 
-class Said(type(BaseModel)):
+class SentenceErrors(type(BaseModel)):
     """Makes parts in Python: what is wrong with one is the sentence that it would be in a job file."""
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:
@@ -37,7 +37,7 @@ class Said(type(BaseModel)):
             raise explain_part(cls, error, fields) from error
 
 
-class Checked(BaseModel, metaclass=Said):
+class StrictModel(BaseModel, metaclass=SentenceErrors):
     """Unknown keys are errors, values do not change, and a part prints what differs from the defaults."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

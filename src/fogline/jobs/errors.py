@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fogline.jobs.checked import as_a_whole
-from fogline.jobs.job import Evaluation, Job, Local, Method, Needs, Publish
+from fogline.jobs.job import Evaluation, Job, JobNeeds, Local, Method, Publish
 from fogline.jobs.tree import Tier, Tree
 
 Path = tuple[str | int, ...]
@@ -21,7 +21,7 @@ PARTS: dict[Path, type[BaseModel]] = {
     ("algorithm",): Method,
     ("local",): Local,
     ("evaluation",): Evaluation,
-    ("needs",): Needs,
+    ("needs",): JobNeeds,
     ("publish",): Publish,
     ("tree",): Tree,
 }
@@ -30,7 +30,7 @@ SAYS: dict[type[BaseModel], str] = {
     Method: "an algorithm",
     Local: "local training",
     Evaluation: "evaluation",
-    Needs: "needs",
+    JobNeeds: "needs",
     Publish: "publish",
     Tree: "a tree",
 }

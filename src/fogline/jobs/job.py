@@ -16,21 +16,21 @@ from pydantic import (
     model_validator,
 )
 
-from fogline.jobs.checked import Checked
+from fogline.jobs.checked import StrictModel
 from fogline.jobs.tree import Tree
 from fogline.jobs.units import seconds, size
 
 Scalar = float | int | str | bool | None
 
 
-class Method(Checked):
+class Method(StrictModel):
     """The algorithm by name (or ``module:Class``) with its parameters."""
 
     name: str = "fedavg"
     parameters: Mapping[str, Scalar] = Field(default_factory=dict)
 
 
-class Local(Checked):
+class Local(StrictModel):
     """Local training: see :class:`fogline.training.LocalTraining`, whose fields these are."""
 
     learning_rate: PositiveFloat = 0.1
@@ -60,7 +60,7 @@ class Local(Checked):
         return self
 
 
-class Evaluation(Checked):
+class Evaluation(StrictModel):
     """When and on what the model is judged."""
 
     every: PositiveInt = 1
@@ -74,7 +74,7 @@ class Evaluation(Checked):
     """Stop when the headline metric has not improved for that many judgements."""
 
 
-class Needs(Checked):
+class JobNeeds(StrictModel):
     """What the job asks of every device; one that does not offer it is not asked. A simulation ignores it."""
 
     memory: Annotated[int, BeforeValidator(size), Field(ge=0)] = 0
@@ -86,7 +86,7 @@ class Needs(Checked):
     """Data that owners give, by the tags of their policies."""
 
 
-class Publish(Checked):
+class Publish(StrictModel):
     """How the model becomes versions in the cloud's registry, and how they reach the nodes that serve it. A simulation
     ignores it."""
 
@@ -138,7 +138,7 @@ class Publish(Checked):
         return self
 
 
-class Job(Checked):
+class Job(StrictModel):
     """Everything that decides a run. The resolved job in a run's folder repeats it to the bit."""
 
     name: str = "run"
@@ -159,7 +159,7 @@ class Job(Checked):
     """Profile of the simulated devices and their links: a preset and what differs from it."""
     links: Mapping[str, Any] = Field(default_factory=dict)
     """Profile of the links between aggregators."""
-    needs: Needs = Needs()
+    needs: JobNeeds = JobNeeds()
     """What real devices must offer to take part."""
     evaluation: Evaluation = Evaluation()
     publish: Publish = Publish()

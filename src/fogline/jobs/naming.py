@@ -21,7 +21,7 @@ PACKAGE = "fogline"
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class TaskOrigin:
     """Where a task came from."""
 
     task: str = ""
@@ -34,23 +34,23 @@ class Origin:
     """Why it cannot be named, as the end of a sentence."""
 
 
-def origin_of(task: Task) -> Origin:
+def origin_of(task: Task) -> TaskOrigin:
     """Where the task that the calling program hands over came from."""
     frames = list(_callers())
     if not frames:
-        return Origin(why="nobody knows which program made it")
+        return TaskOrigin(why="nobody knows which program made it")
     program = frames[0].f_globals
     for names in (program, *_modules()):
         module, folder = module_of(names)
         for name, thing in names.items():
             if thing is task and folder is not None and _gives(names, name, frames):
-                return Origin(f"{module}:{name}", folder=folder)
+                return TaskOrigin(f"{module}:{name}", folder=folder)
     running = {frame.f_code for frame in frames}
     for maker in task.makers:
         module, folder = module_of(maker.globals)
         if folder is not None and maker.code not in running and not _starts_run(maker.globals, frames):
-            return Origin(f"{module}:{maker.name}", maker.parameters, folder)
-    return Origin(why=_why_not(program, frames))
+            return TaskOrigin(f"{module}:{maker.name}", maker.parameters, folder)
+    return TaskOrigin(why=_why_not(program, frames))
 
 
 def _why_not(program: Mapping[str, Any], frames: list[FrameType]) -> str:

@@ -16,7 +16,7 @@ from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job, Local
 from fogline.jobs.tree import Tree
 from fogline.training.local import LocalTraining
-from fogline.training.order import cuts
+from fogline.training.shuffling import cuts
 from fogline.training.task import Task
 
 MASK = (1 << 64) - 1

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from fogline.jobs.checked import Checked
+from fogline.jobs.checked import StrictModel
 from fogline.jobs.units import seconds
 
 RING = "in ring mode every device moves the model alone"
@@ -20,7 +20,7 @@ Count = Annotated[int, Field(gt=0, strict=True)]
 CountOrShare = Annotated[Count | Share, Field(union_mode="left_to_right")]
 
 
-class Tier(Checked):
+class Tier(StrictModel):
     """How the aggregators of one tier work. Every wait has a quorum and a deadline."""
 
     count: PositiveInt = 1
@@ -88,7 +88,7 @@ def share_of(amount: float, whole: int) -> int:
     return max(1, min(amount_of(amount, whole), whole))
 
 
-class Tree(Checked):
+class Tree(StrictModel):
     """Tiers by name, the root first: ``Tree(cloud=Tier(), fog=Tier(count=5))``."""
 
     tiers: Mapping[str, Tier]

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from fogline.lab.loop import Loop
+from fogline.lab.loop import EventLoop
 from fogline.lab.settings import OneWay
 
 QUEUE_SECONDS = 0.2
@@ -44,7 +44,7 @@ class Channel:
         "_started", "counters", "delay", "mtu", "rate", "rng",
     )  # fmt: skip
 
-    def __init__(self, loop: Loop, deliver: Callable[[bytes], None], rng: random.Random, mtu: int) -> None:
+    def __init__(self, loop: EventLoop, deliver: Callable[[bytes], None], rng: random.Random, mtu: int) -> None:
         self._loop, self._deliver, self.rng, self.mtu = loop, deliver, rng, mtu
         self.counters = Counters()
         self._queue: deque[bytes] = deque()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fogline.lab.errors import LabError
-from fogline.lab.loop import Loop
+from fogline.lab.loop import EventLoop
 
 MOST = 1 << 20
 """Bytes of the longest command."""
@@ -24,7 +24,7 @@ Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 class Control:
     """Listens on a Unix socket within the emulator's loop."""
 
-    def __init__(self, loop: Loop, path: Path, handler: Handler) -> None:
+    def __init__(self, loop: EventLoop, path: Path, handler: Handler) -> None:
         self._loop, self._handler = loop, handler
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))

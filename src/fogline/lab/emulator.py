@@ -14,7 +14,7 @@ from fogline.lab.channel import Channel
 from fogline.lab.errors import LabError
 from fogline.lab.follower import Follower
 from fogline.lab.labfile import DEFAULT, Event, LabFile
-from fogline.lab.loop import Loop
+from fogline.lab.loop import EventLoop
 from fogline.lab.settings import Both, LinkTable, change
 from fogline.lab.traces import read_trace
 
@@ -38,7 +38,7 @@ class Emulator:
         LabError: a trace cannot be read.
     """
 
-    def __init__(self, lab: LabFile, loop: Loop, tuns: Mapping[str, int], addresses: Mapping[str, str]) -> None:
+    def __init__(self, lab: LabFile, loop: EventLoop, tuns: Mapping[str, int], addresses: Mapping[str, str]) -> None:
         self._lab, self._loop = lab, loop
         self._routes: dict[str, dict[bytes, Channel]] = {node: {} for node in lab.nodes}
         self._channels: dict[str, dict[str, Channel]] = {}

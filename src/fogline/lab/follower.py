@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fogline.lab.channel import Channel
-from fogline.lab.loop import Loop
+from fogline.lab.loop import EventLoop
 from fogline.lab.settings import OneWay
-from fogline.lab.traces import Row
+from fogline.lab.traces import TraceRow
 
 
 class Follower:
@@ -19,7 +19,9 @@ class Follower:
         delay: seconds one way, for rows that have none.
     """
 
-    def __init__(self, loop: Loop, channel: Channel, rows: tuple[Row, ...], start: float, delay: float) -> None:
+    def __init__(
+        self, loop: EventLoop, channel: Channel, rows: tuple[TraceRow, ...], start: float, delay: float
+    ) -> None:
         self._loop, self._channel, self._rows, self._delay = loop, channel, rows, delay
         self._stopped = False
         self._index, left = _place(rows, start)
@@ -52,7 +54,7 @@ class Follower:
         self._channel.pace(row.rate, self._delay if row.delay is None else row.delay)
 
 
-def _place(rows: tuple[Row, ...], start: float) -> tuple[int, float]:
+def _place(rows: tuple[TraceRow, ...], start: float) -> tuple[int, float]:
     """The row at that second, and the seconds left of it."""
     left = start % sum(row.seconds for row in rows)
     for i, row in enumerate(rows):

@@ -17,7 +17,7 @@ Action = Callable[[Any], None]
 """Called with what was given with it."""
 
 
-class Loop:
+class EventLoop:
     """Calls readers when their descriptors are readable, and actions when they are due."""
 
     def __init__(self) -> None:

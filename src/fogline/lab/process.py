@@ -20,7 +20,7 @@ from fogline.lab import namespaces
 from fogline.lab.control import Control
 from fogline.lab.emulator import Emulator
 from fogline.lab.errors import LabError
-from fogline.lab.loop import Loop
+from fogline.lab.loop import EventLoop
 from fogline.lab.order import Order
 from fogline.lab.settings import read_table
 from fogline.lab.state import HOSTS, SOCKET, Facts, process, write_facts
@@ -34,7 +34,7 @@ def main() -> None:
     """Run a lab until it is stopped or its owner ends."""
     signal.signal(signal.SIGTERM, _end)
     order = Order.model_validate_json(sys.stdin.read())
-    loop = Loop()
+    loop = EventLoop()
     with _state(order), ExitStack() as after:
         try:
             _prepare(order, loop, after)
@@ -47,7 +47,7 @@ def main() -> None:
             loop.run()
 
 
-def _prepare(order: Order, loop: Loop, after: ExitStack) -> None:
+def _prepare(order: Order, loop: EventLoop, after: ExitStack) -> None:
     """Everything up to the first packet; ``after`` takes what has to be done at the end."""
     # A descriptor of the owner, rather than PR_SET_PDEATHSIG: that signal also comes when a mere thread of the owner
     # ends. It becomes readable when the owner is gone, or cannot be had if it was gone before.
@@ -99,7 +99,7 @@ def _facts(order: Order, addresses: Mapping[str, str], paths: Mapping[str, str])
     return Facts(order.name, str(order.folder), owner, me, order.rootless, addresses, paths)
 
 
-def _obey(emulator: Emulator, loop: Loop, command: Mapping[str, Any]) -> Mapping[str, Any]:
+def _obey(emulator: Emulator, loop: EventLoop, command: Mapping[str, Any]) -> Mapping[str, Any]:
     match command:
         case {"command": "set", "link": str(link), "changes": dict(changes)}:
             return {"links": emulator.set(link, read_table(changes, link))}

@@ -23,7 +23,7 @@ of the downlink."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TraceRow:
     """For so many seconds, so many bytes per second (0: nothing moves), and seconds one way (None: as set)."""
 
     seconds: float
@@ -35,8 +35,8 @@ class Row:
 class Recording:
     """Rows for each direction."""
 
-    up: tuple[Row, ...]
-    down: tuple[Row, ...]
+    up: tuple[TraceRow, ...]
+    down: tuple[TraceRow, ...]
 
 
 def read_trace(path: str, draw: random.Random) -> Recording:
@@ -98,7 +98,7 @@ def _parse(name: str, text: str) -> Recording:
 
 def _plain(rows: list[dict[str, str]]) -> Recording:
     both = tuple(
-        Row(_float(seconds(row["seconds"])), _float(rate(row["rate"])), _delay(row.get("delay"))) for row in rows
+        TraceRow(_float(seconds(row["seconds"])), _float(rate(row["rate"])), _delay(row.get("delay"))) for row in rows
     )
     return Recording(both, both)
 
@@ -114,10 +114,10 @@ def _float(value: object) -> float:
 
 
 def _phone(rows: list[dict[str, str]]) -> Recording:
-    down: list[Row] = []
+    down: list[TraceRow] = []
     for row in rows:
         bits, ping = row["DL_bitrate"], row["PINGAVG"]
         delay = None if ping in ("-", "") else float(ping) / 2000.0
-        down.append(Row(1.0, 0.0 if bits in ("-", "") else KILOBIT * float(bits), delay))
-    up = tuple(Row(row.seconds, UPLINK * row.rate, row.delay) for row in down)
+        down.append(TraceRow(1.0, 0.0 if bits in ("-", "") else KILOBIT * float(bits), delay))
+    up = tuple(TraceRow(row.seconds, UPLINK * row.rate, row.delay) for row in down)
     return Recording(up, tuple(down))

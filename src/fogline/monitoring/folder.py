@@ -34,7 +34,7 @@ from fogline import params
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
 from fogline.jobs.files import job_to_toml, read_job, task_folder
-from fogline.jobs.naming import Origin
+from fogline.jobs.naming import TaskOrigin
 from fogline.monitoring.result import Reached, Result, Row, Spread
 from fogline.training.bugs import CodeError
 
@@ -75,7 +75,7 @@ class RunFolder:
         self._new = False
 
     @classmethod
-    def create(cls, path: Path | None, job: Job, origin: Origin | None = None) -> RunFolder:
+    def create(cls, path: Path | None, job: Job, origin: TaskOrigin | None = None) -> RunFolder:
         """Begin a new run.
 
         Args:
@@ -86,7 +86,7 @@ class RunFolder:
         Raises:
             JobError: the folder holds a run already or cannot be one, or the job holds what a job file cannot say.
         """
-        origin = origin or Origin(job.task, folder=task_folder(job))
+        origin = origin or TaskOrigin(job.task, folder=task_folder(job))
         text = job_to_toml(job, note=_note_on(origin.why))  # Before there is a folder: it may not be possible.
         try:
             if path is not None and (path / "run.json").exists():

@@ -11,7 +11,7 @@ from fogline.monitoring.result import Reached, Row
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
+class TargetMetric:
     """The metric that is looked at first."""
 
     headline: str
@@ -42,7 +42,7 @@ class Attendance:
         )
 
 
-def reached(history: Sequence[Row], evaluation: Evaluation, goal: Goal) -> Reached | None:
+def reached(history: Sequence[Row], evaluation: Evaluation, goal: TargetMetric) -> Reached | None:
     """What it took to reach the target; None if there is none or it was not reached."""
     target = evaluation.target
     if target is None:
@@ -55,7 +55,7 @@ def reached(history: Sequence[Row], evaluation: Evaluation, goal: Goal) -> Reach
     return None
 
 
-def should_stop(history: Sequence[Row], evaluation: Evaluation, goal: Goal) -> bool:
+def should_stop(history: Sequence[Row], evaluation: Evaluation, goal: TargetMetric) -> bool:
     """Whether the target is reached and that is enough, or nothing has got better for long."""
     if evaluation.stop_at_target and reached(history, evaluation, goal) is not None:
         return True

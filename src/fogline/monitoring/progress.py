@@ -109,7 +109,7 @@ class Live:
         self._console = console or _Forgiving(stderr=True)
         self._patience = patience
         self._clock = clock
-        self._view = View(clock)
+        self._view = RunView(clock)
         self._screen: _Terminal | _Notebook | None = None
         self._said = (0, 0.0)
         self._began = 0.0
@@ -174,7 +174,7 @@ class Live:
         return said == 0 or done >= self._view.rounds or done // step > said // step or now - at >= silence
 
 
-class View:
+class RunView:
     """What is known of the run, and how it looks."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fogline.nodes.ledger import Got
+from fogline.nodes.ledger import AcceptedUpdate
 
 Tasks = tuple[int, ...]
 
@@ -14,9 +14,9 @@ class Sieve:
 
     def __init__(self) -> None:
         self._known: dict[Tasks, Mapping[int, str]] = {}
-        self._wanted: dict[Tasks, Sequence[Got]] = {}
+        self._wanted: dict[Tasks, Sequence[AcceptedUpdate]] = {}
 
-    def __call__(self, gots: Sequence[Got]) -> Mapping[int, str] | None:
+    def __call__(self, gots: Sequence[AcceptedUpdate]) -> Mapping[int, str] | None:
         """Which of them are none, by task, and why; None: it is asked for."""
         tasks = _tasks(gots)
         if tasks not in self._known:
@@ -27,16 +27,16 @@ class Sieve:
         """Another event: a model may have moved since, and updates be older."""
         self._known, self._wanted = {}, {}
 
-    def wanted(self) -> list[Sequence[Got]]:
+    def wanted(self) -> list[Sequence[AcceptedUpdate]]:
         """What was asked for since the last time."""
         wanted, self._wanted = self._wanted, {}
         return list(wanted.values())
 
-    def learn(self, gots: Sequence[Got], failed: Mapping[int, str]) -> None:
+    def learn(self, gots: Sequence[AcceptedUpdate], failed: Mapping[int, str]) -> None:
         """Which of them are none; the others are known to fit together."""
         self._known[_tasks(gots)] = failed
         self._known.setdefault(_tasks([got for got in gots if got.task not in failed]), {})
 
 
-def _tasks(gots: Sequence[Got]) -> Tasks:
+def _tasks(gots: Sequence[AcceptedUpdate]) -> Tasks:
     return tuple(sorted(got.task for got in gots))

@@ -21,17 +21,17 @@ from fogline.nodes.effects import (
     Count,
     Effect,
     Finished,
+    FoldInput,
     Forget,
     Lift,
-    Member,
     Merge,
     Move,
     Send,
     SetTimer,
     Write,
 )
-from fogline.nodes.events import Event, Fired, Halt, Joined, Left, Received, Sifted, Started
-from fogline.nodes.ledger import Ask, Got, Lane, Ledger, devices_in, in_order
+from fogline.nodes.events import Event, Halt, Joined, Left, Received, Sifted, Started, TimerFired
+from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger, OpenRequest, devices_in, in_order
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
 from fogline.nodes.policies import Feedback, Selection
 from fogline.nodes.role import Role
@@ -48,7 +48,7 @@ REASONS = {
 }
 """Why an update that came does not count."""
 
-Sift = Callable[[Sequence[Got]], Mapping[int, str] | None]
+Sift = Callable[[Sequence[AcceptedUpdate]], Mapping[int, str] | None]
 """Which updates that wait turn out to be none, by task, and why; given by a runtime that looks at their numbers only
 when a round may close. None: it does not know yet, and will say ``Sifted``."""
 
@@ -101,7 +101,7 @@ class Aggregator:
                 self._from_parent(event.sender, event.message)
             return effects
         match event:
-            case Fired(timer=timer):
+            case TimerFired(timer=timer):
                 self._fired(timer)
             case Joined(child=child, hello=hello):
                 self._joined(child, hello)
@@ -176,7 +176,7 @@ class Aggregator:
 
     def _end(self) -> None:
         if not self.ledger.ended:
-            self._log(records.Ended())
+            self._log(records.JobOver())
             self._do(Finished())
 
     def _fired(self, timer: str) -> None:
@@ -206,15 +206,15 @@ class Aggregator:
         elif ask is not None:  # The request, or its answer, may have been lost with the connection.
             self._do(Send(child, Work(ledger.busy[child], ledger.models[ask.version], self._round)))
         # While nobody is there no lane has a timer, so the first to come wakes all, even if it cannot be asked.
-        if first or self.roster.fit(child, self.now):
+        if first or self.roster.can_be_asked(child, self.now):
             self._welcome(first)
 
-    def _ask_anew(self, child: str, ask: Ask) -> None:
+    def _ask_anew(self, child: str, ask: OpenRequest) -> None:
         """This node went back to a backup: the child answered the request long ago, and takes later numbers only."""
         self._log(records.Resolved(self.ledger.busy[child], "forgotten", self.now))
         self._do(Count("forgotten", child, "it has later requests of this node, which went back to a backup"))
         lane = self.ledger.lanes[ask.lane]
-        if lane.open and self.ledger.working and not self.ledger.lap:
+        if lane.open and self.ledger.working and not self.ledger.ring_order:
             self._ask(lane.index, (child,), lane.need, lane.quorum, ())
         self._progress(lane.index)
 
@@ -222,12 +222,12 @@ class Aggregator:
         """Somebody is there for the lanes that wait."""
         self._fill_up(0)
         idle = [lane.index for lane in self.ledger.lanes if self.ledger.working and not lane.open]
-        if self.role.gather == 0:
+        if self.role.join_window == 0:
             for index in idle:
                 if self.ledger.working:  # Not after the first lane's answer.
                     self._continue(index)
         elif idle and (first or self.now >= self._gathered_at):
-            self._gathered_at = self.now + self.role.gather
+            self._gathered_at = self.now + self.role.join_window
             for index in idle:
                 self._do(SetTimer(f"open/{index}", self._gathered_at))
 
@@ -299,7 +299,7 @@ class Aggregator:
             self._wait(index, cohort.short)
             return
         self._waits.pop(index, None)
-        self._ask(index, cohort.children, cohort.need, cohort.quorum, cohort.lap)
+        self._ask(index, cohort.children, cohort.need, cohort.quorum, cohort.ring_order)
         self._set_deadline(index)
         self._progress(index)  # Async children may have brought enough while the parent was asked for more.
 
@@ -317,10 +317,10 @@ class Aggregator:
         else:
             self._do(SetTimer(f"open/{index}", min(self.now + POLL, until)))
 
-    def _ask(self, index: int, children: Sequence[str], need: int, quorum: int, lap: Sequence[str]) -> None:
+    def _ask(self, index: int, children: Sequence[str], need: int, quorum: int, ring_order: Sequence[str]) -> None:
         ledger = self.ledger
         first = ledger.next_task
-        self._log(records.Asked(index, first, tuple(children), need, quorum, self.now, tuple(lap)))
+        self._log(records.Asked(index, first, tuple(children), need, quorum, self.now, tuple(ring_order)))
         model, round_ = ledger.model, self._round
         self.roster.occupy(children)
         self._effects += [Send(child, Work(task, model, round_)) for task, child in enumerate(children, first)]
@@ -337,8 +337,8 @@ class Aggregator:
                 self._ask(index, chosen, lane.need, lane.quorum, ())
 
     def _set_deadline(self, index: int) -> None:
-        legs = self.ledger.legs  # The legs of a lap share its time, so that one lost child does not end it.
-        self._do(SetTimer(f"deadline/{index}", self.now + min(self.role.deadline / legs, self.role.patience)))
+        hops = self.ledger.hops  # The hops of a ring share its time, so that one lost child does not end it.
+        self._do(SetTimer(f"deadline/{index}", self.now + min(self.role.deadline / hops, self.role.patience)))
 
     # What children answer.
 
@@ -354,7 +354,7 @@ class Aggregator:
         own = update_key(self.name, task)
         refusal = self._refusal(ask, report, own)
         if refusal is None:
-            self.roster.took(child, self.now - ask.at)
+            self.roster.measured(child, self.now - ask.at)
             self._log(records.Accepted(task, own, report.devices, report.samples, self.now, report.loss_rms))
         else:
             self._log(records.Resolved(task, refusal, self.now, report.samples, report.loss_rms))
@@ -378,7 +378,7 @@ class Aggregator:
         if self.ledger.ended:
             self._do(Send(child, Stop()))
 
-    def _refusal(self, ask: Ask, report: Report, own: Key) -> str | None:
+    def _refusal(self, ask: OpenRequest, report: Report, own: Key) -> str | None:
         """Why a report does not count; None if it does."""
         if report.update is None:
             return "failed"
@@ -451,8 +451,8 @@ class Aggregator:
             self._close(index)
 
     def _abandon(self, index: int, why: str) -> None:
-        if self.role.mode == "ring" and self.ledger.legs_met and self._final() and not self._lap_lacks():
-            self._close(index)  # The last leg was lost, and enough have moved the model before it.
+        if self.role.mode == "ring" and self.ledger.hops_met and self._final() and not self._ring_lacks():
+            self._close(index)  # The last hop was lost, and enough have moved the model before it.
             return
         self._log(records.Closed(index, False, self._final(), self._keep_since(), self.now))
         self._do(Count("abandoned", self.name, why))
@@ -461,7 +461,7 @@ class Aggregator:
     def _close(self, index: int) -> None:
         pending = self.ledger.lanes[index].pending
         final = self._final()
-        why = self._lap_lacks() if final else ""
+        why = self._ring_lacks() if final else ""
         if self.role.moves:
             self._do(self._move(index, pending, final and not why))
         self._log(records.Closed(index, True, final, self._keep_since(), self.now))
@@ -471,16 +471,16 @@ class Aggregator:
             self._do(Forget(tuple(got.update for got in pending)))
         self._continue(index)
 
-    def _lap_lacks(self) -> str:
-        """Ring mode, at the end of a lap: what it lacks to count as a round. What its legs did to the model stays, as
+    def _ring_lacks(self) -> str:
+        """Ring mode, at the end of a ring: what it lacks to count as a round. What its hops did to the model stays, as
         the updates of other rounds that miss their quorum are carried into the next."""
         if self.role.mode != "ring":
             return ""
-        met, legs = self.ledger.legs_met + self.ledger.lanes[0].fresh, self.ledger.legs
-        quorum = self.role.tier.quorum_of(legs)
-        return f"{met} of {legs} legs, the quorum is {quorum}" if met < quorum else ""
+        met, hops = self.ledger.hops_met + self.ledger.lanes[0].fresh, self.ledger.hops
+        quorum = self.role.tier.quorum_of(hops)
+        return f"{met} of {hops} hops, the quorum is {quorum}" if met < quorum else ""
 
-    def _move(self, index: int, pending: list[Got], final: bool) -> Move:
+    def _move(self, index: int, pending: list[AcceptedUpdate], final: bool) -> Move:
         ledger = self.ledger
         return Move(
             base=ledger.model,
@@ -495,8 +495,8 @@ class Aggregator:
         )
 
     def _final(self) -> bool:
-        """Whether a round is over when it closes: a leg of a ring is not, unless it is the last of its lap."""
-        return not self._asking.lap_goes_on(self.now)
+        """Whether a round is over when it closes: a hop of a ring is not, unless it is the last of its ring_order."""
+        return not self._asking.ring_goes_on(self.now)
 
     def _keep_since(self) -> float:
         """Requests made before that time are given up when a round closes: all, but async children train on."""
@@ -535,10 +535,10 @@ class Aggregator:
             return self.ledger.rounds_done
         return self.ledger.assigned.round
 
-    def members(self, gots: Sequence[Got]) -> tuple[Member, ...]:
+    def members(self, gots: Sequence[AcceptedUpdate]) -> tuple[FoldInput, ...]:
         """Updates as they go into an aggregate, in canonical order."""
         version = self.ledger.version
-        return tuple(Member(got.update, version - got.version, got.child) for got in in_order(gots))
+        return tuple(FoldInput(got.update, version - got.version, got.child) for got in in_order(gots))
 
     def _learn(self, record: records.Record) -> None:
         """Tell the policy what came of its selection; the ledger is as before the record."""
@@ -560,7 +560,7 @@ class Aggregator:
                 pass
 
     def _observe(
-        self, ask: Ask, at: float, samples: int = 0, loss_rms: float | None = None, failed: bool = False
+        self, ask: OpenRequest, at: float, samples: int = 0, loss_rms: float | None = None, failed: bool = False
     ) -> None:
         self.policy.observe(ask.child, Feedback(samples, loss_rms, at - ask.at, failed), self._round)
 

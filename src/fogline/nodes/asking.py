@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.policies import Candidates, Selection
 from fogline.nodes.role import Role
-from fogline.nodes.roster import Roster, View
+from fogline.nodes.roster import Roster, RosterView
 
 
 def counted(devices: int) -> str:
@@ -19,7 +19,7 @@ def counted(devices: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Cohort:
+class AskedCohort:
     """Children to ask together."""
 
     children: Sequence[str]
@@ -27,8 +27,8 @@ class Cohort:
     """Reports that close the round."""
     quorum: int
     """Reports without which it does not count."""
-    lap: Sequence[str] = ()
-    """Ring mode, where a lap begins: all its children in order."""
+    ring_order: Sequence[str] = ()
+    """Ring mode, where a ring begins: all its children in order."""
     short: str = ""
     """Why no round with these children could count; empty if one could."""
 
@@ -49,24 +49,24 @@ class Asking:
         """The children that a lane may ask."""
         roster = self._roster
         if roster.classes is not None:
-            return View(roster, roster.classes.row(lane))
-        return roster if roster.idle is None else View(roster, roster.idle)
+            return RosterView(roster, roster.classes.row(lane))
+        return roster if roster.idle is None else RosterView(roster, roster.idle)
 
-    def cohort(self, lane: int, round_: int, now: float) -> Cohort:
+    def cohort(self, lane: int, round_: int, now: float) -> AskedCohort:
         """Whom to ask for a lane's next round."""
         tier, mode = self._role.tier, self._role.mode
         if mode == "ring":
-            return self._leg(round_, now)
+            return self._hop(round_, now)
         if mode == "async":
             chosen, need = self.fill_up(round_, now), self._buffer()
             short = self._short([*chosen, *self._ledger.busy], tier.fewest)
-            return Cohort(chosen, need, tier.quorum_of(need), short=short)
+            return AskedCohort(chosen, need, tier.quorum_of(need), short=short)
         candidates = self.candidates(lane)
         size = tier.cohort_of(len(candidates))
         quorum = tier.quorum_of(size)
         # Rounded up, but not because 1.1 times 10 is a little more than 11.
         chosen = self._select(candidates, -int((1e-9 - size * tier.over_selection) // 1), round_, now)
-        return Cohort(chosen, min(size, len(chosen)), quorum, short=self._short(chosen, quorum))
+        return AskedCohort(chosen, min(size, len(chosen)), quorum, short=self._short(chosen, quorum))
 
     def fill_up(self, round_: int, now: float, without: Collection[str] = ()) -> list[str]:
         """Async mode: children that are missing in the cohort that trains at once; ``without``: who has done enough."""
@@ -103,20 +103,22 @@ class Asking:
     def _devices(self, children: Iterable[str]) -> int:
         return sum(map(self._roster.devices_of, children))
 
-    def lap_goes_on(self, now: float) -> bool:
+    def ring_goes_on(self, now: float) -> bool:
         """Ring mode: whether one of those whose turn is still to come can be asked."""
-        return any(self._roster.fit(child, now) for child in self._ledger.lap)
+        return any(self._roster.can_be_asked(child, now) for child in self._ledger.ring_order)
 
-    def _leg(self, round_: int, now: float) -> Cohort:
-        """The one child whose turn it is; who is in a lap and in which order is drawn anew for each."""
-        if self._ledger.lap:
-            turn = next((child for child in reversed(self._ledger.lap) if self._roster.fit(child, now)), None)
-            return Cohort([turn] if turn else [], need=1, quorum=1, short="" if turn else self._short((), 1))
+    def _hop(self, round_: int, now: float) -> AskedCohort:
+        """The one child whose turn it is; who is in a ring and in which order is drawn anew for each."""
+        if self._ledger.ring_order:
+            turn = next(
+                (child for child in reversed(self._ledger.ring_order) if self._roster.can_be_asked(child, now)), None
+            )
+            return AskedCohort([turn] if turn else [], need=1, quorum=1, short="" if turn else self._short((), 1))
         size = self._role.tier.cohort_of(len(self._roster))
-        lap = sorted(self._select(self._roster, size, round_, now))
-        self._random.shuffle(lap)
-        short = self._short(lap, self._role.tier.quorum_of(size))
-        return Cohort(lap[:1], need=1, quorum=1, lap=lap, short=short)
+        ring_order = sorted(self._select(self._roster, size, round_, now))
+        self._random.shuffle(ring_order)
+        short = self._short(ring_order, self._role.tier.quorum_of(size))
+        return AskedCohort(ring_order[:1], need=1, quorum=1, ring_order=ring_order, short=short)
 
     def _select(self, candidates: Candidates, count: int, round_: int, now: float) -> list[str]:
         if count < 1 or not len(candidates):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Train, Write
-from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
+from fogline.nodes.events import Event, Halt, Received, Started, TimerFired, Trained
 from fogline.nodes.messages import Key, Receipt, Report, Stop, Work, update_key
-from fogline.nodes.records import Assigned, Confirmed, Ended, Posted, Record
+from fogline.nodes.records import Assigned, Confirmed, JobOver, Posted, Record
 
 RETRY = "retry"
 SLOWEST_RETRY = 60.0
@@ -68,7 +68,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
             return self._end() if type(message) is Stop else []
         if type(event) is Trained:
             return self._trained(event, now)
-        if type(event) is Fired:
+        if type(event) is TimerFired:
             return self._send_reports(now) if event.timer == RETRY else []
         if type(event) is Started:
             return self._resume(now)
@@ -82,7 +82,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
             self.model, self.outbox[record.report.task] = None, record.report
         elif type(record) is Confirmed:
             del self.outbox[record.task]
-        elif type(record) is Ended:
+        elif type(record) is JobOver:
             self.model, self.outbox, self.ended = None, {}, True
         else:
             raise ValueError(f"A device's journal holds no {type(record).__name__}.")
@@ -92,7 +92,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
         return Write(record)
 
     def _end(self) -> list[Effect]:
-        return [] if self.ended else [self._log(Ended())]
+        return [] if self.ended else [self._log(JobOver())]
 
     def _work(self, work: Work, now: float) -> list[Effect]:
         if work.task in self.outbox:

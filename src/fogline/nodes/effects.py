@@ -35,7 +35,7 @@ class Train(msgspec.Struct, frozen=True, gc=False):
     round: int
 
 
-class Member(msgspec.Struct, frozen=True, gc=False):
+class FoldInput(msgspec.Struct, frozen=True, gc=False):
     """An update that goes into an aggregate."""
 
     update: Key
@@ -57,12 +57,12 @@ class Move(msgspec.Struct, frozen=True, gc=False):
 
     base: Key
     model: Key
-    members: tuple[Member, ...]
+    members: tuple[FoldInput, ...]
     inside: bool
     """Whether this is a round of an inner aggregator between two parent rounds."""
     round: int
     final: bool
-    """Whether the round is over with it (a leg of a ring is not)."""
+    """Whether the round is over with it (a hop of a ring is not)."""
     lane: int = 0
     lanes: int = 1
     devices: int = 0
@@ -86,7 +86,7 @@ class Merge(msgspec.Struct, frozen=True, gc=False):
     """Fold updates into a partial result for the parent, stored under ``update``."""
 
     update: Key
-    members: tuple[Member, ...]
+    members: tuple[FoldInput, ...]
 
 
 class Lift(msgspec.Struct, frozen=True, gc=False):

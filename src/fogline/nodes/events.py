@@ -27,7 +27,7 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     message: Message
 
 
-class Fired(msgspec.Struct, frozen=True, gc=False):
+class TimerFired(msgspec.Struct, frozen=True, gc=False):
     """A timer that the node set went off."""
 
     timer: str
@@ -55,4 +55,4 @@ class Halt(msgspec.Struct, frozen=True, gc=False):
     """The operator (or a rule of the job) ends the job."""
 
 
-Event = Joined | Left | Received | Fired | Trained | Sifted | Started | Halt
+Event = Joined | Left | Received | TimerFired | Trained | Sifted | Started | Halt

@@ -16,7 +16,7 @@ from fogline.nodes.messages import Key, Report, model_key
 from fogline.nodes.role import Role
 
 
-class Ask(msgspec.Struct, gc=False, eq=False):
+class OpenRequest(msgspec.Struct, gc=False, eq=False):
     """A request to a child that has no answer yet."""
 
     child: str
@@ -32,13 +32,13 @@ class Ask(msgspec.Struct, gc=False, eq=False):
 
     def __eq__(self, other: object) -> bool:
         """Whether records say the same of both."""
-        return isinstance(other, Ask) and (
+        return isinstance(other, OpenRequest) and (
             (self.child, self.version, self.lane, self.at, self.open, self.surplus)
             == (other.child, other.version, other.lane, other.at, other.open, other.surplus)
         )
 
 
-class Got(msgspec.Struct, frozen=True, gc=False):
+class AcceptedUpdate(msgspec.Struct, frozen=True, gc=False):
     """An update that waits to be folded, or is in a result that is not safe at the parent yet."""
 
     task: int
@@ -60,7 +60,7 @@ class Lane:
     open: bool = False
     asks: dict[int, None] = field(default_factory=dict[int, None])
     """Open requests, in order."""
-    pending: list[Got] = field(default_factory=list[Got])
+    pending: list[AcceptedUpdate] = field(default_factory=list[AcceptedUpdate])
     fresh: int = 0
     """Reports since the last round closed that were not late."""
     need: int = 1
@@ -89,17 +89,17 @@ class Ledger:
         """Whether the parent's request has its report."""
         self.rounds_done = 0
         self.samples = 0
-        self.asks: dict[int, Ask] = {}
+        self.asks: dict[int, OpenRequest] = {}
         self.busy: dict[str, int] = {}
         """Children with an open request, and which."""
         self.lanes = [Lane(i) for i in range(role.lanes)]
-        self.lap: list[str] = []
+        self.ring_order: list[str] = []
         """Ring mode: children whose turn is still to come, the next one last."""
-        self.legs = 1
-        """Ring mode: length of the lap,"""
-        self.legs_met = 0
-        """and how many of its legs have moved the model."""
-        self.used: list[Got] = []
+        self.hops = 1
+        """Ring mode: length of the ring,"""
+        self.hops_met = 0
+        """and how many of its hops have moved the model."""
+        self.used: list[AcceptedUpdate] = []
         """Updates in the group's model, or in its next report, since the parent's request."""
         self.outbox: dict[int, tuple[Report, tuple[Key, ...]]] = {}
         """Reports without a receipt, each with the updates inside it."""
@@ -148,7 +148,7 @@ class Ledger:
         reported = [key for report, inside in self.outbox.values() for key in (report.update, *inside) if key]
         return {*self.models.values(), *waiting, *used, *reported}
 
-    def set_absent(self, child: str, absent: bool) -> Ask | None:
+    def set_absent(self, child: str, absent: bool) -> OpenRequest | None:
         """A child with an open request went away or came back; gives the request."""
         task = self.busy.get(child)
         if task is None:
@@ -182,7 +182,7 @@ class Ledger:
                 _, inside = self.outbox.pop(task)
                 if not accepted:
                     self.dropped["refused above"] += len(inside)
-            case records.Ended():
+            case records.JobOver():
                 self.ended = True
                 for lane in self.lanes:
                     self._release(lane, math.inf)
@@ -191,17 +191,17 @@ class Ledger:
         lane, version = self.lanes[record.lane], self.version
         lane.open, lane.need, lane.quorum = True, record.need, record.quorum
         for task, child in enumerate(record.children, record.first):
-            self.asks[task] = Ask(child, version, record.lane, record.at)
+            self.asks[task] = OpenRequest(child, version, record.lane, record.at)
             self.busy[child] = task
             lane.asks[task] = None
         self.next_task = record.first + len(record.children)
         self._holds[version] = self._holds.get(version, 0) + len(record.children)
-        if record.lap:
-            self.lap, self.legs, self.legs_met = list(reversed(record.lap)), len(record.lap), 0
-        while self.lap and self.lap.pop() != record.children[0]:
+        if record.ring_order:
+            self.ring_order, self.hops, self.hops_met = list(reversed(record.ring_order)), len(record.ring_order), 0
+        while self.ring_order and self.ring_order.pop() != record.children[0]:
             pass  # Those before it were passed over.
 
-    def _answered(self, task: int) -> Ask:
+    def _answered(self, task: int) -> OpenRequest:
         ask = self.asks.pop(task)
         if ask.open:
             lane = self.lanes[ask.lane]
@@ -220,7 +220,9 @@ class Ledger:
         lane = self.lanes[ask.lane]
         lane.fresh += ask.open
         devices = record.devices
-        got = Got(task, ask.child, record.update, ask.version, record.samples, devices, ask.lane, not ask.open)
+        got = AcceptedUpdate(
+            task, ask.child, record.update, ask.version, record.samples, devices, ask.lane, not ask.open
+        )
         lane.pending.append(got)
         taken, place = self._taken, task >> 3
         if place >= len(taken):
@@ -238,12 +240,12 @@ class Ledger:
         lane = self.lanes[record.lane]
         # Where younger requests stay open (async), those that end are the ones that took too long.
         surplus = lane.fresh >= lane.need and record.keep_since == math.inf
-        self.legs_met += lane.fresh
+        self.hops_met += lane.fresh
         lane.open, lane.fresh, lane.spoiled = False, 0, 0
         self._release(lane, record.keep_since, surplus)
         self.rounds_done += record.final
         if record.final:
-            self.lap, self.legs_met = [], 0
+            self.ring_order, self.hops_met = [], 0
         if not record.met:
             return  # What waits is carried into the next round.
         if self._role.parent is not None:
@@ -255,7 +257,7 @@ class Ledger:
 
     def _assign(self, record: records.Assigned) -> None:
         self.assigned, self.answered = record, False
-        self.rounds_done, self.samples, self.lap, self.legs_met = 0, 0, [], 0
+        self.rounds_done, self.samples, self.ring_order, self.hops_met = 0, 0, [], 0
         for lane in self.lanes:
             if record.keep_since == math.inf:
                 lane.open, lane.fresh, lane.spoiled = False, 0, 0
@@ -298,7 +300,7 @@ class Ledger:
             if not self._keeps_late:
                 self._holds[ask.version] -= 1
 
-    def _free(self, lane: Lane, task: int, ask: Ask) -> None:
+    def _free(self, lane: Lane, task: int, ask: OpenRequest) -> None:
         lane.absent -= ask.absent
         ask.absent = False
         if self.busy.get(ask.child) == task:
@@ -310,7 +312,7 @@ class Ledger:
 _task = attrgetter("task")
 
 
-def devices_in(gots: Iterable[Got]) -> int:
+def devices_in(gots: Iterable[AcceptedUpdate]) -> int:
     """Different devices behind updates; of a child that brought several, those of its fullest."""
     most: dict[str, int] = {}
     for got in gots:
@@ -320,6 +322,6 @@ def devices_in(gots: Iterable[Got]) -> int:
     return sum(most.values())
 
 
-def in_order(gots: Iterable[Got]) -> list[Got]:
+def in_order(gots: Iterable[AcceptedUpdate]) -> list[AcceptedUpdate]:
     """Updates in canonical order: that of the requests, which the seed decides."""
     return sorted(gots, key=_task)

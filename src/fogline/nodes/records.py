@@ -29,8 +29,8 @@ class Asked(msgspec.Struct, frozen=True, gc=False, tag=True):
     need: int
     quorum: int
     at: float
-    lap: tuple[str, ...] = ()
-    """Ring mode, where a lap begins: all its children in order."""
+    ring_order: tuple[str, ...] = ()
+    """Ring mode, where a ring begins: all its children in order."""
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -68,7 +68,7 @@ class Closed(msgspec.Struct, frozen=True, gc=False, tag=True):
     lane: int
     met: bool
     final: bool
-    """Whether a round is over with it (a leg of a ring is not)."""
+    """Whether a round is over with it (a hop of a ring is not)."""
     keep_since: float
     """Requests made before that time are no longer open (async mode keeps the younger ones)."""
     at: float
@@ -87,8 +87,8 @@ class Confirmed(msgspec.Struct, frozen=True, gc=False, tag=True):
     accepted: bool
 
 
-class Ended(msgspec.Struct, frozen=True, gc=False, tag=True):
+class JobOver(msgspec.Struct, frozen=True, gc=False, tag=True):
     """The job is over."""
 
 
-Record = Assigned | Asked | Accepted | Resolved | Spoiled | Closed | Posted | Confirmed | Ended
+Record = Assigned | Asked | Accepted | Resolved | Spoiled | Closed | Posted | Confirmed | JobOver

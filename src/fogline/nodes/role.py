@@ -31,7 +31,7 @@ class Role:
     patience: float = math.inf
     """Seconds after which children that were asked are given up, where the runtime knows enough of them to wait
     less than the deadline. For children that cannot be asked now, it waits as long as ever."""
-    gather: float = 0.0
+    join_window: float = 0.0
     """Seconds to wait for more children when the first one joins, so that a round after a start is not one of
     whoever came first; 0 where all are there before the start."""
 
@@ -52,7 +52,7 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
-class Says:
+class AlgorithmTraits:
     """What a method says of itself that decides roles: a node need not import it to know."""
 
     mode: Mode
@@ -63,7 +63,9 @@ class Says:
     """Whether a fog forms its own group's mean in any case."""
 
 
-def role_of(job: Job, says: Says, name: str, tier_name: str, parent: str | None, patience: float = math.inf) -> Role:
+def role_of(
+    job: Job, says: AlgorithmTraits, name: str, tier_name: str, parent: str | None, patience: float = math.inf
+) -> Role:
     """What an aggregator is in a job. An algorithm's own mode holds at the root; fogs are synchronous unless told."""
     tier = job.tree.tiers[tier_name]
     mode = tier.mode or (says.mode if parent is None else "sync")

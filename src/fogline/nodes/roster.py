@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 
+from fogline.nodes.indexed_set import IndexedSet
 from fogline.nodes.messages import Hello
-from fogline.nodes.row import Row
 from fogline.nodes.speeds import SpeedClasses
 
 Presence = Callable[[str, float], bool]
@@ -33,11 +33,11 @@ class Roster:
         classes: int | None = None,
     ) -> None:
         self.deadline = deadline
-        self.idle = Row() if idle else None
+        self.idle = IndexedSet() if idle else None
         self.classes = None if classes is None else SpeedClasses(classes)
         self._presence = presence
         self._busy = busy
-        self._all = Row()
+        self._all = IndexedSet()
         self.at = self._all.at
         """The child at a place."""
         self.hellos: dict[str, Hello] = {}
@@ -85,7 +85,7 @@ class Roster:
         if self.idle is not None and child in self.hellos and child not in self._busy:
             self.idle.add(child)
 
-    def took(self, child: str, seconds: float) -> None:
+    def measured(self, child: str, seconds: float) -> None:
         """A child answered after so many seconds."""
         if child in self.hellos:
             before = self._took.get(child, seconds)
@@ -119,15 +119,15 @@ class Roster:
         """Whether it has no open request."""
         return child not in self._busy
 
-    def fit(self, child: str, now: float) -> bool:
+    def can_be_asked(self, child: str, now: float) -> bool:
         """Whether it is here and can be asked now."""
         return child in self.hellos and child not in self._busy and self.available(child, now)
 
 
-class View:
+class RosterView:
     """Some of a roster's children."""
 
-    def __init__(self, roster: Roster, row: Row) -> None:
+    def __init__(self, roster: Roster, row: IndexedSet) -> None:
         self.deadline = roster.deadline
         self.samples = roster.samples
         self.seconds = roster.seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 
-from fogline.nodes.row import Row
+from fogline.nodes.indexed_set import IndexedSet
 
 
 class SpeedClasses:
@@ -18,7 +18,7 @@ class SpeedClasses:
     def __init__(self, count: int) -> None:
         self._count = count
         self._seconds: dict[str, float] = {}
-        self._rows: list[Row] = [Row() for _ in range(count)]
+        self._rows: list[IndexedSet] = [IndexedSet() for _ in range(count)]
         self._class: dict[str, int] = {}
         self._borders: list[float] = []
         self._balanced_at = 0
@@ -39,7 +39,7 @@ class SpeedClasses:
         self._seconds[child] = seconds
         self._wrong += bisect_left(self._borders, seconds) != self._class[child]
 
-    def row(self, index: int) -> Row:
+    def row(self, index: int) -> IndexedSet:
         """The children of a class."""
         size = len(self._seconds)
         if not self._balanced_at <= 2 * size <= 4 * self._balanced_at or 4 * self._wrong > size:
@@ -50,7 +50,7 @@ class SpeedClasses:
         by_speed = sorted((seconds, child) for child, seconds in self._seconds.items())
         size, self._wrong = len(by_speed), 0
         self._balanced_at = size
-        self._rows = [Row() for _ in range(self._count)]
+        self._rows = [IndexedSet() for _ in range(self._count)]
         classes = max(1, min(self._count, size))
         for place, (_, child) in enumerate(by_speed):
             self._put(child, place * classes // size)

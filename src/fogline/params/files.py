@@ -124,7 +124,7 @@ def map_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-class Place(NamedTuple):
+class ArrayPlace(NamedTuple):
     """An array in a file."""
 
     dtype: np.dtype[Any]
@@ -134,7 +134,7 @@ class Place(NamedTuple):
     stop: int
 
 
-def places(path: Path) -> dict[str, Place]:
+def places(path: Path) -> dict[str, ArrayPlace]:
     """Where the arrays of a file lie.
 
     Raises:
@@ -154,7 +154,7 @@ def places(path: Path) -> dict[str, Place]:
         raise ValueError(f"There is a tensor of type {unknown[0]}, which arrays cannot have.")
     base = 8 + length
     return {
-        name: Place(KINDS[e["dtype"]], tuple(e["shape"]), *(base + offset for offset in e["data_offsets"]))
+        name: ArrayPlace(KINDS[e["dtype"]], tuple(e["shape"]), *(base + offset for offset in e["data_offsets"]))
         for name, e in header.items()
     }
 

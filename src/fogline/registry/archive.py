@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from fogline.governance.archive import Archive, Form, Limits, write_to
+from fogline.governance.archive import Archive, ArchiveLimits, Form, write_to
 from fogline.inference.card import LARGEST as LARGEST_CARD
 from fogline.inference.card import Asset, Card, CardError, read_card
 from fogline.registry.catalogue import Catalogue
@@ -85,7 +85,7 @@ def import_version(catalogue: Catalogue, path: Path, limit: int = LARGEST) -> Ca
     Raises:
         ArchiveError: the file cannot be read, is too large, or is not exactly a version with all its files.
     """
-    limits = Limits(limit, limit, MOST_FILES, 1)
+    limits = ArchiveLimits(limit, limit, MOST_FILES, 1)
     try:
         with path.open("rb") as file:
             body, card = _check(file, limits)
@@ -114,7 +114,7 @@ def unpack_version(path: Path, folder: Path, limit: int = LARGEST) -> Card:
     Raises:
         ArchiveError: the file cannot be read, is too large, or is not exactly a version with all its files.
     """
-    limits = Limits(limit, limit, MOST_FILES, 1)
+    limits = ArchiveLimits(limit, limit, MOST_FILES, 1)
     try:
         with path.open("rb") as file:
             _, card = _check(file, limits)
@@ -140,7 +140,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def _check(file: BinaryIO, limits: Limits) -> tuple[bytes, Card]:
+def _check(file: BinaryIO, limits: ArchiveLimits) -> tuple[bytes, Card]:
     """The card of an archive that holds exactly what its card names."""
     archive = Archive(file, limits, FORM)
     body = b"".join(archive.read(CARD, LARGEST_CARD))

@@ -14,19 +14,19 @@ from msgspec.structs import replace
 from fogline.inference.card import Card, CardError, Point
 from fogline.inference.sketches import Reference, SketchError
 from fogline.jobs.job import Publish
-from fogline.registry import plan as events
+from fogline.registry import rollout_events as events
 from fogline.registry.archive import export_version, import_version
 from fogline.registry.catalogue import Catalogue, CatalogueError
 from fogline.registry.drift import DriftRule, DriftRules
 from fogline.registry.linking import chosen, fitted
-from fogline.registry.plan import plan_of, promoted
+from fogline.registry.model_report import ModelReport, Steer
+from fogline.registry.model_store import ModelStore, RetrainRule
 from fogline.registry.release import Outcome, Tally, Tier, Vitals
 from fogline.registry.restored import Floors, keep_floors, read_floors
-from fogline.registry.standing import Standing, Steer
-from fogline.registry.states import Retrain, States
-from fogline.registry.steering import Steering
-from fogline.registry.trust.charter import read_charter
+from fogline.registry.rollout_driver import RolloutDriver
+from fogline.registry.rollout_events import plan_of, promoted
 from fogline.registry.trust.names import TIMESTAMP
+from fogline.registry.trust.offline_metadata import read_offline_metadata
 from fogline.registry.trust.releases import SignedReleases
 from fogline.storage import Blobs, Database
 
@@ -66,10 +66,10 @@ class Publisher:
         self._train = train
         self._lock = threading.RLock()
         self._database = database
-        self._states = States(database)
+        self._states = ModelStore(database)
         self.soon: Callable[[], None] = lambda: None
         """Told that :meth:`tick` may have something to do earlier than it said."""
-        self._steering = Steering(self._states, catalogue, signed, nodes, changed, lambda: self.soon(), cautious)
+        self._steering = RolloutDriver(self._states, catalogue, signed, nodes, changed, lambda: self.soon(), cautious)
         self._rules = DriftRules(DriftRule())
         self._references: dict[tuple[str, int], Reference | None] = {}
         self._exported = ""
@@ -236,18 +236,18 @@ class Publisher:
                     notes = self._steering.handle(model, events.Advance(), by)
         return " ".join(notes) or "Nothing changes."
 
-    def charter(self) -> bytes:
+    def offline_metadata(self) -> bytes:
         """All that the operator's offline keys have signed."""
-        return self.signed.charter().encoded()
+        return self.signed.offline_metadata().encoded()
 
-    def adopt(self, charter: bytes, by: str) -> str:
+    def adopt(self, offline_metadata: bytes, by: str) -> str:
         """Take over what the operator signed; a sentence.
 
         Raises:
             MetadataError: it is not the operator's, or not newer.
         """
-        self.signed.adopt(read_charter(charter))
-        log.info("a new charter was adopted from %s", by)
+        self.signed.adopt(read_offline_metadata(offline_metadata))
+        log.info("new offline metadata was adopted from %s", by)
         self.seen()  # Nodes of the stable channel may take part in a rollout now.
         self._changed()
         return "The cloud has taken over what was signed; nodes of the stable channel follow it."
@@ -266,7 +266,7 @@ class Publisher:
             if not self._job(card):
                 raise CatalogueError(f"No job of this cloud made version {card.version} of {model}.")
             before = self._states.of(model).retrain
-            rule = Retrain(psi, cooldown, by, 0.0 if before is None else before.last)
+            rule = RetrainRule(psi, cooldown, by, 0.0 if before is None else before.last)
             self._states.keep(replace(self._states.of(model), retrain=rule))
         return f"When the inputs of {model} drift beyond {psi:g}, its job runs again."
 
@@ -349,20 +349,20 @@ class Publisher:
         """Whether whoever is a member may have that file."""
         return digest == self._exported or self.catalogue.names(digest)
 
-    def standings(self, model: str = "") -> list[Standing]:
+    def model_reports(self, model: str = "") -> list[ModelReport]:
         """All models, or one.
 
         Raises:
             CatalogueError: there is no such model.
         """
-        return [self._standing(name) for name in ([model] if model else self.catalogue.models())]
+        return [self._model_report(name) for name in ([model] if model else self.catalogue.models())]
 
-    def _standing(self, model: str) -> Standing:
+    def _model_report(self, model: str) -> ModelReport:
         cards = tuple(reversed(self.catalogue.versions(model)))
         state = self._states.of(model)
         approved = self.signed.approved(model)
         digests = {card.version: self.catalogue.asset(model, card.version).digest for card in cards}
-        return Standing(
+        return ModelReport(
             model=model,
             cards=cards,
             release=state.release,
@@ -395,7 +395,7 @@ class Publisher:
         if psi is not None:
             state = self._states.of(vitals.model)
             self._states.keep(replace(state, psi=_recent(state.psi, vitals.version, psi)))
-            self._steering.handle(vitals.model, events.Drift(vitals.version, psi))
+            self._steering.handle(vitals.model, events.DriftReported(vitals.version, psi))
 
     def _retrain(self, model: str, version: int) -> None:
         """Run the job of a version again if its inputs have drifted beyond what the operator said."""

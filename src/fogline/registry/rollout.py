@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from fogline.registry import plan as events
-from fogline.registry.plan import Event, Served
+from fogline.registry import rollout_events as events
 from fogline.registry.release import Outcome, Release, Tally, Vitals
-from fogline.registry.rolling import RUNNING, Phase, Rollout
+from fogline.registry.rollout_events import Event, ServedVersion
+from fogline.registry.rollout_state import RUNNING, Phase, Rollout
 
 ABSENCE = 600.0
 """Seconds for which a ring waits for its nodes when all of them have gone, as after a restart of the cloud."""
@@ -25,7 +25,7 @@ RECENT = 10_000
 """Answers of the good version that are looked back on, and twice as many at most."""
 
 
-class Step(NamedTuple):
+class RolloutStep(NamedTuple):
     """What an event led to."""
 
     rollout: Rollout
@@ -39,7 +39,7 @@ class RolloutError(ValueError):
     """A command that makes no sense now; the text is a sentence. Nothing has changed."""
 
 
-def handle(rollout: Rollout, event: Event, now: float) -> Step:
+def handle(rollout: Rollout, event: Event, now: float) -> RolloutStep:
     """What follows from an event. An outcome may come twice and late; vitals add up, so each must come once.
 
     Args:
@@ -64,12 +64,12 @@ def handle(rollout: Rollout, event: Event, now: float) -> Step:
             return _issue(resumed, f"The rollout of {rollout.name} goes on.")
         case events.Advance():
             return _next(replace(_running(rollout), phase="rolling"), now)
-        case events.Known():
+        case events.NodesKnown():
             return _known(rollout, event.nodes, now)
-        case events.Drift():
+        case events.DriftReported():
             current = rollout.concerns(event.version)
             return _judge(replace(rollout, psi=max(rollout.psi, event.psi)) if current else rollout, now)
-        case events.Restored():
+        case events.CloudRestored():
             return _restored(rollout, event.number)
         case Outcome():
             return _heard(_own(rollout, event.model), event, now)
@@ -80,7 +80,7 @@ def handle(rollout: Rollout, event: Event, now: float) -> Step:
 
 
 def due(rollout: Rollout) -> float | None:
-    """Unix time at which a :class:`~fogline.registry.plan.Tick` would do something; None: only another event will."""
+    """Unix time at which a :class:`~fogline.registry.rollout_events.Tick` would do something; None: only another event will."""
     if rollout.phase != "rolling" or rollout.ready:
         return None
     if not rollout.inside:
@@ -91,9 +91,9 @@ def due(rollout: Rollout) -> float | None:
 # Commands
 
 
-def _begin(rollout: Rollout, event: events.Begin, now: float) -> Step:
+def _begin(rollout: Rollout, event: events.Begin, now: float) -> RolloutStep:
     if rollout.running and rollout.new == event.new and rollout.plan == event.plan:
-        return Step(rollout)
+        return RolloutStep(rollout)
     if event.plan.mode == "shadow" and rollout.good is None:
         raise RolloutError(f"{rollout.model} has no version yet that another could stand beside; roll it out live.")
     # Nodes of a ring go from one version to the newer, and not back in between; but never all of them at once.
@@ -103,7 +103,7 @@ def _begin(rollout: Rollout, event: events.Begin, now: float) -> Step:
     return _start(following, now, stays, note)
 
 
-def _start(rollout: Rollout, now: float, stays: bool, note: str | None = None) -> Step:
+def _start(rollout: Rollout, now: float, stays: bool, note: str | None = None) -> RolloutStep:
     """The first ring of a version; with ``stays``, of at least the nodes that are in a ring already."""
     assert rollout.new is not None
     number = rollout.number + 1
@@ -124,7 +124,7 @@ def _start(rollout: Rollout, now: float, stays: bool, note: str | None = None) -
     return _enter(fresh, ring, now, note)
 
 
-def _rollback(rollout: Rollout, to: Served) -> Step:
+def _rollback(rollout: Rollout, to: ServedVersion) -> RolloutStep:
     following = replace(
         rollout.settled(),
         new=to,
@@ -142,19 +142,19 @@ def _rollback(rollout: Rollout, to: Served) -> Step:
     return _issue(following, f"{rollout.model} is rolled back to version {to.version} on all nodes.")
 
 
-def _restored(rollout: Rollout, number: int) -> Step:
+def _restored(rollout: Rollout, number: int) -> RolloutStep:
     """What nodes serve stays as it is until somebody releases a version; one that is on its way is told anew."""
     above = replace(rollout, number=max(rollout.number, number))
     if not rollout.running:
-        return Step(above)
+        return RolloutStep(above)
     return _issue(replace(above, first=above.number + 1, outcomes={}), f"The rollout of {rollout.name} is told anew.")
 
 
-def _pause(rollout: Rollout, why: str) -> Step:
+def _pause(rollout: Rollout, why: str) -> RolloutStep:
     return _issue(replace(rollout, phase="paused"), f"The rollout of {rollout.name} is paused: {why}.")
 
 
-def _abort(rollout: Rollout, why: str) -> Step:
+def _abort(rollout: Rollout, why: str) -> RolloutStep:
     """Everybody goes back; without a version before, nobody else gets the new one."""
     share = 0.0 if rollout.good is None else 1.0
     note = f"The rollout of {rollout.name} is aborted: {why}."
@@ -165,7 +165,7 @@ def _abort(rollout: Rollout, why: str) -> Step:
 # Reports
 
 
-def _known(rollout: Rollout, nodes: Iterable[str], now: float) -> Step:
+def _known(rollout: Rollout, nodes: Iterable[str], now: float) -> RolloutStep:
     following = replace(rollout, nodes=tuple(sorted(frozenset(nodes)))).recounted()
     if following.inside:
         following = replace(following, vacant=0.0)
@@ -176,13 +176,13 @@ def _known(rollout: Rollout, nodes: Iterable[str], now: float) -> Step:
     return _judge(following, now)
 
 
-def _heard(rollout: Rollout, outcome: Outcome, now: float) -> Step:
+def _heard(rollout: Rollout, outcome: Outcome, now: float) -> RolloutStep:
     if outcome.what == "alarm":
-        return Step(rollout, notes=(f"{outcome.node} raises an alarm about {outcome.model}: {outcome.why}",))
+        return RolloutStep(rollout, notes=(f"{outcome.node} raises an alarm about {outcome.model}: {outcome.why}",))
     gone = outcome.what in ("reverted", "failed")
     note = (f"{outcome.node} {outcome.what} {outcome.model} version {outcome.version}: {outcome.why}",) if gone else ()
     if not rollout.running and rollout.good is not None and outcome.version == rollout.good.version:
-        return Step(rollout, notes=note)  # Long after it was found good.
+        return RolloutStep(rollout, notes=note)  # Long after it was found good.
     before = rollout.outcomes.get(outcome.node)
     if (
         not rollout.concerns(outcome.version)
@@ -190,7 +190,7 @@ def _heard(rollout: Rollout, outcome: Outcome, now: float) -> Step:
         or not rollout.holds(outcome.node)
         or (before is not None and (before == outcome or before.at > outcome.at))
     ):
-        return Step(rollout)
+        return RolloutStep(rollout)
     nodes = tuple(sorted({*rollout.nodes, outcome.node}))
     following = replace(rollout, nodes=nodes, outcomes=rollout.outcomes | {outcome.node: outcome}).recounted()
     step = _judge(following, now)
@@ -216,33 +216,33 @@ def _counted(rollout: Rollout, vitals: Vitals) -> Rollout:
 # What follows
 
 
-def _judge(rollout: Rollout, now: float) -> Step:
+def _judge(rollout: Rollout, now: float) -> RolloutStep:
     """Abort, go on or pause, if it is time for that."""
     if not rollout.running:
-        return Step(rollout)
+        return RolloutStep(rollout)
     if (why := rollout.fault()) is not None:
         return _abort(rollout, why)
     if rollout.phase == "paused" or rollout.ready:
-        return Step(rollout)
+        return RolloutStep(rollout)
     if not rollout.inside:
         moment = due(rollout)
-        return Step(rollout) if moment is None or now < moment else _enter(rollout, rollout.ring, now)
+        return RolloutStep(rollout) if moment is None or now < moment else _enter(rollout, rollout.ring, now)
     if rollout.succeeded:
         if now < rollout.since + rollout.plan.ring_seconds:
-            return Step(rollout)
+            return RolloutStep(rollout)
         if rollout.plan.automatic:
             return _next(rollout, now)
         note = f"Ring {rollout.ring + 1} of {rollout.name} is through; the next one begins by hand."
-        return Step(replace(rollout, ready=True), notes=(note,))
+        return RolloutStep(replace(rollout, ready=True), notes=(note,))
     if now >= rollout.since + rollout.plan.ring_longest:
         done, wanted = rollout.successes, rollout.plan.thresholds.success
         return _pause(
             rollout, f"only {done} of {rollout.inside} nodes of its ring are through, and {wanted:.0%} must be"
         )
-    return Step(rollout)
+    return RolloutStep(rollout)
 
 
-def _next(rollout: Rollout, now: float) -> Step:
+def _next(rollout: Rollout, now: float) -> RolloutStep:
     """The next ring that adds a node, or the end."""
     for ring in range(rollout.ring + 1, len(rollout.plan.rings)):
         if rollout.size(rollout.plan.rings[ring]) > rollout.inside:
@@ -257,7 +257,7 @@ def _next(rollout: Rollout, now: float) -> Step:
     return _issue(replace(rollout.settled().widened(1.0), phase="done", mode="live", new=rollout.good), note)
 
 
-def _finish(rollout: Rollout) -> Step:
+def _finish(rollout: Rollout) -> RolloutStep:
     assert rollout.new is not None
     following = replace(
         rollout.widened(1.0),
@@ -271,7 +271,7 @@ def _finish(rollout: Rollout) -> Step:
     return _issue(following, f"{rollout.name} is released to all nodes.")
 
 
-def _enter(rollout: Rollout, ring: int, now: float, note: str | None = None) -> Step:
+def _enter(rollout: Rollout, ring: int, now: float, note: str | None = None) -> RolloutStep:
     """A ring begins."""
     wider = rollout.widened(max(rollout.plan.rings[ring], rollout.width))
     entered = replace(wider, ring=ring, since=now, ready=False, vacant=0.0)
@@ -280,10 +280,10 @@ def _enter(rollout: Rollout, ring: int, now: float, note: str | None = None) -> 
     return step._replace(notes=(note, *step.notes)) if note else step
 
 
-def _issue(rollout: Rollout, note: str) -> Step:
+def _issue(rollout: Rollout, note: str) -> RolloutStep:
     """What the state says to nodes, under the next number."""
     following = replace(rollout, number=rollout.number + 1)
-    return Step(following, following.release(), (note,))
+    return RolloutStep(following, following.release(), (note,))
 
 
 # Checks

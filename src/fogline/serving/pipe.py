@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from fogline.network.frames import framed, next_frame
+from fogline.processes.frames import framed, next_frame
 from fogline.registry.release import Vitals
 from fogline.serving.settings import Settings
 
@@ -25,7 +25,7 @@ LARGEST = 16 << 20
 """Bytes of the largest frame."""
 
 
-class Load(msgspec.Struct, frozen=True, tag=True):
+class LoadVersion(msgspec.Struct, frozen=True, tag=True):
     """To the server: load a version. A live one takes the place of what answered before."""
 
     card: bytes
@@ -41,21 +41,21 @@ class Expect(msgspec.Struct, frozen=True, tag=True):
     coming: bool = True
 
 
-class Swap(msgspec.Struct, frozen=True, tag=True):
+class SwapVersion(msgspec.Struct, frozen=True, tag=True):
     """To the server: let a version that is loaded answer."""
 
     model: str
     version: int
 
 
-class Drop(msgspec.Struct, frozen=True, tag=True):
+class DropVersion(msgspec.Struct, frozen=True, tag=True):
     """To the server: let a version go; one that is not loaded is no error."""
 
     model: str
     version: int
 
 
-class Infer(msgspec.Struct, frozen=True, tag=True):
+class AnswerRows(msgspec.Struct, frozen=True, tag=True):
     """To the server: answer what a tier below is unsure of."""
 
     ask: bytes
@@ -70,17 +70,17 @@ class Offload(msgspec.Struct, frozen=True, tag=True):
     """That the answer is waited for."""
 
 
-class Pulse(msgspec.Struct, frozen=True, tag=True):
+class VersionPulse(msgspec.Struct, frozen=True, tag=True):
     """To the agent, which gives no answer: how a version fares."""
 
     vitals: Vitals
 
 
-Request = Settings | Expect | Load | Swap | Drop | Infer | Offload | Pulse
+Request = Settings | Expect | LoadVersion | SwapVersion | DropVersion | AnswerRows | Offload | VersionPulse
 """:class:`Settings` come first: the server begins to listen."""
 
 
-class Ready(msgspec.Struct, frozen=True, tag=True):
+class ServerReady(msgspec.Struct, frozen=True, tag=True):
     """The server listens."""
 
     http: str
@@ -88,20 +88,20 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     """Empty where it does not speak gRPC."""
 
 
-class Done(msgspec.Struct, frozen=True, tag=True):
+class CallDone(msgspec.Struct, frozen=True, tag=True):
     """It was done."""
 
     data: bytes = b""
     """The answer to what was asked, where it was a question."""
 
 
-class Failed(msgspec.Struct, frozen=True, tag=True):
+class CallFailed(msgspec.Struct, frozen=True, tag=True):
     """It could not be done."""
 
     why: str
 
 
-Answer = Ready | Done | Failed
+Answer = ServerReady | CallDone | CallFailed
 
 
 class _Frame(msgspec.Struct, frozen=True, array_like=True):
@@ -165,7 +165,7 @@ class Pipe:
             answer = await waiting
         finally:
             del self._waiting[number]
-        if isinstance(answer, Failed):
+        if isinstance(answer, CallFailed):
             raise PipeError(answer.why)
         return answer
 
@@ -227,6 +227,6 @@ class Pipe:
             answer = await self._answer(request)
         except Exception as error:
             log.info("%s failed", type(request).__name__, exc_info=error)
-            answer = Failed(str(error) or type(error).__name__)
+            answer = CallFailed(str(error) or type(error).__name__)
         if number and not self._reading.done():
             self._send(number, answer)

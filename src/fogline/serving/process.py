@@ -9,26 +9,26 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fogline.network.helpers import Helper, ending, start_helper
+from fogline.processes.helpers import Helper, ending, start_helper
 from fogline.registry.release import Vitals
 from fogline.serving.pipe import (
     Answer,
-    Done,
-    Drop,
+    AnswerRows,
+    CallDone,
+    CallFailed,
+    DropVersion,
     Expect,
-    Failed,
-    Infer,
-    Load,
+    LoadVersion,
     Offload,
     Pipe,
     PipeError,
-    Pulse,
-    Ready,
     Request,
-    Swap,
+    ServerReady,
+    SwapVersion,
+    VersionPulse,
 )
 from fogline.serving.settings import Settings
-from fogline.serving.update.ports import Role, ServerFailed, Serving
+from fogline.serving.update.ports import Role, ServerError, Serving
 from fogline.storage import StorageError
 
 log = logging.getLogger("fogline.serving")
@@ -58,7 +58,7 @@ class ServerProcess:
         settings: Settings,
         log_file: Path,
         expected: Callable[[], Sequence[Serving]],
-        ready: Callable[[Ready], None],
+        ready: Callable[[ServerReady], None],
         ended: Callable[[str], None],
         broken: Callable[[Serving, str], None],
         pulse: Callable[[Vitals], None],
@@ -107,15 +107,15 @@ class ServerProcess:
 
     async def load(self, card: bytes, paths: Mapping[str, Path], role: Role) -> None:
         """See :class:`fogline.serving.update.ports.Server`."""
-        await self._ask(Load(card, {digest: str(path) for digest, path in paths.items()}, role))
+        await self._ask(LoadVersion(card, {digest: str(path) for digest, path in paths.items()}, role))
 
     async def swap(self, model: str, version: int) -> None:
         """See :class:`fogline.serving.update.ports.Server`."""
-        await self._ask(Swap(model, version))
+        await self._ask(SwapVersion(model, version))
 
     async def drop(self, model: str, version: int) -> None:
         """See :class:`fogline.serving.update.ports.Server`."""
-        await self._ask(Drop(model, version))
+        await self._ask(DropVersion(model, version))
 
     async def infer(self, ask: bytes) -> bytes:
         """Answer what a tier below is unsure of.
@@ -123,19 +123,19 @@ class ServerProcess:
         Raises:
             ServerFailed: it cannot.
         """
-        answer = await self._ask(Infer(ask))
-        assert isinstance(answer, Done)
+        answer = await self._ask(AnswerRows(ask))
+        assert isinstance(answer, CallDone)
         return answer.data
 
     async def _ask(self, request: Request) -> Answer:
         await self._up.wait()
         pipe = self._pipe
         if pipe is None:
-            raise ServerFailed("the server has just ended")
+            raise ServerError("the server has just ended")
         try:
             return await pipe.ask(request)
         except PipeError as error:
-            raise ServerFailed(str(error)) from error
+            raise ServerError(str(error)) from error
 
     @asynccontextmanager
     async def _started(self) -> AsyncGenerator[tuple[Helper, Pipe]]:
@@ -151,19 +151,19 @@ class ServerProcess:
             await pipe.close()
             await _end(process)
 
-    async def _listen(self, pipe: Pipe) -> Ready:
+    async def _listen(self, pipe: Pipe) -> ServerReady:
         found = await pipe.ask(self._settings)
-        assert isinstance(found, Ready)
+        assert isinstance(found, ServerReady)
         return found
 
-    async def _begin(self, pipe: Pipe, found: Ready) -> None:
+    async def _begin(self, pipe: Pipe, found: ServerReady) -> None:
         """Have it load what it should have loaded."""
         expected = self._expected()
         await pipe.ask(Expect(tuple(sorted(self._coming))))
         for one in expected:
             paths = {digest: str(path) for digest, path in one.paths.items()}
             try:
-                await pipe.ask(Load(one.card, paths, one.role))
+                await pipe.ask(LoadVersion(one.card, paths, one.role))
             except PipeError as error:
                 if pipe.is_closed:
                     raise
@@ -175,12 +175,12 @@ class ServerProcess:
     async def _answer(self, request: Request) -> Answer:
         match request:
             case Offload(ask=ask, seconds=seconds):
-                return Done(await self._above(ask, seconds))
-            case Pulse(vitals=vitals):
+                return CallDone(await self._above(ask, seconds))
+            case VersionPulse(vitals=vitals):
                 self._pulse(vitals)
-                return Done()
+                return CallDone()
             case _:
-                return Failed("That is for the server, not for the agent.")
+                return CallFailed("That is for the server, not for the agent.")
 
 
 async def _end(process: Helper) -> int:

@@ -20,7 +20,7 @@ from fogline.monitoring.mishaps import Mishaps
 from fogline.params import load_arrays, save_arrays
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.simulator import Simulator
-from fogline.simulation.values import Value, reachable
+from fogline.simulation.values import LazyValue, reachable
 
 Arrays = dict[str, npt.NDArray[Any]]
 NOTES = "notes.json"
@@ -83,7 +83,7 @@ def restore(checkpoint: Path, simulator: Simulator) -> None:
     simulator.store.replaying = False
 
 
-def _live(numbers: Numbers) -> list[Value]:
+def _live(numbers: Numbers) -> list[LazyValue]:
     by_key = [*numbers.groups.items(), *numbers.models.items(), *numbers.updates.items()]
     return reachable(value for _, value in by_key)
 

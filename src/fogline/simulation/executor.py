@@ -13,18 +13,18 @@ from multiprocessing.connection import wait
 from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.params import Params
-from fogline.simulation.arena import Arena
+from fogline.simulation.shared_memory import Arena
 from fogline.simulation.worker import (
     Answer,
     Bench,
     EvaluateRequest,
-    Judged,
-    Part,
+    EvaluationPart,
+    EvaluationSums,
     Rounds,
     SentJob,
     SentModel,
+    SimulationWorker,
     TrainRequest,
-    Worker,
     evaluate_part,
     expect,
     unpack,
@@ -44,7 +44,7 @@ class Executor:
 
     Args:
         task: what is learned.
-        algorithm: bends local steps and forms updates.
+        algorithm: adjusts local steps and forms updates.
         build: makes the engine; called once in every worker.
         chunk: devices that an engine trains together.
         processes: worker processes; 0 trains in this process.
@@ -58,7 +58,7 @@ class Executor:
         self.chunk = chunk
         self._build = build
         self._engine: Engine | None = None
-        self._workers: list[Worker] = []
+        self._workers: list[SimulationWorker] = []
         self._inputs: Arena | None = None
         if processes > 0:
             if not hasattr(os, "fork"):
@@ -67,10 +67,10 @@ class Executor:
             for _ in range(processes):
                 self._workers.append(self._fork())
 
-    def _fork(self) -> Worker:
+    def _fork(self) -> SimulationWorker:
         assert self._inputs is not None
         outputs = (Arena(OUTPUT_BYTES), Arena(OUTPUT_BYTES))
-        return Worker(Bench(self.task, self.algorithm, self._build, self._inputs, outputs), self._workers)
+        return SimulationWorker(Bench(self.task, self.algorithm, self._build, self._inputs, outputs), self._workers)
 
     def __enter__(self) -> Executor:
         return self
@@ -114,7 +114,7 @@ class Executor:
         free = [(worker, arena) for arena in (0, 1) for worker in self._workers]
         free.reverse()
         asked: dict[int, list[tuple[int, int]]] = {worker.pid: [] for worker in self._workers}
-        done: dict[int, tuple[Worker, int, Answer]] = {}
+        done: dict[int, tuple[SimulationWorker, int, Answer]] = {}
         next_request = 0
         for index, chunk in enumerate(chunks):
             while index not in done:
@@ -130,7 +130,9 @@ class Executor:
                 yield unpack(worker.bench.outputs[arena], job.client, sent)
             free.append((worker, arena))
 
-    def _take(self, asked: dict[int, list[tuple[int, int]]], done: dict[int, tuple[Worker, int, Answer]]) -> None:
+    def _take(
+        self, asked: dict[int, list[tuple[int, int]]], done: dict[int, tuple[SimulationWorker, int, Answer]]
+    ) -> None:
         """Wait for at least one answer."""
         busy = [worker for worker in self._workers if asked[worker.pid]]
         ready = wait([worker.line for worker in busy])
@@ -140,10 +142,10 @@ class Executor:
             index, arena = asked[worker.pid].pop(0)
             done[index] = (worker, arena, worker.take())
 
-    def evaluate(self, params: Params, clients: Sequence[str | None]) -> list[Judged]:
+    def evaluate(self, params: Params, clients: Sequence[str | None]) -> list[EvaluationSums]:
         """Judge a model on each client's data, or on the test set where a client is None."""
         parts = [part for client in clients for part in self._parts_of(client)]
-        results: dict[str | None, Judged] = {client: Judged({}) for client in clients}
+        results: dict[str | None, EvaluationSums] = {client: EvaluationSums({}) for client in clients}
         for part, judged in zip(parts, self._evaluate_parts(params, parts), strict=True):
             into = results[part.client]
             into.why = into.why or judged.why
@@ -151,24 +153,24 @@ class Executor:
                 into.sums[name] = into.sums.get(name, 0.0) + value
         return [results[client] for client in clients]
 
-    def _parts_of(self, client: str | None) -> list[Part]:
+    def _parts_of(self, client: str | None) -> list[EvaluationPart]:
         test = self.task.data.test
         if client is not None or test is None:
-            return [Part(client, 0, 0)]
+            return [EvaluationPart(client, 0, 0)]
         count = len(test.y)
-        return [Part(None, start, min(start + TEST_PART, count)) for start in range(0, count, TEST_PART)]
+        return [EvaluationPart(None, start, min(start + TEST_PART, count)) for start in range(0, count, TEST_PART)]
 
-    def _evaluate_parts(self, params: Params, parts: list[Part]) -> list[Judged]:
+    def _evaluate_parts(self, params: Params, parts: list[EvaluationPart]) -> list[EvaluationSums]:
         if self._inputs is None:
             return [evaluate_part(self.task, params, part) for part in parts]
         self._inputs.clear()
         model = SentModel(self._inputs.put(params.vector), self._inputs.put(params.counters), {})
-        answers: list[Judged] = []
+        answers: list[EvaluationSums] = []
         for start in range(0, len(parts), len(self._workers)):
             batch = list(zip(self._workers, parts[start : start + len(self._workers)], strict=False))
             for worker, part in batch:
                 worker.ask(EvaluateRequest(model, part))
-            answers += [expect(Judged, worker.take()) for worker, _ in batch]
+            answers += [expect(EvaluationSums, worker.take()) for worker, _ in batch]
         return answers
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from fogline.aggregation import Folded
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
-from fogline.algorithms.base import Group
+from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import Down, GroupModel
-from fogline.nodes.effects import Adopt, Lift, Member, Merge, Move
-from fogline.nodes.ledger import Got, in_order
+from fogline.nodes.effects import Adopt, FoldInput, Lift, Merge, Move
+from fogline.nodes.ledger import AcceptedUpdate, in_order
 from fogline.params import Spec
-from fogline.simulation.values import Folding, Operation, Training, Value
+from fogline.simulation.values import ComputedValue, Folding, LazyValue, Training
 from fogline.training.bugs import CodeError
 
 _order = attrgetter("order")
@@ -40,9 +40,9 @@ class Numbers:
         population: dict[str, int],
         refused: Callable[[str, str], None],
     ) -> None:
-        self.groups: dict[str, Value] = {}
-        self.models: dict[str, Value] = {}
-        self.updates: dict[str, Value] = {}
+        self.groups: dict[str, LazyValue] = {}
+        self.models: dict[str, LazyValue] = {}
+        self.updates: dict[str, LazyValue] = {}
         self._algorithm = algorithm
         self.spec = spec
         self._exact = exact
@@ -54,26 +54,27 @@ class Numbers:
         self._waiting: dict[int, dict[str, Training]] = {}
         """Training that was begun from a model that is not computed yet, by the model's order."""
 
-    def set_group(self, model: str, group: Value) -> None:
+    def set_group(self, model: str, group: LazyValue) -> None:
         """A node's numbers at a version, and what its children get of them."""
         self.groups[model] = group
-        self.models[model] = Operation(partial(_at, _node(model), groups.send_down, self._algorithm), group)
+        self.models[model] = ComputedValue(partial(_at, _node(model), groups.send_down, self._algorithm), group)
 
     def adopt(self, effect: Adopt) -> None:
         """The parent's model becomes the group's."""
-        base = Value(None) if effect.base is None else self.groups[effect.base]
+        base = LazyValue(None) if effect.base is None else self.groups[effect.base]
         self.set_group(
-            effect.model, Operation(partial(_at, _node(effect.model), self._adopt), base, self.models[effect.source])
+            effect.model,
+            ComputedValue(partial(_at, _node(effect.model), self._adopt), base, self.models[effect.source]),
         )
 
-    def move(self, node: str, effect: Move) -> Value:
+    def move(self, node: str, effect: Move) -> LazyValue:
         """The group moves by its members' updates."""
         made = self._moves[node] = self._moves.get(node, -1) + 1
-        facts = Group(self._population[node], made, effect.lane, effect.lanes)
+        facts = AggregatorContext(self._population[node], made, effect.lane, effect.lanes)
         folded = self._fold(effect.members, merge=False)
         place = f"{node}, round {effect.round + 1}"
         move = partial(_at, place, self._move, facts, effect.inside)
-        group = Operation(move, self.groups[effect.base], folded)
+        group = ComputedValue(move, self.groups[effect.base], folded)
         self.set_group(effect.model, group)
         return group
 
@@ -83,8 +84,8 @@ class Numbers:
 
     def lift(self, effect: Lift) -> None:
         """The group's movement becomes an update."""
-        lift = partial(_at, _node(effect.base), groups.lift, self._algorithm, self.spec)
-        self.updates[effect.update] = Operation(lift, self.groups[effect.base])
+        lift = partial(_at, _node(effect.base), groups.group_update, self._algorithm, self.spec)
+        self.updates[effect.update] = ComputedValue(lift, self.groups[effect.base])
 
     def forget(self, keys: Iterable[str]) -> None:
         """Nobody will name these keys again."""
@@ -96,16 +97,16 @@ class Numbers:
                 self.models.pop(key, None)
                 self.groups.pop(key, None)
 
-    def gather(self, gots: Sequence[Got], failed: Callable[[Got, str], None]) -> list[Value]:
+    def gather(self, gots: Sequence[AcceptedUpdate], failed: Callable[[AcceptedUpdate, str], None]) -> list[LazyValue]:
         """Fold updates that devices of one aggregator reported, those of a version together, and put what comes of it
         in their place; what has to be computed.
 
         ``failed`` is told of every one that turns out to be none, once it is computed.
         """
-        versions: dict[int, list[Got]] = {}
+        versions: dict[int, list[AcceptedUpdate]] = {}
         for got in in_order(gots):
             versions.setdefault(got.version, []).append(got)
-        made: list[Value] = []
+        made: list[LazyValue] = []
         for alike in versions.values():
             members = [(self.updates[got.update], 1.0) for got in alike]
             folding = Folding(members, self._exact, True, lambda i, why, alike=alike: failed(alike[i], why))
@@ -123,7 +124,7 @@ class Numbers:
         else:
             self._waiting.setdefault(model.order, {})[update] = training
 
-    def settled(self, value: Value) -> None:
+    def settled(self, value: LazyValue) -> None:
         """A value was computed: training may have waited for it."""
         self._ready.update(self._waiting.pop(value.order, ()))
 
@@ -133,8 +134,8 @@ class Numbers:
         self._ready = {key: one for key, one in ready.items() if not one.done and updates.get(key) is one}
         return sorted(self._ready.values(), key=_order)
 
-    def _fold(self, members: tuple[Member, ...], merge: bool) -> Folding:
-        inputs: dict[int, tuple[Value, float]] = {}
+    def _fold(self, members: tuple[FoldInput, ...], merge: bool) -> Folding:
+        inputs: dict[int, tuple[LazyValue, float]] = {}
         children: list[str] = []
         for member in members:
             value = self.updates[member.update]
@@ -146,7 +147,7 @@ class Numbers:
     def _adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
         return groups.adopt(self._algorithm, self.spec, base, down)
 
-    def _move(self, facts: Group, inside: bool, group: GroupModel, folded: Folded | None) -> GroupModel:
+    def _move(self, facts: AggregatorContext, inside: bool, group: GroupModel, folded: Folded | None) -> GroupModel:
         if folded is None:  # No update could be used.
             return group
         return groups.move(self._algorithm, self.spec, group, folded, facts, inside)

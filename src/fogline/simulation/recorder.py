@@ -11,14 +11,14 @@ from typing import Protocol
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import GroupModel
-from fogline.monitoring.history import Attendance, Goal, reached, should_stop
+from fogline.monitoring.history import Attendance, TargetMetric, reached, should_stop
 from fogline.monitoring.result import Reached, Result, Row, Spread
 from fogline.nodes.effects import Lap, Move
 from fogline.params import Params
 from fogline.simulation.executor import Executor
 from fogline.simulation.setup import Setting
 from fogline.simulation.simulator import Simulator
-from fogline.simulation.values import Training, Value
+from fogline.simulation.values import LazyValue, Training
 from fogline.training.bugs import CodeError
 from fogline.training.task import Sums
 
@@ -26,7 +26,7 @@ MOST_DEVICES = 2000
 """Devices that are judged one by one at the end; of more, every k-th."""
 
 
-class Listener(Protocol):
+class RoundListener(Protocol):
     """Told of every round as it ends: a progress display, a run folder."""
 
     def round(self, row: Row) -> None:
@@ -51,7 +51,7 @@ class Recorder:
     """Last round of the past that a resumed run repeats."""
     on_resumed: Callable[[], None] | None = None
     simulator: Simulator = field(init=False)
-    group: Value | None = None
+    group: LazyValue | None = None
     _began: float = field(default_factory=time.perf_counter)
     _losses: list[tuple[float, int]] = field(default_factory=list)
     attendance: Attendance = field(default_factory=Attendance)
@@ -63,7 +63,7 @@ class Recorder:
         if done.failure is None:
             self._losses.append((done.loss, done.samples))
 
-    def moved(self, move: Move, group: Value) -> None:
+    def moved(self, move: Move, group: LazyValue) -> None:
         """The root's model moved."""
         self.group = group
         devices = self._lap.saw(move)
@@ -98,7 +98,7 @@ class Recorder:
             return self.setting.initial
         self.simulator.store.force([self.group])
         group: GroupModel = self.group.result
-        return groups.judged(self.setting.algorithm, self.setting.task.spec, group)
+        return groups.evaluation_model(self.setting.algorithm, self.setting.task.spec, group)
 
     def _row(self, round_index: int, devices: int) -> Row:
         traffic = self.simulator.traffic
@@ -135,8 +135,8 @@ class Recorder:
         return reached(self.history, self.setting.job.evaluation, self._goal)
 
     @property
-    def _goal(self) -> Goal:
-        return Goal(self.setting.task.headline, self.setting.task.higher_is_better)
+    def _goal(self) -> TargetMetric:
+        return TargetMetric(self.setting.task.headline, self.setting.task.higher_is_better)
 
     def result(self) -> Result:
         """The run as it ended."""

@@ -14,7 +14,7 @@ from fogline.algorithms.device import prepare
 from fogline.data.loading import loading_of
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.jobs.files import check_not_importing, job_to_toml, parse_job
-from fogline.jobs.naming import Origin, class_name, origin_of
+from fogline.jobs.naming import TaskOrigin, class_name, origin_of
 from fogline.jobs.planning import planner, with_defaults
 from fogline.jobs.resuming import check_changes
 from fogline.monitoring.folder import RunFolder
@@ -34,7 +34,7 @@ from fogline.simulation.setup import (
     setting_of,
     simulator_of,
 )
-from fogline.training import Choice, choose
+from fogline.training import Choice, autotune
 from fogline.training.bugs import CodeError, attempt, blame
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
@@ -113,7 +113,7 @@ def simulate(
     """
     check_not_importing()
     _check_arguments(task, algorithm)
-    origin = Origin() if folder is None else origin_of(task)
+    origin = TaskOrigin() if folder is None else origin_of(task)
     job = check(
         {
             "name": name,
@@ -288,7 +288,7 @@ def _choose(setting: Setting, processes: int) -> Choice:
         # Where it fails, the run will say so.
         jobs.append(prepared if isinstance(prepared, ClientJob) else work)
     try:
-        return choose(
+        return autotune(
             task,
             algorithm,
             setting.local,

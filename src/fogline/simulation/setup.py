@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fogline.aggregation import fold_named
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
-from fogline.algorithms.base import Group
+from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.jobs import Job, JobError, Tree
@@ -18,15 +18,15 @@ from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
 from fogline.nodes import Aggregator
 from fogline.nodes.effects import Move
-from fogline.nodes.ledger import Got
+from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, model_key
 from fogline.nodes.policies import make_policy
-from fogline.nodes.role import Says, role_of
+from fogline.nodes.role import AlgorithmTraits, role_of
 from fogline.params import Params
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
 from fogline.simulation.simulator import Simulator, Sizes
-from fogline.simulation.values import Store, Trainer, Training, Value
+from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.training.bugs import CodeError
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.task import Task
@@ -115,12 +115,12 @@ def simulator_of(
     trainer: Trainer,
     sizes: Sizes,
     trained: Callable[[Training, LocalRound], None],
-    moved: Callable[[Move, Value], None],
+    moved: Callable[[Move, LazyValue], None],
 ) -> Simulator:
     """Nodes, values and virtual clock of a run. ``trained`` and ``moved``: told of what happens."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm
     parents = job.tree.parents()
-    says = Says(algorithm.mode, algorithm.buffer, algorithm.group_models)
+    says = AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models)
     tier_of = {node: tier for tier in job.tree.names for node in job.tree.nodes(tier)}
     leaves = set(job.tree.leaves())
     clients = list(task.data.clients)
@@ -141,7 +141,7 @@ def simulator_of(
             wants_loss.add(name)
         asks_presence = name in leaves and not fleet.always_available
 
-        def failed(gots: Sequence[Got], name: str = name) -> Mapping[int, str]:
+        def failed(gots: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
             return made[0].failed(name, gots)
 
         aggregators[name] = Aggregator(
@@ -156,8 +156,8 @@ def simulator_of(
         lambda child, why: made[0].refused(child, why),
     )
     root = job.tree.nodes(job.tree.names[0])[0]
-    numbers.set_group(model_key(root, 0), Value(groups.root(setting.initial)))
-    store = Store(trainer, trained, numbers.settled)
+    numbers.set_group(model_key(root, 0), LazyValue(groups.root(setting.initial)))
+    store = LazyValues(trainer, trained, numbers.settled)
     simulator = Simulator(
         root=root,
         aggregators=aggregators,
@@ -246,7 +246,7 @@ def probe(setting: Setting) -> Sizes:
     size = Sizes(base, update.nbytes, partial.nbytes)
     fold = fold_named(setting.job.exact)
     fold.merge(partial)
-    facts = Group(len(setting.homes), 0)
+    facts = AggregatorContext(len(setting.homes), 0)
     try:
         group = groups.move(algorithm, task.spec, groups.root(initial), fold.finish(), facts, inside=False)
     except CodeError as error:

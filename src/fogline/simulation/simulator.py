@@ -32,13 +32,13 @@ from fogline.nodes.effects import (
     Train,
     Write,
 )
-from fogline.nodes.events import Event, Fired, Halt, Received, Started, Trained
-from fogline.nodes.ledger import Got
+from fogline.nodes.events import Event, Halt, Received, Started, TimerFired, Trained
+from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Work, update_key
+from fogline.simulation.counters import Traffic
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link
-from fogline.simulation.traffic import Traffic
-from fogline.simulation.values import Store, Training, Value
+from fogline.simulation.values import LazyValue, LazyValues, Training
 
 COLLECT_EVERY = 500_000
 """New objects between two looks of the garbage collector, which finds next to nothing: hardly any object of a run is
@@ -115,11 +115,11 @@ class Simulator:
         fleet: Fleet,
         links: Link,
         numbers: Numbers,
-        store: Store,
+        store: LazyValues,
         plan: Planner,
         sizes: Sizes,
         cost: float,
-        moved: Callable[[Move, Value], None],
+        moved: Callable[[Move, LazyValue], None],
         prefetch: bool = False,
         eager: Collection[str] = (),
     ) -> None:
@@ -227,7 +227,7 @@ class Simulator:
                 if type(event.message) is Work:
                     seat.asked -= 1
                     model = event.message.model
-            elif type(event) is Fired:
+            elif type(event) is TimerFired:
                 if timers.get((seat.name, event.timer)) != serial:
                     continue  # The timer was set anew.
             elif eager and type(event) is Trained:
@@ -252,7 +252,7 @@ class Simulator:
         """An update could not be folded."""
         self.traffic.mishaps.count("refused", child, why)
 
-    def failed(self, node: str, gots: Sequence[Got]) -> dict[int, str]:
+    def failed(self, node: str, gots: Sequence[AcceptedUpdate]) -> dict[int, str]:
         """Which of the updates that wait at an aggregator are none, by task, and why: those of its devices are
         computed now, and folded as they come."""
         if node in self._eager:
@@ -303,7 +303,7 @@ class Simulator:
         if seat.name == self.root:
             self._moved(effect, group)
 
-    def force(self, value: Value) -> None:
+    def force(self, value: LazyValue) -> None:
         """Compute a value; where it pays, training that is under way joins the cohort."""
         extra = self.numbers.in_flight() if self._prefetch else []
         self.store.force([value, *extra])
@@ -347,7 +347,7 @@ class Simulator:
             self._halted = True
 
     def _set_timer(self, seat: Seat, effect: SetTimer) -> None:
-        self._timers[seat.name, effect.timer] = self._push(effect.at, seat, Fired(effect.timer))
+        self._timers[seat.name, effect.timer] = self._push(effect.at, seat, TimerFired(effect.timer))
 
     def _send(self, seat: Seat, effect: Send) -> None:
         message = effect.message

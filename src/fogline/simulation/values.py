@@ -23,7 +23,7 @@ UNCLAIMED = 2**62
 """Rank of training that no fold has taken yet: after all others."""
 
 
-class Value:
+class LazyValue:
     """Something that is computed at most once. ``order`` is that of creation."""
 
     __slots__ = ("done", "order", "result")
@@ -33,7 +33,7 @@ class Value:
         self.result = result
         self.done = done
 
-    def needs(self) -> Iterable[Value]:
+    def needs(self) -> Iterable[LazyValue]:
         """What must be computed before it."""
         return ()
 
@@ -46,17 +46,17 @@ class Value:
         self.result, self.done = result, True
 
 
-class Operation(Value):
+class ComputedValue(LazyValue):
     """A function of other values."""
 
     __slots__ = ("_function", "_inputs")
 
-    def __init__(self, function: Callable[..., Any], *inputs: Value) -> None:
+    def __init__(self, function: Callable[..., Any], *inputs: LazyValue) -> None:
         super().__init__(done=False)
         self._function = function
         self._inputs = inputs
 
-    def needs(self) -> Iterable[Value]:
+    def needs(self) -> Iterable[LazyValue]:
         return self._inputs
 
     def compute(self) -> Any:
@@ -67,17 +67,17 @@ class Operation(Value):
         self._inputs = ()
 
 
-class Training(Value):
+class Training(LazyValue):
     """A device's local round; its result is an update, or None after a failure."""
 
     __slots__ = ("client", "consumer", "failure", "learning_rate", "loss_rms", "model", "rank", "seed", "steps")
 
-    def __init__(self, client: int, model: Value, steps: int, learning_rate: float, seed: int) -> None:
+    def __init__(self, client: int, model: LazyValue, steps: int, learning_rate: float, seed: int) -> None:
         self.order = order = next(_serial)  # All of Value's, without the call: there is one of these an update.
         self.result: Any = None
         self.done = False
         self.client = client
-        self.model: Value | None = model
+        self.model: LazyValue | None = model
         self.steps = steps
         self.learning_rate = learning_rate
         self.seed = seed
@@ -88,7 +88,7 @@ class Training(Value):
         """Place in a cohort: by the fold that takes the update and the place in it. Free of virtual time, so
         that a cohort's order is that of the seed."""
 
-    def needs(self) -> Iterable[Value]:
+    def needs(self) -> Iterable[LazyValue]:
         return () if self.model is None else (self.model,)
 
     def settle(self, result: Any) -> None:
@@ -103,7 +103,7 @@ class Training(Value):
         )
 
 
-class Folding(Value):
+class Folding(LazyValue):
     """A fold of updates and partial results, in the order given. Members are let go as they are folded.
 
     Args:
@@ -117,7 +117,7 @@ class Folding(Value):
 
     def __init__(
         self,
-        members: Sequence[tuple[Value, float]],
+        members: Sequence[tuple[LazyValue, float]],
         exact: bool,
         merge: bool,
         refused: Callable[[int, str], None],
@@ -136,10 +136,10 @@ class Folding(Value):
             if type(member) is Training:
                 member.consumer, member.rank = self, (order, place)
 
-    def needs(self) -> Iterable[Value]:
+    def needs(self) -> Iterable[LazyValue]:
         return [member for member, _ in itertools.islice(self._members, self._fed, None)]
 
-    def awaits(self, member: Value) -> bool:
+    def awaits(self, member: LazyValue) -> bool:
         """Whether that member is the next to be folded, and now is the time."""
         return self.wanted and self._fed < len(self._members) and self._members[self._fed][0] is member
 
@@ -186,7 +186,7 @@ class Trainer(Protocol):
 _rank = attrgetter("rank")
 
 
-class Store:
+class LazyValues:
     """Computes values on demand and keeps the devices' states.
 
     Args:
@@ -199,7 +199,7 @@ class Store:
         self,
         trainer: Trainer,
         trained: Callable[[Training, LocalRound], None],
-        settled: Callable[[Value], None] = lambda _: None,
+        settled: Callable[[LazyValue], None] = lambda _: None,
     ) -> None:
         self._trainer = trainer
         self._trained = trained
@@ -210,10 +210,10 @@ class Store:
         """While a resumed run repeats its past: values count as computed, and their results come from a
         checkpoint at the end of it."""
 
-    def force(self, targets: Iterable[Value]) -> None:
+    def force(self, targets: Iterable[LazyValue]) -> None:
         """Compute these values and all that they rest on."""
         trainings: list[Training] = []
-        others: list[Value] = []
+        others: list[LazyValue] = []
         for value in _unfinished(targets):
             if isinstance(value, Training):
                 trainings.append(value)
@@ -223,7 +223,7 @@ class Store:
                     value.wanted = True
         while trainings or others:
             before = len(trainings) + len(others)
-            left: list[Value] = []
+            left: list[LazyValue] = []
             for value in others:  # First, so that all training that can be begun is in the cohort.
                 for needed in value.needs():
                     if not needed.done:
@@ -271,9 +271,9 @@ def _next_cohort(waiting: list[Training]) -> list[Training]:
     return sorted(cohort, key=_rank)
 
 
-def reachable(roots: Iterable[Value]) -> list[Value]:
+def reachable(roots: Iterable[LazyValue]) -> list[LazyValue]:
     """Values and all that the unfinished ones among them rest on, in an order that only the graph decides."""
-    found: dict[int, Value] = {}
+    found: dict[int, LazyValue] = {}
     stack = list(roots)[::-1]
     while stack:
         value = stack.pop()
@@ -283,9 +283,9 @@ def reachable(roots: Iterable[Value]) -> list[Value]:
     return list(found.values())
 
 
-def _unfinished(targets: Iterable[Value]) -> list[Value]:
+def _unfinished(targets: Iterable[LazyValue]) -> list[LazyValue]:
     """Targets and what they rest on, as far as not computed, in order of creation."""
-    found: dict[int, Value] = {}
+    found: dict[int, LazyValue] = {}
     stack = [value for value in targets if not value.done]
     while stack:
         value = stack.pop()

@@ -19,7 +19,7 @@ from fogline.aggregation import Update
 from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.params import Params, State
-from fogline.simulation.arena import Arena, Place
+from fogline.simulation.shared_memory import Arena, SharedArray
 from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame, line_of, said, sure
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 A = TypeVar("A")
-Places = dict[str, Place]
+Places = dict[str, SharedArray]
 NO_DEBUGGER = "a debugger needs the terminal, and worker processes have none: run it with processes=0"
 
 
 class SentModel(msgspec.Struct, array_like=True):
     """A model that devices start from, in the parent's arena."""
 
-    vector: Place
-    counters: Place
+    vector: SharedArray
+    counters: SharedArray
     received: Places
 
 
@@ -59,7 +59,7 @@ class TrainRequest(msgspec.Struct, tag="train", array_like=True):
     arena: int
 
 
-class Part(msgspec.Struct, array_like=True):
+class EvaluationPart(msgspec.Struct, array_like=True):
     """Examples to judge a model on: a client's, or some of the test set's where ``client`` is None."""
 
     client: str | None
@@ -71,7 +71,7 @@ class EvaluateRequest(msgspec.Struct, tag="evaluate", array_like=True):
     """Judge a model on a part."""
 
     model: SentModel
-    part: Part
+    part: EvaluationPart
 
 
 class SentRound(msgspec.Struct, array_like=True):
@@ -80,7 +80,7 @@ class SentRound(msgspec.Struct, array_like=True):
     vectors: Places
     weights: dict[str, float]
     bounds: dict[str, float]
-    counters: Place
+    counters: SharedArray
     local: Places
     samples: int
     loss: float
@@ -94,7 +94,7 @@ class Rounds(msgspec.Struct, tag="rounds", array_like=True):
     rounds: list[SentRound]
 
 
-class Judged(msgspec.Struct, tag="judged", array_like=True):
+class EvaluationSums(msgspec.Struct, tag="judged", array_like=True):
     """The sums of the part."""
 
     sums: Sums
@@ -113,7 +113,7 @@ class Raised(msgspec.Struct, tag="raised", array_like=True):
 
 
 Request = TrainRequest | EvaluateRequest
-Answer = Rounds | Judged | Raised
+Answer = Rounds | EvaluationSums | Raised
 REQUESTS = msgspec.msgpack.Decoder(Request)
 ANSWERS = msgspec.msgpack.Decoder(Answer)
 ENCODER = msgspec.msgpack.Encoder()
@@ -137,13 +137,13 @@ class ElsewhereError(Exception):
         return f'in a worker process\n"""\n{self.args[0]}"""'
 
 
-class Worker:
+class SimulationWorker:
     """A forked process and the line to it.
 
     ``others`` were forked before: a worker must not hold their lines open, or they would not see the parent go.
     """
 
-    def __init__(self, bench: Bench, others: Sequence[Worker]) -> None:
+    def __init__(self, bench: Bench, others: Sequence[SimulationWorker]) -> None:
         self.bench = bench
         self.line, other = Pipe()
         self.pid = os.fork()
@@ -297,7 +297,7 @@ def _params(bench: Bench, model: SentModel) -> Params:
     return Params(bench.task.spec, bench.inputs.get(model.vector), bench.inputs.get(model.counters))
 
 
-def evaluate_part(task: Task, params: Params, part: Part) -> Judged:
+def evaluate_part(task: Task, params: Params, part: EvaluationPart) -> EvaluationSums:
     """Judge a model on a part. What it raises on one client's data is that client's failure, as in training.
 
     Raises:
@@ -309,8 +309,10 @@ def evaluate_part(task: Task, params: Params, part: Part) -> Judged:
         if isinstance(sums, (CodeError, *PROGRAMMING)):
             raise blame(f"judging the model on client '{client}'", sums)
         if isinstance(sums, Exception):
-            return Judged({}, str(blame(f"judging the model on client '{client}'", sums)))
-        return Judged(sums, "" if sums.get("count", 1.0) else f"none of the targets of client '{client}' has a truth")
+            return EvaluationSums({}, str(blame(f"judging the model on client '{client}'", sums)))
+        return EvaluationSums(
+            sums, "" if sums.get("count", 1.0) else f"none of the targets of client '{client}' has a truth"
+        )
     assert test is not None
     some = test.part(slice(part.start, part.stop))
-    return Judged(sure("judging the model on the test set", lambda: task.evaluate(params, some)))
+    return EvaluationSums(sure("judging the model on the test set", lambda: task.evaluate(params, some)))

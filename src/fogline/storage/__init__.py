@@ -2,22 +2,29 @@
 
 from fogline.storage.blobs import Blobs
 from fogline.storage.database import Database
-from fogline.storage.errors import BlobBusy, BlobTooLarge, CorruptBlob, MissingBlob, StorageError, StorageFull
+from fogline.storage.errors import (
+    BlobBusyError,
+    BlobTooLargeError,
+    CorruptBlobError,
+    MissingBlobError,
+    StorageError,
+    StorageFullError,
+)
 from fogline.storage.opening import open_blobs, open_database
-from fogline.storage.value import Value
-from fogline.storage.writer import Writer
+from fogline.storage.value import BlobRef
+from fogline.storage.writer import BlobWriter
 
 __all__ = [
-    "BlobBusy",
-    "BlobTooLarge",
+    "BlobBusyError",
+    "BlobRef",
+    "BlobTooLargeError",
+    "BlobWriter",
     "Blobs",
-    "CorruptBlob",
+    "CorruptBlobError",
     "Database",
-    "MissingBlob",
+    "MissingBlobError",
     "StorageError",
-    "StorageFull",
-    "Value",
-    "Writer",
+    "StorageFullError",
     "open_blobs",
     "open_database",
 ]

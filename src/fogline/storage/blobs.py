@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
-from fogline.storage.errors import CorruptBlob, MissingBlob, StorageError, explained
+from fogline.storage.errors import CorruptBlobError, MissingBlobError, StorageError, explained
 from fogline.storage.files import chunks, hash_file, write_all
-from fogline.storage.folder import Folder
-from fogline.storage.writer import Writer
+from fogline.storage.folder import BlobFolder
+from fogline.storage.writer import BlobWriter
 
 
 class Blobs:
@@ -29,7 +29,7 @@ class Blobs:
     def __init__(self, root: Path, limit: int | None, reserve: int) -> None:
         self.where = str(root)
         """The place for people, without secrets."""
-        self._folder = Folder(root, limit, reserve)
+        self._folder = BlobFolder(root, limit, reserve)
 
     # Reading
 
@@ -54,7 +54,9 @@ class Blobs:
         """
         path = self._folder.file(digest)
         if not path.exists():
-            raise MissingBlob(f"There is no blob {digest[:12]}… in {self.where}; fetch it again from where it came")
+            raise MissingBlobError(
+                f"There is no blob {digest[:12]}… in {self.where}; fetch it again from where it came"
+            )
         return path
 
     def verify(self, digest: str) -> None:
@@ -69,7 +71,7 @@ class Blobs:
             if hash_file(path)[0] == digest:
                 return
             path.unlink(missing_ok=True)
-        raise CorruptBlob(f"Blob {digest[:12]}… in {self._folder.root} was damaged and is deleted; fetch it again")
+        raise CorruptBlobError(f"Blob {digest[:12]}… in {self._folder.root} was damaged and is deleted; fetch it again")
 
     def all(self) -> Iterator[str]:
         """Digests of all blobs, in no order."""
@@ -77,7 +79,7 @@ class Blobs:
 
     # Writing
 
-    def writer(self, digest: str, size: int) -> Writer:
+    def writer(self, digest: str, size: int) -> BlobWriter:
         """Begin to write a blob, or go on where the last writer stopped (``Writer.offset``).
 
         If the blob is there, the writer is done already: ``offset`` equals ``size``.
@@ -96,14 +98,14 @@ class Blobs:
         if size < 0:
             raise ValueError(f"A blob of {size} bytes cannot be")
         if self._is_here(digest, size):
-            return Writer(digest, size, None, path, self._publish)
+            return BlobWriter(digest, size, None, path, self._publish)
         file = self._folder.begin(digest, size)
         if self._folder.has(digest) and self._is_here(digest, size):
             # Somebody finished it just before we had the lock.
             with file:
                 path.unlink()
-            return Writer(digest, size, None, path, self._publish)
-        return Writer(digest, size, file, path, self._publish)
+            return BlobWriter(digest, size, None, path, self._publish)
+        return BlobWriter(digest, size, file, path, self._publish)
 
     def put(self, data: bytes, durable: bool = True) -> str:
         """Store bytes; their digest. For small blobs: all of it is in memory.
@@ -182,9 +184,9 @@ class Blobs:
             return True
         try:
             self.verify(digest)
-        except CorruptBlob:
+        except CorruptBlobError:
             return False  # Ours was damaged, and is deleted now.
-        raise CorruptBlob(f"Blob {digest[:12]}… in {self.where} has {here} bytes, not {size}; the sender is wrong")
+        raise CorruptBlobError(f"Blob {digest[:12]}… in {self.where} has {here} bytes, not {size}; the sender is wrong")
 
     def _take(self, path: Path, digest: str, size: int, durable: bool) -> None:
         """Make a blob of a finished file, without a copy on the same disk."""

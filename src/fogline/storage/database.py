@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
-from fogline.storage.engine import Engine, Transaction
+from fogline.storage.engine import DatabaseConnection, Transaction
 from fogline.storage.errors import StorageError
-from fogline.storage.value import Value, check_digest, check_name
+from fogline.storage.value import BlobRef, check_digest, check_name
 
 PAGE = 256
 """Entries that are read at once."""
@@ -22,7 +22,7 @@ class Database:
     others raise ``ValueError``.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: DatabaseConnection) -> None:
         self._engine = engine
         try:
             engine.migrate()
@@ -47,7 +47,7 @@ class Database:
 
     # Journals
 
-    def append(self, stream: str, entries: Sequence[bytes], values: Mapping[str, Value | None] | None = None) -> None:
+    def append(self, stream: str, entries: Sequence[bytes], values: Mapping[str, BlobRef | None] | None = None) -> None:
         """Append entries to a stream and set (or with None delete) values of it, all or nothing.
 
         A stream is there from its first append on, even one of nothing. Several writers of a stream take turns.
@@ -78,13 +78,13 @@ class Database:
             for last, body in rows:  # noqa: B007
                 yield body
 
-    def values(self, stream: str) -> dict[str, Value]:
+    def values(self, stream: str) -> dict[str, BlobRef]:
         """The values of a stream by name, sorted."""
         rows = self._engine.read(
             "SELECT name, digest, size, kind, data FROM stream_values WHERE stream = ? ORDER BY name",
             (check_name(stream),),
         )
-        return {name: Value(digest, size, kind, data) for name, digest, size, kind, data in rows}
+        return {name: BlobRef(digest, size, kind, data) for name, digest, size, kind, data in rows}
 
     def streams(self) -> list[str]:
         """Names of all streams, sorted."""
@@ -194,7 +194,7 @@ def _grow(transaction: Transaction, table: str, column: str, name: str, count: i
     return int(rows[0][0])
 
 
-def _set_values(transaction: Transaction, stream: str, changes: Mapping[str, Value | None]) -> None:
+def _set_values(transaction: Transaction, stream: str, changes: Mapping[str, BlobRef | None]) -> None:
     gone = [(stream, name) for name, value in changes.items() if value is None]
     kept = [(stream, name, v.digest, v.size, v.kind, v.data) for name, v in changes.items() if v is not None]
     if gone:
@@ -212,7 +212,7 @@ def _place(kind: str, key: str) -> tuple[str, str]:
     return check_name(kind), check_name(key)
 
 
-def _check_value(value: Value | None) -> None:
+def _check_value(value: BlobRef | None) -> None:
     if value is None:
         return
     check_digest(value.digest)

@@ -22,7 +22,7 @@ class Transaction(Protocol):
         ...
 
 
-class Engine(Protocol):
+class DatabaseConnection(Protocol):
     """One connection, safe to use from several threads. What goes wrong is a ``StorageError``."""
 
     where: str

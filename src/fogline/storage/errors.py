@@ -15,23 +15,23 @@ class StorageError(Exception):
     """Records or blobs cannot be read or written. A text that does not say otherwise means: no record was written."""
 
 
-class StorageFull(StorageError):  # noqa: N818
+class StorageFullError(StorageError):
     """There is no room left."""
 
 
-class BlobTooLarge(StorageError):  # noqa: N818
+class BlobTooLargeError(StorageError):
     """A blob is larger than this node takes."""
 
 
-class BlobBusy(StorageError):  # noqa: N818
+class BlobBusyError(StorageError):
     """Somebody else is writing the same blob at the moment."""
 
 
-class MissingBlob(StorageError):  # noqa: N818
+class MissingBlobError(StorageError):
     """There is no such blob here."""
 
 
-class CorruptBlob(StorageError):  # noqa: N818
+class CorruptBlobError(StorageError):
     """Bytes are not those that their digest or their size promises."""
 
 
@@ -47,7 +47,9 @@ def explained(doing: str, where: Path) -> Generator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"Cannot {doing} in {where}: the disk is full; free some space and try again") from error
+            raise StorageFullError(
+                f"Cannot {doing} in {where}: the disk is full; free some space and try again"
+            ) from error
         reason = error.strerror or type(error).__name__
         raise StorageError(f"Cannot {doing} in {where}: {reason}; check the disk and the folder's owner") from error
 

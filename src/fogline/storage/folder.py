@@ -18,12 +18,12 @@ from threading import Lock
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from fogline.storage.errors import BlobBusy, BlobTooLarge, StorageFull, explained, in_words
+from fogline.storage.errors import BlobBusyError, BlobTooLargeError, StorageFullError, explained, in_words
 from fogline.storage.files import free_bytes, make_folder, open_locked, settle
 from fogline.storage.value import check_digest, is_digest
 
 
-class Folder:
+class BlobFolder:
     """Blobs and partial files in a folder. Every call may come from any thread or process.
 
     Args:
@@ -72,14 +72,14 @@ class Folder:
             StorageFull: there is no room for it beside the reserve and what others were promised.
         """
         if self._limit is not None and size > self._limit:
-            raise BlobTooLarge(
+            raise BlobTooLargeError(
                 f"A blob of {in_words(size)} is above the limit of {in_words(self._limit)} in {self.root}; "
                 f"send a smaller one, or raise the limit"
             )
         needed = size - already
         free = free_bytes(self.root) - sum(_missing(*growing) for growing in list(self._growing.items()))
         if needed > 0 and needed > free - self._reserve:
-            raise StorageFull(
+            raise StorageFullError(
                 f"A blob needs {in_words(needed)} more, but {self.root} has {in_words(max(free, 0))} free and "
                 f"keeps {in_words(self._reserve)} of it in reserve; free some space and try again"
             )
@@ -97,7 +97,7 @@ class Folder:
             self.check_room(size, already if already <= size else 0)
             file = open_locked(path)
             if file is None:
-                raise BlobBusy(f"Blob {digest[:12]}… is being written by another; wait for it, or ask again later")
+                raise BlobBusyError(f"Blob {digest[:12]}… is being written by another; wait for it, or ask again later")
             if os.fstat(file.fileno()).st_size > size:
                 file.truncate(0)  # One of two senders was wrong about the size.
             self._growing[file] = size
@@ -115,7 +115,7 @@ class Folder:
             self.check_room(size)
             file = open_locked(path)
             if file is None:
-                raise BlobBusy(f"{path} is in use by another; try again")
+                raise BlobBusyError(f"{path} is in use by another; try again")
             self._growing[file] = size
         try:
             yield file, path

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from fogline.storage.engine import Parameter, Row, T, Transaction
-from fogline.storage.errors import StorageError, StorageFull
+from fogline.storage.errors import StorageError, StorageFullError
 from fogline.storage.migrations import migrate
 
 WORDS = {"bytes": "BYTEA", "number": "BIGINT", "name": 'TEXT COLLATE "C"', "compact": ""}
@@ -151,7 +151,7 @@ class PostgresEngine:
         try:
             yield
         except psycopg.Error as error:
-            kind = StorageFull if isinstance(error, psycopg.errors.DiskFull) else StorageError
+            kind = StorageFullError if isinstance(error, psycopg.errors.DiskFull) else StorageError
             # Not chained: what the driver says may quote the address.
             raise kind(self._sentence(error)) from None
 

@@ -18,7 +18,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from fogline.storage.blobs import Blobs
-from fogline.storage.errors import CorruptBlob, MissingBlob, StorageError, explained
+from fogline.storage.errors import CorruptBlobError, MissingBlobError, StorageError, explained
 from fogline.storage.files import CHUNK, write_all
 from fogline.storage.value import check_digest, is_digest
 
@@ -136,7 +136,7 @@ class S3Blobs(Blobs):
                     with explained("write to the cache", self._folder.root):
                         write_all(file, bytes(chunk))
                 if seen.hexdigest() != digest:
-                    raise CorruptBlob(
+                    raise CorruptBlobError(
                         f"Blob {digest[:12]}… in {self.where} is damaged; delete it there, and store it again"
                     )
                 self._folder.settle(file, path, digest)
@@ -160,7 +160,7 @@ class S3Blobs(Blobs):
         try:
             yield
         except _AbsentError:
-            raise MissingBlob(
+            raise MissingBlobError(
                 f"There is no blob {digest[:12]}… in {self.where}; fetch it again from where it came"
             ) from None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import RLock
 
 from fogline.storage.engine import Parameter, Row, T, Transaction
-from fogline.storage.errors import StorageError, StorageFull, explained
+from fogline.storage.errors import StorageError, StorageFullError, explained
 from fogline.storage.files import sync_folder
 from fogline.storage.migrations import migrate
 
@@ -95,7 +95,7 @@ class SqliteEngine:
         try:
             yield
         except sqlite3.Error as error:
-            kind = StorageFull if _name(error) == "SQLITE_FULL" else StorageError
+            kind = StorageFullError if _name(error) == "SQLITE_FULL" else StorageError
             raise kind(f"{self.where} {self._sentence(error)}") from error
 
     def _sentence(self, error: sqlite3.Error) -> str:

@@ -9,7 +9,7 @@ import msgspec
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class Value(msgspec.Struct, frozen=True, gc=False):
+class BlobRef(msgspec.Struct, frozen=True, gc=False):
     """A blob that a stream needs, under a name."""
 
     digest: str

@@ -9,14 +9,14 @@ from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
-from fogline.storage.errors import CorruptBlob, StorageError, explained, in_words
+from fogline.storage.errors import CorruptBlobError, StorageError, explained, in_words
 from fogline.storage.files import chunks
 
 Publish = Callable[[FileIO, Path, str, bool], None]
 """Makes a blob of a finished file: the open file, its path, its digest, and whether durably."""
 
 
-class Writer:
+class BlobWriter:
     """Takes the bytes of one blob, in order, from ``offset`` on. One thread at a time may use it.
 
     What was written stays when the writer is closed or the process dies, and the next writer of the digest goes on
@@ -37,7 +37,7 @@ class Writer:
         self._hash = hashlib.sha256()
         self._hashed = 0
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> BlobWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
@@ -54,7 +54,7 @@ class Writer:
         view = memoryview(chunk).cast("B")
         if self.offset + len(view) > self.size:
             self._discard()
-            raise CorruptBlob(f"{self._name} was to have {in_words(self.size)}, but more came; send it anew")
+            raise CorruptBlobError(f"{self._name} was to have {in_words(self.size)}, but more came; send it anew")
         if not view:
             return
         file = self._open_file()
@@ -80,7 +80,9 @@ class Writer:
             raise StorageError(f"{self._name} has {self.offset} of its {self.size} bytes; send the rest first")
         if self._hash.hexdigest() != self.digest:
             self._discard()
-            raise CorruptBlob(f"{self._name} hashes to {self._hash.hexdigest()[:12]}…, not its digest; send it anew")
+            raise CorruptBlobError(
+                f"{self._name} hashes to {self._hash.hexdigest()[:12]}…, not its digest; send it anew"
+            )
         self._publish(file, self._path, self.digest, durable)
         self.close()
         self._file = None

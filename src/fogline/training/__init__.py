@@ -5,9 +5,9 @@ without PyTorch or scikit-learn can do everything else.
 """
 
 from fogline.attributes import describe_attributes
-from fogline.training.choose import Choice, choose
-from fogline.training.local import ClientJob, LocalTraining, Trained
-from fogline.training.method import LocalMethod, Work, overrides
+from fogline.training.autotune import Choice, autotune
+from fogline.training.local import ClientJob, LocalResult, LocalTraining
+from fogline.training.method import LocalMethod, LocalWork, overrides
 from fogline.training.task import Engine, Sums, Task
 
 __all__ = [
@@ -15,12 +15,12 @@ __all__ = [
     "ClientJob",
     "Engine",
     "LocalMethod",
+    "LocalResult",
     "LocalTraining",
+    "LocalWork",
     "Sums",
     "Task",
-    "Trained",
-    "Work",
-    "choose",
+    "autotune",
     "overrides",
 ]
 

@@ -1,4 +1,4 @@
-"""Whether a method that says it bends gradients in an affine way does so."""
+"""Whether a method that says it adjusts gradients in an affine way does so."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fogline.training.rehearsal import noisy
 from fogline.training.task import Task
 
 SIZES = ((1.0, 1.0, 0.0), (1e3, 1e-3, 1.0), (1e-3, 1e3, 1.0), (1e8, 1e8, 1.0), (1e-8, 1e-8, 1.0))
-"""Sizes of gradients and of weights, around zero or around the start: a bend may be affine among small ones only."""
+"""Sizes of gradients and of weights, around zero or around the start: an adjustment may be affine among small ones."""
 TOLERANCE = 1e-5
 BROKEN = (
-    "says affine = True, but its bend_gradient is not gradient + a * weights + b with a and b free of both: leave "
+    "says affine = True, but its adjust_gradient is not gradient + a * weights + b with a and b free of both: leave "
     "'affine' out, or mend the hook"
 )
 
@@ -28,25 +28,25 @@ def broken_claim(task: Task, method: LocalMethod, jobs: Sequence[ClientJob]) -> 
     Engines read the coefficients off the hook and fuse them into the update, so a wrong claim would make numbers
     depend on the engine. Tried with the devices' states as they are, and as they may become.
     """
-    if not (method.affine and overrides(method, "bend_gradient")):
+    if not (method.affine and overrides(method, "adjust_gradient")):
         return None
     rng, head = np.random.default_rng(0), task.spec.trainable
-    for job in jobs[:1]:  # The others' states are tried as they come: see ``bends.affine``.
+    for job in jobs[:1]:  # The others' states are tried as they come: see ``affine``.
         states = (job.local, job.received), (noisy(job.local, head, 1.0, rng), noisy(job.received, head, 1.0, rng))
         for local, received in states:
             start = task.array(job.start[:head].astype(np.float64))
-            bend = _Bend(
+            adjustment = _Adjustment(
                 watched(method),
                 start,
                 {name: task.array(vector) for name, vector in local.items()},
                 {name: task.array(vector) for name, vector in received.items()},
             )
-            if not all(bend.holds(task.array(g), task.array(w)) for g, w in _samples(job.start[:head], rng)):
+            if not all(adjustment.holds(task.array(g), task.array(w)) for g, w in _samples(job.start[:head], rng)):
                 return f"Method '{type(method).__name__}' {BROKEN}."
     return None
 
 
-class _Bend:
+class _Adjustment:
     """The hook for one device, with the coefficients that engines read off it."""
 
     def __init__(self, method: LocalMethod, start: Array, local: dict[str, Array], received: dict[str, Array]) -> None:
@@ -56,7 +56,7 @@ class _Bend:
         self._factor = self._call(zero, zero + 1.0) - self._shift
 
     def _call(self, gradient: Array, weights: Array) -> Array:
-        return self._method.bend_gradient(gradient, weights, *self._state)
+        return self._method.adjust_gradient(gradient, weights, *self._state)
 
     def holds(self, gradient: Array, weights: Array) -> bool:
         """Whether the coefficients tell what it does to these (P,)."""

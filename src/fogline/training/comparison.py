@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.params import Entry, Spec
-from fogline.training.local import ClientJob, Trained
+from fogline.training.local import ClientJob, LocalResult
 
 ROUNDINGS = 1.0e4
 """Roundings, of a movement's size, that two ways to do the same arithmetic may lie apart after a few steps."""
@@ -43,9 +43,9 @@ class Pair:
 
     spec: Spec
     job: ClientJob
-    ours: Trained
-    theirs: Trained
-    shaken: Callable[[], tuple[ClientJob, Trained] | None]
+    ours: LocalResult
+    theirs: LocalResult
+    shaken: Callable[[], tuple[ClientJob, LocalResult] | None]
     """Job and result of the reference from such a start, if there is one; asked for only where it is needed."""
 
     def difference(self) -> Difference | None:
@@ -93,19 +93,19 @@ class Pair:
     def _rounding(self) -> float:
         return float(np.finfo(self.spec.dtype).eps)
 
-    def _unsteady(self, apart: Floats, spread: Callable[[ClientJob, Trained], Floats]) -> bool:
+    def _unsteady(self, apart: Floats, spread: Callable[[ClientJob, LocalResult], Floats]) -> bool:
         again = self.shaken()
         if again is None or again[1].failure is not None:
             return False
         return norm(apart) <= AMPLIFIED * norm(spread(*again))
 
 
-def movement(job: ClientJob, trained: Trained, part: slice) -> Floats:
+def movement(job: ClientJob, trained: LocalResult, part: slice) -> Floats:
     """How far training moved some of a device's numbers."""
     return trained.end[part] - job.start[part]
 
 
-def losses(trained: Trained) -> Floats:
+def losses(trained: LocalResult) -> Floats:
     """The mean of the steps' losses, and the root of their mean square."""
     return np.array([trained.loss, trained.loss_rms])
 

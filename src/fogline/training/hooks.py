@@ -86,12 +86,12 @@ class Watched(LocalMethod):
         """What the method says."""
         return self.watched.affine
 
-    def bend_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
+    def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         """Of the gradient's shape; or, for one row, of as many rows as the other vectors have."""
-        bent = call(self.watched, "bend_gradient", gradient, weights, start, local, received)
+        adjusted = call(self.watched, "adjust_gradient", gradient, weights, start, local, received)
         rows = gradient.ndim == 2 and gradient.shape[0] == 1
-        self._same("bend_gradient", bent, gradient, rows)
-        return bent
+        self._same("adjust_gradient", adjusted, gradient, rows)
+        return adjusted
 
     def perturb(self, weights: Array, gradient: Array) -> Array:
         """Of the weights' shape."""
@@ -99,21 +99,21 @@ class Watched(LocalMethod):
         self._same("perturb", moved, weights)
         return moved
 
-    def bend_outputs(self, outputs: Array, local: Arrays) -> Array:
+    def adjust_outputs(self, outputs: Array, local: Arrays) -> Array:
         """Of the outputs' shape."""
-        bent = call(self.watched, "bend_outputs", outputs, local)
-        self._same("bend_outputs", bent, outputs)
-        return bent
+        adjusted = call(self.watched, "adjust_outputs", outputs, local)
+        self._same("adjust_outputs", adjusted, outputs)
+        return adjusted
 
-    def bend_loss(
+    def adjust_loss(
         self, loss: Array, features: Array, features_of: Callable[[Array], Array], start: Array, local: Arrays
     ) -> Array:
         """One number, along which a gradient can be taken."""
-        bent = call(self.watched, "bend_loss", loss, features, features_of, start, local)
-        self._same("bend_loss", bent, loss)
-        if not getattr(bent, "requires_grad", True):
-            raise wrong(self.watched, "bend_loss", "gives a loss that does not depend on the weights any more")
-        return bent
+        adjusted = call(self.watched, "adjust_loss", loss, features, features_of, start, local)
+        self._same("adjust_loss", adjusted, loss)
+        if not getattr(adjusted, "requires_grad", True):
+            raise wrong(self.watched, "adjust_loss", "gives a loss that does not depend on the weights any more")
+        return adjusted
 
     def _same(self, hook: str, result: Array, like: Array, rows: bool = False) -> None:
         if not isinstance(result, type(like)):

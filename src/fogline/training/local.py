@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from fogline.params import Counters, State, Vector
-from fogline.training.order import cuts
+from fogline.training.shuffling import cuts
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class ClientJob:
 
 
 @dataclass(slots=True)
-class Trained:
+class LocalResult:
     """What local training gave. A failed one carries the reason and no vectors that count."""
 
     client: int

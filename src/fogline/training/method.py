@@ -1,4 +1,4 @@
-"""What an engine must know of an algorithm: how it bends a local step.
+"""What an engine must know of an algorithm: how it adjusts a local step.
 
 The hooks are pure functions of arrays. They work on the last axis: an engine may call them with one client's
 vectors (P,) or with a stacked cohort's (K, P), where P counts the trainable parameters. They use only operators
@@ -22,7 +22,7 @@ Arrays = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class LocalWork:
     """What a device did in a round, for the hooks that close it."""
 
     samples: int
@@ -40,7 +40,7 @@ class LocalMethod:
     """
 
     affine: ClassVar[bool] = False
-    """Declares that ``bend_gradient`` is ``gradient + a * weights + b`` with a and b free of both (a scalar
+    """Declares that ``adjust_gradient`` is ``gradient + a * weights + b`` with a and b free of both (a scalar
     or per parameter), so that engines may fuse it: b is read at zero gradient and zero weights, a from
     weights of one."""
 
@@ -48,7 +48,7 @@ class LocalMethod:
         """The device's state before training (numpy; (floats,) vectors). ``targets``: its labels."""
         return local
 
-    def bend_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
+    def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         """The gradient that the optimizer sees, (..., P)."""
         return gradient
 
@@ -56,11 +56,11 @@ class LocalMethod:
         """Where the gradient is taken, (..., P), if not at the weights (sharpness-aware methods)."""
         return weights
 
-    def bend_outputs(self, outputs: Array, local: Arrays) -> Array:
+    def adjust_outputs(self, outputs: Array, local: Arrays) -> Array:
         """The model's outputs (B, classes) before the loss; ``local`` holds one client's state."""
         return outputs
 
-    def bend_loss(
+    def adjust_loss(
         self,
         loss: Array,
         features: Array,
@@ -77,6 +77,6 @@ class LocalMethod:
 
 
 def overrides(method: LocalMethod, hook: str) -> bool:
-    """Whether an algorithm bends that hook."""
+    """Whether an algorithm adjusts that hook."""
     kind = type(getattr(method, "watched", method))  # An engine's view of a method overrides them all.
     return getattr(kind, hook) is not getattr(LocalMethod, hook)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from fogline.training.comparison import Difference, Pair, movement, norm
-from fogline.training.local import ClientJob, Trained
+from fogline.training.local import ClientJob, LocalResult
 from fogline.training.rehearsal import NOISE, TYPICAL, Rehearsal, moved
 from fogline.training.task import Engine
 
@@ -20,7 +20,7 @@ KINK = 0.02
 """A difference up to this share may come from one number that rounding puts on the other side of a kink (a rectifier,
 a maximum of nearly equal numbers), and is looked at again from another place."""
 
-Results = list[tuple[ClientJob, Trained]]
+Results = list[tuple[ClientJob, LocalResult]]
 
 
 @dataclass
@@ -70,13 +70,13 @@ class Play:
         )
 
     @cached_property
-    def _shaken(self) -> list[list[tuple[ClientJob, Trained] | None]]:
+    def _shaken(self) -> list[list[tuple[ClientJob, LocalResult] | None]]:
         """Its results from starts that are changed by rounding; they tell nothing if it does not repeat itself."""
         if not self._repeats:
             return [[None] * len(results) for results in self.passes]
         spec, rng, engine = self.rehearsal.task.spec, np.random.default_rng(1), self.build()
         share = 4.0 * float(np.finfo(spec.dtype).eps)
-        shaken: list[list[tuple[ClientJob, Trained] | None]] = []
+        shaken: list[list[tuple[ClientJob, LocalResult] | None]] = []
         for results in self.passes:
             jobs = [replace(job, start=moved(job.start, spec.trainable, share, rng)) for job, _ in results]
             shaken.append(list(zip(jobs, engine.train(jobs), strict=True)))
@@ -112,7 +112,7 @@ def play(rehearsal: Rehearsal, build: Callable[[], Engine]) -> Play | str:
     return why
 
 
-def _factor(results: Sequence[tuple[ClientJob, Trained]], head: int) -> float:
+def _factor(results: Sequence[tuple[ClientJob, LocalResult]], head: int) -> float:
     """By how much the learning rate should be larger."""
     part = slice(head)
     size = max(norm(job.start[part]) for job, _ in results) + TYPICAL * head**0.5

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fogline.data import FederatedData
 from fogline.params import State, Vector
 from fogline.training.bugs import attempt
-from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.task import Task
 
 DEVICES, STEPS = 4, (3, 4, 2, 3)
@@ -42,7 +42,7 @@ class Rehearsal:
         """The same at so many times the learning rate."""
         return Rehearsal(self.task, [replace(job, learning_rate=job.learning_rate * factor) for job in self.jobs])
 
-    def again(self, ends: Sequence[Trained], rng: np.random.Generator, noise: bool) -> list[ClientJob]:
+    def again(self, ends: Sequence[LocalResult], rng: np.random.Generator, noise: bool) -> list[ClientJob]:
         """The second pass: other seeds, and every device from a place and with a state of its own.
 
         States begin alike, often at zero, where a mistake in them would not show. ``noise`` on them is positive, so

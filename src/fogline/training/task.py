@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec, Vector
 from fogline.training.hooks import watched
-from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.makers import Maker, makers
 from fogline.training.method import Array, LocalMethod
 from fogline.training.metrics import Sums, class_metrics, is_better_higher, number_metrics
@@ -47,7 +47,7 @@ class Engine(ABC):
         """Why this engine cannot run that job, as a sentence; None if it can."""
 
     @abstractmethod
-    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+    def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         """Train every device of the cohort; results in the order of ``jobs``.
 
         A device whose loss or weights are not finite, or whose training raises, comes back with ``failure``
@@ -57,7 +57,7 @@ class Engine(ABC):
             CodeError: a hook of the method, or the code of the model, is wrong.
         """
 
-    def moved(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+    def moved(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         """As :meth:`train`, but every ``end`` is how far the device went from its start; of a failed one, anything."""
         done = self.train(jobs)
         for job, trained in zip(jobs, done, strict=True):

@@ -26,12 +26,12 @@ _VERDICTS: dict[str, str | None] = {}
 
 
 @dataclass
-class Trust:
+class EngineCheck:
     """Compares engines for one job with the reference, whose results it keeps.
 
     Args:
         task: model and data.
-        method: bends local steps.
+        method: adjusts local steps.
         local: local training.
         jobs: devices of a cohort, after ``method.prepare``.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.network.changes import CHANGE, Change
+from fogline.network.node.status import CHANGE, StatusChange
 
 PATIENCE = 5.0
 """Seconds that a program has to end by itself."""
@@ -21,13 +21,13 @@ LONGEST_LINE = 1 << 20
 
 
 @dataclass
-class Child:
+class ChildProcess:
     """A program that runs."""
 
     name: str
     process: asyncio.subprocess.Process
     log: Path
-    ready: asyncio.Future[Change]
+    ready: asyncio.Future[StatusChange]
     """What it said when it was ready.
 
     Raises:
@@ -44,13 +44,13 @@ class Children:
         environment: of the programs, beside that of this one.
     """
 
-    def __init__(self, tell: Callable[[str, Change], None], environment: Mapping[str, str]) -> None:
+    def __init__(self, tell: Callable[[str, StatusChange], None], environment: Mapping[str, str]) -> None:
         self._environment = {**os.environ, **environment}
-        self.all: dict[str, Child] = {}
+        self.all: dict[str, ChildProcess] = {}
         self._tell = tell
         self._ending = False
 
-    async def start(self, name: str, arguments: Sequence[str], folder: Path) -> Child:
+    async def start(self, name: str, arguments: Sequence[str], folder: Path) -> ChildProcess:
         """Start ``fogline`` with these arguments. What it says to people goes to ``node.log`` in its folder."""
         log = folder / "node.log"
         with log.open("ab") as errors:
@@ -63,8 +63,8 @@ class Children:
                 limit=LONGEST_LINE,
                 env=self._environment,
             )
-        ready: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
-        child = Child(name, process, log, ready, asyncio.create_task(self._read(name, process, log, ready)))
+        ready: asyncio.Future[StatusChange] = asyncio.get_running_loop().create_future()
+        child = ChildProcess(name, process, log, ready, asyncio.create_task(self._read(name, process, log, ready)))
         self.all[name] = child
         return child
 
@@ -76,7 +76,7 @@ class Children:
                 child.process.stdin.close()
         await asyncio.gather(*(self._end(child) for child in self.all.values()))
 
-    async def _end(self, child: Child) -> None:
+    async def _end(self, child: ChildProcess) -> None:
         for stop in (None, child.process.terminate, child.process.kill):
             if stop is not None and child.process.returncode is None:
                 stop()
@@ -89,7 +89,7 @@ class Children:
         await child.reading
 
     async def _read(
-        self, name: str, process: asyncio.subprocess.Process, log: Path, ready: asyncio.Future[Change]
+        self, name: str, process: asyncio.subprocess.Process, log: Path, ready: asyncio.Future[StatusChange]
     ) -> None:
         assert process.stdout is not None
         async for line in process.stdout:
@@ -106,7 +106,7 @@ class Children:
             ready.set_exception(ConnectionError(f"{name} did not start: {why}"))
             ready.exception()  # Seen here, whether or not anybody waits for it.
         if not self._ending:
-            self._tell(name, Change("failed", why=why))
+            self._tell(name, StatusChange("failed", why=why))
 
 
 def last_words(log: Path) -> str:

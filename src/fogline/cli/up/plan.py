@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fogline.cli.failures import UsageError
-from fogline.cli.up.survey import Answer, Question, survey
+from fogline.cli.up.inspect_task import Question, TaskFacts, survey
 from fogline.governance.subject import Role, node_name
 from fogline.jobs import Job
 from fogline.jobs.files import job_to_toml, read_job
@@ -35,7 +35,7 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Seat:
+class PlannedNode:
     """A node, and its place."""
 
     name: str
@@ -46,11 +46,11 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StartPlan:
     """What is started."""
 
     job: Job
-    seats: tuple[Seat, ...]
+    seats: tuple[PlannedNode, ...]
     planned: bool
     """Whether every client has its device, so that the run is that of a simulation."""
     by_the_clock: bool
@@ -98,7 +98,7 @@ def _quick(publish: Publish) -> Publish:
     return publish.model_copy(update={**missing, "probation": {**PROBATION, **publish.probation}})
 
 
-async def plan(file: Path, job: Job, wishes: Wishes, answer: Path) -> Plan:
+async def plan(file: Path, job: Job, wishes: Wishes, answer: Path) -> StartPlan:
     """Look at the task, and seat everybody.
 
     Raises:
@@ -111,16 +111,18 @@ async def plan(file: Path, job: Job, wishes: Wishes, answer: Path) -> Plan:
         parameters = {**job.task_parameters, "clients": wishes.devices}
         job = job.model_copy(update={"task_parameters": parameters})
     count = _check(found, wishes)
-    seats = [Seat(name, "fog", parent, "") for name, parent in job.tree.parents().items() if parent is not None] + [
-        Seat(node_name(client), "device", home, client)
+    seats = [
+        PlannedNode(name, "fog", parent, "") for name, parent in job.tree.parents().items() if parent is not None
+    ] + [
+        PlannedNode(node_name(client), "device", home, client)
         for client, home in zip(found.clients[:count], found.homes[:count], strict=True)
     ]
     whole = count == len(found.clients)
     by_the_clock = any((tier.mode or found.mode) in ("async", "semi-async") for tier in job.tree.tiers.values())
-    return Plan(job, tuple(seats), whole, by_the_clock, tuple(_notes(found, wishes, count)), found.modules)
+    return StartPlan(job, tuple(seats), whole, by_the_clock, tuple(_notes(found, wishes, count)), found.modules)
 
 
-def _check(found: Answer, wishes: Wishes) -> int:
+def _check(found: TaskFacts, wishes: Wishes) -> int:
     """How many devices there will be."""
     clients = len(found.clients)
     if wishes.devices is None:
@@ -132,7 +134,7 @@ def _check(found: Answer, wishes: Wishes) -> int:
     return wishes.devices
 
 
-def _notes(found: Answer, wishes: Wishes, count: int) -> Sequence[str]:
+def _notes(found: TaskFacts, wishes: Wishes, count: int) -> Sequence[str]:
     if found.parameter:
         return [f"The task makes {wishes.devices} clients: task_parameters.clients={wishes.devices}"]
     rest = len(found.clients) - count

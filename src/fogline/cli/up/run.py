@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from fogline.cli.bundling import bundle_of_job
-from fogline.cli.failures import Interrupted, JobFailed, UsageError
+from fogline.cli.failures import Interrupted, JobFailedError, UsageError
 from fogline.cli.simulate import print_result
-from fogline.cli.up.children import Child, Children
-from fogline.cli.up.plan import Plan, Seat, Wishes, job_of, plan, root_of
-from fogline.cli.up.screen import Screen
+from fogline.cli.up.children import ChildProcess, Children
+from fogline.cli.up.display import Screen
+from fogline.cli.up.plan import PlannedNode, StartPlan, Wishes, job_of, plan, root_of
 from fogline.cli.up.tree import TreeState
 from fogline.cli.up.warm import ForkServer
 from fogline.cli.work import needs_of
@@ -28,15 +28,15 @@ from fogline.jobs import Job
 from fogline.jobs.job import model_name
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result, Row
-from fogline.network.books import Record
-from fogline.network.changes import Change
-from fogline.network.client import Client, connect
-from fogline.network.cloud import OPERATOR, SIGNING, create
-from fogline.network.contract import Home
-from fogline.network.desk import NewToken
-from fogline.network.joining import join
-from fogline.network.program import Place
-from fogline.registry.plan import plan_of
+from fogline.network.cloud.client import Client, connect
+from fogline.network.cloud.cloud import OPERATOR, SIGNING, create
+from fogline.network.cloud.job_store import Record
+from fogline.network.cloud.operator_api import NewToken
+from fogline.network.node.enrolment import join
+from fogline.network.node.process import NodeFolder
+from fogline.network.node.status import StatusChange
+from fogline.network.transport.messages import ParentAddress
+from fogline.registry.rollout_events import plan_of
 
 HERE = "127.0.0.1:0"
 LISTENING = ("--listen", HERE, "--door", HERE)
@@ -67,9 +67,9 @@ def run_up(file: Path, wishes: Wishes) -> None:
         run = Run(file, job, wishes, folder.resolve())
         try:
             result = asyncio.run(run.all())
-        except JobFailed as error:
+        except JobFailedError as error:
             stack.pop_all()  # The nodes' logs may say more.
-            raise JobFailed(f"{error} (the nodes' folders, with their logs, are in {folder})") from None
+            raise JobFailedError(f"{error} (the nodes' folders, with their logs, are in {folder})") from None
         except (KeyboardInterrupt, asyncio.CancelledError):
             done = len(run.rows)
             raise Interrupted(f"Interrupted after {done} of {job.rounds} rounds; every process was stopped.") from None
@@ -81,7 +81,7 @@ def run_up(file: Path, wishes: Wishes) -> None:
         print(line)
 
 
-def repeats(made: Plan, result: Result, state: TreeState) -> bool:
+def repeats(made: StartPlan, result: Result, state: TreeState) -> bool:
     """Whether the run is that of a simulation: every client had its device, nothing went wrong or was in vain, and no
     round went by the clock, which is another there."""
     return made.planned and not made.by_the_clock and not result.counts and not state.lost
@@ -135,7 +135,7 @@ class Run:
                 await self.forks.stop()
         return result
 
-    async def _begin(self) -> tuple[Plan, Change]:
+    async def _begin(self) -> tuple[StartPlan, StatusChange]:
         """Look at the task while the cloud starts."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -149,24 +149,24 @@ class Run:
             self.screen.note(f"Every worker takes memory of its own: {unshared}")
         return planning.result(), starting.result()
 
-    async def _start_cloud(self) -> Change:
+    async def _start_cloud(self) -> StatusChange:
         cloud = self.folder / self.state.root
         await asyncio.to_thread(create, cloud, self.state.root)
         child = await self.children.start(self.state.root, ("cloud", "run", "--folder", str(cloud), *LISTENING), cloud)
         return await child.ready
 
     @asynccontextmanager
-    async def _client(self, ready: Change) -> AsyncGenerator[Client]:
+    async def _client(self, ready: StatusChange) -> AsyncGenerator[Client]:
         identity = self.folder / self.state.root / OPERATOR / "identity"
         async with connect(identity, self.state.root, ready.who) as client:
             yield client
 
-    async def _start_members(self, client: Client, made: Plan, ready: Change) -> None:
+    async def _start_members(self, client: Client, made: StartPlan, ready: StatusChange) -> None:
         """Fogs, each once its parent is ready, then devices."""
         for note in made.notes:
             self.screen.note(note)
         self.state.seat(made.seats)
-        door = Home(made.root, ready.why)
+        door = ParentAddress(made.root, ready.why)
         addresses = {made.root: ready.who}
         tokens: dict[Role, str] = {}
         roles: set[Role] = {seat.role for seat in made.seats}
@@ -174,15 +174,15 @@ class Run:
             uses = sum(seat.role == role for seat in made.seats)
             tokens[role] = await client.token(NewToken(role, uses=uses, ttl=TOKEN_LIFE))
         for seat in made.seats:
-            parent = Home(seat.parent, addresses[seat.parent])
+            parent = ParentAddress(seat.parent, addresses[seat.parent])
             child = await self._start(seat, tokens[seat.role], door, parent)
             if seat.role == "fog":
                 addresses[seat.name] = (await child.ready).who
 
-    async def _start(self, seat: Seat, token: str, door: Home, parent: Home) -> Child:
-        from fogline.network.membership import Membership
+    async def _start(self, seat: PlannedNode, token: str, door: ParentAddress, parent: ParentAddress) -> ChildProcess:
+        from fogline.network.node.membership import Membership
 
-        place = Place(self.folder / seat.name)
+        place = NodeFolder(self.folder / seat.name)
         issued = await join(door, token, seat.name, seat.role, place.identity)
         Membership.of(seat.name, seat.role, issued).write(place.folder)
         shutil.copyfile(self.folder / self.state.root / "policy.toml", place.policy)
@@ -192,7 +192,7 @@ class Run:
             more = (*more, "--serve", "--http", HERE, "--grpc", "none")
         return await self.children.start(seat.name, (seat.role, "run", *above, *more), place.folder)
 
-    async def _serve(self, client: Client, made: Plan) -> None:
+    async def _serve(self, client: Client, made: StartPlan) -> None:
         """Show that devices answer, and go on while the next round is rolled out.
 
         Raises:
@@ -204,7 +204,7 @@ class Run:
         self._check_published()
         card = await self._newest(client, made.job)
         assert card.golden is not None
-        golden = Place(self.folder / self.state.root).open_models().path(card.golden.digest)
+        golden = NodeFolder(self.folder / self.state.root).open_models().path(card.golden.digest)
 
         async def next_round() -> int:
             further = {"rounds": 1, "start": f"{card.model}@{card.version}", "name": f"{made.job.name}-next"}
@@ -212,7 +212,7 @@ class Run:
             job = made.job.model_copy(update={**further, "publish": publish})
             record = await self._run_job(client, replace(made, job=job))
             if record.state != "finished":
-                raise JobFailed(f"The next round failed: {record.why}")
+                raise JobFailedError(f"The next round failed: {record.why}")
             self._check_published()
             return (await self._newest(client, job)).version
 
@@ -222,13 +222,13 @@ class Run:
 
     def _check_published(self) -> None:
         if self.unpublished:
-            raise JobFailed(f"The model is not published, so there is nothing to serve. {self.unpublished}")
+            raise JobFailedError(f"The model is not published, so there is nothing to serve. {self.unpublished}")
 
     async def _newest(self, client: Client, job: Job) -> Card:
-        (standing,) = await client.models(model_name(job))
-        return standing.cards[0]
+        (model_report,) = await client.models(model_name(job))
+        return model_report.cards[0]
 
-    async def _run_job(self, client: Client, made: Plan) -> Record:
+    async def _run_job(self, client: Client, made: StartPlan) -> Record:
         key = SigningKey.load(self.folder / self.state.root / OPERATOR / SIGNING)
         text, bundle, _ = bundle_of_job(made.job, self.file.parent, (), key)
         wait = 120.0 + 10.0 * len(made.seats)
@@ -243,7 +243,7 @@ class Run:
             self.failed.result()
         return await following
 
-    async def _follow(self, client: Client, made: Plan, record: Record) -> Record:
+    async def _follow(self, client: Client, made: StartPlan, record: Record) -> Record:
         self.unpublished = ""
         async for line in client.watch(record.job):
             if line.row is not None:
@@ -261,23 +261,23 @@ class Run:
         (record,) = await client.jobs(record.job)
         return record
 
-    def _tell(self, name: str, change: Change) -> None:
+    def _tell(self, name: str, change: StatusChange) -> None:
         if self.state.tell(name, change):
             self.screen.changed(name, change)
         if change.what == "failed" and name == self.state.root and self.failed is not None and not self.failed.done():
             self.failed.set_exception(ConnectionError(f"The cloud's process ended: {change.why}"))
             self.failed.exception()  # Seen here, whether or not anybody waits for it.
 
-    def _result(self, record: Record, made: Plan) -> Result:
+    def _result(self, record: Record, made: StartPlan) -> Result:
         """The run's result, in a folder of its own beside those of simulations.
 
         Raises:
             JobFailed: there is none.
         """
         if record.state == "failed":
-            raise JobFailed(f"The job failed after {record.done} of {record.rounds} rounds: {record.why}")
+            raise JobFailedError(f"The job failed after {record.done} of {record.rounds} rounds: {record.why}")
         if not self.rows:
-            raise JobFailed("The job was stopped before its first round was over, so there is no result.")
+            raise JobFailedError("The job was stopped before its first round was over, so there is no result.")
         kept = RunFolder.keep(self.folder / self.state.root / "runs" / record.job, made.job.name, self.file.parent)
         kept.truncate(0)
         for row in self.rows:

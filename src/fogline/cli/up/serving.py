@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from fogline.cli.failures import JobFailed
-from fogline.cli.up.floor import Floor
+from fogline.cli.failures import JobFailedError
+from fogline.cli.up.serving_status import Floor
 from fogline.inference.card import Card
 from fogline.inference.confidence import classes, confidence
 from fogline.params import load_arrays
@@ -85,11 +85,11 @@ def predict(address: str, sample: Sample) -> tuple[str, str, float]:
     seconds = time.perf_counter() - began
     connection.close()
     if status != 200:
-        raise JobFailed(f"The device at {address} answered {status}: {answer}")
+        raise JobFailedError(f"The device at {address} answered {status}: {answer}")
     return sample.read(answer), str(answer["model_version"]), seconds
 
 
-class Load:
+class RequestLoad:
     """Requests to all devices, one after the other to each, until it is stopped."""
 
     def __init__(self, addresses: Sequence[str], sample: Sample) -> None:
@@ -100,7 +100,7 @@ class Load:
         self._sample = sample
         self._threads = [threading.Thread(target=self._work, args=(address,), daemon=True) for address in addresses]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> RequestLoad:
         for thread in self._threads:
             thread.start()
         return self
@@ -153,7 +153,7 @@ async def show(
     address = floor.addresses[first]
     said, version, seconds = await asyncio.to_thread(predict, address, sample)
     say(f"{first} answers at http://{address}: {said} ({sample.card.model} version {version}, {1e3 * seconds:.2f} ms)")
-    load = Load([floor.addresses[device] for device in devices], sample)
+    load = RequestLoad([floor.addresses[device] for device in devices], sample)
     await asyncio.to_thread(load.__enter__)
     try:
         following = await next_round()
@@ -165,6 +165,6 @@ async def show(
     say(f"Version {following} was rolled out to {whom} answered: {counts}; "
         f"{len(load.failures)} failed.")  # fmt: skip
     if load.failures:
-        raise JobFailed(f"{len(load.failures)} requests failed during the rollout; the first: {load.failures[0]}")
+        raise JobFailedError(f"{len(load.failures)} requests failed during the rollout; the first: {load.failures[0]}")
     said, version, seconds = await asyncio.to_thread(predict, address, sample)
     say(f"{first} now says: {said} (version {version}, {1e3 * seconds:.2f} ms)")

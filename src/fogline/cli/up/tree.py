@@ -10,11 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree as RichTree
 
-from fogline.cli.up.floor import Floor
-from fogline.cli.up.plan import Seat
+from fogline.cli.up.plan import PlannedNode
+from fogline.cli.up.serving_status import Floor
 from fogline.jobs.tree import Tree
 from fogline.monitoring.table import human_bytes
-from fogline.network.changes import Change
+from fogline.network.node.status import StatusChange
 
 BAD = ("lost", "refused", "failed")
 SAME = ("connected", "loading", "training", "lost", "refused", "failed")
@@ -38,7 +38,7 @@ WIDTH = 28
 class NodeState:
     """A node."""
 
-    seat: Seat
+    seat: PlannedNode
     state: str = "starting"
     why: str = ""
     down: int = 0
@@ -56,19 +56,19 @@ class TreeState:
 
     def __init__(self, root: str, tree: Tree) -> None:
         self.root = root
-        self.nodes = {root: NodeState(Seat(root, "cloud", ""))}
+        self.nodes = {root: NodeState(PlannedNode(root, "cloud", ""))}
         self.floor = Floor()
         self.lost: set[str] = set()
         """Nodes that were lost, refused a job or failed, if only for a while."""
         self._tiers = {node: tier for tier in tree.names for node in tree.nodes(tier)}
 
-    def seat(self, seats: Sequence[Seat]) -> None:
+    def seat(self, seats: Sequence[PlannedNode]) -> None:
         """Nodes that will come, parents first."""
         for seat in seats:
             node = self.nodes[seat.name] = NodeState(seat)
             self.nodes[seat.parent].children.append(node)
 
-    def tell(self, name: str, change: Change) -> bool:
+    def tell(self, name: str, change: StatusChange) -> bool:
         """Take a change in; whether a node's state is another now."""
         node = self.nodes[name]
         if change.what == "bytes":

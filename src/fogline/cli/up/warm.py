@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from fogline.network.forks import VARIABLE
-from fogline.network.helpers import limited_to
+from fogline.network.worker.forks import VARIABLE
+from fogline.processes.helpers import limited_to
 
 PROGRAM = "fogline.network.worker.forkserver"
 POSSIBLE = sys.platform == "linux"

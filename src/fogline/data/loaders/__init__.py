@@ -11,9 +11,9 @@ from fogline.data.loaders import (
     shakespeare,
     turbofan,
 )
-from fogline.data.loaders.folder import MissingDataset, MissingPackage
+from fogline.data.loaders.folder import MissingDatasetError, MissingPackageError
 from fogline.data.loaders.registry import dataset, datasets, load, load_raw
 
 REGISTERED = (bearings, digits, energy, har, machines, mnist, pictures, shakespeare, turbofan)
 
-__all__ = ["MissingDataset", "MissingPackage", "dataset", "datasets", "load", "load_raw"]
+__all__ = ["MissingDatasetError", "MissingPackageError", "dataset", "datasets", "load", "load_raw"]

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from fogline.data.examples import Array, Examples
-from fogline.data.loaders.folder import Folder
+from fogline.data.loaders.folder import DatasetFolder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import at_least, flatten
 from fogline.data.meaning import Meaning
@@ -24,7 +24,7 @@ RATE_RATIO = 4
     source="the Case Western Reserve University Bearing Data Center",
 )
 def cwru(
-    folder: Folder, *, window: int = 1024, stride: int = 512, test_fraction: float = 0.2, flat: bool = False
+    folder: DatasetFolder, *, window: int = 1024, stride: int = 512, test_fraction: float = 0.2, flat: bool = False
 ) -> RawData:
     """Windows (n, 1, window) of the drive-end sensor, every ``stride`` samples.
 

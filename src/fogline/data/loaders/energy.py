@@ -8,7 +8,7 @@ import io
 import numpy as np
 
 from fogline.data.examples import Array, Examples
-from fogline.data.loaders.folder import Folder
+from fogline.data.loaders.folder import DatasetFolder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import (
     at_least,
@@ -33,7 +33,7 @@ DAY = 24 * 60 * 60
     "35040 quarter hours of a steel works: usage in kWh or type of load; clients are 12 months",
     source="UCI Steel Industry Energy Consumption (UCI id 851)",
 )
-def steel_energy(folder: Folder, *, target: str = "usage", by: str = "month") -> RawData:
+def steel_energy(folder: DatasetFolder, *, target: str = "usage", by: str = "month") -> RawData:
     """Rows of 16 features (powers, factors, time of day, weekday, type of load) and the energy used.
 
     ``target="load_type"`` asks for the type of load instead (3 classes; 14 features, the usage among them).
@@ -87,7 +87,7 @@ def _steel_clients(table: list[list[str]], by: str) -> Array:
     "hourly load of 17 houses over a year, forecast from the day before; clients are houses",
     source="CityLearn challenge 2022, phase all (intelligent-environments-lab/CityLearn)",
 )
-def citylearn2022(folder: Folder, *, window: int = 24) -> RawData:
+def citylearn2022(folder: DatasetFolder, *, window: int = 24) -> RawData:
     """Rows (n, window + 12) and the load of the hour: the loads of the hours before, then hour and month as
     sine and cosine, then the type of day as one of eight.
 
@@ -137,7 +137,9 @@ STATIONS = ("ETTh1", "ETTh2")
     "hourly oil temperature of 2 transformers, forecast from 7 variables; clients are stations",
     source="ETDataset (zhouhaoyi/ETDataset), ETTh1 and ETTh2",
 )
-def ett(folder: Folder, *, window: int = 96, horizon: int = 24, by: str = "station", flat: bool = False) -> RawData:
+def ett(
+    folder: DatasetFolder, *, window: int = 96, horizon: int = 24, by: str = "station", flat: bool = False
+) -> RawData:
     """Windows (n, 7, window) of the hours before, and the oil temperature of the next hours (n, horizon).
 
     Each station is scaled by its own first 12 months of 30 days, which are the training part; months 17 to 20
@@ -178,7 +180,7 @@ def ett(folder: Folder, *, window: int = 96, horizon: int = 24, by: str = "stati
     )
 
 
-def _station(folder: Folder, station: str) -> Array:
+def _station(folder: DatasetFolder, station: str) -> Array:
     with folder.text(f"{station}.csv.gz") as file:
         table = np.loadtxt(file, delimiter=",", skiprows=1, usecols=range(1, 8))
     return standardised(table, slice(12 * MONTH))

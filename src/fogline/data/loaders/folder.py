@@ -17,11 +17,11 @@ from fogline.data.examples import Array
 VARIABLE = "FOGLINE_DATA"
 
 
-class MissingDataset(FileNotFoundError):  # noqa: N818
+class MissingDatasetError(FileNotFoundError):
     """A data set, or a file of it, is not on this machine."""
 
 
-class MissingPackage(ImportError):  # noqa: N818
+class MissingPackageError(ImportError):
     """A data set needs a package that is not installed."""
 
 
@@ -31,7 +31,7 @@ def find_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 @dataclass(frozen=True)
-class Folder:
+class DatasetFolder:
     """The folder of one data set. ``source`` says where the public can get it."""
 
     name: str
@@ -46,7 +46,7 @@ class Folder:
         """
         path = self.root / self.name / name
         if not path.is_file():
-            raise MissingDataset(
+            raise MissingDatasetError(
                 f"Data set '{self.name}' is not at {path.absolute()}: set the variable {VARIABLE} to the folder that "
                 f"holds '{self.name}/{name}', which can be made from {self.source}."
             )

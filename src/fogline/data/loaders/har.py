@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fogline.data.examples import Examples
-from fogline.data.loaders.folder import Folder
+from fogline.data.loaders.folder import DatasetFolder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import flatten
 from fogline.data.meaning import Meaning
@@ -19,7 +19,7 @@ ACTIVITIES = ("walking", "walking upstairs", "walking downstairs", "sitting", "s
     "10299 motion windows 9x128, 6 activities; clients are 21 people, 9 more are held out",
     source="UCI Human Activity Recognition Using Smartphones (UCI id 240)",
 )
-def uci_har(folder: Folder, *, flat: bool = False) -> RawData:
+def uci_har(folder: DatasetFolder, *, flat: bool = False) -> RawData:
     """Windows (n, 9, 128) at 50 Hz: body acceleration, angular rate and total acceleration, x y z each.
 
     Channels are scaled by the training people's mean and deviation. The official test people are held out,

@@ -8,7 +8,7 @@ import io
 import numpy as np
 
 from fogline.data.examples import Array, Examples
-from fogline.data.loaders.folder import Folder
+from fogline.data.loaders.folder import DatasetFolder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import at_least, flatten, one_hot, random_test, standardised, windows
 from fogline.data.meaning import Meaning
@@ -35,7 +35,7 @@ BEFORE_FAULT = 160
     "10000 machine states, failure or not (339); clients are 3 product types",
     source="UCI AI4I 2020 Predictive Maintenance (UCI id 601)",
 )
-def ai4i2020(folder: Folder) -> RawData:
+def ai4i2020(folder: DatasetFolder) -> RawData:
     """Rows of 8 features: air and process temperature, speed, torque, tool wear, and the type as one of three.
 
     A fifth of each class and type is the test set. The causes of failure are left out: they give the label
@@ -58,7 +58,7 @@ def ai4i2020(folder: Folder) -> RawData:
     "Tennessee Eastman process, 52 variables, normal and 21 faults; clients are 6 kinds of fault",
     source="camaramm/tennessee-eastman-profBraatz on GitHub",
 )
-def tep(folder: Folder, *, window: int = 1, flat: bool = False) -> RawData:
+def tep(folder: DatasetFolder, *, window: int = 1, flat: bool = False) -> RawData:
     """Rows (n, 52), or with ``window`` > 1 windows (n, 52, window), and the fault 0..21 (0 = normal).
 
     A client has the faults of one kind and a sixth of the normal rows. From a test file with a fault, the

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fogline.data.examples import Array
-from fogline.data.loaders.folder import Folder
+from fogline.data.loaders.folder import DatasetFolder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import Pixels, image_test
 from fogline.data.meaning import Meaning
@@ -20,7 +20,7 @@ CLOTHES = (
 
 
 @dataset("mnist", "60000 + 10000 handwritten digits 28x28, 10 classes", source="MNIST (LeCun, Cortes and Burges)")
-def mnist(folder: Folder, *, flat: bool = False) -> RawData:
+def mnist(folder: DatasetFolder, *, flat: bool = False) -> RawData:
     """Images (n, 1, 28, 28), official test set. Source: LeCun et al., Proc. IEEE 86(11), 1998."""
     pixels = Pixels((0.1307,), (0.3081,), flat)
     x, y = (_idx(folder.file(f"train-{part}-ubyte.gz")) for part in ("images-idx3", "labels-idx1"))
@@ -34,7 +34,7 @@ def mnist(folder: Folder, *, flat: bool = False) -> RawData:
     "59160 + 9680 pieces of clothing 28x28, 10 classes",
     source="Fashion-MNIST (zalandoresearch/fashion-mnist)",
 )
-def fashion_mnist(folder: Folder, *, flat: bool = False) -> RawData:
+def fashion_mnist(folder: DatasetFolder, *, flat: bool = False) -> RawData:
     """Images (n, 1, 28, 28). Source: Xiao et al., arXiv:1708.07747, 2017.
 
     The file does not tell for 1160 images whether they are of the official training or test set; they are

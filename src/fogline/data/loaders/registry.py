@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fogline.data.dataset import FederatedData
-from fogline.data.loaders.folder import Folder, find_root
+from fogline.data.loaders.folder import DatasetFolder, find_root
 from fogline.data.partition import PARTITIONERS
 from fogline.data.raw import RawData, partition_options, refuse_unknown
 
@@ -60,7 +60,7 @@ def load_raw(name: str, *, root: str | os.PathLike[str] | None = None, **options
     """
     entry = _entry(name)
     refuse_unknown(options, entry.options, f"data set '{name}'")
-    return entry.read(Folder(name, entry.source, find_root(root)), **options)
+    return entry.read(DatasetFolder(name, entry.source, find_root(root)), **options)
 
 
 def load(

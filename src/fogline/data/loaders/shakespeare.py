@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fogline.data.examples import Array, Examples
-from fogline.data.loaders.folder import Folder
+from fogline.data.loaders.folder import DatasetFolder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import at_least, choose
 from fogline.data.meaning import Meaning
@@ -17,7 +17,9 @@ from fogline.data.raw import RawData
     "next character, 65 characters, sequences of 80; clients are 98 roles",
     source="tinyshakespeare (karpathy/char-rnn)",
 )
-def shakespeare(folder: Folder, *, length: int = 80, min_speeches: int = 20, target: str = "sequence") -> RawData:
+def shakespeare(
+    folder: DatasetFolder, *, length: int = 80, min_speeches: int = 20, target: str = "sequence"
+) -> RawData:
     """Texts (n, length) int64 of character codes, and the next character of each place (n, length).
 
     ``target="last"`` asks only for the one after the last (n,), as LEAF does. ``class_names`` is the

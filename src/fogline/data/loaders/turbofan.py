@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fogline.data.examples import Array, Examples
-from fogline.data.loaders.folder import Folder
+from fogline.data.loaders.folder import DatasetFolder
 from fogline.data.loaders.registry import dataset
 from fogline.data.loaders.shaping import at_least, flatten, windows
 from fogline.data.meaning import Meaning
@@ -25,7 +25,7 @@ FLEETS = ("FD001", "FD003")
     "remaining life of 200 turbofan engines, windows 14x30; clients are engines, groups are 2 fleets",
     source="the NASA Prognostics Data Repository, Turbofan Engine Degradation Simulation",
 )
-def cmapss(folder: Folder, *, window: int = 30, cap: int = 125, flat: bool = False) -> RawData:
+def cmapss(folder: DatasetFolder, *, window: int = 30, cap: int = 125, flat: bool = False) -> RawData:
     """Windows (n, 14, window) of the last cycles, and the cycles left, at most ``cap``, divided by ``cap``.
 
     Sensors are scaled by the mean and deviation of all training rows. The test set is the last window of each
@@ -61,7 +61,7 @@ def cmapss(folder: Folder, *, window: int = 30, cap: int = 125, flat: bool = Fal
     )
 
 
-def _table(folder: Folder, name: str) -> Array:
+def _table(folder: DatasetFolder, name: str) -> Array:
     with gzip.open(folder.file(name), "rt") as file:
         return np.loadtxt(file)
 
@@ -77,7 +77,7 @@ def _remaining(engine: Array) -> Array:
     return ends[np.searchsorted(ends, rows)] - rows
 
 
-def _test(folder: Folder, scaled: Callable[[Array], Array], window: int, cap: int, flat: bool) -> Examples:
+def _test(folder: DatasetFolder, scaled: Callable[[Array], Array], window: int, cap: int, flat: bool) -> Examples:
     x: list[Array] = []
     y: list[Array] = []
     for fleet in FLEETS:

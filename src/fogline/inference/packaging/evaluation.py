@@ -17,7 +17,7 @@ from fogline.params import load_arrays, save_arrays
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class HeldOutAnswers:
     """A model's answers on held-out examples."""
 
     confidence: npt.NDArray[np.float32]
@@ -28,23 +28,23 @@ class Evaluation:
     """Digest of the true classes: two models were judged on the same examples if it is the same."""
 
 
-def evaluated(scores: Scores, outputs: Mapping[str, Array], y: Array) -> Evaluation:
+def evaluated(scores: Scores, outputs: Mapping[str, Array], y: Array) -> HeldOutAnswers:
     """Judge a classifier's outputs by the true classes ``y`` (examples,)."""
     truth = np.ascontiguousarray(y, np.int64)
-    return Evaluation(
+    return HeldOutAnswers(
         np.asarray(confidence(scores, outputs), np.float32),
         classes(scores, outputs) == truth,
         hashlib.sha256(truth.tobytes()).hexdigest(),
     )
 
 
-def write_evaluation(path: Path, evaluation: Evaluation) -> None:
+def write_evaluation(path: Path, evaluation: HeldOutAnswers) -> None:
     """Write it as safetensors."""
     digest = np.frombuffer(bytes.fromhex(evaluation.labels), np.uint8)
     save_arrays(path, {"confidence": evaluation.confidence, "correct": evaluation.correct, "labels": digest})
 
 
-def read_evaluation(path: Path) -> Evaluation:
+def read_evaluation(path: Path) -> HeldOutAnswers:
     """Read what :func:`write_evaluation` wrote."""
     arrays = load_arrays(path)
-    return Evaluation(arrays["confidence"], arrays["correct"].astype(np.bool_), arrays["labels"].tobytes().hex())
+    return HeldOutAnswers(arrays["confidence"], arrays["correct"].astype(np.bool_), arrays["labels"].tobytes().hex())

@@ -25,7 +25,7 @@ AGREEING = 0.98
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenRuntime:
     """A runtime and what it was chosen from."""
 
     runtime: Runtime
@@ -37,7 +37,7 @@ class Chosen:
 
 def open_runtime(
     card: Card, locate: Locate, threads: int = 1, only: str = "", variants: bool = False, code: Path | None = None
-) -> Chosen:
+) -> ChosenRuntime:
     """Open what the card offers, measure each on one example, and keep the fastest.
 
     Args:
@@ -76,7 +76,7 @@ def open_runtime(
             runtime.close()
     if best is None:
         raise ModelError(" ".join(refused.values()) or f"Model '{card.model}' has nothing that could be run.")
-    return Chosen(best, timings, refused)
+    return ChosenRuntime(best, timings, refused)
 
 
 def _wrong(card: Card) -> dict[str, str]:

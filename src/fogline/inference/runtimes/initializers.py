@@ -36,7 +36,7 @@ BESIDE = ".data"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExternalTensor:
     """A tensor whose numbers are not in the graph."""
 
     dtype: np.dtype[Any] | None
@@ -44,19 +44,19 @@ class Wanted:
     shape: tuple[int, ...]
 
 
-def wanted(model: bytes) -> dict[str, Wanted]:
+def wanted(model: bytes) -> dict[str, ExternalTensor]:
     """The external initialisers of an ONNX model, by name.
 
     Raises:
         ValueError: the bytes are no model.
     """
-    found: dict[str, Wanted] = {}
+    found: dict[str, ExternalTensor] = {}
     for graph in parts_of(memoryview(model), GRAPH):
         for tensor in parts_of(graph, INITIALIZER):
             fields = list(fields_of(tensor))
             if (LOCATION, EXTERNAL) in fields:
                 kinds = [TYPES.get(value) for number, value in fields if number == TYPE and isinstance(value, int)]
-                found[text_of(fields, NAME)] = Wanted(kinds[-1] if kinds else None, _shape(fields))
+                found[text_of(fields, NAME)] = ExternalTensor(kinds[-1] if kinds else None, _shape(fields))
     return found
 
 
@@ -90,7 +90,7 @@ def _places(model: bytes) -> dict[str, dict[str, str]]:
     return found
 
 
-def _mapped(file: Path, name: str, need: Wanted, place: dict[str, str]) -> Array:
+def _mapped(file: Path, name: str, need: ExternalTensor, place: dict[str, str]) -> Array:
     if place.get("location") != file.name:
         raise ModelError(
             f"Tensor '{name}' is in another file, '{place.get('location', '')}'; only '{file.name}' is read. Put "

@@ -15,7 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native  # pyright: ig
 from fogline.inference.card import Asset, Card, Datatype, Tensor
 from fogline.inference.runtimes.base import NUMPY, Array, Locate, ModelError, Run
 from fogline.inference.runtimes.files import arrays_of
-from fogline.inference.runtimes.initializers import Wanted, wanted
+from fogline.inference.runtimes.initializers import ExternalTensor, wanted
 from fogline.inference.runtimes.lookups import looked_up
 
 TYPES: Mapping[str, Datatype] = {
@@ -211,7 +211,7 @@ def _bound(graph: Path, weights: Mapping[str, Array]) -> dict[str, onnxruntime.O
     return {name: onnxruntime.OrtValue.ortvalue_from_numpy(weights[name]) for name in needs}
 
 
-def _fits(name: str, need: Wanted, have: Array | None) -> None:
+def _fits(name: str, need: ExternalTensor, have: Array | None) -> None:
     if have is None:
         raise ModelError(f"The graph takes tensor '{name}' from the weights, which do not hold it.")
     if (have.dtype, have.shape) != (need.dtype, need.shape):

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from fogline.aggregation import Arrays, Folded, Partial, UnusableUpdate, fold_named, from_arrays
+from fogline.aggregation import Arrays, Folded, Partial, UnusableUpdateError, fold_named, from_arrays
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
-from fogline.algorithms.base import Group
+from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import BUFFERS, Down, GroupModel
 from fogline.network.worker.groups import Groups, Refused
 from fogline.network.worker.requests import Adopt, Lift, Member, Merge, Move, Written
@@ -31,7 +31,7 @@ BOTH = ("vector", "start")
 """Arrays that run over the trained numbers and the buffers."""
 
 
-class Layout(NamedTuple):
+class BlockLayout(NamedTuple):
     """How many numbers of a model are trained, and how many are buffers behind them."""
 
     trained: int
@@ -44,13 +44,13 @@ class Layout(NamedTuple):
         return self.buffers if is_buffers(name) else self.trained
 
 
-class Block(NamedTuple):
+class ColumnBlock(NamedTuple):
     """Some of the numbers of a model: trained ones, or buffers."""
 
     start: int
     stop: int
     trained: bool
-    layout: Layout
+    layout: BlockLayout
 
     @property
     def spec(self) -> Spec:
@@ -95,7 +95,7 @@ class GroupsInBlocks(Groups):
         base = None if request.base is None else ArrayFile(Path(request.base))
         source = ArrayFile(Path(request.source))
 
-        def adopted(block: Block) -> GroupModel:
+        def adopted(block: ColumnBlock) -> GroupModel:
             before = None if base is None else GroupModel.from_arrays(block.read(base))
             return groups.adopt(self.algorithm, block.spec, before, Down.from_arrays(block.read(source)))
 
@@ -104,10 +104,10 @@ class GroupsInBlocks(Groups):
 
     def move(self, request: Move) -> Written:
         base = ArrayFile(Path(request.base))
-        facts = Group(request.population, request.round, request.lane, request.lanes)
+        facts = AggregatorContext(request.population, request.round, request.lane, request.lanes)
 
         def moved(members: Sequence[_Opened]) -> None:
-            def work(block: Block) -> GroupModel:
+            def work(block: ColumnBlock) -> GroupModel:
                 group = GroupModel.from_arrays(block.read(base))
                 folded = self._fold_block(block, members, merge=False)
                 if folded is None:
@@ -142,31 +142,31 @@ class GroupsInBlocks(Groups):
     def lift(self, request: Lift) -> Written:
         base = ArrayFile(Path(request.base))
 
-        def lifted(block: Block) -> Arrays:
-            return groups.lift(self.algorithm, block.spec, GroupModel.from_arrays(block.read(base))).to_arrays()
+        def lifted(block: ColumnBlock) -> Arrays:
+            return groups.group_update(self.algorithm, block.spec, GroupModel.from_arrays(block.read(base))).to_arrays()
 
         self._write(lifted, {request.update: _same})
         return Written()
 
-    def _put(self, work: Callable[[Block], GroupModel], group_path: str, model_path: str) -> None:
+    def _put(self, work: Callable[[ColumnBlock], GroupModel], group_path: str, model_path: str) -> None:
         def sent(group: GroupModel) -> Arrays:
             return groups.send_down(self.algorithm, group).to_arrays()
 
         self._write(work, {group_path: GroupModel.to_arrays, model_path: sent})
 
     @property
-    def _layout(self) -> Layout:
-        return Layout(self.spec.trainable, self.spec.floats - self.spec.trainable)
+    def _layout(self) -> BlockLayout:
+        return BlockLayout(self.spec.trainable, self.spec.floats - self.spec.trainable)
 
-    def _blocks(self) -> Iterator[Block]:
+    def _blocks(self) -> Iterator[ColumnBlock]:
         # Buffers first: their blocks name every array there is.
         layout = self._layout
         for start, stop in cuts(layout.trained, layout.trained + layout.buffers):
-            yield Block(start, stop, False, layout)
+            yield ColumnBlock(start, stop, False, layout)
         for start, stop in cuts(0, layout.trained):
-            yield Block(start, stop, True, layout)
+            yield ColumnBlock(start, stop, True, layout)
 
-    def _write(self, work: Callable[[Block], Any], files: dict[str, Callable[[Any], Arrays]]) -> None:
+    def _write(self, work: Callable[[ColumnBlock], Any], files: dict[str, Callable[[Any], Arrays]]) -> None:
         """Work every block once, and write what it gives into files, each in its own form."""
         writers: dict[str, ArrayWriter] = {}
         try:
@@ -184,7 +184,7 @@ class GroupsInBlocks(Groups):
             for writer in writers.values():
                 writer.close()
 
-    def _extents(self, block: Block, arrays: Arrays) -> dict[str, Extent]:
+    def _extents(self, block: ColumnBlock, arrays: Arrays) -> dict[str, Extent]:
         return {
             name: Extent(array.dtype, self._layout.length(name) if block.runs(name, array) else array.size)
             for name, array in arrays.items()
@@ -212,12 +212,12 @@ class GroupsInBlocks(Groups):
             refused.append((member.child, str(error)))
             return None
 
-    def _fold_block(self, block: Block, members: Sequence[_Opened], merge: bool) -> Folded | Partial | None:
+    def _fold_block(self, block: ColumnBlock, members: Sequence[_Opened], merge: bool) -> Folded | Partial | None:
         fold = fold_named(self.exact)
         for member in members:
             try:
                 fold.take(from_arrays(block.read(member.file)), member.scale)
-            except UnusableUpdate as error:
+            except UnusableUpdateError as error:
                 raise _Unusable(member, str(error)) from error
         if not fold.count:
             return None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from fogline.aggregation import Partial, UnusableUpdate, Update, from_arrays
+from fogline.aggregation import Partial, UnusableUpdateError, Update, from_arrays
 from fogline.algorithms.group import Down, GroupModel
 from fogline.params import State, map_arrays, write_arrays
 
@@ -37,7 +37,7 @@ def read_update(path: str) -> Update | Partial:
     try:
         return from_arrays(map_arrays(Path(path)))
     except (SafetensorError, ValueError, OSError) as error:
-        raise UnusableUpdate(f"It cannot be read: {error}.") from error
+        raise UnusableUpdateError(f"It cannot be read: {error}.") from error
 
 
 def read_state(path: str | None) -> State:

@@ -20,11 +20,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from fogline.network.contract import decoder, encode
-from fogline.network.forks import LARGEST, Ended, Fork, Forked, Refused
-from fogline.network.helpers import limited_to
-from fogline.network.orphans import end_with_parent
+from fogline.network.transport.messages import decoder, encode
+from fogline.network.worker.forks import LARGEST, Fork, Forked, ForkRefused, WorkerExited
 from fogline.network.worker.program import serve
+from fogline.processes.helpers import limited_to
+from fogline.processes.orphans import end_with_parent
 
 READY = b"ready\n"
 """What it says on its standard output when nodes may connect."""
@@ -136,14 +136,14 @@ class Nest:
     def _refuse(self, connection: socket.socket, descriptors: list[int], why: str) -> None:
         for descriptor in descriptors:
             os.close(descriptor)
-        _send(connection, encode(Refused(why)))
+        _send(connection, encode(ForkRefused(why)))
 
     def _buried(self, descriptor: int) -> None:
         """A worker has ended."""
         pid, connection = self.workers.pop(descriptor)
         os.close(descriptor)
         _, status = os.waitpid(pid, 0)
-        _send(connection, encode(Ended(os.waitstatus_to_exitcode(status))))
+        _send(connection, encode(WorkerExited(os.waitstatus_to_exitcode(status))))
         if connection.fileno() not in self.connections:
             connection.close()
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from fogline.aggregation import Folded, Partial, UnusableUpdate, fold_named, surely_fit
+from fogline.aggregation import Folded, Partial, UnusableUpdateError, fold_named, surely_fit
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
-from fogline.algorithms.base import Group
+from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import GroupModel
 from fogline.network.worker.files import read_group, read_model, read_update, write
 from fogline.network.worker.requests import Adopt, Lift, Member, Merge, Move, Sift, Sifted, Written
@@ -70,7 +70,7 @@ class Groups:
         group, folded = read_group(request.base), self._fold(request.members, False, refused)
         if folded is not None:
             assert isinstance(folded, Folded)
-            facts = Group(request.population, request.round, request.lane, request.lanes)
+            facts = AggregatorContext(request.population, request.round, request.lane, request.lanes)
             try:
                 self._check(folded)
                 group = groups.move(self.algorithm, self.spec, group, folded, facts, request.inside)
@@ -93,7 +93,7 @@ class Groups:
 
     def lift(self, request: Lift) -> Written:
         """The group's movement becomes an update."""
-        write(request.update, groups.lift(self.algorithm, self.spec, read_group(request.base)))
+        write(request.update, groups.group_update(self.algorithm, self.spec, read_group(request.base)))
         return Written()
 
     def _fold(self, members: Sequence[Member], merge: bool, refused: Refused) -> Folded | Partial | None:
@@ -102,9 +102,9 @@ class Groups:
         for member in members:
             try:
                 if member.update in forms and forms[member.update] != usual[0][0]:
-                    raise UnusableUpdate("Its vectors are not those that the others of its round have.")
+                    raise UnusableUpdateError("Its vectors are not those that the others of its round have.")
                 fold.take(read_update(member.update), hooks.staleness_weight(self.algorithm, member.staleness))
-            except UnusableUpdate as error:
+            except UnusableUpdateError as error:
                 refused.append((member.child, str(error)))
         if not fold.count:
             return None
@@ -123,7 +123,7 @@ class Groups:
         """Names and shapes in each update that can be read: what the first one has must not decide for all."""
         forms: dict[str, Form] = {}
         for member in members:
-            with suppress(UnusableUpdate):
+            with suppress(UnusableUpdateError):
                 arrays = read_update(member.update).to_arrays()
                 named = (name for name in arrays if name != "partial" and not name.startswith("double/"))
                 forms[member.update] = frozenset(

@@ -17,12 +17,12 @@ from fogline.inference.package import package
 from fogline.inference.runtimes.base import Array
 from fogline.inference.sketches import build_reference
 from fogline.jobs import Job
-from fogline.network.worker.requests import Package, Packaged
+from fogline.network.worker.requests import Packaged, PackageModel
 from fogline.params import Params, load
 from fogline.training.task import Task
 
 
-def pack(job: Job, task: Task, params: Params, asked: Package) -> Packaged:
+def pack(job: Job, task: Task, params: Params, asked: PackageModel) -> Packaged:
     """Write a version's files.
 
     Its weights are what comes out of the difference to the version before, so that a node that adds the difference

@@ -15,6 +15,7 @@ import sys
 from functools import cached_property
 from pathlib import Path
 
+from fogline import logs
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import prepare, run_cohort
@@ -24,10 +25,7 @@ from fogline.jobs import Job, JobError
 from fogline.jobs.files import job_to_toml, load_task, parse_job
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
 from fogline.jobs.starting import first_model
-from fogline.network import logs
-from fogline.network.contract import encode
-from fogline.network.frames import framed, read_frame
-from fogline.network.orphans import end_with_parent
+from fogline.network.transport.messages import encode
 from fogline.network.worker.blocks import GroupsInBlocks, suits
 from fogline.network.worker.files import read_group, read_model, read_state, write, write_state
 from fogline.network.worker.groups import Groups
@@ -38,23 +36,25 @@ from fogline.network.worker.requests import (
     Conclude,
     Describe,
     Described,
-    Failed,
-    Judge,
-    Judged,
+    Evaluate,
+    Evaluated,
+    JobOpened,
     Lift,
-    Limits,
     Merge,
     Move,
     Open,
-    Opened,
-    Package,
+    PackageModel,
     Request,
+    RequestFailed,
     Sift,
     Train,
     Trained,
+    WorkerLimits,
 )
 from fogline.params import Params, Spec
-from fogline.training import choose
+from fogline.processes.frames import framed, read_frame
+from fogline.processes.orphans import end_with_parent
+from fogline.training import autotune
 from fogline.training.bugs import CodeError, blame
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
@@ -62,7 +62,7 @@ from fogline.training.task import Engine, Task
 log = logging.getLogger("fogline.worker")
 
 
-class Worker:
+class JobWorker:
     """One job on one node."""
 
     def __init__(self, opened: Open) -> None:
@@ -92,7 +92,7 @@ class Worker:
             local, prepared = local_training(self.job.local), prepare(self.algorithm, self.task, first)
             engine = self.job.engine or next(iter(self.task.engines()))
             with self.task.one_thread():
-                choose(
+                autotune(
                     self.task,
                     self.algorithm,
                     local,
@@ -130,18 +130,23 @@ class Worker:
     def spec(self) -> Spec:
         return Spec.read(self.opened.layout) if self.opened.layout else self.task.spec
 
-    def open(self) -> Opened:
+    def open(self) -> JobOpened:
         """Load what this node needs, so that the first round does not wait for it."""
         if not self.opened.client:
-            return Opened()
-        return Opened(samples=int(self.task.data.sizes()[self.client]))
+            return JobOpened()
+        return JobOpened(samples=int(self.task.data.sizes()[self.client]))
 
     def describe(self, request: Describe) -> Described:
         """What nodes must know, and the first group."""
         self.task.check()
         job = with_defaults(self.job, self.algorithm, self.task)
-        homes, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
-        plan = {leaf: tuple(c for c, home in zip(clients, homes, strict=True) if home == leaf) for leaf in set(homes)}
+        parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
+        plan = {
+            leaf: tuple(
+                c for c, parent_address in zip(clients, parent_addresses, strict=True) if parent_address == leaf
+            )
+            for leaf in set(parent_addresses)
+        }
         group = groups.root(first_model(job, self.task, request.start))
         self.groups.put(group, request.group, request.model)
         return Described(
@@ -173,23 +178,23 @@ class Worker:
             write_state(request.state, done.local)
         return Trained(done.samples, finite(done.loss), finite(done.loss_rms), state=bool(done.local))
 
-    def judge(self, request: Judge) -> Judged:
+    def judge(self, request: Evaluate) -> Evaluated:
         """Metrics on the test set, if it lies here."""
-        return Judged(self.metrics(self.params(request.group)))
+        return Evaluated(self.metrics(self.params(request.group)))
 
     def params(self, group: str) -> Params:
         """The model of a group, as it is judged and handed out."""
-        return groups.judged(self.algorithm, self.task.spec, read_group(group))
+        return groups.evaluation_model(self.algorithm, self.task.spec, read_group(group))
 
     def metrics(self, params: Params) -> dict[str, float]:
         """Metrics on the test set; none where there is none here."""
         test = self.task.data.test
         return {} if test is None else self.task.metrics(self.task.evaluate(params, test))
 
-    def conclude(self, request: Conclude) -> Judged:
+    def conclude(self, request: Conclude) -> Evaluated:
         """The result of a finished run: the same folder that a simulation leaves."""
         from fogline.monitoring.folder import RunFolder
-        from fogline.monitoring.history import Goal, reached
+        from fogline.monitoring.history import TargetMetric, reached
         from fogline.monitoring.result import Result
 
         folder, task, params = RunFolder(Path(request.folder)), self.task, self.params(request.group)
@@ -201,14 +206,14 @@ class Worker:
                 params=params,
                 history=history,
                 metrics=metrics,
-                reached=reached(history, self.job.evaluation, Goal(task.headline, task.higher_is_better)),
+                reached=reached(history, self.job.evaluation, TargetMetric(task.headline, task.higher_is_better)),
                 counts=request.counts,
                 reasons=request.reasons,
                 wall=request.wall,
                 units=dict(task.units),
             )
         )
-        return Judged(metrics)
+        return Evaluated(metrics)
 
     def answer(self, request: Request) -> Answer:
         """Carry a request out."""
@@ -225,13 +230,13 @@ class Worker:
                 return self.groups.merge(request)
             case Lift():
                 return self.groups.lift(request)
-            case Judge():
+            case Evaluate():
                 return self.judge(request)
             case Conclude():
                 return self.conclude(request)
             case Describe():
                 return self.describe(request)
-            case Package():
+            case PackageModel():
                 from fogline.network.worker.packing import pack
 
                 return pack(self.job, self.task, self.params(request.group), request)
@@ -250,7 +255,7 @@ def serve(channel: socket.socket) -> None:
     logs.write_logs(sys.__stderr__)
     sys.stdout, sys.stderr = logs.Printed(sys.stdout, logging.INFO), logs.Printed(sys.stderr, logging.WARNING)
     stream = channel.makefile("rb")
-    worker: Worker | None = None
+    worker: JobWorker | None = None
     job = ""
     while (frame := read_frame(stream)) is not None:
         request: Request = REQUESTS.decode(frame)
@@ -261,25 +266,25 @@ def serve(channel: socket.socket) -> None:
                 job = request.job
                 logs.begin(job)
                 restrain(request.limits)
-                worker = Worker(request)
+                worker = JobWorker(request)
                 answer: Answer = worker.open()
             else:
                 assert worker is not None
                 answer = worker.answer(request)
         except (ValueError, ModelError, MemoryError, OSError) as error:
-            answer = Failed(str(blame("", error) if loading_of(error) else error) or type(error).__name__)
+            answer = RequestFailed(str(blame("", error) if loading_of(error) else error) or type(error).__name__)
         except CodeError as error:
             log.exception("a request failed: %s", type(request).__name__)
-            answer = Failed(str(error), bug=True)
+            answer = RequestFailed(str(error), bug=True)
         except Exception as error:
             log.exception("a request failed: %s", type(request).__name__)
-            answer = Failed(f"{type(error).__name__}: {error}")
+            answer = RequestFailed(f"{type(error).__name__}: {error}")
         sys.stdout.flush()
         sys.stderr.flush()
         channel.sendall(framed(encode(answer)))
 
 
-def restrain(limits: Limits) -> None:
+def restrain(limits: WorkerLimits) -> None:
     """Keep to what the owner of the machine allows, before foreign code is loaded."""
     if limits.niceness:
         os.nice(limits.niceness)

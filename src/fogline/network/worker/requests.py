@@ -11,14 +11,14 @@ from typing import Literal
 import msgspec
 
 from fogline.inference.card import Lineage
-from fogline.network.contract import decoder
+from fogline.network.transport.messages import decoder
 from fogline.nodes.messages import Count, Number
 
 LARGEST = 256 << 20
 """Bytes of the largest frame: foreign code runs at the other end."""
 
 
-class Limits(msgspec.Struct, frozen=True):
+class WorkerLimits(msgspec.Struct, frozen=True):
     """What the owner of a machine lets a worker take."""
 
     threads: int = 1
@@ -40,7 +40,7 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     """Whose data this node has, by the name of a client of the task's data; empty where it has none."""
     parameters: dict[str, str | int | float | bool] = {}
     """Parameters of the task that the site sets, such as where its data lies."""
-    limits: Limits = Limits()
+    limits: WorkerLimits = WorkerLimits()
     job: str = ""
     """Its name in the log."""
 
@@ -119,7 +119,7 @@ class Lift(msgspec.Struct, frozen=True, tag=True):
     update: str
 
 
-class Judge(msgspec.Struct, frozen=True, tag=True):
+class Evaluate(msgspec.Struct, frozen=True, tag=True):
     """Judge the group's model on the test set."""
 
     group: str
@@ -142,7 +142,7 @@ class Base(msgspec.Struct, frozen=True):
     path: str
 
 
-class Package(msgspec.Struct, frozen=True, tag=True):
+class PackageModel(msgspec.Struct, frozen=True, tag=True):
     """Make the group's model into a version that nodes can serve."""
 
     group: str
@@ -159,10 +159,10 @@ class Package(msgspec.Struct, frozen=True, tag=True):
     """Of the version before: exporting takes seconds."""
 
 
-Request = Open | Describe | Train | Adopt | Sift | Move | Merge | Lift | Judge | Conclude | Package
+Request = Open | Describe | Train | Adopt | Sift | Move | Merge | Lift | Evaluate | Conclude | PackageModel
 
 
-class Opened(msgspec.Struct, frozen=True, tag=True):
+class JobOpened(msgspec.Struct, frozen=True, tag=True):
     """The job is loaded."""
 
     samples: Count = 0
@@ -211,7 +211,7 @@ class Sifted(msgspec.Struct, frozen=True, tag=True):
     refused: tuple[tuple[str, str], ...] = ()
 
 
-class Judged(msgspec.Struct, frozen=True, tag=True):
+class Evaluated(msgspec.Struct, frozen=True, tag=True):
     """Metrics on the test set; none where there is no test set here."""
 
     metrics: dict[str, float]
@@ -227,7 +227,7 @@ class Packaged(msgspec.Struct, frozen=True, tag=True):
     """What people should know."""
 
 
-class Failed(msgspec.Struct, frozen=True, tag=True):
+class RequestFailed(msgspec.Struct, frozen=True, tag=True):
     """The request could not be carried out."""
 
     why: str
@@ -235,7 +235,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     """Whether the job's own code is wrong, so that the next time would be no better."""
 
 
-Answer = Opened | Described | Trained | Written | Sifted | Judged | Packaged | Failed
+Answer = JobOpened | Described | Trained | Written | Sifted | Evaluated | Packaged | RequestFailed
 
 REQUESTS = decoder(Request)
 ANSWERS = decoder(Answer)

@@ -1,9 +1,9 @@
 """Who trains next: policies by which an aggregator selects among its children."""
 
 from fogline.attributes import describe_attributes
-from fogline.nodes.policies.base import Candidates, Feedback, PolicyError, Selection
+from fogline.nodes.policies.base import Candidates, Feedback, Selection, SelectionPolicyError
 from fogline.nodes.policies.registry import make_policy, policies
 
-__all__ = ["Candidates", "Feedback", "PolicyError", "Selection", "make_policy", "policies"]
+__all__ = ["Candidates", "Feedback", "Selection", "SelectionPolicyError", "make_policy", "policies"]
 
 describe_attributes(__name__)

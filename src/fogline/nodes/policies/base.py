@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 
-class PolicyError(ValueError):
+class SelectionPolicyError(ValueError):
     """A policy that does not exist, or a parameter that it cannot take. The text is one sentence."""
 
 

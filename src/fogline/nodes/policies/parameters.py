@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fogline.nodes.policies.base import PolicyError
+from fogline.nodes.policies.base import SelectionPolicyError
 
 
 def number(name: str, value: object, low: float, high: float = math.inf) -> float:
@@ -15,7 +15,7 @@ def number(name: str, value: object, low: float, high: float = math.inf) -> floa
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         reach = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise PolicyError(f"'{name}' must be a number {reach}, not {value!r}.")
+        raise SelectionPolicyError(f"'{name}' must be a number {reach}, not {value!r}.")
     return float(value)
 
 
@@ -26,7 +26,7 @@ def count(name: str, value: object, low: int = 1) -> int:
         PolicyError: it is none.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise PolicyError(f"'{name}' must be a whole number of at least {low}, not {value!r}.")
+        raise SelectionPolicyError(f"'{name}' must be a whole number of at least {low}, not {value!r}.")
     return value
 
 
@@ -37,5 +37,5 @@ def choice(name: str, value: object, known: tuple[str, ...]) -> str:
         PolicyError: it is none.
     """
     if value not in known:
-        raise PolicyError(f"'{name}' must be one of {', '.join(known)}, not {value!r}.")
+        raise SelectionPolicyError(f"'{name}' must be one of {', '.join(known)}, not {value!r}.")
     return str(value)

@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from fogline.nodes.policies.available import Available
-from fogline.nodes.policies.base import PolicyError, Selection
+from fogline.nodes.policies.base import Selection, SelectionPolicyError
 from fogline.nodes.policies.fedcs import FedCS
 from fogline.nodes.policies.oort import Oort
 from fogline.nodes.policies.power_of_choice import PowerOfChoice
 from fogline.nodes.policies.tifl import TiFL
 from fogline.nodes.policies.uniform import Uniform
-from fogline.nodes.policies.weighted import Weighted
+from fogline.nodes.policies.weighted import WeightedSampling
 
-CLASSES: tuple[type[Selection], ...] = (Uniform, Weighted, PowerOfChoice, Oort, Available, FedCS, TiFL)
+CLASSES: tuple[type[Selection], ...] = (Uniform, WeightedSampling, PowerOfChoice, Oort, Available, FedCS, TiFL)
 
 
 def policies() -> dict[str, type[Selection]]:
@@ -32,16 +32,16 @@ def make_policy(name: str, /, **parameters: object) -> Selection:
     known = policies()
     policy = known.get(name.replace("-", "_"))
     if policy is None:
-        raise PolicyError(f"There is no policy '{name}'{_nearest(name, known)}.")
+        raise SelectionPolicyError(f"There is no policy '{name}'{_nearest(name, known)}.")
     taken = inspect.signature(policy).parameters
     for parameter in parameters:
         if parameter not in taken:
             hint = _nearest(parameter, taken) if taken else "; it takes none"
-            raise PolicyError(f"The policy '{policy.name}' takes no parameter '{parameter}'{hint}.")
+            raise SelectionPolicyError(f"The policy '{policy.name}' takes no parameter '{parameter}'{hint}.")
     try:
         return policy(**parameters)
-    except PolicyError as wrong:
-        raise PolicyError(f"The policy '{policy.name}' cannot be set up: {wrong}") from None
+    except SelectionPolicyError as wrong:
+        raise SelectionPolicyError(f"The policy '{policy.name}' cannot be set up: {wrong}") from None
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

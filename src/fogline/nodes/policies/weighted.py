@@ -9,7 +9,7 @@ from fogline.nodes.policies.base import Candidates, Selection
 from fogline.nodes.policies.sampling import all_ready, draw_weighted
 
 
-class Weighted(Selection):
+class WeightedSampling(Selection):
     """A child's chance is in proportion to its examples, without replacement.
 
     The first scheme of Li et al., "On the Convergence of FedAvg on Non-IID Data", ICLR 2020, section 3.3,

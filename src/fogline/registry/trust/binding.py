@@ -8,7 +8,7 @@ from __future__ import annotations
 from fogline.governance.authority import Authority, open_signed
 from fogline.governance.envelope import seal
 from fogline.governance.errors import CertificateError, SignatureError
-from fogline.registry.trust.sealing import MetadataError
+from fogline.registry.trust.signing import MetadataError
 
 BINDING = "binding.json"
 """Its name among the small files that mirrors hand on."""

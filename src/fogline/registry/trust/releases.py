@@ -10,27 +10,32 @@ import msgspec
 from tuf.api.exceptions import RepositoryError
 
 from fogline.registry.release import Release, ReleaseError, read_release
-from fogline.registry.trust.charter import Charter, load_charter, open_charter, read_approvals
 from fogline.registry.trust.names import TIMESTAMP
-from fogline.registry.trust.sealing import MetadataError, unseal
-from fogline.registry.trust.shelf import (
+from fogline.registry.trust.offline_metadata import (
+    OfflineMetadata,
+    load_offline_metadata,
+    open_offline_metadata,
+    read_approvals,
+)
+from fogline.registry.trust.repository import (
     Hand,
     Lifetimes,
-    Shelf,
+    ReleaseRepository,
     due_times,
-    first_shelf,
+    first_repository,
     leapt,
     renewed,
-    with_charter,
+    with_offline_metadata,
     with_release,
 )
+from fogline.registry.trust.signing import MetadataError, unseal
 from fogline.registry.trust.terms import Timestamp
 from fogline.storage.database import Database
 
 LIFETIMES = Lifetimes()
 KIND, KEY = "registry", "releases"
 
-_SHELF = msgspec.msgpack.Decoder(Shelf)
+_SHELF = msgspec.msgpack.Decoder(ReleaseRepository)
 
 
 class SignedReleases:
@@ -41,7 +46,7 @@ class SignedReleases:
 
     Args:
         store: the cloud's records.
-        online: the folder with its keys and its first charter (:func:`fogline.registry.trust.offline.create`).
+        online: the folder with its keys and its first offline metadata (:func:`fogline.registry.trust.operator.create`).
         lifetimes: for how long it signs.
     """
 
@@ -57,30 +62,30 @@ class SignedReleases:
 
         Only ``timestamp.json`` changes under its name; of the other names that appear, older ones disappear with time.
         """
-        shelf = self._read()[1]
-        return shelf.files.get(name) if shelf else None
+        repository = self._read()[1]
+        return repository.files.get(name) if repository else None
 
     def releases(self) -> dict[str, Release]:
         """The newest release of each model."""
-        shelf = self._read()[1]
-        return shelf.releases() if shelf else {}
+        repository = self._read()[1]
+        return repository.releases() if repository else {}
 
-    def charter(self) -> Charter:
+    def offline_metadata(self) -> OfflineMetadata:
         """What the operator signed last and the cloud adopted.
 
         Raises:
             MetadataError: the cloud has none yet.
         """
-        shelf = self._read()[1]
-        return shelf.charter() if shelf else self._first_charter()
+        repository = self._read()[1]
+        return repository.offline_metadata() if repository else self._first_offline_metadata()
 
     def approved(self, model: str) -> dict[str, str]:
         """Who approved a version of a model, by its card's digest.
 
         Raises:
-            MetadataError: the cloud has no charter yet.
+            MetadataError: the cloud has no offline metadata yet.
         """
-        listed = self.charter().approvals.get(model)
+        listed = self.offline_metadata().approvals.get(model)
         return {approval.card: approval.by for approval in read_approvals(listed)} if listed else {}
 
     @property
@@ -90,7 +95,7 @@ class SignedReleases:
         Raises:
             MetadataError: the cloud has none yet.
         """
-        return self.charter().roots[-1]
+        return self.offline_metadata().roots[-1]
 
     # Changing
 
@@ -108,22 +113,22 @@ class SignedReleases:
         """
         read_release(msgspec.json.encode(release))
 
-        def work(shelf: Shelf, moment: float) -> Shelf:
-            last = shelf.releases().get(release.model)
+        def work(repository: ReleaseRepository, moment: float) -> ReleaseRepository:
+            last = repository.releases().get(release.model)
             if last is not None and release.number <= last.number:
                 raise ReleaseError(
                     f"Release {release.number} of {release.model} is not above the last one, {last.number}; "
                     f"nodes never go back, so give it the number {last.number + 1}."
                 )
-            return with_release(shelf, release, self._hand(shelf, moment))
+            return with_release(repository, release, self._hand(repository, moment))
 
         self._change(work, now)
 
-    def adopt(self, charter: Charter, now: float | None = None) -> None:
-        """Take over what the operator signed; the same charter again changes nothing.
+    def adopt(self, offline_metadata: OfflineMetadata, now: float | None = None) -> None:
+        """Take over what the operator signed; the same offline metadata again changes nothing.
 
         Args:
-            charter: from a function of :mod:`fogline.registry.trust.offline`.
+            offline_metadata: from a function of :mod:`fogline.registry.trust.operator`.
             now: Unix time; None asks the clock.
 
         Raises:
@@ -131,18 +136,18 @@ class SignedReleases:
             SignatureError: it names keys that the cloud does not have.
         """
 
-        def work(shelf: Shelf, moment: float) -> Shelf:
-            held = shelf.charter()
-            if charter == held:
-                return shelf
-            opened = open_charter(charter, held.roots[0])
-            if charter.roots[: len(held.roots)] != held.roots or opened.targets.version <= shelf.targets:
+        def work(repository: ReleaseRepository, moment: float) -> ReleaseRepository:
+            held = repository.offline_metadata()
+            if offline_metadata == held:
+                return repository
+            opened = open_offline_metadata(offline_metadata, held.roots[0])
+            if offline_metadata.roots[: len(held.roots)] != held.roots or opened.targets.version <= repository.targets:
                 raise MetadataError(
-                    "The charter is not newer than the one that the cloud has; somebody else may have signed "
+                    "The offline metadata is not newer than the one that the cloud has; somebody else may have signed "
                     "meanwhile. Begin again from the cloud's."
                 )
             hand = Hand.of(self._online, opened, self._lifetimes, moment)
-            return with_charter(shelf, charter, opened, hand)
+            return with_offline_metadata(repository, offline_metadata, opened, hand)
 
         self._change(work, now)
 
@@ -156,8 +161,8 @@ class SignedReleases:
             MetadataError, SignatureError: as :meth:`publish`.
         """
 
-        def work(shelf: Shelf, moment: float) -> Shelf:
-            return renewed(shelf, self._hand(shelf, moment))
+        def work(repository: ReleaseRepository, moment: float) -> ReleaseRepository:
+            return renewed(repository, self._hand(repository, moment))
 
         return min(due_times(self._change(work, now), self._lifetimes).values())
 
@@ -171,47 +176,49 @@ class SignedReleases:
         Raises:
             MetadataError, SignatureError: as :meth:`publish`.
         """
-        self._change(lambda shelf, moment: leapt(shelf, self._hand(shelf, moment)), now)
+        self._change(lambda repository, moment: leapt(repository, self._hand(repository, moment)), now)
 
     def is_later(self, timestamp: bytes) -> bool:
         """Whether a timestamp was signed with the cloud's key and is newer than the newest one here."""
-        shelf = self._read()[1]
-        if shelf is None:
+        repository = self._read()[1]
+        if repository is None:
             return False
         try:
             shown = unseal(Timestamp, timestamp)
-            shelf.opened().root.verify_delegate(Timestamp.type, shown.signed_bytes, shown.signatures)
+            repository.opened().root.verify_delegate(Timestamp.type, shown.signed_bytes, shown.signatures)
         except (MetadataError, RepositoryError, ValueError):
             return False  # Whoever shows it: nothing follows from it.
-        return shown.signed.version > unseal(Timestamp, shelf.files[TIMESTAMP]).signed.version
+        return shown.signed.version > unseal(Timestamp, repository.files[TIMESTAMP]).signed.version
 
     # Inside
 
-    def _read(self) -> tuple[bytes | None, Shelf | None]:
+    def _read(self) -> tuple[bytes | None, ReleaseRepository | None]:
         body = self._store.get(KIND, KEY)
         return body, _SHELF.decode(body) if body is not None else None
 
-    def _change(self, work: Callable[[Shelf, float], Shelf], now: float | None) -> Shelf:
+    def _change(
+        self, work: Callable[[ReleaseRepository, float], ReleaseRepository], now: float | None
+    ) -> ReleaseRepository:
         moment = time.time() if now is None else now
         while True:
-            body, shelf = self._read()
-            after = work(shelf or self._first_shelf(moment), moment)
-            if after is shelf or self._store.swap(KIND, KEY, body, msgspec.msgpack.encode(after)):
+            body, repository = self._read()
+            after = work(repository or self._first_repository(moment), moment)
+            if after is repository or self._store.swap(KIND, KEY, body, msgspec.msgpack.encode(after)):
                 return after
             # Another process was faster: again, on top of what it did.
 
-    def _hand(self, shelf: Shelf, now: float) -> Hand:
-        return Hand.of(self._online, shelf.opened(), self._lifetimes, now)
+    def _hand(self, repository: ReleaseRepository, now: float) -> Hand:
+        return Hand.of(self._online, repository.opened(), self._lifetimes, now)
 
-    def _first_shelf(self, now: float) -> Shelf:
-        charter = self._first_charter()
-        opened = open_charter(charter, charter.roots[0])
-        return first_shelf(charter, opened, Hand.of(self._online, opened, self._lifetimes, now))
+    def _first_repository(self, now: float) -> ReleaseRepository:
+        offline_metadata = self._first_offline_metadata()
+        opened = open_offline_metadata(offline_metadata, offline_metadata.roots[0])
+        return first_repository(offline_metadata, opened, Hand.of(self._online, opened, self._lifetimes, now))
 
-    def _first_charter(self) -> Charter:
-        charter = load_charter(self._online)
-        if charter is None:
+    def _first_offline_metadata(self) -> OfflineMetadata:
+        offline_metadata = load_offline_metadata(self._online)
+        if offline_metadata is None:
             raise MetadataError(
-                f"There is no charter for releases in {self._online}; the operator makes it with the keys."
+                f"There is no offline metadata for releases in {self._online}; the operator makes it with the keys."
             )
-        return charter
+        return offline_metadata

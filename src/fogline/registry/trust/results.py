@@ -18,7 +18,7 @@ FILE = "trusted.msgpack"
 Kind = Literal["expired", "older", "tampered", "unreadable"]
 
 
-class Untrusted(Exception):  # noqa: N818 - read aloud, it is what the metadata is
+class UntrustedReleaseError(Exception):
     """The releases that were offered must not be believed; the text is a sentence. What was believed before stays.
 
     ``kind`` is ``expired`` (nobody vouches for them any more), ``older`` (newer ones were seen here), ``tampered``

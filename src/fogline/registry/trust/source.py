@@ -11,7 +11,7 @@ Incoming = Callable[[str, int], bytes | None]
 """The bytes of a file, by its name and the most bytes it may have; None: there is no such file."""
 
 
-class Missing(Exception):  # noqa: N818 - no fault: the file is not here yet
+class MissingMetadataError(Exception):
     """A file that has to be fetched before the verifier can go on."""
 
     def __init__(self, name: str, largest: int) -> None:
@@ -45,4 +45,4 @@ class FolderSource:
         try:
             return read_bounded(self._folder / name, largest)
         except FileNotFoundError:
-            raise Missing(name, largest) from None
+            raise MissingMetadataError(name, largest) from None

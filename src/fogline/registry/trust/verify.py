@@ -25,7 +25,6 @@ from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
 
 from fogline.registry.release import Release, ReleaseError, read_release
-from fogline.registry.trust.charter import read_approvals
 from fogline.registry.trust.names import (
     APPROVALS,
     LARGEST_FILE,
@@ -37,16 +36,17 @@ from fogline.registry.trust.names import (
     is_file_name,
     metadata_name,
 )
+from fogline.registry.trust.offline_metadata import read_approvals
 from fogline.registry.trust.results import (
     Kind,
     Trusted,
-    Untrusted,
+    UntrustedReleaseError,
     Verified,
     last_verified,
     read_trusted,
     write_trusted,
 )
-from fogline.registry.trust.sealing import MetadataError, moment
+from fogline.registry.trust.signing import MetadataError, moment
 from fogline.registry.trust.source import Incoming
 from fogline.registry.trust.terms import Targets
 
@@ -200,15 +200,19 @@ class _Walk:
     def _fetched(self, name: str, largest: int) -> bytes:
         data = self._bounded(name, largest)
         if data is None:
-            raise Untrusted("unreadable", f"There is no {name} where the releases come from; ask elsewhere or later.")
+            raise UntrustedReleaseError(
+                "unreadable", f"There is no {name} where the releases come from; ask elsewhere or later."
+            )
         return data
 
     def _bounded(self, name: str, largest: int) -> bytes | None:
         if not is_file_name(name):
-            raise Untrusted("unreadable", f"The releases name a file {name[:80]!r}, which cannot be.")
+            raise UntrustedReleaseError("unreadable", f"The releases name a file {name[:80]!r}, which cannot be.")
         data = self._incoming(name, largest)
         if data is not None and len(data) > largest:
-            raise Untrusted("tampered", f"{name} of the releases is longer than the {largest} bytes that it may have.")
+            raise UntrustedReleaseError(
+                "tampered", f"{name} of the releases is longer than the {largest} bytes that it may have."
+            )
         return data
 
 
@@ -238,10 +242,12 @@ def _in_words() -> Generator[None]:
     try:
         yield
     except (MetadataError, ReleaseError) as error:
-        raise Untrusted("unreadable", str(error)) from error
+        raise UntrustedReleaseError("unreadable", str(error)) from error
     except RepositoryError as error:
         finding = next(finding for finding in _FINDINGS if isinstance(error, finding.cause))
-        raise Untrusted(finding.kind, f"{finding.sentence} ({error}); what was verified before stays.") from error
+        raise UntrustedReleaseError(
+            finding.kind, f"{finding.sentence} ({error}); what was verified before stays."
+        ) from error
 
 
 def _limit(length: int | None) -> int:
@@ -251,7 +257,7 @@ def _limit(length: int | None) -> int:
 def _release(model: str, data: bytes) -> Release:
     release = read_release(data)
     if release.model != model:
-        raise Untrusted("tampered", f"The release of {model[:80]} is one of {release.model}.")
+        raise UntrustedReleaseError("tampered", f"The release of {model[:80]} is one of {release.model}.")
     return release
 
 
@@ -266,7 +272,7 @@ def _check_numbers(now: Verified, before: Verified | None) -> None:
     last = {release.model: release.number for release in before.releases}
     for release in now.releases:
         if release.number < last.get(release.model, release.number):
-            raise Untrusted(
+            raise UntrustedReleaseError(
                 "older",
                 f"Release {release.number} of {release.model} is older than {last[release.model]}, seen before.",
             )

@@ -7,11 +7,11 @@ from typing import Any
 
 from fogline.inference.runtimes.base import Array
 from fogline.serving.cascade.attempt import Failure, attempt
-from fogline.serving.cascade.offloader import Improved
-from fogline.serving.cascade.wire import Answer, Send, WireError, packed, read_ask, values
+from fogline.serving.cascade.offloader import OffloadResult
+from fogline.serving.cascade.wire import OffloadAnswer, Send, WireError, packed, read_ask, values
 from fogline.serving.protocol.errors import ProtocolError
 
-Infer = Callable[[str, Mapping[str, Array], float, int], Coroutine[Any, Any, Improved]]
+Infer = Callable[[str, Mapping[str, Array], float, int], Coroutine[Any, Any, OffloadResult]]
 """Runs a model on inputs, within so many seconds, for a request that came over so many links.
 
 It may ask a tier above in turn: :meth:`Offloader.improve` takes the same seconds and links.
@@ -41,10 +41,10 @@ async def answer(ask: bytes, infer: Infer, onward: Callable[[str], Send | None] 
         refused = isinstance(found.error, ProtocolError) and found.error.status == 400
         return _sorry(f"Model {asked.model} {found.why}.", refused)
     try:
-        return packed(Answer(values(found.outputs), found.tier, found.model, found.version, found.offloaded))
+        return packed(OffloadAnswer(values(found.outputs), found.tier, found.model, found.version, found.offloaded))
     except WireError as error:
         return _sorry(str(error))
 
 
 def _sorry(why: str, refused: bool = False) -> bytes:
-    return packed(Answer(error=why[:512], refused=refused))
+    return packed(OffloadAnswer(error=why[:512], refused=refused))

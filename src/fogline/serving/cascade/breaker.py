@@ -10,7 +10,7 @@ import msgspec
 State = Literal["closed", "open", "half-open"]
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """When a breaker opens, and for how long."""
 
     calls: int = 20
@@ -45,8 +45,8 @@ class Breaker:
         limits: see there.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
+    def __init__(self, limits: BreakerSettings | None = None) -> None:
+        self._limits = limits or BreakerSettings()
         self._calls: deque[_Call] = deque(maxlen=self._limits.calls)
         self._rest = self._limits.rest
         self._until = 0.0

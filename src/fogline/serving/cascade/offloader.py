@@ -16,7 +16,7 @@ from fogline.inference.runtimes.base import Array
 from fogline.registry.release import Tier
 from fogline.serving.cascade.attempt import Failure, attempt
 from fogline.serving.cascade.breaker import Breaker
-from fogline.serving.cascade.wire import HOPS, LARGEST, Ask, Send, WireError, packed, read_answer, values
+from fogline.serving.cascade.wire import HOPS, LARGEST, OffloadedRows, Send, WireError, packed, read_answer, values
 
 log = logging.getLogger("fogline.serving")
 
@@ -26,7 +26,7 @@ _HEADROOM = 4096
 """Bytes of an ask beside its tensors' numbers."""
 
 
-class Improved(NamedTuple):
+class OffloadResult(NamedTuple):
     """Outputs for all rows, and who gave them."""
 
     outputs: Mapping[str, Array]
@@ -86,7 +86,7 @@ class Offloader:
         unsure: Array,
         left: float = float("inf"),
         hops: int = 0,
-    ) -> Improved:
+    ) -> OffloadResult:
         """The outputs, with the rows that the parent answered in their places.
 
         Args:
@@ -125,7 +125,7 @@ class Offloader:
         now = self._clock()
         self._breaker.succeeded(now, now - began)
         why = "" if len(rows) == len(unsure) else f"Only {len(rows)} of {len(unsure)} unsure rows fit into one message."
-        return Improved(merged, answer.tier, answer.model, answer.version, len(rows), why)
+        return OffloadResult(merged, answer.tier, answer.model, answer.version, len(rows), why)
 
     def _refusal(self, seconds: float, hops: int) -> str:
         if self._card.cascade is None:
@@ -138,10 +138,12 @@ class Offloader:
 
     def _ask(self, inputs: Mapping[str, Array], seconds: float, hops: int) -> bytes:
         model = self._card.cascade.to if self._card.cascade is not None else ""
-        return packed(Ask(model, secrets.token_hex(8), values(inputs), min(int(seconds * 1000), 600_000), hops + 1))
+        return packed(
+            OffloadedRows(model, secrets.token_hex(8), values(inputs), min(int(seconds * 1000), 600_000), hops + 1)
+        )
 
-    def _own(self, outputs: Mapping[str, Array], why: str) -> Improved:
-        return Improved(outputs, self._tier, self._card.model, self._card.version, 0, why)
+    def _own(self, outputs: Mapping[str, Array], why: str) -> OffloadResult:
+        return OffloadResult(outputs, self._tier, self._card.model, self._card.version, 0, why)
 
 
 def _fitting(inputs: Mapping[str, Array]) -> int:

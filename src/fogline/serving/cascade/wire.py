@@ -45,7 +45,7 @@ class Values(msgspec.Struct, frozen=True, array_like=True):
 _Tensors = Annotated[tuple[Values, ...], Meta(min_length=1, max_length=64)]
 
 
-class Ask(msgspec.Struct, frozen=True, array_like=True):
+class OffloadedRows(msgspec.Struct, frozen=True, array_like=True):
     """Please answer these rows with your model."""
 
     model: ModelName
@@ -57,7 +57,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     """Links that the ask has come over, this one included."""
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True):
+class OffloadAnswer(msgspec.Struct, frozen=True, array_like=True):
     """The answer to an ask: tensors with as many rows, or a sentence about why there is none."""
 
     tensors: Annotated[tuple[Values, ...], Meta(max_length=64)] = ()
@@ -72,7 +72,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     """Whether that is because no model takes such inputs, which is no failure of the tier that says so."""
 
 
-def packed(message: Ask | Answer) -> bytes:
+def packed(message: OffloadedRows | OffloadAnswer) -> bytes:
     """Its bytes.
 
     Raises:
@@ -84,7 +84,7 @@ def packed(message: Ask | Answer) -> bytes:
     return data
 
 
-def read_ask(data: bytes) -> tuple[Ask, dict[str, Array]]:
+def read_ask(data: bytes) -> tuple[OffloadedRows, dict[str, Array]]:
     """An ask and its arrays, read-only.
 
     Raises:
@@ -94,7 +94,7 @@ def read_ask(data: bytes) -> tuple[Ask, dict[str, Array]]:
     return ask, arrays(ask.tensors)
 
 
-def read_answer(data: bytes) -> tuple[Answer, dict[str, Array]]:
+def read_answer(data: bytes) -> tuple[OffloadAnswer, dict[str, Array]]:
     """An answer and its arrays, read-only.
 
     Raises:
@@ -126,8 +126,8 @@ def arrays(tensors: tuple[Values, ...]) -> dict[str, Array]:
 
 
 _Message = TypeVar("_Message")
-_ASK = msgspec.msgpack.Decoder(Ask)
-_ANSWER = msgspec.msgpack.Decoder(Answer)
+_ASK = msgspec.msgpack.Decoder(OffloadedRows)
+_ANSWER = msgspec.msgpack.Decoder(OffloadAnswer)
 
 
 def _read(data: bytes, decoder: msgspec.msgpack.Decoder[_Message], what: Literal["ask", "answer"]) -> _Message:

@@ -10,7 +10,7 @@ from fogline.registry.release import Tier
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedOutput:
     """An output that is asked for."""
 
     name: str
@@ -20,17 +20,17 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class Ask:
+class InferenceRequest:
     """A request, decoded and checked."""
 
     inputs: dict[str, Array]
-    wanted: Sequence[Wanted]
+    wanted: Sequence[RequestedOutput]
     rows: int = 1
     id: str = ""
 
 
 @dataclass(slots=True)
-class Answer:
+class InferenceResponse:
     """What a model gives, and who it was."""
 
     outputs: Mapping[str, Array]

@@ -16,10 +16,10 @@ from msgspec import Meta, Raw
 from fogline.inference.card import Card, Tensor
 from fogline.inference.runtimes.base import NUMPY, Array
 from fogline.registry.release import Tier
-from fogline.serving.protocol.asking import Answer, Ask, Wanted
+from fogline.serving.protocol.asking import InferenceRequest, InferenceResponse, RequestedOutput
 from fogline.serving.protocol.classes import best_classes
 from fogline.serving.protocol.errors import ProtocolError, no_shared_memory
-from fogline.serving.protocol.signature import Signature
+from fogline.serving.protocol.signature import ModelSignature
 from fogline.serving.protocol.tensors import read_binary, read_json, write_binary, write_json
 
 Name = Annotated[str, Meta(max_length=200)]
@@ -75,7 +75,7 @@ _decode = msgspec.json.Decoder(_Request).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def read_request(signature: Signature, body: bytes, header: int | None) -> Ask:
+def read_request(signature: ModelSignature, body: bytes, header: int | None) -> InferenceRequest:
     """The request in a body.
 
     Args:
@@ -97,7 +97,7 @@ def read_request(signature: Signature, body: bytes, header: int | None) -> Ask:
         raise ProtocolError(f"The request cannot be read: {error}.") from None
     at = len(body) if header is None else header
     inputs = _read_inputs(signature, request.inputs, memoryview(body), at, numbers)
-    return Ask(inputs, _wanted(signature, request), signature.rows(inputs), request.id)
+    return InferenceRequest(inputs, _wanted(signature, request), signature.rows(inputs), request.id)
 
 
 def _parted(body: bytes) -> tuple[bytes, bytes]:
@@ -114,7 +114,7 @@ def _parted(body: bytes) -> tuple[bytes, bytes]:
 
 
 def _read_inputs(
-    signature: Signature, given: list[_Input], body: memoryview, at: int, numbers: bytes
+    signature: ModelSignature, given: list[_Input], body: memoryview, at: int, numbers: bytes
 ) -> dict[str, Array]:
     """The inputs; ``at``: where binary tensors begin, ``numbers``: what the mark stands for."""
     inputs: dict[str, Array] = {}
@@ -138,21 +138,23 @@ def _read_inputs(
     return inputs
 
 
-def _wanted(signature: Signature, request: _Request) -> tuple[Wanted, ...]:
+def _wanted(signature: ModelSignature, request: _Request) -> tuple[RequestedOutput, ...]:
     binary = request.parameters.binary_data_output
     if not request.outputs:
         return signature.in_binary if binary else signature.in_json
-    wanted: list[Wanted] = []
+    wanted: list[RequestedOutput] = []
     for output in request.outputs:
         signature.check_output(output.name)
         if output.parameters.shared_memory_region:
             raise no_shared_memory(output.name)
         chosen = output.parameters.binary_data
-        wanted.append(Wanted(output.name, binary if chosen is None else chosen, output.parameters.classification))
+        wanted.append(
+            RequestedOutput(output.name, binary if chosen is None else chosen, output.parameters.classification)
+        )
     return tuple(wanted)
 
 
-def _read_raw(signature: Signature, body: bytes) -> Ask:
+def _read_raw(signature: ModelSignature, body: bytes) -> InferenceRequest:
     """A body that is nothing but the data of the only input; its length says how many examples there are."""
     if len(signature.inputs) != 1:
         raise ProtocolError(f"A raw request needs a model of one input; this one has {len(signature.inputs)}.")
@@ -163,7 +165,7 @@ def _read_raw(signature: Signature, body: bytes) -> Ask:
     elif tensor.shape[:1] == (-1,) and -1 not in tensor.shape[1:]:
         shape[0] = max(1, len(body) // _row_bytes(tensor))
     array = read_binary(tensor.name, tensor.datatype, shape, body)
-    return Ask({tensor.name: array}, signature.in_binary, signature.rows({tensor.name: array}))
+    return InferenceRequest({tensor.name: array}, signature.in_binary, signature.rows({tensor.name: array}))
 
 
 def _row_bytes(tensor: Tensor) -> int:
@@ -173,7 +175,7 @@ def _row_bytes(tensor: Tensor) -> int:
     return max(1, size)
 
 
-class Writer:
+class ResponseWriter:
     """Writes the answers of one version; what is the same in all of them is made once.
 
     Args:
@@ -185,14 +187,14 @@ class Writer:
     def __init__(self, card: Card, version: str, tier: Tier) -> None:
         self._card = card
         self._head = b'{"model_name":%b,"model_version":%b' % (_encode(card.model), _encode(version))
-        self._mine = _encode(Answer({}, tier, card.model, card.version).notes())
+        self._mine = _encode(InferenceResponse({}, tier, card.model, card.version).notes())
         self._datatypes = {tensor.name: tensor.datatype for tensor in card.answers}
         self._outputs = {
             tensor.name: b'{"name":%b,"datatype":"%b","shape":' % (_encode(tensor.name), tensor.datatype.encode())
             for tensor in card.answers
         }
 
-    def write(self, ask: Ask, answer: Answer) -> tuple[bytes, int | None]:
+    def write(self, ask: InferenceRequest, answer: InferenceResponse) -> tuple[bytes, int | None]:
         """The body, and the bytes of its JSON where binary tensors are behind it.
 
         Raises:
@@ -209,7 +211,7 @@ class Writer:
             return text, None
         return b"".join((text, *behind)), len(text)
 
-    def _output(self, wanted: Wanted, array: Array, behind: list[bytes]) -> bytes:
+    def _output(self, wanted: RequestedOutput, array: Array, behind: list[bytes]) -> bytes:
         name, datatype = wanted.name, self._datatypes[wanted.name]
         head = self._outputs[name]
         if wanted.classes:

@@ -7,11 +7,11 @@ from typing import Any
 
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Array
-from fogline.serving.protocol.asking import Answer, Ask, Wanted
+from fogline.serving.protocol.asking import InferenceRequest, InferenceResponse, RequestedOutput
 from fogline.serving.protocol.classes import best_classes
 from fogline.serving.protocol.errors import ProtocolError, no_shared_memory
 from fogline.serving.protocol.inference_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
-from fogline.serving.protocol.signature import Signature
+from fogline.serving.protocol.signature import ModelSignature
 from fogline.serving.protocol.tensors import read_binary, read_values, write_binary
 
 FIELDS = {
@@ -32,7 +32,7 @@ FIELDS = {
 SHARED = "shared_memory_region"
 
 
-def read_request(signature: Signature, request: ModelInferRequest) -> Ask:
+def read_request(signature: ModelSignature, request: ModelInferRequest) -> InferenceRequest:
     """The request in a message. It is answered in the form that it has: raw, or as numbers.
 
     Raises:
@@ -54,10 +54,10 @@ def read_request(signature: Signature, request: ModelInferRequest) -> Ask:
         else:
             inputs[tensor.name] = read_values(tensor.name, tensor.datatype, tensor.shape, _elements(tensor))
     wanted = _wanted(signature, request, bool(raw))
-    return Ask(inputs, wanted, signature.rows(inputs), request.id)
+    return InferenceRequest(inputs, wanted, signature.rows(inputs), request.id)
 
 
-def write_answer(card: Card, version: str, ask: Ask, answer: Answer) -> ModelInferResponse:
+def write_answer(card: Card, version: str, ask: InferenceRequest, answer: InferenceResponse) -> ModelInferResponse:
     """The message of an answer.
 
     Raises:
@@ -86,17 +86,18 @@ def _elements(tensor: ModelInferRequest.InferInputTensor) -> Sequence[Any]:
     return getattr(tensor.contents, field)
 
 
-def _wanted(signature: Signature, request: ModelInferRequest, raw: bool) -> Sequence[Wanted]:
+def _wanted(signature: ModelSignature, request: ModelInferRequest, raw: bool) -> Sequence[RequestedOutput]:
     if not request.outputs:
         return signature.in_binary if raw else signature.in_json
     for output in request.outputs:
         signature.check_output(output.name)
     return tuple(
-        Wanted(output.name, raw, max(0, output.parameters["classification"].int64_param)) for output in request.outputs
+        RequestedOutput(output.name, raw, max(0, output.parameters["classification"].int64_param))
+        for output in request.outputs
     )
 
 
-def _note(response: ModelInferResponse, answer: Answer) -> None:
+def _note(response: ModelInferResponse, answer: InferenceResponse) -> None:
     for name, value in answer.notes().items():
         if isinstance(value, str):
             response.parameters[name].string_param = value

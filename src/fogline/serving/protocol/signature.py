@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 
 from fogline.inference.card import Card, Tensor
 from fogline.inference.runtimes.base import NUMPY, Array
-from fogline.serving.protocol.asking import Wanted
+from fogline.serving.protocol.asking import RequestedOutput
 from fogline.serving.protocol.errors import ProtocolError
 
 DATATYPES = {dtype: datatype for datatype, dtype in NUMPY.items()}
 
 
-class Signature:
+class ModelSignature:
     """The inputs and outputs of a card."""
 
     def __init__(self, card: Card) -> None:
         self.inputs: dict[str, Tensor] = {tensor.name: tensor for tensor in card.inputs}
         self.outputs: dict[str, Tensor] = {tensor.name: tensor for tensor in card.answers}
-        self.in_json = tuple(Wanted(name) for name in self.outputs)
+        self.in_json = tuple(RequestedOutput(name) for name in self.outputs)
         """All outputs, as JSON"""
-        self.in_binary = tuple(Wanted(name, binary=True) for name in self.outputs)
+        self.in_binary = tuple(RequestedOutput(name, binary=True) for name in self.outputs)
         """and as binary data."""
         everything = (*card.inputs, *card.outputs)
         self.batched = all(tensor.shape[:1] == (-1,) for tensor in everything)

@@ -40,7 +40,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
 _DECODER = msgspec.json.Decoder(Notes)
 
 
-class DamagedSample(ValueError):  # noqa: N818 - read aloud, it is what lies there
+class DamagedSampleError(ValueError):
     """A file holds no sample; the text is a sentence."""
 
 
@@ -67,7 +67,7 @@ def notes_of(path: Path) -> Notes:
         with safetensors.safe_open(path, framework="np") as file:
             return _DECODER.decode((file.metadata() or {}).get(_NOTES, ""))
     except (safetensors.SafetensorError, msgspec.DecodeError) as error:
-        raise DamagedSample(f"{path} holds no sample: {error}.") from None
+        raise DamagedSampleError(f"{path} holds no sample: {error}.") from None
 
 
 def stored(folder: Path) -> Iterator[tuple[Path, Notes]]:
@@ -75,5 +75,5 @@ def stored(folder: Path) -> Iterator[tuple[Path, Notes]]:
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
             yield path, notes_of(path)
-        except (DamagedSample, FileNotFoundError):
+        except (DamagedSampleError, FileNotFoundError):
             continue

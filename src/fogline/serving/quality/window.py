@@ -13,7 +13,7 @@ PARTS = 8
 """The window holds the last 2,048 samples, and moves by 256."""
 
 
-class Drift(NamedTuple):
+class WindowDrift(NamedTuple):
     """How far inputs and confidence have moved from those at training time."""
 
     rows: int = 0
@@ -47,7 +47,7 @@ class Drift(NamedTuple):
         return f"Inputs look like those of training ({self.rows} samples).{fall}"
 
 
-class Window:
+class SampleWindow:
     """The last :data:`PARTS` times :data:`PART` samples.
 
     Args:
@@ -75,10 +75,10 @@ class Window:
     def _sum(self) -> Sketch:
         return sum(self._parts, self._zero)
 
-    def drift(self) -> Drift:
+    def drift(self) -> WindowDrift:
         """How far they are from the reference."""
         sketch = self._sum()
         if not sketch.rows:
-            return Drift()
+            return WindowDrift()
         shifts = tuple(sketch.shifts(self._reference))
-        return Drift(sketch.rows, sum(s.psi for s in shifts) / len(shifts), shifts[0], shifts)
+        return WindowDrift(sketch.rows, sum(s.psi for s in shifts) / len(shifts), shifts[0], shifts)

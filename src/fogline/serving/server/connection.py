@@ -14,9 +14,9 @@ from typing import cast
 import httptools
 
 from fogline.serving.protocol.errors import ProtocolError
-from fogline.serving.server.answers import Reply
-from fogline.serving.server.operations import Call
-from fogline.serving.server.site import Site
+from fogline.serving.server.dispatch import Dispatcher
+from fogline.serving.server.replies import Reply
+from fogline.serving.server.routes import HttpRequest
 
 LARGEST_HEAD = 32 << 10
 """Bytes of the largest head of a request: its line and its headers."""
@@ -44,12 +44,12 @@ class Connection(asyncio.Protocol):
     _transport: asyncio.Transport
     _timer: asyncio.TimerHandle
 
-    def __init__(self, site: Site, others: MutableSet[Connection]) -> None:
+    def __init__(self, site: Dispatcher, others: MutableSet[Connection]) -> None:
         self._site = site
         self._others = others
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._due: deque[tuple[Call | Reply, bool]] = deque()
+        self._due: deque[tuple[HttpRequest | Reply, bool]] = deque()
         """Requests (or what they are refused with) that wait for those before them, and whether the connection goes on
         after the answer."""
         self._task: asyncio.Task[Reply] | None = None
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
             path = _path(self._url)
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             came = self._site.turn(self._loop)
-            call = Call(self._parser.get_method().decode("ascii"), path, self._headers, body, came=came)
+            call = HttpRequest(self._parser.get_method().decode("ascii"), path, self._headers, body, came=came)
             if self._parser.should_upgrade() and call.method == "POST":
                 # The parser takes the body for the other protocol.
                 self._end(400, "Only HTTP/1.1 is spoken here; leave out the header Upgrade.")
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
 
     # Answers
 
-    def _take(self, asked: Call | Reply, keep: bool) -> None:
+    def _take(self, asked: HttpRequest | Reply, keep: bool) -> None:
         if self._last:
             return
         self._last = not keep
@@ -192,7 +192,7 @@ class Connection(asyncio.Protocol):
         while self._due and self._task is None and not self._blocked:
             asked, keep = self._due.popleft()
             found = asked if isinstance(asked, Reply) else self._site.answer(asked)
-            head_only = isinstance(asked, Call) and asked.method == "HEAD"
+            head_only = isinstance(asked, HttpRequest) and asked.method == "HEAD"
             if isinstance(found, Reply):
                 self._write(found, head_only, keep)
             else:

@@ -8,8 +8,8 @@ from typing import Any
 from fogline.inference.card import Card, Tensor
 from fogline.inference.runtimes.base import Array, Locate
 from fogline.inference.runtimes.choose import sample_of
-from fogline.serving.server.repository import Line, Repository
-from fogline.serving.server.served import Served
+from fogline.serving.server.repository import ModelVersions, Repository
+from fogline.serving.server.served import ServedModel
 
 NAME = "fogline"
 EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "statistics", "labels")
@@ -28,7 +28,7 @@ def server() -> dict[str, Any]:
     return {"name": NAME, "version": our_version(), "extensions": EXTENSIONS}
 
 
-def metadata(served: Served, line: Line) -> dict[str, Any]:
+def metadata(served: ServedModel, line: ModelVersions) -> dict[str, Any]:
     """A version of a model."""
     return {
         "name": served.card.model,
@@ -68,7 +68,7 @@ def _loading(model: str) -> dict[str, str]:
     return {"name": model, "version": "", "state": "LOADING", "reason": "it is being loaded"}
 
 
-def statistics(served: Served) -> dict[str, Any]:
+def statistics(served: ServedModel) -> dict[str, Any]:
     """What a version has done."""
     counts = served.counts
     return {

@@ -9,7 +9,7 @@ from fogline.inference.card import Asset
 from fogline.inference.runtimes.base import ModelError
 
 
-class Files:
+class ModelFiles:
     """Finds files by their digests.
 
     Args:

@@ -13,7 +13,7 @@ from fogline.registry.release import Tier, Vitals
 Outputs = Mapping[str, Array]
 
 
-class Watch(Protocol):
+class AnswerHook(Protocol):
     """Sees what a version answers; one per version that is served."""
 
     def saw(
@@ -44,7 +44,7 @@ class Watch(Protocol):
         ...
 
 
-class Improved(Protocol):
+class ImprovedAnswer(Protocol):
     """An answer, with what tiers above made of it."""
 
     @property
@@ -78,7 +78,7 @@ class Improved(Protocol):
         ...
 
 
-class Offloader(Protocol):
+class OffloadHook(Protocol):
     """Asks the tier above; one per version that has a cascade."""
 
     def unsure(self, outputs: Outputs) -> Array | None:
@@ -87,7 +87,7 @@ class Offloader(Protocol):
 
     async def improve(
         self, inputs: Mapping[str, Array], outputs: Outputs, unsure: Array, left: float, hops: int
-    ) -> Improved:
+    ) -> ImprovedAnswer:
         """The answer with those examples answered above, as far as that succeeds.
 
         It has ``left`` seconds, for a request that came over so many ``hops``.
@@ -99,5 +99,5 @@ class Offloader(Protocol):
 class Hooks:
     """Who makes them, for a version; None where there is none."""
 
-    watch: Callable[[Card, Locate], Watch | None] = lambda card, locate: None
-    offloader: Callable[[Card], Offloader | None] = lambda card: None
+    watch: Callable[[Card, Locate], AnswerHook | None] = lambda card, locate: None
+    offloader: Callable[[Card], OffloadHook | None] = lambda card: None

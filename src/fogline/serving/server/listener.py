@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 
 from fogline.serving.server.connection import Connection
-from fogline.serving.server.site import Site
+from fogline.serving.server.dispatch import Dispatcher
 
 GRACE = 10.0
 """Seconds that requests have to end when the server does."""
 BACKLOG = 512
 
 
-class Listener:
+class HttpListener:
     """Serves a site over HTTP.
 
     Args:
         site: answers.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Dispatcher) -> None:
         self._site = site
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None

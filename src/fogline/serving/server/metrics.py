@@ -17,13 +17,13 @@ import msgspec
 
 from fogline.registry.release import BUCKETS
 from fogline.serving.server.repository import Repository
-from fogline.serving.server.served import Served
+from fogline.serving.server.served import ServedModel
 
 KIND = b"text/plain; version=0.0.4; charset=utf-8"
 EDGES = (*(f"{bound:.6g}" for bound in BUCKETS), "+Inf")
 STARTED = time.time()
 
-Value = Callable[[Served], float]
+Value = Callable[[ServedModel], float]
 COUNTERS: tuple[tuple[str, str, Value], ...] = (
     ("failures", "Requests that a model could not answer", lambda s: s.counts.failed),
     ("examples", "Examples that were answered", lambda s: s.counts.rows),
@@ -59,7 +59,7 @@ def _lines(repository: Repository, refused: Counter[int]) -> Iterator[str]:
     yield from _process()
 
 
-def _latency(served: Iterable[Served]) -> Iterator[str]:
+def _latency(served: Iterable[ServedModel]) -> Iterator[str]:
     name = "fogline_request_seconds"
     yield from _head(name, "histogram", "Time from a request to its answer or failure, with all waiting")
     for one in served:
@@ -70,7 +70,7 @@ def _latency(served: Iterable[Served]) -> Iterator[str]:
         yield f"{name}_count{{{_names(one)}}} {counts.requests + counts.failed}"
 
 
-def _exits(served: Iterable[Served]) -> Iterator[str]:
+def _exits(served: Iterable[ServedModel]) -> Iterator[str]:
     name = "fogline_exits_total"
     yield from _head(name, "counter", "Examples by the early exit that answered them")
     for one in served:
@@ -101,6 +101,6 @@ def _head(name: str, kind: str, text: str) -> Iterator[str]:
     yield f"# TYPE {name} {kind}"
 
 
-def _names(served: Served) -> str:
+def _names(served: ServedModel) -> str:
     """Labels; names of models need no escapes."""
     return f'model="{served.card.model}",version="{served.version}"'

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fogline.serving.server.facts import our_version
-from fogline.serving.server.operations import Operation
 from fogline.serving.server.repository import Repository
+from fogline.serving.server.routes import Route
 
 ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 
 
-def openapi(operations: Sequence[Operation]) -> dict[str, Any]:
+def openapi(operations: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 description."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -28,7 +28,7 @@ def openapi(operations: Sequence[Operation]) -> dict[str, Any]:
     return {"openapi": "3.1.0", "info": info, "paths": paths}
 
 
-def _described(operation: Operation) -> dict[str, Any]:
+def _described(operation: Route) -> dict[str, Any]:
     made: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": re.sub(r"\W+", "_", f"{operation.method}{operation.path}").strip("_").lower(),

@@ -14,22 +14,35 @@ from pathlib import Path
 
 from fogline.inference.card import read_card
 from fogline.inference.runtimes.base import Array, ModelError
-from fogline.network.logs import write_logs
-from fogline.network.orphans import end_with_parent
+from fogline.logs import write_logs
+from fogline.processes.orphans import end_with_parent
 from fogline.registry.release import Vitals
 from fogline.serving.cascade.answering import answer as answer_below
-from fogline.serving.cascade.offloader import Improved
+from fogline.serving.cascade.offloader import OffloadResult
 from fogline.serving.cascade.wire import Send
-from fogline.serving.pipe import Answer, Done, Drop, Expect, Infer, Load, Offload, Pipe, Pulse, Ready, Request, Swap
-from fogline.serving.protocol.asking import Answer as Answered
-from fogline.serving.protocol.asking import Ask
-from fogline.serving.server.files import Files
+from fogline.serving.pipe import (
+    Answer,
+    AnswerRows,
+    CallDone,
+    DropVersion,
+    Expect,
+    LoadVersion,
+    Offload,
+    Pipe,
+    Request,
+    ServerReady,
+    SwapVersion,
+    VersionPulse,
+)
+from fogline.serving.protocol.asking import InferenceRequest
+from fogline.serving.protocol.asking import InferenceResponse as Answered
+from fogline.serving.server.assembly import hooks, new_loop, opener
+from fogline.serving.server.files import ModelFiles
 from fogline.serving.server.server import Server
-from fogline.serving.server.wiring import hooks, new_loop, opener
 from fogline.serving.settings import Settings
 
 
-class Child:
+class ServerProgram:
     """Carries out what the agent asks."""
 
     def __init__(self) -> None:
@@ -47,58 +60,60 @@ class Child:
             case Expect():
                 for model in request.models:
                     repository.expect(model, request.coming)
-            case Load():
+            case LoadVersion():
                 files = {digest: Path(path) for digest, path in request.paths.items()}
-                await repository.load(read_card(request.card), Files(files), request.role)
-            case Swap():
+                await repository.load(read_card(request.card), ModelFiles(files), request.role)
+            case SwapVersion():
                 repository.swap(request.model, str(request.version))
-            case Drop():
+            case DropVersion():
                 repository.drop(request.model, str(request.version))
-            case Infer():
-                return Done(await answer_below(request.ask, self._infer, self._onward))
-            case Offload() | Pulse():
+            case AnswerRows():
+                return CallDone(await answer_below(request.ask, self._infer, self._onward))
+            case Offload() | VersionPulse():
                 raise ModelError("That is for the agent, not for the server.")
-        return Done()
+        return CallDone()
 
     async def stop(self) -> None:
         """Answer what has come, and end."""
         if self.server is not None:
             await self.server.stop()
 
-    async def _start(self, settings: Settings) -> Ready:
+    async def _start(self, settings: Settings) -> ServerReady:
         if self.server is not None:
             raise ModelError("The server runs already.")
         self.server = Server(settings, opener(settings), hooks(settings, self._send_up), self._tell)
         addresses = await self.server.start()
-        return Ready(addresses.http, addresses.grpc)
+        return ServerReady(addresses.http, addresses.grpc)
 
     async def _send_up(self, ask: bytes, seconds: float) -> bytes:
         assert self.pipe is not None
         answer = await self.pipe.ask(Offload(ask, seconds))
-        return answer.data if isinstance(answer, Done) else b""
+        return answer.data if isinstance(answer, CallDone) else b""
 
     def _tell(self, vitals: Vitals) -> None:
         assert self.pipe is not None
-        self.pipe.tell(Pulse(vitals))
+        self.pipe.tell(VersionPulse(vitals))
 
     def _onward(self, model: str) -> Send | None:
         assert self.server is not None
         line = self.server.repository.lines.get(model)
         return self._send_up if line is None or line.live is None else None
 
-    async def _infer(self, model: str, inputs: Mapping[str, Array], left: float, hops: int) -> Improved:
+    async def _infer(self, model: str, inputs: Mapping[str, Array], left: float, hops: int) -> OffloadResult:
         """Run a model for a tier below."""
         assert self.server is not None
         served = self.server.repository.find(model)
-        ask = Ask(served.signature.checked(inputs), served.signature.in_binary, served.signature.rows(inputs))
+        ask = InferenceRequest(
+            served.signature.checked(inputs), served.signature.in_binary, served.signature.rows(inputs)
+        )
         found = served.answer(ask, left, hops)
         got = found if isinstance(found, Answered) else await found
-        return Improved(got.outputs, got.tier, got.model, got.version, got.offloaded, got.why)
+        return OffloadResult(got.outputs, got.tier, got.model, got.version, got.offloaded, got.why)
 
 
 async def serve(channel: socket.socket) -> None:
     """Serve until the agent hangs up or the process is told to end."""
-    child = Child()
+    child = ServerProgram()
     child.pipe = await Pipe.over(channel, child.answer)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)

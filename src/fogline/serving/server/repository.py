@@ -13,12 +13,12 @@ from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Locate, Runtime
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.server.blame import Witness
-from fogline.serving.server.gate import Gate
+from fogline.serving.server.concurrency import ConcurrencyLimit
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.memory import give_back
-from fogline.serving.server.served import Served
+from fogline.serving.server.served import ServedModel
 from fogline.serving.server.shadow import Shadow
-from fogline.serving.server.warming import warm_up
+from fogline.serving.server.warmup import warm_up
 from fogline.serving.settings import Settings
 
 Role = Literal["live", "beside", "shadow"]
@@ -30,21 +30,21 @@ THREADS = 4
 
 
 @dataclass
-class Line:
+class ModelVersions:
     """The versions of a model."""
 
     card: Card
     """Of the version that was live last, to load it again;"""
     locate: Locate
     """and where its files are."""
-    live: Served | None = None
-    former: Served | None = None
+    live: ServedModel | None = None
+    former: ServedModel | None = None
     """What was live before: labels for its answers may still come, and its last counts are still to be told."""
     shadow: Shadow | None = None
-    versions: dict[str, Served] = field(default_factory=dict)
+    versions: dict[str, ServedModel] = field(default_factory=dict)
     """All that are loaded."""
 
-    def put(self, served: Served) -> None:
+    def put(self, served: ServedModel) -> None:
         """Add a version; another one of that number goes."""
         before = self.versions.get(served.version)
         self.versions[served.version] = served
@@ -53,7 +53,7 @@ class Line:
                 self.live, self.former = served, before
             before.retire()
 
-    def take(self, served: Served) -> None:
+    def take(self, served: ServedModel) -> None:
         """Let a version go."""
         del self.versions[served.version]
         if self.live is served:
@@ -68,7 +68,7 @@ class Line:
         for served in list(self.versions.values()):
             self.take(served)
 
-    def promote(self, served: Served) -> None:
+    def promote(self, served: ServedModel) -> None:
         """Make a version that was put the live one; what was live goes."""
         before, self.live = self.live, served
         self.card, self.locate = served.card, served.locate
@@ -95,7 +95,7 @@ class Repository:
     """
 
     def __init__(self, settings: Settings, open_: Open, hooks: Hooks) -> None:
-        self.lines: dict[str, Line] = {}
+        self.lines: dict[str, ModelVersions] = {}
         self._coming: set[str] = set()
         """Models that will be loaded, as far as is known."""
         self._loading: Counter[tuple[str, str]] = Counter()
@@ -104,13 +104,13 @@ class Repository:
         self._open = open_
         self._hooks = hooks
         self._pool = ThreadPoolExecutor(THREADS, "fogline-model")
-        self._gate = Gate(settings.concurrent)
+        self._limit = ConcurrencyLimit(settings.concurrent)
         self._turn = asyncio.Lock()
 
-    def __iter__(self) -> Iterator[Served]:
+    def __iter__(self) -> Iterator[ServedModel]:
         return (served for line in self.lines.values() for served in line.versions.values())
 
-    def find(self, model: str, version: str = "") -> Served:
+    def find(self, model: str, version: str = "") -> ServedModel:
         """A version that is loaded; without a number, that which is live.
 
         Raises:
@@ -125,7 +125,7 @@ class Repository:
             raise ProtocolError(f"{which} '{model}' is not loaded.", 404)
         return served
 
-    def chosen(self, model: str = "", version: str = "") -> list[Served]:
+    def chosen(self, model: str = "", version: str = "") -> list[ServedModel]:
         """A version, or all of a model, or all.
 
         Raises:
@@ -135,7 +135,7 @@ class Repository:
             return [self.find(model, version)]
         return list(self._known(model).versions.values()) if model else list(self)
 
-    def answered(self, model: str, version: str = "") -> list[Served]:
+    def answered(self, model: str, version: str = "") -> list[ServedModel]:
         """Versions that may have answered a request: one, or the live one and that which was live before.
 
         Raises:
@@ -150,7 +150,7 @@ class Repository:
                 raise
             return former
 
-    def watched(self) -> Iterator[Served]:
+    def watched(self) -> Iterator[ServedModel]:
         """All of whom there may be something to tell."""
         yield from self
         yield from (line.former for line in self.lines.values() if line.former is not None)
@@ -188,7 +188,7 @@ class Repository:
         """Whether any model answers."""
         return any(line.live is not None for line in self.lines.values())
 
-    async def load(self, card: Card, locate: Locate, role: Role = "live") -> Served:
+    async def load(self, card: Card, locate: Locate, role: Role = "live") -> ServedModel:
         """Load a version, and warm it up. The live one goes on answering until this one is ready.
 
         Raises:
@@ -254,34 +254,34 @@ class Repository:
         if self.is_coming(model, version):
             raise ProtocolError(f"Model '{model[:100]}' is being loaded; try again soon.", 503)
 
-    def _known(self, model: str) -> Line:
+    def _known(self, model: str) -> ModelVersions:
         """The versions of a model, some of which may be there already."""
         if model not in self.lines:
             self._check_coming(model)
         return self._line(model)
 
-    def _line(self, model: str) -> Line:
+    def _line(self, model: str) -> ModelVersions:
         line = self.lines.get(model)
         if line is None:
             raise ProtocolError(f"There is no model '{model[:100]}' here.", 404)
         return line
 
-    def _prepare(self, card: Card, locate: Locate) -> Served:
+    def _prepare(self, card: Card, locate: Locate) -> ServedModel:
         runtime = self._open(card, locate)
         watch, offloader = self._hooks.watch(card, locate), self._hooks.offloader(card)
         instant = warm_up(card, locate, runtime)
         give_back()
-        return Served(card, locate, runtime, instant, self._settings, self._pool, self._gate, watch, offloader)
+        return ServedModel(card, locate, runtime, instant, self._settings, self._pool, self._limit, watch, offloader)
 
-    def _promote(self, line: Line, served: Served) -> None:
+    def _promote(self, line: ModelVersions, served: ServedModel) -> None:
         before = line.live
         if before is not None and before.card.version < served.card.version:
             served.before = Witness(before.card, before.locate, self._open)
         line.promote(served)
         self._coming.discard(served.card.model)
 
-    def _place(self, served: Served, role: Role) -> None:
-        line = self.lines.setdefault(served.card.model, Line(served.card, served.locate))
+    def _place(self, served: ServedModel, role: Role) -> None:
+        line = self.lines.setdefault(served.card.model, ModelVersions(served.card, served.locate))
         line.put(served)
         if role == "live":
             self._promote(line, served)

@@ -12,7 +12,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from fogline.serving.protocol import inference_pb2 as messages
-from fogline.serving.protocol.asking import Answer
+from fogline.serving.protocol.asking import InferenceResponse
 from fogline.serving.protocol.rpc import read_request, write_answer
 from fogline.serving.server import facts
 from fogline.serving.server.failures import explained
@@ -79,7 +79,7 @@ class RpcMethods:
         served = self._repository.find(request.model_name, request.model_version)
         ask = read_request(served.signature, request)
         found = served.answer(ask, came=came)
-        answer = found if isinstance(found, Answer) else await found
+        answer = found if isinstance(found, InferenceResponse) else await found
         return write_answer(served.card, served.version, ask, answer)
 
     async def _live(self, request: messages.ServerLiveRequest) -> Message:

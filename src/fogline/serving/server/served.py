@@ -13,15 +13,15 @@ from fogline.inference.card import Card
 from fogline.inference.exits import EarlyExit
 from fogline.inference.runtimes.base import Array, Locate, ModelError, Run, Runtime
 from fogline.registry.release import Tally, Vitals
-from fogline.serving.protocol.asking import Answer, Ask
+from fogline.serving.protocol.asking import InferenceRequest, InferenceResponse
 from fogline.serving.protocol.errors import ProtocolError
-from fogline.serving.protocol.rest import Writer
-from fogline.serving.protocol.signature import Signature
+from fogline.serving.protocol.rest import ResponseWriter
+from fogline.serving.protocol.signature import ModelSignature
 from fogline.serving.server.batcher import Batcher, Outputs
 from fogline.serving.server.blame import Witness, is_clients
+from fogline.serving.server.concurrency import ConcurrencyLimit
 from fogline.serving.server.counts import Counts
-from fogline.serving.server.gate import Gate
-from fogline.serving.server.hooks import Offloader, Watch
+from fogline.serving.server.hooks import AnswerHook, OffloadHook
 from fogline.serving.server.memory import give_back
 from fogline.serving.server.shadow import Shadow
 from fogline.serving.settings import Settings
@@ -38,7 +38,7 @@ class Span(NamedTuple):
     """When the request was there: what whoever asked has waited for."""
 
 
-class Served:
+class ServedModel:
     """One version of a model.
 
     Args:
@@ -48,7 +48,7 @@ class Served:
         instant: examples that it answers so quickly that a thread would only cost time.
         settings: of the server.
         pool: where slow models run.
-        gate: before what takes a while.
+        limit: before what takes a while.
         watch: who sees what it answers.
         offloader: who answers when it is unsure.
     """
@@ -61,9 +61,9 @@ class Served:
         instant: int,
         settings: Settings,
         pool: Executor,
-        gate: Gate,
-        watch: Watch | None = None,
-        offloader: Offloader | None = None,
+        limit: ConcurrencyLimit,
+        watch: AnswerHook | None = None,
+        offloader: OffloadHook | None = None,
     ) -> None:
         self.card = card
         self.locate = locate
@@ -74,9 +74,9 @@ class Served:
         """Answers with the first sure exit, where the model has several."""
         self.run: Run = self.early_exit or runtime.run
         """Gives what clients are answered with."""
-        self.signature = Signature(card)
+        self.signature = ModelSignature(card)
         self.counts = Counts()
-        self.writer = Writer(card, self.version, settings.tier)
+        self.writer = ResponseWriter(card, self.version, settings.tier)
         self.tally = Tally()
         """Of its watch, up to the last beat."""
         self.shadow: Shadow | None = None
@@ -86,7 +86,7 @@ class Served:
         self._instant = instant
         self._settings = settings
         self._pool = pool
-        self._gate = gate
+        self._limit = limit
         self._offloader = offloader
         self._batcher = Batcher(self.run, pool, settings.max_batch if self.signature.batched else 1, self.counts)
         self._looking = False
@@ -95,8 +95,8 @@ class Served:
         self._retired = self._closed = False
 
     def answer(
-        self, ask: Ask, left: float = inf, hops: int = 0, came: int | None = None
-    ) -> Answer | asyncio.Task[Answer]:
+        self, ask: InferenceRequest, left: float = inf, hops: int = 0, came: int | None = None
+    ) -> InferenceResponse | asyncio.Task[InferenceResponse]:
         """The answer; where it takes a while, a task that gives it.
 
         Args:
@@ -148,21 +148,25 @@ class Served:
         self._retired = True
         self._close_if_free()
 
-    def _run(self, ask: Ask) -> Outputs:
+    def _run(self, ask: InferenceRequest) -> Outputs:
         began = time.perf_counter_ns()
         outputs = self.run(ask.inputs)
         self.counts.ran(time.perf_counter_ns() - began)
         return outputs
 
-    def _begin(self, ask: Ask, outputs: Outputs | None, span: Span, left: float, hops: int) -> asyncio.Task[Answer]:
+    def _begin(
+        self, ask: InferenceRequest, outputs: Outputs | None, span: Span, left: float, hops: int
+    ) -> asyncio.Task[InferenceResponse]:
         task = asyncio.get_running_loop().create_task(self._answer_later(ask, outputs, span, left, hops))
         # Not within the task, which begins later and, if it is cancelled, never.
         self._users += 1
         task.add_done_callback(lambda _: self.release())
         return task
 
-    async def _answer_later(self, ask: Ask, outputs: Outputs | None, span: Span, left: float, hops: int) -> Answer:
-        with self._gate:
+    async def _answer_later(
+        self, ask: InferenceRequest, outputs: Outputs | None, span: Span, left: float, hops: int
+    ) -> InferenceResponse:
+        with self._limit:
             try:
                 async with asyncio.timeout(self._settings.deadline):
                     if outputs is None:
@@ -178,7 +182,7 @@ class Served:
                 raise
         return self._answered(ask, outputs, answer, span)
 
-    async def _outputs(self, ask: Ask) -> Outputs:
+    async def _outputs(self, ask: InferenceRequest) -> Outputs:
         """What the model gives.
 
         Raises:
@@ -196,16 +200,20 @@ class Served:
     def _unsure(self, outputs: Outputs) -> Array | None:
         return None if self._offloader is None else self._offloader.unsure(outputs)
 
-    async def _with_help(self, ask: Ask, outputs: Outputs, left: float, hops: int) -> Answer:
+    async def _with_help(self, ask: InferenceRequest, outputs: Outputs, left: float, hops: int) -> InferenceResponse:
         if self._offloader is None or (unsure := self._unsure(outputs)) is None:
             return self._own(outputs)
         better = await self._offloader.improve(ask.inputs, outputs, unsure, left, hops)
-        return Answer(better.outputs, better.tier, better.model, better.version, better.offloaded, better.why)
+        return InferenceResponse(
+            better.outputs, better.tier, better.model, better.version, better.offloaded, better.why
+        )
 
-    def _own(self, outputs: Outputs) -> Answer:
-        return Answer(outputs, self._settings.tier, self.card.model, self.card.version)
+    def _own(self, outputs: Outputs) -> InferenceResponse:
+        return InferenceResponse(outputs, self._settings.tier, self.card.model, self.card.version)
 
-    def _answered(self, ask: Ask, own: Outputs, answer: Answer, span: Span) -> Answer:
+    def _answered(
+        self, ask: InferenceRequest, own: Outputs, answer: InferenceResponse, span: Span
+    ) -> InferenceResponse:
         """Note an answer. This version is judged by its own outputs, whoever improved them."""
         now = time.perf_counter_ns()
         self.counts.answered(ask.rows, now - span.came, answer.offloaded)
@@ -219,7 +227,7 @@ class Served:
             asyncio.get_running_loop().call_soon(self.shadow.offer, ask, own)
         return answer
 
-    def _look(self, watch: Watch) -> None:
+    def _look(self, watch: AnswerHook) -> None:
         """Let the watch look at a piece in every turn of the loop, after the answers and before the next requests."""
         self._looking = watch.look()
         if self._looking:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fogline.registry.release import Vitals
+from fogline.serving.server.dispatch import Dispatcher
 from fogline.serving.server.handlers import Handlers
 from fogline.serving.server.hooks import Hooks
-from fogline.serving.server.listener import Listener
+from fogline.serving.server.listener import HttpListener
 from fogline.serving.server.memory import give_back
 from fogline.serving.server.repository import Open, Repository
-from fogline.serving.server.site import Site
 from fogline.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Server:
         self.repository = Repository(settings, open_, hooks)
         refused: Counter[int] = Counter()
         handlers = Handlers(self.repository, refused)
-        self._http = Listener(Site(handlers.operations(), settings, refused))
+        self._http = HttpListener(Dispatcher(handlers.operations(), settings, refused))
         self._rpc: Rpc | None = None
         if settings.grpc:
             from fogline.serving.server.rpc import Rpc  # It takes 10 MB.

@@ -12,11 +12,11 @@ import numpy as np
 from fogline.inference.card import Card
 from fogline.inference.confidence import classes
 from fogline.inference.runtimes.base import Array
-from fogline.serving.protocol.asking import Ask
+from fogline.serving.protocol.asking import InferenceRequest
 from fogline.serving.server.batcher import Outputs
 
 if TYPE_CHECKING:
-    from fogline.serving.server.served import Served
+    from fogline.serving.server.served import ServedModel
 
 log = logging.getLogger("fogline.serving")
 
@@ -29,12 +29,12 @@ class Shadow:
         pool: where it runs.
     """
 
-    def __init__(self, served: Served, pool: Executor) -> None:
+    def __init__(self, served: ServedModel, pool: Executor) -> None:
         self.served = served
         self._pool = pool
         self._busy = False
 
-    def offer(self, ask: Ask, outputs: Outputs) -> None:
+    def offer(self, ask: InferenceRequest, outputs: Outputs) -> None:
         """A request that was answered, and what the answer was."""
         if self._busy:
             self.served.counts.dropped += ask.rows
@@ -43,10 +43,10 @@ class Shadow:
             work = asyncio.get_running_loop().run_in_executor(self._pool, self._compare, ask, outputs)
             work.add_done_callback(lambda done: self._done(ask, done))
 
-    def _compare(self, ask: Ask, outputs: Outputs) -> int:
+    def _compare(self, ask: InferenceRequest, outputs: Outputs) -> int:
         return agreeing(self.served.card, outputs, self.served.run(ask.inputs), ask.rows)
 
-    def _done(self, ask: Ask, work: asyncio.Future[int]) -> None:
+    def _done(self, ask: InferenceRequest, work: asyncio.Future[int]) -> None:
         self._busy = False
         served = self.served
         if (error := work.exception()) is not None:

@@ -8,7 +8,7 @@ import msgspec
 
 from fogline.inference.card import Asset
 from fogline.serving.update.events import Timer
-from fogline.serving.update.state import Held
+from fogline.serving.update.state import HeldVersion
 
 
 class FetchCard(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class FetchFiles(msgspec.Struct, frozen=True):
     """See that the files are here, then say ``Ready`` or ``Delayed``."""
 
     attempt: int
-    held: Held
+    held: HeldVersion
 
 
 class Try(msgspec.Struct, frozen=True):
@@ -32,14 +32,14 @@ class Try(msgspec.Struct, frozen=True):
     ``Delayed`` where a file turned out to be damaged."""
 
     attempt: int
-    held: Held
+    held: HeldVersion
 
 
 class Load(msgspec.Struct, frozen=True):
     """Have the server load it; then say ``Loaded`` or ``Failed``."""
 
     attempt: int
-    held: Held
+    held: HeldVersion
     role: Literal["beside", "shadow"]
 
 
@@ -47,14 +47,14 @@ class Swap(msgspec.Struct, frozen=True):
     """Have the server answer with it; then say ``Swapped`` or ``Failed``."""
 
     attempt: int
-    held: Held
+    held: HeldVersion
 
 
 class Restore(msgspec.Struct, frozen=True):
     """Have the server load the last good version and answer with it, if it still is the current one; then say
     ``Restored`` or ``NotRestored``."""
 
-    held: Held
+    held: HeldVersion
 
 
 class Drop(msgspec.Struct, frozen=True):
@@ -67,11 +67,11 @@ class Abandon(msgspec.Struct, frozen=True):
     """Stop fetching or trying."""
 
 
-class SetTimer(msgspec.Struct, frozen=True):
+class SetRetryTimer(msgspec.Struct, frozen=True):
     """Fire at that time; setting it again replaces it."""
 
     timer: Timer
     at: float
 
 
-Effect = FetchCard | FetchFiles | Try | Load | Swap | Restore | Drop | Abandon | SetTimer
+Effect = FetchCard | FetchFiles | Try | Load | Swap | Restore | Drop | Abandon | SetRetryTimer

@@ -7,14 +7,14 @@ from typing import Literal
 import msgspec
 
 from fogline.registry.release import Release, Tally
-from fogline.serving.update.state import Held
+from fogline.serving.update.state import HeldVersion
 
 Timer = Literal["retry", "probation", "restore"]
 Delay = Literal["away", "absent", "storage", "installer"]
 """No parent now; the parent has it not; the disk is full or broken; a helper process failed."""
 
 
-class Started(msgspec.Struct, frozen=True):
+class UpdaterStarted(msgspec.Struct, frozen=True):
     """The node is up; blobs that should be here and are not. The server begins with what the state says."""
 
     missing: frozenset[str] = frozenset()
@@ -39,12 +39,12 @@ class CardRead(msgspec.Struct, frozen=True):
 
     attempt: int
     """Its serial, as in the other answers."""
-    held: Held
+    held: HeldVersion
     deltas: tuple[str, ...] = ()
     """Differences that may be fetched for it."""
 
 
-class Ready(msgspec.Struct, frozen=True):
+class FilesReady(msgspec.Struct, frozen=True):
     """All files of a card are here."""
 
     attempt: int
@@ -78,14 +78,14 @@ class Swapped(msgspec.Struct, frozen=True):
     attempt: int
 
 
-class Failed(msgspec.Struct, frozen=True):
+class ServingFailed(msgspec.Struct, frozen=True):
     """The version cannot be served."""
 
     attempt: int
     why: str
 
 
-class Restored(msgspec.Struct, frozen=True):
+class LastGoodRestored(msgspec.Struct, frozen=True):
     """The server answers with the last good version again."""
 
     card: str
@@ -118,7 +118,7 @@ class Pulse(msgspec.Struct, frozen=True):
     tally: Tally
 
 
-class Fired(msgspec.Struct, frozen=True):
+class RetryDue(msgspec.Struct, frozen=True):
     """A timer; ``retry`` also when the parent is back."""
 
     timer: Timer
@@ -131,21 +131,21 @@ class Revert(msgspec.Struct, frozen=True):
 
 
 Event = (
-    Started
+    UpdaterStarted
     | Stopped
     | Announced
     | CardRead
-    | Ready
+    | FilesReady
     | Delayed
     | Passed
     | Loaded
     | Swapped
-    | Failed
-    | Restored
+    | ServingFailed
+    | LastGoodRestored
     | NotRestored
     | Crashed
     | Broken
     | Pulse
-    | Fired
+    | RetryDue
     | Revert
 )

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fogline.inference.card import Asset, Card, Delta, read_card
-from fogline.network.releases import Store
-from fogline.serving.update.ports import Installer, Unfit, Upstream
-from fogline.serving.update.state import Held
+from fogline.network.node.mirror import ServedFiles
+from fogline.serving.update.ports import Installer, UnfitModelError, Upstream
+from fogline.serving.update.state import HeldVersion
 from fogline.storage.errors import explained
 
 log = logging.getLogger("fogline.serving")
 
 
-class Files:
+class FileFetcher:
     """Fetches cards and files into the node's store.
 
     Args:
@@ -28,7 +28,9 @@ class Files:
         variants: whether the node wants variants in fewer bits too.
     """
 
-    def __init__(self, upstream: Upstream, store: Store, installer: Installer, drafts: Path, variants: bool) -> None:
+    def __init__(
+        self, upstream: Upstream, store: ServedFiles, installer: Installer, drafts: Path, variants: bool
+    ) -> None:
         self._upstream = upstream
         self._store = store
         self._installer = installer
@@ -77,7 +79,7 @@ class Files:
             else:
                 await self._fetch(asset)
 
-    def all_paths(self, held: Held) -> Mapping[str, Path]:
+    def all_paths(self, held: HeldVersion) -> Mapping[str, Path]:
         """As :meth:`paths`, with the card.
 
         Raises:
@@ -85,7 +87,7 @@ class Files:
         """
         return {held.card.digest: self._store.path(held.card.digest), **self.paths(held)}
 
-    def paths(self, held: Held) -> Mapping[str, Path]:
+    def paths(self, held: HeldVersion) -> Mapping[str, Path]:
         """Where the files lie, by digest.
 
         Raises:
@@ -119,7 +121,7 @@ class Files:
             try:
                 await self._add(delta, weights)
                 return
-            except (LookupError, Unfit) as error:
+            except (LookupError, UnfitModelError) as error:
                 log.info("version %d of %s is fetched in full: %s", card.version, card.model, error)
         await self._fetch(weights)
 
@@ -138,7 +140,7 @@ class Files:
         finally:
             out.unlink(missing_ok=True)
         if not self._store.has(weights.digest):
-            raise Unfit("the difference gave another file than the one expected")
+            raise UnfitModelError("the difference gave another file than the one expected")
 
     async def _fetch(self, asset: Asset) -> None:
         if not self._store.has(asset.digest):

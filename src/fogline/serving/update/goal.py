@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from fogline.inference.card import Asset
 from fogline.registry.release import Release, Tier
-from fogline.serving.update.state import Attempt, Held, Role, State
+from fogline.serving.update.state import Attempt, HeldVersion, ModelOnNode, Role
 
 
-class Goal(NamedTuple):
+class ServingGoal(NamedTuple):
     """A version to be served."""
 
     number: int
@@ -25,7 +25,7 @@ def cards(release: Release) -> frozenset[str]:
     return frozenset(asset.digest for asset in (release.card, release.before) if asset is not None)
 
 
-def goal(state: State, node: str, tier: Tier) -> Goal | None:
+def goal(state: ModelOnNode, node: str, tier: Tier) -> ServingGoal | None:
     """What the newest release wants of a node; None: that it stays as it is."""
     release = state.release
     if release is None or tier not in release.tiers or release.state == "paused" or state.refuses(release.number):
@@ -34,9 +34,9 @@ def goal(state: State, node: str, tier: Tier) -> Goal | None:
     aborted = release.state == "aborted" and release.before is not None
     alone = release.mode == "shadow" and state.current is None  # There is nothing yet to be compared with.
     if inside and not aborted and not alone:
-        wanted = Goal(release.number, release.card, release.mode, release.version)
+        wanted = ServingGoal(release.number, release.card, release.mode, release.version)
     elif release.before is not None:
-        wanted = Goal(release.number, release.before, "live")
+        wanted = ServingGoal(release.number, release.before, "live")
     else:
         return None
     if state.allowed is not None and wanted.card.digest not in state.allowed:
@@ -44,13 +44,13 @@ def goal(state: State, node: str, tier: Tier) -> Goal | None:
     return wanted
 
 
-def is_here(goal: Goal, state: State) -> bool:
+def is_here(goal: ServingGoal, state: ModelOnNode) -> bool:
     """Whether the node does what is wanted already. What it serves, or has served, need not answer silently."""
     held = (state.current,) if goal.role == "live" else (state.current, state.previous, state.shadow)
     return any(one is not None and one.card == goal.card for one in held)
 
 
-def calls_back(goal: Goal, state: State) -> bool:
+def calls_back(goal: ServingGoal, state: ModelOnNode) -> bool:
     """Whether the version on probation is to be given up at once, not after its probation."""
     current = state.current
     if current is None or goal.role == "shadow" or goal.card == current.card:
@@ -58,7 +58,7 @@ def calls_back(goal: Goal, state: State) -> bool:
     return goal.version < current.version
 
 
-def retires_shadow(goal: Goal | None, state: State) -> bool:
+def retires_shadow(goal: ServingGoal | None, state: ModelOnNode) -> bool:
     """Whether the version that answers silently has done so for long enough."""
     release, shadow = state.release, state.shadow
     if shadow is None or release is None or release.state == "paused" or (goal and goal.card == shadow.card):
@@ -66,7 +66,7 @@ def retires_shadow(goal: Goal | None, state: State) -> bool:
     return release.mode != "shadow" or release.card != shadow.card
 
 
-def misfit(attempt: Attempt, held: Held, state: State) -> str | None:
+def misfit(attempt: Attempt, held: HeldVersion, state: ModelOnNode) -> str | None:
     """What is wrong with a card that was fetched; None: nothing."""
     if attempt.version and held.version != attempt.version:
         return f"its card is of version {held.version}, but the release says {attempt.version}"

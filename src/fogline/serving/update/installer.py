@@ -10,23 +10,30 @@ from pathlib import Path
 import msgspec
 
 from fogline.inference.card import Asset
-from fogline.network.frames import framed, next_frame
-from fogline.network.helpers import Helper, ending, start_helper
-from fogline.serving.update.ports import Ask, Checked, Damaged, InstallerFailed, Unfit, Untrusted
+from fogline.processes.frames import framed, next_frame
+from fogline.processes.helpers import Helper, ending, start_helper
+from fogline.serving.update.ports import (
+    Ask,
+    DamagedFileError,
+    InstallerError,
+    UnfitModelError,
+    UntrustedMetadataError,
+    VerifiedMetadata,
+)
 from fogline.serving.update.requests import (
     ANSWERS,
     LARGEST,
     Answer,
     Bad,
     Distrusted,
-    Done,
+    FileMissing,
     Here,
-    Job,
-    Missing,
+    InstallerDone,
+    InstallerJob,
     Reconstruct,
     Spoilt,
     Stuck,
-    Trial,
+    TryVersion,
     Verify,
     encode,
 )
@@ -38,7 +45,7 @@ LONGEST = 1000
 """Characters of a reason that foreign code gives."""
 
 
-class Died(RuntimeError):  # noqa: N818 - read aloud, it is what happened
+class InstallerDiedError(RuntimeError):
     """A process ended without an answer; the text is a sentence."""
 
 
@@ -76,22 +83,22 @@ class ProcessInstaller:
         self._turn = asyncio.Lock()
         """Models are loaded one at a time, for the sake of memory."""
 
-    async def verify(self, ask: Ask) -> Checked:
+    async def verify(self, ask: Ask) -> VerifiedMetadata:
         """See :class:`fogline.serving.update.ports.Installer`."""
         request = Verify(str(self._folder / "trusted"), self._authority)
         try:
             answer = await self._answer(request, ask)
-        except Died as error:
-            raise InstallerFailed(f"The releases could not be checked: {error}.") from None
+        except InstallerDiedError as error:
+            raise InstallerError(f"The releases could not be checked: {error}.") from None
         match answer:
-            case Checked():
+            case VerifiedMetadata():
                 return answer
             case Distrusted(kind=kind, why=why):
-                raise Untrusted(kind, why)
+                raise UntrustedMetadataError(kind, why)
             case Bad(why=why):
-                raise InstallerFailed(f"The releases could not be checked: {why[:LONGEST]}.")
+                raise InstallerError(f"The releases could not be checked: {why[:LONGEST]}.")
             case _:
-                raise InstallerFailed(f"The releases could not be checked: the answer was {type(answer).__name__}.")
+                raise InstallerError(f"The releases could not be checked: the answer was {type(answer).__name__}.")
 
     async def reconstruct(self, base: Path, delta: Path, codec: str, expected: Asset, out: Path) -> None:
         """See :class:`fogline.serving.update.ports.Installer`."""
@@ -99,31 +106,31 @@ class ProcessInstaller:
             request = Reconstruct(str(base), str(delta), codec, expected, str(out))
             try:
                 answer = await self._answer(request)
-            except Died as error:
-                raise Unfit(str(error)) from None
-            if not isinstance(answer, Done):
-                raise Unfit(answer.why[:LONGEST] if isinstance(answer, Bad) else "the process gave no result")
+            except InstallerDiedError as error:
+                raise UnfitModelError(str(error)) from None
+            if not isinstance(answer, InstallerDone):
+                raise UnfitModelError(answer.why[:LONGEST] if isinstance(answer, Bad) else "the process gave no result")
 
     async def trial(self, card: bytes, paths: Mapping[str, Path]) -> str:
         """See :class:`fogline.serving.update.ports.Installer`."""
         files = {digest: str(path) for digest, path in paths.items()}
         async with self._turn:
-            request = Trial(card, files, self._variants, self._code)
+            request = TryVersion(card, files, self._variants, self._code)
             try:
                 answer = await self._answer(request)
-            except Died as error:
-                raise Unfit(f"{error} in its trial") from None
+            except InstallerDiedError as error:
+                raise UnfitModelError(f"{error} in its trial") from None
             match answer:
-                case Done(runtime=runtime):
+                case InstallerDone(runtime=runtime):
                     return runtime
                 case Spoilt(digests=digests):
-                    raise Damaged(tuple(digest for digest in digests if digest in files))
+                    raise DamagedFileError(tuple(digest for digest in digests if digest in files))
                 case Bad(why=why):
-                    raise Unfit(why[:LONGEST])
+                    raise UnfitModelError(why[:LONGEST])
                 case _:
-                    raise Unfit(f"the process that tried it answered with {type(answer).__name__}")
+                    raise UnfitModelError(f"the process that tried it answered with {type(answer).__name__}")
 
-    async def _answer(self, request: Verify | Reconstruct | Trial, ask: Ask | None = None) -> Answer:
+    async def _answer(self, request: Verify | Reconstruct | TryVersion, ask: Ask | None = None) -> Answer:
         """One request to a new process; what ``ask`` raises ends it.
 
         Raises:
@@ -133,20 +140,20 @@ class ProcessInstaller:
         """
         async with self._process() as (process, reader, writer):
 
-            async def exchange(frame: Job | Here) -> Answer:
+            async def exchange(frame: InstallerJob | Here) -> Answer:
                 try:
                     async with asyncio.timeout(self._seconds):
                         writer.write(framed(encode(frame)))
                         return ANSWERS.decode(await next_frame(reader, LARGEST))
                 except TimeoutError:
-                    raise Died(f"it took longer than {self._seconds:g} s") from None
+                    raise InstallerDiedError(f"it took longer than {self._seconds:g} s") from None
                 except msgspec.DecodeError as error:
-                    raise Died(f"the process sent what is no answer ({error})") from None
+                    raise InstallerDiedError(f"the process sent what is no answer ({error})") from None
                 except (asyncio.IncompleteReadError, ConnectionError):
-                    raise Died(f"the process {ending(await process.wait())}{self._limit}") from None
+                    raise InstallerDiedError(f"the process {ending(await process.wait())}{self._limit}") from None
 
-            answer = await exchange(Job(request, self._memory, self._niceness))
-            while isinstance(answer, Missing) and ask is not None:
+            answer = await exchange(InstallerJob(request, self._memory, self._niceness))
+            while isinstance(answer, FileMissing) and ask is not None:
                 answer = await exchange(Here(await ask(answer.name, answer.largest)))
         if isinstance(answer, Stuck):
             raise StorageError(answer.why)
@@ -160,7 +167,7 @@ class ProcessInstaller:
             with (self._folder / "installer.log").open("wb") as log:
                 process, channel = await start_helper(PROGRAM, log, threads=1)
         except OSError as error:
-            raise InstallerFailed(f"A helper process cannot be started: {error.strerror}.") from error
+            raise InstallerError(f"A helper process cannot be started: {error.strerror}.") from error
         try:
             reader, writer = await asyncio.open_connection(sock=channel)
             try:

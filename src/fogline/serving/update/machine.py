@@ -22,7 +22,7 @@ from fogline.serving.update.effects import (
     FetchFiles,
     Load,
     Restore,
-    SetTimer,
+    SetRetryTimer,
     Swap,
     Try,
 )
@@ -33,31 +33,31 @@ from fogline.serving.update.events import (
     Crashed,
     Delayed,
     Event,
-    Failed,
-    Fired,
+    FilesReady,
+    LastGoodRestored,
     Loaded,
     NotRestored,
     Passed,
     Pulse,
-    Ready,
-    Restored,
+    RetryDue,
     Revert,
-    Started,
+    ServingFailed,
     Stopped,
     Swapped,
+    UpdaterStarted,
 )
-from fogline.serving.update.goal import Goal
+from fogline.serving.update.goal import ServingGoal
 from fogline.serving.update.probation import fault, over
 from fogline.serving.update.state import (
     REMEMBERED,
     Attempt,
     Baseline,
-    Held,
-    News,
-    Refused,
-    State,
+    HeldVersion,
+    ModelNews,
+    ModelOnNode,
+    ProbationWatch,
+    RefusedRelease,
     Step,
-    Watch,
     What,
 )
 
@@ -71,7 +71,7 @@ LOOP = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class UpdateMachine:
     """Decides for one model on one node.
 
     Args:
@@ -82,7 +82,7 @@ class Machine:
     node: str
     tier: Tier
 
-    def handle(self, state: State, event: Event, now: float) -> tuple[State, list[Effect]]:
+    def handle(self, state: ModelOnNode, event: Event, now: float) -> tuple[ModelOnNode, list[Effect]]:
         """React to what happened at time ``now`` (seconds, of a clock that starts anew with the node)."""
         turn = _Turn(self, state, now)
         turn.react(event)
@@ -96,7 +96,7 @@ class Machine:
 class _Turn:
     """One step of a machine: the state as it changes, and the effects so far."""
 
-    def __init__(self, machine: Machine, state: State, now: float) -> None:
+    def __init__(self, machine: UpdateMachine, state: ModelOnNode, now: float) -> None:
         self.machine = machine
         self.state = state
         self.now = now
@@ -104,7 +104,7 @@ class _Turn:
 
     def react(self, event: Event) -> None:
         match event:
-            case Started():
+            case UpdaterStarted():
                 self.start(event.missing)
             case Stopped():
                 self.set(clean=True)
@@ -116,16 +116,16 @@ class _Turn:
                 self.broken(event)
             case Pulse():
                 self.pulse(event)
-            case Fired(timer="probation"):
+            case RetryDue(timer="probation"):
                 self.judge()
-            case Fired(timer="restore"):
+            case RetryDue(timer="restore"):
                 if self.state.restoring and self.state.current is not None:
                     self.go_back(self.state.current)
-            case Fired():
+            case RetryDue():
                 self.retry()
             case Revert():
                 self.revert_by_hand(event.why)
-            case Restored() | NotRestored():
+            case LastGoodRestored() | NotRestored():
                 self.restored(event)
             case _:
                 attempt = self.state.attempt
@@ -135,14 +135,14 @@ class _Turn:
     def set(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)
 
-    def tell(self, held: Held | Attempt, what: What, why: str = "") -> None:
-        news = News(held.number, held.version, what, why)
+    def tell(self, held: HeldVersion | Attempt, what: What, why: str = "") -> None:
+        news = ModelNews(held.number, held.version, what, why)
         if news not in self.state.news:
             self.set(news=(*self.state.news, news))
 
     def refuse(self, number: int, version: int, why: str) -> None:
         if not self.state.refuses(number):
-            self.set(refused=(*self.state.refused, Refused(number, version, why))[-REMEMBERED:])
+            self.set(refused=(*self.state.refused, RefusedRelease(number, version, why))[-REMEMBERED:])
 
     # Releases.
 
@@ -185,7 +185,7 @@ class _Turn:
         if goal is not None and not goals.is_here(goal, state):
             self.begin(goal)
 
-    def adopt_number(self, goal: Goal | None) -> None:
+    def adopt_number(self, goal: ServingGoal | None) -> None:
         """The version that is here already is what the newest release wants: nothing is to be done."""
         current, shadow = self.state.current, self.state.shadow
         if goal is None:
@@ -199,7 +199,7 @@ class _Turn:
         elif goal.role == "shadow" and shadow is not None and shadow.card == goal.card:
             self.set(shadow=replace(shadow, number=goal.number))
 
-    def begin(self, goal: Goal, why: str = "") -> None:
+    def begin(self, goal: ServingGoal, why: str = "") -> None:
         previous, shadow = self.state.previous, self.state.shadow
         here = next((held for held in (previous, shadow) if held is not None and held.card == goal.card), None)
         self.set(attempts=self.state.attempts + 1)
@@ -218,7 +218,7 @@ class _Turn:
             self.retire_shadow(shadow)
         self.go(attempt)
 
-    def retire_shadow(self, shadow: Held) -> None:
+    def retire_shadow(self, shadow: HeldVersion) -> None:
         self.set(shadow=None, shadow_crashes=0)
         self.effects.append(Drop(shadow.version))
 
@@ -242,10 +242,12 @@ class _Turn:
                 role = "beside" if attempt.role == "live" else "shadow"
                 self.effects.append(Load(attempt.serial, held, role))
 
-    def answer(self, attempt: Attempt, event: CardRead | Ready | Delayed | Passed | Loaded | Swapped | Failed) -> None:
+    def answer(
+        self, attempt: Attempt, event: CardRead | FilesReady | Delayed | Passed | Loaded | Swapped | ServingFailed
+    ) -> None:
         """An effect of the attempt has come to its end; what does not belong to its step is late, and too late."""
         match attempt.step, event:
-            case _, Failed(why=why):
+            case _, ServingFailed(why=why):
                 self.fail(why)
             case (("card" | "files" | "trial"), Delayed()):
                 self.delay(attempt, event)
@@ -256,7 +258,7 @@ class _Turn:
                 else:
                     held = replace(held, number=attempt.number)
                     self.go(replace(attempt, step="files", held=held, version=held.version, deltas=deltas))
-            case "files", Ready():
+            case "files", FilesReady():
                 step = "load" if attempt.proven else "trial"
                 self.go(replace(attempt, step=step, deltas=(), waiting=False, tries=0))
             case "trial", Passed(runtime=runtime):
@@ -278,7 +280,7 @@ class _Turn:
             attempt = replace(attempt, delayed_by=event.kind)
         step = "files" if attempt.step == "trial" else attempt.step
         self.set(attempt=replace(attempt, step=step, waiting=True, tries=tries))
-        self.effects.append(SetTimer("retry", self.now + backoff(tries)))
+        self.effects.append(SetRetryTimer("retry", self.now + backoff(tries)))
 
     def retry(self) -> None:
         attempt = self.state.attempt
@@ -323,10 +325,10 @@ class _Turn:
             self.pursue()
             return
         assert self.state.release is not None
-        watch = Watch(self.state.release.probation, self.now)
+        watch = ProbationWatch(self.state.release.probation, self.now)
         self.set(current=held, previous=before, watch=watch, attempt=None)
         self.tell(held, "probation")
-        self.effects.append(SetTimer("probation", self.now + watch.rules.seconds))
+        self.effects.append(SetRetryTimer("probation", self.now + watch.rules.seconds))
         self.pursue()
 
     # Probation.
@@ -356,9 +358,9 @@ class _Turn:
             self.commit(watch)
         else:
             ends = [watch.since + seconds for seconds in (watch.rules.seconds, watch.rules.longest)]
-            self.effects.append(SetTimer("probation", next((at for at in ends if at > self.now), max(ends))))
+            self.effects.append(SetRetryTimer("probation", next((at for at in ends if at > self.now), max(ends))))
 
-    def commit(self, watch: Watch) -> None:
+    def commit(self, watch: ProbationWatch) -> None:
         self.set(watch=None, baseline=Baseline(recent=watch.tally), crashes=0)
         self.tell(_known(self.state.current), "committed")
         self.pursue()
@@ -375,18 +377,18 @@ class _Turn:
         elif server == "up":
             self.effects.append(Drop(bad.version))
 
-    def go_back(self, good: Held) -> None:
+    def go_back(self, good: HeldVersion) -> None:
         self.set(restoring=self.state.restoring + 1)
         self.effects.append(Restore(good))
 
-    def restored(self, event: Restored | NotRestored) -> None:
+    def restored(self, event: LastGoodRestored | NotRestored) -> None:
         current, tries = self.state.current, self.state.restoring
         if not tries or current is None or current.card.digest != event.card:
             return
         if isinstance(event, NotRestored):
             if tries == 1:
                 self.tell(current, "alarm", f"the server does not take the last good version back: {event.why}")
-            self.effects.append(SetTimer("restore", self.now + backoff(tries)))
+            self.effects.append(SetRetryTimer("restore", self.now + backoff(tries)))
             return
         self.set(restoring=0)
         self.pursue()
@@ -403,7 +405,7 @@ class _Turn:
             self.revert(why)
         else:
             self.refuse(current.number, current.version, why)
-            self.begin(Goal(previous.number, previous.card, "live"), why)
+            self.begin(ServingGoal(previous.number, previous.card, "live"), why)
 
     # Crashes and restarts.
 
@@ -426,7 +428,7 @@ class _Turn:
                 self.give_way(current, f"the server ended {LOOP} times in a row: {why}")
         self.pursue()  # What came while the last good version was not there yet waited.
 
-    def give_way(self, current: Held, why: str) -> None:
+    def give_way(self, current: HeldVersion, why: str) -> None:
         """A version that was good ends the server again and again: its files may be damaged. The one before answers
         until its release has been tried anew; where there is none, all that can be done is to tell."""
         if self.state.previous is None:
@@ -435,7 +437,7 @@ class _Turn:
         self.revert(why, refuse=False, server="down")
         self.pursue()
 
-    def fail_shadow(self, shadow: Held, why: str) -> None:
+    def fail_shadow(self, shadow: HeldVersion, why: str) -> None:
         self.refuse(shadow.number, shadow.version, why)
         self.tell(shadow, "failed", why)
         self.retire_shadow(shadow)
@@ -452,7 +454,7 @@ class _Turn:
         elif shadow is not None and shadow.version == event.version:
             self.fail_shadow(shadow, why)
 
-    def again(self, held: Held, why: str) -> None:
+    def again(self, held: HeldVersion, why: str) -> None:
         """Try the only version there was, whatever the newest release says."""
         self.set(attempts=self.state.attempts + 1)
         self.go(
@@ -469,7 +471,7 @@ class _Turn:
             )
         )
 
-    def count_crash(self, watch: Watch, why: str) -> None:
+    def count_crash(self, watch: ProbationWatch, why: str) -> None:
         watch = replace(watch, crashes=watch.crashes + 1)
         self.set(watch=watch)
         if watch.crashes >= CRASHES:
@@ -484,7 +486,7 @@ class _Turn:
         if watch is not None:
             watch = replace(watch, since=self.now, tally=Tally())
             self.set(watch=watch)
-            self.effects.append(SetTimer("probation", self.now + watch.rules.seconds))
+            self.effects.append(SetRetryTimer("probation", self.now + watch.rules.seconds))
             # A power cut alone does not take the only version there is.
             if not clean and self.state.previous is not None:
                 self.count_crash(watch, "the node went down twice while it answered")
@@ -520,6 +522,6 @@ def backoff(tries: int) -> float:
     return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(tries - 1, 20))
 
 
-def _known(held: Held | None) -> Held:
+def _known(held: HeldVersion | None) -> HeldVersion:
     assert held is not None
     return held

@@ -19,19 +19,19 @@ Ask = Callable[[str, int], Awaitable[bytes | None]]
 """The metadata or small target file of that name, of at most so many bytes; None if there is none."""
 
 
-class ServerFailed(RuntimeError):  # noqa: N818 - read aloud, it is what happened
+class ServerError(RuntimeError):
     """The server could not do it; the text is a sentence."""
 
 
-class InstallerFailed(RuntimeError):  # noqa: N818
+class InstallerError(RuntimeError):
     """A helper process ended before it was done, which says nothing about a version; the text is a sentence."""
 
 
-class Unfit(ValueError):  # noqa: N818
+class UnfitModelError(ValueError):
     """A version failed its trial, or a difference does not give the file it should; the text is a sentence."""
 
 
-class Damaged(ValueError):  # noqa: N818
+class DamagedFileError(ValueError):
     """Files are not what their digests promise; they must be fetched again."""
 
     def __init__(self, digests: tuple[str, ...]) -> None:
@@ -39,7 +39,7 @@ class Damaged(ValueError):  # noqa: N818
         self.digests = digests
 
 
-class Untrusted(ValueError):  # noqa: N818
+class UntrustedMetadataError(ValueError):
     """Metadata is not believed; the text is a sentence."""
 
     def __init__(self, kind: Distrust, why: str) -> None:
@@ -47,7 +47,7 @@ class Untrusted(ValueError):  # noqa: N818
         self.kind: Distrust = kind
 
 
-class Checked(msgspec.Struct, frozen=True, tag=True):
+class VerifiedMetadata(msgspec.Struct, frozen=True, tag=True):
     """What verified metadata says."""
 
     releases: tuple[Release, ...]
@@ -103,7 +103,7 @@ class Upstream(Protocol):
         ...
 
 
-class Server(Protocol):
+class PredictionServer(Protocol):
     """The process that answers predictions. Each call waits until it is up, and may come again."""
 
     def expect(self, model: str, coming: bool) -> None:
@@ -139,7 +139,7 @@ class Server(Protocol):
 class Installer(Protocol):
     """Does what is heavy, outside this process."""
 
-    async def verify(self, ask: Ask) -> Checked:
+    async def verify(self, ask: Ask) -> VerifiedMetadata:
         """The releases that the newest metadata names.
 
         Raises:

@@ -17,23 +17,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fogline.inference.card import Asset, read_card
-from fogline.network.frames import framed, read_frame
-from fogline.network.orphans import end_with_parent
-from fogline.serving.update.ports import Checked
+from fogline.processes.frames import framed, read_frame
+from fogline.processes.orphans import end_with_parent
+from fogline.serving.update.ports import VerifiedMetadata
 from fogline.serving.update.requests import (
     HERE,
     JOBS,
     Answer,
     Bad,
     Distrusted,
-    Done,
+    FileMissing,
     Here,
-    Job,
-    Missing,
+    InstallerDone,
+    InstallerJob,
     Reconstruct,
     Spoilt,
     Stuck,
-    Trial,
+    TryVersion,
     Verify,
     encode,
 )
@@ -43,19 +43,19 @@ Source = Callable[[str, int], bytes | None]
 
 def verify(request: Verify, source: Source) -> Answer:
     """Which releases the newest metadata names."""
-    from fogline.registry.trust.results import Untrusted
-    from fogline.registry.trust.sealing import MetadataError
+    from fogline.registry.trust.results import UntrustedReleaseError
+    from fogline.registry.trust.signing import MetadataError
     from fogline.registry.trust.verify import Verifier
 
     folder = Path(request.folder)
     try:
         verified = Verifier(folder, _root(folder, request.authority, source)).verify(source)
-    except Untrusted as error:
+    except UntrustedReleaseError as error:
         return Distrusted(error.kind, str(error))
     except MetadataError as error:
         return Distrusted("tampered", str(error))
     expires = min(verified.expires, verified.targets_expires)
-    return Checked(verified.releases, verified.approved, expires, verified.root)
+    return VerifiedMetadata(verified.releases, verified.approved, expires, verified.root)
 
 
 def _root(folder: Path, authority: bytes, source: Source) -> bytes:
@@ -67,14 +67,14 @@ def _root(folder: Path, authority: bytes, source: Source) -> bytes:
     """
     from fogline.registry.trust.binding import BINDING, bound_root
     from fogline.registry.trust.names import LARGEST_METADATA
-    from fogline.registry.trust.results import Untrusted, read_trusted
+    from fogline.registry.trust.results import UntrustedReleaseError, read_trusted
 
     trusted = read_trusted(folder)
     if trusted is not None:
         return trusted.root
     binding = source(BINDING, LARGEST_METADATA)
     if binding is None:
-        raise Untrusted("unreadable", "The parent has no signed releases (yet).")
+        raise UntrustedReleaseError("unreadable", "The parent has no signed releases (yet).")
     return bound_root(binding, authority)
 
 
@@ -90,10 +90,10 @@ def reconstruct(request: Reconstruct) -> Answer:
     if hashlib.sha256(data).hexdigest() != request.expected.digest:
         return Bad("the difference gives other weights than those that the card names")
     Path(request.out).write_bytes(data)
-    return Done()
+    return InstallerDone()
 
 
-def trial(request: Trial) -> Answer:
+def trial(request: TryVersion) -> Answer:
     """Check the files and make them durable; load the version and put its golden samples to it, in every runtime that
     a server might choose."""
     card = read_card(request.card)
@@ -116,7 +116,7 @@ def trial(request: Trial) -> Answer:
             check(card, open_runtime(card, locate, only=name, code=code).runtime, locate)
     except ModelError as error:
         return Bad(str(error))
-    return Done(chosen.runtime.name)
+    return InstallerDone(chosen.runtime.name)
 
 
 def _settled(path: Path, digest: str) -> bool:
@@ -130,7 +130,7 @@ def _settled(path: Path, digest: str) -> bool:
         return False
 
 
-def answer(job: Job, source: Source) -> Answer:
+def answer(job: InstallerJob, source: Source) -> Answer:
     """Carry the request out."""
     from fogline.storage import StorageError  # What it says is a sentence already.
 
@@ -147,7 +147,7 @@ def answer(job: Job, source: Source) -> Answer:
         return Bad(f"{type(error).__name__}: {error}")
 
 
-def restrain(job: Job) -> None:
+def restrain(job: InstallerJob) -> None:
     """Keep to what the node allows, and go when it goes."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node.
@@ -171,7 +171,7 @@ def main() -> None:
         stream = channel.makefile("rb")
 
         def source(name: str, largest: int) -> bytes | None:
-            channel.sendall(framed(encode(Missing(name, largest))))
+            channel.sendall(framed(encode(FileMissing(name, largest))))
             here: Here = HERE.decode(heard(stream))
             return here.data
 

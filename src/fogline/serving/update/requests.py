@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from fogline.inference.card import Asset
-from fogline.serving.update.ports import Checked, Distrust
+from fogline.serving.update.ports import Distrust, VerifiedMetadata
 
 LARGEST = 64 << 20
 """Bytes of the largest frame: foreign models run at the other end."""
 
 
 class Verify(msgspec.Struct, frozen=True, tag=True):
-    """Check metadata; the process asks for files that it lacks with ``Missing``."""
+    """Check metadata; the process asks for files that it lacks with ``FileMissing``."""
 
     folder: str
     """Of the metadata that is trusted so far."""
@@ -30,7 +30,7 @@ class Reconstruct(msgspec.Struct, frozen=True, tag=True):
     out: str
 
 
-class Trial(msgspec.Struct, frozen=True, tag=True):
+class TryVersion(msgspec.Struct, frozen=True, tag=True):
     """Check and try a version."""
 
     card: bytes
@@ -43,28 +43,28 @@ class Trial(msgspec.Struct, frozen=True, tag=True):
 
 
 class Here(msgspec.Struct, frozen=True, tag=True):
-    """The answer to ``Missing``."""
+    """The answer to ``FileMissing``."""
 
     data: bytes | None
 
 
-class Job(msgspec.Struct, frozen=True):
+class InstallerJob(msgspec.Struct, frozen=True):
     """The first frame."""
 
-    request: Verify | Reconstruct | Trial
+    request: Verify | Reconstruct | TryVersion
     memory: int | None
     """Bytes of memory of its own that the process may take; None: no limit."""
     niceness: int
 
 
-class Missing(msgspec.Struct, frozen=True, tag=True):
+class FileMissing(msgspec.Struct, frozen=True, tag=True):
     """A file is needed to go on."""
 
     name: str
     largest: int
 
 
-class Done(msgspec.Struct, frozen=True, tag=True):
+class InstallerDone(msgspec.Struct, frozen=True, tag=True):
     """It was done."""
 
     runtime: str = ""
@@ -96,9 +96,9 @@ class Stuck(msgspec.Struct, frozen=True, tag=True):
     why: str
 
 
-Answer = Checked | Missing | Done | Distrusted | Spoilt | Bad | Stuck
+Answer = VerifiedMetadata | FileMissing | InstallerDone | Distrusted | Spoilt | Bad | Stuck
 
-JOBS = msgspec.msgpack.Decoder(Job)
+JOBS = msgspec.msgpack.Decoder(InstallerJob)
 HERE = msgspec.msgpack.Decoder(Here)
 ANSWERS = msgspec.msgpack.Decoder(Answer)
 encode = msgspec.msgpack.Encoder().encode

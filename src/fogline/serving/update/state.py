@@ -19,7 +19,7 @@ REMEMBERED = 16
 """Refused releases whose reasons are kept."""
 
 
-class Held(msgspec.Struct, frozen=True):
+class HeldVersion(msgspec.Struct, frozen=True):
     """A version that lies on the node, or is on its way."""
 
     card: Asset
@@ -49,7 +49,7 @@ class Attempt(msgspec.Struct, frozen=True):
     step: Step
     version: int = 0
     """As the release says it; 0 where it does not."""
-    held: Held | None = None
+    held: HeldVersion | None = None
     """Once the card was read."""
     deltas: tuple[str, ...] = ()
     """Differences that may have been fetched for it."""
@@ -66,7 +66,7 @@ class Attempt(msgspec.Struct, frozen=True):
     """Times that the node went down while the version was tried."""
 
 
-class Watch(msgspec.Struct, frozen=True):
+class ProbationWatch(msgspec.Struct, frozen=True):
     """The probation of the version that is served."""
 
     rules: Probation
@@ -92,7 +92,7 @@ class Baseline(msgspec.Struct, frozen=True):
         return Baseline(recent) if recent.answers >= WINDOW else Baseline(self.older, recent)
 
 
-class News(msgspec.Struct, frozen=True):
+class ModelNews(msgspec.Struct, frozen=True):
     """Something that people and the cloud must hear of."""
 
     number: int
@@ -103,7 +103,7 @@ class News(msgspec.Struct, frozen=True):
     """Unix time; 0 until it is told."""
 
 
-class Refused(msgspec.Struct, frozen=True):
+class RefusedRelease(msgspec.Struct, frozen=True):
     """A release that is not tried again."""
 
     number: int
@@ -111,7 +111,7 @@ class Refused(msgspec.Struct, frozen=True):
     why: str
 
 
-class State(msgspec.Struct, frozen=True):
+class ModelOnNode(msgspec.Struct, frozen=True):
     """A model on a node."""
 
     model: ModelName
@@ -121,19 +121,19 @@ class State(msgspec.Struct, frozen=True):
     """Within which its number counts."""
     allowed: tuple[str, ...] | None = None
     """Of its cards, those that may be served here; None: any."""
-    current: Held | None = None
+    current: HeldVersion | None = None
     """What answers."""
-    watch: Watch | None = None
+    watch: ProbationWatch | None = None
     """None: the current version is good."""
-    previous: Held | None = None
+    previous: HeldVersion | None = None
     """The last good version before it."""
     baseline: Baseline = Baseline()
-    shadow: Held | None = None
+    shadow: HeldVersion | None = None
     """What answers silently beside."""
     attempt: Attempt | None = None
     attempts: int = 0
     """So far."""
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RefusedRelease, ...] = ()
     shadow_crashes: int = 0
     crashes: int = 0
     """Times in a row that the server ended, without an answer of the good version between them."""
@@ -142,9 +142,9 @@ class State(msgspec.Struct, frozen=True):
     was asked to."""
     clean: bool = False
     """The node was stopped in good order."""
-    news: tuple[News, ...] = ()
+    news: tuple[ModelNews, ...] = ()
     """What was not told yet."""
-    said: tuple[News, ...] = ()
+    said: tuple[ModelNews, ...] = ()
     """What was told last: the cloud may have been away."""
     trash: tuple[str, ...] = ()
     """Blobs that were not deleted yet."""
@@ -155,7 +155,7 @@ class State(msgspec.Struct, frozen=True):
         return self.current is not None or self.attempt is not None
 
     @property
-    def good(self) -> Held | None:
+    def good(self) -> HeldVersion | None:
         """The last version that was found good."""
         return self.current if self.watch is None else self.previous
 
@@ -175,5 +175,5 @@ class State(msgspec.Struct, frozen=True):
 
 
 # MessagePack: a sum of confidences that is not a number must survive.
-STATES = msgspec.msgpack.Decoder(State)
+STATES = msgspec.msgpack.Decoder(ModelOnNode)
 encode = msgspec.msgpack.Encoder().encode

@@ -11,17 +11,17 @@ from pathlib import Path
 import msgspec
 
 from fogline.governance.policy import Channel
-from fogline.network.releases import Store
+from fogline.network.node.mirror import ServedFiles
 from fogline.registry.release import Outcome, Tier, Vitals
+from fogline.serving.update.driver import RECORDS, STATES, DriverContext, ModelUpdateDriver
 from fogline.serving.update.events import Announced, Broken, Crashed, Event, Pulse, Revert, Stopped
-from fogline.serving.update.files import Files
-from fogline.serving.update.keeper import RECORDS, STATES, House, Keeper
-from fogline.serving.update.lookout import Lookout
-from fogline.serving.update.machine import Machine
+from fogline.serving.update.files import FileFetcher
+from fogline.serving.update.machine import UpdateMachine
 from fogline.serving.update.narrowing import narrowed
-from fogline.serving.update.ports import Checked, Installer, Role, Server, Serving, Upstream
+from fogline.serving.update.ports import Installer, PredictionServer, Role, Serving, Upstream, VerifiedMetadata
 from fogline.serving.update.state import STATES as DECODER
-from fogline.serving.update.state import State
+from fogline.serving.update.state import ModelOnNode
+from fogline.serving.update.watcher import ReleaseWatcher
 from fogline.storage import Database, StorageError
 
 log = logging.getLogger("fogline.serving")
@@ -54,9 +54,9 @@ class Updater:
         channel: Channel,
         database: Database,
         folder: Path,
-        store: Store,
+        store: ServedFiles,
         upstream: Upstream,
-        server: Server,
+        server: PredictionServer,
         installer: Installer,
         clock: Callable[[], float] = time.time,
         variants: bool = False,
@@ -65,19 +65,19 @@ class Updater:
         self._tier: Tier = tier
         self._channel: Channel = channel
         self._upstream = upstream
-        self._house = House(
+        self._house = DriverContext(
             node=name,
-            machine=Machine(name, tier),
+            machine=UpdateMachine(name, tier),
             database=database,
-            files=Files(upstream, store, installer, folder / "drafts", variants),
+            files=FileFetcher(upstream, store, installer, folder / "drafts", variants),
             server=server,
             installer=installer,
             tell=upstream.outcome,
             clock=clock,
             needed=self.needed,
         )
-        self._keepers: dict[str, Keeper] = {}
-        self._lookout = Lookout(upstream, installer, database, clock, self._found, self._warn)
+        self._drivers: dict[str, ModelUpdateDriver] = {}
+        self._lookout = ReleaseWatcher(upstream, installer, database, clock, self._found, self._warn)
         self._group: asyncio.TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -96,9 +96,9 @@ class Updater:
                 raise StorageError(
                     f"The journal of model {model} cannot be read ({error}); was it written by a newer Fogline?"
                 ) from error
-            self._keepers[model] = Keeper(state, self._house)
-        for keeper in self._keepers.values():
-            keeper.recover()
+            self._drivers[model] = ModelUpdateDriver(state, self._house)
+        for driver in self._drivers.values():
+            driver.recover()
 
     async def run(self) -> None:
         """Follow releases until :meth:`close`, or until cancelled."""
@@ -106,8 +106,8 @@ class Updater:
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._lookout.run())
-            for keeper in self._keepers.values():
-                group.create_task(keeper.run())
+            for driver in self._drivers.values():
+                group.create_task(driver.run())
 
     async def close(self) -> None:
         """Stop in good order; the journal keeps what was."""
@@ -121,15 +121,15 @@ class Updater:
 
     def fresh(self, timestamp: bytes) -> None:
         """The parent has a new timestamp; or it is back, and its timestamp is not known (empty)."""
-        for keeper in self._keepers.values():
-            keeper.repeat()
+        for driver in self._drivers.values():
+            driver.repeat()
         self._lookout.fresh(timestamp)
 
     def pulse(self, vitals: Vitals) -> None:
         """How a version that the server has loaded fared since the last pulse."""
-        keeper = self._keepers.get(vitals.model)
-        if keeper is not None:
-            keeper.handle(Pulse(vitals.version, vitals.tally))
+        driver = self._drivers.get(vitals.model)
+        if driver is not None:
+            driver.handle(Pulse(vitals.version, vitals.tally))
 
     def crashed(self, why: str) -> None:
         """The server ended by itself. What :meth:`serving` says may be another version afterwards."""
@@ -138,9 +138,9 @@ class Updater:
     def broken(self, model: str, version: int, why: str) -> None:
         """The server was started again and cannot load a version that :meth:`serving` named. Where there is one before
         it, that is loaded once the server is up; files that turn out to be damaged are fetched anew."""
-        keeper = self._keepers.get(model)
-        if keeper is not None:
-            keeper.handle(Broken(version, why))
+        driver = self._drivers.get(model)
+        if driver is not None:
+            driver.handle(Broken(version, why))
 
     def revert(self, model: str, why: str) -> None:
         """An operator sends the node back to the version before; newer releases than those known are followed again.
@@ -148,10 +148,10 @@ class Updater:
         Raises:
             LookupError: there is none.
         """
-        keeper = self._keepers.get(model)
-        if keeper is None or keeper.state.previous is None:
+        driver = self._drivers.get(model)
+        if driver is None or driver.state.previous is None:
             raise LookupError(f"There is no earlier version of model {model[:80]} on {self._name} to go back to.")
-        keeper.handle(Revert(why))
+        driver.handle(Revert(why))
 
     # What is.
 
@@ -163,47 +163,47 @@ class Updater:
         """
         files, serving = self._house.files, list[Serving]()
         roles: tuple[Role, ...] = ("live", "shadow")
-        for keeper in self._keepers.values():
-            state = keeper.state
+        for driver in self._drivers.values():
+            state = driver.state
             for held, role in zip((state.current, state.shadow), roles, strict=True):
                 if held is not None:
                     card, paths = narrowed(files.card(held.card), held.runtime), files.paths(held)
                     serving.append(Serving(state.model, held.version, card, paths, role))
         return tuple(serving)
 
-    def states(self) -> dict[str, State]:
+    def states(self) -> dict[str, ModelOnNode]:
         """What is known of every model, for people and tests."""
-        return {model: keeper.state for model, keeper in self._keepers.items()}
+        return {model: driver.state for model, driver in self._drivers.items()}
 
     def needed(self) -> frozenset[str]:
         """Blobs that must stay in the store."""
-        return frozenset(digest for keeper in self._keepers.values() for digest in keeper.state.needed)
+        return frozenset(digest for driver in self._drivers.values() for digest in driver.state.needed)
 
     # Inside.
 
     def _handle_all(self, event: Event) -> None:
-        for keeper in self._keepers.values():
-            keeper.handle(event)
+        for driver in self._drivers.values():
+            driver.handle(event)
 
-    def _found(self, checked: Checked) -> None:
+    def _found(self, checked: VerifiedMetadata) -> None:
         for release in checked.releases:
-            keeper = self._keepers.get(release.model)
-            if keeper is None:
+            driver = self._drivers.get(release.model)
+            if driver is None:
                 if self._tier not in release.tiers:
                     continue
-                keeper = self._keepers[release.model] = Keeper(State(release.model), self._house)
+                driver = self._drivers[release.model] = ModelUpdateDriver(ModelOnNode(release.model), self._house)
                 assert self._group is not None
-                self._group.create_task(keeper.run())
+                self._group.create_task(driver.run())
             allowed = None if self._channel == "rounds" else checked.approved.get(release.model, frozenset())
-            keeper.handle(Announced(release, allowed, checked.epoch))
+            driver.handle(Announced(release, allowed, checked.epoch))
 
     def _warn(self, why: str) -> None:
         """Something that concerns all models."""
         log.warning("%s", why)
-        for keeper in self._keepers.values():
-            held = keeper.state.current
+        for driver in self._drivers.values():
+            held = driver.state.current
             number, version = (0, 0) if held is None else (held.number, held.version)
-            outcome = Outcome(self._name, keeper.model, number, version, "alarm", why, self._house.clock())
+            outcome = Outcome(self._name, driver.model, number, version, "alarm", why, self._house.clock())
             try:
                 self._house.database.note(RECORDS, msgspec.json.encode(outcome))
             except StorageError as error:

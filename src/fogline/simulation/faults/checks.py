@@ -1,4 +1,4 @@
-"""What must hold whatever happens, and the books that show it."""
+"""What must hold whatever happens, and the deliveries that show it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Contributions = tuple[tuple[str, int], ...]
 """A value, as far as it matters here: which trainings (device, number) are in it, and how often."""
 
 
-class Violation(AssertionError):  # noqa: N818 - it is what is reported, not a mistake of the program
+class InvariantError(AssertionError):
     """Something happened that must not. ``kind`` is one of hang, lost, twice, missing, forged, few, failed."""
 
     def __init__(self, kind: str, text: str) -> None:
@@ -21,7 +21,7 @@ class Violation(AssertionError):  # noqa: N818 - it is what is reported, not a m
         self.kind = kind
 
 
-class Books:
+class DeliveryLog:
     """What was reported, acknowledged and refused in a run; and since when rounds and requests are open."""
 
     def __init__(self, roles: Mapping[str, Role], patience: Mapping[str, float]) -> None:
@@ -43,12 +43,12 @@ class Books:
         """A child sends its update for a parent's request; the same one every time."""
         before = self._reported.setdefault((parent, task), value)
         if before != value:
-            raise Violation("forged", f"the report for request {task} of {parent} changed after it was first sent")
+            raise InvariantError("forged", f"the report for request {task} of {parent} changed after it was first sent")
 
     def acknowledges(self, parent: str, task: int) -> None:
         """A parent says that an update will count."""
         if (parent, task) not in self._reported:
-            raise Violation("forged", f"{parent} acknowledged request {task}, for which nothing was reported")
+            raise InvariantError("forged", f"{parent} acknowledged request {task}, for which nothing was reported")
         self._acknowledged.add((parent, task))
 
     def refuses(self, node: Aggregator, task: int, why: str) -> None:
@@ -61,7 +61,7 @@ class Books:
             "failed": True,
         }
         if not allowed.get(why, False):
-            raise Violation("lost", f"{node.name} refused an update as {why}, which its job does not allow")
+            raise InvariantError("lost", f"{node.name} refused an update as {why}, which its job does not allow")
         if why != "failed":
             self._dropped.update(self._reported.get((node.name, task), ()))
 
@@ -70,7 +70,7 @@ class Books:
         given up as too old, which it counts."""
         new = set(self._reported.get((node.name, task), ())) - self._dropped
         if new and not node.ledger.dropped["unanswered"] + node.ledger.dropped["failed"]:
-            raise Violation("lost", f"{node.name} refused the answer to request {task} without counting it")
+            raise InvariantError("lost", f"{node.name} refused the answer to request {task} without counting it")
         self._dropped |= new
 
     def watch(self, node: str, record: records.Record, lanes_open: Iterable[int], now: float) -> None:
@@ -83,16 +83,16 @@ class Books:
             case records.Closed(lane=lane):
                 begun = self._rounds.pop((node, lane), now)
                 if now > begun + role.deadline + 1e-6:
-                    raise Violation("hang", f"a round of {node} took {now - begun:.1f} s of {role.deadline:.1f} s")
+                    raise InvariantError("hang", f"a round of {node} took {now - begun:.1f} s of {role.deadline:.1f} s")
             case records.Assigned():
                 self.restart(node)
                 self._requests[node] = now
                 self._rounds |= {(node, lane): now for lane in lanes_open}
-            case records.Posted() | records.Ended():
+            case records.Posted() | records.JobOver():
                 begun = self._requests.get(node, now)
                 self.restart(node)
                 if now > begun + self._patience[node]:
-                    raise Violation("hang", f"{node} took {now - begun:.1f} s of {self._patience[node]:.1f} s")
+                    raise InvariantError("hang", f"{node} took {now - begun:.1f} s of {self._patience[node]:.1f} s")
             case _:
                 pass
 
@@ -105,7 +105,7 @@ class Books:
         """A model moves by updates."""
         devices, minimum = len({device for device, _ in value}), self._roles[node].minimum
         if value and devices < minimum:
-            raise Violation("few", f"a round of {node} moved with {devices} devices; the minimum is {minimum}")
+            raise InvariantError("few", f"a round of {node} moved with {devices} devices; the minimum is {minimum}")
 
     def _count(self, node: str, record: records.Record) -> None:
         """A round that counts has its quorum, of children that have reported in it."""
@@ -126,7 +126,9 @@ class Books:
                     self._waiting.pop((node, lane), None)
                 few = asked is not None and len(came) < max(asked.quorum, self._roles[node].tier.fewest)
                 if record.met and few and self._roles[node].mode != "ring":
-                    raise Violation("few", f"a round of {node} counted with the reports of {sorted(came.values())}")
+                    raise InvariantError(
+                        "few", f"a round of {node} counted with the reports of {sorted(came.values())}"
+                    )
             case records.Assigned(keep_since=math.inf):
                 for kept in (self._waiting, self._came):
                     for key in [key for key in kept if key[0] == node]:
@@ -153,21 +155,23 @@ class Books:
         places = Counter(dict.fromkeys(model, 1))
         for contribution, times in Counter(model).items():
             if contribution[0] == "forger":
-                raise Violation("forged", "the model holds an update that an impostor sent")
+                raise InvariantError("forged", "the model holds an update that an impostor sent")
             if times > 1:
-                raise Violation("twice", f"{contribution} is {times} times in the model")
+                raise InvariantError("twice", f"{contribution} is {times} times in the model")
         for name, node in nodes.items():
             for contribution in _held(node, nodes, stores[name]):
                 places[contribution] += 1
                 if places[contribution] > 1:
-                    raise Violation("twice", f"{contribution} waits at {name} and counts elsewhere already")
+                    raise InvariantError("twice", f"{contribution} waits at {name} and counts elsewhere already")
         for contribution in model:
             if contribution in self._dropped:
-                raise Violation("twice", f"{contribution} was refused and counts")
+                raise InvariantError("twice", f"{contribution} was refused and counts")
         for parent, task in sorted(self._acknowledged):
             for contribution in self._reported[parent, task]:
                 if contribution not in places and contribution not in self._dropped:
-                    raise Violation("lost", f"{parent} acknowledged {contribution} (request {task}); it is nowhere")
+                    raise InvariantError(
+                        "lost", f"{parent} acknowledged {contribution} (request {task}); it is nowhere"
+                    )
 
 
 def _held(node: Aggregator, nodes: Mapping[str, Aggregator], store: Mapping[Key, Contributions]) -> Contributions:
@@ -185,5 +189,5 @@ def _held(node: Aggregator, nodes: Mapping[str, Aggregator], store: Mapping[Key,
 def value_of(store: Mapping[Key, Contributions], node: str, key: Key) -> Contributions:
     """The value behind a key, which must be there."""
     if key not in store:
-        raise Violation("missing", f"{node} needs {key}, which it does not have")
+        raise InvariantError("missing", f"{node} needs {key}, which it does not have")
     return store[key]

@@ -42,7 +42,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FaultPlan:
     """A scenario, drawn from a seed."""
 
     seed: int
@@ -81,7 +81,7 @@ class Plan:
         return role.rounds * (waits + 1) * (role.deadline + 1.0) + POLL
 
 
-def draw_plan(seed: int) -> Plan:
+def draw_plan(seed: int) -> FaultPlan:
     """The scenario of a seed."""
     rng = random.Random(seed)
     parents = _draw_tree(rng)
@@ -104,7 +104,7 @@ def draw_plan(seed: int) -> Plan:
         Cut(child, start, min(until, start + rng.uniform(1.0, 40.0)), rng.random() < 0.5) for child, start in starts
     )
     few = rng.sample(list(devices), count // 3)
-    return Plan(
+    return FaultPlan(
         seed=seed,
         roles=roles,
         devices=devices,
@@ -152,7 +152,7 @@ def _draw_role(rng: random.Random, seed: int, depth: int, above: float | None) -
         seed=seed,
         minimum=rng.choice((1, 1, 2, 4)) if depth == 0 and mode != "ring" else 1,
         retry=rng.uniform(1.0, 5.0),
-        gather=rng.choice((0.0, 0.5)),
+        join_window=rng.choice((0.0, 0.5)),
     )
 
 

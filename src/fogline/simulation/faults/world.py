@@ -14,13 +14,13 @@ import msgspec
 
 from fogline.nodes import Aggregator, Device
 from fogline.nodes.effects import Adopt, Effect, Finished, Forget, Lift, Merge, Move, Send, SetTimer, Train, Write
-from fogline.nodes.events import Event, Fired, Joined, Left, Received, Started, Trained
-from fogline.nodes.ledger import Got
+from fogline.nodes.events import Event, Joined, Left, Received, Started, TimerFired, Trained
+from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
 from fogline.nodes.policies import make_policy
-from fogline.nodes.records import Accepted, Ended, Record, Resolved, Spoiled
-from fogline.simulation.faults.checks import Books, Contributions, Violation, value_of
-from fogline.simulation.faults.plan import POLL, Plan, draw_plan
+from fogline.nodes.records import Accepted, JobOver, Record, Resolved, Spoiled
+from fogline.simulation.faults.checks import Contributions, DeliveryLog, InvariantError, value_of
+from fogline.simulation.faults.plan import POLL, FaultPlan, draw_plan
 
 MOST_EVENTS = 100_000
 _encode = msgspec.msgpack.Encoder().encode
@@ -28,7 +28,7 @@ _decode = msgspec.msgpack.Decoder(Record).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SeedOutcome:
     """What came of a seed."""
 
     seed: int
@@ -43,7 +43,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Machine:
+class SimulatedMachine:
     """What a node runs on. Journal and store survive a crash; the node itself does not."""
 
     node: Aggregator | Device | None = None
@@ -70,7 +70,7 @@ class Alarm:
     """A timer or a training that ends. Void in a later life of the node."""
 
     life: int
-    event: Fired | Trained
+    event: TimerFired | Trained
 
 
 Happening = Parcel | Alarm | Joined | Left | str
@@ -88,7 +88,7 @@ class World:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: FaultPlan,
         *,
         aggregator: type[Aggregator] = Aggregator,
         device: type[Device] = Device,
@@ -96,11 +96,11 @@ class World:
     ) -> None:
         self.plan = plan
         self.now = 0.0
-        self.machines = {name: Machine() for name in [*plan.roles, *plan.devices]}
+        self.machines = {name: SimulatedMachine() for name in [*plan.roles, *plan.devices]}
         self._parents = {**{name: role.parent for name, role in plan.roles.items()}, **plan.devices}
         self._children = plan.children()
         patience = {name: plan.patience(role, len(self._children[name])) for name, role in plan.roles.items()}
-        self.books = Books(plan.roles, patience)
+        self.deliveries = DeliveryLog(plan.roles, patience)
         self._aggregator, self._device, self._tell = aggregator, device, tell
         self._random = random.Random(f"faults/{plan.seed}")
         self._queue: list[tuple[float, int, str, Happening]] = []
@@ -109,7 +109,7 @@ class World:
         self._done_at: float | None = None
         self._bound = plan.chaos.until + 2 * patience[plan.root.name] + POLL
 
-    def run(self) -> Outcome:
+    def run(self) -> SeedOutcome:
         """Until nothing happens any more.
 
         Raises:
@@ -122,7 +122,7 @@ class World:
             self.now, serial, name, happening = heapq.heappop(self._queue)
             self._events += 1
             if (self._done_at is None and self.now > self._bound) or self._events > MOST_EVENTS:
-                raise Violation("hang", f"the job is not over after {self.now:.0f} s and {self._events} events")
+                raise InvariantError("hang", f"the job is not over after {self.now:.0f} s and {self._events} events")
             self._trace.update(_encode((self.now, name, happening)))
             self._happen(name, self.machines[name], happening, serial)
         return self._close(root)
@@ -137,22 +137,22 @@ class World:
             if cut.noticed:
                 self._push(cut.start + self._random.uniform(0.0, 2.0), self._parents[cut.child] or "", Left(cut.child))
 
-    def _close(self, root: str) -> Outcome:
+    def _close(self, root: str) -> SeedOutcome:
         if self._done_at is None:
-            raise Violation("hang", "nothing happens any more, and the job is not over")
+            raise InvariantError("hang", "nothing happens any more, and the job is not over")
         for name, machine in self.machines.items():
             node = machine.node
             outbox = node.ledger.outbox if isinstance(node, Aggregator) else node.outbox if node is not None else {}
             if outbox:
-                raise Violation("hang", f"{name} still waits for a receipt, and nothing happens any more")
+                raise InvariantError("hang", f"{name} still waits for a receipt, and nothing happens any more")
         nodes = {name: node for name, m in self.machines.items() if isinstance(node := m.node, Aggregator)}
-        self.books.close(nodes, {name: self.machines[name].store for name in nodes})
+        self.deliveries.close(nodes, {name: self.machines[name].store for name in nodes})
         rounds, digest = nodes[root].ledger.rounds_done, self._trace.hexdigest()
-        return Outcome(self.plan.seed, rounds, self._events, self._crashes, self._lost, self._done_at, digest)
+        return SeedOutcome(self.plan.seed, rounds, self._events, self._crashes, self._lost, self._done_at, digest)
 
     # What happens.
 
-    def _happen(self, name: str, machine: Machine, happening: Happening, serial: int) -> None:
+    def _happen(self, name: str, machine: SimulatedMachine, happening: Happening, serial: int) -> None:
         node = machine.node
         match happening:
             case "start":
@@ -169,7 +169,7 @@ class World:
                 else:
                     self._take(node, machine, sender, message, value)
                     self._handle(name, Received(sender, message))
-            case Alarm(life=life, event=Fired(timer=timer) as event):
+            case Alarm(life=life, event=TimerFired(timer=timer) as event):
                 if life == machine.life and machine.timers[timer] == serial:
                     self._handle(name, event)
             case Alarm(life=life, event=Trained() as event):
@@ -188,7 +188,12 @@ class World:
                 raise AssertionError(happening)
 
     def _take(
-        self, node: Aggregator | Device, machine: Machine, sender: str, message: Message, value: Contributions | None
+        self,
+        node: Aggregator | Device,
+        machine: SimulatedMachine,
+        sender: str,
+        message: Message,
+        value: Contributions | None,
     ) -> None:
         """Store the value that came with a message, as far as the node wants it."""
         if isinstance(message, Work) and value is not None:
@@ -198,7 +203,7 @@ class World:
             if node.expects(sender, message.task):
                 machine.store[update_key(node.name, message.task)] = value
 
-    def _start(self, name: str, machine: Machine) -> None:
+    def _start(self, name: str, machine: SimulatedMachine) -> None:
         """Start a node, perhaps again: replay its journal, and let it connect with its neighbours."""
         if machine.gone or machine.node is not None:
             return
@@ -216,7 +221,7 @@ class World:
             kept = node.keys()
             machine.store = {key: value for key, value in machine.store.items() if key in kept}
         if isinstance(node, Aggregator):
-            self.books.resume(node, self.now)
+            self.deliveries.resume(node, self.now)
         self._handle(name, Started())
         for child in (name, *self._children.get(name, ())):
             self._connect(child)
@@ -243,12 +248,12 @@ class World:
         if crashes:
             self._crash(name, machine)
 
-    def _crash(self, name: str, machine: Machine) -> None:
+    def _crash(self, name: str, machine: SimulatedMachine) -> None:
         self._crashes += 1
         machine.node = None
         machine.life += 1
         machine.timers = {}
-        self.books.restart(name)
+        self.deliveries.restart(name)
         if self._tell is not None:
             self._tell(f"{self.now:8.2f} {name:6} CRASH")
         self._push(self.now + self._random.uniform(0.1, 20.0), name, "start")
@@ -258,7 +263,7 @@ class World:
 
     # Effects.
 
-    def _carry_out(self, name: str, machine: Machine, effect: Effect) -> None:
+    def _carry_out(self, name: str, machine: SimulatedMachine, effect: Effect) -> None:
         store = machine.store
         match effect:
             case Send(to=to, message=message):
@@ -266,7 +271,7 @@ class World:
             case Write(record=record):
                 self._write(name, machine, record)
             case SetTimer(timer=timer, at=at):
-                machine.timers[timer] = self._push(max(at, self.now), name, Alarm(machine.life, Fired(timer)))
+                machine.timers[timer] = self._push(max(at, self.now), name, Alarm(machine.life, TimerFired(timer)))
             case Forget(keys=keys):
                 for key in keys:
                     store.pop(key, None)
@@ -282,7 +287,7 @@ class World:
             case Move(base=base, model=model, members=members):
                 moved = value_of(store, name, base)
                 by = self._sum(name, store, [member.update for member in members])
-                self.books.moves(name, by)
+                self.deliveries.moves(name, by)
                 store[model] = moved + by
             case Merge(update=update, members=members):
                 store[update] = self._sum(name, store, [member.update for member in members])
@@ -299,45 +304,45 @@ class World:
     def _sum(self, name: str, store: dict[Key, Contributions], keys: list[Key]) -> Contributions:
         for key in keys:
             if self._is_none(key):
-                raise Violation("failed", f"{name} folds {key}, which is none")
+                raise InvariantError("failed", f"{name} folds {key}, which is none")
         return tuple(contribution for key in keys for contribution in value_of(store, name, key))
 
-    def _write(self, name: str, machine: Machine, record: Record) -> None:
+    def _write(self, name: str, machine: SimulatedMachine, record: Record) -> None:
         machine.journal.append(_encode(record))
         node = machine.node
         if isinstance(node, Aggregator):
-            self.books.watch(name, record, [lane.index for lane in node.ledger.lanes if lane.open], self.now)
+            self.deliveries.watch(name, record, [lane.index for lane in node.ledger.lanes if lane.open], self.now)
             if isinstance(record, Accepted):
                 value_of(machine.store, name, record.update)
             elif isinstance(record, Resolved):
-                self.books.refuses(node, record.task, record.why)
+                self.deliveries.refuses(node, record.task, record.why)
             elif isinstance(record, Spoiled):
-                self.books.spoils(name, record)
-            elif isinstance(record, Ended) and self._done_at is None and name == self.plan.root.name:
+                self.deliveries.spoils(name, record)
+            elif isinstance(record, JobOver) and self._done_at is None and name == self.plan.root.name:
                 self._done_at = self.now  # The effect that says it may be lost in a crash.
 
-    def _send(self, name: str, machine: Machine, to: str, message: Message) -> None:
+    def _send(self, name: str, machine: SimulatedMachine, to: str, message: Message) -> None:
         value = None
         match message:
             case Work(model=model):
                 value = value_of(machine.store, name, model)
             case Report(task=task, update=update) if update is not None:
                 value = value_of(machine.store, name, update)
-                self.books.reports(to, task, value)
+                self.deliveries.reports(to, task, value)
                 if self._bad_weather and self._random.random() < self.plan.chaos.imposture:
                     forger = self._random.choice(self._children[to])
                     if forger != name:
                         self._transmit(forger, to, message, (("forger", task),))
             case Receipt(task=task, accepted=accepted):
                 if accepted:
-                    self.books.acknowledges(name, task)
+                    self.deliveries.acknowledges(name, task)
                 elif isinstance(machine.node, Aggregator) and task not in machine.node.ledger.asks:
-                    self.books.repeats_refusal(machine.node, task)
+                    self.deliveries.repeats_refusal(machine.node, task)
             case _:
                 pass
         self._transmit(name, to, message, value)
 
-    def _failed(self, name: str, gots: Sequence[Got]) -> dict[int, str]:
+    def _failed(self, name: str, gots: Sequence[AcceptedUpdate]) -> dict[int, str]:
         """Which updates that wait are found to be none when a round may close."""
         return {got.task: "it is none" for got in gots if self._is_none(update_key(name, got.task))}
 
@@ -388,7 +393,7 @@ def run(
     aggregator: type[Aggregator] = Aggregator,
     device: type[Device] = Device,
     tell: Callable[[str], None] | None = None,
-) -> Outcome:
+) -> SeedOutcome:
     """Run the plan of a seed.
 
     Raises:

@@ -41,7 +41,7 @@ class Steady:
         return self._one_way[device] + size * self._up[device]
 
 
-class Traced:
+class TracedCarriers:
     """Each device replays one of the traces from a second of its own.
 
     Args:

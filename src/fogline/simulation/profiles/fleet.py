@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 
 from fogline.simulation.profiles.availability import calendar
-from fogline.simulation.profiles.carriers import Carrier, Steady, Traced, column
+from fogline.simulation.profiles.carriers import Carrier, Steady, TracedCarriers, column
 from fogline.simulation.profiles.distribution import Distribution, Floats, pick
 from fogline.simulation.profiles.profile import DRAWN, LINKS, DeviceProfile
 
@@ -133,6 +133,6 @@ class _Draws:
 
 def _carrier(profile: DeviceProfile, draw: _Draws) -> Carrier:
     if profile.traces is not None:
-        return Traced(profile.traces, profile.trace_uplink, draw.count, draw.source("traces"))
+        return TracedCarriers(profile.traces, profile.trace_uplink, draw.count, draw.source("traces"))
     up, down, rtt, loss = (draw(name) for name in LINKS)
     return Steady(up, down, rtt, loss)

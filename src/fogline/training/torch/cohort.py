@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fogline.data.examples import Indices
 from fogline.training.local import ClientJob
-from fogline.training.order import Shuffler, batches
+from fogline.training.shuffling import Shuffler, batches
 from fogline.training.torch.losses import IGNORED
 
 GATHERED = 1 << 18
@@ -22,7 +22,7 @@ GATHERED = 1 << 18
 
 
 @dataclass(slots=True)
-class Part:
+class DeviceExamples:
     """One device's examples on the engine's device."""
 
     x: Tensor
@@ -48,7 +48,7 @@ class Part:
         return self.size if self.held > self.size else 0
 
 
-def labels_of(parts: Sequence[Part]) -> Tensor:
+def labels_of(parts: Sequence[DeviceExamples]) -> Tensor:
     """All targets of some devices, one after the other."""
     rows = [part.rows for part in parts if part.rows is not None]
     if rows:
@@ -113,7 +113,7 @@ class Cohort:
     def __init__(
         self,
         jobs: Sequence[ClientJob],
-        parts: Sequence[Part],
+        parts: Sequence[DeviceExamples],
         width: int,
         fill: bool,
         targets: Targets,
@@ -195,7 +195,9 @@ def _each(share: Tensor | float) -> Iterable[Tensor | float]:
     return share.unbind() if isinstance(share, Tensor) else repeat(share)
 
 
-def _order(jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, shuffler: Shuffler) -> tuple[Indices, Indices]:
+def _order(
+    jobs: Sequence[ClientJob], parts: Sequence[DeviceExamples], width: int, shuffler: Shuffler
+) -> tuple[Indices, Indices]:
     """Places among each device's examples (T, K, B), and how many of each batch count (T, K)."""
     steps = jobs[0].steps
     places = np.zeros((len(jobs), steps * width), np.int64)
@@ -213,7 +215,7 @@ def _order(jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, shuffle
 
 
 def _joined_order(
-    jobs: Sequence[ClientJob], parts: Sequence[Part], width: int, smallest: int
+    jobs: Sequence[ClientJob], parts: Sequence[DeviceExamples], width: int, smallest: int
 ) -> tuple[Indices, Indices]:
     """The same with batches that may be larger by what joins them."""
     places = np.zeros((jobs[0].steps, len(jobs), width + smallest - 1), np.int64)
@@ -225,7 +227,7 @@ def _joined_order(
     return places, counts
 
 
-def _rows(places: Indices, parts: Sequence[Part]) -> Indices:
+def _rows(places: Indices, parts: Sequence[DeviceExamples]) -> Indices:
     """From places among each device's own examples to rows of the tensors that hold them all."""
     if len(parts) == 1:
         return places if parts[0].rows is None else parts[0].rows[places]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fogline.aggregation.sweep import bound
 from fogline.training.bugs import attempt, reason_of
-from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.local import ClientJob, LocalResult, LocalTraining
 
 if TYPE_CHECKING:
     from fogline.training.torch.task import TorchTask
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["attempt", "client_name", "failed", "results", "wrong_targets"]
 
 
-def failed(task: TorchTask, job: ClientJob, reason: str | Exception, samples: int) -> Trained:
+def failed(task: TorchTask, job: ClientJob, reason: str | Exception, samples: int) -> LocalResult:
     """A result without numbers that count.
 
     Raises:
@@ -27,7 +27,7 @@ def failed(task: TorchTask, job: ClientJob, reason: str | Exception, samples: in
     """
     client = f"Client '{client_name(task, job.client)}'"
     sentence = reason_of(reason, client) if isinstance(reason, Exception) else f"{client}: {reason.rstrip('.')}."
-    return Trained(job.client, job.start, job.counters, samples, 0, np.nan, np.nan, sentence)
+    return LocalResult(job.client, job.start, job.counters, samples, 0, np.nan, np.nan, sentence)
 
 
 def results(
@@ -38,7 +38,7 @@ def results(
     sizes: Sequence[int],
     losses: Tensor,
     moved: bool = False,
-) -> list[Trained]:
+) -> list[LocalResult]:
     """What devices hand back; failed, where losses or weights are not finite.
 
     ``ends`` (K, floats), ``counters`` (K, integers), ``sizes`` (K,) examples that have a truth, and ``losses`` (T, K),
@@ -52,13 +52,13 @@ def results(
     # A running sum: the order of other sums, and so their last bits, depend on the shape of the table.
     means, roots = table.cumsum(0)[-1] / steps, np.sqrt(np.square(table).cumsum(0)[-1] / steps)
     sound = (np.isfinite(means) & np.isfinite(whole)).tolist()
-    done: list[Trained] = []
+    done: list[LocalResult] = []
     for i, (job, mean, root) in enumerate(zip(jobs, means.tolist(), roots.tolist(), strict=True)):
         if not sizes[i]:
             done.append(failed(task, job, "none of its targets has a truth", 0))
         elif sound[i]:
             top = bounds[i] if moved else None
-            done.append(Trained(job.client, vectors[i], integers[i], sizes[i], job.steps, mean, root, None, top))
+            done.append(LocalResult(job.client, vectors[i], integers[i], sizes[i], job.steps, mean, root, None, top))
         else:
             done.append(failed(task, job, _not_finite(table[: job.steps, i]), sizes[i]))
     return done

@@ -20,7 +20,7 @@ class Features:
         linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
         if not linear:
             raise ValueError(
-                "The method bends the loss by the model's representation, the input of its last linear layer; "
+                "The method adjusts the loss by the model's representation, the input of its last linear layer; "
                 "this model has no linear layer."
             )
         self._module = module

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fogline.params import Counters, Entry, Params, Spec, Vector
 
 
-class Layout:
+class TensorLayout:
     """The tensors of a module's kind, in the order of its spec.
 
     Parameters and persistent buffers count, tied weights once, frozen parameters as buffers. Entries keep the

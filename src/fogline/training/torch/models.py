@@ -129,7 +129,7 @@ class SmallTransformer(nn.Module):
         self.tokens = nn.Embedding(vocabulary, width)
         self.places = nn.Parameter(0.02 * torch.randn(length, width))
         self.positions = Positions()
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(TransformerBlock(width, heads) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary)
 
@@ -145,7 +145,7 @@ class Positions(nn.Module):
         return x + table[: x.shape[1]]
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """One pre-norm transformer block: causal self-attention, then two linear layers with GELU."""
 
     def __init__(self, width: int, heads: int) -> None:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fogline.training.torch.features import Features
-from fogline.training.torch.layout import Layout, named_tensors
+from fogline.training.torch.layout import TensorLayout, named_tensors
+from fogline.training.torch.optimizers import Sink
 from fogline.training.torch.task import TorchTask
-from fogline.training.torch.updates import Sink
 
 
 class Program(ABC):
@@ -40,7 +40,7 @@ class Program(ABC):
         """From the loss's gradients by outputs and features to those by the weights."""
 
 
-class Traced(Program):
+class TracedProgram(Program):
     """Any module, by autograd: a plain call for one device, ``vmap`` for more.
 
     Args:
@@ -134,11 +134,11 @@ def bind(module: nn.Module, weights: dict[str, Tensor], buffers: dict[str, Tenso
 
 
 class FeaturesElsewhere:
-    """The features of a batch under other weights, for ``bend_loss``: one device at a time, without gradient."""
+    """The features of a batch under other weights, for ``adjust_loss``: one device at a time, without gradient."""
 
     def __init__(self, task: TorchTask) -> None:
         module = task.untrained().train()
-        self._layout: Layout = task.layout
+        self._layout: TensorLayout = task.layout
         self._features = Features(module)
 
     def on(self, x: Tensor, buffers: dict[str, Tensor]) -> Callable[[int, Tensor], Tensor]:

@@ -25,7 +25,7 @@ from fogline.training.torch.answers import answer_of, own_loss, part_of, several
 from fogline.training.torch.failure import attempt, wrong_targets
 from fogline.training.torch.fit import Fit, decides, fit_of, fitted_loss, loss_problem
 from fogline.training.torch.judging import judge_classes, judge_numbers
-from fogline.training.torch.layout import Layout, as_tensor
+from fogline.training.torch.layout import TensorLayout, as_tensor
 from fogline.training.torch.losses import LossFunction, LossName, loss_function, shape_of
 from fogline.training.torch.making import keeps, without_dropout
 from fogline.training.torch.outside import differences
@@ -39,7 +39,7 @@ Arguments = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class OutputTrial:
     """What the untrained module gives for a few examples."""
 
     outputs: Any
@@ -99,9 +99,9 @@ class TorchTask(Task):
         self._judged: tuple[int, nn.Module] | None = None
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> TensorLayout:
         """Between the module and the flat vector."""
-        return Layout(self._judge)
+        return TensorLayout(self._judge)
 
     @property
     def spec(self) -> Spec:
@@ -126,8 +126,8 @@ class TorchTask(Task):
     def fit(self) -> Fit:
         """How outputs and targets go together, found by a trial."""
         trial = self._trial
-        answer = attempt(lambda: answer_of(trial.outputs)) if isinstance(trial, Trial) else trial
-        if isinstance(answer, Exception) or not isinstance(trial, Trial):
+        answer = attempt(lambda: answer_of(trial.outputs)) if isinstance(trial, OutputTrial) else trial
+        if isinstance(answer, Exception) or not isinstance(trial, OutputTrial):
             return Fit("classes" if self.classifies else "numbers", self._axis or 1)
         targets = as_tensor(trial.examples.y, answer.device)
         return fit_of(answer, targets, self.loss, self.classifies, self._axis, self._probed_axis)
@@ -146,19 +146,19 @@ class TorchTask(Task):
         """
         if not self.classifies:
             return None
-        if self.loss != "cross_entropy" or not isinstance(self._trial, Trial) or self.fit.kind != "classes":
+        if self.loss != "cross_entropy" or not isinstance(self._trial, OutputTrial) or self.fit.kind != "classes":
             return self.data.classes
         return answer_of(self._trial.outputs).shape[self.class_axis]
 
     @property
     def gives_several(self) -> bool:
         """Whether the module gives something else than one tensor (early exits, an object), found by a trial."""
-        return isinstance(self._trial, Trial) and not isinstance(self._trial.outputs, Tensor)
+        return isinstance(self._trial, OutputTrial) and not isinstance(self._trial.outputs, Tensor)
 
     @property
     def gives_logits(self) -> bool:
         """Whether the module gives an object with ``logits``."""
-        return isinstance(self._trial, Trial) and part_of(self._trial.outputs, "logits") is not None
+        return isinstance(self._trial, OutputTrial) and part_of(self._trial.outputs, "logits") is not None
 
     @property
     def takes_several(self) -> bool:
@@ -166,9 +166,9 @@ class TorchTask(Task):
         return self.loss == "model" or not isinstance(self._first().x, np.ndarray)
 
     @cached_property
-    def _trial(self) -> Trial | Exception:
+    def _trial(self) -> OutputTrial | Exception:
         """What the untrained module gives for examples of the first client with whom it works, or what it raises."""
-        found: Trial | Exception = ValueError("there is no example")
+        found: OutputTrial | Exception = ValueError("there is no example")
         for client in range(min(TRIED, len(self.data.clients))):
             examples = attempt(lambda client=client: self._example(client))
             if isinstance(examples, Exception):
@@ -177,7 +177,7 @@ class TorchTask(Task):
             for floats in (False, True):
                 outputs = attempt(lambda e=examples, f=floats: self._tried(e, f))
                 if not isinstance(outputs, Exception):
-                    return Trial(outputs, examples, floats)
+                    return OutputTrial(outputs, examples, floats)
                 found = found if client or floats else outputs
         return found
 
@@ -198,7 +198,7 @@ class TorchTask(Task):
     def _probed_axis(self) -> int | None:
         """Where the classes are: not where outputs get shorter as inputs do."""
         trial = self._trial
-        if not isinstance(trial, Trial) or not isinstance(trial.examples.x, np.ndarray):
+        if not isinstance(trial, OutputTrial) or not isinstance(trial.examples.x, np.ndarray):
             return None
         x, y = trial.examples.x, trial.examples.y
         whole = answer_of(trial.outputs).shape
@@ -283,7 +283,7 @@ class TorchTask(Task):
 
     @property
     def _floats(self) -> bool:
-        return isinstance(self._trial, Trial) and self._trial.floats
+        return isinstance(self._trial, OutputTrial) and self._trial.floats
 
     def initial(self, seed: int) -> Params:
         """The untrained model of that seed."""
@@ -336,7 +336,7 @@ class TorchTask(Task):
         """Whether targets are two classes, and nobody said so."""
         if self.classifies or not callable(self.loss) or self.fit.kind != "numbers":
             return False
-        assert isinstance(self._trial, Trial)
+        assert isinstance(self._trial, OutputTrial)
         known = [self._trial.examples.y] if self.data.test is None else [self.data.test.y]
         for client in range(min(TRIED, len(self.data.clients))):
             y = attempt(lambda client=client: self.data.targets(client))
@@ -410,10 +410,10 @@ class TorchTask(Task):
     @property
     def has_shares(self) -> bool:
         """Whether targets are soft labels: a share for each class."""
-        return isinstance(self._trial, Trial) and self._soft(as_tensor(self._trial.examples.y, self.device))
+        return isinstance(self._trial, OutputTrial) and self._soft(as_tensor(self._trial.examples.y, self.device))
 
     def _soft(self, targets: Tensor) -> bool:
-        if self.fit.kind != "classes" or not isinstance(self._trial, Trial) or not targets.is_floating_point():
+        if self.fit.kind != "classes" or not isinstance(self._trial, OutputTrial) or not targets.is_floating_point():
             return False
         return targets.shape[1:] == answer_of(self._trial.outputs).shape[1:] and targets.ndim > 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import LocalMethod, overrides
 from fogline.training.task import Engine, Task
 from fogline.training.torch.task import TorchTask
@@ -15,25 +15,25 @@ class TorchEngine(Engine):
     """An engine for a :class:`TorchTask`.
 
     What happens in a step, in every engine: the loss and its gradient at the weights (or where ``perturb``
-    puts them); clipping to ``clip_norm`` over all trainable parameters; ``bend_gradient``; the optimizer with
-    weight decay. So clipping bounds what the data can do in a step, and the method bends after it.
+    puts them); clipping to ``clip_norm`` over all trainable parameters; ``adjust_gradient``; the optimizer with
+    weight decay. So clipping bounds what the data can do in a step, and the method adjusts after it.
     """
 
     def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
         self.task = task
         self.method = method
         self.local = local
-        self.bends_gradient = overrides(method, "bend_gradient")
+        self.adjusts_gradient = overrides(method, "adjust_gradient")
         self.perturbs = overrides(method, "perturb")
-        self.bends_outputs = overrides(method, "bend_outputs")
-        self.bends_loss = overrides(method, "bend_loss")
+        self.adjusts_outputs = overrides(method, "adjust_outputs")
+        self.adjusts_loss = overrides(method, "adjust_loss")
 
     @classmethod
     def refuses(cls, task: Task, method: LocalMethod, local: LocalTraining) -> str | None:
         """Only what is not PyTorch."""
         if not isinstance(task, TorchTask):
             return f"it trains PyTorch models, and this is a {type(task).__name__}."
-        if task.gives_several and overrides(method, "bend_outputs"):
+        if task.gives_several and overrides(method, "adjust_outputs"):
             return "its method changes the outputs of a model, and this one gives several."
         if local.batch_size is not None and local.batch_size < local.smallest_batch:
             return f"batch_size is {local.batch_size}, and the model wants {local.smallest_batch} examples at least."
@@ -45,5 +45,5 @@ class TorchEngine(Engine):
         return None
 
     @abstractmethod
-    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+    def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         """Train every device of the cohort."""

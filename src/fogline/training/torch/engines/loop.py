@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from fogline.data.inputs import rows
 from fogline.params import Vector
 from fogline.randomness import seeded
-from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import Arrays, LocalMethod
-from fogline.training.order import batches
+from fogline.training.shuffling import batches
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
 from fogline.training.torch.features import Features
@@ -21,7 +21,7 @@ from fogline.training.torch.layout import as_tensor
 from fogline.training.torch.task import Arguments, TorchTask
 
 
-class Loop(TorchEngine):
+class LoopEngine(TorchEngine):
     """Trains as a textbook does. Slow, and what the others are tested against."""
 
     name = "loop"
@@ -36,20 +36,20 @@ class Loop(TorchEngine):
         tensors = dict(module.named_parameters())
         self._module = module
         self._parameters = [tensors[entry.name] for entry in self.task.layout.trainable]
-        self._features = Features(module) if self.bends_loss else None
+        self._features = Features(module) if self.adjusts_loss else None
 
-    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+    def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         """Train one device after the other."""
         return [self._train_safely(job) for job in jobs]
 
-    def _train_safely(self, job: ClientJob) -> Trained:
+    def _train_safely(self, job: ClientJob) -> LocalResult:
         with seeded(job.seed):
             result = attempt(lambda: self._train(job))
         if isinstance(result, Exception):
             return failed(self.task, job, result, 0)
         return result
 
-    def _train(self, job: ClientJob) -> Trained:
+    def _train(self, job: ClientJob) -> LocalResult:
         examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
         x, y = self.task.arguments(examples.x), self.task.targets(examples.y)
         _, wrong = wrong_targets(self.task, y)
@@ -76,14 +76,14 @@ class Loop(TorchEngine):
         """The loss that is differentiated, and the loss that is reported."""
         outputs = self.task.forward(self._module, x, y)
         features = self._features.taken() if self._features else None
-        if self.bends_outputs:
+        if self.adjusts_outputs:
             outputs = self.task.classes_last(outputs)
-            outputs = self.task.classes_back(self.method.bend_outputs(outputs, job.local))
+            outputs = self.task.classes_back(self.method.adjust_outputs(outputs, job.local))
         loss = self.task.loss_function(outputs, y)
         if self._features is None:
             return loss, loss.item()
-        bent = self.method.bend_loss(loss, features, self._features_of(x), job.start, job.local)
-        return bent, loss.item()
+        adjusted = self.method.adjust_loss(loss, features, self._features_of(x), job.start, job.local)
+        return adjusted, loss.item()
 
     def _features_of(self, x: Arguments) -> Callable[[Tensor], Tensor]:
         assert self._features is not None
@@ -102,7 +102,7 @@ class Loop(TorchEngine):
 class _Device:
     """One device's training under way."""
 
-    def __init__(self, engine: Loop, job: ClientJob, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, engine: LoopEngine, job: ClientJob, optimizer: torch.optim.Optimizer) -> None:
         device, head = engine.task.device, engine.task.spec.trainable
         self._engine = engine
         self._optimizer = optimizer
@@ -120,10 +120,10 @@ class _Device:
             spread(weights, parameters)
         if engine.local.clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, engine.local.clip_norm)
-        if engine.bends_gradient:
+        if engine.adjusts_gradient:
             weights = flatten(parameters, self.start.dtype)
-            bent = engine.method.bend_gradient(self._gradient(), weights, self.start, self.local, self.received)
-            spread(bent, [p.grad for p in parameters if p.grad is not None])
+            adjusted = engine.method.adjust_gradient(self._gradient(), weights, self.start, self.local, self.received)
+            spread(adjusted, [p.grad for p in parameters if p.grad is not None])
         self._optimizer.step()
         return loss
 

@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 from fogline.randomness import seeded
-from fogline.training.local import ClientJob, LocalTraining, Trained
+from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import LocalMethod
-from fogline.training.order import Shuffler
-from fogline.training.torch.bends import affine
+from fogline.training.shuffling import Shuffler
+from fogline.training.torch.affine import affine
 from fogline.training.torch.beside import gradient_hooks_of, watched
 from fogline.training.torch.blocks import Blocks, flat, split_rows, stack_rows
-from fogline.training.torch.cohort import GATHERED, Batch, Cohort, Part, labels_of
+from fogline.training.torch.cohort import GATHERED, Batch, Cohort, DeviceExamples, labels_of
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
-from fogline.training.torch.head import Gradient, Head, Terms, Vectors, losses_of
 from fogline.training.torch.kernels import Graph
+from fogline.training.torch.loss_gradient import Gradient, Head, Terms, Vectors, losses_of
 from fogline.training.torch.losses import IGNORED
 from fogline.training.torch.mixing import mixes_examples
-from fogline.training.torch.program import FeaturesElsewhere, Program, Traced
+from fogline.training.torch.optimizers import Collect, Fused, Sink, clip, optimizer
+from fogline.training.torch.program import FeaturesElsewhere, Program, TracedProgram
 from fogline.training.torch.task import TorchTask
-from fogline.training.torch.updates import Collect, Fused, Sink, clip, optimizer
 
 
 class Stacked(TorchEngine):
@@ -50,11 +50,11 @@ class Stacked(TorchEngine):
     def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
         super().__init__(task, method, local)
         self.graph = Graph.of(task, self.single)
-        if self.single and self.bends_loss and self.graph is not None and self.graph.draws:
+        if self.single and self.adjusts_loss and self.graph is not None and self.graph.draws:
             self.graph = None  # The features elsewhere draw from the stream of the module's own draws.
-        self.program: Program = self.graph or Traced(task, self.single, self.bends_loss)
+        self.program: Program = self.graph or TracedProgram(task, self.single, self.adjusts_loss)
         self.head = Head(task, method, self.single)
-        self.elsewhere = FeaturesElsewhere(task) if self.bends_loss else None
+        self.elsewhere = FeaturesElsewhere(task) if self.adjusts_loss else None
         self._width = local.batch_size or int(task.data.sizes().max())
         mixes = self.graph is None and not self.single and mixes_examples(task)
         self._fills = not (self.single or mixes or local.smallest_batch > 1)
@@ -72,18 +72,18 @@ class Stacked(TorchEngine):
         """Whether the update can be made where the gradient is."""
         local = self.local
         plain = local.optimizer == "sgd" and not local.momentum and local.clip_norm is None
-        return plain and not self.perturbs and (not self.bends_gradient or self.method.affine)
+        return plain and not self.perturbs and (not self.adjusts_gradient or self.method.affine)
 
-    def train(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+    def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         """Train devices that can step together together."""
         return self._trained(jobs, moved=False)
 
-    def moved(self, jobs: Sequence[ClientJob]) -> list[Trained]:
+    def moved(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         """Subtracts where it takes the models out, and looks at the distances only."""
         return self._trained(jobs, moved=True)
 
-    def _trained(self, jobs: Sequence[ClientJob], moved: bool) -> list[Trained]:
-        done: list[Trained | None] = [None] * len(jobs)
+    def _trained(self, jobs: Sequence[ClientJob], moved: bool) -> list[LocalResult]:
+        done: list[LocalResult | None] = [None] * len(jobs)
         parts = {i: attempt(lambda job=job: self._part(job)) for i, job in enumerate(jobs)}
         groups: dict[object, list[int]] = defaultdict(list)
         for i, part in parts.items():
@@ -95,26 +95,26 @@ class Stacked(TorchEngine):
                 groups[self._group(i, jobs[i], part)].append(i)
         for members in groups.values():
             members.sort(key=lambda i: -jobs[i].steps)
-            some = [part for i in members if isinstance(part := parts[i], Part)]
+            some = [part for i in members if isinstance(part := parts[i], DeviceExamples)]
             for i, trained in zip(members, self._train_safely([jobs[i] for i in members], some, moved), strict=True):
                 done[i] = trained
         return [trained for trained in done if trained is not None]
 
-    def _part(self, job: ClientJob) -> Part:
+    def _part(self, job: ClientJob) -> DeviceExamples:
         if self._table is not None:
             rows = self.task.data.rows(job.client)
-            return Part(*self._table, len(rows), rows)
+            return DeviceExamples(*self._table, len(rows), rows)
         examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
-        return Part(self.task.inputs(examples.array), self.task.targets(examples.y), size)
+        return DeviceExamples(self.task.inputs(examples.array), self.task.targets(examples.y), size)
 
-    def _group(self, index: int, job: ClientJob, part: Part) -> object:
+    def _group(self, index: int, job: ClientJob, part: DeviceExamples) -> object:
         """Devices with the same key step together: one rate, one kind of state; one size if batches are left ragged."""
         if self.single:
             return index
         state = tuple([(name, vector.shape) for name, vector in job.local.items()])
         return (job.learning_rate, state, 0 if self._fills else part.size)
 
-    def _train_safely(self, jobs: list[ClientJob], parts: list[Part], moved: bool) -> list[Trained]:
+    def _train_safely(self, jobs: list[ClientJob], parts: list[DeviceExamples], moved: bool) -> list[LocalResult]:
         """A failure of the whole is traced to its device by training one after the other."""
         trained = attempt(lambda: self._train_group(jobs, parts, moved))
         if not isinstance(trained, Exception):
@@ -124,7 +124,7 @@ class Stacked(TorchEngine):
         pairs = zip(jobs, parts, strict=True)
         return [self._train_safely([job], [part], moved)[0] for job, part in pairs]
 
-    def _train_group(self, jobs: list[ClientJob], parts: list[Part], moved: bool) -> list[Trained]:
+    def _train_group(self, jobs: list[ClientJob], parts: list[DeviceExamples], moved: bool) -> list[LocalResult]:
         low, wrong = self._check_targets(parts)
         if wrong:
             raise ValueError(wrong)
@@ -135,15 +135,15 @@ class Stacked(TorchEngine):
         # Kernels draw from generators of their own; a module draws from those that all share.
         draws = self.graph is None or self.elsewhere is not None
         with torch.no_grad(), seeded(jobs[0].seed) if draws else nullcontext():
-            return Group(self, jobs, cohort).train(self._weights(parts, low), moved)
+            return StackedGroup(self, jobs, cohort).train(self._weights(parts, low), moved)
 
-    def _weights(self, parts: list[Part], low: float) -> list[int]:
+    def _weights(self, parts: list[DeviceExamples], low: float) -> list[int]:
         """What the devices' updates count."""
         if low >= 0 and self.task.fit.ignored in ((), (IGNORED,)):
             return [part.size for part in parts]
         return [self.task.weight(part.own) * part.size // part.held for part in parts]
 
-    def _check_targets(self, parts: list[Part]) -> tuple[float, str | None]:
+    def _check_targets(self, parts: list[DeviceExamples]) -> tuple[float, str | None]:
         if not self.task.classifies:
             return 0.0, None
         return wrong_targets(self.task, labels_of(parts))
@@ -172,7 +172,7 @@ class Flat(Stacked):
         return _refuses_model(task) or (hook and f"{hook}, and it does not sum them up in the parameters.")
 
 
-class Group:
+class StackedGroup:
     """Devices that step together, under way."""
 
     def __init__(self, engine: Stacked, jobs: list[ClientJob], cohort: Cohort) -> None:
@@ -191,7 +191,7 @@ class Group:
         buffers = stack_buffers(engine.task, jobs, starts)
         engine.program.begin([job.seed for job in jobs], self._blocks.tensors, buffers)
 
-    def train(self, sizes: list[int], moved: bool) -> list[Trained]:
+    def train(self, sizes: list[int], moved: bool) -> list[LocalResult]:
         """All steps, then the results: where the devices came to, or how far they ``moved``."""
         advance = self._fused() if self._engine.fuses else self._collected()
         losses = self._table([advance(batch) for batch in self._cohort.batches()])
@@ -210,8 +210,8 @@ class Group:
     def _fused(self) -> Callable[[Batch], Terms]:
         """A step in which every weight is moved as soon as its gradient is known; gives the terms of the losses."""
         engine, tensors = self._engine, self._blocks.tensors
-        bend = affine(engine.method, self._vectors, tensors) if engine.bends_gradient else None
-        sink = Fused(tensors, self._jobs[0].learning_rate, engine.local.weight_decay, bend)
+        adjustment = affine(engine.method, self._vectors, tensors) if engine.adjusts_gradient else None
+        sink = Fused(tensors, self._jobs[0].learning_rate, engine.local.weight_decay, adjustment)
         return lambda batch: self._differentiate(batch, self._blocks.first(batch.x.shape[0]), sink).terms
 
     def _collected(self) -> Callable[[Batch], Terms]:
@@ -229,12 +229,12 @@ class Group:
             gradients = collect.taken()
             if engine.local.clip_norm is not None:
                 gradients = clip(gradients, engine.local.clip_norm)
-            if engine.bends_gradient:
+            if engine.adjusts_gradient:
                 vectors = self._vectors.first(clients)
-                bent = method.bend_gradient(
+                adjusted = method.adjust_gradient(
                     rows_of(gradients), rows_of(weights), vectors.start, vectors.local, vectors.received
                 )
-                gradients = split_rows(bent, weights)
+                gradients = split_rows(adjusted, weights)
             rule.step(gradients)
             return terms
 
@@ -336,7 +336,7 @@ def _refuses_model(task: TorchTask) -> str | None:
 
 def _refuses_vmap(task: TorchTask) -> str | None:
     """Tries the model on two examples of two devices."""
-    program = Traced(task, False, False)
+    program = TracedProgram(task, False, False)
     hook = gradient_hooks_of(program.module)
     if hook:
         return f"{hook}, and it trains other parameters than the module's own."

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fogline.training.torch.kernels.base import Context, Kernel, kernel
-from fogline.training.torch.updates import Sink
+from fogline.training.torch.optimizers import Sink
 
 
 @kernel(nn.Linear)
@@ -56,7 +56,7 @@ class Add(nn.Module):
     """The layer that a sum of two values stands for."""
 
 
-class Term(NamedTuple):
+class Addend(NamedTuple):
     """A sum's second operand: where it lies, and what ``Step`` says of the first."""
 
     slot: int
@@ -68,7 +68,7 @@ class Term(NamedTuple):
 class Sum(Kernel):
     """x + y, as where a residual path ends; y lies in another slot."""
 
-    other: Term
+    other: Addend
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
         """Into x where allowed."""
@@ -109,7 +109,7 @@ class Flatten(Kernel):
 
 
 @kernel(nn.Identity)
-class Identity(Kernel):
+class IdentityKernel(Kernel):
     """Nothing."""
 
     fresh = False

@@ -13,14 +13,14 @@ from fogline.randomness import seeded
 from fogline.training.torch.beside import watched
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.base import KERNELS, Context, Kernel
-from fogline.training.torch.kernels.dense import Dropout, Linear, Sum, Term
-from fogline.training.torch.kernels.trace import Call, calls_of
+from fogline.training.torch.kernels.dense import Addend, Dropout, Linear, Sum
+from fogline.training.torch.kernels.trace import LayerCall, calls_of
+from fogline.training.torch.optimizers import Sink
 from fogline.training.torch.program import Program
 from fogline.training.torch.task import TorchTask
-from fogline.training.torch.updates import Sink
 
 
-class Step(NamedTuple):
+class KernelStep(NamedTuple):
     """A kernel and the slots between which it works."""
 
     kernel: Kernel
@@ -42,7 +42,7 @@ class Graph(Program):
     than a few of Python's.
     """
 
-    def __init__(self, kernels: Sequence[Kernel], calls: Sequence[Call], context: Context) -> None:
+    def __init__(self, kernels: Sequence[Kernel], calls: Sequence[LayerCall], context: Context) -> None:
         steps = _plan(kernels, calls)
         linear = {i: k for i, k in enumerate(kernels) if isinstance(k, Linear)}
         head = max(linear, default=-1)
@@ -134,7 +134,7 @@ class Graph(Program):
             gradients[self._head_slot] = joined + features
         self._descend(self._below, sink)
 
-    def _descend(self, steps: Sequence[Step], sink: Sink) -> None:
+    def _descend(self, steps: Sequence[KernelStep], sink: Sink) -> None:
         gradients, weights = self._context.gradients, self._weights
         for kernel, source, target, _, wanted, adds in steps:
             so_far, gradient = gradients[source], gradients[target]
@@ -143,13 +143,13 @@ class Graph(Program):
             gradients[source] = so_far + gradient if adds else gradient  # pyright: ignore[reportOperatorIssue]
 
 
-def _plan(kernels: Sequence[Kernel], calls: Sequence[Call]) -> list[Step]:
+def _plan(kernels: Sequence[Kernel], calls: Sequence[LayerCall]) -> list[KernelStep]:
     """Gives every value a slot, and every gradient the one of its value."""
     last = {value: i for i, call in enumerate(calls) for value in call.reads}
     uses = Counter(value for call in calls for value in call.reads)
     slots, fresh, moves = [0], [False], [False]  # By value.
     free: list[int] = []
-    steps: list[Step] = []
+    steps: list[KernelStep] = []
     for i, (kernel, call) in enumerate(zip(kernels, calls, strict=True)):
         source, *others = sorted(call.reads, reverse=True)  # The youngest may be overwritten.
         if last[source] == i:
@@ -158,10 +158,10 @@ def _plan(kernels: Sequence[Kernel], calls: Sequence[Call]) -> list[Step]:
             target = free.pop() if free else max(slots) + 1
         overwrite = fresh[source] and uses[source] == 1
         wanted = moves[source]
-        steps.append(Step(kernel, slots[source], target, overwrite, wanted, wanted and last[source] > i))
+        steps.append(KernelStep(kernel, slots[source], target, overwrite, wanted, wanted and last[source] > i))
         for other in others:
             assert isinstance(kernel, Sum)
-            kernel.other = Term(slots[other], moves[other], last[other] > i)
+            kernel.other = Addend(slots[other], moves[other], last[other] > i)
             free += [slots[other]] if last[other] == i else []
         slots.append(target)
         fresh.append(kernel.fresh)

@@ -35,7 +35,7 @@ SUMS = (operator.add, operator.iadd, torch.add)
 
 
 @dataclass(slots=True)
-class Call:
+class LayerCall:
     """A layer at work. Value 0 is the model's input; the i-th call, counted from zero, makes value i + 1."""
 
     layer: nn.Module
@@ -45,7 +45,7 @@ class Call:
     inplace: bool
 
 
-def calls_of(module: nn.Module) -> list[Call] | None:
+def calls_of(module: nn.Module) -> list[LayerCall] | None:
     """The calls of which the last makes the model's output; None if there is more to the model than calls.
 
     The forward pass is run once, and what it decides then is decided for good. So there must be nothing in it but
@@ -63,12 +63,12 @@ class _Reader:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._calls: list[Call] = []
+        self._calls: list[LayerCall] = []
         self._values: dict[Any, int] = {}
         self._tuples: dict[Any, int] = {}
         self._given: dict[Any, Tensor] = {}
 
-    def read(self, graph: fx.Graph) -> list[Call] | None:
+    def read(self, graph: fx.Graph) -> list[LayerCall] | None:
         """All calls, if all nodes could be read."""
         *nodes, output = graph.nodes
         whole = all(self._take(node) for node in nodes)
@@ -108,13 +108,13 @@ class _Reader:
         if layer is None or len(reads) != wanted or len(reads) + len(given) != len(inputs):
             return False
         inplace = node.target is operator.iadd or bool(node.kwargs.get("inplace", getattr(layer, "inplace", False)))
-        self._calls.append(Call(layer, reads, {**dict(layer.named_parameters()), **given}, inplace))
+        self._calls.append(LayerCall(layer, reads, {**dict(layer.named_parameters()), **given}, inplace))
         results = self._tuples if isinstance(layer, nn.RNNBase) else self._values
         results[node] = len(self._calls)
         return True
 
 
-def _overwrites(calls: list[Call]) -> bool:
+def _overwrites(calls: list[LayerCall]) -> bool:
     """Whether a call changes, in place, a value that others read as well, as such or as a view."""
     uses = Counter(value for call in calls for value in call.reads)
     for call in calls:
@@ -172,7 +172,7 @@ class _Tracer(fx.Tracer):
         return super().create_node(*args, **kwargs)
 
 
-def _pool_first(calls: list[Call]) -> list[Call]:
+def _pool_first(calls: list[LayerCall]) -> list[LayerCall]:
     """The maximum of rectified numbers is the rectified maximum, and rectifies a quarter as many."""
     readers = Counter(value for call in calls for value in call.reads)
     for i, (first, second) in enumerate(pairwise(calls)):

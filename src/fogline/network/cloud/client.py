@@ -1,0 +1,210 @@
+"""The operator's side of the cloud's interface."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import msgspec
+
+from fogline.governance.bundle import pack
+from fogline.governance.identity import Identity
+from fogline.governance.offers import Needs
+from fogline.governance.signing import SigningKey
+from fogline.network.cloud.job_store import LogLine, NodeInfo, Record, Stop
+from fogline.network.cloud.model_api import AnyModel, Linked, OfflineMetadataMessage, SetRetrainRule, Which
+from fogline.network.cloud.operator_api import Name, NumberedLine, Stopping, Submit, Text
+from fogline.network.cloud.registrar import NewToken
+from fogline.network.cloud.results import Contents, ResultError, write
+from fogline.network.transport.chunks import ChunkError, first_answer, receive
+from fogline.network.transport.grpc import dial
+from fogline.network.transport.messages import DESK, PIECE, SERVICE, Blob, Fetch, Have, Push, decoder, encode
+from fogline.registry.model_report import ModelReport, Steer
+from fogline.storage import open_blobs
+
+
+class DeskError(RuntimeError):
+    """The cloud refused, or does not answer; the text is a sentence."""
+
+
+class Client:
+    """Talks to a cloud.
+
+    Args:
+        channel: to it.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    async def submit(
+        self,
+        text: str,
+        bundle: bytes,
+        priority: int = 0,
+        needs: Needs | None = None,
+        planned: bool = False,
+        wait: float = 60.0,
+    ) -> Record:
+        """Put a job into the queue."""
+        blob = await self._push(bundle)
+        asked = Submit(text, blob, priority, needs or Needs(), planned, wait)
+        return await self._ask("Submit", asked, Record)
+
+    async def jobs(self, name: str = "") -> list[Record]:
+        """All jobs, or one."""
+        return await self._ask("Jobs", Name(name), list[Record])
+
+    async def stop(self, name: str, how: Stop = "keep") -> Record:
+        """End a job. ``how``: what becomes of what it has learned."""
+        return await self._ask("Stop", Stopping(name, how), Record)
+
+    async def nodes(self) -> list[NodeInfo]:
+        """Who is or was connected."""
+        return await self._ask("Nodes", Name(), list[NodeInfo])
+
+    async def notices(self) -> list[LogLine]:
+        """What happened to the cloud that an operator must know, the newest last."""
+        return await self._ask("Notices", Name(), list[LogLine])
+
+    async def revoke(self, name: str) -> str:
+        """Cut a node off."""
+        return (await self._ask("Revoke", Name(name), Text)).text
+
+    async def token(self, asked: NewToken) -> str:
+        """A token for a new node."""
+        return (await self._ask("Token", asked, Text)).text
+
+    async def watch(self, name: str, after: int = 0, follow: bool = True) -> AsyncIterator[LogLine]:
+        """A job's log; ``follow``: as it grows, until the job is over."""
+        kind = decoder(NumberedLine)
+        try:
+            async for message in self._channel.unary_stream(f"/{DESK}/Watch")(encode(Name(name, after, follow))):
+                yield kind.decode(message).line
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
+
+    async def result(self, job: str, to: Path) -> Contents:
+        """Fetch the files of a job's result, as far as they are there, into a folder."""
+        stream = aiter(self._channel.unary_stream(f"/{DESK}/Result")(encode(Name(job))))
+        try:
+            return await write(stream, to)
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
+        except (ResultError, ChunkError, StopAsyncIteration, msgspec.DecodeError) as error:
+            raise DeskError(str(error) or "The cloud ended the transfer.") from error
+
+    # Models.
+
+    async def models(self, model: str = "") -> list[ModelReport]:
+        """All models, or one."""
+        return await self._ask("Models", AnyModel(model), list[ModelReport])
+
+    async def steer(self, wanted: Steer) -> str:
+        """Change where a model's versions go."""
+        return (await self._ask("Steer", wanted, Text)).text
+
+    async def offline_metadata(self) -> bytes:
+        """All that the operator's offline keys have signed."""
+        return (await self._ask("Charter", AnyModel(), OfflineMetadataMessage)).data
+
+    async def adopt(self, offline_metadata: bytes) -> str:
+        """Hand in what was signed anew."""
+        return (await self._ask("Adopt", OfflineMetadataMessage(offline_metadata), Text)).text
+
+    async def export(self, model: str, version: int, path: Path) -> None:
+        """Write a version into a file."""
+        file: Blob = await self._ask("Export", Which(model, version), Blob)
+        await self._fetch(file, path)
+
+    async def take_in(self, path: Path) -> str:
+        """Bring a version that was exported."""
+        blob = await self._push(await asyncio.to_thread(path.read_bytes))
+        return (await self._ask("Import", blob, Text)).text
+
+    async def link(self, model: str, to: str, accuracy: float | None, budget: float | None) -> str:
+        """Make a cascade of two models."""
+        return (await self._ask("Link", Linked(model, to, accuracy, budget), Text)).text
+
+    async def retrain(self, model: str, psi: float | None, cooldown: float) -> str:
+        """Say when a model's job runs again by itself."""
+        return (await self._ask("Retrain", SetRetrainRule(model, psi, cooldown), Text)).text
+
+    # Inside.
+
+    async def _fetch(self, file: Blob, path: Path) -> None:
+        store = open_blobs(path.parent / f".{path.name}.part")
+        writer = store.writer(file.digest, file.size)
+        try:
+            stream = aiter(self._channel.unary_stream(f"/{SERVICE}/Fetch")(encode(Fetch(file.digest))))
+            await first_answer(stream)  # Its size, which is known.
+            await receive(stream, writer, file.size)
+            writer.finish()
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
+        finally:
+            writer.close()
+        store.path(file.digest).replace(path)
+        shutil.rmtree(path.parent / f".{path.name}.part")
+
+    async def _ask(self, method: str, message: msgspec.Struct, kind: Any) -> Any:
+        try:
+            answer = await self._channel.unary_unary(f"/{DESK}/{method}")(encode(message), timeout=60)
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
+        return decoder(kind).decode(answer)
+
+    async def _push(self, data: bytes) -> Blob:
+        blob = Blob(hashlib.sha256(data).hexdigest(), len(data))
+        call = self._channel.stream_stream(f"/{SERVICE}/Push")()
+        try:
+            await call.write(encode(Push(blob.digest, blob.size)))
+            have: Have = decoder(Have).decode(await _answer(call))
+            for start in range(have.offset, len(data), PIECE):
+                await call.write(b"\x00" + data[start : start + PIECE])
+            if have.offset < len(data):
+                await call.done_writing()
+                await _answer(call)
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
+        finally:
+            call.cancel()
+        return blob
+
+
+@asynccontextmanager
+async def connect(folder: Path, name: str, address: str) -> AsyncGenerator[Client]:
+    """A client with the identity in a folder, connected to the cloud of that name at ``host:port``."""
+    async with dial(Identity.load(folder), address, name) as channel:
+        yield Client(channel)
+
+
+def bundle_of(text: str, folder: Path | None, files: Sequence[Path], key: SigningKey) -> bytes:
+    """A job's signed bundle."""
+    return pack(text, folder, files, key, time.time())
+
+
+async def _answer(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bytes:
+    answer = await call.read()
+    if not isinstance(answer, bytes):
+        raise DeskError((await call.details()) or "the cloud ended the transfer")
+    return answer
+
+
+def _sentence(error: grpc.aio.AioRpcError) -> DeskError:
+    if error.code() == grpc.StatusCode.UNAVAILABLE:
+        return DeskError(f"The cloud does not answer ({_short(error)}); does it run, and can this machine reach it?")
+    return DeskError(error.details() or str(error.code()))
+
+
+def _short(error: grpc.aio.AioRpcError) -> str:
+    """The last clause of gRPC's long-winded reasons."""
+    return (error.details() or "no connection").rpartition("last error: ")[2].rpartition("UNKNOWN: ")[2]

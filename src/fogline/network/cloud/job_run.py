@@ -1,0 +1,342 @@
+"""A job at the cloud: prepared, followed from model to model, published and concluded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fogline.governance.errors import TrustError
+from fogline.governance.subject import node_name
+from fogline.jobs import Job
+from fogline.jobs.files import parse_job
+from fogline.jobs.job import model_name
+from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.history import Attendance, TargetMetric, should_stop
+from fogline.monitoring.mishaps import Mishaps
+from fogline.monitoring.result import Row
+from fogline.network.cloud.job_store import JobState, JobStore, Record, Stop
+from fogline.network.cloud.publishing import ModelOrigin, publish
+from fogline.network.node.admission import NotAllowedError
+from fogline.network.node.aggregating import aggregator_maker
+from fogline.network.node.computing import GROUP
+from fogline.network.node.jobs import GATHER
+from fogline.network.node.node import Node
+from fogline.network.node.participation import AGAIN, JobParticipation, Moved
+from fogline.network.transport.messages import BROKEN, JobAnnouncement, JobLog
+from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
+from fogline.network.worker.requests import Conclude, Describe, Described, Evaluate, Evaluated
+from fogline.nodes.effects import Lap, Move
+from fogline.nodes.messages import model_key
+from fogline.registry.fitness import Judgement, Progressed
+from fogline.registry.publisher import Publisher
+from fogline.storage import BlobRef, StorageError
+
+UNFIT = (NotAllowedError, WorkerError, ValueError, StorageError, OSError)
+"""What keeps a job from beginning."""
+MILESTONES = ("began", "round", "failed", "not judged", "not kept", "published", "not published", "fewer devices")
+"""Lines of a log that count nothing."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What jobs are run with."""
+
+    node: Node
+    """The root of the tree."""
+    job_store: JobStore
+    publisher: Publisher
+    runs: Path
+    """Folder for results."""
+
+
+class JobRun:
+    """A job that runs. Made by :func:`prepare`.
+
+    Args:
+        means: what it is run with.
+        record: the job.
+        job: what it says.
+        participation: the cloud's part in its rounds.
+        judge: the worker that judges its models.
+        folder: takes its results.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        record: Record,
+        job: Job,
+        participation: JobParticipation,
+        judge: WorkerClient,
+        folder: RunFolder,
+    ) -> None:
+        self.participation = participation
+        self._means = means
+        self._record = record
+        self._job = job
+        self._judge = judge
+        self._folder = folder
+        self._history: list[Row] = folder.history()
+        self._attendance = Attendance(self._history)
+        self._mishaps = Mishaps()
+        self._lap = Lap()
+        self._models: deque[tuple[Move, int, BlobRef, float]] = deque()
+        self._last: BlobRef | None = None
+        self._there = asyncio.Event()
+        self._over = False
+        self._enough = False
+        """Whether its model is as good as the job wanted."""
+        self._failure: str | None = None
+
+    async def recount(self) -> None:
+        """Count what was told before a restart."""
+        after = 0
+        while lines := await asyncio.to_thread(self._means.job_store.lines, self._record.job, after):
+            after = lines[-1][0]
+            for _, line in lines:
+                if line.what not in MILESTONES:
+                    self._mishaps.count(line.what, line.child or line.node, line.why)
+
+    async def begin(self) -> None:
+        """The first round."""
+        await self._means.job_store.put(self._record)
+        self._note("began")
+        self._means.node.job_manager.engage(self.participation, None)
+
+    async def close(self) -> None:
+        """End its worker; it goes on at the next start."""
+        await self._judge.close()
+
+    # What the node tells.
+
+    def told(self, told: JobLog) -> None:
+        """Something for the job's report."""
+        self._mishaps.count(told.what, told.child or told.node, told.why[:LONGEST], told.amount)
+        if told.what == BROKEN:
+            self.participation.halt(f"{told.node}: {told.why[:LONGEST]}")
+
+    def moved(self, move: Move, group: BlobRef, seconds: float) -> None:
+        """The model moved: it is judged beside, while the next round runs."""
+        devices = self._lap.saw(move)
+        if move.final:
+            self._means.node.value_store.keep(group)
+            self._models.append((move, devices, group, seconds))
+            self._there.set()
+
+    async def stop(self, how: Stop) -> Record:
+        """The operator ends it; what it is now."""
+        self._record = msgspec.structs.replace(self._record, stop=how)
+        await self._means.job_store.put(self._record)
+        self.participation.halt()
+        return self._record
+
+    def ended(self, why: str | None, group: BlobRef | None) -> None:
+        """Its rounds are over."""
+        if group is not None and self._last is None and not self._models:
+            self._means.node.value_store.keep(group)  # The cloud was restarted since the last move.
+            self._last = group
+        self._failure = why
+        self._over = True
+        self._there.set()
+
+    # Its rounds.
+
+    async def follow(self) -> Record:
+        """Judge models as they come, and conclude the job; how it ended."""
+        while not (self._over and not self._models):
+            await self._there.wait()
+            self._there.clear()
+            while self._models:
+                move, devices, group, seconds = self._models.popleft()
+                if self._enough:  # It was begun while the one that is good enough was judged.
+                    self._means.node.value_store.release([group])
+                else:
+                    await self._take(move, devices, group, seconds)
+        return await self._conclude()
+
+    async def _take(self, move: Move, devices: int, group: BlobRef, seconds: float) -> None:
+        done, evaluation = move.round + 1, self._job.evaluation
+        row: Row = {
+            "round": done,
+            "seconds": seconds,
+            "wall": seconds,
+            "train_loss": float("nan"),
+            "updates": float(len(move.members)),
+            "devices": float(devices),
+            **self._mishaps.counts,
+        }
+        publish_every = self._job.publish.every
+        publishes = bool(publish_every) and done % publish_every == 0 and done < self._job.rounds
+        metrics: dict[str, float] = {}
+        if publishes or done % evaluation.every == 0 or done == self._job.rounds:
+            metrics = await self._judged(group)
+            row |= metrics
+        self._put_away(group)
+        if done <= len(self._history):
+            return  # A crash came between the move and the record of it; this row is known.
+        await self._enter(row, done)
+        if publishes and not self._record.stop:
+            await self._publish(group, "running", metrics)
+        goal = TargetMetric(self._record.headline, self._record.higher_is_better)
+        if should_stop(self._history, evaluation, goal):
+            self._enough = True
+            self.participation.halt()
+
+    async def _judged(self, group: BlobRef) -> dict[str, float]:
+        try:
+            return expect(Evaluated, await self._judge.ask(Evaluate(self._means.node.value_store.path(group)))).metrics
+        except (WorkerError, StorageError) as error:
+            self._note("not judged", str(error))
+            return {}
+
+    def _put_away(self, group: BlobRef | None) -> None:
+        """This model is the newest now; the one before is not needed any more."""
+        if self._last is not None:
+            self._means.node.value_store.release([self._last])
+        self._last = group
+
+    async def _enter(self, row: Row, done: int) -> None:
+        """A round more in the history."""
+        self._history.append(row)
+        try:
+            self._folder.append(row)
+        except OSError as error:
+            self._note("not kept", str(error))
+        self._record = msgspec.structs.replace(self._record, done=done)
+        await self._means.job_store.put(self._record)
+        self._note("round", row=row)
+        if warning := self._attendance.saw(row):
+            self._note("fewer devices", warning)
+
+    async def _conclude(self) -> Record:
+        why, stop = self._failure, self._record.stop
+        if why is None and not stop and not self._history:
+            why = self._mishaps.nothing_learned(self._job.rounds)
+        metrics: dict[str, float] | None = None
+        if self._last is not None and stop != "discard":
+            metrics, unwritten = await self._write(self._last)
+            why = unwritten or why
+        state: JobState = "failed" if why is not None else "stopped" if stop else "finished"
+        if self._last is not None and metrics is not None:
+            await self._publish(self._last, state, metrics)
+        await self._judge.close()
+        self._put_away(None)
+        return msgspec.structs.replace(self._record, state=state, why=why or "")
+
+    async def _write(self, group: BlobRef) -> tuple[dict[str, float] | None, str | None]:
+        """The result, in the run's folder: what it was judged, or why it could not be written."""
+        folder, wall = str(self._folder.path.resolve()), time.time() - self._record.submitted
+        mishaps = self._mishaps
+        try:
+            path = self._means.node.value_store.path(group)
+            asked = Conclude(folder, path, dict(mishaps.counts), mishaps.reasons, wall)
+            return expect(Evaluated, await self._judge.ask(asked)).metrics, None
+        except (WorkerError, StorageError) as error:
+            return None, f"the result could not be written: {error}"
+
+    async def _publish(self, group: BlobRef, state: Progressed, metrics: Mapping[str, float]) -> None:
+        """Make a version of a model, if it deserves to be one; the job goes on where that fails."""
+        record, value_store = self._record, self._means.node.value_store
+        outcome = Judgement(state, record.headline, record.higher_is_better, metrics, asked=record.stop == "publish")
+        served = await asyncio.to_thread(self._means.publisher.served, model_name(self._job))
+        if (unfit := outcome.unfit(self._job.publish, served)) is not None:
+            self._note("not published", unfit)
+            return
+        origin = ModelOrigin(self._job, record.job, record.done, record.by, record.bundle.digest)
+        try:
+            card, notes = await publish(
+                self._means.publisher, self._judge, value_store, value_store.path(group), origin
+            )
+        except (WorkerError, StorageError, TrustError, ValueError) as error:
+            self._note("not published", str(error)[:LONGEST])
+            return
+        text = f"{card.model} version {card.version}{'. ' if notes else ''}{notes}"
+        self._note("published", text[:LONGEST])
+
+    def _note(self, what: str, why: str = "", row: Row | None = None) -> None:
+        self._means.job_store.note(self._record.job, what, why, row=row)
+
+
+async def prepare(means: Means, record: Record, root: Moved) -> JobRun:
+    """Have a job's worker load it, and make all that its rounds begin with.
+
+    Args:
+        means: what it is run with.
+        record: the job.
+        root: told of models and of the end.
+
+    Raises:
+        NotAllowed, WorkerFailed, ValueError, StorageError, OSError: see :data:`UNFIT`.
+    """
+    node = means.node
+    announcement = JobAnnouncement(
+        record.job, record.text, record.bundle, "", record.needs, record.priority, wait=record.wait
+    )
+    code = await asyncio.to_thread(
+        node.admission.admit, announcement, node.value_store.blobs.path(record.bundle.digest)
+    )
+    judge = node.job_manager.worker_client(announcement, code)
+    try:
+        return await _described(means, record, announcement, code, judge, root)
+    except UNFIT:
+        await judge.close()
+        raise
+
+
+async def _described(
+    means: Means, record: Record, announcement: JobAnnouncement, code: Path, judge: WorkerClient, root: Moved
+) -> JobRun:
+    node = means.node
+    group, model = node.value_store.draft(), node.value_store.draft()
+    start = parse_job(record.text).start
+    weights = str(await asyncio.to_thread(means.publisher.weights, start)) if start else ""
+    facts = expect(Described, await judge.ask(Describe(str(group), str(model), weights)))
+    job = parse_job(facts.text)
+    announcement = msgspec.structs.replace(
+        announcement,
+        text=facts.text,
+        layout=facts.layout,
+        mode=facts.mode,
+        buffer=facts.buffer,
+        group_models=facts.group_models,
+        plan=plan_of(job, facts.plan) if record.planned else {},
+        hellos=_wants_details(job, facts.mode),
+    )
+    key = model_key(node.name, 0)
+    first = {key + GROUP: await node.value_store.take(group, "group"), key: await node.value_store.take(model, "model")}
+    worker_client = node.job_manager.worker_client(announcement, code)
+    participation = JobParticipation(
+        announcement, node, worker_client, aggregator_maker(node.name, announcement, GATHER, AGAIN), first, root
+    )
+    folder = RunFolder(means.runs / record.job)
+    if not folder.info.exists():
+        folder = RunFolder.create(folder.path, job)
+    running = msgspec.structs.replace(
+        record,
+        state="running",
+        headline=facts.headline,
+        higher_is_better=facts.higher_is_better,
+        units=facts.units,
+    )
+    job_run = JobRun(means, running, job, participation, judge, folder)
+    await job_run.recount()
+    return job_run
+
+
+def plan_of(job: Job, clients: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Children of every aggregator in order, as a simulation has them: devices first, then aggregators."""
+    plan = {leaf: tuple(node_name(client) for client in clients.get(leaf, ())) for leaf in job.tree.leaves()}
+    for node, parent in job.tree.parents().items():
+        if parent is not None:
+            plan[parent] = (*plan.get(parent, ()), node)
+    return plan
+
+
+def _wants_details(job: Job, mode: str) -> bool:
+    return any(tier.policy != "uniform" or (tier.mode or mode) == "semi-async" for tier in job.tree.tiers.values())

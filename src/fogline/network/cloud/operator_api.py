@@ -1,0 +1,203 @@
+"""What people ask of the cloud about jobs and nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import msgspec
+
+from fogline.governance.errors import TrustError
+from fogline.governance.offers import Needs
+from fogline.governance.roles import refusal
+from fogline.governance.subject import Subject
+from fogline.network.cloud.job_store import LogLine, NodeInfo, Record, Stop
+from fogline.network.cloud.registrar import NewToken, Registrar
+from fogline.network.cloud.results import contents, messages
+from fogline.network.cloud.scheduler import JobScheduler
+from fogline.network.transport.downlink import Context, Downlink
+from fogline.network.transport.grpc import Methods
+from fogline.network.transport.messages import Blob, Decoder, decoder, encode
+from fogline.storage import StorageError
+
+
+class Submit(msgspec.Struct, frozen=True):
+    """Put a job into the queue."""
+
+    text: str
+    bundle: Blob
+    priority: int = 0
+    needs: Needs = Needs()
+    planned: bool = False
+    wait: float = 60.0
+
+
+class Name(msgspec.Struct, frozen=True):
+    """A job or a node, and the line of its log to go on after."""
+
+    name: str = ""
+    after: int = 0
+    follow: bool = True
+    """Whether to go on until the job is over."""
+
+
+class Stopping(msgspec.Struct, frozen=True):
+    """End a job."""
+
+    name: str
+    how: Stop = "keep"
+    """What becomes of what it has learned."""
+
+
+class Text(msgspec.Struct, frozen=True):
+    """An answer in words."""
+
+    text: str
+
+
+class NumberedLine(msgspec.Struct, frozen=True):
+    """A line of a job's log and its number."""
+
+    number: int
+    line: LogLine
+
+
+NAME: Decoder[Name] = decoder(Name)
+Answers = dict[str, tuple[Any, Callable[[Any, Subject], Awaitable[Any]]]]
+"""Kind of the request, and what answers it, told who asks."""
+
+
+def answering(downlink: Downlink, answers: Answers) -> dict[str, Any]:
+    """Methods for people: one question, one answer. Whether their role may ask was checked before."""
+
+    def method(kind: Decoder[Any], answer: Callable[[Any, Subject], Awaitable[Any]]) -> Any:
+        async def handle(request: bytes, context: Context) -> bytes:
+            by = (await downlink.admit(context)).subject
+            try:
+                return encode(await answer(kind.decode(request), by))
+            except msgspec.DecodeError as error:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
+            except PermissionError as error:
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+            except LookupError as error:
+                await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+            except (ValueError, TrustError) as error:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except StorageError as error:
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            raise AssertionError("gRPC ends the call at abort")
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    return {name: method(decoder(kind), answer) for name, (kind, answer) in answers.items()}
+
+
+def check_own(by: Subject, call: str, record: Record) -> None:
+    """Refuse what somebody may do to jobs of his own only.
+
+    Raises:
+        PermissionError: the job is another's.
+    """
+    why = refusal(by, call, record.by)
+    if why is not None:
+        raise PermissionError(why)
+
+
+class OperatorApi:
+    """The methods of the cloud beside those of every node.
+
+    Args:
+        scheduler: the jobs.
+        registrar: the certificates.
+        downlink: says who calls, and takes bundles.
+    """
+
+    def __init__(self, scheduler: JobScheduler, registrar: Registrar, downlink: Downlink) -> None:
+        self._scheduler = scheduler
+        self._registrar = registrar
+        self._downlink = downlink
+
+    def methods(self) -> Methods:
+        """For operators."""
+        answers: Answers = {
+            "Submit": (Submit, self._submit),
+            "Jobs": (Name, self._jobs),
+            "Stop": (Stopping, self._stop),
+            "Nodes": (Name, self._nodes),
+            "Notices": (Name, self._notices),
+            "Revoke": (Name, self._revoke),
+            "Token": (NewToken, self._token),
+        }
+        return {
+            **answering(self._downlink, answers),
+            "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+            "Result": grpc.unary_stream_rpc_method_handler(self._result),
+        }
+
+    async def _submit(self, asked: Submit, by: Subject) -> Record:
+        if not self._scheduler.node.value_store.holds(asked.bundle.digest, asked.bundle.size):
+            raise LookupError("the bundle is not here; push it first")
+        return await self._scheduler.submit(
+            by.name, asked.text, asked.bundle, asked.priority, asked.needs, asked.planned, asked.wait
+        )
+
+    async def _jobs(self, asked: Name, _: Subject) -> list[Record]:
+        return [self._scheduler.job_store.record(asked.name)] if asked.name else self._scheduler.job_store.records()
+
+    async def _stop(self, asked: Stopping, by: Subject) -> Record:
+        check_own(by, "Desk/Stop", self._scheduler.job_store.record(asked.name))
+        return await self._scheduler.stop(asked.name, asked.how or "keep")
+
+    async def _nodes(self, _: Name, __: Subject) -> list[NodeInfo]:
+        return sorted(self._scheduler.job_store.nodes.values(), key=lambda known: (known.parent, known.name))
+
+    async def _notices(self, _: Name, __: Subject) -> list[LogLine]:
+        return await asyncio.to_thread(self._scheduler.job_store.notices)
+
+    async def _revoke(self, asked: Name, _: Subject) -> Text:
+        known = {name.lower() for name in self._scheduler.job_store.nodes}  # A restored cloud has forgotten who joined.
+        if asked.name.lower() not in known and not await asyncio.to_thread(self._registrar.is_member, asked.name):
+            raise LookupError(f"no node named '{asked.name}' ever joined")
+        return Text(await self._scheduler.revoke(asked.name))
+
+    async def _token(self, asked: NewToken, by: Subject) -> Text:
+        return Text(await asyncio.to_thread(self._registrar.token, asked, by.name))
+
+    async def _result(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        by = (await self._downlink.admit(context)).subject
+        try:
+            asked: Name = NAME.decode(request)
+            record = self._scheduler.job_store.record(asked.name)
+            check_own(by, "Desk/Result", record)
+            folder = self._scheduler.result(record.job)
+            what = await asyncio.to_thread(contents, record.job, record.state, folder)
+        except msgspec.DecodeError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
+        except PermissionError as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        except LookupError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+        except OSError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the result cannot be read now: {error.strerror}")
+        else:
+            async for message in messages(what, folder):
+                yield message
+
+    async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        try:
+            asked: Name = NAME.decode(request)
+            record = self._scheduler.job_store.record(asked.name)
+        except msgspec.DecodeError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
+            return
+        except LookupError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+            return
+        if not asked.follow:
+            for number, line in await asyncio.to_thread(self._scheduler.job_store.lines, record.job, asked.after):
+                yield encode(NumberedLine(number, line))
+            return
+        async for number, line in self._scheduler.job_store.watch(record.job, asked.after):
+            yield encode(NumberedLine(number, line))

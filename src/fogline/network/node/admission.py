@@ -1,0 +1,158 @@
+"""What may come in: nodes by their certificates, jobs by the owner's policy."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fogline.governance.errors import BundleError, SitePolicyError
+from fogline.governance.offers import Needs, Offers
+from fogline.governance.policy import decide, read_policy
+from fogline.governance.subject import Subject
+from fogline.network.transport.messages import JobAnnouncement, decoder, encode
+from fogline.storage import Database
+
+if TYPE_CHECKING:
+    from fogline.governance.authority import Authority
+    from fogline.governance.revocation import HeldLists, Revocations
+
+REVOKED = "revoked"
+LISTS = decoder(tuple[bytes, ...])
+SIGNED = ("task", "task_parameters", "algorithm")
+"""Keys of a job that name code, or are handed to it: what runs must be what the developer signed."""
+
+
+class NotAllowedError(PermissionError):
+    """A job may not run here; the text says why, for both sides."""
+
+
+class AdmissionControl:
+    """Decides for one node.
+
+    Args:
+        root: certificate of the authority (PEM).
+        policy: the owner's file; read anew for every job, so that a change counts at once.
+        offers: what the machine has.
+        code: folder for unpacked code.
+        database: where the lists of revoked nodes are kept.
+        device: whether the node trains; what a job needs, only devices must have.
+        authority: at the cloud, which signs these lists.
+    """
+
+    def __init__(
+        self,
+        root: bytes,
+        policy: Path,
+        offers: Offers,
+        code: Path,
+        database: Database,
+        device: bool = True,
+        authority: Authority | None = None,
+    ) -> None:
+        self._device = device
+        self._root = root
+        self._policy = policy
+        self._offers = offers
+        self._code = code
+        self._database = database
+        self._authority = authority
+        self._lists: HeldLists | None = None
+        """None where nobody was revoked: then a device needs no library."""
+        kept = database.get(REVOKED, REVOKED)
+        if kept:
+            self._held().take(LISTS.decode(kept))
+
+    def admit(self, announcement: JobAnnouncement, bundle: Path) -> Path:
+        """Where the code of a job that may run here was unpacked.
+
+        Raises:
+            NotAllowed: it may not; one sentence.
+        """
+        from fogline.governance.bundle import open_bundle  # Not above: until a job comes, a device needs no library.
+
+        try:
+            opened = open_bundle(bundle)
+            needs = announcement.needs if self._device else Needs()
+            decision = decide(read_policy(self._policy), opened.manifest, opened.signer, needs, self._offers)
+            if not decision.allowed:
+                raise NotAllowedError(decision.reason)
+            changed = differing(opened.manifest.job, announcement.text)
+            if changed is not None:
+                raise NotAllowedError(
+                    f"The cloud changed {changed}, which the developer had signed, so the job is refused."
+                )
+            return opened.unpack(self._code)
+        except (BundleError, SitePolicyError) as error:
+            raise NotAllowedError(str(error)) from error
+
+    def refusal(self, subject: Subject, serial: str) -> str | None:
+        """Why a node may not connect; None if it may."""
+        if self._lists is not None and self._lists.all.revoked(subject, serial):
+            return f"{subject.name} was revoked by the operator; it must join again with a new token"
+        return None
+
+    @property
+    def revoked(self) -> tuple[bytes, ...]:
+        """The lists of revoked nodes as the authority signed them: mostly one, or none."""
+        return () if self._lists is None else self._lists.signed
+
+    @property
+    def holds(self) -> str:
+        """The digest of what is on them; empty where nobody was revoked."""
+        return "" if self._lists is None else self._lists.all.digest
+
+    @property
+    def revocations(self) -> Revocations:
+        """What is on them."""
+        return self._held().all
+
+    def take_revoked(self, signed: Iterable[bytes]) -> bool:
+        """Take over lists of revoked nodes, as far as they are the authority's and say more; whether one did.
+
+        Raises:
+            StorageError: they cannot be kept, and hold only for now.
+        """
+        if not self._held().take(signed, time.time()):
+            return False
+        self._keep()
+        return True
+
+    def revoke(self, name: str) -> None:
+        """End the memberships of a name; only at the cloud.
+
+        Raises:
+            StorageError: the list cannot be kept, and holds only for now.
+        """
+        lists = self._held()
+        lists.replace(lists.all.adding(time.time(), [name]))
+        self._keep()
+
+    def _held(self) -> HeldLists:
+        if self._lists is None:
+            from fogline.governance.revocation import HeldLists
+
+            self._lists = HeldLists(self._root, (), self._authority)
+        return self._lists
+
+    def _keep(self) -> None:
+        self._database.put(REVOKED, REVOKED, encode(self.revoked))
+
+
+def differing(signed: str, resolved: str) -> str | None:
+    """A key on whose value two jobs differ, among those that name code; None if there is none."""
+    one, other = _named(signed), _named(resolved)
+    return next((key for key in SIGNED if one[key] != other[key]), None)
+
+
+def _named(text: str) -> dict[str, object]:
+    job = tomllib.loads(text)
+    algorithm = job.get("algorithm", {})
+    name = algorithm if isinstance(algorithm, str) else algorithm.get("name", "fedavg")
+    return {
+        "task": job.get("task", ""),
+        "task_parameters": job.get("task_parameters") or {},
+        "algorithm": name,
+    }

@@ -1,0 +1,343 @@
+"""Runs one state machine on a real clock: events in, effects carried out, every record durable before it is acted on.
+
+A batch of events is handled at once; then what they compute is computed, one transaction takes all records and the
+values that they name, and only then are messages sent. If any of that fails, the machine is thrown away: its state is
+ahead of the journal. The node makes a new one from the journal, as after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import msgspec
+
+from fogline import logs
+from fogline.network.node.clock import JobClock
+from fogline.network.node.computing import GROUP, Computation
+from fogline.network.node.values import ValueStore
+from fogline.network.sieve import Sieve
+from fogline.network.transport.messages import Blob, NodeMessage
+from fogline.nodes.effects import (
+    Adopt,
+    Count,
+    Effect,
+    Finished,
+    Forget,
+    Lift,
+    Merge,
+    Move,
+    Send,
+    SetTimer,
+    Train,
+    Write,
+)
+from fogline.nodes.events import Event, Received, Sifted, TimerFired, Trained
+from fogline.nodes.ledger import in_order
+from fogline.nodes.messages import Key, Report, Work, update_key
+from fogline.nodes.records import Assigned, Closed, Posted, Record
+from fogline.storage import BlobRef, Database, StorageError
+
+if TYPE_CHECKING:
+    from fogline.nodes.aggregator import Aggregator
+    from fogline.nodes.device import Device  # Not imported here: a device needs no aggregator, and has little memory.
+
+
+class Under(msgspec.Struct, frozen=True, tag=True):
+    """In the journal: from here on records are about work for that parent; tasks are numbered by it."""
+
+    parent: str
+
+
+ENTRIES = msgspec.msgpack.Decoder(Record | Under)
+ENCODE = msgspec.msgpack.Encoder().encode
+
+
+class Links(Protocol):
+    """What a driver needs of its node."""
+
+    def send(self, to: str, said: NodeMessage) -> None:
+        """To the parent or a child; dropped where there is no connection."""
+        ...
+
+    def tell(self, job: str, count: Count) -> None:
+        """Something for the job's report."""
+        ...
+
+    async def need(self, value: BlobRef) -> None:
+        """See that a value's bytes are here.
+
+        Raises:
+            LookupError: the parent does not have it any more.
+            StorageError: it cannot be kept here.
+        """
+        ...
+
+    def moved(self, job: str, move: Move, group: BlobRef) -> None:
+        """The model of this node's group moved."""
+        ...
+
+    def finished(self, job: str) -> None:
+        """The job is over at this node."""
+        ...
+
+
+class Driver:
+    """One job's state machine on this node.
+
+    Args:
+        job: the job's id, and the name of its journal.
+        machine: the state machine, new.
+        database: where its records go.
+        value_store: where its values go.
+        computation: what computes.
+        links: the rest of the node.
+        parent: whose work it does; empty at the root.
+        sieve: what an aggregator's machine asks of the updates that wait.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        machine: Aggregator | Device,
+        database: Database,
+        value_store: ValueStore,
+        computation: Computation,
+        links: Links,
+        parent: str = "",
+        sieve: Sieve | None = None,
+    ) -> None:
+        self.job = job
+        self.machine = machine
+        self.values: dict[Key, BlobRef] = {}
+        self.attempts = 0
+        """Trainings begun, ever: seeds the next."""
+        self.moves = 0
+        """Moves of the group, ever."""
+        self.fresh = True
+        """Whether the journal was empty."""
+        self.clock = JobClock()
+        self._database = database
+        self._value_store = value_store
+        self._computation = computation
+        self._links = links
+        self._parent = parent
+        self._sieve = sieve
+        self._events: asyncio.Queue[tuple[Event, dict[Key, BlobRef]]] = asyncio.Queue()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._changed: dict[Key, BlobRef | None] = {}
+        self._released: list[BlobRef] = []
+        self._training: asyncio.Task[None] | None = None
+
+    async def recover(self, first: dict[Key, BlobRef] | None = None) -> None:
+        """Become what the journal says. ``first``: values of a job that begins here."""
+        at, parent = 0.0, None
+        for entry in await asyncio.to_thread(lambda: list(self._database.read(self.job))):
+            record = ENTRIES.decode(entry)
+            if isinstance(record, Under):
+                parent = record.parent
+                continue
+            if parent == self._parent:
+                self.machine.apply(record)
+                self.fresh = False
+            self._count(record)
+            at = max(at, getattr(record, "at", 0.0))
+        self.values = await asyncio.to_thread(self._database.values, self.job)
+        await asyncio.to_thread(self._value_store.restore, self.values.values())
+        self.clock = JobClock(at)
+        if self.fresh:
+            for key, value in (first or {}).items():
+                self._set(key, value)
+        await self._commit([] if parent == self._parent else [ENCODE(Under(self._parent))])
+
+    def put(self, event: Event, values: dict[Key, BlobRef] | None = None) -> None:
+        """Something happened; ``values`` came with it and are durable."""
+        for value in (values or {}).values():
+            self._value_store.keep(
+                value
+            )  # Until the event is handled: another child may bring, and drop, the same bytes.
+        self._events.put_nowait((event, values or {}))
+
+    async def run(self) -> None:
+        """Until the machine is done with the job.
+
+        Raises:
+            StorageError, WorkerFailed: the machine must be made anew from its journal.
+        """
+        try:
+            while not self.machine.over:
+                batch = [await self._events.get()]
+                while not self._events.empty():
+                    batch.append(self._events.get_nowait())
+                await self._step(batch)
+            self._links.finished(self.job)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop timers and training."""
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._training is not None:
+            self._training.cancel()
+        self._computation.close()
+
+    def expects(self, child: str, task: int) -> bool:
+        """Whether an update of that child for that request may come."""
+        return self.machine.expects(child, task)
+
+    async def _step(self, batch: list[tuple[Event, dict[Key, BlobRef]]]) -> None:
+        effects: list[Effect] = []
+        for event, values in batch:
+            if not self._admit(event, values):
+                continue
+            effects += await self._handle(event)
+        logs.begin(self.job, self.machine.round + 1)
+        entries: list[bytes] = []
+        acts: list[Effect] = []
+        for effect in effects:
+            if isinstance(effect, Write):
+                entries.append(ENCODE(effect.record))
+                self._count(effect.record)
+                if isinstance(effect.record, Assigned | Posted):
+                    self._drop_unneeded()
+            elif not await self._compute(effect):
+                acts.append(effect)
+        self._released += [value for _, values in batch for value in values.values()]
+        await self._commit(entries)
+        for effect in acts:
+            self._act(effect)
+
+    async def _handle(self, event: Event) -> list[Effect]:
+        """What the machine does; what it must know of the updates that wait, it is told meanwhile."""
+        sieve = self._sieve
+        if sieve is None:
+            return self.machine.handle(event, self.clock.now())
+        sieve.begin()
+        effects = self.machine.handle(event, self.clock.now())
+        while wanted := sieve.wanted():
+            for gots in map(in_order, wanted):
+                members = cast("Aggregator", self.machine).members(gots)
+                refused = await self._computation.sift(members, self.values)
+                sieve.learn(gots, {gots[place].task: why for place, why in refused.items()})
+            effects += self.machine.handle(Sifted(), self.clock.now())
+        return effects
+
+    def _admit(self, event: Event, values: dict[Key, BlobRef]) -> bool:
+        """Take over what came with an event; an update that nobody waits for must not replace one that is there."""
+        if isinstance(event, Received) and isinstance(event.message, Report):
+            own = update_key(self.machine.name, event.message.task)
+            values = {key: value for key, value in values.items() if key == own}
+            if not self.expects(event.sender, event.message.task):
+                values = {}
+            elif event.message.update is not None and own not in values:
+                return False  # Its bytes are not here; the child will bring both again.
+        for key, value in values.items():
+            self._set(key, value)
+        return True
+
+    async def _compute(self, effect: Effect) -> bool:
+        """Carry out what makes values; whether it was such an effect."""
+        match effect:
+            case Adopt():
+                made = await self._computation.adopt(effect, self.values)
+            case Move():
+                made = await self._computation.move(effect, self.values, self.machine.population, self.moves)
+            case Merge():
+                made = await self._computation.merge(effect, self.values)
+            case Lift():
+                made = await self._computation.lift(effect, self.values)
+            case Forget():
+                for key in effect.keys:
+                    self._set(key, None)
+                    self._set(key + GROUP, None)
+                return True
+            case _:
+                return False
+        for key, value in made.values.items():
+            self._set(key, value)
+        for child, why in made.refused:
+            self._links.tell(self.job, Count("refused", child, why))
+        if isinstance(effect, Move) and len(made.refused) < len(effect.members):
+            self._links.moved(self.job, effect, self.values[effect.model + GROUP])
+        return True
+
+    def _count(self, record: Record) -> None:
+        self.attempts += isinstance(record, Assigned)
+        self.moves += isinstance(record, Closed) and record.met
+
+    def _drop_unneeded(self) -> None:
+        """A parent's models are not the machine's to forget: they go when it has taken other work."""
+        needed = self.machine.keys()
+        for key in [key for key, value in self.values.items() if value.kind == "model" and key not in needed]:
+            self._set(key, None)
+            self._set(key + GROUP, None)
+
+    def _set(self, key: Key, value: BlobRef | None) -> None:
+        before = self.values.pop(key, None)
+        if before is not None:
+            self._released.append(before)
+        if value is not None:
+            self.values[key] = value
+            self._value_store.keep(value)
+        if before is not None or value is not None:
+            self._changed[key] = value
+
+    async def _commit(self, entries: list[bytes]) -> None:
+        if entries or self._changed:
+            await _finished(asyncio.to_thread(self._database.append, self.job, entries, self._changed))
+        released, self._released, self._changed = self._released, [], {}
+        self._value_store.release(released)
+
+    def _act(self, effect: Effect) -> None:
+        match effect:
+            case Send(to=to, message=message):
+                key = message.model if isinstance(message, Work) else getattr(message, "update", None)
+                value = self.values.get(key) if key is not None else None
+                blob = None if value is None else Blob(value.digest, value.size, value.data)
+                self._links.send(to, NodeMessage(self.job, message, blob))
+            case SetTimer(timer=timer, at=at):
+                self._set_timer(timer, at)
+            case Train():
+                self._train(effect)
+            case Count():
+                self._links.tell(self.job, effect)
+            case Finished():
+                pass  # The machine is over, which ends :meth:`run`.
+            case _:
+                raise TypeError(f"There is no way to carry out {effect}.")
+
+    def _set_timer(self, timer: str, at: float) -> None:
+        before = self._timers.pop(timer, None)
+        if before is not None:
+            before.cancel()
+        delay = max(0.0, at - self.clock.now())
+        self._timers[timer] = asyncio.get_running_loop().call_later(delay, self.put, TimerFired(timer))
+
+    def _train(self, effect: Train) -> None:
+        if self._training is not None:
+            self._computation.give_up(self._training)
+        self._training = asyncio.create_task(self._trained(effect, self.attempts - 1))
+
+    async def _trained(self, effect: Train, attempt: int) -> None:
+        try:
+            await self._links.need(self.values[effect.model])
+        except (LookupError, StorageError) as error:
+            self.put(Trained(effect.task, effect.update, 0, failure=f"the model is not here: {error}"))
+            return
+        event, values = await self._computation.train(effect, self.values, attempt)
+        if self._training is not asyncio.current_task():  # Nobody waits for it, and the method's state is as before.
+            self._computation.drop(values)
+            values = {}
+        self.put(event, values)
+
+
+async def _finished(work: Coroutine[Any, Any, None]) -> None:
+    """Do it, and when cancelled still see it to its end: who reads the journal next must find what was written."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise

@@ -1,0 +1,272 @@
+"""The jobs that a node takes part in: how it comes to them, and how it leaves them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fogline import logs
+from fogline.network.node.admission import NotAllowedError
+from fogline.network.node.participation import AGAIN, JobParticipation
+from fogline.network.node.status import StatusChange
+from fogline.network.transport.messages import JobAnnouncement, JobEnded, LeftJob, decoder, encode
+from fogline.network.worker.client import WorkerClient, WorkerError
+from fogline.network.worker.requests import Open
+from fogline.processes.tasks import Tasks
+from fogline.storage import StorageError
+
+if TYPE_CHECKING:
+    from fogline.network.node.node import Node
+    from fogline.nodes.aggregator import Aggregator
+    from fogline.nodes.device import Device
+
+log = logging.getLogger("fogline.network")
+TICKETS = "announcement"
+GATHER = 2.0
+"""Seconds that a round waits for more children when the first one is there, where none is expected by name."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A job that this node takes part in, and below whom."""
+
+    announcement: JobAnnouncement
+    parent: str
+
+
+KEPT = decoder(Kept)
+
+
+class JobManager:
+    """A node's participations by job.
+
+    Args:
+        node: whose they are.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.participations: dict[str, JobParticipation] = {}
+        self.closed: str | None = None
+        """Why no job runs now, where the owner says so."""
+        self._node = node
+        self._starting: set[str] = set()
+        self._over: set[str] = set()
+        """Jobs that ended while they were being started."""
+        self._tasks = Tasks(node.name)
+
+    async def start(self) -> None:
+        """Go on with the jobs of before."""
+        self._go_on(await asyncio.to_thread(self._node.database.all, TICKETS))
+
+    async def close(self) -> None:
+        """Stop: the journal keeps what was."""
+        await self._tasks.close()
+        for participation in self.participations.values():
+            await participation.close("the node stops")
+
+    async def pause(self, why: str) -> None:
+        """Take part in no job, for now; what was begun is begun again later."""
+        self.closed = why
+        for participation in list(self.participations.values()):
+            del self.participations[participation.job]
+            participation.refuse(why)
+            await participation.close(why)
+
+    def resume(self) -> None:
+        """Take part in jobs again."""
+        self.closed = None
+        self._go_on(self._node.database.all(TICKETS))
+
+    def knows(self, job: str) -> bool:
+        """Whether the node takes part, or is about to."""
+        return job in self.participations or job in self._starting
+
+    def engage(self, participation: JobParticipation, parent: str | None) -> None:
+        """Begin to take part in a job, and tell the children of it."""
+        self.participations[participation.job] = participation
+        self._tasks.spawn(self._take_part(participation, parent))
+        self._node.offer(participation.announcement)
+
+    def offered(self, announcement: JobAnnouncement, parent: str) -> None:
+        """The parent has a job."""
+        participation = self.participations.get(announcement.job)
+        if participation is not None:
+            participation.enter()
+        else:
+            self._engage_soon(announcement, parent)
+
+    def connected(self, parent: str) -> None:
+        """A parent is there (again): jobs go on below it."""
+        for participation in list(self.participations.values()):
+            if participation.parent == parent:
+                participation.enter()
+            else:
+                self._tasks.spawn(self._move(participation, parent))
+
+    def ended_above(self, job: str) -> None:
+        """A job is over: what is kept for it may go."""
+        participation = self.participations.get(job)
+        if participation is not None:
+            self._tasks.spawn(self._forget(participation))
+            return
+        if job in self._starting:
+            self._over.add(job)
+        self._node.say_to_all(JobEnded(job))
+
+    def worker_client(self, announcement: JobAnnouncement, code: Path, client: str = "") -> WorkerClient:
+        """A worker process for a job."""
+        site = self._node.site
+        opening = Open(
+            str(code), announcement.text, announcement.layout, client, site.parameters, site.limits, announcement.job
+        )
+        return WorkerClient(opening, self._node.log_file(announcement.job))
+
+    # Inside.
+
+    def _go_on(self, announcements: Iterable[tuple[str, bytes]]) -> None:
+        for _, body in announcements:
+            kept: Kept = KEPT.decode(body)
+            self._engage_soon(kept.announcement, kept.parent)
+
+    def _engage_soon(
+        self, announcement: JobAnnouncement, parent: str, worker_client: WorkerClient | None = None
+    ) -> None:
+        if announcement.job not in self._starting:
+            self._starting.add(announcement.job)
+            self._tasks.spawn(self._engage(announcement, parent, worker_client))
+
+    async def _engage(self, announcement: JobAnnouncement, parent: str, worker_client: WorkerClient | None) -> None:
+        """Look at a job, and take part if it may run here.
+
+        Args:
+            announcement: the job.
+            parent: below whom, unless that has changed.
+            worker_client: where it was loaded before.
+        """
+        node, uplink = self._node, self._node.uplink
+        assert uplink is not None
+        logs.begin(announcement.job)
+        try:
+            if self.closed is not None:
+                await self._put_off(announcement, parent, worker_client, self.closed)
+                return
+            participation = await self._prepared(announcement, parent, worker_client)
+        except (NotAllowedError, WorkerError, LookupError, StorageError, ValueError) as error:
+            log.warning("%s does not take part in job %s: %s", node.name, announcement.job, error)
+            node.on_change(StatusChange("refused", announcement.job, str(error)))
+            uplink.send(LeftJob(announcement.job, str(error)))
+            return
+        finally:
+            self._starting.discard(announcement.job)
+        if announcement.job in self._over:
+            self._over.discard(announcement.job)
+            await participation.close()
+            await asyncio.to_thread(self._clear, announcement.job)
+        elif self.closed is not None:
+            await participation.close(self.closed)
+        else:
+            self.engage(participation, uplink.parent or parent)
+
+    async def _put_off(
+        self, announcement: JobAnnouncement, parent: str, worker_client: WorkerClient | None, why: str
+    ) -> None:
+        """Keep a job for later."""
+        node = self._node
+        await asyncio.to_thread(node.database.put, TICKETS, announcement.job, encode(Kept(announcement, parent)))
+        assert node.uplink is not None
+        node.uplink.send(LeftJob(announcement.job, why))
+        if worker_client is not None:
+            await worker_client.close(why)
+
+    async def _prepared(
+        self, announcement: JobAnnouncement, parent: str, worker_client: WorkerClient | None
+    ) -> JobParticipation:
+        """All that is needed to take part; what cannot be had ends the worker."""
+        node, uplink = self._node, self._node.uplink
+        assert uplink is not None
+        try:
+            await uplink.fetch(announcement.bundle)
+            code = await asyncio.to_thread(
+                node.admission.admit, announcement, node.value_store.blobs.path(announcement.bundle.digest)
+            )
+            worker_client = worker_client or self._worker_client_of(announcement, code)
+            participation = await self._prepare(announcement, worker_client)
+            body = encode(Kept(announcement, uplink.parent or parent))
+            await asyncio.to_thread(node.database.put, TICKETS, announcement.job, body)
+        except BaseException:
+            if worker_client is not None:
+                await worker_client.close()
+            raise
+        return participation
+
+    def _worker_client_of(self, announcement: JobAnnouncement, code: Path) -> WorkerClient:
+        """Where this node computes."""
+        node = self._node
+        return self.worker_client(announcement, code, client=(node.site.client or node.name) if self._leaf else "")
+
+    @property
+    def _leaf(self) -> bool:
+        return self._node.downlink is None
+
+    async def _prepare(self, announcement: JobAnnouncement, worker_client: WorkerClient) -> JobParticipation:
+        node = self._node
+        if not self._leaf:
+            return JobParticipation(announcement, node, worker_client, self._aggregator_of(announcement))
+        if not worker_client.loaded:
+            node.on_change(StatusChange("loading", announcement.job))
+        opened = await worker_client.load(lambda why: self._is_loading(announcement.job, why))
+        node.on_change(StatusChange("idle"))
+        return JobParticipation(announcement, node, worker_client, self._device, leaf=True, samples=opened.samples)
+
+    def _is_loading(self, job: str, why: str) -> None:
+        """The job is not loaded yet; this node is not to be asked until it is.
+
+        Raises:
+            LookupError: it is over.
+        """
+        if job in self._over:
+            self._over.discard(job)
+            raise LookupError("the job is over")
+        log.warning("%s has not loaded job %s yet: %s", self._node.name, job, why)
+        assert self._node.uplink is not None
+        self._node.uplink.send(LeftJob(job, why))
+
+    def _device(self, parent: str | None) -> Device:
+        from fogline.nodes.device import Device
+
+        assert parent is not None
+        return Device(self._node.name, parent, retry=AGAIN)
+
+    def _aggregator_of(self, announcement: JobAnnouncement) -> Callable[[str | None], Aggregator]:
+        from fogline.network.node.aggregating import aggregator_maker
+
+        return aggregator_maker(self._node.name, announcement, GATHER, AGAIN)
+
+    async def _move(self, participation: JobParticipation, parent: str) -> None:
+        """The node has another parent now: it takes part in the job below that one."""
+        await participation.leave()
+        self.participations.pop(participation.job, None)
+        self._engage_soon(participation.announcement, parent, participation.worker_client)
+
+    async def _take_part(self, participation: JobParticipation, parent: str | None) -> None:
+        await participation.run(parent)
+        await self._forget(participation)
+
+    async def _forget(self, participation: JobParticipation) -> None:
+        if self.participations.get(participation.job) is not participation:
+            return  # It was replaced by one below another parent, whose journal this is now.
+        del self.participations[participation.job]
+        self._node.say_to_all(JobEnded(participation.job))
+        await participation.close()
+        if self._node.cloud is None:
+            await asyncio.to_thread(self._clear, participation.job)
+
+    def _clear(self, job: str) -> None:
+        values = self._node.database.values(job)
+        self._node.database.drop(job)
+        self._node.value_store.release(values.values())
+        self._node.database.delete(TICKETS, job)

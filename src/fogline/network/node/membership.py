@@ -1,0 +1,57 @@
+"""What a node's folder says of its membership, so that it need not be said again: who it is, and who is above it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from fogline.governance.errors import NoIdentityError, TrustError
+from fogline.governance.subject import Role
+from fogline.network.transport.messages import Certificate, ParentAddress
+
+FILE = "member.json"
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """A node, as it joined."""
+
+    name: str
+    role: Role
+    parents: tuple[ParentAddress, ...]
+    """The one at whose door it joined, then others."""
+
+    @classmethod
+    def of(cls, name: str, role: Role, issued: Certificate) -> Membership:
+        """From what came back when it joined."""
+        others = (
+            tuple(
+                parent_address
+                for parent_address in issued.parent_addresses
+                if parent_address.name != issued.parent_address.name
+            )
+            if role == "device"
+            else ()
+        )
+        return cls(name, role, (issued.parent_address, *others))
+
+    def write(self, folder: Path) -> None:
+        """Into the node's folder."""
+        (folder / FILE).write_bytes(msgspec.json.encode(self))
+
+    @classmethod
+    def read(cls, folder: Path, role: Role) -> Membership:
+        """From a node's folder.
+
+        Raises:
+            TrustError: the node has not joined, or as another role.
+        """
+        try:
+            found = msgspec.json.decode((folder / FILE).read_bytes(), type=cls)
+        except FileNotFoundError:
+            raise NoIdentityError(f"No {role} has joined in {folder}; run: fogline join URL --token T") from None
+        except msgspec.DecodeError as error:
+            raise TrustError(f"{folder / FILE} is damaged ({error}); join again with a new token.") from None
+        if found.role != role:
+            raise TrustError(f"{folder} holds the {found.role} {found.name}; run: fogline {found.role} run")
+        return found

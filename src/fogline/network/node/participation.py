@@ -1,0 +1,419 @@
+"""One job on one node: its code, its worker process, its state machine, and who takes part."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, cast
+
+from fogline import logs
+from fogline.network.node.computing import GROUP, Computation
+from fogline.network.node.driver import Driver
+from fogline.network.node.slots import PrioritySemaphore
+from fogline.network.node.status import StatusChange
+from fogline.network.node.values import ValueStore
+from fogline.network.sieve import Sieve
+from fogline.network.transport.messages import (
+    BROKEN,
+    Blob,
+    JobAnnouncement,
+    JobEnded,
+    JobLog,
+    JoinedJob,
+    LeftJob,
+    NodeMessage,
+    Offer,
+)
+from fogline.network.transport.uplink import ConnectionLostError, UpdateNotTakenError, Uplink
+from fogline.network.worker.client import JobBroken, WorkerClient, WorkerError
+from fogline.nodes.effects import Count, Move
+from fogline.nodes.events import Halt, Joined, Left, Received, Started, TimerFired
+from fogline.nodes.messages import Hello, Report, Stop, Work
+from fogline.processes.tasks import Tasks
+from fogline.storage import BlobRef, Database, StorageError
+
+if TYPE_CHECKING:
+    from fogline.nodes.aggregator import Aggregator
+    from fogline.nodes.device import Device
+
+log = logging.getLogger("fogline.network")
+AGAIN = 5.0
+"""Seconds before a machine that failed is made anew from its journal."""
+BACK = 10.0
+"""Seconds that a node waits after a restart for the children that its job expects."""
+RETRY = "retry"
+"""The timer at which a machine sends again what has no receipt."""
+
+
+class ParticipationContext(Protocol):
+    """What a participation needs of its node."""
+
+    name: str
+    uplink: Uplink | None
+    database: Database
+    value_store: ValueStore
+    slots: PrioritySemaphore
+    on_change: Callable[[StatusChange], None]
+
+    def say(self, child: str, frame: NodeMessage | Offer | JobEnded) -> None:
+        """To a child; dropped where it is not connected."""
+        ...
+
+    def tell(self, told: JobLog) -> None:
+        """Something for the job's report, upward to the cloud."""
+        ...
+
+
+class Moved(Protocol):
+    """Told, at the root, of every model."""
+
+    def moved(self, job: str, move: Move, group: BlobRef, seconds: float) -> None:
+        """The root's model moved."""
+        ...
+
+    def ended(self, job: str, why: str | None, group: BlobRef | None) -> None:
+        """The job is over; ``why``: it failed; ``group``: the model that it has come to, if it has moved."""
+        ...
+
+
+Make = Callable[[str | None], "Aggregator | Device"]
+"""From the parent's name to a new state machine."""
+
+
+class JobParticipation:
+    """A node's part in a job.
+
+    Args:
+        announcement: the job.
+        house: the node.
+        worker_client: where its numbers are computed.
+        make: makes its state machine.
+        first: values that a root begins with.
+        root: told of models and of the end; None below the root.
+        leaf: whether it is a device, which only has an uplink.
+        samples: examples that it has.
+    """
+
+    def __init__(
+        self,
+        announcement: JobAnnouncement,
+        house: ParticipationContext,
+        worker_client: WorkerClient,
+        make: Make,
+        first: dict[str, BlobRef] | None = None,
+        root: Moved | None = None,
+        leaf: bool = False,
+        samples: int = 0,
+    ) -> None:
+        self.announcement = announcement
+        self.job = announcement.job
+        self.children: dict[str, Hello] = {}
+        self.parent: str | None = None
+        self.over = False
+        self._house = house
+        self.worker_client = worker_client
+        self._computation = Computation(house.value_store, worker_client, house.slots, announcement.priority)
+        self._make = make
+        self._first = first or {}
+        self._root = root
+        self._leaf = leaf
+        self._samples = samples
+        self._driver: Driver | None = None
+        self._tasks = Tasks(house.name)
+        self._awaited = set(announcement.plan.get(house.name, ()))
+        self._waited = asyncio.Event()
+        self._hello: Hello | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._halted = False
+        self._failure: str | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._empty: asyncio.TimerHandle | None = None
+        self._moves = False
+        """Whether it computes with its parent's models."""
+
+    # Life.
+
+    async def run(self, parent: str | None) -> None:
+        """Take part until the job is over. ``parent``: whose work it takes; None at the root."""
+        logs.begin(self.job)
+        self.parent, self._task = parent, asyncio.current_task()
+        while not self.over:
+            try:
+                await self._run_once()
+            except (StorageError, WorkerError) as error:
+                if self._root is not None and isinstance(error, WorkerError):
+                    self._end(str(error))
+                    break
+                what = BROKEN if isinstance(error, JobBroken) else "stopped"
+                self.tell(self.job, Count(what, self._house.name, str(error)))
+                await asyncio.sleep(AGAIN)  # Told again until the root has heard of it.
+        self._task = None
+
+    async def _run_once(self) -> None:
+        house, parent = self._house, self.parent
+        await self._ready()
+        machine = self._make(parent)
+        self._moves = not self._leaf and cast("Aggregator", machine).role.moves
+        sieve = None
+        if not self._leaf:
+            sieve = cast("Aggregator", machine).sift = Sieve()
+        driver = Driver(
+            self.job, machine, house.database, house.value_store, self._computation, self, parent or "", sieve
+        )
+        await driver.recover(self._first)
+        fresh = driver.fresh
+        self._driver = driver
+        if self._halted:
+            driver.put(Halt())
+        running = asyncio.create_task(driver.run())
+        try:
+            self._awaited -= self.children.keys()
+            if self._awaited:
+                # After a restart they come back by themselves, and at once, or they had left before.
+                await self._gather(
+                    running, self.announcement.wait if fresh else min(self.announcement.wait, BACK), fresh
+                )
+            else:
+                driver.put(Started())
+                for child, hello in self.children.items():
+                    driver.put(Joined(child, hello))
+            self.enter()
+            await running
+        finally:
+            self._driver = None
+            running.cancel()
+            await asyncio.wait((running,))
+
+    async def _ready(self) -> None:
+        """Have the job loaded before anybody waits for this node: a round begins with those who are ready."""
+        if self._root is not None:
+            await self.worker_client.open()
+        else:
+            await self.worker_client.load(self.refuse)
+
+    async def _gather(self, running: asyncio.Task[None], seconds: float, fresh: bool) -> None:
+        """Wait for the children that are expected by name; in the plan's order, a run can be repeated."""
+        waiting = asyncio.create_task(self._waited.wait())
+        await asyncio.wait((waiting, running), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        missing = sorted(self._awaited - self.children.keys())
+        if missing and fresh:
+            self.tell(self.job, Count("missing", self._house.name, f"{', '.join(missing)} did not come in time"))
+        order = [child for child in self.announcement.plan[self._house.name] if child in self.children]
+        order += [child for child in self.children if child not in self._awaited]
+        self._awaited = set()
+        assert self._driver is not None
+        for child in order:
+            self._driver.put(Joined(child, self.children[child]))
+        self._driver.put(Started())
+
+    async def close(self, why: str = "the node does not take part any more") -> None:
+        """Stop at once, and end the worker."""
+        await self.leave()
+        await self.worker_client.close(why)
+
+    async def leave(self) -> None:
+        """Stop at once; the journal keeps what was, and nobody writes it any more when this returns. The worker may
+        be used on."""
+        self.over = True
+        if self._empty is not None:
+            self._empty.cancel()
+        self._tasks.cancel()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    # Upward.
+
+    def enter(self) -> None:
+        """Tell the parent that this node takes part, once it has something to bring."""
+        uplink, driver = self._house.uplink, self._driver
+        if uplink is None or driver is None or uplink.parent != self.parent or self._awaited:
+            return
+        if self._leaf and not self.worker_client.loaded:
+            return  # It enters when the job is loaded.
+        if not self._leaf:
+            devices = self._below()
+            if not devices:
+                return
+            self._hello = Hello(devices=devices, task=driver.machine.task)
+        else:
+            self._hello = Hello(samples=self._samples if self.announcement.hellos else 0, task=driver.machine.task)
+        if self._empty is not None:
+            self._empty.cancel()
+            self._empty = None
+        uplink.send(JoinedJob(self.job, self._hello))
+        driver.put(TimerFired(RETRY))
+
+    def from_parent(self, said: NodeMessage) -> None:
+        """The parent said something to this job's machine."""
+        driver, message = self._driver, said.message
+        if driver is None or self.parent is None:
+            return
+        if not isinstance(message, Work):
+            driver.put(Received(self.parent, message))
+        elif said.blob is not None:
+            self._tasks.spawn(self._work(driver, message, said.blob))
+
+    async def _work(self, driver: Driver, work: Work, blob: Blob) -> None:
+        """Take a request; a node that computes with the model must have its bytes first."""
+        assert self._house.uplink is not None
+        assert self.parent is not None
+        try:
+            value = self._house.value_store.receive(blob, "model")
+            if value is None and blob.data:
+                raise LookupError("its bytes are not what was announced")
+            if value is None and (self._leaf or self._moves):
+                await self._house.uplink.fetch(blob)
+        except (LookupError, StorageError) as error:
+            self.tell(self.job, Count("failed", self._house.name, f"the model did not come: {error}"))
+            await asyncio.sleep(AGAIN)
+            self.enter()  # If the round is not over by then, the parent asks again.
+            return
+        driver.put(Received(self.parent, work), {work.model: value or BlobRef(blob.digest, blob.size, "model")})
+
+    # Downward.
+
+    def child_entered(self, child: str, hello: Hello) -> None:
+        """A child takes part (again)."""
+        self.children[child] = hello
+        if self._awaited:
+            if self._awaited <= self.children.keys():
+                self._waited.set()
+        elif self._driver is not None:
+            self._driver.put(Joined(child, hello))
+        self._recount()
+
+    def child_left(self, child: str) -> None:
+        """A child does not take part any more."""
+        if self.children.pop(child, None) is not None and self._driver is not None and not self._awaited:
+            self._driver.put(Left(child))
+            self._recount()
+
+    def from_child(self, child: str, said: NodeMessage) -> None:
+        """A child said something to this job's machine."""
+        if self._driver is None or child not in self.children or not isinstance(said.message, Report):
+            return
+        values: dict[str, BlobRef] = {}
+        blob, update = said.blob, said.message.update
+        if blob is not None and update is not None:
+            try:
+                if self.expects(child, said.message.task):
+                    value = self._house.value_store.receive(blob, "update")
+                    values |= {} if value is None else {update: value}
+                elif not blob.data:
+                    self._house.value_store.discard(blob.digest)
+            except StorageError as error:  # It brings it again.
+                self.tell(self.job, Count("not stored", child, str(error)))
+        self._driver.put(Received(child, said.message), values)
+
+    def expects(self, child: str, task: int) -> bool:
+        """Whether an update of that child may come."""
+        return self._driver is not None and self._driver.expects(child, task)
+
+    def model(self, digest: str) -> Blob | None:
+        """A blob that children of this job may have."""
+        if digest == self.announcement.bundle.digest:
+            return self.announcement.bundle
+        values = () if self._driver is None else self._driver.values.values()
+        return next((Blob(v.digest, v.size) for v in values if v.kind == "model" and v.digest == digest), None)
+
+    def halt(self, why: str | None = None) -> None:
+        """The operator ends the job; or it has failed, and ``why``."""
+        self._halted, self._failure = True, self._failure or why
+        if self._driver is not None:
+            self._driver.put(Halt())
+
+    def _recount(self) -> None:
+        """The parent hears of it when another number of devices is below this node."""
+        if self._hello is not None and not self.children and self._house.uplink is not None and self._empty is None:
+            self._empty = asyncio.get_running_loop().call_later(AGAIN, self._left_alone)
+        if (self._hello is None and self.children) or (
+            self._hello is not None and self._hello.devices != self._below()
+        ):
+            self.enter()
+
+    def _left_alone(self) -> None:
+        """Nobody came back for a while, so the parent need not wait for this node."""
+        self._empty = None
+        if not self.children and self._hello is not None:
+            self._hello = None
+            self.refuse("no device is below it")
+
+    def _below(self) -> int:
+        return sum(hello.devices for hello in self.children.values())
+
+    # What the driver asks for.
+
+    def send(self, to: str, said: NodeMessage) -> None:
+        """To the parent or a child."""
+        if to != self.parent:
+            self._house.say(to, said)
+        elif isinstance(said.message, Report) and said.blob is not None and not said.blob.data:
+            self._tasks.spawn(self._bring(said, said.message, said.blob))
+        elif self._house.uplink is not None:
+            self._house.uplink.send(said)
+            if self._leaf and not self.worker_client.loaded and isinstance(said.message, Report):
+                self._reload()
+
+    def _reload(self) -> None:
+        """The worker has ended: nobody may ask this device for anything until another one has loaded the job."""
+        if self._loading is None or self._loading.done():
+            self.refuse("its worker process has ended, and loads the job anew")
+            self._loading = self._tasks.spawn(self._load())
+
+    async def _load(self) -> None:
+        self._house.on_change(StatusChange("loading", self.job))
+        await self.worker_client.load(self.refuse)
+        self._house.on_change(StatusChange("idle"))
+        self.enter()
+
+    async def _bring(self, said: NodeMessage, report: Report, blob: Blob) -> None:
+        """The update goes first: a report names what is there."""
+        uplink = self._house.uplink
+        assert uplink is not None
+        try:
+            await uplink.push(blob, self.job, report.task)
+        except ConnectionLostError as error:
+            log.info("%s keeps its update of job %s for now: %s", self._house.name, self.job, error)
+            return  # It is sent again when the connection is back, and every now and then.
+        except (UpdateNotTakenError, StorageError) as error:  # It never will be there.
+            said = NodeMessage(self.job, Report(report.task, None, report.samples, failure=str(error)))
+        except LookupError:
+            pass  # The parent does not wait for it any more; the report says the rest.
+        uplink.send(said)
+
+    def tell(self, job: str, count: Count) -> None:
+        """Something for the job's report."""
+        self._house.tell(JobLog(job, self._house.name, count.what, count.child or "", count.why or ""))
+
+    async def need(self, value: BlobRef) -> None:
+        """See that a value's bytes are here: after a power cut a model may have to be fetched again."""
+        if not value.data and self._house.uplink is not None:
+            await self._house.uplink.fetch(Blob(value.digest, value.size))
+
+    def moved(self, job: str, move: Move, group: BlobRef) -> None:
+        """The group's model moved."""
+        if self._root is not None and self._driver is not None:
+            self._root.moved(job, move, group, self._driver.clock.now())
+
+    def finished(self, job: str) -> None:
+        """The machine is done."""
+        for child in self.children:
+            self._house.say(child, NodeMessage(job, Stop()))
+        self._end(self._failure)
+
+    def _end(self, why: str | None) -> None:
+        self.over = True
+        if self._root is not None:
+            driver = self._driver
+            moved = driver is not None and driver.moves > 0
+            key = cast("Aggregator", driver.machine).ledger.model + GROUP if driver is not None and moved else ""
+            self._root.ended(self.job, why, driver.values.get(key) if driver is not None else None)
+
+    def refuse(self, why: str) -> None:
+        """Tell the parent that this node does not take part."""
+        if self._house.uplink is not None:
+            self._house.uplink.send(LeftJob(self.job, why))

@@ -1,0 +1,326 @@
+"""A node as a process: its folder, its servers, its connection upward, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+
+from fogline.governance.checked import credentials
+from fogline.governance.credentials import Credentials
+from fogline.governance.errors import TrustError
+from fogline.governance.machine import local_offers
+from fogline.governance.policy import Policy, read_policy
+from fogline.network.node.admission import AdmissionControl
+from fogline.network.node.enrolment import Issuer, keep_valid
+from fogline.network.node.mirror import ReleaseMirror
+from fogline.network.node.node import HOMES_KIND, Node, SiteSettings
+from fogline.network.node.schedule import keep_hours
+from fogline.network.node.status import StatusChange
+from fogline.network.node.values import ValueStore
+from fogline.network.transport.grpc import listen, server
+from fogline.network.transport.messages import DESK, DOOR, SERVICE, ParentAddress, decoder
+from fogline.network.transport.uplink import RefusedByParentError, Uplink
+from fogline.network.worker.requests import WorkerLimits
+from fogline.storage import Blobs, Database, StorageError, open_blobs, open_database
+from fogline.storage.errors import explained
+from fogline.storage.files import open_locked
+
+if TYPE_CHECKING:
+    from fogline.governance.authority import Authority
+
+log = logging.getLogger("fogline.network")
+LOCK = "node.lock"
+GRACE = 2.0
+"""Seconds that connections have to end when a node leaves."""
+
+
+@dataclass(frozen=True)
+class NodeFolder:
+    """The folder of a node, and where its records and blobs lie (in the folder, unless told)."""
+
+    folder: Path
+    store: str = ""
+    blobs: str = ""
+    largest: int = 8 << 30
+    """Bytes of the largest blob that is taken."""
+
+    @property
+    def identity(self) -> Path:
+        return self.folder / "identity"
+
+    @property
+    def policy(self) -> Path:
+        return self.folder / "policy.toml"
+
+    @contextlib.contextmanager
+    def occupied(self) -> Generator[None]:
+        """Be the only program that runs this node: two with one name would cut each other off for ever.
+
+        Raises:
+            StorageError: another one does.
+        """
+        with explained("be at home", self.folder):
+            lock = open_locked(self.folder / LOCK)
+        if lock is None:
+            raise StorageError(
+                f"The node in {self.folder} runs already; stop that program first, or name another folder"
+            )
+        with lock:
+            yield
+
+    def runs(self) -> bool:
+        """Whether a program runs this node."""
+        try:
+            lock = open_locked(self.folder / LOCK, create=False)
+        except OSError:
+            return False
+        if lock is not None:
+            lock.close()
+        return lock is None
+
+    def open_database(self) -> Database:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return open_database(self.store or self.folder / "records.sqlite")
+
+    def open_models(self) -> Blobs:
+        """Files of published versions: apart from jobs' values, which come and go in another rhythm."""
+        folder = self.folder / "models"
+        place, question, rest = self.blobs.partition("?")
+        return open_blobs(f"{place.rstrip('/')}/models{question}{rest}" if place else folder, folder)
+
+    def open_value_store(self, database: Database) -> ValueStore:
+        blobs = open_blobs(self.blobs or self.folder / "blobs", self.folder / "blobs", limit=self.largest)
+        uses = [value.digest for stream in database.streams() for value in database.values(stream).values()]
+        small = open_blobs(self.folder / "small")
+        return ValueStore(blobs, small, self.folder / "drafts", uses)
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where an aggregator listens, and how others reach it."""
+
+    listen: str = "127.0.0.1:7443"
+    door: str = "127.0.0.1:7444"
+    public: str = ""
+    """``host:port`` for children; empty: as it listens."""
+
+
+@dataclass
+class RunningNode:
+    """A node that runs."""
+
+    node: Node
+    identity: Credentials
+    address: str = ""
+    door: str = ""
+    failed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Ends with the reason when the node cannot go on."""
+
+
+Attach = Callable[[Node, Database, AsyncExitStack], Coroutine[Any, Any, None]]
+"""Gives a node a part that serves, before it is connected; whatever that needs ends with the stack."""
+
+
+@asynccontextmanager
+async def member(
+    place: NodeFolder,
+    parent_addresses: list[ParentAddress],
+    listening: Listening | None = None,
+    client: str = "",
+    parameters: dict[str, Any] | None = None,
+    on_change: Callable[[StatusChange], None] | None = None,
+    attach: Attach | None = None,
+) -> AsyncGenerator[RunningNode]:
+    """A node with a parent: a fog if it has children, else a device.
+
+    Args:
+        place: its folder.
+        parent_addresses: parents to dial, the preferred one first; empty: those of the last time.
+        listening: where its own children reach it.
+        client: whose data lies here, as tasks call it.
+        parameters: of tasks, as they hold here.
+        on_change: told of what people may want to see.
+        attach: what gives it a part that serves.
+    """
+    identity = credentials(place.identity)
+    async with AsyncExitStack() as stack:
+        database, value_store, admission, site = opened(place, identity, stack, client, parameters or {})
+        node = Node(identity.subject, database, value_store, place.folder, admission, site)
+        node.on_change = on_change or node.on_change
+        up = RunningNode(node, identity)
+        uplink = Uplink(
+            lambda: credentials(place.identity), parents(database, node.name, parent_addresses), value_store.blobs, node
+        )
+        node.uplink = uplink
+        mirror = node.releases = ReleaseMirror(uplink, database, place.open_models(), node.name)
+        stack.push_async_callback(node.close)
+        stack.callback(mirror.close)
+        if listening is not None:
+            from fogline.network.transport.downlink import Downlink
+
+            node.downlink = Downlink(value_store.blobs, node)
+            await serve(up, place, listening, stack, lambda parent_address: Issuer.above(uplink, parent_address))
+        if attach is not None:
+            await attach(node, database, stack)
+        await node.job_manager.start()
+        works = [_upward(uplink, up), keep_valid(place.identity, uplink)]
+        if listening is None:
+            works.append(keep_hours(node.job_manager, place.policy))
+        for work in works:
+            task = asyncio.create_task(work)
+            stack.callback(task.cancel)
+        yield up
+
+
+def opened(
+    place: NodeFolder,
+    identity: Credentials,
+    stack: AsyncExitStack,
+    client: str,
+    parameters: dict[str, Any],
+    authority: Authority | None = None,
+) -> tuple[Database, ValueStore, AdmissionControl, SiteSettings]:
+    """What every node has; the cloud has the authority besides."""
+    stack.enter_context(place.occupied())
+    policy = read_policy(place.policy)
+    offers = local_offers(policy)
+    database = place.open_database()
+    stack.callback(database.close)
+    value_store = place.open_value_store(database)
+    device = identity.subject.role == "device"
+    admission = AdmissionControl(
+        identity.root, place.policy, offers, place.folder / "code", database, device, authority
+    )
+    return (
+        database,
+        value_store,
+        admission,
+        SiteSettings(client, parameters, offers, limits_of(policy), policy.limits.jobs),
+    )
+
+
+def limits_of(policy: Policy) -> WorkerLimits:
+    """What a worker may take."""
+    limits = policy.limits
+    return WorkerLimits(limits.threads or 1, limits.memory_bytes, limits.niceness)
+
+
+async def serve(
+    up: RunningNode,
+    place: NodeFolder,
+    listening: Listening,
+    stack: AsyncExitStack,
+    issuer_of: Callable[[Callable[[], ParentAddress]], Issuer],
+    operator_api: Callable[[], Any] | None = None,
+) -> None:
+    """Listen for children and at the door.
+
+    Raises:
+        OSError: an address is taken.
+    """
+    from fogline.network.transport.permissions import (
+        permitted,  # Not above: it needs a library that a device can do without.
+    )
+
+    node, downlink = up.node, up.node.downlink
+    assert downlink is not None
+
+    def identity() -> Credentials:
+        return credentials(place.identity)
+
+    address = listening.public or listening.listen
+    issuer = issuer_of(lambda: ParentAddress(node.name, up.address))  # The port may not be known before it listens.
+    services = {SERVICE: {**downlink.methods(), **issuer.methods()}}
+    services |= {DESK: operator_api()} if operator_api is not None else {}
+    inside = server({name: permitted(name, methods, downlink.admit) for name, methods in services.items()})
+    port = listen(inside, identity, listening.listen)
+    door = server({DOOR: issuer.door()})
+    door_port = listen(door, identity, listening.door, mutual=False)
+    node.address = up.address = _with_port(address, port)
+    up.door = _with_port(_door(listening), door_port)
+    for made in (inside, door):
+        await made.start()
+        stack.push_async_callback(_stop, made)
+
+
+async def _stop(made: grpc.aio.Server) -> None:
+    await made.stop(GRACE)
+
+
+def parents(database: Database, name: str, parent_addresses: list[ParentAddress]) -> list[ParentAddress]:
+    """Parents to dial: the given ones first, then those that were known the last time."""
+    body = database.get(HOMES_KIND, name)
+    known: tuple[ParentAddress, ...] = () if body is None else decoder(tuple[ParentAddress, ...]).decode(body)
+    given = {parent_address.name for parent_address in parent_addresses}
+    return [*parent_addresses, *(parent_address for parent_address in known if parent_address.name not in given)]
+
+
+async def _upward(uplink: Uplink, up: RunningNode) -> None:
+    try:
+        await uplink.run()
+    except (RefusedByParentError, TrustError) as error:
+        log.error("%s cannot go on: %s", up.node.name, error)
+        if not up.failed.done():
+            up.failed.set_exception(error)
+            up.failed.exception()  # It is no fault of the loop's if nobody asks.
+
+
+def _door(listening: Listening) -> str:
+    """How others reach the door: at the public host, if one is given."""
+    host, port = listening.public.rpartition(":")[0], listening.door.rpartition(":")[2]
+    return f"{host}:{port}" if host else listening.door
+
+
+def _with_port(address: str, port: int) -> str:
+    host, _, asked = address.rpartition(":")
+    return f"{host}:{port}" if asked == "0" else address
+
+
+async def until_told(up: RunningNode, attached: bool = False) -> None:
+    """Run until the process is asked to end.
+
+    Args:
+        up: the node.
+        attached: end with the standard input too, so that nothing outlives who started it, however that ended.
+
+    Raises:
+        Refused: the parent does not want this node.
+        TrustError: its identity cannot be used (any more).
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    ending: asyncio.Task[bytes] | None = None
+    if attached:
+        reader = asyncio.StreamReader()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        ending = asyncio.create_task(reader.read())
+        ending.add_done_callback(lambda _: stop.set())
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait((waiting, up.failed), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if ending is not None:
+        ending.cancel()
+    if up.failed.done():
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(name)  # Whoever tries again listens for himself.
+        up.failed.result()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a node's program."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(work)

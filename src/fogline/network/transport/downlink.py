@@ -1,0 +1,413 @@
+"""A node's connections to its children: it listens, checks who dials, and keeps one session per child."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+from urllib.parse import unquote
+from weakref import WeakValueDictionary
+
+import grpc
+import grpc.aio
+import msgspec
+
+from fogline.governance.certificates import CertificateFacts, certificate_of_peer, read_certificate
+from fogline.governance.errors import CertificateError
+from fogline.governance.subject import Subject
+from fogline.network.node.mirror import UnreachableError
+from fogline.network.transport.chunks import ChunkError, patient, pieces, receive
+from fogline.network.transport.clones import CloneDetector
+from fogline.network.transport.grpc import Methods
+from fogline.network.transport.messages import (
+    ALIVE,
+    PATIENCE,
+    PROTOCOL,
+    UP,
+    BlobSize,
+    Decoder,
+    Down,
+    Fetch,
+    Have,
+    MetadataFile,
+    OffloadRequest,
+    Present,
+    Push,
+    ReadMetadata,
+    Size,
+    Up,
+    Welcome,
+    decoder,
+    encode,
+)
+from fogline.storage import Blobs, BlobTooLargeError, CorruptBlobError, StorageError
+
+LONGEST = 30 * 86400.0
+"""Seconds that a connection lasts at most; a timer cannot wait for ever."""
+GRACE = 1.0
+"""Seconds that a frame has to get out before a connection is cut."""
+QUEUE = 1000
+"""Frames that may wait for a child; one that does not read them is cut off."""
+FETCH, PUSH = decoder(Fetch), decoder(Push)
+WEIGH, READ, INFER = decoder(BlobSize), decoder(ReadMetadata), decoder(OffloadRequest)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Session:
+    """One child's connection."""
+
+    def __init__(self, facts: CertificateFacts, present: Present, address: str = "") -> None:
+        self.facts = facts
+        self.subject = facts.subject
+        self.name = facts.subject.name
+        self.serial = facts.serial
+        self.present = present
+        self.address = address
+        """Where it dials from."""
+        self.gone = asyncio.Event()
+        self.writing = asyncio.Lock()
+        """Held while a frame is on its way out."""
+        self.why = "it went away"
+        self.frames: asyncio.Queue[Down] = asyncio.Queue(QUEUE)
+
+    def send(self, frame: Down) -> None:
+        """Say something."""
+        try:
+            self.frames.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.end("it does not read what it is sent")
+
+    async def silence(self, writer: asyncio.Task[None]) -> bool:
+        """End the writer; whether nothing is on its way out any more.
+
+        In the middle of a frame gRPC cannot say why it ends a call, and who does not read would keep it there.
+        """
+        silent = True
+        try:
+            async with asyncio.timeout(GRACE):
+                await self.writing.acquire()
+        except TimeoutError:
+            silent = False
+        writer.cancel()
+        return silent
+
+    def end(self, why: str) -> None:
+        """Cut the connection."""
+        self.why = why
+        self.gone.set()
+
+
+class Below(Protocol):
+    """Who is told of what comes from children, and says what they may do."""
+
+    def refusal(self, subject: Subject, serial: str) -> str | None:
+        """Why a node may not connect here; None if it may."""
+        ...
+
+    def objection(self, facts: CertificateFacts, present: Present) -> str | None:
+        """Why a node may not be a child as it presents itself; None if it may."""
+        ...
+
+    def arrived(self, session: Session) -> Welcome:
+        """A child is there (again)."""
+        ...
+
+    def departed(self, session: Session) -> None:
+        """It is gone."""
+        ...
+
+    def twins(self, name: str, here: str, there: str) -> None:
+        """A second program shows a child's identity: the addresses of the one that is connected, and of that one."""
+        ...
+
+    def from_child(self, session: Session, frame: Up) -> None:
+        """It said something."""
+        ...
+
+    def wants(self, subject: Subject, push: Push) -> str | None:
+        """Why a blob is not wanted; None if it is."""
+        ...
+
+    def carried(self, down: int, up: int) -> None:
+        """So many bytes of blobs went to a child, or came from one."""
+        ...
+
+    async def obtain(self, digest: str, doubted: bool = False) -> tuple[Path, int]:
+        """Where a blob lies that a child asks for, and its bytes; fetched from above if need be.
+
+        Args:
+            digest: the blob's.
+            doubted: what the child was sent before was damaged.
+
+        Raises:
+            LookupError: there is none.
+            StorageError: it cannot be kept here.
+        """
+        ...
+
+    async def weigh(self, digest: str) -> int:
+        """Bytes of a file of a published version.
+
+        Raises:
+            LookupError: it is none.
+        """
+        ...
+
+    async def document(self, name: str, anew: bool = False) -> bytes | None:
+        """A small file of signed releases; None where there is none. ``anew``: from the root, not from what is kept.
+
+        Raises:
+            LookupError: whoever has them cannot be asked now.
+        """
+        ...
+
+    async def infer(self, ask: bytes, seconds: float) -> bytes:
+        """Answer for a child whose own model was not sure.
+
+        Raises:
+            LookupError: nobody here can; the text says why.
+        """
+        ...
+
+
+class Downlink:
+    """The server's side of the control streams and of blobs.
+
+    Args:
+        blobs: where pushed values go.
+        below: told of everything.
+    """
+
+    def __init__(self, blobs: Blobs, below: Below) -> None:
+        self.sessions: dict[str, Session] = {}
+        self._blobs = blobs
+        self._below = below
+        self._rivals = CloneDetector()
+        self._arriving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def methods(self) -> Methods:
+        """For the server."""
+        return {
+            "Control": grpc.stream_stream_rpc_method_handler(self.control),
+            "Fetch": grpc.unary_stream_rpc_method_handler(self.fetch),
+            "Push": grpc.stream_stream_rpc_method_handler(self.push),
+            "Weigh": grpc.unary_unary_rpc_method_handler(self.weigh),
+            "Read": grpc.unary_unary_rpc_method_handler(self.read),
+            "Infer": grpc.unary_unary_rpc_method_handler(self.infer),
+        }
+
+    async def control(self, frames: AsyncIterator[bytes], context: Context) -> None:
+        """A child's control stream."""
+        facts = await self.admit(context)
+        present = await self._presented(facts, frames, context)
+        session = Session(facts, present, address_of(context.peer()))
+        before = self.sessions.get(session.name)
+        if before is not None:
+            await self._tell_apart(before, session, context)
+            before.end("it connected anew")
+            self._drop(before)
+        self._rivals.came(session.name, present.instance)
+        self.sessions[session.name] = session
+        welcome = self._below.arrived(session)
+        writer = asyncio.create_task(_write(context, welcome, session))
+        reader = asyncio.create_task(self._read(frames, session))
+        for task in (writer, reader):
+            task.add_done_callback(lambda _: session.gone.set())  # Whatever ended it, nobody waits for it any more.
+        # TLS looks at a certificate when a connection is made; a renewed one is shown by the next.
+        expiry = asyncio.get_running_loop().call_later(
+            min(facts.expires - time.time(), LONGEST), session.end, "its certificate expired"
+        )
+        try:
+            await session.gone.wait()
+        except asyncio.CancelledError:
+            return  # The child is gone, or the server stops: nobody is there to be told why.
+        finally:
+            expiry.cancel()
+            reader.cancel()
+            self._drop(session)
+            silent = await session.silence(writer)
+        if silent:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, session.why)
+
+    async def _tell_apart(self, before: Session, session: Session, context: Context) -> None:
+        """A child connects that is connected. If both are there, the first one stays: else they would throw each
+        other out for ever."""
+        name, one, other = session.name, before.present.instance, session.present.instance
+        if not self._rivals.is_twin(name, one, other):
+            return
+        if self._rivals.is_news(name, one, other):
+            self._below.twins(name, before.address, session.address)
+        why = f"another program, at {before.address}, is connected with the identity of {name}; was its folder copied?"
+        await _abort(context, grpc.StatusCode.ALREADY_EXISTS, why)
+
+    async def fetch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        """A child asks for a blob."""
+        asked = await _decoded(FETCH, request, context)
+        obtaining = asyncio.ensure_future(self._below.obtain(asked.digest, asked.doubted))
+        try:
+            while not (await asyncio.wait((obtaining,), timeout=PATIENCE))[0]:
+                yield ALIVE
+            path, size = obtaining.result()
+        except UnreachableError as error:
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
+        except LookupError as error:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
+        except StorageError as error:
+            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        finally:
+            obtaining.cancel()
+        if not 0 <= asked.offset <= size:
+            await _abort(context, grpc.StatusCode.OUT_OF_RANGE, f"the blob has {size} bytes")
+        yield encode(Size(size))
+        async for piece in pieces(path, asked.offset, asked.zstd):
+            yield piece
+        self._below.carried(size - asked.offset, 0)
+
+    async def weigh(self, request: bytes, context: Context) -> bytes:
+        """A child wants to know how large a file is."""
+        asked = await _decoded(WEIGH, request, context)
+        try:
+            return encode(Size(await self._below.weigh(asked.digest)))
+        except UnreachableError as error:
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
+        except LookupError as error:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
+
+    async def read(self, request: bytes, context: Context) -> bytes:
+        """A child wants a small file of signed releases."""
+        asked = await _decoded(READ, request, context)
+        try:
+            return encode(MetadataFile(await self._below.document(asked.name, asked.anew)))
+        except LookupError as error:
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
+
+    async def infer(self, request: bytes, context: Context) -> bytes:
+        """A child's model was not sure."""
+        asked = await _decoded(INFER, request, context)
+        try:
+            async with asyncio.timeout(asked.seconds):
+                return await self._below.infer(asked.ask, asked.seconds)
+        except TimeoutError:
+            await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the answer took too long")
+        except LookupError as error:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
+
+    async def push(self, chunks: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        """A child brings a blob."""
+        subject = (await self.admit(context)).subject
+        stream = patient(chunks)
+        try:
+            first = await anext(stream, b"")
+        except TimeoutError:
+            await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "nothing came for a while")
+        asked: Push = await _decoded(PUSH, first, context)
+        refusal = self._below.wants(subject, asked)
+        if refusal is not None:
+            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, refusal)
+        async with self._arriving.setdefault(
+            asked.digest, asyncio.Lock()
+        ):  # Of two children with the same bytes, one brings them.
+            async for answer in self._take(asked, stream, context):
+                yield answer
+
+    async def _take(self, asked: Push, stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        if self._blobs.has(asked.digest):
+            yield encode(Have(asked.size))
+            return
+        try:
+            writer = await asyncio.to_thread(self._blobs.writer, asked.digest, asked.size)
+        except BlobTooLargeError as error:
+            await _abort(context, grpc.StatusCode.OUT_OF_RANGE, str(error))
+        except StorageError as error:
+            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        try:
+            before = writer.offset
+            yield encode(Have(before))
+            if before < asked.size:
+                await receive(stream, writer, asked.size)
+            await asyncio.to_thread(writer.finish)
+            self._below.carried(0, asked.size - before)
+        except (ChunkError, CorruptBlobError) as error:
+            await _abort(context, grpc.StatusCode.DATA_LOSS, str(error))
+        except TimeoutError:
+            await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "nothing came for a while")
+        except StorageError as error:
+            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        finally:
+            writer.close()
+        yield encode(Have(asked.size))
+
+    async def admit(self, context: Context) -> CertificateFacts:
+        """Who dials; the call is ended if it may not."""
+        try:
+            facts = read_certificate(certificate_of_peer(context.auth_context()))
+        except CertificateError as error:
+            await _abort(context, grpc.StatusCode.UNAUTHENTICATED, str(error))
+        refusal = self._below.refusal(facts.subject, facts.serial)
+        if refusal is not None:
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, refusal)
+        return facts
+
+    async def _presented(self, facts: CertificateFacts, frames: AsyncIterator[bytes], context: Context) -> Present:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                first: Up = UP.decode(await anext(frames))
+        except (TimeoutError, StopAsyncIteration):
+            await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "a node must present itself at once")
+        except msgspec.DecodeError as error:
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"that is no frame: {error}")
+        if not isinstance(first, Present):
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "a node must present itself first")
+        if first.protocol != PROTOCOL:
+            why = f"this node speaks version {PROTOCOL} of the protocol, not {first.protocol}; install the same Fogline"
+            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, why)
+        why = self._below.objection(facts, first)
+        if why is not None:
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, why)
+        return first
+
+    async def _read(self, frames: AsyncIterator[bytes], session: Session) -> None:
+        try:
+            async for frame in frames:
+                self._below.from_child(session, UP.decode(frame))
+            session.end("it went away")
+        except msgspec.DecodeError as error:
+            session.end(f"it sent what is no frame: {error}")
+        except grpc.aio.AioRpcError as error:
+            session.end(f"the connection broke: {error.details()}")
+
+    def _drop(self, session: Session) -> None:
+        if self.sessions.get(session.name) is session:
+            del self.sessions[session.name]
+            self._below.departed(session)
+
+
+def address_of(peer: str) -> str:
+    """``host:port`` out of what gRPC calls a peer: ``ipv4:10.0.0.5:41234``, ``ipv6:%5Bfd00::5%5D:41234``."""
+    return unquote(peer).partition(":")[2][:200]
+
+
+async def _write(context: Context, welcome: Welcome, session: Session) -> None:
+    try:
+        frame: Down = welcome
+        while True:
+            async with session.writing:
+                await context.write(encode(frame))
+            frame = await session.frames.get()
+    except grpc.aio.AioRpcError as error:
+        session.end(f"the connection broke: {error.details()}")
+
+
+async def _decoded(kind: Decoder[Any], data: bytes, context: Context) -> Any:
+    try:
+        return kind.decode(data)
+    except msgspec.DecodeError as error:
+        await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"that is no such message: {error}")
+
+
+async def _abort(context: Context, code: grpc.StatusCode, why: str) -> NoReturn:
+    await context.abort(code, why)
+    raise AssertionError("gRPC ends the call at abort")

@@ -1,0 +1,429 @@
+"""The contract of the network: methods, frames, limits.
+
+Every message is a MessagePack map (a :class:`msgspec.Struct`), carried by gRPC over mutual TLS. What comes from
+outside is decoded against these types and nothing else; unknown fields are ignored, so that a newer node can talk to
+an older one, and :data:`PROTOCOL` changes when that is not enough.
+
+A child dials its parent and keeps one ``Control`` stream for as long as it lives. Values (models, updates, bundles)
+go beside it, named by their digest, through ``Fetch`` and ``Push``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from fogline.governance.offers import Needs, Offers
+from fogline.governance.policy import Channel
+from fogline.governance.subject import Role
+from fogline.inference.card import Digest
+from fogline.inference.card import Size as Bytes
+from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
+from fogline.registry.release import Outcome, Vitals
+from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
+
+T = TypeVar("T")
+PROTOCOL = 1
+SERVICE = "fogline.v1.Node"
+DOOR = "fogline.v1.Door"
+DESK = "fogline.v1.Desk"
+CHUNK = 1 << 20
+"""Largest piece of a blob in one message that is taken, in bytes;"""
+PIECE = 128 << 10
+"""and what is sent: it has to come through within some seconds, also over a line of a few kilobytes a second."""
+ALIVE = b""
+"""Before the first answer to a fetch, now and then: the sender still has to fetch the blob itself."""
+MAX_MESSAGE = 2 << 20
+"""Largest message, in bytes; larger ones are refused before they are read."""
+SMALL = 32 << 10
+"""Bytes up to which a value travels with the message that names it, and lies in the journal."""
+BROKEN = "broken"
+"""What an aggregator tells of itself where code of a job is wrong: that ends the job."""
+PATIENCE = 10.0
+"""Seconds that a new connection has to say who it is."""
+
+
+Name = Annotated[str, Meta(pattern=r"\A[\w.:@#/ -]{1,200}\Z")]
+"""Of a job or a node, as storage takes it for a key."""
+Text = Annotated[str, Meta(max_length=200)]
+Jobs = Annotated[tuple[Name, ...], Meta(max_length=500)]
+
+Document = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9](?:[/.]?[A-Za-z0-9_-]){0,149}\Z")]
+"""Name of a small file of signed releases."""
+Timestamp = Annotated[bytes, Meta(max_length=LARGEST_TIMESTAMP)]
+
+Lists = Annotated[tuple[bytes, ...], Meta(max_length=16)]
+"""Lists of nodes that are cut off, as the authority signed them; together they count."""
+
+NOTHING = Offers(cpus=0, memory_bytes=0)
+
+
+class Blob(msgspec.Struct, frozen=True, gc=False):
+    """A value that lies beside a message."""
+
+    digest: Digest
+    size: Bytes
+    data: bytes = b""
+    """Its bytes, where they are few: they travel with the message."""
+
+
+class ParentAddress(msgspec.Struct, frozen=True, gc=False):
+    """Where a child may hang: a node's name and address."""
+
+    name: str
+    address: str
+
+    @classmethod
+    def parse(cls, text: str, name: str = "cloud") -> ParentAddress:
+        """``host:port`` of the node of that name, or ``name@host:port``."""
+        before, at, address = text.rpartition("@")
+        return cls(before if at else name, address)
+
+
+class JobAnnouncement(msgspec.Struct, frozen=True):
+    """A job as it is announced down the tree."""
+
+    job: Name
+    """The job's id: unique at the cloud, and part of names of journals and folders."""
+    text: str
+    """The resolved job (TOML)."""
+    bundle: Blob
+    layout: str
+    """The model's tensors: JSON list of [name, shape, type, trainable]."""
+    needs: Needs = Needs()
+    priority: int = 0
+    mode: str = "sync"
+    """What the root's method says of itself, so that a node need not import foreign code to know it."""
+    buffer: int = 1
+    group_models: bool = False
+    hellos: bool = False
+    """Whether selection policies want to know devices' sizes and speeds."""
+    plan: dict[str, tuple[str, ...]] = {}
+    """Children that a parent waits for before the first round, in order; empty where nobody is expected by name."""
+    wait: float = 60.0
+    """Seconds that it waits for them."""
+    depth: int = 0
+    """Tier of the node that reads this."""
+
+
+# Up: from a child to its parent.
+
+
+class Present(msgspec.Struct, frozen=True, tag=True):
+    """The first frame of a stream."""
+
+    protocol: int
+    offers: Offers = NOTHING
+    address: Text = ""
+    """Where its own children reach it; empty for a device."""
+    jobs: Jobs = ()
+    """Jobs that it takes part in; the parent says which of them are over."""
+    serves: Channel | None = None
+    """Which releases it serves; None: it answers no predictions."""
+    instance: Text = ""
+    """Drawn at random when the program started: two machines with one identity have two."""
+    holds: Text = ""
+    """Digest of the lists of revoked nodes that it has."""
+
+
+class JoinedJob(msgspec.Struct, frozen=True, tag=True):
+    """The child takes part in a job (again, or with another count of devices)."""
+
+    job: Name
+    hello: Hello
+
+
+class LeftJob(msgspec.Struct, frozen=True, tag=True):
+    """The child does not take part in a job, for now or at all."""
+
+    job: Name
+    why: str
+
+
+class NodeMessage(msgspec.Struct, frozen=True, tag=True):
+    """A message between the state machines of a job."""
+
+    job: Name
+    message: Hello | Work | Report | Receipt | Stop
+    blob: Blob | None = None
+
+
+class NodeSeen(msgspec.Struct, frozen=True, tag=True):
+    """News of a node at or below the child, for the cloud."""
+
+    name: Name
+    parent: Name
+    role: Text
+    up: bool
+    offers: Offers = NOTHING
+    why: str = ""
+    serves: Channel | None = None
+    """Which releases it serves; None: it answers no predictions."""
+    address: Text = ""
+    """Where it dials from."""
+    instance: Text = ""
+    """See :class:`Present`."""
+    holds: Text = ""
+    """Digest of the lists of revoked nodes that it has."""
+
+
+class HeldRevocations(msgspec.Struct, frozen=True, tag=True):
+    """An aggregator at or below the child has newer lists of revoked nodes now, for the cloud."""
+
+    name: Name
+    holds: Text
+
+
+class ClonedIdentity(msgspec.Struct, frozen=True, tag=True):
+    """Two programs that run at the same time show one identity, for the cloud."""
+
+    name: Name
+    parent: Name
+    here: Text
+    """Address of the one that is connected,"""
+    there: Text
+    """and of the other."""
+
+
+class Revoked(msgspec.Struct, frozen=True, tag=True):
+    """Nodes that are cut off. It goes both ways: who has lists that say more hands them on."""
+
+    revoked: Lists
+
+
+class NewerTimestamp(msgspec.Struct, frozen=True, tag=True):
+    """A node at or below the child has a newer timestamp than its parent, for the cloud: it may have gone back to a
+    backup."""
+
+    timestamp: Timestamp
+
+
+class JobLog(msgspec.Struct, frozen=True, tag=True):
+    """Something for a job's log at the cloud."""
+
+    job: Name
+    node: Name
+    what: Text
+    child: Text = ""
+    why: str = ""
+    amount: int = 1
+
+
+class UnknownJobs(msgspec.Struct, frozen=True, tag=True):
+    """Nodes below take part in jobs that this one does not know; who knows that one is over says so."""
+
+    jobs: Jobs
+
+
+class ReleaseOutcome(msgspec.Struct, frozen=True, tag=True):
+    """What became of a release on a node at or below the child, for the cloud."""
+
+    outcome: Outcome
+
+
+class ReleaseVitals(msgspec.Struct, frozen=True, tag=True):
+    """How a version fares at and below the child since the last such frame, for the cloud."""
+
+    vitals: Vitals
+
+
+class Leaving(msgspec.Struct, frozen=True, tag=True):
+    """The child goes, on purpose."""
+
+
+Up = (
+    Present
+    | JoinedJob
+    | LeftJob
+    | NodeMessage
+    | NodeSeen
+    | JobLog
+    | UnknownJobs
+    | ReleaseOutcome
+    | ReleaseVitals
+    | Leaving
+    | HeldRevocations
+    | ClonedIdentity
+    | Revoked
+    | NewerTimestamp
+)
+
+
+# Down: from a parent to its child.
+
+
+class Welcome(msgspec.Struct, frozen=True, tag=True):
+    """The parent's answer to :class:`Present`."""
+
+    name: str
+    parent_addresses: tuple[ParentAddress, ...] = ()
+    """Other parents that the child may go to when this one is gone."""
+    revoked: Lists = ()
+    """Nodes that are cut off; empty where the child has these lists."""
+    holds: Text = ""
+    """Digest of them."""
+    timestamp: Timestamp = b""
+    """The newest signed timestamp of releases that it has."""
+
+
+class Offer(msgspec.Struct, frozen=True, tag=True):
+    """A job that the child may take part in."""
+
+    announcement: JobAnnouncement
+
+
+class JobEnded(msgspec.Struct, frozen=True, tag=True):
+    """A job is over: what is kept for it may go."""
+
+    job: Name
+
+
+class Parents(msgspec.Struct, frozen=True, tag=True):
+    """Other parents, now."""
+
+    parent_addresses: tuple[ParentAddress, ...]
+
+
+class ReleaseNotice(msgspec.Struct, frozen=True, tag=True):
+    """A newer signed timestamp: there may be a release."""
+
+    timestamp: Timestamp
+
+
+Down = Welcome | Offer | JobEnded | NodeMessage | Revoked | Parents | ReleaseNotice
+
+
+# Blobs.
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """Send that blob from there on."""
+
+    digest: Digest
+    offset: Bytes = 0
+    zstd: bool = True
+    """Whether the receiver reads compressed chunks."""
+    doubted: bool = False
+    """What came before was damaged: the sender should look at its own file first."""
+
+
+class Size(msgspec.Struct, frozen=True):
+    """The first answer to a fetch."""
+
+    size: Bytes
+
+
+class Push(msgspec.Struct, frozen=True):
+    """A blob is coming: the update that answers a request of a job, or a developer's bundle."""
+
+    digest: Digest
+    size: Bytes
+    job: Text = ""
+    task: int = -1
+
+
+class Have(msgspec.Struct, frozen=True):
+    """How much of it the receiver has; all of it when it is whole and verified."""
+
+    offset: Bytes
+    zstd: bool = True
+
+
+# Models.
+
+
+class BlobSize(msgspec.Struct, frozen=True):
+    """How large is that file of a published version? The answer is a :class:`Size`."""
+
+    digest: Digest
+
+
+class ReadMetadata(msgspec.Struct, frozen=True):
+    """Give that small file of signed releases."""
+
+    name: Document
+    anew: bool = False
+    """What came before was not believed: it is to come from the root, not out of what is kept on the way."""
+
+
+class MetadataFile(msgspec.Struct, frozen=True):
+    """The file, or nothing where there is none of that name."""
+
+    data: Annotated[bytes, Meta(max_length=LARGEST_METADATA)] | None
+
+
+class OffloadRequest(msgspec.Struct, frozen=True):
+    """Answer for a child whose own model was not sure."""
+
+    ask: bytes
+    """For whoever serves (:mod:`fogline.serving.cascade.wire`); the answer is of the same kind."""
+    seconds: Annotated[float, Meta(gt=0, le=60)]
+
+
+# The door, where a node without a certificate comes in, and renewal.
+
+
+class Enrol(msgspec.Struct, frozen=True):
+    """A node asks for a certificate."""
+
+    token: Name
+    """Id of the token."""
+    secret: bytes
+    name: Name
+    role: Role
+    request: bytes
+    """Certificate signing request (PEM)."""
+
+
+class Renew(msgspec.Struct, frozen=True):
+    """A node asks for its next certificate. Parents only pass it on: the signature is what counts."""
+
+    request: bytes
+    """For the new key (PEM)."""
+    certificate: bytes
+    """The one that it has (PEM)."""
+    signature: bytes
+    """Of the request, by the key that it has (ECDSA, SHA-256)."""
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """A certificate and the root above it (PEM)."""
+
+    certificate: bytes
+    root: bytes
+    parent_address: ParentAddress
+    """The node that it was got from, as a parent."""
+    parent_addresses: tuple[ParentAddress, ...] = ()
+    """Fogs that a device may hang below."""
+
+
+encode = msgspec.msgpack.Encoder().encode
+
+
+class Decoder(Generic[T]):
+    """A strict decoder for one kind of message."""
+
+    def __init__(self, kind: Any) -> None:
+        self._decode = msgspec.msgpack.Decoder(kind).decode
+
+    def decode(self, data: bytes) -> T:
+        """The message.
+
+        Raises:
+            msgspec.DecodeError: it is none.
+        """
+        try:
+            return self._decode(data)
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise msgspec.DecodeError(str(error)) from None
+
+
+def decoder(kind: Any) -> Decoder[Any]:
+    """A strict decoder for one kind of message."""
+    return Decoder(kind)
+
+
+UP: Decoder[Up] = Decoder(Up)
+DOWN: Decoder[Down] = Decoder(Down)

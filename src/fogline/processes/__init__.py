@@ -1,0 +1,1 @@
+"""Helper processes: how they are started, asked, watched and ended."""

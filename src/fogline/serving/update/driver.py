@@ -1,0 +1,316 @@
+"""One model on one node: keeps its journal, and carries out what its state machine decides."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from fogline.inference.card import CardError
+from fogline.registry.release import Outcome
+from fogline.serving.update.effects import (
+    Abandon,
+    Drop,
+    Effect,
+    FetchCard,
+    FetchFiles,
+    Load,
+    Restore,
+    SetRetryTimer,
+    Swap,
+    Try,
+)
+from fogline.serving.update.events import (
+    CardRead,
+    Delayed,
+    Event,
+    FilesReady,
+    LastGoodRestored,
+    Loaded,
+    NotRestored,
+    Passed,
+    Pulse,
+    RetryDue,
+    ServingFailed,
+    Swapped,
+    Timer,
+    UpdaterStarted,
+)
+from fogline.serving.update.files import FileFetcher
+from fogline.serving.update.machine import UpdateMachine
+from fogline.serving.update.narrowing import narrowed
+from fogline.serving.update.ports import (
+    DamagedFileError,
+    Installer,
+    InstallerError,
+    PredictionServer,
+    Role,
+    ServerError,
+    UnfitModelError,
+)
+from fogline.serving.update.state import HeldVersion, ModelNews, ModelOnNode, encode
+from fogline.storage import Database, StorageError
+
+log = logging.getLogger("fogline.serving")
+STATES, RECORDS = "serving", "serving"
+"""Kind of the documents, by model, and topic of the records."""
+AGAIN = 5.0
+"""Seconds before the journal is tried again."""
+LOADING = 120.0
+"""Seconds that the server may take to load a version."""
+PULSE = 60.0
+"""Seconds between two entries that only hold counts."""
+
+
+@dataclass(frozen=True)
+class DriverContext:
+    """What drivers share."""
+
+    node: str
+    machine: UpdateMachine
+    database: Database
+    files: FileFetcher
+    server: PredictionServer
+    installer: Installer
+    tell: Callable[[Outcome], None]
+    clock: Callable[[], float]
+    needed: Callable[[], frozenset[str]]
+    """Blobs that any model of the node needs."""
+
+
+class ModelUpdateDriver:
+    """Drives the state machine of one model.
+
+    The state is written before its effects are carried out, one after the other; only downloads and trials go on
+    beside. Where the journal cannot be written, nothing happens until it can.
+
+    Args:
+        state: as the journal has it.
+        house: the rest.
+    """
+
+    def __init__(self, state: ModelOnNode, house: DriverContext) -> None:
+        self.state = state
+        self._house = house
+        self._backlog: deque[Event] = deque()
+        self._effects: asyncio.Queue[Effect | None] = asyncio.Queue()
+        """None: tell what is to be told."""
+        self._timers: dict[Timer | None, asyncio.TimerHandle] = {}
+        self._work: asyncio.Task[None] | None = None
+        self._saved = 0.0
+        self._complained = False
+        self._house.server.expect(state.model, state.serves)
+
+    @property
+    def model(self) -> str:
+        """Its name."""
+        return self.state.model
+
+    def recover(self) -> None:
+        """Go on where the journal ends; effects wait for :meth:`run`."""
+        state = self.state
+        for one in (state.current, state.previous, state.shadow, state.attempt):
+            if one is not None:
+                self._house.files.check_card(one.card)
+        self.handle(UpdaterStarted(self._house.files.missing(self.state.needed)))
+        if self.state.news or self.state.trash:
+            self._effects.put_nowait(None)
+
+    def handle(self, event: Event) -> None:
+        """Something happened; the state is another one when this returns, unless the journal cannot be written."""
+        self._backlog.append(event)
+        if len(self._backlog) == 1:
+            self._catch_up()
+
+    def repeat(self) -> None:
+        """Tell the cloud once more what it may not have heard, and try at once what could not be had."""
+        for news in self.state.said:
+            self._house.tell(self._outcome(news))
+        self.handle(RetryDue("retry"))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                effect = await self._effects.get()
+                if effect is None:
+                    self._settle()
+                else:
+                    await self._carry_out(effect)
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+            await self._end_work()
+
+    # The journal.
+
+    def _catch_up(self) -> None:
+        while self._backlog:
+            try:
+                self._step(self._backlog[0])
+            except StorageError as error:
+                self._complain(error)
+                self._later(None, AGAIN, self._catch_up)
+                return
+            self._backlog.popleft()
+            self._complained = False
+
+    def _step(self, event: Event) -> None:
+        now = asyncio.get_running_loop().time()
+        state, effects = self._house.machine.handle(self.state, event, now)
+        if not isinstance(event, Pulse) or effects or now - self._saved > PULSE:
+            self._save(state)
+        if state.serves != self.state.serves:
+            self._house.server.expect(state.model, state.serves)
+        self.state = state
+        for effect in effects:
+            if isinstance(effect, SetRetryTimer):
+                self._later(effect.timer, effect.at - now, self.handle, RetryDue(effect.timer))
+            else:
+                self._effects.put_nowait(effect)
+        if state.news or state.trash:
+            self._effects.put_nowait(None)
+
+    def _save(self, state: ModelOnNode) -> None:
+        if state != self.state:
+            self._house.database.put(STATES, state.model, encode(state))
+            self._saved = asyncio.get_running_loop().time()
+
+    def _complain(self, error: StorageError) -> None:
+        """Once, not at every try."""
+        if not self._complained:
+            log.error("updates of %s wait: %s", self.model, error)
+        self._complained = True
+
+    def _settle(self) -> None:
+        """Tell what is to be told, and delete what nobody needs. After a crash it may be done twice."""
+        state, house = self.state, self._house
+        # Also where the clock was set back: the cloud takes what is older for what came late.
+        now = max((house.clock(), *(news.at for news in state.said)))
+        told = tuple(replace(news, at=now) for news in state.news)
+        try:
+            for news in told:
+                house.database.note(RECORDS, msgspec.json.encode(self._outcome(news)))
+            for digest in set(state.trash) - house.needed():
+                house.files.delete(digest)
+            settled = replace(state, news=(), trash=(), said=told or state.said)
+            self._save(settled)
+        except StorageError as error:
+            self._complain(error)
+            asyncio.get_running_loop().call_later(AGAIN, self._effects.put_nowait, None)
+            return
+        self.state = settled
+        before = {(news.version, news.what, news.why) for news in state.said}
+        for news in told:
+            house.tell(self._outcome(news))
+            if (news.version, news.what, news.why) in before:
+                continue  # A newer release of the same version.
+            why = f": {news.why}" if news.why else ""
+            log.info("%s version %d: %s%s", self.model, news.version, news.what, why)
+
+    def _outcome(self, news: ModelNews) -> Outcome:
+        return Outcome(self._house.node, self.model, news.number, news.version, news.what, news.why, news.at)
+
+    def _later(self, timer: Timer | None, seconds: float, call: Callable[..., None], *args: Any) -> None:
+        before = self._timers.pop(timer, None)
+        if before is not None:
+            before.cancel()
+        self._timers[timer] = asyncio.get_running_loop().call_later(max(0.0, seconds), call, *args)
+
+    # Effects.
+
+    async def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case FetchCard():
+                await self._begin(effect.attempt, partial(self._fetch_card, effect))
+            case FetchFiles():
+                await self._begin(effect.attempt, partial(self._fetch_files, effect))
+            case Try():
+                await self._begin(effect.attempt, partial(self._try, effect))
+            case Load(attempt=attempt, held=held, role=role):
+                why = await self._of_server(self._load(held, role))
+                self.handle(Loaded(attempt) if why is None else ServingFailed(attempt, why))
+            case Swap(attempt=attempt, held=held):
+                why = await self._of_server(self._house.server.swap(self.model, held.version))
+                self.handle(Swapped(attempt) if why is None else ServingFailed(attempt, why))
+            case Restore(held=held) if self.state.current is not None and held.card == self.state.current.card:
+                why, card = await self._of_server(self._load(held, "live")), held.card.digest
+                self.handle(LastGoodRestored(card) if why is None else NotRestored(card, why))
+            case Drop(version=version):
+                why = await self._of_server(self._house.server.drop(self.model, version))
+                if why is not None:
+                    log.info("version %d of %s is not dropped: %s", version, self.model, why)
+            case Abandon():
+                await self._end_work()
+            case SetRetryTimer() | Restore():
+                pass  # It was set at once; it is not wanted any more.
+
+    async def _of_server(self, work: Coroutine[Any, Any, None]) -> str | None:
+        """Why the server did not do it; None if it did."""
+        try:
+            async with asyncio.timeout(LOADING):
+                await work
+        except (ServerError, StorageError) as error:
+            return str(error)
+        except TimeoutError:
+            return f"the server did not answer within {LOADING:g} s"
+        return None
+
+    async def _load(self, held: HeldVersion, role: Role) -> None:
+        card = narrowed(self._house.files.card(held.card), held.runtime)
+        await self._house.server.load(card, self._house.files.paths(held), role)
+
+    async def _begin(self, attempt: int, work: Callable[[], Coroutine[Any, Any, Event]]) -> None:
+        await self._end_work()
+        self._work = asyncio.create_task(self._see_through(attempt, work))
+
+    async def _end_work(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work.cancel()
+            await asyncio.wait((work,))
+
+    async def _see_through(self, attempt: int, work: Callable[[], Coroutine[Any, Any, Event]]) -> None:
+        """A download or a trial, and what came of it."""
+        try:
+            event = await work()
+        except (CardError, UnfitModelError) as error:
+            event = ServingFailed(attempt, str(error))
+        except ConnectionError as error:
+            event = Delayed(attempt, "away", str(error))
+        except LookupError as error:
+            event = Delayed(attempt, "absent", str(error))
+        except StorageError as error:
+            event = Delayed(attempt, "storage", str(error))
+        except InstallerError as error:
+            event = Delayed(attempt, "installer", str(error))
+        self.handle(event)
+
+    async def _fetch_card(self, effect: FetchCard) -> Event:
+        files, asset = self._house.files, effect.card
+        card = await files.fetch_card(asset)
+        if card.model != self.model:
+            return ServingFailed(effect.attempt, f"its card is of model '{card.model}'")
+        held = HeldVersion(asset, card.version, effect.number, files.needs(card))
+        return CardRead(effect.attempt, held, tuple(delta.asset.digest for delta in card.deltas))
+
+    async def _fetch_files(self, effect: FetchFiles) -> Event:
+        await self._house.files.gather(await self._house.files.fetch_card(effect.held.card))
+        return FilesReady(effect.attempt)
+
+    async def _try(self, effect: Try) -> Event:
+        files, held = self._house.files, effect.held
+        try:
+            runtime = await self._house.installer.trial(files.card(held.card), files.all_paths(held))
+        except DamagedFileError as error:
+            for digest in error.digests:
+                files.delete(digest)
+            return Delayed(effect.attempt, "storage", str(error))
+        return Passed(effect.attempt, runtime)

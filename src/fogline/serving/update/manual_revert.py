@@ -1,0 +1,67 @@
+"""What somebody at the node's own keyboard wants of its models, with or without a network: to go back.
+
+A wish is a document in the node's records, so that it is heard when the node starts if it does not run now; a node that
+runs is woken by a signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fogline.network.node.process import NodeFolder
+from fogline.serving.update.updater import Updater
+from fogline.storage import Database, StorageError
+
+log = logging.getLogger("fogline.serving")
+WISHES, PID = "serving-wish", "node.pid"
+WHY = "somebody at the node wanted that"
+
+
+def wish_back(place: NodeFolder, model: str) -> bool:
+    """Have a node go back to the version of a model before; whether it runs and was told.
+
+    Raises:
+        StorageError: its records cannot be written.
+    """
+    with place.open_database() as database:
+        database.put(WISHES, model, WHY.encode())
+    if not place.runs():  # What a node that was killed has left may be the number of another program by now.
+        return False
+    try:
+        os.kill(int((place.folder / PID).read_text()), signal.SIGHUP)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+@contextmanager
+def listening_for_wishes(place: NodeFolder, database: Database, updater: Updater) -> Generator[None]:
+    """Fulfil wishes: those that lie there, and those that come."""
+
+    def fulfil() -> None:
+        try:
+            for model, _ in database.all(WISHES):
+                database.delete(WISHES, model)
+                try:
+                    updater.revert(model, WHY)
+                except LookupError as error:
+                    log.warning("%s", error)
+        except StorageError as error:
+            log.error("what somebody wanted of the models cannot be read: %s", error)
+
+    fulfil()
+    path: Path = place.folder / PID
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, fulfil)
+    path.write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        path.unlink(missing_ok=True)

@@ -1,0 +1,138 @@
+"""Looks for new releases, and warns when nobody vouches for the old ones any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+
+from fogline.registry.trust.names import TIMESTAMP
+from fogline.serving.update.machine import backoff
+from fogline.serving.update.ports import Installer, InstallerError, UntrustedMetadataError, Upstream, VerifiedMetadata
+from fogline.storage import Database, StorageError
+
+log = logging.getLogger("fogline.serving")
+TRUST, KEY = "serving-trust", "last"
+PATIENCE = 60.0
+"""Seconds that a parent has for a small file."""
+
+
+class ReleaseTrust(msgspec.Struct, frozen=True):
+    """How far the releases are trusted; in the journal."""
+
+    expires: float = 0.0
+    """Unix time; 0: nothing was verified yet."""
+    alarm: str = ""
+    """Kind of the alarm that was given, until all is well again."""
+
+
+_TRUST = msgspec.json.Decoder(ReleaseTrust)
+
+
+class ReleaseWatcher:
+    """Has metadata verified when there is news.
+
+    Args:
+        upstream: where metadata comes from.
+        installer: verifies it.
+        database: the node's records.
+        clock: Unix time.
+        found: told of what was verified.
+        alarm: told of what people must hear, as a sentence.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        installer: Installer,
+        database: Database,
+        clock: Callable[[], float],
+        found: Callable[[VerifiedMetadata], None],
+        alarm: Callable[[str], None],
+    ) -> None:
+        self._upstream = upstream
+        self._installer = installer
+        self._database = database
+        self._clock = clock
+        self._found = found
+        self._alarm = alarm
+        body = database.get(TRUST, KEY)
+        self._trust = ReleaseTrust() if body is None else _TRUST.decode(body)
+        self._news = asyncio.Event()
+        self._pushed: bytes = b""
+        self._known: bytes = b""
+        """The newest timestamp that was verified since the start."""
+        self._tries = 0
+        self._doubt = False
+        """What is kept on the way was not believed."""
+
+    def fresh(self, timestamp: bytes) -> None:
+        """There may be news; ``timestamp``: the parent's newest, empty where it is not known."""
+        if not timestamp or timestamp != self._known or self._tries:
+            self._pushed = timestamp
+            self._news.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience()):
+                    await self._news.wait()
+            self._news.clear()
+            await self._look()
+
+    def _patience(self) -> float | None:
+        """Seconds until it is time to look without news; None: no need to."""
+        waits = [backoff(self._tries)] if self._tries else []
+        if self._trust.expires and not self._trust.alarm:
+            waits.append(max(0.0, self._trust.expires - self._clock()))
+        return min(waits, default=None)
+
+    async def _look(self) -> None:
+        timestamp, self._pushed = self._pushed, b""
+
+        async def ask(name: str, largest: int) -> bytes | None:
+            nonlocal timestamp
+            if name != TIMESTAMP:
+                return await self._asked(name, largest)
+            timestamp = timestamp or await self._asked(name, largest) or b""
+            return timestamp or None
+
+        try:
+            checked = await self._installer.verify(ask)
+        except ConnectionError as error:
+            log.info("releases cannot be looked at: %s", error)
+            expired = self._trust.expires and self._clock() >= self._trust.expires
+            self._failed("expired" if expired else "", "No news of releases has come before they ran out")
+        except UntrustedMetadataError as error:
+            self._doubt = True
+            self._failed(error.kind, str(error))
+        except (InstallerError, StorageError) as error:
+            self._failed("failed", str(error))
+        else:
+            self._known, self._tries, self._doubt = timestamp, 0, False
+            self._remember(ReleaseTrust(checked.expires))
+            self._found(checked)
+
+    async def _asked(self, name: str, largest: int) -> bytes | None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._upstream.metadata(name, largest, self._doubt)
+        except TimeoutError:
+            raise ConnectionError(f"the parent did not send {name} within {PATIENCE:g} s") from None
+
+    def _failed(self, kind: str, why: str) -> None:
+        self._tries += 1
+        if kind and kind != self._trust.alarm:
+            self._alarm(f"{why.removesuffix('.')}; what is here goes on serving.")
+            self._remember(ReleaseTrust(self._trust.expires, kind))
+
+    def _remember(self, trust: ReleaseTrust) -> None:
+        self._trust = trust
+        try:
+            self._database.put(TRUST, KEY, msgspec.json.encode(trust))
+        except StorageError as error:  # After a restart an alarm may come twice.
+            log.error("how far releases are trusted cannot be kept: %s", error)
