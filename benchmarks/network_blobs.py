@@ -17,9 +17,10 @@ from benchmarks.nodes import say, until_closed
 from fogline.governance.checked import credentials
 from fogline.governance.credentials import CertificateFacts
 from fogline.governance.subject import Subject
-from fogline.network.transport.downlink import Downlink, Session
+from fogline.network.transport.downlink import Downlink
 from fogline.network.transport.grpc import listen, server
 from fogline.network.transport.messages import PROTOCOL, Blob, ParentAddress, Present, Push, Up, Welcome
+from fogline.network.transport.session import Session
 from fogline.network.transport.uplink import Uplink
 from fogline.storage import open_blobs
 

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from fogline.monitoring.human import human_bytes, human_joules, human_metric, human_seconds
 from fogline.monitoring.plots import figures, png
 from fogline.monitoring.progress import Live, Progress, Silent
 from fogline.monitoring.result import Result, Spread
-from fogline.monitoring.table import human_bytes, human_joules, human_metric, human_seconds, next_steps
+from fogline.monitoring.table import next_steps
 from tests.patience import PATIENCE
 
 

@@ -23,8 +23,10 @@ from fogline.network.node import enrolment
 from fogline.network.node.enrolment import join, keep_valid, renew
 from fogline.network.node.process import Listening, NodeFolder, RunningNode, member
 from fogline.network.transport import grpc, uplink
-from fogline.network.transport.downlink import Session, address_of
-from fogline.network.transport.messages import Certificate, ParentAddress, encode
+from fogline.network.transport.downlink import address_of
+from fogline.network.transport.messages import Certificate, ParentAddress
+from fogline.network.transport.session import Session
+from fogline.processes.messages import encode
 from tests.network.cluster import LOCAL, Cluster, cluster
 from tests.network.processes import wait_for
 from tests.network.test_restores import Site

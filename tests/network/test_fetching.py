@@ -13,8 +13,9 @@ import pytest
 from fogline.network.node.mirror import ReleaseMirror, VitalsBatcher
 from fogline.network.node.node import Node
 from fogline.network.transport.downlink import Downlink
-from fogline.network.transport.messages import PIECE, Blob, Size, encode
+from fogline.network.transport.messages import PIECE, Blob, Size
 from fogline.network.transport.uplink import ConnectionLostError, Uplink
+from fogline.processes.messages import encode
 from fogline.registry.release import Tally, Vitals
 from fogline.storage import Blobs, StorageFullError, open_blobs, open_database
 from tests.network.cluster import Cluster, cluster

@@ -9,7 +9,7 @@ from typing import Any
 from fogline.jobs import Mode, Tier
 from fogline.nodes import Aggregator, Role
 from fogline.nodes.effects import Count, Effect, Finished, Forget, Lift, Merge, Move, Send, SetTimer, Write
-from fogline.nodes.events import Event, Joined, Left, Received, Sifted, Started, TimerFired
+from fogline.nodes.events import Event, Joined, Left, Received, Started, TimerFired, UpdatesChecked
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Work, update_key
 from fogline.nodes.policies import Candidates, Feedback, Selection
 
@@ -89,7 +89,7 @@ class Driver:
         self.effects = self.node.handle(event, self.now)
         while getattr(self.sift, "looks", False):
             self.sift.looked()
-            self.effects += self.node.handle(Sifted(), self.now)
+            self.effects += self.node.handle(UpdatesChecked(), self.now)
         self.history += self.effects
         self.journal += [effect.record for effect in self.effects if isinstance(effect, Write)]
         return self

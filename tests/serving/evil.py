@@ -10,7 +10,8 @@ import pytest
 
 from fogline.network.transport.chunks import PLAIN
 from fogline.network.transport.downlink import Downlink
-from fogline.network.transport.messages import CHUNK, Fetch, MetadataFile, ReadMetadata, Size, decoder, encode
+from fogline.network.transport.messages import CHUNK, Fetch, MetadataFile, ReadMetadata, Size
+from fogline.processes.messages import decoder, encode
 
 Change = Callable[[bytes], bytes]
 Documents = Callable[[str, bytes | None], bytes | None]

@@ -19,7 +19,7 @@ from fogline.cli.listing import Listing, present
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.jobs.errors import suggest
-from fogline.monitoring.table import human_bytes, human_seconds
+from fogline.monitoring.human import human_bytes, human_seconds
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.cloud import SIGNING
 from fogline.network.cloud.job_store import LogLine, NodeInfo

@@ -13,7 +13,7 @@ from fogline.cli.durations import duration
 from fogline.cli.failures import UsageError
 from fogline.cli.listing import Item, Listing, present, print_json
 from fogline.inference.card import Card, Exits, Tensor
-from fogline.monitoring.table import human_bytes, human_seconds
+from fogline.monitoring.human import human_bytes, human_seconds
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.cloud import RELEASE_KEYS
 from fogline.registry.model_report import Action, ModelReport, Steer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fogline.cli.listing import Listing, present, print_json
 from fogline.lab import Lab, RunningLab, clean, find_lab, parse_changes, running_labs
-from fogline.monitoring.table import human_bytes
+from fogline.monitoring.human import human_bytes
 
 
 def start(file: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fogline.cli.connection import asked
 from fogline.cli.failures import UsageError
-from fogline.monitoring.table import human_bytes
+from fogline.monitoring.human import human_bytes
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.results import Contents
 

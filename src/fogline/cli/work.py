@@ -20,8 +20,8 @@ from fogline.governance.signing import SigningKey
 from fogline.jobs import Job
 from fogline.jobs.files import parse_job, read_job
 from fogline.logs import stamp
+from fogline.monitoring.human import human_bytes, human_metric, human_seconds
 from fogline.monitoring.progress import Live
-from fogline.monitoring.table import human_bytes, human_metric, human_seconds
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.cloud import SIGNING
 from fogline.network.cloud.job_store import ENDED, LogLine, Record, Stop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -10,6 +10,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 _whole = ContextVar("whole", default=False)
+Explain = Callable[[type, ValidationError, Mapping[str, Any]], Exception]
+_explain: list[Explain] = []
+
+
+def explains(function: Explain) -> Explain:
+    """Registers what makes a sentence of a part's errors: it knows all parts, which are made of the one below."""
+    _explain.append(function)
+    return function
 
 
 @contextmanager
@@ -32,9 +40,7 @@ class SentenceErrors(type(BaseModel)):
             with as_a_whole():
                 return super().__call__(*args, **fields)
         except ValidationError as error:
-            from fogline.jobs.errors import explain_part  # It knows all parts, which are made of this one.
-
-            raise explain_part(cls, error, fields) from error
+            raise _explain[-1](cls, error, fields) from error
 
 
 class StrictModel(BaseModel, metaclass=SentenceErrors):

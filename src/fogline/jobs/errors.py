@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from fogline.jobs.checked import as_a_whole
+from fogline.jobs.checked import as_a_whole, explains
 from fogline.jobs.job import Evaluation, Job, JobNeeds, Local, Method, Publish
 from fogline.jobs.tree import Tier, Tree
 
@@ -103,6 +103,7 @@ def explain(error: ValidationError, raw: Mapping[str, Any], source: Callable[[Pa
     return JobError(f"{before}{_sentence(path, found[path], raw)}{more}")
 
 
+@explains
 def explain_part(kind: type, error: ValidationError, fields: Mapping[str, Any]) -> JobError:
     """One line for what is wrong with a part that a program makes: ``Tier(cohrt=3)``."""
     place: Path = next((path for path, part in PARTS.items() if part is kind), ("tree", "tiers", kind.__name__))

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from fogline.monitoring.result import Result, Spread
-from fogline.monitoring.table import human_metric, is_share, traffic
+from fogline.monitoring.human import human_metric, is_share, traffic
+from fogline.monitoring.record import RunRecord, Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ BARS = 24
 """Fogs that get a bar of their own; of more, a histogram is drawn."""
 
 
-def figures(result: Result) -> dict[str, Figure]:
+def figures(result: RunRecord) -> dict[str, Figure]:
     """All figures that the result has numbers for, by name: ``learning``, ``traffic``, ``devices``."""
     drawn: dict[str, Figure] = {}
     if result.history:
@@ -34,7 +34,7 @@ def figures(result: Result) -> dict[str, Figure]:
     return drawn
 
 
-def save(result: Result, folder: Path) -> list[Path]:
+def save(result: RunRecord, folder: Path) -> list[Path]:
     """Write all figures as PNG files; their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
@@ -53,7 +53,7 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def learning(result: Result) -> Figure:
+def learning(result: RunRecord) -> Figure:
     """The headline metric and the loss, each over rounds and over virtual time."""
     figure, axes = _grid(result, 2, 2, (10.0, 6.4))
     for column, over in enumerate(("round", "seconds")):
@@ -62,7 +62,7 @@ def learning(result: Result) -> Figure:
     return figure
 
 
-def traffic_figure(result: Result) -> Figure:
+def traffic_figure(result: RunRecord) -> Figure:
     """Bytes so far on the links below every tier, down and up, over rounds and over virtual time."""
     figure, axes = _grid(result, 1, 2, (10.0, 3.8))
     for column, over in enumerate(("round", "seconds")):
@@ -70,7 +70,7 @@ def traffic_figure(result: Result) -> Figure:
     return figure
 
 
-def devices(result: Result) -> Figure:
+def devices(result: RunRecord) -> Figure:
     """The headline metric over devices, and by fog."""
     assert result.devices is not None
     columns = 2 if result.fogs is not None and len(result.fogs.values) > 1 else 1
@@ -81,7 +81,7 @@ def devices(result: Result) -> Figure:
     return figure
 
 
-def overview(result: Result) -> Figure:
+def overview(result: RunRecord) -> Figure:
     """One figure for a glance: metric over rounds and time, bytes, spread over devices (or the loss).
 
     Raises:
@@ -98,7 +98,7 @@ def overview(result: Result) -> Figure:
     return figure
 
 
-def _grid(result: Result, rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
+def _grid(result: RunRecord, rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
     """An empty figure with the run's title."""
     from matplotlib.figure import Figure
 
@@ -115,7 +115,7 @@ def _grid(result: Result, rows: int, columns: int, size: tuple[float, float]) ->
     return figure, axes
 
 
-def _metric_curve(ax: Axes, result: Result, over: str) -> None:
+def _metric_curve(ax: Axes, result: RunRecord, over: str) -> None:
     name, (x, y) = result.headline, _points(result, over, result.headline)
     scale = 100.0 if is_share(name) else 1.0
     _plot(ax, x, [scale * value for value in y], BLUE, None)
@@ -133,7 +133,7 @@ def _metric_curve(ax: Axes, result: Result, over: str) -> None:
     _label_x(ax, result, over)
 
 
-def _loss_curve(ax: Axes, result: Result, over: str) -> None:
+def _loss_curve(ax: Axes, result: RunRecord, over: str) -> None:
     drawn = 0
     for i, (name, label) in enumerate((("train_loss", "on devices, while training"), ("loss", "on the test set"))):
         x, y = _points(result, over, name)
@@ -148,7 +148,7 @@ def _loss_curve(ax: Axes, result: Result, over: str) -> None:
     _label_x(ax, result, over)
 
 
-def _bytes_curve(ax: Axes, result: Result, over: str) -> None:
+def _bytes_curve(ax: Axes, result: RunRecord, over: str) -> None:
     x, _ = _points(result, over, over)
     rows = [traffic(row) for row in result.history]
     most = max((amount for row in rows for both in row.values() for amount in both), default=0.0)
@@ -165,7 +165,7 @@ def _bytes_curve(ax: Axes, result: Result, over: str) -> None:
     _label_x(ax, result, over)
 
 
-def _histogram(ax: Axes, result: Result, spread: Spread, what: str) -> None:
+def _histogram(ax: Axes, result: RunRecord, spread: Spread, what: str) -> None:
     name, unit = result.headline, result.units.get(result.headline, "")
     scale = 100.0 if is_share(name) else 1.0
     values = [scale * value for value in spread.values.values() if math.isfinite(value)]
@@ -179,7 +179,7 @@ def _histogram(ax: Axes, result: Result, spread: Spread, what: str) -> None:
     _legend(ax)
 
 
-def _by_group(ax: Axes, result: Result, spread: Spread) -> None:
+def _by_group(ax: Axes, result: RunRecord, spread: Spread) -> None:
     """A bar a fog; a histogram where there are many."""
     if len(spread.values) > BARS:
         _histogram(ax, result, spread, "fogs")
@@ -199,7 +199,7 @@ def _by_group(ax: Axes, result: Result, spread: Spread) -> None:
     _legend(ax)
 
 
-def _axis(result: Result, where: str = "") -> str:
+def _axis(result: RunRecord, where: str = "") -> str:
     """The headline metric with its unit, for an axis."""
     name = result.headline
     unit = "%" if is_share(name) else result.units.get(name, "")
@@ -224,20 +224,20 @@ def _plot(ax: Axes, x: Sequence[float], y: Sequence[float], colour: str, label: 
     ax.plot(x, y, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=label)
 
 
-def _points(result: Result, over: str, name: str) -> tuple[list[float], list[float]]:
+def _points(result: RunRecord, over: str, name: str) -> tuple[list[float], list[float]]:
     """The rounds that have that number: where on the axis, and the number."""
     scale = _time_scale(result)[0] if over == "seconds" else 1.0
     rows = [row for row in result.history if name in row and over in row]
     return [row[over] / scale for row in rows], [row[name] for row in rows]
 
 
-def _time_scale(result: Result) -> tuple[float, str]:
+def _time_scale(result: RunRecord) -> tuple[float, str]:
     """Seconds per unit of the time axis, and the unit."""
     longest = max((row.get("seconds", 0.0) for row in result.history), default=0.0)
     return next(((size, unit) for least, size, unit in TIMES if longest >= least), (1.0, "seconds"))
 
 
-def _label_x(ax: Axes, result: Result, over: str) -> None:
+def _label_x(ax: Axes, result: RunRecord, over: str) -> None:
     ax.set_xlabel("round" if over == "round" else f"virtual time ({_time_scale(result)[1]})")
     if over == "round":
         from matplotlib.ticker import MaxNLocator

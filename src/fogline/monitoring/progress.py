@@ -16,16 +16,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from fogline.jobs import Job
+from fogline.monitoring.human import human_bytes, human_joules, human_metric, human_seconds, traffic
 from fogline.monitoring.result import Result, Row
-from fogline.monitoring.table import (
-    BOOKKEEPING,
-    human_bytes,
-    human_joules,
-    human_metric,
-    human_seconds,
-    to_html,
-    traffic,
-)
+from fogline.monitoring.table import BOOKKEEPING, to_html
 
 LINES = 20
 """Plain lines that a run prints, roughly."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 
@@ -16,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from fogline.monitoring.result import Result, Row, Spread
+from fogline.monitoring.human import human_bytes, human_joules, human_metric, human_seconds, traffic
+from fogline.monitoring.record import RunRecord, Spread
 
 WIDTH = 100
 FOGS_SHOWN = 8
@@ -26,47 +26,7 @@ BOOKKEEPING = ("round", "seconds", "wall", "joules", "train_loss", "updates", "d
 """Keys of a row that are no metric of the model, beside bytes (``down/…``, ``up/…``) and counts of mishaps."""
 
 
-def human_bytes(amount: float) -> str:
-    """Bytes with a decimal prefix: ``1.2 MB``."""
-    return _scaled(amount, "B", 0)
-
-
-def human_joules(amount: float) -> str:
-    """Joules with a decimal prefix: ``3.4 kJ``."""
-    return _scaled(amount, "J", 1) if abs(amount) >= 1 or amount == 0 else f"{1000 * amount:.3g} mJ"
-
-
-def human_seconds(amount: float) -> str:
-    """A duration in its two largest units: ``2 h 13 min``, ``4.2 s``."""
-    if not math.isfinite(amount):
-        return "?"
-    if amount < 60:
-        return f"{amount:.1f} s" if amount >= 0.1 or amount == 0 else f"{1000 * amount:.3g} ms"
-    total = round(amount)
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    first = next(i for i, (_, size) in enumerate(units) if total >= size)
-    large, small = units[first], units[first + 1] if first < 3 else None
-    rest = total % large[1] // small[1] if small else 0
-    return f"{total // large[1]} {large[0]}" + (f" {rest} {small[0]}" if small and rest else "")
-
-
-def human_metric(name: str, value: float, unit: str = "") -> str:
-    """A metric: accuracies in percent, others with four digits and their unit."""
-    return f"{100 * value:.2f} %" if is_share(name) else f"{value:.4g} {unit}".rstrip()
-
-
-def is_share(name: str) -> bool:
-    """Whether a metric is a share of examples, best read in percent."""
-    return "accuracy" in name
-
-
-def traffic(row: Row) -> dict[str, tuple[float, float]]:
-    """Bytes (down, up) so far on the links below each tier, the root first."""
-    tiers = dict.fromkeys(key.partition("/")[2] for key in row if key.startswith(("down/", "up/")))
-    return {tier: (row.get(f"down/{tier}", 0.0), row.get(f"up/{tier}", 0.0)) for tier in tiers}
-
-
-def result_table(result: Result) -> RenderableType:
+def result_table(result: RunRecord) -> RenderableType:
     """The whole result, in sections."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -79,7 +39,7 @@ def result_table(result: Result) -> RenderableType:
     return Group(title, Text(), table)
 
 
-def next_steps(result: Result) -> list[tuple[str, str]]:
+def next_steps(result: RunRecord) -> list[tuple[str, str]]:
     """What to try next: (why, command)."""
     if result.folder is None:
         return []
@@ -97,7 +57,7 @@ def next_steps(result: Result) -> list[tuple[str, str]]:
     return steps
 
 
-def as_text(result: Result) -> str:
+def as_text(result: RunRecord) -> str:
     """The table as plain text."""
     console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False, force_jupyter=False)
     with console.capture() as capture:
@@ -105,7 +65,7 @@ def as_text(result: Result) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def as_html(result: Result) -> str:
+def as_html(result: RunRecord) -> str:
     """The table and, where matplotlib is there, the overview figure."""
     html = to_html(result_table(result))
     if find_spec("matplotlib") is None or not result.history:
@@ -123,7 +83,7 @@ def to_html(content: RenderableType) -> str:
     return console.export_html(inline_styles=True, code_format='<pre style="line-height:1.25">{code}</pre>')
 
 
-def _lines(result: Result) -> Iterator[tuple[str, str]]:
+def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     """Names and values of the table, in rich's markup."""
     headline = result.headline
     first = {headline: result.metrics[headline]} if headline in result.metrics else {}
@@ -161,7 +121,7 @@ def _attendance(devices: Sequence[float]) -> str:
     return f"{most:,.0f}" if fewest == most else f"{fewest:,.0f} to {most:,.0f}, {devices[-1]:,.0f} in the last"
 
 
-def _target(result: Result) -> Iterator[tuple[str, str]]:
+def _target(result: RunRecord) -> Iterator[tuple[str, str]]:
     reached, target = result.reached, result.job.evaluation.target
     if reached is not None:
         spent = [human_bytes(reached.bytes)] * (reached.bytes > 0) + [human_joules(reached.joules)] * (
@@ -183,23 +143,23 @@ def _mishaps(counts: Mapping[str, int], reasons: Mapping[str, str]) -> Iterator[
         yield "What went wrong" if i == 0 else "", f"{count:,} {escape(what)}{reason}"
 
 
-def _value(result: Result, name: str, value: float) -> str:
+def _value(result: RunRecord, name: str, value: float) -> str:
     return escape(human_metric(name, value, result.units.get(name, "")))
 
 
-def _metrics(result: Result, metrics: Mapping[str, float]) -> str:
+def _metrics(result: RunRecord, metrics: Mapping[str, float]) -> str:
     return ", ".join(
         f"{escape(name)} {'[bold]' if i == 0 else ''}{_value(result, name, value)}{'[/]' if i == 0 else ''}"
         for i, (name, value) in enumerate(metrics.items())
     )
 
 
-def _spread(result: Result, spread: Spread) -> str:
+def _spread(result: RunRecord, spread: Spread) -> str:
     mean, worst, std = (_value(result, result.headline, v) for v in (spread.mean, spread.worst_decile, spread.std))
     return f"mean {mean}, worst tenth {worst}, std {std}"
 
 
-def _groups(result: Result, spread: Spread) -> str:
+def _groups(result: RunRecord, spread: Spread) -> str:
     """Every fog, or the outermost of many."""
     values = list(spread.values.items())
     if len(values) > FOGS_SHOWN:
@@ -208,17 +168,5 @@ def _groups(result: Result, spread: Spread) -> str:
     return _named(result, values)
 
 
-def _named(result: Result, values: Iterable[tuple[str, float]]) -> str:
+def _named(result: RunRecord, values: Iterable[tuple[str, float]]) -> str:
     return ", ".join(f"{escape(name)} {_value(result, result.headline, value)}" for name, value in values)
-
-
-def _scaled(amount: float, unit: str, decimals: int) -> str:
-    if not math.isfinite(amount):
-        return "?"
-    prefixes = ("", "k", "M", "G", "T", "P")
-    scale = 0
-    while abs(amount) >= 999.5 and scale < len(prefixes) - 1:
-        amount /= 1000
-        scale += 1
-    digits = decimals if scale == 0 else 0 if abs(amount) >= 99.95 else 1
-    return f"{amount:.{digits}f} {prefixes[scale]}{unit}"

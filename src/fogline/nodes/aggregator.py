@@ -30,7 +30,7 @@ from fogline.nodes.effects import (
     SetTimer,
     Write,
 )
-from fogline.nodes.events import Event, Halt, Joined, Left, Received, Sifted, Started, TimerFired
+from fogline.nodes.events import Event, Halt, Joined, Left, Received, Started, TimerFired, UpdatesChecked
 from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger, OpenRequest, devices_in, in_order
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
 from fogline.nodes.policies import Feedback, Selection
@@ -50,7 +50,7 @@ REASONS = {
 
 Sift = Callable[[Sequence[AcceptedUpdate]], Mapping[int, str] | None]
 """Which updates that wait turn out to be none, by task, and why; given by a runtime that looks at their numbers only
-when a round may close. None: it does not know yet, and will say ``Sifted``."""
+when a round may close. None: it does not know yet, and will say ``UpdatesChecked``."""
 
 
 class Aggregator:
@@ -107,7 +107,7 @@ class Aggregator:
                 self._joined(child, hello)
             case Left(child=child):
                 self._left(child)
-            case Sifted():
+            case UpdatesChecked():
                 self._sifted()
             case Started():
                 self._started()

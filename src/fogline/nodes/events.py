@@ -43,7 +43,7 @@ class Trained(msgspec.Struct, frozen=True, gc=False):
     failure: str | None = None
 
 
-class Sifted(msgspec.Struct, frozen=True, gc=False):
+class UpdatesChecked(msgspec.Struct, frozen=True, gc=False):
     """The runtime knows by now which of the updates that wait are none."""
 
 
@@ -55,4 +55,4 @@ class Halt(msgspec.Struct, frozen=True, gc=False):
     """The operator (or a rule of the job) ends the job."""
 
 
-Event = Joined | Left | Received | TimerFired | Trained | Sifted | Started | Halt
+Event = Joined | Left | Received | TimerFired | Trained | UpdatesChecked | Started | Halt

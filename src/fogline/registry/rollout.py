@@ -80,7 +80,10 @@ def handle(rollout: Rollout, event: Event, now: float) -> RolloutStep:
 
 
 def due(rollout: Rollout) -> float | None:
-    """Unix time at which a :class:`~fogline.registry.rollout_events.Tick` would do something; None: only another event will."""
+    """Unix time at which a :class:`~fogline.registry.rollout_events.Tick` would do something.
+
+    None: only another event will.
+    """
     if rollout.phase != "rolling" or rollout.ready:
         return None
     if not rollout.inside:

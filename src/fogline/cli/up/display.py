@@ -10,9 +10,9 @@ from rich.live import Live as LiveDisplay
 
 from fogline.cli.up.plan import StartPlan
 from fogline.cli.up.tree import TreeState
+from fogline.monitoring.human import human_seconds
 from fogline.monitoring.progress import Live, RunView
 from fogline.monitoring.result import Row
-from fogline.monitoring.table import human_seconds
 from fogline.network.node.status import StatusChange
 
 BAD = ("lost", "refused", "failed")

@@ -1,5 +1,6 @@
-"""The program that looks at a job's task: ``python -m fogline.cli.up.inspect_task ANSWER``, with the question on standard
-input. A process of its own, since the task's code is heavy, and may print.
+"""The program that looks at a job's task: ``python -m fogline.cli.up.inspect_task ANSWER``.
+
+The question comes on standard input. A process of its own, since the task's code is heavy, and may print.
 """
 
 from __future__ import annotations

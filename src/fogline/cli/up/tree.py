@@ -13,7 +13,7 @@ from rich.tree import Tree as RichTree
 from fogline.cli.up.plan import PlannedNode
 from fogline.cli.up.serving_status import Floor
 from fogline.jobs.tree import Tree
-from fogline.monitoring.table import human_bytes
+from fogline.monitoring.human import human_bytes
 from fogline.network.node.status import StatusChange
 
 BAD = ("lost", "refused", "failed")

@@ -26,7 +26,8 @@ from fogline.network.cloud.registrar import NewToken
 from fogline.network.cloud.results import Contents, ResultError, write
 from fogline.network.transport.chunks import ChunkError, first_answer, receive
 from fogline.network.transport.grpc import dial
-from fogline.network.transport.messages import DESK, PIECE, SERVICE, Blob, Fetch, Have, Push, decoder, encode
+from fogline.network.transport.messages import DESK, PIECE, SERVICE, Blob, Fetch, Have, Push
+from fogline.processes.messages import decoder, encode
 from fogline.registry.model_report import ModelReport, Steer
 from fogline.storage import open_blobs
 

@@ -13,7 +13,8 @@ import msgspec
 from fogline import logs
 from fogline.governance.offers import Needs, Offers
 from fogline.governance.policy import Channel
-from fogline.network.transport.messages import NOTHING, Blob, decoder, encode
+from fogline.network.transport.messages import NOTHING, Blob
+from fogline.processes.messages import decoder, encode
 from fogline.processes.tasks import Tasks
 from fogline.storage import Database, StorageError
 

@@ -19,7 +19,8 @@ from fogline.network.cloud.results import contents, messages
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.transport.downlink import Context, Downlink
 from fogline.network.transport.grpc import Methods
-from fogline.network.transport.messages import Blob, Decoder, decoder, encode
+from fogline.network.transport.messages import Blob
+from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import StorageError
 
 

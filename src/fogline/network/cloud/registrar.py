@@ -16,7 +16,8 @@ from fogline.governance.subject import Role, Subject
 from fogline.governance.tokens import TokenRecord, create_token, redeem
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.enrolment import check_signed_by
-from fogline.network.transport.messages import Certificate, Enrol, ParentAddress, Renew, decoder, encode
+from fogline.network.transport.messages import Certificate, Enrol, ParentAddress, Renew
+from fogline.processes.messages import decoder, encode
 from fogline.storage import Database
 
 TOKENS, MEMBERS = "token", "member"

@@ -12,7 +12,8 @@ import msgspec
 
 from fogline.inference.card import Digest
 from fogline.network.transport.chunks import PLAIN, unpacked
-from fogline.network.transport.messages import PIECE, Decoder, decoder, encode
+from fogline.network.transport.messages import PIECE
+from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage.errors import explained
 from fogline.storage.files import hash_file
 

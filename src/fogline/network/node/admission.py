@@ -12,7 +12,8 @@ from fogline.governance.errors import BundleError, SitePolicyError
 from fogline.governance.offers import Needs, Offers
 from fogline.governance.policy import decide, read_policy
 from fogline.governance.subject import Subject
-from fogline.network.transport.messages import JobAnnouncement, decoder, encode
+from fogline.network.transport.messages import JobAnnouncement
+from fogline.processes.messages import decoder, encode
 from fogline.storage import Database
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from fogline.network.transport.messages import (
 from fogline.nodes.messages import Report
 
 if TYPE_CHECKING:
-    from fogline.network.transport.downlink import Session
+    from fogline.network.transport.session import Session
 
 
 def claim(session: Session, frame: Up) -> str | None:

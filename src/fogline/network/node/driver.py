@@ -16,8 +16,8 @@ import msgspec
 from fogline import logs
 from fogline.network.node.clock import JobClock
 from fogline.network.node.computing import GROUP, Computation
+from fogline.network.node.sieve import Sieve
 from fogline.network.node.values import ValueStore
-from fogline.network.sieve import Sieve
 from fogline.network.transport.messages import Blob, NodeMessage
 from fogline.nodes.effects import (
     Adopt,
@@ -33,7 +33,7 @@ from fogline.nodes.effects import (
     Train,
     Write,
 )
-from fogline.nodes.events import Event, Received, Sifted, TimerFired, Trained
+from fogline.nodes.events import Event, Received, TimerFired, Trained, UpdatesChecked
 from fogline.nodes.ledger import in_order
 from fogline.nodes.messages import Key, Report, Work, update_key
 from fogline.nodes.records import Assigned, Closed, Posted, Record
@@ -221,7 +221,7 @@ class Driver:
                 members = cast("Aggregator", self.machine).members(gots)
                 refused = await self._computation.sift(members, self.values)
                 sieve.learn(gots, {gots[place].task: why for place, why in refused.items()})
-            effects += self.machine.handle(Sifted(), self.clock.now())
+            effects += self.machine.handle(UpdatesChecked(), self.clock.now())
         return effects
 
     def _admit(self, event: Event, values: dict[Key, BlobRef]) -> bool:

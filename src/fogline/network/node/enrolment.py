@@ -19,19 +19,9 @@ from fogline.governance.credentials import REST, Credentials
 from fogline.governance.errors import CertificateError, TrustError, UntimelyIdentityError
 from fogline.governance.subject import Role
 from fogline.network.transport.grpc import Methods, dial_door
-from fogline.network.transport.messages import (
-    DOOR,
-    PATIENCE,
-    SERVICE,
-    Certificate,
-    Decoder,
-    Enrol,
-    ParentAddress,
-    Renew,
-    decoder,
-    encode,
-)
+from fogline.network.transport.messages import DOOR, PATIENCE, SERVICE, Certificate, Enrol, ParentAddress, Renew
 from fogline.network.transport.uplink import ConnectionLostError, Uplink
+from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import StorageError
 
 A = TypeVar("A")

@@ -12,21 +12,22 @@ import msgspec
 
 from fogline import logs
 from fogline.network.node.admission import NotAllowedError
+from fogline.network.node.context import NodeContext
 from fogline.network.node.participation import AGAIN, JobParticipation
 from fogline.network.node.status import StatusChange
-from fogline.network.transport.messages import JobAnnouncement, JobEnded, LeftJob, decoder, encode
+from fogline.network.transport.messages import JobAnnouncement, JobEnded, LeftJob
 from fogline.network.worker.client import WorkerClient, WorkerError
 from fogline.network.worker.requests import Open
+from fogline.processes.messages import decoder, encode
 from fogline.processes.tasks import Tasks
 from fogline.storage import StorageError
 
 if TYPE_CHECKING:
-    from fogline.network.node.node import Node
     from fogline.nodes.aggregator import Aggregator
     from fogline.nodes.device import Device
 
 log = logging.getLogger("fogline.network")
-TICKETS = "announcement"
+ANNOUNCEMENTS = "announcement"
 GATHER = 2.0
 """Seconds that a round waits for more children when the first one is there, where none is expected by name."""
 
@@ -48,7 +49,7 @@ class JobManager:
         node: whose they are.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: NodeContext) -> None:
         self.participations: dict[str, JobParticipation] = {}
         self.closed: str | None = None
         """Why no job runs now, where the owner says so."""
@@ -60,7 +61,7 @@ class JobManager:
 
     async def start(self) -> None:
         """Go on with the jobs of before."""
-        self._go_on(await asyncio.to_thread(self._node.database.all, TICKETS))
+        self._go_on(await asyncio.to_thread(self._node.database.all, ANNOUNCEMENTS))
 
     async def close(self) -> None:
         """Stop: the journal keeps what was."""
@@ -79,7 +80,7 @@ class JobManager:
     def resume(self) -> None:
         """Take part in jobs again."""
         self.closed = None
-        self._go_on(self._node.database.all(TICKETS))
+        self._go_on(self._node.database.all(ANNOUNCEMENTS))
 
     def knows(self, job: str) -> bool:
         """Whether the node takes part, or is about to."""
@@ -176,7 +177,7 @@ class JobManager:
     ) -> None:
         """Keep a job for later."""
         node = self._node
-        await asyncio.to_thread(node.database.put, TICKETS, announcement.job, encode(Kept(announcement, parent)))
+        await asyncio.to_thread(node.database.put, ANNOUNCEMENTS, announcement.job, encode(Kept(announcement, parent)))
         assert node.uplink is not None
         node.uplink.send(LeftJob(announcement.job, why))
         if worker_client is not None:
@@ -196,7 +197,7 @@ class JobManager:
             worker_client = worker_client or self._worker_client_of(announcement, code)
             participation = await self._prepare(announcement, worker_client)
             body = encode(Kept(announcement, uplink.parent or parent))
-            await asyncio.to_thread(node.database.put, TICKETS, announcement.job, body)
+            await asyncio.to_thread(node.database.put, ANNOUNCEMENTS, announcement.job, body)
         except BaseException:
             if worker_client is not None:
                 await worker_client.close()
@@ -269,4 +270,4 @@ class JobManager:
         values = self._node.database.values(job)
         self._node.database.drop(job)
         self._node.value_store.release(values.values())
-        self._node.database.delete(TICKETS, job)
+        self._node.database.delete(ANNOUNCEMENTS, job)

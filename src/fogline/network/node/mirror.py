@@ -20,7 +20,6 @@ from fogline.network.transport.messages import (
     SERVICE,
     Blob,
     BlobSize,
-    Decoder,
     MetadataFile,
     OffloadRequest,
     ReadMetadata,
@@ -28,9 +27,10 @@ from fogline.network.transport.messages import (
     ReleaseVitals,
     Size,
     Up,
-    decoder,
 )
+from fogline.network.transport.ports import UnreachableError
 from fogline.network.transport.uplink import ConnectionLostError, Uplink
+from fogline.processes.messages import Decoder, decoder
 from fogline.processes.tasks import Tasks
 from fogline.registry.merging import together
 from fogline.registry.release import Outcome, Vitals
@@ -48,10 +48,6 @@ PERIOD = 5.0
 """Seconds over which reports from below are added up."""
 SIZE, FILE = decoder(Size), decoder(MetadataFile)
 T = TypeVar("T")
-
-
-class UnreachableError(LookupError):
-    """Nobody can be asked now; later somebody may."""
 
 
 class ServedFiles(Protocol):

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fogline.governance.offers import Offers, missing
+from fogline.governance.offers import missing
 from fogline.governance.serials import member_since
 from fogline.governance.subject import Subject
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.authorization import claim
+from fogline.network.node.context import SiteSettings
 from fogline.network.node.jobs import JobManager
 from fogline.network.node.mirror import ReleaseMirror, Releases, ServingPart, ask_parent
 from fogline.network.node.news import Cloud, NewsRelay
@@ -25,7 +26,6 @@ from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import (
-    NOTHING,
     PROTOCOL,
     ClonedIdentity,
     Down,
@@ -51,36 +51,20 @@ from fogline.network.transport.messages import (
     UnknownJobs,
     Up,
     Welcome,
-    decoder,
-    encode,
 )
 from fogline.network.transport.uplink import Uplink
 from fogline.network.worker.client import LONGEST
-from fogline.network.worker.requests import WorkerLimits
+from fogline.processes.messages import decoder, encode
 from fogline.storage import CorruptBlobError, Database, MissingBlobError, StorageError
 
 if TYPE_CHECKING:
     from fogline.governance.certificates import CertificateFacts
-    from fogline.network.transport.downlink import Downlink, Session
+    from fogline.network.transport.downlink import Downlink
+    from fogline.network.transport.session import Session
 
 log = logging.getLogger("fogline.network")
-TICKETS, HOMES_KIND = "announcement", "parent_addresses"
+HOMES_KIND = "parent_addresses"
 HOMES = decoder(tuple[ParentAddress, ...])
-GATHER = 2.0
-"""Seconds that a round waits for more children when the first one is there, where none is expected by name."""
-
-
-class SiteSettings(msgspec.Struct, frozen=True):
-    """What the owner of a machine says of it."""
-
-    client: str = ""
-    """Whose data lies here, by the name that tasks give it; empty: the node's own name."""
-    parameters: dict[str, str | int | float | bool] = {}
-    """Parameters of tasks that hold here, such as where the data lies."""
-    offers: Offers = NOTHING
-    limits: WorkerLimits = WorkerLimits()
-    trainings: int = 1
-    """Trainings at the same time."""
 
 
 class Node:

@@ -9,29 +9,26 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from fogline import logs
 from fogline.network.node.computing import GROUP, Computation
+from fogline.network.node.context import NodeContext
 from fogline.network.node.driver import Driver
-from fogline.network.node.slots import PrioritySemaphore
+from fogline.network.node.sieve import Sieve
 from fogline.network.node.status import StatusChange
-from fogline.network.node.values import ValueStore
-from fogline.network.sieve import Sieve
 from fogline.network.transport.messages import (
     BROKEN,
     Blob,
     JobAnnouncement,
-    JobEnded,
     JobLog,
     JoinedJob,
     LeftJob,
     NodeMessage,
-    Offer,
 )
-from fogline.network.transport.uplink import ConnectionLostError, UpdateNotTakenError, Uplink
-from fogline.network.worker.client import JobBroken, WorkerClient, WorkerError
+from fogline.network.transport.uplink import ConnectionLostError, UpdateNotTakenError
+from fogline.network.worker.client import JobBrokenError, WorkerClient, WorkerError
 from fogline.nodes.effects import Count, Move
 from fogline.nodes.events import Halt, Joined, Left, Received, Started, TimerFired
 from fogline.nodes.messages import Hello, Report, Stop, Work
 from fogline.processes.tasks import Tasks
-from fogline.storage import BlobRef, Database, StorageError
+from fogline.storage import BlobRef, StorageError
 
 if TYPE_CHECKING:
     from fogline.nodes.aggregator import Aggregator
@@ -44,25 +41,6 @@ BACK = 10.0
 """Seconds that a node waits after a restart for the children that its job expects."""
 RETRY = "retry"
 """The timer at which a machine sends again what has no receipt."""
-
-
-class ParticipationContext(Protocol):
-    """What a participation needs of its node."""
-
-    name: str
-    uplink: Uplink | None
-    database: Database
-    value_store: ValueStore
-    slots: PrioritySemaphore
-    on_change: Callable[[StatusChange], None]
-
-    def say(self, child: str, frame: NodeMessage | Offer | JobEnded) -> None:
-        """To a child; dropped where it is not connected."""
-        ...
-
-    def tell(self, told: JobLog) -> None:
-        """Something for the job's report, upward to the cloud."""
-        ...
 
 
 class Moved(Protocol):
@@ -86,7 +64,7 @@ class JobParticipation:
 
     Args:
         announcement: the job.
-        house: the node.
+        node: the node.
         worker_client: where its numbers are computed.
         make: makes its state machine.
         first: values that a root begins with.
@@ -98,7 +76,7 @@ class JobParticipation:
     def __init__(
         self,
         announcement: JobAnnouncement,
-        house: ParticipationContext,
+        node: NodeContext,
         worker_client: WorkerClient,
         make: Make,
         first: dict[str, BlobRef] | None = None,
@@ -111,17 +89,17 @@ class JobParticipation:
         self.children: dict[str, Hello] = {}
         self.parent: str | None = None
         self.over = False
-        self._house = house
+        self._node = node
         self.worker_client = worker_client
-        self._computation = Computation(house.value_store, worker_client, house.slots, announcement.priority)
+        self._computation = Computation(node.value_store, worker_client, node.slots, announcement.priority)
         self._make = make
         self._first = first or {}
         self._root = root
         self._leaf = leaf
         self._samples = samples
         self._driver: Driver | None = None
-        self._tasks = Tasks(house.name)
-        self._awaited = set(announcement.plan.get(house.name, ()))
+        self._tasks = Tasks(node.name)
+        self._awaited = set(announcement.plan.get(node.name, ()))
         self._waited = asyncio.Event()
         self._hello: Hello | None = None
         self._task: asyncio.Task[None] | None = None
@@ -145,13 +123,13 @@ class JobParticipation:
                 if self._root is not None and isinstance(error, WorkerError):
                     self._end(str(error))
                     break
-                what = BROKEN if isinstance(error, JobBroken) else "stopped"
-                self.tell(self.job, Count(what, self._house.name, str(error)))
+                what = BROKEN if isinstance(error, JobBrokenError) else "stopped"
+                self.tell(self.job, Count(what, self._node.name, str(error)))
                 await asyncio.sleep(AGAIN)  # Told again until the root has heard of it.
         self._task = None
 
     async def _run_once(self) -> None:
-        house, parent = self._house, self.parent
+        node, parent = self._node, self.parent
         await self._ready()
         machine = self._make(parent)
         self._moves = not self._leaf and cast("Aggregator", machine).role.moves
@@ -159,7 +137,7 @@ class JobParticipation:
         if not self._leaf:
             sieve = cast("Aggregator", machine).sift = Sieve()
         driver = Driver(
-            self.job, machine, house.database, house.value_store, self._computation, self, parent or "", sieve
+            self.job, machine, node.database, node.value_store, self._computation, self, parent or "", sieve
         )
         await driver.recover(self._first)
         fresh = driver.fresh
@@ -199,8 +177,8 @@ class JobParticipation:
         waiting.cancel()
         missing = sorted(self._awaited - self.children.keys())
         if missing and fresh:
-            self.tell(self.job, Count("missing", self._house.name, f"{', '.join(missing)} did not come in time"))
-        order = [child for child in self.announcement.plan[self._house.name] if child in self.children]
+            self.tell(self.job, Count("missing", self._node.name, f"{', '.join(missing)} did not come in time"))
+        order = [child for child in self.announcement.plan[self._node.name] if child in self.children]
         order += [child for child in self.children if child not in self._awaited]
         self._awaited = set()
         assert self._driver is not None
@@ -229,7 +207,7 @@ class JobParticipation:
 
     def enter(self) -> None:
         """Tell the parent that this node takes part, once it has something to bring."""
-        uplink, driver = self._house.uplink, self._driver
+        uplink, driver = self._node.uplink, self._driver
         if uplink is None or driver is None or uplink.parent != self.parent or self._awaited:
             return
         if self._leaf and not self.worker_client.loaded:
@@ -259,16 +237,16 @@ class JobParticipation:
 
     async def _work(self, driver: Driver, work: Work, blob: Blob) -> None:
         """Take a request; a node that computes with the model must have its bytes first."""
-        assert self._house.uplink is not None
+        assert self._node.uplink is not None
         assert self.parent is not None
         try:
-            value = self._house.value_store.receive(blob, "model")
+            value = self._node.value_store.receive(blob, "model")
             if value is None and blob.data:
                 raise LookupError("its bytes are not what was announced")
             if value is None and (self._leaf or self._moves):
-                await self._house.uplink.fetch(blob)
+                await self._node.uplink.fetch(blob)
         except (LookupError, StorageError) as error:
-            self.tell(self.job, Count("failed", self._house.name, f"the model did not come: {error}"))
+            self.tell(self.job, Count("failed", self._node.name, f"the model did not come: {error}"))
             await asyncio.sleep(AGAIN)
             self.enter()  # If the round is not over by then, the parent asks again.
             return
@@ -301,10 +279,10 @@ class JobParticipation:
         if blob is not None and update is not None:
             try:
                 if self.expects(child, said.message.task):
-                    value = self._house.value_store.receive(blob, "update")
+                    value = self._node.value_store.receive(blob, "update")
                     values |= {} if value is None else {update: value}
                 elif not blob.data:
-                    self._house.value_store.discard(blob.digest)
+                    self._node.value_store.discard(blob.digest)
             except StorageError as error:  # It brings it again.
                 self.tell(self.job, Count("not stored", child, str(error)))
         self._driver.put(Received(child, said.message), values)
@@ -328,7 +306,7 @@ class JobParticipation:
 
     def _recount(self) -> None:
         """The parent hears of it when another number of devices is below this node."""
-        if self._hello is not None and not self.children and self._house.uplink is not None and self._empty is None:
+        if self._hello is not None and not self.children and self._node.uplink is not None and self._empty is None:
             self._empty = asyncio.get_running_loop().call_later(AGAIN, self._left_alone)
         if (self._hello is None and self.children) or (
             self._hello is not None and self._hello.devices != self._below()
@@ -350,11 +328,11 @@ class JobParticipation:
     def send(self, to: str, said: NodeMessage) -> None:
         """To the parent or a child."""
         if to != self.parent:
-            self._house.say(to, said)
+            self._node.say(to, said)
         elif isinstance(said.message, Report) and said.blob is not None and not said.blob.data:
             self._tasks.spawn(self._bring(said, said.message, said.blob))
-        elif self._house.uplink is not None:
-            self._house.uplink.send(said)
+        elif self._node.uplink is not None:
+            self._node.uplink.send(said)
             if self._leaf and not self.worker_client.loaded and isinstance(said.message, Report):
                 self._reload()
 
@@ -365,19 +343,19 @@ class JobParticipation:
             self._loading = self._tasks.spawn(self._load())
 
     async def _load(self) -> None:
-        self._house.on_change(StatusChange("loading", self.job))
+        self._node.on_change(StatusChange("loading", self.job))
         await self.worker_client.load(self.refuse)
-        self._house.on_change(StatusChange("idle"))
+        self._node.on_change(StatusChange("idle"))
         self.enter()
 
     async def _bring(self, said: NodeMessage, report: Report, blob: Blob) -> None:
         """The update goes first: a report names what is there."""
-        uplink = self._house.uplink
+        uplink = self._node.uplink
         assert uplink is not None
         try:
             await uplink.push(blob, self.job, report.task)
         except ConnectionLostError as error:
-            log.info("%s keeps its update of job %s for now: %s", self._house.name, self.job, error)
+            log.info("%s keeps its update of job %s for now: %s", self._node.name, self.job, error)
             return  # It is sent again when the connection is back, and every now and then.
         except (UpdateNotTakenError, StorageError) as error:  # It never will be there.
             said = NodeMessage(self.job, Report(report.task, None, report.samples, failure=str(error)))
@@ -387,12 +365,12 @@ class JobParticipation:
 
     def tell(self, job: str, count: Count) -> None:
         """Something for the job's report."""
-        self._house.tell(JobLog(job, self._house.name, count.what, count.child or "", count.why or ""))
+        self._node.tell(JobLog(job, self._node.name, count.what, count.child or "", count.why or ""))
 
     async def need(self, value: BlobRef) -> None:
         """See that a value's bytes are here: after a power cut a model may have to be fetched again."""
-        if not value.data and self._house.uplink is not None:
-            await self._house.uplink.fetch(Blob(value.digest, value.size))
+        if not value.data and self._node.uplink is not None:
+            await self._node.uplink.fetch(Blob(value.digest, value.size))
 
     def moved(self, job: str, move: Move, group: BlobRef) -> None:
         """The group's model moved."""
@@ -402,7 +380,7 @@ class JobParticipation:
     def finished(self, job: str) -> None:
         """The machine is done."""
         for child in self.children:
-            self._house.say(child, NodeMessage(job, Stop()))
+            self._node.say(child, NodeMessage(job, Stop()))
         self._end(self._failure)
 
     def _end(self, why: str | None) -> None:
@@ -415,5 +393,5 @@ class JobParticipation:
 
     def refuse(self, why: str) -> None:
         """Tell the parent that this node does not take part."""
-        if self._house.uplink is not None:
-            self._house.uplink.send(LeftJob(self.job, why))
+        if self._node.uplink is not None:
+            self._node.uplink.send(LeftJob(self.job, why))

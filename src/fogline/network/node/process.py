@@ -22,16 +22,18 @@ from fogline.governance.errors import TrustError
 from fogline.governance.machine import local_offers
 from fogline.governance.policy import Policy, read_policy
 from fogline.network.node.admission import AdmissionControl
+from fogline.network.node.context import SiteSettings
 from fogline.network.node.enrolment import Issuer, keep_valid
 from fogline.network.node.mirror import ReleaseMirror
-from fogline.network.node.node import HOMES_KIND, Node, SiteSettings
+from fogline.network.node.node import HOMES_KIND, Node
 from fogline.network.node.schedule import keep_hours
 from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.grpc import listen, server
-from fogline.network.transport.messages import DESK, DOOR, SERVICE, ParentAddress, decoder
+from fogline.network.transport.messages import DESK, DOOR, SERVICE, ParentAddress
 from fogline.network.transport.uplink import RefusedByParentError, Uplink
 from fogline.network.worker.requests import WorkerLimits
+from fogline.processes.messages import decoder
 from fogline.storage import Blobs, Database, StorageError, open_blobs, open_database
 from fogline.storage.errors import explained
 from fogline.storage.files import open_locked

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 from urllib.parse import unquote
 from weakref import WeakValueDictionary
 
@@ -16,8 +15,6 @@ import msgspec
 
 from fogline.governance.certificates import CertificateFacts, certificate_of_peer, read_certificate
 from fogline.governance.errors import CertificateError
-from fogline.governance.subject import Subject
-from fogline.network.node.mirror import UnreachableError
 from fogline.network.transport.chunks import ChunkError, patient, pieces, receive
 from fogline.network.transport.clones import CloneDetector
 from fogline.network.transport.grpc import Methods
@@ -27,7 +24,6 @@ from fogline.network.transport.messages import (
     PROTOCOL,
     UP,
     BlobSize,
-    Decoder,
     Down,
     Fetch,
     Have,
@@ -39,138 +35,18 @@ from fogline.network.transport.messages import (
     Size,
     Up,
     Welcome,
-    decoder,
-    encode,
 )
+from fogline.network.transport.ports import Below, UnreachableError
+from fogline.network.transport.session import Session
+from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import Blobs, BlobTooLargeError, CorruptBlobError, StorageError
 
 LONGEST = 30 * 86400.0
 """Seconds that a connection lasts at most; a timer cannot wait for ever."""
-GRACE = 1.0
-"""Seconds that a frame has to get out before a connection is cut."""
-QUEUE = 1000
-"""Frames that may wait for a child; one that does not read them is cut off."""
 FETCH, PUSH = decoder(Fetch), decoder(Push)
 WEIGH, READ, INFER = decoder(BlobSize), decoder(ReadMetadata), decoder(OffloadRequest)
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-class Session:
-    """One child's connection."""
-
-    def __init__(self, facts: CertificateFacts, present: Present, address: str = "") -> None:
-        self.facts = facts
-        self.subject = facts.subject
-        self.name = facts.subject.name
-        self.serial = facts.serial
-        self.present = present
-        self.address = address
-        """Where it dials from."""
-        self.gone = asyncio.Event()
-        self.writing = asyncio.Lock()
-        """Held while a frame is on its way out."""
-        self.why = "it went away"
-        self.frames: asyncio.Queue[Down] = asyncio.Queue(QUEUE)
-
-    def send(self, frame: Down) -> None:
-        """Say something."""
-        try:
-            self.frames.put_nowait(frame)
-        except asyncio.QueueFull:
-            self.end("it does not read what it is sent")
-
-    async def silence(self, writer: asyncio.Task[None]) -> bool:
-        """End the writer; whether nothing is on its way out any more.
-
-        In the middle of a frame gRPC cannot say why it ends a call, and who does not read would keep it there.
-        """
-        silent = True
-        try:
-            async with asyncio.timeout(GRACE):
-                await self.writing.acquire()
-        except TimeoutError:
-            silent = False
-        writer.cancel()
-        return silent
-
-    def end(self, why: str) -> None:
-        """Cut the connection."""
-        self.why = why
-        self.gone.set()
-
-
-class Below(Protocol):
-    """Who is told of what comes from children, and says what they may do."""
-
-    def refusal(self, subject: Subject, serial: str) -> str | None:
-        """Why a node may not connect here; None if it may."""
-        ...
-
-    def objection(self, facts: CertificateFacts, present: Present) -> str | None:
-        """Why a node may not be a child as it presents itself; None if it may."""
-        ...
-
-    def arrived(self, session: Session) -> Welcome:
-        """A child is there (again)."""
-        ...
-
-    def departed(self, session: Session) -> None:
-        """It is gone."""
-        ...
-
-    def twins(self, name: str, here: str, there: str) -> None:
-        """A second program shows a child's identity: the addresses of the one that is connected, and of that one."""
-        ...
-
-    def from_child(self, session: Session, frame: Up) -> None:
-        """It said something."""
-        ...
-
-    def wants(self, subject: Subject, push: Push) -> str | None:
-        """Why a blob is not wanted; None if it is."""
-        ...
-
-    def carried(self, down: int, up: int) -> None:
-        """So many bytes of blobs went to a child, or came from one."""
-        ...
-
-    async def obtain(self, digest: str, doubted: bool = False) -> tuple[Path, int]:
-        """Where a blob lies that a child asks for, and its bytes; fetched from above if need be.
-
-        Args:
-            digest: the blob's.
-            doubted: what the child was sent before was damaged.
-
-        Raises:
-            LookupError: there is none.
-            StorageError: it cannot be kept here.
-        """
-        ...
-
-    async def weigh(self, digest: str) -> int:
-        """Bytes of a file of a published version.
-
-        Raises:
-            LookupError: it is none.
-        """
-        ...
-
-    async def document(self, name: str, anew: bool = False) -> bytes | None:
-        """A small file of signed releases; None where there is none. ``anew``: from the root, not from what is kept.
-
-        Raises:
-            LookupError: whoever has them cannot be asked now.
-        """
-        ...
-
-    async def infer(self, ask: bytes, seconds: float) -> bytes:
-        """Answer for a child whose own model was not sure.
-
-        Raises:
-            LookupError: nobody here can; the text says why.
-        """
-        ...
 
 
 class Downlink:

@@ -10,7 +10,7 @@ go beside it, named by their digest, through ``Fetch`` and ``Push``.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -21,10 +21,10 @@ from fogline.governance.subject import Role
 from fogline.inference.card import Digest
 from fogline.inference.card import Size as Bytes
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
+from fogline.processes.messages import Decoder
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
-T = TypeVar("T")
 PROTOCOL = 1
 SERVICE = "fogline.v1.Node"
 DOOR = "fogline.v1.Door"
@@ -397,32 +397,6 @@ class Certificate(msgspec.Struct, frozen=True):
     """The node that it was got from, as a parent."""
     parent_addresses: tuple[ParentAddress, ...] = ()
     """Fogs that a device may hang below."""
-
-
-encode = msgspec.msgpack.Encoder().encode
-
-
-class Decoder(Generic[T]):
-    """A strict decoder for one kind of message."""
-
-    def __init__(self, kind: Any) -> None:
-        self._decode = msgspec.msgpack.Decoder(kind).decode
-
-    def decode(self, data: bytes) -> T:
-        """The message.
-
-        Raises:
-            msgspec.DecodeError: it is none.
-        """
-        try:
-            return self._decode(data)
-        except (UnicodeDecodeError, RecursionError) as error:
-            raise msgspec.DecodeError(str(error)) from None
-
-
-def decoder(kind: Any) -> Decoder[Any]:
-    """A strict decoder for one kind of message."""
-    return Decoder(kind)
 
 
 UP: Decoder[Up] = Decoder(Up)

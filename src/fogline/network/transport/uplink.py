@@ -8,7 +8,6 @@ import logging
 import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Protocol
 
 import grpc
 import grpc.aio
@@ -23,21 +22,18 @@ from fogline.network.transport.messages import (
     PATIENCE,
     SERVICE,
     Blob,
-    Decoder,
-    Down,
     Fetch,
     Have,
     Leaving,
     ParentAddress,
-    Present,
     Push,
     Size,
     Up,
     Welcome,
-    decoder,
-    encode,
 )
+from fogline.network.transport.ports import Above
 from fogline.network.transport.search import FIRST_WAIT, LONGEST_WAIT, ClonedIdentityError, ConnectionLostError, Search
+from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import Blobs, BlobWriter, CorruptBlobError
 
 log = logging.getLogger("fogline.network")
@@ -65,30 +61,6 @@ class UpdateNotTakenError(LookupError):
 
 class RefusedByParentError(RuntimeError):
     """The parent does not want this node; there is no use in trying again."""
-
-
-class Above(Protocol):
-    """Who is told of what comes from the parent."""
-
-    def present(self) -> Present:
-        """How the node presents itself."""
-        ...
-
-    def connected(self, parent: str, welcome: Welcome) -> None:
-        """The parent is there (again)."""
-        ...
-
-    def disconnected(self, parent: str, why: str) -> None:
-        """It is gone."""
-        ...
-
-    def from_parent(self, parent: str, frame: Down) -> None:
-        """It said something."""
-        ...
-
-    async def rested(self) -> None:
-        """Wait for a moment at which a change of parent costs little."""
-        ...
 
 
 @dataclass

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from fogline.network.transport.messages import encode
 from fogline.network.worker.forks import start_worker
 from fogline.network.worker.requests import ANSWERS, LARGEST, Answer, JobOpened, Open, Request, RequestFailed
 from fogline.processes.frames import framed, next_frame
 from fogline.processes.helpers import Helper, ending
+from fogline.processes.messages import encode
 
 A = TypeVar("A")
 LONGEST = 2000
@@ -28,7 +28,7 @@ class WorkerError(RuntimeError):
     """A worker could not carry a request out; the text is a sentence."""
 
 
-class JobBroken(WorkerError):
+class JobBrokenError(WorkerError):
     """The job's own code is wrong: no other worker would do better."""
 
 
@@ -210,7 +210,7 @@ def _let_go(done: asyncio.Task[Answer], dropped: Callable[[], None]) -> None:
 
 def _whole(answer: Answer) -> Answer:
     if isinstance(answer, RequestFailed):
-        raise (JobBroken if answer.bug else WorkerError)(answer.why[:LONGEST])
+        raise (JobBrokenError if answer.bug else WorkerError)(answer.why[:LONGEST])
     return answer
 
 

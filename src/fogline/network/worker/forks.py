@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from fogline.network.transport.messages import decoder, encode
 from fogline.processes.helpers import Helper, start_helper
+from fogline.processes.messages import decoder, encode
 
 log = logging.getLogger("fogline.network")
 VARIABLE = "FOGLINE_FORKS"

@@ -20,10 +20,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from fogline.network.transport.messages import decoder, encode
 from fogline.network.worker.forks import LARGEST, Fork, Forked, ForkRefused, WorkerExited
 from fogline.network.worker.program import serve
 from fogline.processes.helpers import limited_to
+from fogline.processes.messages import decoder, encode
 from fogline.processes.orphans import end_with_parent
 
 READY = b"ready\n"

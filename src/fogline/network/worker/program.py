@@ -25,7 +25,6 @@ from fogline.jobs import Job, JobError
 from fogline.jobs.files import job_to_toml, load_task, parse_job
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
 from fogline.jobs.starting import first_model
-from fogline.network.transport.messages import encode
 from fogline.network.worker.blocks import GroupsInBlocks, suits
 from fogline.network.worker.files import read_group, read_model, read_state, write, write_state
 from fogline.network.worker.groups import Groups
@@ -53,6 +52,7 @@ from fogline.network.worker.requests import (
 )
 from fogline.params import Params, Spec
 from fogline.processes.frames import framed, read_frame
+from fogline.processes.messages import encode
 from fogline.processes.orphans import end_with_parent
 from fogline.training import autotune
 from fogline.training.bugs import CodeError, blame

@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 
 from fogline.inference.card import Lineage
-from fogline.network.transport.messages import decoder
 from fogline.nodes.messages import Count, Number
+from fogline.processes.messages import decoder
 
 LARGEST = 256 << 20
 """Bytes of the largest frame: foreign code runs at the other end."""

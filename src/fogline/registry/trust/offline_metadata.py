@@ -1,4 +1,4 @@
-"""The offline metadata: all that the operator's offline keys have signed, as it goes between the operator and the cloud."""
+"""All that the operator's offline keys have signed, as it goes between the operator and the cloud."""
 
 from __future__ import annotations
 

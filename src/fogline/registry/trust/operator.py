@@ -1,8 +1,8 @@
 """The operator's part: what is signed with the keys that never lie on a running cloud.
 
-Each function takes the offline metadata that the cloud shows (None: none at hand) and gives the next one for the cloud to adopt.
-A copy stays in the operator's folder. So an older offline_metadata, from a backup or from a cloud that was broken into, takes
-nothing back: the newer of both is gone on from.
+Each function takes the offline metadata that the cloud shows (None: none at hand) and gives the next for the cloud to
+adopt. A copy stays in the operator's folder. So older metadata, from a backup or from a cloud that was broken into,
+takes nothing back: the newer of both is gone on from.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def withdraw(
 
 
 def newer(offline: Path, theirs: OfflineMetadata) -> OfflineMetadata | None:
-    """The operator's own offline metadata, where it is newer than the one that the cloud shows: the cloud has gone back to a
-    backup, and nodes refuse releases beside older approvals. None where it is not, or there are no keys there.
+    """The operator's own copy, where it is newer than what the cloud shows: the cloud has gone back to a backup, and
+    nodes refuse releases beside older approvals. None where it is not, or there are no keys there.
 
     Raises:
         MetadataError: the cloud's offline metadata must not be believed.
@@ -155,7 +155,7 @@ def rotate_online(
 
 
 def rotate_offline(offline: Path, theirs: OfflineMetadata | None, now: float | None = None) -> OfflineMetadata:
-    """The offline metadata with new keys for root and targets, made in the operator's folder. Errors as in :func:`approve`."""
+    """The metadata with new keys for root and targets, made in the operator's folder. Errors as in :func:`approve`."""
     _newest(offline, theirs)  # before keys are made that nobody needs
     made = make_keys(offline, OFFLINE)
     return _rotate(offline, theirs, {role: public_half(key.signer) for role, key in made.items()}, _clock(now))

@@ -46,7 +46,7 @@ class SignedReleases:
 
     Args:
         store: the cloud's records.
-        online: the folder with its keys and its first offline metadata (:func:`fogline.registry.trust.operator.create`).
+        online: the folder with its keys and its first metadata (:func:`fogline.registry.trust.operator.create`).
         lifetimes: for how long it signs.
     """
 

@@ -82,7 +82,7 @@ class ModelVersions:
     def settle(self) -> None:
         """Tell the live version of its shadow."""
         if self.live is not None:
-            self.live.shadow = self.shadow
+            self.live.shadow = None if self.shadow is None else self.shadow.offer
 
 
 class Repository:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from math import inf
 from typing import NamedTuple
@@ -23,7 +24,6 @@ from fogline.serving.server.concurrency import ConcurrencyLimit
 from fogline.serving.server.counts import Counts
 from fogline.serving.server.hooks import AnswerHook, OffloadHook
 from fogline.serving.server.memory import give_back
-from fogline.serving.server.shadow import Shadow
 from fogline.serving.settings import Settings
 
 log = logging.getLogger("fogline.serving")
@@ -79,7 +79,7 @@ class ServedModel:
         self.writer = ResponseWriter(card, self.version, settings.tier)
         self.tally = Tally()
         """Of its watch, up to the last beat."""
-        self.shadow: Shadow | None = None
+        self.shadow: Callable[[InferenceRequest, Outputs], None] | None = None
         """Another version that answers silently what this one answers."""
         self.before: Witness | None = None
         """The version that was served before this one."""
@@ -224,7 +224,7 @@ class ServedModel:
                 asyncio.get_running_loop().call_soon(self._look, self.watch)
         if self.shadow is not None:
             # In a later turn of the loop: the answer goes out first.
-            asyncio.get_running_loop().call_soon(self.shadow.offer, ask, own)
+            asyncio.get_running_loop().call_soon(self.shadow, ask, own)
         return answer
 
     def _look(self, watch: AnswerHook) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +13,7 @@ from fogline.inference.confidence import classes
 from fogline.inference.runtimes.base import Array
 from fogline.serving.protocol.asking import InferenceRequest
 from fogline.serving.server.batcher import Outputs
-
-if TYPE_CHECKING:
-    from fogline.serving.server.served import ServedModel
+from fogline.serving.server.served import ServedModel
 
 log = logging.getLogger("fogline.serving")
 

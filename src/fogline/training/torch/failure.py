@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +11,12 @@ from torch import Tensor
 from fogline.aggregation.sweep import bound
 from fogline.training.bugs import attempt, reason_of
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
-
-if TYPE_CHECKING:
-    from fogline.training.torch.task import TorchTask
+from fogline.training.task import Task
 
 __all__ = ["attempt", "client_name", "failed", "results", "wrong_targets"]
 
 
-def failed(task: TorchTask, job: ClientJob, reason: str | Exception, samples: int) -> LocalResult:
+def failed(task: Task, job: ClientJob, reason: str | Exception, samples: int) -> LocalResult:
     """A result without numbers that count.
 
     Raises:
@@ -31,7 +28,7 @@ def failed(task: TorchTask, job: ClientJob, reason: str | Exception, samples: in
 
 
 def results(
-    task: TorchTask,
+    task: Task,
     jobs: Sequence[ClientJob],
     ends: Tensor,
     counters: Tensor,
@@ -81,24 +78,25 @@ def too_few(examples: int, local: LocalTraining) -> str | None:
     return None
 
 
-def client_name(task: TorchTask, client: int) -> str:
+def client_name(task: Task, client: int) -> str:
     """What people call a device."""
     return str(task.data.clients[client])
 
 
-def wrong_targets(task: TorchTask, targets: Tensor) -> tuple[int, str | None]:
+def wrong_targets(
+    targets: Tensor, classes: int | None, ignored: Sequence[int], untold: Collection[int]
+) -> tuple[int, str | None]:
     """The lowest label, and what is wrong with the labels, before a kernel reads outside its memory."""
-    classes = task.outputs
     if classes is None or targets.numel() == 0 or targets.is_floating_point():
         return 0, None
     low, high = (int(bound) for bound in targets.aminmax())
     if low >= 0 and high < classes:
         return low, None
     odd = (targets < 0) | (targets >= classes)
-    for label in task.fit.ignored:
+    for label in ignored:
         odd &= targets != label
     if bool(odd.any()):
-        untold = sorted(set(targets[odd].unique().tolist()) & set(task.data.meaning.untold))
-        hint = f", and the loss does not leave out {untold[0]}" if untold else ""
+        left = sorted(set(targets[odd].unique().tolist()) & set(untold))
+        hint = f", and the loss does not leave out {left[0]}" if left else ""
         return low, f"labels run from {low} to {high}; the model has outputs for 0 to {classes - 1}{hint}"
     return low, None

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-import numpy as np
 from torch import nn
 
+from fogline.training.bugs import attempt
 from fogline.training.torch.beside import watched
-from fogline.training.torch.failure import attempt
-
-if TYPE_CHECKING:
-    from fogline.training.torch.task import TorchTask
 
 
-def keeps(task: TorchTask) -> bool:
-    """Whether the module keeps something beside its state: recurrent states, caches, counters.
+def keeps(module: nn.Module, step: Callable[[], object]) -> bool:
+    """Whether a module keeps something beside its state: recurrent states, caches, counters.
 
     A device would find there what the one before it left, and results would depend on the order and on the number of
     processes. Found by a trial, in training and in evaluation.
+
+    Args:
+        module: in evaluation.
+        step: has it answer once.
     """
-    module = task.untrained()
 
     def once() -> None:
-        targets = task.data.at(0).y
-        y = task.targets(np.resize(targets, (2, *targets.shape[1:])))
         for training in (True, False):
             module.train(training)
-            task.forward(module, task.pair(), y)
+            step()
 
     module.eval()
     with watched(module) as seen:

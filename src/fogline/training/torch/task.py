@@ -19,10 +19,11 @@ from fogline.data import Examples, FederatedData
 from fogline.data.inputs import Array, Inputs, count, mapped, rows, shown
 from fogline.params import Params, Spec, Vector
 from fogline.randomness import seeded
+from fogline.training.bugs import attempt
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums, Task
 from fogline.training.torch.answers import answer_of, own_loss, part_of, several_of
-from fogline.training.torch.failure import attempt, wrong_targets
+from fogline.training.torch.failure import wrong_targets
 from fogline.training.torch.fit import Fit, decides, fit_of, fitted_loss, loss_problem
 from fogline.training.torch.judging import judge_classes, judge_numbers
 from fogline.training.torch.layout import TensorLayout, as_tensor
@@ -240,7 +241,13 @@ class TorchTask(Task):
     @cached_property
     def keeps(self) -> bool:
         """Whether a module must be made anew for each device, and each judgement: see :func:`keeps`."""
-        return keeps(self)
+        module = self.untrained()
+
+        def step() -> None:
+            targets = self._first().y
+            self.forward(module, self.pair(), self.targets(np.resize(targets, (2, *targets.shape[1:]))))
+
+        return keeps(module, step)
 
     def pair(self) -> Arguments:
         """Two examples of a device, as the model takes them; the same one twice if there are no two."""
@@ -348,16 +355,20 @@ class TorchTask(Task):
     def _check_labels(self) -> None:
         """Of the test set, and of a few clients those that mark what has no truth, if the loss does not know them."""
         test = self.data.test
-        wrong = wrong_targets(self, self.targets(test.y))[1] if test is not None else None
+        wrong = self.wrong_targets(self.targets(test.y))[1] if test is not None else None
         if wrong:
             raise ValueError(f"Task '{self.name}': the test set's {wrong}.")
         if test is not None and not self.known(self.truth(test.y)).any():
             raise ValueError(f"Task '{self.name}': none of the test set's targets has a truth; leave the test set out.")
         for client in range(min(TRIED, len(self.data.clients))):
             y = attempt(lambda client=client: self.targets(self.data.targets(client)))
-            wrong = wrong_targets(self, y)[1] if isinstance(y, Tensor) else None
+            wrong = self.wrong_targets(y)[1] if isinstance(y, Tensor) else None
             if wrong and "leave out" in wrong:
                 raise ValueError(f"Task '{self.name}', client '{self.data.clients[client]}': {wrong}.")
+
+    def wrong_targets(self, targets: Tensor) -> tuple[int, str | None]:
+        """The lowest label, and what is wrong with the labels."""
+        return wrong_targets(targets, self.outputs, self.fit.ignored, self.data.meaning.untold)
 
     def engines(self) -> Mapping[str, type[Engine]]:
         """``loop`` is the reference."""

@@ -15,7 +15,7 @@ from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import Arrays, LocalMethod
 from fogline.training.shuffling import batches
 from fogline.training.torch.engines.base import TorchEngine
-from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
+from fogline.training.torch.failure import attempt, failed, results, too_few
 from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
 from fogline.training.torch.task import Arguments, TorchTask
@@ -52,7 +52,7 @@ class LoopEngine(TorchEngine):
     def _train(self, job: ClientJob) -> LocalResult:
         examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
         x, y = self.task.arguments(examples.x), self.task.targets(examples.y)
-        _, wrong = wrong_targets(self.task, y)
+        _, wrong = self.task.wrong_targets(y)
         weight = self.task.weight(y) * size // max(len(y), 1)
         wrong = too_few(size, self.local) or wrong or (None if weight else "none of its targets has a truth")
         if wrong:

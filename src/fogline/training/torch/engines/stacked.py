@@ -22,7 +22,7 @@ from fogline.training.torch.beside import gradient_hooks_of, watched
 from fogline.training.torch.blocks import Blocks, flat, split_rows, stack_rows
 from fogline.training.torch.cohort import GATHERED, Batch, Cohort, DeviceExamples, labels_of
 from fogline.training.torch.engines.base import TorchEngine
-from fogline.training.torch.failure import attempt, failed, results, too_few, wrong_targets
+from fogline.training.torch.failure import attempt, failed, results, too_few
 from fogline.training.torch.kernels import Graph
 from fogline.training.torch.loss_gradient import Gradient, Head, Terms, Vectors, losses_of
 from fogline.training.torch.losses import IGNORED
@@ -146,7 +146,7 @@ class Stacked(TorchEngine):
     def _check_targets(self, parts: list[DeviceExamples]) -> tuple[float, str | None]:
         if not self.task.classifies:
             return 0.0, None
-        return wrong_targets(self.task, labels_of(parts))
+        return self.task.wrong_targets(labels_of(parts))
 
     def blocks(self, clients: int) -> Blocks:
         """Memory for that many devices' weights, kept for the next cohort of as many."""

@@ -1,0 +1,112 @@
+"""What a connection needs of the node around it, in both directions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from fogline.governance.certificates import CertificateFacts
+from fogline.governance.subject import Subject
+from fogline.network.transport.messages import Down, Present, Push, Up, Welcome
+from fogline.network.transport.session import Session
+
+
+class UnreachableError(LookupError):
+    """Nobody can be asked now; later somebody may."""
+
+
+class Below(Protocol):
+    """Who is told of what comes from children, and says what they may do."""
+
+    def refusal(self, subject: Subject, serial: str) -> str | None:
+        """Why a node may not connect here; None if it may."""
+        ...
+
+    def objection(self, facts: CertificateFacts, present: Present) -> str | None:
+        """Why a node may not be a child as it presents itself; None if it may."""
+        ...
+
+    def arrived(self, session: Session) -> Welcome:
+        """A child is there (again)."""
+        ...
+
+    def departed(self, session: Session) -> None:
+        """It is gone."""
+        ...
+
+    def twins(self, name: str, here: str, there: str) -> None:
+        """A second program shows a child's identity: the addresses of the one that is connected, and of that one."""
+        ...
+
+    def from_child(self, session: Session, frame: Up) -> None:
+        """It said something."""
+        ...
+
+    def wants(self, subject: Subject, push: Push) -> str | None:
+        """Why a blob is not wanted; None if it is."""
+        ...
+
+    def carried(self, down: int, up: int) -> None:
+        """So many bytes of blobs went to a child, or came from one."""
+        ...
+
+    async def obtain(self, digest: str, doubted: bool = False) -> tuple[Path, int]:
+        """Where a blob lies that a child asks for, and its bytes; fetched from above if need be.
+
+        Args:
+            digest: the blob's.
+            doubted: what the child was sent before was damaged.
+
+        Raises:
+            LookupError: there is none.
+            StorageError: it cannot be kept here.
+        """
+        ...
+
+    async def weigh(self, digest: str) -> int:
+        """Bytes of a file of a published version.
+
+        Raises:
+            LookupError: it is none.
+        """
+        ...
+
+    async def document(self, name: str, anew: bool = False) -> bytes | None:
+        """A small file of signed releases; None where there is none. ``anew``: from the root, not from what is kept.
+
+        Raises:
+            LookupError: whoever has them cannot be asked now.
+        """
+        ...
+
+    async def infer(self, ask: bytes, seconds: float) -> bytes:
+        """Answer for a child whose own model was not sure.
+
+        Raises:
+            LookupError: nobody here can; the text says why.
+        """
+        ...
+
+
+class Above(Protocol):
+    """Who is told of what comes from the parent."""
+
+    def present(self) -> Present:
+        """How the node presents itself."""
+        ...
+
+    def connected(self, parent: str, welcome: Welcome) -> None:
+        """The parent is there (again)."""
+        ...
+
+    def disconnected(self, parent: str, why: str) -> None:
+        """It is gone."""
+        ...
+
+    def from_parent(self, parent: str, frame: Down) -> None:
+        """It said something."""
+        ...
+
+    async def rested(self) -> None:
+        """Wait for a moment at which a change of parent costs little."""
+        ...

@@ -1,0 +1,62 @@
+"""A child's connection, as its parent sees it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fogline.governance.certificates import CertificateFacts
+from fogline.network.transport.messages import (
+    Down,
+    Present,
+)
+
+GRACE = 1.0
+"""Seconds that a frame has to get out before a connection is cut."""
+
+
+QUEUE = 1000
+"""Frames that may wait for a child; one that does not read them is cut off."""
+
+
+class Session:
+    """One child's connection."""
+
+    def __init__(self, facts: CertificateFacts, present: Present, address: str = "") -> None:
+        self.facts = facts
+        self.subject = facts.subject
+        self.name = facts.subject.name
+        self.serial = facts.serial
+        self.present = present
+        self.address = address
+        """Where it dials from."""
+        self.gone = asyncio.Event()
+        self.writing = asyncio.Lock()
+        """Held while a frame is on its way out."""
+        self.why = "it went away"
+        self.frames: asyncio.Queue[Down] = asyncio.Queue(QUEUE)
+
+    def send(self, frame: Down) -> None:
+        """Say something."""
+        try:
+            self.frames.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.end("it does not read what it is sent")
+
+    async def silence(self, writer: asyncio.Task[None]) -> bool:
+        """End the writer; whether nothing is on its way out any more.
+
+        In the middle of a frame gRPC cannot say why it ends a call, and who does not read would keep it there.
+        """
+        silent = True
+        try:
+            async with asyncio.timeout(GRACE):
+                await self.writing.acquire()
+        except TimeoutError:
+            silent = False
+        writer.cancel()
+        return silent
+
+    def end(self, why: str) -> None:
+        """Cut the connection."""
+        self.why = why
+        self.gone.set()
