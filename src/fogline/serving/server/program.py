@@ -39,8 +39,8 @@ from fogline.serving.requests import (
     VersionPulse,
 )
 from fogline.serving.server.assembly import hooks, new_loop, opener
-from fogline.serving.server.files import ModelFiles
 from fogline.serving.server.server import Server
+from fogline.serving.server.versions.files import ModelFiles
 from fogline.serving.settings import Settings
 
 
