@@ -18,8 +18,8 @@ from fogline.cli.failures import UsageError
 from fogline.inference.card import LARGEST, Asset, Card, ModelName, read_card
 from fogline.logs import write_logs
 from fogline.serving.server.assembly import hooks, new_loop, opener
-from fogline.serving.server.files import ModelFiles
 from fogline.serving.server.server import Addresses, Server
+from fogline.serving.server.versions.files import ModelFiles
 from fogline.serving.settings import Settings
 
 CARD, BLOBS, JOB = "card.json", "blobs", "job.toml"

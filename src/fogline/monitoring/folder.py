@@ -36,6 +36,7 @@ from fogline.jobs.errors import JobError
 from fogline.jobs.files import job_to_toml, read_job, task_folder
 from fogline.jobs.naming import TaskOrigin
 from fogline.monitoring.result import Reached, Result, Row, Spread
+from fogline.storage.atomic import write_file
 from fogline.training.bugs import CodeError
 
 Status = Literal["running", "finished", "interrupted", "failed"]
@@ -99,7 +100,7 @@ class RunFolder:
             facts = {"status": "running", "seed": job.seed, "started": _now(), "versions": _versions()}
             task = {"task_folder": None if origin.folder is None else str(origin.folder), "task_unnamed": origin.why}
             _write_json(folder.info, facts | {"machine": _machine()} | task)
-            _replace(folder.job_file, text)
+            write_file(folder.job_file, text, durable=False)
             folder.metrics.write_text("")
         except OSError as error:
             raise JobError(f"{path or RUNS} cannot hold a run: {_said(error)}; name another folder") from error
@@ -189,13 +190,13 @@ class RunFolder:
 
     def write_job(self, job: Job) -> None:
         """Write the resolved job (again, once the engine is chosen)."""
-        _replace(self.job_file, job_to_toml(job, note=_note_on(self.task_unnamed())))
+        write_file(self.job_file, job_to_toml(job, note=_note_on(self.task_unnamed())), durable=False)
 
     def truncate(self, rounds: int) -> list[Row]:
         """Keep the rows of the first ``rounds`` rounds only; they are returned."""
         self.close()
         rows = [row for row in self.history() if row["round"] <= rounds]
-        _replace(self.metrics, "".join(_line(row) for row in rows))
+        write_file(self.metrics, "".join(_line(row) for row in rows), durable=False)
         return rows
 
     def append(self, row: Row) -> None:
@@ -383,7 +384,7 @@ def _line(row: Row) -> str:
 
 
 def _write_json(path: Path, facts: dict[str, Any]) -> None:
-    _replace(path, json.dumps(_plain(facts), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    write_file(path, json.dumps(_plain(facts), indent=1, allow_nan=False, ensure_ascii=False) + "\n", durable=False)
 
 
 def _plain(value: Any) -> Any:
@@ -410,17 +411,6 @@ def _read_numbers(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _with_nan(numbers: dict[str, Any]) -> dict[str, Any]:
     return {name: math.nan if value is None else value for name, value in numbers.items()}
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".part")
-    try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        draft.replace(path)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
 
 
 def _said(error: OSError) -> str:

@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 from tuf.api.exceptions import RepositoryError
 
-from fogline.governance.safe_files import PUBLIC, make_private_folder, write_atomic
+from fogline.governance.safe_files import make_private_folder
 from fogline.inference.card import ModelName
 from fogline.registry.trust.names import APPROVALS, LARGEST_FILE
 from fogline.registry.trust.results import Approval
 from fogline.registry.trust.signing import MetadataError, unseal
 from fogline.registry.trust.terms import Root, TargetFile, Targets
+from fogline.storage.atomic import PUBLIC, write_file
 
 FILE = "offline_metadata.json"
 
@@ -122,7 +123,7 @@ def save_offline_metadata(folder: Path, offline_metadata: OfflineMetadata) -> No
     """
     try:
         make_private_folder(folder)
-        write_atomic(folder / FILE, offline_metadata.encoded(), PUBLIC)
+        write_file(folder / FILE, offline_metadata.encoded(), PUBLIC)
     except OSError as error:
         raise MetadataError(f"The offline metadata cannot be written to {folder}: {error.strerror}.") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fogline.inference.card import Asset, Card, Dense, Tensor, Variant, read_card
-from fogline.serving.update.narrowing import narrowed
+from fogline.serving.update.files import narrowed
 
 CARD = Card(
     model="m",

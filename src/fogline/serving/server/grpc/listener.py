@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from fogline.serving.server.listener import address_of
-from fogline.serving.server.repository import Repository
+from fogline.serving.server.http.listener import address_of
+from fogline.serving.server.versions.repository import Repository
 from fogline.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class _Methods(grpc.GenericRpcHandler):
 
     @cached_property
     def _methods(self) -> Mapping[str, grpc.RpcMethodHandler[Any, Any]]:
-        from fogline.serving.server.rpc_methods import SERVICE, RpcMethods
+        from fogline.serving.server.grpc.methods import SERVICE, RpcMethods
 
         found = RpcMethods(self._repository, self._refused).methods()
         return {f"/{SERVICE}/{name}": method for name, method in found.items()}

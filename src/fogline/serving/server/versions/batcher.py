@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fogline.inference.runtimes.base import Array, ModelError, Run
-from fogline.serving.server.counts import Counts
+from fogline.serving.server.versions.counts import Counts
 
 Outputs = Mapping[str, Array]
 

@@ -13,12 +13,13 @@ from msgspec import Meta
 from fogline.serving.protocol.asking import InferenceRequest, InferenceResponse
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.protocol.rest import read_request
-from fogline.serving.server import facts, pages
-from fogline.serving.server.metrics import KIND, as_text
-from fogline.serving.server.replies import Reply, in_json, page, prediction
-from fogline.serving.server.repository import Repository
-from fogline.serving.server.routes import Found, HttpRequest, Route
-from fogline.serving.server.served import ServedModel
+from fogline.serving.server import facts
+from fogline.serving.server.http import pages
+from fogline.serving.server.http.metrics import KIND, as_text
+from fogline.serving.server.http.replies import Reply, in_json, page, prediction
+from fogline.serving.server.http.routes import Found, HttpRequest, Route
+from fogline.serving.server.versions.repository import Repository
+from fogline.serving.server.versions.served import ServedModel
 
 MODEL, VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
 INFER = {"id": "1", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5, 1.5]}]}

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from fogline.serving.protocol.errors import ProtocolError
-from fogline.serving.server.replies import Reply
+from fogline.serving.server.http.replies import Reply
 
 
 @dataclass(slots=True)

@@ -12,13 +12,13 @@ from typing import Literal
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Locate, Runtime
 from fogline.serving.protocol.errors import ProtocolError
-from fogline.serving.server.blame import Witness
-from fogline.serving.server.concurrency import ConcurrencyLimit
-from fogline.serving.server.hooks import Hooks
-from fogline.serving.server.memory import give_back
-from fogline.serving.server.served import ServedModel
-from fogline.serving.server.shadow import Shadow
-from fogline.serving.server.warmup import warm_up
+from fogline.serving.server.versions.blame import Witness
+from fogline.serving.server.versions.concurrency import ConcurrencyLimit
+from fogline.serving.server.versions.hooks import Hooks
+from fogline.serving.server.versions.memory import give_back
+from fogline.serving.server.versions.served import ServedModel
+from fogline.serving.server.versions.shadow import Shadow
+from fogline.serving.server.versions.warmup import warm_up
 from fogline.serving.settings import Settings
 
 Role = Literal["live", "beside", "shadow"]

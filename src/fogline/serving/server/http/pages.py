@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fogline.serving.server.facts import our_version
-from fogline.serving.server.repository import Repository
-from fogline.serving.server.routes import Route
+from fogline.serving.server.http.routes import Route
+from fogline.serving.server.versions.repository import Repository
 
 ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from fogline.registry.release import BUCKETS
-from fogline.serving.server.repository import Repository
-from fogline.serving.server.served import ServedModel
+from fogline.serving.server.versions.repository import Repository
+from fogline.serving.server.versions.served import ServedModel
 
 KIND = b"text/plain; version=0.0.4; charset=utf-8"
 EDGES = (*(f"{bound:.6g}" for bound in BUCKETS), "+Inf")

@@ -18,12 +18,12 @@ from fogline.serving.protocol.asking import InferenceRequest, InferenceResponse
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.protocol.rest import ResponseWriter
 from fogline.serving.protocol.signature import ModelSignature
-from fogline.serving.server.batcher import Batcher, Outputs
-from fogline.serving.server.blame import Witness, is_clients
-from fogline.serving.server.concurrency import ConcurrencyLimit
-from fogline.serving.server.counts import Counts
-from fogline.serving.server.hooks import AnswerHook, OffloadHook
-from fogline.serving.server.memory import give_back
+from fogline.serving.server.versions.batcher import Batcher, Outputs
+from fogline.serving.server.versions.blame import Witness, is_clients
+from fogline.serving.server.versions.concurrency import ConcurrencyLimit
+from fogline.serving.server.versions.counts import Counts
+from fogline.serving.server.versions.hooks import AnswerHook, OffloadHook
+from fogline.serving.server.versions.memory import give_back
 from fogline.serving.settings import Settings
 
 log = logging.getLogger("fogline.serving")

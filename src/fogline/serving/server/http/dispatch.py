@@ -11,8 +11,8 @@ from typing import Any
 
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.server.failures import explained
-from fogline.serving.server.replies import Reply, refusal
-from fogline.serving.server.routes import Found, Handler, HttpRequest, Route, Routes
+from fogline.serving.server.http.replies import Reply, refusal
+from fogline.serving.server.http.routes import Found, Handler, HttpRequest, Route, Routes
 from fogline.serving.settings import Settings
 
 TOGETHER = 4

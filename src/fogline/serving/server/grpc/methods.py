@@ -16,7 +16,7 @@ from fogline.serving.protocol.asking import InferenceResponse
 from fogline.serving.protocol.rpc import read_request, write_answer
 from fogline.serving.server import facts
 from fogline.serving.server.failures import explained
-from fogline.serving.server.repository import Repository
+from fogline.serving.server.versions.repository import Repository
 
 SERVICE = "inference.GRPCInferenceService"
 CODES = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from fogline.serving.server.connection import Connection
-from fogline.serving.server.dispatch import Dispatcher
+from fogline.serving.server.http.connection import Connection
+from fogline.serving.server.http.dispatch import Dispatcher
 
 GRACE = 10.0
 """Seconds that requests have to end when the server does."""

@@ -12,8 +12,8 @@ from fogline.inference.card import Card
 from fogline.inference.confidence import classes
 from fogline.inference.runtimes.base import Array
 from fogline.serving.protocol.asking import InferenceRequest
-from fogline.serving.server.batcher import Outputs
-from fogline.serving.server.served import ServedModel
+from fogline.serving.server.versions.batcher import Outputs
+from fogline.serving.server.versions.served import ServedModel
 
 log = logging.getLogger("fogline.serving")
 

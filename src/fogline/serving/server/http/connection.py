@@ -14,9 +14,9 @@ from typing import cast
 import httptools
 
 from fogline.serving.protocol.errors import ProtocolError
-from fogline.serving.server.dispatch import Dispatcher
-from fogline.serving.server.replies import Reply
-from fogline.serving.server.routes import HttpRequest
+from fogline.serving.server.http.dispatch import Dispatcher
+from fogline.serving.server.http.replies import Reply
+from fogline.serving.server.http.routes import HttpRequest
 
 LARGEST_HEAD = 32 << 10
 """Bytes of the largest head of a request: its line and its headers."""
