@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from fogline.jobs import Evaluation, Job, JobNeeds, Local, Method, Tier, Tree
 from fogline.jobs.errors import JobError, check
-from fogline.jobs.files import job_to_toml, load_task, parse_job, read_job, task_folder, write_job
+from fogline.jobs.loading import load_task, task_folder
+from fogline.jobs.reading import parse_job, read_job
+from fogline.jobs.writing import job_to_toml, write_job
 
 FILE = """
 name = "demo"

@@ -18,7 +18,7 @@ from fogline.cli.listing import Listing, present, print_json_line
 from fogline.governance.offers import Needs
 from fogline.governance.signing import SigningKey
 from fogline.jobs import Job
-from fogline.jobs.files import parse_job, read_job
+from fogline.jobs.reading import parse_job, read_job
 from fogline.logs import stamp
 from fogline.monitoring.human import human_bytes, human_metric, human_seconds
 from fogline.monitoring.progress import Live

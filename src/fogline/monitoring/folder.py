@@ -33,8 +33,10 @@ from typing import IO, Any, Literal, cast
 from fogline import params
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
-from fogline.jobs.files import job_to_toml, read_job, task_folder
+from fogline.jobs.loading import task_folder
 from fogline.jobs.naming import TaskOrigin
+from fogline.jobs.reading import read_job
+from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.result import Reached, Result, Row, Spread
 from fogline.training.bugs import CodeError
 

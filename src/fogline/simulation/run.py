@@ -13,10 +13,12 @@ from fogline.algorithms import Algorithm, algorithms, make
 from fogline.algorithms.device import prepare
 from fogline.data.loading import loading_of
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
-from fogline.jobs.files import check_not_importing, job_to_toml, parse_job
+from fogline.jobs.loading import check_not_importing
 from fogline.jobs.naming import TaskOrigin, class_name, origin_of
 from fogline.jobs.planning import planner, with_defaults
+from fogline.jobs.reading import parse_job
 from fogline.jobs.resuming import check_changes
+from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance
 from fogline.monitoring.mishaps import RunError

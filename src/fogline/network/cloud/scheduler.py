@@ -14,7 +14,7 @@ import msgspec
 from fogline.governance.offers import Needs
 from fogline.governance.roles import refusal
 from fogline.governance.subject import Subject
-from fogline.jobs.files import parse_job
+from fogline.jobs.reading import parse_job
 from fogline.network.cloud.job_run import UNFIT, JobRun, Means, prepare
 from fogline.network.cloud.job_store import JobStore, NodeInfo, Record, Stop
 from fogline.network.cloud.restores import Restores

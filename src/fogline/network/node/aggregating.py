@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import cast
 
 from fogline.jobs import Mode
-from fogline.jobs.files import parse_job
+from fogline.jobs.reading import parse_job
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.transport.messages import JobAnnouncement
 from fogline.nodes.aggregator import Aggregator

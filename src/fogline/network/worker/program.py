@@ -22,9 +22,11 @@ from fogline.algorithms.device import prepare, run_cohort
 from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
-from fogline.jobs.files import job_to_toml, load_task, parse_job
+from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
+from fogline.jobs.reading import parse_job
 from fogline.jobs.starting import first_model
+from fogline.jobs.writing import job_to_toml
 from fogline.network.worker.blocks import GroupsInBlocks, suits
 from fogline.network.worker.files import read_group, read_model, read_state, write, write_state
 from fogline.network.worker.groups import Groups
