@@ -80,7 +80,7 @@ class Asking:
         trains at once only makes updates older; one that the job names does not."""
         tier = self._role.tier
         size = min(tier.cohort_of(len(self._roster)), len(self._roster)) or 1
-        return max(tier.buffer or min(self._role.buffer, size), tier.fewest)
+        return max(tier.buffer or min(self._role.traits.buffer, size), tier.fewest)
 
     def can_count(self, lane: int) -> bool:
         """Whether a lane has children enough for a round that counts, wherever they are now."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fogline.jobs import Job, Mode, Tier
+import msgspec
+
+from fogline.jobs import Job, Tier
+from fogline.nodes.traits import AlgorithmTraits
+from fogline.settings import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +19,11 @@ class Role:
     name: str
     parent: str | None
     tier: Tier
-    mode: Mode
+    traits: AlgorithmTraits
+    """The method's, with the mode and the buffer of this tier."""
     rounds: int
     """At the root: rounds of the job. Below: rounds per round of the parent."""
     deadline: float
-    buffer: int = 1
-    """Async mode: reports per move."""
-    group_models: bool = False
-    """Whether it forms its own group's model even with one round per parent round."""
     seed: int = 0
     retry: float | None = None
     """Seconds until an unconfirmed report is sent again; None where links lose nothing."""
@@ -36,9 +37,14 @@ class Role:
     whoever came first; 0 where all are there before the start."""
 
     @property
+    def mode(self) -> Mode:
+        """How its rounds run."""
+        return self.traits.mode
+
+    @property
     def moves(self) -> bool:
         """Whether it has a model of its own (else it merges its children's updates for the parent)."""
-        return self.parent is None or self.rounds > 1 or self.group_models or self.mode != "sync"
+        return self.parent is None or self.rounds > 1 or self.traits.group_models or self.mode != "sync"
 
     @property
     def wait(self) -> float:
@@ -51,34 +57,20 @@ class Role:
         return self.tier.speed_classes if self.mode == "semi-async" else 1
 
 
-@dataclass(frozen=True, slots=True)
-class AlgorithmTraits:
-    """What a method says of itself that decides roles: a node need not import it to know."""
-
-    mode: Mode
-    """Of a tier that names none."""
-    buffer: int
-    """Async mode: reports per move."""
-    group_models: bool
-    """Whether a fog forms its own group's mean in any case."""
-
-
 def role_of(
-    job: Job, says: AlgorithmTraits, name: str, tier_name: str, parent: str | None, patience: float = math.inf
+    job: Job, traits: AlgorithmTraits, name: str, tier_name: str, parent: str | None, patience: float = math.inf
 ) -> Role:
     """What an aggregator is in a job. An algorithm's own mode holds at the root; fogs are synchronous unless told."""
     tier = job.tree.tiers[tier_name]
-    mode = tier.mode or (says.mode if parent is None else "sync")
+    mode = tier.mode or (traits.mode if parent is None else "sync")
     return Role(
         name=name,
         parent=parent,
         tier=tier,
-        mode=mode,
+        traits=msgspec.structs.replace(traits, mode=mode, buffer=tier.buffer or traits.buffer),
         rounds=job.rounds if parent is None else tier.rounds,
         deadline=job.tree.deadlines()[tier_name],
-        buffer=tier.buffer or says.buffer,
         minimum=job.tree.minimum if parent is None else 1,
-        group_models=says.group_models,
         seed=job.seed,
         patience=patience,
     )

@@ -21,7 +21,8 @@ from fogline.nodes.effects import Move
 from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, model_key
 from fogline.nodes.policies import make_policy
-from fogline.nodes.role import AlgorithmTraits, role_of
+from fogline.nodes.role import role_of
+from fogline.nodes.traits import traits_of
 from fogline.params import Params
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
@@ -120,7 +121,6 @@ def simulator_of(
     """Nodes, values and virtual clock of a run. ``trained`` and ``moved``: told of what happens."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm
     parents = job.tree.parents()
-    says = AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models)
     tier_of = {node: tier for tier in job.tree.names for node in job.tree.nodes(tier)}
     leaves = set(job.tree.leaves())
     clients = list(task.data.clients)
@@ -130,12 +130,12 @@ def simulator_of(
     def presence(child: str, now: float) -> bool:
         return fleet.available(index[child], now)
 
-    patient = patience(setting, sizes)
+    patient, traits = patience(setting, sizes), traits_of(algorithm)
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
     for name, parent in parents.items():
-        role = role_of(job, says, name, tier_of[name], parent, patient.get(name, math.inf))
+        role = role_of(job, traits, name, tier_of[name], parent, patient.get(name, math.inf))
         policy = make_policy(role.tier.policy, **role.tier.policy_parameters)
         if policy.needs_loss:
             wants_loss.add(name)
@@ -254,11 +254,3 @@ def probe(setting: Setting) -> Sizes:
         raise
     extras = sum(vector.nbytes for vector in groups.send_down(algorithm, group).received.values())
     return Sizes(base + extras, size.update, size.partial)
-
-
-def details_needed(setting: Setting) -> bool:
-    """Whether some policy or mode wants to know devices' sizes and speeds."""
-    return any(
-        tier.policy != "uniform" or (tier.mode or setting.algorithm.mode) == "semi-async"
-        for tier in setting.job.tree.tiers.values()
-    )

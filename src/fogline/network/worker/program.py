@@ -52,6 +52,7 @@ from fogline.network.worker.requests import (
     Trained,
     WorkerLimits,
 )
+from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec
 from fogline.processes.frames import framed, read_frame
 from fogline.processes.messages import encode
@@ -154,9 +155,7 @@ class JobWorker:
         return Described(
             text=job_to_toml(job),
             layout=self.task.spec.layout,
-            mode=self.algorithm.mode,
-            buffer=self.algorithm.buffer,
-            group_models=self.algorithm.group_models,
+            traits=traits_of(self.algorithm),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),
