@@ -9,13 +9,9 @@ from dataclasses import dataclass
 
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.policies import Candidates, Selection
+from fogline.nodes.quorum import counted
 from fogline.nodes.role import Role
 from fogline.nodes.roster import Roster, RosterView
-
-
-def counted(devices: int) -> str:
-    """So many devices."""
-    return f"{devices} device{'s' * (devices != 1)}"
 
 
 @dataclass(frozen=True, slots=True)

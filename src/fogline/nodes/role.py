@@ -51,6 +51,10 @@ class Role:
         """Seconds to wait for children that were asked."""
         return min(self.deadline, self.patience)
 
+    def keep_since(self, now: float) -> float:
+        """Requests made before that time are given up when a round closes: all, but async children train on."""
+        return now - self.wait if self.mode == "async" else math.inf
+
     @property
     def lanes(self) -> int:
         """Sequences of rounds that run beside each other."""

@@ -241,7 +241,7 @@ class Simulator:
                     carry_out[type(effect)](seat, effect)
             if model:
                 self._arrived(model)
-            if type(node) is Device and node.model is None and not node.outbox and not seat.asked:
+            if type(node) is Device and node.model is None and not node.outbox.reports and not seat.asked:
                 self._leave(seat)
 
     def halt(self) -> None:
@@ -375,7 +375,7 @@ class Simulator:
         if to is not None:
             node = to.node
             if not self._settles(to, task):
-                if type(node) is Device and task in node.outbox:
+                if type(node) is Device and task in node.outbox.reports:
                     self._handed.add(update_key(seat.name, task))
                 self._send_down(seat, to, receipt, size)
                 return
@@ -392,8 +392,8 @@ class Simulator:
             type(node) is Device
             and node.model is None
             and not seat.asked
-            and len(node.outbox) == 1
-            and task in node.outbox
+            and len(node.outbox.reports) == 1
+            and task in node.outbox.reports
             and self._receipts_first
         )
 

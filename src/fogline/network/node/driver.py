@@ -218,7 +218,7 @@ class Driver:
         effects = self.machine.handle(event, self.clock.now())
         while wanted := sieve.wanted():
             for gots in map(in_order, wanted):
-                members = cast("Aggregator", self.machine).members(gots)
+                members = cast("Aggregator", self.machine).ledger.members(gots)
                 refused = await self._computation.sift(members, self.values)
                 sieve.learn(gots, {gots[place].task: why for place, why in refused.items()})
             effects += self.machine.handle(UpdatesChecked(), self.clock.now())
