@@ -26,7 +26,7 @@ from fogline.nodes.traits import traits_of
 from fogline.params import Params
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
-from fogline.simulation.simulator import Simulator, Sizes
+from fogline.simulation.simulator import Scenario, Simulator, Sizes
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.training.bugs import CodeError
 from fogline.training.local import ClientJob, LocalTraining
@@ -158,7 +158,7 @@ def simulator_of(
     root = job.tree.nodes(job.tree.names[0])[0]
     numbers.set_group(model_key(root, 0), LazyValue(groups.root(setting.initial)))
     store = LazyValues(trainer, trained, numbers.settled)
-    simulator = Simulator(
+    scenario = Scenario(
         root=root,
         aggregators=aggregators,
         tiers=tier_of,
@@ -166,15 +166,13 @@ def simulator_of(
         homes=setting.homes,
         fleet=fleet,
         links=setting.links,
-        numbers=numbers,
-        store=store,
         plan=planner(job, task.data.sizes().tolist()),
         sizes=sizes,
         cost=task.cost,
-        moved=moved,
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),
         eager=wants_loss,
     )
+    simulator = Simulator(scenario, numbers, store, moved)
     made.append(simulator)
     return simulator
 
