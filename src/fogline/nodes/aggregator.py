@@ -72,7 +72,8 @@ class Aggregator:
         self.sift = sift
         self._asking = Asking(role, policy, self.roster, self.ledger)
         self._quorum = Quorum(role, self.ledger)
-        self._learning = PolicyLearning(policy, self.ledger)
+        learns = type(policy).observe is not Selection.observe
+        self._learning = PolicyLearning(policy, self.ledger) if learns else None
         self._waits: dict[int, float] = {}
         """Lanes that wait because nobody can be asked, and since when."""
         self._unsifted: dict[int, bool] = {}
@@ -110,7 +111,8 @@ class Aggregator:
 
     def apply(self, record: records.Record) -> None:
         """Take over what a record says; the journal's replay calls this and nothing else."""
-        self._learning.learn(record)
+        if self._learning is not None:
+            self._learning.learn(record)
         self.ledger.apply(record)
 
     def expects(self, child: str, task: int) -> bool:

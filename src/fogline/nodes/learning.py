@@ -18,12 +18,9 @@ class PolicyLearning:
     def __init__(self, policy: Selection, ledger: Ledger) -> None:
         self._policy = policy
         self._ledger = ledger
-        self._learns = type(policy).observe is not Selection.observe
 
     def learn(self, record: records.Record) -> None:
         """Tell of what a record says; the ledger is as before it."""
-        if not self._learns:
-            return
         ledger = self._ledger
         match record:
             case records.Accepted(task=task, samples=samples, loss_rms=loss):

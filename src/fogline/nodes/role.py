@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -35,11 +35,11 @@ class Role:
     join_window: float = 0.0
     """Seconds to wait for more children when the first one joins, so that a round after a start is not one of
     whoever came first; 0 where all are there before the start."""
+    mode: Mode = field(init=False)
+    """How its rounds run."""
 
-    @property
-    def mode(self) -> Mode:
-        """How its rounds run."""
-        return self.traits.mode
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mode", self.traits.mode)  # A field, because it is asked for with every report.
 
     @property
     def moves(self) -> bool:
