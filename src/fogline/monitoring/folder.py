@@ -2,7 +2,7 @@
 
 ==================== ====================================================================================
 ``job.toml``         the resolved job, every default filled in
-``run.json``         seed, versions, machine, times, and whether it is running, finished, interrupted or failed
+``run.json``         format, seed, versions, machine, times, and whether it is running, finished, interrupted or failed
 ``metrics.jsonl``    one row a round (:data:`fogline.monitoring.result.Row`), written as they come
 ``checkpoints/``     what a resumed run needs (:mod:`fogline.simulation.checkpoint`)
 ``model.safetensors`` the global model
@@ -33,13 +33,17 @@ from typing import IO, Any, Literal, cast
 from fogline import params
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
-from fogline.jobs.files import job_to_toml, read_job, task_folder
+from fogline.jobs.loading import task_folder
 from fogline.jobs.naming import TaskOrigin
+from fogline.jobs.reading import read_job
+from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.result import Reached, Result, Row, Spread
 from fogline.storage.atomic import write_file
 from fogline.training.bugs import CodeError
 
 Status = Literal["running", "finished", "interrupted", "failed"]
+FORMAT = 1
+"""Format of a run's folder: it changes when a file of it means something else."""
 RUNS = Path("runs")
 PACKAGES = ("fogline", "numpy", "torch")
 
@@ -97,7 +101,13 @@ class RunFolder:
                 )
             folder = cls(path if path is not None else _fresh(RUNS, job.name))
             folder.path.mkdir(parents=True, exist_ok=True)
-            facts = {"status": "running", "seed": job.seed, "started": _now(), "versions": _versions()}
+            facts = {
+                "format": FORMAT,
+                "status": "running",
+                "seed": job.seed,
+                "started": _now(),
+                "versions": _versions(),
+            }
             task = {"task_folder": None if origin.folder is None else str(origin.folder), "task_unnamed": origin.why}
             _write_json(folder.info, facts | {"machine": _machine()} | task)
             write_file(folder.job_file, text, durable=False)
@@ -273,14 +283,20 @@ class RunFolder:
         """What ``run.json`` says.
 
         Raises:
-            JobError: there is no run here, or the file is damaged.
+            JobError: there is no run here, the file is damaged, or another version of Fogline wrote the folder.
         """
         try:
-            return cast("dict[str, Any]", json.loads(self.info.read_text("utf-8")))
+            info = cast("dict[str, Any]", json.loads(self.info.read_text("utf-8")))
         except (FileNotFoundError, NotADirectoryError):
             raise JobError(f"There is no run in {self.path}: it has no {self.info.name}{self._others()}") from None
         except json.JSONDecodeError as error:
             raise JobError(f"{self.info} is damaged: {error}") from error
+        if info.get("format") != FORMAT:
+            raise JobError(
+                f"The run in {self.path} has format {info.get('format')}; this version of Fogline reads {FORMAT}. Look "
+                "at it with the version that wrote it."
+            )
+        return info
 
     @property
     def is_finished(self) -> bool:

@@ -19,9 +19,11 @@ from fogline.algorithms.device import prepare, run_cohort
 from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
-from fogline.jobs.files import job_to_toml, load_task, parse_job
+from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
+from fogline.jobs.reading import parse_job
 from fogline.jobs.starting import first_model
+from fogline.jobs.writing import job_to_toml
 from fogline.network.worker.blocks import GroupsInBlocks, suits
 from fogline.network.worker.files import read_group, read_model, read_state, write, write_state
 from fogline.network.worker.groups import Groups
@@ -46,6 +48,7 @@ from fogline.network.worker.requests import (
     Train,
     Trained,
 )
+from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec
 from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
@@ -147,9 +150,7 @@ class JobWorker:
         return Described(
             text=job_to_toml(job),
             layout=self.task.spec.layout,
-            mode=self.algorithm.mode,
-            buffer=self.algorithm.buffer,
-            group_models=self.algorithm.group_models,
+            traits=traits_of(self.algorithm),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),

@@ -17,6 +17,8 @@ from fogline.registry.trust.terms import Root, TargetFile, Targets
 from fogline.storage.atomic import PUBLIC, write_file
 
 FILE = "offline_metadata.json"
+FORMAT = 1
+"""It changes when the file means something else; what is signed in it bears TUF's own version."""
 
 _APPROVALS = msgspec.json.Decoder(tuple[Approval, ...])
 
@@ -30,6 +32,7 @@ class OfflineMetadata(msgspec.Struct, frozen=True):
     """The newest metadata of the role ``targets``."""
     approvals: dict[ModelName, bytes] = {}
     """The lists that it names (JSON), by model."""
+    format: int = FORMAT
 
     def encoded(self) -> bytes:
         """Its bytes: JSON."""
@@ -52,12 +55,17 @@ def read_offline_metadata(data: bytes) -> OfflineMetadata:
     """The offline metadata of these bytes; nothing is verified yet.
 
     Raises:
-        MetadataError: they are none.
+        MetadataError: they are none, or of another format.
     """
     try:
-        return msgspec.json.decode(data, type=OfflineMetadata)
+        found = msgspec.json.decode(data, type=OfflineMetadata)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise MetadataError("The offline metadata of the releases cannot be read.") from None
+    if found.format != FORMAT:
+        raise MetadataError(
+            f"The offline metadata of the releases has format {found.format}; this version of Fogline reads {FORMAT}."
+        )
+    return found
 
 
 def read_approvals(data: bytes) -> tuple[Approval, ...]:

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from fogline.jobs import Evaluation, Job, JobNeeds, Local, Method, Tier, Tree
+from fogline.jobs import JobNeeds, Method, Tree
 from fogline.jobs.errors import JobError, check
-from fogline.jobs.files import job_to_toml, load_task, parse_job, read_job, task_folder, write_job
-
-FILE = """
-name = "demo"
-task = "tasks:make"
-algorithm = "fedprox"
-rounds = 30
-
-[local]
-learning_rate = 0.05
-
-[tree.cloud]
-cohort = 3
-
-[tree.fog]
-count = 5
-deadline = "2min"
-"""
+from fogline.jobs.reading import parse_job, read_job
+from fogline.jobs.writing import job_to_toml
+from tests.jobs.example import FILE
 
 
 def error_of(text: str, *overrides: str) -> str:
@@ -175,148 +157,6 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
         read_job(tmp_path / "bad.toml")
 
 
-# Writing
-
-words = st.text(st.characters(blacklist_categories=["Cs"]), max_size=12)
-floats = st.floats(allow_nan=False)
-scalars = st.none() | st.booleans() | st.integers() | floats | words
-free = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3), max_leaves=8
-).filter(lambda value: value != {"none": True})
-positive = st.floats(1e-6, 1e6)
-tiers = st.builds(
-    Tier,
-    count=st.integers(1, 9),
-    mode=st.sampled_from([None, "sync", "async", "semi-async", "ring"]),
-    cohort=st.integers(50, 99) | st.floats(0.01, 1.0),
-    quorum=st.integers(1, 50) | st.floats(0.01, 1.0),
-    deadline=st.none() | positive,
-    policy_parameters=st.dictionaries(words, st.booleans() | st.integers() | floats | words, max_size=2),
-    buffer=st.none() | st.integers(1, 9),
-    late=st.sampled_from(["drop", "fold"]),
-)
-trees = st.builds(
-    Tree,
-    tiers=st.dictionaries(
-        words | st.sampled_from(["assign", "tiers", "minimum", "fog"]), tiers, min_size=1, max_size=3
-    ),
-    assign=st.sampled_from(["round-robin", "blocks", "groups"]),
-)
-jobs = st.builds(
-    Job,
-    name=words,
-    task=words,
-    task_parameters=st.dictionaries(words, free, max_size=3),
-    algorithm=st.builds(Method, name=words, parameters=st.dictionaries(words, scalars, max_size=3)),
-    local=st.builds(
-        Local,
-        learning_rate=positive,
-        batch_size=st.none() | st.integers(1, 99),
-        steps=st.none() | st.integers(1, 99),
-        work=st.none() | st.just((0.5, 1.0)),
-    ),
-    tree=trees,
-    seed=st.integers(0, 2**63),
-    devices=st.dictionaries(words, free, max_size=2),
-    evaluation=st.builds(Evaluation, target=st.none() | floats, patience=st.none() | st.integers(1, 9)),
-    engine=st.none() | words.filter(lambda word: word != "none"),
-    processes=st.none() | st.integers(0, 9),
-    checkpoint_every=st.none() | st.integers(1, 9),
-)
-
-
-@given(jobs)
-@settings(max_examples=150, deadline=None)
-def test_a_written_job_is_read_back_as_it_was(job: Job) -> None:
-    again = parse_job(job_to_toml(job))
-    assert again == job
-    assert again.tree.names == job.tree.names
-
-
-def test_a_share_of_one_stays_all_children() -> None:
-    again = parse_job(job_to_toml(Job(tree=Tree(cloud=Tier()))))
-    assert again.tree.tiers["cloud"].cohort_of(50) == 50
-
-
-def test_the_file_reads_like_one_that_people_write(tmp_path: Path) -> None:
-    write_job(tmp_path / "job.toml", parse_job(FILE, ["local.batch_size=none"]))
-    lines = (tmp_path / "job.toml").read_text().splitlines()
-    assert lines[0].startswith("#")
-    assert {"[tree.fog]", "deadline = 120.0", 'batch_size = "none"', "[algorithm]"} <= set(lines)
-    assert "[tree.tiers.fog]" not in lines
-
-
-def test_what_toml_cannot_say_is_named() -> None:
-    with pytest.raises(JobError, match=r"task_parameters\.model is a object; a job can hold"):
-        job_to_toml(Job(task_parameters={"model": object()}))
-
-
-# Tasks
-
-TASKS = """
-from toy import ToyTask
-
-ready = ToyTask()
-number = 3
-
-def make(clients: int = 3):
-    return ToyTask()
-
-def broken():
-    raise RuntimeError("no data today")
-
-def wrong():
-    return "a task"
-"""
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a task module that this test alone sees."""
-    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[1])])
-    (tmp_path / "tasks.py").write_text(TASKS)
-    yield tmp_path
-    sys.modules.pop("tasks", None)
-
-
-def task_error(home: Path, task: str, **parameters: object) -> str:
-    with pytest.raises(JobError) as caught:
-        load_task(Job(task=task, task_parameters=parameters), home)
-    return str(caught.value)
-
-
-def test_a_task_is_found_beside_the_job_file(home: Path) -> None:
-    assert load_task(Job(task="tasks:ready"), home).name == "toy"
-    job = Job(task="tasks:make", task_parameters={"clients": 2})
-    assert load_task(job, home).name == "toy"
-    assert task_folder(job) == home.resolve()
-
-
-def test_two_folders_may_have_a_module_of_the_same_name(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    load_task(Job(task="tasks:ready"), home)
-    other = tmp_path_factory.mktemp("other")
-    (other / "tasks.py").write_text(TASKS.replace("ready =", "prepared ="))
-    assert load_task(Job(task="tasks:prepared"), other).name == "toy"
-
-
-@pytest.mark.parametrize(
-    ("task", "line"),
-    [
-        ("", "write 'module:attribute'"),
-        ("tasks", "task is 'tasks'; write 'module:attribute', say 'tasks:task'"),
-        ("tasks.py:make", "say 'tasks:make'"),
-        ("taks:make", "there is no module 'taks' in"),
-        ("taks:make", "; did you mean 'tasks'?"),
-        ("tasks:mak", "module 'tasks' has no 'mak'; did you mean 'make'?"),
-        ("tasks:number", "'tasks:number' gives a int; it must be a fogline Task or a function of one"),
-        ("tasks:wrong", "'tasks:wrong' gives a str"),
-        ("tasks:broken", "tasks:broken raised RuntimeError (tasks.py, line 11): no data today"),
-    ],
-)
-def test_a_wrong_task_is_one_sentence(home: Path, task: str, line: str) -> None:
-    assert line in task_error(home, task)
-
-
 def test_needs_take_sizes_and_name_what_is_wrong() -> None:
     job = parse_job('[needs]\nmemory = "2GB"\nframeworks = ["torch"]\n')
     assert job.needs == JobNeeds(memory=2 * 10**9, frameworks=("torch",))
@@ -325,25 +165,3 @@ def test_needs_take_sizes_and_name_what_is_wrong() -> None:
         '[needs]\nmemory = "much"\n'
     )
     assert "needs.cpu is no key of needs; did you mean 'cpus'?" in error_of("[needs]\ncpu = 1\n")
-
-
-def test_only_what_was_given_is_written_if_asked_so() -> None:
-    job = parse_job(FILE)
-    text = job_to_toml(job, only_given=True)
-    again = parse_job(text)
-    assert again == job
-    assert again.local.model_fields_set == {"learning_rate"}, "a method's own settings must still count"
-    assert "seed" not in text
-    assert parse_job(job_to_toml(Job(task="a:b"), only_given=True)) == Job(task="a:b")
-
-
-def test_parameters_must_fit(home: Path) -> None:
-    assert "do not fit tasks:make(clients: int = 3): got an unexpected keyword" in task_error(home, "tasks:make", n=3)
-    assert "takes no task_parameters" in task_error(home, "tasks:ready", n=3)
-
-
-def test_a_module_that_fails_says_where(home: Path) -> None:
-    (home / "failing.py").write_text("x = 1\ny = x / 0\n")
-    assert "raised ZeroDivisionError (failing.py, line 2)" in task_error(home, "failing:x")
-    (home / "needy.py").write_text("import not_there_at_all\n")
-    assert "module 'needy' needs 'not_there_at_all', which is not installed" in task_error(home, "needy:x")
