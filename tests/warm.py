@@ -26,16 +26,23 @@ from typing import IO, Any
 
 import pytest
 
-from fogline.cli.up.warm import POSSIBLE
-from fogline.network.transport.messages import decoder, encode
+from fogline.cli.commands.up.fork_server import POSSIBLE
 from fogline.network.worker.forks import LARGEST, VARIABLE, Fork, Forked, ForkRefused, WorkerExited
 from fogline.network.worker.forkserver import Nest, become, warm
 from fogline.network.worker.program import serve
 from fogline.processes.helpers import limited_to
+from fogline.processes.messages import decoder, encode
 
 ROOT = Path(__file__).parents[1]
 MODULES = (
     "fogline.cli.app",
+    "fogline.cli.commands.cloud",
+    "fogline.cli.commands.jobs.group",
+    "fogline.cli.commands.join",
+    "fogline.cli.commands.member",
+    "fogline.cli.commands.models.group",
+    "fogline.cli.commands.nodes",
+    "fogline.cli.commands.token",
     "fogline.monitoring.folder",
     "fogline.monitoring.result",
     "fogline.network.cloud.cloud",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclopts import App
 
 from fogline.cli import main
+from fogline.cli.app import COMMANDS
 from fogline.cli.failures import reported
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
@@ -302,3 +306,36 @@ main(["--help"])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
+def test_a_command_whose_packages_are_not_installed_is_a_sentence_and_the_others_work() -> None:
+    program = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name == "grpc":
+            raise ModuleNotFoundError("No module named 'grpc'", name="grpc")
+
+from fogline.cli import main
+sys.meta_path.insert(0, Absent())
+main(sys.argv[1:])
+"""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+
+    done = run("jobs", "list")
+    line = "fogline: This command needs grpc, which is not installed: pip install 'fogline[all]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+    assert run("algorithms", "--json").returncode == 0
+    assert run("--help").returncode == 0
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    for name, (place, text) in COMMANDS.items():
+        module, _, attribute = place.partition(":")
+        found = getattr(import_module(f"fogline.cli.commands.{module}"), attribute)
+        if not isinstance(found, App):
+            assert inspect.getdoc(found).splitlines()[0] == text, name

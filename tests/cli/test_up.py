@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fogline.cli.up.plan import PlannedNode, StartPlan
-from fogline.cli.up.run import repeats
-from fogline.cli.up.tree import TreeState
+from fogline.cli.commands.up.plan import PlannedNode, StartPlan
+from fogline.cli.commands.up.run import repeats
+from fogline.cli.commands.up.tree import TreeState
 from fogline.jobs import Job
 from fogline.monitoring.result import Result
 from fogline.network.node.status import StatusChange

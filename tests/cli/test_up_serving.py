@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from fogline.cli.up.serving import Sample, show
-from fogline.cli.up.serving_status import Floor
+from fogline.cli.commands.up.serving import Sample, show
+from fogline.cli.commands.up.serving_status import ServingStatus
 from fogline.inference.card import Card, Tensor
 
 ONE = (Tensor("x", "FP32", (-1, 1)),)
@@ -51,7 +51,7 @@ def address() -> Iterator[str]:
 )
 def test_each_step_is_said_once_and_in_right_numbers(address: str, devices: int, words: str) -> None:
     names = [f"device-{number}" for number in range(devices)]
-    floor, said = Floor(dict.fromkeys(names, address), dict.fromkeys(names, 1)), list[str]()
+    floor, said = ServingStatus(dict.fromkeys(names, address), dict.fromkeys(names, 1)), list[str]()
 
     async def next_round() -> int:
         for name in names:

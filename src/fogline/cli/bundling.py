@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fogline.governance.bundle import pack
+from fogline.governance.offers import Needs
 from fogline.governance.signing import SigningKey
 from fogline.jobs import Job, JobError
 from fogline.jobs.files import job_to_toml
@@ -33,6 +34,12 @@ def bundle_of_job(job: Job, folder: Path, send: Sequence[Path], key: SigningKey)
         raise JobError(f"There is no file {missing[0]} to send")
     unique = list({path.resolve(): path for path in files}.values())
     return text, pack(text, folder, unique, key, time.time()), unique
+
+
+def needs_of(job: Job) -> Needs:
+    """What a job asks of a device, as nodes understand it."""
+    needs = job.needs
+    return Needs(needs.memory, needs.cpus, needs.frameworks, needs.tags)
 
 
 def files_of(job: Job, folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from fogline.errors import InputError
 from fogline.jobs.checked import as_a_whole, explains
 from fogline.jobs.job import Evaluation, Job, JobNeeds, Local, Method, Publish
 from fogline.jobs.tree import Tier, Tree
@@ -55,7 +56,7 @@ TYPES = {
 LONGEST = 60
 
 
-class JobError(ValueError):
+class JobError(InputError, ValueError):
     """A job, or what it names, that cannot be run as it is. The text is one sentence for people."""
 
 

@@ -15,12 +15,21 @@ import grpc
 import grpc.aio
 import msgspec
 
+from fogline.errors import FoglineError
 from fogline.governance.bundle import pack
 from fogline.governance.identity import Identity
 from fogline.governance.offers import Needs
+from fogline.governance.signers import Signer
 from fogline.governance.signing import SigningKey
 from fogline.network.cloud.job_store import LogLine, NodeInfo, Record, Stop
-from fogline.network.cloud.model_api import AnyModel, Linked, OfflineMetadataMessage, SetRetrainRule, Which
+from fogline.network.cloud.model_api import (
+    AnyModel,
+    Linked,
+    NewReleaseKeys,
+    OfflineMetadataMessage,
+    SetRetrainRule,
+    Which,
+)
 from fogline.network.cloud.operator_api import Name, NumberedLine, Stopping, Submit, Text
 from fogline.network.cloud.registrar import NewToken
 from fogline.network.cloud.results import Contents, ResultError, write
@@ -32,7 +41,7 @@ from fogline.registry.model_report import ModelReport, Steer
 from fogline.storage import open_blobs
 
 
-class DeskError(RuntimeError):
+class CloudError(FoglineError, RuntimeError):
     """The cloud refused, or does not answer; the text is a sentence."""
 
 
@@ -101,7 +110,7 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
         except (ResultError, ChunkError, StopAsyncIteration, msgspec.DecodeError) as error:
-            raise DeskError(str(error) or "The cloud ended the transfer.") from error
+            raise CloudError(str(error) or "The cloud ended the transfer.") from error
 
     # Models.
 
@@ -120,6 +129,10 @@ class Client:
     async def adopt(self, offline_metadata: bytes) -> str:
         """Hand in what was signed anew."""
         return (await self._ask("Adopt", OfflineMetadataMessage(offline_metadata), Text)).text
+
+    async def new_release_keys(self) -> tuple[Signer, ...]:
+        """Have the cloud make new keys for releases: their public halves. They count once they are signed."""
+        return await self._ask("NewReleaseKeys", NewReleaseKeys(), tuple[Signer, ...])
 
     async def export(self, model: str, version: int, path: Path) -> None:
         """Write a version into a file."""
@@ -196,14 +209,14 @@ def bundle_of(text: str, folder: Path | None, files: Sequence[Path], key: Signin
 async def _answer(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bytes:
     answer = await call.read()
     if not isinstance(answer, bytes):
-        raise DeskError((await call.details()) or "the cloud ended the transfer")
+        raise CloudError((await call.details()) or "the cloud ended the transfer")
     return answer
 
 
-def _sentence(error: grpc.aio.AioRpcError) -> DeskError:
+def _sentence(error: grpc.aio.AioRpcError) -> CloudError:
     if error.code() == grpc.StatusCode.UNAVAILABLE:
-        return DeskError(f"The cloud does not answer ({_short(error)}); does it run, and can this machine reach it?")
-    return DeskError(error.details() or str(error.code()))
+        return CloudError(f"The cloud does not answer ({_short(error)}); does it run, and can this machine reach it?")
+    return CloudError(error.details() or str(error.code()))
 
 
 def _short(error: grpc.aio.AioRpcError) -> str:

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree as RichTree
 
-from fogline.cli.up.plan import PlannedNode
-from fogline.cli.up.serving_status import Floor
+from fogline.cli.commands.up.plan import PlannedNode
+from fogline.cli.commands.up.serving_status import ServingStatus
 from fogline.jobs.tree import Tree
 from fogline.monitoring.human import human_bytes
 from fogline.network.node.status import StatusChange
@@ -57,7 +57,7 @@ class TreeState:
     def __init__(self, root: str, tree: Tree) -> None:
         self.root = root
         self.nodes = {root: NodeState(PlannedNode(root, "cloud", ""))}
-        self.floor = Floor()
+        self.floor = ServingStatus()
         self.lost: set[str] = set()
         """Nodes that were lost, refused a job or failed, if only for a while."""
         self._tiers = {node: tier for tier in tree.names for node in tree.nodes(tier)}

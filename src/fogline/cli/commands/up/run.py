@@ -12,15 +12,14 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from fogline.cli.bundling import bundle_of_job
+from fogline.cli.bundling import bundle_of_job, needs_of
+from fogline.cli.commands.simulation import print_result
+from fogline.cli.commands.up.children import ChildProcess, Children
+from fogline.cli.commands.up.display import Display
+from fogline.cli.commands.up.fork_server import ForkServer
+from fogline.cli.commands.up.plan import PlannedNode, StartPlan, UpOptions, job_of, plan, root_of
+from fogline.cli.commands.up.tree import TreeState
 from fogline.cli.failures import Interrupted, JobFailedError, UsageError
-from fogline.cli.simulate import print_result
-from fogline.cli.up.children import ChildProcess, Children
-from fogline.cli.up.display import Screen
-from fogline.cli.up.plan import PlannedNode, StartPlan, Wishes, job_of, plan, root_of
-from fogline.cli.up.tree import TreeState
-from fogline.cli.up.warm import ForkServer
-from fogline.cli.work import needs_of
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.inference.card import Card
@@ -42,16 +41,16 @@ HERE = "127.0.0.1:0"
 LISTENING = ("--listen", HERE, "--door", HERE)
 TOKEN_LIFE = 600.0
 
-__all__ = ["Wishes", "run_up"]
+__all__ = ["UpOptions", "run_up"]
 
 
-def run_up(file: Path, wishes: Wishes) -> None:
+def run_up(file: Path, wishes: UpOptions) -> None:
     """Run a job on processes of this machine, and print the result.
 
     Raises:
         JobError: the job is wrong.
         UsageError: the wishes make no sense.
-        JobFailed: it failed.
+        JobFailedError: it failed.
         Interrupted: Ctrl-C.
     """
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -97,7 +96,7 @@ class Run:
         folder: for the nodes.
     """
 
-    def __init__(self, file: Path, job: Job, wishes: Wishes, folder: Path) -> None:
+    def __init__(self, file: Path, job: Job, wishes: UpOptions, folder: Path) -> None:
         self.file, self.job, self.wishes, self.folder = file, job, wishes, folder
         self.rows: list[Row] = []
         self.served: list[str] = []
@@ -107,7 +106,7 @@ class Run:
         self.repeats = False
         """Whether a simulation of the job gives the same."""
         self.state = TreeState(root_of(job), job.tree)
-        self.screen = Screen(self.state, wishes.quiet)
+        self.screen = Display(self.state, wishes.quiet)
         self.forks = ForkServer(folder / "forks.log")
         self.children = Children(self._tell, self.forks.environment)
         self.failed: asyncio.Future[None] | None = None
@@ -196,9 +195,9 @@ class Run:
         """Show that devices answer, and go on while the next round is rolled out.
 
         Raises:
-            JobFailed: they do not.
+            JobFailedError: they do not.
         """
-        from fogline.cli.up.serving import Sample, show
+        from fogline.cli.commands.up.serving import Sample, show
 
         devices = [seat.name for seat in made.seats if seat.role == "device"]
         self._check_published()
@@ -272,7 +271,7 @@ class Run:
         """The run's result, in a folder of its own beside those of simulations.
 
         Raises:
-            JobFailed: there is none.
+            JobFailedError: there is none.
         """
         if record.state == "failed":
             raise JobFailedError(f"The job failed after {record.done} of {record.rounds} rounds: {record.why}")

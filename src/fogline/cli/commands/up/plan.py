@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fogline.cli.commands.up.inspect_task import Question, TaskFacts, survey
 from fogline.cli.failures import UsageError
-from fogline.cli.up.inspect_task import Question, TaskFacts, survey
 from fogline.governance.subject import Role, node_name
 from fogline.jobs import Job
 from fogline.jobs.files import job_to_toml, read_job
@@ -21,7 +21,7 @@ PROBATION = {"seconds": 2.0, "requests": 20.0, "longest": 4.0}
 
 
 @dataclass(frozen=True)
-class Wishes:
+class UpOptions:
     """What was asked for."""
 
     overrides: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ def root_of(job: Job) -> str:
     return job.tree.nodes(job.tree.names[0])[0]
 
 
-def job_of(file: Path, wishes: Wishes) -> Job:
+def job_of(file: Path, wishes: UpOptions) -> Job:
     """The job with as many fogs as are wanted.
 
     Raises:
@@ -98,7 +98,7 @@ def _quick(publish: Publish) -> Publish:
     return publish.model_copy(update={**missing, "probation": {**PROBATION, **publish.probation}})
 
 
-async def plan(file: Path, job: Job, wishes: Wishes, answer: Path) -> StartPlan:
+async def plan(file: Path, job: Job, wishes: UpOptions, answer: Path) -> StartPlan:
     """Look at the task, and seat everybody.
 
     Raises:
@@ -122,7 +122,7 @@ async def plan(file: Path, job: Job, wishes: Wishes, answer: Path) -> StartPlan:
     return StartPlan(job, tuple(seats), whole, by_the_clock, tuple(_notes(found, wishes, count)), found.modules)
 
 
-def _check(found: TaskFacts, wishes: Wishes) -> int:
+def _check(found: TaskFacts, wishes: UpOptions) -> int:
     """How many devices there will be."""
     clients = len(found.clients)
     if wishes.devices is None:
@@ -134,7 +134,7 @@ def _check(found: TaskFacts, wishes: Wishes) -> int:
     return wishes.devices
 
 
-def _notes(found: TaskFacts, wishes: Wishes, count: int) -> Sequence[str]:
+def _notes(found: TaskFacts, wishes: UpOptions, count: int) -> Sequence[str]:
     if found.parameter:
         return [f"The task makes {wishes.devices} clients: task_parameters.clients={wishes.devices}"]
     rest = len(found.clients) - count

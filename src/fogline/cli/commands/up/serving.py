@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from fogline.cli.commands.up.serving_status import ServingStatus
 from fogline.cli.failures import JobFailedError
-from fogline.cli.up.serving_status import Floor
 from fogline.inference.card import Card
 from fogline.inference.confidence import classes, confidence
 from fogline.params import load_arrays
@@ -75,7 +75,7 @@ def predict(address: str, sample: Sample) -> tuple[str, str, float]:
     """A prediction: what the model said, its version, and the seconds that it took on a warm connection.
 
     Raises:
-        JobFailed: the device refused.
+        JobFailedError: the device refused.
     """
     connection = http.client.HTTPConnection(address, timeout=10)
     body = sample.body()
@@ -128,7 +128,7 @@ class RequestLoad:
 
 
 async def show(
-    floor: Floor,
+    floor: ServingStatus,
     devices: Sequence[str],
     sample: Sample,
     next_round: Callable[[], Awaitable[int]],
@@ -146,7 +146,7 @@ async def show(
         say: takes lines for people.
 
     Raises:
-        JobFailed: a request failed, or a device does not serve.
+        JobFailedError: a request failed, or a device does not serve.
     """
     await floor.all_serve(devices, sample.card.version, rollout)
     first = devices[0]

@@ -1,4 +1,4 @@
-"""The program that looks at a job's task: ``python -m fogline.cli.up.inspect_task ANSWER``.
+"""The program that looks at a job's task: ``python -m fogline.cli.commands.up.inspect_task ANSWER``.
 
 The question comes on standard input. A process of its own, since the task's code is heavy, and may print.
 """
@@ -52,7 +52,7 @@ async def survey(question: Question, answer: Path) -> TaskFacts:
     from fogline.jobs import JobError
 
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "fogline.cli.up.inspect_task", str(answer)),
+        *(sys.executable, "-P", "-m", "fogline.cli.commands.up.inspect_task", str(answer)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
@@ -78,7 +78,7 @@ def look(question: Question) -> TaskFacts:
         JobError: it cannot be loaded, or does not suit the tree.
     """
     from fogline.algorithms.registry import find
-    from fogline.cli.simulate import check_names
+    from fogline.cli.commands.simulation import check_names
     from fogline.jobs.files import load_task, parse_job
     from fogline.jobs.planning import assign
 
