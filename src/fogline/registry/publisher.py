@@ -251,7 +251,7 @@ class Publisher:
         log.info("new offline metadata was adopted from %s", by)
         self.seen()  # Nodes of the stable channel may take part in a rollout now.
         self._changed()
-        return "The cloud has taken over what was signed; nodes of the stable channel follow it."
+        return "The cloud has taken over what was signed; nodes follow it."
 
     def new_release_keys(self, by: str) -> tuple[Signer, ...]:
         """New keys for this cloud: their public halves. They count once the operator has signed them.
