@@ -109,8 +109,8 @@ def test_devices_that_get_no_model_cannot_be_shown(tmp_path: Path) -> None:
 def test_a_rehearsal_rolls_out_quickly_as_far_as_the_job_does_not_say(tmp_path: Path) -> None:
     file = tmp_path / "job.toml"
     file.write_text('task = "a:b"\n[publish]\nring_time = "20s"\nprobation = { error_rate = 0.5, longest = 9 }\n')
-    for wishes in (UpOptions(serve=True), UpOptions(serve=True, fogs=2)):
-        publish = job_of(file, wishes).publish
+    for options in (UpOptions(serve=True), UpOptions(serve=True, fogs=2)):
+        publish = job_of(file, options).publish
         assert (publish.rings, publish.ring_time) == ((0.2, 1.0), 20.0)
         assert publish.probation == {"seconds": 2.0, "requests": 20.0, "longest": 9.0, "error_rate": 0.5}
     assert job_of(file, UpOptions()).publish.rings == (0.1, 0.5, 1.0)

@@ -43,7 +43,7 @@ class TaskFacts(msgspec.Struct, frozen=True):
     """What was imported, but for what lies beside the job: what its workers will share."""
 
 
-async def survey(question: Question, answer: Path) -> TaskFacts:
+async def inspected(question: Question, answer: Path) -> TaskFacts:
     """Ask in a process of its own. ``answer``: a file that is not there yet.
 
     Raises:
@@ -71,7 +71,7 @@ async def survey(question: Question, answer: Path) -> TaskFacts:
     return found
 
 
-def look(question: Question) -> TaskFacts:
+def facts_of(question: Question) -> TaskFacts:
     """Load the task, with as many clients as there will be devices where it lets us say so.
 
     Raises:
@@ -126,7 +126,7 @@ def main() -> None:
 
     question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
     try:
-        answer = look(question)
+        answer = facts_of(question)
     except JobError as error:
         answer = TaskFacts(error=str(error))
     Path(sys.argv[1]).write_bytes(msgspec.json.encode(answer))

@@ -128,7 +128,7 @@ class RequestLoad:
 
 
 async def show(
-    floor: ServingStatus,
+    status: ServingStatus,
     devices: Sequence[str],
     sample: Sample,
     next_round: Callable[[], Awaitable[int]],
@@ -138,7 +138,7 @@ async def show(
     """A prediction, and a rollout under load.
 
     Args:
-        floor: who serves what.
+        status: who serves what.
         devices: who should.
         sample: of the version that is there.
         next_round: trains on, and gives the next version's number.
@@ -148,16 +148,16 @@ async def show(
     Raises:
         JobFailedError: a request failed, or a device does not serve.
     """
-    await floor.all_serve(devices, sample.card.version, rollout)
+    await status.all_serve(devices, sample.card.version, rollout)
     first = devices[0]
-    address = floor.addresses[first]
+    address = status.addresses[first]
     said, version, seconds = await asyncio.to_thread(predict, address, sample)
     say(f"{first} answers at http://{address}: {said} ({sample.card.model} version {version}, {1e3 * seconds:.2f} ms)")
-    load = RequestLoad([floor.addresses[device] for device in devices], sample)
+    load = RequestLoad([status.addresses[device] for device in devices], sample)
     await asyncio.to_thread(load.__enter__)
     try:
         following = await next_round()
-        await floor.all_serve(devices, following, rollout)
+        await status.all_serve(devices, following, rollout)
     finally:
         await asyncio.to_thread(load.__exit__)
     counts = ", ".join(f"{n} by version {version}" for version, n in sorted(load.versions.items()))
