@@ -12,7 +12,7 @@ import msgspec
 
 from fogline.governance.errors import NoIdentityError, TrustError
 from fogline.network.cloud.client import Client, connect
-from fogline.network.cloud.cloud import AUTHORITY, FACTS, OPERATOR, OperatorFacts
+from fogline.network.cloud.folder import AUTHORITY, FACTS, OPERATOR, OperatorFacts
 
 A = TypeVar("A")
 

@@ -10,8 +10,9 @@ from cyclopts import App, Parameter
 from fogline.cli.options import COMMON, NO_PREDICTIONS, Attached, CommonOptions, Predictions
 from fogline.cli.running import attach_server, keep_up, listening_at, teller
 from fogline.governance.errors import TrustError
-from fogline.network.cloud.cloud import AUTHORITY, create
 from fogline.network.cloud.cloud import cloud as running_cloud
+from fogline.network.cloud.cloud import create
+from fogline.network.cloud.folder import AUTHORITY
 from fogline.network.node.process import NodeFolder
 from fogline.network.node.process import run as run_node
 

@@ -19,7 +19,7 @@ from fogline.cli.running import parent_address_of
 from fogline.governance.errors import TokenError
 from fogline.governance.signing import Signer, SigningKey
 from fogline.governance.subject import Role
-from fogline.network.cloud.cloud import FACTS, SIGNING, OperatorFacts, trusting
+from fogline.network.cloud.folder import FACTS, SIGNING, OperatorFacts, trusting
 from fogline.network.node.enrolment import join as enrol
 from fogline.network.node.membership import Membership
 from fogline.network.node.process import NodeFolder

@@ -15,7 +15,7 @@ from fogline.governance.subject import Role
 from fogline.jobs.errors import suggest
 from fogline.monitoring.human import human_seconds
 from fogline.network.cloud.client import Client
-from fogline.network.cloud.cloud import SIGNING
+from fogline.network.cloud.folder import SIGNING
 from fogline.network.cloud.registrar import NewToken
 
 token = App(name="token")

@@ -15,7 +15,7 @@ from fogline.governance.signing import SigningKey
 from fogline.jobs.files import read_job
 from fogline.monitoring.human import human_bytes
 from fogline.network.cloud.client import Client
-from fogline.network.cloud.cloud import SIGNING
+from fogline.network.cloud.folder import SIGNING
 from fogline.network.cloud.job_store import Record
 
 

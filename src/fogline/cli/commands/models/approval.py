@@ -8,7 +8,7 @@ from fogline.cli.commands.models.names import chosen, parsed
 from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.options import OPERATOR, Flag, OperatorOptions
 from fogline.network.cloud.client import Client
-from fogline.network.cloud.cloud import RELEASE_KEYS
+from fogline.network.cloud.folder import RELEASE_KEYS
 from fogline.registry.trust import operator as offline
 from fogline.registry.trust.offline_metadata import read_offline_metadata
 

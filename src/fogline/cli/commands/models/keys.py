@@ -13,7 +13,7 @@ from fogline.cli.connection import asked, operator_folder
 from fogline.cli.listing import Listing, present
 from fogline.cli.options import OPERATOR, Json, OperatorOptions
 from fogline.network.cloud.client import Client
-from fogline.network.cloud.cloud import RELEASE_KEYS
+from fogline.network.cloud.folder import RELEASE_KEYS
 from fogline.registry.trust import operator as offline
 from fogline.registry.trust.names import OFFLINE, ONLINE
 from fogline.registry.trust.offline_metadata import (

@@ -12,7 +12,7 @@ from fogline.cli.commands.models.names import name_only, parsed
 from fogline.cli.connection import asked, operator_folder
 from fogline.cli.options import OPERATOR, Flag, OperatorOptions, duration
 from fogline.network.cloud.client import Client
-from fogline.network.cloud.cloud import RELEASE_KEYS
+from fogline.network.cloud.folder import RELEASE_KEYS
 from fogline.registry.model_report import Action, Steer
 from fogline.registry.release import Tier
 

@@ -28,7 +28,8 @@ from fogline.jobs.job import model_name
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result, Row
 from fogline.network.cloud.client import Client, connect
-from fogline.network.cloud.cloud import OPERATOR, SIGNING, create
+from fogline.network.cloud.cloud import create
+from fogline.network.cloud.folder import OPERATOR, SIGNING
 from fogline.network.cloud.job_store import Record
 from fogline.network.cloud.operator_api import NewToken
 from fogline.network.node.enrolment import join
