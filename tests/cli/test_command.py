@@ -14,11 +14,16 @@ from cyclopts import App
 
 from fogline.cli import main
 from fogline.cli.app import COMMANDS
-from fogline.cli.failures import reported
+from fogline.cli.failures import JobFailedError, UsageError, reported
+from fogline.governance.errors import TokenError
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result
+from fogline.network.cloud.client import OperatorApiError
+from fogline.network.transport.uplink import RefusedByParentError
+from fogline.nodes.policies.base import SelectionPolicyError
+from fogline.storage import StorageFullError
 from tests.patience import PATIENCE
 
 TASKS = Path(__file__).parents[1]
@@ -105,6 +110,14 @@ def test_bad_input_exits_with_2(
     ("error", "status", "line"),
     [
         (JobError("rounds is 0"), 2, "fogline: rounds is 0\n"),
+        (UsageError("--ttl: 'x' is no time"), 2, "fogline: --ttl: 'x' is no time\n"),
+        (TokenError("The token is none."), 2, "fogline: The token is none.\n"),
+        (SelectionPolicyError("There is no policy 'x'"), 2, "fogline: There is no policy 'x'\n"),
+        (JobFailedError("Job 1 failed"), 1, "fogline: Job 1 failed\n"),
+        (RefusedByParentError("NAME was revoked"), 1, "fogline: NAME was revoked\n"),
+        (OperatorApiError("The cloud does not answer"), 1, "fogline: The cloud does not answer\n"),
+        (StorageFullError("The disk is full"), 1, "fogline: The disk is full\n"),
+        (ConnectionError("Nobody answers at the door"), 1, "fogline: Nobody answers at the door\n"),
         (RuntimeError("a worker died"), 1, "fogline: RuntimeError: a worker died (--debug shows where)\n"),
         (KeyboardInterrupt("Go on with …"), 130, "Go on with …\n"),
     ],
