@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from fogline.governance.signers import Signer
 from fogline.governance.subject import Subject
 from fogline.inference.card import ModelName
 from fogline.network.cloud.operator_api import Answers, Text, answering
@@ -37,6 +38,10 @@ class OfflineMetadataMessage(msgspec.Struct, frozen=True):
     """All that the operator's offline keys have signed."""
 
     data: bytes
+
+
+class NewReleaseKeys(msgspec.Struct, frozen=True):
+    """The cloud is to make itself new keys for releases, which count once the operator has signed them."""
 
 
 class Linked(msgspec.Struct, frozen=True):
@@ -81,6 +86,7 @@ class ModelApi:
             "Steer": (Steer, self._steer),
             "Charter": (AnyModel, self._offline_metadata),
             "Adopt": (OfflineMetadataMessage, self._adopt),
+            "NewReleaseKeys": (NewReleaseKeys, self._new_release_keys),
             "Export": (Which, self._export),
             "Import": (Blob, self._import),
             "Link": (Linked, self._link),
@@ -99,6 +105,9 @@ class ModelApi:
 
     async def _adopt(self, asked: OfflineMetadataMessage, by: Subject) -> Text:
         return Text(await asyncio.to_thread(self._publisher.adopt, asked.data, by.name))
+
+    async def _new_release_keys(self, _: NewReleaseKeys, by: Subject) -> tuple[Signer, ...]:
+        return await asyncio.to_thread(self._publisher.new_release_keys, by.name)
 
     async def _export(self, asked: Which, _: Subject) -> Blob:
         digest, size = await asyncio.to_thread(self._publisher.export, asked.model, asked.version)
