@@ -164,7 +164,7 @@ def test_judging_sequences_leaves_out_targets_without_a_truth() -> None:
 
 def test_unknown_names_are_refused() -> None:
     task = task_of()
-    with pytest.raises(ValueError, match=r"There is no engine 'warp' for task 'model'; choose loop, flat, stacked\."):
+    with pytest.raises(ValueError, match=r"There is no engine 'warp' for task 'model'; there are loop, flat, stacked"):
         task.build("warp", LocalMethod(), LocalTraining())
     with pytest.raises(ValueError, match="There is no loss 'hinge'"):
         TorchTask(models.mlp, task.data, loss="hinge")  # type: ignore[arg-type]

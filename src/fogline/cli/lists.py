@@ -12,34 +12,32 @@ from typing import Any
 from rich.markup import escape
 
 from fogline.cli.listing import Listing, present
+from fogline.plugins import Registry
 
 Parameters = dict[str, str | None]
 """Defaults by name, as people write them; None where one has to be given."""
 
-BACKENDS = {"torch": "torch", "sklearn": "sklearn", "xgboost": "xgboost", "jax": "jax", "keras": "keras"}
-"""Backends below ``fogline.training``, and the package that each needs."""
-
 
 def list_algorithms(json: bool) -> None:
     """Methods and client selection policies, with their parameters."""
-    from fogline.algorithms import algorithms, summary
-    from fogline.nodes.policies import policies
+    from fogline.algorithms import METHODS
+    from fogline.nodes.policies import POLICIES
 
     columns = ("name", "what it does", "parameters")
     methods = Listing(columns, title="Methods (algorithm.name)")
-    for name, method in algorithms().items():
-        _add(methods, "method", name, summary(method).replace("``", ""), _parameters(method))
+    _add(methods, "method", METHODS)
     hint = "Use one: fogline simulate job.toml --set algorithm=fedprox --set cloud.policy=oort"
     selection = Listing(columns, title="Client selection (policy of a tier)", hint=hint)
-    for name, policy in policies().items():
-        _add(selection, "policy", name, policy.summary, _parameters(policy))
+    _add(selection, "policy", POLICIES)
     present([methods, selection], json)
 
 
-def _add(listing: Listing, kind: str, name: str, what: str, parameters: Parameters) -> None:
-    item = {"kind": kind, "name": name, "summary": what, "parameters": parameters}
-    shown = ", ".join(key if default is None else f"{key}={default}" for key, default in parameters.items())
-    listing.add(item, escape(name), escape(what), escape(shown))
+def _add(listing: Listing, kind: str, registry: Registry[Any]) -> None:
+    for name, thing in registry.items():
+        what, parameters = registry.summary(name), _parameters(thing)
+        item = {"kind": kind, "name": name, "summary": what, "parameters": parameters}
+        shown = ", ".join(key if default is None else f"{key}={default}" for key, default in parameters.items())
+        listing.add(item, escape(name), escape(what), escape(shown))
 
 
 def list_datasets(json: bool) -> None:
@@ -73,14 +71,15 @@ def list_engines(json: bool) -> None:
         item = {"backend": backend, "engine": engine, "summary": what, "installed": installed}
         listing.add(item, backend, engine, escape(what))
 
-    for backend, package in BACKENDS.items():
-        if find_spec(f"fogline.training.{backend}") is None:
-            continue
-        if find_spec(package) is None:
+    from fogline.training.backends import backends
+
+    for backend in backends():
+        if find_spec(backend) is None:
             add(backend, "", f"not installed: pip install 'fogline[{backend}]'", installed=False)
             continue
-        for name, engine in import_module(f"fogline.training.{backend}").ENGINES.items():
-            add(backend, name, engine.summary, installed=True)
+        engines: Registry[Any] = import_module(f"fogline.training.{backend}").ENGINES
+        for name in engines:
+            add(backend, name, engines.summary(name), installed=True)
     present([listing], json)
 
 

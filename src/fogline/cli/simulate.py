@@ -10,13 +10,14 @@ from rich.console import Console
 
 from fogline.cli.failures import Interrupted
 from fogline.jobs import Job
-from fogline.jobs.errors import JobError, suggest
+from fogline.jobs.errors import JobError
 from fogline.jobs.files import load_task, read_job
 from fogline.jobs.resuming import check_changes
 from fogline.monitoring.folder import FolderError, RunFolder, load_run
 from fogline.monitoring.progress import Live, Silent
 from fogline.monitoring.result import Result
 from fogline.monitoring.table import next_steps, result_table
+from fogline.plugins import suggest
 
 if TYPE_CHECKING:
     from fogline.training import Task

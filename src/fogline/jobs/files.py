@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from pydantic import BaseModel
 
-from fogline.jobs.errors import JobError, check, part_of, shown, suggest, tiers_of, unknown_key
+from fogline.jobs.errors import JobError, check, part_of, shown, tiers_of, unknown_key
 from fogline.jobs.errors import Path as Keys
 from fogline.jobs.job import Job
 from fogline.jobs.tree import Tree
+from fogline.plugins import suggest
 from fogline.randomness import seeded
 
 if TYPE_CHECKING:

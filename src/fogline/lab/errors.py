@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from fogline.jobs.errors import suggest
+from fogline.plugins import suggest
 
 
 class LabError(ValueError):

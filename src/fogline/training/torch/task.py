@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fogline.data import Examples, FederatedData
 from fogline.data.inputs import Array, Inputs, count, mapped, rows, shown
 from fogline.params import Params, Spec, Vector
+from fogline.plugins import Registry
 from fogline.randomness import seeded
 from fogline.training.bugs import attempt
 from fogline.training.method import LocalMethod
@@ -31,6 +32,8 @@ from fogline.training.torch.losses import LossFunction, LossName, loss_function,
 from fogline.training.torch.making import keeps, without_dropout
 from fogline.training.torch.outside import differences
 
+ENGINES = Registry[type[Engine]]("engine", "fogline.training.torch.engines", first="loop")
+"""Engines of the PyTorch backend; they are written against the class below."""
 EVALUATION_BATCH = 512
 TRIED = 3
 """Clients whose examples are tried, one after the other, to see how the model takes an example."""
@@ -372,8 +375,6 @@ class TorchTask(Task):
 
     def engines(self) -> Mapping[str, type[Engine]]:
         """``loop`` is the reference."""
-        from fogline.training.torch.engines import ENGINES  # Engines are written against this class.
-
         return ENGINES
 
     def inputs(self, x: Array) -> Tensor:

@@ -6,11 +6,13 @@ from typing import ClassVar
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Mode, Weighted
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 from fogline.training.method import LocalWork
 
 
+@METHODS.add("fedbuff")
 class FedBuff(FedAvg):
     """Moves after every ``buffer`` updates, stale ones counting less (Nguyen et al., 2022, arXiv 2106.06639).
 

@@ -8,11 +8,13 @@ import numpy as np
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Mode, Weighted
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 from fogline.training.method import LocalWork
 
 
+@METHODS.add("fedasync")
 class FedAsync(FedAvg):
     """Mixes each model in as it arrives, the less the staler (Xie et al., 2019, arXiv 1903.03934).
 

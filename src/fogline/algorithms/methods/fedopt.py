@@ -9,7 +9,8 @@ import numpy as np
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 
 
@@ -40,6 +41,7 @@ class FedOpt(FedAvg):
         return model + self.server_rate * m / (np.sqrt(v) + self.tau), {"m": m, "v": v}
 
 
+@METHODS.add("fedadagrad")
 class FedAdagrad(FedOpt):
     """Adagrad at the server: ``v += D^2``, without momentum by default (Reddi et al., 2021)."""
 
@@ -51,6 +53,7 @@ class FedAdagrad(FedOpt):
         return v + square
 
 
+@METHODS.add("fedadam")
 class FedAdam(FedOpt):
     """Adam at the server: ``v = beta2 v + (1 - beta2) D^2`` (Reddi et al., 2021)."""
 
@@ -60,6 +63,7 @@ class FedAdam(FedOpt):
         return self.beta2 * v + (1.0 - self.beta2) * square
 
 
+@METHODS.add("fedyogi")
 class FedYogi(FedOpt):
     """Yogi at the server: ``v -= (1 - beta2) D^2 sign(v - D^2)`` (Reddi et al., 2021)."""
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fogline.algorithms.base import ClientUpdate
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.data.meaning import UNTOLD
 from fogline.params import State, Vector
 from fogline.training.method import Array, Arrays, LocalWork
 
 
+@METHODS.add("fedlc")
 class FedLC(FedAvg):
     """Calibrates logits by how often a device sees each label (Zhang et al., 2022, arXiv 2209.00189).
 
@@ -21,8 +23,6 @@ class FedLC(FedAvg):
     taken as n_y = 1e-8, which all but leaves it out of the loss. For classification into at most ``classes``
     classes; more is an error, fewer costs nothing.
     """
-
-    columnwise: ClassVar[bool] = True
 
     tau: float = 1.0
     classes: int = 1024

@@ -8,11 +8,13 @@ import numpy as np
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Mode, Weighted
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 from fogline.training.method import LocalWork
 
 
+@METHODS.add("fedat")
 class FedAT(FedAvg):
     """Synchronous within speed classes, asynchronous across them (Chai et al., 2021, arXiv 2010.05958).
 

@@ -9,11 +9,13 @@ import numpy.typing as npt
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 from fogline.training.method import Array, Arrays, LocalWork
 
 
+@METHODS.add("feddyn")
 class FedDyn(FedAvg):
     """Each device's objective is regularised anew, so that local optima agree (Acar et al., 2021, arXiv 2111.04263).
 

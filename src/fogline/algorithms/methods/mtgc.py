@@ -9,11 +9,13 @@ import numpy.typing as npt
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 from fogline.training.method import Array, Arrays, LocalWork
 
 
+@METHODS.add("mtgc")
 class MTGC(FedAvg):
     """Corrects drift on every tier: device from group, group from all (Fang et al., NeurIPS 2024).
 

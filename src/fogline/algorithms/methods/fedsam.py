@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.training.method import Array
 
 
+@METHODS.add("fedsam")
 class FedSAM(FedAvg):
     """Sharpness-aware local steps: the gradient is taken a little uphill (Qu et al., 2022, arXiv 2206.02618).
 
     Step along the gradient at ``w + rho g / ||g||``, the norm over all trainable parameters. Two gradients a
     step.
     """
-
-    columnwise: ClassVar[bool] = True
 
     rho: float = 0.05
 

@@ -11,10 +11,11 @@ from fogline.training.bugs import CodeError, HookNumbersError, attempt, reason_o
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import LocalMethod, overrides
 from fogline.training.shuffling import batches
-from fogline.training.sklearn.task import SklearnTask
+from fogline.training.sklearn.task import ENGINES, SklearnTask
 from fogline.training.task import Engine, Task
 
 
+@ENGINES.add("loop", "partial_fit on one minibatch after the other, one device after the other.")
 class SklearnLoop(Engine):
     """``partial_fit`` on one minibatch after the other, one device after the other.
 
@@ -24,9 +25,6 @@ class SklearnLoop(Engine):
     gives; a pull to the start (proximal) is split from the loss, which differs by terms of the second order
     in rate times batch.
     """
-
-    name = "loop"
-    summary = "partial_fit on one minibatch after the other, one device after the other."
 
     def __init__(self, task: SklearnTask, method: LocalMethod, local: LocalTraining) -> None:
         self.task = task
@@ -102,6 +100,3 @@ class SklearnLoop(Engine):
     def _adjustment(self, weights: Vector, job: ClientJob) -> Vector:
         """a * weights + b."""
         return self.method.adjust_gradient(np.zeros_like(weights), weights, job.start, job.local, job.received)
-
-
-ENGINES: dict[str, type[SklearnLoop]] = {"loop": SklearnLoop}

@@ -6,11 +6,13 @@ import numpy as np
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 from fogline.training.method import LocalWork
 
 
+@METHODS.add("fedexp")
 class FedExP(FedAvg):
     """The server goes as far beyond the mean as the updates disagree (Jhunjhunwala et al., 2023, arXiv 2301.09604).
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fogline.algorithms.base import ClientUpdate
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 from fogline.training.method import Array, Arrays, LocalWork
 
 
+@METHODS.add("moon")
 class Moon(FedAvg):
     """Pulls features to the global model's, away from the device's last ones (Li et al., 2021).
 
@@ -24,8 +26,6 @@ class Moon(FedAvg):
 
     Memory: one model per device. Two more forward passes a step.
     """
-
-    columnwise: ClassVar[bool] = True
 
     mu: float = 1.0
     temperature: float = 0.5

@@ -1,53 +1,26 @@
-"""Profiles by name. Every figure that is an assumption of ours says so."""
+"""Phones, on links as volunteers had them or second by second as they were measured."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fogline.data.loaders.folder import find_root
 from fogline.simulation.profiles import tables
-from fogline.simulation.profiles.errors import nearest
+from fogline.simulation.profiles.presets import DEVICE_PRESETS
 
-FOLDER = "network_device_traces"
+DATA_SET = "network_device_traces"
 PHONES = "ai_benchmark_devices.json.gz"
 TRACES = "5G-production-dataset.zip"
 
 
-def presets() -> dict[str, str]:
-    """The presets by name, each in one line."""
-    return {name: (make.__doc__ or "").split("\n")[0] for name, make in PRESETS.items()}
-
-
-def preset(name: str) -> dict[str, object]:
-    """The fields of a profile that a preset sets.
-
-    Raises:
-        ValueError: there is no such preset, or its files are not here; one sentence.
-    """
-    make = PRESETS.get(name)
-    if make is None:
-        raise ValueError(f"there is no preset '{name}'{nearest(name, PRESETS)}")
-    return make()
-
-
-def data_folder() -> Path:
-    """Where downloaded data sets lie: the environment's ``FOGLINE_DATA``, or else ``../shared/data``."""
-    return Path(os.environ.get("FOGLINE_DATA") or Path("..", "shared", "data"))
-
-
-def equal() -> dict[str, object]:
-    """Equal devices: 10 GFLOP/s, 1 Gbit/s, no delay, always there."""
-    return {"source": "equal devices, an ideal"}
-
-
+@DEVICE_PRESETS.add("phones")
 def phones() -> dict[str, object]:
     """Phones: speeds and memory of models on the market, Wi-Fi of volunteers, there mostly at night."""
-    path = data_folder() / FOLDER / PHONES
+    path = find_root() / DATA_SET / PHONES
     found = path.is_file()
     scores, memory = _phone_models(path) if found else (tables.PHONE_SCORES, tables.PHONE_MEMORY_MB)
     return {
@@ -65,25 +38,10 @@ def phones() -> dict[str, object]:
     }
 
 
-def industrial() -> dict[str, object]:
-    """Industrial gateways: small always-on computers on wired or mobile links; all figures are assumptions."""
-    return {
-        "source": "assumed gateways",
-        "speed": {"lognormal": {"median": 8000.0, "sigma": 0.5}},
-        "memory_mb": {"choice": [1024, 2048, 4096, 8192]},
-        "down": {"lognormal": {"median": 6.25e6, "sigma": 0.5}},
-        "up": {"lognormal": {"median": 2.5e6, "sigma": 0.5}},
-        "rtt": {"lognormal": {"median": 0.015, "sigma": 0.5}},
-        "loss": 0.0005,
-        "dropout": 0.005,
-        "compute_watts": {"lognormal": {"median": 8.0, "sigma": 0.3}},
-        "radio_joules_per_mb": 0.1,
-    }
-
-
+@DEVICE_PRESETS.add("traces")
 def traces() -> dict[str, object]:
     """Phones on measured 5G and 4G links, second by second; needs the data set network_device_traces."""
-    path = data_folder() / FOLDER / TRACES
+    path = find_root() / DATA_SET / TRACES
     if not path.is_file():
         raise ValueError(f"the 5G traces are not at '{path}'; set FOGLINE_DATA to the folder of the data sets")
     base = phones()
@@ -95,14 +53,6 @@ def traces() -> dict[str, object]:
         "tables": hardware[:1] if isinstance(hardware, tuple) else (),
         "traces": str(path),
     }
-
-
-PRESETS: dict[str, Callable[[], dict[str, object]]] = {
-    "equal": equal,
-    "phones": phones,
-    "industrial": industrial,
-    "traces": traces,
-}
 
 
 @cache

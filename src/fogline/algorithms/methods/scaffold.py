@@ -9,11 +9,13 @@ import numpy.typing as npt
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 from fogline.training.method import Array, Arrays, LocalWork
 
 
+@METHODS.add("scaffold")
 class Scaffold(FedAvg):
     """Control variates take the drift out of local steps (Karimireddy et al., 2020, arXiv 1910.06378).
 

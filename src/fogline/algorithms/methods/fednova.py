@@ -8,11 +8,13 @@ import numpy as np
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 from fogline.training.method import LocalWork
 
 
+@METHODS.add("fednova")
 class FedNova(FedAvg):
     """Averages directions, so that a device with more steps does not adjust the objective (Wang et al., 2020).
 

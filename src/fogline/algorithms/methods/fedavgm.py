@@ -6,10 +6,12 @@ from typing import ClassVar
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext
-from fogline.algorithms.fedavg import FedAvg
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 
 
+@METHODS.add("fedavgm")
 class FedAvgM(FedAvg):
     """FedAvg with momentum at the server (Hsu et al., 2019, arXiv 1909.06335).
 
