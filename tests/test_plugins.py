@@ -50,7 +50,7 @@ def test_a_file_of_the_package_is_found_without_an_edit_elsewhere(shop: Path) ->
     (shop / "tools" / "new.py").write_text(HEAD + '@TOOLS.add("file")\ndef file():\n    """Smooths."""\n')
     registry = tools()
     assert "shop.tools.saws" not in sys.modules  # Nothing is imported before somebody asks.
-    assert list(registry) == ["saw", "awl", "file", "band-saw"]
+    assert list(registry) == ["saw", "awl", "band-saw", "file"]
     assert {name: registry.summary(name) for name in registry} == {
         "saw": "Cuts wood.",
         "band-saw": "Cuts fast.",

@@ -41,7 +41,7 @@ class Plugin(Generic[Thing]):
 
 
 class Registry(Mapping[str, Thing]):
-    """The things of one kind by name: first the default one, then file by file as they stand there.
+    """The things of one kind by name: the default one first, then in the order of their names.
 
     Args:
         kind: what a sentence calls one of them: ``algorithm``.
@@ -128,9 +128,7 @@ class Registry(Mapping[str, Thing]):
         return self._complete()[name].thing
 
     def __iter__(self) -> Iterator[str]:
-        plugins = self._complete().values()
-        # A stable sort: whoever imported some file before the others changes nothing.
-        return iter([p.name for p in sorted(plugins, key=lambda p: (p.name != self._first, p.origin[0]))])
+        return iter(sorted(self._complete(), key=lambda name: (name != self._first, name)))
 
     def __len__(self) -> int:
         return len(self._complete())

@@ -299,7 +299,7 @@ def test_the_root_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("name", "options", "sentence"),
     [
         ("nist", {}, "There is no data set 'nist'; did you mean 'mnist'?"),
-        ("x", {}, "There is no data set 'x'; there are cwru, "),
+        ("x", {}, "There is no data set 'x'; there are ai4i2020, "),
         ("digits", {"partition": "magic"}, "There is no partition 'magic'; there are "),
         ("digits", {"alfa": 1.0}, "'alfa' is not an option of data set 'digits'; its options are: alpha, "),
         ("digits", {"partition": "iid", "alpha": 1.0}, "'alpha' is not an option of partition 'iid'"),

@@ -98,7 +98,7 @@ def test_later_settings_override_and_directions_differ() -> None:
 
 
 def test_every_preset_is_right_and_has_a_note() -> None:
-    assert list(LINK_PRESETS) == ["lan", "wifi", "dsl", "4g", "lte-edge", "satellite", "lossy", "4g-measured"]
+    assert list(LINK_PRESETS) == ["lan", "4g", "4g-measured", "dsl", "lossy", "lte-edge", "satellite", "wifi"]
     for name, preset in LINK_PRESETS.items():
         assert LINK_PRESETS.summary(name).endswith(".")
         for side in ("up", "down"):

@@ -16,8 +16,8 @@ from fogline.training.method import Arrays, LocalMethod
 from fogline.training.shuffling import batches
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few
-from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
+from fogline.training.torch.steps.features import Features
 from fogline.training.torch.task import ENGINES, Arguments, TorchTask
 
 

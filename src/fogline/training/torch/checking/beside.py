@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from fogline.randomness import fingerprint, seeded
-from fogline.training.torch.fingerprint import digest_of
+from fogline.training.torch.checking.fingerprint import digest_of
 from fogline.training.torch.layout import named_tensors
 
 # PyTorch has no public way to ask for these.

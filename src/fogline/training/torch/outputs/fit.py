@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from fogline.training.bugs import attempt
-from fogline.training.torch.answers import answer_of
-from fogline.training.torch.losses import IGNORED, LossFunction, LossName, same_numbers, shape_of
+from fogline.training.torch.outputs.answers import answer_of
+from fogline.training.torch.outputs.losses import IGNORED, LossFunction, LossName, same_numbers, shape_of
 
 Kind = Literal["classes", "binary", "numbers", "unknown"]
 

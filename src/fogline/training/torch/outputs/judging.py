@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fogline.training.task import Sums
-from fogline.training.torch.answers import answer_of
-from fogline.training.torch.fit import Fit
-from fogline.training.torch.losses import LossFunction, like
+from fogline.training.torch.outputs.answers import answer_of
+from fogline.training.torch.outputs.fit import Fit
+from fogline.training.torch.outputs.losses import LossFunction, like
 
 
 def judge_classes(outputs: Any, targets: Tensor, loss: LossFunction, fit: Fit) -> Sums:

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fogline.training.method import Arrays, LocalMethod, overrides
-from fogline.training.torch.cohort import Batch, Labels, Targets
-from fogline.training.torch.losses import like
+from fogline.training.torch.outputs.losses import like
+from fogline.training.torch.steps.cohort import Batch, Labels, Targets
 from fogline.training.torch.task import TorchTask
 
 _log_softmax_backward = torch.ops.aten._log_softmax_backward_data.default

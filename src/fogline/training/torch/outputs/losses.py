@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fogline.training.torch.answers import own_loss, several_of
+from fogline.training.torch.outputs.answers import own_loss, several_of
 
 LossName = Literal["cross_entropy", "mse", "l1", "model"]
 LossFunction = Callable[[Any, Tensor], Tensor]

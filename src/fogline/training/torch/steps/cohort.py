@@ -15,7 +15,7 @@ from torch import Tensor
 from fogline.data.examples import Indices
 from fogline.training.local import ClientJob
 from fogline.training.shuffling import Shuffler, batches
-from fogline.training.torch.losses import IGNORED
+from fogline.training.torch.outputs.losses import IGNORED
 
 GATHERED = 1 << 18
 """Numbers that are gathered at once: they should stay in the processor's cache until they are used."""

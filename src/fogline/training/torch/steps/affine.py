@@ -10,9 +10,9 @@ from torch import Tensor
 from fogline.training.affinity import BROKEN
 from fogline.training.hooks import Watched, wrong
 from fogline.training.method import LocalMethod
-from fogline.training.torch.blocks import split_rows
-from fogline.training.torch.loss_gradient import Vectors
-from fogline.training.torch.optimizers import Affine
+from fogline.training.torch.steps.blocks import split_rows
+from fogline.training.torch.steps.loss_gradient import Vectors
+from fogline.training.torch.steps.optimizers import Affine
 
 TOLERANCE = 1e-5
 ROUGHLY = 1e-3
