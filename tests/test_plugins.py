@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fogline.algorithms import METHODS
+from fogline.data import PARTITIONERS
 from fogline.data.loaders.registry import LOADERS
 from fogline.lab import LINK_PRESETS
 from fogline.nodes.policies import POLICIES
@@ -98,7 +99,7 @@ def test_a_file_that_cannot_be_imported_says_so_each_time(shop: Path) -> None:
             len(tools())
 
 
-@pytest.mark.parametrize("registry", [METHODS, POLICIES, LOADERS, DEVICE_PRESETS, LINK_PRESETS])
+@pytest.mark.parametrize("registry", [METHODS, POLICIES, LOADERS, PARTITIONERS, DEVICE_PRESETS, LINK_PRESETS])
 def test_everything_that_has_a_name_says_what_it_is(registry: Registry[object]) -> None:
     assert len(registry) > 3
     for name in registry:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fogline.data.dataset import FederatedData
 from fogline.data.loaders.folder import DatasetFolder, find_root
-from fogline.data.partition import PARTITIONERS
+from fogline.data.partitioners import PARTITIONERS
 from fogline.data.raw import RawData, partition_options, refuse_unknown
 from fogline.plugins import Registry
 
