@@ -146,7 +146,7 @@ def test_the_headline_says_which_way_is_better_or_it_has_to_be_said() -> None:
     assert not Own(models.mlp, data, headline="surprise", higher_is_better=False).higher_is_better
     with pytest.raises(ValueError, match=r"'surprise' does not tell .* pass higher_is_better=True or False"):
         Own(models.mlp, data, headline="surprise")
-    with pytest.raises(ValueError, match="There is no metric 'rmse' for task 'model'; choose loss, accuracy"):
+    with pytest.raises(ValueError, match="There is no metric 'rmse' for task 'model'; there are loss, accuracy"):
         TorchTask(models.mlp, data, headline="rmse")
 
 

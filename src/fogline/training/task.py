@@ -104,7 +104,7 @@ class Task(ABC):
         self.classifies = classifies
         self.headline = headline or ("accuracy" if classifies else "rmse")
         if type(self).metrics is Task.metrics and self.headline not in (known := self.metrics({})):
-            raise ValueError(f"There is no metric '{self.headline}' for task '{name}'; choose {', '.join(known)}.")
+            raise ValueError(f"There is no metric '{self.headline}' for task '{name}'{suggest(self.headline, known)}")
         self.higher_is_better = is_better_higher(self.headline) if higher_is_better is None else higher_is_better
 
     def __repr__(self) -> str:

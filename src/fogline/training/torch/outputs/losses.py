@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fogline.plugins import suggest
 from fogline.training.torch.outputs.answers import own_loss, several_of
 
 LossName = Literal["cross_entropy", "mse", "l1", "model"]
@@ -72,7 +73,7 @@ def loss_function(loss: LossName | LossFunction, axis: int = 1) -> LossFunction:
     if callable(loss):
         return loss
     if loss not in NAMES:
-        raise ValueError(f"There is no loss '{loss}'; choose {', '.join(NAMES)}, or give a function.")
+        raise ValueError(f"There is no loss '{loss}' (one of your own is a function){suggest(str(loss), NAMES)}")
     named: dict[str, LossFunction] = {"cross_entropy": CrossEntropy(axis), "mse": mse, "l1": l1}
     return own_loss if loss == "model" else over_all(named[loss])
 
