@@ -199,7 +199,7 @@ class Catalogue:
         """The cards of a model, by rising number; at least one."""
         live = {number: body for number, body in self._bodies(model).items() if body}
         if not live:
-            raise CatalogueError(f"There is no model {model[:80]!r} here{suggest(model, self.models())}")
+            raise CatalogueError(f"There is no model {model[:80]!r} here{suggest(model, self.models()) or '.'}")
         return live
 
     def _body(self, model: str, version: int) -> bytes:
