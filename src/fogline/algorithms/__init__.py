@@ -1,6 +1,6 @@
 """Federated methods: what a device does, what an aggregator does."""
 
-from fogline.algorithms.base import AggregatorContext, Algorithm, ClientUpdate, Mode, Weighted
+from fogline.algorithms.base import AggregatorContext, Algorithm, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedasync import FedAsync
 from fogline.algorithms.methods.fedat import FedAT
 from fogline.algorithms.methods.fedavg import FedAvg
@@ -20,6 +20,7 @@ from fogline.algorithms.methods.mtgc import MTGC
 from fogline.algorithms.methods.scaffold import Scaffold
 from fogline.algorithms.registry import METHODS, find, make
 from fogline.attributes import describe_attributes
+from fogline.settings import Mode
 
 __all__ = [
     "METHODS",
