@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from quadratics import Quadratics, Run
 
-from fogline.algorithms import Algorithm, FedAvg, algorithms, find, make, name_and_parameters, summary
+from fogline.algorithms import METHODS, Algorithm, FedAvg, FedProx, find, make
+from fogline.jobs import Method
+from fogline.jobs.naming import method_of
 
 P = Quadratics.make()
 TREES = {"star": [0, 1, 2, 3, 4, 5], "fogs": [[0, 1], [2, 3, 4, 5]], "deep": [[[0, 1], [2]], [[3, 4, 5]]]}
@@ -21,7 +24,7 @@ def after(name: str, problem: Quadratics, rounds: int, children=None, inner: int
     return job.x
 
 
-@pytest.mark.parametrize("name", algorithms())
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("tree", TREES)
 @pytest.mark.parametrize("inner", [1, 3])
 @pytest.mark.parametrize("exact", [False, True])
@@ -40,13 +43,13 @@ def test_every_method_runs_on_every_tree(name: str, tree: str, inner: int, exact
     assert job.group.counters[0] == 3 * per_round * P.steps.max()
 
 
-@pytest.mark.parametrize("name", [n for n in algorithms() if n != "mtgc"])
+@pytest.mark.parametrize("name", [n for n in METHODS if n != "mtgc"])
 @pytest.mark.parametrize("tree", ["fogs", "deep"])
 def test_a_tree_of_one_round_gives_what_a_star_gives(name: str, tree: str) -> None:
     np.testing.assert_allclose(after(name, P, 4, TREES[tree]), after(name, P, 4), rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", algorithms())
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_runs_asynchronously(name: str) -> None:
     rng = np.random.default_rng(1)
     arrivals = [(int(i), int(s)) for i, s in zip(rng.integers(0, 6, 40), rng.integers(0, 4, 40), strict=True)]
@@ -56,7 +59,7 @@ def test_every_method_runs_asynchronously(name: str) -> None:
     assert np.abs(x).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", algorithms())
+@pytest.mark.parametrize("name", METHODS)
 def test_hooks_write_into_nothing_that_they_are_given(name: str) -> None:
     job = Run(make(name), P)
     job.round(TREES["fogs"], 2)
@@ -67,7 +70,7 @@ def test_hooks_write_into_nothing_that_they_are_given(name: str) -> None:
     job.round(TREES["fogs"], 2)
 
 
-@pytest.mark.parametrize("name", [n for n, m in algorithms().items() if m.affine])
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.affine])
 def test_affine_adjustments_are_affine(name: str) -> None:
     rng = np.random.default_rng(0)
     method = make(name)
@@ -135,13 +138,14 @@ def test_fedexp_is_fedavg_where_devices_agree() -> None:
 
 
 def test_registry() -> None:
-    assert len(algorithms()) == 19
-    for name, method in algorithms().items():
-        assert summary(method).endswith((".", ")", ")."))
-        again, parameters = name_and_parameters(make(name))
-        assert (again, make(again, **parameters)) == (name, make(name))
+    assert len(METHODS) == 19
+    for name, method in METHODS.items():
+        assert METHODS.summary(name).endswith((".", ")", ")."))
+        assert name == method.__name__.lower()
+        named = method_of(make(name))
+        assert (named.name, make(named.name, **named.parameters)) == (name, make(name))
     assert make("FedProx", mu=1).mu == 1.0  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="Did you mean 'fedprox'"):
+    with pytest.raises(ValueError, match="did you mean 'fedprox'"):
         make("fedprxo")
     with pytest.raises(ValueError, match="did you mean 'server_rate'"):
         make("scaffold", serverrate=1)
@@ -160,7 +164,7 @@ def test_own_methods() -> None:
     name = f"{__name__}:Mine"
     mine = make(name, strength=2)
     assert mine == Mine(strength=2.0)
-    assert name_and_parameters(mine) == (name, {"strength": 2.0, "often": 2})
+    assert method_of(mine) == Method(name=name, parameters={"strength": 2.0, "often": 2})
     with pytest.raises(ValueError, match="wants a value for strength"):
         make(name)
     with pytest.raises(ValueError, match="wants a int"):
@@ -172,3 +176,56 @@ def test_own_methods() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         mine.strength = 3.0  # type: ignore[attr-defined]
     assert issubclass(Mine, Algorithm)
+
+
+NORMED = {"fedexp"}
+"""Methods whose aggregators look at a vector as a whole."""
+
+
+def test_which_methods_work_on_every_number_for_itself() -> None:
+    assert {name for name, method in METHODS.items() if not method.columnwise} == NORMED
+
+
+def test_a_method_is_columnwise_as_its_parent_is_until_it_touches_an_aggregator() -> None:
+    class OnDevices(FedProx):
+        mu: float = 1.0
+
+        def adjust_gradient(self, gradient: Any, weights: Any, start: Any, local: Any, received: Any) -> Any:
+            return gradient
+
+        def staleness_weight(self, staleness: int) -> float:
+            return 1.0
+
+        def _own(self) -> None: ...
+
+    class AtTheServer(FedProx):
+        def server_update(self, model: Any, folded: Any, state: Any, group: Any) -> Any:
+            return model, state
+
+    class Declared(AtTheServer):
+        columnwise: ClassVar[bool] = True
+
+    class Heir(AtTheServer): ...
+
+    class Helped(METHODS["fedadam"]):  # type: ignore[misc]
+        """What it overrides is no hook, but is called by one."""
+
+        def second(self, v: Any, square: Any) -> Any:
+            return v
+
+    class Mixin:
+        def group_update(self, start: Any, delta: Any, weight: Any, totals: Any) -> Any:
+            return totals
+
+    class Mixed(Mixin, FedProx): ...
+
+    class Norm(METHODS["fedexp"]):  # type: ignore[misc]
+        epsilon: float = 1.0
+
+    assert OnDevices.columnwise
+    assert Declared.columnwise
+    assert not AtTheServer.columnwise
+    assert not Heir.columnwise
+    assert not Helped.columnwise
+    assert not Mixed.columnwise
+    assert not Norm.columnwise

@@ -263,9 +263,9 @@ def test_a_failed_run_exits_with_1(
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("algorithm=fedprx", "There is no algorithm 'fedprx'. Did you mean 'fedprox'?"),
+        ("algorithm=fedprx", "There is no algorithm 'fedprx'; did you mean 'fedprox'?"),
         ("algorithm.parameters.mu=1", "has no parameter 'mu'"),
-        ("cloud.policy=ort", "There is no policy 'ort'; 'oort' may be meant"),
+        ("cloud.policy=ort", "There is no policy 'ort'; did you mean 'oort'?"),
         ("engine=lop", "There is no engine 'lop' for task 'toy'; did you mean 'loop'?"),
     ],
 )

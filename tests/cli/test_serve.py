@@ -225,7 +225,7 @@ def test_a_run_is_served_as_its_job_publishes_it(tmp_path: Path) -> None:
         (["GRAPH", "--threads", "0"], 'Invalid value "0" for --threads'),
         (["GRAPH", "--http", "192.0.2.1:80"], "Nobody can listen at 192.0.2.1:80"),
         (["GRAPH", "--http", "127.0.0.1:0", "--grpc", "192.0.2.1:80"], "Nobody can listen at 192.0.2.1:80"),
-        (["GRAPH", "--runtime", "dense"], "has no runtime 'dense'; choose onnx"),
+        (["GRAPH", "--runtime", "dense"], "has no runtime 'dense'; there are onnx"),
     ],
 )
 def test_errors_are_one_sentence(graph: Path, tmp_path: Path, arguments: list[str], sentence: str) -> None:

@@ -298,10 +298,11 @@ def test_the_root_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("nist", {}, "There is no data set 'nist'; there are ai4i2020, "),
+        ("nist", {}, "There is no data set 'nist'; did you mean 'mnist'?"),
+        ("x", {}, "There is no data set 'x'; there are ai4i2020, "),
         ("digits", {"partition": "magic"}, "There is no partition 'magic'; there are "),
-        ("digits", {"alfa": 1.0}, "'alfa' is not an option of data set 'digits'; its options are: alpha, "),
-        ("digits", {"partition": "iid", "alpha": 1.0}, "'alpha' is not an option of partition 'iid'"),
+        ("digits", {"alfa": 1.0}, "'alfa' is not an option of data set 'digits'; did you mean 'alpha'?"),
+        ("digits", {"partition": "iid", "alpha": 1.0}, "'alpha' is not an option of partition 'iid'; it has none"),
         ("digits", {"partition": "natural"}, "has no natural clients"),
         ("digits", {"clients": 5000}, "1438 examples do not suffice for 5000 clients"),
     ],

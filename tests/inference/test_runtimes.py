@@ -95,7 +95,7 @@ def test_one_that_cannot_be_opened_does_not_hinder_the_others(version: Package, 
     assert "cannot be read" in chosen.refused["onnx"]
     with pytest.raises(ModelError, match="cannot be read"):
         open_runtime(version.card, locate, only="onnx")
-    with pytest.raises(ModelError, match="has no runtime 'tpu'; choose dense, onnx, onnx/int8, onnx/fp16"):
+    with pytest.raises(ModelError, match="has no runtime 'tpu'; there are dense, onnx, onnx/int8, onnx/fp16"):
         open_runtime(version.card, locate, only="tpu")
     with pytest.raises(ModelError, match="nothing that could be run"):
         open_runtime(msgspec.structs.replace(version.card, graph=None, dense=(), variants=()), locate)

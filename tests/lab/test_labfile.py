@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from fogline.lab import LINK_PRESETS, LabError, labfile, parse_changes, read_lab
-from fogline.lab.presets import PRESETS
 from fogline.lab.settings import Both, OneWay, change, read_table
 
 TREE = {"cloud": "", "fog-0": "cloud", "fog-1": "cloud", "dev-0": "fog-0", "dev-1": ["fog-0", "fog-1"]}
@@ -99,10 +98,11 @@ def test_later_settings_override_and_directions_differ() -> None:
 
 
 def test_every_preset_is_right_and_has_a_note() -> None:
-    assert set(PRESETS) == set(LINK_PRESETS)
-    for sides in PRESETS.values():
+    assert list(LINK_PRESETS) == ["lan", "4g", "4g-measured", "dsl", "lossy", "lte-edge", "satellite", "wifi"]
+    for name, preset in LINK_PRESETS.items():
+        assert LINK_PRESETS.summary(name).endswith(".")
         for side in ("up", "down"):
-            OneWay.model_validate(sides[side])
+            OneWay.model_validate(preset()[side])
 
 
 def test_changes_on_a_command_line() -> None:

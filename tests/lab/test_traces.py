@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fogline.data.loaders.folder import find_root
 from fogline.lab import LabError
 from fogline.lab.traces import TraceRow, read_trace
-from fogline.simulation.profiles.presets import FOLDER, TRACES, data_folder
+from fogline.simulation.profiles.presets.phones import DATA_SET, TRACES
 
 RNG = random.Random(0)
 
@@ -51,7 +52,7 @@ def test_a_missing_trace_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_the_measured_traces_can_be_read() -> None:
-    if not (data_folder() / FOLDER / TRACES).is_file():
+    if not (find_root() / DATA_SET / TRACES).is_file():
         pytest.skip("the data set network_device_traces is not here")
     recording = read_trace("measured", RNG)
     assert len(recording.down) == len(recording.up) > 60

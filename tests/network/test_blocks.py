@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from fogline.aggregation import Update
-from fogline.algorithms import Algorithm, algorithms, make
+from fogline.algorithms import METHODS, Algorithm, FedAvg, make
 from fogline.algorithms import group as groups
 from fogline.network.worker import blocks
 from fogline.network.worker.files import write
 from fogline.network.worker.groups import Groups
 from fogline.network.worker.requests import Adopt, Lift, Member, Merge, Move
-from fogline.params import Entry, Params, Spec, map_arrays
+from fogline.params import Entry, Params, Spec, State, Vector, map_arrays
 from fogline.training.method import LocalWork
 
 TRAINED, BUFFERS = 1000, 60
@@ -52,7 +52,7 @@ def same(one: Path, other: Path) -> None:
         np.testing.assert_array_equal(array, second[name], err_msg=name)
 
 
-@pytest.mark.parametrize("name", [n for n, kind in algorithms().items() if vars(kind).get("columnwise")])
+@pytest.mark.parametrize("name", [name for name, kind in METHODS.items() if kind.columnwise])
 @pytest.mark.parametrize("exact", [False, True])
 def test_blocks_give_the_bits_of_the_whole(name: str, exact: bool, tmp_path: Path) -> None:
     algorithm = make(name)
@@ -99,9 +99,10 @@ def test_an_update_that_is_not_finite_in_one_block_counts_in_none(tmp_path: Path
     same(tmp_path / "a", tmp_path / "b")
 
 
-def test_a_method_says_for_itself_that_blocks_suit_it() -> None:
-    class Heir(type(make("fedavg"))):  # type: ignore[misc]
-        pass
+def test_blocks_suit_a_large_model_of_a_method_that_is_columnwise() -> None:
+    class Heir(FedAvg):
+        def evaluation_model(self, model: Vector, state: State) -> Vector:
+            return model / np.linalg.norm(model)
 
     large = Spec.of([Entry("w", (blocks.LARGE,), "float32")])
     assert blocks.suits(make("fedavg"), large)

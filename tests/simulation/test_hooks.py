@@ -12,7 +12,7 @@ import pytest
 
 import fogline
 from fogline import CodeError, FedAvg, JobError, Tier, Tree
-from fogline.algorithms import ClientUpdate, Weighted, algorithms
+from fogline.algorithms import METHODS, ClientUpdate, Weighted
 from fogline.algorithms.checks import check_method
 from fogline.algorithms.registry import make
 from tests.toy import ToyTask
@@ -335,11 +335,12 @@ class Renamed(FedAvg):
     [
         (
             Mistyped,
-            "Mistyped.adjust_gradients looks like a hook, and there is none of that name; did you mean adjust_grad",
+            "a function of your own may be called _adjust_gradients); did you mean 'adjust_gradient'?",
         ),
         (
             Invented,
-            "Invented.adjust_momentum looks like a hook, and there is none of that name; there are adjust_gradient",
+            "Invented.adjust_momentum looks like a hook, and there is none of that name (a function of your own may be "
+            "called _adjust_momentum); there are adjust_gradient",
         ),
         (
             Few,
@@ -358,7 +359,7 @@ def test_names_and_signatures_are_checked_before_the_run(method: type, words: st
 
 
 def test_methods_that_are_right_pass() -> None:
-    for method in (*algorithms().values(), Renamed):
+    for method in (*METHODS.values(), Renamed):
         check_method(method)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fogline.training import LocalMethod, LocalTraining
 from fogline.training.torch import models
 from fogline.training.torch.engines import Stacked
-from fogline.training.torch.losses import IGNORED
+from fogline.training.torch.outputs.losses import IGNORED
 from tests.training.cohorts import (
     METHODS,
     Contrastive,

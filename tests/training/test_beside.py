@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fogline.training import ClientJob, LocalMethod, LocalTraining
-from fogline.training.torch.engines import ENGINES, Stacked
+from fogline.training.torch import ENGINES, Stacked
 from fogline.training.torch.kernels import Graph
 from tests.training.cohorts import jobs_of, task_of
 

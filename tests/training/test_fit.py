@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fogline
-from fogline.algorithms.fedlc import FedLC
+from fogline.algorithms.methods.fedlc import FedLC
 from fogline.data import Examples, FederatedData, from_clients
 from fogline.training import ClientJob, LocalMethod, LocalTraining
 from fogline.training.torch import TorchTask, models

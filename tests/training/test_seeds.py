@@ -21,7 +21,7 @@ from fogline.jobs import Job
 from fogline.jobs.loading import load_task
 from fogline.randomness import derived, fingerprint, seeded
 from fogline.training import LocalMethod, LocalTraining
-from fogline.training.torch.outside import differences
+from fogline.training.torch.checking.outside import differences
 from tests.training.cohorts import FEATURES, jobs_of, task_of
 
 

@@ -146,7 +146,7 @@ def test_the_headline_says_which_way_is_better_or_it_has_to_be_said() -> None:
     assert not Own(models.mlp, data, headline="surprise", higher_is_better=False).higher_is_better
     with pytest.raises(ValueError, match=r"'surprise' does not tell .* pass higher_is_better=True or False"):
         Own(models.mlp, data, headline="surprise")
-    with pytest.raises(ValueError, match="There is no metric 'rmse' for task 'model'; choose loss, accuracy"):
+    with pytest.raises(ValueError, match="There is no metric 'rmse' for task 'model'; there are loss, accuracy"):
         TorchTask(models.mlp, data, headline="rmse")
 
 
@@ -164,7 +164,7 @@ def test_judging_sequences_leaves_out_targets_without_a_truth() -> None:
 
 def test_unknown_names_are_refused() -> None:
     task = task_of()
-    with pytest.raises(ValueError, match=r"There is no engine 'warp' for task 'model'; choose loop, flat, stacked\."):
+    with pytest.raises(ValueError, match=r"There is no engine 'warp' for task 'model'; there are loop, flat, stacked"):
         task.build("warp", LocalMethod(), LocalTraining())
     with pytest.raises(ValueError, match="There is no loss 'hinge'"):
         TorchTask(models.mlp, task.data, loss="hinge")  # type: ignore[arg-type]

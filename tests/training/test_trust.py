@@ -19,8 +19,7 @@ from fogline.training import ClientJob, LocalMethod, LocalResult, LocalTraining,
 from fogline.training.bugs import CodeError
 from fogline.training.hooks import watched
 from fogline.training.shuffling import batches, cuts
-from fogline.training.torch import TorchTask, models
-from fogline.training.torch.engines import ENGINES, Flat
+from fogline.training.torch import ENGINES, Flat, TorchTask, models
 from fogline.training.trust import EngineCheck
 from tests.training.cohorts import METHODS, Contrastive, Proximal, distance, jobs_of, task_of, three_rounds
 

@@ -1,28 +1,29 @@
 """Federated methods: what a device does, what an aggregator does."""
 
 from fogline.algorithms.base import AggregatorContext, Algorithm, ClientUpdate, Weighted
-from fogline.algorithms.fedasync import FedAsync
-from fogline.algorithms.fedat import FedAT
-from fogline.algorithms.fedavg import FedAvg
-from fogline.algorithms.fedavgm import FedAvgM
-from fogline.algorithms.fedbuff import FedBuff
-from fogline.algorithms.feddyn import FedDyn
-from fogline.algorithms.fedexp import FedExP
-from fogline.algorithms.fedlc import FedLC
-from fogline.algorithms.fednova import FedNova
-from fogline.algorithms.fedopt import FedAdagrad, FedAdam, FedOpt, FedYogi
-from fogline.algorithms.fedprox import FedProx
-from fogline.algorithms.fedsam import FedSAM
-from fogline.algorithms.fedsgd import FedSGD
-from fogline.algorithms.hierfavg import HierFAVG
-from fogline.algorithms.moon import Moon
-from fogline.algorithms.mtgc import MTGC
-from fogline.algorithms.registry import algorithms, find, make, name_and_parameters, summary
-from fogline.algorithms.scaffold import Scaffold
+from fogline.algorithms.methods.fedasync import FedAsync
+from fogline.algorithms.methods.fedat import FedAT
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.methods.fedavgm import FedAvgM
+from fogline.algorithms.methods.fedbuff import FedBuff
+from fogline.algorithms.methods.feddyn import FedDyn
+from fogline.algorithms.methods.fedexp import FedExP
+from fogline.algorithms.methods.fedlc import FedLC
+from fogline.algorithms.methods.fednova import FedNova
+from fogline.algorithms.methods.fedopt import FedAdagrad, FedAdam, FedOpt, FedYogi
+from fogline.algorithms.methods.fedprox import FedProx
+from fogline.algorithms.methods.fedsam import FedSAM
+from fogline.algorithms.methods.fedsgd import FedSGD
+from fogline.algorithms.methods.hierfavg import HierFAVG
+from fogline.algorithms.methods.moon import Moon
+from fogline.algorithms.methods.mtgc import MTGC
+from fogline.algorithms.methods.scaffold import Scaffold
+from fogline.algorithms.registry import METHODS, find, make
 from fogline.attributes import describe_attributes
 from fogline.settings import Mode
 
 __all__ = [
+    "METHODS",
     "MTGC",
     "AggregatorContext",
     "Algorithm",
@@ -48,11 +49,8 @@ __all__ = [
     "Moon",
     "Scaffold",
     "Weighted",
-    "algorithms",
     "find",
     "make",
-    "name_and_parameters",
-    "summary",
 ]
 
 describe_attributes(__name__)

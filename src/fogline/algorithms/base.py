@@ -80,9 +80,10 @@ class Algorithm(LocalMethod):
     sum is merged upward as it is, which is exact)."""
     buffer: ClassVar[int] = 1
     """Asynchronous mode: reports per move, where the tier names no number."""
-    columnwise: ClassVar[bool] = False
+    columnwise: ClassVar[bool] = True
     """Whether an aggregator's hooks treat every number for itself, so that a large model may be worked on in blocks.
-    It counts for the class that says it only: an heir with a norm in its ``server_update`` must not inherit it."""
+    An heir that leaves them as they are is as its parent is; one that overrides any says it itself, or it is not so:
+    there may be a norm in its ``server_update``."""
     local_defaults: ClassVar[Mapping[str, Any]] = {}
     """Settings of local training (by field of ``LocalTraining``) that belong to the method."""
     movement: ClassVar[str] = "delta"
@@ -90,6 +91,8 @@ class Algorithm(LocalMethod):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if "columnwise" not in vars(cls):
+            cls.columnwise = _leaves_aggregators_alone(cls)
         dataclass(frozen=True)(cls)
 
     def __new__(cls, *_: Any, **parameters: Any) -> Self:
@@ -149,6 +152,25 @@ class Algorithm(LocalMethod):
     def staleness_weight(self, staleness: int) -> float:
         """Factor on an update that is that many versions old (FedAsync's polynomial, exponent one half)."""
         return (1.0 + staleness) ** -0.5
+
+
+DEVICE_HOOKS = ("prepare", "adjust_gradient", "perturb", "adjust_outputs", "adjust_loss", "report")
+"""What a method may override without a change to what its aggregators do."""
+SCALARS = ("staleness_weight",)
+"""Hooks of aggregators that see no vector."""
+
+
+def _leaves_aggregators_alone(method: type[Algorithm]) -> bool:
+    """Whether a class overrides no hook of aggregators, nor what one may call, and its parents are columnwise."""
+    parents = [base for base in method.__bases__ if issubclass(base, Algorithm)]
+    inherited = {kind for parent in parents for kind in parent.__mro__}
+    for kind in method.__mro__:  # Itself, and what is mixed in.
+        for name, value in () if kind in inherited else vars(kind).items():
+            is_code = callable(value) or hasattr(value, "__get__")
+            free = name in DEVICE_HOOKS or name in SCALARS or name.startswith("__")
+            if is_code and not free and any(hasattr(parent, name) for parent in parents):
+                return False
+    return all(parent.columnwise for parent in parents)
 
 
 def unannotated(method: type[Algorithm], name: str) -> str:

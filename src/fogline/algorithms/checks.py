@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from typing import Any
 
 from fogline.algorithms.base import Algorithm
+from fogline.plugins import nearest, suggest
 
 HOOKS = (
     "prepare",
@@ -68,12 +68,10 @@ def _check_hook(kind: type, name: str, thing: Any) -> None:
 def _check_name(kind: type, name: str, thing: Any) -> None:
     if not (inspect.isfunction(thing) or isinstance(thing, staticmethod | classmethod)):
         return
-    near = difflib.get_close_matches(name, HOOKS, 1, ALIKE)
-    if near or name.startswith("adjust_"):
-        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(ADJUSTING)}."
+    if nearest(name, HOOKS, ALIKE) or name.startswith("adjust_"):
         raise ValueError(
-            f"{kind.__name__}.{name} looks like a hook, and there is none of that name; {meant} "
-            f"A function of your own may be called _{name}."
+            f"{kind.__name__}.{name} looks like a hook, and there is none of that name (a function of your own may be "
+            f"called _{name}){suggest(name, ADJUSTING if name.startswith('adjust_') else HOOKS, ALIKE)}"
         )
 
 

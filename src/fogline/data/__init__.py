@@ -7,15 +7,13 @@ from fogline.data.examples import Examples
 from fogline.data.indices import Partition
 from fogline.data.loaders import MissingDatasetError, MissingPackageError, dataset, datasets, load, load_raw
 from fogline.data.meaning import Meaning
-from fogline.data.partition import (
-    PARTITIONERS,
-    by_natural_id,
-    classes_per_client,
-    dirichlet,
-    iid,
-    quantity_skew,
-    shards,
-)
+from fogline.data.partitioners import PARTITIONERS
+from fogline.data.partitioners.classes import classes_per_client
+from fogline.data.partitioners.dirichlet import dirichlet
+from fogline.data.partitioners.iid import iid
+from fogline.data.partitioners.natural import by_natural_id
+from fogline.data.partitioners.quantity import quantity_skew
+from fogline.data.partitioners.shards import shards
 from fogline.data.picture import label_counts, plot_partition
 from fogline.data.raw import RawData
 from fogline.data.sources import FeatureNoise

@@ -15,8 +15,10 @@ from fogline.data.dataset import FederatedData
 from fogline.data.examples import Array, Examples, Indices
 from fogline.data.indices import Partition
 from fogline.data.meaning import Meaning
-from fogline.data.partition import PARTITIONERS, by_natural_id
+from fogline.data.partitioners import PARTITIONERS
+from fogline.data.partitioners.natural import by_natural_id
 from fogline.data.sources import FeatureNoise, Transform
+from fogline.plugins import suggest
 
 DEFAULT_CLIENTS = 100
 
@@ -73,15 +75,12 @@ class RawData:
 
     def _partition(self, name: str, clients: int, seed: int, options: dict[str, Any]) -> Partition:
         if name not in PARTITIONERS:
-            known = ", ".join(sorted([*PARTITIONERS, "feature_noise", "natural"]))
-            raise ValueError(f"There is no partition '{name}'; there are {known}.")
+            raise ValueError(
+                f"There is no partition '{name}'{suggest(name, sorted([*PARTITIONERS, 'feature_noise', 'natural']))}"
+            )
         refuse_unknown(options, partition_options(name), f"partition '{name}'")
         rows = self._training_rows()
-        labels = self.y[rows]
-        if name in ("iid", "quantity_skew"):
-            return PARTITIONERS[name](len(rows), clients, seed=seed, **options).rows_of(rows)
-        if self.meaning.classes is None:
-            labels = _deciles(labels)
+        labels = self.y[rows] if self.meaning.classes is not None else _deciles(self.y[rows])
         return PARTITIONERS[name](labels, clients, seed=seed, **options).rows_of(rows)
 
     def _training_rows(self) -> Indices:
@@ -130,8 +129,8 @@ def refuse_unknown(options: Mapping[str, Any], known: set[str], what: str) -> No
     """Raise ValueError if an option is not known, naming it and those that are."""
     unknown = sorted(set(options) - known)
     if unknown:
-        choice = ", ".join(sorted(known)) or "none"
-        raise ValueError(f"'{unknown[0]}' is not an option of {what}; its options are: {choice}.")
+        hint = suggest(unknown[0], sorted(known)) or "; it has none"
+        raise ValueError(f"'{unknown[0]}' is not an option of {what}{hint}")
 
 
 def _deciles(targets: Array) -> Indices:

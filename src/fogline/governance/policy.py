@@ -16,6 +16,7 @@ from fogline.governance.hours import DailyWindow, is_open, next_open
 from fogline.governance.offers import Needs, Offers, missing
 from fogline.governance.safe_files import read_bounded
 from fogline.governance.signers import Signer
+from fogline.plugins import suggest
 
 if TYPE_CHECKING:
     from fogline.governance.manifest import Manifest
@@ -256,7 +257,7 @@ def _check_table(table: Mapping[str, Any], name: str, source: str) -> None:
     for key in table:
         if key not in known:
             where = f"{name}.{key[:40]}" if name else key[:40]
-            raise SitePolicyError(f"{source}: {where!r} is no key of a policy; here may stand {', '.join(known)}")
+            raise SitePolicyError(f"{source}: {where!r} is no key of a policy{suggest(key[:40], known)}")
 
 
 def _placed(message: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +13,7 @@ from fogline.errors import InputError
 from fogline.jobs.checked import Demand, StrictModel, as_a_whole, explains
 from fogline.jobs.job import Job, Method
 from fogline.jobs.tree import Tree
+from fogline.plugins import suggest
 
 Path = tuple[str | int, ...]
 """Keys from the job's top to a value; tiers stand under ``("tree", "tiers")``."""
@@ -35,15 +35,6 @@ LONGEST = 60
 
 class JobError(InputError, ValueError):
     """A job, or what it names, that cannot be run as it is. The text is one sentence for people."""
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """A clause that names the closest known word, or lists all if none is close: ``; did you mean 'x'?``."""
-    names = list(known)
-    close = get_close_matches(word, names, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; there are {', '.join(names)}" if names else ""
 
 
 def check(raw: Mapping[str, Any], source: Callable[[Path], str] | None = None) -> Job:

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fogline.jobs.errors import JobError, suggest
+from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
+from fogline.plugins import suggest
 from fogline.randomness import seeded
 
 if TYPE_CHECKING:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from fogline.algorithms import METHODS, Algorithm
+from fogline.jobs.job import Method
 from fogline.training.bugs import is_own
 from fogline.training.task import Task
 
@@ -72,6 +74,13 @@ def module_of(names: Mapping[str, Any]) -> tuple[str, Path | None]:
     if name == "__main__":
         name = path.stem if spec is None else spec.name
     return name, path.parents[name.count(".") + (path.name == "__init__.py")]
+
+
+def method_of(algorithm: Algorithm) -> Method:
+    """How a job names an algorithm, with its parameters: by its registered name, or as ``module:Class``."""
+    kind = type(algorithm)
+    parameters = {field.name: getattr(algorithm, field.name) for field in fields(algorithm)}
+    return Method(name=METHODS.name_of(kind) or class_name(kind), parameters=parameters)
 
 
 def class_name(kind: type) -> str:

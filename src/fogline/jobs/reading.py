@@ -16,11 +16,12 @@ from typing import Any, cast, get_args
 
 from pydantic import BaseModel
 
-from fogline.jobs.errors import JobError, check, part_of, shown, suggest, tiers_of, unknown_key
+from fogline.jobs.errors import JobError, check, part_of, shown, tiers_of, unknown_key
 from fogline.jobs.errors import Path as Keys
 from fogline.jobs.job import Job
 from fogline.jobs.tree import Tree
 from fogline.jobs.writing import Table
+from fogline.plugins import suggest
 
 NULL = {"none": True}
 COMMAND_LINE = "command line"

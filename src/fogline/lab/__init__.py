@@ -7,7 +7,7 @@ from fogline.lab.here import why_not
 from fogline.lab.lab import Lab
 from fogline.lab.labfile import LabFile, read_lab
 from fogline.lab.leftovers import clean, find_lab, running_labs
-from fogline.lab.presets import PRESET_NOTES as LINK_PRESETS
+from fogline.lab.presets import LINK_PRESETS
 from fogline.lab.proxy import FaultProxy
 from fogline.lab.running import RunningLab
 

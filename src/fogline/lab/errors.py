@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from fogline.errors import InputError
-from fogline.jobs.errors import suggest
+from fogline.plugins import suggest
 
 
 class LabError(InputError, ValueError):

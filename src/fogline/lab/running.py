@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fogline.jobs.errors import suggest
 from fogline.lab.channel import Counters
 from fogline.lab.client import send_command
 from fogline.lab.errors import LabError
 from fogline.lab.state import HOSTS, SOCKET, Facts, note_program
+from fogline.plugins import suggest
 
 WITH_HOSTS = 'mount --bind "$0" /etc/hosts && exec "$@"'
 """Gives a command an ``/etc/hosts`` with the nodes' names, in a mount namespace of its own."""
@@ -117,5 +117,5 @@ class RunningLab:
 
     def _known(self, node: str) -> str:
         if node not in self.facts.addresses:
-            raise LabError(f"The lab has no node '{node}'{suggest(node, self.facts.addresses)}.")
+            raise LabError(f"The lab has no node '{node}'{suggest(node, self.facts.addresses)}")
         return node

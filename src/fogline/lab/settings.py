@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from fogline.jobs.errors import suggest
 from fogline.jobs.units import seconds
 from fogline.lab.errors import LabError, sentence
-from fogline.lab.presets import PRESETS
+from fogline.lab.presets import LINK_PRESETS
 from fogline.simulation.profiles.rates import rate
 
 MEASURED = "measured"
@@ -78,8 +77,8 @@ class LinkTable(OneWay):
 
     @model_validator(mode="after")
     def _known_preset(self) -> LinkTable:
-        if self.preset is not None and self.preset not in PRESETS:
-            raise ValueError(f"there is no preset '{self.preset}'{suggest(self.preset, PRESETS)}")
+        if self.preset is not None:
+            LINK_PRESETS.find(self.preset)  # There is one, or it says so.
         return self
 
 
@@ -114,7 +113,7 @@ def change(link: Both, table: LinkTable, folder: Path) -> Both:
     for side in ("up", "down"):
         one: OneWay = getattr(link, side)
         if table.preset is not None:
-            one = _over(one, OneWay.model_validate(PRESETS[table.preset][side]), folder)
+            one = _over(one, OneWay.model_validate(LINK_PRESETS.find(table.preset).thing()[side]), folder)
         one = _over(one, table, folder)
         changed[side] = _over(one, getattr(table, side), folder)
     return Both(**changed)

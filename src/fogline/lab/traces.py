@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from fogline.data.loaders.folder import find_root
 from fogline.jobs.units import seconds
 from fogline.lab.errors import LabError
 from fogline.lab.settings import MEASURED
-from fogline.simulation.profiles.presets import FOLDER, TRACES, data_folder
+from fogline.simulation.profiles.presets.phones import DATA_SET, TRACES
 from fogline.simulation.profiles.rates import rate
 
 KILOBIT = 125.0
@@ -52,7 +53,7 @@ def read_trace(path: str, draw: random.Random) -> Recording:
     Raises:
         LabError: there is no such file, or it holds no trace; one sentence.
     """
-    place = data_folder() / FOLDER / TRACES if path == MEASURED else Path(path)
+    place = find_root() / DATA_SET / TRACES if path == MEASURED else Path(path)
     if not place.is_file():
         hint = "; set FOGLINE_DATA to the folder of the data sets" if path == MEASURED else ""
         raise LabError(f"There is no trace at '{place}'{hint}.")

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from fogline.inference.card import Asset, Card, read_card
-from fogline.jobs.errors import suggest
+from fogline.plugins import suggest
 from fogline.registry.restored import read_floors
 from fogline.storage import Blobs, Database
 from fogline.storage.files import hash_file
@@ -199,7 +199,7 @@ class Catalogue:
         """The cards of a model, by rising number; at least one."""
         live = {number: body for number, body in self._bodies(model).items() if body}
         if not live:
-            raise CatalogueError(f"There is no model {model[:80]!r} here{suggest(model, self.models())}.")
+            raise CatalogueError(f"There is no model {model[:80]!r} here{suggest(model, self.models()) or '.'}")
         return live
 
     def _body(self, model: str, version: int) -> bytes:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from fogline.algorithms import Algorithm, algorithms, make
+from fogline.algorithms import Algorithm, make
 from fogline.algorithms.device import prepare
 from fogline.data.loading import loading_of
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.jobs.loading import check_not_importing
-from fogline.jobs.naming import TaskOrigin, class_name, origin_of
+from fogline.jobs.naming import TaskOrigin, method_of, origin_of
 from fogline.jobs.planning import planner, with_defaults
 from fogline.jobs.reading import parse_job
 from fogline.jobs.resuming import check_changes
@@ -187,14 +186,6 @@ def _as_before(before: Job, job: Job, task: Task, method: Algorithm | None) -> J
 
 FOUND = ("task", "task_parameters", "engine_compared", "engines_refused")
 """What a run finds out of itself: nobody asks for it."""
-
-
-def method_of(algorithm: Algorithm) -> Method:
-    """How a job names an algorithm: by its registered name, or as ``module:Class``."""
-    kind = type(algorithm)
-    names = [name for name, known in algorithms().items() if known is kind]
-    parameters = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
-    return Method(name=names[0] if names else class_name(kind), parameters=parameters)
 
 
 def run(

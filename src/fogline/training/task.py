@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec, Vector
+from fogline.plugins import suggest
 from fogline.training.hooks import watched
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.makers import Maker, makers
@@ -28,9 +29,6 @@ Memory = Callable[[int, npt.DTypeLike], npt.NDArray[Any]]
 class Engine(ABC):
     """Runs the local training of a cohort of devices. ``loop`` is the reference; others must agree with it."""
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    """One line for ``fogline engines``."""
     together: ClassVar[bool] = False
     """Whether the devices of one call step together, so that their number changes the speed."""
     memory: Memory = np.empty
@@ -106,7 +104,7 @@ class Task(ABC):
         self.classifies = classifies
         self.headline = headline or ("accuracy" if classifies else "rmse")
         if type(self).metrics is Task.metrics and self.headline not in (known := self.metrics({})):
-            raise ValueError(f"There is no metric '{self.headline}' for task '{name}'; choose {', '.join(known)}.")
+            raise ValueError(f"There is no metric '{self.headline}' for task '{name}'{suggest(self.headline, known)}")
         self.higher_is_better = is_better_higher(self.headline) if higher_is_better is None else higher_is_better
 
     def __repr__(self) -> str:
@@ -131,7 +129,7 @@ class Task(ABC):
 
     @abstractmethod
     def engines(self) -> Mapping[str, type[Engine]]:
-        """Engines of this backend by name, the reference first."""
+        """Engines of this backend by name, the reference first: usually the backend's registry."""
 
     def build(self, engine: str, method: LocalMethod, local: LocalTraining) -> Engine:
         """An engine, ready to train.
@@ -141,7 +139,7 @@ class Task(ABC):
         """
         kinds = self.engines()
         if engine not in kinds:
-            raise ValueError(f"There is no engine '{engine}' for task '{self.name}'; choose {', '.join(kinds)}.")
+            raise ValueError(f"There is no engine '{engine}' for task '{self.name}'{suggest(engine, kinds)}")
         reason = kinds[engine].refuses(self, method, local)
         if reason is not None:
             raise ValueError(f"Engine '{engine}' cannot run this job: {reason}")

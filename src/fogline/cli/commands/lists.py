@@ -13,12 +13,10 @@ from rich.markup import escape
 
 from fogline.cli.listing import Listing, present
 from fogline.cli.options import COMMON, CommonOptions, Json
+from fogline.plugins import Registry
 
 Parameters = dict[str, str | None]
 """Defaults by name, as people write them; None where one has to be given."""
-
-BACKENDS = {"torch": "torch", "sklearn": "sklearn", "xgboost": "xgboost", "jax": "jax", "keras": "keras"}
-"""Backends below ``fogline.training``, and the package that each needs."""
 
 
 def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
@@ -29,24 +27,24 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     json
         Print an array of objects (JSON) instead of a table.
     """
-    from fogline.algorithms import algorithms, summary
-    from fogline.nodes.policies import policies
+    from fogline.algorithms import METHODS
+    from fogline.nodes.policies import POLICIES
 
     columns = ("name", "what it does", "parameters")
     methods = Listing(columns, title="Methods (algorithm.name)")
-    for name, method in algorithms().items():
-        _add(methods, "method", name, summary(method).replace("``", ""), _parameters(method))
+    _add(methods, "method", METHODS)
     hint = "Use one: fogline simulate job.toml --set algorithm=fedprox --set cloud.policy=oort"
     selection = Listing(columns, title="Client selection (policy of a tier)", hint=hint)
-    for name, policy in policies().items():
-        _add(selection, "policy", name, policy.summary, _parameters(policy))
+    _add(selection, "policy", POLICIES)
     present([methods, selection], json)
 
 
-def _add(listing: Listing, kind: str, name: str, what: str, parameters: Parameters) -> None:
-    item = {"kind": kind, "name": name, "summary": what, "parameters": parameters}
-    shown = ", ".join(key if default is None else f"{key}={default}" for key, default in parameters.items())
-    listing.add(item, escape(name), escape(what), escape(shown))
+def _add(listing: Listing, kind: str, registry: Registry[Any]) -> None:
+    for name, thing in registry.items():
+        what, parameters = registry.summary(name), _parameters(thing)
+        item = {"kind": kind, "name": name, "summary": what, "parameters": parameters}
+        shown = ", ".join(key if default is None else f"{key}={default}" for key, default in parameters.items())
+        listing.add(item, escape(name), escape(what), escape(shown))
 
 
 def datasets(*, json: Json = False, options: CommonOptions = COMMON) -> None:
@@ -85,6 +83,8 @@ def engines(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     json
         Print an array of objects (JSON) instead of a table.
     """
+    from fogline.training.backends import backends
+
     hint = "By default the fastest is measured. Fix one: fogline simulate job.toml --engine loop"
     listing = Listing(("backend", "engine", "how it trains"), title="Training engines", hint=hint)
 
@@ -92,14 +92,13 @@ def engines(*, json: Json = False, options: CommonOptions = COMMON) -> None:
         item = {"backend": backend, "engine": engine, "summary": what, "installed": installed}
         listing.add(item, backend, engine, escape(what))
 
-    for backend, package in BACKENDS.items():
-        if find_spec(f"fogline.training.{backend}") is None:
-            continue
-        if find_spec(package) is None:
+    for backend in backends():
+        if find_spec(backend) is None:
             add(backend, "", f"not installed: pip install 'fogline[{backend}]'", installed=False)
             continue
-        for name, engine in import_module(f"fogline.training.{backend}").ENGINES.items():
-            add(backend, name, engine.summary, installed=True)
+        registry: Registry[Any] = import_module(f"fogline.training.{backend}").ENGINES
+        for name in registry:
+            add(backend, name, registry.summary(name), installed=True)
     present([listing], json)
 
 

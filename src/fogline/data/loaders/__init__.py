@@ -1,19 +1,6 @@
-"""Public data sets by name. Importing the files below registers their loaders."""
+"""Public data sets by name, one file each or for a few that are alike: every file registers its own by a decorator."""
 
-from fogline.data.loaders import (
-    bearings,
-    digits,
-    energy,
-    har,
-    machines,
-    mnist,
-    pictures,
-    shakespeare,
-    turbofan,
-)
 from fogline.data.loaders.folder import MissingDatasetError, MissingPackageError
 from fogline.data.loaders.registry import dataset, datasets, load, load_raw
-
-REGISTERED = (bearings, digits, energy, har, machines, mnist, pictures, shakespeare, turbofan)
 
 __all__ = ["MissingDatasetError", "MissingPackageError", "dataset", "datasets", "load", "load_raw"]

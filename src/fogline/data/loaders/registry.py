@@ -10,24 +10,29 @@ from typing import Any
 
 from fogline.data.dataset import FederatedData
 from fogline.data.loaders.folder import DatasetFolder, find_root
-from fogline.data.partition import PARTITIONERS
+from fogline.data.partitioners import PARTITIONERS
 from fogline.data.raw import RawData, partition_options, refuse_unknown
+from fogline.plugins import Registry
 
 Read = Callable[..., RawData]
 
 
 @dataclass(frozen=True)
-class _Entry:
-    summary: str
-    source: str
+class Loader:
+    """How a data set is read."""
+
     read: Read
+    source: str
+    """Where the public can get it."""
 
     @property
     def options(self) -> set[str]:
+        """Names of what may be asked of it."""
         return {p.name for p in inspect.signature(self.read).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 
-_entries: dict[str, _Entry] = {}
+LOADERS = Registry[Loader]("data set", "fogline.data.loaders")
+"""The data sets."""
 
 
 def dataset(name: str, summary: str, *, source: str) -> Callable[[Read], Read]:
@@ -37,9 +42,7 @@ def dataset(name: str, summary: str, *, source: str) -> Callable[[Read], Read]:
     """
 
     def register(read: Read) -> Read:
-        if name in _entries:
-            raise ValueError(f"There are two loaders for data set '{name}'.")
-        _entries[name] = _Entry(summary, source, read)
+        LOADERS.put(name, Loader(read, source), read, summary)
         return read
 
     return register
@@ -47,7 +50,7 @@ def dataset(name: str, summary: str, *, source: str) -> Callable[[Read], Read]:
 
 def datasets() -> dict[str, str]:
     """Names of the data sets, with one line about each."""
-    return {name: entry.summary for name, entry in sorted(_entries.items())}
+    return {name: LOADERS.summary(name) for name in sorted(LOADERS)}
 
 
 def load_raw(name: str, *, root: str | os.PathLike[str] | None = None, **options: Any) -> RawData:
@@ -58,9 +61,10 @@ def load_raw(name: str, *, root: str | os.PathLike[str] | None = None, **options
         MissingDataset: its files are not on this machine.
         MissingPackage: it needs a package that is not installed.
     """
-    entry = _entry(name)
-    refuse_unknown(options, entry.options, f"data set '{name}'")
-    return entry.read(DatasetFolder(name, entry.source, find_root(root)), **options)
+    found = LOADERS.find(name)
+    loader = found.thing
+    refuse_unknown(options, loader.options, f"data set '{found.name}'")
+    return loader.read(DatasetFolder(found.name, loader.source, find_root(root)), **options)
 
 
 def load(
@@ -86,15 +90,9 @@ def load(
     Raises:
         ValueError, MissingDataset, MissingPackage: as `load_raw` and `RawData.split`.
     """
-    own = _entry(name).options
+    own = LOADERS.find(name).thing.options
     every = {option for known in (*PARTITIONERS, "feature_noise") for option in partition_options(known)}
     refuse_unknown(options, own | every, f"data set '{name}'")
     raw = load_raw(name, root=root, **{key: value for key, value in options.items() if key in own})
     rest = {key: value for key, value in options.items() if key not in own}
     return raw.split(partition, clients=clients, seed=seed, **rest)
-
-
-def _entry(name: str) -> _Entry:
-    if name not in _entries:
-        raise ValueError(f"There is no data set '{name}'; there are {', '.join(sorted(_entries))}.")
-    return _entries[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from fogline.data.inputs import Inputs
 from fogline.inference.card import Datatype, Dense, Tensor, Units
 from fogline.inference.runtimes.base import NUMPY, Array, ModelError
 from fogline.params import Params
+from fogline.training.backends import backend_of
 from fogline.training.task import Task
 
 if TYPE_CHECKING:
@@ -19,11 +21,6 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT = "input", "output"
 DATATYPES: dict[np.dtype[np.generic], Datatype] = {kind: name for name, kind in NUMPY.items()}  # pyright: ignore[reportAssignmentType]
-BACKENDS = {
-    "fogline.training.torch.task": "fogline.inference.packaging.torch",
-    "fogline.training.sklearn.task": "fogline.inference.packaging.sklearn",
-}
-"""Which module reads the tasks of a class, by the module of the class."""
 
 
 class ExportError(ModelError):
@@ -71,11 +68,11 @@ def original_of(task: Task, params: Params, names: Sequence[str], units: Units |
     Raises:
         ModelError: tasks of this kind cannot be packaged, or the model cannot be run on an example.
     """
-    for kind in type(task).__mro__:
-        if kind.__module__ in BACKENDS:
-            make = importlib.import_module(BACKENDS[kind.__module__]).original
-            return make(task, params, names, units)
-    raise ModelError(f"A {type(task).__name__} cannot be packaged; models of PyTorch and of scikit-learn can.")
+    backend = backend_of(task)
+    reader = f"{__package__}.{backend}"  # Called as the backend whose tasks it reads.
+    if backend is None or find_spec(reader) is None:
+        raise ModelError(f"A {type(task).__name__} cannot be packaged; models of PyTorch and of scikit-learn can.")
+    return importlib.import_module(reader).original(task, params, names, units)
 
 
 def tensor_of(name: str, array: Array) -> Tensor:

@@ -23,10 +23,10 @@ from fogline.inference.runtimes.outputs import Given, named
 from fogline.inference.runtimes.torch import answers
 from fogline.params import Params
 from fogline.training.torch import TorchTask
-from fogline.training.torch.answers import part_of
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.trace import calls_of
 from fogline.training.torch.layout import as_tensor, named_tensors
+from fogline.training.torch.outputs.answers import part_of
 
 ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
 SILENT = (nn.Flatten, nn.Identity, nn.Dropout)

@@ -15,6 +15,7 @@ from fogline.inference.card import Card
 from fogline.inference.runtimes.base import NUMPY, Array, Locate, ModelError, Run, Runtime
 from fogline.inference.runtimes.dense import DenseRuntime
 from fogline.inference.runtimes.files import arrays_of
+from fogline.plugins import suggest
 
 WARM, LEAST, MOST, SECONDS = 3, 5, 200, 0.004
 """Calls before the clock counts; fewest and most that it counts; and for how long, for each runtime."""
@@ -53,7 +54,7 @@ def open_runtime(
     """
     offered = _offered(card, locate, threads, code)
     if only and only not in offered:
-        raise ModelError(f"Model '{card.model}' has no runtime '{only}'; choose {', '.join(offered)}.")
+        raise ModelError(f"Model '{card.model}' has no runtime '{only}'{suggest(only, offered)}")
     wrong = _wrong(card) if variants else {}
     names = [only] if only else [name for name in offered if "/" not in name or (variants and name not in wrong)]
     sample, timings, refused = sample_of(card, locate), dict[str, float](), {} if only else wrong

@@ -18,9 +18,9 @@ from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
 from fogline.jobs.loading import load_task
 from fogline.training.torch import TorchTask
-from fogline.training.torch.answers import part_of
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.layout import named_tensors
+from fogline.training.torch.outputs.answers import part_of
 
 
 class TorchRuntime:

@@ -249,8 +249,8 @@ def cuts(start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 
 def suits(algorithm: Algorithm, spec: Spec) -> bool:
-    """Whether a job is worked on in blocks: the method says of itself that it may be, not of its heirs."""
-    return spec.floats >= LARGE and bool(vars(type(algorithm)).get("columnwise", False))
+    """Whether a job is worked on in blocks."""
+    return spec.floats >= LARGE and algorithm.columnwise
 
 
 def _same(arrays: Arrays) -> Arrays:

@@ -2,8 +2,8 @@
 
 from fogline.attributes import describe_attributes
 from fogline.nodes.policies.base import Candidates, Feedback, Selection, SelectionPolicyError
-from fogline.nodes.policies.registry import make_policy, policies
+from fogline.nodes.policies.registry import POLICIES, make_policy
 
-__all__ = ["Candidates", "Feedback", "Selection", "SelectionPolicyError", "make_policy", "policies"]
+__all__ = ["POLICIES", "Candidates", "Feedback", "Selection", "SelectionPolicyError", "make_policy"]
 
 describe_attributes(__name__)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import ClassVar
 
 from fogline.nodes.policies.base import Candidates, Feedback, Selection
 from fogline.nodes.policies.parameters import choice, count
+from fogline.nodes.policies.registry import POLICIES
 from fogline.nodes.policies.sampling import all_ready, draw
 
 
+@POLICIES.add("available", "rarely available children first, or only those expected to stay")
 class Available(Selection):
     """Prefers the children that are rarely there, or takes only those that will stay.
 
@@ -22,9 +23,6 @@ class Available(Selection):
     ``prefer = "stay"``: uniformly among those forecast to be there, at ``probes`` points, until they should be
     done (their expected time, or else the deadline). O(k * probes) while most stay.
     """
-
-    name: ClassVar[str] = "available"
-    summary: ClassVar[str] = "rarely available children first, or only those expected to stay"
 
     def __init__(self, *, prefer: str = "rare", probes: int = 4, rest: int = 5) -> None:
         self._prefer = choice("prefer", prefer, ("rare", "stay"))

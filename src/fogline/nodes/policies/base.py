@@ -60,10 +60,6 @@ class Candidates(Protocol):
 class Selection(ABC):
     """Selects children. Same calls with the same random source, same picks: nothing else is drawn from."""
 
-    name: ClassVar[str]
-    """What jobs call it."""
-    summary: ClassVar[str]
-    """One line for people."""
     needs_loss: ClassVar[bool] = False
     """Whether it is blind without ``Feedback.loss_rms``."""
 

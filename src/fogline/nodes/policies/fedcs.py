@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import random
 from statistics import median
-from typing import ClassVar
 
 from fogline.nodes.policies.base import Candidates, Selection
 from fogline.nodes.policies.parameters import number
+from fogline.nodes.policies.registry import POLICIES
 from fogline.nodes.policies.sampling import draw
 
 
+@POLICIES.add("fedcs", "the quickest of a random pool, as many as fit in the deadline")
 class FedCS(Selection):
     """Draws a pool uniformly and packs it into the deadline, always the child that adds the least time.
 
@@ -28,9 +29,6 @@ class FedCS(Selection):
         pool: children drawn per child wanted (the paper asks a tenth of all and packs what fits).
         upload_share: share of a child's time on the shared uplink; 0 where every child has a link of its own.
     """
-
-    name: ClassVar[str] = "fedcs"
-    summary: ClassVar[str] = "the quickest of a random pool, as many as fit in the deadline"
 
     def __init__(self, *, pool: float = 3.0, upload_share: float = 0.0) -> None:
         self._pool = number("pool", pool, 1.0)

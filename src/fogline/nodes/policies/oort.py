@@ -10,6 +10,7 @@ from typing import ClassVar
 from fogline.nodes.policies.base import Candidates, Feedback, Selection
 from fogline.nodes.policies.pacer import Pacer
 from fogline.nodes.policies.parameters import count, number
+from fogline.nodes.policies.registry import POLICIES
 from fogline.nodes.policies.sampling import draw, draw_weighted, ready
 
 
@@ -24,6 +25,7 @@ class Arm:
     """Round of its last report, counted from 1."""
 
 
+@POLICIES.add("oort", "high loss and speed first, with exploration")
 class Oort(Selection):
     """Exploits children of high utility and tries new ones.
 
@@ -53,8 +55,6 @@ class Oort(Selection):
         pacer_rounds, pacer_step: rounds between two looks at the pace; percentiles it then moves by.
     """
 
-    name: ClassVar[str] = "oort"
-    summary: ClassVar[str] = "high loss and speed first, with exploration"
     needs_loss: ClassVar[bool] = True
 
     def __init__(

@@ -9,10 +9,12 @@ from typing import ClassVar
 
 from fogline.nodes.policies.base import Candidates, Feedback, Selection
 from fogline.nodes.policies.parameters import number
+from fogline.nodes.policies.registry import POLICIES
 from fogline.nodes.policies.sampling import all_ready, draw_weighted
 from fogline.nodes.policies.weighted import by_data
 
 
+@POLICIES.add("power_of_choice", "of candidates drawn by data, those with the highest last loss")
 class PowerOfChoice(Selection):
     """Draws ``d = factor * k`` candidates by data and takes the ``k`` with the highest loss.
 
@@ -25,8 +27,6 @@ class PowerOfChoice(Selection):
         factor: candidates per child wanted; 1 is selection by data, more leans further to high losses.
     """
 
-    name: ClassVar[str] = "power_of_choice"
-    summary: ClassVar[str] = "of candidates drawn by data, those with the highest last loss"
     needs_loss: ClassVar[bool] = True
 
     def __init__(self, *, factor: float = 2.0) -> None:

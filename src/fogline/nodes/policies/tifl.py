@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_left
-from typing import ClassVar
 
 from fogline.nodes.policies.base import Candidates, Feedback, Selection
 from fogline.nodes.policies.parameters import count
+from fogline.nodes.policies.registry import POLICIES
 from fogline.nodes.policies.sampling import draw
 
 PROFILED = 1000
 """Children whose times set the borders between the tiers."""
 
 
+@POLICIES.add("tifl", "each cohort from one of five tiers of equal speed")
 class TiFL(Selection):
     """Sorts the children into tiers of equal size by speed, draws a tier, and the cohort uniformly in it.
 
@@ -32,9 +33,6 @@ class TiFL(Selection):
         credits: rounds that a tier may have before the others must have theirs.
         interval: rounds between two settings of borders and chances.
     """
-
-    name: ClassVar[str] = "tifl"
-    summary: ClassVar[str] = "each cohort from one of five tiers of equal speed"
 
     def __init__(self, *, tiers: int = 5, credits: int = 20, interval: int = 20) -> None:
         self._tiers = count("tiers", tiers)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import ClassVar
 
 from fogline.nodes.policies.base import Candidates, Selection
+from fogline.nodes.policies.registry import POLICIES
 from fogline.nodes.policies.sampling import all_ready, draw_weighted
 
 
+@POLICIES.add("weighted", "chances in proportion to the examples a child holds")
 class WeightedSampling(Selection):
     """A child's chance is in proportion to its examples, without replacement.
 
@@ -16,9 +17,6 @@ class WeightedSampling(Selection):
     but without replacement. Every ready child is looked at: O(n log k). A child that does not say how much it
     holds counts as one example.
     """
-
-    name: ClassVar[str] = "weighted"
-    summary: ClassVar[str] = "chances in proportion to the examples a child holds"
 
     def select(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:
         return draw_weighted(by_data(candidates, all_ready(candidates, now)), k, rng)

@@ -7,11 +7,12 @@ from fogline.simulation.profiles.fedscale import fedscale_profile
 from fogline.simulation.profiles.fleet import Fleet
 from fogline.simulation.profiles.from_job import device_profile, fleet_of, link_of, link_profile
 from fogline.simulation.profiles.link import Link, LinkProfile
-from fogline.simulation.profiles.presets import presets
+from fogline.simulation.profiles.presets import DEVICE_PRESETS
 from fogline.simulation.profiles.profile import DeviceProfile
 
 __all__ = [
     "DAY",
+    "DEVICE_PRESETS",
     "DeviceProfile",
     "Distribution",
     "Diurnal",
@@ -25,5 +26,4 @@ __all__ = [
     "fleet_of",
     "link_of",
     "link_profile",
-    "presets",
 ]

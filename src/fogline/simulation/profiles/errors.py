@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from pydantic import ValidationError
+
+from fogline.plugins import suggest
 
 
 class ProfileError(ValueError):
@@ -27,18 +28,13 @@ def sentence(error: ValidationError, table: str, known: Iterable[str]) -> str:
     if first["type"] == "extra_forbidden":
         if len(place) > 1:  # Inside of a value: what is missing there is likely what was meant.
             known = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "missing"]
-        return f"There is no key '{key}'{nearest(place[-1], known)}."
+        return _closed(f"There is no key '{key}'{suggest(place[-1], known)}")
     text = first["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{key}: {text[0].lower()}{text[1:]}."
+    return _closed(f"{key}: {text[0].lower()}{text[1:]}")
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The part of a sentence that says what may have been meant, or what there is."""
-    names = list(known)
-    close = get_close_matches(word, names, n=1, cutoff=0.5)
-    if close:
-        return f"; '{close[0]}' may be meant"
-    return f"; known are {', '.join(names)}" if names else ""
+def _closed(sentence: str) -> str:
+    return sentence if sentence.endswith("?") else f"{sentence}."
 
 
 def _place(location: tuple[int | str, ...]) -> list[str]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from fogline.jobs.units import seconds
 from fogline.simulation.profiles.availability import Availability
 from fogline.simulation.profiles.distribution import Distribution, constant
-from fogline.simulation.profiles.presets import preset
+from fogline.simulation.profiles.presets import DEVICE_PRESETS
 from fogline.simulation.profiles.rates import inside, rate
 
 Rates = Annotated[Distribution, BeforeValidator(inside(rate))]
@@ -70,11 +70,11 @@ class DeviceProfile(BaseModel):
     @classmethod
     def _from_preset(cls, value: object) -> object:
         if isinstance(value, str):
-            return preset(value)
+            return DEVICE_PRESETS.find(value).thing()
         if isinstance(value, Mapping) and "preset" in value:
             table = dict(cast("Mapping[str, object]", value))
             name = table.pop("preset")
-            base = preset(str(name))
+            base = DEVICE_PRESETS.find(str(name)).thing()
             return {**without(base, table), **table}
         return cast("object", value)
 

@@ -11,9 +11,12 @@ from sklearn.base import clone, is_classifier
 
 from fogline.data import Examples, FederatedData
 from fogline.params import Entry, Params, Spec, Vector
+from fogline.plugins import Registry
 from fogline.training.task import Engine, Sums, Task
 
 Numbers = npt.NDArray[np.float64]
+ENGINES = Registry[type[Engine]]("engine", "fogline.training.sklearn.engines", first="loop")
+"""Engines of the scikit-learn backend; they are written against the class below."""
 
 
 class SklearnTask(Task):
@@ -139,6 +142,4 @@ class SklearnTask(Task):
 
     def engines(self) -> Mapping[str, type[Engine]]:
         """Only the reference."""
-        from fogline.training.sklearn.loop import ENGINES  # The engine is written against this class.
-
         return ENGINES

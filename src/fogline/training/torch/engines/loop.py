@@ -16,16 +16,14 @@ from fogline.training.method import Arrays, LocalMethod
 from fogline.training.shuffling import batches
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few
-from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
-from fogline.training.torch.task import Arguments, TorchTask
+from fogline.training.torch.steps.features import Features
+from fogline.training.torch.task import ENGINES, Arguments, TorchTask
 
 
+@ENGINES.add("loop", "The reference: a plain module, autograd and torch.optim, one device after the other.")
 class LoopEngine(TorchEngine):
     """Trains as a textbook does. Slow, and what the others are tested against."""
-
-    name = "loop"
-    summary = "The reference: a plain module, autograd and torch.optim, one device after the other."
 
     def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
         super().__init__(task, method, local)

@@ -17,21 +17,22 @@ from fogline.randomness import seeded
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import LocalMethod
 from fogline.training.shuffling import Shuffler
-from fogline.training.torch.affine import affine
-from fogline.training.torch.beside import gradient_hooks_of, watched
-from fogline.training.torch.blocks import Blocks, flat, split_rows, stack_rows
-from fogline.training.torch.cohort import GATHERED, Batch, Cohort, DeviceExamples, labels_of
+from fogline.training.torch.checking.beside import gradient_hooks_of, watched
 from fogline.training.torch.engines.base import TorchEngine
+from fogline.training.torch.engines.mixing import mixes_examples
 from fogline.training.torch.failure import attempt, failed, results, too_few
 from fogline.training.torch.kernels import Graph
-from fogline.training.torch.loss_gradient import Gradient, Head, Terms, Vectors, losses_of
-from fogline.training.torch.losses import IGNORED
-from fogline.training.torch.mixing import mixes_examples
-from fogline.training.torch.optimizers import Collect, Fused, Sink, clip, optimizer
-from fogline.training.torch.program import FeaturesElsewhere, Program, TracedProgram
-from fogline.training.torch.task import TorchTask
+from fogline.training.torch.outputs.losses import IGNORED
+from fogline.training.torch.steps.affine import affine
+from fogline.training.torch.steps.blocks import Blocks, flat, split_rows, stack_rows
+from fogline.training.torch.steps.cohort import GATHERED, Batch, Cohort, DeviceExamples, labels_of
+from fogline.training.torch.steps.loss_gradient import Gradient, Head, Terms, Vectors, losses_of
+from fogline.training.torch.steps.optimizers import Collect, Fused, Sink, clip, optimizer
+from fogline.training.torch.steps.program import FeaturesElsewhere, Program, TracedProgram
+from fogline.training.torch.task import ENGINES, TorchTask
 
 
+@ENGINES.add("stacked", "Many devices at once: one batched product for all; for small models, and for GPUs.")
 class Stacked(TorchEngine):
     """Many devices at once, with one batched product for all of them.
 
@@ -42,8 +43,6 @@ class Stacked(TorchEngine):
     only with the same chunks, which is why the chunk belongs to the job.
     """
 
-    name = "stacked"
-    summary = "Many devices at once: one batched product for all; for small models, and for GPUs."
     together = True
     single = False
 
@@ -157,11 +156,10 @@ class Stacked(TorchEngine):
         return self._kept[clients]
 
 
+@ENGINES.add("flat", "One device at a time on a flat vector, hand-written kernels, update fused into the gradient.")
 class Flat(Stacked):
     """One device at a time, on one flat vector: what ``stacked`` does, for a stack of one."""
 
-    name = "flat"
-    summary = "One device at a time on a flat vector, hand-written kernels, update fused into the gradient."
     together = False
     single = True
 

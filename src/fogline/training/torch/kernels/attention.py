@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fogline.training.torch.kernels.base import Context, Kernel, kernel
 from fogline.training.torch.models import CausalAttention
-from fogline.training.torch.optimizers import Sink
+from fogline.training.torch.steps.optimizers import Sink
 
 
 @kernel(CausalAttention)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from fogline.training.torch.optimizers import Sink
+from fogline.training.torch.steps.optimizers import Sink
 
 
 @dataclass(slots=True)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from fogline.randomness import seeded
-from fogline.training.torch.beside import watched
+from fogline.training.torch.checking.beside import watched
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.base import KERNELS, Context, Kernel
 from fogline.training.torch.kernels.dense import Addend, Dropout, Linear, Sum
 from fogline.training.torch.kernels.trace import LayerCall, calls_of
-from fogline.training.torch.optimizers import Sink
-from fogline.training.torch.program import Program
+from fogline.training.torch.steps.optimizers import Sink
+from fogline.training.torch.steps.program import Program
 from fogline.training.torch.task import TorchTask
 
 

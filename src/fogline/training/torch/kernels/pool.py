@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fogline.training.torch.kernels.base import Context, Kernel, kernel
-from fogline.training.torch.optimizers import Sink
+from fogline.training.torch.steps.optimizers import Sink
 
 
 @kernel(nn.MaxPool2d)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fogline.training.torch.kernels.base import Context, Kernel, kernel, stack
-from fogline.training.torch.optimizers import Sink
+from fogline.training.torch.steps.optimizers import Sink
 
 LSTM = 2
 """What PyTorch calls the kind of cell."""

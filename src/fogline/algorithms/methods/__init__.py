@@ -1,0 +1,1 @@
+"""The methods, one file each: every file registers its own by a decorator."""

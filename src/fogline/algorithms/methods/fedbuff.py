@@ -1,0 +1,41 @@
+"""FedBuff."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from fogline.aggregation import Folded
+from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
+from fogline.params import State, Vector
+from fogline.settings import Mode
+from fogline.training.method import LocalWork
+
+
+@METHODS.add("fedbuff")
+class FedBuff(FedAvg):
+    """Moves after every ``buffer`` updates, stale ones counting less (Nguyen et al., 2022, arXiv 2106.06639).
+
+    ``x += server_rate / K sum_i (1 + staleness_i)^(-exponent) D_i``, every device with weight one, K reports.
+    In synchronous mode it is FedAvg with equal weights.
+    """
+
+    columnwise: ClassVar[bool] = True
+
+    server_rate: float = 1.0
+    exponent: float = 0.5
+    buffer: int = 10  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    mode: ClassVar[Mode] = "async"
+
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
+        return ClientUpdate({"delta": Weighted(end - start, 1.0)}, local)
+
+    def server_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
+        return model + self.server_rate * folded.mean("delta"), state
+
+    def staleness_weight(self, staleness: int) -> float:
+        return (1.0 + staleness) ** -self.exponent

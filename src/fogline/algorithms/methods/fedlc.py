@@ -1,0 +1,47 @@
+"""FedLC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fogline.algorithms.base import ClientUpdate
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
+from fogline.data.meaning import UNTOLD
+from fogline.params import State, Vector
+from fogline.training.method import Array, Arrays, LocalWork
+
+
+@METHODS.add("fedlc")
+class FedLC(FedAvg):
+    """Calibrates logits by how often a device sees each label (Zhang et al., 2022, arXiv 2209.00189).
+
+    ``logit_y -= tau n_y^(-1/4)``, with n_y the device's examples of label y. A label that it never sees is
+    taken as n_y = 1e-8, which all but leaves it out of the loss. For classification into at most ``classes``
+    classes; more is an error, fewer costs nothing.
+    """
+
+    tau: float = 1.0
+    classes: int = 1024
+
+    def prepare(self, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
+        if targets.dtype.kind in "iu":
+            targets = targets[~((targets >= self.classes) | (targets < 0)) | ~np.isin(targets, UNTOLD)]
+        if targets.dtype.kind not in "iu" or targets.min(initial=0) < 0 or targets.max(initial=0) >= self.classes:
+            raise ValueError(
+                f"FedLC wants integer labels from 0 to {self.classes - 1} (its parameter 'classes'); "
+                f"this device has labels of type {targets.dtype} up to {targets.max(initial=0)}."
+            )
+        counts = np.bincount(targets.ravel(), minlength=self.classes)
+        return {"margin": (self.tau * np.maximum(counts, 1e-8) ** -0.25).astype(start.dtype)}
+
+    def adjust_outputs(self, outputs: Array, local: Arrays) -> Array:
+        if outputs.shape[-1] > self.classes:
+            raise ValueError(f"The model has {outputs.shape[-1]} classes; set FedLC's 'classes' to at least that.")
+        return outputs - local["margin"][..., : outputs.shape[-1]]
+
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
+        return super().report(start, end, {}, received, work)

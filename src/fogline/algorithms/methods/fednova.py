@@ -1,0 +1,57 @@
+"""FedNova."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from fogline.aggregation import Folded
+from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
+from fogline.params import State, Vector
+from fogline.training.method import LocalWork
+
+
+@METHODS.add("fednova")
+class FedNova(FedAvg):
+    """Averages directions, so that a device with more steps does not adjust the objective (Wang et al., 2020).
+
+    ``d_i = (x_i - x) / tau_i``, ``tau = sum_i p_i tau_i``, ``x += tau sum_i p_i d_i`` (arXiv 2007.07481,
+    equation 5). tau_i is the device's number of steps; with local momentum rho it is what its gradients count
+    for in all, ``(tau_i - rho (1 - rho^tau_i) / (1 - rho)) / (1 - rho)``. Set ``momentum`` to the local one.
+
+    A fog with rounds of its own moves by the same rule, and reports its movement with the sum of its tau.
+    """
+
+    columnwise: ClassVar[bool] = True
+
+    momentum: float = 0.0
+
+    movement: ClassVar[str] = "direction"
+
+    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
+        rho = self.momentum
+        tau = (work.steps - rho * (1.0 - rho**work.steps) / (1.0 - rho)) / (1.0 - rho)
+        samples = float(work.samples)
+        return ClientUpdate(_terms(end - start, np.array([tau], start.dtype), samples), local)
+
+    def server_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
+        return model + folded.mean("tau") * folded.mean("direction"), state
+
+    def inner_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
+        return self.server_update(model, folded, state, group)
+
+    def group_update(
+        self, start: Vector, delta: Vector, weight: float, totals: dict[str, Weighted]
+    ) -> dict[str, Weighted]:
+        return _terms(delta, totals["tau"].vector, weight)
+
+
+def _terms(delta: Vector, tau: Vector, weight: float) -> dict[str, Weighted]:
+    return {"direction": Weighted(delta / tau, weight), "tau": Weighted(tau, weight)}

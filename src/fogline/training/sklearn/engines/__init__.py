@@ -1,0 +1,1 @@
+"""Engines of the scikit-learn backend: every file registers its own by a decorator."""

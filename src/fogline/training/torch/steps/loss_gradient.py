@@ -1,0 +1,236 @@
+"""From a model's outputs to the loss of every device and its gradient by the outputs.
+
+The one place where losses are differentiated for the engines that train several devices at once: by formula
+where the loss is known and no hook adjusts it, else by autograd over the outputs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fogline.training.method import Arrays, LocalMethod, overrides
+from fogline.training.torch.outputs.losses import like
+from fogline.training.torch.steps.cohort import Batch, Labels, Targets
+from fogline.training.torch.task import TorchTask
+
+_log_softmax_backward = torch.ops.aten._log_softmax_backward_data.default
+
+FEW_CLASSES = 16
+"""PyTorch's softmax over an axis shorter than its vectors goes number by number: simple operations take a third."""
+
+FeaturesOf = Callable[[int, Tensor], Tensor]
+"""(client, weights (P,)) to that client's features of the current batch (B, d)."""
+
+
+class Entropies(NamedTuple):
+    """The cross-entropies of a step, as far as its gradient needs them: the rest is made for many steps at once."""
+
+    logarithms: Tensor
+    """(k, B, ..., C) those of the probabilities, but for one of ``sums``."""
+    sums: Tensor
+    """(k, B, ..., 1)"""
+    labels: Labels
+
+
+Terms = Tensor | Entropies
+"""(k, ...), what adds up to each device's loss."""
+
+
+@dataclass(slots=True)
+class Gradient:
+    """Of the losses by outputs and features; ``terms`` are those of the losses before ``adjust_loss``."""
+
+    terms: Terms
+    outputs: Tensor
+    features: Tensor | None = None
+
+
+@dataclass(slots=True)
+class Vectors:
+    """What hooks are handed: rows (k, n) per device, or (n,) where all devices share one."""
+
+    start: Tensor
+    local: Arrays
+    received: Arrays
+    clients: int
+
+    def first(self, clients: int) -> Vectors:
+        """Those of the first k devices."""
+        if clients == self.clients:
+            return self
+        return Vectors(
+            _first(self.start, clients),
+            {name: _first(rows, clients) for name, rows in self.local.items()},
+            {name: _first(rows, clients) for name, rows in self.received.items()},
+            clients,
+        )
+
+    def of(self, client: int) -> tuple[Tensor, Arrays]:
+        """One device's start and state."""
+        local = {name: rows[client] if rows.ndim == 2 else rows for name, rows in self.local.items()}
+        return self.start[client] if self.start.ndim == 2 else self.start, local
+
+
+def _first(rows: Tensor, clients: int) -> Tensor:
+    return rows[:clients] if rows.ndim == 2 else rows
+
+
+class Head:
+    """Losses and hooks on outputs."""
+
+    def __init__(self, task: TorchTask, method: LocalMethod, single: bool) -> None:
+        self._task = task
+        few = task.outputs is not None and task.outputs <= FEW_CLASSES
+        by_parts = few and not single and task.device.type == "cpu"  # Not where one operation is dearer than its work.
+        self._entropy_gradient = _few_classes_gradient if by_parts else _entropy_gradient
+        self._method = method
+        self._adjusts_outputs = overrides(method, "adjust_outputs")
+        self.adjusts_loss = overrides(method, "adjust_loss")
+        self._classes_first = task.class_axis == 1 if task.classifies else None
+        self._rows = {"cross_entropy": _entropies, "mse": _squares, "l1": _distances}.get(str(task.loss))
+
+    def targets(self, ignores: bool) -> Targets:
+        """What a cohort is to make ready of its targets; ``ignores``: some have no truth."""
+        named = self._task.loss == "cross_entropy"  # A loss that is a function does as it likes.
+        by_formula = named and not self._adjusts_outputs and not self.adjusts_loss
+        labelled = by_formula and not self._task.has_shares
+        return Targets(self._task.dtype, ignores and named, self._task.outputs if labelled else None)
+
+    def __call__(
+        self,
+        outputs: Tensor,
+        batch: Batch,
+        vectors: Vectors,
+        features: Tensor | None = None,
+        features_of: FeaturesOf | None = None,
+    ) -> Gradient:
+        """Losses and their gradient; outputs (k, B, ...) carry no graph."""
+        if self._classes_first and outputs.ndim > 3:
+            gradient = self._of(outputs.movedim(2, -1), batch, vectors, features, features_of)
+            return Gradient(gradient.terms, gradient.outputs.movedim(-1, 2), gradient.features)
+        return self._of(outputs, batch, vectors, features, features_of)
+
+    def _of(
+        self,
+        outputs: Tensor,
+        batch: Batch,
+        vectors: Vectors,
+        features: Tensor | None,
+        features_of: FeaturesOf | None,
+    ) -> Gradient:
+        """Classes stand last, as methods and formulas take them."""
+        labels = batch.labels
+        if labels is not None and labels.slope.shape == outputs.shape and labels.slope.dtype == outputs.dtype:
+            return self._entropy_gradient(outputs, labels)
+        return self._autograd(outputs, batch, vectors, features, features_of)
+
+    def _autograd(
+        self,
+        outputs: Tensor,
+        batch: Batch,
+        vectors: Vectors,
+        features: Tensor | None,
+        features_of: FeaturesOf | None,
+    ) -> Gradient:
+        leaf = outputs.detach().requires_grad_()
+        leaves = [leaf]
+        with torch.enable_grad():
+            losses = self._losses(self._adjusted_outputs(leaf, batch, vectors), batch)
+            objective = losses
+            if self.adjusts_loss:
+                assert features is not None
+                assert features_of is not None
+                leaves.append(features.detach().requires_grad_())
+                objective = self._adjusted_losses(losses, leaves[1], batch, vectors, features_of)
+            total = objective.sum()
+        gradients = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+        return Gradient(losses.detach(), *gradients)
+
+    def _adjusted_outputs(self, outputs: Tensor, batch: Batch, vectors: Vectors) -> Tensor:
+        """A hook may look at the whole batch: it does not see what fills it up."""
+        if not self._adjusts_outputs:
+            return outputs
+        counts = batch.counts or [outputs.shape[1]] * outputs.shape[0]
+        adjusted = [
+            torch.cat([self._method.adjust_outputs(own[:count], vectors.of(i)[1]), own[count:]])
+            for i, (own, count) in enumerate(zip(outputs, counts, strict=True))
+        ]
+        return torch.stack(adjusted)
+
+    def _losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        if self._rows is None or (self._classes_first is not None and batch.y.is_floating_point()):
+            counts = batch.counts or [batch.y.shape[1]] * batch.y.shape[0]
+            outputs = outputs.movedim(-1, 2) if self._classes_first and outputs.ndim > 3 else outputs
+            return torch.stack(
+                [self._task.loss_function(o[:n], y[:n]) for o, y, n in zip(outputs, batch.y, counts, strict=True)]
+            )
+        return (self._rows(outputs, batch.y) * batch.share).flatten(1).sum(1)
+
+    def _adjusted_losses(
+        self, losses: Tensor, features: Tensor, batch: Batch, vectors: Vectors, features_of: FeaturesOf
+    ) -> Tensor:
+        adjusted: list[Tensor] = []
+        for i, loss in enumerate(losses):
+            count = batch.counts[i] if batch.counts else batch.y.shape[1]
+            start, local = vectors.of(i)
+
+            def under(weights: Tensor, i: int = i, count: int = count) -> Tensor:
+                return features_of(i, weights)[:count]
+
+            adjusted.append(self._method.adjust_loss(loss, features[i, :count], under, start, local))
+        return torch.stack(adjusted)
+
+
+def _entropy_gradient(outputs: Tensor, labels: Labels) -> Gradient:
+    logarithms = torch.log_softmax(outputs, -1)
+    terms = logarithms.gather(-1, labels.place) * labels.weight
+    return Gradient(terms, _log_softmax_backward(labels.slope, logarithms, -1, outputs.dtype))
+
+
+def _few_classes_gradient(outputs: Tensor, labels: Labels) -> Gradient:
+    logarithms = outputs - outputs.amax(-1, keepdim=True)
+    powers = logarithms.exp()
+    sums = powers.sum(-1, keepdim=True)
+    # The weight divides first and alone, so that one number and a tensor of it give the same bits.
+    slope = torch.addcdiv(labels.slope, powers, sums / labels.weight, value=-1.0)
+    return Gradient(Entropies(logarithms, sums, labels), slope)
+
+
+def losses_of(steps: Sequence[Terms]) -> Iterator[Tensor]:
+    """The losses (T, k) of steps one after the other, as many at once as are alike."""
+    for _, alike in groupby(steps, lambda terms: (terms if isinstance(terms, Tensor) else terms.logarithms).shape):
+        some = list(alike)
+        left = [terms for terms in some if isinstance(terms, Entropies)]
+        terms = _terms(left) if left else torch.stack([terms for terms in some if isinstance(terms, Tensor)])
+        yield terms.view(*terms.shape[:2], -1).sum(2)
+
+
+def _terms(steps: Sequence[Entropies]) -> Tensor:
+    logarithms, sums, labels = zip(*steps, strict=True)
+    places, weights, _ = zip(*labels, strict=True)
+    weight = torch.stack(weights) if isinstance(weights[0], Tensor) else weights[0]
+    return torch.stack(logarithms).gather(-1, torch.stack(places)).sub_(torch.stack(sums).log_()).mul_(weight)
+
+
+def _entropies(outputs: Tensor, y: Tensor) -> Tensor:
+    entropies = F.cross_entropy(outputs.flatten(0, -2), y.reshape(-1), reduction="none")
+    return entropies.view(y.shape)
+
+
+def _squares(outputs: Tensor, y: Tensor) -> Tensor:
+    return (_like(outputs, y) - y).square()
+
+
+def _distances(outputs: Tensor, y: Tensor) -> Tensor:
+    return (_like(outputs, y) - y).abs()
+
+
+def _like(outputs: Tensor, y: Tensor) -> Tensor:
+    return like(outputs.flatten(0, 1), y.flatten(0, 1)).view(y.shape)
