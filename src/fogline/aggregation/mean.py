@@ -88,7 +88,7 @@ class MeanFold(Fold):
         return Folded(sums, partial.weights, partial.counters, partial.count)
 
     def suits(self, partial: Partial) -> None:
-        for name, total in partial.sums.items():
+        for name, total in sorted(partial.sums.items()):  # From a file they come in another order.
             if total.dtype == np.int64:
                 raise UnusableUpdateError(
                     f"Its sum '{name}' comes from an exact fold; this node folds in floating point."
