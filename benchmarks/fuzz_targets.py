@@ -36,6 +36,7 @@ from fogline.network.worker import requests as w
 from fogline.nodes.effects import FoldInput, Move, Train
 from fogline.nodes.events import Trained
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
+from fogline.processes.messages import decoder, encode
 
 DIGEST = "0123456789abcdef" * 4
 BLOB = c.Blob(DIGEST, 10, b"0123456789")
@@ -98,13 +99,13 @@ def frames() -> dict[str, Target]:
         w.RequestFailed("why"),
     ]
     made = {
-        "up": Target([c.encode(frame) for frame in up], _sane(c.UP), DECODE, share=3),
-        "down": Target([c.encode(frame) for frame in down], c.DOWN.decode, DECODE, share=3),
-        "worker-requests": Target([c.encode(r) for r in requests], w.REQUESTS.decode, DECODE),
-        "worker-answers": Target([c.encode(a) for a in answers], w.ANSWERS.decode, DECODE),
+        "up": Target([encode(frame) for frame in up], _sane(c.UP), DECODE, share=3),
+        "down": Target([encode(frame) for frame in down], c.DOWN.decode, DECODE, share=3),
+        "worker-requests": Target([encode(r) for r in requests], w.REQUESTS.decode, DECODE),
+        "worker-answers": Target([encode(a) for a in answers], w.ANSWERS.decode, DECODE),
     }
     for kind, example in asked.items():
-        made[kind.__name__.lower()] = Target([c.encode(example)], c.decoder(kind).decode, DECODE)
+        made[kind.__name__.lower()] = Target([encode(example)], decoder(kind).decode, DECODE)
     return made
 
 
