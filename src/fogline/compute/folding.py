@@ -16,7 +16,7 @@ from fogline.algorithms.hooks import BUFFERS
 from fogline.params import Spec
 
 Form = tuple[Any, ...]
-"""How many counters an update has, and the names and shapes of its vectors."""
+"""The shapes of an update's counters and of its vectors, each of these after its name."""
 Refusals = dict[int, str]
 """Places of updates that cannot be used, and why."""
 UNLIKE = "Its vectors are not those that the others of its round have."
@@ -25,10 +25,13 @@ UNLIKE = "Its vectors are not those that the others of its round have."
 def form_of(value: Update | Partial) -> Form:
     """The form of an update; a partial result has that of the updates in it."""
     vectors = value.sums if isinstance(value, Partial) else value.vectors
-    shapes = [(name, vector.shape) for name, vector in vectors.items()]
-    if len(shapes) > 1:
-        shapes.sort()
-    return value.counters.shape, *shapes
+    if len(vectors) == 1:  # There may be a million of these.
+        for name, vector in vectors.items():
+            return value.counters.shape, name, vector.shape
+    form: list[Any] = [value.counters.shape]
+    for name in sorted(vectors):
+        form += name, vectors[name].shape
+    return tuple(form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,11 @@ class FormCheck:
 
     def misfit(self, form: Form) -> str | None:
         """Why an update of that form does not fit the model; None if it does."""
-        counters, *shapes = form
+        counters = form[0]
         if counters != (self.spec.integers,):
             return f"It has counters of shape {counters} where the model has {(self.spec.integers,)}."
         lengths = {self.movement: self.spec.trainable, BUFFERS: self.spec.floats - self.spec.trainable}
-        for name, shape in shapes:
+        for name, shape in zip(form[1::2], form[2::2], strict=True):
             if name in lengths and shape != (lengths[name],):
                 return f"Its vector '{name}' has shape {shape} where the model has {(lengths[name],)}."
         return None
@@ -94,11 +97,15 @@ class RoundFold:
             places: of the updates in the round, each once, ascending.
             values: the updates, each with its scale.
         """
+        if len(values) == 1:
+            self._take(form_of(values[0][0]), places, values)
+            return
         forms = [form_of(value) for value, _ in values]
-        if forms and forms.count(forms[0]) == len(forms):
+        found = set(forms)
+        if len(found) == 1:
             self._take(forms[0], places, values)
             return
-        for form in dict.fromkeys(forms):
+        for form in sorted(found, key=forms.index):
             some = [i for i, other in enumerate(forms) if other == form]
             self._take(form, [places[i] for i in some], [values[i] for i in some])
 
