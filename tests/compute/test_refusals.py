@@ -19,6 +19,7 @@ from fogline.compute.groups import Groups
 from fogline.nodes.effects import FoldInput, Merge, Move
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.values import LazyValue, LazyValues
+from fogline.training.bugs import CodeError
 from tests.compute.asking import ask, path
 from tests.toy import SPEC, ToyTask
 
@@ -92,7 +93,9 @@ def in_simulation(groups: Groups, updates: list[Update], merge: bool = False) ->
     return refused, made.result
 
 
-def on_files(groups: Groups, updates: list[Update], folder: Path, blocks: bool) -> tuple[list[tuple[str, str]], object]:
+def on_files(
+    groups: Groups, updates: list[Update], folder: Path, blocks: bool, sift: bool = True
+) -> tuple[list[tuple[str, str]], object]:
     """The same as a node has it."""
     runner = GroupsOnFiles(groups, blocks)
     runner.begin(group_models.root(ToyTask().initial(0)), path(folder, "cloud@0/group"), path(folder, "cloud@0"))
@@ -101,7 +104,8 @@ def on_files(groups: Groups, updates: list[Update], folder: Path, blocks: bool) 
     them = members(len(updates))
     sifted = runner.sift(Sift(them, {member.update: path(folder, member.update) for member in them}))
     done = ask(runner, Move("cloud@0", "cloud@1", them, False, 0, True), folder, 0, 5)
-    assert sifted.refused == done.refused
+    if sift:
+        assert sifted.refused == done.refused
     return [(them[i].child, why) for i, why in done.refused], read_group(path(folder, "cloud@1/group"))
 
 
@@ -156,6 +160,22 @@ def test_where_nothing_can_be_used_the_group_stays_and_there_is_nothing_for_the_
     done = ask(GroupsOnFiles(groups, blocks=False), Merge("merged", members(2)), tmp_path)
     assert done.made == ()
     assert len(done.refused) == 2
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_a_node_outlives_what_an_update_makes_a_hook_do_and_a_simulation_names_it(blocks: bool, tmp_path: Path) -> None:
+    """On nodes anybody may have sent it; in a simulation whoever writes the method wants to see it."""
+    groups = Groups(make("fedavg"), SPEC, exact=False)
+    updates = [changed(lambda u: u.weights.update(delta=0.0))]
+    refused, group = on_files(groups, updates, tmp_path, blocks, sift=False)
+    ((child, why),) = refused
+    assert child == "client-0"
+    assert why.startswith(
+        "the round's updates cannot be used: FedAvg.server_update raised ValueError: The updates' weig"
+    )
+    np.testing.assert_array_equal(group.vector, ToyTask().initial(0).vector)  # type: ignore[attr-defined]
+    with pytest.raises(CodeError, match=r"^cloud, round 1: FedAvg.server_update raised ValueError"):
+        in_simulation(groups, updates)
 
 
 def _copy(update: Update) -> Update:
