@@ -32,6 +32,10 @@ class MeanFold(Fold):
     """
 
     def take_all(self, values: Sequence[tuple[Update | Partial, float]], refused: Callable[[int, str], None]) -> None:
+        if len(values) == 1:  # As they come from training.
+            if not self._take_alike(values):
+                super().take_all(values, refused)
+            return
         for start in range(0, len(values), TOGETHER):
             some = values[start : start + TOGETHER]
             if not self._take_alike(some):
@@ -67,16 +71,24 @@ class MeanFold(Fold):
         # Numpy adds rows in order, but not the numbers of a single column.
         if vectors[0].ndim != 1 or not 1 < vectors[0].size <= TINY or (total is not None and total.dtype != SINGLE):
             return False
-        table = np.concatenate(vectors if total is None else [total, *vectors]).reshape(-1, vectors[0].size)
-        rows = table[len(table) - len(vectors) :]
+        alone = vectors[0] if len(vectors) == 1 else None
+        if alone is None:
+            table = np.concatenate(vectors if total is None else [total, *vectors]).reshape(-1, vectors[0].size)
+            rows = table[len(table) - len(vectors) :]
+        else:
+            table = rows = alone
         squares = float(np.vdot(rows, rows))
         top = math.sqrt(squares) * 1.001 * sum(map(abs, scales)) if 1e-30 < squares < math.inf else math.inf
         room = self.bounds.get(name, 0.0) + top
         if not room < LARGEST[SINGLE]:
             return False
-        if scales.count(1.0) < len(scales):
-            rows *= np.array(scales, SINGLE)[:, None]
-        self.sums[name] = np.add.reduce(table)
+        if alone is not None:
+            scaled = np.multiply(alone, SINGLE.type(scales[0]))
+            self.sums[name] = scaled if total is None else np.add(total, scaled, out=total)
+        else:
+            if scales.count(1.0) < len(scales):
+                rows *= np.array(scales, SINGLE)[:, None]
+            self.sums[name] = np.add.reduce(table)
         self.bounds[name] = room
         self.weights[name] = reduce(add, weights, self.weights.get(name, 0.0))
         self.count += count

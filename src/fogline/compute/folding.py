@@ -97,6 +97,8 @@ class RoundFold:
             places: of the updates in the round, each once, ascending.
             values: the updates, each with its scale.
         """
+        if not values:
+            return
         if len(values) == 1:
             self._take(form_of(values[0][0]), places, values)
             return

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache, cached_property, partial
+from functools import cache, lru_cache, partial
 
 from fogline.aggregation import Folded, Update
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import Down, GroupModel
-from fogline.compute.folding import FormCheck, RoundFold
+from fogline.compute.folding import Form, FormCheck, RoundFold
 from fogline.params import Spec
 from fogline.training.bugs import PROGRAMMING, CodeError, is_numeric
 
@@ -27,17 +27,17 @@ class Groups:
         self.algorithm = algorithm
         self.spec = spec
         self.exact = exact
+        self._misfit = lru_cache(64)(FormCheck(algorithm.movement, spec).misfit)
         self.scale = cache(partial(hooks.staleness_weight, algorithm))
         """Factor on an update that is that many versions old."""
 
-    @cached_property
-    def check(self) -> FormCheck:
-        """Which updates fit the model."""
-        return FormCheck(self.algorithm.movement, self.spec)
+    def misfit(self, form: Form) -> str | None:
+        """Why updates of that form do not fit the model; None if they do."""
+        return self._misfit(form)
 
     def fold(self) -> RoundFold:
         """An empty fold of a round's updates."""
-        return RoundFold(self.exact, self.check.misfit)
+        return RoundFold(self.exact, self._misfit)
 
     def adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
         """The parent's model becomes the group's."""

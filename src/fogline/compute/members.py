@@ -84,7 +84,7 @@ class RoundMembers:
             except UnusableUpdateError as error:
                 self._refused[place] = str(error)
                 continue
-            misfit = self._groups.check.misfit(form)
+            misfit = self._groups.misfit(form)
             if misfit is None:
                 forms[place] = form
             else:

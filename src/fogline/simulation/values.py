@@ -148,8 +148,9 @@ class Folding(LazyValue):
         assert self._fold is not None
         places: list[int] = []
         ready: list[tuple[Update | Partial, float]] = []
-        place = self._fed
-        for member, scale in itertools.islice(self._members, place, None):
+        members, place = self._members, self._fed
+        while place < len(members):  # Not from the beginning: mostly it is one that comes.
+            member, scale = members[place]
             if not member.done:
                 break
             if member.result is not None:
