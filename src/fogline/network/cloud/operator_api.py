@@ -10,7 +10,6 @@ import grpc
 import msgspec
 
 from fogline.governance.errors import TrustError
-from fogline.governance.offers import Needs
 from fogline.governance.roles import refusal
 from fogline.governance.subject import Subject
 from fogline.network.cloud.job_store import LogLine, NodeInfo, Record, Stop
@@ -30,7 +29,6 @@ class Submit(msgspec.Struct, frozen=True):
     text: str
     bundle: Blob
     priority: int = 0
-    needs: Needs = Needs()
     planned: bool = False
     wait: float = 60.0
 
@@ -141,7 +139,7 @@ class OperatorApi:
         if not self._scheduler.node.value_store.holds(asked.bundle.digest, asked.bundle.size):
             raise LookupError("the bundle is not here; push it first")
         return await self._scheduler.submit(
-            by.name, asked.text, asked.bundle, asked.priority, asked.needs, asked.planned, asked.wait
+            by.name, asked.text, asked.bundle, asked.priority, asked.planned, asked.wait
         )
 
     async def _jobs(self, asked: Name, _: Subject) -> list[Record]:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.offers import Needs
 from fogline.governance.roles import refusal
 from fogline.governance.subject import Subject
-from fogline.jobs.files import parse_job
+from fogline.jobs.reading import parse_job
 from fogline.network.cloud.job_run import UNFIT, JobRun, Means, prepare
 from fogline.network.cloud.job_store import JobStore, NodeInfo, Record, Stop
 from fogline.network.cloud.restores import Restores
@@ -107,9 +106,7 @@ class JobScheduler:
 
     # What people want.
 
-    async def submit(
-        self, by: str, text: str, bundle: Blob, priority: int, needs: Needs, planned: bool, wait: float
-    ) -> Record:
+    async def submit(self, by: str, text: str, bundle: Blob, priority: int, planned: bool, wait: float) -> Record:
         """Put a job into the queue.
 
         Raises:
@@ -133,7 +130,6 @@ class JobScheduler:
             submitted=time.time(),
             planned=planned,
             wait=wait,
-            needs=needs,
             rounds=job.rounds,
         )
         await self.job_store.add(record)
@@ -203,7 +199,7 @@ class JobScheduler:
         """Put a job into the queue once more, as it was."""
         old = self.job_store.get(job)
         if old is not None:
-            self._tasks.spawn(self.submit(old.by, old.text, old.bundle, old.priority, old.needs, old.planned, old.wait))
+            self._tasks.spawn(self.submit(old.by, old.text, old.bundle, old.priority, old.planned, old.wait))
 
     def serving(self) -> dict[str, Tier]:
         """Nodes that are connected and answer predictions, with their tiers."""

@@ -28,6 +28,7 @@ from fogline.network.worker.client import JobBrokenError, WorkerClient, WorkerEr
 from fogline.nodes.effects import Count, Move
 from fogline.nodes.events import Halt, Joined, Left, Received, Started, TimerFired
 from fogline.nodes.messages import Hello, Report, Stop, Work
+from fogline.nodes.outbox import RETRY
 from fogline.processes.tasks import Tasks
 from fogline.storage import BlobRef, StorageError
 
@@ -40,8 +41,6 @@ AGAIN = 5.0
 """Seconds before a machine that failed is made anew from its journal."""
 BACK = 10.0
 """Seconds that a node waits after a restart for the children that its job expects."""
-RETRY = "retry"
-"""The timer at which a machine sends again what has no receipt."""
 
 
 class Moved(Protocol):

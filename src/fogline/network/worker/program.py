@@ -6,9 +6,6 @@ It ends when the node closes its end of the socket. What foreign code prints goe
 from __future__ import annotations
 
 import logging
-import os
-import resource
-import signal
 import socket
 import sys
 from functools import cached_property
@@ -27,9 +24,11 @@ from fogline.compute.groups import Groups
 from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
-from fogline.jobs.files import job_to_toml, load_task, parse_job
+from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
+from fogline.jobs.reading import parse_job
 from fogline.jobs.starting import first_model
+from fogline.jobs.writing import job_to_toml
 from fogline.network.worker.requests import (
     REQUESTS,
     Answer,
@@ -43,13 +42,12 @@ from fogline.network.worker.requests import (
     PackageModel,
     Request,
     RequestFailed,
-    WorkerLimits,
 )
 from fogline.nodes.effects import Train
+from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec
-from fogline.processes.frames import framed, read_frame
-from fogline.processes.messages import encode
-from fogline.processes.orphans import end_with_parent
+from fogline.processes.child import channel_to_parent, restrain
+from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
 from fogline.training.bugs import CodeError, blame
 from fogline.training.local import ClientJob
@@ -148,9 +146,7 @@ class JobWorker:
         return Described(
             text=job_to_toml(job),
             layout=self.task.spec.layout,
-            mode=self.algorithm.mode,
-            buffer=self.algorithm.buffer,
-            group_models=self.algorithm.group_models,
+            traits=traits_of(self.algorithm),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),
@@ -227,21 +223,20 @@ class JobWorker:
 
 def serve(channel: socket.socket) -> None:
     """Answer requests until the node closes its end. What foreign code prints meanwhile goes to the log."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node.
     logs.write_logs(sys.__stderr__)
     sys.stdout, sys.stderr = logs.Printed(sys.stdout, logging.INFO), logs.Printed(sys.stderr, logging.WARNING)
-    stream = channel.makefile("rb")
+    pipe = BlockingPipe(channel, REQUESTS)
     worker: JobWorker | None = None
     job = ""
-    while (frame := read_frame(stream)) is not None:
-        request: Request = REQUESTS.decode(frame)
+    request: Request
+    for request in pipe:
         logs.begin(job, getattr(getattr(request, "effect", None), "round", -1) + 1)
         # Whatever foreign code raises is an answer, not the end of the process: the node tells its parent.
         try:
             if isinstance(request, Open):
                 job = request.job
                 logs.begin(job)
-                restrain(request.limits)
+                restrain(request.limits.niceness, request.limits.memory)
                 worker = JobWorker(request)
                 answer: Answer = worker.open()
             else:
@@ -257,21 +252,12 @@ def serve(channel: socket.socket) -> None:
             answer = RequestFailed(f"{type(error).__name__}: {error}")
         sys.stdout.flush()
         sys.stderr.flush()
-        channel.sendall(framed(encode(answer)))
-
-
-def restrain(limits: WorkerLimits) -> None:
-    """Keep to what the owner of the machine allows, before foreign code is loaded."""
-    if limits.niceness:
-        os.nice(limits.niceness)
-    if limits.memory is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
+        pipe.answer(answer)
 
 
 def main() -> None:
     """The program."""
-    end_with_parent()
-    with socket.socket(fileno=int(sys.argv[1])) as channel:
+    with channel_to_parent() as channel:
         serve(channel)
 
 

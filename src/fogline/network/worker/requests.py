@@ -14,6 +14,7 @@ import msgspec
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.inference.card import Lineage
 from fogline.nodes.messages import Count
+from fogline.nodes.traits import AlgorithmTraits
 from fogline.processes.messages import decoder
 
 LARGEST = 256 << 20
@@ -111,9 +112,7 @@ class Described(msgspec.Struct, frozen=True, tag=True):
 
     text: str
     layout: str
-    mode: str
-    buffer: int
-    group_models: bool
+    traits: AlgorithmTraits
     headline: str
     higher_is_better: bool
     units: dict[str, str]
