@@ -16,6 +16,8 @@ from cryptography.x509 import load_pem_x509_certificate
 from benchmarks.fuzz import Target
 from fogline.aggregation import UnusableUpdateError, Update, fold_named
 from fogline.algorithms.group import Down
+from fogline.compute.effects import CarriedOut, CarryOut, Sift
+from fogline.compute.files import read_model, read_update, write
 from fogline.governance.authority import Authority, key_of_request
 from fogline.governance.bundle import open_bundle, pack
 from fogline.governance.certificates import check_issued, read_certificate
@@ -31,7 +33,8 @@ from fogline.network.cloud.operator_api import NewToken, Submit
 from fogline.network.transport import messages as c
 from fogline.network.transport.chunks import ChunkError, unpacked
 from fogline.network.worker import requests as w
-from fogline.network.worker.files import read_model, read_update, write
+from fogline.nodes.effects import FoldInput, Move, Train
+from fogline.nodes.events import Trained
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
 from fogline.processes.messages import decoder, encode
 
@@ -81,10 +84,17 @@ def frames() -> dict[str, Target]:
         Submit: Submit(JOB, BLOB),
         NewToken: NewToken("device"),
     }
-    requests = [w.Train("a", "b", "c", 1, 2), w.Open("f", JOB), w.Move("a", (), False, 1, 1, "g", "m"), w.Evaluate("g")]
+    member = FoldInput("u", 1, "a")
+    requests = [
+        w.Open("f", JOB),
+        CarryOut(Train(1, "a", "b", 2), {"a": "f"}, {"b": "g"}, 3),
+        CarryOut(Move("a", "b", (member,), False, 1, True), {"a/group": "f", "u": "v"}, {"b": "g"}, 1, 2),
+        Sift((member,), {"u": "v"}),
+        w.Evaluate("g"),
+    ]
     answers = [
-        w.Trained(5, 0.5, 0.5),
-        w.Written((("a", "why"),)),
+        CarriedOut(("a",), trained=Trained(1, "a", 5, 0.5)),
+        CarriedOut(refused=((0, "why"),)),
         w.Evaluated({"accuracy": 0.5}),
         w.RequestFailed("why"),
     ]

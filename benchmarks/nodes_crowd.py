@@ -12,12 +12,15 @@ import numpy as np
 
 from benchmarks.nodes import say, until_closed
 from fogline.aggregation import Update
+from fogline.compute.effects import CarriedOut, CarryOut
+from fogline.compute.files import read_model, write
 from fogline.network.node import process
 from fogline.network.node.node import Node
 from fogline.network.node.process import NodeFolder, member
 from fogline.network.transport.messages import ParentAddress
-from fogline.network.worker.files import read_model, write
-from fogline.network.worker.requests import Answer, JobOpened, Request, Train, Trained
+from fogline.network.worker.requests import Answer, JobOpened, Request
+from fogline.nodes.effects import Train
+from fogline.nodes.events import Trained
 
 
 class Ready:
@@ -30,18 +33,20 @@ class Ready:
         return JobOpened(samples=10)
 
     async def ask(self, request: Request) -> Answer:
-        assert isinstance(request, Train)
-        await asyncio.to_thread(self._train, request)
-        return Trained(samples=10, loss=1.0, loss_rms=1.0)
+        assert isinstance(request, CarryOut)
+        return await asyncio.to_thread(self._train, request)
 
     async def close(self) -> None:
         pass
 
-    def _train(self, request: Train) -> None:
-        down = read_model(request.model)
-        delta = np.full(down.vector.size, (self._seed + request.attempt) % 1000 * 1e-6, np.float32)
-        delta[: min(8, delta.size)] = np.random.default_rng(self._seed + request.attempt).random(min(8, delta.size))
-        write(request.update, Update({"delta": delta}, {"delta": 10.0}, down.counters))
+    def _train(self, asked: CarryOut) -> CarriedOut:
+        effect, seed = asked.effect, self._seed + asked.earlier
+        assert isinstance(effect, Train)
+        down = read_model(asked.reads[effect.model])
+        delta = np.full(down.vector.size, seed % 1000 * 1e-6, np.float32)
+        delta[: min(8, delta.size)] = np.random.default_rng(seed).random(min(8, delta.size))
+        write(asked.writes[effect.update], Update({"delta": delta}, {"delta": 10.0}, down.counters))
+        return CarriedOut((effect.update,), trained=Trained(effect.task, effect.update, 10, 1.0))
 
 
 class LightNode(Node):

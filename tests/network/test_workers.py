@@ -21,6 +21,7 @@ import pytest
 import fogline.network.node.computing
 import fogline.network.worker.client
 from fogline.cli.commands.up.fork_server import ForkServer
+from fogline.compute.effects import CarriedOut, CarryOut, makes
 from fogline.network.node.computing import Computation
 from fogline.network.node.driver import Driver
 from fogline.network.node.slots import PrioritySemaphore
@@ -28,9 +29,9 @@ from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import NodeMessage
 from fogline.network.worker.client import WorkerClient, WorkerEndedError, WorkerError
 from fogline.network.worker.forks import VARIABLE
-from fogline.network.worker.requests import Describe, Evaluate, Evaluated, Open, Train, Trained, WorkerLimits
+from fogline.network.worker.requests import Describe, Evaluate, Evaluated, Open, WorkerLimits
 from fogline.nodes.device import Device
-from fogline.nodes.effects import Count, Move
+from fogline.nodes.effects import Count, Move, Train
 from fogline.nodes.events import Received, Started
 from fogline.nodes.messages import Report, Work
 from fogline.storage import BlobRef, open_blobs, open_database
@@ -93,9 +94,10 @@ class Place:
         await self.worker_client.ask(Describe(str(group), str(model)))
         return await self.value_store.take(model, "model")
 
-    def training(self, model: BlobRef, round_: int) -> Train:
-        update, state = self.value_store.draft(), self.value_store.draft()
-        return Train(self.value_store.path(model), str(update), str(state), round_, round_)
+    def training(self, model: BlobRef, round_: int) -> CarryOut:
+        effect = Train(0, "model", "update", round_)
+        writes = {key: str(self.value_store.draft()) for key in makes(effect)}
+        return CarryOut(effect, {"model": self.value_store.path(model)}, writes, round_)
 
     def trained(self) -> int:
         return self.log.read_text().count("trained")
@@ -124,7 +126,7 @@ def test_a_request_that_is_given_up_costs_its_answer_and_not_the_worker(tmp_path
             assert not dropped.is_set()
             first.close()
             await gate.let_one_pass()
-            assert isinstance(await wanted, Trained)
+            assert isinstance(await wanted, CarriedOut)
         assert dropped.is_set()
         assert worker_client.pid == pid
         assert place.trained() == 2, "who gave up before its turn is not served"
@@ -363,8 +365,9 @@ def test_a_forked_worker_works_and_shares_nothing_but_memory(tmp_path: Path, mon
             assert parent_of(first) == parent
             model = await places[0].model()
             answer = await places[0].worker_client.ask(places[0].training(model, 0))
-            assert isinstance(answer, Trained)
-            assert answer.failure is None
+            assert isinstance(answer, CarriedOut)
+            assert answer.trained is not None
+            assert answer.trained.failure is None
             names = {os.readlink(entry) for entry in Path(f"/proc/{first}/fd").iterdir()}
             assert str(places[0].log) in names
             assert sum(name.startswith("socket:") for name in names) == 1, names
@@ -372,7 +375,7 @@ def test_a_forked_worker_works_and_shares_nothing_but_memory(tmp_path: Path, mon
             assert os.getsid(first) == first
             await places[0].worker_client.close()
             model = await places[1].model()
-            assert isinstance(await places[1].worker_client.ask(places[1].training(model, 0)), Trained)
+            assert isinstance(await places[1].worker_client.ask(places[1].training(model, 0)), CarriedOut)
             assert places[1].worker_client.pid == second
             await places[1].worker_client.close()
 
@@ -390,7 +393,7 @@ def test_a_forked_worker_that_is_killed_says_so_and_is_replaced(
             with pytest.raises(WorkerEndedError, match="was ended by SIGKILL"):
                 await place.worker_client.ask(place.training(model, 0))
             assert not place.worker_client.loaded
-            assert isinstance(await place.worker_client.ask(place.training(model, 0)), Trained)
+            assert isinstance(await place.worker_client.ask(place.training(model, 0)), CarriedOut)
             assert place.worker_client.pid is not None
             assert parent_of(place.worker_client.pid) == parent
 
@@ -410,7 +413,7 @@ def test_workers_end_with_the_server_and_then_are_processes_of_their_own(
                     with pytest.raises(WorkerEndedError, match="was ended by SIGKILL"):
                         await asking
             with caplog.at_level(logging.WARNING, "fogline"):
-                assert isinstance(await place.worker_client.ask(place.training(model, 0)), Trained)
+                assert isinstance(await place.worker_client.ask(place.training(model, 0)), CarriedOut)
             assert "is not forked but started anew" in caplog.text
             assert place.worker_client.pid is not None
             assert parent_of(place.worker_client.pid) == os.getpid()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fogline.algorithms import make
+from fogline.compute.groups import Groups
 from fogline.params import Entry, Spec
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.values import LazyValue, Training
@@ -10,7 +11,7 @@ from fogline.simulation.values import LazyValue, Training
 
 def numbers() -> Numbers:
     spec = Spec.of([Entry("w", (2,), "float32")])
-    return Numbers(make("fedavg"), spec, False, {"cloud": 3}, lambda child, why: None)
+    return Numbers(Groups(make("fedavg"), spec, exact=False), {"cloud": 3}, lambda child, why: None)
 
 
 def training(client: int, model: LazyValue) -> Training:

@@ -48,7 +48,7 @@ class ExactFold(Fold):
         return Folded(sums, partial.weights, partial.counters, partial.count)
 
     def suits(self, partial: Partial) -> None:
-        for name, total in partial.sums.items():
+        for name, total in sorted(partial.sums.items()):  # From a file they come in another order.
             if total.dtype != np.int64:
                 raise UnusableUpdateError(f"Its sum '{name}' is in floating point; this node folds exactly.")
 

@@ -32,10 +32,39 @@ class MeanFold(Fold):
     """
 
     def take_all(self, values: Sequence[tuple[Update | Partial, float]], refused: Callable[[int, str], None]) -> None:
+        if len(values) == 1:  # As they come from training.
+            if not self._take_one(*values[0]):
+                super().take_all(values, refused)
+            return
         for start in range(0, len(values), TOGETHER):
             some = values[start : start + TOGETHER]
             if not self._take_alike(some):
                 super().take_all(some, lambda place, why, start=start: refused(start + place, why))
+
+    def _take_one(self, value: Update | Partial, scale: float) -> bool:
+        """As :meth:`_take_alike`, of one."""
+        weighted = isinstance(value, Partial)
+        named = value.sums if isinstance(value, Partial) else value.vectors
+        if len(named) != 1 or len(value.weights) != 1 or value.counters.size or (weighted and value.double):
+            return False
+        ((name, vector),) = named.items()
+        weight, total, size = value.weights.get(name, -1.0), self.sums.get(name), vector.size
+        if vector.dtype != SINGLE or vector.ndim != 1 or size > TINY or not 0.0 <= weight < math.inf:
+            return False
+        if total is not None and (total.size != size or total.dtype != SINGLE):
+            return False
+        factor = scale if weighted else weight * scale
+        squares = float(np.vdot(vector, vector))
+        top = math.sqrt(squares) * 1.001 * abs(factor) if 1e-30 < squares < math.inf else math.inf
+        room = self.bounds.get(name, 0.0) + top
+        if not room < LARGEST[SINGLE]:
+            return False
+        scaled = np.multiply(vector, SINGLE.type(factor))
+        self.sums[name] = scaled if total is None else np.add(total, scaled, out=total)
+        self.bounds[name] = room
+        self.weights[name] = self.weights.get(name, 0.0) + weight
+        self.count += value.count
+        return True
 
     def _take_alike(self, values: Sequence[tuple[Update | Partial, float]]) -> bool:
         """Take updates and partial results of one small float32 vector each, where nothing is out of the ordinary:
@@ -88,7 +117,7 @@ class MeanFold(Fold):
         return Folded(sums, partial.weights, partial.counters, partial.count)
 
     def suits(self, partial: Partial) -> None:
-        for name, total in partial.sums.items():
+        for name, total in sorted(partial.sums.items()):  # From a file they come in another order.
             if total.dtype == np.int64:
                 raise UnusableUpdateError(
                     f"Its sum '{name}' comes from an exact fold; this node folds in floating point."

@@ -26,7 +26,7 @@ class SetTimer(msgspec.Struct, frozen=True, gc=False):
     at: float
 
 
-class Train(msgspec.Struct, frozen=True, gc=False):
+class Train(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Train on this device's data from that model; store the update under ``update``, then say ``Trained``."""
 
     task: int
@@ -43,7 +43,7 @@ class FoldInput(msgspec.Struct, frozen=True, gc=False):
     child: str
 
 
-class Adopt(msgspec.Struct, frozen=True, gc=False):
+class Adopt(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Take the parent's model ``source`` as the group's own: from the group at ``base`` (None: there was none)
     to the group at ``model``, which is what children get."""
 
@@ -52,7 +52,7 @@ class Adopt(msgspec.Struct, frozen=True, gc=False):
     model: Key
 
 
-class Move(msgspec.Struct, frozen=True, gc=False):
+class Move(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Fold updates and move the group from ``base`` to ``model``, which is what children get next."""
 
     base: Key
@@ -82,14 +82,14 @@ class Lap:
         return self._devices
 
 
-class Merge(msgspec.Struct, frozen=True, gc=False):
+class Merge(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Fold updates into a partial result for the parent, stored under ``update``."""
 
     update: Key
     members: tuple[FoldInput, ...]
 
 
-class Lift(msgspec.Struct, frozen=True, gc=False):
+class Lift(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Make the movement of the group at ``base`` since the parent's model into an update for the parent."""
 
     base: Key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fogline.nodes.messages import Hello, Message
+from fogline.nodes.messages import Count, Hello, Key, Message, Number
 
 
 class Joined(msgspec.Struct, frozen=True, gc=False):
@@ -37,9 +37,9 @@ class Trained(msgspec.Struct, frozen=True, gc=False):
     """The runtime finished the training that the node asked for; the update is stored under ``update``."""
 
     task: int
-    update: str
-    samples: int
-    loss_rms: float | None = None
+    update: Key
+    samples: Count
+    loss_rms: Number | None = None
     failure: str | None = None
 
 

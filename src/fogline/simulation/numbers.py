@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 from fogline.aggregation import Folded
-from fogline.algorithms import Algorithm, hooks
-from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
-from fogline.algorithms.group import Down, GroupModel
+from fogline.algorithms.group import GroupModel
+from fogline.compute.groups import Groups
 from fogline.nodes.effects import Adopt, FoldInput, Lift, Merge, Move
 from fogline.nodes.ledger import AcceptedUpdate, in_order
-from fogline.params import Spec
 from fogline.simulation.values import ComputedValue, Folding, LazyValue, Training
 from fogline.training.bugs import CodeError
 
@@ -25,30 +23,24 @@ class Numbers:
     """Turns the effects that compute into values.
 
     Args:
-        algorithm: says what they compute.
-        spec: layout of the model.
-        exact: whether folds are exact.
+        groups: what they compute.
         population: devices below each aggregator.
         refused: told of an update that could not be folded: the child and the reason.
     """
 
     def __init__(
         self,
-        algorithm: Algorithm,
-        spec: Spec,
-        exact: bool,
+        groups: Groups,
         population: dict[str, int],
         refused: Callable[[str, str], None],
     ) -> None:
+        self.spec = groups.spec
         self.groups: dict[str, LazyValue] = {}
         self.models: dict[str, LazyValue] = {}
         self.updates: dict[str, LazyValue] = {}
-        self._algorithm = algorithm
-        self.spec = spec
-        self._exact = exact
+        self._computes = groups
         self._population = population
         self._refused = refused
-        self._weight = cache(partial(hooks.staleness_weight, algorithm))
         self._moves: dict[str, int] = {}
         self._ready: dict[str, Training] = {}
         self._waiting: dict[int, dict[str, Training]] = {}
@@ -57,23 +49,26 @@ class Numbers:
     def set_group(self, model: str, group: LazyValue) -> None:
         """A node's numbers at a version, and what its children get of them."""
         self.groups[model] = group
-        self.models[model] = ComputedValue(partial(_at, _node(model), groups.send_down, self._algorithm), group)
+        self.models[model] = ComputedValue(partial(_at, _node(model), self._computes.send_down), group)
 
     def adopt(self, effect: Adopt) -> None:
         """The parent's model becomes the group's."""
         base = LazyValue(None) if effect.base is None else self.groups[effect.base]
         self.set_group(
             effect.model,
-            ComputedValue(partial(_at, _node(effect.model), self._adopt), base, self.models[effect.source]),
+            ComputedValue(partial(_at, _node(effect.model), self._computes.adopt), base, self.models[effect.source]),
         )
 
     def move(self, node: str, effect: Move) -> LazyValue:
         """The group moves by its members' updates."""
         made = self._moves[node] = self._moves.get(node, -1) + 1
-        facts = AggregatorContext(self._population[node], made, effect.lane, effect.lanes)
+        context = AggregatorContext(self._population[node], made, effect.lane, effect.lanes)
         folded = self._fold(effect.members, merge=False)
         place = f"{node}, round {effect.round + 1}"
-        move = partial(_at, place, self._move, facts, effect.inside)
+
+        def move(group: GroupModel, folded: Folded | None) -> GroupModel:
+            return _at(place, self._computes.move, group, folded, context, effect.inside)
+
         group = ComputedValue(move, self.groups[effect.base], folded)
         self.set_group(effect.model, group)
         return group
@@ -84,7 +79,7 @@ class Numbers:
 
     def lift(self, effect: Lift) -> None:
         """The group's movement becomes an update."""
-        lift = partial(_at, _node(effect.base), groups.group_update, self._algorithm, self.spec)
+        lift = partial(_at, _node(effect.base), self._computes.lift)
         self.updates[effect.update] = ComputedValue(lift, self.groups[effect.base])
 
     def forget(self, keys: Iterable[str]) -> None:
@@ -109,7 +104,7 @@ class Numbers:
         made: list[LazyValue] = []
         for alike in versions.values():
             members = [(self.updates[got.update], 1.0) for got in alike]
-            folding = Folding(members, self._exact, True, lambda i, why, alike=alike: failed(alike[i], why))
+            folding = Folding(self._computes.fold(), members, True, lambda i, why, alike=alike: failed(alike[i], why))
             self.updates.update(dict.fromkeys((got.update for got in alike), folding))
             made.append(folding)
         return made
@@ -136,21 +131,20 @@ class Numbers:
 
     def _fold(self, members: tuple[FoldInput, ...], merge: bool) -> Folding:
         inputs: dict[int, tuple[LazyValue, float]] = {}
-        children: list[str] = []
+        children: dict[int, list[str]] = {}
         for member in members:
             value = self.updates[member.update]
             if value.order not in inputs:  # Some were folded together already, and are equally stale.
-                inputs[value.order] = value, self._weight(member.staleness)
-                children.append(member.child)
-        return Folding(list(inputs.values()), self._exact, merge, lambda i, why: self._refused(children[i], why))
+                inputs[value.order] = value, self._computes.scale(member.staleness)
+                children[value.order] = []
+            children[value.order].append(member.child)
+        of = list(children.values())
 
-    def _adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
-        return groups.adopt(self._algorithm, self.spec, base, down)
+        def refused(place: int, why: str) -> None:
+            for child in of[place]:
+                self._refused(child, why)
 
-    def _move(self, facts: AggregatorContext, inside: bool, group: GroupModel, folded: Folded | None) -> GroupModel:
-        if folded is None:  # No update could be used.
-            return group
-        return groups.move(self._algorithm, self.spec, group, folded, facts, inside)
+        return Folding(self._computes.fold(), list(inputs.values()), merge, refused, votes=lambda place: len(of[place]))
 
 
 def _at(place: str, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -12,6 +12,7 @@ from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
+from fogline.compute.groups import Groups
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.planning import assign, examples_of, local_training, planner, with_defaults
 from fogline.jobs.starting import first_model
@@ -149,9 +150,7 @@ def simulator_of(
         )
 
     numbers = Numbers(
-        algorithm,
-        task.spec,
-        job.exact,
+        Groups(algorithm, task.spec, job.exact),
         population_below(parents, setting.homes),
         lambda child, why: made[0].refused(child, why),
     )

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
-from fogline.aggregation import Fold, Folded, Partial, Update, fold_named
+from fogline.aggregation import Folded, Partial, Update
 from fogline.algorithms.device import LocalRound
-from fogline.algorithms.group import Down
+from fogline.compute.device import client_job
+from fogline.compute.folding import RoundFold
 from fogline.params import State
 from fogline.training.local import ClientJob
 
@@ -97,38 +98,37 @@ class Training(LazyValue):
     def job(self, local: State) -> ClientJob:
         """The training as an engine takes it."""
         assert self.model is not None
-        down: Down = self.model.result
-        return ClientJob(
-            self.client, down.vector, down.counters, self.steps, self.learning_rate, self.seed, local, down.received
-        )
+        return client_job(self.client, self.model.result, self.steps, self.learning_rate, self.seed, local)
 
 
 class Folding(LazyValue):
     """A fold of updates and partial results, in the order given. Members are let go as they are folded.
 
     Args:
+        fold: an empty one.
         members: values and the scale of each.
-        exact: which fold.
         merge: whether the result is a partial for the parent (else a finished fold); None if nothing was folded.
-        refused: told of every update that could not be used, with the reason.
+        refused: told of every member that could not be used, with the reason.
+        votes: how many children a member speaks for.
     """
 
-    __slots__ = ("_exact", "_fed", "_fold", "_members", "_merge", "_refused", "wanted")
+    __slots__ = ("_fed", "_fold", "_members", "_merge", "_refused", "_votes", "wanted")
 
     def __init__(
         self,
+        fold: RoundFold,
         members: Sequence[tuple[LazyValue, float]],
-        exact: bool,
         merge: bool,
         refused: Callable[[int, str], None],
+        votes: Callable[[int], int] = lambda _: 1,
     ) -> None:
         super().__init__(done=False)
+        self._fold: RoundFold | None = fold
         self._members = list(members)
-        self._exact = exact
         self._merge = merge
         self._refused = refused
+        self._votes = votes
         self._fed = 0
-        self._fold: Fold | None = None
         self.wanted = False
         """Whether it is being computed now, so that members may stream into it."""
         order = self.order
@@ -145,12 +145,12 @@ class Folding(LazyValue):
 
     def feed(self) -> None:
         """Fold every finished member that is next in order."""
-        if self._fold is None:
-            self._fold = fold_named(self._exact)
+        assert self._fold is not None
         places: list[int] = []
         ready: list[tuple[Update | Partial, float]] = []
-        place = self._fed
-        for member, scale in itertools.islice(self._members, place, None):
+        members, place = self._members, self._fed
+        while place < len(members):  # Not from the beginning: mostly it is one that comes.
+            member, scale = members[place]
             if not member.done:
                 break
             if member.result is not None:
@@ -159,14 +159,15 @@ class Folding(LazyValue):
                 member.result = None
             place += 1
         self._fed = place
-        self._fold.take_all(ready, lambda i, why: self._refused(places[i], why))
+        self._fold.take(places, ready)
 
     def compute(self) -> Folded | Partial | None:
         self.feed()
         assert self._fold is not None
-        if not self._fold.count:
-            return None
-        return self._fold.partial() if self._merge else self._fold.finish()
+        folded, refused = self._fold.close(self._merge, self._votes)
+        for place, why in refused.items():
+            self._refused(place, why)
+        return folded
 
     def settle(self, result: Any) -> None:
         super().settle(result)

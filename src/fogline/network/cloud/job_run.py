@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from fogline.compute.effects import GROUP
 from fogline.governance.errors import TrustError
 from fogline.governance.subject import node_name
 from fogline.jobs import Job
@@ -24,7 +25,6 @@ from fogline.network.cloud.job_store import JobState, JobStore, Record, Stop
 from fogline.network.cloud.publishing import ModelOrigin, publish
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker
-from fogline.network.node.computing import GROUP
 from fogline.network.node.jobs import GATHER
 from fogline.network.node.node import Node
 from fogline.network.node.participation import AGAIN, JobParticipation, Moved

@@ -8,22 +8,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from fogline.compute.effects import (
+    STATE,
+    AggregatorEffect,
+    CarriedOut,
+    CarryOut,
+    Sift,
+    makes,
+    members_of,
+    needed,
+    refusals,
+)
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.values import ValueStore
-from fogline.network.worker import requests as ask
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
-from fogline.nodes import effects
+from fogline.nodes.effects import FoldInput, Merge, Train
 from fogline.nodes.events import Event, Trained
 from fogline.nodes.messages import Key
 from fogline.storage import BlobRef, StorageError
 
 Values = Mapping[Key, BlobRef]
-GROUP = "/group"
-"""After a model's key: the aggregator's numbers behind it."""
-STATE = "state"
-"""Name of the value that holds the method's own vectors of a device."""
 STUCK = 300.0
 """Seconds that a training may go on after it was given up: what the worker has loaded is worth the wait."""
 
@@ -60,78 +64,46 @@ class Computation:
         self._busy: asyncio.Task[Any] | None = None
         """What the worker trains for."""
 
-    async def adopt(self, effect: effects.Adopt, values: Values) -> Made:
-        """The parent's model becomes the group's."""
-        base = None if effect.base is None else self._path(values, effect.base + GROUP)
-        group, model = self._value_store.draft(), self._value_store.draft()
-        source = self._path(values, effect.source)
-        answer = await self._ask(ask.Adopt(source, str(group), str(model), base))
-        return await self._group(effect.model, group, model, answer)
+    async def carry_out(self, effect: AggregatorEffect, values: Values, earlier: int = 0, population: int = 0) -> Made:
+        """Compute what an aggregator decided.
 
-    async def sift(self, members: tuple[effects.FoldInput, ...], values: Values) -> dict[int, str]:
-        """Which updates could not be folded together, by their places, and why."""
-        numbered = [msgspec.structs.replace(m, child=str(i)) for i, m in enumerate(members)]
-        answer = expect(ask.Sifted, await self.worker_client.ask(ask.Sift(self._members(tuple(numbered), values))))
-        return {int(place): why for place, why in answer.refused}
-
-    async def move(self, effect: effects.Move, values: Values, population: int, moves: int) -> Made:
-        """The group moves."""
-        group, model = self._value_store.draft(), self._value_store.draft()
-        request = ask.Move(
-            base=self._path(values, effect.base + GROUP),
-            members=self._members(effect.members, values),
-            inside=effect.inside,
-            population=population,
-            round=moves,
-            group=str(group),
-            model=str(model),
-            lane=effect.lane,
-            lanes=effect.lanes,
+        Args:
+            effect: what it decided.
+            values: of the job.
+            earlier: moves of the group before.
+            population: devices below this node.
+        """
+        drafts, members = self._drafts(effect), members_of(effect)
+        reads = {key: self._value_store.path(values[key]) for key in needed(effect)} | self._updates(members, values)
+        asked = CarryOut(effect, reads, _paths(drafts), earlier, population)
+        answer = expect(CarriedOut, await self.worker_client.ask(asked))
+        why = refusals(answer, members)
+        return Made(
+            await self._take(effect, drafts, answer), tuple((members[place].child, why[place]) for place in why)
         )
-        return await self._group(effect.model, group, model, await self._ask(request))
 
-    async def merge(self, effect: effects.Merge, values: Values) -> Made:
-        """Children's updates become one."""
-        draft = self._value_store.draft()
-        answer = await self._ask(ask.Merge(self._members(effect.members, values), str(draft)))
-        if answer.empty:
-            return Made(refused=answer.refused)
-        return Made({effect.update: await self._value_store.take(draft, "update")}, answer.refused)
+    async def sift(self, members: tuple[FoldInput, ...], values: Values) -> dict[int, str]:
+        """Which updates could not be folded together, by their places, and why."""
+        asked = Sift(members, self._updates(members, values))
+        return refusals(expect(CarriedOut, await self.worker_client.ask(asked)), members)
 
-    async def lift(self, effect: effects.Lift, values: Values) -> Made:
-        """The group's movement becomes an update."""
-        draft = self._value_store.draft()
-        await self._ask(ask.Lift(self._path(values, effect.base + GROUP), str(draft)))
-        return Made({effect.update: await self._value_store.take(draft, "update")})
-
-    async def train(self, effect: effects.Train, values: Values, attempt: int) -> tuple[Event, dict[Key, BlobRef]]:
+    async def train(self, effect: Train, values: Values, attempt: int) -> tuple[Event, dict[Key, BlobRef]]:
         """Train on this node's data, when it is this job's turn."""
         await self._make_room()
-        update, state = self._value_store.draft(), self._value_store.draft()
-        before = values.get(STATE)
+        drafts = self._drafts(effect)
         try:
-            request = ask.Train(
-                model=self._path(values, effect.model),
-                update=str(update),
-                state=str(state),
-                round=effect.round,
-                attempt=attempt,
-                before=None if before is None else self._value_store.path(before),
-            )
+            reads = {key: self._value_store.path(values[key]) for key in (effect.model, STATE) if key in values}
+            asked = CarryOut(effect, reads, _paths(drafts), attempt)
             async with self._slots.turn(self._priority):
                 self._busy = asyncio.current_task()
-                answer = expect(ask.Trained, await self.worker_client.ask(request, lambda: _remove(update, state)))
-            if answer.failure is None:
-                made = {effect.update: await self._value_store.take(update, "update")}
-                if answer.state:
-                    made[STATE] = await self._value_store.take(state, "state")
-                return Trained(effect.task, effect.update, answer.samples, answer.loss_rms), made
+                answer = expect(CarriedOut, await self.worker_client.ask(asked, lambda: _remove(*drafts.values())))
+            ended = _ended(effect, answer)
+            return ended, {} if ended.failure is not None else await self._take(effect, drafts, answer)
         except (WorkerError, StorageError) as error:
             return Trained(effect.task, effect.update, 0, failure=str(error)), {}
         finally:
             if self._busy is asyncio.current_task():
                 self._busy = None
-        return Trained(effect.task, effect.update, answer.samples, failure=answer.failure[:LONGEST]), {}
 
     def give_up(self, work: asyncio.Task[None]) -> None:
         """A training is not wanted any more. One that the worker is at goes on to its end; one that has not begun,
@@ -157,20 +129,35 @@ class Computation:
             self._value_store.keep(value)
         self._value_store.release(values.values())
 
-    async def _ask(self, request: ask.Request) -> ask.Written:
-        return expect(ask.Written, await self.worker_client.ask(request))
+    def _drafts(self, effect: AggregatorEffect | Train) -> dict[Key, Path]:
+        return {key: self._value_store.draft() for key in makes(effect)}
 
-    async def _group(self, key: Key, group: Path, model: Path, answer: ask.Written) -> Made:
-        numbers, sent = await asyncio.gather(
-            self._value_store.take(group, "group"), self._value_store.take(model, "model")
-        )
-        return Made({key + GROUP: numbers, key: sent}, answer.refused)
+    async def _take(
+        self, effect: AggregatorEffect | Train, drafts: Mapping[Key, Path], answer: CarriedOut
+    ) -> dict[Key, BlobRef]:
+        """What was written of that which the effect may make, in the store."""
+        # A merge may find nothing to fold, and a training may fail. What else is missing is missed in the store.
+        less = isinstance(effect, Merge | Train)
+        kinds = {key: kind for key, kind in makes(effect).items() if key in answer.made or not less}
+        taken = await asyncio.gather(*(self._value_store.take(drafts[key], kind) for key, kind in kinds.items()))
+        return dict(zip(kinds, taken, strict=True))
 
-    def _members(self, members: tuple[effects.FoldInput, ...], values: Values) -> tuple[ask.Member, ...]:
-        return tuple(ask.Member(self._value_store.place(values[m.update]), m.child, m.staleness) for m in members)
+    def _updates(self, members: tuple[FoldInput, ...], values: Values) -> dict[Key, str]:
+        return {member.update: self._value_store.place(values[member.update]) for member in members}
 
-    def _path(self, values: Values, key: Key) -> str:
-        return self._value_store.path(values[key])
+
+def _ended(effect: Train, answer: CarriedOut) -> Trained:
+    """How a training ended: what foreign code says of it, and nothing of another one."""
+    said = answer.trained
+    if said is None or (said.failure is None and effect.update not in answer.made):
+        return Trained(effect.task, effect.update, 0, failure="the worker tells neither an update nor a failure")
+    if said.failure is not None:
+        return Trained(effect.task, effect.update, said.samples, failure=said.failure[:LONGEST])
+    return Trained(effect.task, effect.update, said.samples, said.loss_rms)
+
+
+def _paths(drafts: Mapping[Key, Path]) -> dict[Key, str]:
+    return {key: str(draft) for key, draft in drafts.items()}
 
 
 def _remove(*drafts: Path) -> None:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import msgspec
 
 from fogline import logs
+from fogline.compute.effects import GROUP
 from fogline.network.node.clock import JobClock
-from fogline.network.node.computing import GROUP, Computation
+from fogline.network.node.computing import Computation
 from fogline.network.node.sieve import Sieve
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import Blob, NodeMessage
@@ -261,14 +262,8 @@ class Driver:
     async def _compute(self, effect: Effect) -> bool:
         """Carry out what makes values; whether it was such an effect."""
         match effect:
-            case Adopt():
-                made = await self._computation.adopt(effect, self.values)
-            case Move():
-                made = await self._computation.move(effect, self.values, self.machine.population, self.moves)
-            case Merge():
-                made = await self._computation.merge(effect, self.values)
-            case Lift():
-                made = await self._computation.lift(effect, self.values)
+            case Adopt() | Move() | Merge() | Lift():
+                made = await self._computation.carry_out(effect, self.values, self.moves, self.machine.population)
             case Forget():
                 for key in effect.keys:
                     self._set(key, None)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
 from fogline import logs
-from fogline.network.node.computing import GROUP, Computation
+from fogline.compute.effects import GROUP
+from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
 from fogline.network.node.driver import Driver
 from fogline.network.node.sieve import Sieve

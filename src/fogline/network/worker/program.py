@@ -6,7 +6,6 @@ It ends when the node closes its end of the socket. What foreign code prints goe
 from __future__ import annotations
 
 import logging
-import math
 import socket
 import sys
 from functools import cached_property
@@ -14,8 +13,14 @@ from pathlib import Path
 
 from fogline import logs
 from fogline.algorithms import Algorithm, make
-from fogline.algorithms import group as groups
+from fogline.algorithms import group as group_models
 from fogline.algorithms.device import prepare, run_cohort
+from fogline.compute import device
+from fogline.compute.aggregator import GroupsOnFiles
+from fogline.compute.blocks import suits
+from fogline.compute.effects import CarriedOut, CarryOut, Sift
+from fogline.compute.files import read_group
+from fogline.compute.groups import Groups
 from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
@@ -24,12 +29,8 @@ from fogline.jobs.planning import assign, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
 from fogline.jobs.starting import first_model
 from fogline.jobs.writing import job_to_toml
-from fogline.network.worker.blocks import GroupsInBlocks, suits
-from fogline.network.worker.files import read_group, read_model, read_state, write, write_state
-from fogline.network.worker.groups import Groups
 from fogline.network.worker.requests import (
     REQUESTS,
-    Adopt,
     Answer,
     Conclude,
     Describe,
@@ -37,17 +38,12 @@ from fogline.network.worker.requests import (
     Evaluate,
     Evaluated,
     JobOpened,
-    Lift,
-    Merge,
-    Move,
     Open,
     PackageModel,
     Request,
     RequestFailed,
-    Sift,
-    Train,
-    Trained,
 )
+from fogline.nodes.effects import Train
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec
 from fogline.processes.child import channel_to_parent, restrain
@@ -120,9 +116,9 @@ class JobWorker:
         )
 
     @cached_property
-    def groups(self) -> Groups:
-        kind = GroupsInBlocks if suits(self.algorithm, self.spec) else Groups
-        return kind(self.algorithm, self.spec, self.job.exact)
+    def groups(self) -> GroupsOnFiles:
+        groups = Groups(self.algorithm, self.spec, self.job.exact)
+        return GroupsOnFiles(groups, suits(self.algorithm, self.spec))
 
     @cached_property
     def spec(self) -> Spec:
@@ -145,8 +141,8 @@ class JobWorker:
             )
             for leaf in set(parent_addresses)
         }
-        group = groups.root(first_model(job, self.task, request.start))
-        self.groups.put(group, request.group, request.model)
+        group = group_models.root(first_model(job, self.task, request.start))
+        self.groups.begin(group, request.group, request.model)
         return Described(
             text=job_to_toml(job),
             layout=self.task.spec.layout,
@@ -158,21 +154,14 @@ class JobWorker:
             plan=plan,
         )
 
-    def train(self, request: Train) -> Trained:
-        """A local round on this node's data."""
-        down, sizes = read_model(request.model), self.task.data.sizes().tolist()
-        plan = planner(self.job, sizes)(self.client, request.round, request.attempt)
-        local = read_state(request.before)
-        job = ClientJob(
-            self.client, down.vector, down.counters, plan.steps, plan.learning_rate, plan.seed, local, down.received
+    def carry_out(self, asked: CarryOut) -> CarriedOut:
+        """What a state machine decided: on this node's data, or with what children sent."""
+        if not isinstance(asked.effect, Train):
+            return self.groups.carry_out(asked)
+        plan = planner(self.job, self.task.data.sizes().tolist())
+        return device.carry_out(
+            asked, self.client, plan, lambda job: run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
         )
-        done = run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
-        if done.update is None:
-            return Trained(done.samples, failure=done.failure)
-        write(request.update, done.update)
-        if done.local:
-            write_state(request.state, done.local)
-        return Trained(done.samples, finite(done.loss), finite(done.loss_rms), state=bool(done.local))
 
     def judge(self, request: Evaluate) -> Evaluated:
         """Metrics on the test set, if it lies here."""
@@ -180,7 +169,7 @@ class JobWorker:
 
     def params(self, group: str) -> Params:
         """The model of a group, as it is judged and handed out."""
-        return groups.evaluation_model(self.algorithm, self.task.spec, read_group(group))
+        return group_models.evaluation_model(self.algorithm, self.task.spec, read_group(group))
 
     def metrics(self, params: Params) -> dict[str, float]:
         """Metrics on the test set; none where there is none here."""
@@ -214,18 +203,10 @@ class JobWorker:
     def answer(self, request: Request) -> Answer:
         """Carry a request out."""
         match request:
-            case Train():
-                return self.train(request)
-            case Adopt():
-                return self.groups.adopt(request)
+            case CarryOut():
+                return self.carry_out(request)
             case Sift():
                 return self.groups.sift(request)
-            case Move():
-                return self.groups.move(request)
-            case Merge():
-                return self.groups.merge(request)
-            case Lift():
-                return self.groups.lift(request)
             case Evaluate():
                 return self.judge(request)
             case Conclude():
@@ -240,11 +221,6 @@ class JobWorker:
                 raise ValueError("The job is loaded already.")
 
 
-def finite(value: float) -> float | None:
-    """The number, or None where it is none."""
-    return value if math.isfinite(value) else None
-
-
 def serve(channel: socket.socket) -> None:
     """Answer requests until the node closes its end. What foreign code prints meanwhile goes to the log."""
     logs.write_logs(sys.__stderr__)
@@ -254,7 +230,7 @@ def serve(channel: socket.socket) -> None:
     job = ""
     request: Request
     for request in pipe:
-        logs.begin(job, getattr(request, "round", -1) + 1)
+        logs.begin(job, getattr(getattr(request, "effect", None), "round", -1) + 1)
         # Whatever foreign code raises is an answer, not the end of the process: the node tells its parent.
         try:
             if isinstance(request, Open):

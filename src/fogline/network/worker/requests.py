@@ -1,5 +1,6 @@
 """What a node asks of its worker process, and the answers: frames of MessagePack.
 
+What its state machine decided goes there as it is, as an effect (:class:`fogline.compute.effects.CarryOut`).
 Values lie in files: a request names those to read and those to write, and the node moves what was written into its
 store. A worker keeps nothing that a later request needs but what :class:`Open` loaded.
 """
@@ -10,8 +11,9 @@ from typing import Literal
 
 import msgspec
 
+from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.inference.card import Lineage
-from fogline.nodes.messages import Count, Number
+from fogline.nodes.messages import Count
 from fogline.nodes.traits import AlgorithmTraits
 from fogline.processes.messages import decoder
 
@@ -55,71 +57,6 @@ class Describe(msgspec.Struct, frozen=True, tag=True):
     """The weights to begin with; empty: the task's untrained ones."""
 
 
-class Train(msgspec.Struct, frozen=True, tag=True):
-    """Train on this node's data."""
-
-    model: str
-    update: str
-    state: str
-    """Where the method's own vectors of this device go."""
-    round: int
-    attempt: int
-    before: str | None = None
-    """The method's own vectors as the last training left them."""
-
-
-class Adopt(msgspec.Struct, frozen=True, tag=True):
-    """Take the parent's model as the group's own."""
-
-    source: str
-    group: str
-    model: str
-    base: str | None = None
-
-
-class Member(msgspec.Struct, frozen=True):
-    """An update to fold."""
-
-    update: str
-    child: str
-    staleness: int
-
-
-class Sift(msgspec.Struct, frozen=True, tag=True):
-    """Look which updates could not be folded together."""
-
-    members: tuple[Member, ...]
-
-
-class Move(msgspec.Struct, frozen=True, tag=True):
-    """Fold updates and move the group."""
-
-    base: str
-    members: tuple[Member, ...]
-    inside: bool
-    population: int
-    round: int
-    """Moves that the group made before."""
-    group: str
-    model: str
-    lane: int = 0
-    lanes: int = 1
-
-
-class Merge(msgspec.Struct, frozen=True, tag=True):
-    """Fold updates into a partial result."""
-
-    members: tuple[Member, ...]
-    update: str
-
-
-class Lift(msgspec.Struct, frozen=True, tag=True):
-    """Make the group's movement into an update for the parent."""
-
-    base: str
-    update: str
-
-
 class Evaluate(msgspec.Struct, frozen=True, tag=True):
     """Judge the group's model on the test set."""
 
@@ -160,7 +97,7 @@ class PackageModel(msgspec.Struct, frozen=True, tag=True):
     """Of the version before: exporting takes seconds."""
 
 
-Request = Open | Describe | Train | Adopt | Sift | Move | Merge | Lift | Evaluate | Conclude | PackageModel
+Request = Open | Describe | CarryOut | Sift | Evaluate | Conclude | PackageModel
 
 
 class JobOpened(msgspec.Struct, frozen=True, tag=True):
@@ -183,31 +120,6 @@ class Described(msgspec.Struct, frozen=True, tag=True):
     """The clients of the data that lies here."""
     plan: dict[str, tuple[str, ...]]
     """Clients below each aggregator of the last tier, as a simulation would place them."""
-
-
-class Trained(msgspec.Struct, frozen=True, tag=True):
-    """A local round is over."""
-
-    samples: Count
-    loss: Number | None = None
-    loss_rms: Number | None = None
-    failure: str | None = None
-    state: bool = False
-    """Whether the method keeps vectors on this device."""
-
-
-class Written(msgspec.Struct, frozen=True, tag=True):
-    """The files are written; ``refused``: children whose updates could not be used, and why. ``empty``: nothing
-    could be folded, so there is no update."""
-
-    refused: tuple[tuple[str, str], ...] = ()
-    empty: bool = False
-
-
-class Sifted(msgspec.Struct, frozen=True, tag=True):
-    """Children whose updates are none, and why."""
-
-    refused: tuple[tuple[str, str], ...] = ()
 
 
 class Evaluated(msgspec.Struct, frozen=True, tag=True):
@@ -234,7 +146,7 @@ class RequestFailed(msgspec.Struct, frozen=True, tag=True):
     """Whether the job's own code is wrong, so that the next time would be no better."""
 
 
-Answer = JobOpened | Described | Trained | Written | Sifted | Evaluated | Packaged | RequestFailed
+Answer = JobOpened | Described | CarriedOut | Evaluated | Packaged | RequestFailed
 
 REQUESTS = decoder(Request)
 ANSWERS = decoder(Answer)

@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from fogline.aggregation import Partial, UnusableUpdateError, Update, from_arrays
+from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update, from_arrays
 from fogline.algorithms.group import Down, GroupModel
 from fogline.params import State, map_arrays, write_arrays
 
+Reader = Callable[[Path], Arrays]
+"""Reads the arrays of a file, or a block of each."""
 
-def read_group(path: str) -> GroupModel:
+
+def read_group(path: str, read: Reader = map_arrays) -> GroupModel:
     """An aggregator's numbers."""
-    return GroupModel.from_arrays(map_arrays(Path(path)))
+    return GroupModel.from_arrays(read(Path(path)))
 
 
-def read_model(path: str) -> Down:
+def read_model(path: str, read: Reader = map_arrays) -> Down:
     """What a parent sends down.
 
     Raises:
         ValueError: the file holds something else.
     """
     try:
-        return Down.from_arrays(map_arrays(Path(path)))
+        return Down.from_arrays(read(Path(path)))
     except (KeyError, SafetensorError) as error:
         raise ValueError(f"The parent's model cannot be read: {error}.") from error
 
 
-def read_update(path: str) -> Update | Partial:
+def read_update(path: str, read: Reader = map_arrays) -> Update | Partial:
     """What a child sent.
 
     Raises:
-        UnusableUpdate: the file holds something else.
+        UnusableUpdateError: the file holds something else.
     """
     try:
-        return from_arrays(map_arrays(Path(path)))
+        return from_arrays(read(Path(path)))
     except (SafetensorError, ValueError, OSError) as error:
         raise UnusableUpdateError(f"It cannot be read: {error}.") from error
 

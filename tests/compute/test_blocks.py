@@ -10,12 +10,14 @@ import pytest
 from fogline.aggregation import Update
 from fogline.algorithms import METHODS, Algorithm, FedAvg, make
 from fogline.algorithms import group as groups
-from fogline.network.worker import blocks
-from fogline.network.worker.files import write
-from fogline.network.worker.groups import Groups
-from fogline.network.worker.requests import Adopt, Lift, Member, Merge, Move
+from fogline.compute import blocks
+from fogline.compute.aggregator import GroupsOnFiles
+from fogline.compute.files import write
+from fogline.compute.groups import Groups
+from fogline.nodes.effects import Adopt, FoldInput, Lift, Merge, Move
 from fogline.params import Entry, Params, Spec, State, Vector, map_arrays
 from fogline.training.method import LocalWork
+from tests.compute.asking import ask
 
 TRAINED, BUFFERS = 1000, 60
 SPEC = Spec.of(
@@ -44,6 +46,12 @@ def update_of(algorithm: Algorithm, seed: int) -> Update:
     return Update(vectors, weights, np.array([seed, 1], np.int64))
 
 
+def runners(algorithm: Algorithm, exact: bool) -> tuple[GroupsOnFiles, GroupsOnFiles]:
+    """One that works on the model as a whole, and one that does in blocks."""
+    made = Groups(algorithm, SPEC, exact)
+    return GroupsOnFiles(made, blocks=False), GroupsOnFiles(made, blocks=True)
+
+
 def same(one: Path, other: Path) -> None:
     first, second = map_arrays(one), map_arrays(other)
     assert first.keys() == second.keys()
@@ -56,46 +64,42 @@ def same(one: Path, other: Path) -> None:
 @pytest.mark.parametrize("exact", [False, True])
 def test_blocks_give_the_bits_of_the_whole(name: str, exact: bool, tmp_path: Path) -> None:
     algorithm = make(name)
-    whole, parts = Groups(algorithm, SPEC, exact), blocks.GroupsInBlocks(algorithm, SPEC, exact)
+    whole, parts = runners(algorithm, exact)
     initial = Params.zeros(SPEC)
     initial.vector[:] = np.random.default_rng(9).normal(size=SPEC.floats)
-    whole.put(groups.root(initial), str(tmp_path / "g0"), str(tmp_path / "m0"))
-    members: list[Member] = []
-    for i in range(3):
-        write(str(tmp_path / f"u{i}"), update_of(algorithm, i))
-        members.append(Member(str(tmp_path / f"u{i}"), f"client-{i}", i))
-    for kind, worker in (("a", whole), ("b", parts)):
-
-        def path(what: str, kind: str = kind) -> str:
-            return str(tmp_path / f"{kind}-{what}")
-
-        worker.adopt(Adopt(str(tmp_path / "m0"), path("g1"), path("m1")))
-        worker.move(Move(path("g1"), tuple(members), True, 5, 0, path("g2"), path("m2")))
-        worker.move(Move(path("g2"), tuple(members[:2]), True, 5, 1, path("g3"), path("m3")))
-        worker.lift(Lift(path("g3"), path("lifted")))
-        worker.adopt(Adopt(str(tmp_path / "m0"), path("g4"), path("m4"), path("g3")))
-        worker.merge(Merge(tuple(members), path("merged")))
-        top = (Member(path("merged"), "fog", 0), *members[:1])
-        worker.move(Move(str(tmp_path / "g0"), top, False, 5, 0, path("g5"), path("m5")))
-        worker.move(Move(path("g5"), tuple(members), False, 5, 1, path("g6"), path("m6")))
-    for what in ("g1", "m1", "g2", "g3", "m3", "lifted", "g4", "merged", "g5", "m5", "g6", "m6"):
-        same(tmp_path / f"a-{what}", tmp_path / f"b-{what}")
+    members = tuple(FoldInput(f"u{i}", i, f"client-{i}") for i in range(3))
+    for folder, runner in ((tmp_path / "a", whole), (tmp_path / "b", parts)):
+        folder.mkdir()
+        runner.begin(groups.root(initial), str(folder / "m0-group"), str(folder / "m0"))
+        for i in range(3):
+            write(str(folder / f"u{i}"), update_of(algorithm, i))
+        ask(runner, Adopt("m0", None, "m1"), folder)
+        ask(runner, Move("m1", "m2", members, True, 0, True), folder, 0, 5)
+        ask(runner, Move("m2", "m3", members[:2], True, 0, True), folder, 1, 5)
+        ask(runner, Lift("m3", "lifted"), folder)
+        ask(runner, Adopt("m0", "m3", "m4"), folder)
+        ask(runner, Merge("merged", members), folder)
+        top = (FoldInput("merged", 0, "fog"), *members[:1])
+        ask(runner, Move("m0", "m5", top, False, 0, True), folder, 0, 5)
+        ask(runner, Move("m5", "m6", members, False, 0, True), folder, 1, 5)
+    for what in (*(f"m{i}" for i in range(7)), *(f"m{i}-group" for i in range(7)), "lifted", "merged"):
+        same(tmp_path / "a" / what, tmp_path / "b" / what)
 
 
 def test_an_update_that_is_not_finite_in_one_block_counts_in_none(tmp_path: Path) -> None:
     algorithm = make("fedavg")
     good, bad = update_of(algorithm, 1), update_of(algorithm, 2)
     bad.vectors["delta"][TRAINED - 3] = np.nan
-    whole, parts = Groups(algorithm, SPEC, False), blocks.GroupsInBlocks(algorithm, SPEC, False)
+    whole, parts = runners(algorithm, exact=False)
     for name, update in (("good", good), ("bad", bad)):
         write(str(tmp_path / name), update)
     write(str(tmp_path / "short"), Update({"delta": good.vectors["delta"][:-1]}, {"delta": 1.0}, good.counters))
     (tmp_path / "junk").write_bytes(b"no safetensors at all")
-    members = tuple(Member(str(tmp_path / name), name, 0) for name in ("good", "bad", "short", "junk"))
-    one = whole.merge(Merge(members, str(tmp_path / "a")))
-    other = parts.merge(Merge(members, str(tmp_path / "b")))
-    assert sorted(child for child, _ in other.refused) == ["bad", "junk", "short"]
-    assert sorted(child for child, _ in one.refused) == ["bad", "junk", "short"]
+    members = tuple(FoldInput(name, 0, name) for name in ("good", "bad", "short", "junk"))
+    one = ask(whole, Merge("a", members), tmp_path)
+    other = ask(parts, Merge("b", members), tmp_path)
+    assert [members[place].child for place, _ in other.refused] == ["bad", "short", "junk"]
+    assert [members[place].child for place, _ in one.refused] == ["bad", "short", "junk"]
     same(tmp_path / "a", tmp_path / "b")
 
 

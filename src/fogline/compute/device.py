@@ -1,0 +1,60 @@
+"""A device's round: from the model that came down to a job for an engine, and to the update that goes up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from fogline.algorithms.device import LocalRound
+from fogline.algorithms.group import Down
+from fogline.compute.effects import STATE, CarriedOut, CarryOut
+from fogline.compute.files import read_model, read_state, write, write_state
+from fogline.jobs.planning import Planner
+from fogline.nodes.effects import Train
+from fogline.nodes.events import Trained
+from fogline.params import State
+from fogline.training.local import ClientJob
+
+
+def client_job(client: int, down: Down, steps: int, learning_rate: float, seed: int, local: State) -> ClientJob:
+    """A device's round as an engine takes it.
+
+    Args:
+        client: whose data it trains on.
+        down: what came from the parent.
+        steps: minibatch steps to make.
+        learning_rate: of the round.
+        seed: of all that is random in it.
+        local: the vectors that the method keeps on the device.
+    """
+    return ClientJob(client, down.vector, down.counters, steps, learning_rate, seed, local, down.received)
+
+
+def carry_out(asked: CarryOut, client: int, plan: Planner, run: Callable[[ClientJob], LocalRound]) -> CarriedOut:
+    """Train from the model that a file holds, and write the update and what the method keeps.
+
+    Args:
+        asked: a ``Train``, and the files of its values.
+        client: whose data it trains on.
+        plan: how much devices train.
+        run: trains one device.
+
+    Raises:
+        CodeError: a hook of the method, or the code of the task, is wrong.
+        ValueError: the model is not what it should be.
+    """
+    effect = asked.effect
+    if not isinstance(effect, Train):
+        raise ValueError(f"A device carries out no {type(effect).__name__}.")
+    down, work = read_model(asked.reads[effect.model]), plan(client, effect.round, asked.earlier)
+    local = read_state(asked.reads.get(STATE))
+    done = run(client_job(client, down, work.steps, work.learning_rate, work.seed, local))
+    if done.update is None:
+        return CarriedOut(trained=Trained(effect.task, effect.update, done.samples, failure=done.failure))
+    write(asked.writes[effect.update], done.update)
+    made = (effect.update,)
+    if done.local:
+        write_state(asked.writes[STATE], done.local)
+        made = (effect.update, STATE)
+    loss = done.loss_rms if math.isfinite(done.loss_rms) else None
+    return CarriedOut(made, trained=Trained(effect.task, effect.update, done.samples, loss))

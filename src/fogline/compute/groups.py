@@ -1,0 +1,70 @@
+"""An aggregator's models: what its effects make of them, from values to values."""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache, partial
+
+from fogline.aggregation import Folded, Update
+from fogline.algorithms import Algorithm, hooks
+from fogline.algorithms import group as groups
+from fogline.algorithms.base import AggregatorContext
+from fogline.algorithms.group import Down, GroupModel
+from fogline.compute.folding import Form, FormCheck, RoundFold
+from fogline.params import Spec
+from fogline.training.bugs import PROGRAMMING, CodeError, is_numeric
+
+
+class Groups:
+    """What aggregators compute in one job.
+
+    Args:
+        algorithm: says what adoptions, moves and lifts compute.
+        spec: layout of the model.
+        exact: whether folds are exact.
+    """
+
+    def __init__(self, algorithm: Algorithm, spec: Spec, exact: bool) -> None:
+        self.algorithm = algorithm
+        self.spec = spec
+        self.exact = exact
+        self._misfit = lru_cache(64)(FormCheck(algorithm.movement, spec).misfit)
+        self.scale = cache(partial(hooks.staleness_weight, algorithm))
+        """Factor on an update that is that many versions old."""
+
+    def misfit(self, form: Form) -> str | None:
+        """Why updates of that form do not fit the model; None if they do."""
+        return self._misfit(form)
+
+    def fold(self) -> RoundFold:
+        """An empty fold of a round's updates."""
+        return RoundFold(self.exact, self._misfit)
+
+    def adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
+        """The parent's model becomes the group's."""
+        return groups.adopt(self.algorithm, self.spec, base, down)
+
+    def send_down(self, group: GroupModel) -> Down:
+        """What the group's children get."""
+        return groups.send_down(self.algorithm, group)
+
+    def move(self, group: GroupModel, folded: Folded | None, context: AggregatorContext, inside: bool) -> GroupModel:
+        """The group moves by its children's updates; where none could be used it stays."""
+        if folded is None:
+            return group
+        return groups.move(self.algorithm, self.spec, group, folded, context, inside)
+
+    def lift(self, group: GroupModel) -> Update:
+        """The group's movement becomes an update."""
+        return groups.group_update(self.algorithm, self.spec, group)
+
+
+def is_bug(error: CodeError, updates: int) -> bool:
+    """Whether what a hook did with so many updates is the developer's doing, and not theirs who sent them.
+
+    No update makes a name that does not exist, and what is in each of several was agreed on; but their numbers may be
+    anybody's.
+    """
+    cause = error.__cause__
+    if isinstance(cause, PROGRAMMING):
+        return True
+    return updates > 1 and not (isinstance(cause, Exception) and is_numeric(cause))

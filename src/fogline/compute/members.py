@@ -1,0 +1,104 @@
+"""The updates of a round as they lie in files, folded piece by piece of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from fogline.aggregation import Folded, Partial, UnusableUpdateError, surely_fit
+from fogline.compute.blocks import Piece
+from fogline.compute.files import read_update
+from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, form_of, usual
+from fogline.compute.groups import Groups
+from fogline.nodes.effects import FoldInput
+from fogline.nodes.messages import Key
+
+
+class RoundMembers:
+    """What a round folds. An update that turns out to be unusable in one piece counts in none.
+
+    Args:
+        groups: what the whole model's effects compute.
+        members: the updates, in canonical order.
+        reads: the file of each.
+    """
+
+    def __init__(self, groups: Groups, members: Sequence[FoldInput], reads: Mapping[Key, str]) -> None:
+        self._groups = groups
+        self._members = members
+        self._reads = reads
+        self._refused: Refusals = {}
+        self._usable = self._admitted()
+        self._done = 0
+
+    @property
+    def count(self) -> int:
+        """How many can be used, as far as is known."""
+        return len(self._usable)
+
+    @property
+    def refused(self) -> Refusals:
+        """Which cannot be used, in order."""
+        return dict(sorted(self._refused.items()))
+
+    def surely_fit(self) -> bool:
+        """Whether one look at each tells that all can be used."""
+        return not self._refused and surely_fit(
+            self._groups.exact, ((read_update(self._path(place)), self._scale(place)) for place in self._usable)
+        )
+
+    def fold(self, piece: Piece, merge: bool) -> Folded | Partial | None:
+        """Fold a piece of all that can be used; None where there is nothing.
+
+        Args:
+            piece: of the model.
+            merge: whether to make a partial result for the parent.
+        """
+        fold = RoundFold(self._groups.exact)  # The pieces are alike, because the wholes are.
+        for place in self._usable:
+            fold.take((place,), ((read_update(self._path(place), piece.read), self._scale(place)),))
+        folded, refused = fold.close(merge)
+        if refused:
+            self._refused |= refused
+            self._usable = [place for place in self._usable if place not in refused]
+            if self._done:
+                raise _OneLessError
+        self._done += 1
+        return folded
+
+    def work(self, work: Callable[[], None]) -> None:
+        """Do what folds piece after piece; begin anew where an update turns out to have been none all along."""
+        while True:
+            self._done = 0
+            try:
+                work()
+            except _OneLessError:
+                continue
+            return
+
+    def _admitted(self) -> list[int]:
+        """The updates that can be read, fit the model and are like most others; told without reading their numbers."""
+        forms: dict[int, Form] = {}
+        for place in range(len(self._members)):
+            try:
+                form = form_of(read_update(self._path(place)))
+            except UnusableUpdateError as error:
+                self._refused[place] = str(error)
+                continue
+            misfit = self._groups.misfit(form)
+            if misfit is None:
+                forms[place] = form
+            else:
+                self._refused[place] = misfit
+        most = usual(forms.values())
+        self._refused |= {place: UNLIKE for place, form in forms.items() if form != most}
+        return [place for place, form in forms.items() if form == most]
+
+    def _path(self, place: int) -> str:
+        return self._reads[self._members[place].update]
+
+    def _scale(self, place: int) -> float:
+        return self._groups.scale(self._members[place].staleness)
+
+
+class _OneLessError(Exception):
+    """An update was part of pieces that are done, and is unusable."""
