@@ -27,7 +27,7 @@ from fogline.governance.revocation import Revocations
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Subject
 from fogline.governance.tokens import create_token, read_token
-from fogline.network.cloud.operator_api import NewToken, Submit
+from fogline.network.cloud.requests import NewToken, Submit
 from fogline.network.transport import messages as c
 from fogline.network.transport.chunks import ChunkError, unpacked
 from fogline.network.worker import requests as w

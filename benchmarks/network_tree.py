@@ -22,7 +22,7 @@ from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role, Subject
 from fogline.network.cloud.client import Client, bundle_of, connect
 from fogline.network.cloud.cloud import AUTHORITY, OPERATOR, SIGNING, create
-from fogline.network.cloud.job_store import Record
+from fogline.network.cloud.records import Record
 
 TICKS = os.sysconf("SC_CLK_TCK")
 TASK = ROOT / "benchmarks" / "network_task.py"

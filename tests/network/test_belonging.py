@@ -17,7 +17,7 @@ from fogline.governance.identity import Identity
 from fogline.governance.subject import Subject
 from fogline.lab import FaultProxy
 from fogline.network.cloud import scheduler as scheduler_module
-from fogline.network.cloud.registrar import NewToken
+from fogline.network.cloud.requests import NewToken
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.node import enrolment
 from fogline.network.node.enrolment import join, keep_valid, renew

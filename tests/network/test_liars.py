@@ -16,7 +16,7 @@ import pytest
 from fogline.governance.errors import TrustError
 from fogline.governance.identity import Identity
 from fogline.network.cloud.cloud import CloudUp
-from fogline.network.cloud.operator_api import NewToken
+from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
 from fogline.network.transport import messages as c
 from fogline.network.transport.grpc import dial

@@ -14,7 +14,7 @@ from fogline.governance.errors import TrustError
 from fogline.jobs.job import Publish
 from fogline.network.cloud.client import Client, DeskError, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create
-from fogline.network.cloud.registrar import NewToken
+from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
 from fogline.network.node.mirror import ReleaseMirror, version_of
 from fogline.network.node.process import Listening, NodeFolder, RunningNode, member

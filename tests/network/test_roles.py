@@ -17,7 +17,7 @@ from fogline.governance.subject import Role, Subject
 from fogline.network.cloud.client import DeskError, connect
 from fogline.network.cloud.model_api import ModelApi
 from fogline.network.cloud.operator_api import OperatorApi
-from fogline.network.cloud.registrar import NewToken
+from fogline.network.cloud.requests import NewToken
 from fogline.network.transport.grpc import dial
 from fogline.network.transport.messages import DESK, SERVICE
 from fogline.network.transport.permissions import permitted

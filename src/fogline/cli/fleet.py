@@ -22,8 +22,8 @@ from fogline.jobs.errors import suggest
 from fogline.monitoring.human import human_bytes, human_seconds
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.cloud import SIGNING
-from fogline.network.cloud.job_store import LogLine, NodeInfo
-from fogline.network.cloud.registrar import NewToken
+from fogline.network.cloud.records import LogLine, NodeInfo
+from fogline.network.cloud.requests import NewToken
 
 SHOWN = 14 * 86400.0
 """Seconds for which a notice of the cloud's is shown with the nodes."""

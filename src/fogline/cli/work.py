@@ -24,7 +24,7 @@ from fogline.monitoring.human import human_bytes, human_metric, human_seconds
 from fogline.monitoring.progress import Live
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.cloud import SIGNING
-from fogline.network.cloud.job_store import ENDED, LogLine, Record, Stop
+from fogline.network.cloud.records import ENDED, LogLine, Record, Stop
 
 TOLD = ("job", "name", "state", "done", "rounds", "priority", "by", "submitted", "headline", "why")
 """What programs are told of a job."""

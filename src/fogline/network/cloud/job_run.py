@@ -20,8 +20,9 @@ from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance, TargetMetric, should_stop
 from fogline.monitoring.mishaps import Mishaps
 from fogline.monitoring.result import Row
-from fogline.network.cloud.job_store import JobState, JobStore, Record, Stop
+from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.publishing import ModelOrigin, publish
+from fogline.network.cloud.records import JobState, Record, Stop
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker
 from fogline.network.node.computing import GROUP

@@ -10,60 +10,17 @@ import grpc
 import msgspec
 
 from fogline.governance.errors import TrustError
-from fogline.governance.offers import Needs
 from fogline.governance.roles import refusal
 from fogline.governance.subject import Subject
-from fogline.network.cloud.job_store import LogLine, NodeInfo, Record, Stop
-from fogline.network.cloud.registrar import NewToken, Registrar
+from fogline.network.cloud.records import LogLine, NodeInfo, Record
+from fogline.network.cloud.registrar import Registrar
+from fogline.network.cloud.requests import Name, NewToken, NumberedLine, Stopping, Submit, Text
 from fogline.network.cloud.results import contents, messages
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.transport.downlink import Context, Downlink
 from fogline.network.transport.grpc import Methods
-from fogline.network.transport.messages import Blob
 from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import StorageError
-
-
-class Submit(msgspec.Struct, frozen=True):
-    """Put a job into the queue."""
-
-    text: str
-    bundle: Blob
-    priority: int = 0
-    needs: Needs = Needs()
-    planned: bool = False
-    wait: float = 60.0
-
-
-class Name(msgspec.Struct, frozen=True):
-    """A job or a node, and the line of its log to go on after."""
-
-    name: str = ""
-    after: int = 0
-    follow: bool = True
-    """Whether to go on until the job is over."""
-
-
-class Stopping(msgspec.Struct, frozen=True):
-    """End a job."""
-
-    name: str
-    how: Stop = "keep"
-    """What becomes of what it has learned."""
-
-
-class Text(msgspec.Struct, frozen=True):
-    """An answer in words."""
-
-    text: str
-
-
-class NumberedLine(msgspec.Struct, frozen=True):
-    """A line of a job's log and its number."""
-
-    number: int
-    line: LogLine
-
 
 NAME: Decoder[Name] = decoder(Name)
 Answers = dict[str, tuple[Any, Callable[[Any, Subject], Awaitable[Any]]]]

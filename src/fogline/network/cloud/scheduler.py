@@ -16,7 +16,8 @@ from fogline.governance.roles import refusal
 from fogline.governance.subject import Subject
 from fogline.jobs.files import parse_job
 from fogline.network.cloud.job_run import UNFIT, JobRun, Means, prepare
-from fogline.network.cloud.job_store import JobStore, NodeInfo, Record, Stop
+from fogline.network.cloud.job_store import JobStore
+from fogline.network.cloud.records import NodeInfo, Record, Stop
 from fogline.network.cloud.restores import Restores
 from fogline.network.node.node import Node
 from fogline.network.transport.grpc import BEAT, SILENCE
