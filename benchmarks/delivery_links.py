@@ -30,6 +30,7 @@ from fogline.network.cloud.cloud import AUTHORITY, CloudUp, cloud, create
 from fogline.network.cloud.release_source import ReleaseSource
 from fogline.network.node.node import Node
 from fogline.network.node.process import Listening, NodeFolder, member
+from fogline.network.node.services.releases import ReleaseService
 from fogline.network.transport.messages import ParentAddress
 from fogline.network.worker.packing import pack
 from fogline.network.worker.requests import Base, PackageModel
@@ -241,6 +242,6 @@ async def _refreshed(made: Tree) -> Bytes:
     due = await asyncio.to_thread(signed.renew)
     before = made.bytes()
     await asyncio.to_thread(signed.renew, due + 1)
-    made.node.fresh(made.source.changed())
+    made.node.service(ReleaseService).fresh(made.source.changed())
     await made.quiet()
     return made.bytes().since(before)

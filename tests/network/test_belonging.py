@@ -16,7 +16,7 @@ from fogline.governance.authority import Authority
 from fogline.governance.identity import Identity
 from fogline.governance.subject import Subject
 from fogline.lab import FaultProxy
-from fogline.network.cloud import scheduler as scheduler_module
+from fogline.network.cloud import fleet
 from fogline.network.cloud.requests import NewToken
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.node import enrolment
@@ -83,7 +83,7 @@ def test_a_copied_identity_is_no_fight_and_both_addresses_are_named(
 
 
 def test_a_copy_below_another_parent_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler_module, "NOTICED", 0.5)
+    monkeypatch.setattr(fleet, "NOTICED", 0.5)
 
     async def work() -> None:
         async with cluster(tmp_path, fogs=2, devices=0) as made:

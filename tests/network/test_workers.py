@@ -30,7 +30,7 @@ from fogline.network.worker.client import WorkerClient, WorkerEndedError, Worker
 from fogline.network.worker.forks import VARIABLE
 from fogline.network.worker.requests import Describe, Evaluate, Evaluated, Open, Train, Trained, WorkerLimits
 from fogline.nodes.device import Device
-from fogline.nodes.effects import Count, Move
+from fogline.nodes.effects import Count
 from fogline.nodes.events import Received, Started
 from fogline.nodes.messages import Report, Work
 from fogline.storage import BlobRef, open_blobs, open_database
@@ -214,16 +214,10 @@ class Ear:
         if isinstance(said.message, Report):
             self.reports.put_nowait(said.message)
 
-    def tell(self, job: str, count: Count) -> None:
+    def tell(self, count: Count) -> None:
         self.counted.put_nowait(count.what)
 
     async def need(self, value: BlobRef) -> None:
-        pass
-
-    def moved(self, job: str, move: Move, group: BlobRef) -> None:
-        pass
-
-    def finished(self, job: str) -> None:
         pass
 
 

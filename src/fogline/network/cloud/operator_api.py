@@ -12,6 +12,7 @@ import msgspec
 from fogline.governance.errors import TrustError
 from fogline.governance.roles import refusal
 from fogline.governance.subject import Subject
+from fogline.network.cloud.fleet import FleetMonitor
 from fogline.network.cloud.records import LogLine, NodeInfo, Record
 from fogline.network.cloud.registrar import Registrar
 from fogline.network.cloud.requests import Name, NewToken, NumberedLine, Stopping, Submit, Text
@@ -68,12 +69,14 @@ class OperatorApi:
 
     Args:
         scheduler: the jobs.
+        fleet: the nodes.
         registrar: the certificates.
         downlink: says who calls, and takes bundles.
     """
 
-    def __init__(self, scheduler: JobScheduler, registrar: Registrar, downlink: Downlink) -> None:
+    def __init__(self, scheduler: JobScheduler, fleet: FleetMonitor, registrar: Registrar, downlink: Downlink) -> None:
         self._scheduler = scheduler
+        self._fleet = fleet
         self._registrar = registrar
         self._downlink = downlink
 
@@ -118,7 +121,7 @@ class OperatorApi:
         known = {name.lower() for name in self._scheduler.job_store.nodes}  # A restored cloud has forgotten who joined.
         if asked.name.lower() not in known and not await asyncio.to_thread(self._registrar.is_member, asked.name):
             raise LookupError(f"no node named '{asked.name}' ever joined")
-        return Text(await self._scheduler.revoke(asked.name))
+        return Text(await self._fleet.revoke(asked.name))
 
     async def _token(self, asked: NewToken, by: Subject) -> Text:
         return Text(await asyncio.to_thread(self._registrar.token, asked, by.name))

@@ -18,7 +18,6 @@ from fogline.governance.errors import TrustError
 from fogline.network.transport.chunks import ChunkError, first_answer, patient, pieces, receive
 from fogline.network.transport.grpc import dial
 from fogline.network.transport.messages import (
-    DOWN,
     PATIENCE,
     SERVICE,
     Blob,
@@ -287,7 +286,7 @@ class Uplink:
             call = channel.stream_stream(f"/{SERVICE}/Control")()
             async with asyncio.timeout(PATIENCE):
                 await call.write(encode(self._above.present()))
-                first = DOWN.decode(_frame(await call.read()))
+                first = self._above.down_frames.decode(_frame(await call.read()))
             if not isinstance(first, Welcome):
                 raise ConnectionLostError(f"{parent_address.name} began with a {type(first).__name__}")
             self._line = line
@@ -298,7 +297,8 @@ class Uplink:
                 beside.append(asyncio.create_task(self._return_parent_address(line)))
             try:
                 while True:
-                    self._above.from_parent(parent_address.name, DOWN.decode(_frame(await call.read())))
+                    frame = self._above.down_frames.decode(_frame(await call.read()))
+                    self._above.from_parent(parent_address.name, frame)
             finally:
                 for task in beside:
                     task.cancel()
