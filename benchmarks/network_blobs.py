@@ -18,10 +18,10 @@ from benchmarks.nodes import say, until_closed
 from fogline.governance.checked import credentials
 from fogline.governance.credentials import CertificateFacts
 from fogline.governance.subject import Subject
-from fogline.network.node.node import UP
+from fogline.network.node.node import DOWN, UP
 from fogline.network.transport.downlink import Downlink
 from fogline.network.transport.grpc import listen, server
-from fogline.network.transport.messages import PROTOCOL, Blob, ParentAddress, Present, Push, Up, Welcome
+from fogline.network.transport.messages import PROTOCOL, Blob, ParentAddress, Present, Push, UpFrame, Welcome
 from fogline.network.transport.ports import Call
 from fogline.network.transport.session import Session
 from fogline.network.transport.uplink import Uplink
@@ -52,7 +52,7 @@ class OneBlob:
 
     def departed(self, session: Session) -> None: ...
 
-    def from_child(self, session: Session, frame: Up) -> None: ...
+    def from_child(self, session: Session, frame: UpFrame) -> None: ...
 
     def wants(self, subject: Subject, push: Push) -> str | None:
         return None
@@ -90,6 +90,8 @@ async def _send(writer: asyncio.StreamWriter, size: int) -> None:
 
 class Quiet:
     """The part of a node that a client needs."""
+
+    down_frames = DOWN
 
     def __init__(self) -> None:
         self.there = asyncio.Event()

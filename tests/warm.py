@@ -27,7 +27,7 @@ from typing import IO, Any
 import pytest
 
 from fogline.cli.up.warm import POSSIBLE
-from fogline.network.transport.messages import decoder, encode
+from fogline.processes.messages import decoder, encode
 from fogline.network.worker.forks import LARGEST, VARIABLE, Fork, Forked, ForkRefused, WorkerExited
 from fogline.network.worker.forkserver import Nest, become, warm
 from fogline.network.worker.program import serve

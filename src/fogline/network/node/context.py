@@ -15,7 +15,7 @@ from fogline.network.node.mirror import Releases, ServingPart
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
-from fogline.network.transport.messages import NOTHING, Down, News, Push
+from fogline.network.transport.messages import NOTHING, DownFrame, News, Push
 from fogline.network.transport.uplink import Uplink
 from fogline.network.worker.requests import WorkerLimits
 from fogline.storage import Database
@@ -82,11 +82,11 @@ class NodeContext(Protocol):
     """The part that serves, where there is one."""
     on_change: Callable[[StatusChange], None]
 
-    def say(self, child: str, frame: Down) -> None:
+    def say(self, child: str, frame: DownFrame) -> None:
         """To a child; dropped where it is not connected."""
         ...
 
-    def say_to_all(self, frame: Down) -> None:
+    def say_to_all(self, frame: DownFrame) -> None:
         """To every child."""
         ...
 

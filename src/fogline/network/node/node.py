@@ -26,7 +26,17 @@ from fogline.network.node.services.revocations import RevocationService
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
-from fogline.network.transport.messages import PROTOCOL, Down, Leaving, News, NodeMessage, Present, Push, Up, Welcome
+from fogline.network.transport.messages import (
+    PROTOCOL,
+    DownFrame,
+    Leaving,
+    News,
+    NodeMessage,
+    Present,
+    Push,
+    UpFrame,
+    Welcome,
+)
 from fogline.network.transport.ports import Call
 from fogline.network.transport.uplink import Uplink
 from fogline.processes.messages import Decoder
@@ -47,8 +57,8 @@ SERVICES: tuple[type[Service[Any, Any]], ...] = (
     PresenceService,
 )
 """What nodes talk about, in the order in which each hears of a connection."""
-UP = Decoder[Up](reduce(or_, [frame for service in SERVICES for frame in service.up]))
-DOWN = Decoder[Down](reduce(or_, [frame for service in SERVICES for frame in service.down]))
+UP = Decoder[UpFrame](reduce(or_, [frame for service in SERVICES for frame in service.up]))
+DOWN = Decoder[DownFrame](reduce(or_, [frame for service in SERVICES for frame in service.down]))
 S = TypeVar("S", bound=Service[Any, Any])
 
 
@@ -133,7 +143,7 @@ class Node:
         log.warning("%s lost %s: %s", self.name, parent, why)
         self.on_change(StatusChange("lost", parent, why))
 
-    def from_parent(self, parent: str, frame: Down) -> None:
+    def from_parent(self, parent: str, frame: DownFrame) -> None:
         """The parent said something."""
         self._by_frame[type(frame)].from_parent(parent, frame)
 
@@ -173,7 +183,7 @@ class Node:
         for service in self._services.values():
             service.departed(session)
 
-    def from_child(self, session: Session, frame: Up) -> None:
+    def from_child(self, session: Session, frame: UpFrame) -> None:
         """A child said something; a leaf acts only for itself, and an aggregator for those below it too."""
         service = self._by_frame[type(frame)]
         lie = None if session.subject.role == "fog" else service.forbidden(session.subject, frame)
@@ -219,14 +229,14 @@ class Node:
         """So many bytes of blobs went to a child, or came from one."""
         self.on_change(StatusChange("bytes", down=down, up=up))
 
-    def say(self, child: str, frame: Down) -> None:
+    def say(self, child: str, frame: DownFrame) -> None:
         """To a child; dropped where it is not connected."""
         if self.downlink is not None and child in self.downlink.sessions:
             self.downlink.sessions[child].send(frame)
             if isinstance(frame, NodeMessage) and frame.blob is not None and frame.blob.data:
                 self.carried(frame.blob.size, 0)
 
-    def say_to_all(self, frame: Down) -> None:
+    def say_to_all(self, frame: DownFrame) -> None:
         """To every child."""
         for session in self.sessions():
             session.send(frame)

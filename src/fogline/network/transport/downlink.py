@@ -22,13 +22,13 @@ from fogline.network.transport.messages import (
     ALIVE,
     PATIENCE,
     PROTOCOL,
-    Down,
+    DownFrame,
     Fetch,
     Have,
     Present,
     Push,
     Size,
-    Up,
+    UpFrame,
     Welcome,
 )
 from fogline.network.transport.ports import Below, Call, UnreachableError
@@ -193,7 +193,7 @@ class Downlink:
     async def _presented(self, facts: CertificateFacts, frames: AsyncIterator[bytes], context: Context) -> Present:
         try:
             async with asyncio.timeout(PATIENCE):
-                first: Up = self._below.up_frames.decode(await anext(frames))
+                first: UpFrame = self._below.up_frames.decode(await anext(frames))
         except (TimeoutError, StopAsyncIteration):
             await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "a node must present itself at once")
         except msgspec.DecodeError as error:
@@ -231,7 +231,7 @@ def address_of(peer: str) -> str:
 
 async def _write(context: Context, welcome: Welcome, session: Session) -> None:
     try:
-        frame: Down = welcome
+        frame: DownFrame = welcome
         while True:
             async with session.writing:
                 await context.write(encode(frame))

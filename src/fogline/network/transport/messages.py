@@ -108,22 +108,22 @@ class JobAnnouncement(msgspec.Struct, frozen=True):
     """Tier of the node that reads this."""
 
 
-class Up(msgspec.Struct, frozen=True, tag=True):
+class UpFrame(msgspec.Struct, frozen=True, tag=True):
     """A frame from a child to its parent."""
 
 
-class Down(msgspec.Struct, frozen=True, tag=True):
+class DownFrame(msgspec.Struct, frozen=True, tag=True):
     """A frame from a parent to its child."""
 
 
-class News(Up, frozen=True):
+class News(UpFrame, frozen=True):
     """What the cloud is to hear: every node hands it on to its parent as it is."""
 
 
 # Up: from a child to its parent.
 
 
-class Present(Up, frozen=True):
+class Present(UpFrame, frozen=True):
     """The first frame of a stream."""
 
     protocol: int
@@ -140,21 +140,21 @@ class Present(Up, frozen=True):
     """Digest of the lists of revoked nodes that it has."""
 
 
-class JoinedJob(Up, frozen=True):
+class JoinedJob(UpFrame, frozen=True):
     """The child takes part in a job (again, or with another count of devices)."""
 
     job: Name
     hello: Hello
 
 
-class LeftJob(Up, frozen=True):
+class LeftJob(UpFrame, frozen=True):
     """The child does not take part in a job, for now or at all."""
 
     job: Name
     why: str
 
 
-class NodeMessage(Up, Down, frozen=True):
+class NodeMessage(UpFrame, DownFrame, frozen=True):
     """A message between the state machines of a job."""
 
     job: Name
@@ -199,7 +199,7 @@ class ClonedIdentity(News, frozen=True):
     """and of the other."""
 
 
-class Revoked(Up, Down, frozen=True):
+class Revoked(UpFrame, DownFrame, frozen=True):
     """Nodes that are cut off. It goes both ways: who has lists that say more hands them on."""
 
     revoked: Lists
@@ -223,32 +223,32 @@ class JobLog(News, frozen=True):
     amount: int = 1
 
 
-class UnknownJobs(Up, frozen=True):
+class UnknownJobs(UpFrame, frozen=True):
     """Nodes below take part in jobs that this one does not know; who knows that one is over says so."""
 
     jobs: Jobs
 
 
-class ReleaseOutcome(Up, frozen=True):
+class ReleaseOutcome(UpFrame, frozen=True):
     """What became of a release on a node at or below the child, for the cloud."""
 
     outcome: Outcome
 
 
-class ReleaseVitals(Up, frozen=True):
+class ReleaseVitals(UpFrame, frozen=True):
     """How a version fares at and below the child since the last such frame, for the cloud."""
 
     vitals: Vitals
 
 
-class Leaving(Up, frozen=True):
+class Leaving(UpFrame, frozen=True):
     """The child goes, on purpose."""
 
 
 # Down: from a parent to its child.
 
 
-class Welcome(Down, frozen=True):
+class Welcome(DownFrame, frozen=True):
     """The parent's answer to :class:`Present`."""
 
     name: str
@@ -262,25 +262,25 @@ class Welcome(Down, frozen=True):
     """The newest signed timestamp of releases that it has."""
 
 
-class Offer(Down, frozen=True):
+class Offer(DownFrame, frozen=True):
     """A job that the child may take part in."""
 
     announcement: JobAnnouncement
 
 
-class JobEnded(Down, frozen=True):
+class JobEnded(DownFrame, frozen=True):
     """A job is over: what is kept for it may go."""
 
     job: Name
 
 
-class Parents(Down, frozen=True):
+class Parents(DownFrame, frozen=True):
     """Other parents, now."""
 
     parent_addresses: tuple[ParentAddress, ...]
 
 
-class ReleaseNotice(Down, frozen=True):
+class ReleaseNotice(DownFrame, frozen=True):
     """A newer signed timestamp: there may be a release."""
 
     timestamp: Timestamp

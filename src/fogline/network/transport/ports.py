@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from fogline.governance.certificates import CertificateFacts
 from fogline.governance.subject import Subject
-from fogline.network.transport.messages import Down, Present, Push, Up, Welcome
+from fogline.network.transport.messages import DownFrame, Present, Push, UpFrame, Welcome
 from fogline.network.transport.session import Session
 from fogline.processes.messages import Decoder
 
@@ -31,7 +31,7 @@ class Call:
 class Below(Protocol):
     """Who is told of what comes from children, and says what they may do."""
 
-    up_frames: Decoder[Up]
+    up_frames: Decoder[UpFrame]
     """Reads what a child says."""
 
     def calls(self) -> Mapping[str, Call]:
@@ -58,7 +58,7 @@ class Below(Protocol):
         """A second program shows a child's identity: the addresses of the one that is connected, and of that one."""
         ...
 
-    def from_child(self, session: Session, frame: Up) -> None:
+    def from_child(self, session: Session, frame: UpFrame) -> None:
         """It said something."""
         ...
 
@@ -87,7 +87,7 @@ class Below(Protocol):
 class Above(Protocol):
     """Who is told of what comes from the parent."""
 
-    down_frames: Decoder[Down]
+    down_frames: Decoder[DownFrame]
     """Reads what the parent says."""
 
     def present(self) -> Present:
@@ -102,7 +102,7 @@ class Above(Protocol):
         """It is gone."""
         ...
 
-    def from_parent(self, parent: str, frame: Down) -> None:
+    def from_parent(self, parent: str, frame: DownFrame) -> None:
         """It said something."""
         ...
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fogline.governance.certificates import CertificateFacts
-from fogline.network.transport.messages import (
-    Down,
-    Present,
-)
+from fogline.network.transport.messages import DownFrame, Present
 
 GRACE = 1.0
 """Seconds that a frame has to get out before a connection is cut."""
@@ -33,9 +30,9 @@ class Session:
         self.writing = asyncio.Lock()
         """Held while a frame is on its way out."""
         self.why = "it went away"
-        self.frames: asyncio.Queue[Down] = asyncio.Queue(QUEUE)
+        self.frames: asyncio.Queue[DownFrame] = asyncio.Queue(QUEUE)
 
-    def send(self, frame: Down) -> None:
+    def send(self, frame: DownFrame) -> None:
         """Say something."""
         try:
             self.frames.put_nowait(frame)

@@ -27,7 +27,7 @@ from fogline.network.transport.messages import (
     ParentAddress,
     Push,
     Size,
-    Up,
+    UpFrame,
     Welcome,
 )
 from fogline.network.transport.ports import Above
@@ -68,7 +68,7 @@ class _Line:
 
     parent: str
     channel: grpc.aio.Channel
-    frames: asyncio.Queue[Up]
+    frames: asyncio.Queue[UpFrame]
     open: bool = True
     """Whether calls may begin on it."""
 
@@ -146,7 +146,7 @@ class Uplink:
         """Wait until a parent is connected."""
         await self._there.wait()
 
-    def send(self, frame: Up) -> None:
+    def send(self, frame: UpFrame) -> None:
         """Say something; dropped where nobody is connected (state machines say it again)."""
         if self._line is not None:
             self._line.frames.put_nowait(frame)
@@ -351,7 +351,7 @@ class Uplink:
             self._above.disconnected(line.parent, why)
 
 
-async def _write(call: grpc.aio.StreamStreamCall[bytes, bytes], frames: asyncio.Queue[Up]) -> None:
+async def _write(call: grpc.aio.StreamStreamCall[bytes, bytes], frames: asyncio.Queue[UpFrame]) -> None:
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # The reader says why it ended.
         while True:
             await call.write(encode(await frames.get()))

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from fogline.governance.subject import Subject
 from fogline.network.node.context import NodeContext
-from fogline.network.transport.messages import Down, Up, Welcome
+from fogline.network.transport.messages import DownFrame, UpFrame, Welcome
 from fogline.network.transport.ports import Call
 from fogline.network.transport.session import Session
 
-FromChild = TypeVar("FromChild", bound=Up)
-FromParent = TypeVar("FromParent", bound=Down)
+FromChild = TypeVar("FromChild", bound=UpFrame)
+FromParent = TypeVar("FromParent", bound=DownFrame)
 
 
 def frames(kinds: Any) -> tuple[Any, ...]:
@@ -31,9 +31,9 @@ class Service(Generic[FromChild, FromParent]):
         node: whose part it is.
     """
 
-    up: ClassVar[tuple[type[Up], ...]] = ()
+    up: ClassVar[tuple[type[UpFrame], ...]] = ()
     """Frames that it takes from children,"""
-    down: ClassVar[tuple[type[Down], ...]] = ()
+    down: ClassVar[tuple[type[DownFrame], ...]] = ()
     """and from the parent."""
 
     def __init__(self, node: NodeContext) -> None:
