@@ -12,7 +12,7 @@ import pytest
 
 from fogline.governance.errors import TrustError
 from fogline.jobs.job import Publish
-from fogline.network.cloud.client import Client, DeskError, connect
+from fogline.network.cloud.client import Client, OperatorApiError, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create
 from fogline.network.cloud.release_source import ReleaseSource
 from fogline.network.cloud.requests import NewToken
@@ -232,7 +232,7 @@ def test_the_release_after_a_restore_has_higher_numbers_everywhere(tmp_path: Pat
                 again = release(up, b"four")
                 assert (version, again[0]) == (3, 1001)
                 assert again[1] > number
-                with pytest.raises(DeskError, match="nobody"):
+                with pytest.raises(OperatorApiError, match="nobody"):
                     await client.revoke("nobody")
 
     asyncio.run(work())
