@@ -11,7 +11,7 @@ from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.records import NodeInfo
 from fogline.network.node.node import Node
 from fogline.network.node.services.revocations import RevocationService
-from fogline.network.transport.grpc import BEAT, SILENCE
+from fogline.network.timing import HEARD, NOTICED
 from fogline.network.transport.messages import ClonedIdentity, HeldRevocations, NodeSeen
 from fogline.processes.tasks import Tasks
 from fogline.registry.publisher import Publisher
@@ -19,10 +19,6 @@ from fogline.registry.release import Tier
 from fogline.storage import StorageError
 
 log = logging.getLogger("fogline.network")
-NOTICED = 2 * (BEAT + SILENCE)
-"""Seconds after which a parent has noticed, and said, that a child is gone."""
-HEARD = 10.0
-"""Seconds, at most, that who revokes a node waits for all fogs that are connected to have heard of it."""
 
 
 def arrival(name: str, at: Sequence[str], late: Sequence[str], away: Sequence[str]) -> str:

@@ -26,9 +26,9 @@ from fogline.network.cloud.records import JobState, Record, Stop
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker
 from fogline.network.node.computing import GROUP
-from fogline.network.node.jobs import GATHER
 from fogline.network.node.node import Node
-from fogline.network.node.participation import AGAIN, JobParticipation, RootJob
+from fogline.network.node.participation import JobParticipation, RootJob
+from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import BROKEN, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import Conclude, Describe, Described, Evaluate, Evaluated
@@ -70,7 +70,7 @@ class JobRun:
         folder: takes its results.
 
     Raises:
-        NotAllowed: the job's tree has no cloud.
+        NotAllowedError: the job's tree has no cloud.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class JobRun:
             announcement,
             node,
             node.job_manager.worker_client(announcement, code),
-            aggregator_maker(node.name, announcement, GATHER, AGAIN),
+            aggregator_maker(node.name, announcement, JOIN_WINDOW, AGAIN),
             RootJob(first, self._moved, self._ended),
         )
         self._means = means
@@ -286,7 +286,7 @@ async def prepare(means: Means, record: Record) -> JobRun:
         record: the job.
 
     Raises:
-        NotAllowed, WorkerFailed, ValueError, StorageError, OSError: see :data:`UNFIT`.
+        NotAllowedError, WorkerError, ValueError, StorageError, OSError: see :data:`UNFIT`.
     """
     node = means.node
     announcement = JobAnnouncement(

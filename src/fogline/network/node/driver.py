@@ -162,7 +162,7 @@ class Driver:
         """Until the machine is done with the job.
 
         Raises:
-            StorageError, WorkerFailed: the machine must be made anew from its journal.
+            StorageError, WorkerError: the machine must be made anew from its journal.
         """
         try:
             while not self.machine.over:

@@ -14,8 +14,9 @@ from fogline import logs
 from fogline.governance.offers import missing
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.context import NodeContext
-from fogline.network.node.participation import AGAIN, JobParticipation
+from fogline.network.node.participation import JobParticipation
 from fogline.network.node.status import StatusChange
+from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import JobAnnouncement, JobEnded, JobLog, LeftJob, Offer
 from fogline.network.transport.session import Session
 from fogline.network.worker.client import WorkerClient, WorkerError
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fogline.network")
 ANNOUNCEMENTS = "announcement"
-GATHER = 2.0
-"""Seconds that a round waits for more children when the first one is there, where none is expected by name."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -256,7 +255,7 @@ class JobManager:
     def _aggregator_of(self, announcement: JobAnnouncement) -> Callable[[str | None], Aggregator]:
         from fogline.network.node.aggregating import aggregator_maker
 
-        return aggregator_maker(self._node.name, announcement, GATHER, AGAIN)
+        return aggregator_maker(self._node.name, announcement, JOIN_WINDOW, AGAIN)
 
     async def _move(self, participation: JobParticipation, parent: str) -> None:
         """The node has another parent now: it takes part in the job below that one."""

@@ -295,7 +295,7 @@ class ReleaseMirror:
         """The parent's answer.
 
         Raises:
-            Unreachable: there is no parent now.
+            UnreachableError: there is no parent now.
             LookupError: there is no answer that could be read.
         """
         try:

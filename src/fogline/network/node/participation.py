@@ -14,6 +14,7 @@ from fogline.network.node.context import NodeContext
 from fogline.network.node.driver import Driver, OnMove
 from fogline.network.node.sieve import Sieve
 from fogline.network.node.status import StatusChange
+from fogline.network.timing import AGAIN, BACK
 from fogline.network.transport.messages import (
     BROKEN,
     Blob,
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from fogline.nodes.device import Device
 
 log = logging.getLogger("fogline.network")
-AGAIN = 5.0
-"""Seconds before a machine that failed is made anew from its journal."""
-BACK = 10.0
-"""Seconds that a node waits after a restart for the children that its job expects."""
 RETRY = "retry"
 """The timer at which a machine sends again what has no receipt."""
 

@@ -30,6 +30,7 @@ from fogline.network.node.schedule import keep_hours
 from fogline.network.node.services.parents import known_parents
 from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
+from fogline.network.timing import LAST_CALLS
 from fogline.network.transport.grpc import listen, server
 from fogline.network.transport.messages import DESK, DOOR, SERVICE, ParentAddress
 from fogline.network.transport.uplink import RefusedByParentError, Uplink
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fogline.network")
 LOCK = "node.lock"
-GRACE = 2.0
-"""Seconds that connections have to end when a node leaves."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ async def serve(
 
 
 async def _stop(made: grpc.aio.Server) -> None:
-    await made.stop(GRACE)
+    await made.stop(LAST_CALLS)
 
 
 async def _upward(uplink: Uplink, up: RunningNode) -> None:
@@ -288,7 +287,7 @@ async def until_told(up: RunningNode, attached: bool = False) -> None:
         attached: end with the standard input too, so that nothing outlives who started it, however that ended.
 
     Raises:
-        Refused: the parent does not want this node.
+        RefusedByParentError: the parent does not want this node.
         TrustError: its identity cannot be used (any more).
     """
     stop = asyncio.Event()

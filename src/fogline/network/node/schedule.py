@@ -12,10 +12,9 @@ from typing import Protocol
 from fogline.governance.errors import SitePolicyError
 from fogline.governance.machine import on_mains
 from fogline.governance.policy import allowed_now, read_policy
+from fogline.network.timing import LOOK
 
 log = logging.getLogger("fogline.network")
-LOOK = 60.0
-"""Seconds between two looks at the policy, the clock and the power supply: nothing tells of their changes."""
 
 
 class Doors(Protocol):

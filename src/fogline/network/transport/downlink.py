@@ -15,12 +15,12 @@ import msgspec
 
 from fogline.governance.certificates import CertificateFacts, certificate_of_peer, read_certificate
 from fogline.governance.errors import CertificateError
+from fogline.network.timing import LONGEST_CONNECTION, PATIENCE
 from fogline.network.transport.chunks import ChunkError, patient, pieces, receive
 from fogline.network.transport.clones import CloneDetector
 from fogline.network.transport.grpc import Method, Methods
 from fogline.network.transport.messages import (
     ALIVE,
-    PATIENCE,
     PROTOCOL,
     DownFrame,
     Fetch,
@@ -36,8 +36,6 @@ from fogline.network.transport.session import Session
 from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import Blobs, BlobTooLargeError, CorruptBlobError, StorageError
 
-LONGEST = 30 * 86400.0
-"""Seconds that a connection lasts at most; a timer cannot wait for ever."""
 FETCH, PUSH = decoder(Fetch), decoder(Push)
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -86,7 +84,7 @@ class Downlink:
             task.add_done_callback(lambda _: session.gone.set())  # Whatever ended it, nobody waits for it any more.
         # TLS looks at a certificate when a connection is made; a renewed one is shown by the next.
         expiry = asyncio.get_running_loop().call_later(
-            min(facts.expires - time.time(), LONGEST), session.end, "its certificate expired"
+            min(facts.expires - time.time(), LONGEST_CONNECTION), session.end, "its certificate expired"
         )
         try:
             await session.gone.wait()

@@ -41,8 +41,6 @@ SMALL = 32 << 10
 """Bytes up to which a value travels with the message that names it, and lies in the journal."""
 BROKEN = "broken"
 """What an aggregator tells of itself where code of a job is wrong: that ends the job."""
-PATIENCE = 10.0
-"""Seconds that a new connection has to say who it is."""
 
 
 Name = Annotated[str, Meta(pattern=r"\A[\w.:@#/ -]{1,200}\Z")]

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from fogline.governance.certificates import CertificateFacts
+from fogline.network.timing import LAST_FRAME
 from fogline.network.transport.messages import DownFrame, Present
-
-GRACE = 1.0
-"""Seconds that a frame has to get out before a connection is cut."""
-
 
 QUEUE = 1000
 """Frames that may wait for a child; one that does not read them is cut off."""
@@ -46,7 +43,7 @@ class Session:
         """
         silent = True
         try:
-            async with asyncio.timeout(GRACE):
+            async with asyncio.timeout(LAST_FRAME):
                 await self.writing.acquire()
         except TimeoutError:
             silent = False

@@ -15,10 +15,10 @@ import msgspec
 
 from fogline.governance.credentials import Credentials
 from fogline.governance.errors import TrustError
+from fogline.network.timing import CERTIFICATE_SECONDS, FIRST_WAIT, LONGEST_WAIT, PATIENCE, SPREAD, STEADY
 from fogline.network.transport.chunks import ChunkError, first_answer, patient, pieces, receive
 from fogline.network.transport.grpc import dial
 from fogline.network.transport.messages import (
-    PATIENCE,
     SERVICE,
     Blob,
     Fetch,
@@ -31,17 +31,11 @@ from fogline.network.transport.messages import (
     Welcome,
 )
 from fogline.network.transport.ports import Above
-from fogline.network.transport.search import FIRST_WAIT, LONGEST_WAIT, ClonedIdentityError, ConnectionLostError, Search
+from fogline.network.transport.search import ClonedIdentityError, ConnectionLostError, Search
 from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import Blobs, BlobWriter, CorruptBlobError
 
 log = logging.getLogger("fogline.network")
-STEADY = 20.0
-"""Seconds that a connection has to last for the next wait to be a short one again."""
-SPREAD = 120.0
-"""Seconds over which the children of a node that is back come back to it."""
-CERTIFICATE_SECONDS = 3600.0
-"""Seconds after which the certificate is read anew where a parent is waited for."""
 
 FINAL = (
     grpc.StatusCode.FAILED_PRECONDITION,
@@ -114,7 +108,7 @@ class Uplink:
         """Until cancelled.
 
         Raises:
-            Refused: no parent wants this node.
+            RefusedByParentError: no parent wants this node.
             TrustError: its own identity cannot be used (any more).
         """
         search = Search(lambda: self.parent_addresses)
@@ -182,8 +176,8 @@ class Uplink:
         """See that a blob is at the parent.
 
         Raises:
-            Lost: the connection broke, or the parent cannot take it now; it goes on from there the next time.
-            NotTaken: the parent never will.
+            ConnectionLostError: the connection broke, or the parent cannot take it now; it goes on from there the next time.
+            UpdateNotTakenError: the parent never will.
             LookupError: the parent does not want it.
             StorageError: it is damaged here, or gone.
         """
@@ -207,7 +201,7 @@ class Uplink:
         """One question, one answer, within so many seconds.
 
         Raises:
-            Lost: there is no connection.
+            ConnectionLostError: there is no connection.
             LookupError: the parent refused; the text says why.
         """
         line = self._open()
@@ -218,7 +212,7 @@ class Uplink:
         """The connection, if calls may begin on it.
 
         Raises:
-            Lost: there is none.
+            ConnectionLostError: there is none.
         """
         if self._line is None or not self._line.open:
             raise ConnectionLostError("there is no connection")
@@ -277,8 +271,8 @@ class Uplink:
         """One connection, from dialling to its loss.
 
         Raises:
-            Lost: it is gone, or never came.
-            Refused: the parent said so.
+            ConnectionLostError: it is gone, or never came.
+            RefusedByParentError: the parent said so.
         """
         channel = dial(self._identity(), parent_address.address, parent_address.name)
         line = _Line(parent_address.name, channel, asyncio.Queue())
@@ -362,7 +356,7 @@ def _in_words() -> Generator[None]:
     """What a call ends with, as what it means.
 
     Raises:
-        Lost: the connection broke.
+        ConnectionLostError: the connection broke.
         LookupError: the parent refused.
     """
     try:

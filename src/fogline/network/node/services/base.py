@@ -7,7 +7,7 @@ Frames that other parts build, too, stand in :mod:`fogline.network.transport.mes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Never, TypeVar, get_args
 
 from fogline.governance.subject import Subject
 from fogline.network.node.context import NodeContext
@@ -19,22 +19,21 @@ FromChild = TypeVar("FromChild", bound=UpFrame)
 FromParent = TypeVar("FromParent", bound=DownFrame)
 
 
-def frames(kinds: Any) -> tuple[Any, ...]:
-    """The members of a union of frames, or the one."""
-    return get_args(kinds) or (kinds,)
-
-
 class Service(Generic[FromChild, FromParent]):
-    """A node's part in one subject.
+    """A node's part in one subject. The kinds of frames stand in its brackets: what it takes from children, and what
+    from the parent; several are a union, none is ``Never``.
 
     Args:
         node: whose part it is.
     """
 
-    up: ClassVar[tuple[type[UpFrame], ...]] = ()
+    up: ClassVar[tuple[type[UpFrame], ...]]
     """Frames that it takes from children,"""
-    down: ClassVar[tuple[type[DownFrame], ...]] = ()
+    down: ClassVar[tuple[type[DownFrame], ...]]
     """and from the parent."""
+
+    def __init_subclass__(cls) -> None:
+        cls.up, cls.down = (_kinds(said) for said in get_args(vars(cls)["__orig_bases__"][0]))
 
     def __init__(self, node: NodeContext) -> None:
         self.node = node
@@ -67,3 +66,8 @@ class Service(Generic[FromChild, FromParent]):
 def another(child: str, *named: str) -> str | None:
     """A sentence where a child tells of a node that it is not."""
     return next((f"{child} told of {name}, which is another node" for name in named if name != child), None)
+
+
+def _kinds(said: Any) -> tuple[Any, ...]:
+    """The members of a union of frames, or the one."""
+    return () if said is Never else get_args(said) or (said,)

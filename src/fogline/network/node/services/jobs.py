@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fogline.governance.subject import Subject
 from fogline.network.node.context import NodeContext
 from fogline.network.node.jobs import JobManager
-from fogline.network.node.services.base import Service, another, frames
+from fogline.network.node.services.base import Service, another
 from fogline.network.transport.messages import (
     BROKEN,
     Blob,
@@ -31,8 +31,6 @@ FromParent = Offer | JobEnded | NodeMessage
 
 class JobService(Service[FromChild, FromParent]):
     """Brings what neighbours say of jobs to the node's part in them."""
-
-    up, down = frames(FromChild), frames(FromParent)
 
     def __init__(self, node: NodeContext) -> None:
         super().__init__(node)

@@ -6,7 +6,7 @@ import logging
 from typing import Never
 
 from fogline.network.node.context import NodeContext
-from fogline.network.node.services.base import Service, frames
+from fogline.network.node.services.base import Service
 from fogline.network.transport.messages import ParentAddress, Parents, Welcome
 from fogline.network.transport.session import Session
 from fogline.network.transport.uplink import Uplink
@@ -20,8 +20,6 @@ ADDRESSES = decoder(tuple[ParentAddress, ...])
 
 class ParentService(Service[Never, Parents]):
     """Hands the aggregators of a tier on, as parents of the next."""
-
-    down = frames(Parents)
 
     def __init__(self, node: NodeContext) -> None:
         super().__init__(node)

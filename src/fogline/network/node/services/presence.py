@@ -7,7 +7,7 @@ import logging
 from fogline.governance.serials import member_since
 from fogline.governance.subject import Subject
 from fogline.network.node.context import NodeContext
-from fogline.network.node.services.base import Service, another, frames
+from fogline.network.node.services.base import Service, another
 from fogline.network.transport.messages import ClonedIdentity, Leaving, NodeSeen, Present, Welcome
 from fogline.network.transport.session import Session
 
@@ -17,8 +17,6 @@ FromChild = Present | Leaving | NodeSeen | ClonedIdentity
 
 class PresenceService(Service[FromChild, Welcome]):
     """Tells the cloud of the nodes below."""
-
-    up, down = frames(FromChild), frames(Welcome)
 
     def __init__(self, node: NodeContext) -> None:
         super().__init__(node)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fogline.governance.subject import Subject
 from fogline.network.node.mirror import ReleaseMirror
-from fogline.network.node.services.base import Service, another, frames
+from fogline.network.node.services.base import Service, another
 from fogline.network.transport.messages import (
     BlobSize,
     MetadataFile,
@@ -28,8 +28,6 @@ FromChild = ReleaseOutcome | ReleaseVitals | NewerTimestamp
 
 class ReleaseService(Service[FromChild, ReleaseNotice]):
     """Stands between a node's releases (at the root the registry, elsewhere a mirror) and its neighbours."""
-
-    up, down = frames(FromChild), frames(ReleaseNotice)
 
     def calls(self) -> Mapping[str, Call]:
         return {"Weigh": Call(decoder(BlobSize), self._size), "Read": Call(decoder(ReadMetadata), self.read)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from fogline.governance.subject import Subject
-from fogline.network.node.services.base import Service, another, frames
+from fogline.network.node.services.base import Service, another
 from fogline.network.transport.messages import HeldRevocations, Revoked, Welcome
 from fogline.network.transport.session import Session
 from fogline.storage import StorageError
@@ -16,8 +16,6 @@ FromChild = Revoked | HeldRevocations
 
 class RevocationService(Service[FromChild, Revoked]):
     """Cuts nodes off."""
-
-    up, down = frames(FromChild), frames(Revoked)
 
     def forbidden(self, child: Subject, frame: FromChild) -> str | None:
         return another(child.name, frame.name) if isinstance(frame, HeldRevocations) else None
