@@ -176,7 +176,8 @@ class Uplink:
         """See that a blob is at the parent.
 
         Raises:
-            ConnectionLostError: the connection broke, or the parent cannot take it now; it goes on from there the next time.
+            ConnectionLostError: the connection broke, or the parent cannot take it now; it goes on from there the next
+                time.
             UpdateNotTakenError: the parent never will.
             LookupError: the parent does not want it.
             StorageError: it is damaged here, or gone.
