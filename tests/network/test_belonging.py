@@ -27,9 +27,9 @@ from fogline.network.transport.downlink import address_of
 from fogline.network.transport.messages import Certificate, ParentAddress
 from fogline.network.transport.session import Session
 from fogline.processes.messages import encode
+from tests.network.cloud.test_restores import Site
 from tests.network.cluster import LOCAL, Cluster, cluster
 from tests.network.processes import wait_for
-from tests.network.test_restores import Site
 from tests.patience import PATIENCE
 
 DAY = 86400.0

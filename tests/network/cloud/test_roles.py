@@ -130,7 +130,7 @@ def test_a_developer_stops_and_fetches_what_is_his_own(runner: asyncio.Runner, m
 
 def test_the_documents_have_the_same_table() -> None:
     """One line a call: what it does, who may do it."""
-    text = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "deploy.md").read_text()
     for name, call in CALLS.items():
         if name.startswith("Desk/"):
             roles = [f"{role}{' (own)' if role in call.own else ''}" for role in sorted(call.roles | call.own)]

@@ -38,7 +38,7 @@ from tests.network.cluster import cluster, job
 from tests.network.processes import wait_for
 from tests.patience import PATIENCE
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 ROOT = HERE.parents[1]
 JOB = 'name = "gated"\ntask = "gated:task"\nrounds = 3\n[local]\nlearning_rate = 0.1\nbatch_size = 5\n'
 FUTURE = "from __future__ import annotations\n"
