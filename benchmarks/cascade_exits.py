@@ -15,7 +15,7 @@ from benchmarks.cascade_models import Images, cloud_model, trained
 from benchmarks.common import console, median
 from fogline.data import Examples, Meaning, from_arrays
 from fogline.inference.exits import EarlyExit, UnfittedExits
-from fogline.inference.package import Package, package
+from fogline.inference.package import Package, PackageOptions, package
 from fogline.inference.runtimes.base import Array, Locate, Runtime
 from fogline.inference.runtimes.choose import open_runtime
 from fogline.params import Params
@@ -62,13 +62,14 @@ def measured(training: Images, known: Images, test: Images, epochs: int) -> dict
 
 def _with_target(task: TorchTask, params: Params, test: Images, share: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        whole = package(
-            task, params, Path(folder), "exits", outputs=("early", "late"), exits=UnfittedExits(("early", "late"))
-        )
+        names = ("early", "late")
+        options = PackageOptions(outputs=names, exits=UnfittedExits(names))
+        whole = package(task, params, Path(folder), "exits", options)
         goal = share * whole.card.metrics["accuracy"]
     with tempfile.TemporaryDirectory() as folder:
         wanted = UnfittedExits(("early", "late"), goal)
-        return _compared(package(task, params, Path(folder), "exits", outputs=wanted.outputs, exits=wanted), test)
+        options = PackageOptions(outputs=wanted.outputs, exits=wanted)
+        return _compared(package(task, params, Path(folder), "exits", options), test)
 
 
 def _compared(version: Package, test: Images) -> dict[str, Any]:

@@ -180,7 +180,7 @@ def _unsteady(one: Case, jobs: Sequence[ClientJob], ours: Sequence[LocalResult])
 
 
 def _local(one: Case) -> LocalTraining:
-    return replace(one.local, smallest_batch=one.task.smallest_batch)
+    return one.local.model_copy(update={"smallest_batch": one.task.smallest_batch})
 
 
 if __name__ == "__main__":

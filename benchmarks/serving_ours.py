@@ -18,9 +18,20 @@ from benchmarks.serving_load import SHAPES
 from fogline.inference.card import Asset, Card, Cascade, Scores
 from fogline.inference.runtimes.onnx import card_of_onnx
 from fogline.inference.sketches import build_reference
-from fogline.processes.helpers import start_helper
-from fogline.serving.pipe import Answer, CallDone, LoadVersion, Pipe, Request, ServerReady, SwapVersion
+from fogline.processes.pipe import Pipe, Service
+from fogline.processes.process import HelperProcess, module
 from fogline.serving.process import PROGRAM
+from fogline.serving.requests import (
+    ANSWERS,
+    LARGEST,
+    REQUESTS,
+    Answer,
+    CallDone,
+    LoadVersion,
+    Request,
+    ServerReady,
+    SwapVersion,
+)
 from fogline.serving.settings import Settings
 
 T = TypeVar("T")
@@ -61,10 +72,16 @@ class Ours:
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
-    async def _start(self, folder: Path) -> tuple[int, Pipe, str]:
-        with (folder / "fogline.log").open("wb") as log:
-            made, channel = await start_helper(PROGRAM, log, threads=1)
-        pipe = await Pipe.over(channel, _nothing)
+    async def _start(self, folder: Path) -> tuple[int, Pipe[Answer], str]:
+        made = await HelperProcess.start(
+            module(PROGRAM),
+            folder / "fogline.log",
+            ANSWERS,
+            largest=LARGEST,
+            service=Service(REQUESTS, _nothing),
+            fresh_log=True,
+        )
+        pipe = made.pipe
         ready = await pipe.ask(Settings(consent=True, samples=str(folder / "samples")))
         assert isinstance(ready, ServerReady)
         return made.pid, pipe, ready.http

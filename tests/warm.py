@@ -30,8 +30,8 @@ from fogline.cli.up.warm import POSSIBLE
 from fogline.network.worker.forks import LARGEST, VARIABLE, Fork, Forked, ForkRefused, WorkerExited
 from fogline.network.worker.forkserver import Nest, become, warm
 from fogline.network.worker.program import serve
-from fogline.processes.helpers import limited_to
 from fogline.processes.messages import decoder, encode
+from fogline.processes.process import limited_to
 
 ROOT = Path(__file__).parents[1]
 MODULES = (

@@ -157,3 +157,10 @@ def test_what_is_no_run_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (Path("runs") / existing / "run.json").write_text("{")
     with pytest.raises(JobError, match="is damaged"):
         load_run(Path("runs") / existing)
+
+
+def test_a_run_of_another_format_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", Job())
+    folder.info.write_text(folder.info.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(JobError, match="has format 2; this version of Fogline reads 1"):
+        load_run(folder.path)

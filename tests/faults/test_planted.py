@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from fogline.nodes.effects import Effect, Forget, Move, Send, SetTimer, Write
 from fogline.nodes.events import Event
 from fogline.nodes.ledger import AcceptedUpdate, Lane, OpenRequest
 from fogline.nodes.messages import Receipt, Report, update_key
+from fogline.nodes.quorum import Quorum
+from fogline.nodes.role import Role
 from fogline.simulation.faults import InvariantError, run
 
 SEEDS = range(150)
@@ -48,7 +51,7 @@ class ForgetsWhenSent(Aggregator):
 
     def _post(self) -> None:
         super()._post()
-        for task in list(self.ledger.outbox):
+        for task in list(self.ledger.outbox.reports):
             self._receipt(task, accepted=True)
 
 
@@ -114,8 +117,16 @@ class BelievesAnyone(Aggregator):
 class DropsEverythingLate(Aggregator):
     """Drops late reports although its job folds them."""
 
-    def _refusal(self, ask: OpenRequest, report: Report, own: str) -> str | None:
-        return super()._refusal(ask, report, own) or (None if ask.open else "late")
+    def __init__(self, role: Role, *more: Any, **named: Any) -> None:
+        super().__init__(role, *more, **named)
+        self._quorum = CountsNothingLate(role, self.ledger)
+
+
+class CountsNothingLate(Quorum):
+    """Says that no late report counts."""
+
+    def refusal(self, ask: OpenRequest, report: Report, own: str) -> str | None:
+        return super().refusal(ask, report, own) or (None if ask.open else "late")
 
 
 class AnswersTwice(Aggregator):
@@ -137,11 +148,19 @@ class WritesNothingDown(Aggregator):
 class CutsToWhoIsThere(Aggregator):
     """Is content with those that can be asked."""
 
+    def __init__(self, role: Role, *more: Any, **named: Any) -> None:
+        super().__init__(role, *more, **named)
+        self._quorum = CountsAnything(role, self.ledger)
+
     def _ask(self, index: int, children: Sequence[str], need: int, quorum: int, lap: Sequence[str]) -> None:
         super()._ask(index, children, need, min(quorum, len(children)), lap)
 
-    def _lacks(self, lane: Lane) -> str:
-        return "" if lane.fresh else super()._lacks(lane)
+
+class CountsAnything(Quorum):
+    """Says that a round with one report lacks nothing."""
+
+    def lacks(self, lane: Lane) -> str:
+        return "" if lane.fresh else super().lacks(lane)
 
 
 class CountsFailures(Aggregator):

@@ -117,7 +117,7 @@ def test_no_key_in_what_is_shown(authority: Authority, join: Join) -> None:
     assert node.key.splitlines()[1].decode() not in shown
 
 
-STEPS = ("open", "fsync", "replace")
+STEPS = ("open", "fsync", "replace", "unlink")
 
 
 def crashing(monkeypatch: pytest.MonkeyPatch, at: int) -> Callable[[], int]:

@@ -94,7 +94,7 @@ def test_tasks_are_patterns(ana: SigningKey) -> None:
 
 
 def test_what_is_missing_is_said(ana: SigningKey) -> None:
-    needs = Needs(memory_bytes=8 * 10**9, cpus=16, frameworks=("torch", "jax"), tags=("audio",))
+    needs = Needs(memory=8 * 10**9, cpus=16, frameworks=("torch", "jax"), tags=("audio",))
     assert missing(needs, OFFERS) == (
         "The job needs 16 processors (it offers 4) and 8 GB of memory (it offers 2 GB) and the packages jax "
         "and data tagged audio."

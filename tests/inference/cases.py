@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fogline.data import Examples, Meaning, from_arrays
 from fogline.inference.card import Asset
-from fogline.inference.package import Package, package
+from fogline.inference.package import Package, PackageOptions, package
 from fogline.params import Params
 from fogline.training import Task
 from fogline.training.sklearn import SklearnTask
@@ -143,7 +143,7 @@ def right_answer(task: Task, params: Params, x: Any) -> Any:
 
 
 def made(task: Task, folder: Path, **options: Any) -> Package:
-    return package(task, trained(task), folder, "model", **options)
+    return package(task, trained(task), folder, "model", PackageOptions(**options))
 
 
 def finder(version: Package) -> Callable[[Asset], Path]:

@@ -24,7 +24,7 @@ from fogline.inference.runtimes import choose as choose_module
 from fogline.inference.runtimes.base import Array, ModelError, Run
 from fogline.inference.runtimes.choose import open_runtime
 from fogline.inference.runtimes.onnx import OnnxRuntime
-from fogline.serving.update.narrowing import narrowed
+from fogline.serving.update.files import narrowed
 from fogline.training.torch import TorchTask
 from tests.inference.cases import finder, images, made
 

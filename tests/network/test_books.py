@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from fogline.governance.offers import Needs
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.records import NodeInfo
 from fogline.processes.tasks import Tasks
@@ -25,7 +24,7 @@ def test_jobs_that_come_at_the_same_time_get_numbers_of_their_own(tmp_path: Path
             scheduler = made.cloud.scheduler
             assert scheduler is not None
             more = await asyncio.gather(
-                *(scheduler.submit("operator", text, first.bundle, 0, Needs(), False, 1.0) for _ in range(2))
+                *(scheduler.submit("operator", text, first.bundle, 0, False, 1.0) for _ in range(2))
             )
             assert [record.serial for record in (first, *more)] == [1, 2, 3]
             assert [record.serial for record in scheduler.job_store.records()] == [1, 2, 3]

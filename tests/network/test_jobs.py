@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from fogline.jobs.files import parse_job
+from fogline.jobs.reading import parse_job
 from fogline.network.cloud.records import Record
 from fogline.network.node.driver import ENTRIES
 from fogline.network.node.process import Listening

@@ -15,6 +15,7 @@ import pytest
 
 from fogline.governance.errors import TrustError
 from fogline.governance.identity import Identity
+from fogline.governance.subject import Subject
 from fogline.network.cloud.cloud import CloudUp
 from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
@@ -46,13 +47,21 @@ async def told(opened: grpc.aio.Channel, *frames: bytes) -> str:
         async with asyncio.timeout(PATIENCE):
             for frame in frames:
                 await call.write(frame)
-            while isinstance(await call.read(), bytes):
-                pass
-            return await call.details()
+            return await ending(call)
     except grpc.aio.AioRpcError as error:
         return error.details() or ""
     finally:
         call.cancel()
+
+
+async def ending(call: grpc.aio.StreamStreamCall) -> str:
+    """The words with which a call ends."""
+    try:
+        while isinstance(await call.read(), bytes):
+            pass
+        return await call.details() or ""
+    except grpc.aio.AioRpcError as error:
+        return error.details() or ""
 
 
 async def pushed(opened: grpc.aio.Channel, *messages: bytes) -> grpc.StatusCode:
@@ -267,6 +276,31 @@ def test_a_revoked_device_is_cut_off_at_once_and_told_why(tmp_path: Path) -> Non
             assert (known.up, "revoked" in known.why) == (False, True)
 
     asyncio.run(work())
+
+
+def test_a_device_revoked_between_its_call_and_its_first_word_does_not_come_in(
+    runner: asyncio.Runner, made: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        await made.join("late", "device")
+        node, dialled = made.cloud.node, asyncio.Event()
+        refusal = node.refusal
+
+        def seen(subject: Subject, serial: str) -> str | None:
+            dialled.set()
+            return refusal(subject, serial)
+
+        monkeypatch.setattr(node, "refusal", seen)
+        async with channel(made, "late") as opened:
+            call = opened.stream_stream(f"/{c.SERVICE}/Control")()
+            async with asyncio.timeout(PATIENCE):
+                await dialled.wait()
+                await made.client.revoke("late")
+                await call.write(PRESENT)
+                assert "late was revoked by the operator" in await ending(call)
+        assert "late" not in node.downlink.sessions  # type: ignore[union-attr]
+
+    runner.run(work())
 
 
 def test_the_cloud_is_still_whole_after_all_that(runner: asyncio.Runner, made: Cluster) -> None:

@@ -12,6 +12,7 @@ from fogline.nodes.effects import Count, Effect, Finished, Forget, Lift, Merge, 
 from fogline.nodes.events import Event, Joined, Left, Received, Started, TimerFired, UpdatesChecked
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Work, update_key
 from fogline.nodes.policies import Candidates, Feedback, Selection
+from fogline.nodes.traits import AlgorithmTraits
 
 
 class InOrder(Selection):
@@ -64,11 +65,9 @@ class Driver:
             "me",
             parent,
             Tier(buffer=named_buffer, **tier),
-            mode,
+            AlgorithmTraits(mode, buffer, group_models),
             rounds,
             deadline,
-            buffer,
-            group_models,
             seed,
             retry=5.0,
             join_window=join_window,

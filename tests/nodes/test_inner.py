@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fogline.nodes.effects import Adopt, Merge
+from fogline.nodes.effects import Adopt, Merge, SetTimer
 from fogline.nodes.events import Halt
 from fogline.nodes.messages import Receipt, Report
 from tests.nodes.driver import Driver
@@ -26,6 +26,14 @@ def test_childrens_updates_are_forgotten_with_the_parents_receipt_and_not_before
     assert fog.fire("retry", after=5.0).reports == [Report(0, "up#0", samples=10)]
     assert fog.hear("up", Receipt(0, accepted=True)).forgotten == {"me#0", "up#0"}
     assert not fog.fire("retry", after=5.0).effects
+
+
+def test_it_sends_again_ever_more_slowly_as_a_device_does() -> None:
+    fog = Driver(rounds=1, parent="up").start("a").work(0).answer("a")
+    waits = [timer.at - fog.now for timer in fog.of(SetTimer) if timer.timer == "retry"]
+    for _ in range(6):
+        waits += [timer.at - fog.now for timer in fog.fire("retry").of(SetTimer)]
+    assert waits == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0]
 
 
 def test_a_report_that_the_parent_refuses_is_counted_with_all_in_it() -> None:

@@ -116,7 +116,7 @@ def test_nothing_is_held_twice_and_the_ledger_agrees_with_itself(driver: Driver,
                 assert len(keys) == len(set(keys))
         ledger = driver.node.ledger
         waiting = [got.task for lane in ledger.lanes for got in lane.pending] + [got.task for got in ledger.used]
-        inside = [key for _, keys in ledger.outbox.values() for key in keys]
+        inside = [key for keys in ledger.outbox.inside.values() for key in keys]
         assert len(waiting) == len(set(waiting))
         assert len(inside) == len(set(inside))
         assert not {update_key("me", t) for t in waiting} & set(inside)

@@ -176,12 +176,13 @@ def test_saving_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def crash(_: int) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(files.os, "fsync", crash)
+    monkeypatch.setattr("fogline.storage.files.os.fsync", crash)
     second = filled(MIXED)
     second.vector[:] = 7.0
     with pytest.raises(OSError, match="full"):
         save(path, second)
     assert to_bytes(load(path)) == to_bytes(first)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_named_arrays(tmp_path: Path) -> None:

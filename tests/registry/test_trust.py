@@ -648,7 +648,7 @@ def test_a_folder_of_fetched_files_tells_what_is_missing(fleet: Fleet, tmp_path:
 
 # Power cuts and broken disks
 
-WRITING = ("registry/trust/results.py", "registry/trust/verify.py", "governance/safe_files.py")
+WRITING = ("registry/trust/results.py", "registry/trust/verify.py", "storage/atomic.py", "storage/files.py")
 
 
 def killed_at(line: int, verifier: Verifier, mirror: Mirror) -> bool:
@@ -706,7 +706,7 @@ def test_a_full_disk_is_said_and_changes_nothing(fleet: Fleet, monkeypatch: pyte
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fogline.governance.safe_files.os.fsync", full)
+        patch.setattr("fogline.storage.files.os.fsync", full)
         with pytest.raises(StorageFullError, match="free some space"):
             verifier.verify(Mirror(fleet.cloud).copy(), NOW)
     assert verifier.last() == before

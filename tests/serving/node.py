@@ -6,6 +6,7 @@ It writes ``listens ADDRESS`` and ``serves VERSION WHAT``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -59,13 +60,11 @@ def children(module: str, parent: int | None = None) -> list[int]:
     """Process ids of the programs of a module that a process (this one) has started."""
     found: list[int] = []
     for task in Path(f"/proc/{parent or os.getpid()}/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-            except OSError:
-                continue  # It has just ended.
-            if module in command:
-                found.append(int(pid))
+        with contextlib.suppress(OSError):  # A thread, or a program, has just ended.
+            for pid in (task / "children").read_text().split():
+                with contextlib.suppress(OSError):
+                    if module in Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0"):
+                        found.append(int(pid))
     return found
 
 

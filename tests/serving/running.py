@@ -15,8 +15,8 @@ import uvloop
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Locate, Runtime
 from fogline.registry.release import Vitals
-from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.server import Addresses, Server
+from fogline.serving.server.versions.hooks import Hooks
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
 from tests.serving.models import nowhere

@@ -16,8 +16,8 @@ from fogline.inference.card import Card, Cascade, Exits, Scores, Tensor
 from fogline.inference.runtimes.base import Array, ModelError
 from fogline.registry.release import BUCKETS, Tally, Vitals
 from fogline.serving.quality.monitor import QualityMonitor
-from fogline.serving.server.counts import Counts
-from fogline.serving.server.hooks import Hooks
+from fogline.serving.server.versions.counts import Counts
+from fogline.serving.server.versions.hooks import Hooks
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
 from tests.serving.models import Identity, Scaled, Slow, card_of

@@ -36,8 +36,8 @@ DEVICE = "client-0"
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again sooner, and nobody is waited for for long."""
-    monkeypatch.setattr("fogline.serving.update.machine.FIRST_WAIT", 0.5)
-    monkeypatch.setattr("fogline.serving.update.machine.LONGEST_WAIT", 1.0)
+    monkeypatch.setattr("fogline.serving.update.turn.FIRST_WAIT", 0.5)
+    monkeypatch.setattr("fogline.serving.update.turn.LONGEST_WAIT", 1.0)
     monkeypatch.setattr("fogline.network.transport.chunks.PATIENCE", 0.7)
     monkeypatch.setattr("fogline.serving.update.watcher.PATIENCE", 2.0)
 

@@ -273,7 +273,7 @@ def test_a_good_version_that_ends_its_server_again_and_again_is_tried_anew_with_
 
 
 def test_installers_that_are_killed_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fogline.serving.update.machine.FIRST_WAIT", 0.5)
+    monkeypatch.setattr("fogline.serving.update.turn.FIRST_WAIT", 0.5)
 
     async def scene() -> None:
         async with one_device(tmp_path) as made:
@@ -346,7 +346,7 @@ def test_a_node_that_is_killed_again_and_again_ends_on_a_good_version_with_whole
 
 
 def test_a_full_disk_stops_an_update_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fogline.serving.update.machine.FIRST_WAIT", 0.5)
+    monkeypatch.setattr("fogline.serving.update.turn.FIRST_WAIT", 0.5)
     monkeypatch.setattr("fogline.serving.update.driver.AGAIN", 0.5)
     full: list[type] = []
     blobs = str(NodeFolder(tmp_path / DEVICE).open_models().where)

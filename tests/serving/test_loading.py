@@ -18,7 +18,7 @@ import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from fogline.inference.card import Card
-from fogline.serving.server.counts import Counts
+from fogline.serving.server.versions.counts import Counts
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
 from tests.serving.models import Identity, Slow, card_of, nowhere

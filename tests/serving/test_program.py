@@ -22,26 +22,27 @@ from onnx import TensorProto, helper, save_model
 
 from fogline.inference.card import Card, Cascade, Scores
 from fogline.inference.runtimes.onnx import card_of_onnx
-from fogline.processes.helpers import start_helper
+from fogline.processes.pipe import PipeError, Service
+from fogline.processes.process import HelperProcess, module
 from fogline.serving.cascade.wire import OffloadAnswer as Above
 from fogline.serving.cascade.wire import OffloadedRows as Below
 from fogline.serving.cascade.wire import packed, read_answer, read_ask, values
-from fogline.serving.pipe import (
+from fogline.serving.process import PROGRAM
+from fogline.serving.requests import (
+    ANSWERS,
+    LARGEST,
+    REQUESTS,
     Answer,
     AnswerRows,
     CallDone,
-    CallFailed,
     DropVersion,
     LoadVersion,
     Offload,
-    Pipe,
-    PipeError,
     Request,
     ServerReady,
     SwapVersion,
     VersionPulse,
 )
-from fogline.serving.process import PROGRAM
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
 
@@ -73,8 +74,8 @@ def load(of: Card, path: Path, role: str = "live") -> LoadVersion:
 
 
 class Child:
-    def __init__(self, pipe: Pipe, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.pipe, self.process, self.log = pipe, process, log
+    def __init__(self, process: HelperProcess[Answer]) -> None:
+        self.process, self.pipe = process, process.pipe
         self.ready = ServerReady("", "")
 
     def infer(self, model: str = "m", value: float = 1.0) -> dict[str, object]:
@@ -94,22 +95,18 @@ async def child(
         return carry(request) if carry is not None else CallDone()
 
     log = folder / "server.log"
-    with log.open("wb") as file:
-        process, channel = await start_helper(PROGRAM, file, threads=1)
-    made = Child(await Pipe.over(channel, answer), process, log)
+    process = await HelperProcess.start(
+        module(PROGRAM), log, ANSWERS, largest=LARGEST, service=Service(REQUESTS, answer), fresh_log=True
+    )
+    made = Child(process)
     try:
         ready = await made.pipe.ask(Settings(**settings))  # type: ignore[arg-type]
         assert isinstance(ready, ServerReady)
         made.ready = ready
         yield made
     finally:
-        await made.pipe.close()
-        try:
-            await asyncio.wait_for(process.wait(), PATIENCE)
-        except TimeoutError:
-            process.kill()
-            raise
-    assert process.returncode == 0, log.read_text()
+        status = await process.end(grace=PATIENCE)
+    assert status == 0, log.read_text()
 
 
 def test_versions_come_and_go(tmp_path: Path, graph: Path) -> None:
@@ -191,7 +188,7 @@ def test_it_answers_a_tier_below(tmp_path: Path, graph: Path) -> None:
         if not isinstance(request, Offload):
             return CallDone()
         if read_ask(request.ask)[0].model != "huge":
-            return CallFailed("there is no tier above this one")
+            raise ConnectionError("there is no tier above this one")
         return CallDone(packed(Above(values({"y": np.full((2, 2), 9.0, np.float32)}), "cloud", "huge", 5)))
 
     async def run() -> None:
@@ -229,14 +226,14 @@ def test_requests_are_finished_when_it_ends(tmp_path: Path, graph: Path) -> None
             writer.write((head + body[:10]).encode())
             await writer.drain()
             await asyncio.to_thread(made.infer)
-            made.process.send_signal(signal.SIGTERM)
+            os.kill(made.process.pid, signal.SIGTERM)
             await asyncio.sleep(0.3)
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection(host, int(port))
             writer.write(body[10:].encode())
             results.append(await reader.read())
             writer.close()
-            await made.process.wait()
+            await made.pipe.closed()
         assert b'"data":[3.0,-3.0]' in results[0]  # type: ignore[operator]
 
     asyncio.run(run())

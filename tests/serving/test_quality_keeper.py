@@ -176,8 +176,8 @@ def test_a_smaller_limit_is_kept_after_a_restart(tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from tests.serving.test_quality_driver import SIZE, Keeper, slowly
-driver = Keeper(Path(sys.argv[1]), 30 * SIZE, consent=True)
+from tests.serving.test_quality_keeper import SIZE, SampleStore, slowly
+driver = SampleStore(Path(sys.argv[1]), 30 * SIZE, consent=True)
 for number in range(int(sys.argv[2]), 10**9):
     slowly(driver, range(number, number + 1), key=(number * 0.618) % 1)
     driver.label(f"r{number - 2}", [number - 2])

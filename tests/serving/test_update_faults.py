@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from fogline.serving.update import driver, machine, watcher
+from fogline.serving.update import driver, turn, watcher
 from fogline.storage import StorageFullError
 from tests.serving.updating import MODEL, WORSE, Edge, Parent, looped, named, weights
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(machine, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(turn, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(turn, "LONGEST_WAIT", 0.05)
     monkeypatch.setattr(driver, "AGAIN", 0.02)
     monkeypatch.setattr(watcher, "PATIENCE", 0.3)
 

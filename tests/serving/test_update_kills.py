@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fogline.serving.update import machine
+from fogline.serving.update import turn
 from tests.patience import PATIENCE
 from tests.serving.update_agent import GOAL, PREPARED, burden, over, prepare, release
 from tests.serving.updating import Edge, Parent
@@ -53,7 +53,7 @@ async def come_back(folder: Path, scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", PREPARED)
 def test_a_kill_at_any_gate_loses_nothing(tmp_path: Path, scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(turn, "FIRST_WAIT", 0.02)
     asyncio.run(prepare(tmp_path / "before", scenario))
     at, killed = 0, True
     while killed:
@@ -69,7 +69,7 @@ def test_a_kill_at_any_gate_loses_nothing(tmp_path: Path, scenario: str, monkeyp
 def test_two_kills_end_on_a_good_version(
     tmp_path: Path, gates: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(turn, "FIRST_WAIT", 0.02)
     folder = tmp_path / "node"
     asyncio.run(prepare(folder, "update"))
     for at in gates:

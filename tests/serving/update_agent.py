@@ -8,10 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
-from fogline.serving.update import machine
+from fogline.serving.update import turn
 from tests.serving.updating import WORSE, Edge, Parent
 
-machine.FIRST_WAIT = 0.02
+turn.FIRST_WAIT = 0.02
 
 PREPARED = {"first": 0, "update": 1, "worse": 1, "rollback": 2, "shadow": 1}
 """Versions that are installed before a scenario begins."""

@@ -12,7 +12,7 @@ from torch import nn
 import fogline
 from fogline.data import Examples, from_clients
 from fogline.jobs import Job
-from fogline.jobs.files import parse_job
+from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance
 from fogline.simulation.run import run

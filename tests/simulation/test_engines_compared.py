@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fogline import simulate
 from fogline.jobs import JobError
-from fogline.jobs.files import read_job
+from fogline.jobs.reading import read_job
 from fogline.monitoring.progress import Silent
 from fogline.network.worker.program import JobWorker
 from fogline.network.worker.requests import Open

@@ -82,6 +82,14 @@ def test_a_finished_run_is_given_back_or_more_rounds() -> None:
     assert len(RunFolder(Path("run")).read_info()["resumed"]) == 1
 
 
+def test_a_checkpoint_of_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(monkeypatch, 12)
+    (notes,) = Path("run/checkpoints").glob("round-*/notes.json")
+    notes.write_text(notes.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(JobError, match="has format 2; this version of Fogline reads 1"):
+        simulate(rounds=14, resume=True)
+
+
 def test_what_would_change_the_past_is_refused() -> None:
     simulate()
     for settings, words in (

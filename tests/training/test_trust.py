@@ -371,7 +371,7 @@ def test_batch_normalisation_with_a_last_batch_of_one() -> None:
         assert done[3].failure == "Client 'client-3': it has 1 example, and the model wants 2 at least in a batch."
         assert distance(task, results["loop"][:3], done[:3]) < 1e-4
     with pytest.raises(ValueError, match="batch_size is 1, and the model wants 2 examples at least"):
-        task.build("loop", LocalMethod(), replace(local, batch_size=1))
+        task.build("loop", LocalMethod(), local.model_copy(update={"batch_size": 1}))
     assert task_of().smallest_batch == 1
 
 

@@ -1,6 +1,6 @@
 """Federated methods: what a device does, what an aggregator does."""
 
-from fogline.algorithms.base import AggregatorContext, Algorithm, ClientUpdate, Mode, Weighted
+from fogline.algorithms.base import AggregatorContext, Algorithm, ClientUpdate, Weighted
 from fogline.algorithms.fedasync import FedAsync
 from fogline.algorithms.fedat import FedAT
 from fogline.algorithms.fedavg import FedAvg
@@ -20,6 +20,7 @@ from fogline.algorithms.mtgc import MTGC
 from fogline.algorithms.registry import algorithms, find, make, name_and_parameters, summary
 from fogline.algorithms.scaffold import Scaffold
 from fogline.attributes import describe_attributes
+from fogline.settings import Mode
 
 __all__ = [
     "MTGC",

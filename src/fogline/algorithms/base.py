@@ -19,10 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 from fogline.aggregation import Folded
 from fogline.params import State, Vector
+from fogline.settings import Mode
 from fogline.training.method import LocalMethod, LocalWork
 
 
@@ -30,9 +31,6 @@ def shown(vector: object) -> str:
     """An array in a few words, or what else it is."""
     shape, kind = getattr(vector, "shape", None), getattr(vector, "dtype", None)
     return repr(vector) if shape is None else f"<{kind} {tuple(shape)}>"
-
-
-Mode = Literal["sync", "async", "semi-async", "ring"]
 
 
 class Weighted(NamedTuple):

@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from fogline.aggregation import Folded
-from fogline.algorithms.base import AggregatorContext, ClientUpdate, Mode, Weighted
+from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
+from fogline.settings import Mode
 from fogline.training.method import LocalWork
 
 

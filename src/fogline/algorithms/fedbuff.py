@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from fogline.aggregation import Folded
-from fogline.algorithms.base import AggregatorContext, ClientUpdate, Mode, Weighted
+from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.fedavg import FedAvg
 from fogline.params import State, Vector
+from fogline.settings import Mode
 from fogline.training.method import LocalWork
 
 

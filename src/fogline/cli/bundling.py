@@ -10,7 +10,7 @@ from pathlib import Path
 from fogline.governance.bundle import pack
 from fogline.governance.signing import SigningKey
 from fogline.jobs import Job, JobError
-from fogline.jobs.files import job_to_toml
+from fogline.jobs.writing import job_to_toml
 
 
 def bundle_of_job(job: Job, folder: Path, send: Sequence[Path], key: SigningKey) -> tuple[str, bytes, list[Path]]:

@@ -12,7 +12,7 @@ import msgspec
 
 from fogline.governance.errors import NoIdentityError, TrustError
 from fogline.network.cloud.client import Client, connect
-from fogline.network.cloud.cloud import AUTHORITY, FACTS, OPERATOR, OperatorFacts
+from fogline.network.cloud.cloud import AUTHORITY, FACTS, OPERATOR, OPERATOR_FORMAT, OperatorFacts
 
 A = TypeVar("A")
 
@@ -26,11 +26,11 @@ def facts_of(folder: Path) -> OperatorFacts:
     """Which cloud an operator's folder names.
 
     Raises:
-        TrustError: none.
+        TrustError: none, or as another version of Fogline writes it.
     """
     place = operator_folder(folder)
     try:
-        return msgspec.json.decode((place / FACTS).read_bytes(), type=OperatorFacts)
+        facts = msgspec.json.decode((place / FACTS).read_bytes(), type=OperatorFacts)
     except FileNotFoundError:
         if (folder / AUTHORITY).is_dir():
             raise TrustError(f"The cloud in {folder} has never run; run: fogline cloud run --folder {folder}") from None
@@ -40,6 +40,12 @@ def facts_of(folder: Path) -> OperatorFacts:
         ) from None
     except msgspec.DecodeError as error:
         raise TrustError(f"{place / FACTS} is damaged: {error}") from None
+    if facts.format != OPERATOR_FORMAT:
+        raise TrustError(
+            f"The operator's folder {place} has format {facts.format}; this version of Fogline reads "
+            f"{OPERATOR_FORMAT}. Use the version that wrote it."
+        )
+    return facts
 
 
 @asynccontextmanager

@@ -18,8 +18,8 @@ from fogline.cli.failures import UsageError
 from fogline.inference.card import LARGEST, Asset, Card, ModelName, read_card
 from fogline.logs import write_logs
 from fogline.serving.server.assembly import hooks, new_loop, opener
-from fogline.serving.server.files import ModelFiles
 from fogline.serving.server.server import Addresses, Server
+from fogline.serving.server.versions.files import ModelFiles
 from fogline.serving.settings import Settings
 
 CARD, BLOBS, JOB = "card.json", "blobs", "job.toml"
@@ -164,9 +164,10 @@ def _made(run: Path, weights: Path | None, scratch: Path) -> Found:
 def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
     from fogline.inference.card import Code
     from fogline.inference.exits import wanted_of
-    from fogline.inference.package import package
-    from fogline.jobs.files import load_task, read_job
+    from fogline.inference.package import PackageOptions, package
     from fogline.jobs.job import model_name
+    from fogline.jobs.loading import load_task
+    from fogline.jobs.reading import read_job
     from fogline.monitoring.folder import RunFolder, read_model
 
     kept = RunFolder(run)
@@ -178,9 +179,8 @@ def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
     home = (kept.task_folder() if kept.info.exists() else None) or run
     task = load_task(job, home)
     code = Code(job.task, dict(job.task_parameters), seed=job.seed)
-    exits = wanted_of(job.publish)
-    name = model_name(job)
-    made = package(task, params, scratch, name, code=code, outputs=job.publish.exits, exits=exits)
+    options = PackageOptions(code=code, outputs=job.publish.exits, exits=wanted_of(job.publish))
+    made = package(task, params, scratch, model_name(job), options)
     return Found(made.card, made.files, str(home), made.notes)
 
 

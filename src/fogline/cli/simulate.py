@@ -11,7 +11,8 @@ from rich.console import Console
 from fogline.cli.failures import Interrupted
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError, suggest
-from fogline.jobs.files import load_task, read_job
+from fogline.jobs.loading import load_task
+from fogline.jobs.reading import read_job
 from fogline.jobs.resuming import check_changes
 from fogline.monitoring.folder import FolderError, RunFolder, load_run
 from fogline.monitoring.progress import Live, Silent

@@ -15,10 +15,9 @@ from fogline.cli.bundling import bundle_of_job
 from fogline.cli.connection import asked, cloud_of, operator_folder
 from fogline.cli.failures import JobFailedError, UsageError
 from fogline.cli.listing import Listing, present, print_json_line
-from fogline.governance.offers import Needs
 from fogline.governance.signing import SigningKey
 from fogline.jobs import Job
-from fogline.jobs.files import parse_job, read_job
+from fogline.jobs.reading import parse_job, read_job
 from fogline.logs import stamp
 from fogline.monitoring.human import human_bytes, human_metric, human_seconds
 from fogline.monitoring.progress import Live
@@ -54,21 +53,15 @@ def submit_job(
     print(f"Sends {file.name} with {names} ({human_bytes(len(bundle))}), signed by {key.signer.name}.")
 
     async def ask(client: Client) -> Record:
-        record = await client.submit(text, bundle, priority, needs_of(job), planned)
+        record = await client.submit(text, bundle, priority, planned)
         print(f"Job {record.job} is in the queue.", flush=True)
-        return await _follow(client, record) if wait else record
+        return await _follow(client, record, job) if wait else record
 
     record = asked(folder, ask)
     if not wait:
         print(f"Follow it: fogline jobs watch {record.job}")
         return
     conclude(record)
-
-
-def needs_of(job: Job) -> Needs:
-    """What a job asks of a device, as nodes understand it."""
-    needs = job.needs
-    return Needs(needs.memory, needs.cpus, needs.frameworks, needs.tags)
 
 
 def show_jobs(folder: Path, json: bool) -> None:
@@ -94,7 +87,8 @@ def watch_job(folder: Path, name: str) -> None:
     """
 
     async def ask(client: Client) -> Record:
-        return await _follow(client, await find(client, name))
+        record = await find(client, name)
+        return await _follow(client, record, parse_job(record.text))
 
     conclude(asked(folder, ask))
 
@@ -149,9 +143,9 @@ async def find(client: Client, name: str) -> Record:
     return records[-1]
 
 
-async def _follow(client: Client, record: Record) -> Record:
+async def _follow(client: Client, record: Record, job: Job) -> Record:
     """Show a job as it goes; how it stands at the end."""
-    job, live = parse_job(record.text), Live(Console())
+    live = Live(Console())
     began = False
     try:
         async for line in client.watch(record.job):

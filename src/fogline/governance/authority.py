@@ -22,9 +22,10 @@ from fogline.governance.certificates import LARGEST, UNREADABLE, p256_key, parse
 from fogline.governance.credentials import SKEW
 from fogline.governance.envelope import parse_envelope, signed_bytes
 from fogline.governance.errors import AuthorityError, CertificateError, SignatureError
-from fogline.governance.safe_files import PRIVATE, PUBLIC, make_private_folder, read_bounded, write_atomic
+from fogline.governance.safe_files import make_private_folder, read_bounded
 from fogline.governance.serials import milliseconds, new_serial
 from fogline.governance.subject import Role, Subject, check_name
+from fogline.storage.atomic import PRIVATE, PUBLIC, write_file
 
 KEY_FILE = "authority-key.pem"
 ROOT_FILE = "root.pem"
@@ -69,8 +70,8 @@ class Authority:
         try:
             make_private_folder(folder)
             # The root comes last: a key without a root has signed nothing and may be replaced.
-            write_atomic(folder / KEY_FILE, _private_pem(key), PRIVATE)
-            write_atomic(folder / ROOT_FILE, authority.root_pem, PUBLIC)
+            write_file(folder / KEY_FILE, _private_pem(key), PRIVATE)
+            write_file(folder / ROOT_FILE, authority.root_pem, PUBLIC)
         except OSError as error:
             raise AuthorityError(f"The authority cannot be written to {folder}: {error.strerror}.") from error
         return authority

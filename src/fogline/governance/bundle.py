@@ -21,8 +21,9 @@ import msgspec
 from fogline.governance.archive import CHUNK, Archive, ArchiveLimits, check_names, write_archive
 from fogline.governance.errors import BundleError
 from fogline.governance.manifest import FORMAT, PAYLOAD_TYPE, FileFacts, Manifest, read_manifest, task_of
-from fogline.governance.safe_files import make_private_folder, sync_folder
+from fogline.governance.safe_files import make_private_folder
 from fogline.governance.signing import Signer, SigningKey, sign
+from fogline.storage.files import sync_folder
 
 MANIFEST = "manifest.json"
 CODE = "code/"

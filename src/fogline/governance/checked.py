@@ -23,7 +23,8 @@ from fogline.governance.credentials import (
     CertificateFacts,
     Credentials,
 )
-from fogline.governance.safe_files import PUBLIC, read_bounded, write_atomic
+from fogline.governance.safe_files import read_bounded
+from fogline.storage.atomic import PUBLIC, write_file
 
 CHECKED = "checked.json"
 
@@ -55,7 +56,7 @@ def _check(folder: Path, now: float | None) -> Credentials:
     identity = Identity.load(folder, now)
     with suppress(OSError):  # On a full disk it is checked again the next time.
         files = [(folder / name).read_bytes() for name in (KEY, CERTIFICATE, ROOT)]
-        write_atomic(folder / CHECKED, msgspec.json.encode(_Checked(_hash(files), identity.facts)), PUBLIC)
+        write_file(folder / CHECKED, msgspec.json.encode(_Checked(_hash(files), identity.facts)), PUBLIC)
     return identity
 
 

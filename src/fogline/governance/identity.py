@@ -41,14 +41,12 @@ from fogline.governance.errors import (
     NoIdentityError,
 )
 from fogline.governance.safe_files import (
-    PRIVATE,
-    PUBLIC,
     make_private_folder,
     read_bounded,
-    sync_folder,
-    write_atomic,
 )
 from fogline.governance.subject import Subject
+from fogline.storage.atomic import PRIVATE, PUBLIC, write_file
+from fogline.storage.files import sync_folder
 
 NEXT_KEY, NEXT_ROOT = "key.next.pem", "root.next.pem"
 TOO_OPEN = 0o027
@@ -72,7 +70,7 @@ class Identity(Credentials):
             make_private_folder(folder)
             _finish_install(folder)
             if not (folder / NEXT_KEY).exists():
-                write_atomic(folder / NEXT_KEY, _new_key(), PRIVATE)
+                write_file(folder / NEXT_KEY, _new_key(), PRIVATE)
             return NewKey(folder, _read_key(folder / NEXT_KEY))
         except OSError as error:
             raise IdentityError(f"A key cannot be kept in {folder}: {error.strerror}.") from error
@@ -149,8 +147,8 @@ class NewKey:
         try:
             self._check_waiting()
             # The key is there already; the certificate is the sign that all three are, so it comes last.
-            write_atomic(self.folder / NEXT_ROOT, _normal(root), PUBLIC)
-            write_atomic(self.folder / NEXT_CERTIFICATE, _normal(certificate), PUBLIC)
+            write_file(self.folder / NEXT_ROOT, _normal(root), PUBLIC)
+            write_file(self.folder / NEXT_CERTIFICATE, _normal(certificate), PUBLIC)
             _finish_install(self.folder)
         except OSError as error:
             raise IdentityError(f"The certificate cannot be written to {self.folder}: {error.strerror}.") from error

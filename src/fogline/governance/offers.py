@@ -8,9 +8,10 @@ UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a job asks of every device."""
+    """What a job asks of every device: its table ``needs``, as nodes tell each other of it."""
 
-    memory_bytes: int = 0
+    memory: int = 0
+    """Bytes."""
     cpus: int = 0
     frameworks: tuple[str, ...] = ()
     """Import names: ``torch``, ``sklearn``."""
@@ -35,8 +36,8 @@ def missing(needs: Needs, offers: Offers) -> str | None:
     lacks: list[str] = []
     if needs.cpus > offers.cpus:
         lacks.append(f"{needs.cpus} processors (it offers {offers.cpus})")
-    if needs.memory_bytes > offers.memory_bytes:
-        lacks.append(f"{_size(needs.memory_bytes)} of memory (it offers {_size(offers.memory_bytes)})")
+    if needs.memory > offers.memory_bytes:
+        lacks.append(f"{_size(needs.memory)} of memory (it offers {_size(offers.memory_bytes)})")
     frameworks = [name for name in needs.frameworks if name not in offers.frameworks]
     if frameworks:
         lacks.append(f"the packages {', '.join(frameworks)}")

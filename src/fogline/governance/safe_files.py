@@ -1,29 +1,9 @@
-"""Files that are whole or not there, with the right mode from their first moment on."""
+"""Files that only their owner may read, and files that others may have changed."""
 
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
-
-PRIVATE = 0o600
-PUBLIC = 0o644
-
-
-def write_atomic(path: Path, data: bytes, mode: int) -> None:
-    """Put a file in place of what was there: after a crash there is the old one or the new one, on disk.
-
-    Raises:
-        OSError: the disk or the folder does not allow it.
-    """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    write_new(aside, data, mode)
-    try:
-        os.replace(aside, path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
@@ -38,15 +18,6 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring renames inside a folder to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def make_private_folder(folder: Path) -> None:

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from fogline.governance.envelope import parse_envelope, seal, signed_bytes
 from fogline.governance.errors import SignatureError
-from fogline.governance.safe_files import PRIVATE, make_private_folder, read_bounded, write_new
+from fogline.governance.safe_files import make_private_folder, read_bounded, write_new
 from fogline.governance.signers import Signer
+from fogline.storage.atomic import PRIVATE
 
 LARGEST_FILE = 4096
 HEAD = "# fogline signing key of "

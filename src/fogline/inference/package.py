@@ -43,6 +43,32 @@ Reference = Callable[[Card, Mapping[str, Array], Mapping[str, Array]], bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class PackageOptions:
+    """How a version is made."""
+
+    lineage: Lineage = Lineage()  # noqa: RUF009 - it is frozen
+    """Where it came from."""
+    metrics: Mapping[str, float] | None = None
+    """What is known of it; None: the task's metrics on its test set."""
+    graph: Path | None = None
+    """Of an earlier version; used again if it gives what this one gives, which saves the export."""
+    code: Code | None = None
+    """How a job names the task; for a module that cannot be exported, it lets nodes with the code run it."""
+    variants: Sequence[VariantName] = ()
+    """Made beside it, with what they lose."""
+    outputs: Sequence[str] = ()
+    """Names of a module's outputs where it gives a tuple; empty: ``output_0``, ``output_1``, …"""
+    exits: Exits | UnfittedExits | None = None
+    """Of a module with several complete answers; where they are only wanted, the thresholds are fitted."""
+    reference: Reference | None = None
+    """Writes the drift reference."""
+    golden: int = GOLDEN
+    """How many samples nodes test themselves on."""
+    tolerance: float = TOLERANCE
+    """Largest difference from the original that is right, relative to the output's largest value."""
+
+
+@dataclass(frozen=True, slots=True)
 class Package:
     """A version that is not published yet."""
 
@@ -59,17 +85,7 @@ def package(
     params: Params,
     folder: Path,
     model: str,
-    *,
-    lineage: Lineage = Lineage(),  # noqa: B008 - it is frozen
-    metrics: Mapping[str, float] | None = None,
-    graph: Path | None = None,
-    code: Code | None = None,
-    variants: Sequence[VariantName] = (),
-    outputs: Sequence[str] = (),
-    exits: Exits | UnfittedExits | None = None,
-    reference: Reference | None = None,
-    golden: int = GOLDEN,
-    tolerance: float = TOLERANCE,
+    options: PackageOptions = PackageOptions(),
 ) -> Package:
     """Make a version of a trained model.
 
@@ -83,16 +99,7 @@ def package(
         params: the trained weights.
         folder: where the files are written; it exists.
         model: the model's name.
-        lineage: where it came from.
-        metrics: what is known of it; None: the task's metrics on its test set.
-        graph: of an earlier version; used again if it gives what this one gives, which saves the export.
-        code: how a job names the task; for a module that cannot be exported, it lets nodes with the code run it.
-        variants: made beside it, with what they lose.
-        outputs: names of a module's outputs where it gives a tuple; empty: ``output_0``, ``output_1``, …
-        exits: of a module with several complete answers; where they are only wanted, the thresholds are fitted.
-        reference: writes the drift reference.
-        golden: how many samples nodes test themselves on.
-        tolerance: largest difference from the original that is right, relative to the output's largest value.
+        options: what is made beside it, and what is known of it.
 
     Raises:
         ModelError: the weights are not the task's or not finite; the model cannot be run or, without code, not
@@ -102,7 +109,7 @@ def package(
     meaning = task.data.meaning
     scaled = not task.classifies and (meaning.target_scale, meaning.target_offset) != (1.0, 0.0)
     units = Units(meaning.target_scale, meaning.target_offset, meaning.target_unit) if scaled else None
-    original = original_of(task, params, outputs, units)
+    original, exits = original_of(task, params, options.outputs, units), options.exits
     held, bench = held_out(task, original), _Bench(folder)
     save(folder / "weights.safetensors", params)
     card = Card(
@@ -114,9 +121,9 @@ def package(
         dense=original.dense,
         units=units,
         exits=_unsure_of_all(exits) if isinstance(exits, UnfittedExits) else exits,
-        tolerance=tolerance,
+        tolerance=options.tolerance,
         headline=task.headline,
-        lineage=lineage,
+        lineage=options.lineage,
     )
     card = _scored(card, task, held)
     if isinstance(exits, UnfittedExits):
@@ -128,21 +135,21 @@ def package(
         left = np.bincount(chosen.exits, minlength=len(card.exits.outputs))
         shares = tuple((left / held.count).tolist())
         card = msgspec.structs.replace(card, exits=msgspec.structs.replace(card.exits, shares=shares))
-    found = _metrics(card, task, params, held, answers) if metrics is None else {**metrics}
+    found = _metrics(card, task, params, held, answers) if options.metrics is None else {**options.metrics}
     card = msgspec.structs.replace(card, metrics=found)
-    card = _with_graph(card, bench, original, held, graph, code)
+    card = _with_graph(card, bench, original, held, options.graph, options.code)
     if card.exits is not None and card.scores is not None and card.graph is not None:
         card = _with_stages(card, card.exits, bench, held)
     if card.dense:
         _hold(card, DenseRuntime(card, bench.locate), held, "The plain layers do")
-    card = _with_golden(card, bench, task, held, golden)
+    card = _with_golden(card, bench, task, held, options.golden)
     if card.scores is not None and held.y is not None and held.y.ndim == 1:
         write_evaluation(folder / "evaluation.safetensors", evaluated(card.scores, answers, held.y))
         card = msgspec.structs.replace(card, evaluation=bench.take("evaluation.safetensors"))
-    for name in variants if card.graph else ():
+    for name in options.variants if card.graph else ():
         card = _with_variant(card, bench, task, held, answers, name)
-    if reference is not None:
-        data = reference(card, held.x, answers)
+    if options.reference is not None:
+        data = options.reference(card, held.x, answers)
         card = msgspec.structs.replace(card, reference=bench.write("reference.bin", data))
     return Package(card, bench.files, bench.notes)
 

@@ -3,7 +3,8 @@
 from fogline.attributes import describe_attributes
 from fogline.jobs.errors import JobError, check
 from fogline.jobs.job import Evaluation, Job, JobNeeds, Local, Method
-from fogline.jobs.tree import Mode, Tier, Tree
+from fogline.jobs.tree import Tier, Tree
+from fogline.settings import Mode
 
 __all__ = ["Evaluation", "Job", "JobError", "JobNeeds", "Local", "Method", "Mode", "Tier", "Tree", "check"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,6 +19,14 @@ def explains(function: Explain) -> Explain:
     """Registers what makes a sentence of a part's errors: it knows all parts, which are made of the one below."""
     _explain.append(function)
     return function
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """In a field's annotation: what would be right, where the types do not say it well enough for people."""
+
+    text: str
+    """Stands after "it must be"."""
 
 
 @contextmanager
@@ -47,6 +56,8 @@ class StrictModel(BaseModel, metaclass=SentenceErrors):
     """Unknown keys are errors, values do not change, and a part prints what differs from the defaults."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    called: ClassVar[str]
+    """What a sentence calls it: ``a tier``."""
 
     def __str__(self) -> str:
         return repr(self)

@@ -4,42 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeGuard, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from fogline.jobs.checked import as_a_whole, explains
-from fogline.jobs.job import Evaluation, Job, JobNeeds, Local, Method, Publish
-from fogline.jobs.tree import Tier, Tree
+from fogline.jobs.checked import Demand, StrictModel, as_a_whole, explains
+from fogline.jobs.job import Job, Method
+from fogline.jobs.tree import Tree
 
 Path = tuple[str | int, ...]
 """Keys from the job's top to a value; tiers stand under ``("tree", "tiers")``."""
 
-PARTS: dict[Path, type[BaseModel]] = {
-    (): Job,
-    ("algorithm",): Method,
-    ("local",): Local,
-    ("evaluation",): Evaluation,
-    ("needs",): JobNeeds,
-    ("publish",): Publish,
-    ("tree",): Tree,
-}
-SAYS: dict[type[BaseModel], str] = {
-    Job: "a job",
-    Method: "an algorithm",
-    Local: "local training",
-    Evaluation: "evaluation",
-    JobNeeds: "needs",
-    Publish: "publish",
-    Tree: "a tree",
-}
-HINTS = {
-    "cohort": "a count of at least 1, or a share above 0 and at most 1",
-    "quorum": "a count of at least 1, or a share above 0 and at most 1",
-    "model": "at most 63 letters, digits, dots and dashes, with a letter or a digit at both ends",
-    "work": "a list of two numbers above 0, the smallest and the largest",
-}
 TYPES = {
     "bool": "true or false",
     "int": "a whole number",
@@ -104,9 +81,9 @@ def explain(error: ValidationError, raw: Mapping[str, Any], source: Callable[[Pa
 
 
 @explains
-def explain_part(kind: type, error: ValidationError, fields: Mapping[str, Any]) -> JobError:
+def explain_part(kind: type[BaseModel], error: ValidationError, fields: Mapping[str, Any]) -> JobError:
     """One line for what is wrong with a part that a program makes: ``Tier(cohrt=3)``."""
-    place: Path = next((path for path, part in PARTS.items() if part is kind), ("tree", "tiers", kind.__name__))
+    place = _place_of(kind) or ()
     if kind is Tree:
         own = {name: value for name, value in fields.items() if name in Tree.model_fields}
         fields = {**own, "tiers": {name: value for name, value in fields.items() if name not in own}}
@@ -139,19 +116,43 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def part_of(path: Path) -> type[BaseModel] | None:
+def part_of(path: Path) -> type[StrictModel] | None:
     """The checked part of a job at that path; None where keys are free."""
-    return Tier if len(path) == 3 and path[:2] == ("tree", "tiers") else PARTS.get(path)
+    found: Any = Job
+    for key in path:
+        if _is_part(found):
+            field = found.model_fields.get(str(key))
+            found = None if field is None else field.annotation
+        else:  # Parts by name, or a free table.
+            found = get_args(found)[-1] if get_origin(found) is Mapping else None
+    return found if _is_part(found) else None
+
+
+def _place_of(kind: type[BaseModel], part: type[BaseModel] = Job, above: Path = ()) -> Path | None:
+    """Where parts of that kind stand in a job; one of many by name bears that of its kind."""
+    if kind is part:
+        return above
+    for name, field in part.model_fields.items():
+        below, place = field.annotation, (*above, name)
+        if get_origin(below) is Mapping:
+            below, place = get_args(below)[-1], (*place, kind.__name__)
+        found = _place_of(kind, below, place) if _is_part(below) else None
+        if found is not None:
+            return found
+    return None
+
+
+def _is_part(kind: object) -> TypeGuard[type[StrictModel]]:
+    return isinstance(kind, type) and issubclass(kind, StrictModel)
 
 
 def unknown_key(path: Path, known: Sequence[str] = ()) -> str:
     """The sentence for a key that nobody knows; ``known`` are names that it may have beside the part's own."""
     part = part_of(path[:-1]) or Job
     names = [*(name for name in part.model_fields if name != "tiers"), *known]
-    says = "a tier" if part is Tier else SAYS[part]
     if part is Method:
-        return f"{dotted(path)} is no key of {says}; its parameters stand under algorithm.parameters"
-    return f"{dotted(path)} is no key of {says}{suggest(str(path[-1]), names)}"
+        return f"{dotted(path)} is no key of {part.called}; its parameters stand under algorithm.parameters"
+    return f"{dotted(path)} is no key of {part.called}{suggest(str(path[-1]), names)}"
 
 
 def _sentence(path: Path, errors: list[ErrorDetails], raw: Mapping[str, Any]) -> str:
@@ -160,14 +161,18 @@ def _sentence(path: Path, errors: list[ErrorDetails], raw: Mapping[str, Any]) ->
         return unknown_key(path, tiers_of(raw) if len(path) == 1 else ())
     if first["type"] == "value_error":
         return f"{dotted(path)}: {first['ctx']['error'] if 'ctx' in first else first['msg']}"
-    demand = HINTS.get(str(path[-1])) or " or ".join(
-        dict.fromkeys(_demand(details, _is_whole(path)) for details in errors)
-    )
+    demand = _said_demand(path) or " or ".join(dict.fromkeys(_demand(details, _is_whole(path)) for details in errors))
     value: Any = raw
     for part in path:
         value = value[part]
     guess = suggest(value, _choices(first)) if first["type"] == "literal_error" and isinstance(value, str) else ""
     return f"{dotted(path)} is {shown(value)}; it must be {demand}" + (guess if "mean" in guess else "")
+
+
+def _said_demand(path: Path) -> str:
+    """What would be right, where the field says it itself."""
+    field = _field_of(path)
+    return next((note.text for note in field.metadata if isinstance(note, Demand)), "") if field is not None else ""
 
 
 def _demand(details: ErrorDetails, whole: bool) -> str:
@@ -190,9 +195,13 @@ def _demand(details: ErrorDetails, whole: bool) -> str:
 
 def _is_whole(path: Path) -> bool:
     """Whether the value at that path is a whole number."""
-    part = part_of(path[:-1])
-    field = part.model_fields.get(str(path[-1])) if part is not None else None
+    field = _field_of(path)
     return field is not None and "float" not in str(field.annotation)
+
+
+def _field_of(path: Path) -> FieldInfo | None:
+    part = part_of(path[:-1])
+    return part.model_fields.get(str(path[-1])) if part is not None else None
 
 
 def _choices(details: ErrorDetails) -> list[str]:

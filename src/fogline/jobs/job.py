@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import (
     BeforeValidator,
     Field,
@@ -16,38 +17,34 @@ from pydantic import (
     model_validator,
 )
 
-from fogline.jobs.checked import StrictModel
+from fogline.governance.offers import Needs
+from fogline.jobs.checked import Demand, StrictModel
 from fogline.jobs.tree import Tree
 from fogline.jobs.units import seconds, size
+from fogline.settings import LocalSettings
 
 Scalar = float | int | str | bool | None
+MODEL_NAME = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
+MODEL_NAMES = "at most 63 letters, digits, dots and dashes, with a letter or a digit at both ends"
 
 
 class Method(StrictModel):
     """The algorithm by name (or ``module:Class``) with its parameters."""
 
+    called = "an algorithm"
+
     name: str = "fedavg"
     parameters: Mapping[str, Scalar] = Field(default_factory=dict)
 
 
-class Local(StrictModel):
-    """Local training: see :class:`fogline.training.LocalTraining`, whose fields these are."""
+class Local(StrictModel, LocalSettings):
+    """Local training: see :class:`fogline.training.LocalTraining`, whose fields these are, and how devices differ."""
 
-    learning_rate: PositiveFloat = 0.1
-    batch_size: PositiveInt | None = 10
-    smallest_batch: PositiveInt = 1
-    """A last batch of fewer examples joins the one before it; where nothing is said, 2 for a model that does not train
-    on one example (batch normalisation)."""
-    epochs: PositiveInt = 1
-    steps: PositiveInt | None = None
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    nesterov: bool = False
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip_norm: PositiveFloat | None = None
-    schedule: Literal["constant", "exponential", "cosine"] = "constant"
-    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    work: tuple[PositiveFloat, PositiveFloat] | None = None
+    called = "local training"
+    work: Annotated[
+        tuple[PositiveFloat, PositiveFloat] | None,
+        Demand("a list of two numbers above 0, the smallest and the largest"),
+    ] = None
     """Devices differ in how much they do: each round a device draws a factor on its amount of work from this
     range (1 is all of it)."""
 
@@ -63,6 +60,8 @@ class Local(StrictModel):
 class Evaluation(StrictModel):
     """When and on what the model is judged."""
 
+    called = "evaluation"
+
     every: PositiveInt = 1
     """Rounds between two judgements of the global model."""
     devices: bool = True
@@ -77,6 +76,8 @@ class Evaluation(StrictModel):
 class JobNeeds(StrictModel):
     """What the job asks of every device; one that does not offer it is not asked. A simulation ignores it."""
 
+    called = "needs"
+
     memory: Annotated[int, BeforeValidator(size), Field(ge=0)] = 0
     """Bytes, or ``"2GB"``."""
     cpus: NonNegativeInt = 0
@@ -85,12 +86,18 @@ class JobNeeds(StrictModel):
     tags: tuple[str, ...] = ()
     """Data that owners give, by the tags of their policies."""
 
+    def told(self) -> Needs:
+        """The same, as nodes tell each other of it: :class:`fogline.governance.Needs` has these fields."""
+        return msgspec.convert(self, Needs, from_attributes=True)
+
 
 class Publish(StrictModel):
     """How the model becomes versions in the cloud's registry, and how they reach the nodes that serve it. A simulation
     ignores it."""
 
-    model: Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")] = ""
+    called = "publish"
+
+    model: Annotated[str, Field(pattern=MODEL_NAME), Demand(MODEL_NAMES)] = ""
     """Its name; empty: the job's."""
     every: NonNegativeInt = 0
     """Rounds between two versions; 0 publishes the finished model only."""
@@ -140,6 +147,8 @@ class Publish(StrictModel):
 
 class Job(StrictModel):
     """Everything that decides a run. The resolved job in a run's folder repeats it to the bit."""
+
+    called = "a job"
 
     name: str = "run"
     task: str = ""

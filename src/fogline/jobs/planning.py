@@ -48,7 +48,7 @@ def with_defaults(job: Job, algorithm: Algorithm, task: Task) -> Job:
 
 def local_training(local: Local) -> LocalTraining:
     """The part of a job's local table that engines see."""
-    return LocalTraining(**local.model_dump(exclude={"work"}))
+    return LocalTraining(**local.model_dump(include=set(LocalTraining.model_fields)))
 
 
 def assign(tree: Tree, data: FederatedData) -> list[str]:

@@ -8,20 +8,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from fogline.jobs.checked import StrictModel
+from fogline.jobs.checked import Demand, StrictModel
 from fogline.jobs.units import seconds
+from fogline.settings import Mode
 
 RING = "in ring mode every device moves the model alone"
-Mode = Literal["sync", "async", "semi-async", "ring"]
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 # Strict, because 1.0 is a share (all of them) and 1 is a count.
 Count = Annotated[int, Field(gt=0, strict=True)]
-CountOrShare = Annotated[Count | Share, Field(union_mode="left_to_right")]
+CountOrShare = Annotated[
+    Count | Share,
+    Field(union_mode="left_to_right"),
+    Demand("a count of at least 1, or a share above 0 and at most 1"),
+]
 
 
 class Tier(StrictModel):
     """How the aggregators of one tier work. Every wait has a quorum and a deadline."""
+
+    called = "a tier"
 
     count: PositiveInt = 1
     """Aggregators in this tier, spread evenly below the tier above."""
@@ -90,6 +96,8 @@ def share_of(amount: float, whole: int) -> int:
 
 class Tree(StrictModel):
     """Tiers by name, the root first: ``Tree(cloud=Tier(), fog=Tier(count=5))``."""
+
+    called = "a tree"
 
     tiers: Mapping[str, Tier]
     minimum: PositiveInt = 1
@@ -167,6 +175,14 @@ class Tree(StrictModel):
             default = above if i == 0 else 0.9 * above / tier.rounds
             above = deadlines[name] = tier.deadline or default
         return deadlines
+
+    def wants_details(self, mode: Mode) -> bool:
+        """Whether some policy or mode wants to know devices' sizes and speeds.
+
+        Args:
+            mode: of tiers that name none.
+        """
+        return any(tier.policy != "uniform" or (tier.mode or mode) == "semi-async" for tier in self.tiers.values())
 
     def leaves(self) -> list[str]:
         """The aggregators that devices hang below."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fogline.lab.errors import LabError
+from fogline.storage.atomic import write_file
 
 PREFIX = "fogline-"
 FACTS = "lab.json"
@@ -80,9 +81,7 @@ def labs_folder() -> Path:
 
 def write_facts(folder: Path, facts: Facts) -> None:
     """Write a lab's facts, whole or not at all."""
-    new = folder / (FACTS + ".new")
-    new.write_text(json.dumps(asdict(facts)), encoding="utf-8")
-    new.replace(folder / FACTS)
+    write_file(folder / FACTS, json.dumps(asdict(facts)), durable=False)
 
 
 def read_facts(folder: Path) -> Facts | None:

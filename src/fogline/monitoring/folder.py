@@ -2,7 +2,7 @@
 
 ==================== ====================================================================================
 ``job.toml``         the resolved job, every default filled in
-``run.json``         seed, versions, machine, times, and whether it is running, finished, interrupted or failed
+``run.json``         format, seed, versions, machine, times, and whether it is running, finished, interrupted or failed
 ``metrics.jsonl``    one row a round (:data:`fogline.monitoring.result.Row`), written as they come
 ``checkpoints/``     what a resumed run needs (:mod:`fogline.simulation.checkpoint`)
 ``model.safetensors`` the global model
@@ -33,12 +33,17 @@ from typing import IO, Any, Literal, cast
 from fogline import params
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
-from fogline.jobs.files import job_to_toml, read_job, task_folder
+from fogline.jobs.loading import task_folder
 from fogline.jobs.naming import TaskOrigin
+from fogline.jobs.reading import read_job
+from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.result import Reached, Result, Row, Spread
+from fogline.storage.atomic import write_file
 from fogline.training.bugs import CodeError
 
 Status = Literal["running", "finished", "interrupted", "failed"]
+FORMAT = 1
+"""Format of a run's folder: it changes when a file of it means something else."""
 RUNS = Path("runs")
 PACKAGES = ("fogline", "numpy", "torch")
 
@@ -96,10 +101,16 @@ class RunFolder:
                 )
             folder = cls(path if path is not None else _fresh(RUNS, job.name))
             folder.path.mkdir(parents=True, exist_ok=True)
-            facts = {"status": "running", "seed": job.seed, "started": _now(), "versions": _versions()}
+            facts = {
+                "format": FORMAT,
+                "status": "running",
+                "seed": job.seed,
+                "started": _now(),
+                "versions": _versions(),
+            }
             task = {"task_folder": None if origin.folder is None else str(origin.folder), "task_unnamed": origin.why}
             _write_json(folder.info, facts | {"machine": _machine()} | task)
-            _replace(folder.job_file, text)
+            write_file(folder.job_file, text, durable=False)
             folder.metrics.write_text("")
         except OSError as error:
             raise JobError(f"{path or RUNS} cannot hold a run: {_said(error)}; name another folder") from error
@@ -189,13 +200,13 @@ class RunFolder:
 
     def write_job(self, job: Job) -> None:
         """Write the resolved job (again, once the engine is chosen)."""
-        _replace(self.job_file, job_to_toml(job, note=_note_on(self.task_unnamed())))
+        write_file(self.job_file, job_to_toml(job, note=_note_on(self.task_unnamed())), durable=False)
 
     def truncate(self, rounds: int) -> list[Row]:
         """Keep the rows of the first ``rounds`` rounds only; they are returned."""
         self.close()
         rows = [row for row in self.history() if row["round"] <= rounds]
-        _replace(self.metrics, "".join(_line(row) for row in rows))
+        write_file(self.metrics, "".join(_line(row) for row in rows), durable=False)
         return rows
 
     def append(self, row: Row) -> None:
@@ -272,14 +283,20 @@ class RunFolder:
         """What ``run.json`` says.
 
         Raises:
-            JobError: there is no run here, or the file is damaged.
+            JobError: there is no run here, the file is damaged, or another version of Fogline wrote the folder.
         """
         try:
-            return cast("dict[str, Any]", json.loads(self.info.read_text("utf-8")))
+            info = cast("dict[str, Any]", json.loads(self.info.read_text("utf-8")))
         except (FileNotFoundError, NotADirectoryError):
             raise JobError(f"There is no run in {self.path}: it has no {self.info.name}{self._others()}") from None
         except json.JSONDecodeError as error:
             raise JobError(f"{self.info} is damaged: {error}") from error
+        if info.get("format") != FORMAT:
+            raise JobError(
+                f"The run in {self.path} has format {info.get('format')}; this version of Fogline reads {FORMAT}. Look "
+                "at it with the version that wrote it."
+            )
+        return info
 
     @property
     def is_finished(self) -> bool:
@@ -383,7 +400,7 @@ def _line(row: Row) -> str:
 
 
 def _write_json(path: Path, facts: dict[str, Any]) -> None:
-    _replace(path, json.dumps(_plain(facts), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    write_file(path, json.dumps(_plain(facts), indent=1, allow_nan=False, ensure_ascii=False) + "\n", durable=False)
 
 
 def _plain(value: Any) -> Any:
@@ -410,17 +427,6 @@ def _read_numbers(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _with_nan(numbers: dict[str, Any]) -> dict[str, Any]:
     return {name: math.nan if value is None else value for name, value in numbers.items()}
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".part")
-    try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        draft.replace(path)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
 
 
 def _said(error: OSError) -> str:

@@ -12,16 +12,15 @@ crashes between them: they name where they start and where they put the result, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from fogline.nodes import records
-from fogline.nodes.asking import Asking, counted
+from fogline.nodes.asking import Asking
 from fogline.nodes.effects import (
     Adopt,
     Count,
     Effect,
     Finished,
-    FoldInput,
     Forget,
     Lift,
     Merge,
@@ -31,26 +30,17 @@ from fogline.nodes.effects import (
     Write,
 )
 from fogline.nodes.events import Event, Halt, Joined, Left, Received, Started, TimerFired, UpdatesChecked
-from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger, OpenRequest, devices_in, in_order
+from fogline.nodes.learning import PolicyLearning
+from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger, OpenRequest, devices_in
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
-from fogline.nodes.policies import Feedback, Selection
+from fogline.nodes.outbox import RETRY
+from fogline.nodes.policies import Selection
+from fogline.nodes.quorum import REASONS, Quorum, Sift
 from fogline.nodes.role import Role
 from fogline.nodes.roster import Presence, Roster
 
 POLL = 60.0
 """Seconds after which children that could not be asked are looked at again."""
-
-REASONS = {
-    "late": "its round was over",
-    "surplus": "its round had enough",
-    "stale": "the model it set out from is too old",
-    "refused": "it named an update that is not its own",
-}
-"""Why an update that came does not count."""
-
-Sift = Callable[[Sequence[AcceptedUpdate]], Mapping[int, str] | None]
-"""Which updates that wait turn out to be none, by task, and why; given by a runtime that looks at their numbers only
-when a round may close. None: it does not know yet, and will say ``UpdatesChecked``."""
 
 
 class Aggregator:
@@ -79,9 +69,11 @@ class Aggregator:
             classes=role.lanes if role.mode == "semi-async" else None,
         )
         self.now = 0.0
-        self._learns = type(policy).observe is not Selection.observe
         self.sift = sift
         self._asking = Asking(role, policy, self.roster, self.ledger)
+        self._quorum = Quorum(role, self.ledger)
+        learns = type(policy).observe is not Selection.observe
+        self._learning = PolicyLearning(policy, self.ledger) if learns else None
         self._waits: dict[int, float] = {}
         """Lanes that wait because nobody can be asked, and since when."""
         self._unsifted: dict[int, bool] = {}
@@ -119,8 +111,8 @@ class Aggregator:
 
     def apply(self, record: records.Record) -> None:
         """Take over what a record says; the journal's replay calls this and nothing else."""
-        if self._learns:
-            self._learn(record)
+        if self._learning is not None:
+            self._learning.learn(record)
         self.ledger.apply(record)
 
     def expects(self, child: str, task: int) -> bool:
@@ -148,7 +140,7 @@ class Aggregator:
     @property
     def round(self) -> int:
         """Of the job, counted from 0."""
-        return self._round
+        return self.ledger.round
 
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
@@ -181,7 +173,7 @@ class Aggregator:
 
     def _fired(self, timer: str) -> None:
         kind, _, index = timer.partition("/")
-        if kind == "retry":
+        if kind == RETRY:
             self._post()
         elif self.ledger.working:
             lane = self.ledger.lanes[int(index)]
@@ -204,7 +196,7 @@ class Aggregator:
         if ask is not None and ledger.busy[child] < hello.task:
             self._ask_anew(child, ask)
         elif ask is not None:  # The request, or its answer, may have been lost with the connection.
-            self._do(Send(child, Work(ledger.busy[child], ledger.models[ask.version], self._round)))
+            self._do(Send(child, Work(ledger.busy[child], ledger.models[ask.version], self.ledger.round)))
         # While nobody is there no lane has a timer, so the first to come wakes all, even if it cannot be asked.
         if first or self.roster.can_be_asked(child, self.now):
             self._welcome(first)
@@ -253,7 +245,7 @@ class Aggregator:
 
     def _work(self, parent: str, work: Work) -> None:
         ledger = self.ledger
-        if work.task in ledger.outbox:
+        if work.task in ledger.outbox.reports:
             self._post()
         if ledger.assigned is not None and work.task <= ledger.assigned.task:
             return  # A copy of a request that was taken before.
@@ -272,29 +264,26 @@ class Aggregator:
         self._wake()
 
     def _receipt(self, task: int, accepted: bool) -> None:
-        if task not in self.ledger.outbox:
+        outbox = self.ledger.outbox
+        if task not in outbox.reports:
             return
-        report, inside = self.ledger.outbox[task]
+        held, inside = outbox.held(task), outbox.inside.get(task, ())
         self._log(records.Confirmed(task, accepted))
         if inside and not accepted:
             self._do(Count("dropped", self.name, f"the parent refused a report with {len(inside)} updates"))
         # Only now may the updates inside the report be forgotten: the parent has them on disk.
-        self._do(Forget((*inside, report.update) if report.update else inside))
+        self._do(Forget(held))
 
     def _post(self) -> None:
         """Send every report that has no receipt."""
-        if self.role.parent is None or not self.ledger.outbox:
-            return
-        for report, _ in self.ledger.outbox.values():
-            self._do(Send(self.role.parent, report))
-        if self.role.retry is not None:
-            self._do(SetTimer("retry", self.now + self.role.retry))
+        if self.role.parent is not None:
+            self._effects += self.ledger.outbox.send(self.role.parent, self.now, self.role.retry)
 
     # Asking children.
 
     def _open(self, index: int) -> None:
         """Begin a round of a lane, or wait where nobody can be asked."""
-        cohort = self._asking.cohort(index, self._round, self.now)
+        cohort = self._asking.cohort(index, self.ledger.round, self.now)
         if cohort.short and not self.ledger.lanes[index].asks:
             self._wait(index, cohort.short)
             return
@@ -321,7 +310,7 @@ class Aggregator:
         ledger = self.ledger
         first = ledger.next_task
         self._log(records.Asked(index, first, tuple(children), need, quorum, self.now, tuple(ring_order)))
-        model, round_ = ledger.model, self._round
+        model, round_ = ledger.model, self.ledger.round
         self.roster.occupy(children)
         self._effects += [Send(child, Work(task, model, round_)) for task, child in enumerate(children, first)]
 
@@ -332,7 +321,7 @@ class Aggregator:
             # While a full buffer lacks devices, those that are in it need not train for it again.
             full = lane.fresh >= lane.need
             inside = {got.child for got in lane.pending} if full else ()
-            chosen = self._asking.fill_up(self._round, self.now, without=inside)
+            chosen = self._asking.fill_up(self.ledger.round, self.now, without=inside)
             if chosen:
                 self._ask(index, chosen, lane.need, lane.quorum, ())
 
@@ -352,7 +341,7 @@ class Aggregator:
             self._do(Count("refused", child, f"it answered a request made to {ask.child}"))
             return
         own = update_key(self.name, task)
-        refusal = self._refusal(ask, report, own)
+        refusal = self._quorum.refusal(ask, report, own)
         if refusal is None:
             self.roster.measured(child, self.now - ask.at)
             self._log(records.Accepted(task, own, report.devices, report.samples, self.now, report.loss_rms))
@@ -378,18 +367,6 @@ class Aggregator:
         if self.ledger.ended:
             self._do(Send(child, Stop()))
 
-    def _refusal(self, ask: OpenRequest, report: Report, own: Key) -> str | None:
-        """Why a report does not count; None if it does."""
-        if report.update is None:
-            return "failed"
-        if report.update != own:  # It names another child's update as its own.
-            return "refused"
-        if self.ledger.ended or (not ask.open and self.role.tier.late == "drop"):
-            return "surplus" if ask.surplus else "late"
-        if self.ledger.version - ask.version > self.role.tier.staleness_cap:
-            return "stale"
-        return None
-
     def _progress(self, index: int) -> None:
         """Close the lane's round if it has what it needs, or can get no more."""
         lane = self.ledger.lanes[index]
@@ -397,20 +374,10 @@ class Aggregator:
             return
         if lane.fresh >= lane.need and not self._leave_out_failed(lane):
             self._unsifted.setdefault(index, False)
-        elif lane.fresh >= lane.need and not self._lacks(lane):
+        elif lane.fresh >= lane.need and not self._quorum.lacks(lane):
             self._close(index)
-        elif not lane.asks or (len(lane.asks) == lane.absent and not self._lacks(lane)):
+        elif not lane.asks or (len(lane.asks) == lane.absent and not self._quorum.lacks(lane)):
             self._deadline(index)
-
-    def _lacks(self, lane: Lane) -> str:
-        """What a lane's round lacks to count; empty if it counts as it is."""
-        if lane.fresh < lane.quorum:
-            return f"{lane.fresh} reports, the quorum is {lane.quorum}"
-        fewest, minimum = self.role.tier.fewest, self.role.minimum
-        if self.role.mode == "async" and len({got.child for got in lane.pending}) < fewest:
-            return f"reports of fewer than {fewest} children, the quorum is {fewest}"
-        devices = devices_in(lane.pending) if minimum > 1 else minimum
-        return "" if devices >= minimum else f"{counted(devices)}, the job's minimum is {minimum}"
 
     def _leave_out_failed(self, lane: Lane) -> bool:
         """Before it is decided whether a round counts: updates that turn out to be none do not. False where it is not
@@ -444,50 +411,41 @@ class Aggregator:
         if not self._leave_out_failed(lane):
             self._unsifted[index] = True
             return
-        why = self._lacks(lane)
+        why = self._quorum.lacks(lane)
         if why:
             self._abandon(index, why)
         else:
             self._close(index)
 
     def _abandon(self, index: int, why: str) -> None:
-        if self.role.mode == "ring" and self.ledger.hops_met and self._final() and not self._ring_lacks():
+        if self.role.mode == "ring" and self.ledger.hops_met and self._final() and not self._quorum.ring_lacks():
             self._close(index)  # The last hop was lost, and enough have moved the model before it.
             return
-        self._log(records.Closed(index, False, self._final(), self._keep_since(), self.now))
+        self._log(records.Closed(index, False, self._final(), self.role.keep_since(self.now), self.now))
         self._do(Count("abandoned", self.name, why))
         self._continue(index)
 
     def _close(self, index: int) -> None:
         pending = self.ledger.lanes[index].pending
         final = self._final()
-        why = self._ring_lacks() if final else ""
+        why = self._quorum.ring_lacks() if final else ""
         if self.role.moves:
             self._do(self._move(index, pending, final and not why))
-        self._log(records.Closed(index, True, final, self._keep_since(), self.now))
+        self._log(records.Closed(index, True, final, self.role.keep_since(self.now), self.now))
         if why:
             self._do(Count("abandoned", self.name, why))
         if self.role.parent is None:
             self._do(Forget(tuple(got.update for got in pending)))
         self._continue(index)
 
-    def _ring_lacks(self) -> str:
-        """Ring mode, at the end of a ring: what it lacks to count as a round. What its hops did to the model stays, as
-        the updates of other rounds that miss their quorum are carried into the next."""
-        if self.role.mode != "ring":
-            return ""
-        met, hops = self.ledger.hops_met + self.ledger.lanes[0].fresh, self.ledger.hops
-        quorum = self.role.tier.quorum_of(hops)
-        return f"{met} of {hops} hops, the quorum is {quorum}" if met < quorum else ""
-
     def _move(self, index: int, pending: list[AcceptedUpdate], final: bool) -> Move:
         ledger = self.ledger
         return Move(
             base=ledger.model,
             model=model_key(self.name, ledger.version + 1),
-            members=self.members(pending),
+            members=self.ledger.members(pending),
             inside=self.role.parent is not None,
-            round=self._round,
+            round=self.ledger.round,
             final=final,
             lane=index,
             lanes=len(ledger.lanes),
@@ -497,10 +455,6 @@ class Aggregator:
     def _final(self) -> bool:
         """Whether a round is over when it closes: a hop of a ring is not, unless it is the last of its ring_order."""
         return not self._asking.ring_goes_on(self.now)
-
-    def _keep_since(self) -> float:
-        """Requests made before that time are given up when a round closes: all, but async children train on."""
-        return self.now - self.role.wait if self.role.mode == "async" else math.inf
 
     def _continue(self, index: int) -> None:
         """Go on after a round: the next one, the report to the parent, or the end."""
@@ -520,49 +474,13 @@ class Aggregator:
         if not used:
             report = Report(task, None, failure="none of its rounds reached the quorum")
         else:
-            self._do(Lift(ledger.model, update) if self.role.moves else Merge(update, self.members(used)))
+            self._do(Lift(ledger.model, update) if self.role.moves else Merge(update, self.ledger.members(used)))
             rounds = max(1, ledger.rounds_done)  # However many it made: the group is as heavy as in one round.
             report = Report(task, update, ledger.samples // rounds, devices_in(used))
         self._log(records.Posted(report))
         self._post()
 
     # Small things.
-
-    @property
-    def _round(self) -> int:
-        """Round of the job: counted by the root, told by the parent elsewhere."""
-        if self.role.parent is None or self.ledger.assigned is None:
-            return self.ledger.rounds_done
-        return self.ledger.assigned.round
-
-    def members(self, gots: Sequence[AcceptedUpdate]) -> tuple[FoldInput, ...]:
-        """Updates as they go into an aggregate, in canonical order."""
-        version = self.ledger.version
-        return tuple(FoldInput(got.update, version - got.version, got.child) for got in in_order(gots))
-
-    def _learn(self, record: records.Record) -> None:
-        """Tell the policy what came of its selection; the ledger is as before the record."""
-        ledger = self.ledger
-        match record:
-            case records.Accepted(task=task, samples=samples, loss_rms=loss):
-                self._observe(ledger.asks[task], record.at, samples, loss)
-            case records.Resolved(task=task, samples=samples, loss_rms=loss):
-                self._observe(ledger.asks[task], record.at, samples, loss, failed=record.why == "failed")
-            case records.Spoiled(lane=index, tasks=tasks):
-                for got in self.ledger.lanes[index].pending:
-                    if got.task in tasks:
-                        self.policy.observe(got.child, Feedback(0, None, 0.0, failed=True), self._round)
-            case records.Closed(lane=index) if ledger.lanes[index].fresh < ledger.lanes[index].need:
-                for ask in map(ledger.asks.__getitem__, ledger.lanes[index].asks):
-                    if ask.at < record.keep_since:
-                        self._observe(ask, record.at, failed=True)
-            case _:
-                pass
-
-    def _observe(
-        self, ask: OpenRequest, at: float, samples: int = 0, loss_rms: float | None = None, failed: bool = False
-    ) -> None:
-        self.policy.observe(ask.child, Feedback(samples, loss_rms, at - ask.at, failed), self._round)
 
     def _log(self, record: records.Record) -> None:
         self.apply(record)

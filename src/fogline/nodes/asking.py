@@ -9,13 +9,9 @@ from dataclasses import dataclass
 
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.policies import Candidates, Selection
+from fogline.nodes.quorum import counted
 from fogline.nodes.role import Role
 from fogline.nodes.roster import Roster, RosterView
-
-
-def counted(devices: int) -> str:
-    """So many devices."""
-    return f"{devices} device{'s' * (devices != 1)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +76,7 @@ class Asking:
         trains at once only makes updates older; one that the job names does not."""
         tier = self._role.tier
         size = min(tier.cohort_of(len(self._roster)), len(self._roster)) or 1
-        return max(tier.buffer or min(self._role.buffer, size), tier.fewest)
+        return max(tier.buffer or min(self._role.traits.buffer, size), tier.fewest)
 
     def can_count(self, lane: int) -> bool:
         """Whether a lane has children enough for a round that counts, wherever they are now."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Train, Write
+from fogline.nodes.effects import Count, Effect, Forget, Send, Train, Write
 from fogline.nodes.events import Event, Halt, Received, Started, TimerFired, Trained
 from fogline.nodes.messages import Key, Receipt, Report, Stop, Work, update_key
+from fogline.nodes.outbox import RETRY, Outbox
 from fogline.nodes.records import Assigned, Confirmed, JobOver, Posted, Record
-
-RETRY = "retry"
-SLOWEST_RETRY = 60.0
 
 
 class Device(msgspec.Struct, gc=False, eq=False):
@@ -26,15 +24,13 @@ class Device(msgspec.Struct, gc=False, eq=False):
     round: int = 0
     model: Key | None = None
     """What it trains on, while it does."""
-    outbox: dict[int, Report] = {}
-    """Reports without a receipt; newer work does not push them out."""
-    attempt: int = 0
+    outbox: Outbox = msgspec.field(default_factory=Outbox)
     ended: bool = False
 
     @property
     def idle(self) -> bool:
         """Whether it neither trains nor waits for a receipt."""
-        return self.model is None and not self.outbox
+        return self.model is None and not self.outbox.reports
 
     @property
     def over(self) -> bool:
@@ -52,8 +48,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
 
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
-        kept = {self.model, *(report.update for report in self.outbox.values())}
-        return {key for key in kept if key is not None}
+        return self.outbox.keys() | ({self.model} if self.model is not None else set())
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """React to what happened at time ``now`` (seconds)."""
@@ -79,11 +74,13 @@ class Device(msgspec.Struct, gc=False, eq=False):
         if type(record) is Assigned:
             self.task, self.round, self.model = record.task, record.round, record.model
         elif type(record) is Posted:
-            self.model, self.outbox[record.report.task] = None, record.report
+            self.model = None
+            self.outbox.post(record.report)
         elif type(record) is Confirmed:
-            del self.outbox[record.task]
+            self.outbox.confirm(record.task)
         elif type(record) is JobOver:
-            self.model, self.outbox, self.ended = None, {}, True
+            self.model, self.ended = None, True
+            self.outbox.clear()
         else:
             raise ValueError(f"A device's journal holds no {type(record).__name__}.")
 
@@ -95,7 +92,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
         return [] if self.ended else [self._log(JobOver())]
 
     def _work(self, work: Work, now: float) -> list[Effect]:
-        if work.task in self.outbox:
+        if work.task in self.outbox.reports:
             return self._send_reports(now)
         if work.task <= self.task:
             return []  # A copy of a request that was taken before.
@@ -115,27 +112,21 @@ class Device(msgspec.Struct, gc=False, eq=False):
     def _trained(self, event: Trained, now: float) -> list[Effect]:
         if event.task != self.task or self.model is None:
             # Newer work came in between; or it is a copy, and the update is about to be reported.
-            return [] if event.task in self.outbox else [Forget((event.update,))]
+            return [] if event.task in self.outbox.reports else [Forget((event.update,))]
         update = None if event.failure else event.update
         report = Report(event.task, update, event.samples, 1, event.loss_rms, event.failure)
-        self.attempt = 0
         return [self._log(Posted(report)), *self._send_reports(now)]
 
     def _send_reports(self, now: float) -> list[Effect]:
-        effects: list[Effect] = [Send(self.parent, report) for report in self.outbox.values()]
-        if effects and self.retry is not None:
-            wait = min(SLOWEST_RETRY, self.retry * 2.0 ** min(self.attempt, 30))
-            effects.append(SetTimer(RETRY, now + wait))
-            self.attempt += 1
-        return effects
+        return self.outbox.send(self.parent, now, self.retry)
 
     def _receipt(self, receipt: Receipt) -> list[Effect]:
-        report = self.outbox.get(receipt.task)
-        if report is None:
+        if receipt.task not in self.outbox.reports:
             return []
+        held = self.outbox.held(receipt.task)
         effects: list[Effect] = [self._log(Confirmed(receipt.task, receipt.accepted))]
-        if report.update is not None:
-            effects.append(Forget((report.update,)))
+        if held:
+            effects.append(Forget(held))
         return effects
 
     def _resume(self, now: float) -> list[Effect]:

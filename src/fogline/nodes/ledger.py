@@ -12,7 +12,9 @@ from operator import attrgetter
 import msgspec
 
 from fogline.nodes import records
-from fogline.nodes.messages import Key, Report, model_key
+from fogline.nodes.effects import FoldInput
+from fogline.nodes.messages import Key, model_key
+from fogline.nodes.outbox import Outbox
 from fogline.nodes.role import Role
 
 
@@ -101,8 +103,7 @@ class Ledger:
         """and how many of its hops have moved the model."""
         self.used: list[AcceptedUpdate] = []
         """Updates in the group's model, or in its next report, since the parent's request."""
-        self.outbox: dict[int, tuple[Report, tuple[Key, ...]]] = {}
-        """Reports without a receipt, each with the updates inside it."""
+        self.outbox = Outbox()
         self.dropped: Counter[str] = Counter()
         """Updates that will not count, by reason."""
         self.ended = False
@@ -128,6 +129,13 @@ class Ledger:
         """The model that children get."""
         return self.models[self.version]
 
+    @property
+    def round(self) -> int:
+        """Round of the job: counted by the root, told by the parent elsewhere."""
+        if self._role.parent is None or self.assigned is None:
+            return self.rounds_done
+        return self.assigned.round
+
     def accepted(self, task: int) -> bool:
         """Whether the update of that request was accepted, ever."""
         return 0 <= task >> 3 < len(self._taken) and bool(self._taken[task >> 3] & 1 << (task & 7))
@@ -145,8 +153,11 @@ class Ledger:
         """All values that are still needed. After a crash a runtime may delete every other one."""
         waiting = [got.update for lane in self.lanes for got in lane.pending]
         used = [got.update for got in self.used]
-        reported = [key for report, inside in self.outbox.values() for key in (report.update, *inside) if key]
-        return {*self.models.values(), *waiting, *used, *reported}
+        return {*self.models.values(), *waiting, *used, *self.outbox.keys()}
+
+    def members(self, gots: Iterable[AcceptedUpdate]) -> tuple[FoldInput, ...]:
+        """Updates as they go into an aggregate, in canonical order."""
+        return tuple(FoldInput(got.update, self.version - got.version, got.child) for got in in_order(gots))
 
     def set_absent(self, child: str, absent: bool) -> OpenRequest | None:
         """A child with an open request went away or came back; gives the request."""
@@ -176,10 +187,10 @@ class Ledger:
             case records.Assigned():
                 self._assign(record)
             case records.Posted(report=report):
-                self.outbox[report.task] = (report, tuple(got.update for got in self.used))
+                self.outbox.post(report, tuple(got.update for got in self.used))
                 self.used, self.answered = [], True
             case records.Confirmed(task=task, accepted=accepted):
-                _, inside = self.outbox.pop(task)
+                inside = self.outbox.confirm(task)
                 if not accepted:
                     self.dropped["refused above"] += len(inside)
             case records.JobOver():

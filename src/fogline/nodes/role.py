@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from fogline.jobs import Job, Mode, Tier
+import msgspec
+
+from fogline.jobs import Job, Tier
+from fogline.nodes.traits import AlgorithmTraits
+from fogline.settings import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +19,11 @@ class Role:
     name: str
     parent: str | None
     tier: Tier
-    mode: Mode
+    traits: AlgorithmTraits
+    """The method's, with the mode and the buffer of this tier."""
     rounds: int
     """At the root: rounds of the job. Below: rounds per round of the parent."""
     deadline: float
-    buffer: int = 1
-    """Async mode: reports per move."""
-    group_models: bool = False
-    """Whether it forms its own group's model even with one round per parent round."""
     seed: int = 0
     retry: float | None = None
     """Seconds until an unconfirmed report is sent again; None where links lose nothing."""
@@ -34,16 +35,25 @@ class Role:
     join_window: float = 0.0
     """Seconds to wait for more children when the first one joins, so that a round after a start is not one of
     whoever came first; 0 where all are there before the start."""
+    mode: Mode = field(init=False)
+    """How its rounds run."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mode", self.traits.mode)  # A field, because it is asked for with every report.
 
     @property
     def moves(self) -> bool:
         """Whether it has a model of its own (else it merges its children's updates for the parent)."""
-        return self.parent is None or self.rounds > 1 or self.group_models or self.mode != "sync"
+        return self.parent is None or self.rounds > 1 or self.traits.group_models or self.mode != "sync"
 
     @property
     def wait(self) -> float:
         """Seconds to wait for children that were asked."""
         return min(self.deadline, self.patience)
+
+    def keep_since(self, now: float) -> float:
+        """Requests made before that time are given up when a round closes: all, but async children train on."""
+        return now - self.wait if self.mode == "async" else math.inf
 
     @property
     def lanes(self) -> int:
@@ -51,34 +61,20 @@ class Role:
         return self.tier.speed_classes if self.mode == "semi-async" else 1
 
 
-@dataclass(frozen=True, slots=True)
-class AlgorithmTraits:
-    """What a method says of itself that decides roles: a node need not import it to know."""
-
-    mode: Mode
-    """Of a tier that names none."""
-    buffer: int
-    """Async mode: reports per move."""
-    group_models: bool
-    """Whether a fog forms its own group's mean in any case."""
-
-
 def role_of(
-    job: Job, says: AlgorithmTraits, name: str, tier_name: str, parent: str | None, patience: float = math.inf
+    job: Job, traits: AlgorithmTraits, name: str, tier_name: str, parent: str | None, patience: float = math.inf
 ) -> Role:
     """What an aggregator is in a job. An algorithm's own mode holds at the root; fogs are synchronous unless told."""
     tier = job.tree.tiers[tier_name]
-    mode = tier.mode or (says.mode if parent is None else "sync")
+    mode = tier.mode or (traits.mode if parent is None else "sync")
     return Role(
         name=name,
         parent=parent,
         tier=tier,
-        mode=mode,
+        traits=msgspec.structs.replace(traits, mode=mode, buffer=tier.buffer or traits.buffer),
         rounds=job.rounds if parent is None else tier.rounds,
         deadline=job.tree.deadlines()[tier_name],
-        buffer=tier.buffer or says.buffer,
         minimum=job.tree.minimum if parent is None else 1,
-        group_models=says.group_models,
         seed=job.seed,
         patience=patience,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import safetensors.numpy
 
 from fogline.params.model import Counters, Params, Vector
 from fogline.params.spec import Entry, Spec
+from fogline.storage.atomic import replacing, write_file
 
 LAYOUT = "fogline.layout"
 CODES = {
@@ -68,11 +68,9 @@ def from_bytes(data: bytes) -> Params:
 
 def save(path: Path, params: Params) -> None:
     """Write a model so that a reader sees the old file or the new one, never half of it."""
-    draft, encoded = path.with_name(path.name + ".part"), _encoded(params)
-    safetensors.serialize_file(_tensors(params.spec, encoded), draft, {LAYOUT: params.spec.layout})
-    with draft.open("rb+") as file:
-        os.fsync(file.fileno())
-    draft.replace(path)
+    encoded = _encoded(params)
+    with replacing(path) as file:
+        safetensors.serialize_file(_tensors(params.spec, encoded), file.name, {LAYOUT: params.spec.layout})
 
 
 def load(path: Path) -> Params:
@@ -97,7 +95,7 @@ def as_stored(params: Params) -> Params:
 def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], notes: Mapping[str, str] | None = None) -> None:
     """Write named arrays as safetensors, atomically."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    _replace(path, safetensors.numpy.save(contiguous, dict(notes) if notes else None))
+    write_file(path, safetensors.numpy.save(contiguous, dict(notes) if notes else None))
 
 
 def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -162,15 +160,6 @@ def places(path: Path) -> dict[str, ArrayPlace]:
 def digest(data: bytes) -> str:
     """sha256 in hex: the address of a blob."""
     return hashlib.sha256(data).hexdigest()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    draft = path.with_name(path.name + ".part")
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _layout(data: bytes) -> Spec:

@@ -11,7 +11,6 @@ The same version gives the same bytes. Differences from other versions stay behi
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from fogline.governance.archive import Archive, ArchiveLimits, Form, write_to
 from fogline.inference.card import LARGEST as LARGEST_CARD
 from fogline.inference.card import Asset, Card, CardError, read_card
 from fogline.registry.catalogue import Catalogue
+from fogline.storage.atomic import replacing
 from fogline.storage.files import CHUNK
 
 CARD = "card.json"
@@ -56,15 +56,10 @@ def export_version(catalogue: Catalogue, model: str, version: int, path: Path) -
     for asset in (own, *assets):
         catalogue.blobs.verify(asset.digest)
     names = {CARD: own} | {BLOBS + asset.digest: asset for asset in assets}
-    draft = path.with_name(path.name + ".part")
     try:
-        with draft.open("w+b") as out:
+        with replacing(path) as out:
             write_to(out, {name: _pieces(catalogue.blobs.path(a.digest)) for name, a in names.items()}, FORM)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise ArchiveError(f"The model archive {path} cannot be written: {error.strerror}.") from error
 
 

@@ -20,8 +20,8 @@ from fogline.network.node.status import StatusChange
 from fogline.processes.tasks import Tasks
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import TIMESTAMP
-from fogline.serving.pipe import ServerReady
 from fogline.serving.process import ServerProcess
+from fogline.serving.requests import ServerReady
 from fogline.serving.settings import Settings
 from fogline.serving.update.installer import ProcessInstaller
 from fogline.serving.update.manual_revert import listening_for_wishes

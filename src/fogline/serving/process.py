@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fogline.processes.helpers import Helper, ending, start_helper
+from fogline.processes.pipe import Pipe, PipeClosedError, PipeError, Service
+from fogline.processes.process import GRACE, HelperProcess, module
 from fogline.registry.release import Vitals
-from fogline.serving.pipe import (
+from fogline.serving.requests import (
+    ANSWERS,
+    LARGEST,
+    REQUESTS,
     Answer,
     AnswerRows,
     CallDone,
-    CallFailed,
     DropVersion,
     Expect,
     LoadVersion,
     Offload,
-    Pipe,
-    PipeError,
     Request,
     ServerReady,
     SwapVersion,
@@ -35,8 +35,6 @@ log = logging.getLogger("fogline.serving")
 PROGRAM = "fogline.serving.server.program"
 FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
 """Seconds before a server that ended is started again: doubled each time it does not come up."""
-GRACE = 10.0
-"""Seconds that it has to answer its last requests."""
 
 
 class ServerProcess:
@@ -74,7 +72,7 @@ class ServerProcess:
         self._above = above
         self._coming: set[str] = set()
         """Models that will be served."""
-        self._pipe: Pipe | None = None
+        self._pipe: Pipe[Answer] | None = None
         self._up = asyncio.Event()
 
     async def run(self) -> None:
@@ -82,16 +80,15 @@ class ServerProcess:
         wait = FIRST_WAIT
         while True:
             try:
-                async with self._started() as (process, pipe):
-                    found = await self._listen(pipe)
+                async with self._started() as server:
+                    found = await self._listen(server.pipe)
                     try:
-                        await self._begin(pipe, found)
+                        await self._begin(server.pipe, found)
                         wait = FIRST_WAIT
-                        await pipe.closed()
+                        await server.pipe.closed()
                     except PipeError:
                         pass  # It ended while it loaded.
-                    await pipe.close()
-                    why = f"The server {ending(await _end(process))}"
+                    why = await server.ended()
                     log.error("%s; its log is %s", why, self._log_file)
                     self._ended(why)
             except (PipeError, OSError, StorageError) as error:  # No version is to blame.
@@ -138,25 +135,29 @@ class ServerProcess:
             raise ServerError(str(error)) from error
 
     @asynccontextmanager
-    async def _started(self) -> AsyncGenerator[tuple[Helper, Pipe]]:
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self._log_file.open("ab") as log_file:
-            process, channel = await start_helper(PROGRAM, log_file, self._settings.threads)
-        pipe = await Pipe.over(channel, self._answer)
+    async def _started(self) -> AsyncGenerator[HelperProcess[Answer]]:
+        server = await HelperProcess.start(
+            module(PROGRAM),
+            self._log_file,
+            ANSWERS,
+            largest=LARGEST,
+            service=Service(REQUESTS, self._answer),
+            threads=self._settings.threads,
+            name="The server",
+        )
         try:
-            yield process, pipe
+            yield server
         finally:
             self._pipe = None
             self._up.clear()
-            await pipe.close()
-            await _end(process)
+            await server.end(grace=GRACE)  # It has its last requests to answer.
 
-    async def _listen(self, pipe: Pipe) -> ServerReady:
+    async def _listen(self, pipe: Pipe[Answer]) -> ServerReady:
         found = await pipe.ask(self._settings)
         assert isinstance(found, ServerReady)
         return found
 
-    async def _begin(self, pipe: Pipe, found: ServerReady) -> None:
+    async def _begin(self, pipe: Pipe[Answer], found: ServerReady) -> None:
         """Have it load what it should have loaded."""
         expected = self._expected()
         await pipe.ask(Expect(tuple(sorted(self._coming))))
@@ -164,9 +165,9 @@ class ServerProcess:
             paths = {digest: str(path) for digest, path in one.paths.items()}
             try:
                 await pipe.ask(LoadVersion(one.card, paths, one.role))
+            except PipeClosedError:
+                raise
             except PipeError as error:
-                if pipe.is_closed:
-                    raise
                 self._broken(one, str(error))
         self._pipe = pipe
         self._up.set()
@@ -180,15 +181,4 @@ class ServerProcess:
                 self._pulse(vitals)
                 return CallDone()
             case _:
-                return CallFailed("That is for the server, not for the agent.")
-
-
-async def _end(process: Helper) -> int:
-    """Wait for its end, which the end of the pipe has begun; its status."""
-    try:
-        async with asyncio.timeout(GRACE):
-            await process.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-    return await process.wait()
+                raise ValueError("That is for the server, not for the agent.")

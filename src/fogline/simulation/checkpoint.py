@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fogline.aggregation import Partial, Update
 from fogline.algorithms.group import Down, GroupModel
+from fogline.jobs.errors import JobError
 from fogline.monitoring.mishaps import Mishaps
 from fogline.params import load_arrays, save_arrays
 from fogline.simulation.numbers import Numbers
@@ -23,6 +24,8 @@ from fogline.simulation.simulator import Simulator
 from fogline.simulation.values import LazyValue, reachable
 
 Arrays = dict[str, npt.NDArray[Any]]
+FORMAT = 1
+"""It changes when notes or numbers mean something else."""
 NOTES = "notes.json"
 NUMBERS = "numbers.safetensors"
 
@@ -38,6 +41,7 @@ def write(folder: Path, round_index: int, simulator: Simulator) -> None:
     for client, state in simulator.store.locals.items():
         arrays |= {f"local/{client}/{name}": vector for name, vector in state.items()}
     notes = {
+        "format": FORMAT,
         "round": round_index,
         "layout": simulator.numbers.spec.digest,
         "kinds": kinds,
@@ -60,8 +64,18 @@ def latest(folder: Path) -> Path | None:
 
 
 def notes_of(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint says beside numbers: its round, counts and losses."""
-    return json.loads((checkpoint / NOTES).read_text())
+    """What a checkpoint says beside numbers: its round, counts and losses.
+
+    Raises:
+        JobError: another version of Fogline wrote it.
+    """
+    notes: dict[str, Any] = json.loads((checkpoint / NOTES).read_text())
+    if notes.get("format") != FORMAT:
+        raise JobError(
+            f"The checkpoint {checkpoint} has format {notes.get('format')}; this version of Fogline reads {FORMAT}. Go "
+            "on with the version that wrote it, or start a new run."
+        )
+    return notes
 
 
 def restore(checkpoint: Path, simulator: Simulator) -> None:

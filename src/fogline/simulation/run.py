@@ -13,10 +13,12 @@ from fogline.algorithms import Algorithm, algorithms, make
 from fogline.algorithms.device import prepare
 from fogline.data.loading import loading_of
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
-from fogline.jobs.files import check_not_importing, job_to_toml, parse_job
+from fogline.jobs.loading import check_not_importing
 from fogline.jobs.naming import TaskOrigin, class_name, origin_of
 from fogline.jobs.planning import planner, with_defaults
+from fogline.jobs.reading import parse_job
 from fogline.jobs.resuming import check_changes
+from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance
 from fogline.monitoring.mishaps import RunError
@@ -28,7 +30,6 @@ from fogline.simulation.recorder import Recorder
 from fogline.simulation.setup import (
     Setting,
     cohort_size,
-    details_needed,
     hello_of,
     probe,
     setting_of,
@@ -141,8 +142,9 @@ def simulate(
         return run(job, task, algorithm=method, progress=progress)
     kept = RunFolder(Path(folder))
     if resume and kept.info.exists():
-        job = _as_before(kept, job, task, method)
-        if kept.is_finished and job == kept.read_job():
+        before = kept.read_job()
+        job = _as_before(before, job, task, method)
+        if kept.is_finished and job == before:
             return kept.load()
         kept = RunFolder.reopen(kept.path, changed=True)
     else:
@@ -168,13 +170,12 @@ def _kind(thing: object) -> str:
     return f"the class {thing.__name__}" if isinstance(thing, type) else f"of type {type(thing).__name__}"
 
 
-def _as_before(folder: RunFolder, job: Job, task: Task, method: Algorithm | None) -> Job:
+def _as_before(before: Job, job: Job, task: Task, method: Algorithm | None) -> Job:
     """The job of a run that goes on: as it is asked for now, with what was found out and chosen then.
 
     Raises:
         JobError: it would change what was computed.
     """
-    before = folder.read_job()
     found = {key: getattr(before, key) for key in FOUND}
     found |= {key: getattr(before, key) for key in ("engine", "chunk") if getattr(job, key) is None}
     algorithm = method or make(job.algorithm.name, **job.algorithm.parameters)
@@ -255,7 +256,7 @@ def run(
         )
         if folder is not None:
             _keep(folder, job, recorder)
-        simulator.join(job.tree.parents(), hello_of(setting, details_needed(setting)))
+        simulator.join(job.tree.parents(), hello_of(setting, job.tree.wants_details(setting.algorithm.mode)))
         simulator.run()
         if recorder.resume_at >= 0 and simulator.store.replaying:
             raise JobError(f"The checkpoint of round {recorder.resume_at + 1} is not of this job; start a new run.")

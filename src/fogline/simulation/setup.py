@@ -21,11 +21,12 @@ from fogline.nodes.effects import Move
 from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, model_key
 from fogline.nodes.policies import make_policy
-from fogline.nodes.role import AlgorithmTraits, role_of
+from fogline.nodes.role import role_of
+from fogline.nodes.traits import traits_of
 from fogline.params import Params
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
-from fogline.simulation.simulator import Simulator, Sizes
+from fogline.simulation.simulator import Scenario, Simulator, Sizes
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.training.bugs import CodeError
 from fogline.training.local import ClientJob, LocalTraining
@@ -120,7 +121,6 @@ def simulator_of(
     """Nodes, values and virtual clock of a run. ``trained`` and ``moved``: told of what happens."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm
     parents = job.tree.parents()
-    says = AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models)
     tier_of = {node: tier for tier in job.tree.names for node in job.tree.nodes(tier)}
     leaves = set(job.tree.leaves())
     clients = list(task.data.clients)
@@ -130,12 +130,12 @@ def simulator_of(
     def presence(child: str, now: float) -> bool:
         return fleet.available(index[child], now)
 
-    patient = patience(setting, sizes)
+    patient, traits = patience(setting, sizes), traits_of(algorithm)
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
     for name, parent in parents.items():
-        role = role_of(job, says, name, tier_of[name], parent, patient.get(name, math.inf))
+        role = role_of(job, traits, name, tier_of[name], parent, patient.get(name, math.inf))
         policy = make_policy(role.tier.policy, **role.tier.policy_parameters)
         if policy.needs_loss:
             wants_loss.add(name)
@@ -158,7 +158,7 @@ def simulator_of(
     root = job.tree.nodes(job.tree.names[0])[0]
     numbers.set_group(model_key(root, 0), LazyValue(groups.root(setting.initial)))
     store = LazyValues(trainer, trained, numbers.settled)
-    simulator = Simulator(
+    scenario = Scenario(
         root=root,
         aggregators=aggregators,
         tiers=tier_of,
@@ -166,15 +166,13 @@ def simulator_of(
         homes=setting.homes,
         fleet=fleet,
         links=setting.links,
-        numbers=numbers,
-        store=store,
         plan=planner(job, task.data.sizes().tolist()),
         sizes=sizes,
         cost=task.cost,
-        moved=moved,
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),
         eager=wants_loss,
     )
+    simulator = Simulator(scenario, numbers, store, moved)
     made.append(simulator)
     return simulator
 
@@ -254,11 +252,3 @@ def probe(setting: Setting) -> Sizes:
         raise
     extras = sum(vector.nbytes for vector in groups.send_down(algorithm, group).received.values())
     return Sizes(base + extras, size.update, size.partial)
-
-
-def details_needed(setting: Setting) -> bool:
-    """Whether some policy or mode wants to know devices' sizes and speeds."""
-    return any(
-        tier.policy != "uniform" or (tier.mode or setting.algorithm.mode) == "semi-async"
-        for tier in setting.job.tree.tiers.values()
-    )

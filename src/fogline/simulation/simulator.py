@@ -82,93 +82,97 @@ class Seat(msgspec.Struct, gc=False, eq=False):
     """Requests under way to a device."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Who takes part in a run, on what machines and links, and what their work costs."""
+
+    root: str
+    """Name of the root aggregator."""
+    aggregators: Mapping[str, Aggregator]
+    """All of them by name, each parent before its children."""
+    tiers: Mapping[str, str]
+    """The tier of every aggregator."""
+    clients: list[str]
+    """Names of the devices, by client."""
+    homes: list[str]
+    """The aggregator above each device, by client."""
+    fleet: Fleet
+    """The devices' and their links' profiles."""
+    links: Link
+    """The link between an aggregator and its parent."""
+    plan: Planner
+    """How much a device trains."""
+    sizes: Sizes
+    """Bytes of what travels."""
+    cost: float
+    """MFLOP to train on one example."""
+    prefetch: bool = False
+    """Whether training in flight joins a cohort that has to be computed anyway (async tiers)."""
+    eager: Collection[str] = ()
+    """Aggregators whose policies select by loss: it must be known when their devices report, and not only when a round
+    may close."""
+
+
 class Simulator:
     """One run on the virtual clock.
 
     Args:
-        root: name of the root aggregator.
-        aggregators: all aggregators by name.
-        tiers: the tier of every aggregator.
-        clients: names of the devices, by client.
-        homes: the aggregator above each device, by client.
-        fleet: the devices' and their links' profiles.
-        links: the link between an aggregator and its parent.
+        scenario: who does what, and how long it takes.
         numbers: the values behind the keys.
         store: computes them.
-        plan: how much a device trains.
-        sizes: bytes of what travels.
-        cost: MFLOP to train on one example.
         moved: told of every move of the root, with the value of its group.
-        prefetch: whether training in flight joins a cohort that has to be computed anyway (async tiers).
-        eager: aggregators whose policies select by loss: it must be known when their devices report, and not only when
-            a round may close.
     """
 
     def __init__(
-        self,
-        *,
-        root: str,
-        aggregators: Mapping[str, Aggregator],
-        tiers: Mapping[str, str],
-        clients: list[str],
-        homes: list[str],
-        fleet: Fleet,
-        links: Link,
-        numbers: Numbers,
-        store: LazyValues,
-        plan: Planner,
-        sizes: Sizes,
-        cost: float,
-        moved: Callable[[Move, LazyValue], None],
-        prefetch: bool = False,
-        eager: Collection[str] = (),
+        self, scenario: Scenario, numbers: Numbers, store: LazyValues, moved: Callable[[Move, LazyValue], None]
     ) -> None:
+        fleet, sizes = scenario.fleet, scenario.sizes
         self.now = 0.0
         self.traffic = Traffic()
-        self.root = root
+        self.root = scenario.root
         self.numbers = numbers
         self.store = store
         self.attempts: dict[int, int] = {}
         self.losses: dict[str, tuple[float | None, str | None]] = {}
         """Of devices that failed, and for policies that select by loss: what each report said. A resumed run repeats
         its past from it."""
-        self._clients = clients
-        self._homes = homes
-        self._index = {name: i for i, name in enumerate(clients)}
-        self._aggregators = dict(aggregators)
+        self._clients = scenario.clients
+        self._homes = scenario.homes
+        self._index = {name: i for i, name in enumerate(scenario.clients)}
+        self._aggregators = dict(scenario.aggregators)
         self._fleet = fleet
         self._joules_per_byte, self._watts = fleet.joules_per_byte, fleet.watts
         self._down_seconds, self._up_seconds = fleet.down_seconds, fleet.up_seconds
-        self._links = links
-        self._plan = plan
+        self._links = scenario.links
+        self._plan = scenario.plan
         self._sizes = sizes
         self._receipts_first = sizes.control <= sizes.down
         """Whether a receipt is there before the request that is sent after it."""
-        self._cost = cost
+        self._cost = scenario.cost
         self._moved = moved
-        self._prefetch = prefetch
-        self._eager = frozenset(eager)
+        self._prefetch = scenario.prefetch
+        self._eager = frozenset(scenario.eager)
         self._begun: deque[Training] = deque()
         """Training that was begun since some was computed last, below aggregators of which all is needed soon."""
-        self._listed = prefetch or bool(eager)
+        self._listed = scenario.prefetch or bool(scenario.eager)
         """Whether somebody asks for training that is under way."""
         self._seats: dict[str, Seat] = {}
-        many = len(set(homes)) > 1
-        for name, node in aggregators.items():  # A parent comes before its children.
+        many = len(set(scenario.homes)) > 1
+        for name, node in scenario.aggregators.items():  # A parent comes before its children.
             # Of an over-selected cohort some is never needed, and what is alone below a root is computed all at once.
             needed = node.role.mode == "async" or (many and node.role.tier.over_selection == 1)
             report = sizes.update if node.role.moves else sizes.partial
             parent = None if node.role.parent is None else self._seats[node.role.parent]
             certain = needed and name not in self._eager
             owned = (f"{name}#", f"{name}@")
-            self._seats[name] = Seat(name, node, -1, report, parent, owned, tiers[name], certain)
+            self._seats[name] = Seat(name, node, -1, report, parent, owned, scenario.tiers[name], certain)
         self._queue: list[tuple[float, int, Seat, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
         self._handed: set[str] = set()
         """Updates that went up and that their sender has still to forget: all nodes share one store here, and a child's
         copy is its parent's."""
-        self._merging = [node for node in aggregators.values() if not node.role.moves]
+        self._merging = [node for node in scenario.aggregators.values() if not node.role.moves]
         self._under_way: Counter[str] = Counter()
         """Requests that have not arrived, by the model that travels with them."""
         self._kept: list[str] = []
@@ -241,7 +245,7 @@ class Simulator:
                     carry_out[type(effect)](seat, effect)
             if model:
                 self._arrived(model)
-            if type(node) is Device and node.model is None and not node.outbox and not seat.asked:
+            if type(node) is Device and node.model is None and not node.outbox.reports and not seat.asked:
                 self._leave(seat)
 
     def halt(self) -> None:
@@ -375,7 +379,7 @@ class Simulator:
         if to is not None:
             node = to.node
             if not self._settles(to, task):
-                if type(node) is Device and task in node.outbox:
+                if type(node) is Device and task in node.outbox.reports:
                     self._handed.add(update_key(seat.name, task))
                 self._send_down(seat, to, receipt, size)
                 return
@@ -392,8 +396,8 @@ class Simulator:
             type(node) is Device
             and node.model is None
             and not seat.asked
-            and len(node.outbox) == 1
-            and task in node.outbox
+            and len(node.outbox.reports) == 1
+            and task in node.outbox.reports
             and self._receipts_first
         )
 

@@ -32,14 +32,13 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def settle(file: FileIO, draft: Path, final: Path, durable: bool = True) -> None:
-    """Give a finished file its final name; if durably, bytes first, then the name. Its age begins anew."""
-    os.utime(file.fileno())
+def put_in_place(descriptor: int, draft: Path, final: Path, durable: bool = True) -> None:
+    """Give a finished file, which is open, its final name; if durably, bytes first, then the name."""
     if not durable:
         final.parent.mkdir(exist_ok=True)
         draft.replace(final)
         return
-    os.fsync(file.fileno())
+    os.fsync(descriptor)
     make_folder(final.parent)
     draft.replace(final)
     sync_folder(final.parent)

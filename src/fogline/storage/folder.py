@@ -19,7 +19,7 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from fogline.storage.errors import BlobBusyError, BlobTooLargeError, StorageFullError, explained, in_words
-from fogline.storage.files import free_bytes, make_folder, open_locked, settle
+from fogline.storage.files import free_bytes, make_folder, open_locked, put_in_place
 from fogline.storage.value import check_digest, is_digest
 
 
@@ -126,7 +126,8 @@ class BlobFolder:
     def settle(self, file: FileIO, path: Path, digest: str, durable: bool = True) -> None:
         """Make a blob of a finished file on this disk."""
         with explained(f"store blob {digest[:12]}…", self.root):
-            settle(file, path, self.file(digest), durable)
+            os.utime(file.fileno())  # Its age begins anew.
+            put_in_place(file.fileno(), path, self.file(digest), durable)
 
     # Ageing
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
 
 import numpy as np
 
 from fogline.params import Counters, State, Vector
+from fogline.settings import LocalSettings
 from fogline.training.shuffling import cuts
 
 
-@dataclass(frozen=True, slots=True)
-class LocalTraining:
+class LocalTraining(LocalSettings):
     """How a device trains: the same for all devices of a job.
 
     ``epochs`` passes over the device's examples, or, if ``steps`` is given, that many minibatch steps
@@ -22,19 +21,6 @@ class LocalTraining:
     The learning rate of round r is ``learning_rate * decay**r``, or with ``schedule="cosine"`` it falls
     to zero over the job's rounds. A last batch of fewer examples than ``smallest_batch`` joins the one before it.
     """
-
-    learning_rate: float = 0.1
-    batch_size: int | None = 10
-    smallest_batch: int = 1
-    epochs: int = 1
-    steps: int | None = None
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
-    schedule: Literal["constant", "exponential", "cosine"] = "constant"
-    decay: float = 1.0
 
     def rate(self, round_index: int, rounds: int) -> float:
         """Learning rate of one round (0-based)."""

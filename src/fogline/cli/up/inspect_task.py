@@ -79,8 +79,9 @@ def look(question: Question) -> TaskFacts:
     """
     from fogline.algorithms.registry import find
     from fogline.cli.simulate import check_names
-    from fogline.jobs.files import load_task, parse_job
+    from fogline.jobs.loading import load_task
     from fogline.jobs.planning import assign
+    from fogline.jobs.reading import parse_job
 
     job, folder = parse_job(question.text), Path(question.folder)
     parameter = question.devices is not None and takes_clients(job.task, folder)

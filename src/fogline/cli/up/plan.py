@@ -10,8 +10,9 @@ from fogline.cli.failures import UsageError
 from fogline.cli.up.inspect_task import Question, TaskFacts, survey
 from fogline.governance.subject import Role, node_name
 from fogline.jobs import Job
-from fogline.jobs.files import job_to_toml, read_job
 from fogline.jobs.job import Publish
+from fogline.jobs.reading import read_job
+from fogline.jobs.writing import job_to_toml
 
 MOST = 32
 """Devices that are started without being asked for by number."""

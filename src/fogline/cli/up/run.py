@@ -20,7 +20,6 @@ from fogline.cli.up.display import Screen
 from fogline.cli.up.plan import PlannedNode, StartPlan, Wishes, job_of, plan, root_of
 from fogline.cli.up.tree import TreeState
 from fogline.cli.up.warm import ForkServer
-from fogline.cli.work import needs_of
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.inference.card import Card
@@ -232,7 +231,7 @@ class Run:
         key = SigningKey.load(self.folder / self.state.root / OPERATOR / SIGNING)
         text, bundle, _ = bundle_of_job(made.job, self.file.parent, (), key)
         wait = 120.0 + 10.0 * len(made.seats)
-        record = await client.submit(text, bundle, needs=needs_of(made.job), planned=made.planned, wait=wait)
+        record = await client.submit(text, bundle, planned=made.planned, wait=wait)
         operator = self.folder / self.state.root / OPERATOR
         self.screen.note(f"Job {record.job}; from another terminal: fogline jobs watch --cloud {operator}")
         assert self.failed is not None

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fogline.network.worker.forks import VARIABLE
-from fogline.processes.helpers import limited_to
+from fogline.processes.process import limited_to
 
 PROGRAM = "fogline.network.worker.forkserver"
 POSSIBLE = sys.platform == "linux"

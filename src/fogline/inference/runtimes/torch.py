@@ -15,8 +15,8 @@ from fogline.inference.runtimes.base import Array, Locate, ModelError, Run
 from fogline.inference.runtimes.files import arrays_of
 from fogline.inference.runtimes.outputs import Given, named
 from fogline.jobs.errors import JobError
-from fogline.jobs.files import load_task
 from fogline.jobs.job import Job
+from fogline.jobs.loading import load_task
 from fogline.training.torch import TorchTask
 from fogline.training.torch.answers import part_of
 from fogline.training.torch.failure import attempt

@@ -17,7 +17,6 @@ import msgspec
 
 from fogline.governance.bundle import pack
 from fogline.governance.identity import Identity
-from fogline.governance.offers import Needs
 from fogline.governance.signing import SigningKey
 from fogline.network.cloud.records import LogLine, NodeInfo, Record, Stop
 from fogline.network.cloud.requests import (
@@ -61,13 +60,12 @@ class Client:
         text: str,
         bundle: bytes,
         priority: int = 0,
-        needs: Needs | None = None,
         planned: bool = False,
         wait: float = 60.0,
     ) -> Record:
         """Put a job into the queue."""
         blob = await self._push(bundle)
-        asked = Submit(text, blob, priority, needs or Needs(), planned, wait)
+        asked = Submit(text, blob, priority, planned, wait)
         return await self._ask("Submit", asked, Record)
 
     async def jobs(self, name: str = "") -> list[Record]:

@@ -61,6 +61,10 @@ class CloudUp(RunningNode):
     registrar: Registrar | None = None
 
 
+OPERATOR_FORMAT = 1
+"""Format of what an operator's folder says: it changes when that means something else."""
+
+
 class OperatorFacts(msgspec.Struct, frozen=True):
     """What an operator's folder says beside its identity."""
 
@@ -70,6 +74,7 @@ class OperatorFacts(msgspec.Struct, frozen=True):
     """``host:port`` at which new nodes join."""
     operator: str = "operator"
     """Who the operator is."""
+    format: int = OPERATOR_FORMAT
 
 
 def create(folder: Path, name: str = "cloud", operator: str = "operator", days: float = DAYS) -> None:

@@ -14,8 +14,8 @@ import msgspec
 from fogline.governance.errors import TrustError
 from fogline.governance.subject import node_name
 from fogline.jobs import Job
-from fogline.jobs.files import parse_job
 from fogline.jobs.job import model_name
+from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance, TargetMetric, should_stop
 from fogline.monitoring.mishaps import Mishaps
@@ -89,7 +89,7 @@ class JobRun:
             announcement,
             node,
             node.job_manager.worker_client(announcement, code),
-            aggregator_maker(node.name, announcement, JOIN_WINDOW, AGAIN),
+            aggregator_maker(node.name, job, announcement, JOIN_WINDOW, AGAIN),
             RootJob(first, self._moved, self._ended),
         )
         self._means = means
@@ -289,38 +289,36 @@ async def prepare(means: Means, record: Record) -> JobRun:
         NotAllowedError, WorkerError, ValueError, StorageError, OSError: see :data:`UNFIT`.
     """
     node = means.node
+    asked = parse_job(record.text)
     announcement = JobAnnouncement(
-        record.job, record.text, record.bundle, "", record.needs, record.priority, wait=record.wait
+        record.job, record.text, record.bundle, "", asked.needs.told(), record.priority, wait=record.wait
     )
     code = await asyncio.to_thread(
         node.admission.admit, announcement, node.value_store.blobs.path(record.bundle.digest)
     )
     judge = node.job_manager.worker_client(announcement, code)
     try:
-        return await _described(means, record, announcement, code, judge)
+        return await _described(means, record, asked, announcement, code, judge)
     except UNFIT:
         await judge.close()
         raise
 
 
 async def _described(
-    means: Means, record: Record, announcement: JobAnnouncement, code: Path, judge: WorkerClient
+    means: Means, record: Record, asked: Job, announcement: JobAnnouncement, code: Path, judge: WorkerClient
 ) -> JobRun:
     node = means.node
     group, model = node.value_store.draft(), node.value_store.draft()
-    start = parse_job(record.text).start
-    weights = str(await asyncio.to_thread(means.publisher.weights, start)) if start else ""
+    weights = str(await asyncio.to_thread(means.publisher.weights, asked.start)) if asked.start else ""
     facts = expect(Described, await judge.ask(Describe(str(group), str(model), weights)))
     job = parse_job(facts.text)
     announcement = msgspec.structs.replace(
         announcement,
         text=facts.text,
         layout=facts.layout,
-        mode=facts.mode,
-        buffer=facts.buffer,
-        group_models=facts.group_models,
+        traits=facts.traits,
         plan=plan_of(job, facts.plan) if record.planned else {},
-        hellos=_wants_details(job, facts.mode),
+        hellos=job.tree.wants_details(facts.traits.mode),
     )
     key = model_key(node.name, 0)
     first = {key + GROUP: await node.value_store.take(group, "group"), key: await node.value_store.take(model, "model")}
@@ -346,7 +344,3 @@ def plan_of(job: Job, clients: dict[str, tuple[str, ...]]) -> dict[str, tuple[st
         if parent is not None:
             plan[parent] = (*plan.get(parent, ()), node)
     return plan
-
-
-def _wants_details(job: Job, mode: str) -> bool:
-    return any(tier.policy != "uniform" or (tier.mode or mode) == "semi-async" for tier in job.tree.tiers.values())

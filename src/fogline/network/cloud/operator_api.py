@@ -101,7 +101,7 @@ class OperatorApi:
         if not self._scheduler.node.value_store.holds(asked.bundle.digest, asked.bundle.size):
             raise LookupError("the bundle is not here; push it first")
         return await self._scheduler.submit(
-            by.name, asked.text, asked.bundle, asked.priority, asked.needs, asked.planned, asked.wait
+            by.name, asked.text, asked.bundle, asked.priority, asked.planned, asked.wait
         )
 
     async def _jobs(self, asked: Name, _: Subject) -> list[Record]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from fogline.governance.offers import Needs, Offers
+from fogline.governance.offers import Offers
 from fogline.governance.policy import Channel
 from fogline.network.transport.messages import NOTHING, Blob
 
@@ -32,7 +32,6 @@ class Record(msgspec.Struct, frozen=True):
     planned: bool = False
     """Whether the first round waits for the clients that the task's data names."""
     wait: float = 60.0
-    needs: Needs = Needs()
     rounds: int = 0
     done: int = 0
     why: str = ""

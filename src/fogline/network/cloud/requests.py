@@ -7,7 +7,6 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from fogline.governance.offers import Needs
 from fogline.governance.subject import Role
 from fogline.inference.card import ModelName
 from fogline.network.cloud.records import LogLine, Stop
@@ -20,7 +19,6 @@ class Submit(msgspec.Struct, frozen=True):
     text: str
     bundle: Blob
     priority: int = 0
-    needs: Needs = Needs()
     planned: bool = False
     wait: float = 60.0
 

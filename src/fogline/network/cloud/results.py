@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -14,6 +13,7 @@ from fogline.inference.card import Digest
 from fogline.network.transport.chunks import PLAIN, unpacked
 from fogline.network.transport.messages import PIECE
 from fogline.processes.messages import Decoder, decoder, encode
+from fogline.storage.atomic import replacing
 from fogline.storage.errors import explained
 from fogline.storage.files import hash_file
 
@@ -91,22 +91,17 @@ async def write(stream: AsyncIterator[bytes], to: Path) -> Contents:
 
 async def _write(stream: AsyncIterator[bytes], file: RunFile, to: Path) -> None:
     path = to / _checked(file.path)
-    part = path.with_name(f".{path.name}.part")
     digest, left = hashlib.sha256(), file.size
     with explained("write the result", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as out:
+        with replacing(path) as out:
             while left > 0:
                 piece = unpacked(await anext(stream, b""))
                 digest.update(piece)
                 left -= len(piece)
                 out.write(piece)
-            out.flush()
-            os.fsync(out.fileno())
-        if left or digest.hexdigest() != file.digest:
-            part.unlink()
-            raise ResultError(f"{file.path} changed while it was on its way; fetch the result once more.")
-        part.replace(path)
+            if left or digest.hexdigest() != file.digest:
+                raise ResultError(f"{file.path} changed while it was on its way; fetch the result once more.")
 
 
 def _checked(path: str) -> PurePosixPath:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.offers import Needs
-from fogline.jobs.files import parse_job
+from fogline.jobs.reading import parse_job
 from fogline.network.cloud.job_run import UNFIT, JobRun, Means, prepare
 from fogline.network.cloud.records import Record, Stop
 from fogline.network.cloud.restores import Restores
@@ -61,9 +60,7 @@ class JobScheduler:
 
     # What people want.
 
-    async def submit(
-        self, by: str, text: str, bundle: Blob, priority: int, needs: Needs, planned: bool, wait: float
-    ) -> Record:
+    async def submit(self, by: str, text: str, bundle: Blob, priority: int, planned: bool, wait: float) -> Record:
         """Put a job into the queue.
 
         Raises:
@@ -87,7 +84,6 @@ class JobScheduler:
             submitted=time.time(),
             planned=planned,
             wait=wait,
-            needs=needs,
             rounds=job.rounds,
         )
         await self.job_store.add(record)
@@ -124,7 +120,7 @@ class JobScheduler:
         """Put a job into the queue once more, as it was."""
         old = self.job_store.get(job)
         if old is not None:
-            self._tasks.spawn(self.submit(old.by, old.text, old.bundle, old.priority, old.needs, old.planned, old.wait))
+            self._tasks.spawn(self.submit(old.by, old.text, old.bundle, old.priority, old.planned, old.wait))
 
     # What nodes tell, and want to know.
 

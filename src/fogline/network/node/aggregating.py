@@ -4,42 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
-from fogline.jobs import Mode
-from fogline.jobs.files import parse_job
+from fogline.jobs.job import Job
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.transport.messages import JobAnnouncement
 from fogline.nodes.aggregator import Aggregator
 from fogline.nodes.policies import make_policy
-from fogline.nodes.role import AlgorithmTraits, role_of
+from fogline.nodes.role import role_of
 
 
 def aggregator_maker(
-    name: str, announcement: JobAnnouncement, join_window: float, retry: float
+    name: str, job: Job, announcement: JobAnnouncement, join_window: float, retry: float
 ) -> Callable[[str | None], Aggregator]:
     """From the parent's name to a new state machine.
 
     Args:
         name: the aggregator's.
-        announcement: the job.
+        job: what is to be done,
+        announcement: and how it was announced.
         join_window: seconds to wait for more children when the first one joins.
         retry: seconds after which a report without a receipt is sent again.
 
     Raises:
         NotAllowedError: the job's tree is less deep than this one.
     """
-    job = parse_job(announcement.text)
     if announcement.depth >= len(job.tree.names):
         raise NotAllowedError(
             f"the job's tree has {len(job.tree.names)} tiers of aggregators, and {name} would be in tier "
             f"{announcement.depth + 1}; add a table to its [tree]"
         )
     tier = job.tree.names[announcement.depth]
-    says = AlgorithmTraits(cast("Mode", announcement.mode), announcement.buffer, announcement.group_models)
 
     def make(parent: str | None) -> Aggregator:
-        role = replace(role_of(job, says, name, tier, parent), join_window=join_window, retry=retry)
+        role = replace(role_of(job, announcement.traits, name, tier, parent), join_window=join_window, retry=retry)
         return Aggregator(role, make_policy(role.tier.policy, **role.tier.policy_parameters))
 
     return make

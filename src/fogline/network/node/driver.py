@@ -44,10 +44,15 @@ if TYPE_CHECKING:
     from fogline.nodes.device import Device  # Not imported here: a device needs no aggregator, and has little memory.
 
 
+JOURNAL = 1
+"""Format of journals: it changes when records mean something else."""
+
+
 class Under(msgspec.Struct, frozen=True, tag=True):
     """In the journal: from here on records are about work for that parent; tasks are numbered by it."""
 
     parent: str
+    format: int = JOURNAL
 
 
 ENTRIES = msgspec.msgpack.Decoder(Record | Under)
@@ -130,10 +135,14 @@ class Driver:
         self._training: asyncio.Task[None] | None = None
 
     async def recover(self, first: dict[Key, BlobRef] | None = None) -> None:
-        """Become what the journal says. ``first``: values of a job that begins here."""
+        """Become what the journal says. ``first``: values of a job that begins here.
+
+        Raises:
+            StorageError: it cannot be read, or another version of Fogline wrote it.
+        """
         at, parent = 0.0, None
         for entry in await asyncio.to_thread(lambda: list(self._database.read(self.job))):
-            record = ENTRIES.decode(entry)
+            record = self._read(entry)
             if isinstance(record, Under):
                 parent = record.parent
                 continue
@@ -149,6 +158,18 @@ class Driver:
             for key, value in (first or {}).items():
                 self._set(key, value)
         await self._commit([] if parent == self._parent else [ENCODE(Under(self._parent))])
+
+    def _read(self, entry: bytes) -> Record | Under:
+        try:
+            record = ENTRIES.decode(entry)
+        except msgspec.DecodeError as error:
+            raise StorageError(f"the journal of job {self.job} cannot be read: {error}") from None
+        if isinstance(record, Under) and record.format != JOURNAL:
+            raise StorageError(
+                f"the journal of job {self.job} has format {record.format}; this version of Fogline reads {JOURNAL}: "
+                "end the job, or run the version that began it"
+            )
+        return record
 
     def put(self, event: Event, values: dict[Key, BlobRef] | None = None) -> None:
         """Something happened; ``values`` came with it and are durable."""
@@ -216,7 +237,7 @@ class Driver:
         effects = self.machine.handle(event, self.clock.now())
         while wanted := sieve.wanted():
             for gots in map(in_order, wanted):
-                members = cast("Aggregator", self.machine).members(gots)
+                members = cast("Aggregator", self.machine).ledger.members(gots)
                 refused = await self._computation.sift(members, self.values)
                 sieve.learn(gots, {gots[place].task: why for place, why in refused.items()})
             effects += self.machine.handle(UpdatesChecked(), self.clock.now())

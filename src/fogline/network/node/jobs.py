@@ -253,9 +253,10 @@ class JobManager:
         return Device(self._node.name, parent, retry=AGAIN)
 
     def _aggregator_of(self, announcement: JobAnnouncement) -> Callable[[str | None], Aggregator]:
+        from fogline.jobs.reading import parse_job
         from fogline.network.node.aggregating import aggregator_maker
 
-        return aggregator_maker(self._node.name, announcement, JOIN_WINDOW, AGAIN)
+        return aggregator_maker(self._node.name, parse_job(announcement.text), announcement, JOIN_WINDOW, AGAIN)
 
     async def _move(self, participation: JobParticipation, parent: str) -> None:
         """The node has another parent now: it takes part in the job below that one."""

@@ -11,6 +11,8 @@ from fogline.governance.subject import Role
 from fogline.network.transport.messages import Certificate, ParentAddress
 
 FILE = "member.json"
+FORMAT = 1
+"""It changes when the file means something else."""
 
 
 class Membership(msgspec.Struct, frozen=True):
@@ -20,6 +22,7 @@ class Membership(msgspec.Struct, frozen=True):
     role: Role
     parents: tuple[ParentAddress, ...]
     """The one at whose door it joined, then others."""
+    format: int = FORMAT
 
     @classmethod
     def of(cls, name: str, role: Role, issued: Certificate) -> Membership:
@@ -44,7 +47,7 @@ class Membership(msgspec.Struct, frozen=True):
         """From a node's folder.
 
         Raises:
-            TrustError: the node has not joined, or as another role.
+            TrustError: the node has not joined, or as another role; or another version of Fogline wrote it.
         """
         try:
             found = msgspec.json.decode((folder / FILE).read_bytes(), type=cls)
@@ -52,6 +55,11 @@ class Membership(msgspec.Struct, frozen=True):
             raise NoIdentityError(f"No {role} has joined in {folder}; run: fogline join URL --token T") from None
         except msgspec.DecodeError as error:
             raise TrustError(f"{folder / FILE} is damaged ({error}); join again with a new token.") from None
+        if found.format != FORMAT:
+            raise TrustError(
+                f"{folder / FILE} has format {found.format}; this version of Fogline reads {FORMAT}. Use the version "
+                "that wrote it, or join again with a new token."
+            )
         if found.role != role:
             raise TrustError(f"{folder} holds the {found.role} {found.name}; run: fogline {found.role} run")
         return found

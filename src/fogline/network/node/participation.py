@@ -29,6 +29,7 @@ from fogline.network.worker.client import JobBrokenError, WorkerClient, WorkerEr
 from fogline.nodes.effects import Count
 from fogline.nodes.events import Halt, Joined, Left, Received, Started, TimerFired
 from fogline.nodes.messages import Hello, Report, Stop, Work
+from fogline.nodes.outbox import RETRY
 from fogline.processes.tasks import Tasks
 from fogline.storage import BlobRef, StorageError
 
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from fogline.nodes.device import Device
 
 log = logging.getLogger("fogline.network")
-RETRY = "retry"
-"""The timer at which a machine sends again what has no receipt."""
 
 
 @dataclass(frozen=True)

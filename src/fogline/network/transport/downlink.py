@@ -201,7 +201,8 @@ class Downlink:
         if first.protocol != PROTOCOL:
             why = f"this node speaks version {PROTOCOL} of the protocol, not {first.protocol}; install the same Fogline"
             await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, why)
-        why = self._below.objection(facts, first)
+        # It may have been revoked since it dialled; from here on, whoever revokes it finds its session.
+        why = self._below.refusal(facts.subject, facts.serial) or self._below.objection(facts, first)
         if why is not None:
             await _abort(context, grpc.StatusCode.PERMISSION_DENIED, why)
         return first

@@ -22,6 +22,7 @@ from fogline.governance.subject import Role
 from fogline.inference.card import Digest
 from fogline.inference.card import Size as Bytes
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
+from fogline.nodes.traits import AlgorithmTraits
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
@@ -92,10 +93,8 @@ class JobAnnouncement(msgspec.Struct, frozen=True):
     """The model's tensors: JSON list of [name, shape, type, trainable]."""
     needs: Needs = Needs()
     priority: int = 0
-    mode: str = "sync"
+    traits: AlgorithmTraits = AlgorithmTraits()
     """What the root's method says of itself, so that a node need not import foreign code to know it."""
-    buffer: int = 1
-    group_models: bool = False
     hellos: bool = False
     """Whether selection policies want to know devices' sizes and speeds."""
     plan: dict[str, tuple[str, ...]] = {}

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any, NamedTuple, TypeVar
 
 from fogline.network.worker.forks import start_worker
 from fogline.network.worker.requests import ANSWERS, LARGEST, Answer, JobOpened, Open, Request, RequestFailed
-from fogline.processes.frames import framed, next_frame
-from fogline.processes.helpers import Helper, ending
-from fogline.processes.messages import encode
+from fogline.processes.pipe import PipeError
+from fogline.processes.process import HelperError, HelperProcess
 
 A = TypeVar("A")
+NAME = "the worker process"
 LONGEST = 2000
 """Characters of a reason that foreign code gives."""
 LOADING = 600.0
@@ -34,6 +32,13 @@ class JobBrokenError(WorkerError):
 
 class WorkerEndedError(WorkerError):
     """The process ended, or did not get ready: with another one it may go well."""
+
+
+class LoadedWorker(NamedTuple):
+    """A process that has loaded the job."""
+
+    helper: HelperProcess[Answer]
+    opened: JobOpened
 
 
 class WorkerClient:
@@ -55,12 +60,11 @@ class WorkerClient:
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[Answer] | None = None
         """What the process does now, or did last."""
-        self._process: Helper | None = None
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._opened: JobOpened | None = None
-        self._ended_for = self._closed = ""
-        """Why this side ended the process, and why for good."""
+        self._helper: HelperProcess[Answer] | None = None
+        """What runs, whether or not it has loaded the job."""
+        self._loaded: LoadedWorker | None = None
+        self._closed = ""
+        """Why this side ended the process for good."""
 
     async def open(self) -> JobOpened:
         """Start the process and load the job, if that was not done.
@@ -113,24 +117,19 @@ class WorkerClient:
 
     async def end(self, why: str) -> None:
         """End the process, also in the middle of a request; the next request starts another one."""
-        process, self._process, self._opened = self._process, None, None
-        self._ended_for = why
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
+        helper, self._helper, self._loaded = self._helper, None, None
+        if helper is not None:
+            await helper.end(why)
 
     @property
     def pid(self) -> int | None:
         """The process, if there is one."""
-        return None if self._process is None else self._process.pid
+        return None if self._helper is None else self._helper.pid
 
     @property
     def loaded(self) -> bool:
         """Whether the job is loaded, so that a request would begin at once."""
-        return self._opened is not None
+        return self._loaded is not None
 
     async def _beside(
         self, work: Callable[[], Coroutine[Any, Any, Answer]], dropped: Callable[[], None] = lambda: None
@@ -145,60 +144,55 @@ class WorkerClient:
             task.add_done_callback(lambda done: _let_go(done, dropped))
             raise
 
-    async def _ask(self, request: Request) -> Answer:
-        await self._open()
-        return await self._exchange(request)
-
     async def _open(self) -> JobOpened:
-        if self._opened is not None:
-            return self._opened
+        return (await self._load()).opened
+
+    async def _ask(self, request: Request) -> Answer:
+        return await self._exchange((await self._load()).helper, request)
+
+    async def _load(self) -> LoadedWorker:
+        """A process with the job loaded: the one that is there, or another one."""
+        if self._loaded is not None:
+            return self._loaded
         try:
             async with asyncio.timeout(self._patience):
-                self._opened = expect(JobOpened, _whole(await self._load()))
+                helper = self._helper = await self._start()
+                opened = expect(JobOpened, _whole(await self._exchange(helper, self._opening)))
         except TimeoutError:
             await self.end("it took too long to load the job")
-            why = f"the worker process has not loaded the job within {self._patience:g} s; its log is {self._log}"
+            why = f"{NAME} has not loaded the job within {self._patience:g} s; its log is {self._log}"
             raise WorkerEndedError(why) from None
         except WorkerError:
             await self.end("it could not load the job")
             raise
-        return self._opened
+        loaded = LoadedWorker(helper, opened)
+        if self._helper is helper:  # Else it was ended when it had just answered: who asks it is told why.
+            self._loaded = loaded
+        return loaded
 
-    async def _load(self) -> Answer:
+    async def _start(self) -> HelperProcess[Answer]:
         if self._closed:
-            raise WorkerEndedError(f"the worker process was ended: {self._closed}")
+            raise WorkerEndedError(f"{NAME} was ended: {self._closed}")
+        threads = self._opening.limits.threads
         try:
-            self._log.parent.mkdir(parents=True, exist_ok=True)
-            with self._log.open("ab") as log:
-                self._process, channel = await start_worker(log, self._opening.limits.threads)
+            helper = await HelperProcess.start(
+                start_worker, self._log, ANSWERS, largest=LARGEST, threads=threads, name=NAME
+            )
         except OSError as error:
-            raise WorkerEndedError(f"the worker process could not be started: {error}") from error
-        self._reader, self._writer = await asyncio.open_connection(sock=channel, limit=1 << 20)
+            raise WorkerEndedError(f"{NAME} could not be started: {error}") from error
         if self._closed:
-            await self.end(self._closed)
-        return await self._exchange(self._opening)
+            await helper.end(self._closed)
+        return helper
 
-    async def _exchange(self, request: Request) -> Answer:
-        if self._writer is None or self._reader is None:
-            raise WorkerEndedError(await self._obituary())
+    async def _exchange(self, helper: HelperProcess[Answer], request: Request) -> Answer:
         try:
-            self._writer.write(framed(encode(request)))
-            await self._writer.drain()
-            return ANSWERS.decode(await next_frame(self._reader, LARGEST))
-        except msgspec.DecodeError as error:
-            await self.end("its answer was none")  # Nobody knows where its next answer would begin.
-            raise WorkerEndedError(
-                f"the worker process sent what is no answer ({error}); its log is {self._log}"
-            ) from None
-        except (asyncio.IncompleteReadError, ConnectionError):
-            raise WorkerEndedError(await self._obituary()) from None
-
-    async def _obituary(self) -> str:
-        """How the process ended: by itself, or because this node ended it."""
-        process, self._process, self._opened = self._process, None, None
-        if process is None:
-            return f"the worker process was ended: {self._ended_for}"
-        return f"the worker process {ending(await process.wait())}; its log is {self._log}"
+            return await helper.ask(request)
+        except HelperError as error:
+            if self._helper is helper:
+                self._helper = self._loaded = None
+            raise WorkerEndedError(f"{error}; its log is {self._log}") from None
+        except PipeError as error:
+            raise WorkerError(str(error)) from None
 
 
 def _let_go(done: asyncio.Task[Answer], dropped: Callable[[], None]) -> None:

@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from fogline.processes.helpers import Helper, start_helper
 from fogline.processes.messages import decoder, encode
+from fogline.processes.process import RunningProcess, module
 
 log = logging.getLogger("fogline.network")
 VARIABLE = "FOGLINE_FORKS"
@@ -99,7 +99,7 @@ class ForkedWorker:
         return self._status
 
 
-async def start_worker(log_file: BinaryIO, threads: int) -> tuple[Helper, socket.socket]:
+async def start_worker(log_file: BinaryIO, threads: int) -> tuple[RunningProcess, socket.socket]:
     """Start a worker process, forked where that is possible; gives it and the node's end of its socket.
 
     Args:
@@ -115,10 +115,10 @@ async def start_worker(log_file: BinaryIO, threads: int) -> tuple[Helper, socket
             return await _fork(server, log_file, threads)
         except OSError as error:
             log.warning("a worker is not forked but started anew, which takes more time and memory: %s", error)
-    return await start_helper(PROGRAM, log_file, threads)
+    return await module(PROGRAM)(log_file, threads)
 
 
-async def _fork(server: str, log_file: BinaryIO, threads: int) -> tuple[Helper, socket.socket]:
+async def _fork(server: str, log_file: BinaryIO, threads: int) -> tuple[RunningProcess, socket.socket]:
     """Ask the server.
 
     Raises:

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from fogline.network.worker.forks import LARGEST, Fork, Forked, ForkRefused, WorkerExited
 from fogline.network.worker.program import serve
-from fogline.processes.helpers import limited_to
+from fogline.processes.child import end_with_parent
 from fogline.processes.messages import decoder, encode
-from fogline.processes.orphans import end_with_parent
+from fogline.processes.process import limited_to
 
 READY = b"ready\n"
 """What it says on its standard output when nodes may connect."""

@@ -13,7 +13,7 @@ from fogline.codecs import deltas
 from fogline.inference.card import Asset, Card, Code, Delta
 from fogline.inference.confidence import confidence
 from fogline.inference.exits import wanted_of
-from fogline.inference.package import package
+from fogline.inference.package import PackageOptions, package
 from fogline.inference.runtimes.base import Array
 from fogline.inference.sketches import build_reference
 from fogline.jobs import Job
@@ -40,13 +40,15 @@ def pack(job: Job, task: Task, params: Params, asked: PackageModel) -> Packaged:
         closed.params,
         folder,
         asked.model,
-        lineage=asked.lineage,
-        graph=None if asked.graph is None else Path(asked.graph),
-        code=Code(job.task, dict(job.task_parameters), seed=job.seed),
-        variants=asked.variants,
-        outputs=job.publish.exits,
-        exits=wanted_of(job.publish),
-        reference=reference,
+        PackageOptions(
+            lineage=asked.lineage,
+            graph=None if asked.graph is None else Path(asked.graph),
+            code=Code(job.task, dict(job.task_parameters), seed=job.seed),
+            variants=asked.variants,
+            outputs=job.publish.exits,
+            exits=wanted_of(job.publish),
+            reference=reference,
+        ),
     )
     files, listed = dict(made.files), list[Delta]()
     for base, encoded in zip(asked.before, closed.deltas, strict=True):

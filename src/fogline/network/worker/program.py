@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import resource
-import signal
 import socket
 import sys
 from functools import cached_property
@@ -22,9 +19,11 @@ from fogline.algorithms.device import prepare, run_cohort
 from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
-from fogline.jobs.files import job_to_toml, load_task, parse_job
+from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
+from fogline.jobs.reading import parse_job
 from fogline.jobs.starting import first_model
+from fogline.jobs.writing import job_to_toml
 from fogline.network.worker.blocks import GroupsInBlocks, suits
 from fogline.network.worker.files import read_group, read_model, read_state, write, write_state
 from fogline.network.worker.groups import Groups
@@ -48,12 +47,11 @@ from fogline.network.worker.requests import (
     Sift,
     Train,
     Trained,
-    WorkerLimits,
 )
+from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec
-from fogline.processes.frames import framed, read_frame
-from fogline.processes.messages import encode
-from fogline.processes.orphans import end_with_parent
+from fogline.processes.child import channel_to_parent, restrain
+from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
 from fogline.training.bugs import CodeError, blame
 from fogline.training.local import ClientJob
@@ -152,9 +150,7 @@ class JobWorker:
         return Described(
             text=job_to_toml(job),
             layout=self.task.spec.layout,
-            mode=self.algorithm.mode,
-            buffer=self.algorithm.buffer,
-            group_models=self.algorithm.group_models,
+            traits=traits_of(self.algorithm),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),
@@ -251,21 +247,20 @@ def finite(value: float) -> float | None:
 
 def serve(channel: socket.socket) -> None:
     """Answer requests until the node closes its end. What foreign code prints meanwhile goes to the log."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node.
     logs.write_logs(sys.__stderr__)
     sys.stdout, sys.stderr = logs.Printed(sys.stdout, logging.INFO), logs.Printed(sys.stderr, logging.WARNING)
-    stream = channel.makefile("rb")
+    pipe = BlockingPipe(channel, REQUESTS)
     worker: JobWorker | None = None
     job = ""
-    while (frame := read_frame(stream)) is not None:
-        request: Request = REQUESTS.decode(frame)
+    request: Request
+    for request in pipe:
         logs.begin(job, getattr(request, "round", -1) + 1)
         # Whatever foreign code raises is an answer, not the end of the process: the node tells its parent.
         try:
             if isinstance(request, Open):
                 job = request.job
                 logs.begin(job)
-                restrain(request.limits)
+                restrain(request.limits.niceness, request.limits.memory)
                 worker = JobWorker(request)
                 answer: Answer = worker.open()
             else:
@@ -281,21 +276,12 @@ def serve(channel: socket.socket) -> None:
             answer = RequestFailed(f"{type(error).__name__}: {error}")
         sys.stdout.flush()
         sys.stderr.flush()
-        channel.sendall(framed(encode(answer)))
-
-
-def restrain(limits: WorkerLimits) -> None:
-    """Keep to what the owner of the machine allows, before foreign code is loaded."""
-    if limits.niceness:
-        os.nice(limits.niceness)
-    if limits.memory is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
+        pipe.answer(answer)
 
 
 def main() -> None:
     """The program."""
-    end_with_parent()
-    with socket.socket(fileno=int(sys.argv[1])) as channel:
+    with channel_to_parent() as channel:
         serve(channel)
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from fogline.inference.card import Lineage
 from fogline.nodes.messages import Count, Number
+from fogline.nodes.traits import AlgorithmTraits
 from fogline.processes.messages import decoder
 
 LARGEST = 256 << 20
@@ -174,9 +175,7 @@ class Described(msgspec.Struct, frozen=True, tag=True):
 
     text: str
     layout: str
-    mode: str
-    buffer: int
-    group_models: bool
+    traits: AlgorithmTraits
     headline: str
     higher_is_better: bool
     units: dict[str, str]

@@ -8,14 +8,17 @@ from pathlib import Path
 import msgspec
 from tuf.api.exceptions import RepositoryError
 
-from fogline.governance.safe_files import PUBLIC, make_private_folder, write_atomic
+from fogline.governance.safe_files import make_private_folder
 from fogline.inference.card import ModelName
 from fogline.registry.trust.names import APPROVALS, LARGEST_FILE
 from fogline.registry.trust.results import Approval
 from fogline.registry.trust.signing import MetadataError, unseal
 from fogline.registry.trust.terms import Root, TargetFile, Targets
+from fogline.storage.atomic import PUBLIC, write_file
 
 FILE = "offline_metadata.json"
+FORMAT = 1
+"""It changes when the file means something else; what is signed in it bears TUF's own version."""
 
 _APPROVALS = msgspec.json.Decoder(tuple[Approval, ...])
 
@@ -29,6 +32,7 @@ class OfflineMetadata(msgspec.Struct, frozen=True):
     """The newest metadata of the role ``targets``."""
     approvals: dict[ModelName, bytes] = {}
     """The lists that it names (JSON), by model."""
+    format: int = FORMAT
 
     def encoded(self) -> bytes:
         """Its bytes: JSON."""
@@ -51,12 +55,17 @@ def read_offline_metadata(data: bytes) -> OfflineMetadata:
     """The offline metadata of these bytes; nothing is verified yet.
 
     Raises:
-        MetadataError: they are none.
+        MetadataError: they are none, or of another format.
     """
     try:
-        return msgspec.json.decode(data, type=OfflineMetadata)
+        found = msgspec.json.decode(data, type=OfflineMetadata)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise MetadataError("The offline metadata of the releases cannot be read.") from None
+    if found.format != FORMAT:
+        raise MetadataError(
+            f"The offline metadata of the releases has format {found.format}; this version of Fogline reads {FORMAT}."
+        )
+    return found
 
 
 def read_approvals(data: bytes) -> tuple[Approval, ...]:
@@ -122,7 +131,7 @@ def save_offline_metadata(folder: Path, offline_metadata: OfflineMetadata) -> No
     """
     try:
         make_private_folder(folder)
-        write_atomic(folder / FILE, offline_metadata.encoded(), PUBLIC)
+        write_file(folder / FILE, offline_metadata.encoded(), PUBLIC)
     except OSError as error:
         raise MetadataError(f"The offline metadata cannot be written to {folder}: {error.strerror}.") from error
 

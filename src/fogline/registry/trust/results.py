@@ -8,9 +8,10 @@ from typing import Literal
 
 import msgspec
 
-from fogline.governance.safe_files import PRIVATE, make_private_folder, write_atomic
+from fogline.governance.safe_files import make_private_folder
 from fogline.inference.card import Digest
 from fogline.registry.release import Release
+from fogline.storage.atomic import PRIVATE, write_file
 from fogline.storage.errors import explained
 
 FILE = "trusted.msgpack"
@@ -84,7 +85,7 @@ def write_trusted(folder: Path, trusted: Trusted) -> None:
         make_private_folder(folder)
         for left in folder.glob(f".{FILE}.*"):
             os.unlink(left)  # of a process that was killed
-        write_atomic(folder / FILE, msgspec.msgpack.encode(trusted), PRIVATE)
+        write_file(folder / FILE, msgspec.msgpack.encode(trusted), PRIVATE)
 
 
 def last_verified(folder: Path) -> Verified | None:

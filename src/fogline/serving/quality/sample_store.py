@@ -23,6 +23,7 @@ from fogline.inference.runtimes.base import Array
 from fogline.params import load_arrays
 from fogline.serving.quality.reservoir import Reservoir
 from fogline.serving.quality.samples import SUFFIX, DamagedSampleError, Notes, name_of, notes_of, write
+from fogline.storage.atomic import DRAFT
 
 log = logging.getLogger("fogline.serving")
 
@@ -193,7 +194,7 @@ class SampleStore:
 
     def _recover(self) -> None:
         """Read the folder: half-written files and damaged ones are deleted."""
-        for draft in self._folder.glob("*.part"):
+        for draft in self._folder.glob(f"*{DRAFT}"):
             draft.unlink(missing_ok=True)
         for path in sorted(self._folder.glob(f"*{SUFFIX}")):
             try:
@@ -225,7 +226,6 @@ class SampleStore:
             if not self._refused:
                 log.warning("Samples cannot be kept in %s: %s. Later ones are tried.", self._folder, error.strerror)
             self._refused = True
-            path.with_name(path.name + ".part").unlink(missing_ok=True)
             with self._lock:
                 self.lost += 1
                 if name in self._kept and not path.exists():

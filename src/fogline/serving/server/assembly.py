@@ -16,8 +16,8 @@ from fogline.serving.cascade.offloader import Offloader
 from fogline.serving.cascade.wire import Send
 from fogline.serving.quality.monitor import QualityMonitor
 from fogline.serving.quality.sample_store import SampleStore
-from fogline.serving.server.hooks import Hooks
-from fogline.serving.server.repository import Open
+from fogline.serving.server.versions.hooks import Hooks
+from fogline.serving.server.versions.repository import Open
 from fogline.serving.settings import Settings
 
 SLOW = 0.8

@@ -8,8 +8,8 @@ from typing import Any
 from fogline.inference.card import Card, Tensor
 from fogline.inference.runtimes.base import Array, Locate
 from fogline.inference.runtimes.choose import sample_of
-from fogline.serving.server.repository import ModelVersions, Repository
-from fogline.serving.server.served import ServedModel
+from fogline.serving.server.versions.repository import ModelVersions, Repository
+from fogline.serving.server.versions.served import ServedModel
 
 NAME = "fogline"
 EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "statistics", "labels")

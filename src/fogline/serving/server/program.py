@@ -8,19 +8,24 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from fogline.inference.card import read_card
 from fogline.inference.runtimes.base import Array, ModelError
 from fogline.logs import write_logs
-from fogline.processes.orphans import end_with_parent
+from fogline.processes.child import channel_to_parent
+from fogline.processes.pipe import Pipe, Service
 from fogline.registry.release import Vitals
 from fogline.serving.cascade.answering import answer as answer_below
 from fogline.serving.cascade.offloader import OffloadResult
 from fogline.serving.cascade.wire import Send
-from fogline.serving.pipe import (
+from fogline.serving.protocol.asking import InferenceRequest
+from fogline.serving.protocol.asking import InferenceResponse as Answered
+from fogline.serving.requests import (
+    ANSWERS,
+    LARGEST,
+    REQUESTS,
     Answer,
     AnswerRows,
     CallDone,
@@ -28,17 +33,14 @@ from fogline.serving.pipe import (
     Expect,
     LoadVersion,
     Offload,
-    Pipe,
     Request,
     ServerReady,
     SwapVersion,
     VersionPulse,
 )
-from fogline.serving.protocol.asking import InferenceRequest
-from fogline.serving.protocol.asking import InferenceResponse as Answered
 from fogline.serving.server.assembly import hooks, new_loop, opener
-from fogline.serving.server.files import ModelFiles
 from fogline.serving.server.server import Server
+from fogline.serving.server.versions.files import ModelFiles
 from fogline.serving.settings import Settings
 
 
@@ -46,7 +48,7 @@ class ServerProgram:
     """Carries out what the agent asks."""
 
     def __init__(self) -> None:
-        self.pipe: Pipe | None = None
+        self.pipe: Pipe[Answer] | None = None
         self.server: Server | None = None
 
     async def answer(self, request: Request) -> Answer:
@@ -114,7 +116,7 @@ class ServerProgram:
 async def serve(channel: socket.socket) -> None:
     """Serve until the agent hangs up or the process is told to end."""
     child = ServerProgram()
-    child.pipe = await Pipe.over(channel, child.answer)
+    child.pipe = await Pipe.over(channel, ANSWERS, LARGEST, Service(REQUESTS, child.answer))
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     told = asyncio.ensure_future(stopped.wait())
@@ -127,9 +129,7 @@ async def serve(channel: socket.socket) -> None:
 def main() -> None:
     """The program."""
     write_logs()
-    end_with_parent(signal.SIGTERM)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the agent.
-    with socket.socket(fileno=int(sys.argv[1])) as channel, asyncio.Runner(loop_factory=new_loop) as runner:
+    with channel_to_parent(signal.SIGTERM) as channel, asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve(channel))
 
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fogline.registry.release import Vitals
-from fogline.serving.server.dispatch import Dispatcher
-from fogline.serving.server.handlers import Handlers
-from fogline.serving.server.hooks import Hooks
-from fogline.serving.server.listener import HttpListener
-from fogline.serving.server.memory import give_back
-from fogline.serving.server.repository import Open, Repository
+from fogline.serving.server.http.dispatch import Dispatcher
+from fogline.serving.server.http.handlers import Handlers
+from fogline.serving.server.http.listener import HttpListener
+from fogline.serving.server.versions.hooks import Hooks
+from fogline.serving.server.versions.memory import give_back
+from fogline.serving.server.versions.repository import Open, Repository
 from fogline.serving.settings import Settings
 
 if TYPE_CHECKING:
-    from fogline.serving.server.rpc import Rpc
+    from fogline.serving.server.grpc.listener import Rpc
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Server:
         self._http = HttpListener(Dispatcher(handlers.operations(), settings, refused))
         self._rpc: Rpc | None = None
         if settings.grpc:
-            from fogline.serving.server.rpc import Rpc  # It takes 10 MB.
+            from fogline.serving.server.grpc.listener import Rpc  # It takes 10 MB.
 
             self._rpc = Rpc(self.repository, settings, refused)
 

@@ -43,9 +43,8 @@ from fogline.serving.update.events import (
     Timer,
     UpdaterStarted,
 )
-from fogline.serving.update.files import FileFetcher
+from fogline.serving.update.files import FileFetcher, narrowed
 from fogline.serving.update.machine import UpdateMachine
-from fogline.serving.update.narrowing import narrowed
 from fogline.serving.update.ports import (
     DamagedFileError,
     Installer,

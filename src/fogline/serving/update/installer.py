@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-
 from fogline.inference.card import Asset
-from fogline.processes.frames import framed, next_frame
-from fogline.processes.helpers import Helper, ending, start_helper
+from fogline.processes.pipe import PipeError
+from fogline.processes.process import HelperEndedError, HelperError, HelperProcess, module
 from fogline.serving.update.ports import (
     Ask,
     DamagedFileError,
@@ -35,7 +32,6 @@ from fogline.serving.update.requests import (
     Stuck,
     TryVersion,
     Verify,
-    encode,
 )
 from fogline.storage import StorageError
 from fogline.storage.errors import in_words
@@ -138,46 +134,28 @@ class ProcessInstaller:
             InstallerFailed: it cannot be started.
             StorageError: the disk is in the way.
         """
-        async with self._process() as (process, reader, writer):
-
-            async def exchange(frame: InstallerJob | Here) -> Answer:
-                try:
-                    async with asyncio.timeout(self._seconds):
-                        writer.write(framed(encode(frame)))
-                        return ANSWERS.decode(await next_frame(reader, LARGEST))
-                except TimeoutError:
-                    raise InstallerDiedError(f"it took longer than {self._seconds:g} s") from None
-                except msgspec.DecodeError as error:
-                    raise InstallerDiedError(f"the process sent what is no answer ({error})") from None
-                except (asyncio.IncompleteReadError, ConnectionError):
-                    raise InstallerDiedError(f"the process {ending(await process.wait())}{self._limit}") from None
-
-            answer = await exchange(InstallerJob(request, self._memory, self._niceness))
+        log = self._folder / "installer.log"
+        try:
+            helper = await HelperProcess.start(module(PROGRAM), log, ANSWERS, largest=LARGEST, fresh_log=True)
+        except OSError as error:
+            raise InstallerError(f"A helper process cannot be started: {error.strerror}.") from error
+        try:
+            answer = await self._exchange(helper, InstallerJob(request, self._memory, self._niceness))
             while isinstance(answer, FileMissing) and ask is not None:
-                answer = await exchange(Here(await ask(answer.name, answer.largest)))
+                answer = await self._exchange(helper, Here(await ask(answer.name, answer.largest)))
+        finally:
+            await helper.end()
         if isinstance(answer, Stuck):
             raise StorageError(answer.why)
         return answer
 
-    @asynccontextmanager
-    async def _process(
-        self,
-    ) -> AsyncGenerator[tuple[Helper, asyncio.StreamReader, asyncio.StreamWriter]]:
+    async def _exchange(self, helper: HelperProcess[Answer], request: InstallerJob | Here) -> Answer:
         try:
-            with (self._folder / "installer.log").open("wb") as log:
-                process, channel = await start_helper(PROGRAM, log, threads=1)
-        except OSError as error:
-            raise InstallerError(f"A helper process cannot be started: {error.strerror}.") from error
-        try:
-            reader, writer = await asyncio.open_connection(sock=channel)
-            try:
-                yield process, reader, writer
-            finally:
-                writer.close()
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+            return await helper.ask(request, self._seconds)
+        except HelperEndedError as error:
+            raise InstallerDiedError(f"{error}{self._limit}") from None
+        except (HelperError, PipeError) as error:
+            raise InstallerDiedError(str(error)) from None
 
     @property
     def _limit(self) -> str:

@@ -9,20 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
-import signal
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from fogline.inference.card import Asset, read_card
-from fogline.processes.frames import framed, read_frame
-from fogline.processes.orphans import end_with_parent
+from fogline.processes.child import channel_to_parent, restrain
+from fogline.processes.pipe import BlockingPipe
 from fogline.serving.update.ports import VerifiedMetadata
 from fogline.serving.update.requests import (
-    HERE,
-    JOBS,
+    REQUESTS,
     Answer,
     Bad,
     Distrusted,
@@ -35,7 +31,6 @@ from fogline.serving.update.requests import (
     Stuck,
     TryVersion,
     Verify,
-    encode,
 )
 
 Source = Callable[[str, int], bytes | None]
@@ -147,37 +142,24 @@ def answer(job: InstallerJob, source: Source) -> Answer:
         return Bad(f"{type(error).__name__}: {error}")
 
 
-def restrain(job: InstallerJob) -> None:
-    """Keep to what the node allows, and go when it goes."""
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node.
-    os.nice(job.niceness)
-    if job.memory is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (job.memory, job.memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def heard(stream: BinaryIO) -> bytes:
-    """What the agent says next; the process ends where the agent has."""
-    frame = read_frame(stream)
-    if frame is None:
-        sys.exit(1)
-    return frame
-
-
 def main() -> None:
     """The program."""
-    with socket.socket(fileno=int(sys.argv[1])) as channel:
-        stream = channel.makefile("rb")
+    with channel_to_parent() as channel:
+        pipe = BlockingPipe(channel, REQUESTS)
+        requests = iter(pipe)
 
         def source(name: str, largest: int) -> bytes | None:
-            channel.sendall(framed(encode(FileMissing(name, largest))))
-            here: Here = HERE.decode(heard(stream))
+            pipe.answer(FileMissing(name, largest))
+            here = next(requests, None)
+            if not isinstance(here, Here):
+                sys.exit(1)  # The agent is gone.
             return here.data
 
-        job = JOBS.decode(heard(stream))
-        restrain(job)
-        channel.sendall(framed(encode(answer(job, source))))
+        job = next(requests, None)
+        if isinstance(job, InstallerJob):
+            restrain(job.niceness, job.memory)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            pipe.answer(answer(job, source))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""What an agent asks of an installer process: frames of MessagePack, one request for each process."""
+"""What an agent asks of an installer process, and the answers: one job for each process."""
 
 from __future__ import annotations
 
 import msgspec
 
 from fogline.inference.card import Asset
+from fogline.processes.messages import Decoder, decoder
 from fogline.serving.update.ports import Distrust, VerifiedMetadata
 
 LARGEST = 64 << 20
@@ -43,13 +44,13 @@ class TryVersion(msgspec.Struct, frozen=True, tag=True):
 
 
 class Here(msgspec.Struct, frozen=True, tag=True):
-    """The answer to ``FileMissing``."""
+    """The request after the answer ``FileMissing``: go on with this."""
 
     data: bytes | None
 
 
-class InstallerJob(msgspec.Struct, frozen=True):
-    """The first frame."""
+class InstallerJob(msgspec.Struct, frozen=True, tag=True):
+    """The first request."""
 
     request: Verify | Reconstruct | TryVersion
     memory: int | None
@@ -58,7 +59,7 @@ class InstallerJob(msgspec.Struct, frozen=True):
 
 
 class FileMissing(msgspec.Struct, frozen=True, tag=True):
-    """A file is needed to go on."""
+    """A file is needed to go on; the next request brings it."""
 
     name: str
     largest: int
@@ -98,7 +99,5 @@ class Stuck(msgspec.Struct, frozen=True, tag=True):
 
 Answer = VerifiedMetadata | FileMissing | InstallerDone | Distrusted | Spoilt | Bad | Stuck
 
-JOBS = msgspec.msgpack.Decoder(InstallerJob)
-HERE = msgspec.msgpack.Decoder(Here)
-ANSWERS = msgspec.msgpack.Decoder(Answer)
-encode = msgspec.msgpack.Encoder().encode
+REQUESTS: Decoder[InstallerJob | Here] = decoder(InstallerJob | Here)
+ANSWERS: Decoder[Answer] = decoder(Answer)

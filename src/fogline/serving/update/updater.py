@@ -15,9 +15,8 @@ from fogline.network.node.mirror import ServedFiles
 from fogline.registry.release import Outcome, Tier, Vitals
 from fogline.serving.update.driver import RECORDS, STATES, DriverContext, ModelUpdateDriver
 from fogline.serving.update.events import Announced, Broken, Crashed, Event, Pulse, Revert, Stopped
-from fogline.serving.update.files import FileFetcher
+from fogline.serving.update.files import FileFetcher, narrowed
 from fogline.serving.update.machine import UpdateMachine
-from fogline.serving.update.narrowing import narrowed
 from fogline.serving.update.ports import Installer, PredictionServer, Role, Serving, Upstream, VerifiedMetadata
 from fogline.serving.update.state import STATES as DECODER
 from fogline.serving.update.state import ModelOnNode

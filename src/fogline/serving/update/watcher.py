@@ -10,8 +10,8 @@ from contextlib import suppress
 import msgspec
 
 from fogline.registry.trust.names import TIMESTAMP
-from fogline.serving.update.machine import backoff
 from fogline.serving.update.ports import Installer, InstallerError, UntrustedMetadataError, Upstream, VerifiedMetadata
+from fogline.serving.update.turn import backoff
 from fogline.storage import Database, StorageError
 
 log = logging.getLogger("fogline.serving")

@@ -178,11 +178,11 @@ def _held(node: Aggregator, nodes: Mapping[str, Aggregator], store: Mapping[Key,
     """Contributions that wait at a node, or in a report of it that the parent has neither taken nor refused."""
     ledger = node.ledger
     keys = [got.update for lane in ledger.lanes for got in lane.pending] + [got.update for got in ledger.used]
-    for report, inside in ledger.outbox.values():
+    for task in ledger.outbox.reports:
         assert node.role.parent is not None
         parent = nodes[node.role.parent].ledger
-        if not parent.accepted(report.task) and report.task in parent.asks:
-            keys += inside
+        if not parent.accepted(task) and task in parent.asks:
+            keys += ledger.outbox.inside.get(task, ())
     return tuple(contribution for key in keys for contribution in value_of(store, node.name, key))
 
 

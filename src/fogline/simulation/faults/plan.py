@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from typing import get_args
 
-from fogline.jobs import Mode, Tier
+from fogline.jobs import Tier
 from fogline.nodes import Role
+from fogline.nodes.traits import AlgorithmTraits
+from fogline.settings import Mode
 
-MODES: tuple[Mode, ...] = ("sync", "async", "semi-async", "ring")
+MODES: tuple[Mode, ...] = get_args(Mode)
 POLL = 65.0
 """A little more than the longest time for which a node waits before it looks again."""
 
@@ -144,11 +147,9 @@ def _draw_role(rng: random.Random, seed: int, depth: int, above: float | None) -
         name="",
         parent=None,
         tier=tier,
-        mode=mode,
+        traits=AlgorithmTraits(mode, buffer=rng.randint(1, 4), group_models=rng.random() < 0.3),
         rounds=rounds,
         deadline=deadline,
-        buffer=rng.randint(1, 4),
-        group_models=rng.random() < 0.3,
         seed=seed,
         minimum=rng.choice((1, 1, 2, 4)) if depth == 0 and mode != "ring" else 1,
         retry=rng.uniform(1.0, 5.0),

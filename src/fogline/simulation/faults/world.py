@@ -142,8 +142,10 @@ class World:
             raise InvariantError("hang", "nothing happens any more, and the job is not over")
         for name, machine in self.machines.items():
             node = machine.node
-            outbox = node.ledger.outbox if isinstance(node, Aggregator) else node.outbox if node is not None else {}
-            if outbox:
+            if node is None:
+                continue
+            outbox = node.ledger.outbox if isinstance(node, Aggregator) else node.outbox
+            if outbox.reports:
                 raise InvariantError("hang", f"{name} still waits for a receipt, and nothing happens any more")
         nodes = {name: node for name, m in self.machines.items() if isinstance(node := m.node, Aggregator)}
         self.deliveries.close(nodes, {name: self.machines[name].store for name in nodes})

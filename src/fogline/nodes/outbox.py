@@ -1,0 +1,72 @@
+"""What a node has reported to its parent and keeps until the receipt: device and aggregator send again by one rule."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fogline.nodes.effects import Effect, Send, SetTimer
+from fogline.nodes.messages import Key, Report
+
+RETRY = "retry"
+"""The timer at which reports are sent again."""
+SLOWEST_RETRY = 60.0
+"""Seconds between two times, at most."""
+
+
+class Outbox(msgspec.Struct, gc=False, eq=False):
+    """Reports without a receipt, in order; newer work does not push them out.
+
+    It changes by records only (:meth:`post`, :meth:`confirm`, :meth:`clear`), so the replay of a journal gives it back.
+    How often it was sent is no part of that: after a crash the waits begin anew.
+    """
+
+    reports: dict[int, Report] = {}
+    inside: dict[int, tuple[Key, ...]] = {}
+    """The updates of children that are in a report."""
+    attempt: int = 0
+    """How often it was sent since a report was added."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether records say the same of both."""
+        return isinstance(other, Outbox) and (self.reports, self.inside) == (other.reports, other.inside)
+
+    def post(self, report: Report, inside: tuple[Key, ...] = ()) -> None:
+        """Keep a report, and the updates that are in it."""
+        self.reports[report.task] = report
+        if inside:
+            self.inside[report.task] = inside
+        self.attempt = 0
+
+    def confirm(self, task: int) -> tuple[Key, ...]:
+        """The parent has that report, or has refused it: forget it. Gives the updates that were in it."""
+        del self.reports[task]
+        return self.inside.pop(task, ())
+
+    def clear(self) -> None:
+        """Forget all reports: nobody waits for them any more."""
+        self.reports, self.inside = {}, {}
+
+    def held(self, task: int) -> tuple[Key, ...]:
+        """Values that are kept for a report: the updates in it, and its own."""
+        update = self.reports[task].update
+        inside = self.inside.get(task, ())
+        return inside if update is None else (*inside, update)
+
+    def keys(self) -> set[Key]:
+        """Values that are kept for all of them."""
+        return {key for task in self.reports for key in self.held(task)}
+
+    def send(self, parent: str, now: float, retry: float | None) -> list[Effect]:
+        """Send all of them, now and again.
+
+        Args:
+            parent: to whom.
+            now: the time.
+            retry: seconds until they are sent again, doubled each time up to a minute; None where nothing is lost.
+        """
+        effects: list[Effect] = [Send(parent, report) for report in self.reports.values()]
+        if effects and retry is not None:
+            wait = min(SLOWEST_RETRY, retry * 2.0 ** min(self.attempt, 30))
+            effects.append(SetTimer(RETRY, now + wait))
+            self.attempt += 1
+        return effects

@@ -1,0 +1,29 @@
+"""What a method says of itself that decides how nodes work: they need not import it to know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from fogline.settings import Mode
+
+if TYPE_CHECKING:
+    from fogline.algorithms import Algorithm  # Not imported: a node that has little memory needs no method.
+
+
+class AlgorithmTraits(msgspec.Struct, frozen=True):
+    """What travels of a method: to the nodes of a job, and into the role of each."""
+
+    mode: Mode = "sync"
+    """How rounds run in a tier that names no mode."""
+    buffer: Annotated[int, Meta(ge=1, le=2**53)] = 1
+    """Async mode: reports per move."""
+    group_models: bool = False
+    """Whether an aggregator forms its own group's model even with one round per parent round."""
+
+
+def traits_of(algorithm: Algorithm) -> AlgorithmTraits:
+    """What a method says of itself."""
+    return AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models)

@@ -1,0 +1,1 @@
+"""The versions that a server has loaded: which one is live, how they answer, and what they did."""
