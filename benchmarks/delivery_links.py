@@ -26,7 +26,8 @@ from fogline.inference.card import Lineage, read_card
 from fogline.jobs import Job
 from fogline.jobs.job import Publish
 from fogline.lab.proxy import FaultProxy
-from fogline.network.cloud.cloud import AUTHORITY, CloudUp, cloud, create
+from fogline.network.cloud.cloud import CloudUp, cloud, create
+from fogline.network.cloud.folder import AUTHORITY
 from fogline.network.cloud.release_source import ReleaseSource
 from fogline.network.node.node import Node
 from fogline.network.node.process import Listening, NodeFolder, member

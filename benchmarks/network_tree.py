@@ -21,7 +21,8 @@ from fogline.governance.identity import Identity
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role, Subject
 from fogline.network.cloud.client import Client, bundle_of, connect
-from fogline.network.cloud.cloud import AUTHORITY, OPERATOR, SIGNING, create
+from fogline.network.cloud.cloud import create
+from fogline.network.cloud.folder import AUTHORITY, OPERATOR, SIGNING
 from fogline.network.cloud.records import Record
 
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -29,7 +29,7 @@ from benchmarks.network_tree import Tree
 from fogline.governance.signing import SigningKey
 from fogline.lab import Lab, why_not
 from fogline.network.cloud.client import bundle_of
-from fogline.network.cloud.cloud import OPERATOR, SIGNING
+from fogline.network.cloud.folder import OPERATOR, SIGNING
 
 PYTHON = [sys.executable, "-m"]
 PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from fogline.network.cloud.client import connect
-from fogline.network.cloud.cloud import OPERATOR
+from fogline.network.cloud.folder import OPERATOR
 
 
 async def submit(folder: Path) -> None:

@@ -59,7 +59,7 @@ def run(devices: int, share: bool) -> dict[str, list[float]]:
     mark = f"{os.getpid()}-{devices}-{share}"
     program = "from fogline.cli import main; main()"
     if not share:
-        program = f"import fogline.cli.up.warm as warm; warm.POSSIBLE = False; {program}"
+        program = f"import fogline.cli.commands.up.fork_server as warm; warm.POSSIBLE = False; {program}"
     with tempfile.TemporaryDirectory() as scratch:
         job = Path(scratch) / JOB.name
         job.write_bytes(JOB.read_bytes())

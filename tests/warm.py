@@ -26,7 +26,7 @@ from typing import IO, Any
 
 import pytest
 
-from fogline.cli.up.warm import POSSIBLE
+from fogline.cli.commands.up.fork_server import POSSIBLE
 from fogline.network.worker.forks import LARGEST, VARIABLE, Fork, Forked, ForkRefused, WorkerExited
 from fogline.network.worker.forkserver import Nest, become, warm
 from fogline.network.worker.program import serve
@@ -36,6 +36,13 @@ from fogline.processes.process import limited_to
 ROOT = Path(__file__).parents[1]
 MODULES = (
     "fogline.cli.app",
+    "fogline.cli.commands.cloud",
+    "fogline.cli.commands.jobs.group",
+    "fogline.cli.commands.join",
+    "fogline.cli.commands.member",
+    "fogline.cli.commands.models.group",
+    "fogline.cli.commands.nodes",
+    "fogline.cli.commands.token",
     "fogline.monitoring.folder",
     "fogline.monitoring.result",
     "fogline.network.cloud.cloud",

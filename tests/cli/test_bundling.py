@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fogline.cli.bundling import bundle_of_job, files_of
-from fogline.cli.enrolling import read_secret
+from fogline.cli.commands.join import read_secret
+from fogline.cli.commands.up.plan import UpOptions, job_of
 from fogline.cli.failures import UsageError
-from fogline.cli.up.plan import Wishes, job_of
 from fogline.governance.bundle import open_bundle
 from fogline.governance.errors import TokenError, TrustError
 from fogline.governance.signing import SigningKey
@@ -90,27 +90,27 @@ def test_a_token_may_lie_in_a_file(tmp_path: Path) -> None:
 def test_fogs_stand_in_the_last_tier(tmp_path: Path) -> None:
     file = tmp_path / "job.toml"
     file.write_text('task = "a:b"\n')
-    assert job_of(file, Wishes(fogs=2)).tree.names == ("cloud", "fog")
+    assert job_of(file, UpOptions(fogs=2)).tree.names == ("cloud", "fog")
     file.write_text('task = "a:b"\n[tree.hq]\n[tree.region]\ncount = 2\n[tree.site]\ncount = 4\n')
-    job = job_of(file, Wishes(("rounds=3",), fogs=6))
+    job = job_of(file, UpOptions(("rounds=3",), fogs=6))
     assert (job.tree.tiers["region"].count, job.tree.tiers["site"].count, job.rounds) == (2, 6, 3)
     with pytest.raises(ValueError, match="'site'"):
-        job_of(file, Wishes(fogs=0))
+        job_of(file, UpOptions(fogs=0))
 
 
 def test_devices_that_get_no_model_cannot_be_shown(tmp_path: Path) -> None:
     file = tmp_path / "job.toml"
     file.write_text('task = "a:b"\n[publish]\ntiers = ["fog"]\n')
-    assert job_of(file, Wishes()).publish.tiers == ("fog",)
+    assert job_of(file, UpOptions()).publish.tiers == ("fog",)
     with pytest.raises(UsageError, match=r"publish\.tiers"):
-        job_of(file, Wishes(serve=True))
+        job_of(file, UpOptions(serve=True))
 
 
 def test_a_rehearsal_rolls_out_quickly_as_far_as_the_job_does_not_say(tmp_path: Path) -> None:
     file = tmp_path / "job.toml"
     file.write_text('task = "a:b"\n[publish]\nring_time = "20s"\nprobation = { error_rate = 0.5, longest = 9 }\n')
-    for wishes in (Wishes(serve=True), Wishes(serve=True, fogs=2)):
-        publish = job_of(file, wishes).publish
+    for options in (UpOptions(serve=True), UpOptions(serve=True, fogs=2)):
+        publish = job_of(file, options).publish
         assert (publish.rings, publish.ring_time) == ((0.2, 1.0), 20.0)
         assert publish.probation == {"seconds": 2.0, "requests": 20.0, "longest": 9.0, "error_rate": 0.5}
-    assert job_of(file, Wishes()).publish.rings == (0.1, 0.5, 1.0)
+    assert job_of(file, UpOptions()).publish.rings == (0.1, 0.5, 1.0)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclopts import App
 
 from fogline.cli import main
-from fogline.cli.failures import reported
+from fogline.cli.app import COMMANDS
+from fogline.cli.failures import JobFailedError, UsageError, reported
+from fogline.governance.errors import TokenError
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result
+from fogline.network.cloud.client import OperatorApiError
+from fogline.network.transport.uplink import RefusedByParentError
+from fogline.nodes.policies.base import SelectionPolicyError
+from fogline.storage import StorageFullError
 from tests.patience import PATIENCE
 
 TASKS = Path(__file__).parents[1]
@@ -101,6 +110,14 @@ def test_bad_input_exits_with_2(
     ("error", "status", "line"),
     [
         (JobError("rounds is 0"), 2, "fogline: rounds is 0\n"),
+        (UsageError("--ttl: 'x' is no time"), 2, "fogline: --ttl: 'x' is no time\n"),
+        (TokenError("The token is none."), 2, "fogline: The token is none.\n"),
+        (SelectionPolicyError("There is no policy 'x'"), 2, "fogline: There is no policy 'x'\n"),
+        (JobFailedError("Job 1 failed"), 1, "fogline: Job 1 failed\n"),
+        (RefusedByParentError("NAME was revoked"), 1, "fogline: NAME was revoked\n"),
+        (OperatorApiError("The cloud does not answer"), 1, "fogline: The cloud does not answer\n"),
+        (StorageFullError("The disk is full"), 1, "fogline: The disk is full\n"),
+        (ConnectionError("Nobody answers at the door"), 1, "fogline: Nobody answers at the door\n"),
         (RuntimeError("a worker died"), 1, "fogline: RuntimeError: a worker died (--debug shows where)\n"),
         (KeyboardInterrupt("Go on with …"), 130, "Go on with …\n"),
     ],
@@ -302,3 +319,36 @@ main(["--help"])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
+def test_a_command_whose_packages_are_not_installed_is_a_sentence_and_the_others_work() -> None:
+    program = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name == "grpc":
+            raise ModuleNotFoundError("No module named 'grpc'", name="grpc")
+
+from fogline.cli import main
+sys.meta_path.insert(0, Absent())
+main(sys.argv[1:])
+"""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+
+    done = run("jobs", "list")
+    line = "fogline: This command needs grpc, which is not installed: pip install 'fogline[all]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+    assert run("algorithms", "--json").returncode == 0
+    assert run("--help").returncode == 0
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    for name, (place, text) in COMMANDS.items():
+        module, _, attribute = place.partition(":")
+        found = getattr(import_module(f"fogline.cli.commands.{module}"), attribute)
+        if not isinstance(found, App):
+            assert inspect.getdoc(found).splitlines()[0] == text, name

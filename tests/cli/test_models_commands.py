@@ -201,6 +201,47 @@ def test_models_are_linked(site: Site) -> None:
     assert "no longer" in site.models("retrain", "digits", "--never")
 
 
+def test_keys_are_replaced_and_signed_anew_and_nodes_follow(site: Site) -> None:
+    online, offline = (site.terminal.folder / "fogline-cloud" / part / "release-keys" for part in (".", "operator"))
+
+    def keys() -> dict[str, dict[str, Any]]:
+        return {item["role"]: item for item in json.loads(site.models("keys", "list", "--json"))}
+
+    def files() -> set[Path]:
+        return {*online.glob("*.key"), *offline.glob("*.key")}
+
+    site.until_released()
+    first, old = keys(), files()
+    for command, changed, goal in (
+        (["rotate", "online"], {"timestamp", "snapshot", "rounds"}, 2),
+        (["rotate", "offline"], {"root", "targets"}, 1),
+        (["prolong"], set[str](), 2),
+    ):
+        before = keys()
+        assert "nodes follow" in site.models("keys", *command)
+        after = keys()
+        assert {role for role in after if after[role]["key"] != before[role]["key"]} == changed
+        assert all(after[role]["version"] == before[role]["version"] + 1 for role in ("root", "targets"))
+        assert after["root"]["expires"] > before["root"]["expires"]
+        site.models("promote", f"digits@{goal}", "--rings", "1")
+        site.until("digits", goal)
+        site.until_released()
+    assert not {item["key"] for item in first.values()} & {item["key"] for item in after.values()}
+    for path in old:  # They count no more, so that nothing needs them.
+        path.unlink()
+    site.models("approve", "digits@1")
+    site.models("promote", "digits@1", "--rings", "1")
+    site.until("digits", 1)
+    site.models("approve", "digits@1", "--withdraw")
+
+    made = files()
+    for command in (["rotate", "online"], ["rotate", "offline"], ["prolong"]):
+        said = site.refused("models", "keys", *command, "--keys", str(site.terminal.folder / "none"))
+        assert "There are no keys for releases in" in said
+    assert 'Choose from: "online", "offline"' in site.refused("models", "keys", "rotate", "all")
+    assert files() == made
+
+
 def test_mistakes_are_sentences(site: Site, tmp_path: Path) -> None:
     def refused(*arguments: str) -> str:
         return site.refused("models", *arguments)

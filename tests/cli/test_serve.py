@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from onnx import TensorProto, helper, save_model
 
-from fogline.cli.serve import find
+from fogline.cli.commands.serve import find
 from fogline.inference.runtimes.onnx import card_of_onnx
 from fogline.registry.archive import export_version
 from tests.patience import PATIENCE

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fogline.cli.up.plan import PlannedNode, StartPlan
-from fogline.cli.up.run import repeats
-from fogline.cli.up.tree import TreeState
+from fogline.cli.commands.up.plan import PlannedNode, StartPlan
+from fogline.cli.commands.up.run import repeats
+from fogline.cli.commands.up.tree import TreeState
 from fogline.jobs import Job
 from fogline.monitoring.result import Result
 from fogline.network.node.status import StatusChange
 from fogline.params import Entry, Params, Spec
 
-SEATS = tuple(PlannedNode(f"client-{i}", "device", "cloud", f"client-{i}") for i in range(2))
+NODES = tuple(PlannedNode(f"client-{i}", "device", "cloud", f"client-{i}") for i in range(2))
 
 
 def made(counts: dict[str, int] | None = None) -> tuple[StartPlan, Result, TreeState]:
@@ -28,8 +28,8 @@ def made(counts: dict[str, int] | None = None) -> tuple[StartPlan, Result, TreeS
         reasons={}, wall=1.0, units={},
     )  # fmt: skip
     state = TreeState("cloud", job.tree)
-    state.seat(SEATS)
-    return StartPlan(job, SEATS, planned=True, by_the_clock=False), result, state
+    state.add(NODES)
+    return StartPlan(job, NODES, planned=True, by_the_clock=False), result, state
 
 
 def test_a_whole_run_is_that_of_a_simulation() -> None:

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from fogline.cli.up.serving import Sample, show
-from fogline.cli.up.serving_status import Floor
+from fogline.cli.commands.up.serving import Sample, show
+from fogline.cli.commands.up.serving_status import ServingStatus
 from fogline.inference.card import Card, Tensor
 
 ONE = (Tensor("x", "FP32", (-1, 1)),)
@@ -51,14 +51,14 @@ def address() -> Iterator[str]:
 )
 def test_each_step_is_said_once_and_in_right_numbers(address: str, devices: int, words: str) -> None:
     names = [f"device-{number}" for number in range(devices)]
-    floor, said = Floor(dict.fromkeys(names, address), dict.fromkeys(names, 1)), list[str]()
+    status, said = ServingStatus(dict.fromkeys(names, address), dict.fromkeys(names, 1)), list[str]()
 
     async def next_round() -> int:
         for name in names:
-            floor.serves(name, 2)
+            status.serves(name, 2)
         return 2
 
-    asyncio.run(show(floor, names, SAMPLE, next_round, 1.0, said.append))
+    asyncio.run(show(status, names, SAMPLE, next_round, 1.0, said.append))
     assert [line.split(":")[0] for line in said] == [
         "device-0 answers at http",
         f"Version 2 was rolled out {words}",

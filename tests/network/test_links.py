@@ -19,7 +19,7 @@ from benchmarks.network_tree import TASK, Tree
 from fogline.governance.signing import SigningKey
 from fogline.lab import Lab, why_not
 from fogline.network.cloud.client import bundle_of
-from fogline.network.cloud.cloud import OPERATOR, SIGNING
+from fogline.network.cloud.folder import OPERATOR, SIGNING
 from fogline.params import load
 from tests.patience import PATIENCE
 

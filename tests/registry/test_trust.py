@@ -478,6 +478,35 @@ def test_old_keys_count_no_more_after_a_rotation(fleet: Fleet) -> None:
     refused(verifier, mirror, "tampered")
 
 
+def test_keys_that_a_cloud_makes_count_once_they_are_signed(fleet: Fleet) -> None:
+    fleet.cloud.publish(release(1), NOW)
+    verifier = fleet.verifier()
+    verifier.verify(Mirror(fleet.cloud).copy(), NOW)
+    signers = fleet.cloud.make_keys()
+    fleet.cloud.publish(release(2), NOW)  # Still with the old ones.
+    assert verifier.verify(Mirror(fleet.cloud).copy(), NOW).root == 1
+    fleet.cloud.adopt(operator.rotate_online(fleet.offline, fleet.cloud.offline_metadata(), signers, NOW), NOW)
+    fleet.cloud.publish(release(3), NOW)
+    verified = verifier.verify(Mirror(fleet.cloud).copy(), NOW)
+    assert (verified.root, verified.releases) == (2, (release(3),))
+    signed_by = unseal(Timestamp, Mirror(fleet.cloud).copy().files["timestamp.json"]).signatures
+    assert set(signed_by) == {signer.fingerprint for signer in signers if signer.name == "timestamp"}
+
+
+def test_no_keys_are_made_where_the_operators_are_missing(fleet: Fleet, tmp_path: Path) -> None:
+    offline_metadata = fleet.cloud.offline_metadata()
+    with pytest.raises(MetadataError, match="no keys for releases"):
+        operator.check_keys(tmp_path / "none", offline_metadata)
+    operator.check_keys(fleet.offline, offline_metadata)
+    (gone,) = fleet.offline.glob("root-*.key")
+    gone.unlink()
+    with pytest.raises(SignatureError, match="key for root"):
+        operator.check_keys(fleet.offline, offline_metadata)
+    with pytest.raises(SignatureError, match="key for root"):
+        operator.rotate_offline(fleet.offline, offline_metadata, NOW)
+    assert list(fleet.offline.glob("root-*.key")) == []
+
+
 def test_the_operators_own_keys_can_be_replaced(fleet: Fleet) -> None:
     verifier = fleet.verifier()
     verifier.verify(Mirror(fleet.cloud).copy(), NOW)

@@ -13,7 +13,7 @@ import pytest
 from fogline.governance.authority import Authority
 from fogline.inference.card import Card
 from fogline.lab.proxy import FaultProxy
-from fogline.network.cloud.cloud import RELEASE_KEYS
+from fogline.network.cloud.folder import RELEASE_KEYS
 from fogline.network.transport.messages import ParentAddress, ReleaseNotice
 from fogline.registry.release import Release
 from fogline.registry.trust import operator

@@ -1,17 +1,44 @@
-"""The ``fogline`` command."""
+"""The ``fogline`` command: where each command lives, and how it is run."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+from inspect import BoundArguments
 
 from cyclopts import App, CycloptsError
 
-from fogline.cli.commands import cloud, jobs, lab, lists, member, models, nodes, serve, simulation, up
+from fogline.cli.failures import reported, say
+from fogline.cli.options import CommonOptions, OperatorOptions
 from fogline.cli.output import guarded_output
+from fogline.errors import FoglineError, InputError
 
 EPILOGUE = "A first run: fogline simulate job.toml. On real processes: fogline up job.toml. --help tells more."
+
+COMMANDS = {
+    "simulate": ("simulation:simulate", "Run a job on simulated devices, in virtual time."),
+    "show": ("simulation:show", "Show the result of a finished run."),
+    "up": (
+        "up.command:up",
+        "Run a job on a cloud, fogs and devices that are real processes on this machine, over mutual TLS.",
+    ),
+    "serve": ("serve:serve", "Answer predictions with a model, by the Open Inference Protocol V2."),
+    "jobs": ("jobs.group:jobs", "Jobs on real nodes."),
+    "nodes": ("nodes:nodes", "Who is connected, in the whole tree."),
+    "models": ("models.group:models", "Versions of models, and which nodes serve them."),
+    "cloud": ("cloud:cloud", "The root of a tree: make one, run it."),
+    "token": ("token:token", "One-time tokens, with which nodes join."),
+    "join": ("join:join", "Become a member: make a key here, and get a certificate for it."),
+    "fog": ("member:fog", "A node between the cloud and devices."),
+    "device": ("member:device", "A node with data."),
+    "lab": ("lab:lab", "Rehearse a deployment: nodes in network namespaces, links that are slow, lossy or cut."),
+    "algorithms": ("lists:algorithms", "List the methods, and the policies that select devices."),
+    "datasets": ("lists:datasets", "List the data sets that Fogline can load, and whether their files are here."),
+    "engines": ("lists:engines", "List the training engines of every backend that is installed."),
+}
+"""Commands and groups of commands: where each is, below ``fogline.cli.commands``, and what the help says. One is
+imported when it is called: all of them together take seconds."""
 
 app = App(
     name="fogline",
@@ -19,11 +46,9 @@ app = App(
     help_epilogue=EPILOGUE,
     help_format="plaintext",
     version=lambda: _version(),
-    suppress_keyboard_interrupt=False,
-    result_action="return_value",
 )
-for commands in (simulation, up, serve, jobs, nodes, models, cloud, member, lab, lists):
-    commands.add_to(app)
+for name, (place, text) in COMMANDS.items():
+    app.command(f"fogline.cli.commands.{place}", name=name, help=text)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,12 +59,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: what stands after ``fogline``; the process's own if None.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # What gRPC has to say, our errors say in sentences.
+    given = sys.argv[1:] if arguments is None else list(arguments)
     with guarded_output():
         try:
-            app(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, print_error=False)
+            command, bound, _ = app.parse_args(given, exit_on_error=False, print_error=False)
         except CycloptsError as error:
-            print(f"fogline: {str(error).strip()} (fogline --help lists what there is)", file=sys.stderr)
-            raise SystemExit(2) from None
+            say(f"fogline: {str(error).strip()} (fogline --help lists what there is)")
+            raise SystemExit(InputError.exit_code) from None
+        except ImportError as error:
+            missing = _missing_package(error)
+            if missing is None:
+                raise
+            say(f"fogline: This command needs {missing}, which is not installed: pip install 'fogline[all]'")
+            raise SystemExit(FoglineError.exit_code) from None
+        with reported(_wants_traceback(bound)):
+            command(*bound.args, **bound.kwargs)
+
+
+def _wants_traceback(bound: BoundArguments) -> bool:
+    return any(given.debug for given in bound.arguments.values() if isinstance(given, CommonOptions | OperatorOptions))
+
+
+def _missing_package(error: ImportError) -> str | None:
+    """Which package of others a command's file could not import; None where something else is wrong with it."""
+    cause = error.__cause__
+    package = (cause.name or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
+    return None if package in ("", "fogline") else package
 
 
 def _version() -> str:

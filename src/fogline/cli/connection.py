@@ -12,7 +12,7 @@ import msgspec
 
 from fogline.governance.errors import NoIdentityError, TrustError
 from fogline.network.cloud.client import Client, connect
-from fogline.network.cloud.cloud import AUTHORITY, FACTS, OPERATOR, OPERATOR_FORMAT, OperatorFacts
+from fogline.network.cloud.folder import AUTHORITY, FACTS, OPERATOR, OPERATOR_FORMAT, OperatorFacts
 
 A = TypeVar("A")
 
@@ -60,7 +60,7 @@ def asked(folder: Path, question: Callable[[Client], Awaitable[A]]) -> A:
     """What a cloud answers.
 
     Raises:
-        DeskError: it refuses, or does not answer.
+        OperatorApiError: it refuses, or does not answer.
         TrustError: the folder is no operator's.
     """
 

@@ -7,37 +7,17 @@ from bdb import BdbQuit
 from collections.abc import Generator
 from contextlib import contextmanager
 
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+from fogline.errors import FoglineError, InputError
+
+INTERRUPTED = 130
+WHERE = "(--debug shows where)"
 
 
-SENTENCES = {
-    BAD_INPUT: (
-        ("fogline.cli.failures", "UsageError"),
-        ("fogline.jobs.errors", "JobError"),
-        ("fogline.nodes.policies.base", "SelectionPolicyError"),
-        ("fogline.lab.errors", "LabError"),
-        ("fogline.governance.errors", "TrustError"),
-        ("fogline.inference.card", "CardError"),
-        ("fogline.registry.archive", "ArchiveError"),
-        ("fogline.inference.runtimes.base", "ModelError"),
-    ),
-    FAILED: (
-        ("fogline.training.bugs", "CodeError"),
-        ("fogline.cli.failures", "JobFailedError"),
-        ("fogline.monitoring.mishaps", "RunError"),
-        ("fogline.network.cloud.client", "OperatorApiError"),
-        ("fogline.network.transport.uplink", "RefusedByParentError"),
-        ("fogline.storage.errors", "StorageError"),
-    ),
-}
-"""Errors by the status that they exit with; what caused the first kind is what was typed, or stands in a file."""
-
-
-class UsageError(ValueError):
+class UsageError(InputError, ValueError):
     """An option or an argument makes no sense; the text is a sentence."""
 
 
-class JobFailedError(RuntimeError):
+class JobFailedError(FoglineError, RuntimeError):
     """A job that was followed has failed; the text is a sentence."""
 
 
@@ -53,7 +33,7 @@ def reported(debug: bool) -> Generator[None]:
         debug: let the traceback through instead.
 
     Raises:
-        SystemExit: 2 for wrong input, 1 for a failed run, 130 after Ctrl-C.
+        SystemExit: with the error's own status, 1 for any other error, and 130 after Ctrl-C.
     """
     try:
         yield
@@ -63,31 +43,22 @@ def reported(debug: bool) -> Generator[None]:
     except Exception as error:
         if debug:
             raise
-        status = _status(error)
-        if status is not None:
-            hint = " (--debug shows the whole traceback)" if error.__cause__ is not None and status == FAILED else ""
-            say(f"fogline: {error}{hint}")
-            raise SystemExit(status) from error
-        if isinstance(error, OSError) and error.strerror:
-            of = f"{error.filename}: " if error.filename else ""
-            say(f"fogline: {of}{error.strerror} (--debug shows where)")
-        else:
-            say(f"fogline: {type(error).__name__}: {error} (--debug shows where)")
-        raise SystemExit(FAILED) from error
+        say(f"fogline: {_sentence(error)}")
+        raise SystemExit(error.exit_code if isinstance(error, FoglineError) else FoglineError.exit_code) from error
 
 
-def _status(error: Exception) -> int | None:
-    """The exit status of an error whose text is a sentence for people; None for any other error."""
-    if isinstance(error, OSError) and error.errno is None:
-        return FAILED  # One of ours: the system's own have a number.
-    for status, places in SENTENCES.items():
-        for module, name in places:
-            # What was not imported was not raised.
-            if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
-                return status
-    return None
+def _sentence(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, FoglineError) or (isinstance(error, OSError) and error.errno is None):
+        # An error of the system's own has a number; the others were raised by us.
+        return f"{error} (--debug shows the whole traceback)" if error.__cause__ is not None else str(error)
+    if isinstance(error, OSError) and error.strerror:
+        of = f"{error.filename}: " if error.filename else ""
+        return f"{of}{error.strerror} {WHERE}"
+    return f"{type(error).__name__}: {error} {WHERE}"
 
 
 def say(text: str) -> None:
-    """A line on standard error."""
+    """Print a line on standard error."""
     print(text, file=sys.stderr, flush=True)

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
+
+from fogline.cli.failures import UsageError
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Json = Annotated[bool, Parameter(name="--json", negative="", show_default=False)]
 Many = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+Debug = Annotated[bool, Parameter(negative="", show_default=False, help="Show the traceback of an error.")]
 Threads = Annotated[int, Parameter(validator=Number(gte=1))]
 Attached = Annotated[bool, Parameter(negative="", show=False)]
 """For programs that start this one: what changes goes to standard output as JSON lines, and the end of standard
 input ends it."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class CommonOptions:
+    """What every command takes; :func:`fogline.cli.app.main` heeds it."""
+
+    debug: Debug = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class OperatorOptions:
+    """What every command takes that asks a cloud."""
+
+    folder: Annotated[Path, Parameter(name="--cloud", env_var="FOGLINE_CLOUD")] = Path("fogline-cloud")
+    """The operator's folder."""
+    debug: Debug = False
 
 
 @Parameter(name="*")
@@ -34,9 +56,23 @@ class Predictions:
     """With --serve: use a variant in fewer bits where it is faster here."""
 
 
+COMMON = CommonOptions()
+OPERATOR = OperatorOptions()
 NO_PREDICTIONS = Predictions()
 
 
-def group(name: str, text: str) -> App:
-    """A group of commands, such as ``fogline jobs``."""
-    return App(name=name, help=text)
+def duration(option: str, text: str) -> float:
+    """Seconds, from what an option was given.
+
+    Raises:
+        UsageError: it is no time.
+    """
+    from fogline.jobs.units import seconds  # The job's room is heavy, and help needs nothing of it.
+
+    try:
+        wait = seconds(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+    if not isinstance(wait, float) or wait < 0:
+        raise UsageError(f"{option}: '{text}' is no time; write one such as 30s, 10min or 6h")
+    return wait

@@ -1,154 +1,51 @@
-"""``fogline cloud``, ``fogline fog run`` and ``fogline device run``: nodes as programs."""
+"""Nodes as programs: start one, in spite of what may pass, and run it until it is told to end."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import sys
-import tomllib
-from collections.abc import Callable, Sequence
+import errno
+import random
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from fogline.cli.failures import UsageError
+import msgspec
+
+from fogline.cli.failures import UsageError, say
 from fogline.cli.options import Predictions
-from fogline.cli.waiting import entered
-from fogline.governance.errors import TrustError, UntimelyIdentityError
-from fogline.governance.policy import read_policy
-from fogline.governance.subject import Role
+from fogline.governance.errors import UntimelyIdentityError
 from fogline.logs import write_logs
-from fogline.network.node.membership import Membership
-from fogline.network.node.process import Attach, Listening, NodeFolder, RunningNode, member, run, until_told
+from fogline.network.node.process import Attach, Listening, NodeFolder, RunningNode, until_told
 from fogline.network.node.status import StatusChange
 from fogline.network.transport.messages import ParentAddress
 from fogline.registry.release import Tier
+from fogline.storage import StorageFullError
 
+T = TypeVar("T")
 Addresses = tuple[str, str, str]
 """Where a node listens, its door, and how others reach it."""
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Seconds before a start is tried again: doubled each time."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def make_cloud(folder: Path, name: str, operator: str) -> None:
-    """Set a cloud up, and say what comes next.
-
-    Raises:
-        TrustError: there is one in that folder.
-    """
-    from fogline.network.cloud.cloud import create
-
-    create(folder, name, operator)
-    where = "" if folder == Path("fogline-cloud") else f" --folder {folder}"
-    option = "" if folder == Path("fogline-cloud") else f" --cloud {folder}"
-    print(f"The cloud '{name}' lives in {folder}. Keep {folder / 'authority'} secret: it decides who is a member.")
-    print(f"Run it:       fogline cloud run{where}")
-    print(f"Add a device: fogline token create --role device{option}")
-
-
-def run_cloud(
-    folder: Path,
-    addresses: Addresses,
-    store: str,
-    blobs: str,
-    parallel: int,
-    predictions: Predictions,
-    attached: bool,
-) -> None:
-    """Run a cloud until it is told to end.
-
-    Raises:
-        TrustError: there is no cloud in the folder.
-        StorageError: its records or blobs cannot be opened.
-        OSError: an address is taken.
-    """
-    from fogline.network.cloud.cloud import AUTHORITY, cloud
-
-    if not (folder / AUTHORITY).is_dir():
-        raise TrustError(f"There is no cloud in {folder}; make one: fogline cloud init --folder {folder}")
-    listening = _listening(addresses)
-    tell = _teller(attached)
-    place = NodeFolder(folder, store, blobs)
-    attach = _attach(place, "cloud", predictions)
-    run(
-        _keep_up(
-            lambda: cloud(place, listening, parallel, on_change=tell, attach=attach),
-            f"The cloud in {folder}",
-            tell,
-            attached,
-            patient=False,
-        )
-    )
-
-
-def run_member(
-    role: Role,
-    folder: Path,
-    parents: Sequence[str],
-    addresses: Addresses | None,
-    client: str,
-    settings: Sequence[str],
-    predictions: Predictions,
-    attached: bool,
-) -> None:
-    """Run a fog or a device until it is told to end.
-
-    Raises:
-        TrustError: it has not joined, or may not be used.
-        Refused: no parent wants it.
-        OSError: an address is taken.
-    """
-    membership = Membership.read(folder, role)
-    place, tell = NodeFolder(folder), _teller(attached)
-    if not read_policy(place.policy).found and not attached:
-        print(f"There is no {place.policy} yet, so {membership.name} refuses every job.", file=sys.stderr)
-    parent_addresses = [parent_address_of(text) for text in parents] or list(membership.parents)
-    listening = None if addresses is None else _listening(addresses)
-    parameters = dict(_setting(text) for text in settings)
-    tier: Tier = "device" if role == "device" else "fog"
-    attach = _attach(place, tier, predictions)
-
-    def make() -> AbstractAsyncContextManager[RunningNode]:
-        return member(place, parent_addresses, listening, client, parameters, tell, attach)
-
-    run(_keep_up(make, f"The {role} {membership.name}", tell, attached, patient=not attached))
-
-
-def revert_model(folder: Path, model: str) -> None:
-    """Have a node of this machine go back to the version of a model before.
-
-    Raises:
-        UsageError: there is no node in the folder.
-        StorageError: its records cannot be written.
-    """
-    from fogline.serving.update.manual_revert import wish_back
-
-    if not (folder / "records.sqlite").exists():
-        raise UsageError(f"There is no node in {folder}; name its folder with --folder")
-    told = wish_back(NodeFolder(folder), model)
-    print("The node goes back now; its log tells how it went." if told else "The node goes back when it is started.")
-
-
-def _attach(place: NodeFolder, tier: Tier, predictions: Predictions) -> Attach | None:
-    """What makes a node serve; None where it does not."""
-    if not predictions.serve:
-        return None
-    from fogline.serving.on_node import attaching
-    from fogline.serving.settings import Settings
-
-    parent_address_of(predictions.http)
-    grpc = "" if predictions.grpc == "none" else predictions.grpc
-    settings = Settings(
-        listen=predictions.http, grpc=grpc, tier=tier, threads=predictions.threads, variants=predictions.variants
-    )
-    return attaching(place, settings)
-
-
-async def _keep_up(
+async def keep_up(
     make: Callable[[], AbstractAsyncContextManager[RunningNode]],
     who: str,
     tell: Callable[[StatusChange], None],
     attached: bool,
     patient: bool,
 ) -> None:
-    """``patient``: wait for a disk with room and a clock that is right; who started this program may know better."""
+    """Run a node until it is told to end.
+
+    Args:
+        make: makes it.
+        who: it is, for people.
+        tell: told of changes.
+        attached: whether another program has started this one, and ends it.
+        patient: wait for a disk with room and a clock that is right; who started this program may know better.
+    """
     while True:
         try:
             async with AsyncExitStack() as stack:
@@ -164,13 +61,41 @@ async def _keep_up(
                 raise
 
 
-def _teller(attached: bool) -> Callable[[StatusChange], None]:
+async def entered(
+    stack: AsyncExitStack, make: Callable[[], AbstractAsyncContextManager[T]], first_wait: float = FIRST_WAIT
+) -> T:
+    """Start what ``make`` makes, again and again where it fails for a reason that may pass; each kind is said once.
+
+    Args:
+        stack: ends it.
+        make: makes it anew for every attempt.
+        first_wait: seconds before the second attempt.
+    """
+    wait: float = first_wait
+    said: type[Exception] | None = None
+    while True:
+        try:
+            return await stack.enter_async_context(make())
+        except (StorageFullError, UntimelyIdentityError, OSError) as error:
+            if not may_pass(error):
+                raise
+            if type(error) is not said:
+                said = type(error)
+                say(f"fogline: {error}. The node tries again, now and then, until it can start.")
+        await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+        wait = min(LONGEST_WAIT, 2 * wait)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether a start that failed may succeed later with nothing changed but room on the disk, or the clock."""
+    return not isinstance(error, OSError) or error.errno in FULL
+
+
+def teller(attached: bool) -> Callable[[StatusChange], None]:
     """Who is told of changes; the log on standard error says the same, and more."""
     write_logs()
     if not attached:
         return lambda _: None
-    import msgspec
-
     encode = msgspec.json.encode
 
     def tell(change: StatusChange) -> None:
@@ -179,6 +104,33 @@ def _teller(attached: bool) -> Callable[[StatusChange], None]:
             print(encode(change).decode(), flush=True)
 
     return tell
+
+
+def attach_server(place: NodeFolder, tier: Tier, predictions: Predictions) -> Attach | None:
+    """What makes a node serve; None where it does not."""
+    if not predictions.serve:
+        return None
+    from fogline.serving.on_node import attaching  # A node that serves nothing has no memory for it.
+    from fogline.serving.settings import Settings
+
+    parent_address_of(predictions.http)
+    grpc = "" if predictions.grpc == "none" else predictions.grpc
+    settings = Settings(
+        listen=predictions.http, grpc=grpc, tier=tier, threads=predictions.threads, variants=predictions.variants
+    )
+    return attaching(place, settings)
+
+
+def listening_at(addresses: Addresses) -> Listening:
+    """The addresses, as a node takes them.
+
+    Raises:
+        UsageError: one is no address.
+    """
+    for text in addresses:
+        if text:
+            parent_address_of(text)
+    return Listening(*addresses)
 
 
 def parent_address_of(text: str) -> ParentAddress:
@@ -192,24 +144,3 @@ def parent_address_of(text: str) -> ParentAddress:
     if not parent_address.name or not host or not port.isdecimal() or int(port) > 65535:
         raise UsageError(f"'{text}' is no address of a node; write HOST:PORT or NAME@HOST:PORT")
     return parent_address
-
-
-def _listening(addresses: Addresses) -> Listening:
-    for text in addresses:
-        if text:
-            parent_address_of(text)
-    return Listening(*addresses)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UsageError(f"'{text}' sets nothing; write --set parameter=value")
-    try:
-        table = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
-    found = table["value"]
-    if not isinstance(found, str | int | float | bool):
-        raise UsageError(f"'{text}' sets a {type(found).__name__}; a site can set text, numbers, true and false")
-    return key.strip(), found

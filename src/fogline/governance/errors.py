@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fogline.errors import InputError
 
-class TrustError(ValueError):
+
+class TrustError(InputError, ValueError):
     """Base of the errors of this room. The text never holds a secret."""
 
 

@@ -45,6 +45,7 @@ CALLS: Mapping[str, ApiCall] = {
     "Desk/Retrain": ApiCall("have jobs run again by themselves", OPERATOR),
     "Desk/Charter": ApiCall("read what is approved", PEOPLE),
     "Desk/Adopt": ApiCall("hand in what is approved", OPERATOR),
+    "Desk/NewReleaseKeys": ApiCall("have the cloud make new keys for releases", OPERATOR),
     # Between nodes.
     "Node/Control": ApiCall("hang below another node", NODES),
     "Node/Fetch": ApiCall("fetch files", NODES | PEOPLE),

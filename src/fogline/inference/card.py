@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from fogline.errors import InputError
+
 FORMAT = 1
 LARGEST = 1 << 20
 """Bytes of the largest card that is read."""
@@ -243,7 +245,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
         return (*self.assets().values(), *more)
 
 
-class CardError(ValueError):
+class CardError(InputError, ValueError):
     """What should be a card is none; the text is a sentence."""
 
 

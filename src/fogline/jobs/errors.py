@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from fogline.errors import InputError
 from fogline.jobs.checked import Demand, StrictModel, as_a_whole, explains
 from fogline.jobs.job import Job, Method
 from fogline.jobs.tree import Tree
@@ -32,7 +33,7 @@ TYPES = {
 LONGEST = 60
 
 
-class JobError(ValueError):
+class JobError(InputError, ValueError):
     """A job, or what it names, that cannot be run as it is. The text is one sentence for people."""
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from fogline.errors import InputError
 from fogline.jobs.errors import suggest
 
 
-class LabError(ValueError):
+class LabError(InputError, ValueError):
     """A lab file that cannot be used, or a lab that cannot run here. The text is one sentence for people."""
 
 

@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from fogline.errors import FoglineError
+
 TOLD = ("failed", "refused", "abandoned")
 """Kinds whose reasons a run without a result gives."""
 DISTINCT = 20
@@ -56,7 +58,7 @@ class Mishaps:
         return " ".join(parts)
 
 
-class RunError(RuntimeError):
+class RunError(FoglineError, RuntimeError):
     """A run in which no round counted, so that nothing was learned; the text says why.
 
     Args:

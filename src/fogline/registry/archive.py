@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from fogline.errors import InputError
 from fogline.governance.archive import Archive, ArchiveLimits, Form, write_to
 from fogline.inference.card import LARGEST as LARGEST_CARD
 from fogline.inference.card import Asset, Card, CardError, read_card
@@ -32,7 +33,7 @@ LARGEST = 2_000_000_000
 MOST_FILES = 32
 
 
-class ArchiveError(ValueError):
+class ArchiveError(InputError, ValueError):
     """A version that cannot be exported, or a file that cannot be imported; the text is a sentence."""
 
 

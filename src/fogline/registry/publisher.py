@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from fogline.governance.signers import Signer
 from fogline.inference.card import Card, CardError, Point
 from fogline.inference.sketches import Reference, SketchError
 from fogline.jobs.job import Publish
@@ -250,7 +251,16 @@ class Publisher:
         log.info("new offline metadata was adopted from %s", by)
         self.seen()  # Nodes of the stable channel may take part in a rollout now.
         self._changed()
-        return "The cloud has taken over what was signed; nodes of the stable channel follow it."
+        return "The cloud has taken over what was signed; nodes follow it."
+
+    def new_release_keys(self, by: str) -> tuple[Signer, ...]:
+        """New keys for this cloud: their public halves. They count once the operator has signed them.
+
+        Raises:
+            SignatureError: they cannot be written.
+        """
+        log.info("new keys for releases were made for %s", by)
+        return self.signed.make_keys()
 
     def retrain(self, model: str, psi: float | None, cooldown: float, by: str) -> str:
         """Say when a model's job runs again by itself; a sentence.

@@ -10,8 +10,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fogline.errors import FoglineError
 
-class StorageError(Exception):
+
+class StorageError(FoglineError):
     """Records or blobs cannot be read or written. A text that does not say otherwise means: no record was written."""
 
 

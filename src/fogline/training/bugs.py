@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from fogline.data.loading import loading_of
+from fogline.errors import FoglineError
 
 Result = TypeVar("Result")
 
@@ -36,7 +37,7 @@ OTHERS = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<froz
 INSTALLED = ("site-packages", "dist-packages")
 
 
-class CodeError(RuntimeError):
+class CodeError(FoglineError, RuntimeError):
     """A developer's code is wrong. The text is a sentence: where in the run, what it did, in which file and line.
 
     What the code raised, if it raised, is the cause (``__cause__``) and has the traceback.

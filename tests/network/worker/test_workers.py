@@ -20,7 +20,7 @@ import pytest
 
 import fogline.network.node.computing
 import fogline.network.worker.client
-from fogline.cli.up.warm import ForkServer
+from fogline.cli.commands.up.fork_server import ForkServer
 from fogline.network.node.computing import Computation
 from fogline.network.node.driver import Driver
 from fogline.network.node.slots import PrioritySemaphore

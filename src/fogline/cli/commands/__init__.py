@@ -1,1 +1,1 @@
-"""The commands and their options, by group. What they do is imported when one runs."""
+"""The commands: what each takes, and what it does. A group is a file, or a folder with a file for each subject."""

@@ -1,4 +1,4 @@
-"""``fogline cloud`` and ``fogline token``."""
+"""``fogline cloud``."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from fogline.cli.failures import reported
-from fogline.cli.options import NO_PREDICTIONS, Attached, Flag, Predictions, group
+from fogline.cli.options import COMMON, NO_PREDICTIONS, Attached, CommonOptions, Predictions
+from fogline.cli.running import attach_server, keep_up, listening_at, teller
+from fogline.governance.errors import TrustError
+from fogline.network.cloud.cloud import cloud as running_cloud
+from fogline.network.cloud.cloud import create
+from fogline.network.cloud.folder import AUTHORITY
+from fogline.network.node.process import NodeFolder
+from fogline.network.node.process import run as run_node
 
 CLOUD = Path("fogline-cloud")
 
-
-def add_to(app: App) -> None:
-    """Add these commands."""
-    clouds = group("cloud", "The root of a tree: make one, run it.")
-    clouds.command(init)
-    clouds.command(run)
-    app.command(clouds)
-    tokens = group("token", "One-time tokens, with which nodes join.")
-    tokens.command(create)
-    app.command(tokens)
+cloud = App(name="cloud")
 
 
-def init(*, folder: Path = CLOUD, name: str = "cloud", operator: str = "operator", debug: Flag = False) -> None:
+@cloud.command
+def init(
+    *, folder: Path = CLOUD, name: str = "cloud", operator: str = "operator", options: CommonOptions = COMMON
+) -> None:
     """Make a cloud: its authority, its certificate, an operator, and a developer's key that it trusts.
 
     Parameters
@@ -35,15 +35,16 @@ def init(*, folder: Path = CLOUD, name: str = "cloud", operator: str = "operator
         Its name. Jobs call the first tier of their tree so.
     operator
         The operator's name.
-    debug
-        Show the traceback of an error.
     """
-    from fogline.cli.running import make_cloud
+    create(folder, name, operator)
+    where = "" if folder == CLOUD else f" --folder {folder}"
+    option = "" if folder == CLOUD else f" --cloud {folder}"
+    print(f"The cloud '{name}' lives in {folder}. Keep {folder / AUTHORITY} secret: it decides who is a member.")
+    print(f"Run it:       fogline cloud run{where}")
+    print(f"Add a device: fogline token create --role device{option}")
 
-    with reported(debug):
-        make_cloud(folder, name, operator)
 
-
+@cloud.command
 def run(
     *,
     folder: Path = CLOUD,
@@ -55,7 +56,7 @@ def run(
     parallel: int = 4,
     predictions: Predictions = NO_PREDICTIONS,
     attached: Attached = False,
-    debug: Flag = False,
+    options: CommonOptions = COMMON,
 ) -> None:
     """Run the cloud until Ctrl-C or SIGTERM.
 
@@ -78,45 +79,19 @@ def run(
         Jobs that run at the same time.
     attached
         For programs that start this one.
-    debug
-        Show the traceback of an error.
     """
-    from fogline.cli.running import run_cloud
-
-    with reported(debug):
-        run_cloud(folder, (listen, door, public), store, blobs, parallel, predictions, attached)
-
-
-def create(
-    *,
-    role: str = "device",
-    site: str = "main",
-    uses: int = 1,
-    ttl: str = "1h",
-    names: str | None = None,
-    cloud: Annotated[Path, Parameter(env_var="FOGLINE_CLOUD")] = CLOUD,
-    debug: Flag = False,
-) -> None:
-    """Make a token, and print the command that joins with it.
-
-    Parameters
-    ----------
-    role
-        What joins with it: fog, device, operator or developer.
-    site
-        Where that is.
-    uses
-        How many may join with it.
-    ttl
-        How long it is good for: 90s, 30min, 1h, 7d.
-    names
-        Only nodes with such names may join with it: --names 'press-*'.
-    cloud
-        The operator's folder.
-    debug
-        Show the traceback of an error.
-    """
-    from fogline.cli.fleet import create_token
-
-    with reported(debug):
-        create_token(cloud, role, site, uses, ttl, names)
+    if not (folder / AUTHORITY).is_dir():
+        raise TrustError(f"There is no cloud in {folder}; make one: fogline cloud init --folder {folder}")
+    listening = listening_at((listen, door, public))
+    tell = teller(attached)
+    place = NodeFolder(folder, store, blobs)
+    attach = attach_server(place, "cloud", predictions)
+    run_node(
+        keep_up(
+            lambda: running_cloud(place, listening, parallel, on_change=tell, attach=attach),
+            f"The cloud in {folder}",
+            tell,
+            attached,
+            patient=False,
+        )
+    )

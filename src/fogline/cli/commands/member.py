@@ -1,67 +1,32 @@
-"""``fogline join``, ``fogline fog`` and ``fogline device``."""
+"""``fogline fog`` and ``fogline device``."""
 
 from __future__ import annotations
 
+import sys
+import tomllib
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from fogline.cli.failures import reported
-from fogline.cli.options import NO_PREDICTIONS, Attached, Flag, Many, Predictions, group
+from fogline.cli.failures import UsageError
+from fogline.cli.options import COMMON, NO_PREDICTIONS, Attached, CommonOptions, Many, Predictions
+from fogline.cli.running import Addresses, attach_server, keep_up, listening_at, parent_address_of, teller
+from fogline.governance.policy import read_policy
+from fogline.governance.subject import Role
+from fogline.network.node.membership import Membership
+from fogline.network.node.process import NodeFolder, RunningNode, member, run
+from fogline.registry.release import Tier
 
 FOG, DEVICE = Path("fogline-fog"), Path("fogline-device")
 
-
-def add_to(app: App) -> None:
-    """Add these commands."""
-    app.command(join)
-    fogs = group("fog", "A node between the cloud and devices.")
-    fogs.command(run_fog, name="run")
-    fogs.command(revert_fog, name="revert")
-    app.command(fogs)
-    devices = group("device", "A node with data.")
-    devices.command(run_device, name="run")
-    devices.command(revert_device, name="revert")
-    app.command(devices)
+fog = App(name="fog")
+device = App(name="device")
 
 
-def join(
-    url: str,
-    /,
-    *,
-    token: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
-    name: str = "",
-    role: str = "device",
-    folder: Path | None = None,
-    trust: Many = (),
-    debug: Flag = False,
-) -> None:
-    """Become a member: make a key here, and get a certificate for it.
-
-    Parameters
-    ----------
-    url
-        A door, as NAME@HOST:PORT, or HOST:PORT where the node behind it is called cloud.
-    token
-        The token; @FILE reads it from a file, and - from standard input, so that it stands in no history.
-    name
-        Name of this node; by default the host's.
-    role
-        What the token is for: fog, device, operator or developer.
-    folder
-        Where the node lives; by default ./fogline-ROLE.
-    trust
-        A developer whose jobs may run here, as 'NAME ed25519:KEY': goes into the policy, if there is none yet.
-    debug
-        Show the traceback of an error.
-    """
-    from fogline.cli.enrolling import join_cloud
-
-    with reported(debug):
-        join_cloud(url, token, name, role, folder, trust)
-
-
+@fog.command(name="run")
 def run_fog(
     *,
     folder: Path = FOG,
@@ -71,7 +36,7 @@ def run_fog(
     parent: Many = (),
     predictions: Predictions = NO_PREDICTIONS,
     attached: Attached = False,
-    debug: Flag = False,
+    options: CommonOptions = COMMON,
 ) -> None:
     """Run a fog until Ctrl-C or SIGTERM.
 
@@ -89,15 +54,11 @@ def run_fog(
         NAME@HOST:PORT of a parent, the preferred one first; by default those it joined below.
     attached
         For programs that start this one.
-    debug
-        Show the traceback of an error.
     """
-    from fogline.cli.running import run_member
-
-    with reported(debug):
-        run_member("fog", folder, parent, (listen, door, public), "", (), predictions, attached)
+    _run_member("fog", folder, parent, (listen, door, public), "", (), predictions, attached)
 
 
+@device.command(name="run")
 def run_device(
     *,
     folder: Path = DEVICE,
@@ -106,7 +67,7 @@ def run_device(
     parent: Many = (),
     predictions: Predictions = NO_PREDICTIONS,
     attached: Attached = False,
-    debug: Flag = False,
+    options: CommonOptions = COMMON,
 ) -> None:
     """Run a device until Ctrl-C or SIGTERM.
 
@@ -122,16 +83,12 @@ def run_device(
         NAME@HOST:PORT of a parent, the preferred one first; by default those it joined below.
     attached
         For programs that start this one.
-    debug
-        Show the traceback of an error.
     """
-    from fogline.cli.running import run_member
-
-    with reported(debug):
-        run_member("device", folder, parent, None, client, set, predictions, attached)
+    _run_member("device", folder, parent, None, client, set, predictions, attached)
 
 
-def revert_fog(model: str, /, *, folder: Path = FOG, debug: Flag = False) -> None:
+@fog.command(name="revert")
+def revert_fog(model: str, /, *, folder: Path = FOG, options: CommonOptions = COMMON) -> None:
     """Have the fog on this machine go back to the version of a model before, also without a network.
 
     Parameters
@@ -140,16 +97,12 @@ def revert_fog(model: str, /, *, folder: Path = FOG, debug: Flag = False) -> Non
         Its name.
     folder
         As fogline join made it.
-    debug
-        Show the traceback of an error.
     """
-    from fogline.cli.running import revert_model
-
-    with reported(debug):
-        revert_model(folder, model)
+    _revert(folder, model)
 
 
-def revert_device(model: str, /, *, folder: Path = DEVICE, debug: Flag = False) -> None:
+@device.command(name="revert")
+def revert_device(model: str, /, *, folder: Path = DEVICE, options: CommonOptions = COMMON) -> None:
     """Have the device on this machine go back to the version of a model before, also without a network.
 
     Parameters
@@ -158,10 +111,54 @@ def revert_device(model: str, /, *, folder: Path = DEVICE, debug: Flag = False) 
         Its name.
     folder
         As fogline join made it.
-    debug
-        Show the traceback of an error.
     """
-    from fogline.cli.running import revert_model
+    _revert(folder, model)
 
-    with reported(debug):
-        revert_model(folder, model)
+
+def _run_member(
+    role: Role,
+    folder: Path,
+    parents: Sequence[str],
+    addresses: Addresses | None,
+    client: str,
+    settings: Sequence[str],
+    predictions: Predictions,
+    attached: bool,
+) -> None:
+    membership = Membership.read(folder, role)
+    place, tell = NodeFolder(folder), teller(attached)
+    if not read_policy(place.policy).found and not attached:
+        print(f"There is no {place.policy} yet, so {membership.name} refuses every job.", file=sys.stderr)
+    parent_addresses = [parent_address_of(text) for text in parents] or list(membership.parents)
+    listening = None if addresses is None else listening_at(addresses)
+    parameters = dict(_setting(text) for text in settings)
+    tier: Tier = "device" if role == "device" else "fog"
+    attach = attach_server(place, tier, predictions)
+
+    def make() -> AbstractAsyncContextManager[RunningNode]:
+        return member(place, parent_addresses, listening, client, parameters, tell, attach)
+
+    run(keep_up(make, f"The {role} {membership.name}", tell, attached, patient=not attached))
+
+
+def _revert(folder: Path, model: str) -> None:
+    from fogline.serving.update.manual_revert import wish_back  # A node that only trains has no memory for it.
+
+    if not (folder / "records.sqlite").exists():
+        raise UsageError(f"There is no node in {folder}; name its folder with --folder")
+    told = wish_back(NodeFolder(folder), model)
+    print("The node goes back now; its log tells how it went." if told else "The node goes back when it is started.")
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"'{text}' sets nothing; write --set parameter=value")
+    try:
+        table = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+    found = table["value"]
+    if not isinstance(found, str | int | float | bool):
+        raise UsageError(f"'{text}' sets a {type(found).__name__}; a site can set text, numbers, true and false")
+    return key.strip(), found

@@ -2,72 +2,127 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Sequence
+
 from cyclopts import App
+from msgspec import to_builtins
+from rich.markup import escape
 
-from fogline.cli.commands.cloud import CLOUD
-from fogline.cli.commands.jobs import Cloud
-from fogline.cli.failures import reported
-from fogline.cli.options import Flag, Json, group
+from fogline.cli.connection import asked
+from fogline.cli.failures import UsageError
+from fogline.cli.listing import Listing, present
+from fogline.cli.options import OPERATOR, Json, OperatorOptions
+from fogline.jobs.errors import suggest
+from fogline.monitoring.human import human_bytes, human_seconds
+from fogline.network.cloud.client import Client
+from fogline.network.cloud.records import LogLine, NodeInfo
+
+SHOWN = 14 * 86400.0
+"""Seconds for which a notice of the cloud's is shown with the nodes."""
 
 
-def add_to(app: App) -> None:
-    """Add these commands."""
-    nodes = group("nodes", "Who is connected, in the whole tree.")
-    nodes.command(list_nodes, name="list")
-    nodes.command(show)
-    nodes.command(revoke)
-    app.command(nodes)
+nodes = App(name="nodes")
 
 
-def list_nodes(*, json: Json = False, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
+@nodes.command(name="list")
+def list_nodes(*, json: Json = False, operator: OperatorOptions = OPERATOR) -> None:
     """List the nodes that are or were connected.
 
     Parameters
     ----------
     json
         Print an array of objects (JSON) instead of a table.
-    cloud
-        The operator's folder.
-    debug
-        Show the traceback of an error.
     """
-    from fogline.cli.fleet import show_nodes
 
-    with reported(debug):
-        show_nodes(cloud, json)
+    async def ask(client: Client) -> tuple[list[NodeInfo], list[LogLine]]:
+        return await client.nodes(), await client.notices()
+
+    known, notices = asked(operator.folder, ask)
+    for text in warnings(known, notices):
+        print(f"Warning: {text}", file=sys.stderr)
+    listing = Listing(
+        ("node", "role", "below", "state", "for", "offers"),
+        empty="No node has ever been connected; let one join: fogline token create --role device",
+    )
+    for depth, node in in_tree_order(known):
+        state = "[green]connected[/]" if node.up else f"[yellow]away[/] {escape(node.why)}"
+        since = human_seconds(max(0.0, time.time() - node.since))
+        indented = "  " * depth + escape(node.name)
+        listing.add(to_builtins(node), indented, node.role, escape(node.parent), state, since, escape(_offers(node)))
+    present([listing], json)
 
 
-def show(node: str, /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
+@nodes.command
+def show(node: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
     """Show what is known of a node.
 
     Parameters
     ----------
     node
         Its name.
-    cloud
-        The operator's folder.
-    debug
-        Show the traceback of an error.
     """
-    from fogline.cli.fleet import show_node
+    known = {found.name: found for found in asked(operator.folder, Client.nodes)}
+    if node not in known:
+        raise UsageError(f"No node named '{node}' has been connected{suggest(node, known)}")
+    found = known[node]
+    below = [other.name for other in known.values() if other.parent == node and other.up]
+    facts = {
+        "node": found.name,
+        "role": found.role,
+        "below": found.parent,
+        "state": "connected" if found.up else f"away: {found.why}",
+        "address": found.address,
+        "warning": found.warning,
+        "since": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.since)),
+        "offers": _offers(found),
+        "mains": {True: "yes", False: "no", None: "cannot tell"}[found.offers.on_mains],
+        "children": ", ".join(below),
+    }
+    for key, value in facts.items():
+        if value:
+            print(f"{key:<10}{value}")
 
-    with reported(debug):
-        show_node(cloud, node)
 
-
-def revoke(node: str, /, *, cloud: Cloud = CLOUD, debug: Flag = False) -> None:
+@nodes.command
+def revoke(node: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
     """Cut a node off, at once and until it joins with a new token.
 
     Parameters
     ----------
     node
         Its name.
-    cloud
-        The operator's folder.
-    debug
-        Show the traceback of an error.
     """
-    from fogline.cli.fleet import revoke_node
 
-    with reported(debug):
-        revoke_node(cloud, node)
+    async def ask(client: Client) -> str:
+        return await client.revoke(node)
+
+    print(asked(operator.folder, ask))
+
+
+def warnings(nodes: Sequence[NodeInfo], notices: Sequence[LogLine]) -> list[str]:
+    """What an operator must know of the cloud and of nodes, in sentences."""
+    recent = [line for line in notices if time.time() - line.at < SHOWN]
+    said = [f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(line.at))}: {line.why}" for line in recent]
+    return said + [node.warning for node in nodes if node.warning]
+
+
+def in_tree_order(nodes: Sequence[NodeInfo]) -> list[tuple[int, NodeInfo]]:
+    """Nodes with their depth, each below its parent."""
+    names = {node.name for node in nodes}
+    ordered: list[tuple[int, NodeInfo]] = []
+    waiting = [(0, node) for node in reversed(nodes) if node.parent not in names]
+    while waiting:
+        depth, node = waiting.pop()
+        ordered.append((depth, node))
+        waiting += [(depth + 1, child) for child in reversed(nodes) if child.parent == node.name]
+    return ordered
+
+
+def _offers(node: NodeInfo) -> str:
+    offers = node.offers
+    if not offers.cpus:
+        return ""
+    parts = [f"{offers.cpus} processors", human_bytes(offers.memory_bytes), *offers.frameworks]
+    return ", ".join(parts + [f"data: {tag}" for tag in offers.tags])

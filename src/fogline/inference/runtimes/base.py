@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from fogline.errors import InputError
 from fogline.inference.card import Asset
 
 Array = npt.NDArray[Any]
@@ -35,7 +36,7 @@ NUMPY: Mapping[str, np.dtype[Any]] = {
 """Arrays of each datatype; BYTES are objects of type ``bytes``."""
 
 
-class ModelError(RuntimeError):
+class ModelError(InputError, RuntimeError):
     """A model cannot be loaded or run; the text is a sentence."""
 
 

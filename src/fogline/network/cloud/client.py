@@ -15,14 +15,17 @@ import grpc
 import grpc.aio
 import msgspec
 
+from fogline.errors import FoglineError
 from fogline.governance.bundle import pack
 from fogline.governance.identity import Identity
+from fogline.governance.signers import Signer
 from fogline.governance.signing import SigningKey
 from fogline.network.cloud.records import LogLine, NodeInfo, Record, Stop
 from fogline.network.cloud.requests import (
     AnyModel,
     Linked,
     Name,
+    NewReleaseKeys,
     NewToken,
     NumberedLine,
     OfflineMetadataMessage,
@@ -41,7 +44,7 @@ from fogline.registry.model_report import ModelReport, Steer
 from fogline.storage import open_blobs
 
 
-class OperatorApiError(RuntimeError):
+class OperatorApiError(FoglineError, RuntimeError):
     """The cloud refused, or does not answer; the text is a sentence."""
 
 
@@ -128,6 +131,10 @@ class Client:
     async def adopt(self, offline_metadata: bytes) -> str:
         """Hand in what was signed anew."""
         return (await self._ask("Adopt", OfflineMetadataMessage(offline_metadata), Text)).text
+
+    async def new_release_keys(self) -> tuple[Signer, ...]:
+        """Have the cloud make new keys for releases: their public halves. They count once they are signed."""
+        return await self._ask("NewReleaseKeys", NewReleaseKeys(), tuple[Signer, ...])
 
     async def export(self, model: str, version: int, path: Path) -> None:
         """Write a version into a file."""

@@ -18,6 +18,7 @@ from fogline.governance.identity import CERTIFICATE, Identity
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Subject
 from fogline.network.cloud.fleet import FleetMonitor
+from fogline.network.cloud.folder import AUTHORITY, FACTS, OPERATOR, RELEASE_KEYS, SIGNING, OperatorFacts, trusting
 from fogline.network.cloud.job_run import Means
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.listener import NewsListener
@@ -43,11 +44,6 @@ from fogline.registry.trust.binding import bind_root
 from fogline.registry.trust.operator import create as create_releases
 from fogline.registry.trust.releases import SignedReleases
 
-AUTHORITY, OPERATOR, SIGNING = "authority", "operator", "developer.key"
-RELEASE_KEYS = "release-keys"
-"""In the operator's folder: the offline keys of releases, to be moved away from the cloud. The folder of that name in
-the cloud's own holds the online ones."""
-FACTS = "operator.json"
 LONG = 12
 """Times as long as others that certificates hold which the cloud gives to itself: it renews them when it starts."""
 
@@ -59,22 +55,6 @@ class CloudUp(RunningNode):
     scheduler: JobScheduler | None = None
     fleet: FleetMonitor | None = None
     registrar: Registrar | None = None
-
-
-OPERATOR_FORMAT = 1
-"""Format of what an operator's folder says: it changes when that means something else."""
-
-
-class OperatorFacts(msgspec.Struct, frozen=True):
-    """What an operator's folder says beside its identity."""
-
-    name: str
-    address: str
-    door: str = ""
-    """``host:port`` at which new nodes join."""
-    operator: str = "operator"
-    """Who the operator is."""
-    format: int = OPERATOR_FORMAT
 
 
 def create(folder: Path, name: str = "cloud", operator: str = "operator", days: float = DAYS) -> None:
@@ -94,11 +74,6 @@ def create(folder: Path, name: str = "cloud", operator: str = "operator", days: 
     create_releases(folder / RELEASE_KEYS, folder / OPERATOR / RELEASE_KEYS)
     signer = SigningKey.create(folder / OPERATOR / SIGNING, operator).signer
     (folder / "policy.toml").write_text(trusting(signer.name, signer.key))
-
-
-def trusting(name: str, key: str) -> str:
-    """A policy that lets one developer's jobs run."""
-    return f'# Whose jobs may run here.\n[[signer]]\nname = "{name}"\nkey = "{key}"\n'
 
 
 def renewed(authority: Authority, folder: Path, days: float = DAYS) -> Identity:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+from fogline.governance.signers import Signer
 from fogline.governance.subject import Subject
 from fogline.network.cloud.operator_api import Answers, answering
-from fogline.network.cloud.requests import AnyModel, Linked, OfflineMetadataMessage, SetRetrainRule, Text, Which
+from fogline.network.cloud.requests import (
+    AnyModel,
+    Linked,
+    NewReleaseKeys,
+    OfflineMetadataMessage,
+    SetRetrainRule,
+    Text,
+    Which,
+)
 from fogline.network.transport.downlink import Downlink
 from fogline.network.transport.grpc import Methods
 from fogline.network.transport.messages import Blob
@@ -36,6 +45,7 @@ class ModelApi:
             "Steer": (Steer, self._steer),
             "Charter": (AnyModel, self._offline_metadata),
             "Adopt": (OfflineMetadataMessage, self._adopt),
+            "NewReleaseKeys": (NewReleaseKeys, self._new_release_keys),
             "Export": (Which, self._export),
             "Import": (Blob, self._import),
             "Link": (Linked, self._link),
@@ -54,6 +64,9 @@ class ModelApi:
 
     async def _adopt(self, asked: OfflineMetadataMessage, by: Subject) -> Text:
         return Text(await asyncio.to_thread(self._publisher.adopt, asked.data, by.name))
+
+    async def _new_release_keys(self, _: NewReleaseKeys, by: Subject) -> tuple[Signer, ...]:
+        return await asyncio.to_thread(self._publisher.new_release_keys, by.name)
 
     async def _export(self, asked: Which, _: Subject) -> Blob:
         digest, size = await asyncio.to_thread(self._publisher.export, asked.model, asked.version)

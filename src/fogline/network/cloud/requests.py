@@ -73,6 +73,10 @@ class OfflineMetadataMessage(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class NewReleaseKeys(msgspec.Struct, frozen=True):
+    """The cloud is to make itself new keys for releases, which count once the operator has signed them."""
+
+
 class Linked(msgspec.Struct, frozen=True):
     """A small model that is to ask a larger one where it is not sure."""
 

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import msgspec
 
+from fogline.errors import FoglineError
 from fogline.governance.credentials import Credentials
 from fogline.governance.errors import TrustError
 from fogline.network.timing import CERTIFICATE_SECONDS, FIRST_WAIT, LONGEST_WAIT, PATIENCE, SPREAD, STEADY
@@ -52,7 +53,7 @@ class UpdateNotTakenError(LookupError):
     """The parent will never take that blob."""
 
 
-class RefusedByParentError(RuntimeError):
+class RefusedByParentError(FoglineError, RuntimeError):
     """The parent does not want this node; there is no use in trying again."""
 
 

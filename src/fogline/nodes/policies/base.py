@@ -7,8 +7,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from fogline.errors import InputError
 
-class SelectionPolicyError(ValueError):
+
+class SelectionPolicyError(InputError, ValueError):
     """A policy that does not exist, or a parameter that it cannot take. The text is one sentence."""
 
 

@@ -129,6 +129,13 @@ def newer(offline: Path, theirs: OfflineMetadata) -> OfflineMetadata | None:
     return own if open_offline_metadata(own, first).age > open_offline_metadata(theirs, first).age else None
 
 
+def check_keys(offline: Path, theirs: OfflineMetadata | None) -> None:
+    """Whether the folder holds the keys that count, so that metadata can be signed. Errors as in :func:`approve`."""
+    _, opened = _newest(offline, theirs)
+    for role in OFFLINE:
+        find_key(offline, role, opened.root.roles[role].keyids)
+
+
 def prolong(offline: Path, theirs: OfflineMetadata | None, now: float | None = None) -> OfflineMetadata:
     """The offline metadata with its time begun anew. Arguments and errors as in :func:`approve`."""
     return _rotate(offline, theirs, {}, _clock(now))
@@ -156,7 +163,7 @@ def rotate_online(
 
 def rotate_offline(offline: Path, theirs: OfflineMetadata | None, now: float | None = None) -> OfflineMetadata:
     """The metadata with new keys for root and targets, made in the operator's folder. Errors as in :func:`approve`."""
-    _newest(offline, theirs)  # before keys are made that nobody needs
+    check_keys(offline, theirs)  # Before keys are made that nobody needs.
     made = make_keys(offline, OFFLINE)
     return _rotate(offline, theirs, {role: public_half(key.signer) for role, key in made.items()}, _clock(now))
 

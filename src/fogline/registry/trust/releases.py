@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from tuf.api.exceptions import RepositoryError
 
+from fogline.governance.signers import Signer
 from fogline.registry.release import Release, ReleaseError, read_release
 from fogline.registry.trust.names import TIMESTAMP
 from fogline.registry.trust.offline_metadata import (
@@ -17,6 +18,7 @@ from fogline.registry.trust.offline_metadata import (
     open_offline_metadata,
     read_approvals,
 )
+from fogline.registry.trust.operator import make_online_keys
 from fogline.registry.trust.repository import (
     Hand,
     Lifetimes,
@@ -150,6 +152,15 @@ class SignedReleases:
             return with_offline_metadata(repository, offline_metadata, opened, hand)
 
         self._change(work, now)
+
+    def make_keys(self) -> tuple[Signer, ...]:
+        """New keys for this cloud, beside those that it has: their public halves, for
+        :func:`fogline.registry.trust.operator.rotate_online`.
+
+        Raises:
+            SignatureError: they cannot be written.
+        """
+        return make_online_keys(self._online)
 
     def renew(self, now: float | None = None) -> float:
         """Sign anew what has used up half of its time.

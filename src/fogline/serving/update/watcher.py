@@ -68,6 +68,8 @@ class ReleaseWatcher:
         self._tries = 0
         self._doubt = False
         """What is kept on the way was not believed."""
+        self._overtaken = False
+        """News came while the last look went on, which failed."""
 
     def fresh(self, timestamp: bytes) -> None:
         """There may be news; ``timestamp``: the parent's newest, empty where it is not known."""
@@ -98,7 +100,8 @@ class ReleaseWatcher:
             nonlocal timestamp
             if name != TIMESTAMP:
                 return await self._asked(name, largest)
-            timestamp = timestamp or await self._asked(name, largest) or b""
+            # The newest by now: the roots, which were read before it, may have replaced the keys of an older one.
+            timestamp = self._pushed or timestamp or await self._asked(name, largest) or b""
             return timestamp or None
 
         try:
@@ -108,12 +111,19 @@ class ReleaseWatcher:
             expired = self._trust.expires and self._clock() >= self._trust.expires
             self._failed("expired" if expired else "", "No news of releases has come before they ran out")
         except UntrustedMetadataError as error:
+            if not self._overtaken and self._pushed not in (b"", timestamp):
+                self._overtaken = (
+                    True  # Keys were replaced meanwhile, perhaps. Once: nobody puts an alarm off for ever.
+                )
+                return
             self._doubt = True
             self._failed(error.kind, str(error))
         except (InstallerError, StorageError) as error:
             self._failed("failed", str(error))
         else:
-            self._known, self._tries, self._doubt = timestamp, 0, False
+            self._known, self._tries, self._doubt, self._overtaken = timestamp, 0, False, False
+            if self._pushed == timestamp:
+                self._news.clear()  # That was looked at just now.
             self._remember(ReleaseTrust(checked.expires))
             self._found(checked)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fogline.cli.connection import asked
 from fogline.cli.failures import UsageError
+from fogline.cli.options import OPERATOR, OperatorOptions
 from fogline.monitoring.human import human_bytes
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.results import Contents
@@ -15,27 +16,29 @@ JOB = "cloud.json"
 """In the folder: which job of which cloud it is."""
 
 
-def fetch_result(folder: Path, name: str, to: Path | None) -> None:
-    """Fetch a job's result from the cloud, as far as it is there.
+def result(job: str = "", /, *, to: Path | None = None, operator: OperatorOptions = OPERATOR) -> None:
+    """Fetch a job's result from the cloud: history, model and plots, as far as they are there.
 
-    Raises:
-        UsageError: there is no job, or the folder holds something else.
-        DeskError: the cloud refuses, or does not answer.
-        StorageError: it cannot be written.
+    Parameters
+    ----------
+    job
+        Its id, or the beginning of it; by default the last job.
+    to
+        The folder to write into; by default runs/JOB.
     """
 
     async def ask(client: Client) -> tuple[Contents, Path]:
-        records = await client.jobs(name)
+        records = await client.jobs(job)
         if not records:
             raise UsageError("There are no jobs; submit one: fogline jobs submit job.toml")
-        job = records[-1].job
-        where = to or Path("runs") / job
-        _check_free(where, job)
-        found = await client.result(job, where)
-        (where / JOB).write_text(json.dumps({"job": job}))
+        chosen = records[-1].job
+        where = to or Path("runs") / chosen
+        _check_free(where, chosen)
+        found = await client.result(chosen, where)
+        (where / JOB).write_text(json.dumps({"job": chosen}))
         return found, where
 
-    found, where = asked(folder, ask)
+    found, where = asked(operator.folder, ask)
     size = sum(file.size for file in found.files)
     print(f"{where}: {len(found.files)} files ({human_bytes(size)}) of job {found.job}, which is {found.state}.")
     print(f"Look at it: fogline show {where}")

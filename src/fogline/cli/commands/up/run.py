@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from fogline.cli.bundling import bundle_of_job
+from fogline.cli.commands.simulation import print_result
+from fogline.cli.commands.up.children import ChildProcess, Children
+from fogline.cli.commands.up.display import Display
+from fogline.cli.commands.up.fork_server import ForkServer
+from fogline.cli.commands.up.plan import PlannedNode, StartPlan, UpOptions, job_of, plan, root_of
+from fogline.cli.commands.up.tree import TreeState
 from fogline.cli.failures import Interrupted, JobFailedError, UsageError
-from fogline.cli.simulate import print_result
-from fogline.cli.up.children import ChildProcess, Children
-from fogline.cli.up.display import Screen
-from fogline.cli.up.plan import PlannedNode, StartPlan, Wishes, job_of, plan, root_of
-from fogline.cli.up.tree import TreeState
-from fogline.cli.up.warm import ForkServer
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.inference.card import Card
@@ -28,7 +28,8 @@ from fogline.jobs.job import model_name
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result, Row
 from fogline.network.cloud.client import Client, connect
-from fogline.network.cloud.cloud import OPERATOR, SIGNING, create
+from fogline.network.cloud.cloud import create
+from fogline.network.cloud.folder import OPERATOR, SIGNING
 from fogline.network.cloud.records import Record
 from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
@@ -41,29 +42,29 @@ HERE = "127.0.0.1:0"
 LISTENING = ("--listen", HERE, "--door", HERE)
 TOKEN_LIFE = 600.0
 
-__all__ = ["Wishes", "run_up"]
+__all__ = ["UpOptions", "run_up"]
 
 
-def run_up(file: Path, wishes: Wishes) -> None:
+def run_up(file: Path, options: UpOptions) -> None:
     """Run a job on processes of this machine, and print the result.
 
     Raises:
         JobError: the job is wrong.
-        UsageError: the wishes make no sense.
-        JobFailed: it failed.
+        UsageError: the options make no sense.
+        JobFailedError: it failed.
         Interrupted: Ctrl-C.
     """
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    job = job_of(file, wishes)
+    job = job_of(file, options)
     with ExitStack() as stack:
-        folder = wishes.folder
+        folder = options.folder
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="fogline-up-"))
-            if not wishes.keep:
+            if not options.keep:
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
         elif folder.exists() and any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty; name another folder, or leave --folder out")
-        run = Run(file, job, wishes, folder.resolve())
+        run = Run(file, job, options, folder.resolve())
         try:
             result = asyncio.run(run.all())
         except JobFailedError as error:
@@ -72,7 +73,7 @@ def run_up(file: Path, wishes: Wishes) -> None:
         except (KeyboardInterrupt, asyncio.CancelledError):
             done = len(run.rows)
             raise Interrupted(f"Interrupted after {done} of {job.rounds} rounds; every process was stopped.") from None
-        if wishes.keep:
+        if options.keep:
             print(f"The nodes' folders are in {folder}.")
     same = ("The same in virtual time", f"fogline simulate {result.folder}/job.toml --engine loop")
     print_result(result, [same] if run.repeats else [])
@@ -91,13 +92,13 @@ class Run:
 
     Args:
         file: of the job.
-        job: as the wishes make it, but for the number of clients.
-        wishes: what was asked for.
+        job: as the options make it, but for the number of clients.
+        options: what was asked for.
         folder: for the nodes.
     """
 
-    def __init__(self, file: Path, job: Job, wishes: Wishes, folder: Path) -> None:
-        self.file, self.job, self.wishes, self.folder = file, job, wishes, folder
+    def __init__(self, file: Path, job: Job, options: UpOptions, folder: Path) -> None:
+        self.file, self.job, self.options, self.folder = file, job, options, folder
         self.rows: list[Row] = []
         self.served: list[str] = []
         """What the devices showed in the end; it is printed below the result."""
@@ -106,7 +107,7 @@ class Run:
         self.repeats = False
         """Whether a simulation of the job gives the same."""
         self.state = TreeState(root_of(job), job.tree)
-        self.screen = Screen(self.state, wishes.quiet)
+        self.display = Display(self.state, options.quiet)
         self.forks = ForkServer(folder / "forks.log")
         self.children = Children(self._tell, self.forks.environment)
         self.failed: asyncio.Future[None] | None = None
@@ -119,7 +120,7 @@ class Run:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
         self.failed = loop.create_future()
-        with self.screen:
+        with self.display:
             try:
                 made, ready = await self._begin()
                 async with self._client(ready) as client:
@@ -127,7 +128,7 @@ class Run:
                     record = await self._run_job(client, made)
                     result = self._result(record, made)
                     self.repeats = record.state == "finished" and repeats(made, result, self.state)
-                    if self.wishes.serve:
+                    if self.options.serve:
                         await self._serve(client, made)
             finally:
                 await self.children.stop()
@@ -139,13 +140,13 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             async with asyncio.TaskGroup() as both:
-                planning = both.create_task(plan(self.file, self.job, self.wishes, self.folder / "task.json"))
+                planning = both.create_task(plan(self.file, self.job, self.options, self.folder / "task.json"))
                 starting = both.create_task(self._start_cloud())
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         unshared = await self.forks.start(planning.result().modules)
         if unshared is not None:
-            self.screen.note(f"Every worker takes memory of its own: {unshared}")
+            self.display.note(f"Every worker takes memory of its own: {unshared}")
         return planning.result(), starting.result()
 
     async def _start_cloud(self) -> StatusChange:
@@ -163,43 +164,43 @@ class Run:
     async def _start_members(self, client: Client, made: StartPlan, ready: StatusChange) -> None:
         """Fogs, each once its parent is ready, then devices."""
         for note in made.notes:
-            self.screen.note(note)
-        self.state.seat(made.seats)
+            self.display.note(note)
+        self.state.add(made.nodes)
         door = ParentAddress(made.root, ready.why)
         addresses = {made.root: ready.who}
         tokens: dict[Role, str] = {}
-        roles: set[Role] = {seat.role for seat in made.seats}
+        roles: set[Role] = {node.role for node in made.nodes}
         for role in roles:
-            uses = sum(seat.role == role for seat in made.seats)
+            uses = sum(node.role == role for node in made.nodes)
             tokens[role] = await client.token(NewToken(role, uses=uses, ttl=TOKEN_LIFE))
-        for seat in made.seats:
-            parent = ParentAddress(seat.parent, addresses[seat.parent])
-            child = await self._start(seat, tokens[seat.role], door, parent)
-            if seat.role == "fog":
-                addresses[seat.name] = (await child.ready).who
+        for node in made.nodes:
+            parent = ParentAddress(node.parent, addresses[node.parent])
+            child = await self._start(node, tokens[node.role], door, parent)
+            if node.role == "fog":
+                addresses[node.name] = (await child.ready).who
 
-    async def _start(self, seat: PlannedNode, token: str, door: ParentAddress, parent: ParentAddress) -> ChildProcess:
+    async def _start(self, node: PlannedNode, token: str, door: ParentAddress, parent: ParentAddress) -> ChildProcess:
         from fogline.network.node.membership import Membership
 
-        place = NodeFolder(self.folder / seat.name)
-        issued = await join(door, token, seat.name, seat.role, place.identity)
-        Membership.of(seat.name, seat.role, issued).write(place.folder)
+        place = NodeFolder(self.folder / node.name)
+        issued = await join(door, token, node.name, node.role, place.identity)
+        Membership.of(node.name, node.role, issued).write(place.folder)
         shutil.copyfile(self.folder / self.state.root / "policy.toml", place.policy)
         above = ("--folder", str(place.folder), "--parent", f"{parent.name}@{parent.address}")
-        more = LISTENING if seat.role == "fog" else ("--client", seat.client)
-        if self.wishes.serve and seat.role in self.job.publish.tiers:
+        more = LISTENING if node.role == "fog" else ("--client", node.client)
+        if self.options.serve and node.role in self.job.publish.tiers:
             more = (*more, "--serve", "--http", HERE, "--grpc", "none")
-        return await self.children.start(seat.name, (seat.role, "run", *above, *more), place.folder)
+        return await self.children.start(node.name, (node.role, "run", *above, *more), place.folder)
 
     async def _serve(self, client: Client, made: StartPlan) -> None:
         """Show that devices answer, and go on while the next round is rolled out.
 
         Raises:
-            JobFailed: they do not.
+            JobFailedError: they do not.
         """
-        from fogline.cli.up.serving import Sample, show
+        from fogline.cli.commands.up.serving import Sample, show
 
-        devices = [seat.name for seat in made.seats if seat.role == "device"]
+        devices = [node.name for node in made.nodes if node.role == "device"]
         self._check_published()
         card = await self._newest(client, made.job)
         assert card.golden is not None
@@ -217,7 +218,7 @@ class Run:
 
         way = plan_of(made.job.publish)
         rollout = len(way.rings) * (way.ring_seconds + way.probation.longest)
-        await show(self.state.floor, devices, Sample.of(card, golden), next_round, rollout, self.served.append)
+        await show(self.state.serving, devices, Sample.of(card, golden), next_round, rollout, self.served.append)
 
     def _check_published(self) -> None:
         if self.unpublished:
@@ -230,10 +231,10 @@ class Run:
     async def _run_job(self, client: Client, made: StartPlan) -> Record:
         key = SigningKey.load(self.folder / self.state.root / OPERATOR / SIGNING)
         text, bundle, _ = bundle_of_job(made.job, self.file.parent, (), key)
-        wait = 120.0 + 10.0 * len(made.seats)
+        wait = 120.0 + 10.0 * len(made.nodes)
         record = await client.submit(text, bundle, planned=made.planned, wait=wait)
         operator = self.folder / self.state.root / OPERATOR
-        self.screen.note(f"Job {record.job}; from another terminal: fogline jobs watch --cloud {operator}")
+        self.display.note(f"Job {record.job}; from another terminal: fogline jobs watch --cloud {operator}")
         assert self.failed is not None
         following = asyncio.create_task(self._follow(client, made, record))
         await asyncio.wait((following, self.failed), return_when=asyncio.FIRST_COMPLETED)
@@ -248,21 +249,21 @@ class Run:
             if line.row is not None:
                 row = {**line.row, **self.state.traffic()}
                 self.rows.append(row)
-                self.screen.round(row)
+                self.display.round(row)
             elif line.what == "not published":
                 self.unpublished = line.why
-                self.screen.note(line.text)
+                self.display.note(line.text)
             elif line.what == "began":
                 (record,) = await client.jobs(record.job)
-                self.screen.began(made, record.headline, record.units.get(record.headline, ""))
+                self.display.began(made, record.headline, record.units.get(record.headline, ""))
             elif line.why and line.what not in ("failed", "away"):
-                self.screen.note(line.text)
+                self.display.note(line.text)
         (record,) = await client.jobs(record.job)
         return record
 
     def _tell(self, name: str, change: StatusChange) -> None:
         if self.state.tell(name, change):
-            self.screen.changed(name, change)
+            self.display.changed(name, change)
         if change.what == "failed" and name == self.state.root and self.failed is not None and not self.failed.done():
             self.failed.set_exception(ConnectionError(f"The cloud's process ended: {change.why}"))
             self.failed.exception()  # Seen here, whether or not anybody waits for it.
@@ -271,7 +272,7 @@ class Run:
         """The run's result, in a folder of its own beside those of simulations.
 
         Raises:
-            JobFailed: there is none.
+            JobFailedError: there is none.
         """
         if record.state == "failed":
             raise JobFailedError(f"The job failed after {record.done} of {record.rounds} rounds: {record.why}")

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from fogline.cli.commands.up.serving_status import ServingStatus
 from fogline.cli.failures import JobFailedError
-from fogline.cli.up.serving_status import Floor
 from fogline.inference.card import Card
 from fogline.inference.confidence import classes, confidence
 from fogline.params import load_arrays
@@ -75,7 +75,7 @@ def predict(address: str, sample: Sample) -> tuple[str, str, float]:
     """A prediction: what the model said, its version, and the seconds that it took on a warm connection.
 
     Raises:
-        JobFailed: the device refused.
+        JobFailedError: the device refused.
     """
     connection = http.client.HTTPConnection(address, timeout=10)
     body = sample.body()
@@ -128,7 +128,7 @@ class RequestLoad:
 
 
 async def show(
-    floor: Floor,
+    status: ServingStatus,
     devices: Sequence[str],
     sample: Sample,
     next_round: Callable[[], Awaitable[int]],
@@ -138,7 +138,7 @@ async def show(
     """A prediction, and a rollout under load.
 
     Args:
-        floor: who serves what.
+        status: who serves what.
         devices: who should.
         sample: of the version that is there.
         next_round: trains on, and gives the next version's number.
@@ -146,18 +146,18 @@ async def show(
         say: takes lines for people.
 
     Raises:
-        JobFailed: a request failed, or a device does not serve.
+        JobFailedError: a request failed, or a device does not serve.
     """
-    await floor.all_serve(devices, sample.card.version, rollout)
+    await status.all_serve(devices, sample.card.version, rollout)
     first = devices[0]
-    address = floor.addresses[first]
+    address = status.addresses[first]
     said, version, seconds = await asyncio.to_thread(predict, address, sample)
     say(f"{first} answers at http://{address}: {said} ({sample.card.model} version {version}, {1e3 * seconds:.2f} ms)")
-    load = RequestLoad([floor.addresses[device] for device in devices], sample)
+    load = RequestLoad([status.addresses[device] for device in devices], sample)
     await asyncio.to_thread(load.__enter__)
     try:
         following = await next_round()
-        await floor.all_serve(devices, following, rollout)
+        await status.all_serve(devices, following, rollout)
     finally:
         await asyncio.to_thread(load.__exit__)
     counts = ", ".join(f"{n} by version {version}" for version, n in sorted(load.versions.items()))

@@ -8,39 +8,61 @@ import sys
 from collections.abc import Sequence
 from getpass import getpass
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, get_args
 
 import msgspec
+from cyclopts import Parameter
 
 from fogline.cli.failures import UsageError
+from fogline.cli.options import COMMON, CommonOptions, Many
 from fogline.cli.running import parent_address_of
 from fogline.governance.errors import TokenError
 from fogline.governance.signing import Signer, SigningKey
 from fogline.governance.subject import Role
-from fogline.network.cloud.cloud import FACTS, SIGNING, OperatorFacts, trusting
-from fogline.network.node.enrolment import join
+from fogline.network.cloud.folder import FACTS, SIGNING, OperatorFacts, trusting
+from fogline.network.node.enrolment import join as enrol
 from fogline.network.node.membership import Membership
 from fogline.network.node.process import NodeFolder
 from fogline.network.transport.messages import Certificate, ParentAddress
 
-DESKS = ("operator", "developer")
+SUBMITTERS = ("operator", "developer")
 """Roles that submit jobs to the cloud, and run no node."""
 LONGEST = 8192
 
 
-def join_cloud(url: str, token: str, name: str, role: str, folder: Path | None, trust: Sequence[str]) -> None:
-    """Become a member, and say what comes next.
+def join(
+    url: str,
+    /,
+    *,
+    token: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
+    name: str = "",
+    role: str = "device",
+    folder: Path | None = None,
+    trust: Many = (),
+    options: CommonOptions = COMMON,
+) -> None:
+    """Become a member: make a key here, and get a certificate for it.
 
-    Raises:
-        UsageError: an option makes no sense.
-        TrustError: the token or what came back is not right.
-        ConnectionError: nobody answers at the door.
+    Parameters
+    ----------
+    url
+        A door, as NAME@HOST:PORT, or HOST:PORT where the node behind it is called cloud.
+    token
+        The token; @FILE reads it from a file, and - from standard input, so that it stands in no history.
+    name
+        Name of this node; by default the host's.
+    role
+        What the token is for: fog, device, operator or developer.
+    folder
+        Where the node lives; by default ./fogline-ROLE.
+    trust
+        A developer whose jobs may run here, as 'NAME ed25519:KEY': goes into the policy, if there is none yet.
     """
     door, who, what = parent_address_of(url), name or socket.gethostname().partition(".")[0], _role(role)
     signers = [Signer.parse(text) for text in trust]
-    place = NodeFolder(folder or Path("fogline-cloud" if what in DESKS else f"fogline-{what}"))
-    issued = asyncio.run(join(door, read_secret(token), who, what, place.identity))
-    if what in DESKS:
+    place = NodeFolder(folder or Path("fogline-cloud" if what in SUBMITTERS else f"fogline-{what}"))
+    issued = asyncio.run(enrol(door, read_secret(token), who, what, place.identity))
+    if what in SUBMITTERS:
         _settle_operator(place, who, issued, door)
     else:
         _settle_node(place, Membership.of(who, what, issued), signers)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fogline.cli.commands.up.inspect_task import Question, TaskFacts, inspected
 from fogline.cli.failures import UsageError
-from fogline.cli.up.inspect_task import Question, TaskFacts, survey
 from fogline.governance.subject import Role, node_name
 from fogline.jobs import Job
 from fogline.jobs.job import Publish
@@ -22,7 +22,7 @@ PROBATION = {"seconds": 2.0, "requests": 20.0, "longest": 4.0}
 
 
 @dataclass(frozen=True)
-class Wishes:
+class UpOptions:
     """What was asked for."""
 
     overrides: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class StartPlan:
     """What is started."""
 
     job: Job
-    seats: tuple[PlannedNode, ...]
+    nodes: tuple[PlannedNode, ...]
     planned: bool
     """Whether every client has its device, so that the run is that of a simulation."""
     by_the_clock: bool
@@ -71,25 +71,25 @@ def root_of(job: Job) -> str:
     return job.tree.nodes(job.tree.names[0])[0]
 
 
-def job_of(file: Path, wishes: Wishes) -> Job:
+def job_of(file: Path, options: UpOptions) -> Job:
     """The job with as many fogs as are wanted.
 
     Raises:
         JobError: it is wrong.
         UsageError: it has no place for fogs.
     """
-    job = read_job(file, wishes.overrides)
-    if wishes.devices is not None and wishes.devices < 1:
-        raise UsageError(f"--devices is {wishes.devices}; it must be at least 1")
-    if wishes.serve and "device" not in job.publish.tiers:
+    job = read_job(file, options.overrides)
+    if options.devices is not None and options.devices < 1:
+        raise UsageError(f"--devices is {options.devices}; it must be at least 1")
+    if options.serve and "device" not in job.publish.tiers:
         raise UsageError('--serve shows devices that answer; the job gives them none: add "device" to publish.tiers')
     lower = len(job.tree.names) > 1
-    if wishes.fogs is not None and wishes.fogs < 1 and lower:
-        raise UsageError(f"--fogs {wishes.fogs}: the job's tree has a tier '{job.tree.names[-1]}'; give it 1 or more")
-    if wishes.fogs is not None and wishes.fogs >= 1:
+    if options.fogs is not None and options.fogs < 1 and lower:
+        raise UsageError(f"--fogs {options.fogs}: the job's tree has a tier '{job.tree.names[-1]}'; give it 1 or more")
+    if options.fogs is not None and options.fogs >= 1:
         tier = job.tree.names[-1] if lower else "fog"
-        job = read_job(file, [*wishes.overrides, f"tree.tiers.{tier}.count={wishes.fogs}"])
-    return job.model_copy(update={"publish": _quick(job.publish)}) if wishes.serve else job
+        job = read_job(file, [*options.overrides, f"tree.tiers.{tier}.count={options.fogs}"])
+    return job.model_copy(update={"publish": _quick(job.publish)}) if options.serve else job
 
 
 def _quick(publish: Publish) -> Publish:
@@ -99,20 +99,20 @@ def _quick(publish: Publish) -> Publish:
     return publish.model_copy(update={**missing, "probation": {**PROBATION, **publish.probation}})
 
 
-async def plan(file: Path, job: Job, wishes: Wishes, answer: Path) -> StartPlan:
-    """Look at the task, and seat everybody.
+async def plan(file: Path, job: Job, options: UpOptions, answer: Path) -> StartPlan:
+    """Look at the task, and give everybody a place.
 
     Raises:
         JobError: the task cannot be loaded, or does not suit the tree.
         UsageError: the devices do not fit the task's clients.
     """
     text = job_to_toml(job, only_given=True)
-    found = await survey(Question(text, str(file.parent), wishes.devices), answer)
+    found = await inspected(Question(text, str(file.parent), options.devices), answer)
     if found.parameter:
-        parameters = {**job.task_parameters, "clients": wishes.devices}
+        parameters = {**job.task_parameters, "clients": options.devices}
         job = job.model_copy(update={"task_parameters": parameters})
-    count = _check(found, wishes)
-    seats = [
+    count = _check(found, options)
+    nodes = [
         PlannedNode(name, "fog", parent, "") for name, parent in job.tree.parents().items() if parent is not None
     ] + [
         PlannedNode(node_name(client), "device", home, client)
@@ -120,24 +120,24 @@ async def plan(file: Path, job: Job, wishes: Wishes, answer: Path) -> StartPlan:
     ]
     whole = count == len(found.clients)
     by_the_clock = any((tier.mode or found.mode) in ("async", "semi-async") for tier in job.tree.tiers.values())
-    return StartPlan(job, tuple(seats), whole, by_the_clock, tuple(_notes(found, wishes, count)), found.modules)
+    return StartPlan(job, tuple(nodes), whole, by_the_clock, tuple(_notes(found, options, count)), found.modules)
 
 
-def _check(found: TaskFacts, wishes: Wishes) -> int:
+def _check(found: TaskFacts, options: UpOptions) -> int:
     """How many devices there will be."""
     clients = len(found.clients)
-    if wishes.devices is None:
+    if options.devices is None:
         if clients > MOST:
             raise UsageError(f"The task has {clients} clients; say how many devices to start with --devices")
         return clients
-    if wishes.devices > clients:
+    if options.devices > clients:
         raise UsageError(f"The task has data for {clients} devices only; give --devices {clients}, or less")
-    return wishes.devices
+    return options.devices
 
 
-def _notes(found: TaskFacts, wishes: Wishes, count: int) -> Sequence[str]:
+def _notes(found: TaskFacts, options: UpOptions, count: int) -> Sequence[str]:
     if found.parameter:
-        return [f"The task makes {wishes.devices} clients: task_parameters.clients={wishes.devices}"]
+        return [f"The task makes {options.devices} clients: task_parameters.clients={options.devices}"]
     rest = len(found.clients) - count
     if rest:
         return [

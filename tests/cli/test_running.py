@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 import pytest
 
-from fogline.cli import waiting
-from fogline.cli.waiting import entered
+from fogline.cli import running
+from fogline.cli.running import entered
 from fogline.governance.errors import EarlyIdentityError, ExpiredIdentityError, IdentityError, NoIdentityError
 from fogline.storage import StorageError, StorageFullError
 
@@ -44,7 +44,7 @@ async def start(make: Callable[[], AbstractAsyncContextManager[str]]) -> str:
 def test_what_may_pass_is_said_once_and_waited_for(
     error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(running, "LONGEST_WAIT", 0.01)
     assert asyncio.run(start(failing(error, error, error))) == "up"
     said = capsys.readouterr().err
     assert said.count("\n") == 1

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree as RichTree
 
-from fogline.cli.up.plan import PlannedNode
-from fogline.cli.up.serving_status import Floor
+from fogline.cli.commands.up.plan import PlannedNode
+from fogline.cli.commands.up.serving_status import ServingStatus
 from fogline.jobs.tree import Tree
 from fogline.monitoring.human import human_bytes
 from fogline.network.node.status import StatusChange
@@ -38,7 +38,7 @@ WIDTH = 28
 class NodeState:
     """A node."""
 
-    seat: PlannedNode
+    planned: PlannedNode
     state: str = "starting"
     why: str = ""
     down: int = 0
@@ -57,16 +57,16 @@ class TreeState:
     def __init__(self, root: str, tree: Tree) -> None:
         self.root = root
         self.nodes = {root: NodeState(PlannedNode(root, "cloud", ""))}
-        self.floor = Floor()
+        self.serving = ServingStatus()
         self.lost: set[str] = set()
         """Nodes that were lost, refused a job or failed, if only for a while."""
         self._tiers = {node: tier for tier in tree.names for node in tree.nodes(tier)}
 
-    def seat(self, seats: Sequence[PlannedNode]) -> None:
+    def add(self, planned: Sequence[PlannedNode]) -> None:
         """Nodes that will come, parents first."""
-        for seat in seats:
-            node = self.nodes[seat.name] = NodeState(seat)
-            self.nodes[seat.parent].children.append(node)
+        for each in planned:
+            node = self.nodes[each.name] = NodeState(each)
+            self.nodes[each.parent].children.append(node)
 
     def tell(self, name: str, change: StatusChange) -> bool:
         """Take a change in; whether a node's state is another now."""
@@ -76,10 +76,10 @@ class TreeState:
             node.up += change.up
             return False
         if change.what == "listens":
-            self.floor.opened(name, change.who)
+            self.serving.opened(name, change.who)
             return False
         if change.what == "serves":
-            self.floor.serves(name, change.version)
+            self.serving.serves(name, change.version)
             return False
         state = "connected" if name == self.root and change.what == "ready" else STATES[change.what]
         before, node.state, node.why = node.state, state, change.why if state in BAD else ""
@@ -89,15 +89,15 @@ class TreeState:
 
     def count(self, role: str, *states: str) -> tuple[int, int]:
         """How many nodes of a role are in one of those states, and how many there are."""
-        nodes = [node for node in self.nodes.values() if node.seat.role == role]
+        nodes = [node for node in self.nodes.values() if node.planned.role == role]
         return sum(node.state in states for node in nodes), len(nodes)
 
     def traffic(self) -> dict[str, float]:
         """Bytes of blobs below each tier, as rows of a run have them."""
         row: dict[str, float] = {}
         for name, node in self.nodes.items():
-            if node.seat.role != "device":
-                tier = self._tiers.get(name, node.seat.role)
+            if node.planned.role != "device":
+                tier = self._tiers.get(name, node.planned.role)
                 row[f"down/{tier}"] = row.get(f"down/{tier}", 0.0) + node.down
                 row[f"up/{tier}"] = row.get(f"up/{tier}", 0.0) + node.up
         return row
@@ -111,8 +111,8 @@ class TreeState:
 
 
 def _branch(branch: RichTree, node: NodeState, depth: int) -> None:
-    inner = [child for child in node.children if child.seat.role != "device"]
-    devices = [child for child in node.children if child.seat.role == "device"]
+    inner = [child for child in node.children if child.planned.role != "device"]
+    devices = [child for child in node.children if child.planned.role == "device"]
     for child in [*inner, *devices[:SHOWN]]:
         _branch(branch.add(_label(child, depth)), child, depth + 1)
     if len(devices) > SHOWN:
@@ -127,5 +127,5 @@ def _label(node: NodeState, depth: int) -> RenderableType:
     row.add_column(no_wrap=True, overflow="ellipsis")
     colour = COLOURS.get(node.state, "dim")
     traffic = f"[dim]↓ {human_bytes(node.down)}  ↑ {human_bytes(node.up)}[/]" if node.down or node.up else ""
-    row.add_row(escape(node.seat.name), f"[{colour}]{node.state}[/]", escape(node.why) or traffic)
+    row.add_row(escape(node.planned.name), f"[{colour}]{node.state}[/]", escape(node.why) or traffic)
     return row

@@ -13,7 +13,7 @@ PATIENCE = 90.0
 
 
 @dataclass
-class Floor:
+class ServingStatus:
     """Who serves what, by what the nodes told."""
 
     addresses: dict[str, str] = field(default_factory=dict[str, str])
@@ -39,7 +39,7 @@ class Floor:
             rollout: seconds that it may take to go through all rings.
 
         Raises:
-            JobFailed: they do not.
+            JobFailedError: they do not.
         """
         wait = PATIENCE + rollout
         try:

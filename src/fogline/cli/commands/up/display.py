@@ -8,8 +8,8 @@ from types import TracebackType
 from rich.console import Console, Group, RenderableType
 from rich.live import Live as LiveDisplay
 
-from fogline.cli.up.plan import StartPlan
-from fogline.cli.up.tree import TreeState
+from fogline.cli.commands.up.plan import StartPlan
+from fogline.cli.commands.up.tree import TreeState
 from fogline.monitoring.human import human_seconds
 from fogline.monitoring.progress import Live, RunView
 from fogline.monitoring.result import Row
@@ -18,7 +18,7 @@ from fogline.network.node.status import StatusChange
 BAD = ("lost", "refused", "failed")
 
 
-class Screen:
+class Display:
     """Shows a run.
 
     Args:
@@ -36,7 +36,7 @@ class Screen:
         self._whole: set[str] = set()
         self._live: LiveDisplay | None = None
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> Display:
         if self._console.is_terminal:
             self._live = LiveDisplay(
                 get_renderable=self._picture, console=self._console, refresh_per_second=4, transient=True

@@ -1,4 +1,4 @@
-"""The program that looks at a job's task: ``python -m fogline.cli.up.inspect_task ANSWER``.
+"""The program that looks at a job's task: ``python -m fogline.cli.commands.up.inspect_task ANSWER``.
 
 The question comes on standard input. A process of its own, since the task's code is heavy, and may print.
 """
@@ -43,7 +43,7 @@ class TaskFacts(msgspec.Struct, frozen=True):
     """What was imported, but for what lies beside the job: what its workers will share."""
 
 
-async def survey(question: Question, answer: Path) -> TaskFacts:
+async def inspected(question: Question, answer: Path) -> TaskFacts:
     """Ask in a process of its own. ``answer``: a file that is not there yet.
 
     Raises:
@@ -52,7 +52,7 @@ async def survey(question: Question, answer: Path) -> TaskFacts:
     from fogline.jobs import JobError
 
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "fogline.cli.up.inspect_task", str(answer)),
+        *(sys.executable, "-P", "-m", "fogline.cli.commands.up.inspect_task", str(answer)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
@@ -71,14 +71,14 @@ async def survey(question: Question, answer: Path) -> TaskFacts:
     return found
 
 
-def look(question: Question) -> TaskFacts:
+def facts_of(question: Question) -> TaskFacts:
     """Load the task, with as many clients as there will be devices where it lets us say so.
 
     Raises:
         JobError: it cannot be loaded, or does not suit the tree.
     """
     from fogline.algorithms.registry import find
-    from fogline.cli.simulate import check_names
+    from fogline.cli.commands.simulation import check_names
     from fogline.jobs.loading import load_task
     from fogline.jobs.planning import assign
     from fogline.jobs.reading import parse_job
@@ -127,7 +127,7 @@ def main() -> None:
 
     question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
     try:
-        answer = look(question)
+        answer = facts_of(question)
     except JobError as error:
         answer = TaskFacts(error=str(error))
     Path(sys.argv[1]).write_bytes(msgspec.json.encode(answer))

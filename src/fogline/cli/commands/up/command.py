@@ -1,18 +1,12 @@
-"""``fogline up``."""
+"""``fogline up``: what it takes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from cyclopts import App
-
-from fogline.cli.failures import reported
-from fogline.cli.options import Flag, Many
-
-
-def add_to(app: App) -> None:
-    """Add this command."""
-    app.command(up)
+from fogline.cli.commands.up.plan import UpOptions
+from fogline.cli.commands.up.run import run_up
+from fogline.cli.options import COMMON, CommonOptions, Flag, Many
 
 
 def up(
@@ -27,7 +21,7 @@ def up(
     keep: Flag = False,
     serve: Flag = False,
     quiet: Flag = False,
-    debug: Flag = False,
+    options: CommonOptions = COMMON,
 ) -> None:
     """Run a job on a cloud, fogs and devices that are real processes on this machine, over mutual TLS.
 
@@ -53,11 +47,6 @@ def up(
         quickly, as far as the job does not say how.
     quiet
         Show no progress, only the result.
-    debug
-        Show the traceback of an error.
     """
-    from fogline.cli.up.run import Wishes, run_up
-
     overrides = (*set, *(() if seed is None else (f"seed={seed}",)))
-    with reported(debug):
-        run_up(job, Wishes(overrides, fogs, devices, folder, keep or folder is not None, quiet, serve))
+    run_up(job, UpOptions(overrides, fogs, devices, folder, keep or folder is not None, quiet, serve))

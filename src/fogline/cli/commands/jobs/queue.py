@@ -1,0 +1,68 @@
+"""``fogline jobs list`` and ``stop``: what waits, runs and has run."""
+
+from __future__ import annotations
+
+import time
+
+from rich.markup import escape
+
+from fogline.cli.connection import asked
+from fogline.cli.failures import UsageError
+from fogline.cli.listing import Listing, present
+from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions
+from fogline.network.cloud.client import Client
+from fogline.network.cloud.records import Record, Stop
+
+TOLD = ("job", "name", "state", "done", "rounds", "priority", "by", "submitted", "headline", "why")
+"""What programs are told of a job."""
+
+
+def list_jobs(*, json: Json = False, operator: OperatorOptions = OPERATOR) -> None:
+    """List the jobs.
+
+    Parameters
+    ----------
+    json
+        Print an array of objects (JSON) instead of a table.
+    """
+    listing = Listing(
+        ("job", "state", "round", "priority", "by", "submitted", "why"),
+        empty="There are no jobs; submit one: fogline jobs submit job.toml",
+    )
+    for record in asked(operator.folder, Client.jobs):
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.submitted))
+        rounds, by, why = f"{record.done} of {record.rounds}", escape(record.by), escape(record.why)
+        item = {name: getattr(record, name) for name in TOLD}
+        listing.add(item, record.job, record.state, rounds, str(record.priority), by, when, why)
+    present([listing], json)
+
+
+def stop(
+    job: str = "", /, *, publish: Flag = False, discard: Flag = False, operator: OperatorOptions = OPERATOR
+) -> None:
+    """End a job: what it has learned so far is its result, and no version of the model.
+
+    Parameters
+    ----------
+    job
+        Its id, or the beginning of it; by default the only one that is not over.
+    publish
+        Publish what it has learned so far as a version, if its job's conditions are met.
+    discard
+        Keep nothing of what it has learned so far.
+    """
+    if publish and discard:
+        raise UsageError("A model cannot be published and discarded; leave out --publish or --discard")
+    how: Stop = "publish" if publish else "discard" if discard else "keep"
+
+    async def ask(client: Client) -> Record:
+        if job:
+            return await client.stop(job, how)
+        open_jobs = [record.job for record in await client.jobs() if not record.ended]
+        if len(open_jobs) != 1:
+            raise UsageError(f"Say which job to stop: {', '.join(open_jobs)}" if open_jobs else "No job runs or waits")
+        return await client.stop(open_jobs[0], how)
+
+    record = asked(operator.folder, ask)
+    state = f"is {record.state} already" if record.ended else "is being stopped"
+    print(f"Job {record.job} {state} after {record.done} of {record.rounds} rounds.")

@@ -1,0 +1,119 @@
+"""``fogline jobs watch`` and ``logs``: what a job's nodes tell."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from rich.console import Console
+
+from fogline.cli.connection import asked, cloud_of
+from fogline.cli.failures import JobFailedError, UsageError
+from fogline.cli.listing import print_json_line
+from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions
+from fogline.jobs import Job
+from fogline.jobs.reading import parse_job
+from fogline.logs import stamp
+from fogline.monitoring.human import human_metric, human_seconds
+from fogline.monitoring.progress import Live
+from fogline.network.cloud.client import Client
+from fogline.network.cloud.records import ENDED, LogLine, Record
+
+
+def watch(job: str = "", /, *, operator: OperatorOptions = OPERATOR) -> None:
+    """Follow a job until it is over; exit with 1 if it fails.
+
+    Parameters
+    ----------
+    job
+        Its id, or the beginning of it; by default the last job.
+    """
+
+    async def ask(client: Client) -> Record:
+        record = await find(client, job)
+        return await follow(client, record, parse_job(record.text))
+
+    conclude(asked(operator.folder, ask))
+
+
+def logs(job: str = "", /, *, follow: Flag = False, json: Json = False, operator: OperatorOptions = OPERATOR) -> None:
+    """Show what a job's nodes told: rounds, refusals, failures.
+
+    Parameters
+    ----------
+    job
+        Its id, or the beginning of it; by default the last job.
+    follow
+        Go on until the job is over.
+    json
+        Print an object (JSON) for every line.
+    """
+
+    async def show() -> None:
+        async with cloud_of(operator.folder) as client:
+            record = await find(client, job)
+            async for line in client.watch(record.job, follow=follow):
+                if json:
+                    print_json_line(line)
+                else:
+                    print(as_text(line, record), flush=True)
+
+    asyncio.run(show())
+
+
+async def find(client: Client, name: str) -> Record:
+    """A job by the beginning of its id, or the last one.
+
+    Raises:
+        UsageError: there is no job at all.
+    """
+    records = await client.jobs(name)
+    if not records:
+        raise UsageError("There are no jobs; submit one: fogline jobs submit job.toml")
+    return records[-1]
+
+
+async def follow(client: Client, record: Record, job: Job) -> Record:
+    """Show a job as it goes; how it stands at the end."""
+    live = Live(Console())
+    began = False
+    try:
+        async for line in client.watch(record.job):
+            if line.row is not None:
+                live.round(line.row)
+            elif line.what == "began" and not began:
+                began = True
+                (record,) = await client.jobs(record.job)
+                nodes = [node for node in await client.nodes() if node.up]
+                devices, fogs = (sum(node.role == role for node in nodes) for role in ("device", "fog"))
+                live.started(job, devices, fogs + 1, record.headline, record.units.get(record.headline, ""))
+            elif line.what not in ENDED:
+                live.note(line.text)
+    finally:
+        live.close()
+    (record,) = await client.jobs(record.job)
+    return record
+
+
+def conclude(record: Record) -> None:
+    """Say how a job ended.
+
+    Raises:
+        JobFailedError: it failed.
+    """
+    if record.state == "failed":
+        raise JobFailedError(f"Job {record.job} failed after {record.done} of {record.rounds} rounds: {record.why}")
+    why = f": {record.why}" if record.why else ""
+    print(f"Job {record.job} {record.state} after {record.done} of {record.rounds} rounds{why}.")
+
+
+def as_text(line: LogLine, record: Record) -> str:
+    """A line of a log."""
+    begin = stamp(line.at, logging.getLevelName(line.level), record.job, line.round)
+    if line.row is None:
+        return f"{begin} {line.text}"
+    row, name = line.row, record.headline
+    metric = f", {name} {human_metric(name, row[name], record.units.get(name, ''))}" if name in row else ""
+    clock = human_seconds(row.get("seconds", 0.0))
+    devices = f", {int(row['devices'])} devices" if "devices" in row else ""
+    return f"{begin} {line.node}: round {int(row['round'])} of {record.rounds}{devices}{metric}, clock {clock}"

@@ -1,0 +1,67 @@
+"""``fogline token``."""
+
+from __future__ import annotations
+
+from typing import cast, get_args
+
+from cyclopts import App
+from rich.console import Console
+
+from fogline.cli.connection import asked, facts_of, operator_folder
+from fogline.cli.failures import UsageError
+from fogline.cli.options import OPERATOR, OperatorOptions, duration
+from fogline.governance.signing import SigningKey
+from fogline.governance.subject import Role
+from fogline.jobs.errors import suggest
+from fogline.monitoring.human import human_seconds
+from fogline.network.cloud.client import Client
+from fogline.network.cloud.folder import SIGNING
+from fogline.network.cloud.requests import NewToken
+
+token = App(name="token")
+
+
+@token.command
+def create(
+    *,
+    role: str = "device",
+    site: str = "main",
+    uses: int = 1,
+    ttl: str = "1h",
+    names: str | None = None,
+    operator: OperatorOptions = OPERATOR,
+) -> None:
+    """Make a token, and print the command that joins with it.
+
+    Parameters
+    ----------
+    role
+        What joins with it: fog, device, operator or developer.
+    site
+        Where that is.
+    uses
+        How many may join with it.
+    ttl
+        How long it is good for: 90s, 30min, 1h, 7d.
+    names
+        Only nodes with such names may join with it: --names 'press-*'.
+    """
+    roles = [known for known in get_args(Role) if known != "cloud"]
+    if role not in roles:
+        raise UsageError(f"'{role}' is no role that can join{suggest(role, roles)}")
+    life = duration("--ttl", ttl)
+    wanted = NewToken(cast("Role", role), site, uses, life, names)
+
+    async def ask(client: Client) -> str:
+        return await client.token(wanted)
+
+    made, facts = asked(operator.folder, ask), facts_of(operator.folder)
+    key = operator_folder(operator.folder) / SIGNING
+    trust = ""
+    if role in ("fog", "device") and key.exists():
+        trust = f" --trust '{SigningKey.load(key).signer.text}'"
+    how_many = "once" if uses == 1 else f"{uses} times"
+    Console(stderr=True).print(
+        f"[dim]Good {how_many}, for {human_seconds(life)}. On the new {role}, run:[/]", highlight=False
+    )
+    print(f"fogline join {facts.name}@{facts.door} --role {role} --token {made}{trust}")
