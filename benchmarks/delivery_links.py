@@ -31,6 +31,7 @@ from fogline.network.cloud.folder import AUTHORITY
 from fogline.network.cloud.release_source import ReleaseSource
 from fogline.network.node.node import Node
 from fogline.network.node.process import Listening, NodeFolder, member
+from fogline.network.node.services.releases import ReleaseService
 from fogline.network.transport.messages import ParentAddress
 from fogline.network.worker.packing import pack
 from fogline.network.worker.requests import Base, PackageModel
@@ -242,6 +243,6 @@ async def _refreshed(made: Tree) -> Bytes:
     due = await asyncio.to_thread(signed.renew)
     before = made.bytes()
     await asyncio.to_thread(signed.renew, due + 1)
-    made.node.fresh(made.source.changed())
+    made.node.service(ReleaseService).fresh(made.source.changed())
     await made.quiet()
     return made.bytes().since(before)

@@ -29,14 +29,15 @@ from fogline.governance.revocation import Revocations
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Subject
 from fogline.governance.tokens import create_token, read_token
-from fogline.network.cloud.operator_api import NewToken, Submit
+from fogline.network.cloud.requests import NewToken, Submit
+from fogline.network.node.node import DOWN, UP
 from fogline.network.transport import messages as c
 from fogline.network.transport.chunks import ChunkError, unpacked
 from fogline.network.worker import requests as w
 from fogline.nodes.effects import FoldInput, Move, Train
 from fogline.nodes.events import Trained
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
-from fogline.processes.messages import decoder, encode
+from fogline.processes.messages import Decoder, decoder, encode
 
 DIGEST = "0123456789abcdef" * 4
 BLOB = c.Blob(DIGEST, 10, b"0123456789")
@@ -99,8 +100,8 @@ def frames() -> dict[str, Target]:
         w.RequestFailed("why"),
     ]
     made = {
-        "up": Target([encode(frame) for frame in up], _sane(c.UP), DECODE, share=3),
-        "down": Target([encode(frame) for frame in down], c.DOWN.decode, DECODE, share=3),
+        "up": Target([encode(frame) for frame in up], _sane(UP), DECODE, share=3),
+        "down": Target([encode(frame) for frame in down], DOWN.decode, DECODE, share=3),
         "worker-requests": Target([encode(r) for r in requests], w.REQUESTS.decode, DECODE),
         "worker-answers": Target([encode(a) for a in answers], w.ANSWERS.decode, DECODE),
     }
@@ -109,7 +110,7 @@ def frames() -> dict[str, Target]:
     return made
 
 
-def _sane(decoder: c.Decoder[Any]) -> Any:
+def _sane(decoder: Decoder[Any]) -> Any:
     """Decode a frame, and what is let through must be something that state machines and databases can hold."""
     from fogline.storage.value import check_name, is_digest
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks.common import console, median, report
 from benchmarks.network_tree import Peaks, Tree, cpu_seconds, family, resident_mb, tree
-from fogline.network.cloud.job_store import LogLine
+from fogline.network.cloud.records import LogLine
 
 FOG = '[tree.fog]\ncount = 1\ndeadline = "9min"\n'
 PARTS = ("rounds", "blobs", "footprint", "crowd", "idle", "large")

@@ -8,6 +8,7 @@ import os
 import shutil
 import ssl
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from benchmarks.nodes import say, until_closed
 from fogline.governance.checked import credentials
 from fogline.governance.credentials import CertificateFacts
 from fogline.governance.subject import Subject
+from fogline.network.node.node import DOWN, UP
 from fogline.network.transport.downlink import Downlink
 from fogline.network.transport.grpc import listen, server
-from fogline.network.transport.messages import PROTOCOL, Blob, ParentAddress, Present, Push, Up, Welcome
+from fogline.network.transport.messages import PROTOCOL, Blob, ParentAddress, Present, Push, UpFrame, Welcome
+from fogline.network.transport.ports import Call
 from fogline.network.transport.session import Session
 from fogline.network.transport.uplink import Uplink
 from fogline.storage import open_blobs
@@ -28,8 +31,13 @@ from fogline.storage import open_blobs
 class OneBlob:
     """The part of a node that a server of one blob needs."""
 
+    up_frames = UP
+
     def __init__(self, path: Path, size: int) -> None:
         self._place = path, size
+
+    def calls(self) -> Mapping[str, Call]:
+        return {}
 
     def refusal(self, subject: Subject, serial: str) -> str | None:
         return None
@@ -44,7 +52,7 @@ class OneBlob:
 
     def departed(self, session: Session) -> None: ...
 
-    def from_child(self, session: Session, frame: Up) -> None: ...
+    def from_child(self, session: Session, frame: UpFrame) -> None: ...
 
     def wants(self, subject: Subject, push: Push) -> str | None:
         return None
@@ -82,6 +90,8 @@ async def _send(writer: asyncio.StreamWriter, size: int) -> None:
 
 class Quiet:
     """The part of a node that a client needs."""
+
+    down_frames = DOWN
 
     def __init__(self) -> None:
         self.there = asyncio.Event()

@@ -23,7 +23,7 @@ from fogline.governance.subject import Role, Subject
 from fogline.network.cloud.client import Client, bundle_of, connect
 from fogline.network.cloud.cloud import create
 from fogline.network.cloud.folder import AUTHORITY, OPERATOR, SIGNING
-from fogline.network.cloud.job_store import Record
+from fogline.network.cloud.records import Record
 
 TICKS = os.sysconf("SC_CLK_TCK")
 TASK = ROOT / "benchmarks" / "network_task.py"

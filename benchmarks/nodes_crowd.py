@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from benchmarks.nodes import say, until_closed
 from fogline.aggregation import Update
 from fogline.compute.effects import CarriedOut, CarryOut
 from fogline.compute.files import read_model, write
-from fogline.network.node import process
-from fogline.network.node.node import Node
+from fogline.network.node.jobs import JobManager
 from fogline.network.node.process import NodeFolder, member
+from fogline.network.node.services import jobs
 from fogline.network.transport.messages import ParentAddress
 from fogline.network.worker.requests import Answer, JobOpened, Request
 from fogline.nodes.effects import Train
@@ -29,14 +30,19 @@ class Ready:
     def __init__(self, name: str) -> None:
         self._seed = int.from_bytes(name.encode()[-6:], "little")
 
+    loaded = True
+
     async def open(self) -> JobOpened:
         return JobOpened(samples=10)
 
-    async def ask(self, request: Request) -> Answer:
+    async def load(self, failed: Callable[[str], None]) -> JobOpened:
+        return await self.open()
+
+    async def ask(self, request: Request, dropped: Callable[[], None] = lambda: None) -> Answer:
         assert isinstance(request, CarryOut)
         return await asyncio.to_thread(self._train, request)
 
-    async def close(self) -> None:
+    async def close(self, why: str = "") -> None:
         pass
 
     def _train(self, asked: CarryOut) -> CarriedOut:
@@ -49,16 +55,16 @@ class Ready:
         return CarriedOut((effect.update,), trained=Trained(effect.task, effect.update, 10, 1.0))
 
 
-class LightNode(Node):
-    """A device without a worker process."""
+class LightJobs(JobManager):
+    """Jobs of a device without a worker process."""
 
     def worker_client(self, announcement: Any, code: Path, client: str = "") -> Any:
-        return Ready(self.name) if client else super().worker_client(announcement, code, client)
+        return Ready(client) if client else super().worker_client(announcement, code, client)
 
 
 async def run_crowd(folder: Path, parent: ParentAddress, names: list[str]) -> None:
     """Light devices, all in this process."""
-    process.Node = LightNode  # type: ignore[misc]
+    jobs.JobManager = LightJobs  # type: ignore[misc]
     async with AsyncExitStack() as stack:
         ups = []
         for name in names:

@@ -15,7 +15,7 @@ import pytest
 
 from fogline.cli.connection import facts_of
 from fogline.governance.errors import TrustError
-from fogline.network.cloud.cloud import FACTS, OperatorFacts
+from fogline.network.cloud.folder import FACTS, OperatorFacts
 from fogline.network.node.driver import ENCODE, Driver, Under
 from fogline.network.node.membership import FILE, Membership
 from fogline.network.transport.messages import ParentAddress

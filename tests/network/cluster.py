@@ -13,8 +13,8 @@ from typing import Any
 from fogline.governance.signing import SigningKey
 from fogline.network.cloud.client import Client, bundle_of, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create
-from fogline.network.cloud.job_store import LogLine, Record
-from fogline.network.cloud.operator_api import NewToken
+from fogline.network.cloud.records import LogLine, Record
+from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
 from fogline.network.node.process import Listening, NodeFolder, RunningNode, member
 from fogline.network.transport.messages import ParentAddress

@@ -23,8 +23,8 @@ from typing import Any
 import fogline
 from fogline.network.cloud.client import Client, connect
 from fogline.network.cloud.cloud import create
-from fogline.network.cloud.job_store import LogLine, Record
-from fogline.network.cloud.operator_api import NewToken
+from fogline.network.cloud.records import LogLine, Record
+from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
 from fogline.network.node.process import NodeFolder
 from fogline.network.transport.messages import ParentAddress

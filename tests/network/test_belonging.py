@@ -16,8 +16,8 @@ from fogline.governance.authority import Authority
 from fogline.governance.identity import Identity
 from fogline.governance.subject import Subject
 from fogline.lab import FaultProxy
-from fogline.network.cloud import scheduler as scheduler_module
-from fogline.network.cloud.registrar import NewToken
+from fogline.network.cloud import fleet
+from fogline.network.cloud.requests import NewToken
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.node import enrolment
 from fogline.network.node.enrolment import join, keep_valid, renew
@@ -27,9 +27,9 @@ from fogline.network.transport.downlink import address_of
 from fogline.network.transport.messages import Certificate, ParentAddress
 from fogline.network.transport.session import Session
 from fogline.processes.messages import encode
+from tests.network.cloud.test_restores import Site
 from tests.network.cluster import LOCAL, Cluster, cluster
 from tests.network.processes import wait_for
-from tests.network.test_restores import Site
 from tests.patience import PATIENCE
 
 DAY = 86400.0
@@ -83,7 +83,7 @@ def test_a_copied_identity_is_no_fight_and_both_addresses_are_named(
 
 
 def test_a_copy_below_another_parent_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler_module, "NOTICED", 0.5)
+    monkeypatch.setattr(fleet, "NOTICED", 0.5)
 
     async def work() -> None:
         async with cluster(tmp_path, fogs=2, devices=0) as made:

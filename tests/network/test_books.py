@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fogline.network.cloud.job_store import JobStore, NodeInfo
+from fogline.network.cloud.job_store import JobStore
+from fogline.network.cloud.records import NodeInfo
 from fogline.processes.tasks import Tasks
 from fogline.storage import open_database
 from tests.network.cluster import cluster, job

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from fogline.network.cloud.job_store import Record
+from fogline.network.cloud.records import Record
 from tests.network.cluster import Cluster, cluster, job
 
 

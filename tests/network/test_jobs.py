@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fogline.jobs.reading import parse_job
-from fogline.network.cloud.job_store import Record
+from fogline.network.cloud.records import Record
 from fogline.network.node.driver import ENTRIES
 from fogline.network.node.process import Listening
 from fogline.network.transport.messages import ParentAddress

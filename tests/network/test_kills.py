@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fogline.network.cloud.job_store import Record
+from fogline.network.cloud.records import Record
 from tests.network.cluster import job
 from tests.network.processes import Fleet, fleet
 from tests.network.test_jobs import same, simulated

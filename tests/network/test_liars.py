@@ -17,8 +17,9 @@ from fogline.governance.errors import TrustError
 from fogline.governance.identity import Identity
 from fogline.governance.subject import Subject
 from fogline.network.cloud.cloud import CloudUp
-from fogline.network.cloud.operator_api import NewToken
+from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
+from fogline.network.node.node import DOWN
 from fogline.network.transport import messages as c
 from fogline.network.transport.grpc import dial
 from fogline.network.transport.messages import ParentAddress
@@ -169,7 +170,7 @@ def test_a_device_that_reports_rubbish_is_refused_and_counted(runner: asyncio.Ru
             await call.read()
             async with asyncio.timeout(PATIENCE):
                 while isinstance(answer := await call.read(), bytes):
-                    frame = c.DOWN.decode(answer)
+                    frame = DOWN.decode(answer)
                     if isinstance(frame, c.Offer):
                         await call.write(encode(c.JoinedJob(record.job, Hello())))
                     if isinstance(frame, c.NodeMessage) and hasattr(frame.message, "model"):

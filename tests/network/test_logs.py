@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from fogline.logs import Printed, about, begin, stamp, write_logs
-from fogline.network.cloud.job_store import LogLine
+from fogline.network.cloud.records import LogLine
 
 WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from fogline.network.node.services.releases import ReleaseService
 from fogline.network.transport.chunks import PLAIN
 from fogline.network.transport.downlink import Downlink
 from fogline.network.transport.messages import CHUNK, Fetch, MetadataFile, ReadMetadata, Size
@@ -15,7 +16,7 @@ from fogline.processes.messages import decoder, encode
 
 Change = Callable[[bytes], bytes]
 Documents = Callable[[str, bytes | None], bytes | None]
-FETCH, READ, FILE = decoder(Fetch), decoder(ReadMetadata), decoder(MetadataFile)
+FETCH, FILE = decoder(Fetch), decoder(MetadataFile)
 
 
 class EvilFog:
@@ -33,18 +34,18 @@ class EvilFog:
         self.reads = 0
         """How many small files they asked for."""
         self.honest()
-        fetch, read, evil = Downlink.fetch, Downlink.read, self
+        fetch, read, evil = Downlink.fetch, ReleaseService.read, self
 
         async def fetched(self: Downlink, request: bytes, context: Any) -> AsyncIterator[bytes]:
             frames = fetch(self, request, context)
             async for frame in evil._files(self, request, frames):
                 yield frame
 
-        async def given(self: Downlink, request: bytes, context: Any) -> bytes:
-            return await evil._document(self, request, read(self, request, context))
+        async def given(self: ReleaseService, asked: ReadMetadata) -> bytes:
+            return await evil._document(self.node.name, asked, read(self, asked))
 
         monkeypatch.setattr(Downlink, "fetch", fetched)
-        monkeypatch.setattr(Downlink, "read", given)
+        monkeypatch.setattr(ReleaseService, "read", given)
 
     def honest(self) -> None:
         """No evil any more."""
@@ -78,16 +79,16 @@ class EvilFog:
         for start in range(asked.offset, len(data), CHUNK):
             yield PLAIN + data[start : start + CHUNK]
 
-    async def _document(self, link: Any, request: bytes, honest: Any) -> bytes:
-        answer: bytes = await honest
-        if link._below.name != self.name:
+    async def _document(self, node: str, asked: ReadMetadata, honest: Awaitable[bytes]) -> bytes:
+        answer = await honest
+        if node != self.name:
             return answer
         self.reads += 1
         if self.answer is not None:
             return self.answer
         if self.documents is None:
             return answer
-        return encode(MetadataFile(self.documents(READ.decode(request).name, FILE.decode(answer).data)))
+        return encode(MetadataFile(self.documents(asked.name, FILE.decode(answer).data)))
 
 
 def flipped(data: bytes) -> bytes:

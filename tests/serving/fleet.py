@@ -18,9 +18,9 @@ from fogline.governance.signing import SigningKey
 from fogline.jobs.job import Publish
 from fogline.network.cloud.client import Client, bundle_of, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create
-from fogline.network.cloud.job_store import Record
-from fogline.network.cloud.operator_api import NewToken
+from fogline.network.cloud.records import Record
 from fogline.network.cloud.release_source import ReleaseSource
+from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
 from fogline.network.node.process import Listening, NodeFolder, RunningNode, member
 from fogline.network.node.status import StatusChange

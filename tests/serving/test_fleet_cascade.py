@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from fogline import load
+from fogline.network.node.services.predictions import PredictionService
 from fogline.registry.model_report import Steer
 from fogline.registry.release import Tier
 from fogline.serving.cascade.wire import OffloadAnswer, packed, read_ask, values
@@ -73,18 +74,18 @@ async def serve(made: Fleet, trained: dict[str, Path], *models: tuple[str, Tier]
 @contextmanager
 def counted(made: Fleet, name: str) -> Iterator[list[int]]:
     """Rows that a node is asked about by those below it, question by question."""
-    node, rows = made.ups[name].node, list[int]()
-    infer = node.infer
+    service, rows = made.ups[name].node.service(PredictionService), list[int]()
+    infer = service.infer
 
     async def counting(ask: bytes, seconds: float) -> bytes:
         rows.append(len(next(iter(read_ask(ask)[1].values()))))
         return await infer(ask, seconds)
 
-    node.infer = counting
+    service.infer = counting
     try:
         yield rows
     finally:
-        node.infer = infer
+        service.infer = infer
 
 
 async def answers(made: Fleet, x: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], dict[str, Any]]:
@@ -170,7 +171,7 @@ def test_a_fog_asks_the_cloud_in_turn(tmp_path: Path, trained: dict[str, Path]) 
             assert np.mean(together == y) > 0.9
 
             # The cloud falls silent: the fog's answer comes in time.
-            made.cloud.node.infer = hanging
+            made.cloud.node.service(PredictionService).infer = hanging
             _, notes = await answers(made, x)
             assert (notes["tier"], notes["model"], notes["version"]) == ("fog", "middle", 2)
 
@@ -218,10 +219,11 @@ def test_a_fog_that_hangs_or_lies_changes_nothing(tmp_path: Path, trained: dict[
     async def scene() -> None:
         async with fleet(tmp_path, devices=("client-0",), serving=("client-0",), policy=OFFLOAD) as made:
             await serve(made, trained)
-            made.ups["fog"].node.infer = refusing
+            service = made.ups["fog"].node.service(PredictionService)
+            service.infer = refusing
             own, _ = await answers(made, x)
             for answer in (hanging, garbage, endless, narrow):
-                made.ups["fog"].node.infer = answer
+                service.infer = answer
                 found, notes = await answers(made, x)
                 assert found.tolist() == own.tolist()
                 assert (notes["tier"], notes["offloaded"]) == ("device", 0)

@@ -17,7 +17,7 @@ from fogline.cli.options import OPERATOR, Json, OperatorOptions
 from fogline.jobs.errors import suggest
 from fogline.monitoring.human import human_bytes, human_seconds
 from fogline.network.cloud.client import Client
-from fogline.network.cloud.job_store import LogLine, NodeInfo
+from fogline.network.cloud.records import LogLine, NodeInfo
 
 SHOWN = 14 * 86400.0
 """Seconds for which a notice of the cloud's is shown with the nodes."""

@@ -16,7 +16,7 @@ from fogline.jobs.errors import suggest
 from fogline.monitoring.human import human_seconds
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.folder import SIGNING
-from fogline.network.cloud.registrar import NewToken
+from fogline.network.cloud.requests import NewToken
 
 token = App(name="token")
 

@@ -20,17 +20,21 @@ from fogline.governance.bundle import pack
 from fogline.governance.identity import Identity
 from fogline.governance.signers import Signer
 from fogline.governance.signing import SigningKey
-from fogline.network.cloud.job_store import LogLine, NodeInfo, Record, Stop
-from fogline.network.cloud.model_api import (
+from fogline.network.cloud.records import LogLine, NodeInfo, Record, Stop
+from fogline.network.cloud.requests import (
     AnyModel,
     Linked,
+    Name,
     NewReleaseKeys,
+    NewToken,
+    NumberedLine,
     OfflineMetadataMessage,
     SetRetrainRule,
+    Stopping,
+    Submit,
+    Text,
     Which,
 )
-from fogline.network.cloud.operator_api import Name, NumberedLine, Stopping, Submit, Text
-from fogline.network.cloud.registrar import NewToken
 from fogline.network.cloud.results import Contents, ResultError, write
 from fogline.network.transport.chunks import ChunkError, first_answer, receive
 from fogline.network.transport.grpc import dial

@@ -17,15 +17,22 @@ from fogline.governance.errors import ExpiredIdentityError
 from fogline.governance.identity import CERTIFICATE, Identity
 from fogline.governance.signing import SigningKey
 from fogline.governance.subject import Subject
+from fogline.network.cloud.fleet import FleetMonitor
 from fogline.network.cloud.folder import AUTHORITY, FACTS, OPERATOR, RELEASE_KEYS, SIGNING, OperatorFacts, trusting
+from fogline.network.cloud.job_run import Means
+from fogline.network.cloud.job_store import JobStore
+from fogline.network.cloud.listener import NewsListener
 from fogline.network.cloud.model_api import ModelApi
 from fogline.network.cloud.operator_api import OperatorApi
 from fogline.network.cloud.registrar import DAYS, Registrar
 from fogline.network.cloud.release_source import ReleaseSource
+from fogline.network.cloud.restores import Restores
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.node.enrolment import Issuer
 from fogline.network.node.node import Node
 from fogline.network.node.process import Attach, Listening, NodeFolder, RunningNode, opened, serve
+from fogline.network.node.services.parents import ParentService
+from fogline.network.node.services.releases import ReleaseService
 from fogline.network.node.status import StatusChange
 from fogline.network.transport.downlink import Downlink
 from fogline.network.transport.grpc import Methods
@@ -36,7 +43,6 @@ from fogline.registry.release import Tier
 from fogline.registry.trust.binding import bind_root
 from fogline.registry.trust.operator import create as create_releases
 from fogline.registry.trust.releases import SignedReleases
-from fogline.storage import Database
 
 LONG = 12
 """Times as long as others that certificates hold which the cloud gives to itself: it renews them when it starts."""
@@ -47,6 +53,7 @@ class CloudUp(RunningNode):
     """A cloud that runs."""
 
     scheduler: JobScheduler | None = None
+    fleet: FleetMonitor | None = None
     registrar: Registrar | None = None
 
 
@@ -109,15 +116,12 @@ async def cloud(
         node = Node(identity.subject, database, value_store, place.folder, admission, site)
         node.on_change = on_change or node.on_change
         node.downlink = Downlink(value_store.blobs, node)
-        scheduler, source = registered(node, place, authority, database, parallel)
-        node.cloud, node.releases = scheduler, source
-        up = CloudUp(node, identity, scheduler=scheduler)
-        stack.push_async_callback(node.close)
-        stack.push_async_callback(scheduler.close)
-        stack.callback(source.close)
+        scheduler, fleet, source = registered(node, place, authority, stack, parallel)
+        up = CloudUp(node, identity, scheduler=scheduler, fleet=fleet)
 
         def issuer_of(parent_address: Callable[[], ParentAddress]) -> Issuer:
-            up.registrar = Registrar(authority, database, admission, parent_address, node.siblings, days, (operator,))
+            fogs = node.service(ParentService).siblings
+            up.registrar = Registrar(authority, database, admission, parent_address, fogs, days, (operator,))
             registrar = up.registrar
 
             async def enrol(asked: Enrol) -> Certificate:
@@ -131,11 +135,11 @@ async def cloud(
         def operator_api() -> Methods:
             assert up.registrar is not None
             assert node.downlink is not None
-            models = ModelApi(scheduler.publisher, value_store.blobs, node.downlink).methods()
-            return {**OperatorApi(scheduler, up.registrar, node.downlink).methods(), **models}
+            models = ModelApi(source.publisher, value_store.blobs, node.downlink).methods()
+            return {**OperatorApi(scheduler, fleet, up.registrar, node.downlink).methods(), **models}
 
         await scheduler.load()
-        await asyncio.to_thread(scheduler.publisher.start)
+        await asyncio.to_thread(source.publisher.start)
         if attach is not None:
             await attach(node, database, stack)
         await serve(up, place, listening, stack, issuer_of, operator_api)
@@ -147,24 +151,24 @@ async def cloud(
 
 
 def registered(
-    node: Node, place: NodeFolder, authority: Authority, database: Database, parallel: int
-) -> tuple[JobScheduler, ReleaseSource]:
-    """The scheduler and the registry of a cloud, which tell each other things.
+    node: Node, place: NodeFolder, authority: Authority, stack: AsyncExitStack, parallel: int
+) -> tuple[JobScheduler, FleetMonitor, ReleaseSource]:
+    """The parts of a cloud beside its node, which tell each other things; they end with the stack.
 
     Raises:
         TrustError: there are no keys for releases.
         StorageError: the records cannot be read.
     """
-    loop = asyncio.get_running_loop()
+    loop, database = asyncio.get_running_loop(), node.database
 
     def nodes() -> dict[str, Tier]:
-        return scheduler.serving()
+        return fleet.serving()
 
     def cautious() -> frozenset[str]:
-        return scheduler.cautious()
+        return fleet.cautious()
 
     def changed() -> None:  # From a thread.
-        loop.call_soon_threadsafe(lambda: node.fresh(source.changed()))
+        loop.call_soon_threadsafe(lambda: node.service(ReleaseService).fresh(source.changed()))
 
     def train(job: str) -> None:
         loop.call_soon_threadsafe(scheduler.again, job)
@@ -173,5 +177,14 @@ def registered(
     catalogue = Catalogue(database, place.open_models())
     publisher = Publisher(database, catalogue, signed, nodes, changed, train, cautious)
     source = ReleaseSource(publisher, bind_root(authority, signed.offline_metadata().roots[0]), node.name)
-    scheduler = JobScheduler(node, place.folder / "runs", publisher, parallel)
-    return scheduler, source
+    job_store = JobStore(database, node.name)
+    restores = Restores(job_store, publisher, database)
+    scheduler = JobScheduler(Means(node, job_store, publisher, place.folder / "runs"), restores, parallel)
+    fleet = FleetMonitor(node, job_store, publisher)
+    listener = NewsListener(scheduler, fleet, restores, node.name)
+    node.cloud, node.releases = listener, source
+    stack.push_async_callback(node.close)
+    stack.push_async_callback(scheduler.close)
+    for part in (fleet, listener, source):
+        stack.callback(part.close)
+    return scheduler, fleet, source

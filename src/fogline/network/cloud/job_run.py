@@ -21,13 +21,14 @@ from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance, TargetMetric, should_stop
 from fogline.monitoring.mishaps import Mishaps
 from fogline.monitoring.result import Row
-from fogline.network.cloud.job_store import JobState, JobStore, Record, Stop
+from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.publishing import ModelOrigin, publish
+from fogline.network.cloud.records import JobState, Record, Stop
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker
-from fogline.network.node.jobs import GATHER
 from fogline.network.node.node import Node
-from fogline.network.node.participation import AGAIN, JobParticipation, Moved
+from fogline.network.node.participation import JobParticipation, RootJob
+from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import BROKEN, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import Conclude, Describe, Described, Evaluate, Evaluated
@@ -62,9 +63,14 @@ class JobRun:
         means: what it is run with.
         record: the job.
         job: what it says.
-        participation: the cloud's part in its rounds.
+        announcement: the job, as nodes are told of it.
+        code: where its code lies.
+        first: values that it begins with.
         judge: the worker that judges its models.
         folder: takes its results.
+
+    Raises:
+        NotAllowedError: the job's tree has no cloud.
     """
 
     def __init__(
@@ -72,11 +78,20 @@ class JobRun:
         means: Means,
         record: Record,
         job: Job,
-        participation: JobParticipation,
+        announcement: JobAnnouncement,
+        code: Path,
+        first: dict[str, BlobRef],
         judge: WorkerClient,
         folder: RunFolder,
     ) -> None:
-        self.participation = participation
+        node = means.node
+        self._participation = JobParticipation(
+            announcement,
+            node,
+            node.job_manager.worker_client(announcement, code),
+            aggregator_maker(node.name, job, announcement, JOIN_WINDOW, AGAIN),
+            RootJob(first, self._moved, self._ended),
+        )
         self._means = means
         self._record = record
         self._job = job
@@ -107,21 +122,28 @@ class JobRun:
         """The first round."""
         await self._means.job_store.put(self._record)
         self._note("began")
-        self._means.node.job_manager.engage(self.participation, None)
+        self._means.node.job_manager.engage(self._participation, None)
 
     async def close(self) -> None:
         """End its worker; it goes on at the next start."""
         await self._judge.close()
 
-    # What the node tells.
+    async def stop(self, how: Stop) -> Record:
+        """The operator ends it; what it is now."""
+        self._record = msgspec.structs.replace(self._record, stop=how)
+        await self._means.job_store.put(self._record)
+        self._participation.halt()
+        return self._record
 
-    def told(self, told: JobLog) -> None:
-        """Something for the job's report."""
+    def hear(self, told: JobLog) -> None:
+        """A node has something for the job's report."""
         self._mishaps.count(told.what, told.child or told.node, told.why[:LONGEST], told.amount)
         if told.what == BROKEN:
-            self.participation.halt(f"{told.node}: {told.why[:LONGEST]}")
+            self._participation.halt(f"{told.node}: {told.why[:LONGEST]}")
 
-    def moved(self, move: Move, group: BlobRef, seconds: float) -> None:
+    # What its participation tells.
+
+    def _moved(self, move: Move, group: BlobRef, seconds: float) -> None:
         """The model moved: it is judged beside, while the next round runs."""
         devices = self._lap.saw(move)
         if move.final:
@@ -129,14 +151,7 @@ class JobRun:
             self._models.append((move, devices, group, seconds))
             self._there.set()
 
-    async def stop(self, how: Stop) -> Record:
-        """The operator ends it; what it is now."""
-        self._record = msgspec.structs.replace(self._record, stop=how)
-        await self._means.job_store.put(self._record)
-        self.participation.halt()
-        return self._record
-
-    def ended(self, why: str | None, group: BlobRef | None) -> None:
+    def _ended(self, why: str | None, group: BlobRef | None) -> None:
         """Its rounds are over."""
         if group is not None and self._last is None and not self._models:
             self._means.node.value_store.keep(group)  # The cloud was restarted since the last move.
@@ -186,7 +201,7 @@ class JobRun:
         goal = TargetMetric(self._record.headline, self._record.higher_is_better)
         if should_stop(self._history, evaluation, goal):
             self._enough = True
-            self.participation.halt()
+            self._participation.halt()
 
     async def _judged(self, group: BlobRef) -> dict[str, float]:
         try:
@@ -263,16 +278,15 @@ class JobRun:
         self._means.job_store.note(self._record.job, what, why, row=row)
 
 
-async def prepare(means: Means, record: Record, root: Moved) -> JobRun:
+async def prepare(means: Means, record: Record) -> JobRun:
     """Have a job's worker load it, and make all that its rounds begin with.
 
     Args:
         means: what it is run with.
         record: the job.
-        root: told of models and of the end.
 
     Raises:
-        NotAllowed, WorkerFailed, ValueError, StorageError, OSError: see :data:`UNFIT`.
+        NotAllowedError, WorkerError, ValueError, StorageError, OSError: see :data:`UNFIT`.
     """
     node = means.node
     asked = parse_job(record.text)
@@ -284,20 +298,14 @@ async def prepare(means: Means, record: Record, root: Moved) -> JobRun:
     )
     judge = node.job_manager.worker_client(announcement, code)
     try:
-        return await _described(means, record, asked, announcement, code, judge, root)
+        return await _described(means, record, asked, announcement, code, judge)
     except UNFIT:
         await judge.close()
         raise
 
 
 async def _described(
-    means: Means,
-    record: Record,
-    asked: Job,
-    announcement: JobAnnouncement,
-    code: Path,
-    judge: WorkerClient,
-    root: Moved,
+    means: Means, record: Record, asked: Job, announcement: JobAnnouncement, code: Path, judge: WorkerClient
 ) -> JobRun:
     node = means.node
     group, model = node.value_store.draft(), node.value_store.draft()
@@ -314,10 +322,6 @@ async def _described(
     )
     key = model_key(node.name, 0)
     first = {key + GROUP: await node.value_store.take(group, "group"), key: await node.value_store.take(model, "model")}
-    worker_client = node.job_manager.worker_client(announcement, code)
-    participation = JobParticipation(
-        announcement, node, worker_client, aggregator_maker(node.name, job, announcement, GATHER, AGAIN), first, root
-    )
     folder = RunFolder(means.runs / record.job)
     if not folder.info.exists():
         folder = RunFolder.create(folder.path, job)
@@ -328,7 +332,7 @@ async def _described(
         higher_is_better=facts.higher_is_better,
         units=facts.units,
     )
-    job_run = JobRun(means, running, job, participation, judge, folder)
+    job_run = JobRun(means, running, job, announcement, code, first, judge, folder)
     await job_run.recount()
     return job_run
 

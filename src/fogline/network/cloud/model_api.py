@@ -3,66 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
-
-import msgspec
-from msgspec import Meta
 
 from fogline.governance.signers import Signer
 from fogline.governance.subject import Subject
-from fogline.inference.card import ModelName
-from fogline.network.cloud.operator_api import Answers, Text, answering
+from fogline.network.cloud.operator_api import Answers, answering
+from fogline.network.cloud.requests import (
+    AnyModel,
+    Linked,
+    NewReleaseKeys,
+    OfflineMetadataMessage,
+    SetRetrainRule,
+    Text,
+    Which,
+)
 from fogline.network.transport.downlink import Downlink
 from fogline.network.transport.grpc import Methods
 from fogline.network.transport.messages import Blob
 from fogline.registry.model_report import ModelReport, Steer
 from fogline.registry.publisher import Publisher
 from fogline.storage import Blobs
-
-
-class Which(msgspec.Struct, frozen=True):
-    """A model, and a version of it."""
-
-    model: ModelName
-    version: int = 0
-    """0: the newest."""
-
-
-class AnyModel(msgspec.Struct, frozen=True):
-    """A model, or all."""
-
-    model: str = ""
-
-
-class OfflineMetadataMessage(msgspec.Struct, frozen=True):
-    """All that the operator's offline keys have signed."""
-
-    data: bytes
-
-
-class NewReleaseKeys(msgspec.Struct, frozen=True):
-    """The cloud is to make itself new keys for releases, which count once the operator has signed them."""
-
-
-class Linked(msgspec.Struct, frozen=True):
-    """A small model that is to ask a larger one where it is not sure."""
-
-    model: ModelName
-    to: ModelName
-    accuracy: Annotated[float, Meta(ge=0, le=1)] | None = None
-    """The least that the pair must reach,"""
-    budget: Annotated[float, Meta(ge=0, le=1)] | None = None
-    """or the most that may be sent up."""
-
-
-class SetRetrainRule(msgspec.Struct, frozen=True):
-    """When inputs have moved so far, the job that made the version runs again."""
-
-    model: ModelName
-    psi: Annotated[float, Meta(gt=0)] | None
-    """None: never."""
-    cooldown: float = 86400.0
-    """Seconds between two such runs at least."""
 
 
 class ModelApi:

@@ -12,56 +12,16 @@ import msgspec
 from fogline.governance.errors import TrustError
 from fogline.governance.roles import refusal
 from fogline.governance.subject import Subject
-from fogline.network.cloud.job_store import LogLine, NodeInfo, Record, Stop
-from fogline.network.cloud.registrar import NewToken, Registrar
+from fogline.network.cloud.fleet import FleetMonitor
+from fogline.network.cloud.records import LogLine, NodeInfo, Record
+from fogline.network.cloud.registrar import Registrar
+from fogline.network.cloud.requests import Name, NewToken, NumberedLine, Stopping, Submit, Text
 from fogline.network.cloud.results import contents, messages
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.transport.downlink import Context, Downlink
 from fogline.network.transport.grpc import Methods
-from fogline.network.transport.messages import Blob
 from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import StorageError
-
-
-class Submit(msgspec.Struct, frozen=True):
-    """Put a job into the queue."""
-
-    text: str
-    bundle: Blob
-    priority: int = 0
-    planned: bool = False
-    wait: float = 60.0
-
-
-class Name(msgspec.Struct, frozen=True):
-    """A job or a node, and the line of its log to go on after."""
-
-    name: str = ""
-    after: int = 0
-    follow: bool = True
-    """Whether to go on until the job is over."""
-
-
-class Stopping(msgspec.Struct, frozen=True):
-    """End a job."""
-
-    name: str
-    how: Stop = "keep"
-    """What becomes of what it has learned."""
-
-
-class Text(msgspec.Struct, frozen=True):
-    """An answer in words."""
-
-    text: str
-
-
-class NumberedLine(msgspec.Struct, frozen=True):
-    """A line of a job's log and its number."""
-
-    number: int
-    line: LogLine
-
 
 NAME: Decoder[Name] = decoder(Name)
 Answers = dict[str, tuple[Any, Callable[[Any, Subject], Awaitable[Any]]]]
@@ -109,12 +69,14 @@ class OperatorApi:
 
     Args:
         scheduler: the jobs.
+        fleet: the nodes.
         registrar: the certificates.
         downlink: says who calls, and takes bundles.
     """
 
-    def __init__(self, scheduler: JobScheduler, registrar: Registrar, downlink: Downlink) -> None:
+    def __init__(self, scheduler: JobScheduler, fleet: FleetMonitor, registrar: Registrar, downlink: Downlink) -> None:
         self._scheduler = scheduler
+        self._fleet = fleet
         self._registrar = registrar
         self._downlink = downlink
 
@@ -159,7 +121,7 @@ class OperatorApi:
         known = {name.lower() for name in self._scheduler.job_store.nodes}  # A restored cloud has forgotten who joined.
         if asked.name.lower() not in known and not await asyncio.to_thread(self._registrar.is_member, asked.name):
             raise LookupError(f"no node named '{asked.name}' ever joined")
-        return Text(await self._scheduler.revoke(asked.name))
+        return Text(await self._fleet.revoke(asked.name))
 
     async def _token(self, asked: NewToken, by: Subject) -> Text:
         return Text(await asyncio.to_thread(self._registrar.token, asked, by.name))

@@ -46,7 +46,7 @@ async def publish(
         origin: where it comes from.
 
     Raises:
-        WorkerFailed: it cannot be served.
+        WorkerError: it cannot be served.
         ValueError: it cannot be published.
         StorageError: there is no room for it.
     """

@@ -12,8 +12,9 @@ from fogline.governance.certificates import check_issued, key_hash_of
 from fogline.governance.credentials import REST
 from fogline.governance.errors import TrustError
 from fogline.governance.serials import member_since, milliseconds
-from fogline.governance.subject import Role, Subject
+from fogline.governance.subject import Subject
 from fogline.governance.tokens import TokenRecord, create_token, redeem
+from fogline.network.cloud.requests import NewToken
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.enrolment import check_signed_by
 from fogline.network.transport.messages import Certificate, Enrol, ParentAddress, Renew
@@ -23,16 +24,6 @@ from fogline.storage import Database
 TOKENS, MEMBERS = "token", "member"
 DAYS = 30.0
 """Life of a node's certificate; it is renewed after two thirds of it."""
-
-
-class NewToken(msgspec.Struct, frozen=True):
-    """Make a token."""
-
-    role: Role
-    site: str = "main"
-    uses: int = 1
-    ttl: float = 3600.0
-    names: str | None = None
 
 
 class EnrolledNode(msgspec.Struct, frozen=True):

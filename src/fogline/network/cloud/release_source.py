@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from fogline.governance.errors import TrustError
+from fogline.network.timing import SIGN_AGAIN
 from fogline.processes.tasks import Tasks
 from fogline.registry.publisher import Publisher
 from fogline.registry.release import Outcome, Vitals
@@ -15,8 +16,6 @@ from fogline.registry.trust.binding import BINDING
 from fogline.storage import Blobs, StorageError
 
 log = logging.getLogger("fogline.network")
-AGAIN = 60.0
-"""Seconds before what failed for want of a key or of room is tried again."""
 
 
 class ReleaseSource:
@@ -89,7 +88,7 @@ class ReleaseSource:
                 following = await asyncio.to_thread(self.publisher.tick)
             except (TrustError, StorageError) as error:
                 log.error("releases cannot be signed: %s", error)
-                following = time.time() + AGAIN
+                following = time.time() + SIGN_AGAIN
             try:
                 async with asyncio.timeout(max(0.0, following - time.time())):
                     await self._due.wait()

@@ -70,7 +70,7 @@ class AdmissionControl:
         """Where the code of a job that may run here was unpacked.
 
         Raises:
-            NotAllowed: it may not; one sentence.
+            NotAllowedError: it may not; one sentence.
         """
         from fogline.governance.bundle import open_bundle  # Not above: until a job comes, a device needs no library.
 

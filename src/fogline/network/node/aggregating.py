@@ -26,7 +26,7 @@ def aggregator_maker(
         retry: seconds after which a report without a receipt is sent again.
 
     Raises:
-        NotAllowed: the job's tree is less deep than this one.
+        NotAllowedError: the job's tree is less deep than this one.
     """
     if announcement.depth >= len(job.tree.names):
         raise NotAllowedError(

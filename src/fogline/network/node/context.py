@@ -1,4 +1,4 @@
-"""What the parts of a node know of it: a wall, so that a job's part can be tested without a network around it."""
+"""What the parts of a node know of it, and of the cloud at the root: walls, so that a part can be tested alone."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from fogline.governance.offers import Offers
+from fogline.governance.subject import Subject
 from fogline.network.node.admission import AdmissionControl
+from fogline.network.node.mirror import Releases, ServingPart
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
-from fogline.network.transport.messages import NOTHING, Down, JobAnnouncement, JobLog
+from fogline.network.transport.messages import NOTHING, DownFrame, News, Push
 from fogline.network.transport.uplink import Uplink
 from fogline.network.worker.requests import WorkerLimits
 from fogline.storage import Database
 
 if TYPE_CHECKING:
-    from fogline.network.node.news import Cloud
     from fogline.network.transport.downlink import Downlink
+    from fogline.network.transport.session import Session
 
 
 class SiteSettings(msgspec.Struct, frozen=True):
@@ -36,8 +38,32 @@ class SiteSettings(msgspec.Struct, frozen=True):
     """Trainings at the same time."""
 
 
+class Cloud(Protocol):
+    """What the root of the tree does beside: it hears everything."""
+
+    def hear(self, news: News) -> None:
+        """Something that a node has to tell."""
+        ...
+
+    def arrived(self, name: str, since: int) -> None:
+        """A child of the root is there, whose certificate says since when it is a member."""
+        ...
+
+    def recalled(self) -> None:
+        """A node had revocations that were forgotten here."""
+        ...
+
+    def wants(self, subject: Subject, push: Push) -> str | None:
+        """Why a bundle is not wanted; None if it is."""
+        ...
+
+    def has_ended(self, job: str) -> bool:
+        """Whether a job is over, or never was."""
+        ...
+
+
 class NodeContext(Protocol):
-    """What jobs need of their node."""
+    """What the parts of a node need of it."""
 
     name: str
     database: Database
@@ -50,22 +76,30 @@ class NodeContext(Protocol):
     """None: the node is a leaf."""
     cloud: Cloud | None
     """At the root."""
+    releases: Releases | None
+    """Where models come from that are served here or below."""
+    companion: ServingPart | None
+    """The part that serves, where there is one."""
     on_change: Callable[[StatusChange], None]
 
-    def say(self, child: str, frame: Down) -> None:
+    def say(self, child: str, frame: DownFrame) -> None:
         """To a child; dropped where it is not connected."""
         ...
 
-    def say_to_all(self, frame: Down) -> None:
+    def say_to_all(self, frame: DownFrame) -> None:
         """To every child."""
         ...
 
-    def tell(self, told: JobLog) -> None:
-        """Something for the job's report, upward to the cloud."""
+    def sessions(self) -> list[Session]:
+        """The children that are connected."""
         ...
 
-    def offer(self, announcement: JobAnnouncement) -> None:
-        """Tell the children of a job."""
+    def tell(self, news: News) -> None:
+        """Something that the cloud is to hear."""
+        ...
+
+    def carried(self, down: int, up: int) -> None:
+        """So many bytes of blobs went to a child, or came from one."""
         ...
 
     def log_file(self, job: str) -> Path:

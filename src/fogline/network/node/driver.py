@@ -8,7 +8,7 @@ ahead of the journal. The node makes a new one from the journal, as after a cras
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
@@ -61,13 +61,13 @@ ENCODE = msgspec.msgpack.Encoder().encode
 
 
 class Links(Protocol):
-    """What a driver needs of its node."""
+    """What a driver needs of its node: a wall, so that one can be tested alone."""
 
     def send(self, to: str, said: NodeMessage) -> None:
         """To the parent or a child; dropped where there is no connection."""
         ...
 
-    def tell(self, job: str, count: Count) -> None:
+    def tell(self, count: Count) -> None:
         """Something for the job's report."""
         ...
 
@@ -80,13 +80,9 @@ class Links(Protocol):
         """
         ...
 
-    def moved(self, job: str, move: Move, group: BlobRef) -> None:
-        """The model of this node's group moved."""
-        ...
 
-    def finished(self, job: str) -> None:
-        """The job is over at this node."""
-        ...
+OnMove = Callable[[Move, BlobRef, float], None]
+"""Told of a move, of the group's model after it, and of the job's seconds."""
 
 
 class Driver:
@@ -101,6 +97,7 @@ class Driver:
         links: the rest of the node.
         parent: whose work it does; empty at the root.
         sieve: what an aggregator's machine asks of the updates that wait.
+        on_move: told of every move of this node's group.
     """
 
     def __init__(
@@ -113,6 +110,7 @@ class Driver:
         links: Links,
         parent: str = "",
         sieve: Sieve | None = None,
+        on_move: OnMove | None = None,
     ) -> None:
         self.job = job
         self.machine = machine
@@ -130,6 +128,7 @@ class Driver:
         self._links = links
         self._parent = parent
         self._sieve = sieve
+        self._on_move = on_move
         self._events: asyncio.Queue[tuple[Event, dict[Key, BlobRef]]] = asyncio.Queue()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._changed: dict[Key, BlobRef | None] = {}
@@ -185,7 +184,7 @@ class Driver:
         """Until the machine is done with the job.
 
         Raises:
-            StorageError, WorkerFailed: the machine must be made anew from its journal.
+            StorageError, WorkerError: the machine must be made anew from its journal.
         """
         try:
             while not self.machine.over:
@@ -193,7 +192,6 @@ class Driver:
                 while not self._events.empty():
                     batch.append(self._events.get_nowait())
                 await self._step(batch)
-            self._links.finished(self.job)
         finally:
             self.close()
 
@@ -274,9 +272,9 @@ class Driver:
         for key, value in made.values.items():
             self._set(key, value)
         for child, why in made.refused:
-            self._links.tell(self.job, Count("refused", child, why))
-        if isinstance(effect, Move) and len(made.refused) < len(effect.members):
-            self._links.moved(self.job, effect, self.values[effect.model + GROUP])
+            self._links.tell(Count("refused", child, why))
+        if isinstance(effect, Move) and len(made.refused) < len(effect.members) and self._on_move is not None:
+            self._on_move(effect, self.values[effect.model + GROUP], self.clock.now())
         return True
 
     def _count(self, record: Record) -> None:
@@ -318,7 +316,7 @@ class Driver:
             case Train():
                 self._train(effect)
             case Count():
-                self._links.tell(self.job, effect)
+                self._links.tell(effect)
             case Finished():
                 pass  # The machine is over, which ends :meth:`run`.
             case _:

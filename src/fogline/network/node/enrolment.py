@@ -18,8 +18,9 @@ from fogline.governance.checked import credentials
 from fogline.governance.credentials import REST, Credentials
 from fogline.governance.errors import CertificateError, TrustError, UntimelyIdentityError
 from fogline.governance.subject import Role
+from fogline.network.timing import PATIENCE, RENEW_AGAIN
 from fogline.network.transport.grpc import Methods, dial_door
-from fogline.network.transport.messages import DOOR, PATIENCE, SERVICE, Certificate, Enrol, ParentAddress, Renew
+from fogline.network.transport.messages import DOOR, SERVICE, Certificate, Enrol, ParentAddress, Renew
 from fogline.network.transport.uplink import ConnectionLostError, Uplink
 from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import StorageError
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fogline.network")
 ENROL, RENEW, CERTIFICATE = decoder(Enrol), decoder(Renew), decoder(Certificate)
-RETRY = 300.0
-"""Seconds, at most, after which a renewal that failed is tried again."""
 
 
 class Issuer:
@@ -127,7 +126,7 @@ async def keep_valid(folder: Path, uplink: Uplink) -> None:
             identity = await asyncio.to_thread(credentials, folder)
         except UntimelyIdentityError as error:  # The clock may be set right.
             log.error("this node's certificate cannot be renewed now: %s", error)
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(RENEW_AGAIN)
             continue
         except TrustError as error:
             log.error("this node's certificate cannot be renewed: %s", error)
@@ -147,7 +146,7 @@ async def keep_valid(folder: Path, uplink: Uplink) -> None:
         except (ConnectionLostError, LookupError, TrustError) as error:
             log.warning("the certificate of %s was not renewed: %s", identity.subject.name, error)
             left = identity.expires - time.time()
-            await asyncio.sleep(min(RETRY, max(1.0, left / 10)))
+            await asyncio.sleep(min(RENEW_AGAIN, max(1.0, left / 10)))
 
 
 def too_new(renewed: Credentials) -> str:
@@ -163,7 +162,7 @@ async def renew(folder: Path, identity: Credentials, uplink: Uplink) -> Credenti
     """Get the next certificate from above.
 
     Raises:
-        Lost: there is no connection.
+        ConnectionLostError: there is no connection.
         LookupError: it was refused.
         TrustError: what came back is not right.
     """

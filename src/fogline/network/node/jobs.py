@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fogline import logs
+from fogline.governance.offers import missing
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.context import NodeContext
-from fogline.network.node.participation import AGAIN, JobParticipation
+from fogline.network.node.participation import JobParticipation
 from fogline.network.node.status import StatusChange
-from fogline.network.transport.messages import JobAnnouncement, JobEnded, LeftJob
+from fogline.network.timing import AGAIN, JOIN_WINDOW
+from fogline.network.transport.messages import JobAnnouncement, JobEnded, JobLog, LeftJob, Offer
+from fogline.network.transport.session import Session
 from fogline.network.worker.client import WorkerClient, WorkerError
 from fogline.network.worker.requests import Open
 from fogline.processes.messages import decoder, encode
@@ -28,8 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fogline.network")
 ANNOUNCEMENTS = "announcement"
-GATHER = 2.0
-"""Seconds that a round waits for more children when the first one is there, where none is expected by name."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -90,7 +91,16 @@ class JobManager:
         """Begin to take part in a job, and tell the children of it."""
         self.participations[participation.job] = participation
         self._tasks.spawn(self._take_part(participation, parent))
-        self._node.offer(participation.announcement)
+        for session in self._node.sessions():
+            self.offer(session, participation.announcement)
+
+    def offer(self, session: Session, announcement: JobAnnouncement) -> None:
+        """Tell a child of a job, if it has what that needs."""
+        lack = None if session.present.address else missing(announcement.needs, session.present.offers)
+        if lack is None:
+            session.send(Offer(msgspec.structs.replace(announcement, depth=announcement.depth + 1)))
+        else:
+            self._node.tell(JobLog(announcement.job, self._node.name, "not offered", session.name, lack))
 
     def offered(self, announcement: JobAnnouncement, parent: str) -> None:
         """The parent has a job."""
@@ -246,7 +256,7 @@ class JobManager:
         from fogline.jobs.reading import parse_job
         from fogline.network.node.aggregating import aggregator_maker
 
-        return aggregator_maker(self._node.name, parse_job(announcement.text), announcement, GATHER, AGAIN)
+        return aggregator_maker(self._node.name, parse_job(announcement.text), announcement, JOIN_WINDOW, AGAIN)
 
     async def _move(self, participation: JobParticipation, parent: str) -> None:
         """The node has another parent now: it takes part in the job below that one."""

@@ -26,7 +26,7 @@ from fogline.network.transport.messages import (
     ReleaseOutcome,
     ReleaseVitals,
     Size,
-    Up,
+    UpFrame,
 )
 from fogline.network.transport.ports import UnreachableError
 from fogline.network.transport.uplink import ConnectionLostError, Uplink
@@ -295,7 +295,7 @@ class ReleaseMirror:
         """The parent's answer.
 
         Raises:
-            Unreachable: there is no parent now.
+            UnreachableError: there is no parent now.
             LookupError: there is no answer that could be read.
         """
         try:
@@ -366,7 +366,7 @@ class ReleaseMirror:
     def measured(self, vitals: Vitals) -> None:
         self._sums.add(vitals)
 
-    def _send(self, frame: Up) -> None:
+    def _send(self, frame: UpFrame) -> None:
         self._uplink.send(frame)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from fogline import logs
 from fogline.compute.effects import GROUP
 from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
-from fogline.network.node.driver import Driver
+from fogline.network.node.driver import Driver, OnMove
 from fogline.network.node.sieve import Sieve
 from fogline.network.node.status import StatusChange
+from fogline.network.timing import AGAIN, BACK
 from fogline.network.transport.messages import (
     BROKEN,
     Blob,
@@ -25,7 +27,7 @@ from fogline.network.transport.messages import (
 )
 from fogline.network.transport.uplink import ConnectionLostError, UpdateNotTakenError
 from fogline.network.worker.client import JobBrokenError, WorkerClient, WorkerError
-from fogline.nodes.effects import Count, Move
+from fogline.nodes.effects import Count
 from fogline.nodes.events import Halt, Joined, Left, Received, Started, TimerFired
 from fogline.nodes.messages import Hello, Report, Stop, Work
 from fogline.nodes.outbox import RETRY
@@ -37,22 +39,18 @@ if TYPE_CHECKING:
     from fogline.nodes.device import Device
 
 log = logging.getLogger("fogline.network")
-AGAIN = 5.0
-"""Seconds before a machine that failed is made anew from its journal."""
-BACK = 10.0
-"""Seconds that a node waits after a restart for the children that its job expects."""
 
 
-class Moved(Protocol):
-    """Told, at the root, of every model."""
+@dataclass(frozen=True)
+class RootJob:
+    """What a job is at the root of the tree besides."""
 
-    def moved(self, job: str, move: Move, group: BlobRef, seconds: float) -> None:
-        """The root's model moved."""
-        ...
-
-    def ended(self, job: str, why: str | None, group: BlobRef | None) -> None:
-        """The job is over; ``why``: it failed; ``group``: the model that it has come to, if it has moved."""
-        ...
+    first: dict[str, BlobRef]
+    """Values that it begins with."""
+    moved: OnMove
+    """Told of every model."""
+    ended: Callable[[str | None, BlobRef | None], None]
+    """Told when it is over: why it failed, if it did, and the model that it has come to, if it has moved."""
 
 
 Make = Callable[[str | None], "Aggregator | Device"]
@@ -67,8 +65,7 @@ class JobParticipation:
         node: the node.
         worker_client: where its numbers are computed.
         make: makes its state machine.
-        first: values that a root begins with.
-        root: told of models and of the end; None below the root.
+        root: what it is there besides; None below the root.
         leaf: whether it is a device, which only has an uplink.
         samples: examples that it has.
     """
@@ -79,8 +76,7 @@ class JobParticipation:
         node: NodeContext,
         worker_client: WorkerClient,
         make: Make,
-        first: dict[str, BlobRef] | None = None,
-        root: Moved | None = None,
+        root: RootJob | None = None,
         leaf: bool = False,
         samples: int = 0,
     ) -> None:
@@ -93,7 +89,6 @@ class JobParticipation:
         self.worker_client = worker_client
         self._computation = Computation(node.value_store, worker_client, node.slots, announcement.priority)
         self._make = make
-        self._first = first or {}
         self._root = root
         self._leaf = leaf
         self._samples = samples
@@ -124,7 +119,7 @@ class JobParticipation:
                     self._end(str(error))
                     break
                 what = BROKEN if isinstance(error, JobBrokenError) else "stopped"
-                self.tell(self.job, Count(what, self._node.name, str(error)))
+                self.tell(Count(what, self._node.name, str(error)))
                 await asyncio.sleep(AGAIN)  # Told again until the root has heard of it.
         self._task = None
 
@@ -136,10 +131,11 @@ class JobParticipation:
         sieve = None
         if not self._leaf:
             sieve = cast("Aggregator", machine).sift = Sieve()
+        first, on_move = ({}, None) if self._root is None else (self._root.first, self._root.moved)
         driver = Driver(
-            self.job, machine, node.database, node.value_store, self._computation, self, parent or "", sieve
+            self.job, machine, node.database, node.value_store, self._computation, self, parent or "", sieve, on_move
         )
-        await driver.recover(self._first)
+        await driver.recover(first)
         fresh = driver.fresh
         self._driver = driver
         if self._halted:
@@ -158,6 +154,7 @@ class JobParticipation:
                     driver.put(Joined(child, hello))
             self.enter()
             await running
+            self._finished()
         finally:
             self._driver = None
             running.cancel()
@@ -177,7 +174,7 @@ class JobParticipation:
         waiting.cancel()
         missing = sorted(self._awaited - self.children.keys())
         if missing and fresh:
-            self.tell(self.job, Count("missing", self._node.name, f"{', '.join(missing)} did not come in time"))
+            self.tell(Count("missing", self._node.name, f"{', '.join(missing)} did not come in time"))
         order = [child for child in self.announcement.plan[self._node.name] if child in self.children]
         order += [child for child in self.children if child not in self._awaited]
         self._awaited = set()
@@ -246,7 +243,7 @@ class JobParticipation:
             if value is None and (self._leaf or self._moves):
                 await self._node.uplink.fetch(blob)
         except (LookupError, StorageError) as error:
-            self.tell(self.job, Count("failed", self._node.name, f"the model did not come: {error}"))
+            self.tell(Count("failed", self._node.name, f"the model did not come: {error}"))
             await asyncio.sleep(AGAIN)
             self.enter()  # If the round is not over by then, the parent asks again.
             return
@@ -284,7 +281,7 @@ class JobParticipation:
                 elif not blob.data:
                     self._node.value_store.discard(blob.digest)
             except StorageError as error:  # It brings it again.
-                self.tell(self.job, Count("not stored", child, str(error)))
+                self.tell(Count("not stored", child, str(error)))
         self._driver.put(Received(child, said.message), values)
 
     def expects(self, child: str, task: int) -> bool:
@@ -363,35 +360,36 @@ class JobParticipation:
             pass  # The parent does not wait for it any more; the report says the rest.
         uplink.send(said)
 
-    def tell(self, job: str, count: Count) -> None:
+    def tell(self, count: Count) -> None:
         """Something for the job's report."""
-        self._node.tell(JobLog(job, self._node.name, count.what, count.child or "", count.why or ""))
+        self._node.tell(JobLog(self.job, self._node.name, count.what, count.child or "", count.why or ""))
 
     async def need(self, value: BlobRef) -> None:
         """See that a value's bytes are here: after a power cut a model may have to be fetched again."""
         if not value.data and self._node.uplink is not None:
             await self._node.uplink.fetch(Blob(value.digest, value.size))
 
-    def moved(self, job: str, move: Move, group: BlobRef) -> None:
-        """The group's model moved."""
-        if self._root is not None and self._driver is not None:
-            self._root.moved(job, move, group, self._driver.clock.now())
+    def refuse(self, why: str) -> None:
+        """Tell the parent that this node does not take part."""
+        if self._node.uplink is not None:
+            self._node.uplink.send(LeftJob(self.job, why))
 
-    def finished(self, job: str) -> None:
+    # The end.
+
+    def _finished(self) -> None:
         """The machine is done."""
         for child in self.children:
-            self._node.say(child, NodeMessage(job, Stop()))
+            self._node.say(child, NodeMessage(self.job, Stop()))
         self._end(self._failure)
 
     def _end(self, why: str | None) -> None:
         self.over = True
         if self._root is not None:
-            driver = self._driver
-            moved = driver is not None and driver.moves > 0
-            key = cast("Aggregator", driver.machine).ledger.model + GROUP if driver is not None and moved else ""
-            self._root.ended(self.job, why, driver.values.get(key) if driver is not None else None)
+            self._root.ended(why, self._outcome())
 
-    def refuse(self, why: str) -> None:
-        """Tell the parent that this node does not take part."""
-        if self._node.uplink is not None:
-            self._node.uplink.send(LeftJob(self.job, why))
+    def _outcome(self) -> BlobRef | None:
+        """The model that the root has come to; None if it has not moved."""
+        driver = self._driver
+        if driver is None or not driver.moves:
+            return None
+        return driver.values.get(cast("Aggregator", driver.machine).ledger.model + GROUP)

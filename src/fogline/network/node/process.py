@@ -25,15 +25,16 @@ from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.context import SiteSettings
 from fogline.network.node.enrolment import Issuer, keep_valid
 from fogline.network.node.mirror import ReleaseMirror
-from fogline.network.node.node import HOMES_KIND, Node
+from fogline.network.node.node import Node
 from fogline.network.node.schedule import keep_hours
+from fogline.network.node.services.parents import known_parents
 from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
+from fogline.network.timing import LAST_CALLS
 from fogline.network.transport.grpc import listen, server
 from fogline.network.transport.messages import DESK, DOOR, SERVICE, ParentAddress
 from fogline.network.transport.uplink import RefusedByParentError, Uplink
 from fogline.network.worker.requests import WorkerLimits
-from fogline.processes.messages import decoder
 from fogline.storage import Blobs, Database, StorageError, open_blobs, open_database
 from fogline.storage.errors import explained
 from fogline.storage.files import open_locked
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fogline.network")
 LOCK = "node.lock"
-GRACE = 2.0
-"""Seconds that connections have to end when a node leaves."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +160,8 @@ async def member(
         node = Node(identity.subject, database, value_store, place.folder, admission, site)
         node.on_change = on_change or node.on_change
         up = RunningNode(node, identity)
-        uplink = Uplink(
-            lambda: credentials(place.identity), parents(database, node.name, parent_addresses), value_store.blobs, node
-        )
+        dialled = known_parents(database, node.name, parent_addresses)
+        uplink = Uplink(lambda: credentials(place.identity), dialled, value_store.blobs, node)
         node.uplink = uplink
         mirror = node.releases = ReleaseMirror(uplink, database, place.open_models(), node.name)
         stack.push_async_callback(node.close)
@@ -257,15 +255,7 @@ async def serve(
 
 
 async def _stop(made: grpc.aio.Server) -> None:
-    await made.stop(GRACE)
-
-
-def parents(database: Database, name: str, parent_addresses: list[ParentAddress]) -> list[ParentAddress]:
-    """Parents to dial: the given ones first, then those that were known the last time."""
-    body = database.get(HOMES_KIND, name)
-    known: tuple[ParentAddress, ...] = () if body is None else decoder(tuple[ParentAddress, ...]).decode(body)
-    given = {parent_address.name for parent_address in parent_addresses}
-    return [*parent_addresses, *(parent_address for parent_address in known if parent_address.name not in given)]
+    await made.stop(LAST_CALLS)
 
 
 async def _upward(uplink: Uplink, up: RunningNode) -> None:
@@ -297,7 +287,7 @@ async def until_told(up: RunningNode, attached: bool = False) -> None:
         attached: end with the standard input too, so that nothing outlives who started it, however that ended.
 
     Raises:
-        Refused: the parent does not want this node.
+        RefusedByParentError: the parent does not want this node.
         TrustError: its identity cannot be used (any more).
     """
     stop = asyncio.Event()

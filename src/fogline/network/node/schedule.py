@@ -7,31 +7,18 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from fogline.governance.errors import SitePolicyError
 from fogline.governance.machine import on_mains
 from fogline.governance.policy import allowed_now, read_policy
+from fogline.network.node.jobs import JobManager
+from fogline.network.timing import LOOK
 
 log = logging.getLogger("fogline.network")
-LOOK = 60.0
-"""Seconds between two looks at the policy, the clock and the power supply: nothing tells of their changes."""
-
-
-class Doors(Protocol):
-    """What opens and closes: the jobs of a node."""
-
-    async def pause(self, why: str) -> None:
-        """Take part in no job, for now."""
-        ...
-
-    def resume(self) -> None:
-        """Take part again."""
-        ...
 
 
 async def keep_hours(
-    job_manager: Doors,
+    job_manager: JobManager,
     policy: Path,
     now: Callable[[], datetime] = datetime.now,
     mains: Callable[[], bool | None] = on_mains,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import zstandard
 
-from fogline.network.transport.messages import ALIVE, CHUNK, PATIENCE, PIECE
+from fogline.network.timing import PATIENCE
+from fogline.network.transport.messages import ALIVE, CHUNK, PIECE
 from fogline.storage import BlobWriter
 
 PLAIN, ZSTD = b"\x00", b"\x01"

@@ -15,36 +15,28 @@ import msgspec
 
 from fogline.governance.certificates import CertificateFacts, certificate_of_peer, read_certificate
 from fogline.governance.errors import CertificateError
+from fogline.network.timing import LONGEST_CONNECTION, PATIENCE
 from fogline.network.transport.chunks import ChunkError, patient, pieces, receive
 from fogline.network.transport.clones import CloneDetector
-from fogline.network.transport.grpc import Methods
+from fogline.network.transport.grpc import Method, Methods
 from fogline.network.transport.messages import (
     ALIVE,
-    PATIENCE,
     PROTOCOL,
-    UP,
-    BlobSize,
-    Down,
+    DownFrame,
     Fetch,
     Have,
-    MetadataFile,
-    OffloadRequest,
     Present,
     Push,
-    ReadMetadata,
     Size,
-    Up,
+    UpFrame,
     Welcome,
 )
-from fogline.network.transport.ports import Below, UnreachableError
+from fogline.network.transport.ports import Below, Call, UnreachableError
 from fogline.network.transport.session import Session
 from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import Blobs, BlobTooLargeError, CorruptBlobError, StorageError
 
-LONGEST = 30 * 86400.0
-"""Seconds that a connection lasts at most; a timer cannot wait for ever."""
 FETCH, PUSH = decoder(Fetch), decoder(Push)
-WEIGH, READ, INFER = decoder(BlobSize), decoder(ReadMetadata), decoder(OffloadRequest)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -70,9 +62,7 @@ class Downlink:
             "Control": grpc.stream_stream_rpc_method_handler(self.control),
             "Fetch": grpc.unary_stream_rpc_method_handler(self.fetch),
             "Push": grpc.stream_stream_rpc_method_handler(self.push),
-            "Weigh": grpc.unary_unary_rpc_method_handler(self.weigh),
-            "Read": grpc.unary_unary_rpc_method_handler(self.read),
-            "Infer": grpc.unary_unary_rpc_method_handler(self.infer),
+            **{name: _answering(call) for name, call in self._below.calls().items()},
         }
 
     async def control(self, frames: AsyncIterator[bytes], context: Context) -> None:
@@ -94,7 +84,7 @@ class Downlink:
             task.add_done_callback(lambda _: session.gone.set())  # Whatever ended it, nobody waits for it any more.
         # TLS looks at a certificate when a connection is made; a renewed one is shown by the next.
         expiry = asyncio.get_running_loop().call_later(
-            min(facts.expires - time.time(), LONGEST), session.end, "its certificate expired"
+            min(facts.expires - time.time(), LONGEST_CONNECTION), session.end, "its certificate expired"
         )
         try:
             await session.gone.wait()
@@ -141,35 +131,6 @@ class Downlink:
         async for piece in pieces(path, asked.offset, asked.zstd):
             yield piece
         self._below.carried(size - asked.offset, 0)
-
-    async def weigh(self, request: bytes, context: Context) -> bytes:
-        """A child wants to know how large a file is."""
-        asked = await _decoded(WEIGH, request, context)
-        try:
-            return encode(Size(await self._below.weigh(asked.digest)))
-        except UnreachableError as error:
-            await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
-        except LookupError as error:
-            await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
-
-    async def read(self, request: bytes, context: Context) -> bytes:
-        """A child wants a small file of signed releases."""
-        asked = await _decoded(READ, request, context)
-        try:
-            return encode(MetadataFile(await self._below.document(asked.name, asked.anew)))
-        except LookupError as error:
-            await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
-
-    async def infer(self, request: bytes, context: Context) -> bytes:
-        """A child's model was not sure."""
-        asked = await _decoded(INFER, request, context)
-        try:
-            async with asyncio.timeout(asked.seconds):
-                return await self._below.infer(asked.ask, asked.seconds)
-        except TimeoutError:
-            await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the answer took too long")
-        except LookupError as error:
-            await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
 
     async def push(self, chunks: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """A child brings a blob."""
@@ -230,7 +191,7 @@ class Downlink:
     async def _presented(self, facts: CertificateFacts, frames: AsyncIterator[bytes], context: Context) -> Present:
         try:
             async with asyncio.timeout(PATIENCE):
-                first: Up = UP.decode(await anext(frames))
+                first: UpFrame = self._below.up_frames.decode(await anext(frames))
         except (TimeoutError, StopAsyncIteration):
             await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "a node must present itself at once")
         except msgspec.DecodeError as error:
@@ -249,7 +210,7 @@ class Downlink:
     async def _read(self, frames: AsyncIterator[bytes], session: Session) -> None:
         try:
             async for frame in frames:
-                self._below.from_child(session, UP.decode(frame))
+                self._below.from_child(session, self._below.up_frames.decode(frame))
             session.end("it went away")
         except msgspec.DecodeError as error:
             session.end(f"it sent what is no frame: {error}")
@@ -269,13 +230,30 @@ def address_of(peer: str) -> str:
 
 async def _write(context: Context, welcome: Welcome, session: Session) -> None:
     try:
-        frame: Down = welcome
+        frame: DownFrame = welcome
         while True:
             async with session.writing:
                 await context.write(encode(frame))
             frame = await session.frames.get()
     except grpc.aio.AioRpcError as error:
         session.end(f"the connection broke: {error.details()}")
+
+
+def _answering(call: Call) -> Method:
+    """A child asks, and is answered at once."""
+
+    async def answer(request: bytes, context: Context) -> bytes:
+        asked = await _decoded(call.question, request, context)
+        try:
+            return await call.answer(asked)
+        except UnreachableError as error:
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
+        except LookupError as error:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, str(error))
+        except TimeoutError:
+            await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "the answer took too long")
+
+    return grpc.unary_unary_rpc_method_handler(answer)
 
 
 async def _decoded(kind: Decoder[Any], data: bytes, context: Context) -> Any:

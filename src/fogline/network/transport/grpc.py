@@ -10,7 +10,8 @@ import grpc.aio
 
 from fogline.governance.credentials import Credentials
 from fogline.governance.subject import dns_name
-from fogline.network.transport.messages import MAX_MESSAGE, PATIENCE, ParentAddress
+from fogline.network.timing import BEAT, PATIENCE, SILENCE
+from fogline.network.transport.messages import MAX_MESSAGE, ParentAddress
 
 if TYPE_CHECKING:
     Method = grpc.RpcMethodHandler[bytes, bytes]
@@ -18,11 +19,6 @@ else:
     Method = grpc.RpcMethodHandler
 Methods = Mapping[str, Method]
 """Methods of a service by name; they take and give bytes."""
-
-BEAT = 20.0
-"""Seconds between two signs of life on a connection."""
-SILENCE = 10.0
-"""Seconds without an answer to one, after which a connection is lost."""
 
 
 def alive(beat: float, silence: float) -> list[tuple[str, Any]]:

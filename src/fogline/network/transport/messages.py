@@ -2,7 +2,8 @@
 
 Every message is a MessagePack map (a :class:`msgspec.Struct`), carried by gRPC over mutual TLS. What comes from
 outside is decoded against these types and nothing else; unknown fields are ignored, so that a newer node can talk to
-an older one, and :data:`PROTOCOL` changes when that is not enough.
+an older one, and :data:`PROTOCOL` changes when that is not enough. Which frames a node takes, who may say such a thing
+and what comes of it stands with its services (:mod:`fogline.network.node.services`).
 
 A child dials its parent and keeps one ``Control`` stream for as long as it lives. Values (models, updates, bundles)
 go beside it, named by their digest, through ``Fetch`` and ``Push``.
@@ -22,7 +23,6 @@ from fogline.inference.card import Digest
 from fogline.inference.card import Size as Bytes
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
 from fogline.nodes.traits import AlgorithmTraits
-from fogline.processes.messages import Decoder
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
@@ -42,8 +42,6 @@ SMALL = 32 << 10
 """Bytes up to which a value travels with the message that names it, and lies in the journal."""
 BROKEN = "broken"
 """What an aggregator tells of itself where code of a job is wrong: that ends the job."""
-PATIENCE = 10.0
-"""Seconds that a new connection has to say who it is."""
 
 
 Name = Annotated[str, Meta(pattern=r"\A[\w.:@#/ -]{1,200}\Z")]
@@ -107,10 +105,22 @@ class JobAnnouncement(msgspec.Struct, frozen=True):
     """Tier of the node that reads this."""
 
 
+class UpFrame(msgspec.Struct, frozen=True, tag=True):
+    """A frame from a child to its parent."""
+
+
+class DownFrame(msgspec.Struct, frozen=True, tag=True):
+    """A frame from a parent to its child."""
+
+
+class News(UpFrame, frozen=True):
+    """What the cloud is to hear: every node hands it on to its parent as it is."""
+
+
 # Up: from a child to its parent.
 
 
-class Present(msgspec.Struct, frozen=True, tag=True):
+class Present(UpFrame, frozen=True):
     """The first frame of a stream."""
 
     protocol: int
@@ -127,21 +137,21 @@ class Present(msgspec.Struct, frozen=True, tag=True):
     """Digest of the lists of revoked nodes that it has."""
 
 
-class JoinedJob(msgspec.Struct, frozen=True, tag=True):
+class JoinedJob(UpFrame, frozen=True):
     """The child takes part in a job (again, or with another count of devices)."""
 
     job: Name
     hello: Hello
 
 
-class LeftJob(msgspec.Struct, frozen=True, tag=True):
+class LeftJob(UpFrame, frozen=True):
     """The child does not take part in a job, for now or at all."""
 
     job: Name
     why: str
 
 
-class NodeMessage(msgspec.Struct, frozen=True, tag=True):
+class NodeMessage(UpFrame, DownFrame, frozen=True):
     """A message between the state machines of a job."""
 
     job: Name
@@ -149,7 +159,7 @@ class NodeMessage(msgspec.Struct, frozen=True, tag=True):
     blob: Blob | None = None
 
 
-class NodeSeen(msgspec.Struct, frozen=True, tag=True):
+class NodeSeen(News, frozen=True):
     """News of a node at or below the child, for the cloud."""
 
     name: Name
@@ -168,14 +178,14 @@ class NodeSeen(msgspec.Struct, frozen=True, tag=True):
     """Digest of the lists of revoked nodes that it has."""
 
 
-class HeldRevocations(msgspec.Struct, frozen=True, tag=True):
+class HeldRevocations(News, frozen=True):
     """An aggregator at or below the child has newer lists of revoked nodes now, for the cloud."""
 
     name: Name
     holds: Text
 
 
-class ClonedIdentity(msgspec.Struct, frozen=True, tag=True):
+class ClonedIdentity(News, frozen=True):
     """Two programs that run at the same time show one identity, for the cloud."""
 
     name: Name
@@ -186,20 +196,20 @@ class ClonedIdentity(msgspec.Struct, frozen=True, tag=True):
     """and of the other."""
 
 
-class Revoked(msgspec.Struct, frozen=True, tag=True):
+class Revoked(UpFrame, DownFrame, frozen=True):
     """Nodes that are cut off. It goes both ways: who has lists that say more hands them on."""
 
     revoked: Lists
 
 
-class NewerTimestamp(msgspec.Struct, frozen=True, tag=True):
+class NewerTimestamp(News, frozen=True):
     """A node at or below the child has a newer timestamp than its parent, for the cloud: it may have gone back to a
     backup."""
 
     timestamp: Timestamp
 
 
-class JobLog(msgspec.Struct, frozen=True, tag=True):
+class JobLog(News, frozen=True):
     """Something for a job's log at the cloud."""
 
     job: Name
@@ -210,50 +220,32 @@ class JobLog(msgspec.Struct, frozen=True, tag=True):
     amount: int = 1
 
 
-class UnknownJobs(msgspec.Struct, frozen=True, tag=True):
+class UnknownJobs(UpFrame, frozen=True):
     """Nodes below take part in jobs that this one does not know; who knows that one is over says so."""
 
     jobs: Jobs
 
 
-class ReleaseOutcome(msgspec.Struct, frozen=True, tag=True):
+class ReleaseOutcome(UpFrame, frozen=True):
     """What became of a release on a node at or below the child, for the cloud."""
 
     outcome: Outcome
 
 
-class ReleaseVitals(msgspec.Struct, frozen=True, tag=True):
+class ReleaseVitals(UpFrame, frozen=True):
     """How a version fares at and below the child since the last such frame, for the cloud."""
 
     vitals: Vitals
 
 
-class Leaving(msgspec.Struct, frozen=True, tag=True):
+class Leaving(UpFrame, frozen=True):
     """The child goes, on purpose."""
-
-
-Up = (
-    Present
-    | JoinedJob
-    | LeftJob
-    | NodeMessage
-    | NodeSeen
-    | JobLog
-    | UnknownJobs
-    | ReleaseOutcome
-    | ReleaseVitals
-    | Leaving
-    | HeldRevocations
-    | ClonedIdentity
-    | Revoked
-    | NewerTimestamp
-)
 
 
 # Down: from a parent to its child.
 
 
-class Welcome(msgspec.Struct, frozen=True, tag=True):
+class Welcome(DownFrame, frozen=True):
     """The parent's answer to :class:`Present`."""
 
     name: str
@@ -267,31 +259,28 @@ class Welcome(msgspec.Struct, frozen=True, tag=True):
     """The newest signed timestamp of releases that it has."""
 
 
-class Offer(msgspec.Struct, frozen=True, tag=True):
+class Offer(DownFrame, frozen=True):
     """A job that the child may take part in."""
 
     announcement: JobAnnouncement
 
 
-class JobEnded(msgspec.Struct, frozen=True, tag=True):
+class JobEnded(DownFrame, frozen=True):
     """A job is over: what is kept for it may go."""
 
     job: Name
 
 
-class Parents(msgspec.Struct, frozen=True, tag=True):
+class Parents(DownFrame, frozen=True):
     """Other parents, now."""
 
     parent_addresses: tuple[ParentAddress, ...]
 
 
-class ReleaseNotice(msgspec.Struct, frozen=True, tag=True):
+class ReleaseNotice(DownFrame, frozen=True):
     """A newer signed timestamp: there may be a release."""
 
     timestamp: Timestamp
-
-
-Down = Welcome | Offer | JobEnded | NodeMessage | Revoked | Parents | ReleaseNotice
 
 
 # Blobs.
@@ -396,7 +385,3 @@ class Certificate(msgspec.Struct, frozen=True):
     """The node that it was got from, as a parent."""
     parent_addresses: tuple[ParentAddress, ...] = ()
     """Fogs that a device may hang below."""
-
-
-UP: Decoder[Up] = Decoder(Up)
-DOWN: Decoder[Down] = Decoder(Down)

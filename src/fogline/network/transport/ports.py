@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from fogline.governance.certificates import CertificateFacts
 from fogline.governance.subject import Subject
-from fogline.network.transport.messages import Down, Present, Push, Up, Welcome
+from fogline.network.transport.messages import DownFrame, Present, Push, UpFrame, Welcome
 from fogline.network.transport.session import Session
+from fogline.processes.messages import Decoder
 
 
 class UnreachableError(LookupError):
     """Nobody can be asked now; later somebody may."""
 
 
+@dataclass(frozen=True)
+class Call:
+    """A question that children may ask beside their stream."""
+
+    question: Decoder[Any]
+    answer: Callable[[Any], Awaitable[bytes]]
+    """The bytes that go back. It may raise :class:`UnreachableError` where the child should ask again later, a
+    LookupError where that is of no use, and a TimeoutError."""
+
+
 class Below(Protocol):
     """Who is told of what comes from children, and says what they may do."""
+
+    up_frames: Decoder[UpFrame]
+    """Reads what a child says."""
+
+    def calls(self) -> Mapping[str, Call]:
+        """What children may ask beside, by the name of the method."""
+        ...
 
     def refusal(self, subject: Subject, serial: str) -> str | None:
         """Why a node may not connect here; None if it may."""
@@ -38,7 +58,7 @@ class Below(Protocol):
         """A second program shows a child's identity: the addresses of the one that is connected, and of that one."""
         ...
 
-    def from_child(self, session: Session, frame: Up) -> None:
+    def from_child(self, session: Session, frame: UpFrame) -> None:
         """It said something."""
         ...
 
@@ -63,33 +83,12 @@ class Below(Protocol):
         """
         ...
 
-    async def weigh(self, digest: str) -> int:
-        """Bytes of a file of a published version.
-
-        Raises:
-            LookupError: it is none.
-        """
-        ...
-
-    async def document(self, name: str, anew: bool = False) -> bytes | None:
-        """A small file of signed releases; None where there is none. ``anew``: from the root, not from what is kept.
-
-        Raises:
-            LookupError: whoever has them cannot be asked now.
-        """
-        ...
-
-    async def infer(self, ask: bytes, seconds: float) -> bytes:
-        """Answer for a child whose own model was not sure.
-
-        Raises:
-            LookupError: nobody here can; the text says why.
-        """
-        ...
-
 
 class Above(Protocol):
     """Who is told of what comes from the parent."""
+
+    down_frames: Decoder[DownFrame]
+    """Reads what the parent says."""
 
     def present(self) -> Present:
         """How the node presents itself."""
@@ -103,7 +102,7 @@ class Above(Protocol):
         """It is gone."""
         ...
 
-    def from_parent(self, parent: str, frame: Down) -> None:
+    def from_parent(self, parent: str, frame: DownFrame) -> None:
         """It said something."""
         ...
 

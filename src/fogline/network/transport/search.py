@@ -6,11 +6,10 @@ import logging
 import random
 from collections.abc import Callable
 
+from fogline.network.timing import FIRST_WAIT, LONGEST_WAIT
 from fogline.network.transport.messages import ParentAddress
 
 log = logging.getLogger("fogline.network")
-FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
-"""Seconds before a lost connection is tried again: doubled each time, and never quite the same for two nodes."""
 TRIES = 3
 """Failed attempts at one parent before the next one on the list is tried."""
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from fogline.governance.certificates import CertificateFacts
-from fogline.network.transport.messages import (
-    Down,
-    Present,
-)
-
-GRACE = 1.0
-"""Seconds that a frame has to get out before a connection is cut."""
-
+from fogline.network.timing import LAST_FRAME
+from fogline.network.transport.messages import DownFrame, Present
 
 QUEUE = 1000
 """Frames that may wait for a child; one that does not read them is cut off."""
@@ -33,9 +27,9 @@ class Session:
         self.writing = asyncio.Lock()
         """Held while a frame is on its way out."""
         self.why = "it went away"
-        self.frames: asyncio.Queue[Down] = asyncio.Queue(QUEUE)
+        self.frames: asyncio.Queue[DownFrame] = asyncio.Queue(QUEUE)
 
-    def send(self, frame: Down) -> None:
+    def send(self, frame: DownFrame) -> None:
         """Say something."""
         try:
             self.frames.put_nowait(frame)
@@ -49,7 +43,7 @@ class Session:
         """
         silent = True
         try:
-            async with asyncio.timeout(GRACE):
+            async with asyncio.timeout(LAST_FRAME):
                 await self.writing.acquire()
         except TimeoutError:
             silent = False

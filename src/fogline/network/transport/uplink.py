@@ -16,11 +16,10 @@ import msgspec
 from fogline.errors import FoglineError
 from fogline.governance.credentials import Credentials
 from fogline.governance.errors import TrustError
+from fogline.network.timing import CERTIFICATE_SECONDS, FIRST_WAIT, LONGEST_WAIT, PATIENCE, SPREAD, STEADY
 from fogline.network.transport.chunks import ChunkError, first_answer, patient, pieces, receive
 from fogline.network.transport.grpc import dial
 from fogline.network.transport.messages import (
-    DOWN,
-    PATIENCE,
     SERVICE,
     Blob,
     Fetch,
@@ -29,21 +28,15 @@ from fogline.network.transport.messages import (
     ParentAddress,
     Push,
     Size,
-    Up,
+    UpFrame,
     Welcome,
 )
 from fogline.network.transport.ports import Above
-from fogline.network.transport.search import FIRST_WAIT, LONGEST_WAIT, ClonedIdentityError, ConnectionLostError, Search
+from fogline.network.transport.search import ClonedIdentityError, ConnectionLostError, Search
 from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import Blobs, BlobWriter, CorruptBlobError
 
 log = logging.getLogger("fogline.network")
-STEADY = 20.0
-"""Seconds that a connection has to last for the next wait to be a short one again."""
-SPREAD = 120.0
-"""Seconds over which the children of a node that is back come back to it."""
-CERTIFICATE_SECONDS = 3600.0
-"""Seconds after which the certificate is read anew where a parent is waited for."""
 
 FINAL = (
     grpc.StatusCode.FAILED_PRECONDITION,
@@ -70,7 +63,7 @@ class _Line:
 
     parent: str
     channel: grpc.aio.Channel
-    frames: asyncio.Queue[Up]
+    frames: asyncio.Queue[UpFrame]
     open: bool = True
     """Whether calls may begin on it."""
 
@@ -116,7 +109,7 @@ class Uplink:
         """Until cancelled.
 
         Raises:
-            Refused: no parent wants this node.
+            RefusedByParentError: no parent wants this node.
             TrustError: its own identity cannot be used (any more).
         """
         search = Search(lambda: self.parent_addresses)
@@ -148,7 +141,7 @@ class Uplink:
         """Wait until a parent is connected."""
         await self._there.wait()
 
-    def send(self, frame: Up) -> None:
+    def send(self, frame: UpFrame) -> None:
         """Say something; dropped where nobody is connected (state machines say it again)."""
         if self._line is not None:
             self._line.frames.put_nowait(frame)
@@ -184,8 +177,9 @@ class Uplink:
         """See that a blob is at the parent.
 
         Raises:
-            Lost: the connection broke, or the parent cannot take it now; it goes on from there the next time.
-            NotTaken: the parent never will.
+            ConnectionLostError: the connection broke, or the parent cannot take it now; it goes on from there the next
+                time.
+            UpdateNotTakenError: the parent never will.
             LookupError: the parent does not want it.
             StorageError: it is damaged here, or gone.
         """
@@ -209,7 +203,7 @@ class Uplink:
         """One question, one answer, within so many seconds.
 
         Raises:
-            Lost: there is no connection.
+            ConnectionLostError: there is no connection.
             LookupError: the parent refused; the text says why.
         """
         line = self._open()
@@ -220,7 +214,7 @@ class Uplink:
         """The connection, if calls may begin on it.
 
         Raises:
-            Lost: there is none.
+            ConnectionLostError: there is none.
         """
         if self._line is None or not self._line.open:
             raise ConnectionLostError("there is no connection")
@@ -279,8 +273,8 @@ class Uplink:
         """One connection, from dialling to its loss.
 
         Raises:
-            Lost: it is gone, or never came.
-            Refused: the parent said so.
+            ConnectionLostError: it is gone, or never came.
+            RefusedByParentError: the parent said so.
         """
         channel = dial(self._identity(), parent_address.address, parent_address.name)
         line = _Line(parent_address.name, channel, asyncio.Queue())
@@ -288,7 +282,7 @@ class Uplink:
             call = channel.stream_stream(f"/{SERVICE}/Control")()
             async with asyncio.timeout(PATIENCE):
                 await call.write(encode(self._above.present()))
-                first = DOWN.decode(_frame(await call.read()))
+                first = self._above.down_frames.decode(_frame(await call.read()))
             if not isinstance(first, Welcome):
                 raise ConnectionLostError(f"{parent_address.name} began with a {type(first).__name__}")
             self._line = line
@@ -299,7 +293,8 @@ class Uplink:
                 beside.append(asyncio.create_task(self._return_parent_address(line)))
             try:
                 while True:
-                    self._above.from_parent(parent_address.name, DOWN.decode(_frame(await call.read())))
+                    frame = self._above.down_frames.decode(_frame(await call.read()))
+                    self._above.from_parent(parent_address.name, frame)
             finally:
                 for task in beside:
                     task.cancel()
@@ -352,7 +347,7 @@ class Uplink:
             self._above.disconnected(line.parent, why)
 
 
-async def _write(call: grpc.aio.StreamStreamCall[bytes, bytes], frames: asyncio.Queue[Up]) -> None:
+async def _write(call: grpc.aio.StreamStreamCall[bytes, bytes], frames: asyncio.Queue[UpFrame]) -> None:
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # The reader says why it ended.
         while True:
             await call.write(encode(await frames.get()))
@@ -363,7 +358,7 @@ def _in_words() -> Generator[None]:
     """What a call ends with, as what it means.
 
     Raises:
-        Lost: the connection broke.
+        ConnectionLostError: the connection broke.
         LookupError: the parent refused.
     """
     try:

@@ -11,7 +11,7 @@ from fogline.cli.failures import UsageError
 from fogline.cli.listing import Listing, present
 from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions
 from fogline.network.cloud.client import Client
-from fogline.network.cloud.job_store import Record, Stop
+from fogline.network.cloud.records import Record, Stop
 
 TOLD = ("job", "name", "state", "done", "rounds", "priority", "by", "submitted", "headline", "why")
 """What programs are told of a job."""

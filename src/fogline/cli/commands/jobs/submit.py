@@ -16,7 +16,7 @@ from fogline.jobs.reading import read_job
 from fogline.monitoring.human import human_bytes
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.folder import SIGNING
-from fogline.network.cloud.job_store import Record
+from fogline.network.cloud.records import Record
 
 
 def submit(

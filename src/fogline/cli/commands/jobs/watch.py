@@ -17,7 +17,7 @@ from fogline.logs import stamp
 from fogline.monitoring.human import human_metric, human_seconds
 from fogline.monitoring.progress import Live
 from fogline.network.cloud.client import Client
-from fogline.network.cloud.job_store import ENDED, LogLine, Record
+from fogline.network.cloud.records import ENDED, LogLine, Record
 
 
 def watch(job: str = "", /, *, operator: OperatorOptions = OPERATOR) -> None:

@@ -30,8 +30,8 @@ from fogline.monitoring.result import Result, Row
 from fogline.network.cloud.client import Client, connect
 from fogline.network.cloud.cloud import create
 from fogline.network.cloud.folder import OPERATOR, SIGNING
-from fogline.network.cloud.job_store import Record
-from fogline.network.cloud.operator_api import NewToken
+from fogline.network.cloud.records import Record
+from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
 from fogline.network.node.process import NodeFolder
 from fogline.network.node.status import StatusChange

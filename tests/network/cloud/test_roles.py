@@ -17,7 +17,8 @@ from fogline.governance.subject import Role, Subject
 from fogline.network.cloud.client import OperatorApiError, connect
 from fogline.network.cloud.model_api import ModelApi
 from fogline.network.cloud.operator_api import OperatorApi
-from fogline.network.cloud.registrar import NewToken
+from fogline.network.cloud.release_source import ReleaseSource
+from fogline.network.cloud.requests import NewToken
 from fogline.network.transport.grpc import dial
 from fogline.network.transport.messages import DESK, SERVICE
 from fogline.network.transport.permissions import permitted
@@ -40,12 +41,15 @@ def made(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def names_of(made: Cluster) -> dict[str, set[str]]:
     """The calls that the cloud answers, by service."""
-    scheduler, registrar, downlink = made.cloud.scheduler, made.cloud.registrar, made.cloud.node.downlink
+    node, scheduler, fleet = made.cloud.node, made.cloud.scheduler, made.cloud.fleet
+    registrar, downlink, source = made.cloud.registrar, node.downlink, node.releases
     assert scheduler is not None
+    assert fleet is not None
+    assert isinstance(source, ReleaseSource)
     assert registrar is not None
     assert downlink is not None
-    operator_api = {**OperatorApi(scheduler, registrar, downlink).methods()}
-    operator_api |= ModelApi(scheduler.publisher, scheduler.node.value_store.blobs, downlink).methods()
+    operator_api = {**OperatorApi(scheduler, fleet, registrar, downlink).methods()}
+    operator_api |= ModelApi(source.publisher, node.value_store.blobs, downlink).methods()
     return {DESK: set(operator_api), SERVICE: {*downlink.methods(), "Enrol", "Renew"}}
 
 
@@ -126,7 +130,7 @@ def test_a_developer_stops_and_fetches_what_is_his_own(runner: asyncio.Runner, m
 
 def test_the_documents_have_the_same_table() -> None:
     """One line a call: what it does, who may do it."""
-    text = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "deploy.md").read_text()
     for name, call in CALLS.items():
         if name.startswith("Desk/"):
             roles = [f"{role}{' (own)' if role in call.own else ''}" for role in sorted(call.roles | call.own)]

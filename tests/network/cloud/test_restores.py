@@ -14,12 +14,14 @@ from fogline.governance.errors import TrustError
 from fogline.jobs.job import Publish
 from fogline.network.cloud.client import Client, OperatorApiError, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create
-from fogline.network.cloud.job_store import LogLine
-from fogline.network.cloud.registrar import NewToken
+from fogline.network.cloud.records import LogLine
+from fogline.network.cloud.release_source import ReleaseSource
+from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
 from fogline.network.node.mirror import ReleaseMirror, version_of
 from fogline.network.node.process import Listening, NodeFolder, RunningNode, member
 from fogline.network.transport.messages import ParentAddress
+from fogline.registry.publisher import Publisher
 from tests.network.cluster import LOCAL, cluster, job
 from tests.network.processes import fleet, free_port, wait_for
 from tests.patience import PATIENCE
@@ -199,13 +201,17 @@ def test_a_member_that_a_backup_has_forgotten_shows_that_it_was_put_back(tmp_pat
     asyncio.run(work())
 
 
+def publisher_of(up: CloudUp) -> Publisher:
+    assert isinstance(up.node.releases, ReleaseSource)
+    return up.node.releases.publisher
+
+
 def test_the_release_after_a_restore_has_higher_numbers_everywhere(tmp_path: Path) -> None:
     site = Site(tmp_path)
 
     def release(up: CloudUp, text: bytes) -> tuple[int, int]:
         """Publish a version to all; its number and that of its release."""
-        assert up.scheduler is not None
-        publisher = up.scheduler.publisher
+        publisher = publisher_of(up)
         made = publisher.publish(card(text, "m"), written(tmp_path / "files", text), Publish(rings=(1.0,)))
         state = publisher.model_reports("m")[0]
         assert state.release is not None
@@ -223,7 +229,7 @@ def test_the_release_after_a_restore_has_higher_numbers_everywhere(tmp_path: Pat
             async with AsyncExitStack() as stack:
                 up, client = await site.start(stack)
                 version, number = [release(up, text) for text in (b"two", b"three")][-1]
-                newest = up.scheduler.publisher.timestamp()  # type: ignore[union-attr]
+                newest = publisher_of(up).timestamp()
                 await wait_for(lambda: mirror.timestamp == newest, PATIENCE)
             shutil.rmtree(tmp_path / "cloud")
             shutil.copytree(tmp_path / "backup", tmp_path / "cloud")

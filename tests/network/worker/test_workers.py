@@ -31,7 +31,7 @@ from fogline.network.worker.client import WorkerClient, WorkerEndedError, Worker
 from fogline.network.worker.forks import VARIABLE
 from fogline.network.worker.requests import Describe, Evaluate, Evaluated, Open, WorkerLimits
 from fogline.nodes.device import Device
-from fogline.nodes.effects import Count, Move, Train
+from fogline.nodes.effects import Count, Train
 from fogline.nodes.events import Received, Started
 from fogline.nodes.messages import Report, Work
 from fogline.storage import BlobRef, open_blobs, open_database
@@ -39,7 +39,7 @@ from tests.network.cluster import cluster, job
 from tests.network.processes import wait_for
 from tests.patience import PATIENCE
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 ROOT = HERE.parents[1]
 JOB = 'name = "gated"\ntask = "gated:task"\nrounds = 3\n[local]\nlearning_rate = 0.1\nbatch_size = 5\n'
 FUTURE = "from __future__ import annotations\n"
@@ -216,16 +216,10 @@ class Ear:
         if isinstance(said.message, Report):
             self.reports.put_nowait(said.message)
 
-    def tell(self, job: str, count: Count) -> None:
+    def tell(self, count: Count) -> None:
         self.counted.put_nowait(count.what)
 
     async def need(self, value: BlobRef) -> None:
-        pass
-
-    def moved(self, job: str, move: Move, group: BlobRef) -> None:
-        pass
-
-    def finished(self, job: str) -> None:
         pass
 
 

@@ -55,7 +55,7 @@ def test_a_node_keeps_its_owners_hours(tmp_path: Path) -> None:
             return datetime(2026, 11, 21, now[0])
 
         with pytest.raises(RuntimeError, match="StopIteration"):
-            await keep_hours(Node(), policy, hour, lambda: now[1], look=0.0)
+            await keep_hours(Node(), policy, hour, lambda: now[1], look=0.0)  # type: ignore[arg-type]
 
     asyncio.run(work())
     assert said[1] == said[3] == "resumed"

@@ -1,0 +1,175 @@
+"""Who is connected in the whole tree, and what an operator should know of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from fogline.network.cloud.job_store import JobStore
+from fogline.network.cloud.records import NodeInfo
+from fogline.network.node.node import Node
+from fogline.network.node.services.revocations import RevocationService
+from fogline.network.timing import HEARD, NOTICED
+from fogline.network.transport.messages import ClonedIdentity, HeldRevocations, NodeSeen
+from fogline.processes.tasks import Tasks
+from fogline.registry.publisher import Publisher
+from fogline.registry.release import Tier
+from fogline.storage import StorageError
+
+log = logging.getLogger("fogline.network")
+
+
+def arrival(name: str, at: Sequence[str], late: Sequence[str], away: Sequence[str]) -> str:
+    """Where a node that was revoked is cut off, and where not yet."""
+    if not late and not away:
+        others = f" Heard by {', '.join(at)}." if len(at) > 1 else ""
+        return f"{name} is cut off; to come back it needs a new token.{others}"
+    missing = [*(f"{fog} (connected, but did not answer)" for fog in late), *(f"{fog} (away)" for fog in away)]
+    return (
+        f"{name} is revoked, and cut off at {', '.join(at)}, but not yet below {', '.join(missing)}: until these have "
+        "heard of it, which they do when they are connected, it can still come in there."
+    )
+
+
+def twin_warning(twins: ClonedIdentity) -> str:
+    """What the operator is told of two programs with one identity."""
+    return (
+        f"two programs use the identity of {twins.name}: one at {twins.here or '?'}, connected to {twins.parent}, and "
+        f"one at {twins.there or '?'}. If its folder was copied, run: fogline nodes revoke {twins.name}, and let each "
+        "machine join with a token and a name of its own"
+    )
+
+
+def _same(before: NodeInfo, seen: NodeSeen) -> bool:
+    """Whether a node is only told of once more: by a fog whose connection was lost for a moment."""
+    return seen.up and before.up and (before.parent, before.instance) == (seen.parent, seen.instance)
+
+
+class FleetMonitor:
+    """Knows the nodes of the tree, and cuts off who is revoked.
+
+    Args:
+        node: the root of the tree.
+        job_store: where they are kept.
+        publisher: told of nodes that serve.
+    """
+
+    def __init__(self, node: Node, job_store: JobStore, publisher: Publisher) -> None:
+        self._node = node
+        self._job_store = job_store
+        self._publisher = publisher
+        self._doubts: dict[str, tuple[asyncio.TimerHandle, NodeInfo]] = {}
+        """Names under which two programs may be connected, until their first parent says that the first is gone."""
+        self._tasks = Tasks(node.name)
+
+    def close(self) -> None:
+        """Stop."""
+        self._tasks.cancel()
+        for timer, _ in self._doubts.values():
+            timer.cancel()
+
+    async def revoke(self, name: str) -> str:
+        """Cut a node off; a sentence on where it is cut off by now."""
+        node, unkept = self._node, ""
+        try:
+            node.admission.revoke(name)
+        except StorageError as error:
+            unkept = f" The cloud cannot keep that beyond a restart: {error}."
+        log.warning("%s is revoked", name)
+        node.service(RevocationService).spread()
+        self._job_store.warn(name, "")
+        await self._job_store.until(lambda: not self._fogs(name, up=True), HEARD)
+        late, away = self._fogs(name, up=True), self._fogs(name, up=False)
+        return arrival(name, [node.name, *self._reached(name)], late, away) + unkept
+
+    def _fogs(self, name: str, up: bool) -> list[str]:
+        """Fogs that have not heard of the newest revocations."""
+        admission = self._node.admission
+        return [
+            fog.name
+            for fog in self._aggregators(name)
+            if fog.up == up
+            and fog.holds != admission.holds
+            and (up or fog.name.lower() not in admission.revocations.names)
+        ]
+
+    def _reached(self, name: str) -> list[str]:
+        return [fog.name for fog in self._aggregators(name) if fog.holds == self._node.admission.holds]
+
+    def _aggregators(self, but: str) -> list[NodeInfo]:
+        return [
+            node for node in self._job_store.nodes.values() if node.role == "fog" and node.name.lower() != but.lower()
+        ]
+
+    def serving(self) -> dict[str, Tier]:
+        """Nodes that are connected and answer predictions, with their tiers."""
+        found: dict[str, Tier] = {
+            known.name: "fog" if known.role == "fog" else "device"
+            for known in self._job_store.nodes.values()
+            if known.up and known.serves
+        }
+        if self._node.companion is not None:
+            found[self._node.name] = "cloud"
+        return found
+
+    def cautious(self) -> frozenset[str]:
+        """Nodes that serve only versions that people approved."""
+        own = self._node.companion
+        here = frozenset({self._node.name} if own is not None and own.channel == "stable" else ())
+        return here | {known.name for known in self._job_store.nodes.values() if known.serves == "stable"}
+
+    # What nodes tell.
+
+    def seen(self, seen: NodeSeen) -> None:
+        """A node came or went."""
+        before = self._job_store.nodes.get(seen.name)
+        self._look_for_twins(seen, before)
+        if not seen.up and before is not None and before.parent != seen.parent:
+            return  # It has moved to another parent, and the old one noticed late.
+        self._job_store.met(
+            NodeInfo(
+                seen.name,
+                seen.role,
+                seen.parent,
+                seen.up,
+                before.since if before is not None and _same(before, seen) else time.time(),
+                seen.offers,
+                seen.why,
+                seen.serves,
+                seen.address,
+                seen.instance,
+                seen.holds,
+                "" if before is None else before.warning,
+            )
+        )
+        if seen.serves:
+            self._tasks.spawn(asyncio.to_thread(self._publisher.seen))
+
+    def _look_for_twins(self, seen: NodeSeen, before: NodeInfo | None) -> None:
+        """Two programs with one identity below two parents: neither parent sees both.
+
+        One that was started again, below another parent, is no copy: the parent of before notices in a while.
+        """
+        if not seen.up:
+            if seen.name in self._doubts and self._doubts[seen.name][1].parent == seen.parent:
+                self._doubts.pop(seen.name)[0].cancel()
+            return
+        if before is None or not before.up or before.parent == seen.parent or not before.instance:
+            return
+        if before.instance != seen.instance and seen.name not in self._doubts:
+            timer = asyncio.get_running_loop().call_later(NOTICED, self._found_twins, seen, before)
+            self._doubts[seen.name] = (timer, before)
+
+    def _found_twins(self, seen: NodeSeen, before: NodeInfo) -> None:
+        self._doubts.pop(seen.name, None)
+        self.twins(ClonedIdentity(seen.name, seen.parent, seen.address, before.address))
+
+    def holds(self, holds: HeldRevocations) -> None:
+        """A fog has newer lists of revoked nodes now."""
+        self._job_store.noted(holds.name, holds=holds.holds)
+
+    def twins(self, twins: ClonedIdentity) -> None:
+        """Two programs show one identity."""
+        self._job_store.warn(twins.name, twin_warning(twins))

@@ -1,0 +1,98 @@
+"""What the cloud knows of a job, of a node, and of what happened, as it keeps and tells it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+import msgspec
+
+from fogline.governance.offers import Offers
+from fogline.governance.policy import Channel
+from fogline.network.transport.messages import NOTHING, Blob
+
+JobState = Literal["queued", "running", "finished", "failed", "stopped"]
+Stop = Literal["", "keep", "publish", "discard"]
+"""What the operator who ends a job wants of what it has learned so far; empty: nobody has ended it."""
+ENDED = ("finished", "failed", "stopped")
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A job."""
+
+    job: str
+    name: str
+    state: JobState
+    priority: int
+    serial: int
+    by: str
+    text: str
+    bundle: Blob
+    submitted: float
+    planned: bool = False
+    """Whether the first round waits for the clients that the task's data names."""
+    wait: float = 60.0
+    rounds: int = 0
+    done: int = 0
+    why: str = ""
+    stop: Stop = ""
+    headline: str = ""
+    higher_is_better: bool = True
+    units: dict[str, str] = {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self.state in ENDED
+
+
+GOOD = ("began", "round", "published", "finished", "stopped")
+"""Lines of a job's log that tell of nothing wrong."""
+
+
+class NodeInfo(msgspec.Struct, frozen=True):
+    """A node."""
+
+    name: str
+    role: str
+    parent: str
+    up: bool
+    since: float
+    offers: Offers = NOTHING
+    why: str = ""
+    serves: Channel | None = None
+    """Which releases it serves; None: it answers no predictions."""
+    address: str = ""
+    """Where it dials from."""
+    instance: str = ""
+    """Which program, of several that may have had its identity."""
+    holds: str = ""
+    """Digest of the lists of revoked nodes that it has."""
+    warning: str = ""
+    """What an operator must know of it."""
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """A line of a job's log."""
+
+    at: float
+    node: str
+    what: str
+    child: str = ""
+    why: str = ""
+    row: dict[str, float] | None = None
+    round: int = 0
+    """Of the job, counted from 1, while it was told; 0: before the first."""
+
+    @property
+    def level(self) -> int:
+        """How much it matters, as in logs."""
+        if self.what == "failed" and not self.child:
+            return logging.ERROR  # The job has.
+        return logging.INFO if self.what in GOOD else logging.WARNING
+
+    @property
+    def text(self) -> str:
+        """What a node told, for people."""
+        child = f" {self.child}" if self.child not in ("", self.node) else ""
+        return f"{self.node}: {self.what}{child}" + (f": {self.why}" if self.why else "")

@@ -1,0 +1,108 @@
+"""What people ask of the cloud, as it goes over the wire; the client and the server both know these."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from fogline.governance.subject import Role
+from fogline.inference.card import ModelName
+from fogline.network.cloud.records import LogLine, Stop
+from fogline.network.transport.messages import Blob
+
+
+class Submit(msgspec.Struct, frozen=True):
+    """Put a job into the queue."""
+
+    text: str
+    bundle: Blob
+    priority: int = 0
+    planned: bool = False
+    wait: float = 60.0
+
+
+class Name(msgspec.Struct, frozen=True):
+    """A job or a node, and the line of its log to go on after."""
+
+    name: str = ""
+    after: int = 0
+    follow: bool = True
+    """Whether to go on until the job is over."""
+
+
+class Stopping(msgspec.Struct, frozen=True):
+    """End a job."""
+
+    name: str
+    how: Stop = "keep"
+    """What becomes of what it has learned."""
+
+
+class Text(msgspec.Struct, frozen=True):
+    """An answer in words."""
+
+    text: str
+
+
+class NumberedLine(msgspec.Struct, frozen=True):
+    """A line of a job's log and its number."""
+
+    number: int
+    line: LogLine
+
+
+class Which(msgspec.Struct, frozen=True):
+    """A model, and a version of it."""
+
+    model: ModelName
+    version: int = 0
+    """0: the newest."""
+
+
+class AnyModel(msgspec.Struct, frozen=True):
+    """A model, or all."""
+
+    model: str = ""
+
+
+class OfflineMetadataMessage(msgspec.Struct, frozen=True):
+    """All that the operator's offline keys have signed."""
+
+    data: bytes
+
+
+class NewReleaseKeys(msgspec.Struct, frozen=True):
+    """The cloud is to make itself new keys for releases, which count once the operator has signed them."""
+
+
+class Linked(msgspec.Struct, frozen=True):
+    """A small model that is to ask a larger one where it is not sure."""
+
+    model: ModelName
+    to: ModelName
+    accuracy: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """The least that the pair must reach,"""
+    budget: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """or the most that may be sent up."""
+
+
+class SetRetrainRule(msgspec.Struct, frozen=True):
+    """When inputs have moved so far, the job that made the version runs again."""
+
+    model: ModelName
+    psi: Annotated[float, Meta(gt=0)] | None
+    """None: never."""
+    cooldown: float = 86400.0
+    """Seconds between two such runs at least."""
+
+
+class NewToken(msgspec.Struct, frozen=True):
+    """Make a token."""
+
+    role: Role
+    site: str = "main"
+    uses: int = 1
+    ttl: float = 3600.0
+    names: str | None = None
