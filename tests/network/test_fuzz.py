@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.fuzz import run
+from benchmarks.fuzz.feeding import run
 from fogline.aggregation import Update
 from fogline.algorithms import group as groups
 from fogline.algorithms import make

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.engines import difference, refusal_of
-from benchmarks.engines_grammar import Running, case
+from benchmarks.engines.agreement import difference, refusal_of
+from benchmarks.engines.grammar import Running, case
 from fogline.training import ClientJob, LocalMethod, LocalResult, LocalTraining, autotune
 from fogline.training.bugs import CodeError
 from fogline.training.hooks import watched
