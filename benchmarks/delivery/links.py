@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 from benchmarks.common import console
 from benchmarks.delivery.codecs import FULL, KeepingTask, trained
 from fogline.codecs.deltas import CODECS
-from fogline.governance.authority import Authority
-from fogline.governance.checked import credentials
-from fogline.governance.identity import Identity
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.checked import credentials
+from fogline.governance.identity.identity import Identity
 from fogline.governance.subject import Role, Subject
 from fogline.inference.card import Lineage, read_card
 from fogline.jobs import Job
 from fogline.jobs.job import Publish
-from fogline.lab.proxy import FaultProxy
+from fogline.lab.proxy.proxy import FaultProxy
 from fogline.network.cloud.cloud import AUTHORITY, CloudUp, cloud, create
 from fogline.network.cloud.release_source import ReleaseSource
 from fogline.network.node.node import Node

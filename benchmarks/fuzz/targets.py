@@ -16,17 +16,17 @@ from cryptography.x509 import load_pem_x509_certificate
 from benchmarks.fuzz.target import Target
 from fogline.aggregation import UnusableUpdateError, Update, fold_named
 from fogline.algorithms.group import Down
-from fogline.governance.authority import Authority, key_of_request
-from fogline.governance.bundle import open_bundle, pack
-from fogline.governance.certificates import check_issued, read_certificate
-from fogline.governance.envelope import parse_envelope, seal
+from fogline.governance.bundles.bundle import open_bundle, pack
 from fogline.governance.errors import TrustError
-from fogline.governance.identity import Identity
-from fogline.governance.offers import Needs
-from fogline.governance.revocation import Revocations
-from fogline.governance.signing import SigningKey
+from fogline.governance.identity.authority import Authority, key_of_request
+from fogline.governance.identity.certificates import check_issued, read_certificate
+from fogline.governance.identity.identity import Identity
+from fogline.governance.identity.revocation import Revocations
+from fogline.governance.identity.tokens import create_token, read_token
+from fogline.governance.policy.offers import Needs
+from fogline.governance.signatures.envelope import parse_envelope, seal
+from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import Subject
-from fogline.governance.tokens import create_token, read_token
 from fogline.network.cloud.operator_api import NewToken, Submit
 from fogline.network.transport import messages as c
 from fogline.network.transport.chunks import ChunkError, unpacked

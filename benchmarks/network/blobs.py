@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.network.lifetime import say, until_closed
 from benchmarks.network.tree import Tree
-from fogline.governance.checked import credentials
-from fogline.governance.credentials import CertificateFacts
+from fogline.governance.identity.checked import credentials
+from fogline.governance.identity.credentials import CertificateFacts
 from fogline.governance.subject import Subject
 from fogline.network.transport.downlink import Downlink
 from fogline.network.transport.grpc import listen, server

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT
-from fogline.governance.authority import Authority
-from fogline.governance.checked import credentials
-from fogline.governance.identity import Identity
-from fogline.governance.signing import SigningKey
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.checked import credentials
+from fogline.governance.identity.identity import Identity
+from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import Role, Subject
 from fogline.network.cloud.client import Client, bundle_of, connect
 from fogline.network.cloud.cloud import AUTHORITY, OPERATOR, SIGNING, create

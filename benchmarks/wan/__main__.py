@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks.common import ROOT, console, report
 from benchmarks.network.tree import Tree
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.lab import Lab, why_not
 from fogline.network.cloud.client import bundle_of
 from fogline.network.cloud.cloud import OPERATOR, SIGNING

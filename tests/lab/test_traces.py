@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fogline.lab import LabError
-from fogline.lab.traces import TraceRow, read_trace
+from fogline.lab.links.traces import TraceRow, read_trace
 from fogline.simulation.profiles.presets import FOLDER, TRACES, data_folder
 
 RNG = random.Random(0)

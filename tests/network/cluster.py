@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud.client import Client, bundle_of, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create
 from fogline.network.cloud.job_store import LogLine, Record

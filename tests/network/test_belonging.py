@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from fogline.governance.authority import Authority
-from fogline.governance.identity import Identity
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.identity import Identity
 from fogline.governance.subject import Subject
 from fogline.lab import FaultProxy
 from fogline.network.cloud import scheduler as scheduler_module

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fogline.governance.offers import Needs
+from fogline.governance.policy.offers import Needs
 from fogline.network.cloud.job_store import JobStore, NodeInfo
 from fogline.processes.tasks import Tasks
 from fogline.storage import open_database

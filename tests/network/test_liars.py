@@ -14,7 +14,7 @@ import grpc.aio
 import pytest
 
 from fogline.governance.errors import TrustError
-from fogline.governance.identity import Identity
+from fogline.governance.identity.identity import Identity
 from fogline.network.cloud.cloud import CloudUp
 from fogline.network.cloud.operator_api import NewToken
 from fogline.network.node.enrolment import join

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.common import ROOT
 from benchmarks.network.synthetic import step
 from benchmarks.network.tree import TASK, Tree
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.lab import Lab, why_not
 from fogline.network.cloud.client import bundle_of
 from fogline.network.cloud.cloud import OPERATOR, SIGNING

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from fogline.governance.identity import Identity
+from fogline.governance.identity.identity import Identity
 from fogline.governance.roles import CALLS, refusal
 from fogline.governance.subject import Role, Subject
 from fogline.network.cloud.client import DeskError, connect

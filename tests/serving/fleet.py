@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs.job import Publish
 from fogline.network.cloud.client import Client, bundle_of, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create

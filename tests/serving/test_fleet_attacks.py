@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fogline.governance.authority import Authority
+from fogline.governance.identity.authority import Authority
 from fogline.inference.card import Card
-from fogline.lab.proxy import FaultProxy
+from fogline.lab.proxy.proxy import FaultProxy
 from fogline.network.cloud.cloud import RELEASE_KEYS
 from fogline.network.transport.messages import ParentAddress, ReleaseNotice
 from fogline.registry.release import Release

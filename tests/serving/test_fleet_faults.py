@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from fogline.lab.proxy import FaultProxy
+from fogline.lab.proxy.proxy import FaultProxy
 from fogline.network.node.mirror import ReleaseMirror
 from fogline.network.node.process import NodeFolder
 from fogline.network.transport.messages import ParentAddress

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from fogline.codecs.deltas import encode
-from fogline.governance.authority import Authority
+from fogline.governance.identity.authority import Authority
 from fogline.inference.card import Asset, Card, Code, Delta, Dense, Tensor
 from fogline.params import Entry, Params, Spec, load, save, save_arrays
 from fogline.registry.release import Release

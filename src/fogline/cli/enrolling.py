@@ -15,7 +15,7 @@ import msgspec
 from fogline.cli.failures import UsageError
 from fogline.cli.running import parent_address_of
 from fogline.governance.errors import TokenError
-from fogline.governance.signing import Signer, SigningKey
+from fogline.governance.signatures.signing import Signer, SigningKey
 from fogline.governance.subject import Role
 from fogline.network.cloud.cloud import FACTS, SIGNING, OperatorFacts, trusting
 from fogline.network.node.enrolment import join

@@ -16,7 +16,7 @@ from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.durations import duration
 from fogline.cli.failures import UsageError
 from fogline.cli.listing import Listing, present
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.jobs.errors import suggest
 from fogline.monitoring.human import human_bytes, human_seconds

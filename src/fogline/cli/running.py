@@ -14,7 +14,7 @@ from fogline.cli.failures import UsageError
 from fogline.cli.options import Predictions
 from fogline.cli.waiting import entered
 from fogline.governance.errors import TrustError, UntimelyIdentityError
-from fogline.governance.policy import read_policy
+from fogline.governance.policy.policy import read_policy
 from fogline.governance.subject import Role
 from fogline.logs import write_logs
 from fogline.network.node.membership import Membership

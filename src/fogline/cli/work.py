@@ -15,8 +15,8 @@ from fogline.cli.bundling import bundle_of_job
 from fogline.cli.connection import asked, cloud_of, operator_folder
 from fogline.cli.failures import JobFailedError, UsageError
 from fogline.cli.listing import Listing, present, print_json_line
-from fogline.governance.offers import Needs
-from fogline.governance.signing import SigningKey
+from fogline.governance.policy.offers import Needs
+from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs import Job
 from fogline.jobs.files import parse_job, read_job
 from fogline.logs import stamp

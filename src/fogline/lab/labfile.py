@@ -28,7 +28,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from fogline.jobs.errors import suggest
 from fogline.lab.errors import LabError, sentence
-from fogline.lab.settings import LinkTable, Seconds
+from fogline.lab.links.settings import LinkTable, Seconds
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 MOST_NODES = 10_000

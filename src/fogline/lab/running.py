@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fogline.jobs.errors import suggest
-from fogline.lab.channel import Counters
 from fogline.lab.client import send_command
 from fogline.lab.errors import LabError
+from fogline.lab.links.channel import Counters
 from fogline.lab.state import HOSTS, SOCKET, Facts, note_program
 
 WITH_HOSTS = 'mount --bind "$0" /etc/hosts && exec "$@"'

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.checked import credentials
-from fogline.governance.policy import Channel, Serve, read_policy
+from fogline.governance.identity.checked import credentials
+from fogline.governance.policy.policy import Channel, Serve, read_policy
 from fogline.inference.card import Asset
 from fogline.network.node.mirror import ReleaseMirror, Releases, ask_parent
 from fogline.network.node.node import Node

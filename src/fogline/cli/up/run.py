@@ -21,7 +21,7 @@ from fogline.cli.up.plan import PlannedNode, StartPlan, Wishes, job_of, plan, ro
 from fogline.cli.up.tree import TreeState
 from fogline.cli.up.warm import ForkServer
 from fogline.cli.work import needs_of
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.inference.card import Card
 from fogline.jobs import Job

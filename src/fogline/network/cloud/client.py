@@ -15,10 +15,10 @@ import grpc
 import grpc.aio
 import msgspec
 
-from fogline.governance.bundle import pack
-from fogline.governance.identity import Identity
-from fogline.governance.offers import Needs
-from fogline.governance.signing import SigningKey
+from fogline.governance.bundles.bundle import pack
+from fogline.governance.identity.identity import Identity
+from fogline.governance.policy.offers import Needs
+from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud.job_store import LogLine, NodeInfo, Record, Stop
 from fogline.network.cloud.model_api import AnyModel, Linked, OfflineMetadataMessage, SetRetrainRule, Which
 from fogline.network.cloud.operator_api import Name, NumberedLine, Stopping, Submit, Text

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.authority import Authority
-from fogline.governance.certificates import subject_of
 from fogline.governance.errors import ExpiredIdentityError
-from fogline.governance.identity import CERTIFICATE, Identity
-from fogline.governance.signing import SigningKey
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.certificates import subject_of
+from fogline.governance.identity.identity import CERTIFICATE, Identity
+from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import Subject
 from fogline.network.cloud.model_api import ModelApi
 from fogline.network.cloud.operator_api import OperatorApi

@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 
 from fogline import logs
-from fogline.governance.offers import Needs, Offers
-from fogline.governance.policy import Channel
+from fogline.governance.policy.offers import Needs, Offers
+from fogline.governance.policy.policy import Channel
 from fogline.network.transport.messages import NOTHING, Blob
 from fogline.processes.messages import decoder, encode
 from fogline.processes.tasks import Tasks

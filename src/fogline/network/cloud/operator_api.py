@@ -10,7 +10,7 @@ import grpc
 import msgspec
 
 from fogline.governance.errors import TrustError
-from fogline.governance.offers import Needs
+from fogline.governance.policy.offers import Needs
 from fogline.governance.roles import refusal
 from fogline.governance.subject import Subject
 from fogline.network.cloud.job_store import LogLine, NodeInfo, Record, Stop

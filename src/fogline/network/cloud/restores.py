@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fogline.governance.serials import milliseconds
+from fogline.governance.identity.serials import milliseconds
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.registrar import has_enrolled, void_tokens
 from fogline.registry.publisher import Publisher

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.offers import Needs
+from fogline.governance.policy.offers import Needs
 from fogline.governance.roles import refusal
 from fogline.governance.subject import Subject
 from fogline.jobs.files import parse_job

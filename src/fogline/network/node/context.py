@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from fogline.governance.offers import Offers
+from fogline.governance.policy.offers import Offers
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.status import StatusChange

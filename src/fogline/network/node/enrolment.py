@@ -14,9 +14,9 @@ import grpc
 import grpc.aio
 import msgspec
 
-from fogline.governance.checked import credentials
-from fogline.governance.credentials import REST, Credentials
 from fogline.governance.errors import CertificateError, TrustError, UntimelyIdentityError
+from fogline.governance.identity.checked import credentials
+from fogline.governance.identity.credentials import REST, Credentials
 from fogline.governance.subject import Role
 from fogline.network.transport.grpc import Methods, dial_door
 from fogline.network.transport.messages import DOOR, PATIENCE, SERVICE, Certificate, Enrol, ParentAddress, Renew
@@ -98,8 +98,8 @@ async def join(door: ParentAddress, token_text: str, name: str, role: Role, fold
         TrustError: the token or the answer is not right.
         ConnectionError: nobody answers at the door.
     """
-    from fogline.governance.identity import Identity
-    from fogline.governance.tokens import read_token
+    from fogline.governance.identity.identity import Identity
+    from fogline.governance.identity.tokens import read_token
 
     token = read_token(token_text)
     key = Identity.create_key(folder)
@@ -167,7 +167,7 @@ async def renew(folder: Path, identity: Credentials, uplink: Uplink) -> Credenti
         LookupError: it was refused.
         TrustError: what came back is not right.
     """
-    from fogline.governance.identity import Identity
+    from fogline.governance.identity.identity import Identity
 
     key = Identity.create_key(folder)
     request = key.csr()
@@ -198,7 +198,7 @@ def check_signed_by(certificate: bytes, signature: bytes, message: bytes) -> Non
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    from fogline.governance.certificates import p256_key, parse_certificate
+    from fogline.governance.identity.certificates import p256_key, parse_certificate
 
     try:
         p256_key(parse_certificate(certificate).public_key()).verify(signature, message, ec.ECDSA(hashes.SHA256()))

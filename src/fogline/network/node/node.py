@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fogline.governance.offers import missing
-from fogline.governance.serials import member_since
+from fogline.governance.identity.serials import member_since
+from fogline.governance.policy.offers import missing
 from fogline.governance.subject import Subject
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.authorization import claim
@@ -58,7 +58,7 @@ from fogline.processes.messages import decoder, encode
 from fogline.storage import CorruptBlobError, Database, MissingBlobError, StorageError
 
 if TYPE_CHECKING:
-    from fogline.governance.certificates import CertificateFacts
+    from fogline.governance.identity.certificates import CertificateFacts
     from fogline.network.transport.downlink import Downlink
     from fogline.network.transport.session import Session
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from fogline.governance.checked import credentials
-from fogline.governance.credentials import Credentials
 from fogline.governance.errors import TrustError
-from fogline.governance.machine import local_offers
-from fogline.governance.policy import Policy, read_policy
+from fogline.governance.identity.checked import credentials
+from fogline.governance.identity.credentials import Credentials
+from fogline.governance.policy.machine import local_offers
+from fogline.governance.policy.policy import Policy, read_policy
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.context import SiteSettings
 from fogline.network.node.enrolment import Issuer, keep_valid
@@ -39,7 +39,7 @@ from fogline.storage.errors import explained
 from fogline.storage.files import open_locked
 
 if TYPE_CHECKING:
-    from fogline.governance.authority import Authority
+    from fogline.governance.identity.authority import Authority
 
 log = logging.getLogger("fogline.network")
 LOCK = "node.lock"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from fogline.governance.errors import SitePolicyError
-from fogline.governance.machine import on_mains
-from fogline.governance.policy import allowed_now, read_policy
+from fogline.governance.policy.machine import on_mains
+from fogline.governance.policy.policy import allowed_now, read_policy
 
 log = logging.getLogger("fogline.network")
 LOOK = 60.0

@@ -13,8 +13,8 @@ import grpc
 import grpc.aio
 import msgspec
 
-from fogline.governance.certificates import CertificateFacts, certificate_of_peer, read_certificate
 from fogline.governance.errors import CertificateError
+from fogline.governance.identity.certificates import CertificateFacts, certificate_of_peer, read_certificate
 from fogline.network.transport.chunks import ChunkError, patient, pieces, receive
 from fogline.network.transport.clones import CloneDetector
 from fogline.network.transport.grpc import Methods

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from fogline.governance.credentials import Credentials
+from fogline.governance.identity.credentials import Credentials
 from fogline.governance.subject import dns_name
 from fogline.network.transport.messages import MAX_MESSAGE, PATIENCE, ParentAddress
 

@@ -15,8 +15,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from fogline.governance.offers import Needs, Offers
-from fogline.governance.policy import Channel
+from fogline.governance.policy.offers import Needs, Offers
+from fogline.governance.policy.policy import Channel
 from fogline.governance.subject import Role
 from fogline.inference.card import Digest
 from fogline.inference.card import Size as Bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from fogline.governance.certificates import CertificateFacts
+from fogline.governance.identity.certificates import CertificateFacts
 from fogline.governance.subject import Subject
 from fogline.network.transport.messages import Down, Present, Push, Up, Welcome
 from fogline.network.transport.session import Session

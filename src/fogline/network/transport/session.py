@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fogline.governance.certificates import CertificateFacts
+from fogline.governance.identity.certificates import CertificateFacts
 from fogline.network.transport.messages import (
     Down,
     Present,

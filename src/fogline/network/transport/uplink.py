@@ -13,8 +13,8 @@ import grpc
 import grpc.aio
 import msgspec
 
-from fogline.governance.credentials import Credentials
 from fogline.governance.errors import TrustError
+from fogline.governance.identity.credentials import Credentials
 from fogline.network.transport.chunks import ChunkError, first_answer, patient, pieces, receive
 from fogline.network.transport.grpc import dial
 from fogline.network.transport.messages import (

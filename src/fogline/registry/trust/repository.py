@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.registry.release import Release, read_release
 from fogline.registry.trust.names import APPROVALS, RELEASES, TIMESTAMP, content_name, metadata_name
 from fogline.registry.trust.offline_metadata import OfflineMetadata, VerifiedOfflineMetadata

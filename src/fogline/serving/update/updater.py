@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.policy import Channel
+from fogline.governance.policy.policy import Channel
 from fogline.network.node.mirror import ServedFiles
 from fogline.registry.release import Outcome, Tier, Vitals
 from fogline.serving.update.driver import RECORDS, STATES, DriverContext, ModelUpdateDriver

@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from fogline.governance.certificates import LARGEST, UNREADABLE, p256_key, parse_certificate
-from fogline.governance.credentials import SKEW
-from fogline.governance.envelope import parse_envelope, signed_bytes
 from fogline.governance.errors import AuthorityError, CertificateError, SignatureError
+from fogline.governance.identity.certificates import LARGEST, UNREADABLE, p256_key, parse_certificate
+from fogline.governance.identity.credentials import SKEW
+from fogline.governance.identity.serials import milliseconds, new_serial
 from fogline.governance.safe_files import PRIVATE, PUBLIC, make_private_folder, read_bounded, write_atomic
-from fogline.governance.serials import milliseconds, new_serial
+from fogline.governance.signatures.envelope import parse_envelope, signed_bytes
 from fogline.governance.subject import Role, Subject, check_name
 
 KEY_FILE = "authority-key.pem"

@@ -10,13 +10,13 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
-from fogline.lab.channel import Channel
 from fogline.lab.errors import LabError
-from fogline.lab.follower import Follower
 from fogline.lab.labfile import DEFAULT, Event, LabFile
+from fogline.lab.links.channel import Channel
+from fogline.lab.links.follower import Follower
+from fogline.lab.links.settings import Both, LinkTable, change
+from fogline.lab.links.traces import read_trace
 from fogline.lab.loop import EventLoop
-from fogline.lab.settings import Both, LinkTable, change
-from fogline.lab.traces import read_trace
 
 BATCH = 64
 """Packets read from a node before the others have their turn."""

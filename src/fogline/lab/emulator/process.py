@@ -17,12 +17,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from fogline.lab import namespaces
-from fogline.lab.control import Control
-from fogline.lab.emulator import Emulator
+from fogline.lab.emulator.control import Control
+from fogline.lab.emulator.emulator import Emulator
+from fogline.lab.emulator.order import Order
 from fogline.lab.errors import LabError
+from fogline.lab.links.settings import read_table
 from fogline.lab.loop import EventLoop
-from fogline.lab.order import Order
-from fogline.lab.settings import read_table
 from fogline.lab.state import HOSTS, SOCKET, Facts, process, write_facts
 from fogline.lab.tun import open_tun
 

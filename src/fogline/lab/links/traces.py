@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fogline.jobs.units import seconds
 from fogline.lab.errors import LabError
-from fogline.lab.settings import MEASURED
+from fogline.lab.links.settings import MEASURED
 from fogline.simulation.profiles.presets import FOLDER, TRACES, data_folder
 from fogline.simulation.profiles.rates import rate
 

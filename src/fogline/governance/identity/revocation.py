@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from fogline.governance.authority import Authority, open_signed
-from fogline.governance.envelope import seal
 from fogline.governance.errors import CertificateError, RevocationError, SignatureError
-from fogline.governance.serials import member_since, milliseconds
+from fogline.governance.identity.authority import Authority, open_signed
+from fogline.governance.identity.serials import member_since, milliseconds
+from fogline.governance.signatures.envelope import seal
 from fogline.governance.subject import Subject
 
 PAYLOAD_TYPE = "application/vnd.fogline.revocations+msgpack"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fogline.lab.channel import Channel
+from fogline.lab.links.channel import Channel
+from fogline.lab.links.settings import OneWay
+from fogline.lab.links.traces import TraceRow
 from fogline.lab.loop import EventLoop
-from fogline.lab.settings import OneWay
-from fogline.lab.traces import TraceRow
 
 
 class Follower:

@@ -1,7 +1,7 @@
 """Bundles: how a job's code travels. A zip of the developer's files, with a manifest that the developer signed.
 
 Opening a bundle says that it is whole and who signed it. Whether that developer's code may run here is for the
-site's policy to say (:func:`fogline.governance.policy.decide`).
+site's policy to say (:func:`fogline.governance.policy.policy.decide`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import BinaryIO
 
 import msgspec
 
-from fogline.governance.archive import CHUNK, Archive, ArchiveLimits, check_names, write_archive
+from fogline.governance.bundles.archive import CHUNK, Archive, ArchiveLimits, check_names, write_archive
+from fogline.governance.bundles.manifest import FORMAT, PAYLOAD_TYPE, FileFacts, Manifest, read_manifest, task_of
 from fogline.governance.errors import BundleError
-from fogline.governance.manifest import FORMAT, PAYLOAD_TYPE, FileFacts, Manifest, read_manifest, task_of
 from fogline.governance.safe_files import make_private_folder, sync_folder
-from fogline.governance.signing import Signer, SigningKey, sign
+from fogline.governance.signatures.signing import Signer, SigningKey, sign
 
 MANIFEST = "manifest.json"
 CODE = "code/"

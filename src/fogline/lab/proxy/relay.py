@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from fogline.lab.faults import Way
+from fogline.lab.proxy.faults import Way
 
 PIECE = 65536
 WAITING = 64

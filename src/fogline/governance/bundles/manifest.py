@@ -7,9 +7,9 @@ import tomllib
 
 import msgspec
 
-from fogline.governance.envelope import parse_envelope
 from fogline.governance.errors import BundleError, SignatureError
-from fogline.governance.signing import Signer, verify
+from fogline.governance.signatures.envelope import parse_envelope
+from fogline.governance.signatures.signing import Signer, verify
 
 PAYLOAD_TYPE = "application/vnd.fogline.bundle+json"
 FORMAT = 1

@@ -18,8 +18,8 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from fogline.governance.certificates import UNREADABLE, day, parse_certificate
 from fogline.governance.errors import TokenError, TokenRefusedError
+from fogline.governance.identity.certificates import UNREADABLE, day, parse_certificate
 from fogline.governance.subject import Role, Subject
 
 PREFIX = "fogline1_"
@@ -156,7 +156,7 @@ def redeem(
         name: the name that the node wants; that nobody else has it is the caller's to check.
         role: what the node wants to be.
         now: Unix time.
-        key_hash: SHA-256 of the node's public key (:func:`fogline.governance.certificates.key_hash_of`).
+        key_hash: SHA-256 of the node's public key (:func:`fogline.governance.identity.certificates.key_hash_of`).
 
     Raises:
         TokenRefused: the token is unknown (or its secret is wrong), expired, for another role or for other names,

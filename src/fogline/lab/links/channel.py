@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from fogline.lab.links.settings import OneWay
 from fogline.lab.loop import EventLoop
-from fogline.lab.settings import OneWay
 
 QUEUE_SECONDS = 0.2
 LEAST_QUEUE_PACKETS = 20

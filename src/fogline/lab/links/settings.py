@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from fogline.jobs.errors import suggest
 from fogline.jobs.units import seconds
 from fogline.lab.errors import LabError, sentence
-from fogline.lab.presets import PRESETS
+from fogline.lab.links.presets import PRESETS
 from fogline.simulation.profiles.rates import rate
 
 MEASURED = "measured"

@@ -13,8 +13,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from fogline.governance.credentials import CertificateFacts
 from fogline.governance.errors import CertificateError
+from fogline.governance.identity.credentials import CertificateFacts
 from fogline.governance.subject import Subject
 
 LARGEST = 16 * 1024

@@ -10,8 +10,8 @@ from typing import Literal, Self
 
 from fogline.jobs.units import seconds
 from fogline.lab.errors import LabError
-from fogline.lab.faults import Way
-from fogline.lab.relay import Relay, TruncatedError
+from fogline.lab.proxy.faults import Way
+from fogline.lab.proxy.relay import Relay, TruncatedError
 from fogline.simulation.profiles.rates import rate as bandwidth
 
 Direction = Literal["up", "down"]

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from fogline.governance.envelope import parse_envelope, seal, signed_bytes
 from fogline.governance.errors import SignatureError
 from fogline.governance.safe_files import PRIVATE, make_private_folder, read_bounded, write_new
-from fogline.governance.signers import Signer
+from fogline.governance.signatures.envelope import parse_envelope, seal, signed_bytes
+from fogline.governance.signatures.signers import Signer
 
 LARGEST_FILE = 4096
 HEAD = "# fogline signing key of "

@@ -1,8 +1,8 @@
 """A node's credentials without the library that can check them.
 
-Checking is done once for a certificate, by :class:`fogline.governance.identity.Identity`; what it said is kept beside
-it with the certificate's hash. TLS checks again at every handshake. A device, which has little memory, gets by with
-this module until it has to join, to renew, or to verify a bundle.
+Checking is done once for a certificate, by :class:`fogline.governance.identity.identity.Identity`; what it said is kept
+beside it with the certificate's hash. TLS checks again at every handshake. A device, which has little memory, gets by
+with this module until it has to join, to renew, or to verify a bundle.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.credentials import (
+from fogline.governance.identity.credentials import (
     CERTIFICATE,
     KEY,
     LARGEST,
@@ -50,7 +50,7 @@ def credentials(folder: Path, now: float | None = None) -> Credentials:
 
 
 def _check(folder: Path, now: float | None) -> Credentials:
-    from fogline.governance.identity import Identity
+    from fogline.governance.identity.identity import Identity
 
     identity = Identity.load(folder, now)
     with suppress(OSError):  # On a full disk it is checked again the next time.

@@ -23,7 +23,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from fogline.governance.certificates import (
+from fogline.governance.errors import (
+    CertificateError,
+    EarlyIdentityError,
+    ExpiredIdentityError,
+    IdentityError,
+    NoIdentityError,
+)
+from fogline.governance.identity.certificates import (
     UNREADABLE,
     CertificateFacts,
     check_issued,
@@ -32,14 +39,7 @@ from fogline.governance.certificates import (
     parse_certificate,
     read_certificate,
 )
-from fogline.governance.credentials import CERTIFICATE, KEY, LARGEST, NEXT_CERTIFICATE, ROOT, Credentials
-from fogline.governance.errors import (
-    CertificateError,
-    EarlyIdentityError,
-    ExpiredIdentityError,
-    IdentityError,
-    NoIdentityError,
-)
+from fogline.governance.identity.credentials import CERTIFICATE, KEY, LARGEST, NEXT_CERTIFICATE, ROOT, Credentials
 from fogline.governance.safe_files import (
     PRIVATE,
     PUBLIC,

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import msgspec
 
 from fogline.governance.errors import SignatureError, SitePolicyError
-from fogline.governance.hours import DailyWindow, is_open, next_open
-from fogline.governance.offers import Needs, Offers, missing
+from fogline.governance.policy.hours import DailyWindow, is_open, next_open
+from fogline.governance.policy.offers import Needs, Offers, missing
 from fogline.governance.safe_files import read_bounded
-from fogline.governance.signers import Signer
+from fogline.governance.signatures.signers import Signer
 
 if TYPE_CHECKING:
-    from fogline.governance.manifest import Manifest
+    from fogline.governance.bundles.manifest import Manifest
 
 LARGEST = 64 * 1024
 SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

@@ -6,8 +6,8 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from fogline.governance.offers import Offers
-from fogline.governance.policy import Policy
+from fogline.governance.policy.offers import Offers
+from fogline.governance.policy.policy import Policy
 
 FRAMEWORKS = ("jax", "keras", "lightgbm", "numpy", "pandas", "sklearn", "tensorflow", "torch", "xgboost")
 CGROUP = Path("sys/fs/cgroup")
