@@ -20,7 +20,7 @@ WITH_HOSTS = 'mount --bind "$0" /etc/hosts && exec "$@"'
 
 
 class RunningLab:
-    """Commands to a lab."""
+    """A lab that runs, and the commands that it takes."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts

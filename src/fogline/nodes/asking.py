@@ -14,13 +14,13 @@ from fogline.nodes.roster import Roster, RosterView
 
 
 def counted(devices: int) -> str:
-    """So many devices."""
+    """A number of devices as a phrase."""
     return f"{devices} device{'s' * (devices != 1)}"
 
 
 @dataclass(frozen=True, slots=True)
 class AskedCohort:
-    """Children to ask together."""
+    """Children that are asked together, and how many of their reports a round needs."""
 
     children: Sequence[str]
     need: int

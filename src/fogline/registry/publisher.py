@@ -288,7 +288,7 @@ class Publisher:
             self._steering.handle(outcome.model, outcome)
 
     def vitals(self, vitals: Vitals) -> None:
-        """How a version fares."""
+        """Take a report of how a version fares on nodes."""
         with self._lock:
             if vitals.model not in self._states:
                 return
@@ -300,7 +300,7 @@ class Publisher:
             self._retrain(vitals.model, vitals.version)
 
     def seen(self) -> None:
-        """Nodes came or went."""
+        """Take note that nodes came or went."""
         with self._lock:
             self._steering.seen()
 

@@ -35,7 +35,7 @@ READING = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 
 
 class Form(NamedTuple):
-    """A kind of zip."""
+    """What a kind of zip is called, how it is compressed, and which error refuses one."""
 
     name: str
     """What people call it."""

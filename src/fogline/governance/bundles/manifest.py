@@ -27,7 +27,7 @@ class FileFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the developer signed."""
+    """What the developer signed of a job: its description, its task and a hash of every file."""
 
     format: int
     job: str

@@ -20,7 +20,7 @@ LARGEST = 16 * 1024
 
 
 class CertificateFacts(msgspec.Struct, frozen=True):
-    """What a certificate says."""
+    """What a certificate says of its holder, and until when it holds."""
 
     subject: Subject
     serial: str
@@ -48,7 +48,7 @@ class Credentials:
 
     @property
     def subject(self) -> Subject:
-        """Who this node is."""
+        """Who the node is, as its certificate says."""
         return self.facts.subject
 
     @property

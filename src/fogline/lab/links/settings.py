@@ -84,7 +84,7 @@ class LinkTable(OneWay):
 
 
 class Both(BaseModel):
-    """A link's two directions."""
+    """What a link does in each of its two directions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

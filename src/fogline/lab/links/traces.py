@@ -33,7 +33,7 @@ class TraceRow:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Rows for each direction."""
+    """A recording of a link: rows of time, rate and delay for each direction."""
 
     up: tuple[TraceRow, ...]
     down: tuple[TraceRow, ...]

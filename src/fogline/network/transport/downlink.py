@@ -65,7 +65,7 @@ class Downlink:
         self._arriving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def methods(self) -> Methods:
-        """For the server."""
+        """The calls that children may make, by name, for the gRPC server."""
         return {
             "Control": grpc.stream_stream_rpc_method_handler(self.control),
             "Fetch": grpc.unary_stream_rpc_method_handler(self.fetch),
@@ -76,7 +76,7 @@ class Downlink:
         }
 
     async def control(self, frames: AsyncIterator[bytes], context: Context) -> None:
-        """A child's control stream."""
+        """Serve a child's control stream until one side ends it."""
         facts = await self.admit(context)
         present = await self._presented(facts, frames, context)
         session = Session(facts, present, address_of(context.peer()))

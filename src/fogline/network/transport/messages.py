@@ -281,7 +281,7 @@ class JobEnded(msgspec.Struct, frozen=True, tag=True):
 
 
 class Parents(msgspec.Struct, frozen=True, tag=True):
-    """Other parents, now."""
+    """Sent to children: which other parents they may go to."""
 
     parent_addresses: tuple[ParentAddress, ...]
 

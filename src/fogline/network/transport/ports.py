@@ -31,7 +31,7 @@ class Below(Protocol):
         ...
 
     def departed(self, session: Session) -> None:
-        """It is gone."""
+        """Take note that a child's connection is gone."""
         ...
 
     def twins(self, name: str, here: str, there: str) -> None:
@@ -39,7 +39,7 @@ class Below(Protocol):
         ...
 
     def from_child(self, session: Session, frame: Up) -> None:
-        """It said something."""
+        """Take a frame that a child sent."""
         ...
 
     def wants(self, subject: Subject, push: Push) -> str | None:
@@ -100,11 +100,11 @@ class Above(Protocol):
         ...
 
     def disconnected(self, parent: str, why: str) -> None:
-        """It is gone."""
+        """Take note that the connection to the parent is gone."""
         ...
 
     def from_parent(self, parent: str, frame: Down) -> None:
-        """It said something."""
+        """Take a frame that the parent sent."""
         ...
 
     async def rested(self) -> None:

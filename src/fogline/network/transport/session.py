@@ -19,7 +19,7 @@ QUEUE = 1000
 
 
 class Session:
-    """One child's connection."""
+    """The connection of one child, from its first frame to its end."""
 
     def __init__(self, facts: CertificateFacts, present: Present, address: str = "") -> None:
         self.facts = facts
@@ -36,7 +36,7 @@ class Session:
         self.frames: asyncio.Queue[Down] = asyncio.Queue(QUEUE)
 
     def send(self, frame: Down) -> None:
-        """Say something."""
+        """Queue a frame for the child."""
         try:
             self.frames.put_nowait(frame)
         except asyncio.QueueFull:

@@ -31,7 +31,7 @@ class OfflineMetadata(msgspec.Struct, frozen=True):
     """The lists that it names (JSON), by model."""
 
     def encoded(self) -> bytes:
-        """Its bytes: JSON."""
+        """The offline metadata as bytes of JSON."""
         return msgspec.json.encode(self)
 
 

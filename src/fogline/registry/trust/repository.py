@@ -36,7 +36,7 @@ class ReleaseRepository(msgspec.Struct, frozen=True):
     snapshot: int
 
     def newest(self, role: str, version: int) -> bytes:
-        """Metadata of a role."""
+        """The bytes of a role's metadata of that version."""
         return self.files[metadata_name(role, version)]
 
     def opened(self) -> VerifiedOfflineMetadata:
@@ -90,7 +90,7 @@ class Hand(msgspec.Struct, frozen=True):
 def first_repository(
     offline_metadata: OfflineMetadata, opened: VerifiedOfflineMetadata, hand: Hand
 ) -> ReleaseRepository:
-    """A repository without releases."""
+    """A new repository that holds no release yet."""
     empty = ReleaseRepository({}, opened.root.version, opened.targets.version, rounds=0, snapshot=0)
     return _issued(_chartered(empty, offline_metadata, opened), hand, rounds={})
 
