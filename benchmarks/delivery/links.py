@@ -68,7 +68,7 @@ class Device:
         self.fresh: Callable[[bytes], None]
         self.updater = Updater(
             node.name, "device", "rounds", database, folder, node.releases.store,
-            Towards(node.releases, node.releases.became), NoServer(),
+            Towards(node.releases, node.releases.take_outcome), NoServer(),
             ProcessInstaller(folder, credentials(place.identity).root),
         )  # fmt: skip
         self.fresh = self.updater.fresh
@@ -140,7 +140,7 @@ async def tree(folder: Path, count: int) -> AsyncGenerator[Tree]:
     def attaching(place: NodeFolder) -> Any:
         async def attach(node: Node, database: Database, stack: AsyncExitStack) -> None:
             device = Device(node, database, place)
-            node.companion = device
+            node.serving = device
             task = asyncio.create_task(device.updater.run())
             stack.callback(task.cancel)
             stack.push_async_callback(device.updater.close)

@@ -28,7 +28,7 @@ async def run_cloud(folder: Path) -> None:
     from fogline.network.cloud.cloud import cloud  # Not above: a device's memory is measured.
 
     async with cloud(NodeFolder(folder), LOCAL) as up:
-        say(address=up.address, door=up.door, pid=os.getpid())
+        say(address=up.address, door=up.enrolment, pid=os.getpid())
         await until_closed()
 
 

@@ -91,7 +91,7 @@ class Cluster:
         """A new member's folder, with the certificate and a policy."""
         place = NodeFolder(self.folder / name)
         token = await self.client.token(NewToken(role))
-        await join(door or ParentAddress("cloud", self.cloud.door), token, name, role, place.identity)
+        await join(door or ParentAddress("cloud", self.cloud.enrolment), token, name, role, place.identity)
         place.policy.write_bytes((self.folder / "cloud" / "policy.toml").read_bytes())
         return place
 

@@ -228,7 +228,7 @@ def test_who_connects_and_says_nothing_keeps_nobody_waiting(
 def test_tokens_that_are_wrong_used_up_or_expired_are_refused(
     runner: asyncio.Runner, made: Cluster, tmp_path: Path
 ) -> None:
-    door = ParentAddress("cloud", made.cloud.door)
+    door = ParentAddress("cloud", made.cloud.enrolment)
 
     async def attempt(token: str, name: str) -> str:
         try:

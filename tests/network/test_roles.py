@@ -14,12 +14,12 @@ import pytest
 from fogline.governance.identity.identity import Identity
 from fogline.governance.roles import CALLS, refusal
 from fogline.governance.subject import Role, Subject
-from fogline.network.cloud.client import DeskError, connect
+from fogline.network.cloud.client import CloudError, connect
 from fogline.network.cloud.model_api import ModelApi
 from fogline.network.cloud.operator_api import OperatorApi
 from fogline.network.cloud.registrar import NewToken
 from fogline.network.transport.grpc import dial
-from fogline.network.transport.messages import DESK, SERVICE
+from fogline.network.transport.messages import OPERATOR_SERVICE, SERVICE
 from fogline.network.transport.permissions import permitted
 from tests.network.cluster import Cluster, cluster, job, submit, within
 from tests.patience import PATIENCE
@@ -46,14 +46,14 @@ def names_of(made: Cluster) -> dict[str, set[str]]:
     assert downlink is not None
     operator_api = {**OperatorApi(scheduler, registrar, downlink).methods()}
     operator_api |= ModelApi(scheduler.publisher, scheduler.node.value_store.blobs, downlink).methods()
-    return {DESK: set(operator_api), SERVICE: {*downlink.methods(), "Enrol", "Renew"}}
+    return {OPERATOR_SERVICE: set(operator_api), SERVICE: {*downlink.methods(), "Enrol", "Renew"}}
 
 
 def test_every_call_has_its_roles(made: Cluster) -> None:
     answered = {f"{service.rpartition('.')[2]}/{name}" for service, names in names_of(made).items() for name in names}
     assert answered == set(CALLS)
     with pytest.raises(KeyError):
-        permitted(DESK, {"Anything": grpc.unary_unary_rpc_method_handler(lambda _, __: b"")}, None)  # type: ignore[arg-type]
+        permitted(OPERATOR_SERVICE, {"Anything": grpc.unary_unary_rpc_method_handler(lambda _, __: b"")}, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("role", MEMBERS)
@@ -91,9 +91,9 @@ def test_every_call_refuses_every_role_that_may_not_make_it(role: Role, runner: 
 def test_a_developer_makes_no_operators_and_revokes_nobody(runner: asyncio.Runner, made: Cluster) -> None:
     async def work() -> None:
         async with _client(made, "a-developer") as client:
-            with pytest.raises(DeskError, match="a-developer is a developer; only operators may make tokens"):
+            with pytest.raises(CloudError, match="a-developer is a developer; only operators may make tokens"):
                 await client.token(NewToken("operator"))
-            with pytest.raises(DeskError, match="only operators may revoke nodes"):
+            with pytest.raises(CloudError, match="only operators may revoke nodes"):
                 await client.revoke("a-operator")
 
     runner.run(work())
@@ -105,9 +105,9 @@ def test_a_developer_stops_and_fetches_what_is_his_own(runner: asyncio.Runner, m
             record = await made.finish(await submit(own, made.folder, JOB))
             assert (record.state, record.by) == ("finished", "a-developer")
             mine = "b-developer is a developer and may stop jobs only of its own; this is a-developer's"
-            with pytest.raises(DeskError, match=mine):
+            with pytest.raises(CloudError, match=mine):
                 await other.stop(record.job)
-            with pytest.raises(DeskError, match="may fetch a job's result only of its own"):
+            with pytest.raises(CloudError, match="may fetch a job's result only of its own"):
                 await other.result(record.job, tmp_path / "other")
             assert not (tmp_path / "other").exists()
             assert (await own.stop(record.job)).state == "finished"
@@ -128,7 +128,7 @@ def test_the_documents_have_the_same_table() -> None:
     """One line a call: what it does, who may do it."""
     text = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
     for name, call in CALLS.items():
-        if name.startswith("Desk/"):
+        if name.startswith("Operator/"):
             roles = [f"{role}{' (own)' if role in call.own else ''}" for role in sorted(call.roles | call.own)]
             assert f"| {call.what} | {', '.join(roles)} |" in text, name
 

@@ -81,13 +81,13 @@ class Fleet:
 
     def companion(self, name: str) -> NodeServing:
         node = self.cloud.node if name == "cloud" else self.ups[name].node
-        return cast("NodeServing", node.companion)
+        return cast("NodeServing", node.serving)
 
     async def join(self, name: str, role: Any, policy: str = "") -> NodeFolder:
         """A new member's folder, with the certificate and a policy (of the cloud's signers, and more)."""
         place = NodeFolder(self.folder / name)
         token = await self.client.token(NewToken(role))
-        await join(ParentAddress("cloud", self.cloud.door), token, name, role, place.identity)
+        await join(ParentAddress("cloud", self.cloud.enrolment), token, name, role, place.identity)
         place.policy.write_text((self.folder / "cloud" / "policy.toml").read_text() + policy)
         return place
 

@@ -34,7 +34,7 @@ def join_cloud(url: str, token: str, name: str, role: str, folder: Path | None, 
     Raises:
         UsageError: an option makes no sense.
         TrustError: the token or what came back is not right.
-        ConnectionError: nobody answers at the door.
+        ConnectionError: nobody answers at the enrolment endpoint.
     """
     door, who, what = parent_address_of(url), name or socket.gethostname().partition(".")[0], _role(role)
     signers = [Signer.parse(text) for text in trust]

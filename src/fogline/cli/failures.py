@@ -25,7 +25,7 @@ SENTENCES = {
         ("fogline.training.bugs", "CodeError"),
         ("fogline.cli.failures", "JobFailed"),
         ("fogline.monitoring.mishaps", "RunError"),
-        ("fogline.network.cloud.client", "DeskError"),
+        ("fogline.network.cloud.client", "CloudError"),
         ("fogline.network.transport.uplink", "Refused"),
         ("fogline.storage.errors", "StorageError"),
     ),

@@ -34,7 +34,7 @@ def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names:
 
     Raises:
         UsageError: an option makes no sense.
-        DeskError: the cloud refuses, or does not answer.
+        CloudError: the cloud refuses, or does not answer.
     """
     roles = [known for known in get_args(Role) if known != "cloud"]
     if role not in roles:
@@ -54,7 +54,7 @@ def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names:
     Console(stderr=True).print(
         f"[dim]Good {how_many}, for {human_seconds(life)}. On the new {role}, run:[/]", highlight=False
     )
-    print(f"fogline join {facts.name}@{facts.door} --role {role} --token {token}{trust}")
+    print(f"fogline join {facts.name}@{facts.enrolment} --role {role} --token {token}{trust}")
 
 
 def show_nodes(folder: Path, json: bool) -> None:

@@ -20,7 +20,7 @@ def fetch_result(folder: Path, name: str, to: Path | None) -> None:
 
     Raises:
         UsageError: there is no job, or the folder holds something else.
-        DeskError: the cloud refuses, or does not answer.
+        CloudError: the cloud refuses, or does not answer.
         StorageError: it cannot be written.
     """
 

@@ -118,11 +118,11 @@ def revert_model(folder: Path, model: str) -> None:
         UsageError: there is no node in the folder.
         StorageError: its records cannot be written.
     """
-    from fogline.serving.update.manual_revert import wish_back
+    from fogline.serving.update.manual_revert import request_revert
 
     if not (folder / "records.sqlite").exists():
         raise UsageError(f"There is no node in {folder}; name its folder with --folder")
-    told = wish_back(NodeFolder(folder), model)
+    told = request_revert(NodeFolder(folder), model)
     print("The node goes back now; its log tells how it went." if told else "The node goes back when it is started.")
 
 
@@ -153,9 +153,9 @@ async def _keep_up(
         try:
             async with AsyncExitStack() as stack:
                 up = await (entered(stack, make) if patient else stack.enter_async_context(make()))
-                tell(StatusChange("ready", who=up.address, why=up.door))
+                tell(StatusChange("ready", who=up.address, why=up.enrolment))
                 if not attached:
-                    where = f" listens at {up.address}, its door is at {up.door}" if up.address else " runs"
+                    where = f" listens at {up.address}, its door is at {up.enrolment}" if up.address else " runs"
                     print(f"{who}{where}; stop it with Ctrl-C.", flush=True)
                 await until_told(up, attached)
             return

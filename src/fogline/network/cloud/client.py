@@ -26,13 +26,13 @@ from fogline.network.cloud.registrar import NewToken
 from fogline.network.cloud.results import Contents, ResultError, write
 from fogline.network.transport.chunks import ChunkError, first_answer, receive
 from fogline.network.transport.grpc import dial
-from fogline.network.transport.messages import DESK, PIECE, SERVICE, Blob, Fetch, Have, Push
+from fogline.network.transport.messages import OPERATOR_SERVICE, PIECE, SERVICE, Blob, Fetch, Have, Push
 from fogline.processes.messages import decoder, encode
 from fogline.registry.model_report import ModelReport, Steer
 from fogline.storage import open_blobs
 
 
-class DeskError(RuntimeError):
+class CloudError(RuntimeError):
     """The cloud refused, or does not answer; the text is a sentence."""
 
 
@@ -88,20 +88,22 @@ class Client:
         """A job's log; ``follow``: as it grows, until the job is over."""
         kind = decoder(NumberedLine)
         try:
-            async for message in self._channel.unary_stream(f"/{DESK}/Watch")(encode(Name(name, after, follow))):
+            async for message in self._channel.unary_stream(f"/{OPERATOR_SERVICE}/Watch")(
+                encode(Name(name, after, follow))
+            ):
                 yield kind.decode(message).line
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
 
     async def result(self, job: str, to: Path) -> Contents:
         """Fetch the files of a job's result, as far as they are there, into a folder."""
-        stream = aiter(self._channel.unary_stream(f"/{DESK}/Result")(encode(Name(job))))
+        stream = aiter(self._channel.unary_stream(f"/{OPERATOR_SERVICE}/Result")(encode(Name(job))))
         try:
             return await write(stream, to)
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
         except (ResultError, ChunkError, StopAsyncIteration, msgspec.DecodeError) as error:
-            raise DeskError(str(error) or "The cloud ended the transfer.") from error
+            raise CloudError(str(error) or "The cloud ended the transfer.") from error
 
     # Models.
 
@@ -115,7 +117,7 @@ class Client:
 
     async def offline_metadata(self) -> bytes:
         """All that the operator's offline keys have signed."""
-        return (await self._ask("Charter", AnyModel(), OfflineMetadataMessage)).data
+        return (await self._ask("OfflineMetadata", AnyModel(), OfflineMetadataMessage)).data
 
     async def adopt(self, offline_metadata: bytes) -> str:
         """Hand in what was signed anew."""
@@ -158,7 +160,7 @@ class Client:
 
     async def _ask(self, method: str, message: msgspec.Struct, kind: Any) -> Any:
         try:
-            answer = await self._channel.unary_unary(f"/{DESK}/{method}")(encode(message), timeout=60)
+            answer = await self._channel.unary_unary(f"/{OPERATOR_SERVICE}/{method}")(encode(message), timeout=60)
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
         return decoder(kind).decode(answer)
@@ -196,14 +198,14 @@ def bundle_of(text: str, folder: Path | None, files: Sequence[Path], key: Signin
 async def _answer(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bytes:
     answer = await call.read()
     if not isinstance(answer, bytes):
-        raise DeskError((await call.details()) or "the cloud ended the transfer")
+        raise CloudError((await call.details()) or "the cloud ended the transfer")
     return answer
 
 
-def _sentence(error: grpc.aio.AioRpcError) -> DeskError:
+def _sentence(error: grpc.aio.AioRpcError) -> CloudError:
     if error.code() == grpc.StatusCode.UNAVAILABLE:
-        return DeskError(f"The cloud does not answer ({_short(error)}); does it run, and can this machine reach it?")
-    return DeskError(error.details() or str(error.code()))
+        return CloudError(f"The cloud does not answer ({_short(error)}); does it run, and can this machine reach it?")
+    return CloudError(error.details() or str(error.code()))
 
 
 def _short(error: grpc.aio.AioRpcError) -> str:

@@ -59,7 +59,7 @@ class OperatorFacts(msgspec.Struct, frozen=True):
 
     name: str
     address: str
-    door: str = ""
+    enrolment: str = ""
     """``host:port`` at which new nodes join."""
     operator: str = "operator"
     """Who the operator is."""
@@ -159,7 +159,7 @@ async def cloud(
         if attach is not None:
             await attach(node, database, stack)
         await serve(up, place, listening, stack, issuer_of, operator_api)
-        facts = OperatorFacts(node.name, up.address, up.door, operator)
+        facts = OperatorFacts(node.name, up.address, up.enrolment, operator)
         (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))
         scheduler.start()
         source.start()

@@ -25,13 +25,13 @@ from fogline.network.cloud.publishing import ModelOrigin, publish
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker
 from fogline.network.node.computing import GROUP
-from fogline.network.node.jobs import GATHER
+from fogline.network.node.jobs import JOIN_WINDOW
 from fogline.network.node.node import Node
 from fogline.network.node.participation import AGAIN, JobParticipation, Moved
 from fogline.network.transport.messages import BROKEN, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import Conclude, Describe, Described, Evaluate, Evaluated
-from fogline.nodes.effects import Lap, Move
+from fogline.nodes.effects import Move, RoundDevices
 from fogline.nodes.messages import model_key
 from fogline.registry.fitness import Judgement, Progressed
 from fogline.registry.publisher import Publisher
@@ -85,7 +85,7 @@ class JobRun:
         self._history: list[Row] = folder.history()
         self._attendance = Attendance(self._history)
         self._mishaps = Mishaps()
-        self._lap = Lap()
+        self._round_devices = RoundDevices()
         self._models: deque[tuple[Move, int, BlobRef, float]] = deque()
         self._last: BlobRef | None = None
         self._there = asyncio.Event()
@@ -123,7 +123,7 @@ class JobRun:
 
     def moved(self, move: Move, group: BlobRef, seconds: float) -> None:
         """The model moved: it is judged beside, while the next round runs."""
-        devices = self._lap.saw(move)
+        devices = self._round_devices.saw(move)
         if move.final:
             self._means.node.value_store.keep(group)
             self._models.append((move, devices, group, seconds))
@@ -312,7 +312,7 @@ async def _described(
     first = {key + GROUP: await node.value_store.take(group, "group"), key: await node.value_store.take(model, "model")}
     worker_client = node.job_manager.worker_client(announcement, code)
     participation = JobParticipation(
-        announcement, node, worker_client, aggregator_maker(node.name, announcement, GATHER, AGAIN), first, root
+        announcement, node, worker_client, aggregator_maker(node.name, announcement, JOIN_WINDOW, AGAIN), first, root
     )
     folder = RunFolder(means.runs / record.job)
     if not folder.info.exists():

@@ -79,7 +79,7 @@ class ModelApi:
         answers: Answers = {
             "Models": (AnyModel, self._models),
             "Steer": (Steer, self._steer),
-            "Charter": (AnyModel, self._offline_metadata),
+            "OfflineMetadata": (AnyModel, self._offline_metadata),
             "Adopt": (OfflineMetadataMessage, self._adopt),
             "Export": (Which, self._export),
             "Import": (Blob, self._import),

@@ -212,13 +212,13 @@ class JobScheduler:
             for known in self.job_store.nodes.values()
             if known.up and known.serves
         }
-        if self.node.companion is not None:
+        if self.node.serving is not None:
             found[self.node.name] = "cloud"
         return found
 
     def cautious(self) -> frozenset[str]:
         """Nodes that serve only versions that people approved."""
-        own = self.node.companion
+        own = self.node.serving
         here = frozenset({self.node.name} if own is not None and own.channel == "stable" else ())
         return here | {known.name for known in self.job_store.nodes.values() if known.serves == "stable"}
 
@@ -296,7 +296,7 @@ class JobScheduler:
 
     def wants(self, subject: Subject, push: Push) -> str | None:
         """Why a bundle is not wanted; None if it is."""
-        refused = refusal(subject, "Desk/Submit")
+        refused = refusal(subject, "Operator/Submit")
         if refused is not None:
             return refused
         return None if push.size <= LARGEST else "that is more than a bundle or a model may have"

@@ -1,4 +1,4 @@
-"""How a node becomes a member, and stays one: the door, the first certificate, and the next ones."""
+"""How a node becomes a member, and stays one: the enrolment endpoint, the first certificate, and the next ones."""
 
 from __future__ import annotations
 
@@ -18,8 +18,16 @@ from fogline.governance.errors import CertificateError, TrustError, UntimelyIden
 from fogline.governance.identity.checked import credentials
 from fogline.governance.identity.credentials import REST, Credentials
 from fogline.governance.subject import Role
-from fogline.network.transport.grpc import Methods, dial_door
-from fogline.network.transport.messages import DOOR, PATIENCE, SERVICE, Certificate, Enrol, ParentAddress, Renew
+from fogline.network.transport.grpc import Methods, dial_for_enrolment
+from fogline.network.transport.messages import (
+    ENROLMENT_SERVICE,
+    PATIENCE,
+    SERVICE,
+    Certificate,
+    Enrol,
+    ParentAddress,
+    Renew,
+)
 from fogline.network.transport.uplink import ConnectionLostError, Uplink
 from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import StorageError
@@ -61,8 +69,8 @@ class Issuer:
 
         return cls(enrol, renew)
 
-    def door(self) -> Methods:
-        """For the door's server, which asks nobody for a certificate."""
+    def enrolment(self) -> Methods:
+        """For the server of the enrolment endpoint, which asks nobody for a certificate."""
 
         async def enrol(request: bytes, context: Context) -> bytes:
             return await _answered(request, context, ENROL, self._enrol)
@@ -70,7 +78,7 @@ class Issuer:
         return {"Enrol": grpc.unary_unary_rpc_method_handler(enrol)}
 
     def methods(self) -> Methods:
-        """For members: renewal, and what aggregators pass on from their doors."""
+        """For members: renewal, and what aggregators pass on from their enrolment endpoints."""
 
         async def enrol(request: bytes, context: Context) -> bytes:
             return await _answered(request, context, ENROL, self._enrol)
@@ -84,11 +92,11 @@ class Issuer:
         }
 
 
-async def join(door: ParentAddress, token_text: str, name: str, role: Role, folder: Path) -> Certificate:
-    """Become a member: make a key, hand the token in at a door, and keep the certificate that comes back.
+async def join(endpoint: ParentAddress, token_text: str, name: str, role: Role, folder: Path) -> Certificate:
+    """Become a member: hand the token in at an enrolment endpoint, and keep the certificate that comes back.
 
     Args:
-        door: the node whose door it is, and the address of the door.
+        endpoint: the node whose enrolment endpoint it is, and the address of that.
         token_text: from the operator.
         name: of this node.
         role: what it will be.
@@ -96,21 +104,23 @@ async def join(door: ParentAddress, token_text: str, name: str, role: Role, fold
 
     Raises:
         TrustError: the token or the answer is not right.
-        ConnectionError: nobody answers at the door.
+        ConnectionError: nobody answers at the enrolment endpoint.
     """
     from fogline.governance.identity.identity import Identity
     from fogline.governance.identity.tokens import read_token
 
     token = read_token(token_text)
     key = Identity.create_key(folder)
-    async with dial_door(token.root, door) as channel:
+    async with dial_for_enrolment(token.root, endpoint) as channel:
         try:
-            answer = await channel.unary_unary(f"/{DOOR}/Enrol")(
+            answer = await channel.unary_unary(f"/{ENROLMENT_SERVICE}/Enrol")(
                 encode(Enrol(token.id, token.secret, name, role, key.csr())), timeout=3 * PATIENCE
             )
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNAVAILABLE:
-                raise ConnectionError(f"nobody answers at the door {door.address}: {error.details()}") from error
+                raise ConnectionError(
+                    f"nobody answers at the enrolment endpoint {endpoint.address}: {error.details()}"
+                ) from error
             raise TrustError(error.details() or str(error.code())) from error
     issued: Certificate = CERTIFICATE.decode(answer)
     key.install(issued.certificate, token.root)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fogline.network")
 ANNOUNCEMENTS = "announcement"
-GATHER = 2.0
+JOIN_WINDOW = 2.0
 """Seconds that a round waits for more children when the first one is there, where none is expected by name."""
 
 
@@ -245,7 +245,7 @@ class JobManager:
     def _aggregator_of(self, announcement: JobAnnouncement) -> Callable[[str | None], Aggregator]:
         from fogline.network.node.aggregating import aggregator_maker
 
-        return aggregator_maker(self._node.name, announcement, GATHER, AGAIN)
+        return aggregator_maker(self._node.name, announcement, JOIN_WINDOW, AGAIN)
 
     async def _move(self, participation: JobParticipation, parent: str) -> None:
         """The node has another parent now: it takes part in the job below that one."""

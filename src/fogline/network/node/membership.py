@@ -19,7 +19,7 @@ class Membership(msgspec.Struct, frozen=True):
     name: str
     role: Role
     parents: tuple[ParentAddress, ...]
-    """The one at whose door it joined, then others."""
+    """The one at which it enrolled, then others."""
 
     @classmethod
     def of(cls, name: str, role: Role, issued: Certificate) -> Membership:

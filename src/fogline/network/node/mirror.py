@@ -116,7 +116,7 @@ class Releases(Protocol):
         """
         ...
 
-    def became(self, outcome: Outcome) -> None:
+    def take_outcome(self, outcome: Outcome) -> None:
         """What became of a release on this node or on one below."""
         ...
 
@@ -357,7 +357,7 @@ class ReleaseMirror:
         for outcome in self._outcomes.values():
             self._send(ReleaseOutcome(outcome))
 
-    def became(self, outcome: Outcome) -> None:
+    def take_outcome(self, outcome: Outcome) -> None:
         key = (outcome.node, outcome.model, outcome.what == "alarm")
         if self._outcomes.get(key) != outcome:  # Else it was said, or will be when the parent is there.
             self._outcomes[key] = outcome

@@ -108,7 +108,7 @@ class Node:
         self.downlink: Downlink | None = None
         self.releases: Releases | None = None
         """Where models come from that are served here or below."""
-        self.companion: ServingPart | None = None
+        self.serving: ServingPart | None = None
         """The part that serves, where there is one."""
         self.job_manager = JobManager(self)
         self.news = NewsRelay(self)
@@ -130,7 +130,7 @@ class Node:
 
     def present(self) -> Present:
         """How the node presents itself."""
-        serves = None if self.companion is None else self.companion.channel
+        serves = None if self.serving is None else self.serving.channel
         jobs = tuple(self._participations)
         return Present(PROTOCOL, self.site.offers, self.address, jobs, serves, self._instance, self.admission.holds)
 
@@ -297,7 +297,7 @@ class Node:
                 self._settle(jobs)
             case ReleaseOutcome(outcome=outcome):
                 if self.releases is not None:
-                    self.releases.became(outcome)
+                    self.releases.take_outcome(outcome)
             case ReleaseVitals(vitals=vitals):
                 if self.releases is not None:
                     self.releases.measured(vitals)
@@ -376,8 +376,8 @@ class Node:
         Raises:
             LookupError: nobody can answer; the text says why.
         """
-        if self.companion is not None:
-            return await self.companion.infer(ask, seconds)
+        if self.serving is not None:
+            return await self.serving.infer(ask, seconds)
         if self.uplink is None:
             raise LookupError(f"{self.name} serves no model")
         return await ask_parent(self.uplink, ask, seconds)
@@ -395,8 +395,8 @@ class Node:
         """There is a signed timestamp of releases: whoever serves looks what is new, and the children are told."""
         if not isinstance(self.releases, ReleaseMirror) or self.releases.fresh(timestamp):
             self.say_to_all(ReleaseNotice(timestamp))
-        if self.companion is not None and timestamp:
-            self.companion.fresh(timestamp)
+        if self.serving is not None and timestamp:
+            self.serving.fresh(timestamp)
 
     def tell(self, told: JobLog) -> None:
         """Something for a job's report."""

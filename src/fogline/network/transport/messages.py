@@ -27,8 +27,8 @@ from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
 PROTOCOL = 1
 SERVICE = "fogline.v1.Node"
-DOOR = "fogline.v1.Door"
-DESK = "fogline.v1.Desk"
+ENROLMENT_SERVICE = "fogline.v1.Enrolment"
+OPERATOR_SERVICE = "fogline.v1.Operator"
 CHUNK = 1 << 20
 """Largest piece of a blob in one message that is taken, in bytes;"""
 PIECE = 128 << 10
@@ -362,7 +362,7 @@ class OffloadRequest(msgspec.Struct, frozen=True):
     seconds: Annotated[float, Meta(gt=0, le=60)]
 
 
-# The door, where a node without a certificate comes in, and renewal.
+# Enrolment, where a node without a certificate comes in, and renewal.
 
 
 class Enrol(msgspec.Struct, frozen=True):

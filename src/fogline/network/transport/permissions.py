@@ -1,4 +1,4 @@
-"""The one door through which every call comes: who calls is known, is not revoked, and its role may make that call."""
+"""The check that every call passes: who calls is known, is not revoked, and its role may make that call."""
 
 from __future__ import annotations
 

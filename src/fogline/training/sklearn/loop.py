@@ -20,7 +20,7 @@ class SklearnLoop(Engine):
 
     scikit-learn steps once per example, not once per minibatch. ``Trained.steps`` counts those steps, so that
     methods which divide by steps times rate stay right. An affine adjustment is applied after each minibatch, as
-    often as examples were in it: for a constant adjustment (control variates) that is what bending every step
+    often as examples were in it: for a constant adjustment (control variates) that is what adjusting every step
     gives; a pull to the start (proximal) is split from the loss, which differs by terms of the second order
     in rate times batch.
     """

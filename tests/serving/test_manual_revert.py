@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fogline.network.node.process import NodeFolder
-from fogline.serving.update.manual_revert import PID, listening_for_wishes, wish_back
+from fogline.serving.update.manual_revert import PID, listening_for_reverts, request_revert
 from tests.serving.updating import MODEL, Edge, Parent, looped
 
 SLEEPER = "import signal, time; signal.signal(signal.SIGHUP, lambda *_: exit(7)); print(flush=True); time.sleep(60)"
@@ -33,7 +33,7 @@ def somebody() -> Generator[subprocess.Popen[bytes]]:
 def test_a_number_that_a_killed_node_left_behind_is_not_signalled(tmp_path: Path) -> None:
     with somebody() as other:
         (tmp_path / PID).write_text(str(other.pid))
-        assert not wish_back(NodeFolder(tmp_path), "digits")
+        assert not request_revert(NodeFolder(tmp_path), "digits")
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(0.3)
 
@@ -46,8 +46,8 @@ async def test_a_node_that_runs_is_signalled(tmp_path: Path) -> None:
     async with Edge(tmp_path, Parent()) as edge:
         await edge.serve(1, 1)
         await edge.serve(2, 2)
-        with place.occupied(), place.open_database() as database, listening_for_wishes(place, database, edge.updater):
+        with place.occupied(), place.open_database() as database, listening_for_reverts(place, database, edge.updater):
             assert int((place.folder / PID).read_text()) == os.getpid()
-            assert wish_back(place, MODEL)
+            assert request_revert(place, MODEL)
             await edge.until(lambda edge: edge.server.live == 1 and edge.idle)
     assert not (place.folder / PID).exists()
