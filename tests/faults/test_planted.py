@@ -137,8 +137,8 @@ class WritesNothingDown(Aggregator):
 class CutsToWhoIsThere(Aggregator):
     """Is content with those that can be asked."""
 
-    def _ask(self, index: int, children: Sequence[str], need: int, quorum: int, lap: Sequence[str]) -> None:
-        super()._ask(index, children, need, min(quorum, len(children)), lap)
+    def _ask(self, index: int, children: Sequence[str], need: int, quorum: int, ring_order: Sequence[str]) -> None:
+        super()._ask(index, children, need, min(quorum, len(children)), ring_order)
 
     def _lacks(self, lane: Lane) -> str:
         return "" if lane.fresh else super()._lacks(lane)

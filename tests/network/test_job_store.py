@@ -1,4 +1,4 @@
-"""The cloud's job_store: numbers are given once, and a clean end leaves nothing to complain of."""
+"""The cloud's store of jobs: numbers are given once, and a clean end leaves nothing to complain of."""
 
 from __future__ import annotations
 
