@@ -23,6 +23,7 @@ from fogline.network.transport.grpc import dial
 from fogline.network.transport.messages import ParentAddress
 from fogline.network.transport.uplink import RefusedByParentError
 from fogline.nodes.messages import Hello, Report
+from fogline.processes.messages import encode
 from tests.network.cluster import Cluster, cluster, job, within
 from tests.network.test_jobs import same, simulated
 from tests.patience import PATIENCE
@@ -70,18 +71,18 @@ async def pushed(opened: grpc.aio.Channel, *messages: bytes) -> grpc.StatusCode:
         return await call.code()
 
 
-PRESENT, LEAVING = c.encode(c.Present(c.PROTOCOL)), c.encode(c.Leaving())
+PRESENT, LEAVING = encode(c.Present(c.PROTOCOL)), encode(c.Leaving())
 LIES: dict[str, tuple[list[bytes], str]] = {
     "nothing that is a frame": ([b"\xc1"], "no frame"),
-    "text that is no UTF-8": ([PRESENT, c.encode(c.LeftJob("job", "xx")).replace(b"xx", b"\xff\xfe")], "no frame"),
-    "another protocol": ([c.encode(c.Present(99))], "version 1 of the protocol, not 99"),
-    "an address, as if it had children": ([c.encode(c.Present(c.PROTOCOL, address="h:1"))], "join again as fog"),
+    "text that is no UTF-8": ([PRESENT, encode(c.LeftJob("job", "xx")).replace(b"xx", b"\xff\xfe")], "no frame"),
+    "another protocol": ([encode(c.Present(99))], "version 1 of the protocol, not 99"),
+    "an address, as if it had children": ([encode(c.Present(c.PROTOCOL, address="h:1"))], "join again as fog"),
     "itself twice": ([PRESENT, PRESENT], "presented itself twice"),
-    "nothing of itself": ([c.encode(c.Leaving())], "must present itself"),
-    "that it is many": ([PRESENT, c.encode(c.JoinedJob("job", Hello(devices=1000)))], "says that it is 1000"),
-    "a report for many": ([PRESENT, c.encode(c.NodeMessage("job", Report(0, None, 1, 50)))], "reports for 50"),
-    "news of another node": ([PRESENT, c.encode(c.NodeSeen("fog", "cloud", "fog", False))], "another node"),
-    "what another node counted": ([PRESENT, c.encode(c.JobLog("job", "client-1", "failed"))], "another node"),
+    "nothing of itself": ([encode(c.Leaving())], "must present itself"),
+    "that it is many": ([PRESENT, encode(c.JoinedJob("job", Hello(devices=1000)))], "says that it is 1000"),
+    "a report for many": ([PRESENT, encode(c.NodeMessage("job", Report(0, None, 1, 50)))], "reports for 50"),
+    "news of another node": ([PRESENT, encode(c.NodeSeen("fog", "cloud", "fog", False))], "another node"),
+    "what another node counted": ([PRESENT, encode(c.JobLog("job", "client-1", "failed"))], "another node"),
 }
 
 
@@ -107,9 +108,9 @@ def test_who_says_what_cannot_be_is_cut_off_with_a_sentence(lie: str, runner: as
 def test_unknown_jobs_and_strange_digests_do_no_harm(runner: asyncio.Runner, made: Cluster) -> None:
     blob = c.Blob("0" * 64, 10)
     frames = [
-        c.encode(c.NodeMessage("no-such-job", Report(2**53, "cloud#1"), blob)),
-        c.encode(c.JoinedJob("no-such-job", Hello())),
-        c.encode(c.UnknownJobs(("x",) * 500)),
+        encode(c.NodeMessage("no-such-job", Report(2**53, "cloud#1"), blob)),
+        encode(c.JoinedJob("no-such-job", Hello())),
+        encode(c.UnknownJobs(("x",) * 500)),
     ]
 
     async def work() -> None:
@@ -130,13 +131,11 @@ def test_a_device_that_answers_for_another_changes_nothing(runner: asyncio.Runne
         digest = hashlib.sha256(evil).hexdigest()
         async with channel(made, "liar") as opened:
             said = [
-                c.encode(
-                    c.NodeMessage(record.job, Report(task, f"cloud#{task}", 10, 1), c.Blob(digest, len(evil), evil))
-                )
+                encode(c.NodeMessage(record.job, Report(task, f"cloud#{task}", 10, 1), c.Blob(digest, len(evil), evil)))
                 for task in range(6)
             ]
             lying = asyncio.create_task(told(opened, PRESENT, *said, LEAVING))
-            assert await pushed(opened, c.encode(c.Push(digest, len(evil), record.job, 0))) == (
+            assert await pushed(opened, encode(c.Push(digest, len(evil), record.job, 0))) == (
                 grpc.StatusCode.FAILED_PRECONDITION
             )
             record = await made.finish(record)
@@ -163,12 +162,12 @@ def test_a_device_that_reports_rubbish_is_refused_and_counted(runner: asyncio.Ru
                 while isinstance(answer := await call.read(), bytes):
                     frame = c.DOWN.decode(answer)
                     if isinstance(frame, c.Offer):
-                        await call.write(c.encode(c.JoinedJob(record.job, Hello())))
+                        await call.write(encode(c.JoinedJob(record.job, Hello())))
                     if isinstance(frame, c.NodeMessage) and hasattr(frame.message, "model"):
                         task = frame.message.task  # type: ignore[union-attr]
                         report = Report(task, f"cloud#{task}", 10, 1)
                         for _ in range(3):  # And again, as a replay.
-                            await call.write(c.encode(c.NodeMessage(record.job, report, blob)))
+                            await call.write(encode(c.NodeMessage(record.job, report, blob)))
                     if isinstance(frame, c.JobEnded) and frame.job == record.job:
                         break
             call.cancel()
@@ -188,14 +187,14 @@ def test_ten_gigabytes_are_refused_before_a_byte_of_them_comes(runner: asyncio.R
     async def work() -> None:
         digest = "a" * 64
         async with channel(made, "liar") as opened:
-            code = await pushed(opened, c.encode(c.Push(digest, ten, "no-such-job", 0)))
+            code = await pushed(opened, encode(c.Push(digest, ten, "no-such-job", 0)))
             assert code == grpc.StatusCode.FAILED_PRECONDITION
             assert await pushed(opened, bytes(3 << 20)) == grpc.StatusCode.RESOURCE_EXHAUSTED
         operator = made.folder / "cloud" / "operator" / "identity"
         async with dial(Identity.load(operator), made.cloud.address, "cloud") as opened:
-            assert await pushed(opened, c.encode(c.Push(digest, ten))) == grpc.StatusCode.FAILED_PRECONDITION
-            assert await pushed(opened, c.encode(c.Push(digest, 4)), b"\x00abcd") == grpc.StatusCode.DATA_LOSS
-            assert await pushed(opened, c.encode(c.Push(digest, 4)), b"\x00ab") == grpc.StatusCode.DATA_LOSS
+            assert await pushed(opened, encode(c.Push(digest, ten))) == grpc.StatusCode.FAILED_PRECONDITION
+            assert await pushed(opened, encode(c.Push(digest, 4)), b"\x00abcd") == grpc.StatusCode.DATA_LOSS
+            assert await pushed(opened, encode(c.Push(digest, 4)), b"\x00ab") == grpc.StatusCode.DATA_LOSS
         assert not made.cloud.node.value_store.blobs.has(digest)
 
     runner.run(work())
