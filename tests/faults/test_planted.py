@@ -147,8 +147,8 @@ class CutsToWhoIsThere(Aggregator):
 class CountsFailures(Aggregator):
     """Takes every report for an update."""
 
-    def _leave_out_failed(self, lane: Lane) -> None:
-        pass
+    def _leave_out_failed(self, lane: Lane) -> bool:
+        return True
 
 
 class SaysItOnce(Device):

@@ -12,7 +12,7 @@ import pytest
 
 from fogline.governance.errors import TrustError
 from fogline.jobs.job import Publish
-from fogline.network.cloud.client import Client, CloudError, connect
+from fogline.network.cloud.client import Client, OperatorApiError, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create
 from fogline.network.cloud.registrar import NewToken
 from fogline.network.node.enrolment import join
@@ -228,7 +228,7 @@ def test_the_release_after_a_restore_has_higher_numbers_everywhere(tmp_path: Pat
                 again = release(up, b"four")
                 assert (version, again[0]) == (3, 1001)
                 assert again[1] > number
-                with pytest.raises(CloudError, match="nobody"):
+                with pytest.raises(OperatorApiError, match="nobody"):
                     await client.revoke("nobody")
 
     asyncio.run(work())

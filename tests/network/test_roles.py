@@ -14,7 +14,7 @@ import pytest
 from fogline.governance.identity.identity import Identity
 from fogline.governance.roles import CALLS, refusal
 from fogline.governance.subject import Role, Subject
-from fogline.network.cloud.client import CloudError, connect
+from fogline.network.cloud.client import OperatorApiError, connect
 from fogline.network.cloud.model_api import ModelApi
 from fogline.network.cloud.operator_api import OperatorApi
 from fogline.network.cloud.registrar import NewToken
@@ -91,9 +91,9 @@ def test_every_call_refuses_every_role_that_may_not_make_it(role: Role, runner: 
 def test_a_developer_makes_no_operators_and_revokes_nobody(runner: asyncio.Runner, made: Cluster) -> None:
     async def work() -> None:
         async with _client(made, "a-developer") as client:
-            with pytest.raises(CloudError, match="a-developer is a developer; only operators may make tokens"):
+            with pytest.raises(OperatorApiError, match="a-developer is a developer; only operators may make tokens"):
                 await client.token(NewToken("operator"))
-            with pytest.raises(CloudError, match="only operators may revoke nodes"):
+            with pytest.raises(OperatorApiError, match="only operators may revoke nodes"):
                 await client.revoke("a-operator")
 
     runner.run(work())
@@ -105,9 +105,9 @@ def test_a_developer_stops_and_fetches_what_is_his_own(runner: asyncio.Runner, m
             record = await made.finish(await submit(own, made.folder, JOB))
             assert (record.state, record.by) == ("finished", "a-developer")
             mine = "b-developer is a developer and may stop jobs only of its own; this is a-developer's"
-            with pytest.raises(CloudError, match=mine):
+            with pytest.raises(OperatorApiError, match=mine):
                 await other.stop(record.job)
-            with pytest.raises(CloudError, match="may fetch a job's result only of its own"):
+            with pytest.raises(OperatorApiError, match="may fetch a job's result only of its own"):
                 await other.result(record.job, tmp_path / "other")
             assert not (tmp_path / "other").exists()
             assert (await own.stop(record.job)).state == "finished"

@@ -214,7 +214,10 @@ class LeavesAbove(FedAvg):
 @pytest.mark.parametrize("processes", [0, 2])
 @pytest.mark.parametrize(
     ("method", "words"),
-    [(Leaves, "Leaves.report raised SystemExit: 3"), (LeavesAbove, "LeavesAbove.move raised SystemExit: enough")],
+    [
+        (Leaves, "Leaves.report raised SystemExit: 3"),
+        (LeavesAbove, "LeavesAbove.server_update raised SystemExit: enough"),
+    ],
 )
 def test_a_hook_cannot_end_the_program(method: type, words: str, processes: int) -> None:
     with pytest.raises(CodeError) as caught:
@@ -248,7 +251,9 @@ class ExplodesInside(FedAvg):
 
 
 def test_a_model_that_is_not_finite_stops_the_run_with_round_and_tier() -> None:
-    with pytest.raises(CodeError, match=r"^cloud, round 2: Explodes.move gives a model in which 12 of 12 numbers are"):
+    with pytest.raises(
+        CodeError, match=r"^cloud, round 2: Explodes.server_update gives a model in which 12 of 12 numbers are"
+    ):
         simulate(Explodes())
     tree = Tree(cloud=Tier(), fog=Tier(count=2, rounds=2))
     with pytest.raises(CodeError, match=r"^fog-\d, round \d: ExplodesInside.inner_update gives a model in which"):

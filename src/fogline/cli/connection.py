@@ -54,7 +54,7 @@ def asked(folder: Path, question: Callable[[Client], Awaitable[A]]) -> A:
     """What a cloud answers.
 
     Raises:
-        CloudError: it refuses, or does not answer.
+        OperatorApiError: it refuses, or does not answer.
         TrustError: the folder is no operator's.
     """
 

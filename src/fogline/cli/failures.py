@@ -14,7 +14,7 @@ SENTENCES = {
     BAD_INPUT: (
         ("fogline.cli.failures", "UsageError"),
         ("fogline.jobs.errors", "JobError"),
-        ("fogline.nodes.policies.base", "PolicyError"),
+        ("fogline.nodes.policies.base", "SelectionPolicyError"),
         ("fogline.lab.errors", "LabError"),
         ("fogline.governance.errors", "TrustError"),
         ("fogline.inference.card", "CardError"),
@@ -23,10 +23,10 @@ SENTENCES = {
     ),
     FAILED: (
         ("fogline.training.bugs", "CodeError"),
-        ("fogline.cli.failures", "JobFailed"),
+        ("fogline.cli.failures", "JobFailedError"),
         ("fogline.monitoring.mishaps", "RunError"),
-        ("fogline.network.cloud.client", "CloudError"),
-        ("fogline.network.transport.uplink", "Refused"),
+        ("fogline.network.cloud.client", "OperatorApiError"),
+        ("fogline.network.transport.uplink", "RefusedByParentError"),
         ("fogline.storage.errors", "StorageError"),
     ),
 }

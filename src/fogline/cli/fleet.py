@@ -34,7 +34,7 @@ def create_token(folder: Path, role: str, site: str, uses: int, ttl: str, names:
 
     Raises:
         UsageError: an option makes no sense.
-        CloudError: the cloud refuses, or does not answer.
+        OperatorApiError: the cloud refuses, or does not answer.
     """
     roles = [known for known in get_args(Role) if known != "cloud"]
     if role not in roles:

@@ -20,7 +20,7 @@ def fetch_result(folder: Path, name: str, to: Path | None) -> None:
 
     Raises:
         UsageError: there is no job, or the folder holds something else.
-        CloudError: the cloud refuses, or does not answer.
+        OperatorApiError: the cloud refuses, or does not answer.
         StorageError: it cannot be written.
     """
 

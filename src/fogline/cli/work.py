@@ -44,7 +44,7 @@ def submit_job(
     Raises:
         JobError: the job is wrong.
         TrustError: it cannot be signed or packed.
-        CloudError: the cloud refuses, or does not answer.
+        OperatorApiError: the cloud refuses, or does not answer.
         JobFailed: it was followed, and failed.
     """
     job = read_job(file, overrides)
@@ -89,7 +89,7 @@ def watch_job(folder: Path, name: str) -> None:
     """Follow a job until it is over.
 
     Raises:
-        CloudError: the cloud refuses, or does not answer.
+        OperatorApiError: the cloud refuses, or does not answer.
         JobFailed: the job failed.
     """
 

@@ -32,7 +32,7 @@ from fogline.registry.model_report import ModelReport, Steer
 from fogline.storage import open_blobs
 
 
-class CloudError(RuntimeError):
+class OperatorApiError(RuntimeError):
     """The cloud refused, or does not answer; the text is a sentence."""
 
 
@@ -103,7 +103,7 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
         except (ResultError, ChunkError, StopAsyncIteration, msgspec.DecodeError) as error:
-            raise CloudError(str(error) or "The cloud ended the transfer.") from error
+            raise OperatorApiError(str(error) or "The cloud ended the transfer.") from error
 
     # Models.
 
@@ -198,14 +198,16 @@ def bundle_of(text: str, folder: Path | None, files: Sequence[Path], key: Signin
 async def _answer(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bytes:
     answer = await call.read()
     if not isinstance(answer, bytes):
-        raise CloudError((await call.details()) or "the cloud ended the transfer")
+        raise OperatorApiError((await call.details()) or "the cloud ended the transfer")
     return answer
 
 
-def _sentence(error: grpc.aio.AioRpcError) -> CloudError:
+def _sentence(error: grpc.aio.AioRpcError) -> OperatorApiError:
     if error.code() == grpc.StatusCode.UNAVAILABLE:
-        return CloudError(f"The cloud does not answer ({_short(error)}); does it run, and can this machine reach it?")
-    return CloudError(error.details() or str(error.code()))
+        return OperatorApiError(
+            f"The cloud does not answer ({_short(error)}); does it run, and can this machine reach it?"
+        )
+    return OperatorApiError(error.details() or str(error.code()))
 
 
 def _short(error: grpc.aio.AioRpcError) -> str:
