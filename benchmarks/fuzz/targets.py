@@ -33,7 +33,7 @@ from fogline.network.transport.chunks import ChunkError, unpacked
 from fogline.network.worker import requests as w
 from fogline.network.worker.files import read_model, read_update, write
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
-from fogline.processes.messages import decoder, encode
+from fogline.processes.messages import Decoder, decoder, encode
 
 DIGEST = "0123456789abcdef" * 4
 BLOB = c.Blob(DIGEST, 10, b"0123456789")
