@@ -19,8 +19,8 @@ from fogline.inference.runtimes.base import Array
 from fogline.serving.protocol import inference_pb2 as messages
 from fogline.serving.protocol.rpc import FIELDS
 from tests.patience import PATIENCE
-from tests.serving.models import DATATYPES, Identity, card_of, sample
-from tests.serving.running import Running, running
+from tests.serving.server.models import DATATYPES, Identity, card_of, sample
+from tests.serving.server.running import Running, running
 
 PAIR = Card(
     model="pair",

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
-from tests.serving.models import Identity, Slow, card_of
-from tests.serving.running import Running, running
+from tests.serving.server.models import Identity, Slow, card_of
+from tests.serving.server.running import Running, running
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from fogline.inference.card import Card
 from fogline.serving.server.counts import Counts
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
-from tests.serving.models import Identity, Slow, card_of, nowhere
-from tests.serving.running import Running, running
+from tests.serving.server.models import Identity, Slow, card_of, nowhere
+from tests.serving.server.running import Running, running
 
 X = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1.0, 2.0, 3.0, 4.0]}]}
 

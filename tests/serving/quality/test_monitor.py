@@ -329,27 +329,27 @@ def test_vitals_add_up_and_a_bad_sketch_costs_only_itself() -> None:
 
 
 def test_hard_rows_are_kept_with_their_request_and_labels_find_them(tmp_path: Path) -> None:
-    driver = SampleStore(tmp_path, 1 << 20, consent=True)
-    watch, rng = QualityMonitor(CARD, REFERENCE, driver), np.random.default_rng(5)
+    samples = SampleStore(tmp_path, 1 << 20, consent=True)
+    watch, rng = QualityMonitor(CARD, REFERENCE, samples), np.random.default_rng(5)
     for i in range(640):
         x = samples(rng, 1)
         watch.saw({"x": x}, outputs(x), 1e-4, request=f"r{i}")
         watch.look()
-    candidates = driver.candidates()
+    candidates = samples.candidates()
     assert 1 <= len(candidates) <= 10, "of each group one at most"
-    assert all(c.notes.confidence < driver.hard and c.notes.why == "hard" for c in candidates)
+    assert all(c.notes.confidence < samples.hard and c.notes.why == "hard" for c in candidates)
     known = candidates[0].notes
     assert watch.label(known.request, [2]) == 1
-    assert known.request not in [c.notes.request for c in driver.candidates()]
-    driver.close()
+    assert known.request not in [c.notes.request for c in samples.candidates()]
+    samples.close()
 
 
 def test_while_inputs_drift_sure_rows_are_kept_too(tmp_path: Path) -> None:
-    driver = SampleStore(tmp_path, 1 << 20, consent=True, hard=0.0)
-    watch = QualityMonitor(CARD, REFERENCE, driver)
+    samples = SampleStore(tmp_path, 1 << 20, consent=True, hard=0.0)
+    watch = QualityMonitor(CARD, REFERENCE, samples)
     serve(watch, samples(np.random.default_rng(6), 1000, shift=3.0))
-    driver.close()
-    assert {c.notes.why for c in driver.candidates()} == {"drift"}
+    samples.close()
+    assert {c.notes.why for c in samples.candidates()} == {"drift"}
 
 
 @pytest.mark.parametrize("rows", [GROUP - 1, GROUP, GROUP + 1, GROUP + 3, 2 * GROUP - 1, 3 * GROUP + 2])

@@ -13,15 +13,15 @@ import pytest
 
 from fogline.serving.update import machine
 from tests.patience import PATIENCE
-from tests.serving.update_agent import GOAL, PREPARED, burden, over, prepare, release
-from tests.serving.updating import Edge, Parent
+from tests.serving.update.agent import GOAL, PREPARED, burden, over, prepare, release
+from tests.serving.update.updating import Edge, Parent
 
 pytestmark = pytest.mark.slow
 
 
 def run_agent(folder: Path, scenario: str, at: int) -> int | None:
     """The number of gates; None if it was killed at one."""
-    command = [sys.executable, "-m", "tests.serving.update_agent", str(folder), scenario, str(at)]
+    command = [sys.executable, "-m", "tests.serving.update.agent", str(folder), scenario, str(at)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if done.returncode == -9:
         return None

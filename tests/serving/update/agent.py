@@ -1,4 +1,4 @@
-"""An agent process that is killed at a gate: ``python -m tests.serving.update_agent FOLDER SCENARIO GATE``."""
+"""An agent process that is killed at a gate: ``python -m tests.serving.update.agent FOLDER SCENARIO GATE``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from fogline.serving.update import machine
-from tests.serving.updating import WORSE, Edge, Parent
+from tests.serving.update.updating import WORSE, Edge, Parent
 
 machine.FIRST_WAIT = 0.02
 

@@ -19,7 +19,7 @@ from fogline.serving.server.hooks import Hooks
 from fogline.serving.server.server import Addresses, Server
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
-from tests.serving.models import nowhere
+from tests.serving.server.models import nowhere
 
 T = TypeVar("T")
 

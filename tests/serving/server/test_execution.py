@@ -20,8 +20,8 @@ from fogline.serving.server.counts import Counts
 from fogline.serving.server.hooks import Hooks
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
-from tests.serving.models import Identity, Scaled, Slow, card_of
-from tests.serving.running import Running, running
+from tests.serving.server.models import Identity, Scaled, Slow, card_of
+from tests.serving.server.running import Running, running
 
 
 def request(*rows: float, width: int = 4, **more: Any) -> dict[str, Any]:

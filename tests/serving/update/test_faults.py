@@ -9,7 +9,7 @@ import pytest
 
 from fogline.serving.update import driver, machine, watcher
 from fogline.storage import StorageFullError
-from tests.serving.updating import MODEL, WORSE, Edge, Parent, looped, named, weights
+from tests.serving.update.updating import MODEL, WORSE, Edge, Parent, looped, named, weights
 
 
 @pytest.fixture(autouse=True)

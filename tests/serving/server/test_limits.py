@@ -22,8 +22,8 @@ from tritonclient.utils import InferenceServerException
 from fogline.inference.runtimes.base import Array
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
-from tests.serving.models import Identity, Slow, card_of, sample
-from tests.serving.running import Running, running
+from tests.serving.server.models import Identity, Slow, card_of, sample
+from tests.serving.server.running import Running, running
 
 LARGEST = 100_000
 INFER = "/v2/models/m/infer"

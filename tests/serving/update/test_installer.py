@@ -24,7 +24,7 @@ from fogline.registry.trust.releases import SignedReleases
 from fogline.serving.update.installer import ProcessInstaller
 from fogline.serving.update.ports import DamagedFileError, UnfitModelError, UntrustedMetadataError
 from fogline.storage import StorageError, open_database
-from tests.serving.updating import RULES, Edge, Parent, looped
+from tests.serving.update.updating import RULES, Edge, Parent, looped
 
 SPEC = Spec.of([Entry("w", (3, 4), "float32", True), Entry("b", (3,), "float32", True)])
 X = np.linspace(-1, 1, 20, dtype=np.float32).reshape(5, 4)

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save_model
 
 from fogline.inference.runtimes.onnx import OnnxRuntime, card_of_onnx
-from tests.serving.running import running
+from tests.serving.server.running import running
 
 WORDS, WIDTH = 5, 3
 

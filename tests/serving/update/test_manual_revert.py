@@ -13,7 +13,7 @@ import pytest
 
 from fogline.network.node.process import NodeFolder
 from fogline.serving.update.manual_revert import PID, listening_for_reverts, request_revert
-from tests.serving.updating import MODEL, Edge, Parent, looped
+from tests.serving.update.updating import MODEL, Edge, Parent, looped
 
 SLEEPER = "import signal, time; signal.signal(signal.SIGHUP, lambda *_: exit(7)); print(flush=True); time.sleep(60)"
 
