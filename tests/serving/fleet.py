@@ -79,7 +79,7 @@ class Fleet:
     def home_of(self, name: str) -> ParentAddress:
         return ParentAddress(name, self.ups[name].address)
 
-    def companion(self, name: str) -> NodeServing:
+    def serving_of(self, name: str) -> NodeServing:
         node = self.cloud.node if name == "cloud" else self.ups[name].node
         return cast("NodeServing", node.serving)
 
@@ -174,12 +174,12 @@ class Fleet:
 
     def serves(self, name: str, version: int, model: str = "digits") -> bool:
         """Whether a node has committed to a version."""
-        state = self.companion(name).updater.states().get(model)
+        state = self.serving_of(name).updater.states().get(model)
         return state is not None and state.good is not None and state.good.version == version
 
     def answers(self, name: str, version: int, model: str = "digits") -> bool:
         """Whether a node answers with a version, on probation or not."""
-        state = self.companion(name).updater.states().get(model)
+        state = self.serving_of(name).updater.states().get(model)
         return state is not None and state.current is not None and state.current.version == version
 
     async def ask(self, name: str, x: np.ndarray, model: str = "digits") -> tuple[int, Any]:

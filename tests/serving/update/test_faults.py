@@ -145,7 +145,7 @@ async def test_the_same_timestamp_again_is_not_verified_again(tmp_path: Path, pa
         for _ in range(3):
             edge.fresh()
             await asyncio.sleep(0.02)
-        assert edge.updater._lookout._tries == 0
+        assert edge.updater._watcher._tries == 0
 
 
 @looped
