@@ -127,7 +127,7 @@ class NodeServing:
         self.updater.fresh(self._releases.timestamp)
 
     async def close(self) -> None:
-        """Stop in good order."""
+        """Stop the server and the updates in good order."""
         await self.updater.close()
         self._tasks.cancel()
         for task in self._serving:

@@ -30,7 +30,7 @@ class RoundListener(Protocol):
     """Told of every round as it ends: a progress display, a run folder."""
 
     def round(self, row: Row) -> None:
-        """One root round."""
+        """Take note of a round of the root that has ended."""
         ...
 
 
@@ -64,7 +64,7 @@ class Recorder:
             self._losses.append((done.loss, done.samples))
 
     def moved(self, move: Move, group: LazyValue) -> None:
-        """The root's model moved."""
+        """Take note that the root's model has moved: judge it, and write the round's row."""
         self.group = group
         devices = self._round_devices.saw(move)
         if not move.final:

@@ -35,7 +35,7 @@ class SklearnLoop(Engine):
 
     @classmethod
     def refuses(cls, task: Task, method: LocalMethod, local: LocalTraining) -> str | None:
-        """What ``partial_fit`` cannot do."""
+        """Why this engine cannot train so: what ``partial_fit`` cannot do."""
         if not isinstance(task, SklearnTask):
             return f"it trains scikit-learn models, and this is a {type(task).__name__}."
         for hook in ("perturb", "adjust_outputs", "adjust_loss"):

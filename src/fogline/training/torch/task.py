@@ -106,7 +106,7 @@ class TorchTask(Task):
 
     @property
     def spec(self) -> Spec:
-        """Layout of the model."""
+        """The layout of the model."""
         return self.layout.spec
 
     @cached_property
@@ -371,7 +371,7 @@ class TorchTask(Task):
         return wrong_targets(targets, self.outputs, self.fit.ignored, self.data.meaning.untold)
 
     def engines(self) -> Mapping[str, type[Engine]]:
-        """``loop`` is the reference."""
+        """The engines of this kind of task; ``loop`` is the reference."""
         from fogline.training.torch.engines import ENGINES  # Engines are written against this class.
 
         return ENGINES
@@ -405,7 +405,7 @@ class TorchTask(Task):
         return outputs.movedim(1, -1) if self.classifies and self.class_axis == 1 and outputs.ndim > 2 else outputs
 
     def classes_back(self, outputs: Tensor) -> Tensor:
-        """The inverse of :meth:`classes_last`."""
+        """Move the axis of classes back to where :meth:`classes_last` took it from."""
         return outputs.movedim(-1, 1) if self.classifies and self.class_axis == 1 and outputs.ndim > 2 else outputs
 
     def targets(self, y: Array) -> Tensor:
