@@ -17,11 +17,11 @@ from benchmarks.engines.agreement import difference, refusal_of
 from benchmarks.engines.grammar import Running, case
 from fogline.training import ClientJob, LocalMethod, LocalResult, LocalTraining, autotune
 from fogline.training.bugs import CodeError
+from fogline.training.engine_check import EngineCheck
 from fogline.training.hooks import watched
 from fogline.training.shuffling import batches, cuts
 from fogline.training.torch import TorchTask, models
 from fogline.training.torch.engines import ENGINES, Flat
-from fogline.training.trust import EngineCheck
 from tests.training.cohorts import METHODS, Contrastive, Proximal, distance, jobs_of, task_of, three_rounds
 
 FAST = ("flat", "stacked")
@@ -290,7 +290,7 @@ def test_a_comparison_is_made_once_until_something_changes(monkeypatch: pytest.M
     made: list[str] = []
     compare = EngineCheck._compare
     monkeypatch.setattr(EngineCheck, "_compare", lambda self, engine: made.append(engine) or compare(self, engine))
-    monkeypatch.setattr("fogline.training.trust._VERDICTS", {})
+    monkeypatch.setattr("fogline.training.engine_check._VERDICTS", {})
     factor = 1.0
 
     class Scaled(nn.Linear):
@@ -305,7 +305,7 @@ def test_a_comparison_is_made_once_until_something_changes(monkeypatch: pytest.M
     first = chosen()
     assert first
     assert (chosen(), made) == (first, ["flat"])
-    monkeypatch.setattr("fogline.training.trust._VERDICTS", {})  # Another process, which finds it in the job.
+    monkeypatch.setattr("fogline.training.engine_check._VERDICTS", {})  # Another process, which finds it in the job.
     assert (chosen(compared=first), made) == (first, ["flat"])
     factor = 2.0
     assert chosen(compared=first) != first
