@@ -15,7 +15,7 @@ TEXT = (ROOT / "docs" / "architecture.md").read_text()
 WALKS = dict(re.findall(r"^### (.+)\n\n((?:\d+\. .*\n)+)", TEXT, re.MULTILINE))
 LONGEST = {
     "An update, from the device to the cloud, in simulation": 20,
-    "An update, from the device to the cloud, in the network": 26,
+    "An update, from the device to the cloud, in the network": 27,
 }
 
 
