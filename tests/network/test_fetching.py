@@ -30,7 +30,7 @@ SHORT = 0.2
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child waits three times as long as a parent is silent."""
     for module in ("chunks", "downlink"):
-        monkeypatch.setattr(f"fogline.network.{module}.PATIENCE", SHORT)
+        monkeypatch.setattr(f"fogline.network.transport.{module}.PATIENCE", SHORT)
 
 
 async def fetched(made: Cluster, folder: Path) -> bytes:

@@ -134,7 +134,7 @@ def test_an_update_that_no_fold_can_take_counts_for_no_quorum(
     assert np.isfinite(made.model(record).vector).all()
 
 
-@pytest.mark.parametrize(("hook", "at"), [("Receives.receive", "fog-"), ("Moves.move", "")])
+@pytest.mark.parametrize(("hook", "at"), [("Receives.receive", "fog-"), ("Moves.server_update", "")])
 def test_a_wrong_hook_of_an_aggregator_ends_the_job_with_the_reason(
     hook: str, at: str, runner: asyncio.Runner, clusters: dict[int, Cluster]
 ) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from fogline.governance.errors import TrustError
 from fogline.jobs.job import Publish
-from fogline.network.cloud.client import Client, OperatorApiError, connect
+from fogline.network.cloud.client import Client
 from fogline.network.cloud.cloud import CloudUp, cloud, create
+from fogline.network.cloud.job_store import LogLine, OperatorApiError, connect
 from fogline.network.cloud.registrar import NewToken
 from fogline.network.node.enrolment import join
 from fogline.network.node.mirror import ReleaseMirror, version_of
@@ -26,6 +27,14 @@ from tests.registry.versions import card, written
 
 JOB = job(rounds=1, fogs=1, clients=1)
 ALL = 'quorum = 1.0\ndeadline = "10min"'
+
+
+async def noticed(client: Client) -> list[LogLine]:
+    """What the operator must know, once there is something."""
+    async with asyncio.timeout(PATIENCE):
+        while not (notices := await client.notices()):
+            await asyncio.sleep(0.05)
+    return notices
 
 
 def rejoin(folder: Path) -> None:
@@ -184,7 +193,7 @@ def test_a_member_that_a_backup_has_forgotten_shows_that_it_was_put_back(tmp_pat
                 async with AsyncExitStack() as stack:
                     up, client = await site.start(stack)
                     await until_connected(client, "fog")
-                    (notice,) = await client.notices()
+                    (notice,) = await noticed(client)
                     assert "has no record of having let in" in notice.why
                     with pytest.raises(TrustError, match="not known here"):
                         await join(ParentAddress("cloud", up.enrolment), token, "late", "device", tmp_path / "late")
