@@ -12,9 +12,9 @@ import pytest
 
 from fogline.governance.errors import TrustError
 from fogline.jobs.job import Publish
-from fogline.network.cloud.client import Client
+from fogline.network.cloud.client import Client, OperatorApiError, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create
-from fogline.network.cloud.job_store import LogLine, OperatorApiError, connect
+from fogline.network.cloud.job_store import LogLine
 from fogline.network.cloud.registrar import NewToken
 from fogline.network.node.enrolment import join
 from fogline.network.node.mirror import ReleaseMirror, version_of
