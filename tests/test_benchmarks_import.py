@@ -11,14 +11,20 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.hand import orders
+from benchmarks.simulation.work import Work, orders
 from fogline.data import from_arrays
 from fogline.training.torch import TorchTask
 
+
+def _name(path: Path) -> str:
+    """Below ``benchmarks``, with points."""
+    return ".".join(path.relative_to(FOLDER).with_suffix("").parts)
+
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-THEIRS = ("peer_", "serving_litserve", "serving_mlserver")
+THEIRS = ("peers.run_", "serving.run_")
 """Those that run in the environments of peers."""
-OURS = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith(("__", *THEIRS)))
+OURS = sorted(name for name in map(_name, FOLDER.rglob("*.py")) if not name.startswith(THEIRS))
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -27,7 +33,7 @@ def test_it_is_importable(name: str) -> None:
 
 
 def test_a_peer_that_did_other_work_is_refused() -> None:
-    from benchmarks.peers import refuse_other_work, refused
+    from benchmarks.peers.ratios import refuse_other_work, refused
 
     def side(rounds: int, moved: float) -> dict[str, object]:
         return {"rounds": rounds, "moved": moved, "tolerance": 0.02}
@@ -49,8 +55,8 @@ def test_a_peer_that_did_other_work_is_refused() -> None:
     ids=["dense", "convolutions"],
 )  # fmt: skip
 def test_loops_by_hand_compute_what_the_textbook_does(model: nn.Module) -> None:
-    from benchmarks.hand import Work, hand_made
-    from benchmarks.simulation import AGREES, plain_round
+    from benchmarks.simulation.handmade import hand_made
+    from benchmarks.simulation.rounds import AGREES, plain_round
 
     rng, clients, examples = np.random.default_rng(0), 4, 10
     x = rng.normal(size=(clients * examples, 1, 4, 4)).astype(np.float32)

@@ -43,7 +43,7 @@ class _Described:
 
     @cached_property
     def text(self) -> str | None:
-        """The whole text."""
+        """The whole text of the description."""
         return _joined(inspect.cleandoc(self._own or ""), attributes_of(self._kind)) or None
 
 

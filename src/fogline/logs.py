@@ -108,7 +108,7 @@ class Printed(io.TextIOBase):
         return self._place.fileno()
 
     def writable(self) -> bool:
-        """It is."""
+        """Whether one may write to it: always."""
         return True
 
     @property

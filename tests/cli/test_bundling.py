@@ -10,9 +10,9 @@ from fogline.cli.bundling import bundle_of_job, files_of
 from fogline.cli.commands.join import read_secret
 from fogline.cli.commands.up.plan import UpOptions, job_of
 from fogline.cli.failures import UsageError
-from fogline.governance.bundle import open_bundle
+from fogline.governance.bundles.bundle import open_bundle
 from fogline.governance.errors import TokenError, TrustError
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs import Job, JobError, Method
 
 FILES = {

@@ -83,7 +83,11 @@ def test_links_lead_somewhere() -> None:
 def test_programs_and_jobs_that_are_named_exist() -> None:
     text = "\n".join(document.read_text() for document in DOCUMENTS)
     files = set(re.findall(r"\b((?:examples|docs|tests|benchmarks)/[\w/]+\.\w+)", text))
-    files |= {f"benchmarks/{name}.py" for name in re.findall(r"python -m benchmarks\.(\w+)", text)}
+    programs = re.findall(r"python -m benchmarks\.(\w+)", text)
+    folder = ROOT / "benchmarks"
+    files |= {
+        f"benchmarks/{name}/__main__.py" if (folder / name).is_dir() else f"benchmarks/{name}.py" for name in programs
+    }
     assert files
     assert not [file for file in sorted(files) if "NAME" not in file and not (ROOT / file).exists()]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fogline.governance.authority import Authority
-from fogline.governance.identity import Identity
-from fogline.governance.signing import SigningKey
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.identity import Identity
+from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import Role, Subject
 
 NOW = 1_800_000_000.0

@@ -15,8 +15,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fogline.governance.authority import Authority
-from fogline.governance.certificates import (
+from fogline.governance.errors import AuthorityError, CertificateError
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.certificates import (
     check_issued,
     expires_of,
     read_certificate,
@@ -24,7 +25,6 @@ from fogline.governance.certificates import (
     subject_of,
     subject_of_peer,
 )
-from fogline.governance.errors import AuthorityError, CertificateError
 from fogline.governance.subject import Subject
 from tests.governance.conftest import NOW
 

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fogline.governance.archive import ArchiveLimits, write_archive
-from fogline.governance.bundle import Bundle, open_bundle, pack
+from fogline.governance.bundles.archive import ArchiveLimits, write_archive
+from fogline.governance.bundles.bundle import Bundle, open_bundle, pack
+from fogline.governance.bundles.manifest import FORMAT, PAYLOAD_TYPE, FileFacts, Manifest
 from fogline.governance.errors import BundleError
-from fogline.governance.manifest import FORMAT, PAYLOAD_TYPE, FileFacts, Manifest
-from fogline.governance.signing import SigningKey, sign
+from fogline.governance.signatures.signing import SigningKey, sign
 from tests.governance.conftest import JOB
 
 CODE = b"def make():\n    return None\n"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from fogline.governance.authority import Authority
 from fogline.governance.errors import ExpiredIdentityError, IdentityError, NoIdentityError
-from fogline.governance.identity import Identity
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.identity import Identity
 from fogline.governance.subject import Subject
 from tests.governance.conftest import NOW, Join
 

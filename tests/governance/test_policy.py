@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fogline.governance.bundles.manifest import FORMAT, Manifest
 from fogline.governance.errors import SitePolicyError
-from fogline.governance.hours import DailyWindow
-from fogline.governance.machine import local_offers, on_mains
-from fogline.governance.manifest import FORMAT, Manifest
-from fogline.governance.offers import Needs, Offers, missing
-from fogline.governance.policy import Policy, allowed_now, decide, opens_at, parse_policy, read_policy
-from fogline.governance.signing import SigningKey
+from fogline.governance.policy.hours import DailyWindow
+from fogline.governance.policy.machine import local_offers, on_mains
+from fogline.governance.policy.offers import Needs, Offers, missing
+from fogline.governance.policy.policy import Policy, allowed_now, decide, opens_at, parse_policy, read_policy
+from fogline.governance.signatures.signing import SigningKey
 from tests.governance.conftest import JOB
 from tests.patience import PATIENCE
 

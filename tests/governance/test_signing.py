@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fogline.governance.authority import Authority
-from fogline.governance.envelope import signed_bytes
 from fogline.governance.errors import RevocationError, SignatureError
-from fogline.governance.revocation import PAYLOAD_TYPE, HeldLists, Revocations
-from fogline.governance.serials import new_serial
-from fogline.governance.signing import Signer, SigningKey, sign, verify
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.revocation import PAYLOAD_TYPE, HeldLists, Revocations
+from fogline.governance.identity.serials import new_serial
+from fogline.governance.signatures.envelope import signed_bytes
+from fogline.governance.signatures.signing import Signer, SigningKey, sign, verify
 from fogline.governance.subject import Subject
 
 TYPE = "application/vnd.test"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fogline.governance.authority import Authority
-from fogline.governance.certificates import certificate_of_peer, serial_of, subject_of_peer
-from fogline.governance.identity import Identity
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.certificates import certificate_of_peer, serial_of, subject_of_peer
+from fogline.governance.identity.identity import Identity
 from fogline.governance.subject import dns_name
 from tests.governance.conftest import Join
 from tests.patience import PATIENCE

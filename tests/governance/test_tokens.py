@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fogline.governance.authority import Authority
 from fogline.governance.errors import TokenError, TokenRefusedError
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.tokens import Token, TokenRecord, create_token, read_token, redeem
 from fogline.governance.subject import Role
-from fogline.governance.tokens import Token, TokenRecord, create_token, read_token, redeem
 from tests.governance.conftest import NOW
 from tests.patience import PATIENCE
 

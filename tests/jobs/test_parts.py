@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fogline.governance.offers import Needs
+from fogline.governance.policy.offers import Needs
 from fogline.jobs import Evaluation, Job, Local, Method, Tier, Tree
 from fogline.jobs.checked import StrictModel
 from fogline.jobs.errors import part_of, unknown_key

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from fogline.lab.channel import Channel
-from fogline.lab.follower import Follower
+from fogline.lab.links.channel import Channel
+from fogline.lab.links.follower import Follower
+from fogline.lab.links.settings import OneWay
+from fogline.lab.links.traces import TraceRow
 from fogline.lab.loop import EventLoop
-from fogline.lab.settings import OneWay
-from fogline.lab.traces import TraceRow
 
 PACKET = bytes(1000)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fogline.lab import LINK_PRESETS, LabError, labfile, parse_changes, read_lab
-from fogline.lab.settings import Both, OneWay, change, read_table
+from fogline.lab.links.settings import Both, OneWay, change, read_table
 
 TREE = {"cloud": "", "fog-0": "cloud", "fog-1": "cloud", "dev-0": "fog-0", "dev-1": ["fog-0", "fog-1"]}
 HERE = Path("/here")

@@ -10,7 +10,7 @@ import pytest
 
 from fogline.data.loaders.folder import find_root
 from fogline.lab import LabError
-from fogline.lab.traces import TraceRow, read_trace
+from fogline.lab.links.traces import TraceRow, read_trace
 from fogline.simulation.profiles.presets.phones import DATA_SET, TRACES
 
 RNG = random.Random(0)

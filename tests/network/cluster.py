@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud.client import Client, bundle_of, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create
 from fogline.network.cloud.records import LogLine, Record
@@ -91,7 +91,7 @@ class Cluster:
         """A new member's folder, with the certificate and a policy."""
         place = NodeFolder(self.folder / name)
         token = await self.client.token(NewToken(role))
-        await join(door or ParentAddress("cloud", self.cloud.door), token, name, role, place.identity)
+        await join(door or ParentAddress("cloud", self.cloud.enrolment), token, name, role, place.identity)
         place.policy.write_bytes((self.folder / "cloud" / "policy.toml").read_bytes())
         return place
 

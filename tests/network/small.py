@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.network_task import Numbers
+from benchmarks.network.synthetic import Numbers
 from fogline.aggregation import Folded
 from fogline.algorithms import FedAvg
 from fogline.algorithms.base import AggregatorContext

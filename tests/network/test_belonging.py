@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from fogline.governance.authority import Authority
-from fogline.governance.identity import Identity
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.identity import Identity
 from fogline.governance.subject import Subject
 from fogline.lab import FaultProxy
 from fogline.network.cloud import fleet
@@ -282,7 +282,7 @@ def test_a_device_below_two_fogs_is_shown_connected_after_a_restart_of_the_cloud
                         for name, role, parent in tree:
                             place = NodeFolder(tmp_path / name)
                             token = await client.token(NewToken(role))  # type: ignore[arg-type]
-                            await join(ParentAddress("cloud", up.door), token, name, role, place.identity)  # type: ignore[arg-type]
+                            await join(ParentAddress("cloud", up.enrolment), token, name, role, place.identity)  # type: ignore[arg-type]
                             listening = LOCAL if role == "fog" else None
                             parent_addresses = [ParentAddress(parent, nodes[parent].address)]
                             nodes[name] = await below_cloud.enter_async_context(

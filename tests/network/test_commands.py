@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fogline.governance.tokens import create_token
+from fogline.governance.identity.tokens import create_token
 from tests.network.commands import Program, Terminal
 
 pytestmark = pytest.mark.slow

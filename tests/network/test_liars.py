@@ -14,7 +14,7 @@ import grpc.aio
 import pytest
 
 from fogline.governance.errors import TrustError
-from fogline.governance.identity import Identity
+from fogline.governance.identity.identity import Identity
 from fogline.governance.subject import Subject
 from fogline.network.cloud.cloud import CloudUp
 from fogline.network.cloud.requests import NewToken
@@ -237,7 +237,7 @@ def test_who_connects_and_says_nothing_keeps_nobody_waiting(
 def test_tokens_that_are_wrong_used_up_or_expired_are_refused(
     runner: asyncio.Runner, made: Cluster, tmp_path: Path
 ) -> None:
-    door = ParentAddress("cloud", made.cloud.door)
+    door = ParentAddress("cloud", made.cloud.enrolment)
 
     async def attempt(token: str, name: str) -> str:
         try:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from benchmarks.common import ROOT
-from benchmarks.network_task import step
-from benchmarks.network_tree import TASK, Tree
-from fogline.governance.signing import SigningKey
+from benchmarks.network.synthetic import step
+from benchmarks.network.tree import TASK, Tree
+from fogline.governance.signatures.signing import SigningKey
 from fogline.lab import Lab, why_not
 from fogline.network.cloud.client import bundle_of
 from fogline.network.cloud.folder import OPERATOR, SIGNING
@@ -32,7 +32,7 @@ PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "t
 ROUNDS, SIZE = 2, 9000
 JOB = f"""
 name = "links"
-task = "network_task:task"
+task = "synthetic:task"
 rounds = {ROUNDS}
 [task_parameters]
 size = {SIZE}
@@ -61,7 +61,7 @@ def test_a_job_ends_as_it_would_on_a_good_link(link: str, tmp_path: Path) -> Non
                 made.start(name, "device", str(made.member(name, "device")), f"fog@{fog['address']}")
             key = SigningKey.load(tmp_path / "cloud" / OPERATOR / SIGNING)
             bundle = bundle_of(JOB, TASK.parent, [TASK], key).hex()
-            submitter = lab.spawn("cloud", [sys.executable, "-m", "benchmarks.wan_submit", str(tmp_path)], **PIPES)
+            submitter = lab.spawn("cloud", [sys.executable, "-m", "benchmarks.wan.submit", str(tmp_path)], **PIPES)
             facts = {"address": address, "text": JOB, "bundle": bundle, "wait": 60.0}
             said, _ = submitter.communicate(json.dumps(facts) + "\n", timeout=PATIENCE)
             counters = lab.counters()["fog"]

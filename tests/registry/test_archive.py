@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fogline.governance.archive import Form, write_to
+from fogline.governance.bundles.archive import Form, write_to
 from fogline.inference.card import Card
 from fogline.registry.archive import FORM, ArchiveError, export_version, import_version
 from fogline.registry.catalogue import Catalogue, CatalogueError

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from fogline.governance.authority import Authority
 from fogline.governance.errors import SignatureError
-from fogline.governance.signing import SigningKey
+from fogline.governance.identity.authority import Authority
+from fogline.governance.signatures.signing import SigningKey
 from fogline.registry.release import ReleaseError
 from fogline.registry.trust import operator
 from fogline.registry.trust.binding import bind_root, bound_root

@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs.job import Publish
 from fogline.network.cloud.client import Client, bundle_of, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create
@@ -79,15 +79,15 @@ class Fleet:
     def home_of(self, name: str) -> ParentAddress:
         return ParentAddress(name, self.ups[name].address)
 
-    def companion(self, name: str) -> NodeServing:
+    def serving_of(self, name: str) -> NodeServing:
         node = self.cloud.node if name == "cloud" else self.ups[name].node
-        return cast("NodeServing", node.companion)
+        return cast("NodeServing", node.serving)
 
     async def join(self, name: str, role: Any, policy: str = "") -> NodeFolder:
         """A new member's folder, with the certificate and a policy (of the cloud's signers, and more)."""
         place = NodeFolder(self.folder / name)
         token = await self.client.token(NewToken(role))
-        await join(ParentAddress("cloud", self.cloud.door), token, name, role, place.identity)
+        await join(ParentAddress("cloud", self.cloud.enrolment), token, name, role, place.identity)
         place.policy.write_text((self.folder / "cloud" / "policy.toml").read_text() + policy)
         return place
 
@@ -174,12 +174,12 @@ class Fleet:
 
     def serves(self, name: str, version: int, model: str = "digits") -> bool:
         """Whether a node has committed to a version."""
-        state = self.companion(name).updater.states().get(model)
+        state = self.serving_of(name).updater.states().get(model)
         return state is not None and state.good is not None and state.good.version == version
 
     def answers(self, name: str, version: int, model: str = "digits") -> bool:
         """Whether a node answers with a version, on probation or not."""
-        state = self.companion(name).updater.states().get(model)
+        state = self.serving_of(name).updater.states().get(model)
         return state is not None and state.current is not None and state.current.version == version
 
     async def ask(self, name: str, x: np.ndarray, model: str = "digits") -> tuple[int, Any]:

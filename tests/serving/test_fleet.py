@@ -12,7 +12,7 @@ import pytest
 
 from fogline.network.node.process import NodeFolder
 from fogline.serving.settings import Settings
-from fogline.serving.update.manual_revert import PID, wish_back
+from fogline.serving.update.manual_revert import PID, request_revert
 from tests.serving.fleet import fleet
 
 X = np.zeros((1, 1, 8, 8), np.float32)
@@ -23,7 +23,7 @@ def test_a_wish_wakes_nobody_but_the_node(tmp_path: Path) -> None:
     """What a node that was killed has left may be the number of another program by now."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         (tmp_path / PID).write_text(str(other.pid))
-        assert not wish_back(NodeFolder(tmp_path), "digits")
+        assert not request_revert(NodeFolder(tmp_path), "digits")
         other.communicate(b"\n")
         assert other.returncode == 0
 
@@ -50,7 +50,7 @@ def test_a_device_serves_what_was_trained_and_then_the_next_version(tmp_path: Pa
             assert (outcome.node, outcome.version, outcome.what) == ("client-0", 2, "committed")
 
             # Somebody at the device sends it back.
-            assert await asyncio.to_thread(wish_back, NodeFolder(tmp_path / "client-0"), "digits")
+            assert await asyncio.to_thread(request_revert, NodeFolder(tmp_path / "client-0"), "digits")
             await made.until(lambda: made.serves("client-0", 1), "version 1 again")
 
             # After a restart, without its parent, it answers with what it has.

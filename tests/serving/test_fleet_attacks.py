@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fogline.governance.authority import Authority
+from fogline.governance.identity.authority import Authority
 from fogline.inference.card import Card
-from fogline.lab.proxy import FaultProxy
+from fogline.lab.proxy.proxy import FaultProxy
 from fogline.network.cloud.folder import RELEASE_KEYS
 from fogline.network.transport.messages import ParentAddress, ReleaseNotice
 from fogline.registry.release import Release
@@ -282,7 +282,7 @@ def test_a_new_node_believes_only_the_authority_that_it_joined(
             await made.join(DEVICE, "device")
             await made.start(DEVICE, [made.home_of("fog")], None, Settings(grpc="", pulse=0.1))
             await made.until(lambda: "authority" in caplog.text, "a warning")
-            assert not made.companion(DEVICE).updater.states()
+            assert not made.serving_of(DEVICE).updater.states()
             fog.honest()
             await served(made, 1)
 
@@ -337,7 +337,7 @@ def test_the_stable_channel_serves_only_what_people_approved_also_when_the_cloud
         async with one_device(tmp_path, policy='\n[serve]\nchannel = "stable"\n') as made:
             await made.publish(crafted(tmp_path / "v1"))
             await made.until(lambda: seen(made) == 1, "the release")
-            assert made.companion(DEVICE).updater.states()["digits"].attempt is None
+            assert made.serving_of(DEVICE).updater.states()["digits"].attempt is None
             await approve(made, 1)
             await served(made, 1)
             with Asker(made.http[DEVICE], X) as asker:
@@ -351,9 +351,9 @@ def test_the_stable_channel_serves_only_what_people_approved_also_when_the_cloud
                 made.publisher._changed()
                 await made.until(lambda: number(made) == forged.number, "a forged release")
                 await asyncio.sleep(0.5)
-                state = made.companion(DEVICE).updater.states()["digits"]
+                state = made.serving_of(DEVICE).updater.states()["digits"]
                 assert (state.attempt, state.watch, made.serves(DEVICE, 1)) == (None, None, True)
-                assert release.card.digest not in made.companion(DEVICE).updater.needed()
+                assert release.card.digest not in made.serving_of(DEVICE).updater.needed()
                 await approve(made, 2)
                 await served(made, 2)
             asker.clean()
@@ -367,11 +367,11 @@ def test_the_stable_channel_serves_only_what_people_approved_also_when_the_cloud
         await made.client.adopt(offline_metadata.encoded())
 
     def seen(made: Fleet) -> int:
-        state = made.companion(DEVICE).updater.states().get("digits")
+        state = made.serving_of(DEVICE).updater.states().get("digits")
         return 0 if state is None or state.release is None else state.release.version
 
     def number(made: Fleet) -> int:
-        release = made.companion(DEVICE).updater.states()["digits"].release
+        release = made.serving_of(DEVICE).updater.states()["digits"].release
         return 0 if release is None else release.number
 
     asyncio.run(scene())

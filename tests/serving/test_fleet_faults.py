@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from fogline.lab.proxy import FaultProxy
+from fogline.lab.proxy.proxy import FaultProxy
 from fogline.network.node.mirror import ReleaseMirror
 from fogline.network.node.process import NodeFolder
 from fogline.network.transport.messages import ParentAddress
@@ -294,7 +294,7 @@ def test_installers_that_are_killed_change_nothing(tmp_path: Path, monkeypatch: 
             assert asker.versions == ["1", "2", "4"]
 
     def attempted(made: Fleet) -> bool:
-        attempt = made.companion(DEVICE).updater.states()["digits"].attempt
+        attempt = made.serving_of(DEVICE).updater.states()["digits"].attempt
         return attempt is not None and attempt.step == "trial"
 
     async def kill_installer(made: Fleet) -> None:

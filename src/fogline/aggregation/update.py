@@ -112,7 +112,7 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A finished fold."""
+    """What a fold has come to: sums by name with their weights, from which means are taken."""
 
     sums: dict[str, Vector]
     weights: dict[str, float]

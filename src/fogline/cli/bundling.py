@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fogline.governance.bundle import pack
-from fogline.governance.signing import SigningKey
+from fogline.governance.bundles.bundle import pack
+from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs import Job, JobError
 from fogline.jobs.writing import job_to_toml
 

@@ -41,7 +41,7 @@ class Listing:
         self.rows.append(row)
 
     def table(self) -> Table:
-        """For people."""
+        """The listing as a table for people."""
         table = Table(
             title=self.title or None,
             title_justify="left",

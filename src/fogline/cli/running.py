@@ -50,9 +50,9 @@ async def keep_up(
         try:
             async with AsyncExitStack() as stack:
                 up = await (entered(stack, make) if patient else stack.enter_async_context(make()))
-                tell(StatusChange("ready", who=up.address, why=up.door))
+                tell(StatusChange("ready", who=up.address, why=up.enrolment))
                 if not attached:
-                    where = f" listens at {up.address}, its door is at {up.door}" if up.address else " runs"
+                    where = f" listens at {up.address}, its door is at {up.enrolment}" if up.address else " runs"
                     print(f"{who}{where}; stop it with Ctrl-C.", flush=True)
                 await until_told(up, attached)
             return

@@ -16,7 +16,7 @@ Reader = Callable[[Path], Arrays]
 
 
 def read_group(path: str, read: Reader = map_arrays) -> GroupModel:
-    """An aggregator's numbers."""
+    """Read an aggregator's own numbers: model, method state and counters."""
     return GroupModel.from_arrays(read(Path(path)))
 
 
@@ -50,7 +50,7 @@ def read_state(path: str | None) -> State:
 
 
 def write(path: str, value: GroupModel | Down | Update | Partial) -> None:
-    """Any of them."""
+    """Write a group, a model, an update or a partial result as safetensors."""
     write_arrays(Path(path), value.to_arrays())
 
 

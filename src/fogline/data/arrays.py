@@ -29,7 +29,7 @@ def straight(array: Array) -> Array:
 
 
 def text_of(array: Array) -> bool:
-    """Whether it holds text."""
+    """Whether an array holds text."""
     return array.dtype.kind in "US" or (array.dtype.kind in "OT" and all(isinstance(v, str) for v in array.ravel()))
 
 

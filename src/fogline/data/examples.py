@@ -50,7 +50,7 @@ class Examples(NamedTuple):
         raise ValueError(f"The inputs are several arrays ({', '.join(named(self.x))}); here they must be one.")
 
     def part(self, which: slice | Indices) -> Examples:
-        """Some of them."""
+        """The examples at these places, as examples of their own."""
         return Examples(rows(self.x, which), self.y[which])
 
 

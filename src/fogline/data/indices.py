@@ -47,7 +47,7 @@ class Partition(Sequence[Indices]):
 
     @property
     def sizes(self) -> Indices:
-        """Examples per client."""
+        """How many examples each client holds, in the order of the clients."""
         return np.diff(self.offsets)
 
     def rows_of(self, rows: Indices) -> Partition:

@@ -29,7 +29,7 @@ def mapped(change: Callable[[One], Other], x: One | tuple[One, ...] | dict[str, 
 
 
 def arrays_of(x: Any) -> list[Any]:
-    """Its arrays, in order."""
+    """The arrays of an input, in order."""
     if isinstance(x, tuple):
         return list(x)
     return list(x.values()) if isinstance(x, dict) else [x]
@@ -50,7 +50,7 @@ def rows(x: Any, which: Any) -> Any:
 
 
 def count(x: Any) -> int:
-    """Examples."""
+    """How many examples the input holds: the length of its first axis."""
     return len(arrays_of(x)[0])
 
 

@@ -30,7 +30,7 @@ class ExampleSource(Protocol):
     @property
     def ids(self) -> Ids: ...
     def load(self, index: int) -> Examples:
-        """Always the same."""
+        """Load the client's examples; every call gives the same ones."""
         ...
 
     def anew(self, index: int, seed: int, number: int) -> Examples | None:

@@ -9,56 +9,61 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fogline.governance.authority import Authority
-    from fogline.governance.bundle import Bundle, open_bundle, pack
-    from fogline.governance.certificates import certificate_of_peer, read_certificate, subject_of, subject_of_peer
+    from fogline.governance.bundles.bundle import Bundle, open_bundle, pack
+    from fogline.governance.bundles.manifest import Manifest
     from fogline.governance.errors import TokenRefusedError, TrustError
-    from fogline.governance.identity import Identity, NewKey
-    from fogline.governance.machine import local_offers
-    from fogline.governance.manifest import Manifest
-    from fogline.governance.offers import Needs, Offers, missing
-    from fogline.governance.policy import Decision, Policy, allowed_now, decide, opens_at, read_policy
-    from fogline.governance.revocation import Revocations
-    from fogline.governance.signers import Signer
-    from fogline.governance.signing import SigningKey
+    from fogline.governance.identity.authority import Authority
+    from fogline.governance.identity.certificates import (
+        certificate_of_peer,
+        read_certificate,
+        subject_of,
+        subject_of_peer,
+    )
+    from fogline.governance.identity.identity import Identity, NewKey
+    from fogline.governance.identity.revocation import Revocations
+    from fogline.governance.identity.tokens import Token, TokenRecord, create_token, read_token, redeem
+    from fogline.governance.policy.machine import local_offers
+    from fogline.governance.policy.offers import Needs, Offers, missing
+    from fogline.governance.policy.policy import Decision, Policy, allowed_now, decide, opens_at, read_policy
+    from fogline.governance.signatures.signers import Signer
+    from fogline.governance.signatures.signing import SigningKey
     from fogline.governance.subject import Role, Subject, dns_name
-    from fogline.governance.tokens import Token, TokenRecord, create_token, read_token, redeem
 
 _HOMES = {
-    "Authority": "authority",
-    "Bundle": "bundle",
-    "Decision": "policy",
-    "Identity": "identity",
-    "Manifest": "manifest",
-    "Needs": "offers",
-    "NewKey": "identity",
-    "Offers": "offers",
-    "Policy": "policy",
-    "Revocations": "revocation",
+    "Authority": "identity.authority",
+    "Bundle": "bundles.bundle",
+    "Decision": "policy.policy",
+    "Identity": "identity.identity",
+    "Manifest": "bundles.manifest",
+    "Needs": "policy.offers",
+    "NewKey": "identity.identity",
+    "Offers": "policy.offers",
+    "Policy": "policy.policy",
+    "Revocations": "identity.revocation",
     "Role": "subject",
-    "Signer": "signers",
-    "SigningKey": "signing",
+    "Signer": "signatures.signers",
+    "SigningKey": "signatures.signing",
     "Subject": "subject",
-    "Token": "tokens",
-    "TokenRecord": "tokens",
+    "Token": "identity.tokens",
+    "TokenRecord": "identity.tokens",
     "TokenRefusedError": "errors",
     "TrustError": "errors",
-    "allowed_now": "policy",
-    "certificate_of_peer": "certificates",
-    "create_token": "tokens",
-    "decide": "policy",
+    "allowed_now": "policy.policy",
+    "certificate_of_peer": "identity.certificates",
+    "create_token": "identity.tokens",
+    "decide": "policy.policy",
     "dns_name": "subject",
-    "local_offers": "machine",
-    "missing": "offers",
-    "open_bundle": "bundle",
-    "opens_at": "policy",
-    "pack": "bundle",
-    "read_certificate": "certificates",
-    "read_policy": "policy",
-    "read_token": "tokens",
-    "redeem": "tokens",
-    "subject_of": "certificates",
-    "subject_of_peer": "certificates",
+    "local_offers": "policy.machine",
+    "missing": "policy.offers",
+    "open_bundle": "bundles.bundle",
+    "opens_at": "policy.policy",
+    "pack": "bundles.bundle",
+    "read_certificate": "identity.certificates",
+    "read_policy": "policy.policy",
+    "read_token": "identity.tokens",
+    "redeem": "identity.tokens",
+    "subject_of": "identity.certificates",
+    "subject_of_peer": "identity.certificates",
 }
 
 __all__ = [

@@ -26,26 +26,26 @@ NODES: frozenset[Role] = frozenset({"fog", "device"})
 
 CALLS: Mapping[str, ApiCall] = {
     # Jobs.
-    "Desk/Submit": ApiCall("submit jobs", PEOPLE),
-    "Desk/Jobs": ApiCall("list jobs", PEOPLE),
-    "Desk/Watch": ApiCall("follow jobs", PEOPLE),
-    "Desk/Stop": ApiCall("stop jobs", OPERATOR, DEVELOPER),
-    "Desk/Result": ApiCall("fetch a job's result", OPERATOR, DEVELOPER),
+    "Operator/Submit": ApiCall("submit jobs", PEOPLE),
+    "Operator/Jobs": ApiCall("list jobs", PEOPLE),
+    "Operator/Watch": ApiCall("follow jobs", PEOPLE),
+    "Operator/Stop": ApiCall("stop jobs", OPERATOR, DEVELOPER),
+    "Operator/Result": ApiCall("fetch a job's result", OPERATOR, DEVELOPER),
     # Nodes.
-    "Desk/Nodes": ApiCall("list nodes", PEOPLE),
-    "Desk/Notices": ApiCall("read what happened to the cloud", PEOPLE),
-    "Desk/Token": ApiCall("make tokens", OPERATOR),
-    "Desk/Revoke": ApiCall("revoke nodes", OPERATOR),
+    "Operator/Nodes": ApiCall("list nodes", PEOPLE),
+    "Operator/Notices": ApiCall("read what happened to the cloud", PEOPLE),
+    "Operator/Token": ApiCall("make tokens", OPERATOR),
+    "Operator/Revoke": ApiCall("revoke nodes", OPERATOR),
     # Models.
-    "Desk/Models": ApiCall("list models", PEOPLE),
-    "Desk/Export": ApiCall("export versions", PEOPLE),
-    "Desk/Import": ApiCall("import versions", OPERATOR),
-    "Desk/Steer": ApiCall("promote, roll back and steer versions", OPERATOR),
-    "Desk/Link": ApiCall("link models to a cascade", PEOPLE),
-    "Desk/Retrain": ApiCall("have jobs run again by themselves", OPERATOR),
-    "Desk/Charter": ApiCall("read what is approved", PEOPLE),
-    "Desk/Adopt": ApiCall("hand in what is approved", OPERATOR),
-    "Desk/NewReleaseKeys": ApiCall("have the cloud make new keys for releases", OPERATOR),
+    "Operator/Models": ApiCall("list models", PEOPLE),
+    "Operator/Export": ApiCall("export versions", PEOPLE),
+    "Operator/Import": ApiCall("import versions", OPERATOR),
+    "Operator/Steer": ApiCall("promote, roll back and steer versions", OPERATOR),
+    "Operator/Link": ApiCall("link models to a cascade", PEOPLE),
+    "Operator/Retrain": ApiCall("have jobs run again by themselves", OPERATOR),
+    "Operator/OfflineMetadata": ApiCall("read what is approved", PEOPLE),
+    "Operator/Adopt": ApiCall("hand in what is approved", OPERATOR),
+    "Operator/NewReleaseKeys": ApiCall("have the cloud make new keys for releases", OPERATOR),
     # Between nodes.
     "Node/Control": ApiCall("hang below another node", NODES),
     "Node/Fetch": ApiCall("fetch files", NODES | PEOPLE),
@@ -53,7 +53,7 @@ CALLS: Mapping[str, ApiCall] = {
     "Node/Weigh": ApiCall("ask for a file's size", NODES),
     "Node/Read": ApiCall("read signed releases", NODES),
     "Node/Infer": ApiCall("ask for predictions", NODES),
-    "Node/Enrol": ApiCall("pass tokens on from a door", FOG),
+    "Node/Enrol": ApiCall("pass tokens on from an enrolment endpoint", FOG),
     "Node/Renew": ApiCall("renew certificates", NODES | PEOPLE),
 }
 

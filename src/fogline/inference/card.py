@@ -174,7 +174,7 @@ class Lineage(msgspec.Struct, frozen=True):
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """A model version."""
+    """What there is to know of a version of a model: its files, inputs, outputs and where it came from."""
 
     model: ModelName
     version: int = 0
@@ -213,7 +213,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     format: int = FORMAT
 
     def encoded(self) -> bytes:
-        """Its bytes: JSON."""
+        """The card as bytes of JSON, as it is signed and sent."""
         return msgspec.json.encode(self)
 
     @property

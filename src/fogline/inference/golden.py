@@ -71,7 +71,7 @@ def difference(right: Array, given: Array, peak: float) -> float:
 
 
 def peak(array: Array) -> float:
-    """Largest absolute value."""
+    """The largest absolute value of an array."""
     return float(np.abs(array.astype(np.float64)).max(initial=0.0)) if array.dtype.kind in "fiub" else 1.0
 
 

@@ -106,7 +106,7 @@ class Reference:
             counts[which] += self._bins.count(which, np.hstack([values for _, values in parts]))
 
     def encode(self) -> bytes:
-        """Its bytes (msgpack)."""
+        """The reference as bytes of msgpack."""
         return msgspec.msgpack.encode(_Reference(self.features, _rows(self.counts)))
 
     @classmethod
@@ -138,12 +138,12 @@ class Sketch:
 
     @classmethod
     def zero(cls, reference: Reference) -> Sketch:
-        """Of no samples."""
+        """A sketch of no samples, to which others are merged."""
         return cls(reference.digest, np.zeros_like(reference.counts))
 
     @property
     def rows(self) -> int:
-        """Samples in it."""
+        """How many samples the sketch has seen."""
         return int(self.counts.sum(1).max(initial=0))
 
     def __add__(self, other: Sketch) -> Sketch:

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from fogline.governance.offers import Needs
+from fogline.governance.policy.offers import Needs
 from fogline.jobs.checked import Demand, StrictModel
 from fogline.jobs.tree import Tree
 from fogline.jobs.units import seconds, size

@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import fogline
+from fogline.lab.emulator.order import Order
 from fogline.lab.errors import LabError
 from fogline.lab.here import needs_user_namespace, why_not
 from fogline.lab.labfile import LabFile, read_lab
 from fogline.lab.leftovers import remove
-from fogline.lab.order import Order
 from fogline.lab.running import RunningLab
 from fogline.lab.state import PREFIX, Facts, labs_folder, read_facts
 
@@ -149,7 +149,7 @@ class Lab(RunningLab):
 
 def _start(order: Order) -> subprocess.Popen[str]:
     """The emulator's process, with its order."""
-    argv = [sys.executable, "-P", "-m", "fogline.lab.process"]
+    argv = [sys.executable, "-P", "-m", "fogline.lab.emulator.process"]
     if order.rootless:
         argv = ["unshare", "--user", "--map-root-user", "--net", *argv]
     packages = str(Path(fogline.__file__).parent.parent)

@@ -27,7 +27,7 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fogline.lab.errors import LabError, sentence
-from fogline.lab.settings import LinkTable, Seconds
+from fogline.lab.links.settings import LinkTable, Seconds
 from fogline.plugins import suggest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")

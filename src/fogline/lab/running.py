@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fogline.lab.channel import Counters
 from fogline.lab.client import send_command
 from fogline.lab.errors import LabError
+from fogline.lab.links.channel import Counters
 from fogline.lab.state import HOSTS, SOCKET, Facts, note_program
 from fogline.plugins import suggest
 
@@ -20,7 +20,7 @@ WITH_HOSTS = 'mount --bind "$0" /etc/hosts && exec "$@"'
 
 
 class RunningLab:
-    """Commands to a lab."""
+    """A lab that runs, and the commands that it takes."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts

@@ -30,7 +30,7 @@ class Process:
     """Clock ticks after boot; 0 if it is gone."""
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process still runs under the same number."""
         return self.started > 0 and started(self.pid) == self.started
 
 

@@ -173,7 +173,7 @@ class RunFolder:
 
     @property
     def job_file(self) -> Path:
-        """The resolved job."""
+        """Where the resolved job lies."""
         return self.path / "job.toml"
 
     @property
@@ -183,17 +183,17 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """One row a round."""
+        """Where the metrics lie, one row a round."""
         return self.path / "metrics.jsonl"
 
     @property
     def model(self) -> Path:
-        """The global model."""
+        """Where the global model lies."""
         return self.path / "model.safetensors"
 
     @property
     def checkpoints(self) -> Path:
-        """Where checkpoints lie."""
+        """Folder of the run's checkpoints."""
         return self.path / "checkpoints"
 
     # Writing

@@ -53,7 +53,7 @@ class Progress(Protocol):
         ...
 
     def finished(self, result: Result) -> None:
-        """The run is over."""
+        """Show that the run is over, and what came of it."""
         ...
 
     def close(self) -> None:
@@ -62,25 +62,25 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Shows nothing."""
+    """A progress display that shows nothing."""
 
     def started(self, job: Job, population: int, fogs: int, headline: str = "", unit: str = "") -> None:
-        """Nothing."""
+        """Show nothing of the start."""
 
     def engine(self, name: str, chunk: int, processes: int) -> None:
-        """Nothing."""
+        """Show nothing of the engine."""
 
     def round(self, row: Row) -> None:
-        """Nothing."""
+        """Show nothing of a round."""
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Show nothing of a note."""
 
     def finished(self, result: Result) -> None:
-        """Nothing."""
+        """Show nothing of the end."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Close nothing, as nothing is open."""
 
 
 class Live:
@@ -108,7 +108,7 @@ class Live:
         self._began = 0.0
 
     def started(self, job: Job, population: int, fogs: int, headline: str = "", unit: str = "") -> None:
-        """Say what begins."""
+        """Show what run begins."""
         self._view.begin(job, headline, unit)
         self._began = self._clock()
         self._said = (0, self._began)
@@ -119,7 +119,7 @@ class Live:
         )
 
     def engine(self, name: str, chunk: int, processes: int) -> None:
-        """Say what trains."""
+        """Show which engine trains, and how many devices at once."""
         workers = _plural(processes, "worker process", "worker processes") if processes else "this process"
         self._print(f"Engine {escape(name)}: {_plural(chunk, 'device')} at a time, in {workers}")
 

@@ -134,7 +134,7 @@ class Aggregator:
 
     @property
     def population(self) -> int:
-        """Devices below it."""
+        """How many devices are below the aggregator."""
         return self.roster.devices()
 
     @property

@@ -16,7 +16,7 @@ from fogline.nodes.roster import Roster, RosterView
 
 @dataclass(frozen=True, slots=True)
 class AskedCohort:
-    """Children to ask together."""
+    """Children that are asked together, and how many of their reports a round needs."""
 
     children: Sequence[str]
     need: int

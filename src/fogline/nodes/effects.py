@@ -69,7 +69,7 @@ class Move(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Different devices below the node whose updates are in it."""
 
 
-class Lap:
+class RoundDevices:
     """Counts the devices of a round from its moves: a ring moves the model with one device after the other."""
 
     def __init__(self) -> None:

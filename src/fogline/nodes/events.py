@@ -15,7 +15,7 @@ class Joined(msgspec.Struct, frozen=True, gc=False):
 
 
 class Left(msgspec.Struct, frozen=True, gc=False):
-    """A child is gone."""
+    """A child has left the job, or its connection is gone."""
 
     child: str
 

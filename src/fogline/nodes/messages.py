@@ -27,7 +27,7 @@ def model_key(node: str, version: int) -> Key:
 
 
 class Hello(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A child presents itself."""
+    """What a child says of itself when it joins a job."""
 
     devices: Positive = 1
     """Devices below and including it."""

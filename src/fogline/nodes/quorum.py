@@ -23,7 +23,7 @@ when a round may close. None: it does not know yet, and will say ``UpdatesChecke
 
 
 def counted(devices: int) -> str:
-    """So many devices."""
+    """A number of devices as a phrase."""
     return f"{devices} device{'s' * (devices != 1)}"
 
 

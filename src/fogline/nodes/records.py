@@ -88,7 +88,7 @@ class Confirmed(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class JobOver(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The job is over."""
+    """In the journal: the job is over at this node."""
 
 
 Record = Assigned | Asked | Accepted | Resolved | Spoiled | Closed | Posted | Confirmed | JobOver

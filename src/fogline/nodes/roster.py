@@ -63,7 +63,7 @@ class Roster:
                 self.classes.add(child, hello.seconds)
 
     def remove(self, child: str) -> None:
-        """A child left."""
+        """Remove a child that has left."""
         if child not in self.hellos:
             return
         self._all.remove(child)
@@ -103,7 +103,7 @@ class Roster:
         return 0 if hello is None else hello.devices
 
     def devices(self) -> int:
-        """Devices below all children."""
+        """How many devices are below all children together."""
         return self._devices
 
     def seconds(self, child: str) -> float | None:

@@ -25,12 +25,12 @@ class SpeedClasses:
         self._wrong = 0
 
     def add(self, child: str, seconds: float | None) -> None:
-        """A child came."""
+        """Add a child that has joined."""
         self._seconds[child] = math.inf if seconds is None else seconds
         self._put(child, bisect_left(self._borders, self._seconds[child]))
 
     def remove(self, child: str) -> None:
-        """A child left."""
+        """Remove a child that has left."""
         if self._seconds.pop(child, None) is not None:
             self._rows[self._class.pop(child)].remove(child)
 

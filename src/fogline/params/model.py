@@ -40,7 +40,7 @@ class Params:
 
     @classmethod
     def zeros(cls, spec: Spec) -> Params:
-        """A model of zeros."""
+        """A model of that layout whose numbers are all zero."""
         return cls(spec, np.zeros(spec.floats, spec.dtype), np.zeros(spec.integers, np.int64))
 
     @classmethod
@@ -74,5 +74,5 @@ class Params:
         return {e.name: self.view(e.name) for e in self.spec.entries}
 
     def copy(self) -> Params:
-        """An independent copy."""
+        """A copy that shares no memory with this model."""
         return Params(self.spec, self.vector.copy(), self.counters.copy())

@@ -72,7 +72,7 @@ class ArrayWriter:
         os.ftruncate(self._file, self._base + offset)
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Close the file: nothing more is written to it."""
         os.close(self._file)
 
     def write(self, name: str, start: int, values: npt.NDArray[Any]) -> None:

@@ -107,7 +107,7 @@ class Spec:
 
     @cached_property
     def integers(self) -> int:
-        """Length of the counters."""
+        """Length of the counters' vector: how many integers the model holds."""
         return sum(e.count for e in self.entries if not e.is_float)
 
     @cached_property

@@ -108,7 +108,7 @@ class Pipe(Generic[Answer]):
         await asyncio.wait((self._reading,))
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the pipe, and end what waits for an answer."""
         self._reading.cancel()
         await self.closed()
 

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import msgspec
 
 from fogline.errors import InputError
-from fogline.governance.archive import Archive, ArchiveLimits, Form, write_to
+from fogline.governance.bundles.archive import Archive, ArchiveLimits, Form, write_to
 from fogline.inference.card import LARGEST as LARGEST_CARD
 from fogline.inference.card import Asset, Card, CardError, read_card
 from fogline.registry.catalogue import Catalogue

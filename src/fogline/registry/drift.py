@@ -123,7 +123,7 @@ class _Followed:
 
     @property
     def parts(self) -> int:
-        """How many are held."""
+        """How many parts are held."""
         return len(self._parts)
 
     def total(self) -> Sketch:

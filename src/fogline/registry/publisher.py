@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from fogline.governance.signers import Signer
+from fogline.governance.signatures.signers import Signer
 from fogline.inference.card import Card, CardError, Point
 from fogline.inference.sketches import Reference, SketchError
 from fogline.jobs.job import Publish
@@ -70,7 +70,7 @@ class Publisher:
         self._states = ModelStore(database)
         self.soon: Callable[[], None] = lambda: None
         """Told that :meth:`tick` may have something to do earlier than it said."""
-        self._steering = RolloutDriver(self._states, catalogue, signed, nodes, changed, lambda: self.soon(), cautious)
+        self._rollouts = RolloutDriver(self._states, catalogue, signed, nodes, changed, lambda: self.soon(), cautious)
         self._rules = DriftRules(DriftRule())
         self._references: dict[tuple[str, int], Reference | None] = {}
         self._exported = ""
@@ -78,7 +78,7 @@ class Publisher:
     def start(self) -> None:
         """Sign what a crash has left unsigned, and tidy up."""
         with self._lock:
-            self._steering.sign()
+            self._rollouts.sign()
             self.catalogue.collect()
 
     # Versions.
@@ -100,7 +100,7 @@ class Publisher:
             if settings.roll_out and (good is None or published.version > good.version):
                 if good is None and plan.mode == "shadow":
                     plan = replace(plan, mode="live")  # There is nothing yet that it could stand beside.
-                self._steering.begin(self._linked_as_before(published), plan)
+                self._rollouts.begin(self._linked_as_before(published), plan)
             self._forget_older(published, settings.keep)
         return published
 
@@ -223,18 +223,18 @@ class Publisher:
             match wanted.action:
                 case "promote":
                     card = self._card(model, wanted.version)
-                    notes = self._steering.begin(card, promoted(self._states.of(model).plan, wanted), by)
+                    notes = self._rollouts.begin(card, promoted(self._states.of(model).plan, wanted), by)
                 case "rollback":
-                    card = self._card(model, wanted.version or self._steering.before(model))
-                    notes = self._steering.handle(model, events.Rollback(self._steering.served(card)), by)
+                    card = self._card(model, wanted.version or self._rollouts.before(model))
+                    notes = self._rollouts.handle(model, events.Rollback(self._rollouts.served(card)), by)
                 case "pause":
-                    notes = self._steering.handle(model, events.Pause(f"by {by}"), by)
+                    notes = self._rollouts.handle(model, events.Pause(f"by {by}"), by)
                 case "resume":
-                    notes = self._steering.handle(model, events.Resume(), by)
+                    notes = self._rollouts.handle(model, events.Resume(), by)
                 case "abort":
-                    notes = self._steering.handle(model, events.Abort(f"by {by}"), by)
+                    notes = self._rollouts.handle(model, events.Abort(f"by {by}"), by)
                 case "advance":
-                    notes = self._steering.handle(model, events.Advance(), by)
+                    notes = self._rollouts.handle(model, events.Advance(), by)
         return " ".join(notes) or "Nothing changes."
 
     def offline_metadata(self) -> bytes:
@@ -295,10 +295,10 @@ class Publisher:
             if before is not None and (before == outcome or before.at > outcome.at):
                 return
             self._states.keep(replace(state, **{field: heard | {outcome.node: outcome}}))
-            self._steering.handle(outcome.model, outcome)
+            self._rollouts.handle(outcome.model, outcome)
 
     def vitals(self, vitals: Vitals) -> None:
-        """How a version fares."""
+        """Take a report of how a version fares on nodes."""
         with self._lock:
             if vitals.model not in self._states:
                 return
@@ -306,18 +306,18 @@ class Publisher:
             tally = state.tallies.get(vitals.version, Tally()) + vitals.tally
             self._states.keep(replace(state, tallies=_recent(state.tallies, vitals.version, tally)))
             self._drift(vitals)
-            self._steering.handle(vitals.model, vitals)
+            self._rollouts.handle(vitals.model, vitals)
             self._retrain(vitals.model, vitals.version)
 
     def seen(self) -> None:
-        """Nodes came or went."""
+        """Take note that nodes came or went."""
         with self._lock:
-            self._steering.seen()
+            self._rollouts.seen()
 
     def tick(self) -> float:
         """Do what is due; Unix time at which to call next."""
         with self._lock:
-            following = self._steering.tick()
+            following = self._rollouts.tick()
             before = self.timestamp()
             renewal = self.signed.renew()
             if self.timestamp() != before:
@@ -345,7 +345,7 @@ class Publisher:
             floors = read_floors(self._database).raised(now, job, self.catalogue.highest())
             keep_floors(self._database, floors)
             self.signed.leap(now)
-            self._steering.restored(floors.releases)
+            self._rollouts.restored(floors.releases)
             self._changed()
         return floors
 
@@ -405,7 +405,7 @@ class Publisher:
         if psi is not None:
             state = self._states.of(vitals.model)
             self._states.keep(replace(state, psi=_recent(state.psi, vitals.version, psi)))
-            self._steering.handle(vitals.model, events.DriftReported(vitals.version, psi))
+            self._rollouts.handle(vitals.model, events.DriftReported(vitals.version, psi))
 
     def _retrain(self, model: str, version: int) -> None:
         """Run the job of a version again if its inputs have drifted beyond what the operator said."""

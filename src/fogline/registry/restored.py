@@ -64,5 +64,5 @@ def read_floors(database: Database) -> Floors:
 
 
 def keep_floors(database: Database, floors: Floors) -> None:
-    """Keep them."""
+    """Write the floors into the database."""
     database.put(KIND, KEY, msgspec.msgpack.encode(floors))

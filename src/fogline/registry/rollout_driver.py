@@ -58,7 +58,7 @@ class RolloutDriver:
                 self._changed()
 
     def seen(self) -> None:
-        """Nodes came or went."""
+        """Take note that nodes came or went."""
         for state in self._states:
             if state.rollout.running:
                 self.handle(state.rollout.model, events.Tick())

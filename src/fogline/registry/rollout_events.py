@@ -73,7 +73,7 @@ class Rollback(msgspec.Struct, frozen=True, tag=True):
 
 
 class Pause(msgspec.Struct, frozen=True, tag=True):
-    """Begin no further ring."""
+    """An operator or a rule wants no further ring to begin."""
 
     why: str = "by hand"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.checked import credentials
-from fogline.governance.policy import Channel, Serve, read_policy
+from fogline.governance.identity.checked import credentials
+from fogline.governance.policy.policy import Channel, Serve, read_policy
 from fogline.inference.card import Asset
 from fogline.network.node.mirror import ReleaseMirror, Releases, ask_parent
 from fogline.network.node.node import Node
@@ -24,7 +24,7 @@ from fogline.serving.process import ServerProcess
 from fogline.serving.requests import ServerReady
 from fogline.serving.settings import Settings
 from fogline.serving.update.installer import ProcessInstaller
-from fogline.serving.update.manual_revert import listening_for_wishes
+from fogline.serving.update.manual_revert import listening_for_reverts
 from fogline.serving.update.ports import ServerError
 from fogline.serving.update.updater import Updater
 from fogline.storage import Database
@@ -43,11 +43,11 @@ def attaching(place: NodeFolder, settings: Settings) -> Attach:
     async def attach(node: Node, database: Database, stack: AsyncExitStack) -> None:
         assert node.releases is not None
         policy = read_policy(place.policy).serve
-        companion = NodeServing(node, node.releases, database, place, allowed(settings, policy, place.folder), policy)
-        await companion.start()
-        stack.push_async_callback(companion.close)
-        stack.enter_context(listening_for_wishes(place, database, companion.updater))
-        node.companion = companion
+        serving = NodeServing(node, node.releases, database, place, allowed(settings, policy, place.folder), policy)
+        await serving.start()
+        stack.push_async_callback(serving.close)
+        stack.enter_context(listening_for_reverts(place, database, serving.updater))
+        node.serving = serving
 
     return attach
 
@@ -127,7 +127,7 @@ class NodeServing:
         self.updater.fresh(self._releases.timestamp)
 
     async def close(self) -> None:
-        """Stop in good order."""
+        """Stop the server and the updates in good order."""
         await self.updater.close()
         self._tasks.cancel()
         for task in self._serving:
@@ -181,7 +181,7 @@ class NodeServing:
         """What becomes of a release, for whoever watches this node."""
         if outcome.what in ("probation", "committed", "reverted"):
             self._node.on_change(StatusChange("serves", outcome.model, outcome.what, version=outcome.version))
-        self._releases.became(outcome)
+        self._releases.take_outcome(outcome)
 
 
 class Towards:

@@ -70,7 +70,7 @@ Request = Settings | Expect | LoadVersion | SwapVersion | DropVersion | AnswerRo
 
 
 class ServerReady(msgspec.Struct, frozen=True, tag=True):
-    """The server listens."""
+    """Answer of a server that listens, with its addresses."""
 
     http: str
     grpc: str
@@ -78,7 +78,7 @@ class ServerReady(msgspec.Struct, frozen=True, tag=True):
 
 
 class CallDone(msgspec.Struct, frozen=True, tag=True):
-    """It was done."""
+    """Answer to a call that was carried out."""
 
     data: bytes = b""
     """The answer to what was asked, where it was a question."""

@@ -14,7 +14,7 @@ Seconds = Annotated[float, Meta(gt=0.0)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Addresses, limits and choices."""
+    """What a server is told when it starts: addresses, limits and choices."""
 
     listen: str = "127.0.0.1:0"
     """HTTP; port 0 takes a free one."""

@@ -79,7 +79,7 @@ class Executor:
         self.close()
 
     def close(self) -> None:
-        """End the workers."""
+        """End the worker processes."""
         for worker in self._workers:
             worker.close()
         self._workers = []

@@ -13,7 +13,7 @@ from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import GroupModel
 from fogline.monitoring.history import Attendance, TargetMetric, reached, should_stop
 from fogline.monitoring.result import Reached, Result, Row, Spread
-from fogline.nodes.effects import Lap, Move
+from fogline.nodes.effects import Move, RoundDevices
 from fogline.params import Params
 from fogline.simulation.executor import Executor
 from fogline.simulation.setup import Setting
@@ -30,7 +30,7 @@ class RoundListener(Protocol):
     """Told of every round as it ends: a progress display, a run folder."""
 
     def round(self, row: Row) -> None:
-        """One root round."""
+        """Take note of a round of the root that has ended."""
         ...
 
 
@@ -55,7 +55,7 @@ class Recorder:
     _began: float = field(default_factory=time.perf_counter)
     _losses: list[tuple[float, int]] = field(default_factory=list)
     attendance: Attendance = field(default_factory=Attendance)
-    _lap: Lap = field(default_factory=Lap)
+    _round_devices: RoundDevices = field(default_factory=RoundDevices)
     _wall_before: float = 0.0
 
     def trained(self, training: Training, done: LocalRound) -> None:
@@ -64,9 +64,9 @@ class Recorder:
             self._losses.append((done.loss, done.samples))
 
     def moved(self, move: Move, group: LazyValue) -> None:
-        """The root's model moved."""
+        """Take note that the root's model has moved: judge it, and write the round's row."""
         self.group = group
-        devices = self._lap.saw(move)
+        devices = self._round_devices.saw(move)
         if not move.final:
             return
         self.simulator.force(group)

@@ -199,7 +199,7 @@ def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
 
 
 def population_below(parents: Mapping[str, str | None], homes: list[str]) -> dict[str, int]:
-    """Devices below each aggregator."""
+    """How many devices are below each aggregator, by its name."""
     below = dict.fromkeys(parents, 0)
     for home in homes:
         below[home] += 1

@@ -50,7 +50,7 @@ AHEAD = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes of what travels."""
+    """How many bytes each kind of message takes on a link."""
 
     down: int
     """A model with the algorithm's vectors."""

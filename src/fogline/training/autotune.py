@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from fogline.training.affinity import broken_claim
+from fogline.training.engine_check import EngineCheck
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Task
-from fogline.training.trust import EngineCheck
 
 BUDGET = 1.0
 """Seconds for all measurements together, but for the first steps of each candidate."""

@@ -111,7 +111,7 @@ def losses(trained: LocalResult) -> Floats:
 
 
 def norm(numbers: Floats) -> float:
-    """Euclidean."""
+    """The Euclidean norm of a vector."""
     return float(np.linalg.norm(numbers))
 
 

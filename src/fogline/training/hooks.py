@@ -83,7 +83,7 @@ class Watched(LocalMethod):
 
     @property
     def affine(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What the method says."""
+        """Whether the method says that its adjustment is affine."""
         return self.watched.affine
 
     def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
@@ -94,13 +94,13 @@ class Watched(LocalMethod):
         return adjusted
 
     def perturb(self, weights: Array, gradient: Array) -> Array:
-        """Of the weights' shape."""
+        """The method's perturbation, checked to have the weights' shape."""
         moved = call(self.watched, "perturb", weights, gradient)
         self._same("perturb", moved, weights)
         return moved
 
     def adjust_outputs(self, outputs: Array, local: Arrays) -> Array:
-        """Of the outputs' shape."""
+        """The method's adjusted outputs, checked to have the outputs' shape."""
         adjusted = call(self.watched, "adjust_outputs", outputs, local)
         self._same("adjust_outputs", adjusted, outputs)
         return adjusted

@@ -114,7 +114,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def spec(self) -> Spec:
-        """Layout of the model."""
+        """The layout of the model."""
 
     @abstractmethod
     def initial(self, seed: int) -> Params:
@@ -197,7 +197,7 @@ class Task(ABC):
         return y
 
     def known(self, truth: Array) -> npt.NDArray[np.bool_]:
-        """Where there is one."""
+        """(...,) where there is a truth, and not a mark for an unknown one."""
         return np.ones(truth.shape, np.bool_)
 
     def told(self, y: Array) -> npt.NDArray[np.bool_]:

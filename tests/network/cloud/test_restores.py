@@ -48,7 +48,7 @@ def test_a_device_revoked_below_a_fog_comes_back_with_a_new_token(tmp_path: Path
     async def work() -> None:
         async with cluster(tmp_path, fogs=1, devices=2) as made:
             fog, device = made.members["fog"], made.members["client-1"]
-            for door in (ParentAddress("fog", fog.door), ParentAddress("cloud", made.cloud.door)):
+            for door in (ParentAddress("fog", fog.enrolment), ParentAddress("cloud", made.cloud.enrolment)):
                 said = await made.client.revoke("client-1")
                 assert "client-1 is cut off" in said
                 assert "Heard by cloud, fog" in said
@@ -169,7 +169,9 @@ class Site:
 
     async def fog(self, stack: AsyncExitStack, up: CloudUp, client: Client) -> RunningNode:
         place = NodeFolder(self.folder / "fog")
-        await join(ParentAddress("cloud", up.door), await client.token(NewToken("fog")), "fog", "fog", place.identity)
+        await join(
+            ParentAddress("cloud", up.enrolment), await client.token(NewToken("fog")), "fog", "fog", place.identity
+        )
         return await stack.enter_async_context(member(place, [ParentAddress("cloud", up.address)], LOCAL))
 
 
@@ -196,7 +198,7 @@ def test_a_member_that_a_backup_has_forgotten_shows_that_it_was_put_back(tmp_pat
                     (notice,) = await noticed(client)
                     assert "has no record of having let in" in notice.why
                     with pytest.raises(TrustError, match="not known here"):
-                        await join(ParentAddress("cloud", up.door), token, "late", "device", tmp_path / "late")
+                        await join(ParentAddress("cloud", up.enrolment), token, "late", "device", tmp_path / "late")
 
     asyncio.run(work())
 

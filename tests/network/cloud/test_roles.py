@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from fogline.governance.identity import Identity
+from fogline.governance.identity.identity import Identity
 from fogline.governance.roles import CALLS, refusal
 from fogline.governance.subject import Role, Subject
 from fogline.network.cloud.client import OperatorApiError, connect
@@ -20,7 +20,7 @@ from fogline.network.cloud.operator_api import OperatorApi
 from fogline.network.cloud.release_source import ReleaseSource
 from fogline.network.cloud.requests import NewToken
 from fogline.network.transport.grpc import dial
-from fogline.network.transport.messages import DESK, SERVICE
+from fogline.network.transport.messages import OPERATOR_SERVICE, SERVICE
 from fogline.network.transport.permissions import permitted
 from tests.network.cluster import Cluster, cluster, job, submit, within
 from tests.patience import PATIENCE
@@ -50,14 +50,14 @@ def names_of(made: Cluster) -> dict[str, set[str]]:
     assert downlink is not None
     operator_api = {**OperatorApi(scheduler, fleet, registrar, downlink).methods()}
     operator_api |= ModelApi(source.publisher, node.value_store.blobs, downlink).methods()
-    return {DESK: set(operator_api), SERVICE: {*downlink.methods(), "Enrol", "Renew"}}
+    return {OPERATOR_SERVICE: set(operator_api), SERVICE: {*downlink.methods(), "Enrol", "Renew"}}
 
 
 def test_every_call_has_its_roles(made: Cluster) -> None:
     answered = {f"{service.rpartition('.')[2]}/{name}" for service, names in names_of(made).items() for name in names}
     assert answered == set(CALLS)
     with pytest.raises(KeyError):
-        permitted(DESK, {"Anything": grpc.unary_unary_rpc_method_handler(lambda _, __: b"")}, None)  # type: ignore[arg-type]
+        permitted(OPERATOR_SERVICE, {"Anything": grpc.unary_unary_rpc_method_handler(lambda _, __: b"")}, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("role", MEMBERS)
@@ -132,7 +132,7 @@ def test_the_documents_have_the_same_table() -> None:
     """One line a call: what it does, who may do it."""
     text = (Path(__file__).parents[3] / "docs" / "deploy.md").read_text()
     for name, call in CALLS.items():
-        if name.startswith("Desk/"):
+        if name.startswith("Operator/"):
             roles = [f"{role}{' (own)' if role in call.own else ''}" for role in sorted(call.roles | call.own)]
             assert f"| {call.what} | {', '.join(roles)} |" in text, name
 

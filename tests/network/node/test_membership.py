@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fogline.governance.checked import credentials
+from fogline.governance.identity.checked import credentials
 from fogline.network.node.schedule import keep_hours
 from tests.network.cluster import cluster, job
 from tests.patience import PATIENCE

@@ -8,8 +8,8 @@ from typing import Never
 
 import pytest
 
-from fogline.governance.credentials import CertificateFacts
-from fogline.governance.offers import Offers
+from fogline.governance.identity.credentials import CertificateFacts
+from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Role, Subject
 from fogline.network.node import node as module
 from fogline.network.node.admission import AdmissionControl

@@ -17,7 +17,7 @@ from fogline.cli.failures import UsageError
 from fogline.cli.options import COMMON, CommonOptions, Many
 from fogline.cli.running import parent_address_of
 from fogline.governance.errors import TokenError
-from fogline.governance.signing import Signer, SigningKey
+from fogline.governance.signatures.signing import Signer, SigningKey
 from fogline.governance.subject import Role
 from fogline.network.cloud.folder import FACTS, SIGNING, OperatorFacts, trusting
 from fogline.network.node.enrolment import join as enrol

@@ -14,7 +14,7 @@ from cyclopts import App
 from fogline.cli.failures import UsageError
 from fogline.cli.options import COMMON, NO_PREDICTIONS, Attached, CommonOptions, Many, Predictions
 from fogline.cli.running import Addresses, attach_server, keep_up, listening_at, parent_address_of, teller
-from fogline.governance.policy import read_policy
+from fogline.governance.policy.policy import read_policy
 from fogline.governance.subject import Role
 from fogline.network.node.membership import Membership
 from fogline.network.node.process import NodeFolder, RunningNode, member, run
@@ -142,11 +142,11 @@ def _run_member(
 
 
 def _revert(folder: Path, model: str) -> None:
-    from fogline.serving.update.manual_revert import wish_back  # A node that only trains has no memory for it.
+    from fogline.serving.update.manual_revert import request_revert  # A node that only trains has no memory for it.
 
     if not (folder / "records.sqlite").exists():
         raise UsageError(f"There is no node in {folder}; name its folder with --folder")
-    told = wish_back(NodeFolder(folder), model)
+    told = request_revert(NodeFolder(folder), model)
     print("The node goes back now; its log tells how it went." if told else "The node goes back when it is started.")
 
 

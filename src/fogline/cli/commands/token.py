@@ -10,7 +10,7 @@ from rich.console import Console
 from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.failures import UsageError
 from fogline.cli.options import OPERATOR, OperatorOptions, duration
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.jobs.errors import suggest
 from fogline.monitoring.human import human_seconds
@@ -64,4 +64,4 @@ def create(
     Console(stderr=True).print(
         f"[dim]Good {how_many}, for {human_seconds(life)}. On the new {role}, run:[/]", highlight=False
     )
-    print(f"fogline join {facts.name}@{facts.door} --role {role} --token {made}{trust}")
+    print(f"fogline join {facts.name}@{facts.enrolment} --role {role} --token {made}{trust}")

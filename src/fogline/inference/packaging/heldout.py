@@ -32,7 +32,7 @@ class HeldOut:
 
     @property
     def count(self) -> int:
-        """Examples."""
+        """How many examples are held out."""
         return len(next(iter(self.x.values())))
 
     def rows(self, which: slice | npt.NDArray[np.int64]) -> dict[str, Array]:

@@ -16,10 +16,10 @@ import grpc.aio
 import msgspec
 
 from fogline.errors import FoglineError
-from fogline.governance.bundle import pack
-from fogline.governance.identity import Identity
-from fogline.governance.signers import Signer
-from fogline.governance.signing import SigningKey
+from fogline.governance.bundles.bundle import pack
+from fogline.governance.identity.identity import Identity
+from fogline.governance.signatures.signers import Signer
+from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud.records import LogLine, NodeInfo, Record, Stop
 from fogline.network.cloud.requests import (
     AnyModel,
@@ -38,7 +38,7 @@ from fogline.network.cloud.requests import (
 from fogline.network.cloud.results import Contents, ResultError, write
 from fogline.network.transport.chunks import ChunkError, first_answer, receive
 from fogline.network.transport.grpc import dial
-from fogline.network.transport.messages import DESK, PIECE, SERVICE, Blob, Fetch, Have, Push
+from fogline.network.transport.messages import OPERATOR_SERVICE, PIECE, SERVICE, Blob, Fetch, Have, Push
 from fogline.processes.messages import decoder, encode
 from fogline.registry.model_report import ModelReport, Steer
 from fogline.storage import open_blobs
@@ -72,7 +72,7 @@ class Client:
         return await self._ask("Submit", asked, Record)
 
     async def jobs(self, name: str = "") -> list[Record]:
-        """All jobs, or one."""
+        """The records of all jobs, or of the one that is named."""
         return await self._ask("Jobs", Name(name), list[Record])
 
     async def stop(self, name: str, how: Stop = "keep") -> Record:
@@ -88,7 +88,7 @@ class Client:
         return await self._ask("Notices", Name(), list[LogLine])
 
     async def revoke(self, name: str) -> str:
-        """Cut a node off."""
+        """Revoke a node's membership: it is cut off everywhere, and may not come back."""
         return (await self._ask("Revoke", Name(name), Text)).text
 
     async def token(self, asked: NewToken) -> str:
@@ -99,14 +99,16 @@ class Client:
         """A job's log; ``follow``: as it grows, until the job is over."""
         kind = decoder(NumberedLine)
         try:
-            async for message in self._channel.unary_stream(f"/{DESK}/Watch")(encode(Name(name, after, follow))):
+            async for message in self._channel.unary_stream(f"/{OPERATOR_SERVICE}/Watch")(
+                encode(Name(name, after, follow))
+            ):
                 yield kind.decode(message).line
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
 
     async def result(self, job: str, to: Path) -> Contents:
         """Fetch the files of a job's result, as far as they are there, into a folder."""
-        stream = aiter(self._channel.unary_stream(f"/{DESK}/Result")(encode(Name(job))))
+        stream = aiter(self._channel.unary_stream(f"/{OPERATOR_SERVICE}/Result")(encode(Name(job))))
         try:
             return await write(stream, to)
         except grpc.aio.AioRpcError as error:
@@ -117,7 +119,7 @@ class Client:
     # Models.
 
     async def models(self, model: str = "") -> list[ModelReport]:
-        """All models, or one."""
+        """What is known of all models, or of the one that is named."""
         return await self._ask("Models", AnyModel(model), list[ModelReport])
 
     async def steer(self, wanted: Steer) -> str:
@@ -126,7 +128,7 @@ class Client:
 
     async def offline_metadata(self) -> bytes:
         """All that the operator's offline keys have signed."""
-        return (await self._ask("Charter", AnyModel(), OfflineMetadataMessage)).data
+        return (await self._ask("OfflineMetadata", AnyModel(), OfflineMetadataMessage)).data
 
     async def adopt(self, offline_metadata: bytes) -> str:
         """Hand in what was signed anew."""
@@ -173,7 +175,7 @@ class Client:
 
     async def _ask(self, method: str, message: msgspec.Struct, kind: Any) -> Any:
         try:
-            answer = await self._channel.unary_unary(f"/{DESK}/{method}")(encode(message), timeout=60)
+            answer = await self._channel.unary_unary(f"/{OPERATOR_SERVICE}/{method}")(encode(message), timeout=60)
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
         return decoder(kind).decode(answer)
@@ -204,7 +206,7 @@ async def connect(folder: Path, name: str, address: str) -> AsyncGenerator[Clien
 
 
 def bundle_of(text: str, folder: Path | None, files: Sequence[Path], key: SigningKey) -> bytes:
-    """A job's signed bundle."""
+    """Pack a job's code and sign it."""
     return pack(text, folder, files, key, time.time())
 
 

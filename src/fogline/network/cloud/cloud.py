@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.authority import Authority
-from fogline.governance.certificates import subject_of
 from fogline.governance.errors import ExpiredIdentityError
-from fogline.governance.identity import CERTIFICATE, Identity
-from fogline.governance.signing import SigningKey
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.certificates import subject_of
+from fogline.governance.identity.identity import CERTIFICATE, Identity
+from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import Subject
 from fogline.network.cloud.fleet import FleetMonitor
 from fogline.network.cloud.folder import AUTHORITY, FACTS, OPERATOR, RELEASE_KEYS, SIGNING, OperatorFacts, trusting
@@ -50,7 +50,7 @@ LONG = 12
 
 @dataclass
 class CloudUp(RunningNode):
-    """A cloud that runs."""
+    """A cloud that runs: its node, its addresses and its parts."""
 
     scheduler: JobScheduler | None = None
     fleet: FleetMonitor | None = None
@@ -143,7 +143,7 @@ async def cloud(
         if attach is not None:
             await attach(node, database, stack)
         await serve(up, place, listening, stack, issuer_of, operator_api)
-        facts = OperatorFacts(node.name, up.address, up.door, operator)
+        facts = OperatorFacts(node.name, up.address, up.enrolment, operator)
         (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))
         scheduler.start()
         source.start()

@@ -110,13 +110,13 @@ class FleetMonitor:
             for known in self._job_store.nodes.values()
             if known.up and known.serves
         }
-        if self._node.companion is not None:
+        if self._node.serving is not None:
             found[self._node.name] = "cloud"
         return found
 
     def cautious(self) -> frozenset[str]:
         """Nodes that serve only versions that people approved."""
-        own = self._node.companion
+        own = self._node.serving
         here = frozenset({self._node.name} if own is not None and own.channel == "stable" else ())
         return here | {known.name for known in self._job_store.nodes.values() if known.serves == "stable"}
 

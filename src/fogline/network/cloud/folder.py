@@ -26,7 +26,7 @@ class OperatorFacts(msgspec.Struct, frozen=True):
 
     name: str
     address: str
-    door: str = ""
+    enrolment: str = ""
     """``host:port`` at which new nodes join."""
     operator: str = "operator"
     """Who the operator is."""

@@ -32,7 +32,7 @@ from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import BROKEN, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import Conclude, Describe, Described, Evaluate, Evaluated
-from fogline.nodes.effects import Lap, Move
+from fogline.nodes.effects import Move, RoundDevices
 from fogline.nodes.messages import model_key
 from fogline.registry.fitness import Judgement, Progressed
 from fogline.registry.publisher import Publisher
@@ -100,7 +100,7 @@ class JobRun:
         self._history: list[Row] = folder.history()
         self._attendance = Attendance(self._history)
         self._mishaps = Mishaps()
-        self._lap = Lap()
+        self._round_devices = RoundDevices()
         self._models: deque[tuple[Move, int, BlobRef, float]] = deque()
         self._last: BlobRef | None = None
         self._there = asyncio.Event()
@@ -119,7 +119,7 @@ class JobRun:
                     self._mishaps.count(line.what, line.child or line.node, line.why)
 
     async def begin(self) -> None:
-        """The first round."""
+        """Begin the job's first round."""
         await self._means.job_store.put(self._record)
         self._note("began")
         self._means.node.job_manager.engage(self._participation, None)
@@ -145,7 +145,7 @@ class JobRun:
 
     def _moved(self, move: Move, group: BlobRef, seconds: float) -> None:
         """The model moved: it is judged beside, while the next round runs."""
-        devices = self._lap.saw(move)
+        devices = self._round_devices.saw(move)
         if move.final:
             self._means.node.value_store.keep(group)
             self._models.append((move, devices, group, seconds))

@@ -66,7 +66,7 @@ class NewsListener:
 
     def wants(self, subject: Subject, push: Push) -> str | None:
         """See :class:`fogline.network.node.context.Cloud`."""
-        refused = refusal(subject, "Desk/Submit")
+        refused = refusal(subject, "Operator/Submit")
         if refused is not None:
             return refused
         return None if push.size <= LARGEST else "that is more than a bundle or a model may have"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fogline.governance.signers import Signer
+from fogline.governance.signatures.signers import Signer
 from fogline.governance.subject import Subject
 from fogline.network.cloud.operator_api import Answers, answering
 from fogline.network.cloud.requests import (
@@ -39,11 +39,11 @@ class ModelApi:
         self._downlink = downlink
 
     def methods(self) -> Methods:
-        """For operators."""
+        """The calls about models that operators may make, by name."""
         answers: Answers = {
             "Models": (AnyModel, self._models),
             "Steer": (Steer, self._steer),
-            "Charter": (AnyModel, self._offline_metadata),
+            "OfflineMetadata": (AnyModel, self._offline_metadata),
             "Adopt": (OfflineMetadataMessage, self._adopt),
             "NewReleaseKeys": (NewReleaseKeys, self._new_release_keys),
             "Export": (Which, self._export),

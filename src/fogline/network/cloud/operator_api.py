@@ -81,7 +81,7 @@ class OperatorApi:
         self._downlink = downlink
 
     def methods(self) -> Methods:
-        """For operators."""
+        """The calls that operators may make, by name."""
         answers: Answers = {
             "Submit": (Submit, self._submit),
             "Jobs": (Name, self._jobs),
@@ -108,7 +108,7 @@ class OperatorApi:
         return [self._scheduler.job_store.record(asked.name)] if asked.name else self._scheduler.job_store.records()
 
     async def _stop(self, asked: Stopping, by: Subject) -> Record:
-        check_own(by, "Desk/Stop", self._scheduler.job_store.record(asked.name))
+        check_own(by, "Operator/Stop", self._scheduler.job_store.record(asked.name))
         return await self._scheduler.stop(asked.name, asked.how or "keep")
 
     async def _nodes(self, _: Name, __: Subject) -> list[NodeInfo]:
@@ -131,7 +131,7 @@ class OperatorApi:
         try:
             asked: Name = NAME.decode(request)
             record = self._scheduler.job_store.record(asked.name)
-            check_own(by, "Desk/Result", record)
+            check_own(by, "Operator/Result", record)
             folder = self._scheduler.result(record.job)
             what = await asyncio.to_thread(contents, record.job, record.state, folder)
         except msgspec.DecodeError as error:

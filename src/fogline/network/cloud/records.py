@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from fogline.governance.offers import Offers
-from fogline.governance.policy import Channel
+from fogline.governance.policy.offers import Offers
+from fogline.governance.policy.policy import Channel
 from fogline.network.transport.messages import NOTHING, Blob
 
 JobState = Literal["queued", "running", "finished", "failed", "stopped"]
@@ -18,7 +18,7 @@ ENDED = ("finished", "failed", "stopped")
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A job."""
+    """What the cloud keeps of a job."""
 
     job: str
     name: str
@@ -42,7 +42,7 @@ class Record(msgspec.Struct, frozen=True):
 
     @property
     def ended(self) -> bool:
-        """Whether it is over."""
+        """Whether the job is over, well or not."""
         return self.state in ENDED
 
 
@@ -51,7 +51,7 @@ GOOD = ("began", "round", "published", "finished", "stopped")
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
-    """A node."""
+    """What the cloud knows of a node."""
 
     name: str
     role: str

@@ -75,7 +75,7 @@ class ReleaseSource:
         await self.weigh(digest)
         return await asyncio.to_thread(self.publisher.blobs.path, digest)
 
-    def became(self, outcome: Outcome) -> None:
+    def take_outcome(self, outcome: Outcome) -> None:
         self._tasks.spawn(asyncio.to_thread(self.publisher.outcome, outcome))
 
     def measured(self, vitals: Vitals) -> None:
@@ -105,4 +105,4 @@ class RegistryFiles:
         self.adopt = blobs.adopt
 
     def delete(self, digest: str) -> None:
-        """The registry keeps it."""
+        """Delete nothing: the registry keeps its files."""

@@ -33,7 +33,7 @@ class Name(msgspec.Struct, frozen=True):
 
 
 class Stopping(msgspec.Struct, frozen=True):
-    """End a job."""
+    """A request to end a job."""
 
     name: str
     how: Stop = "keep"
@@ -41,7 +41,7 @@ class Stopping(msgspec.Struct, frozen=True):
 
 
 class Text(msgspec.Struct, frozen=True):
-    """An answer in words."""
+    """An answer in one sentence."""
 
     text: str
 
@@ -62,7 +62,7 @@ class Which(msgspec.Struct, frozen=True):
 
 
 class AnyModel(msgspec.Struct, frozen=True):
-    """A model, or all."""
+    """A request about one model, or about all where the name is empty."""
 
     model: str = ""
 
@@ -99,7 +99,7 @@ class SetRetrainRule(msgspec.Struct, frozen=True):
 
 
 class NewToken(msgspec.Struct, frozen=True):
-    """Make a token."""
+    """A request for a token with which a node may enrol."""
 
     role: Role
     site: str = "main"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fogline.governance.serials import milliseconds
+from fogline.governance.identity.serials import milliseconds
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.registrar import has_enrolled, void_tokens
 from fogline.registry.publisher import Publisher
@@ -40,7 +40,7 @@ class Restores:
         self._lock = asyncio.Lock()
 
     def load(self) -> None:
-        """Know of earlier restores."""
+        """Read what is known of earlier restores from a backup."""
         self.floors = read_floors(self._database)
 
     async def shown(self, timestamp: bytes) -> None:

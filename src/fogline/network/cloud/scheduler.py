@@ -46,7 +46,7 @@ class JobScheduler:
         await asyncio.to_thread(self._restores.load)
 
     def start(self) -> None:
-        """Go on with them."""
+        """Go on with the jobs that were running when the cloud stopped."""
         for record in self.job_store.records("running"):
             self._tasks.spawn(self._run(record))
         self._schedule()

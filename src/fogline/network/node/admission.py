@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fogline.governance.errors import BundleError, SitePolicyError
-from fogline.governance.offers import Needs, Offers
-from fogline.governance.policy import decide, read_policy
+from fogline.governance.policy.offers import Needs, Offers
+from fogline.governance.policy.policy import decide, read_policy
 from fogline.governance.subject import Subject
 from fogline.network.transport.messages import JobAnnouncement
 from fogline.processes.messages import decoder, encode
 from fogline.storage import Database
 
 if TYPE_CHECKING:
-    from fogline.governance.authority import Authority
-    from fogline.governance.revocation import HeldLists, Revocations
+    from fogline.governance.identity.authority import Authority
+    from fogline.governance.identity.revocation import HeldLists, Revocations
 
 REVOKED = "revoked"
 LISTS = decoder(tuple[bytes, ...])
@@ -72,7 +72,9 @@ class AdmissionControl:
         Raises:
             NotAllowedError: it may not; one sentence.
         """
-        from fogline.governance.bundle import open_bundle  # Not above: until a job comes, a device needs no library.
+        from fogline.governance.bundles.bundle import (
+            open_bundle,  # Not above: until a job comes, a device needs no library.
+        )
 
         try:
             opened = open_bundle(bundle)
@@ -107,7 +109,7 @@ class AdmissionControl:
 
     @property
     def revocations(self) -> Revocations:
-        """What is on them."""
+        """What the lists of revoked nodes say."""
         return self._held().all
 
     def take_revoked(self, signed: Iterable[bytes]) -> bool:
@@ -133,7 +135,7 @@ class AdmissionControl:
 
     def _held(self) -> HeldLists:
         if self._lists is None:
-            from fogline.governance.revocation import HeldLists
+            from fogline.governance.identity.revocation import HeldLists
 
             self._lists = HeldLists(self._root, (), self._authority)
         return self._lists

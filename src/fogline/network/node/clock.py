@@ -17,5 +17,5 @@ class JobClock:
         self._offset = at - time.monotonic()
 
     def now(self) -> float:
-        """Seconds now."""
+        """Seconds of the job's time, now."""
         return time.monotonic() + self._offset

@@ -34,7 +34,7 @@ STUCK = 300.0
 
 @dataclass(slots=True)
 class Made:
-    """What came out."""
+    """What a computation made: values by key, and the updates that it refused."""
 
     values: dict[Key, BlobRef] = field(default_factory=dict[Key, BlobRef])
     refused: tuple[tuple[str, str], ...] = ()

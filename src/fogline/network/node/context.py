@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from fogline.governance.offers import Offers
+from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Subject
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.mirror import Releases, ServingPart
@@ -78,7 +78,7 @@ class NodeContext(Protocol):
     """At the root."""
     releases: Releases | None
     """Where models come from that are served here or below."""
-    companion: ServingPart | None
+    serving: ServingPart | None
     """The part that serves, where there is one."""
     on_change: Callable[[StatusChange], None]
 
@@ -87,7 +87,7 @@ class NodeContext(Protocol):
         ...
 
     def say_to_all(self, frame: DownFrame) -> None:
-        """To every child."""
+        """Send a frame to every child that is connected."""
         ...
 
     def sessions(self) -> list[Session]:

@@ -1,4 +1,4 @@
-"""How a node becomes a member, and stays one: the door, the first certificate, and the next ones."""
+"""How a node becomes a member, and stays one: the enrolment endpoint, the first certificate, and the next ones."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import grpc
 import grpc.aio
 import msgspec
 
-from fogline.governance.checked import credentials
-from fogline.governance.credentials import REST, Credentials
 from fogline.governance.errors import CertificateError, TrustError, UntimelyIdentityError
+from fogline.governance.identity.checked import credentials
+from fogline.governance.identity.credentials import REST, Credentials
 from fogline.governance.subject import Role
 from fogline.network.timing import PATIENCE, RENEW_AGAIN
-from fogline.network.transport.grpc import Methods, dial_door
-from fogline.network.transport.messages import DOOR, SERVICE, Certificate, Enrol, ParentAddress, Renew
+from fogline.network.transport.grpc import Methods, dial_for_enrolment
+from fogline.network.transport.messages import ENROLMENT_SERVICE, SERVICE, Certificate, Enrol, ParentAddress, Renew
 from fogline.network.transport.uplink import ConnectionLostError, Uplink
 from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import StorageError
@@ -60,8 +60,8 @@ class Issuer:
 
         return cls(enrol, renew)
 
-    def door(self) -> Methods:
-        """For the door's server, which asks nobody for a certificate."""
+    def enrolment(self) -> Methods:
+        """For the server of the enrolment endpoint, which asks nobody for a certificate."""
 
         async def enrol(request: bytes, context: Context) -> bytes:
             return await _answered(request, context, ENROL, self._enrol)
@@ -69,7 +69,7 @@ class Issuer:
         return {"Enrol": grpc.unary_unary_rpc_method_handler(enrol)}
 
     def methods(self) -> Methods:
-        """For members: renewal, and what aggregators pass on from their doors."""
+        """For members: renewal, and what aggregators pass on from their enrolment endpoints."""
 
         async def enrol(request: bytes, context: Context) -> bytes:
             return await _answered(request, context, ENROL, self._enrol)
@@ -83,11 +83,11 @@ class Issuer:
         }
 
 
-async def join(door: ParentAddress, token_text: str, name: str, role: Role, folder: Path) -> Certificate:
-    """Become a member: make a key, hand the token in at a door, and keep the certificate that comes back.
+async def join(endpoint: ParentAddress, token_text: str, name: str, role: Role, folder: Path) -> Certificate:
+    """Become a member: hand the token in at an enrolment endpoint, and keep the certificate that comes back.
 
     Args:
-        door: the node whose door it is, and the address of the door.
+        endpoint: the node whose enrolment endpoint it is, and the address of that.
         token_text: from the operator.
         name: of this node.
         role: what it will be.
@@ -95,21 +95,23 @@ async def join(door: ParentAddress, token_text: str, name: str, role: Role, fold
 
     Raises:
         TrustError: the token or the answer is not right.
-        ConnectionError: nobody answers at the door.
+        ConnectionError: nobody answers at the enrolment endpoint.
     """
-    from fogline.governance.identity import Identity
-    from fogline.governance.tokens import read_token
+    from fogline.governance.identity.identity import Identity
+    from fogline.governance.identity.tokens import read_token
 
     token = read_token(token_text)
     key = Identity.create_key(folder)
-    async with dial_door(token.root, door) as channel:
+    async with dial_for_enrolment(token.root, endpoint) as channel:
         try:
-            answer = await channel.unary_unary(f"/{DOOR}/Enrol")(
+            answer = await channel.unary_unary(f"/{ENROLMENT_SERVICE}/Enrol")(
                 encode(Enrol(token.id, token.secret, name, role, key.csr())), timeout=3 * PATIENCE
             )
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNAVAILABLE:
-                raise ConnectionError(f"nobody answers at the door {door.address}: {error.details()}") from error
+                raise ConnectionError(
+                    f"nobody answers at the enrolment endpoint {endpoint.address}: {error.details()}"
+                ) from error
             raise TrustError(error.details() or str(error.code())) from error
     issued: Certificate = CERTIFICATE.decode(answer)
     key.install(issued.certificate, token.root)
@@ -166,7 +168,7 @@ async def renew(folder: Path, identity: Credentials, uplink: Uplink) -> Credenti
         LookupError: it was refused.
         TrustError: what came back is not right.
     """
-    from fogline.governance.identity import Identity
+    from fogline.governance.identity.identity import Identity
 
     key = Identity.create_key(folder)
     request = key.csr()
@@ -197,7 +199,7 @@ def check_signed_by(certificate: bytes, signature: bytes, message: bytes) -> Non
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    from fogline.governance.certificates import p256_key, parse_certificate
+    from fogline.governance.identity.certificates import p256_key, parse_certificate
 
     try:
         p256_key(parse_certificate(certificate).public_key()).verify(signature, message, ec.ECDSA(hashes.SHA256()))

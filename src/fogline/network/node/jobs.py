@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fogline import logs
-from fogline.governance.offers import missing
+from fogline.governance.policy.offers import missing
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.context import NodeContext
 from fogline.network.node.participation import JobParticipation

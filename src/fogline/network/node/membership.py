@@ -21,7 +21,7 @@ class Membership(msgspec.Struct, frozen=True):
     name: str
     role: Role
     parents: tuple[ParentAddress, ...]
-    """The one at whose door it joined, then others."""
+    """The one at which it enrolled, then others."""
     format: int = FORMAT
 
     @classmethod
@@ -39,7 +39,7 @@ class Membership(msgspec.Struct, frozen=True):
         return cls(name, role, (issued.parent_address, *others))
 
     def write(self, folder: Path) -> None:
-        """Into the node's folder."""
+        """Write the membership into the node's folder."""
         (folder / FILE).write_bytes(msgspec.json.encode(self))
 
     @classmethod

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from fogline.governance.policy import Channel
+from fogline.governance.policy.policy import Channel
 from fogline.network.transport.messages import (
     SERVICE,
     Blob,
@@ -116,7 +116,7 @@ class Releases(Protocol):
         """
         ...
 
-    def became(self, outcome: Outcome) -> None:
+    def take_outcome(self, outcome: Outcome) -> None:
         """What became of a release on this node or on one below."""
         ...
 
@@ -130,7 +130,7 @@ class ServingPart(Protocol):
 
     @property
     def channel(self) -> Channel:
-        """Which releases it serves."""
+        """The channel whose releases the node serves."""
         ...
 
     def fresh(self, timestamp: bytes) -> None:
@@ -357,7 +357,7 @@ class ReleaseMirror:
         for outcome in self._outcomes.values():
             self._send(ReleaseOutcome(outcome))
 
-    def became(self, outcome: Outcome) -> None:
+    def take_outcome(self, outcome: Outcome) -> None:
         key = (outcome.node, outcome.model, outcome.what == "alarm")
         if self._outcomes.get(key) != outcome:  # Else it was said, or will be when the parent is there.
             self._outcomes[key] = outcome
@@ -385,7 +385,7 @@ class VitalsBatcher:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, vitals: Vitals) -> None:
-        """One more report."""
+        """Add one more report of how a version fares."""
         key = (vitals.model, vitals.version)
         before = self._sums.get(key)
         self._sums[key] = vitals if before is None else together(before, vitals)

@@ -43,7 +43,7 @@ from fogline.processes.messages import Decoder
 from fogline.storage import CorruptBlobError, Database, MissingBlobError
 
 if TYPE_CHECKING:
-    from fogline.governance.certificates import CertificateFacts
+    from fogline.governance.identity.certificates import CertificateFacts
     from fogline.network.transport.downlink import Downlink
     from fogline.network.transport.session import Session
 
@@ -102,7 +102,7 @@ class Node:
         """At the root, who hears everything."""
         self.releases: Releases | None = None
         """Where models come from that are served here or below."""
-        self.companion: ServingPart | None = None
+        self.serving: ServingPart | None = None
         """The part that serves, where there is one."""
         self.on_change: Callable[[StatusChange], None] = lambda _: None
         """Told of what people may want to see."""
@@ -127,7 +127,7 @@ class Node:
 
     def present(self) -> Present:
         """How the node presents itself."""
-        serves = None if self.companion is None else self.companion.channel
+        serves = None if self.serving is None else self.serving.channel
         jobs = tuple(self.job_manager.participations)
         return Present(PROTOCOL, self.site.offers, self.address, jobs, serves, self._instance, self.admission.holds)
 
@@ -144,7 +144,7 @@ class Node:
         self.on_change(StatusChange("lost", parent, why))
 
     def from_parent(self, parent: str, frame: DownFrame) -> None:
-        """The parent said something."""
+        """Take a frame that the parent sent."""
         self._by_frame[type(frame)].from_parent(parent, frame)
 
     async def rested(self) -> None:
@@ -178,7 +178,7 @@ class Node:
         return Welcome(self.name, parents, lists, self.admission.holds, timestamp)
 
     def departed(self, session: Session) -> None:
-        """A child is gone."""
+        """Take note that a child's connection is gone."""
         log.info("%s left %s: %s", session.name, self.name, session.why)
         for service in self._services.values():
             service.departed(session)
@@ -237,7 +237,7 @@ class Node:
                 self.carried(frame.blob.size, 0)
 
     def say_to_all(self, frame: DownFrame) -> None:
-        """To every child."""
+        """Send a frame to every child that is connected."""
         for session in self.sessions():
             session.send(frame)
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from fogline.governance.checked import credentials
-from fogline.governance.credentials import Credentials
 from fogline.governance.errors import TrustError
-from fogline.governance.machine import local_offers
-from fogline.governance.policy import Policy, read_policy
+from fogline.governance.identity.checked import credentials
+from fogline.governance.identity.credentials import Credentials
+from fogline.governance.policy.machine import local_offers
+from fogline.governance.policy.policy import Policy, read_policy
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.context import SiteSettings
 from fogline.network.node.enrolment import Issuer, keep_valid
@@ -32,7 +32,7 @@ from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
 from fogline.network.timing import LAST_CALLS
 from fogline.network.transport.grpc import listen, server
-from fogline.network.transport.messages import DESK, DOOR, SERVICE, ParentAddress
+from fogline.network.transport.messages import ENROLMENT_SERVICE, OPERATOR_SERVICE, SERVICE, ParentAddress
 from fogline.network.transport.uplink import RefusedByParentError, Uplink
 from fogline.network.worker.requests import WorkerLimits
 from fogline.storage import Blobs, Database, StorageError, open_blobs, open_database
@@ -40,7 +40,7 @@ from fogline.storage.errors import explained
 from fogline.storage.files import open_locked
 
 if TYPE_CHECKING:
-    from fogline.governance.authority import Authority
+    from fogline.governance.identity.authority import Authority
 
 log = logging.getLogger("fogline.network")
 LOCK = "node.lock"
@@ -112,19 +112,19 @@ class Listening:
     """Where an aggregator listens, and how others reach it."""
 
     listen: str = "127.0.0.1:7443"
-    door: str = "127.0.0.1:7444"
+    enrolment: str = "127.0.0.1:7444"
     public: str = ""
     """``host:port`` for children; empty: as it listens."""
 
 
 @dataclass
 class RunningNode:
-    """A node that runs."""
+    """A node that runs, and where it listens."""
 
     node: Node
     identity: Credentials
     address: str = ""
-    door: str = ""
+    enrolment: str = ""
     failed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Ends with the reason when the node cannot go on."""
 
@@ -224,7 +224,7 @@ async def serve(
     issuer_of: Callable[[Callable[[], ParentAddress]], Issuer],
     operator_api: Callable[[], Any] | None = None,
 ) -> None:
-    """Listen for children and at the door.
+    """Listen for children, and for those who want to enrol.
 
     Raises:
         OSError: an address is taken.
@@ -242,14 +242,14 @@ async def serve(
     address = listening.public or listening.listen
     issuer = issuer_of(lambda: ParentAddress(node.name, up.address))  # The port may not be known before it listens.
     services = {SERVICE: {**downlink.methods(), **issuer.methods()}}
-    services |= {DESK: operator_api()} if operator_api is not None else {}
+    services |= {OPERATOR_SERVICE: operator_api()} if operator_api is not None else {}
     inside = server({name: permitted(name, methods, downlink.admit) for name, methods in services.items()})
     port = listen(inside, identity, listening.listen)
-    door = server({DOOR: issuer.door()})
-    door_port = listen(door, identity, listening.door, mutual=False)
+    enrolling = server({ENROLMENT_SERVICE: issuer.enrolment()})
+    enrolment_port = listen(enrolling, identity, listening.enrolment, mutual=False)
     node.address = up.address = _with_port(address, port)
-    up.door = _with_port(_door(listening), door_port)
-    for made in (inside, door):
+    up.enrolment = _with_port(_enrolment_address(listening), enrolment_port)
+    for made in (inside, enrolling):
         await made.start()
         stack.push_async_callback(_stop, made)
 
@@ -268,10 +268,10 @@ async def _upward(uplink: Uplink, up: RunningNode) -> None:
             up.failed.exception()  # It is no fault of the loop's if nobody asks.
 
 
-def _door(listening: Listening) -> str:
-    """How others reach the door: at the public host, if one is given."""
-    host, port = listening.public.rpartition(":")[0], listening.door.rpartition(":")[2]
-    return f"{host}:{port}" if host else listening.door
+def _enrolment_address(listening: Listening) -> str:
+    """How others reach the enrolment endpoint: at the public host, if one is given."""
+    host, port = listening.public.rpartition(":")[0], listening.enrolment.rpartition(":")[2]
+    return f"{host}:{port}" if host else listening.enrolment
 
 
 def _with_port(address: str, port: int) -> str:

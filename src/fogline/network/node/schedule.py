@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from fogline.governance.errors import SitePolicyError
-from fogline.governance.machine import on_mains
-from fogline.governance.policy import allowed_now, read_policy
+from fogline.governance.policy.machine import on_mains
+from fogline.governance.policy.policy import allowed_now, read_policy
 from fogline.network.node.jobs import JobManager
 from fogline.network.timing import LOOK
 

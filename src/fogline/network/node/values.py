@@ -108,5 +108,5 @@ class ValueStore:
             return str(self._drafts / f"gone-{value.digest}")
 
     def path(self, value: BlobRef) -> str:
-        """Where its bytes lie."""
+        """Path of the file that holds a value's bytes."""
         return str((self._small if value.data else self.blobs).path(value.digest))

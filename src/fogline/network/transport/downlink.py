@@ -13,8 +13,9 @@ import grpc
 import grpc.aio
 import msgspec
 
-from fogline.governance.certificates import CertificateFacts, certificate_of_peer, read_certificate
 from fogline.governance.errors import CertificateError
+from fogline.governance.identity.certificates import certificate_of_peer, read_certificate
+from fogline.governance.identity.credentials import CertificateFacts
 from fogline.network.timing import LONGEST_CONNECTION, PATIENCE
 from fogline.network.transport.chunks import ChunkError, patient, pieces, receive
 from fogline.network.transport.clones import CloneDetector
@@ -57,7 +58,7 @@ class Downlink:
         self._arriving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def methods(self) -> Methods:
-        """For the server."""
+        """The calls that children may make, by name, for the gRPC server."""
         return {
             "Control": grpc.stream_stream_rpc_method_handler(self.control),
             "Fetch": grpc.unary_stream_rpc_method_handler(self.fetch),
@@ -66,7 +67,7 @@ class Downlink:
         }
 
     async def control(self, frames: AsyncIterator[bytes], context: Context) -> None:
-        """A child's control stream."""
+        """Serve a child's control stream until one side ends it."""
         facts = await self.admit(context)
         present = await self._presented(facts, frames, context)
         session = Session(facts, present, address_of(context.peer()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from fogline.governance.credentials import Credentials
+from fogline.governance.identity.credentials import Credentials
 from fogline.governance.subject import dns_name
 from fogline.network.timing import BEAT, PATIENCE, SILENCE
 from fogline.network.transport.messages import MAX_MESSAGE, ParentAddress
@@ -58,10 +58,14 @@ def dial(identity: Credentials, address: str, name: str) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(address, credentials, options)
 
 
-def dial_door(root: bytes, door: ParentAddress) -> grpc.aio.Channel:
-    """A channel to a door, for those who have no certificate yet."""
-    options = [*LIMITS, ("grpc.ssl_target_name_override", dns_name(door.name)), ("grpc.use_local_subchannel_pool", 1)]
-    return grpc.aio.secure_channel(door.address, grpc.ssl_channel_credentials(root), options)
+def dial_for_enrolment(root: bytes, endpoint: ParentAddress) -> grpc.aio.Channel:
+    """A channel to an enrolment endpoint, for those who have no certificate yet."""
+    options = [
+        *LIMITS,
+        ("grpc.ssl_target_name_override", dns_name(endpoint.name)),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    return grpc.aio.secure_channel(endpoint.address, grpc.ssl_channel_credentials(root), options)
 
 
 def server(handlers: Mapping[str, Methods]) -> grpc.aio.Server:

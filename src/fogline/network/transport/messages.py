@@ -16,8 +16,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from fogline.governance.offers import Needs, Offers
-from fogline.governance.policy import Channel
+from fogline.governance.policy.offers import Needs, Offers
+from fogline.governance.policy.policy import Channel
 from fogline.governance.subject import Role
 from fogline.inference.card import Digest
 from fogline.inference.card import Size as Bytes
@@ -28,8 +28,8 @@ from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
 PROTOCOL = 1
 SERVICE = "fogline.v1.Node"
-DOOR = "fogline.v1.Door"
-DESK = "fogline.v1.Desk"
+ENROLMENT_SERVICE = "fogline.v1.Enrolment"
+OPERATOR_SERVICE = "fogline.v1.Operator"
 CHUNK = 1 << 20
 """Largest piece of a blob in one message that is taken, in bytes;"""
 PIECE = 128 << 10
@@ -272,7 +272,7 @@ class JobEnded(DownFrame, frozen=True):
 
 
 class Parents(DownFrame, frozen=True):
-    """Other parents, now."""
+    """Sent to children: which other parents they may go to."""
 
     parent_addresses: tuple[ParentAddress, ...]
 
@@ -350,7 +350,7 @@ class OffloadRequest(msgspec.Struct, frozen=True):
     seconds: Annotated[float, Meta(gt=0, le=60)]
 
 
-# The door, where a node without a certificate comes in, and renewal.
+# Enrolment, where a node without a certificate comes in, and renewal.
 
 
 class Enrol(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The one door through which every call comes: who calls is known, is not revoked, and its role may make that call."""
+"""The check that every call passes: who calls is known, is not revoked, and its role may make that call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from fogline.governance.certificates import CertificateFacts
+from fogline.governance.identity.certificates import CertificateFacts
 from fogline.governance.roles import CALLS, refusal
 from fogline.network.transport.grpc import Methods
 

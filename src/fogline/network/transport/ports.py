@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fogline.governance.certificates import CertificateFacts
+from fogline.governance.identity.certificates import CertificateFacts
 from fogline.governance.subject import Subject
 from fogline.network.transport.messages import DownFrame, Present, Push, UpFrame, Welcome
 from fogline.network.transport.session import Session
@@ -51,7 +51,7 @@ class Below(Protocol):
         ...
 
     def departed(self, session: Session) -> None:
-        """It is gone."""
+        """Take note that a child's connection is gone."""
         ...
 
     def twins(self, name: str, here: str, there: str) -> None:
@@ -59,7 +59,7 @@ class Below(Protocol):
         ...
 
     def from_child(self, session: Session, frame: UpFrame) -> None:
-        """It said something."""
+        """Take a frame that a child sent."""
         ...
 
     def wants(self, subject: Subject, push: Push) -> str | None:
@@ -99,11 +99,11 @@ class Above(Protocol):
         ...
 
     def disconnected(self, parent: str, why: str) -> None:
-        """It is gone."""
+        """Take note that the connection to the parent is gone."""
         ...
 
     def from_parent(self, parent: str, frame: DownFrame) -> None:
-        """It said something."""
+        """Take a frame that the parent sent."""
         ...
 
     async def rested(self) -> None:

@@ -15,7 +15,7 @@ TRIES = 3
 
 
 class ConnectionLostError(ConnectionError):
-    """The parent is gone."""
+    """The connection to the parent broke, or was never made; it may be tried again."""
 
 
 class ClonedIdentityError(ConnectionLostError):
@@ -36,7 +36,7 @@ class Search:
         self._said = ""
 
     def next(self) -> ParentAddress:
-        """The parent to dial."""
+        """The parent to dial next."""
         parent_addresses = self._parent_addresses()
         return parent_addresses[self._place % len(parent_addresses)]
 

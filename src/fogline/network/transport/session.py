@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fogline.governance.certificates import CertificateFacts
+from fogline.governance.identity.certificates import CertificateFacts
 from fogline.network.timing import LAST_FRAME
 from fogline.network.transport.messages import DownFrame, Present
 
@@ -13,7 +13,7 @@ QUEUE = 1000
 
 
 class Session:
-    """One child's connection."""
+    """The connection of one child, from its first frame to its end."""
 
     def __init__(self, facts: CertificateFacts, present: Present, address: str = "") -> None:
         self.facts = facts
@@ -30,7 +30,7 @@ class Session:
         self.frames: asyncio.Queue[DownFrame] = asyncio.Queue(QUEUE)
 
     def send(self, frame: DownFrame) -> None:
-        """Say something."""
+        """Queue a frame for the child."""
         try:
             self.frames.put_nowait(frame)
         except asyncio.QueueFull:

@@ -14,8 +14,8 @@ import grpc.aio
 import msgspec
 
 from fogline.errors import FoglineError
-from fogline.governance.credentials import Credentials
 from fogline.governance.errors import TrustError
+from fogline.governance.identity.credentials import Credentials
 from fogline.network.timing import CERTIFICATE_SECONDS, FIRST_WAIT, LONGEST_WAIT, PATIENCE, SPREAD, STEADY
 from fogline.network.transport.chunks import ChunkError, first_answer, patient, pieces, receive
 from fogline.network.transport.grpc import dial

@@ -73,7 +73,7 @@ class ForkedWorker:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Process number of the worker."""
         return self._pid
 
     @property

@@ -101,7 +101,7 @@ Request = Open | Describe | CarryOut | Sift | Evaluate | Conclude | PackageModel
 
 
 class JobOpened(msgspec.Struct, frozen=True, tag=True):
-    """The job is loaded."""
+    """Answer of a worker that has loaded the job."""
 
     samples: Count = 0
     """Examples that this node has."""

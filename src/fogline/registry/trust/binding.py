@@ -5,9 +5,9 @@ Any fog may hand the binding on. It counts only for a node that knows no root ye
 
 from __future__ import annotations
 
-from fogline.governance.authority import Authority, open_signed
-from fogline.governance.envelope import seal
 from fogline.governance.errors import CertificateError, SignatureError
+from fogline.governance.identity.authority import Authority, open_signed
+from fogline.governance.signatures.envelope import seal
 from fogline.registry.trust.signing import MetadataError
 
 BINDING = "binding.json"

@@ -35,7 +35,7 @@ class OfflineMetadata(msgspec.Struct, frozen=True):
     format: int = FORMAT
 
     def encoded(self) -> bytes:
-        """Its bytes: JSON."""
+        """The offline metadata as bytes of JSON."""
         return msgspec.json.encode(self)
 
 

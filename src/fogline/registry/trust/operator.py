@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.signers import Signer
+from fogline.governance.signatures.signers import Signer
 from fogline.inference.card import Digest, ModelName
 from fogline.registry.trust.names import APPROVALS, OFFLINE, ONLINE, RELEASES, Role
 from fogline.registry.trust.offline_metadata import (

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from tuf.api.exceptions import RepositoryError
 
-from fogline.governance.signers import Signer
+from fogline.governance.signatures.signers import Signer
 from fogline.registry.release import Release, ReleaseError, read_release
 from fogline.registry.trust.names import TIMESTAMP
 from fogline.registry.trust.offline_metadata import (
@@ -20,8 +20,8 @@ from fogline.registry.trust.offline_metadata import (
 )
 from fogline.registry.trust.operator import make_online_keys
 from fogline.registry.trust.repository import (
-    Hand,
     Lifetimes,
+    OnlineKeys,
     ReleaseRepository,
     due_times,
     first_repository,
@@ -37,7 +37,7 @@ from fogline.storage.database import Database
 LIFETIMES = Lifetimes()
 KIND, KEY = "registry", "releases"
 
-_SHELF = msgspec.msgpack.Decoder(ReleaseRepository)
+_REPOSITORY = msgspec.msgpack.Decoder(ReleaseRepository)
 
 
 class SignedReleases:
@@ -122,7 +122,7 @@ class SignedReleases:
                     f"Release {release.number} of {release.model} is not above the last one, {last.number}; "
                     f"nodes never go back, so give it the number {last.number + 1}."
                 )
-            return with_release(repository, release, self._hand(repository, moment))
+            return with_release(repository, release, self._keys(repository, moment))
 
         self._change(work, now)
 
@@ -148,7 +148,7 @@ class SignedReleases:
                     "The offline metadata is not newer than the one that the cloud has; somebody else may have signed "
                     "meanwhile. Begin again from the cloud's."
                 )
-            hand = Hand.of(self._online, opened, self._lifetimes, moment)
+            hand = OnlineKeys.of(self._online, opened, self._lifetimes, moment)
             return with_offline_metadata(repository, offline_metadata, opened, hand)
 
         self._change(work, now)
@@ -173,7 +173,7 @@ class SignedReleases:
         """
 
         def work(repository: ReleaseRepository, moment: float) -> ReleaseRepository:
-            return renewed(repository, self._hand(repository, moment))
+            return renewed(repository, self._keys(repository, moment))
 
         return min(due_times(self._change(work, now), self._lifetimes).values())
 
@@ -187,7 +187,7 @@ class SignedReleases:
         Raises:
             MetadataError, SignatureError: as :meth:`publish`.
         """
-        self._change(lambda repository, moment: leapt(repository, self._hand(repository, moment)), now)
+        self._change(lambda repository, moment: leapt(repository, self._keys(repository, moment)), now)
 
     def is_later(self, timestamp: bytes) -> bool:
         """Whether a timestamp was signed with the cloud's key and is newer than the newest one here."""
@@ -205,7 +205,7 @@ class SignedReleases:
 
     def _read(self) -> tuple[bytes | None, ReleaseRepository | None]:
         body = self._store.get(KIND, KEY)
-        return body, _SHELF.decode(body) if body is not None else None
+        return body, _REPOSITORY.decode(body) if body is not None else None
 
     def _change(
         self, work: Callable[[ReleaseRepository, float], ReleaseRepository], now: float | None
@@ -218,13 +218,13 @@ class SignedReleases:
                 return after
             # Another process was faster: again, on top of what it did.
 
-    def _hand(self, repository: ReleaseRepository, now: float) -> Hand:
-        return Hand.of(self._online, repository.opened(), self._lifetimes, now)
+    def _keys(self, repository: ReleaseRepository, now: float) -> OnlineKeys:
+        return OnlineKeys.of(self._online, repository.opened(), self._lifetimes, now)
 
     def _first_repository(self, now: float) -> ReleaseRepository:
         offline_metadata = self._first_offline_metadata()
         opened = open_offline_metadata(offline_metadata, offline_metadata.roots[0])
-        return first_repository(offline_metadata, opened, Hand.of(self._online, opened, self._lifetimes, now))
+        return first_repository(offline_metadata, opened, OnlineKeys.of(self._online, opened, self._lifetimes, now))
 
     def _first_offline_metadata(self) -> OfflineMetadata:
         offline_metadata = load_offline_metadata(self._online)

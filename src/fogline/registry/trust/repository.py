@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.registry.release import Release, read_release
 from fogline.registry.trust.names import APPROVALS, RELEASES, TIMESTAMP, content_name, metadata_name
 from fogline.registry.trust.offline_metadata import OfflineMetadata, VerifiedOfflineMetadata
@@ -36,7 +36,7 @@ class ReleaseRepository(msgspec.Struct, frozen=True):
     snapshot: int
 
     def newest(self, role: str, version: int) -> bytes:
-        """Metadata of a role."""
+        """The bytes of a role's metadata of that version."""
         return self.files[metadata_name(role, version)]
 
     def opened(self) -> VerifiedOfflineMetadata:
@@ -59,7 +59,7 @@ class ReleaseRepository(msgspec.Struct, frozen=True):
         return {path.removeprefix(RELEASES): read_release(self.files[name]) for path, name in _contents(rounds)}
 
 
-class Hand(msgspec.Struct, frozen=True):
+class OnlineKeys(msgspec.Struct, frozen=True):
     """The cloud's keys, for as long as something is signed."""
 
     timestamp: SigningKey
@@ -70,7 +70,7 @@ class Hand(msgspec.Struct, frozen=True):
     """Unix time."""
 
     @classmethod
-    def of(cls, folder: Path, opened: VerifiedOfflineMetadata, lifetimes: Lifetimes, now: float) -> Hand:
+    def of(cls, folder: Path, opened: VerifiedOfflineMetadata, lifetimes: Lifetimes, now: float) -> OnlineKeys:
         """The keys of a folder that offline metadata names.
 
         Raises:
@@ -88,48 +88,48 @@ class Hand(msgspec.Struct, frozen=True):
 
 
 def first_repository(
-    offline_metadata: OfflineMetadata, opened: VerifiedOfflineMetadata, hand: Hand
+    offline_metadata: OfflineMetadata, opened: VerifiedOfflineMetadata, keys: OnlineKeys
 ) -> ReleaseRepository:
-    """A repository without releases."""
+    """A new repository that holds no release yet."""
     empty = ReleaseRepository({}, opened.root.version, opened.targets.version, rounds=0, snapshot=0)
-    return _issued(_chartered(empty, offline_metadata, opened), hand, rounds={})
+    return _issued(_with_operator_files(empty, offline_metadata, opened), keys, rounds={})
 
 
-def with_release(repository: ReleaseRepository, release: Release, hand: Hand) -> ReleaseRepository:
+def with_release(repository: ReleaseRepository, release: Release, keys: OnlineKeys) -> ReleaseRepository:
     """The repository with a model's newest release, in place of the one before."""
     body, path = msgspec.json.encode(release), RELEASES + release.model
     target = TargetFile.from_data(path, body, ["sha256"])
     held = msgspec.structs.replace(repository, files=repository.files | {content_name(target.hashes["sha256"]): body})
-    return _issued(held, hand, rounds=_rounds(repository) | {path: target})
+    return _issued(held, keys, rounds=_rounds(repository) | {path: target})
 
 
 def with_offline_metadata(
-    repository: ReleaseRepository, offline_metadata: OfflineMetadata, opened: VerifiedOfflineMetadata, hand: Hand
+    repository: ReleaseRepository, offline_metadata: OfflineMetadata, opened: VerifiedOfflineMetadata, keys: OnlineKeys
 ) -> ReleaseRepository:
     """The repository with what the operator signed."""
-    held = _chartered(repository, offline_metadata, opened)
+    held = _with_operator_files(repository, offline_metadata, opened)
     signed_by = unseal(Targets, repository.newest("rounds", repository.rounds)).signatures
-    stays = hand.rounds.signer.fingerprint in signed_by
-    return _issued(held, hand, rounds=None if stays else _rounds(repository), snapshot=True)
+    stays = keys.rounds.signer.fingerprint in signed_by
+    return _issued(held, keys, rounds=None if stays else _rounds(repository), snapshot=True)
 
 
-def renewed(repository: ReleaseRepository, hand: Hand) -> ReleaseRepository:
+def renewed(repository: ReleaseRepository, keys: OnlineKeys) -> ReleaseRepository:
     """The repository with new signatures where half of the time is over; the same one if that is nowhere so."""
-    due = {role for role, moment in due_times(repository, hand.lifetimes).items() if moment <= hand.now}
+    due = {role for role, moment in due_times(repository, keys.lifetimes).items() if moment <= keys.now}
     if not due:
         return repository
     return _issued(
-        repository, hand, rounds=_rounds(repository) if "rounds" in due else None, snapshot="snapshot" in due
+        repository, keys, rounds=_rounds(repository) if "rounds" in due else None, snapshot="snapshot" in due
     )
 
 
-def leapt(repository: ReleaseRepository, hand: Hand) -> ReleaseRepository:
+def leapt(repository: ReleaseRepository, keys: OnlineKeys) -> ReleaseRepository:
     """The repository signed anew, in versions that no signature of before can have had."""
-    listed, above = _rounds(repository), int(hand.now) - 1
+    listed, above = _rounds(repository), int(keys.now) - 1
     higher = msgspec.structs.replace(
         repository, rounds=max(repository.rounds, above), snapshot=max(repository.snapshot, above)
     )
-    return _issued(higher, hand, rounds=listed, above=above)
+    return _issued(higher, keys, rounds=listed, above=above)
 
 
 def due_times(repository: ReleaseRepository, lifetimes: Lifetimes) -> dict[str, float]:
@@ -142,7 +142,7 @@ def due_times(repository: ReleaseRepository, lifetimes: Lifetimes) -> dict[str, 
     return {role: expiry.timestamp() - getattr(lifetimes, role) / 2 for role, expiry in expiries.items()}
 
 
-def _chartered(
+def _with_operator_files(
     repository: ReleaseRepository, offline_metadata: OfflineMetadata, opened: VerifiedOfflineMetadata
 ) -> ReleaseRepository:
     files = dict(repository.files)
@@ -157,43 +157,43 @@ def _chartered(
 
 def _issued(
     repository: ReleaseRepository,
-    hand: Hand,
+    keys: OnlineKeys,
     rounds: dict[str, TargetFile] | None,
     snapshot: bool = False,
     above: int = 0,
 ) -> ReleaseRepository:
     """Sign what has changed, and what vouches for it; the timestamp's version is above a number."""
     if rounds is not None:
-        repository = _with_rounds(repository, hand, rounds)
+        repository = _with_rounds(repository, keys, rounds)
     if rounds is not None or snapshot:
-        repository = _with_snapshot(repository, hand)
-    return _pruned(_with_timestamp(repository, hand, above))
+        repository = _with_snapshot(repository, keys)
+    return _pruned(_with_timestamp(repository, keys, above))
 
 
-def _with_rounds(repository: ReleaseRepository, hand: Hand, rounds: dict[str, TargetFile]) -> ReleaseRepository:
+def _with_rounds(repository: ReleaseRepository, keys: OnlineKeys, rounds: dict[str, TargetFile]) -> ReleaseRepository:
     version = repository.rounds + 1
-    signed = Targets(version, expires=moment(hand.now + hand.lifetimes.rounds), targets=rounds)
-    files = repository.files | {metadata_name("rounds", version): seal(signed, hand.rounds)}
+    signed = Targets(version, expires=moment(keys.now + keys.lifetimes.rounds), targets=rounds)
+    files = repository.files | {metadata_name("rounds", version): seal(signed, keys.rounds)}
     return msgspec.structs.replace(repository, files=files, rounds=version)
 
 
-def _with_snapshot(repository: ReleaseRepository, hand: Hand) -> ReleaseRepository:
+def _with_snapshot(repository: ReleaseRepository, keys: OnlineKeys) -> ReleaseRepository:
     version = repository.snapshot + 1
     meta = {
         f"{role}.json": MetaFile.from_data(newest, repository.newest(role, newest), ["sha256"])
         for role, newest in (("targets", repository.targets), ("rounds", repository.rounds))
     }
-    signed = Snapshot(version, expires=moment(hand.now + hand.lifetimes.snapshot), meta=meta)
-    files = repository.files | {metadata_name("snapshot", version): seal(signed, hand.snapshot)}
+    signed = Snapshot(version, expires=moment(keys.now + keys.lifetimes.snapshot), meta=meta)
+    files = repository.files | {metadata_name("snapshot", version): seal(signed, keys.snapshot)}
     return msgspec.structs.replace(repository, files=files, snapshot=version)
 
 
-def _with_timestamp(repository: ReleaseRepository, hand: Hand, above: int) -> ReleaseRepository:
+def _with_timestamp(repository: ReleaseRepository, keys: OnlineKeys, above: int) -> ReleaseRepository:
     before = repository.files.get(TIMESTAMP)
     version = 1 + max(above, unseal(Timestamp, before).signed.version if before else 0)
     meta = MetaFile.from_data(repository.snapshot, repository.newest("snapshot", repository.snapshot), ["sha256"])
-    signed = Timestamp(version, expires=moment(hand.now + hand.lifetimes.timestamp), snapshot_meta=meta)
-    return msgspec.structs.replace(repository, files=repository.files | {TIMESTAMP: seal(signed, hand.timestamp)})
+    signed = Timestamp(version, expires=moment(keys.now + keys.lifetimes.timestamp), snapshot_meta=meta)
+    return msgspec.structs.replace(repository, files=repository.files | {TIMESTAMP: seal(signed, keys.timestamp)})
 
 
 def _pruned(repository: ReleaseRepository) -> ReleaseRepository:

@@ -11,8 +11,8 @@ from typing import TypeVar, cast
 from tuf.api.serialization import DeserializationError
 
 from fogline.governance.errors import SignatureError, TrustError
-from fogline.governance.signers import Signer
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signers import Signer
+from fogline.governance.signatures.signing import SigningKey
 from fogline.registry.trust.names import Role
 from fogline.registry.trust.terms import Metadata, Root, Signature, Snapshot, SSlibKey, Targets, Timestamp
 

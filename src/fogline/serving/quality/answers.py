@@ -32,7 +32,7 @@ class Answers:
         self._given: OrderedDict[str, Array] = OrderedDict()
 
     def remember(self, request: str, outputs: Mapping[str, Array]) -> None:
-        """What was answered."""
+        """Keep what was answered to a request, until its label comes."""
         if self._scores is not None:
             answers = classes(self._scores, outputs)
         elif self._within > 0:

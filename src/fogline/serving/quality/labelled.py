@@ -19,7 +19,7 @@ def labelled(folder: Path, name: str = "") -> Examples:
     Samples of another shape than the newest one's are left out.
 
     Args:
-        folder: the sample_store's.
+        folder: the sample store's.
         name: of the input that becomes ``x``; it may be left out where the model has one.
 
     Returns:

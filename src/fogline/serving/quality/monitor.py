@@ -123,7 +123,7 @@ class QualityMonitor:
         return False
 
     def failed(self) -> None:
-        """A request failed."""
+        """Count a request that failed."""
         self._tally.errors += 1
 
     def compared(self, agreed: int, total: int) -> None:

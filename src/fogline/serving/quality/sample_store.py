@@ -34,7 +34,7 @@ MOST_WAITING = 16
 
 
 class Candidate(NamedTuple):
-    """A kept sample."""
+    """A sample that is kept, by the name of its files."""
 
     name: str
     notes: Notes

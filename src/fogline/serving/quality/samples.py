@@ -31,7 +31,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
     """Class that the model named; samples are kept of every class."""
     confidence: float = 0.0
     key: float = 0.0
-    """Its place in the order by which samples are given up, the lowest first (:meth:`Keeper.draw`)."""
+    """Its place in the order by which samples are given up, the lowest first."""
     at: float = 0.0
     """Unix time."""
     label: int | float | None = None

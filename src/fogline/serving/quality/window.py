@@ -30,12 +30,12 @@ class WindowDrift(NamedTuple):
 
     @property
     def major(self) -> bool:
-        """Whether somebody should look."""
+        """Whether the drift is so large that somebody should look."""
         return self.fallen or (self.worst is not None and self.worst.psi >= MAJOR)
 
     @property
     def sentence(self) -> str:
-        """For people."""
+        """What the window says, in a sentence for people."""
         fall = " Confidence has fallen since this version began to serve." if self.fallen else ""
         if self.worst is None:
             return (fall or " There is no reference or no sample yet, so nothing is known of drift.").strip()

@@ -36,14 +36,16 @@ def opener(settings: Settings) -> Open:
 
 def hooks(settings: Settings, send: Send | None = None) -> Hooks:
     """Watches every version; asks the tier above where there is one (``send``)."""
-    keeper = SampleStore(Path(settings.samples), settings.samples_bytes, consent=True) if settings.samples else None
+    sample_store = (
+        SampleStore(Path(settings.samples), settings.samples_bytes, consent=True) if settings.samples else None
+    )
     limits = BreakerSettings(slow_seconds=SLOW * settings.patience)
     breakers: defaultdict[str, Breaker] = defaultdict(lambda: Breaker(limits))
     """By the model above: one that is missing there must not keep others from theirs."""
 
     def watch(card: Card, locate: Locate) -> QualityMonitor:
         known = Reference.decode(locate(card.reference).read_bytes()) if card.reference is not None else None
-        return QualityMonitor(card, known, keeper)
+        return QualityMonitor(card, known, sample_store)
 
     def offloader(card: Card) -> Offloader | None:
         if send is None or card.cascade is None:

@@ -17,14 +17,14 @@ EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "stati
 
 @cache
 def our_version() -> str:
-    """Of this software."""
+    """The version of Fogline that is installed."""
     from importlib.metadata import version  # Rarely asked for, and it takes 2 MB.
 
     return version("fogline")
 
 
 def server() -> dict[str, Any]:
-    """The server."""
+    """What the server says of itself: name, version and extensions."""
     return {"name": NAME, "version": our_version(), "extensions": EXTENSIONS}
 
 

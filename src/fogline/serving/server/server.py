@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a server listens."""
+    """Addresses at which a server listens."""
 
     http: str
     grpc: str = ""

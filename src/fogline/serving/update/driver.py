@@ -70,7 +70,7 @@ PULSE = 60.0
 
 @dataclass(frozen=True)
 class DriverContext:
-    """What drivers share."""
+    """What the drivers of all models on a node share."""
 
     node: str
     machine: UpdateMachine
@@ -109,7 +109,7 @@ class ModelUpdateDriver:
 
     @property
     def model(self) -> str:
-        """Its name."""
+        """Name of the model that it keeps up to date."""
         return self.state.model
 
     def recover(self) -> None:
@@ -135,7 +135,7 @@ class ModelUpdateDriver:
         self.handle(RetryDue("retry"))
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Carry out what the state machine decides, until cancelled."""
         try:
             while True:
                 effect = await self._effects.get()

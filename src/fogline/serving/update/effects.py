@@ -64,7 +64,7 @@ class Drop(msgspec.Struct, frozen=True):
 
 
 class Abandon(msgspec.Struct, frozen=True):
-    """Stop fetching or trying."""
+    """Stop what is fetched or tried for the release at hand."""
 
 
 class SetRetryTimer(msgspec.Struct, frozen=True):

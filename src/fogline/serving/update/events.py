@@ -25,7 +25,7 @@ class Stopped(msgspec.Struct, frozen=True):
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """The newest release, verified."""
+    """The newest release of a model is known, and verified."""
 
     release: Release
     allowed: frozenset[str] | None = None
@@ -35,7 +35,7 @@ class Announced(msgspec.Struct, frozen=True):
 
 
 class CardRead(msgspec.Struct, frozen=True):
-    """The card is here."""
+    """The card of a version has been fetched and read."""
 
     attempt: int
     """Its serial, as in the other answers."""

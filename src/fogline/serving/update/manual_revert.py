@@ -1,7 +1,7 @@
 """What somebody at the node's own keyboard wants of its models, with or without a network: to go back.
 
-A wish is a document in the node's records, so that it is heard when the node starts if it does not run now; a node that
-runs is woken by a signal.
+A request is a document in the records of the node, so that it is heard when the node starts if it does not run now; a
+node that runs is woken by a signal.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from fogline.serving.update.updater import Updater
 from fogline.storage import Database, StorageError
 
 log = logging.getLogger("fogline.serving")
-WISHES, PID = "serving-wish", "node.pid"
+REQUESTS, PID = "serving-revert", "node.pid"
 WHY = "somebody at the node wanted that"
 
 
-def wish_back(place: NodeFolder, model: str) -> bool:
+def request_revert(place: NodeFolder, model: str) -> bool:
     """Have a node go back to the version of a model before; whether it runs and was told.
 
     Raises:
         StorageError: its records cannot be written.
     """
     with place.open_database() as database:
-        database.put(WISHES, model, WHY.encode())
+        database.put(REQUESTS, model, WHY.encode())
     if not place.runs():  # What a node that was killed has left may be the number of another program by now.
         return False
     try:
@@ -41,13 +41,13 @@ def wish_back(place: NodeFolder, model: str) -> bool:
 
 
 @contextmanager
-def listening_for_wishes(place: NodeFolder, database: Database, updater: Updater) -> Generator[None]:
-    """Fulfil wishes: those that lie there, and those that come."""
+def listening_for_reverts(place: NodeFolder, database: Database, updater: Updater) -> Generator[None]:
+    """Carry out requests to go back: those that lie there, and those that come."""
 
-    def fulfil() -> None:
+    def carry_out() -> None:
         try:
-            for model, _ in database.all(WISHES):
-                database.delete(WISHES, model)
+            for model, _ in database.all(REQUESTS):
+                database.delete(REQUESTS, model)
                 try:
                     updater.revert(model, WHY)
                 except LookupError as error:
@@ -55,10 +55,10 @@ def listening_for_wishes(place: NodeFolder, database: Database, updater: Updater
         except StorageError as error:
             log.error("what somebody wanted of the models cannot be read: %s", error)
 
-    fulfil()
+    carry_out()
     path: Path = place.folder / PID
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, fulfil)
+    loop.add_signal_handler(signal.SIGHUP, carry_out)
     path.write_text(str(os.getpid()))
     try:
         yield

@@ -48,7 +48,7 @@ class UntrustedMetadataError(ValueError):
 
 
 class VerifiedMetadata(msgspec.Struct, frozen=True, tag=True):
-    """What verified metadata says."""
+    """What verified metadata says of releases and approvals."""
 
     releases: tuple[Release, ...]
     """The newest of every model."""
@@ -72,7 +72,7 @@ class Serving(msgspec.Struct, frozen=True):
 
 
 class Upstream(Protocol):
-    """Towards the parent."""
+    """How a node reaches its parent for metadata and blobs, and reports to it."""
 
     async def metadata(self, name: str, largest: int, anew: bool) -> bytes | None:
         """A metadata or small target file; None: the parent has none of that name.

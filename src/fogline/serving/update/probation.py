@@ -35,7 +35,7 @@ def fault(rules: Probation, tally: Tally, before: Tally, final: bool) -> str | N
 
 
 def requests(tally: Tally) -> int:
-    """Answers, good or not."""
+    """How many requests were answered, well or not."""
     return tally.answers + tally.errors
 
 

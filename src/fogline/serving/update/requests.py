@@ -66,7 +66,7 @@ class FileMissing(msgspec.Struct, frozen=True, tag=True):
 
 
 class InstallerDone(msgspec.Struct, frozen=True, tag=True):
-    """It was done."""
+    """Answer of an installer that has carried its request out."""
 
     runtime: str = ""
     """Of a trial: the one that was the fastest."""
@@ -80,7 +80,7 @@ class Distrusted(msgspec.Struct, frozen=True, tag=True):
 
 
 class Spoilt(msgspec.Struct, frozen=True, tag=True):
-    """These files are damaged."""
+    """Answer of an installer that found these files damaged."""
 
     digests: tuple[str, ...]
 

@@ -83,7 +83,7 @@ class Baseline(msgspec.Struct, frozen=True):
 
     @property
     def tally(self) -> Tally:
-        """All of it."""
+        """The counts of the whole baseline."""
         return self.older + self.recent
 
     def plus(self, tally: Tally) -> Baseline:
@@ -161,7 +161,7 @@ class ModelOnNode(msgspec.Struct, frozen=True):
 
     @property
     def needed(self) -> frozenset[str]:
-        """Blobs that must stay."""
+        """Digests of the blobs that must stay on the node."""
         held = [self.current, self.previous, self.shadow]
         needed = {digest for one in held if one is not None for digest in one.digests}
         if self.attempt is not None:

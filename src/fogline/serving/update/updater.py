@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.policy import Channel
+from fogline.governance.policy.policy import Channel
 from fogline.network.node.mirror import ServedFiles
 from fogline.registry.release import Outcome, Tier, Vitals
 from fogline.serving.update.driver import RECORDS, STATES, DriverContext, ModelUpdateDriver
@@ -76,7 +76,7 @@ class Updater:
             needed=self.needed,
         )
         self._drivers: dict[str, ModelUpdateDriver] = {}
-        self._lookout = ReleaseWatcher(upstream, installer, database, clock, self._found, self._warn)
+        self._watcher = ReleaseWatcher(upstream, installer, database, clock, self._found, self._warn)
         self._group: asyncio.TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -104,7 +104,7 @@ class Updater:
         self._task = asyncio.current_task()
         async with asyncio.TaskGroup() as group:
             self._group = group
-            group.create_task(self._lookout.run())
+            group.create_task(self._watcher.run())
             for driver in self._drivers.values():
                 group.create_task(driver.run())
 
@@ -122,7 +122,7 @@ class Updater:
         """The parent has a new timestamp; or it is back, and its timestamp is not known (empty)."""
         for driver in self._drivers.values():
             driver.repeat()
-        self._lookout.fresh(timestamp)
+        self._watcher.fresh(timestamp)
 
     def pulse(self, vitals: Vitals) -> None:
         """How a version that the server has loaded fared since the last pulse."""

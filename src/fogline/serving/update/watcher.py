@@ -78,7 +78,7 @@ class ReleaseWatcher:
             self._news.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Look for new releases, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience()):

@@ -64,11 +64,11 @@ class FaultPlan:
 
     @property
     def root(self) -> Role:
-        """The root's role."""
+        """The role of the root."""
         return next(iter(self.roles.values()))
 
     def children(self) -> dict[str, list[str]]:
-        """Every aggregator's children."""
+        """The children of every aggregator, by its name."""
         below: dict[str, list[str]] = {name: [] for name in self.roles}
         for child, parent in self.devices.items():
             below[parent].append(child)

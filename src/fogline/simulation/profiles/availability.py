@@ -88,7 +88,7 @@ class Calendar(Protocol):
     always: bool
 
     def available(self, device: int, now: float) -> bool:
-        """Whether it is there."""
+        """Whether the device is there at that time."""
         ...
 
     def next_available(self, device: int, now: float) -> float:
@@ -110,20 +110,20 @@ def calendar(availability: Availability, count: int, rng: np.random.Generator) -
 
 
 class Always:
-    """Everyone, all the time."""
+    """Every device is there all the time."""
 
     always = True
 
     def available(self, device: int, now: float) -> bool:
-        """True."""
+        """Whether the device is there: it always is."""
         return True
 
     def next_available(self, device: int, now: float) -> float:
-        """Now."""
+        """When the device is there next: at once."""
         return now
 
     def next_away(self, device: int, now: float) -> float:
-        """Never."""
+        """When the device goes away next: never."""
         return math.inf
 
 
@@ -140,7 +140,7 @@ class Stretches:
         self._length = array("i", length.astype(np.int32).tobytes())
 
     def available(self, device: int, now: float) -> bool:
-        """Whether it is there."""
+        """Whether the device is there at that time."""
         return (now - self._start[device]) % DAY < self._length[device]
 
     def next_available(self, device: int, now: float) -> float:
@@ -172,7 +172,7 @@ class Hours:
         self._bits = array("i", bits.tobytes())
 
     def available(self, device: int, now: float) -> bool:
-        """Whether it is there."""
+        """Whether the device is there at that time."""
         return self._bits[device] >> int(now % DAY // HOUR) & 1 == 1
 
     def next_available(self, device: int, now: float) -> float:

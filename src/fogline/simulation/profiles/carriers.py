@@ -16,11 +16,11 @@ class Carrier(Protocol):
     """The links of all devices. Seconds, for a size in bytes from a time on."""
 
     def down_seconds(self, device: int, size: float, now: float) -> float:
-        """Towards the device."""
+        """Seconds that bytes take towards the device."""
         ...
 
     def up_seconds(self, device: int, size: float, now: float) -> float:
-        """From the device."""
+        """Seconds that bytes take from the device."""
         ...
 
 
@@ -33,11 +33,11 @@ class Steady:
         self._one_way = column(rtt / 2)
 
     def down_seconds(self, device: int, size: float, now: float) -> float:
-        """Towards the device."""
+        """Seconds that bytes take towards the device."""
         return self._one_way[device] + size * self._down[device]
 
     def up_seconds(self, device: int, size: float, now: float) -> float:
-        """From the device."""
+        """Seconds that bytes take from the device."""
         return self._one_way[device] + size * self._up[device]
 
 
@@ -64,12 +64,12 @@ class TracedCarriers:
         self._from = column(second_source.random(count) * lengths[which])
 
     def down_seconds(self, device: int, size: float, now: float) -> float:
-        """Towards the device."""
+        """Seconds that bytes take towards the device."""
         trace = self._which[device]
         return self._one_way[trace] + self._down[trace].seconds(size, now + self._from[device])
 
     def up_seconds(self, device: int, size: float, now: float) -> float:
-        """From the device."""
+        """Seconds that bytes take from the device."""
         trace = self._which[device]
         return self._one_way[trace] + self._up[trace].seconds(size * self._grow, now + self._from[device])
 

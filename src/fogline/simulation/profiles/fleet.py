@@ -97,7 +97,7 @@ class Fleet:
         return self._speed[device]
 
     def memory_mb(self, device: int) -> float:
-        """Memory in MB."""
+        """Memory of a device in MB."""
         return self._memory[device]
 
 

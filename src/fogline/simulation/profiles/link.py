@@ -28,7 +28,7 @@ class LinkProfile(BaseModel):
     loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def link(self) -> Link:
-        """Ready for use."""
+        """The link that the profile describes, ready for use."""
         up = seconds_per_byte(self.up, self.rtt, self.loss)
         return Link(up, seconds_per_byte(self.down, self.rtt, self.loss), self.rtt / 2)
 

@@ -64,7 +64,7 @@ class SklearnTask(Task):
 
     @property
     def spec(self) -> Spec:
-        """``coef`` and ``intercept``."""
+        """The layout of the model: ``coef`` and ``intercept``."""
         return self._spec
 
     def fresh(self, rate: float, seed: int) -> Any:
@@ -141,5 +141,5 @@ class SklearnTask(Task):
         }
 
     def engines(self) -> Mapping[str, type[Engine]]:
-        """Only the reference."""
+        """The engines of this kind of task: only the reference."""
         return ENGINES

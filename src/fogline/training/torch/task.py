@@ -200,7 +200,7 @@ class TorchTask(ModuleTask):
         return wrong_targets(targets, self.outputs, self.fit.ignored, self.data.meaning.untold)
 
     def engines(self) -> Mapping[str, type[Engine]]:
-        """``loop`` is the reference."""
+        """The engines of this kind of task; ``loop`` is the reference."""
         return ENGINES
 
     def classes_last(self, outputs: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ class TorchTask(ModuleTask):
         return outputs.movedim(1, -1) if self.classifies and self.class_axis == 1 and outputs.ndim > 2 else outputs
 
     def classes_back(self, outputs: Tensor) -> Tensor:
-        """The inverse of :meth:`classes_last`."""
+        """Move the axis of classes back to where :meth:`classes_last` took it from."""
         return outputs.movedim(-1, 1) if self.classifies and self.class_axis == 1 and outputs.ndim > 2 else outputs
 
     def targets(self, y: Array) -> Tensor:

@@ -11,7 +11,7 @@ from fogline.cli.bundling import bundle_of_job
 from fogline.cli.commands.jobs.watch import conclude, follow
 from fogline.cli.connection import asked, operator_folder
 from fogline.cli.options import OPERATOR, Flag, Many, OperatorOptions
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs.reading import read_job
 from fogline.monitoring.human import human_bytes
 from fogline.network.cloud.client import Client

@@ -22,7 +22,7 @@ LONGEST_LINE = 1 << 20
 
 @dataclass
 class ChildProcess:
-    """A program that runs."""
+    """A program that runs as a child of this one."""
 
     name: str
     process: asyncio.subprocess.Process

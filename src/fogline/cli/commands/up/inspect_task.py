@@ -19,7 +19,7 @@ LAZY = {"torch": "torch._dynamo"}
 
 
 class Question(msgspec.Struct, frozen=True):
-    """Which job."""
+    """Which job is looked at, and for how many devices."""
 
     text: str
     folder: str

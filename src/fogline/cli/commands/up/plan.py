@@ -48,7 +48,7 @@ class PlannedNode:
 
 @dataclass(frozen=True)
 class StartPlan:
-    """What is started."""
+    """What is started: the job, its nodes, and what there is to say of it."""
 
     job: Job
     nodes: tuple[PlannedNode, ...]
@@ -62,7 +62,7 @@ class StartPlan:
 
     @property
     def root(self) -> str:
-        """Name of the cloud."""
+        """Name of the root of the tree: the cloud."""
         return root_of(self.job)
 
 

@@ -20,7 +20,7 @@ from fogline.cli.commands.up.fork_server import ForkServer
 from fogline.cli.commands.up.plan import PlannedNode, StartPlan, UpOptions, job_of, plan, root_of
 from fogline.cli.commands.up.tree import TreeState
 from fogline.cli.failures import Interrupted, JobFailedError, UsageError
-from fogline.governance.signing import SigningKey
+from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import Role
 from fogline.inference.card import Card
 from fogline.jobs import Job

@@ -36,7 +36,7 @@ WIDTH = 28
 
 @dataclass
 class NodeState:
-    """A node."""
+    """What is shown of a node."""
 
     planned: PlannedNode
     state: str = "starting"
@@ -103,7 +103,7 @@ class TreeState:
         return row
 
     def picture(self) -> RenderableType:
-        """For a terminal."""
+        """The tree as a picture for a terminal."""
         root = self.nodes[self.root]
         tree = RichTree(_label(root, 0), guide_style="dim")
         _branch(tree, root, 1)

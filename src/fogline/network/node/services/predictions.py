@@ -29,8 +29,8 @@ class PredictionService(Service[Never, Never]):
         Raises:
             LookupError: nobody can answer; the text says why.
         """
-        if self.node.companion is not None:
-            return await self.node.companion.infer(ask, seconds)
+        if self.node.serving is not None:
+            return await self.node.serving.infer(ask, seconds)
         if self.node.uplink is None:
             raise LookupError(f"{self.node.name} serves no model")
         return await ask_parent(self.node.uplink, ask, seconds)

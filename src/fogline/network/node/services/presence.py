@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from fogline.governance.serials import member_since
+from fogline.governance.identity.serials import member_since
 from fogline.governance.subject import Subject
 from fogline.network.node.context import NodeContext
 from fogline.network.node.services.base import Service, another

@@ -40,7 +40,7 @@ class ReleaseService(Service[FromChild, ReleaseNotice]):
         match frame:
             case ReleaseOutcome(outcome=outcome):
                 if releases is not None:
-                    releases.became(outcome)
+                    releases.take_outcome(outcome)
             case ReleaseVitals(vitals=vitals):
                 if releases is not None:
                     releases.measured(vitals)
@@ -62,11 +62,11 @@ class ReleaseService(Service[FromChild, ReleaseNotice]):
 
     def fresh(self, timestamp: bytes) -> None:
         """There is a signed timestamp of releases: whoever serves looks what is new, and the children are told."""
-        releases, companion = self.node.releases, self.node.companion
+        releases, serving = self.node.releases, self.node.serving
         if not isinstance(releases, ReleaseMirror) or releases.fresh(timestamp):
             self.node.say_to_all(ReleaseNotice(timestamp))
-        if companion is not None and timestamp:
-            companion.fresh(timestamp)
+        if serving is not None and timestamp:
+            serving.fresh(timestamp)
 
     async def obtain(self, digest: str) -> tuple[Path, int]:
         """Where a file of a published version lies, and its bytes.

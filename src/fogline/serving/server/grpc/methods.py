@@ -47,7 +47,7 @@ class RpcMethods:
         self._refused = refused
 
     def methods(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-        """By name."""
+        """The gRPC methods of the server, by name."""
         return {
             "ServerLive": self._method(self._live, messages.ServerLiveRequest),
             "ServerReady": self._method(self._ready, messages.ServerReadyRequest),

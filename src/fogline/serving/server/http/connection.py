@@ -25,7 +25,7 @@ IDLE = 75.0
 
 
 class Stage(Enum):
-    """What comes in next."""
+    """Which part of a request a connection expects next."""
 
     NOTHING = auto()
     """A request, if there is one more."""

@@ -53,7 +53,7 @@ class Handlers:
         self._refused = refused
 
     def operations(self) -> tuple[Route, ...]:
-        """All there are."""
+        """All operations that the server offers."""
         return (
             Route("POST", f"{MODEL}/infer", "Ask a model for a prediction", self.infer, INFER),
             Route("POST", f"{VERSION}/infer", "Ask a version of a model", self.infer, INFER),
@@ -83,7 +83,7 @@ class Handlers:
     # Predictions
 
     def infer(self, call: HttpRequest) -> Found:
-        """A prediction."""
+        """Answer a request for a prediction."""
         length = call.headers.get(b"inference-header-content-length")
         served = self._repository.find(call.model, call.version)
         ask = read_request(served.signature, call.body, None if length is None else _number(length))
@@ -93,7 +93,7 @@ class Handlers:
         return _infer_later(served, ask, found)
 
     def labels(self, call: HttpRequest) -> Reply:
-        """Delayed labels."""
+        """Take labels that came after the answers."""
         answered = self._repository.answered(call.model, call.version)
         given = _read(_labels, call.body)
         watches = [served.watch for served in answered if served.watch is not None]
@@ -102,45 +102,45 @@ class Handlers:
     # About models
 
     def model(self, call: HttpRequest) -> Reply:
-        """Metadata."""
+        """Answer with a model's metadata: its inputs and outputs."""
         served = self._repository.find(call.model, call.version)
         return in_json(facts.metadata(served, self._repository.lines[call.model]))
 
     async def example(self, call: HttpRequest) -> Reply:
-        """A request body."""
+        """Answer with a request body that the model would take."""
         served = self._repository.find(call.model, call.version)
         return in_json(await asyncio.to_thread(facts.example, served.card, served.locate))
 
     def model_ready(self, call: HttpRequest) -> Reply:
-        """Whether it is loaded."""
+        """Answer whether the model is loaded."""
         ready = self._repository.is_ready(call.model, call.version)
         return in_json({"name": call.model, "ready": ready}, 200 if ready else 503)
 
     def stats(self, call: HttpRequest) -> Reply:
-        """Counts since loading."""
+        """Answer with what was counted since the version was loaded."""
         chosen = self._repository.chosen(call.model, call.version)
         return in_json({"model_stats": [facts.statistics(served) for served in chosen]})
 
     # The repository
 
     def index(self, call: HttpRequest) -> Reply:
-        """Models and versions."""
+        """Answer with all models and their versions."""
         return in_json(facts.index(self._repository, _read(_index, call.body or b"{}").ready))
 
     async def load(self, call: HttpRequest) -> Reply:
-        """Load again."""
+        """Load a model again that was unloaded."""
         await self._repository.reload(call.model)
         return in_json({})
 
     def unload(self, call: HttpRequest) -> Reply:
-        """Let go."""
+        """Unload a model."""
         self._repository.unload(call.model)
         return in_json({})
 
     # About the server
 
     def server(self, call: HttpRequest) -> Reply:
-        """Name, version, extensions."""
+        """Answer with the server's name, version and extensions."""
         return in_json(facts.server())
 
     def live(self, call: HttpRequest) -> Reply:
@@ -153,11 +153,11 @@ class Handlers:
         return in_json({"ready": ready}, 200 if ready else 503)
 
     def metrics(self, call: HttpRequest) -> Reply:
-        """For Prometheus."""
+        """Answer with the metrics in the text format of Prometheus."""
         return Reply(200, KIND, as_text(self._repository, self._refused))
 
     def openapi(self, call: HttpRequest) -> Reply:
-        """The description."""
+        """Answer with the OpenAPI description."""
         return in_json(pages.openapi(self.operations()))
 
     def docs(self, call: HttpRequest) -> Reply:
@@ -165,7 +165,7 @@ class Handlers:
         return page(pages.docs())
 
     def welcome(self, call: HttpRequest) -> Reply:
-        """Where to begin."""
+        """Answer with a page that says where to begin."""
         return page(pages.welcome(self._repository, call.headers.get(b"host", b"").decode("latin-1")))
 
 

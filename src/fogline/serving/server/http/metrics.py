@@ -40,7 +40,7 @@ COUNTERS: tuple[tuple[str, str, Value], ...] = (
 
 
 def as_text(repository: Repository, refused: Counter[int]) -> bytes:
-    """All numbers."""
+    """All metrics in the text format of Prometheus."""
     return "".join(f"{line}\n" for line in _lines(repository, refused)).encode()
 
 

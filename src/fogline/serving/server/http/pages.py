@@ -16,7 +16,7 @@ ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type
 
 
 def openapi(operations: Sequence[Route]) -> dict[str, Any]:
-    """The OpenAPI 3.1 description."""
+    """The server's description in OpenAPI 3.1."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)

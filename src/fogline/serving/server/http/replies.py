@@ -19,7 +19,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Reply(NamedTuple):
-    """An answer."""
+    """An answer that is ready to be sent: status, type and body."""
 
     status: int
     kind: bytes
@@ -45,7 +45,7 @@ class Reply(NamedTuple):
 
 
 def in_json(value: Any, status: int = 200) -> Reply:
-    """A value as JSON."""
+    """A reply whose body is the value as JSON."""
     return Reply(status, JSON, _encode(value), _when(status))
 
 

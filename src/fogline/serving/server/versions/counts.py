@@ -47,7 +47,7 @@ class Counts:
         self.last = time.time()
 
     def ran(self, ns: int) -> None:
-        """The model ran once."""
+        """Count one run of the model, and its nanoseconds."""
         self.batches += 1
         self.infer_ns += ns
 

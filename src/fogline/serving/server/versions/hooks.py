@@ -49,22 +49,22 @@ class ImprovedAnswer(Protocol):
 
     @property
     def outputs(self) -> Outputs:
-        """For all examples."""
+        """Outputs for all examples of the request."""
         ...
 
     @property
     def tier(self) -> Tier:
-        """The highest that answered one of them,"""
+        """The highest tier that answered one of the examples."""
         ...
 
     @property
     def model(self) -> str:
-        """its model,"""
+        """Name of that tier's model."""
         ...
 
     @property
     def version(self) -> int:
-        """and that one's version."""
+        """Version of that tier's model."""
         ...
 
     @property

@@ -54,7 +54,7 @@ class ModelVersions:
             before.retire()
 
     def take(self, served: ServedModel) -> None:
-        """Let a version go."""
+        """Unload a version."""
         del self.versions[served.version]
         if self.live is served:
             self.live, self.former = None, served
@@ -64,7 +64,7 @@ class ModelVersions:
         served.retire()
 
     def clear(self) -> None:
-        """Let all versions go."""
+        """Unload all versions."""
         for served in list(self.versions.values()):
             self.take(served)
 
@@ -185,7 +185,7 @@ class Repository:
 
     @property
     def ready(self) -> bool:
-        """Whether any model answers."""
+        """Whether there is any model that answers."""
         return any(line.live is not None for line in self.lines.values())
 
     async def load(self, card: Card, locate: Locate, role: Role = "live") -> ServedModel:

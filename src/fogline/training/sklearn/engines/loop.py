@@ -21,7 +21,7 @@ class SklearnLoop(Engine):
 
     scikit-learn steps once per example, not once per minibatch. ``Trained.steps`` counts those steps, so that
     methods which divide by steps times rate stay right. An affine adjustment is applied after each minibatch, as
-    often as examples were in it: for a constant adjustment (control variates) that is what bending every step
+    often as examples were in it: for a constant adjustment (control variates) that is what adjusting every step
     gives; a pull to the start (proximal) is split from the loss, which differs by terms of the second order
     in rate times batch.
     """
@@ -33,7 +33,7 @@ class SklearnLoop(Engine):
 
     @classmethod
     def refuses(cls, task: Task, method: LocalMethod, local: LocalTraining) -> str | None:
-        """What ``partial_fit`` cannot do."""
+        """Why this engine cannot train so: what ``partial_fit`` cannot do."""
         if not isinstance(task, SklearnTask):
             return f"it trains scikit-learn models, and this is a {type(task).__name__}."
         for hook in ("perturb", "adjust_outputs", "adjust_loss"):

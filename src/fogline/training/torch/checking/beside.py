@@ -38,7 +38,7 @@ class Beside:
 
     @property
     def what(self) -> str | None:
-        """Any of it."""
+        """What the module did beside computing its outputs, in words; None if nothing."""
         return self.draws or self.looks or self.changes
 
 

@@ -71,14 +71,14 @@ class Sum(Kernel):
     other: Addend
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
-        """Into x where allowed."""
+        """x plus the other input, written into x where that is allowed."""
         y = self.context.values[self.other.slot]
         if y is None or x.shape != y.shape:
             raise ValueError("The operands of a sum differ in shape.")
         return x.add_(y) if overwrite else x + y
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
-        """The same for both."""
+        """The gradient, which is the same for both inputs."""
         slot, other_wanted, adds = self.other
         if other_wanted:
             gradients = self.context.gradients
@@ -104,33 +104,33 @@ class Flatten(Kernel):
         return x if x.ndim == 3 else x.reshape(*x.shape[:2], -1)
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
-        """The old shape."""
+        """The gradient in the input's shape."""
         return gradient if gradient.ndim == len(self._shape) else gradient.view(self._shape)
 
 
 @kernel(nn.Identity)
 class IdentityKernel(Kernel):
-    """Nothing."""
+    """A layer that changes nothing."""
 
     fresh = False
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
-        """x."""
+        """x, as it is."""
         return x
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
-        """The gradient."""
+        """The gradient, as it is."""
         return gradient
 
 
 @kernel(nn.ReLU)
 class Relu(Kernel):
-    """max(x, 0)."""
+    """The rectifier: max(x, 0)."""
 
     fresh = False  # Its backward needs its output.
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
-        """In place where allowed."""
+        """max(x, 0), in place where that is allowed."""
         self._y = x.relu_() if overwrite else x.relu()
         return self._y
 
@@ -141,17 +141,17 @@ class Relu(Kernel):
 
 @kernel(nn.Tanh)
 class Tanh(Kernel):
-    """tanh x."""
+    """The hyperbolic tangent."""
 
     fresh = False  # Its backward needs its output.
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
-        """In place where allowed."""
+        """tanh x, in place where that is allowed."""
         self._y = x.tanh_() if overwrite else x.tanh()
         return self._y
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
-        """1 - y^2."""
+        """The gradient times 1 - y^2."""
         return torch.ops.aten.tanh_backward.default(gradient, self._y)
 
 
@@ -162,7 +162,7 @@ class Sigmoid(Kernel):
     fresh = False  # Its backward needs its output.
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
-        """In place where allowed."""
+        """The logistic function of x, in place where that is allowed."""
         # PyTorch's sigmoid rounds the tail of an array differently from its body, so that a device's numbers
         # would depend on its place in the stack. The hyperbolic tangent does not.
         half = x.mul_(0.5) if overwrite else x * 0.5
@@ -170,13 +170,13 @@ class Sigmoid(Kernel):
         return self._y
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
-        """y (1 - y)."""
+        """The gradient times y (1 - y)."""
         return torch.ops.aten.sigmoid_backward.default(gradient, self._y)
 
 
 @kernel(nn.GELU)
 class Gelu(Kernel):
-    """Gaussian error linear unit."""
+    """The Gaussian error linear unit."""
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
         """Exact or by tanh, as the module says."""
@@ -185,7 +185,7 @@ class Gelu(Kernel):
         return F.gelu(x, approximate=self.module.approximate)
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
-        """PyTorch's own."""
+        """The gradient, by PyTorch's own kernel."""
         assert isinstance(self.module, nn.GELU)
         return torch.ops.aten.gelu_backward.default(gradient, self._x, approximate=self.module.approximate)
 
@@ -211,5 +211,5 @@ class Dropout(Kernel):
         return x * self._mask
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
-        """The same mask."""
+        """The gradient under the mask of the forward pass."""
         return gradient * self._mask

@@ -26,7 +26,7 @@ class MaxPool2d(Kernel):
 
     @classmethod
     def takes(cls, module: nn.Module) -> bool:
-        """Without indices."""
+        """Whether the layer is one that this kernel computes: without indices."""
         return isinstance(module, nn.MaxPool2d) and not module.return_indices
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
@@ -79,7 +79,7 @@ def _corners(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 @kernel(nn.AvgPool2d)
 class AvgPool2d(Kernel):
-    """Means of windows."""
+    """The means of windows of pixels."""
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
         """Over devices and examples at once."""
@@ -94,7 +94,7 @@ class AvgPool2d(Kernel):
         return size, stride, padding, pool.ceil_mode, pool.count_include_pad, pool.divisor_override
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
-        """Evenly over the window."""
+        """The gradient, spread evenly over each window."""
         merged = gradient[0] if self.context.single else gradient.flatten(0, 1)
         inputs = torch.ops.aten.avg_pool2d_backward(merged, self._x, *self._window())
         return inputs.unsqueeze(0) if self.context.single else inputs.unflatten(0, gradient.shape[:2])

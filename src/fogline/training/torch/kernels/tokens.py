@@ -15,7 +15,7 @@ from fogline.training.torch.steps.optimizers import Sink
 
 @kernel(nn.Embedding)
 class Embedding(Kernel):
-    """Rows of a table."""
+    """Rows of a table, one for each token."""
 
     def __init__(self, module: nn.Module, places: Mapping[str, int], context: Context) -> None:
         super().__init__(module, places, context)
@@ -23,7 +23,7 @@ class Embedding(Kernel):
 
     @classmethod
     def takes(cls, module: nn.Module) -> bool:
-        """Plain tables only."""
+        """Whether the layer is one that this kernel computes: a plain table."""
         assert isinstance(module, nn.Embedding)
         plain = module.max_norm is None and module.padding_idx is None
         return plain and not module.scale_grad_by_freq and not module.sparse
@@ -37,7 +37,7 @@ class Embedding(Kernel):
         return table.view(clients * count, -1).index_select(0, self._rows).view(*x.shape, -1)
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
-        """Sums per token."""
+        """Sums the gradients of each token's row."""
         table = torch.zeros_like(weights[self.weight])
         width = table.shape[-1]
         table.view(-1, width).index_add_(0, self._rows, gradient.reshape(-1, width))
@@ -86,7 +86,7 @@ class LayerNorm(Kernel):
 
     @classmethod
     def takes(cls, module: nn.Module) -> bool:
-        """On one axis."""
+        """Whether the layer is one that this kernel computes: it normalises one axis."""
         return isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1
 
     def forward(self, x: Tensor, weights: Sequence[Tensor], overwrite: bool) -> Tensor:
@@ -103,7 +103,7 @@ class LayerNorm(Kernel):
         return y * factor if self.shift is None else torch.addcmul(_along(weights[self.shift], y), y, factor)
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
-        """By PyTorch's own kernel."""
+        """The gradient, by PyTorch's own kernel."""
         own = self._own(weights)
         inner, factor, shift = gradient, None, None
         if not own and self.factor is not None:

@@ -48,7 +48,7 @@ def mse(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def l1(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean absolute error."""
+    """The mean absolute error."""
     return F.l1_loss(like(outputs, targets), targets)
 
 

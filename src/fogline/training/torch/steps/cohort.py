@@ -34,7 +34,7 @@ class DeviceExamples:
 
     @property
     def own(self) -> Tensor:
-        """The device's targets."""
+        """The targets of the device's own examples."""
         return self.y if self.rows is None else self.y[torch.from_numpy(self.rows)]
 
     @property

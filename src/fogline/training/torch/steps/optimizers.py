@@ -43,11 +43,11 @@ class Collect(Sink):
         self._gradients: list[Tensor | None] = [None] * tensors
 
     def put(self, index: int, gradient: Tensor) -> None:
-        """Keep it."""
+        """Keep a tensor's gradient."""
         self._gradients[index] = gradient
 
     def product(self, index: int, left: Tensor, right: Tensor) -> None:
-        """Multiply and keep."""
+        """Multiply the factors of a gradient, and keep it."""
         self._gradients[index] = torch.bmm(left, right)
 
     def taken(self) -> list[Tensor]:
@@ -81,7 +81,7 @@ class Fused(Sink):
             self._keep = 1.0 - rate * (decay + factor)
 
     def put(self, index: int, gradient: Tensor) -> None:
-        """Step against it."""
+        """Step against a tensor's gradient."""
         weights = self._first(index, gradient)
         if isinstance(self._keep, list):
             weights.mul_(_first(self._keep[index], gradient.shape[0]))
@@ -92,7 +92,7 @@ class Fused(Sink):
             weights.add_(_first(self._shift[index], weights.shape[0]), alpha=-self._rate)
 
     def product(self, index: int, left: Tensor, right: Tensor) -> None:
-        """Multiply into the weights."""
+        """Multiply the factors of a gradient into the weights."""
         weights = self._first(index, left)
         keep = self._keep
         if isinstance(keep, list):

@@ -79,7 +79,7 @@ class TracedProgram(Program):
     def forward(
         self, weights: list[Tensor], x: Tensor, counts: list[int] | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Under autograd."""
+        """Run the program under autograd."""
         with torch.enable_grad():
             if self._single:
                 results = self._call_bound(x)

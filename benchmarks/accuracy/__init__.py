@@ -1,0 +1,1 @@
+"""Published accuracies and rounds against ours: ``python -m benchmarks.accuracy``."""

@@ -1,0 +1,1 @@
+"""Bytes per release and node, and the accuracy of what is served: ``python -m benchmarks.delivery``."""

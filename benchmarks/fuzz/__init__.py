@@ -1,0 +1,1 @@
+"""Damaged bytes for whatever decodes bytes from outside: ``python -m benchmarks.fuzz``."""

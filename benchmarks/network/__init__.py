@@ -1,0 +1,1 @@
+"""Rounds, blobs and crowds in real processes: ``python -m benchmarks.network``."""

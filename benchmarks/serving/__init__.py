@@ -1,0 +1,1 @@
+"""Predictions, beside other servers: ``python -m benchmarks.serving``."""

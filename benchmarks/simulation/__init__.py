@@ -1,0 +1,1 @@
+"""Seconds per round of local training, beside loops by hand: ``python -m benchmarks.simulation``."""

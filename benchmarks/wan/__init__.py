@@ -1,0 +1,1 @@
+"""Tree against star over emulated mobile links: ``python -m benchmarks.wan``."""

@@ -1,0 +1,1 @@
+"""What is signed, in which envelope, and with whose keys."""

@@ -1,0 +1,1 @@
+"""The process that carries a lab's packets between its nodes."""

@@ -1,0 +1,1 @@
+"""What a link does to packets: its settings, presets and recordings."""

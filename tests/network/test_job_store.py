@@ -1,0 +1,67 @@
+"""The cloud's store of jobs: numbers are given once, and a clean end leaves nothing to complain of."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from fogline.network.cloud.job_store import JobStore
+from fogline.network.cloud.records import NodeInfo
+from fogline.processes.tasks import Tasks
+from fogline.storage import open_database
+from tests.network.cluster import cluster, job
+
+
+def test_jobs_that_come_at_the_same_time_get_numbers_of_their_own(tmp_path: Path) -> None:
+    text = job(rounds=1, fogs=0, clients=1)
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=0, parallel=0) as made:
+            first = await made.submit(text)
+            scheduler = made.cloud.scheduler
+            assert scheduler is not None
+            more = await asyncio.gather(
+                *(scheduler.submit("operator", text, first.bundle, 0, False, 1.0) for _ in range(2))
+            )
+            assert [record.serial for record in (first, *more)] == [1, 2, 3]
+            assert [record.serial for record in scheduler.job_store.records()] == [1, 2, 3]
+
+    asyncio.run(work())
+
+
+def test_who_leaves_after_the_job_store_were_closed_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        database = open_database(tmp_path / "records.sqlite")
+        job_store = JobStore(database, "cloud")
+        job_store.close()
+        database.close()
+        job_store.met(NodeInfo("client-0", "device", "cloud", False, 0.0))
+        job_store.note("job-1", "left", child="client-0")
+        await asyncio.sleep(0.1)
+        assert not job_store.nodes["client-0"].up
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(work())
+    assert "left client-0" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_what_is_begun_after_the_end_does_not_run() -> None:
+    ran: list[str] = []
+
+    async def step() -> None:
+        ran.append("step")
+
+    async def work() -> None:
+        tasks = Tasks("cloud")
+        await tasks.spawn(step())
+        tasks.cancel()
+        await asyncio.wait((tasks.spawn(step()),))
+
+    asyncio.run(work())
+    assert ran == ["step"]

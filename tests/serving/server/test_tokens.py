@@ -1,0 +1,66 @@
+"""Token ids: those beyond the vocabulary, on either side, are the client's fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper, save_model
+
+from fogline.inference.runtimes.onnx import OnnxRuntime, card_of_onnx
+from tests.serving.server.running import running
+
+WORDS, WIDTH = 5, 3
+
+
+def tokens(folder: Path, ids: int, nodes: list[Any], given: str) -> Path:
+    """A graph that looks ids up in a table of five rows, after what the nodes make of them."""
+    table = np.arange(WORDS * WIDTH, dtype=np.float32).reshape(WORDS, WIDTH)
+    constants = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.array(WORDS), "count")]
+    graph = helper.make_graph(
+        [*nodes, helper.make_node("Gather", ["table", given], ["y"])],
+        "tokens",
+        [helper.make_tensor_value_info("x", ids, ["n", "length"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "length", WIDTH])],
+        constants,
+    )
+    path = folder / "tokens.onnx"
+    save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ids", "datatype", "nodes", "given"),
+    [
+        (TensorProto.INT64, "INT64", [], "x"),
+        (TensorProto.INT32, "INT32", [helper.make_node("Cast", ["x"], ["cast"], to=TensorProto.INT64)], "cast"),
+    ],
+)
+@pytest.mark.parametrize("wrong", [-1, WORDS, -WORDS - 1])
+def test_ids_without_a_row_are_refused(
+    tmp_path: Path, ids: int, datatype: str, nodes: list[Any], given: str, wrong: int
+) -> None:
+    path = tokens(tmp_path, ids, nodes, given)
+    card = card_of_onnx(path)
+    with running(lambda card, _: OnnxRuntime(card, lambda asset: path)) as server:
+        server.load(card)
+        good = {"inputs": [{"name": "x", "datatype": datatype, "shape": [1, 2], "data": [0, WORDS - 1]}]}
+        bad = {"inputs": [{"name": "x", "datatype": datatype, "shape": [1, 2], "data": [0, wrong]}]}
+        status, body, _ = server.ask("POST", "/v2/models/tokens/infer", good)
+        assert (status, body["outputs"][0]["data"]) == (200, [0, 1, 2, 12, 13, 14])
+        status, body, _ = server.ask("POST", "/v2/models/tokens/infer", bad)
+        assert status == 400
+        assert "does not take such inputs" in body["error"]
+        assert (
+            server.ask("GET", "/v2/models/tokens/stats")[1]["model_stats"][0]["inference_stats"]["fail"]["count"] == 0
+        )
+        assert server.ask("POST", "/v2/models/tokens/infer", good)[0] == 200
+
+
+def test_what_is_counted_from_the_end_on_purpose_stays(tmp_path: Path) -> None:
+    """Where the graph itself makes places of the ids, they may be negative."""
+    path = tokens(tmp_path, TensorProto.INT64, [helper.make_node("Mod", ["x", "count"], ["made"])], "made")
+    runtime = OnnxRuntime(card_of_onnx(path), lambda asset: path)
+    assert runtime.run({"x": np.array([[-1]])})["y"].ravel().tolist() == [12, 13, 14]
