@@ -18,7 +18,7 @@ from benchmarks.serving.load import SHAPES
 from fogline.inference.card import Asset, Card, Cascade, Scores
 from fogline.inference.runtimes.onnx import card_of_onnx
 from fogline.inference.sketches import build_reference
-from fogline.processes.pipe import Pipe, Service
+from fogline.processes.pipe import Pipe, RequestService
 from fogline.processes.process import HelperProcess, module
 from fogline.serving.process import PROGRAM
 from fogline.serving.requests import (
@@ -78,7 +78,7 @@ class Ours:
             folder / "fogline.log",
             ANSWERS,
             largest=LARGEST,
-            service=Service(REQUESTS, _nothing),
+            service=RequestService(REQUESTS, _nothing),
             fresh_log=True,
         )
         pipe = made.pipe

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz import run
+from benchmarks.fuzz.feeding import run
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -35,12 +35,12 @@ POINTS = {
         "fogline.network.transport.uplink:Uplink.push",
         True,
     ),
-    "before the fog folds": ("fog", "fogline.network.node.computing:Computation.merge", False),
-    "when the fog has folded": ("fog", "fogline.network.node.computing:Computation.merge", True),
+    "before the fog folds": ("fog", "fogline.network.node.computing:Computation.carry_out", False),
+    "when the fog has folded": ("fog", "fogline.network.node.computing:Computation.carry_out", True),
     "before the fog's result is on its way": ("fog", "fogline.network.transport.uplink:Uplink.push", False),
     "when the fog's result is there": ("fog", "fogline.network.transport.uplink:Uplink.push", True),
-    "before the cloud folds": ("cloud", "fogline.network.node.computing:Computation.move", False),
-    "when the cloud has folded": ("cloud", "fogline.network.node.computing:Computation.move", True),
+    "before the cloud folds": ("cloud", "fogline.network.node.computing:Computation.carry_out", False),
+    "when the cloud has folded": ("cloud", "fogline.network.node.computing:Computation.carry_out", True),
 }
 
 

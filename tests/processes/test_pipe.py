@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fogline.processes.framing import Frame, FrameKind, framed
 from fogline.processes.messages import Decoder, decoder, encode
-from fogline.processes.pipe import BlockingPipe, Pipe, PipeClosedError, PipeError, Service
+from fogline.processes.pipe import BlockingPipe, Pipe, PipeClosedError, PipeError, RequestService
 from tests.patience import PATIENCE
 
 LARGEST = 1 << 20
@@ -46,8 +46,8 @@ async def echo(request: Question) -> Answered:
 @asynccontextmanager
 async def pair(one: Carry, other: Carry) -> AsyncGenerator[tuple[Pipe[Answered], Pipe[Answered]]]:
     left, right = socket.socketpair()
-    a = await Pipe.over(left, ANSWERS, LARGEST, Service(REQUESTS, one))
-    b = await Pipe.over(right, ANSWERS, LARGEST, Service(REQUESTS, other))
+    a = await Pipe.over(left, ANSWERS, LARGEST, RequestService(REQUESTS, one))
+    b = await Pipe.over(right, ANSWERS, LARGEST, RequestService(REQUESTS, other))
     yield a, b
     await a.close()
     await b.close()
@@ -136,7 +136,7 @@ def test_a_message_that_is_too_large_is_not_sent() -> None:
 def test_a_request_where_nothing_is_done_is_no_message(service: bool) -> None:
     async def run() -> None:
         left, right = socket.socketpair()
-        pipe = await Pipe.over(left, ANSWERS, LARGEST, Service(REQUESTS, echo) if service else None)
+        pipe = await Pipe.over(left, ANSWERS, LARGEST, RequestService(REQUESTS, echo) if service else None)
         with right:
             right.sendall(framed(Frame(FrameKind.REQUEST, 1, encode(Question() if not service else Answered()))))
             await asyncio.wait_for(pipe.closed(), PATIENCE)
@@ -153,7 +153,7 @@ def test_a_request_where_nothing_is_done_is_no_message(service: bool) -> None:
 def test_garbage_ends_the_pipe_and_nothing_else(data: bytes, kind: FrameKind | None) -> None:
     async def run() -> None:
         left, right = socket.socketpair()
-        pipe = await Pipe.over(left, ANSWERS, LARGEST, Service(REQUESTS, echo))
+        pipe = await Pipe.over(left, ANSWERS, LARGEST, RequestService(REQUESTS, echo))
         waiting = asyncio.ensure_future(pipe.ask(Question()))
         with right:
             right.sendall(data if kind is None else framed(Frame(kind, 1, data)))

@@ -109,7 +109,7 @@ def test_a_client_with_one_example_trains() -> None:
         ({"tree": Tree(assign="groups")}, ["groups", "small"]),
         ({"algorithm": "fedawg"}, ["fedawg", "fedavg"]),
         ({"algorithm": "fedprox", "devices": "phone"}, ["phone", "phones"]),
-        ({"engine": "fast"}, ["fast", "loop"]),
+        ({"engine": "looop"}, ["looop", "loop"]),
         ({"local": {"learning_rte": 0.1}}, ["learning_rte", "learning_rate"]),
         ({"local": {"learning_rate": "much"}}, ["learning_rate", "much"]),
         ({"local": {"nesterov": True}}, ["momentum"]),

@@ -17,6 +17,7 @@ from fogline.network.worker.requests import Open
 from fogline.params import Params
 from fogline.training.engine_check import EngineCheck
 from fogline.training.local import ClientJob
+from fogline.training.torch.engines.stacked import Flat
 from tests.training.cohorts import task_of
 
 ODD_TASK = '''
@@ -142,5 +143,5 @@ def test_a_real_node_compares_on_its_own_data(odd: bool, tmp_path: Path) -> None
             worker.engine(first)
     else:
         engine = worker.engine(first)
-        assert engine.name == "flat"
+        assert isinstance(engine, Flat)
         assert worker.engine(first) is engine

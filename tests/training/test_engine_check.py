@@ -267,7 +267,7 @@ def test_whatever_is_wrong_is_found(what: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Wrong, "what", what)
     monkeypatch.setattr(TorchTask, "engines", lambda _: {**ENGINES, "wrong": Wrong})
     monkeypatch.setattr(TorchTask, "digest", lambda *_: None)
-    local = replace(LOCAL, smallest_batch=2)
+    local = LOCAL.model_copy(update={"smallest_batch": 2})
     reason = EngineCheck(task, Proximal(), local, jobs_of(task, local)).refuses("wrong")
     assert (reason is None) == (what == "nothing")
 
@@ -309,7 +309,7 @@ def test_a_comparison_is_made_once_until_something_changes(monkeypatch: pytest.M
     factor = 2.0
     assert chosen(compared=first) != first
     assert chosen(Proximal(), compared=first) != first
-    assert chosen(local=replace(LOCAL, momentum=0.5), compared=first) != first
+    assert chosen(local=LOCAL.model_copy(update={"momentum": 0.5}), compared=first) != first
     assert len(made) == 4
     Scaled.extra = staticmethod(lambda x: x)  # type: ignore[attr-defined]
 
@@ -361,7 +361,7 @@ def normed() -> nn.Module:
 
 def test_batch_normalisation_with_a_last_batch_of_one() -> None:
     task = task_of(normed, sizes=(13, 9, 13, 1))
-    local = replace(LOCAL, smallest_batch=task.smallest_batch, epochs=2)
+    local = LOCAL.model_copy(update={"smallest_batch": task.smallest_batch, "epochs": 2})
     assert local.smallest_batch == 2
     results = {name: task.build(name, LocalMethod(), local).train(jobs_of(task, local)) for name in ENGINES}
     for done in results.values():

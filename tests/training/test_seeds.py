@@ -190,7 +190,7 @@ import sys
 import random, numpy as np
 from pathlib import Path
 from fogline.jobs import Job
-from fogline.jobs.reading import load_task
+from fogline.jobs.loading import load_task
 from fogline.randomness import fingerprint
 random.seed({caller}); np.random.seed({caller})
 task = load_task(Job(task="drawing:task", seed=7), Path(sys.argv[1]))

@@ -32,7 +32,7 @@ class PipeClosedError(PipeError):
     """The other end is gone, or this one was closed: there will be no answer."""
 
 
-class Service(Generic[Heard]):
+class RequestService(Generic[Heard]):
     """What an end does for the other one.
 
     Args:
@@ -62,7 +62,7 @@ class Pipe(Generic[Answer]):
         writer: asyncio.StreamWriter,
         answers: Decoder[Answer],
         largest: int,
-        service: Service[Any] | None,
+        service: RequestService[Any] | None,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -78,7 +78,7 @@ class Pipe(Generic[Answer]):
 
     @classmethod
     async def over(
-        cls, channel: socket.socket, answers: Decoder[Answer], largest: int, service: Service[Any] | None = None
+        cls, channel: socket.socket, answers: Decoder[Answer], largest: int, service: RequestService[Any] | None = None
     ) -> Pipe[Answer]:
         """An end over one socket of a pair; see the class."""
         reader, writer = await asyncio.open_connection(sock=channel, limit=1 << 20)
@@ -154,12 +154,12 @@ class Pipe(Generic[Answer]):
         else:
             waiting.set_exception(PipeError(frame.body.decode()))
 
-    def _begin(self, service: Service[Any], frame: Frame) -> None:
+    def _begin(self, service: RequestService[Any], frame: Frame) -> None:
         task = asyncio.create_task(self._carry_out(service, service.requests.decode(frame.body), frame.number))
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
-    async def _carry_out(self, service: Service[Any], request: Any, number: int) -> None:
+    async def _carry_out(self, service: RequestService[Any], request: Any, number: int) -> None:
         kind = FrameKind.ANSWER
         try:
             body = self._encoded(await service.answer(request))

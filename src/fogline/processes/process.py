@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Generic, Protocol
 import msgspec
 
 from fogline.processes.messages import Decoder
-from fogline.processes.pipe import Answer, Pipe, PipeClosedError, Service
+from fogline.processes.pipe import Answer, Pipe, PipeClosedError, RequestService
 
 GRACE = 10.0
 """Seconds that a process has to end by itself after it, or this one, has hung up."""
@@ -117,7 +117,7 @@ class HelperProcess(Generic[Answer]):
         answers: Decoder[Answer],
         *,
         largest: int,
-        service: Service[Any] | None = None,
+        service: RequestService[Any] | None = None,
         threads: int = 1,
         name: str = "the process",
         fresh_log: bool = False,

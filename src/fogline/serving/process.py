@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fogline.processes.pipe import Pipe, PipeClosedError, PipeError, Service
+from fogline.processes.pipe import Pipe, PipeClosedError, PipeError, RequestService
 from fogline.processes.process import GRACE, HelperProcess, module
 from fogline.registry.release import Vitals
 from fogline.serving.requests import (
@@ -141,7 +141,7 @@ class ServerProcess:
             self._log_file,
             ANSWERS,
             largest=LARGEST,
-            service=Service(REQUESTS, self._answer),
+            service=RequestService(REQUESTS, self._answer),
             threads=self._settings.threads,
             name="The server",
         )

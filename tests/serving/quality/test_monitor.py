@@ -32,7 +32,7 @@ CARD = Card(
 WEIGHT = np.random.default_rng(9).normal(0, 2, (6, 3)).astype(np.float32)
 
 
-def samples(rng: np.random.Generator, rows: int, shift: float = 0.0, scale: float = 1.0) -> Array:
+def drawn(rng: np.random.Generator, rows: int, shift: float = 0.0, scale: float = 1.0) -> Array:
     return (scale * rng.normal(size=(rows, 6)) + shift).astype(np.float32)
 
 
@@ -41,7 +41,7 @@ def outputs(x: Array) -> dict[str, Array]:
 
 
 def reference(seed: int = 0) -> Reference:
-    x = samples(np.random.default_rng(seed), 2000)
+    x = drawn(np.random.default_rng(seed), 2000)
     return build_reference({"x": x}, confidence(Scores("y"), outputs(x)))
 
 
@@ -67,7 +67,7 @@ def test_a_model_without_a_batch_is_counted_by_its_requests(shape: tuple[int, ..
 
 def test_what_happened_is_counted_once() -> None:
     watch = QualityMonitor(CARD, REFERENCE)
-    x = samples(np.random.default_rng(1), 100)
+    x = drawn(np.random.default_rng(1), 100)
     serve(watch, x)
     watch.saw({"x": x[:3]}, outputs(x[:3]), 1.0, offloaded=2)
     watch.failed()
@@ -90,7 +90,7 @@ def test_what_happened_is_counted_once() -> None:
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (15e-6, 0), (20e-6, 1), (1e-3, 6), (1e9, 20)])
 def test_latencies_fall_into_the_buckets_of_the_contract(seconds: float, bucket: int) -> None:
     watch = QualityMonitor(CARD, None)
-    watch.saw({"x": samples(np.random.default_rng(0), 1)}, {"y": np.zeros((1, 3))}, seconds)
+    watch.saw({"x": drawn(np.random.default_rng(0), 1)}, {"y": np.zeros((1, 3))}, seconds)
     assert watch.take().tally.latency[bucket] == 1
     assert bucket == len(BUCKETS) or seconds <= BUCKETS[bucket]
     assert bucket == 0 or seconds > BUCKETS[bucket - 1]
@@ -98,7 +98,7 @@ def test_latencies_fall_into_the_buckets_of_the_contract(seconds: float, bucket:
 
 def test_a_busy_node_looks_at_a_part_and_counts_all() -> None:
     watch = QualityMonitor(CARD, REFERENCE)
-    x = samples(np.random.default_rng(1), 16 * DENSE)
+    x = drawn(np.random.default_rng(1), 16 * DENSE)
     serve(watch, x)
     watch.saw({"x": x}, outputs(x), 1e-3)
     tally = watch.take().tally
@@ -124,7 +124,7 @@ def test_samples_of_several_shapes_come_together() -> None:
 
 def test_labels_that_come_later_become_an_accuracy() -> None:
     watch = QualityMonitor(CARD, REFERENCE)
-    x = samples(np.random.default_rng(2), 4)
+    x = drawn(np.random.default_rng(2), 4)
     truth = outputs(x)["y"].argmax(1)
     watch.saw({"x": x}, outputs(x), 1e-4, request="a")
     watch.saw({"x": x[:1]}, outputs(x[:1]), 1e-4, request="b")
@@ -150,7 +150,7 @@ def test_numbers_are_correct_within_twice_the_error_of_training() -> None:
 
 def test_the_memory_of_requests_is_bounded_and_forgets_the_oldest() -> None:
     watch = QualityMonitor(CARD, None)
-    x = samples(np.random.default_rng(2), 1000)
+    x = drawn(np.random.default_rng(2), 1000)
     for i in range(20):
         watch.saw({"x": x}, outputs(x), 1e-4, request=str(i))
     assert watch.label("0", [0] * 1000) == 0
@@ -164,7 +164,7 @@ def test_the_memory_of_requests_is_bounded_and_forgets_the_oldest() -> None:
 def test_drift_is_found_and_named(shift: float, scale: float) -> None:
     for seed in range(5):
         watch = QualityMonitor(CARD, REFERENCE)
-        serve(watch, samples(np.random.default_rng(seed), 300, shift, scale))
+        serve(watch, drawn(np.random.default_rng(seed), 300, shift, scale))
         drift = watch.drift()
         assert drift.major
         assert drift.worst is not None
@@ -175,7 +175,7 @@ def test_drift_is_found_and_named(shift: float, scale: float) -> None:
 
 def test_drift_of_one_feature_names_it() -> None:
     watch = QualityMonitor(CARD, REFERENCE)
-    x = samples(np.random.default_rng(3), 400)
+    x = drawn(np.random.default_rng(3), 400)
     x[:, 4] = np.nan
     serve(watch, x)
     worst = watch.drift().worst
@@ -190,7 +190,7 @@ def test_clean_data_raises_no_alarm() -> None:
         rng = np.random.default_rng(1000 + seed)
         watch = QualityMonitor(CARD, reference(seed))
         for _ in range(30):
-            serve(watch, samples(rng, 100), batch=25)
+            serve(watch, drawn(rng, 100), batch=25)
             drift = watch.drift()
             assert not drift.major
             assert drift.worst is not None
@@ -199,11 +199,11 @@ def test_clean_data_raises_no_alarm() -> None:
 
 def test_the_window_forgets_a_drift_that_is_over() -> None:
     watch, rng = QualityMonitor(CARD, REFERENCE), np.random.default_rng(4)
-    serve(watch, samples(rng, 500, shift=2.0), batch=10)
+    serve(watch, drawn(rng, 500, shift=2.0), batch=10)
     assert watch.drift().major
     for _ in range(30):
         watch.take()
-        serve(watch, samples(rng, 500), batch=10)
+        serve(watch, drawn(rng, 500), batch=10)
     drift = watch.drift()
     assert drift.worst is not None
     assert drift.worst.psi < 0.1
@@ -266,7 +266,7 @@ def test_nothing_is_said_of_the_first_values_and_an_empty_group_is_none() -> Non
 
 
 def vitals(rng: np.random.Generator, rows: int, shift: float) -> Vitals:
-    x = samples(rng, rows, shift)
+    x = drawn(rng, rows, shift)
     return Vitals("m", 4, Tally(answers=rows), sketch=REFERENCE.sketch({"x": x}, np.zeros(0)).encode())
 
 
@@ -332,7 +332,7 @@ def test_hard_rows_are_kept_with_their_request_and_labels_find_them(tmp_path: Pa
     samples = SampleStore(tmp_path, 1 << 20, consent=True)
     watch, rng = QualityMonitor(CARD, REFERENCE, samples), np.random.default_rng(5)
     for i in range(640):
-        x = samples(rng, 1)
+        x = drawn(rng, 1)
         watch.saw({"x": x}, outputs(x), 1e-4, request=f"r{i}")
         watch.look()
     candidates = samples.candidates()
@@ -347,7 +347,7 @@ def test_hard_rows_are_kept_with_their_request_and_labels_find_them(tmp_path: Pa
 def test_while_inputs_drift_sure_rows_are_kept_too(tmp_path: Path) -> None:
     samples = SampleStore(tmp_path, 1 << 20, consent=True, hard=0.0)
     watch = QualityMonitor(CARD, REFERENCE, samples)
-    serve(watch, samples(np.random.default_rng(6), 1000, shift=3.0))
+    serve(watch, drawn(np.random.default_rng(6), 1000, shift=3.0))
     samples.close()
     assert {c.notes.why for c in samples.candidates()} == {"drift"}
 
@@ -356,7 +356,7 @@ def test_while_inputs_drift_sure_rows_are_kept_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batch", [1, BATCH])
 def test_a_group_that_is_half_looked_at_is_looked_at_whole_when_somebody_asks(rows: int, batch: int) -> None:
     """The pieces of a group come between requests; whoever asks before gets all the same."""
-    x = samples(np.random.default_rng(3), rows * batch)
+    x = drawn(np.random.default_rng(3), rows * batch)
     watch, other = QualityMonitor(CARD, REFERENCE), QualityMonitor(CARD, REFERENCE)
     serve(watch, x, batch)
     for start in range(0, len(x), batch):

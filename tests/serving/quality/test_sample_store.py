@@ -177,7 +177,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from tests.serving.test_quality_keeper import SIZE, SampleStore, slowly
-driver = SampleStore(Path(sys.argv[1]), 30 * SIZE, consent=True)
+samples = SampleStore(Path(sys.argv[1]), 30 * SIZE, consent=True)
 for number in range(int(sys.argv[2]), 10**9):
     slowly(samples, range(number, number + 1), key=(number * 0.618) % 1)
     samples.label(f"r{number - 2}", [number - 2])

@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, save_model
 
 from fogline.inference.card import Card, Cascade, Scores
 from fogline.inference.runtimes.onnx import card_of_onnx
-from fogline.processes.pipe import PipeError, Service
+from fogline.processes.pipe import PipeError, RequestService
 from fogline.processes.process import HelperProcess, module
 from fogline.serving.cascade.wire import OffloadAnswer as Above
 from fogline.serving.cascade.wire import OffloadedRows as Below
@@ -96,7 +96,7 @@ async def child(
 
     log = folder / "server.log"
     process = await HelperProcess.start(
-        module(PROGRAM), log, ANSWERS, largest=LARGEST, service=Service(REQUESTS, answer), fresh_log=True
+        module(PROGRAM), log, ANSWERS, largest=LARGEST, service=RequestService(REQUESTS, answer), fresh_log=True
     )
     made = Child(process)
     try:

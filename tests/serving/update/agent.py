@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from fogline.serving.update import turn
-from tests.serving.updating import WORSE, Edge, Parent
+from tests.serving.update.updating import WORSE, Edge, Parent
 
 turn.FIRST_WAIT = 0.02
 

@@ -15,7 +15,7 @@ from fogline.inference.card import read_card
 from fogline.inference.runtimes.base import Array, ModelError
 from fogline.logs import write_logs
 from fogline.processes.child import channel_to_parent
-from fogline.processes.pipe import Pipe, Service
+from fogline.processes.pipe import Pipe, RequestService
 from fogline.registry.release import Vitals
 from fogline.serving.cascade.answering import answer as answer_below
 from fogline.serving.cascade.offloader import OffloadResult
@@ -116,7 +116,7 @@ class ServerProgram:
 async def serve(channel: socket.socket) -> None:
     """Serve until the agent hangs up or the process is told to end."""
     child = ServerProgram()
-    child.pipe = await Pipe.over(channel, ANSWERS, LARGEST, Service(REQUESTS, child.answer))
+    child.pipe = await Pipe.over(channel, ANSWERS, LARGEST, RequestService(REQUESTS, child.answer))
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     told = asyncio.ensure_future(stopped.wait())
