@@ -176,7 +176,7 @@ def test_a_smaller_limit_is_kept_after_a_restart(tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from tests.serving.test_quality_keeper import SIZE, SampleStore, slowly
+from tests.serving.quality.test_sample_store import SIZE, SampleStore, slowly
 samples = SampleStore(Path(sys.argv[1]), 30 * SIZE, consent=True)
 for number in range(int(sys.argv[2]), 10**9):
     slowly(samples, range(number, number + 1), key=(number * 0.618) % 1)
