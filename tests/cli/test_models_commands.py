@@ -149,10 +149,10 @@ def test_a_job_starts_from_a_version_and_operators_go_back_and_forth(site: Site)
     site.until("digits", 1)
     assert "version 2" in site.models("promote", "digits@2", "--rings", "0.5", "--rings", "1")
     site.until("digits", 2)
+    site.until_released()
 
 
 def test_a_rollout_is_held_ended_and_approved(site: Site) -> None:
-    site.until_released()
     assert "nothing is being rolled out" in site.refused("models", "resume", "digits")
     assert "is no duration" in site.refused("models", "promote", "digits@1", "--ring-time", "long")
     site.models("promote", "digits@1", "--ring-time", "1h")
@@ -167,6 +167,9 @@ def test_a_rollout_is_held_ended_and_approved(site: Site) -> None:
     assert "1 (approved)" in site.models("list")
     site.models("approve", "digits@1", "--withdraw")
     assert "approved" not in site.models("list")
+    site.models("promote", "digits@2", "--ring-time", "0.2s")  # Later rollouts take the time of the one before.
+    site.until("digits", 2)
+    site.until_released()
 
 
 def test_a_version_goes_to_another_cloud(site: Site, tmp_path: Path) -> None:
@@ -196,6 +199,7 @@ def test_models_are_linked(site: Site) -> None:
     assert "asks      better below a confidence of" in facts
     site.models("promote", f"digits@{version}", "--tiers", "device")
     site.until("digits", int(version))
+    site.until_released()
     assert "cannot be reached" in site.refused("models", "link", "digits", "better", "--accuracy", "1")
     assert "its job runs again" in site.models("retrain", "digits", "--psi", "0.3", "--cooldown", "6h")
     assert "no longer" in site.models("retrain", "digits", "--never")
@@ -210,7 +214,6 @@ def test_keys_are_replaced_and_signed_anew_and_nodes_follow(site: Site) -> None:
     def files() -> set[Path]:
         return {*online.glob("*.key"), *offline.glob("*.key")}
 
-    site.until_released()
     first, old = keys(), files()
     for command, changed, goal in (
         (["rotate", "online"], {"timestamp", "snapshot", "rounds"}, 2),
@@ -232,6 +235,7 @@ def test_keys_are_replaced_and_signed_anew_and_nodes_follow(site: Site) -> None:
     site.models("approve", "digits@1")
     site.models("promote", "digits@1", "--rings", "1")
     site.until("digits", 1)
+    site.until_released()
     site.models("approve", "digits@1", "--withdraw")
 
     made = files()
