@@ -124,3 +124,35 @@ def test_what_is_wrong_without_news_is_an_alarm_at_once(tmp_path: Path) -> None:
     parent.run()
     assert (parent.looks, parent.found) == (1, [])
     assert len(parent.alarms) == 1
+
+
+def test_an_older_timestamp_without_newer_keys_is_an_alarm_whatever_is_shown_after_it(tmp_path: Path) -> None:
+    class Liar(Parent):
+        """Shows an old timestamp, and a good one while the node looks at it."""
+
+        newest = 1
+
+        def tell(self) -> None:
+            self.watcher.fresh(b"%d" % self.newest)
+
+        def before_timestamp(self) -> None:
+            if self.looks == 1:
+                self.newest = 2
+                self.tell()
+
+        async def metadata(self, name: str, largest: int, anew: bool) -> bytes | None:
+            return None
+
+        async def verify(self, ask: Ask) -> VerifiedMetadata:
+            self.looks += 1
+            await ask("2.root.json", 9)
+            self.before_timestamp()
+            timestamp = int(await ask(TIMESTAMP, 9) or b"0")
+            if timestamp < 2:
+                raise UntrustedMetadataError("older", "The releases offered are older than what was seen here before")
+            return VerifiedMetadata((), {}, LATER, timestamp)
+
+    parent = Liar(tmp_path)
+    parent.run()
+    assert (parent.looks, parent.found) == (2, [2])
+    assert len(parent.alarms) == 1

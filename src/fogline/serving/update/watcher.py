@@ -16,6 +16,8 @@ from fogline.storage import Database, StorageError
 
 log = logging.getLogger("fogline.serving")
 TRUST, KEY = "serving-trust", "last"
+ROOT = "root.json"
+"""How the names of files with newer keys end."""
 PATIENCE = 60.0
 """Seconds that a parent has for a small file."""
 
@@ -69,7 +71,7 @@ class ReleaseWatcher:
         self._doubt = False
         """What is kept on the way was not believed."""
         self._overtaken = False
-        """News came while the last look went on, which failed."""
+        """The last look failed, and newer keys and news had come while it went on."""
 
     def fresh(self, timestamp: bytes) -> None:
         """There may be news; ``timestamp``: the parent's newest, empty where it is not known."""
@@ -95,13 +97,19 @@ class ReleaseWatcher:
 
     async def _look(self) -> None:
         timestamp, self._pushed = self._pushed, b""
+        offered = believed = False  # Newer keys; by now.
 
         async def ask(name: str, largest: int) -> bytes | None:
-            nonlocal timestamp
+            nonlocal timestamp, offered, believed
             if name != TIMESTAMP:
-                return await self._asked(name, largest)
-            # The newest by now: the roots, which were read before it, may have replaced the keys of an older one.
-            timestamp = self._pushed or timestamp or await self._asked(name, largest) or b""
+                data = await self._asked(name, largest)
+                offered |= data is not None and name.endswith(ROOT)
+                return data
+            # It is asked for once the roots are believed. Newer keys may have replaced those of an older timestamp:
+            # then the newest counts. Otherwise what was shown first is judged, whatever was shown after it.
+            believed = offered
+            newest = self._pushed if believed else b""
+            timestamp = newest or timestamp or await self._asked(name, largest) or b""
             return timestamp or None
 
         try:
@@ -111,10 +119,10 @@ class ReleaseWatcher:
             expired = self._trust.expires and self._clock() >= self._trust.expires
             self._failed("expired" if expired else "", "No news of releases has come before they ran out")
         except UntrustedMetadataError as error:
-            if not self._overtaken and self._pushed not in (b"", timestamp):
-                self._overtaken = (
-                    True  # Keys were replaced meanwhile, perhaps. Once: nobody puts an alarm off for ever.
-                )
+            if believed and not self._overtaken and self._pushed not in (b"", timestamp):
+                # The newest timestamp may fit the newer keys, and is looked at next. Once: nobody puts an alarm off
+                # for ever.
+                self._overtaken = True
                 return
             self._doubt = True
             self._failed(error.kind, str(error))
@@ -122,8 +130,9 @@ class ReleaseWatcher:
             self._failed("failed", str(error))
         else:
             self._known, self._tries, self._doubt, self._overtaken = timestamp, 0, False, False
-            if self._pushed == timestamp:
-                self._news.clear()  # That was looked at just now.
+            if self._pushed == timestamp:  # That was looked at just now.
+                self._pushed = b""
+                self._news.clear()
             self._remember(ReleaseTrust(checked.expires))
             self._found(checked)
 
