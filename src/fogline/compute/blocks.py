@@ -157,5 +157,5 @@ def cuts(start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 
 def suits(algorithm: Algorithm, spec: Spec) -> bool:
-    """Whether a job is worked on in blocks: the method says of itself that it may be, not of its heirs."""
+    """Whether a job is worked on in blocks: its model is large, and its method treats every number for itself."""
     return spec.floats >= LARGE and algorithm.columnwise

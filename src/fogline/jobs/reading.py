@@ -115,12 +115,12 @@ def _override(raw: Table, override: str) -> Keys:
         if not isinstance(table, dict):
             above = ".".join(keys[: i + 1])
             raise JobError(f"{COMMAND_LINE}: {above} is {shown(table)}, so there is no {key} to set")
-    table[keys[-1]] = _value(text)
+    table[keys[-1]] = value_of(text)
     return tuple(keys[:new])
 
 
-def _value(text: str) -> Any:
-    """An override's value: as TOML reads it, else the text itself."""
+def value_of(text: str) -> Any:
+    """A value from the command line: as TOML reads it, else the text itself."""
     try:
         table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from fogline.jobs.reading import value_of
 from fogline.lab.errors import LabError
 
 SECONDS = 10.0
@@ -54,15 +54,7 @@ def parse_changes(pairs: Sequence[str]) -> Mapping[str, Any]:
         table = changes.setdefault(side, {}) if dot else changes
         if not isinstance(table, dict):
             raise LabError(f"'{pair}' sets a part of '{side}', which was given whole.")
-        table[name] = _value(text)
+        table[name] = value_of(text)
     if not changes:
         raise LabError("There is nothing to change; give key=value, such as partition=true.")
     return changes
-
-
-def _value(text: str) -> Any:
-    try:
-        table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text.strip()
-    return table["value"] if len(table) == 1 else text

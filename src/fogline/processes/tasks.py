@@ -7,7 +7,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-log = logging.getLogger("fogline.network")
+log = logging.getLogger("fogline.processes")
 T = TypeVar("T")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fogline.governance.subject import Subject
-from fogline.network.node.mirror import ReleaseMirror
+from fogline.network.node.mirror import ReleaseMirror, Releases
 from fogline.network.node.services.base import Service, another
 from fogline.network.transport.messages import (
     BlobSize,
@@ -75,10 +75,9 @@ class ReleaseService(Service[FromChild, ReleaseNotice]):
             LookupError: it is none.
             StorageError: it cannot be kept here.
         """
-        if self.node.releases is None:
-            raise LookupError("no job here has that blob (any more)")
-        size = await self.node.releases.weigh(digest)
-        return await self.node.releases.obtain(digest, size), size
+        releases = self._known()
+        size = await releases.weigh(digest)
+        return await releases.obtain(digest, size), size
 
     async def recheck(self, digest: str) -> None:
         """Delete a file that is damaged here."""
@@ -87,9 +86,12 @@ class ReleaseService(Service[FromChild, ReleaseNotice]):
 
     async def _size(self, asked: BlobSize) -> bytes:
         """A child wants to know how large a file is."""
+        return encode(Size(await self._known().weigh(asked.digest)))
+
+    def _known(self) -> Releases:
         if self.node.releases is None:
             raise LookupError("no job here has that blob (any more)")
-        return encode(Size(await self.node.releases.weigh(asked.digest)))
+        return self.node.releases
 
     async def read(self, asked: ReadMetadata) -> bytes:
         """A child wants a small file of signed releases."""
