@@ -27,6 +27,7 @@ def task_of(
     loss: Any = "cross_entropy",
     tokens: bool = False,
     dtype: str = "float32",
+    device: str = "cpu",
 ) -> TorchTask:
     """Random examples for clients of these sizes."""
     rng = np.random.default_rng(0)
@@ -40,7 +41,7 @@ def task_of(
     else:
         y = rng.integers(0, classes, total)
     parts = np.split(np.arange(total), np.cumsum(sizes)[:-1])
-    return TorchTask(model, from_arrays("random", x, y, parts, classes=classes), loss=loss)
+    return TorchTask(model, from_arrays("random", x, y, parts, classes=classes), loss=loss, device=device)
 
 
 def spoil(task: Task, client: int, change: Callable[[Examples], None]) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fogline.training import LocalMethod, LocalTraining
+from fogline.training.bugs import CodeError, naming_lost_gpus
 from fogline.training.torch import TorchTask
 from tests.training.cohorts import CLASSES, FEATURES, jobs_of, spoil, task_of
 
@@ -100,3 +101,29 @@ def test_the_random_state_of_the_program_is_left_alone(engine: str) -> None:
     torch.manual_seed(1)
     built.train(jobs_of(task, LOCAL))
     assert torch.equal(torch.rand(3), expected)
+
+
+class Lost(nn.Module):
+    """A GPU that has lost its way says so like this."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) == 4:
+            raise RuntimeError("CUDA error: device-side assert triggered\nSearch for more")
+        return self.head(x)
+
+
+def test_a_lost_gpu_is_no_failing_device() -> None:
+    task = task_of(Lost)
+    with pytest.raises(CodeError, match="device-side assert"):
+        task.build("loop", LocalMethod(), LocalTraining(batch_size=4)).train(jobs_of(task, LocalTraining(batch_size=4)))
+
+
+def test_a_lost_gpu_is_named_wherever_it_is_heard_of() -> None:
+    with pytest.raises(CodeError, match="what ran on a GPU raised RuntimeError: CUDA error"), naming_lost_gpus():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match="^plain$"), naming_lost_gpus():
+        raise RuntimeError("plain")

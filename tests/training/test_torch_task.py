@@ -249,3 +249,9 @@ def test_cost_counts_the_forward_pass() -> None:
 def test_the_face_does_not_import_pytorch() -> None:
     code = "import sys, fogline.training; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_gpu_that_is_not_here_is_named() -> None:
+    with pytest.raises(ValueError, match="PyTorch finds no GPU here"):
+        task_of(device="cuda")

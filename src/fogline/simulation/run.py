@@ -35,7 +35,7 @@ from fogline.simulation.setup import (
     simulator_of,
 )
 from fogline.training import Choice, autotune
-from fogline.training.bugs import CodeError, attempt, blame
+from fogline.training.bugs import CodeError, attempt, blame, naming_lost_gpus
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
 
@@ -212,7 +212,9 @@ def run(
     show = progress if isinstance(progress, Progress) else (Live() if progress else Silent())
     with ExitStack() as stack:
         stack.callback(show.close)
+        stack.enter_context(naming_lost_gpus())
         stack.enter_context(task.one_thread())
+        stack.enter_context(task.exact_arithmetic())
         setting = attempt(lambda: _prepared(job, task, algorithm))
         # Methods, policies and profiles say what is wrong with their parameters.
         if isinstance(setting, ValueError) and not loading_of(setting):
@@ -226,7 +228,7 @@ def run(
             headline=task.headline,
             unit=task.units.get(task.headline, ""),
         )
-        processes = len(os.sched_getaffinity(0)) if job.processes is None else job.processes
+        processes = _processes(job, task)
         choice = _choose(setting, processes)
         job = setting.job = with_choice(setting.job, choice)
         show.engine(choice.engine, choice.chunk, processes)
@@ -258,6 +260,17 @@ def run(
             result.folder = folder.finish(result)
         show.finished(result)
     return result
+
+
+def _processes(job: Job, task: Task) -> int:
+    """Worker processes: as the job says, or one per core; none where a GPU is in use, which a fork would lose."""
+    if task.forkable:
+        return len(os.sched_getaffinity(0)) if job.processes is None else job.processes
+    if job.processes and task.on_processor:
+        raise JobError("This process has used a GPU, so no workers can be forked from it: set processes=0.")
+    if job.processes:
+        raise JobError("A GPU trains for all devices in the main process: leave processes out, or set it to 0.")
+    return 0
 
 
 def _prepared(job: Job, task: Task, algorithm: Algorithm | None) -> Setting:

@@ -12,7 +12,8 @@ import inspect
 import sysconfig
 import traceback
 from bdb import BdbQuit
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -30,6 +31,8 @@ PROGRAMMING = (NameError, AttributeError, TypeError, ImportError, NotImplemented
 """What no number can cause: code does not fit together."""
 NO_MEMORY = ("can't allocate memory", "out of memory")
 """How PyTorch says it, in an error of no type of its own."""
+GPU_LOST = ("device-side assert", "illegal memory access", "unspecified launch failure")
+"""What CUDA says when it can run nothing more in this process: no other device could train after it."""
 READ_ONLY = ("read-only", "mappingproxy")
 """What NumPy and Python say where something is written that may only be read."""
 OURS = str(Path(__file__).parents[1])
@@ -95,13 +98,32 @@ def reason_of(error: Exception, client: str) -> str:
     Raises:
         CodeError: it is a bug, which no device can help.
     """
-    if isinstance(error, (CodeError, *PROGRAMMING)):
+    if isinstance(error, (CodeError, *PROGRAMMING)) or _is_gpu_lost(error):
         raise blame("training", error).at(client)
     if isinstance(error, HookNumbersError):
         return f"{client}: {str(error).rstrip('.')}."
     if loading_of(error):
         return f"{client}: {blame('', error).plain}."
     return f"{client}: training raised {said(error)}."
+
+
+@contextmanager
+def naming_lost_gpus() -> Generator[None]:
+    """A GPU that can run nothing more is a bug of what ran on it, wherever it is first heard of.
+
+    Raises:
+        CodeError: a GPU was lost inside.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, CodeError) or not _is_gpu_lost(error):
+            raise
+        raise blame("what ran on a GPU", error) from error
+
+
+def _is_gpu_lost(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and any(word in text_of(error) for word in GPU_LOST)
 
 
 def sure(subject: str, function: Callable[[], Result]) -> Result:

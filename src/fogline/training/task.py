@@ -157,8 +157,13 @@ class Task(ABC):
 
     @contextmanager
     def exact_arithmetic(self) -> Generator[None]:
-        """Keeps the backend to the full precision of its numbers, so that engines can be compared."""
+        """Keeps the backend to the full precision of its numbers, so that engines agree."""
         yield
+
+    @property
+    def forkable(self) -> bool:
+        """Whether processes can be forked from this one to train in."""
+        return True
 
     @property
     def smallest_batch(self) -> int:

@@ -85,7 +85,7 @@ class JobWorker:
         if self._engine is None:
             local, prepared = local_training(self.job.local), prepare(self.algorithm, self.task, first)
             engine = self.job.engine or next(iter(self.task.engines()))
-            with self.task.one_thread():
+            with self.task.one_thread(), self.task.exact_arithmetic():
                 autotune(
                     self.task,
                     self.algorithm,

@@ -69,7 +69,7 @@ class ModuleTask(Task):
     ) -> None:
         super().__init__(name, data, classifies, headline, higher_is_better)
         self.loss: LossName | LossFunction = loss
-        self.device = torch.device(device)
+        self.device = _present(torch.device(device))
         self.on_processor = self.device.type == "cpu"
         self._make = model
         self._judged: tuple[int, nn.Module] | None = None
@@ -259,9 +259,18 @@ class ModuleTask(Task):
             twin._make = lambda: without_dropout(self._make())
         return twin
 
+    @property
+    def forkable(self) -> bool:
+        """Not where a GPU is used, or was: neither it nor autograd's threads survive a fork."""
+        return self.on_processor and not torch.cuda.is_initialized()
+
     @contextmanager
     def exact_arithmetic(self) -> Generator[None]:
-        """Keeps a GPU from rounding the factors of products to fewer bits."""
+        """Keeps a GPU from rounding the factors of products to fewer bits, as it would do for one engine and not for
+        another: which window's largest number is the largest then depends on the engine."""
+        if self.on_processor:
+            yield
+            return
         products, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.allow_tf32
         products.allow_tf32 = False
         try:
@@ -279,6 +288,12 @@ class ModuleTask(Task):
             yield
         finally:
             torch.set_num_threads(threads)
+
+
+def _present(device: torch.device) -> torch.device:
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', and PyTorch finds no GPU here; leave it out to train on the processor.")
+    return device
 
 
 def _typed(x: Array, floating: torch.dtype, floats: bool, device: torch.device | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
@@ -93,8 +94,10 @@ class TorchTask(ModuleTask):
         answer = attempt(lambda: answer_of(trial.outputs)) if isinstance(trial, OutputTrial) else trial
         if isinstance(answer, Exception) or not isinstance(trial, OutputTrial):
             return Fit("classes" if self.classifies else "numbers", self._axis or 1)
-        targets = as_tensor(trial.examples.y, answer.device)
-        return fit_of(answer, targets, self.loss, self.classifies, self._axis, self._probed_axis)
+        targets = as_tensor(trial.examples.y, torch.device("cpu"))
+        # A GPU would refuse some of what is tried in the middle of a kernel, and then for good.
+        loss = copy.deepcopy(self.loss).cpu() if isinstance(self.loss, nn.Module) else self.loss
+        return fit_of(answer.detach().cpu(), targets, loss, self.classifies, self._axis, self._probed_axis)
 
     @property
     def class_axis(self) -> int:

@@ -31,6 +31,11 @@ from fogline.training.torch.steps.optimizers import Collect, Fused, Sink, clip, 
 from fogline.training.torch.steps.program import FeaturesElsewhere, Program, TracedProgram
 from fogline.training.torch.task import ENGINES, TorchTask
 
+TABLE_SHARE = 0.25
+"""Of a GPU's free memory: what the examples of all devices may take to stay there."""
+WIDEST = 8
+"""Bytes of a number in the types that models take."""
+
 
 @ENGINES.add("stacked", "Many devices at once: one batched product for all; for small models, and for GPUs.")
 class Stacked(TorchEngine):
@@ -305,10 +310,15 @@ def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) ->
 
 
 def _shared_table(task: TorchTask) -> tuple[Tensor, Tensor] | None:
-    """The arrays that all devices' examples are rows of, where the model takes them as they lie in memory."""
+    """The arrays that all devices' examples are rows of: on a GPU if they take little of it, else where the model takes
+    them as they lie in memory."""
     table = task.data.table
-    if table is None or task.device.type != "cpu" or not isinstance(table.x, np.ndarray):
+    if table is None or not isinstance(table.x, np.ndarray):
         return None
+    if not task.on_processor:
+        room = torch.cuda.mem_get_info(task.device)[0] if task.device.type == "cuda" else 0
+        numbers = table.x.size + table.y.size
+        return (task.inputs(table.x), task.targets(table.y)) if numbers * WIDEST < room * TABLE_SHARE else None
     # To change them all would cost more than to copy those of a cohort.
     pairs = [(table.x, task.inputs(table.x[:1])), (table.y, task.targets(table.y[:1]))]
     fits = all(_lies_as(array, taken) for array, taken in pairs)

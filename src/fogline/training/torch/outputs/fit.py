@@ -173,7 +173,6 @@ def decides(loss: LossFunction, outputs: Tensor) -> bool:
         loss: one's own.
         outputs: the model's, for a few examples, one for each target.
     """
-    outputs = outputs.detach().cpu()  # What a GPU refuses in the middle of a kernel, it refuses for good.
 
     def at(output: float, target: float) -> float | None:
         return _value(loss, torch.full_like(outputs, output), torch.full_like(outputs, target))

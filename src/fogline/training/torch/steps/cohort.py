@@ -35,7 +35,7 @@ class DeviceExamples:
     @property
     def own(self) -> Tensor:
         """The targets of the device's own examples."""
-        return self.y if self.rows is None else self.y[torch.from_numpy(self.rows)]
+        return self.y if self.rows is None else self.y[torch.from_numpy(self.rows).to(self.y.device)]
 
     @property
     def held(self) -> int:
@@ -52,7 +52,7 @@ def labels_of(parts: Sequence[DeviceExamples]) -> Tensor:
     """All targets of some devices, one after the other."""
     rows = [part.rows for part in parts if part.rows is not None]
     if rows:
-        return parts[0].y.index_select(0, torch.from_numpy(np.concatenate(rows)))
+        return parts[0].y.index_select(0, torch.from_numpy(np.concatenate(rows)).to(parts[0].y.device))
     return parts[0].y if len(parts) == 1 else torch.cat([part.y.view(-1) for part in parts])
 
 
