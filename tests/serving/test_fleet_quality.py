@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,7 @@ def test_labels_and_drift_reach_the_cloud_and_train_once(tmp_path: Path) -> None
             await made.until(lambda: tally(made).rows == 40 + 9 * (32 + 31), "all answers at the cloud")
             assert any(r.tally.rows % 32 and r.tally.rows % 31 for r in reports), "the fog has added both devices' up"
             await made.until(lambda: made.serves("client-0", 2) and made.serves("client-1", 2), "a second version")
+            await made.until(lambda: 1 in drifts(made), "their drift")
             standing = await made.standing()
             assert standing.psi[1] > 0.25
             assert standing.cards[0].lineage.job != standing.cards[1].lineage.job
@@ -116,6 +117,7 @@ def test_labels_and_drift_reach_the_cloud_and_train_once(tmp_path: Path) -> None
             # The new version sees the same; within the cooldown nothing is trained once more.
             await ask_all(callers, moved(x))
             await made.until(lambda: tally(made, 2).rows == 9 * (32 + 31), "all answers of the second version")
+            await made.until(lambda: 2 in drifts(made), "their drift, which is looked at after they are counted")
             standing = await made.standing()
             assert standing.psi[2] > 0.25
             assert sum("runs again" in note.text for note in standing.notes) == 1
@@ -125,8 +127,16 @@ def test_labels_and_drift_reach_the_cloud_and_train_once(tmp_path: Path) -> None
 
 
 def tally(made: Fleet, version: int = 1) -> Any:
+    return report(made).tallies.get(version, Tally())
+
+
+def drifts(made: Fleet) -> Mapping[int, float]:
+    return report(made).psi
+
+
+def report(made: Fleet) -> Any:
     (standing,) = made.cloud.node.releases.publisher.model_reports("digits")  # type: ignore[union-attr]
-    return standing.tallies.get(version, Tally())
+    return standing
 
 
 def listening(made: Fleet) -> list[Vitals]:

@@ -112,7 +112,7 @@ DEVICE = [
     (Unknown, "report", 1, "raised NameError: name 'nonsense' is not defined"),
     (Keyed, "prepare", 1, "raised KeyError: 'of my own'"),
     (Short, "report", 0, "gives 'delta' of 11 numbers where the model has 12"),
-    (Table, "report", 0, "gives a dict; it must give Report(terms, local)"),
+    (Table, "report", 0, "gives a dict; it must give ClientUpdate(terms, local)"),
     (Counting, "report", 0, "gives 'n' as an int; it must be a NumPy vector"),
     (ShortBend, "adjust_gradient", 0, "gives shape (11,) where (12,) is wanted"),
     (NoBend, "adjust_gradient", 0, "gives nothing; it must give"),

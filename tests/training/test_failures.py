@@ -125,5 +125,5 @@ def test_a_lost_gpu_is_no_failing_device() -> None:
 def test_a_lost_gpu_is_named_wherever_it_is_heard_of() -> None:
     with pytest.raises(CodeError, match="what ran on a GPU raised RuntimeError: CUDA error"), naming_lost_gpus():
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
-    with pytest.raises(RuntimeError, match="^plain$"), naming_lost_gpus():
+    with pytest.raises(RuntimeError, match=r"^plain$"), naming_lost_gpus():
         raise RuntimeError("plain")

@@ -40,7 +40,7 @@ class Weighted(NamedTuple):
     weight: float
 
     def __repr__(self) -> str:
-        return f"Term({shown(self.vector)}, {self.weight})"
+        return f"Weighted({shown(self.vector)}, {self.weight})"
 
 
 class ClientUpdate(NamedTuple):
@@ -51,7 +51,7 @@ class ClientUpdate(NamedTuple):
 
     def __repr__(self) -> str:
         kept = ", ".join(f"'{name}': {shown(vector)}" for name, vector in self.local.items())
-        return f"Report({self.terms}, {{{kept}}})"
+        return f"ClientUpdate({self.terms}, {{{kept}}})"
 
 
 @dataclass(frozen=True, slots=True)

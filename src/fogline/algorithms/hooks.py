@@ -46,7 +46,7 @@ def report(
         return method.report(start, end, local, received, work)
     result = call(method, "report", start, end, local, received, work)
     if not isinstance(result, ClientUpdate):
-        raise wrong(method, "report", f"gives {a(result)}; it must give Report(terms, local)")
+        raise wrong(method, "report", f"gives {a(result)}; it must give ClientUpdate(terms, local)")
     terms = _terms(method, "report", result.terms, work.trainable)
     for name, term in terms.items():
         if not (np.isfinite(bound(term.vector)) and 0.0 <= term.weight < np.inf):
@@ -116,11 +116,11 @@ def _state(method: Algorithm, hook: str, value: Any) -> State:
 
 def _terms(method: Algorithm, hook: str, value: Any, trainable: int) -> dict[str, Weighted]:
     if not isinstance(value, Mapping):
-        raise wrong(method, hook, f"gives {a(value)} as terms; it must be a dictionary of Term(vector, weight)")
+        raise wrong(method, hook, f"gives {a(value)} as terms; it must be a dictionary of Weighted(vector, weight)")
     terms: dict[str, Weighted] = {}
     for name, term in cast("Mapping[str, Any]", value).items():
         if not isinstance(term, Weighted):
-            raise wrong(method, hook, f"gives {a(term)} as '{name}'; it must be Term(vector, weight)")
+            raise wrong(method, hook, f"gives {a(term)} as '{name}'; it must be Weighted(vector, weight)")
         if not _is_number(term.weight):
             raise wrong(method, hook, f"gives {a(term.weight)} as the weight of '{name}'; it must be a number")
         if name == BUFFERS:
