@@ -65,7 +65,7 @@ def task_with_one_bad_client(how: str) -> fogline.Task:
 @pytest.mark.parametrize("how", ["nan", "inf", "raises"])
 @pytest.mark.parametrize("tree", [Tree(), Tree(cloud=Tier(), fog=Tier(count=2))], ids=["star", "tree"])
 def test_a_failing_device_is_counted_and_left_out(how: str, tree: Tree) -> None:
-    result = simulate(task_with_one_bad_client(how), tree=tree, engine="loop", evaluation={"devices": False})
+    result = simulate(task_with_one_bad_client(how), tree=tree, engine="loop")
     assert result.counts["failed"] == 3
     assert "client-2" in result.reasons["failed"]
     assert np.isfinite(result.params.vector).all()
@@ -76,7 +76,7 @@ def test_when_every_device_fails_the_run_ends_and_says_why() -> None:
     x, y, parts = arrays()
     broken = fogline.Task(lambda: Fragile("nan"), from_arrays("small", x + 100, y, parts, classes=3))
     with pytest.raises(fogline.RunError, match="No round of 3 counted") as caught:
-        simulate(broken, engine="loop", evaluation={"devices": False})
+        simulate(broken, engine="loop")
     assert caught.value.mishaps.counts == {"failed": 3 * CLIENTS, "abandoned": 3}
     assert f"{3 * CLIENTS} × the loss is nan" in str(caught.value)
 
@@ -86,7 +86,7 @@ def test_a_diverging_device_is_left_out(engine: str) -> None:
     x, y, parts = arrays()
     x[parts[1]] *= 1e30
     wild = fogline.Task(linear, from_arrays("small", x, y, parts, classes=3))
-    result = simulate(wild, engine=engine, local={"learning_rate": 1.0}, evaluation={"devices": False})
+    result = simulate(wild, engine=engine, local={"learning_rate": 1.0})
     assert result.counts["failed"] >= 1
     assert np.isfinite(result.params.vector).all()
 
@@ -163,7 +163,7 @@ class Divides(fogline.FedAvg):
 @pytest.mark.parametrize("engine", ["loop", "stacked"])
 def test_a_division_by_zero_in_a_step_is_found_by_hook_and_line(engine: str) -> None:
     with pytest.raises((fogline.RunError, JobError)) as caught:
-        simulate(task(), algorithm=Divides(), engine=engine, evaluation={"devices": False})
+        simulate(task(), algorithm=Divides(), engine=engine)
     assert "Divides.adjust_gradient raised ZeroDivisionError: division by zero (" in str(caught.value)
     line = inspect.getsourcelines(Divides.adjust_gradient)[1] + 1
     assert f"test_bad_input.py, line {line})" in str(caught.value)

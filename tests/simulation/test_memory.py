@@ -37,7 +37,7 @@ def test_memory_stays_flat_over_a_thousand_rounds(tree: Tree, monkeypatch: pytes
     monkeypatch.setattr(Recorder, "moved", measured)
     tracemalloc.start()
     try:
-        run_toy(tree, rounds=1000, devices=UNEQUAL, evaluation={"every": 1000, "devices": False})
+        run_toy(tree, rounds=1000, devices=UNEQUAL, evaluation={"every": 1000})
     finally:
         tracemalloc.stop()
     assert max(sizes) >= 800

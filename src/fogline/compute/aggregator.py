@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from fogline.aggregation import Arrays, Folded, Partial
+from fogline.aggregation import Arrays, Folded, Partial, UnusableUpdateError
+from fogline.aggregation.tally import Tally, added
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import GroupModel
 from fogline.compute.blocks import Piece, PieceWriter, pieces
 from fogline.compute.effects import GROUP, CarriedOut, CarryOut, Sift
-from fogline.compute.files import read_group, read_model, write
+from fogline.compute.files import read_group, read_model, read_tally, write
 from fogline.compute.groups import Groups, is_bug
 from fogline.compute.members import RoundMembers
-from fogline.nodes.effects import Adopt, Lift, Merge, Move
+from fogline.nodes.effects import AddUp, Adopt, FoldInput, Lift, Merge, Move
 from fogline.nodes.messages import Key
 from fogline.training.bugs import CodeError
 
@@ -53,6 +54,8 @@ class GroupsOnFiles:
                 return self._move(asked, asked.effect)
             case Merge():
                 return self._merge(asked, asked.effect)
+            case AddUp():
+                return self._add_up(asked, asked.effect)
             case Lift():
                 return self._lift(asked, asked.effect)
             case _:
@@ -60,6 +63,8 @@ class GroupsOnFiles:
 
     def sift(self, asked: Sift) -> CarriedOut:
         """Which updates would be refused. Mostly one look at each tells that none would."""
+        if asked.sums:
+            return CarriedOut(refused=tuple(_tallies(asked.members, asked.reads)[1].items()))
         members = RoundMembers(self._groups, asked.members, asked.reads)
 
         def fold() -> None:
@@ -119,6 +124,11 @@ class GroupsOnFiles:
             made = ()
         return CarriedOut(made, tuple(members.refused.items()))
 
+    def _add_up(self, asked: CarryOut, effect: AddUp) -> CarriedOut:
+        tallies, refused = _tallies(effect.members, asked.reads)
+        write(asked.writes[effect.update], added(tallies, effect.part))
+        return CarriedOut((effect.update,), tuple(refused.items()))
+
     def _lift(self, asked: CarryOut, effect: Lift) -> CarriedOut:
         base = asked.reads[effect.base + GROUP]
         self._write(
@@ -142,6 +152,18 @@ class GroupsOnFiles:
                 made = work(piece, groups)
                 for path, form in forms.items():
                     writers[path].write(piece, form(made))
+
+
+def _tallies(members: Sequence[FoldInput], reads: Mapping[Key, str]) -> tuple[list[Tally], dict[int, str]]:
+    """Children's sums, and the places of those that cannot be used, with the reason."""
+    tallies: list[Tally] = []
+    refused: dict[int, str] = {}
+    for place, member in enumerate(members):
+        try:
+            tallies.append(read_tally(reads[member.update]))
+        except UnusableUpdateError as error:
+            refused[place] = str(error)
+    return tallies, refused
 
 
 def _arrays(value: Any) -> Arrays:

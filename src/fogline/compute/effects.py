@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fogline.nodes.effects import Adopt, FoldInput, Lift, Merge, Move, Train
+from fogline.nodes.effects import AddUp, Adopt, Examine, FoldInput, Lift, Merge, Move, Train
 from fogline.nodes.events import Trained
 from fogline.nodes.messages import Count, Key
 
-AggregatorEffect = Adopt | Move | Merge | Lift
+AggregatorEffect = Adopt | Move | Merge | AddUp | Lift
 """What an aggregator computes."""
+DeviceEffect = Train | Examine
+"""What a device computes."""
 GROUP = "/group"
 """After a model's key: the aggregator's numbers behind it."""
 STATE: Key = "state"
@@ -21,7 +23,7 @@ STATE: Key = "state"
 class CarryOut(msgspec.Struct, frozen=True, tag=True):
     """Carry out an effect, from files to files."""
 
-    effect: AggregatorEffect | Train
+    effect: AggregatorEffect | DeviceEffect
     reads: dict[Key, str]
     """Where the values lie that the effect names."""
     writes: dict[Key, str]
@@ -38,6 +40,8 @@ class Sift(msgspec.Struct, frozen=True, tag=True):
     members: tuple[FoldInput, ...]
     reads: dict[Key, str]
     """Where the updates lie."""
+    sums: bool = False
+    """Whether they are to be sums, and not updates of the model."""
 
 
 class CarriedOut(msgspec.Struct, frozen=True, tag=True):
@@ -56,30 +60,30 @@ def refusals(answer: CarriedOut, members: Sequence[FoldInput]) -> dict[int, str]
     return {place: why for place, why in answer.refused if place < len(members)}
 
 
-def needed(effect: AggregatorEffect | Train) -> tuple[Key, ...]:
+def needed(effect: AggregatorEffect | DeviceEffect) -> tuple[Key, ...]:
     """The values without which an effect cannot be carried out; updates to fold are not among them."""
     match effect:
         case Adopt():
             return (effect.source,) if effect.base is None else (effect.source, effect.base + GROUP)
         case Move() | Lift():
             return (effect.base + GROUP,)
-        case Train():
+        case Train() | Examine():
             return (effect.model,)
-        case Merge():
+        case Merge() | AddUp():
             return ()
 
 
-def members_of(effect: AggregatorEffect | Train) -> tuple[FoldInput, ...]:
+def members_of(effect: AggregatorEffect | DeviceEffect) -> tuple[FoldInput, ...]:
     """The updates that an effect folds."""
-    return effect.members if isinstance(effect, Move | Merge) else ()
+    return effect.members if isinstance(effect, Move | Merge | AddUp) else ()
 
 
-def makes(effect: AggregatorEffect | Train) -> Mapping[Key, str]:
+def makes(effect: AggregatorEffect | DeviceEffect) -> Mapping[Key, str]:
     """The values that an effect may make, and what each of them is."""
     match effect:
         case Adopt() | Move():
             return {effect.model + GROUP: "group", effect.model: "model"}
-        case Merge() | Lift():
+        case Merge() | AddUp() | Lift() | Examine():
             return {effect.update: "update"}
         case Train():
             return {effect.update: "update", STATE: "state"}

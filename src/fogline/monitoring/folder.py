@@ -421,7 +421,8 @@ def _read_numbers(facts: dict[str, Any]) -> dict[str, Any]:
         facts[name] = _with_nan(facts[name])
     for name in ("fogs", "devices"):
         if facts[name] is not None:
-            facts[name] = _with_nan(facts[name]) | {"values": _with_nan(facts[name]["values"])}
+            bins = tuple((mean, devices) for mean, devices in facts[name].pop("bins", ()))
+            facts[name] = _with_nan(facts[name]) | {"values": _with_nan(facts[name]["values"]), "bins": bins}
     return facts
 
 

@@ -26,12 +26,24 @@ class Spread:
     worst_decile: float
     """Mean over the tenth that fares worst."""
     std: float
-    values: dict[str, float]
-    """By device or group."""
+    values: dict[str, float] = field(default_factory=dict)
+    """By group; of devices, which are not named, there are bins."""
+    bins: tuple[tuple[float, int], ...] = ()
+    """Devices that fare alike: their mean, and how many; the worst first."""
+
+    @property
+    def count(self) -> int:
+        """Devices or groups."""
+        return len(self.values) or sum(devices for _, devices in self.bins)
+
+    @property
+    def numbers(self) -> list[float]:
+        """A number for each device or group."""
+        return list(self.values.values()) or [mean for mean, devices in self.bins for _ in range(devices)]
 
     def __repr__(self) -> str:
         figures = f"mean {self.mean:.4g}, worst tenth {self.worst_decile:.4g}, std {self.std:.4g}"
-        return f"<Spread over {len(self.values):,}: {figures}>"
+        return f"<Spread over {self.count:,}: {figures}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +61,9 @@ class Reached:
 class RunRecord:
     """A finished run.
 
-    ``metrics``: of the global model on the test set; ``fogs`` and ``devices``: the headline metric on the training
-    data of each fog's devices and of each device; ``held_out``: metrics on devices that never trained; ``counts``:
+    ``metrics``: of the global model on the test set, or, where devices alone judge, on all that they hold out;
+    ``fogs`` and ``devices``: the headline metric on what each fog's devices, and each device, hold out; ``held_out``:
+    metrics on devices that never trained; ``counts``:
     what went wrong (``late``, ``failed``, ``dropped out``, ``abandoned`` …) and ``reasons`` the first reason of each;
     ``units``: of the metrics that have one.
     """

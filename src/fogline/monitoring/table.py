@@ -91,8 +91,8 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     if result.held_out:
         yield "On held-out devices", _metrics(result, result.held_out)
     if result.devices is not None:
-        spread = f"{escape(headline)} on their own training data: {_spread(result, result.devices)}"
-        yield f"Over {len(result.devices.values):,} devices", spread
+        spread = f"{escape(headline)} on examples of theirs that never train: {_spread(result, result.devices)}"
+        yield f"Over {result.devices.count:,} devices", spread
     if result.fogs is not None and len(result.fogs.values) > 1:
         yield f"By {escape(result.job.tree.names[-1])}", _groups(result, result.fogs)
     last = result.history[-1] if result.history else {}

@@ -1,12 +1,16 @@
-"""The state machine of a device: take work, train, report until the parent has it."""
+"""The state machine of a device: take work, do it, report until the parent has it.
+
+What it is asked for does not matter to it. A device has one machine for training, and one for what is asked beside it
+(evaluation, queries), with numbers of requests of their own: neither kind of work waits for, or gives up, the other.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
-from fogline.nodes.effects import Count, Effect, Forget, Send, Train, Write
+from fogline.nodes.effects import Count, Effect, Examine, Forget, Send, Train, Write
 from fogline.nodes.events import Event, Halt, Received, Started, TimerFired, Trained
-from fogline.nodes.messages import Key, Receipt, Report, Stop, Work, update_key
+from fogline.nodes.messages import Key, Kind, Receipt, Report, Stop, Work, update_key
 from fogline.nodes.outbox import RETRY, Outbox
 from fogline.nodes.records import Assigned, Confirmed, JobOver, Posted, Record
 
@@ -23,7 +27,9 @@ class Device(msgspec.Struct, gc=False, eq=False):
     task: int = -1
     round: int = 0
     model: Key | None = None
-    """What it trains on, while it does."""
+    """What it trains on (or judges), while it does."""
+    kind: Kind = "train"
+    query: str = ""
     outbox: Outbox = msgspec.field(default_factory=Outbox)
     ended: bool = False
 
@@ -73,6 +79,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
         """Take over what a record says; the journal's replay calls this and nothing else."""
         if type(record) is Assigned:
             self.task, self.round, self.model = record.task, record.round, record.model
+            self.kind, self.query = record.kind, record.query
         elif type(record) is Posted:
             self.model = None
             self.outbox.post(record.report)
@@ -100,14 +107,19 @@ class Device(msgspec.Struct, gc=False, eq=False):
             return [Send(self.parent, Report(work.task, None, failure="it was halted"))]
         # Whoever asks anew has given the older request up: its training is not worth going on with.
         superseded = self.model is not None
-        effects: list[Effect] = [self._log(Assigned(work.task, work.round, work.model))]
+        effects: list[Effect] = [
+            self._log(Assigned(work.task, work.round, work.model, kind=work.kind, query=work.query))
+        ]
         if superseded:
             effects.append(Count("superseded", self.name))
         effects.append(self._train(work.model))
         return effects
 
-    def _train(self, model: Key) -> Train:
-        return Train(self.task, model, update_key(self.parent, self.task), self.round)
+    def _train(self, model: Key) -> Train | Examine:
+        update = update_key(self.parent, self.task)
+        if self.kind == "train":
+            return Train(self.task, model, update, self.round)
+        return Examine(self.task, model, update, self.round, self.kind, self.query)
 
     def _trained(self, event: Trained, now: float) -> list[Effect]:
         if event.task != self.task or self.model is None:

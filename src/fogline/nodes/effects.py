@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fogline.nodes.messages import Key, Message
+from fogline.nodes.messages import Key, Kind, Message
 from fogline.nodes.records import Record
 
 
@@ -33,6 +33,18 @@ class Train(msgspec.Struct, frozen=True, gc=False, tag=True):
     model: Key
     update: Key
     round: int
+
+
+class Examine(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Judge that model on this device's held-out examples, or ask a function of its examples; store the sums under
+    ``update``, then say ``Trained``."""
+
+    task: int
+    model: Key
+    update: Key
+    round: int
+    kind: Kind
+    query: str = ""
 
 
 class FoldInput(msgspec.Struct, frozen=True, gc=False):
@@ -89,6 +101,15 @@ class Merge(msgspec.Struct, frozen=True, gc=False, tag=True):
     members: tuple[FoldInput, ...]
 
 
+class AddUp(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Add children's sums up, stored under ``update``."""
+
+    update: Key
+    members: tuple[FoldInput, ...]
+    part: str = ""
+    """Above devices: the name under which the sums are told apart from those of other aggregators."""
+
+
 class Lift(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Make the movement of the group at ``base`` since the parent's model into an update for the parent."""
 
@@ -116,8 +137,16 @@ class Count(msgspec.Struct, frozen=True, gc=False):
     why: str | None = None
 
 
+SURVEYED = {"failed": "not judged", "abandoned": "no answer"}
+
+
+def surveyed(count: Count) -> Count:
+    """What a machine that asks beside the training counts, told apart from what training counts."""
+    return Count(SURVEYED.get(count.what, f"{count.what} when asked"), count.child, count.why)
+
+
 class Finished(msgspec.Struct, frozen=True, gc=False):
     """The job is over at this node. The runtime says ``Stop`` to every child that is connected."""
 
 
-Effect = Send | SetTimer | Train | Adopt | Move | Merge | Lift | Forget | Write | Count | Finished
+Effect = Send | SetTimer | Train | Examine | Adopt | Move | Merge | AddUp | Lift | Forget | Write | Count | Finished

@@ -7,12 +7,16 @@ into chunks depends on the engine's choice only, so the number of workers does n
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
+from typing import TypeVar
 
 from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound, run_cohort
-from fogline.params import Params
+from fogline.algorithms.group import Down
+from fogline.compute.survey import Examiner, Question
+from fogline.jobs import Job
+from fogline.params import Params, State
 from fogline.simulation.shared_memory import Arena
 from fogline.simulation.worker import (
     Answer,
@@ -20,23 +24,30 @@ from fogline.simulation.worker import (
     EvaluateRequest,
     EvaluationPart,
     EvaluationSums,
+    Examined,
+    ExamineRequest,
     Rounds,
     SentJob,
     SentModel,
     SimulationWorker,
     TrainRequest,
     evaluate_part,
+    examine,
     expect,
     unpack,
 )
 from fogline.training.local import ClientJob
-from fogline.training.task import Engine, Task
+from fogline.training.task import Engine, Sums, Task
 
 INPUT_BYTES = 8 << 30
 OUTPUT_BYTES = 2 << 30
 """Address space of the shared arenas; memory is taken only by what is written."""
 TEST_PART = 2048
 """Examples of the test set that are judged at once."""
+MOST_AT_ONCE = 64
+"""Devices that a worker asks for one request."""
+
+A = TypeVar("A")
 
 
 class Executor:
@@ -48,11 +59,19 @@ class Executor:
         build: makes the engine; called once in every worker.
         chunk: devices that an engine trains together.
         processes: worker processes; 0 trains in this process.
+        job: says how devices judge.
     """
 
     def __init__(
-        self, task: Task, algorithm: Algorithm, build: Callable[[], Engine], chunk: int, processes: int
+        self,
+        task: Task,
+        algorithm: Algorithm,
+        build: Callable[[], Engine],
+        chunk: int,
+        processes: int,
+        job: Job = Job(),  # noqa: B008 - it does not change
     ) -> None:
+        self.job = job
         self.task = task
         self.algorithm = algorithm
         self.chunk = chunk
@@ -70,7 +89,9 @@ class Executor:
     def _fork(self) -> SimulationWorker:
         assert self._inputs is not None
         outputs = (Arena(OUTPUT_BYTES), Arena(OUTPUT_BYTES))
-        return SimulationWorker(Bench(self.task, self.algorithm, self._build, self._inputs, outputs), self._workers)
+        return SimulationWorker(
+            Bench(self.task, self.algorithm, self._build, self.job, self._inputs, outputs), self._workers
+        )
 
     def __enter__(self) -> Executor:
         return self
@@ -142,35 +163,61 @@ class Executor:
             index, arena = asked[worker.pid].pop(0)
             done[index] = (worker, arena, worker.take())
 
-    def evaluate(self, params: Params, clients: Sequence[str | None]) -> list[EvaluationSums]:
-        """Judge a model on each client's data, or on the test set where a client is None."""
-        parts = [part for client in clients for part in self._parts_of(client)]
-        results: dict[str | None, EvaluationSums] = {client: EvaluationSums({}) for client in clients}
-        for part, judged in zip(parts, self._evaluate_parts(params, parts), strict=True):
-            into = results[part.client]
-            into.why = into.why or judged.why
-            for name, value in judged.sums.items():
-                into.sums[name] = into.sums.get(name, 0.0) + value
-        return [results[client] for client in clients]
-
-    def _parts_of(self, client: str | None) -> list[EvaluationPart]:
+    def evaluate(self, params: Params) -> Sums:
+        """Judge a model on the test set, which there must be."""
         test = self.task.data.test
-        if client is not None or test is None:
-            return [EvaluationPart(client, 0, 0)]
+        assert test is not None
         count = len(test.y)
-        return [EvaluationPart(None, start, min(start + TEST_PART, count)) for start in range(0, count, TEST_PART)]
+        parts = [EvaluationPart(start, min(start + TEST_PART, count)) for start in range(0, count, TEST_PART)]
+        total: Sums = {}
+        for judged in self._evaluate_parts(params, parts):
+            for name, value in judged.sums.items():
+                total[name] = total.get(name, 0.0) + value
+        return total
 
     def _evaluate_parts(self, params: Params, parts: list[EvaluationPart]) -> list[EvaluationSums]:
         if self._inputs is None:
             return [evaluate_part(self.task, params, part) for part in parts]
         self._inputs.clear()
         model = SentModel(self._inputs.put(params.vector), self._inputs.put(params.counters), {})
-        answers: list[EvaluationSums] = []
-        for start in range(0, len(parts), len(self._workers)):
-            batch = list(zip(self._workers, parts[start : start + len(self._workers)], strict=False))
-            for worker, part in batch:
-                worker.ask(EvaluateRequest(model, part))
-            answers += [expect(EvaluationSums, worker.take()) for worker, _ in batch]
+        return self._in_turn([EvaluateRequest(model, part) for part in parts], EvaluationSums)
+
+    def examine(
+        self, question: Question, down: Down, clients: Sequence[str], locals_: Mapping[str, State]
+    ) -> list[tuple[Sums, str]]:
+        """Ask devices beside the training: in the order of ``clients``, sums, or why there are none.
+
+        Raises:
+            CodeError: the developer's code is wrong.
+            RuntimeError: a worker process is gone.
+        """
+        if self._inputs is None:
+            examiner = Examiner(self.task, self.algorithm, self.job, lambda _: self.engine)
+            return examine(examiner, question, down, clients, locals_)
+        self._inputs.clear()
+        put = self._inputs.put
+        received = {name: put(vector) for name, vector in down.received.items()}
+        model = SentModel(put(down.vector), put(down.counters), received)
+        size = min(MOST_AT_ONCE, -(-len(clients) // len(self._workers)))
+        requests: list[ExamineRequest] = []
+        for start in range(0, len(clients), size):
+            some = list(clients[start : start + size])
+            kept = {
+                client: {name: put(vector) for name, vector in locals_[client].items()}
+                for client in some
+                if client in locals_
+            }
+            requests.append(ExamineRequest(model, some, kept, question.kind, question.round, question.query))
+        return [answer for examined in self._in_turn(requests, Examined) for answer in examined.answers]
+
+    def _in_turn(self, requests: Sequence[EvaluateRequest | ExamineRequest], kind: type[A]) -> list[A]:
+        """The answers to requests, as many at once as there are workers."""
+        answers: list[A] = []
+        for start in range(0, len(requests), len(self._workers)):
+            batch = list(zip(self._workers, requests[start : start + len(self._workers)], strict=False))
+            for worker, request in batch:
+                worker.ask(request)
+            answers += [expect(kind, worker.take()) for worker, _ in batch]
         return answers
 
 

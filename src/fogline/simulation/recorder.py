@@ -8,22 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fogline.aggregation.tally import Tally
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound
-from fogline.algorithms.group import GroupModel
+from fogline.algorithms.group import Down, GroupModel
+from fogline.compute.survey import DeviceJudgement, Question, judgement_of, model_to_judge, row_of
 from fogline.monitoring.history import Attendance, TargetMetric, reached, should_stop
-from fogline.monitoring.result import Reached, Result, Row, Spread
+from fogline.monitoring.result import Reached, Result, Row
 from fogline.nodes.effects import Move, RoundDevices
 from fogline.params import Params
 from fogline.simulation.executor import Executor
 from fogline.simulation.setup import Setting
 from fogline.simulation.simulator import Simulator
+from fogline.simulation.survey import Surveys
 from fogline.simulation.values import LazyValue, Training
-from fogline.training.bugs import CodeError
-from fogline.training.task import Sums
-
-MOST_DEVICES = 2000
-"""Devices that are judged one by one at the end; of more, every k-th."""
 
 
 class RoundListener(Protocol):
@@ -51,12 +49,18 @@ class Recorder:
     """Last round of the past that a resumed run repeats."""
     on_resumed: Callable[[], None] | None = None
     simulator: Simulator = field(init=False)
+    surveys: Surveys | None = None
+    """Asks devices, where they judge."""
+    judgement: DeviceJudgement | None = None
+    """What devices found last."""
     group: LazyValue | None = None
     _began: float = field(default_factory=time.perf_counter)
     _losses: list[tuple[float, int]] = field(default_factory=list)
     attendance: Attendance = field(default_factory=Attendance)
     _round_devices: RoundDevices = field(default_factory=RoundDevices)
     _wall_before: float = 0.0
+    _last_round: int = -1
+    _judged_in: int = -1
 
     def trained(self, training: Training, done: LocalRound) -> None:
         """A device's local round was computed."""
@@ -70,8 +74,10 @@ class Recorder:
         if not move.final:
             return
         self.simulator.force(group)
+        self._last_round = move.round
         if move.round <= self.resume_at:
             self._losses = []
+            self._repeat_survey(move.round)
             if move.round == self.resume_at:
                 self._wall_before = self.history[-1]["wall"] if self.history else 0.0
                 if self.on_resumed is not None:
@@ -90,6 +96,12 @@ class Recorder:
             self.checkpoint(move.round)
         if ends:
             self.simulator.halt()
+
+    def _repeat_survey(self, round_index: int) -> None:
+        """A resumed run repeats its past: what devices were asked cost bytes and energy."""
+        done, evaluation = round_index + 1, self.setting.job.evaluation
+        if self.surveys is not None and done % evaluation.every == 0:
+            self._survey(round_index, replaying=True)
 
     @property
     def params(self) -> Params:
@@ -119,16 +131,39 @@ class Recorder:
         row |= traffic.mishaps.counts
         evaluation = self.setting.job.evaluation
         done = round_index + 1
-        if self.setting.task.data.test is not None and (done % evaluation.every == 0 or self._is_last(done)):
-            row |= self.judge()
+        if done % evaluation.every == 0 or self._is_last(done):
+            row |= self._judge_at_cloud()
+            if evaluation.on_devices:
+                row |= self._judge_on_devices(round_index)
         return row
 
     def _is_last(self, rounds: int) -> bool:
         return rounds == self.setting.job.rounds
 
-    def judge(self) -> dict[str, float]:
-        """Metrics of the global model on the test set."""
-        return self.setting.task.metrics(self.executor.evaluate(self.params, [None])[0].sums)
+    def _judge_at_cloud(self) -> dict[str, float]:
+        """Metrics of the global model on the common test set, if that is to judge."""
+        task = self.setting.task
+        if task.data.test is None or not self.setting.job.evaluation.at_cloud:
+            return {}
+        return task.metrics(self.executor.evaluate(self.params))
+
+    def _judge_on_devices(self, round_index: int) -> dict[str, float]:
+        """What devices find of the global model."""
+        tally = self._survey(round_index)
+        self._judged_in = round_index
+        self.judgement = None if tally is None else judgement_of(self.setting.task, tally)
+        return {} if self.judgement is None else row_of(self.judgement, self.setting.job.evaluation)
+
+    def _survey(self, round_index: int, replaying: bool = False) -> Tally | None:
+        assert self.surveys is not None
+        setting, simulator, group = self.setting, self.simulator, self.group
+        assert group is not None
+        if replaying:
+            down = Down(setting.initial.vector, setting.initial.counters)
+        else:
+            simulator.store.force([group])
+            down = model_to_judge(setting.algorithm, setting.task.spec, group.result)
+        return self.surveys.ask(Question("evaluate", round_index), down, simulator.now, replaying)
 
     def reached(self) -> Reached | None:
         """What it took to reach the target; None if there is none or it was not reached."""
@@ -141,8 +176,12 @@ class Recorder:
     def result(self) -> Result:
         """The run as it ended."""
         task, job = self.setting.task, self.setting.job
-        metrics = self.judge() if task.data.test is not None else {}
-        fogs, devices = self._by_device() if job.evaluation.devices else (None, None)
+        metrics = self._judge_at_cloud()
+        if job.evaluation.on_devices and self._judged_in != self._last_round:
+            self._judge_on_devices(self._last_round)  # The last rounds did not count, or were not to be judged.
+        found = self.judgement
+        if found is not None and not job.evaluation.at_cloud:
+            metrics = found.metrics
         traffic = self.simulator.traffic
         return Result(
             job=job,
@@ -150,56 +189,12 @@ class Recorder:
             params=self.params,
             history=self.history,
             metrics=metrics,
-            fogs=fogs,
-            devices=devices,
-            held_out=self._held_out(),
+            fogs=None if found is None else found.fogs,
+            devices=None if found is None else found.devices,
+            held_out={} if found is None else found.new,
             reached=self.reached(),
             counts=dict(traffic.mishaps.counts),
             reasons=dict(traffic.mishaps.reasons),
             wall=self._wall_before + time.perf_counter() - self._began,
             units=dict(task.units),
         )
-
-    def _by_device(self) -> tuple[Spread | None, Spread | None]:
-        task, homes = self.setting.task, self.setting.homes
-        names = list(task.data.clients)
-        stride = -(-len(names) // MOST_DEVICES)
-        judged = self._judged(names[::stride])
-        if not judged:  # What fails on all of them is no client's fault.
-            raise CodeError(self.simulator.traffic.mishaps.reasons["not judged"])
-        by_fog: dict[str, dict[str, float]] = {}
-        for i in range(0, len(names), stride):
-            one = judged.get(names[i])
-            if one is None:
-                continue
-            fog = by_fog.setdefault(homes[i], {})
-            for name, value in one.items():
-                fog[name] = fog.get(name, 0.0) + value
-        headline = {name: task.metrics(one)[task.headline] for name, one in judged.items()}
-        fogs = {fog: task.metrics(total)[task.headline] for fog, total in sorted(by_fog.items())}
-        return self._spread(fogs), self._spread(headline)
-
-    def _spread(self, values: dict[str, float]) -> Spread:
-        ordered = sorted(values.values(), reverse=not self.setting.task.higher_is_better)
-        worst = ordered[: max(1, len(ordered) // 10)]
-        mean = sum(ordered) / len(ordered)
-        variance = sum((value - mean) ** 2 for value in ordered) / len(ordered)
-        return Spread(mean, sum(worst) / len(worst), math.sqrt(variance), values)
-
-    def _held_out(self) -> dict[str, float]:
-        task = self.setting.task
-        if not task.data.held_out:
-            return {}
-        total: dict[str, float] = {}
-        for sums in self._judged(list(task.data.held_out)).values():
-            for name, value in sums.items():
-                total[name] = total.get(name, 0.0) + value
-        return task.metrics(total) if total else {}
-
-    def _judged(self, clients: list[str]) -> dict[str, Sums]:
-        """Sums of the clients on whose data the model can be judged; the others are counted, with the reason."""
-        judged = dict(zip(clients, self.executor.evaluate(self.params, clients), strict=True))
-        for one in judged.values():
-            if one.why:
-                self.simulator.traffic.mishaps.count("not judged", why=one.why)
-        return {client: one.sums for client, one in judged.items() if not one.why}

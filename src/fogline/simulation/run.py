@@ -34,6 +34,7 @@ from fogline.simulation.setup import (
     setting_of,
     simulator_of,
 )
+from fogline.simulation.survey import Surveys
 from fogline.training import Choice, autotune
 from fogline.training.bugs import CodeError, attempt, blame, naming_lost_gpus
 from fogline.training.local import ClientJob
@@ -84,7 +85,8 @@ def simulate(
             (seconds or text), ``loss`` (share of packets). None: 100 Mbit/s and 20 ms.
         evaluation: a ``fogline.Evaluation`` or its fields: ``every`` (rounds between two judgements), ``target`` (of
             the headline metric, in its unit; accuracies from 0 to 1), ``stop_at_target``, ``patience`` (judgements),
-            ``devices`` (whether every device's own data is judged at the end).
+            ``where`` (``"cloud"``: the common test set; ``"devices"``: each on a ``share`` of its examples that never
+            trains; ``"both"``), ``cohort``, ``fine_tune``; see docs/evaluation.md.
         seed: at least 0; decides everything random. One seed and one engine (with its chunk) give one model, bit for
             bit, with any number of processes.
         exact: fold in fixed point, so that neither the tree's shape nor the order changes a bit.
@@ -210,6 +212,7 @@ def run(
         RunError: no round counted; it says why the devices failed.
     """
     show = progress if isinstance(progress, Progress) else (Live() if progress else Silent())
+    task.seed = job.seed
     with ExitStack() as stack:
         stack.callback(show.close)
         stack.enter_context(naming_lost_gpus())
@@ -221,6 +224,7 @@ def run(
             raise JobError(str(setting)) from setting
         if isinstance(setting, Exception):
             raise blame("preparing the run", setting)  # A function that loads a client, or makes the model.
+        task = setting.task
         show.started(
             job,
             population=len(setting.homes),
@@ -241,12 +245,15 @@ def run(
                 lambda: task.build(choice.engine, setting.algorithm, setting.local),
                 choice.chunk,
                 processes,
+                job,
             )
         )
         recorder = Recorder(setting, executor, [show.round], show.note)
-        simulator = recorder.simulator = simulator_of(
-            setting, executor, probe(setting), recorder.trained, recorder.moved
-        )
+        sizes = probe(setting)
+        simulator = recorder.simulator = simulator_of(setting, executor, sizes, recorder.trained, recorder.moved)
+        if job.evaluation.on_devices:
+            kept = simulator.store
+            recorder.surveys = Surveys(setting, sizes, simulator.traffic, executor, lambda: kept.locals)
         if folder is not None:
             _keep(folder, job, recorder)
         simulator.join(job.tree.parents(), hello_of(setting, job.tree.wants_details(setting.algorithm.mode)))

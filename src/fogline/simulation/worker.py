@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from bdb import BdbQuit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
@@ -18,9 +18,13 @@ import msgspec
 from fogline.aggregation import Update
 from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound, run_cohort
+from fogline.algorithms.group import Down
+from fogline.compute.survey import Examiner, Question, UnansweredError
+from fogline.jobs import Job
+from fogline.nodes.messages import Kind
 from fogline.params import Params, State
 from fogline.simulation.shared_memory import Arena, SharedArray
-from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame, line_of, said, sure
+from fogline.training.bugs import CodeError, line_of, said, sure
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
 
@@ -60,9 +64,8 @@ class TrainRequest(msgspec.Struct, tag="train", array_like=True):
 
 
 class EvaluationPart(msgspec.Struct, array_like=True):
-    """Examples to judge a model on: a client's, or some of the test set's where ``client`` is None."""
+    """Examples of the test set to judge a model on."""
 
-    client: str | None
     start: int
     stop: int
 
@@ -72,6 +75,24 @@ class EvaluateRequest(msgspec.Struct, tag="evaluate", array_like=True):
 
     model: SentModel
     part: EvaluationPart
+
+
+class ExamineRequest(msgspec.Struct, tag="examine", array_like=True):
+    """Ask devices beside the training."""
+
+    model: SentModel
+    clients: list[str]
+    locals: dict[str, Places]
+    """The vectors that the method keeps on each device."""
+    kind: Kind
+    round: int
+    query: str
+
+
+class Examined(msgspec.Struct, tag="examined", array_like=True):
+    """The devices' answers, in the order in which they were asked for: sums, and why there are none."""
+
+    answers: list[tuple[Sums, str]]
 
 
 class SentRound(msgspec.Struct, array_like=True):
@@ -98,8 +119,6 @@ class EvaluationSums(msgspec.Struct, tag="judged", array_like=True):
     """The sums of the part."""
 
     sums: Sums
-    why: str = ""
-    """Why there are none: the model cannot be judged on that client's data."""
 
 
 class Raised(msgspec.Struct, tag="raised", array_like=True):
@@ -112,8 +131,8 @@ class Raised(msgspec.Struct, tag="raised", array_like=True):
     """The parts of a ``CodeError``; None for anything else."""
 
 
-Request = TrainRequest | EvaluateRequest
-Answer = Rounds | EvaluationSums | Raised
+Request = TrainRequest | EvaluateRequest | ExamineRequest
+Answer = Rounds | EvaluationSums | Examined | Raised
 REQUESTS = msgspec.msgpack.Decoder(Request)
 ANSWERS = msgspec.msgpack.Decoder(Answer)
 ENCODER = msgspec.msgpack.Encoder()
@@ -126,6 +145,7 @@ class Bench:
     task: Task
     algorithm: Algorithm
     build: Callable[[], Engine]
+    job: Job
     inputs: Arena
     outputs: tuple[Arena, Arena]
 
@@ -233,6 +253,8 @@ def _answer_all(bench: Bench, line: Connection[Any, Any]) -> None:
             engine = engine or bench.build()
             if isinstance(request, TrainRequest):
                 answer: Answer = Rounds(_train(bench, engine, request))
+            elif isinstance(request, ExamineRequest):
+                answer = _examine(bench, engine, request)
             else:
                 answer = evaluate_part(bench.task, _params(bench, request.model), request.part)
         except CodeError as error:
@@ -297,22 +319,39 @@ def _params(bench: Bench, model: SentModel) -> Params:
     return Params(bench.task.spec, bench.inputs.get(model.vector), bench.inputs.get(model.counters))
 
 
-def evaluate_part(task: Task, params: Params, part: EvaluationPart) -> EvaluationSums:
-    """Judge a model on a part. What it raises on one client's data is that client's failure, as in training.
+def _examine(bench: Bench, engine: Engine, request: ExamineRequest) -> Examined:
+    read, model = bench.inputs.get, request.model
+    down = Down(read(model.vector), read(model.counters), _read(bench.inputs, model.received))
+    local = {client: _read(bench.inputs, places) for client, places in request.locals.items()}
+    examiner = Examiner(bench.task, bench.algorithm, bench.job, lambda _: engine)
+    question = Question(request.kind, request.round, request.query)
+    return Examined(examine(examiner, question, down, request.clients, local))
+
+
+def examine(
+    examiner: Examiner, question: Question, down: Down, clients: Sequence[str], locals_: Mapping[str, State]
+) -> list[tuple[Sums, str]]:
+    """Devices' answers in order: sums, or why there are none.
 
     Raises:
-        CodeError: the task's code cannot, whatever the data.
+        CodeError: the code of the task, the method or the query cannot, whatever the data.
     """
-    client, test = part.client, task.data.test
-    if client is not None:
-        sums = attempt(lambda: task.evaluate(params, task.data[client]))
-        if isinstance(sums, (CodeError, *PROGRAMMING)):
-            raise blame(f"judging the model on client '{client}'", sums)
-        if isinstance(sums, Exception):
-            return EvaluationSums({}, str(blame(f"judging the model on client '{client}'", sums)))
-        return EvaluationSums(
-            sums, "" if sums.get("count", 1.0) else f"none of the targets of client '{client}' has a truth"
-        )
+    answers: list[tuple[Sums, str]] = []
+    for client in clients:
+        try:
+            answers.append((examiner.answer(question, client, down, locals_.get(client, {})), ""))
+        except UnansweredError as error:
+            answers.append(({}, str(error)))
+    return answers
+
+
+def evaluate_part(task: Task, params: Params, part: EvaluationPart) -> EvaluationSums:
+    """Judge a model on a part of the test set.
+
+    Raises:
+        CodeError: the task's code cannot.
+    """
+    test = task.data.test
     assert test is not None
     some = test.part(slice(part.start, part.stop))
     return EvaluationSums(sure("judging the model on the test set", lambda: task.evaluate(params, some)))
