@@ -196,7 +196,7 @@ def row_of(judgement: DeviceJudgement, evaluation: Evaluation) -> dict[str, floa
         row |= {"devices/mean": spread.mean, "devices/worst_decile": spread.worst_decile, "devices/std": spread.std}
         row["devices/judged"] = float(spread.count)
     row |= {f"new/{name}": value for name, value in judgement.new.items()}
-    fogs = {} if judgement.fogs is None else judgement.fogs.values
+    fogs = {} if judgement.fogs is None or judgement.fogs.count == 1 else judgement.fogs.values
     return row | {f"at/{name}": value for name, value in fogs.items()}
 
 

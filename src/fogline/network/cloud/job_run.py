@@ -25,13 +25,23 @@ from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.publishing import ModelOrigin, publish
 from fogline.network.cloud.records import JobState, Record, Stop
 from fogline.network.node.admission import NotAllowedError
-from fogline.network.node.aggregating import aggregator_maker
+from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
 from fogline.network.node.node import Node
 from fogline.network.node.participation import JobParticipation, RootJob
+from fogline.network.node.survey import UnansweredError
 from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import BROKEN, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
-from fogline.network.worker.requests import Conclude, Describe, Described, Evaluate, Evaluated
+from fogline.network.worker.requests import (
+    Conclude,
+    Describe,
+    Described,
+    Evaluate,
+    Evaluated,
+    ModelToJudge,
+    ModelWritten,
+    Summarise,
+)
 from fogline.nodes.effects import Move, RoundDevices
 from fogline.nodes.messages import model_key
 from fogline.registry.fitness import Judgement, Progressed
@@ -91,6 +101,7 @@ class JobRun:
             node.job_manager.worker_client(announcement, code),
             aggregator_maker(node.name, job, announcement, JOIN_WINDOW, AGAIN),
             RootJob(first, self._moved, self._ended),
+            surveyor=surveyor_maker(node.name, job, announcement, AGAIN) if announcement.surveys else None,
         )
         self._means = means
         self._record = record
@@ -103,6 +114,8 @@ class JobRun:
         self._round_devices = RoundDevices()
         self._models: deque[tuple[Move, int, BlobRef, float]] = deque()
         self._last: BlobRef | None = None
+        self._sums: tuple[str, bytes] = ("", b"")
+        """What devices found of a group's model, by its digest."""
         self._there = asyncio.Event()
         self._over = False
         self._enough = False
@@ -133,6 +146,8 @@ class JobRun:
         self._record = msgspec.structs.replace(self._record, stop=how)
         await self._means.job_store.put(self._record)
         self._participation.halt()
+        if self._participation.survey is not None:
+            self._participation.survey.give_up("the job was stopped")
         return self._record
 
     def hear(self, told: JobLog) -> None:
@@ -190,7 +205,7 @@ class JobRun:
         publishes = bool(publish_every) and done % publish_every == 0 and done < self._job.rounds
         metrics: dict[str, float] = {}
         if publishes or done % evaluation.every == 0 or done == self._job.rounds:
-            metrics = await self._judged(group)
+            metrics = await self._judged(group, move.round)
             row |= metrics
         self._put_away(group)
         if done <= len(self._history):
@@ -203,12 +218,28 @@ class JobRun:
             self._enough = True
             self._participation.halt()
 
-    async def _judged(self, group: BlobRef) -> dict[str, float]:
+    async def _judged(self, group: BlobRef, round_: int) -> dict[str, float]:
+        found: dict[str, float] = {}
         try:
-            return expect(Evaluated, await self._judge.ask(Evaluate(self._means.node.value_store.path(group)))).metrics
-        except (WorkerError, StorageError) as error:
+            path = self._means.node.value_store.path(group)
+            if self._job.evaluation.at_cloud:
+                found |= expect(Evaluated, await self._judge.ask(Evaluate(path))).metrics
+            if self._job.evaluation.on_devices and not self._record.stop:
+                await self._ask_devices(group, round_)
+                found |= expect(Evaluated, await self._judge.ask(Summarise(self._sums[1]))).metrics
+        except (WorkerError, StorageError, UnansweredError) as error:
             self._note("not judged", str(error))
-            return {}
+        return found
+
+    async def _ask_devices(self, group: BlobRef, round_: int) -> None:
+        """Have devices judge a group's model."""
+        survey, value_store = self._participation.survey, self._means.node.value_store
+        if survey is None:
+            raise UnansweredError("the cloud was being restarted")
+        draft = value_store.draft()
+        expect(ModelWritten, await self._judge.ask(ModelToJudge(value_store.path(group), str(draft))))
+        model = await value_store.take(draft, "model")
+        self._sums = group.digest, await survey.ask("evaluate", round_, model)
 
     def _put_away(self, group: BlobRef | None) -> None:
         """This model is the newest now; the one before is not needed any more."""
@@ -235,6 +266,8 @@ class JobRun:
             why = self._mishaps.nothing_learned(self._job.rounds)
         metrics: dict[str, float] | None = None
         if self._last is not None and stop != "discard":
+            if self._job.evaluation.on_devices and not stop and self._sums[0] != self._last.digest:
+                await self._judged(self._last, self._job.rounds - 1)  # The last rounds did not count.
             metrics, unwritten = await self._write(self._last)
             why = unwritten or why
         state: JobState = "failed" if why is not None else "stopped" if stop else "finished"
@@ -242,6 +275,7 @@ class JobRun:
             await self._publish(self._last, state, metrics)
         await self._judge.close()
         self._put_away(None)
+        self._participation.conclude()
         return msgspec.structs.replace(self._record, state=state, why=why or "")
 
     async def _write(self, group: BlobRef) -> tuple[dict[str, float] | None, str | None]:
@@ -250,7 +284,9 @@ class JobRun:
         mishaps = self._mishaps
         try:
             path = self._means.node.value_store.path(group)
-            asked = Conclude(folder, path, dict(mishaps.counts), mishaps.reasons, wall)
+            judged, sums = self._sums
+            sums = sums if judged == group.digest else b""
+            asked = Conclude(folder, path, dict(mishaps.counts), mishaps.reasons, wall, sums)
             return expect(Evaluated, await self._judge.ask(asked)).metrics, None
         except (WorkerError, StorageError) as error:
             return None, f"the result could not be written: {error}"
@@ -319,6 +355,7 @@ async def _described(
         traits=facts.traits,
         plan=plan_of(job, facts.plan) if record.planned else {},
         hellos=job.tree.wants_details(facts.traits.mode),
+        surveys=job.evaluation.on_devices,
     )
     key = model_key(node.name, 0)
     first = {key + GROUP: await node.value_store.take(group, "group"), key: await node.value_store.take(model, "model")}

@@ -13,6 +13,7 @@ from fogline.compute.effects import (
     AggregatorEffect,
     CarriedOut,
     CarryOut,
+    DeviceEffect,
     Sift,
     makes,
     members_of,
@@ -22,7 +23,7 @@ from fogline.compute.effects import (
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.values import ValueStore
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
-from fogline.nodes.effects import FoldInput, Merge, Train
+from fogline.nodes.effects import Examine, FoldInput, Merge, Train
 from fogline.nodes.events import Event, Trained
 from fogline.nodes.messages import Key
 from fogline.storage import BlobRef, StorageError
@@ -48,6 +49,7 @@ class Computation:
         worker_client: the worker process.
         slots: who may train now, among the jobs of this node.
         priority: of the job.
+        sums: whether children bring sums, and not updates of the model.
     """
 
     def __init__(
@@ -56,11 +58,13 @@ class Computation:
         worker_client: WorkerClient,
         slots: PrioritySemaphore | None = None,
         priority: int = 0,
+        sums: bool = False,
     ) -> None:
         self.worker_client = worker_client
         self._value_store = value_store
         self._slots = slots or PrioritySemaphore(1)
         self._priority = priority
+        self._sums = sums
         self._busy: asyncio.Task[Any] | None = None
         """What the worker trains for."""
 
@@ -84,11 +88,11 @@ class Computation:
 
     async def sift(self, members: tuple[FoldInput, ...], values: Values) -> dict[int, str]:
         """Which updates could not be folded together, by their places, and why."""
-        asked = Sift(members, self._updates(members, values))
+        asked = Sift(members, self._updates(members, values), self._sums)
         return refusals(expect(CarriedOut, await self.worker_client.ask(asked)), members)
 
-    async def train(self, effect: Train, values: Values, attempt: int) -> tuple[Event, dict[Key, BlobRef]]:
-        """Train on this node's data, when it is this job's turn."""
+    async def train(self, effect: DeviceEffect, values: Values, attempt: int) -> tuple[Event, dict[Key, BlobRef]]:
+        """Train on this node's data, or look at it, when it is this job's turn."""
         await self._make_room()
         drafts = self._drafts(effect)
         try:
@@ -129,15 +133,15 @@ class Computation:
             self._value_store.keep(value)
         self._value_store.release(values.values())
 
-    def _drafts(self, effect: AggregatorEffect | Train) -> dict[Key, Path]:
+    def _drafts(self, effect: AggregatorEffect | DeviceEffect) -> dict[Key, Path]:
         return {key: self._value_store.draft() for key in makes(effect)}
 
     async def _take(
-        self, effect: AggregatorEffect | Train, drafts: Mapping[Key, Path], answer: CarriedOut
+        self, effect: AggregatorEffect | DeviceEffect, drafts: Mapping[Key, Path], answer: CarriedOut
     ) -> dict[Key, BlobRef]:
         """What was written of that which the effect may make, in the store."""
         # A merge may find nothing to fold, and a training may fail. What else is missing is missed in the store.
-        less = isinstance(effect, Merge | Train)
+        less = isinstance(effect, Merge | Train | Examine)
         kinds = {key: kind for key, kind in makes(effect).items() if key in answer.made or not less}
         taken = await asyncio.gather(*(self._value_store.take(drafts[key], kind) for key, kind in kinds.items()))
         return dict(zip(kinds, taken, strict=True))
@@ -146,7 +150,7 @@ class Computation:
         return {member.update: self._value_store.place(values[member.update]) for member in members}
 
 
-def _ended(effect: Train, answer: CarriedOut) -> Trained:
+def _ended(effect: DeviceEffect, answer: CarriedOut) -> Trained:
     """How a training ended: what foreign code says of it, and nothing of another one."""
     said = answer.trained
     if said is None or (said.failure is None and effect.update not in answer.made):

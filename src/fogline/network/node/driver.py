@@ -21,9 +21,11 @@ from fogline.network.node.sieve import Sieve
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import Blob, NodeMessage
 from fogline.nodes.effects import (
+    AddUp,
     Adopt,
     Count,
     Effect,
+    Examine,
     Finished,
     Forget,
     Lift,
@@ -260,7 +262,7 @@ class Driver:
     async def _compute(self, effect: Effect) -> bool:
         """Carry out what makes values; whether it was such an effect."""
         match effect:
-            case Adopt() | Move() | Merge() | Lift():
+            case Adopt() | Move() | Merge() | AddUp() | Lift():
                 made = await self._computation.carry_out(effect, self.values, self.moves, self.machine.population)
             case Forget():
                 for key in effect.keys:
@@ -313,7 +315,7 @@ class Driver:
                 self._links.send(to, NodeMessage(self.job, message, blob))
             case SetTimer(timer=timer, at=at):
                 self._set_timer(timer, at)
-            case Train():
+            case Train() | Examine():
                 self._train(effect)
             case Count():
                 self._links.tell(effect)
@@ -329,12 +331,12 @@ class Driver:
         delay = max(0.0, at - self.clock.now())
         self._timers[timer] = asyncio.get_running_loop().call_later(delay, self.put, TimerFired(timer))
 
-    def _train(self, effect: Train) -> None:
+    def _train(self, effect: Train | Examine) -> None:
         if self._training is not None:
             self._computation.give_up(self._training)
         self._training = asyncio.create_task(self._trained(effect, self.attempts - 1))
 
-    async def _trained(self, effect: Train, attempt: int) -> None:
+    async def _trained(self, effect: Train | Examine, attempt: int) -> None:
         try:
             await self._links.need(self.values[effect.model])
         except (LookupError, StorageError) as error:
