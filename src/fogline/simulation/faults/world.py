@@ -12,8 +12,22 @@ from zlib import crc32
 
 import msgspec
 
-from fogline.nodes import Aggregator, Device
-from fogline.nodes.effects import Adopt, Effect, Finished, Forget, Lift, Merge, Move, Send, SetTimer, Train, Write
+from fogline.nodes import Aggregator, Device, Role
+from fogline.nodes.effects import (
+    AddUp,
+    Adopt,
+    Effect,
+    Examine,
+    Finished,
+    Forget,
+    Lift,
+    Merge,
+    Move,
+    Send,
+    SetTimer,
+    Train,
+    Write,
+)
 from fogline.nodes.events import Event, Joined, Left, Received, Started, TimerFired, Trained
 from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
@@ -178,7 +192,7 @@ class World:
                 if life == machine.life:
                     self._trainings += 1
                     if event.failure is None:
-                        machine.store[event.update] = ((name, self._trainings),)
+                        machine.store[event.update] = self._made(name, event)
                     self._handle(name, event)
             case Joined(child=child):
                 if node is not None and self.machines[child].node is not None and not self._is_cut(child, name):
@@ -209,7 +223,7 @@ class World:
         """Start a node, perhaps again: replay its journal, and let it connect with its neighbours."""
         if machine.gone or machine.node is not None:
             return
-        role = self.plan.roles.get(name)
+        role = self._role(name)
         if role is None:
             node = self._device(name, self.plan.devices[name], retry=self._random.uniform(1.0, 3.0))
         else:
@@ -227,6 +241,10 @@ class World:
         self._handle(name, Started())
         for child in (name, *self._children.get(name, ())):
             self._connect(child)
+
+    def _role(self, name: str) -> Role | None:
+        """What an aggregator is; None: it is a device."""
+        return self.plan.roles.get(name)
 
     def _connect(self, child: str) -> None:
         parent = self._parents[child]
@@ -277,7 +295,7 @@ class World:
             case Forget(keys=keys):
                 for key in keys:
                     store.pop(key, None)
-            case Train(task=task, model=model, update=update):
+            case Train(task=task, model=model, update=update) | Examine(task=task, model=model, update=update):
                 value_of(store, name, model)
                 failure = "it had to fail" if self._random.random() < self.plan.chaos.failure else None
                 done = Trained(task, update, 1, failure=failure)
@@ -291,7 +309,7 @@ class World:
                 by = self._sum(name, store, [member.update for member in members])
                 self.deliveries.moves(name, by)
                 store[model] = moved + by
-            case Merge(update=update, members=members):
+            case Merge(update=update, members=members) | AddUp(update=update, members=members):
                 store[update] = self._sum(name, store, [member.update for member in members])
             case Lift(base=base, update=update):
                 store[update] = value_of(store, name, base)
@@ -302,6 +320,10 @@ class World:
                     self._transmit(name, child, Stop(), None)
             case _:
                 pass
+
+    def _made(self, name: str, event: Trained) -> Contributions:
+        """The value of what a device has brought."""
+        return ((name, self._trainings),)
 
     def _sum(self, name: str, store: dict[Key, Contributions], keys: list[Key]) -> Contributions:
         for key in keys:
