@@ -14,6 +14,7 @@ from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result, Row
 from fogline.simulation.run import run
 from tests.network.cluster import Cluster, cluster, job, within
+from tests.network.processes import fleet
 from tests.network.small import task
 from tests.network.test_jobs import same
 
@@ -60,7 +61,8 @@ def test_devices_find_what_they_find_in_a_simulation(
     async def work() -> None:
         record = await made.finish(await made.submit(text))
         assert (record.state, record.why) == ("finished", "")
-        assert same(made.model(record), (expected := simulated(text)).params)
+        expected = simulated(text)
+        assert same(made.model(record), expected.params)
         kept = RunFolder(made.folder / "cloud" / "runs" / record.job)
         rows = found(kept.history())
         assert len(rows) == 3
@@ -73,3 +75,66 @@ def test_devices_find_what_they_find_in_a_simulation(
         assert result.metrics == pytest.approx(expected.metrics, rel=1e-12)
 
     runner.run(work())
+
+
+def test_queries_are_answered_by_real_nodes(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:
+    text = job(rounds=1, more='queries = ["label_counts", "moments(of=\'x\')"]')
+    made = clusters[2]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.why) == ("finished", "")
+        result = RunFolder(made.folder / "cloud" / "runs" / record.job).load()
+        assert result.queries == simulated(text).queries
+        assert result.queries["moments(of='x')"]["count"] == 4 * 20 * 4
+
+    runner.run(work())
+
+
+def test_too_few_devices_give_no_answer_and_the_job_goes_on(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    text = job(rounds=2, fogs=0, cloud="deadline = 3", more="[tree]\nminimum = 3")
+    text += '[evaluation]\nwhere = "devices"\ncohort = 2\n'
+    made = clusters[0]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.done) == ("finished", 2)
+        assert "the job's minimum is 3" in " ".join(why for _, _, why in made.said(record))
+        assert RunFolder(made.folder / "cloud" / "runs" / record.job).load().devices is None
+
+    runner.run(work())
+
+
+KILLED = {
+    "a device before it judges": ("client-0", "fogline.network.node.computing:Computation.train", 2, False),
+    "a device that has judged": ("client-0", "fogline.network.node.computing:Computation.train", 2, True),
+    "a fog before it adds up": ("fog", "fogline.network.node.computing:Computation.carry_out", 2, False),
+    "a fog that has added up": ("fog", "fogline.network.node.computing:Computation.carry_out", 2, True),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", KILLED)
+def test_a_node_that_dies_while_devices_judge_loses_nothing(point: str, tmp_path: Path) -> None:
+    victim, where, call, after = KILLED[point]
+    all_, both = "quorum = 1.0", "quorum = 1.0\ncohort = 2"
+    text = job(rounds=3, fogs=1, clients=2, cloud=all_, fog=both, more="exact = true")
+    text += '[evaluation]\nwhere = "devices"\n'
+
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            made.kill(victim)
+            made.start(victim, call=(where, call, after))
+            record = await made.submit(text)
+            await made.died(victim)
+            made.start(victim)
+            record = await made.finish(record)
+            assert (record.state, record.why) == ("finished", "")
+            expected = simulated(text)
+            assert same(made.model(record), expected.params)
+            rows = found(RunFolder(made.folder / "cloud" / "runs" / record.job).history())
+            assert rows == [pytest.approx(row, rel=1e-12) for row in found(expected.history)]
+
+    asyncio.run(work())

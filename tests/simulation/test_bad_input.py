@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import os
 import signal
 from collections.abc import Callable
@@ -149,10 +150,13 @@ def test_a_loss_that_cannot_judge_is_told(processes: int) -> None:
 
     x, y, parts = arrays()
     wrong = fogline.Task(linear, from_arrays("small", x, y, parts, classes=3), loss=loss)
-    with pytest.raises(CodeError, match=r"judging the model on client 'client-\d'") as caught:
-        fogline.simulate(wrong, rounds=1, processes=processes, progress=False)
-    assert "raised KeyError: 'only made for training' (" in str(caught.value)
-    assert "test_bad_input.py, line" in str(caught.value)
+    asked = {"where": "devices"}
+    result = fogline.simulate(wrong, rounds=1, processes=processes, progress=False, evaluation=asked)
+    assert (result.devices, result.metrics) == (None, {})
+    assert result.counts["not judged"] == CLIENTS
+    said = result.reasons["not judged"]
+    assert re.match(r"judging the model on client 'client-\d' raised KeyError: 'only made for training' \(", said)
+    assert "test_bad_input.py, line" in said
 
 
 class Divides(fogline.FedAvg):
@@ -233,4 +237,4 @@ def test_a_worker_that_is_killed_is_told() -> None:
     x, y, parts = arrays()
     wrong = fogline.Task(linear, from_arrays("small", x, y, parts, classes=3), loss=loss)
     with pytest.raises(RuntimeError, match=r"ended in the middle of its work \(killed, or out of memory\)"):
-        fogline.simulate(wrong, rounds=1, processes=2, progress=False)
+        fogline.simulate(wrong, rounds=1, processes=2, progress=False, evaluation={"where": "devices"})

@@ -199,6 +199,9 @@ class Job(StrictModel):
     needs: JobNeeds = JobNeeds()
     """What real devices must offer to take part."""
     evaluation: Evaluation = Evaluation()
+    queries: tuple[str, ...] = ()
+    """Questions to the devices' examples, asked once, after the first round: ``"label_counts"``,
+    ``"histogram(low=0, high=1, bins=20)"``. Only sums leave a device."""
     publish: Publish = Publish()
     engine: str | None = None
     """Training engine; None measures the first cohort and chooses."""
@@ -213,6 +216,11 @@ class Job(StrictModel):
     """Worker processes; 0 trains in this one; None takes one per core."""
     checkpoint_every: PositiveInt | None = 10
     """Rounds between two checkpoints, and one at the end; None writes none."""
+
+
+def asks_beside(job: Job) -> bool:
+    """Whether devices are asked beside the training."""
+    return job.evaluation.on_devices or bool(job.queries)
 
 
 def model_name(job: Job) -> str:

@@ -245,6 +245,7 @@ class RunFolder:
             "reasons": result.reasons,
             "wall": result.wall,
             "units": result.units,
+            "queries": result.queries,
         }
         _write_json(self.path / "result.json", facts)
         if find_spec("matplotlib") is not None:

@@ -82,6 +82,8 @@ class RunRecord:
     wall: float = 0.0
     folder: Path | None = None
     units: dict[str, str] = field(default_factory=dict)
+    queries: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What devices answered to each query of the job: sums by name; empty where too few did."""
 
     def __repr__(self) -> str:
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())

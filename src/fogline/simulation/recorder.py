@@ -8,10 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from fogline.aggregation.tally import Tally
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down, GroupModel
+from fogline.compute.queries import figures
 from fogline.compute.survey import DeviceJudgement, Question, judgement_of, model_to_judge, row_of
 from fogline.monitoring.history import Attendance, TargetMetric, reached, should_stop
 from fogline.monitoring.result import Reached, Result, Row
@@ -51,6 +54,8 @@ class Recorder:
     simulator: Simulator = field(init=False)
     surveys: Surveys | None = None
     """Asks devices, where they judge."""
+    queries: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What devices answered."""
     judgement: DeviceJudgement | None = None
     """What devices found last."""
     group: LazyValue | None = None
@@ -131,6 +136,8 @@ class Recorder:
         row |= traffic.mishaps.counts
         evaluation = self.setting.job.evaluation
         done = round_index + 1
+        if not self.queries:
+            self._ask_queries(round_index)
         if done % evaluation.every == 0 or self._is_last(done):
             row |= self._judge_at_cloud()
             if evaluation.on_devices:
@@ -153,6 +160,14 @@ class Recorder:
         self._judged_in = round_index
         self.judgement = None if tally is None else judgement_of(self.setting.task, tally)
         return {} if self.judgement is None else row_of(self.judgement, self.setting.job.evaluation)
+
+    def _ask_queries(self, round_index: int) -> None:
+        """What the job wants to know of devices' examples: asked once."""
+        nothing = Down(np.zeros(0, np.float32), np.zeros(0, np.int64))
+        for query in self.setting.job.queries:
+            assert self.surveys is not None
+            tally = self.surveys.ask(Question("query", round_index, query), nothing, self.simulator.now)
+            self.queries[query] = {} if tally is None else figures(query, tally.sums)
 
     def _survey(self, round_index: int, replaying: bool = False) -> Tally | None:
         assert self.surveys is not None
@@ -197,4 +212,5 @@ class Recorder:
             reasons=dict(traffic.mishaps.reasons),
             wall=self._wall_before + time.perf_counter() - self._began,
             units=dict(task.units),
+            queries=self.queries,
         )

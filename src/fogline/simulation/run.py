@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from fogline.algorithms import Algorithm, make
 from fogline.algorithms.device import prepare
 from fogline.data.loading import loading_of
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
+from fogline.jobs.job import asks_beside
 from fogline.jobs.loading import check_not_importing
 from fogline.jobs.naming import TaskOrigin, method_of, origin_of
 from fogline.jobs.planning import planner, with_defaults
@@ -52,6 +53,7 @@ def simulate(
     devices: str | Mapping[str, Any] | None = None,
     links: Mapping[str, Any] | None = None,
     evaluation: Evaluation | Mapping[str, Any] | None = None,
+    queries: Sequence[str] = (),
     seed: int = 0,
     exact: bool = False,
     engine: str | None = None,
@@ -87,6 +89,8 @@ def simulate(
             the headline metric, in its unit; accuracies from 0 to 1), ``stop_at_target``, ``patience`` (judgements),
             ``where`` (``"cloud"``: the common test set; ``"devices"``: each on a ``share`` of its examples that never
             trains; ``"both"``), ``cohort``, ``fine_tune``; see docs/evaluation.md.
+        queries: what devices are asked of their examples, once, after the first round: ``"label_counts"``; see
+            docs/evaluation.md.
         seed: at least 0; decides everything random. One seed and one engine (with its chunk) give one model, bit for
             bit, with any number of processes.
         exact: fold in fixed point, so that neither the tree's shape nor the order changes a bit.
@@ -129,6 +133,7 @@ def simulate(
             "devices": {"preset": devices} if isinstance(devices, str) else devices or {},
             "links": links or {},
             "evaluation": evaluation or {},
+            "queries": tuple(queries),
             "seed": seed,
             "exact": exact,
             "engine": engine,
@@ -251,7 +256,7 @@ def run(
         recorder = Recorder(setting, executor, [show.round], show.note)
         sizes = probe(setting)
         simulator = recorder.simulator = simulator_of(setting, executor, sizes, recorder.trained, recorder.moved)
-        if job.evaluation.on_devices:
+        if asks_beside(job):
             kept = simulator.store
             recorder.surveys = Surveys(setting, sizes, simulator.traffic, executor, lambda: kept.locals)
         if folder is not None:

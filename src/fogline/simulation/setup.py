@@ -13,6 +13,7 @@ from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.compute.groups import Groups
+from fogline.compute.queries import parse_query
 from fogline.compute.survey import task_to_judge
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.planning import assign, examples_of, local_training, planner, with_defaults
@@ -69,6 +70,8 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)
+    for query in job.queries:
+        parse_query(query)
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     for tier in job.tree.tiers.values():

@@ -15,7 +15,7 @@ from fogline.compute.effects import GROUP
 from fogline.governance.errors import TrustError
 from fogline.governance.subject import node_name
 from fogline.jobs import Job
-from fogline.jobs.job import model_name
+from fogline.jobs.job import asks_beside, model_name
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance, TargetMetric, should_stop
@@ -28,7 +28,7 @@ from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
 from fogline.network.node.node import Node
 from fogline.network.node.participation import JobParticipation, RootJob
-from fogline.network.node.survey import UnansweredError
+from fogline.network.node.survey import SurveyPart, UnansweredError
 from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import BROKEN, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
@@ -50,7 +50,17 @@ from fogline.storage import BlobRef, StorageError
 
 UNFIT = (NotAllowedError, WorkerError, ValueError, StorageError, OSError)
 """What keeps a job from beginning."""
-MILESTONES = ("began", "round", "failed", "not judged", "not kept", "published", "not published", "fewer devices")
+MILESTONES = (
+    "began",
+    "round",
+    "failed",
+    "not judged",
+    "not answered",
+    "not kept",
+    "published",
+    "not published",
+    "fewer devices",
+)
 """Lines of a log that count nothing."""
 
 
@@ -116,6 +126,8 @@ class JobRun:
         self._last: BlobRef | None = None
         self._sums: tuple[str, bytes] = ("", b"")
         """What devices found of a group's model, by its digest."""
+        self._queries: dict[str, dict[str, float]] = {}
+        """What devices answered."""
         self._there = asyncio.Event()
         self._over = False
         self._enough = False
@@ -207,6 +219,8 @@ class JobRun:
         if publishes or done % evaluation.every == 0 or done == self._job.rounds:
             metrics = await self._judged(group, move.round)
             row |= metrics
+        if not self._queries and not self._record.stop:
+            await self._ask_queries(move.round)
         self._put_away(group)
         if done <= len(self._history):
             return  # A crash came between the move and the record of it; this row is known.
@@ -233,13 +247,38 @@ class JobRun:
 
     async def _ask_devices(self, group: BlobRef, round_: int) -> None:
         """Have devices judge a group's model."""
-        survey, value_store = self._participation.survey, self._means.node.value_store
-        if survey is None:
-            raise UnansweredError("the cloud was being restarted")
+        survey, value_store = self._survey, self._means.node.value_store
         draft = value_store.draft()
         expect(ModelWritten, await self._judge.ask(ModelToJudge(value_store.path(group), str(draft))))
         model = await value_store.take(draft, "model")
         self._sums = group.digest, await survey.ask("evaluate", round_, model)
+
+    async def _ask_queries(self, round_: int) -> None:
+        """What the job wants to know of devices' examples; a cloud that was restarted asks again."""
+        value_store = self._means.node.value_store
+        for query in self._job.queries:
+            try:
+                survey = self._survey
+                draft = value_store.draft()
+                expect(ModelWritten, await self._judge.ask(ModelToJudge("", str(draft))))
+                sums = await survey.ask("query", round_, await value_store.take(draft, "model"), query)
+                said = expect(Evaluated, await self._judge.ask(Summarise(sums, query))).metrics
+            except (WorkerError, StorageError, UnansweredError) as error:
+                self._note("not answered", f"{query}: {error}")
+                said = {}
+            self._queries[query] = said
+
+    @property
+    def _survey(self) -> SurveyPart:
+        """What asks devices.
+
+        Raises:
+            UnansweredError: it is not there for now.
+        """
+        survey = self._participation.survey
+        if survey is None:
+            raise UnansweredError("the cloud was being restarted")
+        return survey
 
     def _put_away(self, group: BlobRef | None) -> None:
         """This model is the newest now; the one before is not needed any more."""
@@ -286,7 +325,7 @@ class JobRun:
             path = self._means.node.value_store.path(group)
             judged, sums = self._sums
             sums = sums if judged == group.digest else b""
-            asked = Conclude(folder, path, dict(mishaps.counts), mishaps.reasons, wall, sums)
+            asked = Conclude(folder, path, dict(mishaps.counts), mishaps.reasons, wall, sums, self._queries)
             return expect(Evaluated, await self._judge.ask(asked)).metrics, None
         except (WorkerError, StorageError) as error:
             return None, f"the result could not be written: {error}"
@@ -355,7 +394,7 @@ async def _described(
         traits=facts.traits,
         plan=plan_of(job, facts.plan) if record.planned else {},
         hellos=job.tree.wants_details(facts.traits.mode),
-        surveys=job.evaluation.on_devices,
+        surveys=asks_beside(job),
     )
     key = model_key(node.name, 0)
     first = {key + GROUP: await node.value_store.take(group, "group"), key: await node.value_store.take(model, "model")}

@@ -26,6 +26,7 @@ from fogline.compute.blocks import suits
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups
+from fogline.compute.queries import figures, parse_query
 from fogline.compute.survey import Examiner, judgement_of, model_to_judge, row_of, task_to_judge
 from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
@@ -146,6 +147,8 @@ class JobWorker:
     def describe(self, request: Describe) -> Described:
         """What nodes must know, and the first group."""
         self.task.check()
+        for query in self.job.queries:
+            parse_query(query)
         job = with_defaults(self.job, self.algorithm, self.task)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
@@ -198,7 +201,9 @@ class JobWorker:
         return ModelWritten()
 
     def summarise(self, request: Summarise) -> Evaluated:
-        """What devices found, as a round's row has it."""
+        """What devices found, as a round's row has it; or what they answered to a query."""
+        if request.query:
+            return Evaluated(figures(request.query, Tally.from_arrays(from_bytes(request.sums)).sums))
         found = judgement_of(self.task, Tally.from_arrays(from_bytes(request.sums)))
         return Evaluated(row_of(found, self.job.evaluation))
 
@@ -245,6 +250,7 @@ class JobWorker:
                 reasons=request.reasons,
                 wall=request.wall,
                 units=dict(task.units),
+                queries=request.queries,
             )
         )
         return Evaluated(metrics)

@@ -72,9 +72,10 @@ class ModelToJudge(msgspec.Struct, frozen=True, tag=True):
 
 
 class Summarise(msgspec.Struct, frozen=True, tag=True):
-    """Say what the sums of devices that have judged a model mean."""
+    """Say what the sums of devices mean that have judged a model, or answered a query."""
 
     sums: bytes
+    query: str = ""
 
 
 class Conclude(msgspec.Struct, frozen=True, tag=True):
@@ -87,6 +88,8 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
     wall: float
     sums: bytes = b""
     """Of the devices that judged it; empty where none did."""
+    queries: dict[str, dict[str, float]] = {}
+    """What devices answered."""
 
 
 class Base(msgspec.Struct, frozen=True):
