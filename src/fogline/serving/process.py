@@ -97,28 +97,28 @@ class ServerProcess:
             wait = min(LONGEST_WAIT, 2 * wait)
 
     def expect(self, model: str, coming: bool) -> None:
-        """See :class:`fogline.serving.update.ports.Server`."""
+        """See :class:`fogline.serving.update.ports.PredictionServer`."""
         (self._coming.add if coming else self._coming.discard)(model)
         if self._pipe is not None:
             self._pipe.tell(Expect((model,), coming))
 
     async def load(self, card: bytes, paths: Mapping[str, Path], role: Role) -> None:
-        """See :class:`fogline.serving.update.ports.Server`."""
+        """See :class:`fogline.serving.update.ports.PredictionServer`."""
         await self._ask(LoadVersion(card, {digest: str(path) for digest, path in paths.items()}, role))
 
     async def swap(self, model: str, version: int) -> None:
-        """See :class:`fogline.serving.update.ports.Server`."""
+        """See :class:`fogline.serving.update.ports.PredictionServer`."""
         await self._ask(SwapVersion(model, version))
 
     async def drop(self, model: str, version: int) -> None:
-        """See :class:`fogline.serving.update.ports.Server`."""
+        """See :class:`fogline.serving.update.ports.PredictionServer`."""
         await self._ask(DropVersion(model, version))
 
     async def infer(self, ask: bytes) -> bytes:
         """Answer what a tier below is unsure of.
 
         Raises:
-            ServerFailed: it cannot.
+            ServerError: it cannot.
         """
         answer = await self._ask(AnswerRows(ask))
         assert isinstance(answer, CallDone)

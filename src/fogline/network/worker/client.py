@@ -70,8 +70,8 @@ class WorkerClient:
         """Start the process and load the job, if that was not done.
 
         Raises:
-            WorkerEnded: the process ended meanwhile, or took too long.
-            WorkerFailed: the job cannot be loaded here.
+            WorkerEndedError: the process ended meanwhile, or took too long.
+            WorkerError: the job cannot be loaded here.
         """
         return expect(JobOpened, await self._beside(self._open))
 
@@ -82,7 +82,7 @@ class WorkerClient:
             failed: told why, each time.
 
         Raises:
-            WorkerFailed: the job cannot be loaded here.
+            WorkerError: the job cannot be loaded here.
         """
         wait = FIRST_WAIT
         while True:
@@ -103,8 +103,8 @@ class WorkerClient:
             dropped: called when the worker is done with it, if the caller was cancelled before.
 
         Raises:
-            WorkerEnded: the process ended.
-            WorkerFailed: it could not be carried out.
+            WorkerEndedError: the process ended.
+            WorkerError: it could not be carried out.
         """
         return await self._beside(lambda: self._ask(request), dropped)
 
@@ -212,7 +212,7 @@ def expect(kind: type[A], answer: Answer) -> A:
     """The answer, if it is of that kind: foreign code runs in the worker.
 
     Raises:
-        WorkerFailed: it is not.
+        WorkerError: it is not.
     """
     if not isinstance(answer, kind):
         raise WorkerError(f"the worker process answered with {type(answer).__name__} instead of {kind.__name__}")

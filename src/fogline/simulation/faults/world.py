@@ -113,7 +113,7 @@ class World:
         """Until nothing happens any more.
 
         Raises:
-            Violation: something happened that must not.
+            InvariantError: something happened that must not.
         """
         root = self.plan.root.name
         self.machines[root].store[model_key(root, 0)] = ()
@@ -399,6 +399,6 @@ def run(
     """Run the plan of a seed.
 
     Raises:
-        Violation: something happened that must not.
+        InvariantError: something happened that must not.
     """
     return World(draw_plan(seed), aggregator=aggregator, device=device, tell=tell).run()
