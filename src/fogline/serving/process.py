@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from fogline.backoff import Backoff
 from fogline.processes.pipe import Pipe, PipeClosedError, PipeError, RequestService
 from fogline.processes.process import GRACE, HelperProcess, module
 from fogline.registry.release import Vitals
@@ -33,8 +34,8 @@ from fogline.storage import StorageError
 
 log = logging.getLogger("fogline.serving")
 PROGRAM = "fogline.serving.server.program"
-FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
-"""Seconds before a server that ended is started again: doubled each time it does not come up."""
+RESTART = Backoff(first=0.2, longest=30.0)
+"""Before a server that ended is started again."""
 
 
 class ServerProcess:
@@ -77,14 +78,14 @@ class ServerProcess:
 
     async def run(self) -> None:
         """Until cancelled; then it ends after its last requests."""
-        wait = FIRST_WAIT
+        failures = 0
         while True:
             try:
                 async with self._started() as server:
                     found = await self._listen(server.pipe)
                     try:
                         await self._begin(server.pipe, found)
-                        wait = FIRST_WAIT
+                        failures = 0
                         await server.pipe.closed()
                     except PipeError:
                         pass  # It ended while it loaded.
@@ -93,8 +94,8 @@ class ServerProcess:
                     self._ended(why)
             except (PipeError, OSError, StorageError) as error:  # No version is to blame.
                 log.error("The server did not start: %s; its log is %s", error, self._log_file)
-            await asyncio.sleep(wait)
-            wait = min(LONGEST_WAIT, 2 * wait)
+            failures += 1
+            await asyncio.sleep(RESTART.after(failures))
 
     def expect(self, model: str, coming: bool) -> None:
         """See :class:`fogline.serving.update.ports.PredictionServer`."""

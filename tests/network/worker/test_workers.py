@@ -20,6 +20,7 @@ import pytest
 
 import fogline.network.node.computing
 import fogline.network.worker.client
+from fogline.backoff import Backoff
 from fogline.cli.commands.up.fork_server import ForkServer
 from fogline.compute.effects import CarriedOut, CarryOut, makes
 from fogline.network.node.computing import Computation
@@ -155,7 +156,7 @@ def test_a_worker_that_is_loading_is_kept_when_nobody_waits_for_it(tmp_path: Pat
 
 
 def test_loading_has_a_limit_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fogline.network.worker.client, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(fogline.network.worker.client, "RELOAD", Backoff(0.0, 0.0))
 
     async def work() -> None:
         place = Place(tmp_path / "job", patience=0.01)

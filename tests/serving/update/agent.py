@@ -8,10 +8,11 @@ import signal
 import sys
 from pathlib import Path
 
+from fogline.backoff import Backoff
 from fogline.serving.update import turn
 from tests.serving.update.updating import WORSE, Edge, Parent
 
-turn.FIRST_WAIT = 0.02
+turn.RETRY = Backoff(0.02, 300.0)
 
 PREPARED = {"first": 0, "update": 1, "worse": 1, "rollback": 2, "shadow": 1}
 """Versions that are installed before a scenario begins."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from fogline.network.timing import RELOAD
 from fogline.network.worker.forks import start_worker
 from fogline.network.worker.requests import ANSWERS, LARGEST, Answer, JobOpened, Open, Request, RequestFailed
 from fogline.processes.pipe import PipeError
@@ -18,8 +19,6 @@ LONGEST = 2000
 """Characters of a reason that foreign code gives."""
 LOADING = 600.0
 """Seconds that a worker has to load its job; machines are slow when many workers load at once."""
-FIRST_WAIT, LONGEST_WAIT = 5.0, 60.0
-"""Seconds before a job whose worker ended while loading is loaded again: doubled each time."""
 
 
 class WorkerError(RuntimeError):
@@ -84,7 +83,7 @@ class WorkerClient:
         Raises:
             WorkerError: the job cannot be loaded here.
         """
-        wait = FIRST_WAIT
+        failures = 0
         while True:
             try:
                 return await self.open()
@@ -92,8 +91,8 @@ class WorkerClient:
                 if self._closed:
                     raise
                 failed(str(error))
-            await asyncio.sleep(wait)
-            wait = min(LONGEST_WAIT, 2 * wait)
+            failures += 1
+            await asyncio.sleep(RELOAD.after(failures))
 
     async def ask(self, request: Request, dropped: Callable[[], None] = lambda: None) -> Answer:
         """Carry a request out.

@@ -32,7 +32,7 @@ from fogline.serving.update.state import (
     HeldVersion,
     ProbationWatch,
 )
-from fogline.serving.update.turn import Turn, backoff, known
+from fogline.serving.update.turn import Turn, known
 
 
 class AttemptTurn(Turn):
@@ -137,7 +137,7 @@ class AttemptTurn(Turn):
             attempt = replace(attempt, delayed_by=event.kind)
         step = "files" if attempt.step == "trial" else attempt.step
         self.set(attempt=replace(attempt, step=step, waiting=True, tries=tries))
-        self.effects.append(SetRetryTimer("retry", self.now + backoff(tries)))
+        self.retry_later("retry", tries)
 
     def retry(self) -> None:
         """It is time to try again."""

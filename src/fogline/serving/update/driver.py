@@ -60,7 +60,7 @@ from fogline.storage import Database, StorageError
 log = logging.getLogger("fogline.serving")
 STATES, RECORDS = "serving", "serving"
 """Kind of the documents, by model, and topic of the records."""
-AGAIN = 5.0
+JOURNAL_AGAIN = 5.0
 """Seconds before the journal is tried again."""
 LOADING = 120.0
 """Seconds that the server may take to load a version."""
@@ -156,7 +156,7 @@ class ModelUpdateDriver:
                 self._step(self._backlog[0])
             except StorageError as error:
                 self._complain(error)
-                self._later(None, AGAIN, self._catch_up)
+                self._later(None, JOURNAL_AGAIN, self._catch_up)
                 return
             self._backlog.popleft()
             self._complained = False
@@ -203,7 +203,7 @@ class ModelUpdateDriver:
             self._save(settled)
         except StorageError as error:
             self._complain(error)
-            asyncio.get_running_loop().call_later(AGAIN, self._effects.put_nowait, None)
+            asyncio.get_running_loop().call_later(JOURNAL_AGAIN, self._effects.put_nowait, None)
             return
         self.state = settled
         before = {(news.version, news.what, news.why) for news in state.said}
