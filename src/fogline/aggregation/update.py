@@ -40,7 +40,7 @@ class Update:
         vectors: name to (n,) vector, unscaled.
         weights: name to weight; the same names.
         counters: integer entries of the model after training.
-        count: devices that it speaks for; more than one where a fog lifts its rounds into one update.
+        count: devices that it speaks for; more than one where a fog makes one update of its rounds.
         bounds: numbers that no magnitude in the vector of that name exceeds, as ``sweep.bound`` gives them, where
             who made the vector has looked already. They never travel: a node believes its own only.
     """

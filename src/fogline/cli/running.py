@@ -20,7 +20,7 @@ from fogline.logs import write_logs
 from fogline.network.node.process import Attach, Listening, NodeFolder, RunningNode, until_told
 from fogline.network.node.status import StatusChange
 from fogline.network.transport.messages import ParentAddress
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 from fogline.storage import StorageFullError
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ def teller(attached: bool) -> Callable[[StatusChange], None]:
     return tell
 
 
-def attach_server(place: NodeFolder, tier: Tier, predictions: Predictions) -> Attach | None:
+def attach_server(place: NodeFolder, tier: NodeKind, predictions: Predictions) -> Attach | None:
     """What makes a node serve; None where it does not."""
     if not predictions.serve:
         return None

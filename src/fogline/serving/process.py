@@ -29,7 +29,8 @@ from fogline.serving.requests import (
     VersionPulse,
 )
 from fogline.serving.settings import Settings
-from fogline.serving.update.ports import Role, ServerError, Serving
+from fogline.serving.slots import VersionSlot
+from fogline.serving.update.ports import ServerError, Serving
 from fogline.storage import StorageError
 
 log = logging.getLogger("fogline.serving")
@@ -103,9 +104,9 @@ class ServerProcess:
         if self._pipe is not None:
             self._pipe.tell(Expect((model,), coming))
 
-    async def load(self, card: bytes, paths: Mapping[str, Path], role: Role) -> None:
+    async def load(self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot) -> None:
         """See :class:`fogline.serving.update.ports.PredictionServer`."""
-        await self._ask(LoadVersion(card, {digest: str(path) for digest, path in paths.items()}, role))
+        await self._ask(LoadVersion(card, {digest: str(path) for digest, path in paths.items()}, slot))
 
     async def swap(self, model: str, version: int) -> None:
         """See :class:`fogline.serving.update.ports.PredictionServer`."""
@@ -165,7 +166,7 @@ class ServerProcess:
         for one in expected:
             paths = {digest: str(path) for digest, path in one.paths.items()}
             try:
-                await pipe.ask(LoadVersion(one.card, paths, one.role))
+                await pipe.ask(LoadVersion(one.card, paths, one.slot))
             except PipeClosedError:
                 raise
             except PipeError as error:

@@ -21,7 +21,7 @@ import pytest
 import fogline.network.node.computing
 import fogline.network.worker.client
 from fogline.backoff import Backoff
-from fogline.cli.commands.up.fork_server import ForkServer
+from fogline.cli.commands.up.fork_server import ForkServerProcess
 from fogline.compute.effects import CarriedOut, CarryOut, makes
 from fogline.network.node.computing import Computation
 from fogline.network.node.driver import Driver
@@ -320,7 +320,7 @@ def test_what_a_worker_prints_bears_date_level_job_and_round(tmp_path: Path) -> 
 @asynccontextmanager
 async def fork_server(folder: Path, monkeypatch: pytest.MonkeyPatch, *modules: str) -> AsyncGenerator[int]:
     """A fork server; its process."""
-    server = ForkServer(folder / "forks.log")
+    server = ForkServerProcess(folder / "forks.log")
     assert await server.start(["numpy", "fogline.network.worker.program", "no.such.module", *modules]) is None
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)

@@ -10,9 +10,8 @@ import msgspec
 
 from fogline.inference.card import Asset, ModelName
 from fogline.registry.release import Outcome, Release
+from fogline.serving.slots import VersionSlot
 
-Role = Literal["live", "beside", "shadow"]
-"""In the server: answers; is ready to; answers silently."""
 Distrust = Literal["expired", "older", "tampered", "unreadable"]
 """Why metadata is not believed."""
 Ask = Callable[[str, int], Awaitable[bytes | None]]
@@ -68,7 +67,7 @@ class Serving(msgspec.Struct, frozen=True):
     card: bytes
     paths: Mapping[str, Path]
     """Where its files lie, by digest."""
-    role: Role
+    slot: VersionSlot
 
 
 class Upstream(Protocol):
@@ -111,7 +110,7 @@ class PredictionServer(Protocol):
         none."""
         ...
 
-    async def load(self, card: bytes, paths: Mapping[str, Path], role: Role) -> None:
+    async def load(self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot) -> None:
         """Load a version from its files, by digest; a ``live`` one takes the place of what answered before.
 
         Raises:

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from fogline.backoff import Backoff
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 from fogline.serving.update.effects import Effect, SetRetryTimer
 from fogline.serving.update.events import Timer
 from fogline.serving.update.state import (
@@ -35,9 +35,9 @@ class Turn(ABC):
         now: time of the node's clock, in seconds.
     """
 
-    def __init__(self, node: str, tier: Tier, state: ModelOnNode, now: float) -> None:
+    def __init__(self, node: str, tier: NodeKind, state: ModelOnNode, now: float) -> None:
         self.node = node
-        self.tier: Tier = tier
+        self.tier: NodeKind = tier
         self.state = state
         self.now = now
         self.effects: list[Effect] = []
