@@ -36,6 +36,7 @@ from fogline.network.transport.messages import ENROLMENT_SERVICE, OPERATOR_SERVI
 from fogline.network.transport.uplink import RefusedByParentError, Uplink
 from fogline.network.worker.requests import WorkerLimits
 from fogline.storage import Blobs, Database, StorageError, open_blobs, open_database
+from fogline.storage.atomic import sweep_drafts
 from fogline.storage.errors import explained
 from fogline.storage.files import open_locked
 
@@ -66,10 +67,11 @@ class NodeFolder:
 
     @contextlib.contextmanager
     def occupied(self) -> Generator[None]:
-        """Be the only program that runs this node: two with one name would cut each other off for ever.
+        """Be the only program that runs this node: two with one name would cut each other off for ever. Drafts that
+        an earlier one left when it was killed are deleted.
 
         Raises:
-            StorageError: another one does.
+            StorageError: another one does, or the disk does not allow it.
         """
         with explained("be at home", self.folder):
             lock = open_locked(self.folder / LOCK)
@@ -78,6 +80,8 @@ class NodeFolder:
                 f"The node in {self.folder} runs already; stop that program first, or name another folder"
             )
         with lock:
+            with explained("tidy up", self.folder):
+                sweep_drafts(*self.folder.glob("*/"), *self.folder.glob("models/*/"))
             yield
 
     def runs(self) -> bool:
