@@ -42,6 +42,7 @@ from fogline.storage.files import open_locked
 
 if TYPE_CHECKING:
     from fogline.governance.identity.authority import Authority
+    from fogline.network.transport.downlink import Downlink
 
 log = logging.getLogger("fogline.network")
 LOCK = "node.lock"
@@ -253,13 +254,17 @@ async def serve(
     enrolment_port = listen(enrolling, identity, listening.enrolment, mutual=False)
     node.address = up.address = _with_port(address, port)
     up.enrolment = _with_port(_enrolment_address(listening), enrolment_port)
-    for made in (inside, enrolling):
-        await made.start()
-        stack.push_async_callback(_stop, made)
+    await inside.start()
+    stack.push_async_callback(_stop, inside, downlink)
+    await enrolling.start()
+    stack.push_async_callback(enrolling.stop, LAST_CALLS)
 
 
-async def _stop(made: grpc.aio.Server) -> None:
-    await made.stop(LAST_CALLS)
+async def _stop(inside: grpc.aio.Server, downlink: Downlink) -> None:
+    stopping = asyncio.create_task(inside.stop(LAST_CALLS))
+    await asyncio.sleep(0)  # From here on nobody new comes in.
+    downlink.close()
+    await stopping
 
 
 async def _upward(uplink: Uplink, up: RunningNode) -> None:
