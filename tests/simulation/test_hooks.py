@@ -201,6 +201,16 @@ def test_what_numbers_cause_in_a_hook_fails_the_device(method: type, words: list
     assert np.isfinite(result.params.vector).all()
 
 
+class Heavy(FedAvg):
+    def report(self, start, end, local, received, work):
+        return ClientUpdate({"delta": Weighted(end - start, 1e300)}, local)
+
+
+def test_an_update_that_no_fold_can_hold_fails_the_device() -> None:
+    with pytest.raises(fogline.RunError, match="Its vector 'delta', times its weight, reaches .*; the fold overflows"):
+        simulate(Heavy(), rounds=2)
+
+
 class Leaves(FedAvg):
     def report(self, start, end, local, received, work):
         raise SystemExit(3)
