@@ -2,8 +2,8 @@
 
 Every device counts its figure into one of fixed bins, and adds it to the bin's sum. Bins are as wide as 1 % of the
 figures in them, for any size and sign of figures, so that aggregators need not agree on a range. Mean and standard
-deviation come from sums and are exact. The worst tenth is exact but for the one bin that it ends in, whose devices count
-as if they all had the bin's mean: that is off by less than 1 %.
+deviation come from sums and are exact. The worst tenth is exact but for the one bin that it ends in, whose devices
+count as if they all had the bin's mean: that is off by less than 1 %.
 """
 
 from __future__ import annotations

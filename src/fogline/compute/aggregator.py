@@ -11,12 +11,12 @@ from fogline.aggregation import Arrays, Folded, Partial, UnusableUpdateError
 from fogline.aggregation.tally import Tally, added
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import GroupModel
-from fogline.compute.blocks import Piece, PieceWriter, pieces
+from fogline.compute.column_blocks import Piece, PieceWriter, pieces
 from fogline.compute.effects import GROUP, CarriedOut, CarryOut, Sift
 from fogline.compute.files import read_group, read_model, read_tally, write
 from fogline.compute.groups import Groups, is_bug
 from fogline.compute.members import RoundMembers
-from fogline.nodes.effects import AddUp, Adopt, FoldInput, Lift, Merge, Move
+from fogline.nodes.effects import AddUp, Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.nodes.messages import Key
 from fogline.training.bugs import CodeError
 
@@ -56,8 +56,8 @@ class GroupsOnFiles:
                 return self._merge(asked, asked.effect)
             case AddUp():
                 return self._add_up(asked, asked.effect)
-            case Lift():
-                return self._lift(asked, asked.effect)
+            case GroupUpdate():
+                return self._group_update(asked, asked.effect)
             case _:
                 raise ValueError(f"An aggregator carries out no {type(asked.effect).__name__}.")
 
@@ -129,10 +129,11 @@ class GroupsOnFiles:
         write(asked.writes[effect.update], added(tallies, effect.part))
         return CarriedOut((effect.update,), tuple(refused.items()))
 
-    def _lift(self, asked: CarryOut, effect: Lift) -> CarriedOut:
+    def _group_update(self, asked: CarryOut, effect: GroupUpdate) -> CarriedOut:
         base = asked.reads[effect.base + GROUP]
         self._write(
-            {asked.writes[effect.update]: _arrays}, lambda piece, groups: groups.lift(read_group(base, piece.read))
+            {asked.writes[effect.update]: _arrays},
+            lambda piece, groups: groups.group_update(read_group(base, piece.read)),
         )
         return CarriedOut((effect.update,))
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fogline.nodes.effects import AddUp, Adopt, Examine, FoldInput, Lift, Merge, Move, Train
+from fogline.nodes.effects import AddUp, Adopt, Examine, FoldInput, GroupUpdate, Merge, Move, Train
 from fogline.nodes.events import Trained
 from fogline.nodes.messages import Count, Key
 
-AggregatorEffect = Adopt | Move | Merge | AddUp | Lift
+AggregatorEffect = Adopt | Move | Merge | AddUp | GroupUpdate
 """What an aggregator computes."""
 DeviceEffect = Train | Examine
 """What a device computes."""
@@ -65,7 +65,7 @@ def needed(effect: AggregatorEffect | DeviceEffect) -> tuple[Key, ...]:
     match effect:
         case Adopt():
             return (effect.source,) if effect.base is None else (effect.source, effect.base + GROUP)
-        case Move() | Lift():
+        case Move() | GroupUpdate():
             return (effect.base + GROUP,)
         case Train() | Examine():
             return (effect.model,)
@@ -83,7 +83,7 @@ def makes(effect: AggregatorEffect | DeviceEffect) -> Mapping[Key, str]:
     match effect:
         case Adopt() | Move():
             return {effect.model + GROUP: "group", effect.model: "model"}
-        case Merge() | AddUp() | Lift() | Examine():
+        case Merge() | AddUp() | GroupUpdate() | Examine():
             return {effect.update: "update"}
         case Train():
             return {effect.update: "update", STATE: "state"}

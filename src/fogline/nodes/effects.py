@@ -110,7 +110,7 @@ class AddUp(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Above devices: the name under which the sums are told apart from those of other aggregators."""
 
 
-class Lift(msgspec.Struct, frozen=True, gc=False, tag=True):
+class GroupUpdate(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Make the movement of the group at ``base`` since the parent's model into an update for the parent."""
 
     base: Key
@@ -149,4 +149,6 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     """The job is over at this node. The runtime says ``Stop`` to every child that is connected."""
 
 
-Effect = Send | SetTimer | Train | Examine | Adopt | Move | Merge | AddUp | Lift | Forget | Write | Count | Finished
+Effect = (
+    Send | SetTimer | Train | Examine | Adopt | Move | Merge | AddUp | GroupUpdate | Forget | Write | Count | Finished
+)

@@ -13,7 +13,7 @@ from fogline.settings import Mode
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class AggregatorRole:
     """What an aggregator is in its job."""
 
     name: str
@@ -65,11 +65,11 @@ class Role:
 
 def role_of(
     job: Job, traits: AlgorithmTraits, name: str, tier_name: str, parent: str | None, patience: float = math.inf
-) -> Role:
+) -> AggregatorRole:
     """What an aggregator is in a job. An algorithm's own mode holds at the root; fogs are synchronous unless told."""
     tier = job.tree.tiers[tier_name]
     mode = tier.mode or (traits.mode if parent is None else "sync")
-    return Role(
+    return AggregatorRole(
         name=name,
         parent=parent,
         tier=tier,
@@ -86,7 +86,7 @@ HERE = ""
 """The parent of the root's survey machine: the root itself, which asks it."""
 
 
-def survey_role(job: Job, name: str, tier_name: str, parent: str | None, patience: float = math.inf) -> Role:
+def survey_role(job: Job, name: str, tier_name: str, parent: str | None, patience: float = math.inf) -> AggregatorRole:
     """What an aggregator is where the job asks beside the training (evaluation, queries).
 
     All devices that can be asked are asked, or the cohort that the job names; quorum, deadline and minimum are those
@@ -95,7 +95,7 @@ def survey_role(job: Job, name: str, tier_name: str, parent: str | None, patienc
     lowest = tier_name == job.tree.names[-1]
     cohort = job.evaluation.cohort if lowest else 1.0
     tier = job.tree.tiers[tier_name]
-    return Role(
+    return AggregatorRole(
         name=name,
         parent=HERE if parent is None else parent,
         tier=Tier(cohort=cohort, quorum=tier.quorum, deadline=tier.deadline),

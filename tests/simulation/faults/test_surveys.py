@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fogline.nodes import Aggregator, Role
+from fogline.nodes import Aggregator, AggregatorRole
 from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Report, update_key
 from fogline.nodes.quorum import Quorum
@@ -28,7 +28,7 @@ def test_a_seed_is_repeated_to_the_event() -> None:
 class KeepsOldAnswers(Aggregator):
     """Takes what waited for one question for answers to the next."""
 
-    def __init__(self, role: Role, *more: Any, **named: Any) -> None:
+    def __init__(self, role: AggregatorRole, *more: Any, **named: Any) -> None:
         super().__init__(role, *more, **named)
         self.ledger._drop_answers = lambda: None  # type: ignore[method-assign]
 
@@ -57,7 +57,7 @@ class NeverGivesUp(Aggregator):
 class NeedsNobody(Aggregator):
     """Is content with any number of devices."""
 
-    def __init__(self, role: Role, *more: Any, **named: Any) -> None:
+    def __init__(self, role: AggregatorRole, *more: Any, **named: Any) -> None:
         super().__init__(role, *more, **named)
         self._quorum = LacksNothing(role, self.ledger)
 

@@ -22,7 +22,7 @@ from fogline.algorithms.device import prepare, run_cohort
 from fogline.algorithms.group import Down
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
-from fogline.compute.blocks import suits
+from fogline.compute.column_blocks import suits
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups

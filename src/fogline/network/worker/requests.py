@@ -144,7 +144,7 @@ class Described(msgspec.Struct, frozen=True, tag=True):
 
 
 class Evaluated(msgspec.Struct, frozen=True, tag=True):
-    """Metrics on the test set (none where there is no test set here); or what devices found, as a round's row has it."""
+    """Metrics on the test set, none where there is no test set here; or what devices found, as a round's row has it."""
 
     metrics: dict[str, float]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fogline.jobs import Tier
-from fogline.nodes import Aggregator, Device, Role
+from fogline.nodes import Aggregator, AggregatorRole, Device
 from fogline.nodes.effects import Effect, Examine
 from fogline.nodes.events import Halt, Trained
 from fogline.nodes.messages import Key, Message, Receipt, Report, Work
@@ -32,7 +32,7 @@ def draw_survey_plan(seed: int) -> FaultPlan:
     return replace(plan, roles={name: _asking(role, name not in inner) for name, role in plan.roles.items()})
 
 
-def _asking(role: Role, lowest: bool) -> Role:
+def _asking(role: AggregatorRole, lowest: bool) -> AggregatorRole:
     tier = Tier(cohort=role.tier.cohort, quorum=role.tier.quorum)
     return replace(role, tier=tier, traits=AlgorithmTraits(), rounds=1, lowest=lowest, join_window=0.0)
 
@@ -57,7 +57,7 @@ class SurveyWorld(World):
         self._asked: dict[tuple[str, Key], int] = {}
         """Which question a device's answer is to."""
 
-    def _role(self, name: str) -> Role | None:
+    def _role(self, name: str) -> AggregatorRole | None:
         role = super()._role(name)
         return replace(role, parent=HERE) if role is not None and role.parent is None else role
 
