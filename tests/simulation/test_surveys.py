@@ -129,6 +129,16 @@ def test_queries_are_answered_in_sums() -> None:
     assert "label_counts: count/0" in result.summary()
 
 
+def test_a_query_needs_no_training_and_holds_to_the_minimum() -> None:
+    data = toy_data()
+    y = np.concatenate([data.at(i).y for i in range(len(data))])
+    assert fogline.query(ToyTask(), "label_counts", TREE) == {f"count/{k}": float((y == k).sum()) for k in range(3)}
+    with pytest.raises(RuntimeError, match="Too few devices answered 'label_counts'"):
+        fogline.query(ToyTask(), "label_counts", Tree(minimum=12, cloud=Tier(deadline=60)), devices={"dropout": 0.5})
+    with pytest.raises(JobError, match="There is no query 'label_count'"):
+        fogline.query(ToyTask(), "label_count")
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [
