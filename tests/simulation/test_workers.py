@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 from fogline.algorithms import FedAvg, FedProx
-from fogline.simulation.executor import Executor
-from fogline.simulation.shared_memory import ALIGNMENT, Arena
+from fogline.simulation.executors import EXECUTORS, Bench, Executor
+from fogline.simulation.executors.shared_memory import ALIGNMENT, Arena
 from fogline.training import ClientJob, Engine, LocalTraining
 from tests.toy import ToyTask
 
 LOCAL = LocalTraining(learning_rate=0.1, batch_size=5)
+
+
+def executor(bench: Bench, processes: int) -> Executor:
+    """Workers, or this process where there are to be none."""
+    return EXECUTORS["processes" if processes else "inline"](bench, processes)
 
 
 class Here:
@@ -20,7 +25,7 @@ class Here:
     def __init__(self, chunk: int, processes: int) -> None:
         self.task = ToyTask()
         self.made_here = 0
-        self.executor = Executor(self.task, FedAvg(), self._make, chunk, processes)
+        self.executor = executor(Bench(self.task, FedAvg(), self._make, chunk), processes)
 
     def _make(self) -> Engine:
         self.made_here += 1
@@ -68,7 +73,8 @@ def test_a_worker_hands_back_what_this_process_would_have() -> None:
     for algorithm in (FedAvg(), FedProx(mu=0.5)):
         results: list[list[tuple[object, ...]]] = []
         for processes in (0, 1):
-            with Executor(task, algorithm, lambda a=algorithm: task.build("loop", a, LOCAL), 3, processes) as executor:
+            bench = Bench(task, algorithm, lambda a=algorithm: task.build("loop", a, LOCAL), 3)
+            with executor(bench, processes) as trainer:
                 results.append(
                     [
                         (
@@ -78,7 +84,7 @@ def test_a_worker_hands_back_what_this_process_would_have() -> None:
                             dict(one.update.bounds) if one.update else None,
                             one.loss,
                         )
-                        for one in executor.run(jobs)
+                        for one in trainer.run(jobs)
                     ]
                 )
         assert results[0] == results[1]

@@ -19,6 +19,7 @@ EPILOGUE = "A first run: fogline simulate job.toml. On real processes: fogline u
 COMMANDS = {
     "simulate": ("simulation:simulate", "Run a job on simulated devices, in virtual time."),
     "show": ("simulation:show", "Show the result of a finished run."),
+    "compare": ("compare:compare", "Put finished runs side by side: a table and a plot."),
     "up": (
         "up.command:up",
         "Run a job on a cloud, fogs and devices that are real processes on this machine, over mutual TLS.",

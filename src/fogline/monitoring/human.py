@@ -36,6 +36,11 @@ def human_metric(name: str, value: float, unit: str = "") -> str:
     return f"{100 * value:.2f} %" if is_share(name) else f"{value:.4g} {unit}".rstrip()
 
 
+def human_difference(name: str, value: float, unit: str = "") -> str:
+    """How far two values of a metric are apart: accuracies in percentage points."""
+    return f"{100 * abs(value):.2f} points" if is_share(name) else f"{abs(value):.4g} {unit}".rstrip()
+
+
 def is_share(name: str) -> bool:
     """Whether a metric is a share of examples, best read in percent."""
     return "accuracy" in name
