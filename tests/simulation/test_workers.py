@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 
+import fogline
+from fogline import Job, JobError
 from fogline.algorithms import FedAvg, FedProx
-from fogline.simulation.executors import EXECUTORS, Bench, Executor
+from fogline.algorithms.device import LocalRound
+from fogline.simulation.executors import EXECUTORS, Bench, Executor, executor_for
+from fogline.simulation.executors.inline import InlineExecutor
 from fogline.simulation.executors.shared_memory import ALIGNMENT, Arena
 from fogline.training import ClientJob, Engine, LocalTraining
 from tests.toy import ToyTask
@@ -88,3 +98,65 @@ def test_a_worker_hands_back_what_this_process_would_have() -> None:
                     ]
                 )
         assert results[0] == results[1]
+
+
+class OnGpu(ToyTask):
+    """A task that trains on a GPU."""
+
+    forkable = False  # type: ignore[assignment]
+    on_processor = False
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "chosen"),
+    [
+        ({}, ToyTask, ("processes", len(os.sched_getaffinity(0)))),
+        ({"processes": 3}, ToyTask, ("processes", 3)),
+        ({"processes": 0}, ToyTask, ("inline", 0)),
+        ({"executor": "Inline"}, ToyTask, ("inline", 0)),
+        ({"executor": "processes", "processes": 2}, ToyTask, ("processes", 2)),
+        ({}, OnGpu, ("inline", 0)),
+        ({"processes": 0}, OnGpu, ("inline", 0)),
+    ],
+)
+def test_a_job_gets_the_executor_that_suits_it(
+    settings: dict[str, Any], task: type[ToyTask], chosen: tuple[str, int]
+) -> None:
+    kind, processes = executor_for(Job(**settings), task())
+    assert (EXECUTORS.name_of(kind), processes) == chosen
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "words"),
+    [
+        ({"executor": "inline", "processes": 2}, ToyTask, "processes is 2, but the executor 'inline' uses none."),
+        ({"executor": "processes", "processes": 0}, ToyTask, "'processes' uses 1 at least."),
+        ({"executor": "proceses"}, ToyTask, "executor: There is no executor 'proceses'; did you mean 'processes'?"),
+        ({"processes": 2}, OnGpu, "A GPU trains for all devices in the main process: leave processes out"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(settings: dict[str, Any], task: type[ToyTask], words: str) -> None:
+    with pytest.raises(JobError, match=re.escape(words)):
+        executor_for(Job(**settings), task())
+
+
+def test_one_added_by_a_program_trains_a_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but the registry knows which executors there are."""
+
+    class Backwards(InlineExecutor):
+        """Trains the chunks from the last to the first."""
+
+        def run(self, jobs: Sequence[ClientJob]) -> Iterator[LocalRound]:
+            done = [list(super(Backwards, self).run(chunk)) for chunk in reversed(self.bench.chunks(jobs))]
+            return itertools.chain.from_iterable(reversed(done))
+
+    list(EXECUTORS)  # The package's own are there before.
+    monkeypatch.setattr(EXECUTORS, "_plugins", dict(EXECUTORS._plugins))
+    EXECUTORS.add("backwards")(Backwards)
+    models = [
+        fogline.simulate(ToyTask(), rounds=3, chunk=3, progress=False, executor=name, baselines="alone")
+        for name in ("backwards", "processes")
+    ]
+    assert np.array_equal(models[0].params.vector, models[1].params.vector)
+    assert models[0].baselines == models[1].baselines
+    assert models[0].job.executor == "backwards"

@@ -7,8 +7,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from fogline.monitoring.comparison import Group, Mean, bytes_of, curve
-from fogline.monitoring.human import is_share
-from fogline.monitoring.plots import COLOURS, GREY, axis_label, bytes_scale, count_rounds, grid, legend
+from fogline.monitoring.human import axis_label, is_share
+from fogline.monitoring.plots import COLOURS, GREY, bytes_scale, count_rounds, grid, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,8 @@ def comparison_figure(groups: Sequence[Group]) -> Figure:
         ax.set_ylabel(label)
         ax.set_xlim(left=0)
     count_rounds(rounds)
-    legend(rounds)
+    if rounds.lines:
+        legend(rounds)
     _final(final, groups)
     final.set_xlabel(f"{label}, final model")
     return figure

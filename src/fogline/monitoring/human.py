@@ -46,6 +46,12 @@ def is_share(name: str) -> bool:
     return "accuracy" in name
 
 
+def axis_label(name: str, unit: str, where: str = "") -> str:
+    """A metric with its unit, for an axis or a column."""
+    unit = "%" if is_share(name) else unit
+    return f"{name}{where} ({unit})" if unit else f"{name}{where}"
+
+
 def _scaled(amount: float, unit: str, decimals: int) -> str:
     if not math.isfinite(amount):
         return "?"

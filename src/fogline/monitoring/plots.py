@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from fogline.monitoring.human import human_metric, is_share, traffic
+from fogline.monitoring.human import axis_label, human_metric, is_share, traffic
 from fogline.monitoring.record import METRIC, Row, RunRecord, Spread
 from fogline.monitoring.table import last_reported
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, RED, GREY = "#2a6f97", "#e07a1f", "#3a8f5c", "#b23a48", "#6b7280"
 COLOURS = (BLUE, ORANGE, GREEN, "#7b5ea7", "#8c6d46", RED)
+BESIDE = (ORANGE, "#7b5ea7", "#8c6d46")
+"""Of baselines, which are neither the run nor its target."""
 TIMES = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
 BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 BARS = 24
@@ -163,7 +165,7 @@ def _metric_curve(ax: Axes, result: RunRecord, over: str) -> None:
 def _baseline_lines(ax: Axes, result: RunRecord, over: str, scale: float) -> None:
     """A curve for a baseline of one model; lines at the mean and the worst tenth for one of many."""
     name = result.headline
-    drawn = [(one, one.value(name), COLOURS[1 + i]) for i, one in enumerate(result.baselines.values())]
+    drawn = [(one, one.value(name), BESIDE[i % len(BESIDE)]) for i, one in enumerate(result.baselines.values())]
     for baseline, value, colour in drawn:
         if value is None:
             continue
@@ -247,12 +249,6 @@ def _by_group(ax: Axes, result: RunRecord, spread: Spread) -> None:
 def _axis(result: RunRecord, where: str = "") -> str:
     """The headline metric with its unit, for an axis."""
     return axis_label(result.headline, result.units.get(result.headline, ""), where)
-
-
-def axis_label(name: str, unit: str, where: str = "") -> str:
-    """A metric with its unit, for an axis."""
-    unit = "%" if is_share(name) else unit
-    return f"{name}{where} ({unit})" if unit else f"{name}{where}"
 
 
 def legend(ax: Axes) -> None:

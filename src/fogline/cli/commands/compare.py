@@ -15,7 +15,7 @@ from fogline.cli.options import COMMON, CommonOptions, Flag, Json
 from fogline.jobs.errors import JobError
 from fogline.monitoring.comparison import ComparedRun, Group, Mean, groups_of, read_run
 from fogline.monitoring.folder import RunFolder
-from fogline.monitoring.human import human_bytes, human_joules, human_metric, human_seconds, is_share
+from fogline.monitoring.human import axis_label, human_bytes, human_joules, human_metric, human_seconds, is_share
 from fogline.storage.atomic import write_file
 
 DASH = "–"
@@ -77,7 +77,9 @@ def _listing(groups: list[Group], hint: str) -> Listing:
     """A line a group; columns that nobody has anything for are left out."""
     settings = list(groups[0].settings)
     first = groups[0].runs[0]
-    columns = ["", "run", *map(escape, settings), "seeds", escape(first.headline)]
+    named = len({group.name for group in groups}) > 1
+    above = axis_label(first.headline, first.unit)
+    columns = ["", *["run"] * named, *map(escape, settings), "seeds", escape(above)]
     baselines = list(dict.fromkeys(name for group in groups for name in group.baselines))
     costs = [cost for cost in COSTS if any(group.mean(cost[1]) is not None for group in groups)]
     has_target = any(one.target is not None for group in groups for one in group.runs)
@@ -86,9 +88,10 @@ def _listing(groups: list[Group], hint: str) -> Listing:
     )
     seeds = any(len(group.runs) > 1 for group in groups)
     told = ["± is one sample standard deviation over the seeds."] * seeds + [hint] * bool(hint)
-    listing = Listing(tuple(columns), numbers=frozenset(columns[2 + len(settings) :]), hint="\n".join(told))
+    listing = Listing(tuple(columns), numbers=frozenset(columns[1 + named + len(settings) :]), hint="\n".join(told))
     for group in groups:
-        row = [str(group.number), escape(group.name), *(escape(_text(value)) for value in group.settings.values())]
+        row = [str(group.number), *[escape(group.name)] * named]
+        row += [escape(_text(value)) for value in group.settings.values()]
         row += [_seeds(group), _metric(first, group.mean(lambda one: one.value))]
         row += [_metric(first, group.mean(lambda one, name=name: one.baselines.get(name))) for name in baselines]
         row += [_to_target(group)] * has_target
@@ -111,14 +114,12 @@ COSTS: tuple[tuple[str, Figure, Callable[[float], str]], ...] = (
 
 
 def _metric(run: ComparedRun, mean: Mean | None) -> str:
-    """A metric's mean, and its deviation where there are several seeds."""
+    """A metric's mean, and its deviation where there are several seeds; its unit stands above."""
     if mean is None:
         return DASH
-    if mean.count == 1:
-        return escape(human_metric(run.headline, mean.mean, run.unit))
-    if is_share(run.headline):
-        return f"{100 * mean.mean:.2f} ± {100 * mean.deviation:.2f} %"
-    return escape(f"{mean.mean:.4g} ± {mean.deviation:.2g} {run.unit}".rstrip())
+    share = is_share(run.headline)
+    told, apart = (f"{100 * n:.2f}" if share else f"{n:.4g}" for n in (mean.mean, mean.deviation))
+    return told if mean.count == 1 else f"{told} ± {apart}"
 
 
 def _target_column(groups: list[Group]) -> str:
