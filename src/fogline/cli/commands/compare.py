@@ -88,7 +88,9 @@ def _listing(groups: list[Group], hint: str) -> Listing:
     )
     seeds = any(len(group.runs) > 1 for group in groups)
     told = ["± is one sample standard deviation over the seeds."] * seeds + [hint] * bool(hint)
-    listing = Listing(tuple(columns), numbers=frozenset(columns[1 + named + len(settings) :]), hint="\n".join(told))
+    listing = Listing(
+        tuple(columns), numbers=frozenset(columns[1 + named + len(settings) :]), hint="\n".join(told), folds=False
+    )
     for group in groups:
         row = [str(group.number), *[escape(group.name)] * named]
         row += [escape(_text(value)) for value in group.settings.values()]
