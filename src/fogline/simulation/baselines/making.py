@@ -43,7 +43,15 @@ def make_baselines(
         kept: those that were made before, by name.
         keep: told of each that was made.
         note: told what is done.
+
+    Raises:
+        JobError: the run began with an earlier version, which did not count steps; one sentence.
     """
+    if names and any("steps" not in row for row in run.history):
+        raise JobError(
+            "evaluation.baselines needs the gradient steps of every round, and the version of Fogline that began this "
+            "run did not count them; start a new run"
+        )
     made: dict[str, Baseline] = {}
     for name in names:
         if name in kept and kept[name].rounds == len(run.history):

@@ -52,17 +52,21 @@ def _gathered(data: FederatedData) -> tuple[FederatedData, int, str]:
     Raises:
         CodeError: the code that loads them is wrong, or none can be loaded.
     """
+    everybody = range(len(data.clients))
+    whole = attempt(lambda: data.pooled(everybody))
+    if not isinstance(whole, Exception):
+        return whole, 0, ""
     able: list[int] = []
     reason = ""
-    for client in range(len(data.clients)):
+    for client in everybody:
         examples = attempt(lambda client=client: data.at(client))
-        if isinstance(examples, Exception):
-            wrong = blame("loading its data", examples).at(f"Client '{data.clients[client]}'")
-            if isinstance(examples, (CodeError, *PROGRAMMING)):
-                raise wrong
-            reason = reason or str(wrong)
-        else:
+        if not isinstance(examples, Exception):
             able.append(client)
+            continue
+        wrong = blame("loading its data", examples).at(f"Client '{data.clients[client]}'")
+        if isinstance(examples, (CodeError, *PROGRAMMING)):
+            raise wrong
+        reason = reason or str(wrong)
     if not able:
         raise CodeError(reason)
-    return data.pooled(able), len(data.clients) - len(able), reason
+    return data.pooled(able), len(everybody) - len(able), reason
