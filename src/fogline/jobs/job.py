@@ -185,7 +185,7 @@ class Job(StrictModel):
     engines_refused: Mapping[str, str] = Field(default_factory=dict)
     """Written by a run: engines that it did not take, and why."""
     executor: str | None = None
-    """Where cohorts are trained in a simulation: see ``fogline engines``; None takes worker processes, or this one
+    """Where cohorts are trained in a simulation: see ``fogline executors``; None takes worker processes, or this one
     where ``processes`` is 0 or a GPU trains."""
     processes: NonNegativeInt | None = None
     """Worker processes; 0 trains in this one; None takes one per core."""

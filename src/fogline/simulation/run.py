@@ -105,7 +105,7 @@ def simulate(
             with the round's row of the history, the model as it is judged (``Params``) and the root aggregator's state
             by name, which can only be read. It may return ``fogline.STOP`` to end the run there.
         baselines: what the model is compared with at the end: ``"pooled"``, ``"alone"``, as ``evaluation.baselines``.
-        executor: where cohorts are trained, by name (``fogline engines``); None goes by ``processes`` and the task.
+        executor: where cohorts are trained, by name (``fogline executors``); None goes by ``processes`` and the task.
 
     Returns:
         The result: the model (``params``), one row a round (``history``, or ``frame()`` for pandas), ``metrics`` of the

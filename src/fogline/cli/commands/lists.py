@@ -1,4 +1,4 @@
-"""``fogline algorithms``, ``fogline datasets`` and ``fogline engines``."""
+"""``fogline algorithms``, ``fogline datasets``, ``fogline engines`` and ``fogline executors``."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _whereabouts(folder: Path, summary: str) -> str:
 
 
 def engines(*, json: Json = False, options: CommonOptions = COMMON) -> None:
-    """List the training engines of every backend that is installed, and the executors that spread work over processes.
+    """List the training engines of every backend that is installed.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def engines(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     listing = Listing(("backend", "engine", "how it trains"), title="Training engines", hint=hint)
 
     def add(backend: str, engine: str, what: str, installed: bool) -> None:
-        item = {"kind": "engine", "backend": backend, "engine": engine, "summary": what, "installed": installed}
+        item = {"backend": backend, "engine": engine, "summary": what, "installed": installed}
         listing.add(item, backend, engine, escape(what))
 
     for backend in backends():
@@ -99,13 +99,25 @@ def engines(*, json: Json = False, options: CommonOptions = COMMON) -> None:
         registry: Registry[Any] = import_module(f"fogline.training.{backend}").ENGINES
         for name in registry:
             add(backend, name, registry.summary(name), installed=True)
+    present([listing], json)
+
+
+def executors(*, json: Json = False, options: CommonOptions = COMMON) -> None:
+    """List the executors: where a simulation trains.
+
+    Parameters
+    ----------
+    json
+        Print an array of objects (JSON) instead of a table.
+    """
     from fogline.simulation.executors import EXECUTORS
 
-    executors = Listing(("executor", "where it trains"), title="Executors (executor)")
+    hint = "By default worker processes. Choose one: fogline simulate job.toml --set executor=inline"
+    listing = Listing(("executor", "where it trains"), title="Executors (executor)", hint=hint)
     for name in EXECUTORS:
         what = EXECUTORS.summary(name)
-        executors.add({"kind": "executor", "name": name, "summary": what}, name, escape(what))
-    present([listing, executors], json)
+        listing.add({"name": name, "summary": what}, name, escape(what))
+    present([listing], json)
 
 
 def _parameters(thing: type) -> Parameters:
