@@ -351,8 +351,8 @@ class RunFolder:
             )
         facts = result_of((self.path / "result.json").read_text("utf-8"))
         job, history, model = self.read_job(), self.history(), read_model(self.model)
-        asked_for = {name: one for name, one in self.read_baselines().items() if one.rounds == len(history)}
-        return Result(job=job, params=model, history=history, folder=self.path, baselines=asked_for, **facts)
+        made = {name: one for name, one in self.read_baselines().items() if one.rounds == len(history)}
+        return Result(job=job, params=model, history=history, folder=self.path, baselines=made, **facts)
 
     def read_baselines(self) -> dict[str, Baseline]:
         """The baselines that were made so far, by name."""

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from fogline.monitoring.human import axis_label, human_metric, is_share, traffic
-from fogline.monitoring.record import METRIC, Row, RunRecord, Spread
-from fogline.monitoring.table import last_reported
+from fogline.monitoring.record import METRIC, Row, RunRecord, Spread, last_reported
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,6 +124,12 @@ class RunRecord:
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         name, method = self.job.name, self.job.algorithm.name
         return f"<Result '{name}': {method}, {len(self.history)} rounds; {metrics or 'not judged'}>"
+
+
+def last_reported(history: Sequence[Row]) -> dict[str, float]:
+    """What a method's reports said last, by the name of the metric."""
+    found = {key: value for row in history for key, value in row.items() if key.startswith(METRIC)}
+    return {key.removeprefix(METRIC): value for key, value in found.items()}
 
 
 describe_attributes(__name__)

@@ -24,7 +24,7 @@ from fogline.monitoring.human import (
     human_seconds,
     traffic,
 )
-from fogline.monitoring.record import METRIC, Baseline, Row, RunRecord, Spread
+from fogline.monitoring.record import Baseline, RunRecord, Spread, last_reported
 
 WIDTH = 100
 FOGS_SHOWN = 8
@@ -127,12 +127,6 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     yield from _mishaps(result.counts, result.reasons)
     if result.folder is not None:
         yield "Run folder", escape(str(result.folder))
-
-
-def last_reported(history: Sequence[Row]) -> dict[str, float]:
-    """What a method's reports said last, by the name of the metric."""
-    found = {key: value for row in history for key, value in row.items() if key.startswith(METRIC)}
-    return {key.removeprefix(METRIC): value for key, value in found.items()}
 
 
 def _baseline(result: RunRecord, baseline: Baseline) -> str:
