@@ -36,7 +36,7 @@ from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.json_files import baselines_of, facts_of, line_of, result_of, row_of, write_json
 from fogline.monitoring.machine import machine, versions
 from fogline.monitoring.result import Baseline, Result, Row
-from fogline.storage.atomic import write_file
+from fogline.storage.atomic import sweep_drafts, write_file
 from fogline.training.bugs import CodeError
 
 Status = Literal["running", "finished", "interrupted", "failed"]
@@ -138,6 +138,7 @@ class RunFolder:
                 f"The run in {path} has finished; look at it with: fogline show {path}, "
                 f"or give it more rounds: fogline simulate --resume {path} --set rounds=N"
             )
+        sweep_drafts(path, *folder.checkpoints.glob("*/"))  # A run that was killed left them.
         if not any(folder.checkpoints.glob("round-*")):
             folder.truncate(0)
         folder._note({"status": "running", "resumed": [*info.get("resumed", []), _now()]})
