@@ -287,16 +287,16 @@ class RunFolder:
             JobError: there is no run here, the file is damaged, or another version of Fogline wrote the folder.
         """
         try:
-            info = cast("dict[str, Any]", json.loads(self.info.read_text("utf-8")))
+            info = _read_json(self.info)
         except (FileNotFoundError, NotADirectoryError):
             raise JobError(f"There is no run in {self.path}: it has no {self.info.name}{self._others()}") from None
-        except json.JSONDecodeError as error:
-            raise JobError(f"{self.info} is damaged: {error}") from error
         if info.get("format") != FORMAT:
             raise JobError(
                 f"The run in {self.path} has format {info.get('format')}; this version of Fogline reads {FORMAT}. Look "
                 "at it with the version that wrote it."
             )
+        if "status" not in info:
+            raise JobError(f"{self.info} is damaged: it does not say how the run stands")
         return info
 
     @property
@@ -318,13 +318,15 @@ class RunFolder:
         return str(self.read_info().get("task_unnamed") or "")
 
     def history(self) -> list[Row]:
-        """The rows written so far; a last line that a crash cut off does not count."""
-        if not self.metrics.exists():
+        """The rows written so far; a last line that a crash cut off does not count.
+
+        Raises:
+            JobError: another one is damaged.
+        """
+        if not self.metrics.is_file():
             return []
-        lines = self.metrics.read_text("utf-8").split("\n")[:-1]
-        return [
-            {key: math.nan if value is None else value for key, value in json.loads(line).items()} for line in lines
-        ]
+        lines = self.metrics.read_bytes().split(b"\n")[:-1]
+        return [_with_nan(_parsed(line, f"{self.metrics}, line {n}")) for n, line in enumerate(lines, 1)]
 
     def load(self) -> Result:
         """The finished run.
@@ -339,9 +341,15 @@ class RunFolder:
                 f"The run in {self.path} is {info['status']} after {rounds} rounds and has no result yet; "
                 f"go on with: fogline simulate --resume {self.path}"
             )
-        facts: dict[str, Any] = _read_numbers(json.loads((self.path / "result.json").read_text("utf-8")))
-        for name, kind in (("fogs", Spread), ("devices", Spread), ("reached", Reached)):
-            facts[name] = None if facts[name] is None else kind(**facts[name])
+        file = self.path / "result.json"
+        try:
+            facts = _read_numbers(_read_json(file))
+            for name, kind in (("fogs", Spread), ("devices", Spread), ("reached", Reached)):
+                facts[name] = None if facts[name] is None else kind(**facts[name])
+        except FileNotFoundError:
+            raise JobError(f"There is no {file}, which a finished run has; run the job again") from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise JobError(f"{file} is damaged: it is no result as this version of Fogline writes it") from error
         history, model = self.history(), read_model(self.model)
         return Result(job=self.read_job(), params=model, history=history, folder=self.path, **facts)
 
@@ -402,6 +410,28 @@ def _line(row: Row) -> str:
 
 def _write_json(path: Path, facts: dict[str, Any]) -> None:
     write_file(path, json.dumps(_plain(facts), indent=1, allow_nan=False, ensure_ascii=False) + "\n", durable=False)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The table in a file; one that is not there is an ``OSError``.
+
+    Raises:
+        JobError: it holds something else.
+    """
+    try:
+        return _parsed(path.read_bytes(), str(path))
+    except IsADirectoryError:
+        raise JobError(f"{path} is damaged: it is a folder") from None
+
+
+def _parsed(text: bytes, where: str) -> dict[str, Any]:
+    try:
+        facts = json.loads(text)
+    except ValueError as error:
+        raise JobError(f"{where} is damaged: {error}") from error
+    if not isinstance(facts, dict):
+        raise JobError(f"{where} is damaged: it holds no table")
+    return cast("dict[str, Any]", facts)
 
 
 def _plain(value: Any) -> Any:

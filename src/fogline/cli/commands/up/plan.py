@@ -79,6 +79,8 @@ def job_of(file: Path, options: UpOptions) -> Job:
         UsageError: it has no place for fogs.
     """
     job = read_job(file, options.overrides)
+    if options.fogs is not None and options.fogs < 0:
+        raise UsageError(f"--fogs is {options.fogs}; it must be at least 0")
     if options.devices is not None and options.devices < 1:
         raise UsageError(f"--devices is {options.devices}; it must be at least 1")
     if options.serve and "device" not in job.publish.tiers:
