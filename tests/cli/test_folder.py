@@ -190,5 +190,5 @@ def test_a_finished_run_without_its_result_is_said_to_be_so(kept: RunFolder) -> 
     with pytest.raises(JobError, match="it is no result as this version of Fogline writes it"):
         load_run(kept.path)
     (kept.path / "result.json").unlink()
-    with pytest.raises(JobError, match="There is no .*result.json, which a finished run has"):
+    with pytest.raises(JobError, match=r"There is no .*result.json, which a finished run has"):
         load_run(kept.path)

@@ -208,7 +208,7 @@ class Heavy(FedAvg):
 
 
 def test_an_update_that_no_fold_can_hold_fails_the_device() -> None:
-    with pytest.raises(fogline.RunError, match="Its vector 'delta', times its weight, reaches .*; the fold overflows"):
+    with pytest.raises(fogline.RunError, match=r"Its vector 'delta', times its weight, reaches .*; the fold overflows"):
         simulate(Heavy(), rounds=2)
 
 

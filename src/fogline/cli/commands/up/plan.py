@@ -114,6 +114,11 @@ async def plan(file: Path, job: Job, options: UpOptions, answer: Path) -> StartP
         parameters = {**job.task_parameters, "clients": options.devices}
         job = job.model_copy(update={"task_parameters": parameters})
     count = _check(found, options)
+    if job.tree.minimum > count:
+        raise UsageError(
+            f"tree.minimum is {job.tree.minimum}, but only {count} devices are started, so no round could count; make "
+            f"it at most {count}, or start more with --devices"
+        )
     nodes = [
         PlannedNode(name, "fog", parent, "") for name, parent in job.tree.parents().items() if parent is not None
     ] + [
