@@ -384,9 +384,7 @@ class Settings(FedAvg):
 
 
 def test_a_methods_settings_of_local_training_are_checked_as_a_jobs() -> None:
-    with pytest.raises(
-        JobError, match=r"^The settings of Settings \(local_defaults\) cannot be: local.lr is no key of"
-    ):
+    with pytest.raises(JobError, match=r"^The settings of Settings \(local_defaults\) cannot be: local.lr is no key"):
         simulate(Settings())
 
 

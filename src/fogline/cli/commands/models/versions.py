@@ -106,8 +106,8 @@ def _facts(model_report: ModelReport, card: Card) -> Item:
         "headline": card.headline,
         "from": _origin(card),
         "approved_by": model_report.approved.get(card.version),
-        "release": None if current is None else current.state,
-        "next_ring": None if current is None else model_report.next_ring,
+        "release": current.state if current else None,
+        "next_ring": model_report.next_ring if current else None,
         "nodes": {found.node: found.what for found in model_report.outcomes if found.version == card.version},
     }
 
