@@ -52,6 +52,10 @@ class Local(StrictModel, LocalSettings):
     def _consistent(self) -> Local:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0; set local.momentum")
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum is of SGD, and the optimizer is {self.optimizer}; leave one of them out")
+        if self.decay != 1 and self.schedule != "exponential":
+            raise ValueError(f"decay is of the exponential schedule, and the schedule is {self.schedule}")
         if self.work is not None and self.work[0] > self.work[1]:
             raise ValueError("work must be [smallest, largest]")
         return self
@@ -71,6 +75,9 @@ class Evaluation(StrictModel):
     stop_at_target: bool = False
     patience: PositiveInt | None = None
     """Stop when the headline metric has not improved for that many judgements."""
+    baselines: tuple[str, ...] = ()
+    """What the same model is compared with at the end of a simulation, trained without federation: ``pooled`` (all
+    devices' data in one place), ``alone`` (each device by itself)."""
 
 
 class JobNeeds(StrictModel):
@@ -161,7 +168,7 @@ class Job(StrictModel):
     start: str = ""
     """The model to begin with instead of an untrained one: a safetensors file for a simulation; at a cloud
     ``NAME@VERSION`` of its registry, or ``NAME`` for the newest."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     exact: bool = False
     """Fold in fixed point: the same bits for any order and any tree."""
     devices: Mapping[str, Any] = Field(default_factory=dict)
@@ -181,6 +188,9 @@ class Job(StrictModel):
     the comparison is not made again."""
     engines_refused: Mapping[str, str] = Field(default_factory=dict)
     """Written by a run: engines that it did not take, and why."""
+    executor: str | None = None
+    """Where cohorts are trained in a simulation: see ``fogline executors``; None takes worker processes, or this one
+    where ``processes`` is 0 or a GPU trains."""
     processes: NonNegativeInt | None = None
     """Worker processes; 0 trains in this one; None takes one per core."""
     checkpoint_every: PositiveInt | None = 10
