@@ -7,7 +7,7 @@ Simulation and network ask a device through :class:`Examiner`, and read the sums
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,6 +162,23 @@ class Examiner:
         if done.failure is not None:
             raise UnansweredError(done.failure)
         return done.end, done.counters
+
+
+def answers_of(
+    examiner: Examiner, question: Question, down: Down, clients: Sequence[str], locals_: Mapping[str, State]
+) -> list[tuple[Sums, str]]:
+    """Devices' answers in order: sums, or why there are none.
+
+    Raises:
+        CodeError: the code of the task, the method or the query cannot, whatever the data.
+    """
+    answers: list[tuple[Sums, str]] = []
+    for client in clients:
+        try:
+            answers.append((examiner.answer(question, client, down, locals_.get(client, {})), ""))
+        except UnansweredError as error:
+            answers.append(({}, str(error)))
+    return answers
 
 
 def judgement_of(task: Task, tally: Tally) -> DeviceJudgement:

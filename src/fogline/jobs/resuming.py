@@ -8,7 +8,7 @@ from typing import Any
 from fogline.jobs.errors import JobError, Path, dotted
 from fogline.jobs.job import Job
 
-FREE = ("name", "rounds", "evaluation", "processes", "checkpoint_every")
+FREE = ("name", "rounds", "evaluation", "executor", "processes", "checkpoint_every")
 HELD_OUT = (("evaluation", "where"), ("evaluation", "share"))
 """What decides which examples train."""
 

@@ -13,7 +13,8 @@ from fogline.compute.survey import Question
 from fogline.errors import FoglineError
 from fogline.jobs import JobError, Tree, check
 from fogline.simulation.counters import Traffic
-from fogline.simulation.executor import Executor
+from fogline.simulation.executors.base import Bench
+from fogline.simulation.executors.inline import InlineExecutor
 from fogline.simulation.setup import setting_of
 from fogline.simulation.simulator import Sizes
 from fogline.simulation.survey import Surveys
@@ -57,7 +58,8 @@ def query(
     except ValueError as error:
         raise JobError(str(error)) from error
     size, traffic = task.spec.bytes, Traffic()
-    with Executor(task, setting.algorithm, lambda: task.build("loop", setting.algorithm, setting.local), 1, 0) as here:
+    bench = Bench(task, setting.algorithm, lambda: task.build("loop", setting.algorithm, setting.local), 1, job)
+    with InlineExecutor(bench, 0) as here:
         surveys = Surveys(setting, Sizes(size, size, size), traffic, here)
         nothing = Down(np.zeros(0, np.float32), np.zeros(0, np.int64))
         tally = surveys.ask(Question("query", 0, question), nothing, 0.0)

@@ -20,11 +20,13 @@ from fogline.monitoring.history import Attendance, TargetMetric, reached, should
 from fogline.monitoring.result import Reached, Result, Row
 from fogline.nodes.effects import Move, RoundDevices
 from fogline.params import Params
-from fogline.simulation.executor import Executor
+from fogline.simulation.callbacks import OnRound, ends_after
+from fogline.simulation.executors import Executor
 from fogline.simulation.setup import Setting
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.survey import Surveys
 from fogline.simulation.values import LazyValue, Training
+from fogline.training.task import Sums
 
 
 class RoundListener(Protocol):
@@ -40,12 +42,14 @@ class Recorder:
     """One run's history.
 
     ``on_round`` are told of every row, ``on_note`` of what people should know; ``checkpoint`` writes one after a round.
+    ``callback`` is the developer's: it may end the run.
     """
 
     setting: Setting
     executor: Executor
     on_round: list[Callable[[Row], None]]
     on_note: Callable[[str], None]
+    callback: OnRound | None = None
     checkpoint: Callable[[int], None] | None = None
     history: list[Row] = field(default_factory=list)
     resume_at: int = -1
@@ -61,6 +65,7 @@ class Recorder:
     group: LazyValue | None = None
     _began: float = field(default_factory=time.perf_counter)
     _losses: list[tuple[float, int]] = field(default_factory=list)
+    _steps: int = 0
     attendance: Attendance = field(default_factory=Attendance)
     _round_devices: RoundDevices = field(default_factory=RoundDevices)
     _wall_before: float = 0.0
@@ -71,6 +76,7 @@ class Recorder:
         """A device's local round was computed."""
         if done.failure is None:
             self._losses.append((done.loss, done.samples))
+            self._steps += training.steps
 
     def moved(self, move: Move, group: LazyValue) -> None:
         """Take note that the root's model has moved: judge it, and write the round's row."""
@@ -81,7 +87,6 @@ class Recorder:
         self.simulator.force(group)
         self._last_round = move.round
         if move.round <= self.resume_at:
-            self._losses = []
             self._repeat_survey(move.round)
             if move.round == self.resume_at:
                 self._wall_before = self.history[-1]["wall"] if self.history else 0.0
@@ -95,6 +100,8 @@ class Recorder:
         if warning := self.attendance.saw(row):
             self.on_note(warning)
         ends = should_stop(self.history, self.setting.job.evaluation, self._goal)
+        if self.callback is not None:
+            ends = ends_after(self.callback, row, self.params, group.result.state) or ends
         every, done = self.setting.job.checkpoint_every, move.round + 1
         # Also after the last round, so that the run can be given more.
         if self.checkpoint is not None and every is not None and (ends or not done % every or self._is_last(done)):
@@ -125,6 +132,7 @@ class Recorder:
             "wall": self._wall_before + time.perf_counter() - self._began,
             "joules": traffic.joules,
             "updates": len(self._losses),
+            "steps": self._steps,
             "devices": devices,
         }
         for tier in self.setting.job.tree.names:
@@ -132,7 +140,7 @@ class Recorder:
             row[f"up/{tier}"] = traffic.up[tier]
         weight = sum(samples for _, samples in self._losses)
         row["train_loss"] = sum(loss * n for loss, n in self._losses) / weight if weight else math.nan
-        self._losses = []
+        self._losses, self._steps = [], 0
         row |= traffic.mishaps.counts
         evaluation = self.setting.job.evaluation
         done = round_index + 1
@@ -152,7 +160,7 @@ class Recorder:
         task = self.setting.task
         if task.data.test is None or not self.setting.job.evaluation.at_cloud:
             return {}
-        return task.metrics(self.executor.evaluate(self.params))
+        return task.metrics(self.executor.evaluate(self.params, [None])[0].sums)
 
     def _judge_on_devices(self, round_index: int) -> dict[str, float]:
         """What devices find of the global model."""
@@ -206,11 +214,30 @@ class Recorder:
             metrics=metrics,
             fogs=None if found is None else found.fogs,
             devices=None if found is None else found.devices,
-            held_out={} if found is None else found.new,
+            held_out=self._held_out() if found is None else found.new,
             reached=self.reached(),
             counts=dict(traffic.mishaps.counts),
             reasons=dict(traffic.mishaps.reasons),
             wall=self._wall_before + time.perf_counter() - self._began,
             units=dict(task.units),
             queries=self.queries,
+            higher_is_better=task.higher_is_better,
         )
+
+    def _held_out(self) -> dict[str, float]:
+        task = self.setting.task
+        if not task.data.held_out:
+            return {}
+        total: dict[str, float] = {}
+        for sums in self._judged(list(task.data.held_out)).values():
+            for name, value in sums.items():
+                total[name] = total.get(name, 0.0) + value
+        return task.metrics(total) if total else {}
+
+    def _judged(self, clients: list[str]) -> dict[str, Sums]:
+        """Sums of the clients on whose data the model can be judged; the others are counted, with the reason."""
+        judged = dict(zip(clients, self.executor.evaluate(self.params, clients), strict=True))
+        for one in judged.values():
+            if one.why:
+                self.simulator.traffic.mishaps.count("not judged", why=one.why)
+        return {client: one.sums for client, one in judged.items() if not one.why}

@@ -251,6 +251,7 @@ class JobWorker:
                 wall=request.wall,
                 units=dict(task.units),
                 queries=request.queries,
+                higher_is_better=task.higher_is_better,
             )
         )
         return Evaluated(metrics)

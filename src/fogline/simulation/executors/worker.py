@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from bdb import BdbQuit
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from fogline.aggregation import Update
-from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import Down
-from fogline.compute.survey import Examiner, Question, UnansweredError
-from fogline.jobs import Job
+from fogline.compute.survey import Examiner, Question, answers_of
 from fogline.nodes.messages import Kind
 from fogline.params import Params, State
-from fogline.simulation.shared_memory import Arena, SharedArray
-from fogline.training.bugs import CodeError, line_of, said, sure
+from fogline.simulation.executors.base import Bench
+from fogline.simulation.executors.judging import EvaluationPart, EvaluationSums, evaluate_part
+from fogline.simulation.executors.shared_memory import Arena, SharedArray
+from fogline.training.bugs import CodeError, line_of, said
 from fogline.training.local import ClientJob
-from fogline.training.task import Engine, Sums, Task
+from fogline.training.task import Engine, Sums
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -63,36 +63,11 @@ class TrainRequest(msgspec.Struct, tag="train", array_like=True):
     arena: int
 
 
-class EvaluationPart(msgspec.Struct, array_like=True):
-    """Examples of the test set to judge a model on."""
-
-    start: int
-    stop: int
-
-
 class EvaluateRequest(msgspec.Struct, tag="evaluate", array_like=True):
     """Judge a model on a part."""
 
     model: SentModel
     part: EvaluationPart
-
-
-class ExamineRequest(msgspec.Struct, tag="examine", array_like=True):
-    """Ask devices beside the training."""
-
-    model: SentModel
-    clients: list[str]
-    locals: dict[str, Places]
-    """The vectors that the method keeps on each device."""
-    kind: Kind
-    round: int
-    query: str
-
-
-class Examined(msgspec.Struct, tag="examined", array_like=True):
-    """The devices' answers, in the order in which they were asked for: sums, and why there are none."""
-
-    answers: list[tuple[Sums, str]]
 
 
 class SentRound(msgspec.Struct, array_like=True):
@@ -115,10 +90,22 @@ class Rounds(msgspec.Struct, tag="rounds", array_like=True):
     rounds: list[SentRound]
 
 
-class EvaluationSums(msgspec.Struct, tag="judged", array_like=True):
-    """The sums of the part."""
+class ExamineRequest(msgspec.Struct, tag="examine", array_like=True):
+    """Ask devices beside the training."""
 
-    sums: Sums
+    model: SentModel
+    clients: list[str]
+    locals: dict[str, Places]
+    """The vectors that the method keeps on each device."""
+    kind: Kind
+    round: int
+    query: str
+
+
+class Examined(msgspec.Struct, tag="examined", array_like=True):
+    """The devices' answers, in the order in which they were asked for: sums, and why there are none."""
+
+    answers: list[tuple[Sums, str]]
 
 
 class Raised(msgspec.Struct, tag="raised", array_like=True):
@@ -139,13 +126,10 @@ ENCODER = msgspec.msgpack.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """What a worker works with, inherited from its parent."""
+class SharedBench:
+    """What a worker works with, inherited from its parent, and the memory that both see."""
 
-    task: Task
-    algorithm: Algorithm
-    build: Callable[[], Engine]
-    job: Job
+    work: Bench
     inputs: Arena
     outputs: tuple[Arena, Arena]
 
@@ -163,7 +147,7 @@ class SimulationWorker:
     ``others`` were forked before: a worker must not hold their lines open, or they would not see the parent go.
     """
 
-    def __init__(self, bench: Bench, others: Sequence[SimulationWorker]) -> None:
+    def __init__(self, bench: SharedBench, others: Sequence[SimulationWorker]) -> None:
         self.bench = bench
         self.line, other = Pipe()
         self.pid = os.fork()
@@ -221,7 +205,7 @@ def expect(kind: type[A], answer: Answer) -> A:
     return answer
 
 
-def _serve(bench: Bench, line: Connection[Any, Any]) -> None:
+def _serve(bench: SharedBench, line: Connection[Any, Any]) -> None:
     """Answer until the parent hangs up. Never returns into the parent's code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent ends its workers by hanging up.
     if hasattr(os, "sched_setscheduler"):
@@ -241,7 +225,7 @@ def _serve(bench: Bench, line: Connection[Any, Any]) -> None:
         os._exit(status)
 
 
-def _answer_all(bench: Bench, line: Connection[Any, Any]) -> None:
+def _answer_all(bench: SharedBench, line: Connection[Any, Any]) -> None:
     engine: Engine | None = None
     while True:
         try:
@@ -250,13 +234,13 @@ def _answer_all(bench: Bench, line: Connection[Any, Any]) -> None:
             return
         # A developer's code may raise anything, also what ends a program; what it raised is the answer.
         try:
-            engine = engine or bench.build()
+            engine = engine or bench.work.build()
             if isinstance(request, TrainRequest):
                 answer: Answer = Rounds(_train(bench, engine, request))
             elif isinstance(request, ExamineRequest):
                 answer = _examine(bench, engine, request)
             else:
-                answer = evaluate_part(bench.task, _params(bench, request.model), request.part)
+                answer = evaluate_part(bench.work.task, _params(bench, request.model), request.part)
         except CodeError as error:
             answer = Raised(str(error), traceback.format_exc(), (error.what, error.line, error.place))
         except BdbQuit as quit:
@@ -272,7 +256,7 @@ def _no_terminal(*_: object, **__: object) -> None:
     raise CodeError(NO_DEBUGGER, f"{Path(caller.f_code.co_filename).name}, line {caller.f_lineno}")
 
 
-def _train(bench: Bench, engine: Engine, request: TrainRequest) -> list[SentRound]:
+def _train(bench: SharedBench, engine: Engine, request: TrainRequest) -> list[SentRound]:
     read = bench.inputs.get
     models = [(read(m.vector), read(m.counters), _read(bench.inputs, m.received)) for m in request.models]
     jobs: list[ClientJob] = []
@@ -283,7 +267,7 @@ def _train(bench: Bench, engine: Engine, request: TrainRequest) -> list[SentRoun
     output = bench.outputs[request.arena]
     output.clear()
     engine.memory = output.take
-    return [_pack(output, done) for done in run_cohort(engine, bench.algorithm, bench.task, jobs)]
+    return [_pack(output, done) for done in run_cohort(engine, bench.work.algorithm, bench.work.task, jobs)]
 
 
 def _read(arena: Arena, places: Places) -> State:
@@ -315,43 +299,14 @@ def unpack(arena: Arena, client: int, sent: SentRound) -> LocalRound:
     return LocalRound(client, update, local, sent.samples, sent.loss, sent.loss_rms, sent.failure)
 
 
-def _params(bench: Bench, model: SentModel) -> Params:
-    return Params(bench.task.spec, bench.inputs.get(model.vector), bench.inputs.get(model.counters))
-
-
-def _examine(bench: Bench, engine: Engine, request: ExamineRequest) -> Examined:
-    read, model = bench.inputs.get, request.model
+def _examine(bench: SharedBench, engine: Engine, request: ExamineRequest) -> Examined:
+    read, model, work = bench.inputs.get, request.model, bench.work
     down = Down(read(model.vector), read(model.counters), _read(bench.inputs, model.received))
     local = {client: _read(bench.inputs, places) for client, places in request.locals.items()}
-    examiner = Examiner(bench.task, bench.algorithm, bench.job, lambda _: engine)
+    examiner = Examiner(work.task, work.algorithm, work.job, lambda _: engine)
     question = Question(request.kind, request.round, request.query)
-    return Examined(examine(examiner, question, down, request.clients, local))
+    return Examined(answers_of(examiner, question, down, request.clients, local))
 
 
-def examine(
-    examiner: Examiner, question: Question, down: Down, clients: Sequence[str], locals_: Mapping[str, State]
-) -> list[tuple[Sums, str]]:
-    """Devices' answers in order: sums, or why there are none.
-
-    Raises:
-        CodeError: the code of the task, the method or the query cannot, whatever the data.
-    """
-    answers: list[tuple[Sums, str]] = []
-    for client in clients:
-        try:
-            answers.append((examiner.answer(question, client, down, locals_.get(client, {})), ""))
-        except UnansweredError as error:
-            answers.append(({}, str(error)))
-    return answers
-
-
-def evaluate_part(task: Task, params: Params, part: EvaluationPart) -> EvaluationSums:
-    """Judge a model on a part of the test set.
-
-    Raises:
-        CodeError: the task's code cannot.
-    """
-    test = task.data.test
-    assert test is not None
-    some = test.part(slice(part.start, part.stop))
-    return EvaluationSums(sure("judging the model on the test set", lambda: task.evaluate(params, some)))
+def _params(bench: SharedBench, model: SentModel) -> Params:
+    return Params(bench.work.task.spec, bench.inputs.get(model.vector), bench.inputs.get(model.counters))
