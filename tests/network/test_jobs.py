@@ -29,6 +29,17 @@ SAME = {
     "cohort below the population": job(rounds=4, fogs=0, cloud="cohort = 2"),
     "several rounds, device state": job(fog="rounds = 2", more='algorithm = "scaffold"'),
     "group state": job(fog="rounds = 2", more='algorithm = "mtgc"'),
+    "stages": job(
+        fogs=0, cloud='uplink = ["clip(norm=0.05)", "int8(feedback=true)"]\ndownlink = ["int8"]', more="exact = true"
+    ),
+    "stages over fogs that merge": job(
+        cloud='uplink = ["int8(feedback=true)"]\ndownlink = ["int8"]', fog='uplink = ["int8"]'
+    ),
+    "stages over fogs that move": job(
+        cloud='uplink = ["int8(feedback=true)"]\ndownlink = ["int8"]',
+        fog='rounds = 2\nuplink = ["int8"]\ndownlink = ["int8"]',
+        more='algorithm = "scaffold"',
+    ),
 }
 
 

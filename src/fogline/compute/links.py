@@ -1,0 +1,120 @@
+"""Which stages stand on the links around a node."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from fogline.algorithms import Algorithm
+from fogline.compute.messages import NONE
+from fogline.jobs import Job, JobError
+from fogline.jobs.planning import mix
+from fogline.nodes.role import role_of
+from fogline.nodes.traits import AlgorithmTraits, traits_of
+from fogline.stages import Link, Pipeline, StageError, pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLinks:
+    """The stages of the links around one node."""
+
+    sends: Pipeline = NONE
+    """Of what it sends its parent."""
+    takes: Pipeline = NONE
+    """Of what its children send it."""
+    gives: Pipeline = NONE
+    """Of the models that its children get."""
+    gets: Pipeline = NONE
+    """Of the models that it gets itself."""
+    merges: bool = False
+    """Whether it sends sums of its children's updates."""
+    seed: int = 0
+    """Of the job."""
+    movement: str = "delta"
+
+    def up(self, key: str, seed: int | None = None) -> Link:
+        """What stages know of an update.
+
+        Args:
+            key: of the update.
+            seed: of the device's round that made it; None: an aggregator made it.
+        """
+        return Link(mix(self.seed, _number(key)) if seed is None else mix(seed, _number("update")), self.movement)
+
+    def down(self, key: str) -> Link:
+        """What stages know of a model."""
+        return Link(mix(self.seed, _number(key)), "")
+
+
+UNSTAGED = NodeLinks()
+"""Links without stages."""
+
+
+def links_of(job: Job, algorithm: Algorithm, depth: int) -> NodeLinks:
+    """The stages around a node.
+
+    Args:
+        job: names them.
+        algorithm: of the job.
+        depth: aggregators above the node.
+
+    Raises:
+        StageError: a stage cannot be made.
+    """
+    tiers, traits = list(job.tree.tiers.values()), traits_of(algorithm)
+
+    def uplink(tier: int) -> Pipeline:
+        return pipeline(tiers[tier].uplink) if 0 <= tier < len(tiers) else NONE
+
+    def downlink(tier: int) -> Pipeline:
+        if not 0 <= tier < len(tiers):
+            return NONE
+        return pipeline(tiers[tier].downlink) if _moves(job, traits, tier) else downlink(tier - 1)
+
+    return NodeLinks(
+        sends=uplink(depth - 1),
+        takes=uplink(depth),
+        gives=downlink(depth),
+        gets=downlink(depth - 1),
+        merges=depth < len(tiers) and not _moves(job, traits, depth),
+        seed=job.seed,
+        movement=algorithm.movement,
+    )
+
+
+def check_links(job: Job, algorithm: Algorithm) -> None:
+    """Refuse stages where they cannot do what they are for.
+
+    Raises:
+        JobError: one sentence that names the key.
+    """
+    traits, names = traits_of(algorithm), job.tree.names
+    for depth, (name, tier) in enumerate(job.tree.tiers.items()):
+        for key, texts in (("uplink", tier.uplink), ("downlink", tier.downlink)):
+            try:
+                stages = pipeline(texts).stages
+            except StageError as error:
+                raise JobError(f"tree.{name}.{key}: {error}") from error
+            below = names[depth + 1] if depth + 1 < len(names) else ""
+            merges = bool(below) and not _moves(job, traits, depth + 1)
+            for text, stage in zip(texts, stages, strict=True):
+                why = None
+                if key == "downlink" and not _moves(job, traits, depth):
+                    why = f"{name} has no model of its own and hands on what it gets; name it at a tier above"
+                elif key == "downlink" and (stage.single or stage.remembers):
+                    why = "what goes down is a model, and no update of one sender; leave it out"
+                elif key == "uplink" and merges and stage.single:
+                    why = f"{below} sends sums of updates, and no single ones; name it at {names[-1]}"
+                elif key == "uplink" and merges and job.exact and stage.lossy:
+                    why = f"with exact = true {below} sends sums in whole numbers, which it would spoil; leave it out"
+                if why is not None:
+                    raise JobError(f"tree.{name}.{key}: '{text}' cannot stand here: {why}")
+
+
+def _moves(job: Job, traits: AlgorithmTraits, depth: int) -> bool:
+    """Whether the aggregators of a tier have models of their own."""
+    return role_of(job, traits, "", job.tree.names[depth], None if depth == 0 else "its parent").moves
+
+
+def _number(key: str) -> int:
+    return zlib.crc32(key.encode())
