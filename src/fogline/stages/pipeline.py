@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, partial
 
 from fogline.params import State
 from fogline.stages.base import Layout, Link, Named, Stage, StageError
@@ -32,7 +32,7 @@ class Pipeline:
             for name, vector in state.items():
                 if name.startswith(prefix):
                     own[name.removeprefix(prefix)] = vector
-            send = _bound(stage.send, update, own, link.at(place))
+            send = partial(stage.send, update, own, link.at(place))
             update, own = sure(f"{type(stage).__name__}.send", send)
             if own and not stage.remembers:
                 raise CodeError(f"{type(stage).__name__}.send returns a state to keep, but the stage does not remember")
@@ -46,7 +46,7 @@ class Pipeline:
             StageError: it cannot have been sent through these stages; one sentence.
         """
         for stage in reversed(self.stages):
-            found = attempt(_bound(stage.receive, encoded))
+            found = attempt(partial(stage.receive, encoded))
             if isinstance(found, StageError):
                 raise found
             if isinstance(found, Exception):  # Who sent it may be anybody: it is the message that is refused.
@@ -59,10 +59,6 @@ class Pipeline:
         for stage in self.stages:
             layout = stage.layout(layout)
         return layout
-
-
-def _bound(function: Callable[..., object], *arguments: object) -> Callable[[], object]:
-    return lambda: function(*arguments)
 
 
 def check_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
