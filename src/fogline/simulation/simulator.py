@@ -24,7 +24,7 @@ from fogline.nodes.effects import (
     Count,
     Finished,
     Forget,
-    Lift,
+    GroupUpdate,
     Merge,
     Move,
     Send,
@@ -85,9 +85,7 @@ class Seat(msgspec.Struct, gc=False, eq=False):
     client: int
     """Number of the device; -1 for an aggregator."""
     report: int
-    """Bytes of what it sends up,"""
-    down: int
-    """and of a model that it sends down."""
+    """Bytes of what it sends up."""
     parent: Seat | None
     owned: tuple[str, ...] = ()
     """How the keys begin that are its own; a device's updates are its parent's."""
@@ -97,6 +95,8 @@ class Seat(msgspec.Struct, gc=False, eq=False):
     """Whether all training that its devices begin is needed soon."""
     asked: int = 0
     """Requests under way to a device."""
+    down: int = 0
+    """Bytes of a model that an aggregator sends a child."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class Simulator:
             down = sizes.of(tier, 0).down
             certain = needed and name not in self._eager
             owned = (f"{name}#", f"{name}@")
-            self._seats[name] = Seat(name, node, -1, report, down, parent, owned, tier, certain)
+            self._seats[name] = Seat(name, node, -1, report, parent, owned, tier, certain, down=down)
         self._queue: list[tuple[float, int, Seat, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
@@ -210,7 +210,7 @@ class Simulator:
             Adopt: lambda _, effect: numbers.adopt(effect),
             Move: self._move,
             Merge: lambda seat, effect: numbers.merge(seat.name, effect),
-            Lift: lambda seat, effect: numbers.lift(seat.name, effect),
+            GroupUpdate: lambda seat, effect: numbers.group_update(seat.name, effect),
             Forget: self._forget,
             Count: lambda _, effect: self.traffic.mishaps.count(effect.what, effect.child or "", effect.why or ""),
             Finished: self._finished,
@@ -279,28 +279,28 @@ class Simulator:
         """An update could not be folded."""
         self.traffic.mishaps.count("refused", child, why)
 
-    def failed(self, node: str, gots: Sequence[AcceptedUpdate]) -> dict[int, str]:
+    def failed(self, node: str, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
         """Which of the updates that wait at an aggregator are none, by task, and why: those of its devices are
         computed now, and folded as they come."""
         if node in self._eager:
             return {}
         updates = self.numbers.updates
-        new = [(got, update) for got in gots if isinstance(update := updates[got.update], Training)]
+        new = [(one, update) for one in accepted if isinstance(update := updates[one.update], Training)]
         if not new:
             return {}
         whys: dict[int, str] = {}
-        made = self.numbers.gather([got for got, _ in new], lambda got, why: whys.__setitem__(got.task, why))
+        made = self.numbers.gather([one for one, _ in new], lambda one, why: whys.__setitem__(one.task, why))
         ahead = [] if all(training.done for _, training in new) else self._ahead(node)
         self.store.force([*made, *ahead])
         replaying = self.store.replaying
-        for got, training in new:
+        for one, training in new:
             if replaying:
-                _, why = self.losses.get(got.update, (None, None))
+                _, why = self.losses.get(one.update, (None, None))
             else:
-                why = training.failure or whys.get(got.task)
+                why = training.failure or whys.get(one.task)
             if why is not None:
-                whys[got.task] = why
-                self.losses[got.update] = (None, why)
+                whys[one.task] = why
+                self.losses[one.update] = (None, why)
         return whys
 
     def _ahead(self, node: str) -> list[Training]:
@@ -353,7 +353,7 @@ class Simulator:
     def _seat(self, name: str, parent: Seat) -> Seat:
         """The seat of a device that begins to work."""
         self._seats[name] = seat = Seat(
-            name, Device(name, parent.name), self._index[name], self._updates[parent.tier], 0, parent
+            name, Device(name, parent.name), self._index[name], self._updates[parent.tier], parent
         )
         return seat
 

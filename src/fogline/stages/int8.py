@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fogline.codecs import blocks
+from fogline.codecs import int8 as blocks
 from fogline.params import State
 from fogline.params.pieces import Extent
 from fogline.stages.base import Layout, Link, Named, Stage, StageError
