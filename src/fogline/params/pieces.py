@@ -15,6 +15,10 @@ import numpy.typing as npt
 
 from fogline.params.files import KINDS, places
 
+ORDER = ("BOOL", "U8", "I8", "I16", "F16", "I32", "F32", "F64", "I64")
+"""How safetensors sorts arrays in a file, the last first, and those of a type by name: the header's length hangs on
+it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -84,7 +88,8 @@ def _header(extents: Mapping[str, Extent]) -> tuple[bytes, dict[str, int], int]:
     header: dict[str, Any] = {}
     starts: dict[str, int] = {}
     offset = 0
-    for name, extent in sorted(extents.items(), key=lambda item: -item[1].dtype.itemsize):
+    for name in sorted(extents, key=lambda name: (-ORDER.index(_CODES[extents[name].dtype]), name)):
+        extent = extents[name]
         size = extent.dtype.itemsize * extent.count
         place = [offset, offset + size]
         header[name] = {"dtype": _CODES[extent.dtype], "shape": [extent.count], "data_offsets": place}
