@@ -162,7 +162,7 @@ def test_a_stage_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text == "user:Forgetful"
     with pytest.raises(CodeError, match="does not remember"):
         pipeline((text,)).send({"delta": np.zeros(3, np.float32)}, {}, Link())
-    with pytest.raises(StageError, match="Forgetful.receive raised KeyError: 'missing'"):
+    with pytest.raises(StageError, match=r"Forgetful\.receive raised KeyError: 'missing'"):
         pipeline((text,)).receive({})
 
 
