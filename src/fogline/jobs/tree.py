@@ -81,7 +81,7 @@ class Tier(StrictModel):
     speed_classes: PositiveInt = 5
     """Semi-async mode: classes of children by speed."""
     uplink: Stages = ()
-    """Stages that what its children send it goes through, in order: see ``fogline stages``."""
+    """Stages that what its children send it goes through, in order: see ``fogline algorithms``."""
     downlink: Stages = ()
     """Stages that what it sends its children goes through."""
 
