@@ -20,7 +20,7 @@ Parameters = dict[str, str | None]
 
 
 def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
-    """List the methods, the policies that select devices, and the stages that stand on links.
+    """List the methods, the policies that select devices, and the stages of links.
 
     Parameters
     ----------
