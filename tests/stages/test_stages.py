@@ -132,6 +132,7 @@ def test_a_stage_is_its_text(stage: Stage) -> None:
         ("int8(feedback=1)", "Parameter 'feedback' of stage 'int8' is 1; it wants a bool."),
         ("clip(norm", "'clip(norm' is no stage; write a name, with parameters in brackets: clip(norm=1.0)"),
         ("clip(1.0)", "'clip(1.0)' is no stage: its parameters must read as in clip(norm=1.0)"),
+        ("clip(norm=1.0}\ny={)", "'clip(norm=1.0}\ny={)' is no stage: its parameters must read as in clip(norm=1.0)"),
         ("nowhere:Stage", "The stage 'nowhere:Stage' cannot be imported: No module named 'nowhere'."),
         ("json:loads", "'json:loads' is no subclass of fogline.stages.Stage."),
     ],

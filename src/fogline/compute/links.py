@@ -11,7 +11,7 @@ from fogline.jobs import Job, JobError
 from fogline.jobs.planning import mix
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import AlgorithmTraits, traits_of
-from fogline.stages import Link, Pipeline, StageError, pipeline
+from fogline.stages import Link, Pipeline, Stage, StageError, pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +88,39 @@ def check_links(job: Job, algorithm: Algorithm) -> None:
     Raises:
         JobError: one sentence that names the key.
     """
-    traits, names = traits_of(algorithm), job.tree.names
+    traits = traits_of(algorithm)
     for depth, (name, tier) in enumerate(job.tree.tiers.items()):
         for key, texts in (("uplink", tier.uplink), ("downlink", tier.downlink)):
             try:
                 stages = pipeline(texts).stages
             except StageError as error:
                 raise JobError(f"tree.{name}.{key}: {error}") from error
-            below = names[depth + 1] if depth + 1 < len(names) else ""
-            merges = bool(below) and not _moves(job, traits, depth + 1)
             for text, stage in zip(texts, stages, strict=True):
-                why = None
-                if key == "downlink" and not _moves(job, traits, depth):
-                    why = f"{name} has no model of its own and hands on what it gets; name it at a tier above"
-                elif key == "downlink" and (stage.single or stage.remembers):
-                    why = "what goes down is a model, and no update of one sender; leave it out"
-                elif key == "uplink" and merges and stage.single:
-                    why = f"{below} sends sums of updates, and no single ones; name it at {names[-1]}"
-                elif key == "uplink" and merges and job.exact and stage.lossy:
-                    why = f"with exact = true {below} sends sums in whole numbers, which it would spoil; leave it out"
+                why = (_amiss_up if key == "uplink" else _amiss_down)(job, traits, depth, stage)
                 if why is not None:
                     raise JobError(f"tree.{name}.{key}: '{text}' cannot stand here: {why}")
+
+
+def _amiss_up(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage) -> str | None:
+    """Why a stage cannot work on what children of a tier send; None if it can."""
+    names = job.tree.names
+    if depth + 1 == len(names) or _moves(job, traits, depth + 1):
+        return None
+    below = names[depth + 1]
+    if stage.single:
+        return f"{below} sends sums of updates, and no single ones; name it at {names[-1]}"
+    if job.exact and stage.lossy:
+        return f"with exact = true {below} sends sums in whole numbers, which it would spoil; leave it out"
+    return None
+
+
+def _amiss_down(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage) -> str | None:
+    """Why a stage cannot work on the models of a tier; None if it can."""
+    if not _moves(job, traits, depth):
+        return f"{job.tree.names[depth]} has no model of its own and hands on what it gets; name it at a tier above"
+    if stage.single or stage.remembers:
+        return "what goes down is a model, and no update of one sender; leave it out"
+    return None
 
 
 def _moves(job: Job, traits: AlgorithmTraits, depth: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 
 from fogline.params import State
 from fogline.stages.base import Layout, Link, Named, Stage, StageError
@@ -74,7 +74,6 @@ def check_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
-@lru_cache(64)
 def pipeline(texts: tuple[str, ...]) -> Pipeline:
     """The stages that a tier names.
 

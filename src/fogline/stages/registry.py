@@ -31,10 +31,12 @@ def parsed(text: str) -> tuple[str, dict[str, Any]]:
         raise StageError(f"'{text}' is no stage; write a name, with parameters in brackets: clip(norm=1.0)")
     name, arguments = match.groups()
     try:
-        table = tomllib.loads(f"x = {{ {arguments or ''} }}")["x"]
+        table = tomllib.loads(f"parameters = {{ {arguments or ''} }}")
     except tomllib.TOMLDecodeError:
-        raise StageError(f"'{text}' is no stage: its parameters must read as in clip(norm=1.0)") from None
-    return name, table
+        table = {}
+    if table.keys() != {"parameters"}:
+        raise StageError(f"'{text}' is no stage: its parameters must read as in clip(norm=1.0)")
+    return name, table["parameters"]
 
 
 def make(text: str) -> Stage:
