@@ -59,6 +59,23 @@ def test_in_blocks_as_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             np.testing.assert_array_equal(array, other[name], err_msg=f"{what} {name}")
 
 
+def test_rounding_is_that_of_node_and_round_whatever_the_number_of_the_request(tmp_path: Path) -> None:
+    sent: dict[str, bytes] = {}
+    for name, node, key, round_ in (
+        ("one", "fog-0", "cloud#4", 2),
+        ("same", "fog-0", "cloud#5", 2),
+        ("later", "fog-0", "cloud#4", 3),
+        ("other", "fog-1", "cloud#4", 2),
+    ):
+        in_folder(tmp_path / name, blocks=False)
+        runner = GroupsOnFiles(Groups(make("fedavg"), SPEC, exact=False), False, LINKS, node)
+        ask(runner, Merge(key, members(3), round_), tmp_path / name)
+        sent[name] = (tmp_path / name / key).read_bytes()
+    assert sent["one"] == sent["same"]
+    assert sent["one"] != sent["later"]
+    assert sent["one"] != sent["other"]
+
+
 def test_an_aggregator_folds_what_was_decoded_and_encodes_what_it_gives(tmp_path: Path) -> None:
     runner = in_folder(tmp_path, blocks=False)
     assert ask(runner, Move("fog@0", "fog@1", members(3), False, 0, True), tmp_path, 0, 5).refused == ()

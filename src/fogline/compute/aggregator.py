@@ -31,11 +31,13 @@ class GroupsOnFiles:
         groups: what effects compute.
         blocks: whether the model is worked on in blocks. (What goes through stages is whole in memory meanwhile.)
         links: the stages around the node.
+        node: its name.
     """
 
-    def __init__(self, groups: Groups, blocks: bool, links: NodeLinks = UNSTAGED) -> None:
+    def __init__(self, groups: Groups, blocks: bool, links: NodeLinks = UNSTAGED, node: str = "") -> None:
         self._groups = groups
         self._links = links
+        self._node = node
         self._pieces = [
             (piece, Groups(groups.algorithm, piece.spec, groups.exact)) for piece in pieces(groups.spec, blocks)
         ]
@@ -125,7 +127,7 @@ class GroupsOnFiles:
 
         try:
             members.work(lambda: self._write({asked.writes[effect.update]: _arrays}, merged))
-            made = self._report(asked, effect.update)
+            made = self._report(asked, effect)
         except _NothingError:
             made = ()
         return CarriedOut(made, tuple(members.refused.items()))
@@ -136,15 +138,16 @@ class GroupsOnFiles:
             {asked.writes[effect.update]: _arrays},
             lambda piece, groups: groups.group_update(read_group(base, piece.read)),
         )
-        return CarriedOut(self._report(asked, effect.update))
+        return CarriedOut(self._report(asked, effect))
 
-    def _report(self, asked: CarryOut, update: Key) -> tuple[Key, ...]:
+    def _report(self, asked: CarryOut, effect: Merge | GroupUpdate) -> tuple[Key, ...]:
         """Take what was written for the parent through the stages of the uplink; the keys of what there is now."""
-        if not self._links.sends:
-            return (update,)
-        value = read_update(asked.writes[update])
-        Path(asked.writes[update]).unlink()  # It is read from memory that outlives its name.
-        return write_report(asked, update, value, self._links)
+        key, stages = effect.update, self._links.sends
+        if not stages:
+            return (key,)
+        value = read_update(asked.writes[key])
+        Path(asked.writes[key]).unlink()  # It is read from memory that outlives its name.
+        return write_report(asked, key, value, stages, self._links.from_aggregator(self._node, effect.round))
 
     def _stage_model(self, path: str, key: Key) -> None:
         """Take a model that was written for children through the stages of the downlink."""

@@ -57,7 +57,7 @@ def carry_out(
     done = run(client_job(client, down, work.steps, work.learning_rate, work.seed, local))
     if done.update is None:
         return CarriedOut(trained=Trained(effect.task, effect.update, done.samples, failure=done.failure))
-    made = write_report(asked, effect.update, done.update, links, work.seed)
+    made = write_report(asked, effect.update, done.update, links.sends, links.from_device(work.seed))
     if done.local:
         write_state(asked.writes[STATE], done.local)
         made = (*made, STATE)

@@ -32,17 +32,16 @@ class NodeLinks:
     """Of the job."""
     movement: str = "delta"
 
-    def up(self, key: str, seed: int | None = None) -> Link:
-        """What stages know of an update.
+    def from_device(self, seed: int) -> Link:
+        """What stages know of a device's update; ``seed``: of the round that made it."""
+        return Link(mix(seed, _number("update")), self.movement)
 
-        Args:
-            key: of the update.
-            seed: of the device's round that made it; None: an aggregator made it.
-        """
-        return Link(mix(self.seed, _number(key)) if seed is None else mix(seed, _number("update")), self.movement)
+    def from_aggregator(self, node: str, round_: int) -> Link:
+        """What stages know of an aggregator's report in that round of the root."""
+        return Link(mix(self.seed, _number(node), round_), self.movement)
 
     def down(self, key: str) -> Link:
-        """What stages know of a model."""
+        """What stages know of the model of that key."""
         return Link(mix(self.seed, _number(key)), "")
 
 
@@ -128,5 +127,5 @@ def _moves(job: Job, traits: AlgorithmTraits, depth: int) -> bool:
     return role_of(job, traits, "", job.tree.names[depth], None if depth == 0 else "its parent").moves
 
 
-def _number(key: str) -> int:
-    return zlib.crc32(key.encode())
+def _number(name: str) -> int:
+    return zlib.crc32(name.encode())

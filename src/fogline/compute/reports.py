@@ -7,32 +7,30 @@ from pathlib import Path
 from fogline.aggregation import Partial, Update
 from fogline.compute.effects import SENDER, CarryOut
 from fogline.compute.files import read_state, write, write_state
-from fogline.compute.links import NodeLinks
 from fogline.compute.messages import Message
 from fogline.nodes.messages import Key
 from fogline.params import write_arrays
+from fogline.stages import Link, Pipeline
 
 
-def write_report(
-    asked: CarryOut, key: Key, value: Update | Partial, links: NodeLinks, seed: int | None = None
-) -> tuple[Key, ...]:
+def write_report(asked: CarryOut, key: Key, value: Update | Partial, stages: Pipeline, link: Link) -> tuple[Key, ...]:
     """Write what goes up, and what the stages keep of it; the keys of what was written.
 
     Args:
         asked: the files.
         key: of the update.
         value: what the stages are given.
-        links: the stages around this node.
-        seed: of the round that made it, on a device.
+        stages: of the uplink.
+        link: what they know of it.
 
     Raises:
         CodeError: a stage is wrong.
     """
-    if not links.sends:
+    if not stages:
         write(asked.writes[key], value)
         return (key,)
     before = read_state(asked.reads.get(SENDER))
-    arrays, state = Message.of_update(value).encoded(links.sends, before, links.up(key, seed))
+    arrays, state = Message.of_update(value).encoded(stages, before, link)
     write_arrays(Path(asked.writes[key]), arrays)
     if not state:
         return (key,)

@@ -85,22 +85,24 @@ class Numbers:
 
     def merge(self, node: str, effect: Merge) -> None:
         """Children's updates become one partial result."""
-        self.updates[effect.update] = self._report(node, effect.update, self._fold(effect.members, merge=True))
+        self.updates[effect.update] = self._report(node, effect.round, self._fold(effect.members, merge=True))
 
     def group_update(self, node: str, effect: GroupUpdate) -> None:
         """The group's movement becomes an update."""
         made = ComputedValue(partial(_at, node, self._computes.group_update), self.groups[effect.base])
-        self.updates[effect.update] = self._report(node, effect.update, made)
+        self.updates[effect.update] = self._report(node, effect.round, made)
 
-    def _report(self, node: str, key: str, value: LazyValue) -> LazyValue:
-        """What the parent has of an aggregator's report. Its stages may remember the one before, so that comes first,
-        also where nobody wants it any more."""
+    def _report(self, node: str, round_: int, value: LazyValue) -> LazyValue:
+        """What the parent has of an aggregator's report in a round.
+
+        Its stages may remember the one before, so that comes first, also where nobody wants it any more.
+        """
         staging = self._staging
         if staging is None or not staging.sends(node):
             return value
 
         def sent(value: Update | Partial | None, _: object) -> Update | Partial | None:
-            return _at(node, staging.from_aggregator, node, key, value)
+            return _at(node, staging.from_aggregator, node, round_, value)
 
         self._sent[node] = made = ComputedValue(sent, value, self._sent.get(node, LazyValue()))
         return made

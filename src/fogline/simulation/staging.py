@@ -9,6 +9,7 @@ from fogline.algorithms.group import Down
 from fogline.compute.links import NodeLinks
 from fogline.compute.messages import model_through, update_through
 from fogline.params import State
+from fogline.stages import Link, Pipeline
 
 
 class Staging:
@@ -43,23 +44,24 @@ class Staging:
 
     def from_device(self, client: int, update: Update, seed: int) -> Update:
         """What the parent has of a device's update. ``seed``: of the round that made it."""
-        sent = self._sent(client, update, self._devices, "", seed)
+        sent = self._sent(client, update, self._devices.sends, self._devices.from_device(seed))
         assert isinstance(sent, Update)
         return sent
 
-    def from_aggregator(self, node: str, key: str, value: Update | Partial | None) -> Update | Partial | None:
-        """What the parent has of an aggregator's report; None where there was nothing to fold."""
-        return None if value is None else self._sent(self._places[node], value, self._aggregators[node], key)
+    def from_aggregator(self, node: str, round_: int, value: Update | Partial | None) -> Update | Partial | None:
+        """What the parent has of an aggregator's report in a round; None where there was nothing to fold."""
+        if value is None:
+            return None
+        links = self._aggregators[node]
+        return self._sent(self._places[node], value, links.sends, links.from_aggregator(node, round_))
 
     def model(self, node: str, key: str, down: Down) -> Down:
         """What children have of an aggregator's model."""
         links = self._aggregators[node]
         return model_through(down, self._trained, links.gives, links.down(key))
 
-    def _sent(
-        self, place: int, value: Update | Partial, links: NodeLinks, key: str, seed: int | None = None
-    ) -> Update | Partial:
-        sent, state = update_through(value, links.sends, self.states.get(place, {}), links.up(key, seed))
+    def _sent(self, place: int, value: Update | Partial, stages: Pipeline, link: Link) -> Update | Partial:
+        sent, state = update_through(value, stages, self.states.get(place, {}), link)
         if state:
             self.states[place] = state
         return sent

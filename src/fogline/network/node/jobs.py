@@ -136,6 +136,7 @@ class JobManager:
             announcement.text,
             announcement.layout,
             announcement.depth,
+            self._node.name,
             client,
             site.parameters,
             site.limits,

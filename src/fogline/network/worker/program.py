@@ -119,7 +119,7 @@ class JobWorker:
     @cached_property
     def groups(self) -> GroupsOnFiles:
         groups = Groups(self.algorithm, self.spec, self.job.exact)
-        return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links)
+        return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node)
 
     @cached_property
     def links(self) -> NodeLinks:

@@ -41,6 +41,8 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     """The model's layout, so that an aggregator need not build the model to know it."""
     depth: int = 0
     """Aggregators above this node, by which it knows the stages of its links."""
+    node: str = ""
+    """Its name."""
     client: str = ""
     """Whose data this node has, by the name of a client of the task's data; empty where it has none."""
     parameters: dict[str, str | int | float | bool] = {}
