@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,15 @@ def test_bytes_clock_and_energy_are_those_of_the_messages() -> None:
     plain = simulate(numbers(SIZE, 3), devices=devices).history[-1]
     spared = 4 * (2 * 4 * SIZE - UPDATE - MODEL) / LINK
     assert plain["seconds"] - row["seconds"] == pytest.approx(spared, rel=1e-3)
+
+
+def test_a_first_device_that_fails_changes_no_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = star("int8", downlink=("int8",))
+    whole = simulate(tree=tree, rounds=1).history[-1]
+    with monkeypatch.context() as patched:
+        patched.setattr("fogline.simulation.setup.run_cohort", lambda *_: [SimpleNamespace(update=None)])
+        failed = simulate(tree=tree, rounds=1).history[-1]
+    assert (failed["up/cloud"], failed["down/cloud"]) == (whole["up/cloud"], whole["down/cloud"])
 
 
 def test_a_fog_that_merges_sends_its_sums_in_eight_bits_and_hands_models_on_as_they_came() -> None:

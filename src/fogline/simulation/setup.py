@@ -12,7 +12,7 @@ from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
-from fogline.algorithms.group import Down
+from fogline.algorithms.group import BUFFERS, Down
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
@@ -250,11 +250,11 @@ def probe(setting: Setting) -> Sizes:
     fold = fold_named(setting.job.exact)
     plain = Sizes(base, base, base)
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
-        return plain
+        return _of_plain_method(setting, plain)
     try:
         fold.add(update)
     except UnusableUpdateError:  # So will it here.
-        return plain
+        return _of_plain_method(setting, plain)
     partial = fold.partial()
     size = Sizes(base, update.nbytes, partial.nbytes)
     fold = fold_named(setting.job.exact)
@@ -268,6 +268,17 @@ def probe(setting: Setting) -> Sizes:
     down = groups.send_down(algorithm, group)
     extras = sum(vector.nbytes for vector in down.received.values())
     plain = Sizes(base + extras, size.update, size.partial)
+    return replace(plain, staged=_staged(setting, plain, down, update, partial))
+
+
+def _of_plain_method(setting: Setting, plain: Sizes) -> Sizes:
+    """Sizes where what the method sends cannot be seen: a movement, and buffers."""
+    initial, trained = setting.initial, setting.task.spec.trainable
+    update = Update({"delta": initial.vector[:trained]}, {"delta": 1.0}, initial.counters)
+    if initial.vector.size > trained:
+        update.vectors[BUFFERS], update.weights[BUFFERS] = initial.vector[trained:], 1.0
+    partial = Partial(dict(update.vectors), update.weights, update.counters, 1)
+    down = Down(initial.vector, initial.counters)
     return replace(plain, staged=_staged(setting, plain, down, update, partial))
 
 
