@@ -18,6 +18,8 @@ GROUP = "/group"
 """After a model's key: the aggregator's numbers behind it."""
 STATE: Key = "state"
 """Key of the vectors that the method keeps on a device."""
+SENDER: Key = "sender"
+"""Key of the vectors that the stages of its uplink keep on a node."""
 
 
 class CarryOut(msgspec.Struct, frozen=True, tag=True):
@@ -83,7 +85,9 @@ def makes(effect: AggregatorEffect | DeviceEffect) -> Mapping[Key, str]:
     match effect:
         case Adopt() | Move():
             return {effect.model + GROUP: "group", effect.model: "model"}
-        case Merge() | AddUp() | GroupUpdate() | Examine():
+        case Merge() | GroupUpdate():
+            return {effect.update: "update", SENDER: "state"}
+        case AddUp() | Examine():
             return {effect.update: "update"}
         case Train():
-            return {effect.update: "update", STATE: "state"}
+            return {effect.update: "update", STATE: "state", SENDER: "state"}

@@ -494,7 +494,10 @@ class Aggregator:
         assigned = self.ledger.assigned
         if assigned is not None and assigned.kind != "train":
             return AddUp(update, self.ledger.members(used), self.name if self.role.lowest else "")
-        return GroupUpdate(self.ledger.model, update) if self.role.moves else Merge(update, self.ledger.members(used))
+        ledger = self.ledger
+        if self.role.moves:
+            return GroupUpdate(ledger.model, update, ledger.round)
+        return Merge(update, ledger.members(used), ledger.round)
 
     # Small things.
 

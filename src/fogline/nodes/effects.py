@@ -99,6 +99,8 @@ class Merge(msgspec.Struct, frozen=True, gc=False, tag=True):
 
     update: Key
     members: tuple[FoldInput, ...]
+    round: int = 0
+    """Of the root."""
 
 
 class AddUp(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -115,6 +117,8 @@ class GroupUpdate(msgspec.Struct, frozen=True, gc=False, tag=True):
 
     base: Key
     update: Key
+    round: int = 0
+    """Of the root."""
 
 
 class Forget(msgspec.Struct, frozen=True, gc=False):

@@ -26,6 +26,7 @@ from fogline.compute.column_blocks import suits
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups
+from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.queries import figures, parse_query
 from fogline.compute.survey import Examiner, judgement_of, model_to_judge, row_of, task_to_judge
 from fogline.data.loading import loading_of
@@ -130,7 +131,11 @@ class JobWorker:
     @cached_property
     def groups(self) -> GroupsOnFiles:
         groups = Groups(self.algorithm, self.spec, self.job.exact)
-        return GroupsOnFiles(groups, suits(self.algorithm, self.spec))
+        return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node)
+
+    @cached_property
+    def links(self) -> NodeLinks:
+        return links_of(self.job, self.algorithm, self.opened.depth)
 
     @cached_property
     def spec(self) -> Spec:
@@ -147,6 +152,7 @@ class JobWorker:
     def describe(self, request: Describe) -> Described:
         """What nodes must know, and the first group."""
         self.task.check()
+        check_links(self.job, self.algorithm)
         for query in self.job.queries:
             parse_query(query)
         job = with_defaults(self.job, self.algorithm, self.task)
@@ -158,7 +164,7 @@ class JobWorker:
             for leaf in set(parent_addresses)
         }
         group = group_models.root(first_model(job, self.task, request.start))
-        self.groups.begin(group, request.group, request.model)
+        self.groups.begin(group, request.group, request.model, request.key)
         return Described(
             text=job_to_toml(job),
             layout=self.task.spec.layout,
@@ -178,7 +184,11 @@ class JobWorker:
             return self.groups.carry_out(asked)
         plan = planner(self.job, self.task.data.sizes().tolist())
         return device.carry_out(
-            asked, self.client, plan, lambda job: run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
+            asked,
+            self.client,
+            plan,
+            lambda job: run_cohort(self.engine(job), self.algorithm, self.task, [job])[0],
+            self.links,
         )
 
     @property
