@@ -121,7 +121,7 @@ def test_a_node_that_dies_while_devices_judge_loses_nothing(point: str, tmp_path
     victim, where, call, after = KILLED[point]
     all_, both = "quorum = 1.0", "quorum = 1.0\ncohort = 2"
     text = job(rounds=3, fogs=1, clients=2, cloud=all_, fog=both, more="exact = true")
-    text += '[evaluation]\nwhere = "devices"\n'
+    text += '[evaluation]\nwhere = "devices"\ncohort = 2\n'  # A count waits for who is away.
 
     async def work() -> None:
         async with fleet(tmp_path) as made:
