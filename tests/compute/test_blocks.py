@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fogline.aggregation import Update
+from fogline.aggregation.rules import make_rule
 from fogline.algorithms import METHODS, Algorithm, FedAvg, make
 from fogline.algorithms import group as groups
 from fogline.compute import blocks
@@ -48,7 +49,7 @@ def update_of(algorithm: Algorithm, seed: int) -> Update:
 
 def runners(algorithm: Algorithm, exact: bool) -> tuple[GroupsOnFiles, GroupsOnFiles]:
     """One that works on the model as a whole, and one that does in blocks."""
-    made = Groups(algorithm, SPEC, exact)
+    made = Groups(algorithm, SPEC, make_rule("exact" if exact else "mean"))
     return GroupsOnFiles(made, blocks=False), GroupsOnFiles(made, blocks=True)
 
 

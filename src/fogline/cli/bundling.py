@@ -36,7 +36,7 @@ def bundle_of_job(job: Job, folder: Path, send: Sequence[Path], key: SigningKey)
 
 
 def files_of(job: Job, folder: Path) -> list[Path]:
-    """Python files of a folder that a job's task and method need, found by their imports.
+    """Python files of a folder that a job's task, method and rules need, found by their imports.
 
     Modules that do not lie in the folder must be installed where the job runs.
 
@@ -45,7 +45,8 @@ def files_of(job: Job, folder: Path) -> list[Path]:
     """
     if not job.task:
         raise JobError("The job names no task; write task = 'module:attribute'")
-    roots = [job.task, *([job.algorithm.name] if ":" in job.algorithm.name else [])]
+    rules = [str(tier.rule or "").partition("(")[0] for tier in job.tree.tiers.values()]
+    roots = [job.task, *(name for name in (job.algorithm.name, *rules) if ":" in name)]
     waiting = [part for root in roots for part in _with_parents(root.partition(":")[0])]
     found: dict[Path, None] = {}
     while waiting:

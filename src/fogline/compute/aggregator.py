@@ -31,7 +31,7 @@ class GroupsOnFiles:
     def __init__(self, groups: Groups, blocks: bool) -> None:
         self._groups = groups
         self._pieces = [
-            (piece, Groups(groups.algorithm, piece.spec, groups.exact)) for piece in pieces(groups.spec, blocks)
+            (piece, Groups(groups.algorithm, piece.spec, groups.rule)) for piece in pieces(groups.spec, blocks)
         ]
 
     def begin(self, group: GroupModel, group_path: str, model_path: str) -> None:

@@ -74,6 +74,19 @@ class ColumnBlock(NamedTuple):
             arrays[name] = file.read(name, 0, 0) if place is None else self._piece(file, name, place)
         return arrays
 
+    def map(self, path: Path) -> Arrays:
+        """As :meth:`read`, but read as it is looked at."""
+        arrays = Arrays()
+        for name, array in map_arrays(path).items():
+            if is_buffers(name) and self.trained:
+                continue
+            if array.size != self.layout.length(name):
+                arrays[name] = array
+                continue
+            place = self.place(name)
+            arrays[name] = array[:0] if place is None else array[place : place + self.stop - self.start]
+        return arrays
+
     def _piece(self, file: ArrayFile, name: str, place: int) -> npt.NDArray[Any]:
         return file.read(name, place, place + self.stop - self.start)
 
@@ -98,6 +111,10 @@ class WholeModel(NamedTuple):
 
     def read(self, path: Path) -> Arrays:
         """The arrays of a file, which are read as they are looked at."""
+        return map_arrays(path)
+
+    def map(self, path: Path) -> Arrays:
+        """The same: they are read so anyway."""
         return map_arrays(path)
 
 

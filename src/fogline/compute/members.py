@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, surely_fit
+from fogline.aggregation.gathering import as_it_is
 from fogline.compute.blocks import Piece
 from fogline.compute.files import read_update
-from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, form_of, usual
+from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, agreeing, form_of
 from fogline.compute.groups import Groups
 from fogline.nodes.effects import FoldInput
 from fogline.nodes.messages import Key
@@ -43,7 +46,7 @@ class RoundMembers:
     def surely_fit(self) -> bool:
         """Whether one look at each tells that all can be used."""
         return not self._refused and surely_fit(
-            self._groups.exact, ((read_update(self._path(place)), self._scale(place)) for place in self._usable)
+            self._groups.rule.look(), ((read_update(self._path(place)), self._scale(place)) for place in self._usable)
         )
 
     def fold(self, piece: Piece, merge: bool) -> Folded | Partial | None:
@@ -53,9 +56,11 @@ class RoundMembers:
             piece: of the model.
             merge: whether to make a partial result for the parent.
         """
-        fold = RoundFold(self._groups.exact)  # The pieces are alike, because the wholes are.
+        rule = self._groups.rule
+        fold = RoundFold(partial(rule.fold, as_it_is))  # The pieces are alike, because the wholes are.
+        read = piece.map if rule.needs_all else piece.read
         for place in self._usable:
-            fold.take((place,), ((read_update(self._path(place), piece.read), self._scale(place)),))
+            fold.take((place,), ((read_update(self._path(place), read), self._scale(place)),))
         folded, refused = fold.close(merge)
         if refused:
             self._refused |= refused
@@ -76,7 +81,7 @@ class RoundMembers:
             return
 
     def _admitted(self) -> list[int]:
-        """The updates that can be read, fit the model and are like most others; told without reading their numbers."""
+        """The updates that can be read, fit the model and agree with the others; told without reading their numbers."""
         forms: dict[int, Form] = {}
         for place in range(len(self._members)):
             try:
@@ -89,9 +94,9 @@ class RoundMembers:
                 forms[place] = form
             else:
                 self._refused[place] = misfit
-        most = usual(forms.values())
-        self._refused |= {place: UNLIKE for place, form in forms.items() if form != most}
-        return [place for place, form in forms.items() if form == most]
+        agreed = set(agreeing(Counter(forms.values())))
+        self._refused |= {place: UNLIKE for place, form in forms.items() if form not in agreed}
+        return [place for place, form in forms.items() if form in agreed]
 
     def _path(self, place: int) -> str:
         return self._reads[self._members[place].update]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -23,18 +23,18 @@ class Numbers:
     """Turns the effects that compute into values.
 
     Args:
-        groups: what they compute.
+        groups: what they compute, by the name of the aggregator.
         population: devices below each aggregator.
         refused: told of an update that could not be folded: the child and the reason.
     """
 
     def __init__(
         self,
-        groups: Groups,
+        groups: Mapping[str, Groups],
         population: dict[str, int],
         refused: Callable[[str, str], None],
     ) -> None:
-        self.spec = groups.spec
+        self.spec = next(iter(groups.values())).spec
         self.groups: dict[str, LazyValue] = {}
         self.models: dict[str, LazyValue] = {}
         self.updates: dict[str, LazyValue] = {}
@@ -49,37 +49,40 @@ class Numbers:
     def set_group(self, model: str, group: LazyValue) -> None:
         """A node's numbers at a version, and what its children get of them."""
         self.groups[model] = group
-        self.models[model] = ComputedValue(partial(_at, _node(model), self._computes.send_down), group)
+        self.models[model] = ComputedValue(partial(_at, _node(model), self._computes[_node(model)].send_down), group)
 
     def adopt(self, effect: Adopt) -> None:
         """The parent's model becomes the group's."""
         base = LazyValue(None) if effect.base is None else self.groups[effect.base]
+        node = _node(effect.model)
         self.set_group(
             effect.model,
-            ComputedValue(partial(_at, _node(effect.model), self._computes.adopt), base, self.models[effect.source]),
+            ComputedValue(partial(_at, node, self._computes[node].adopt), base, self.models[effect.source]),
         )
 
     def move(self, node: str, effect: Move) -> LazyValue:
         """The group moves by its members' updates."""
         made = self._moves[node] = self._moves.get(node, -1) + 1
         context = AggregatorContext(self._population[node], made, effect.lane, effect.lanes)
-        folded = self._fold(effect.members, merge=False)
+        computes = self._computes[node]
+        folded = self._fold(computes, effect.members, merge=False)
         place = f"{node}, round {effect.round + 1}"
 
         def move(group: GroupModel, folded: Folded | None) -> GroupModel:
-            return _at(place, self._computes.move, group, folded, context, effect.inside)
+            return _at(place, computes.move, group, folded, context, effect.inside)
 
         group = ComputedValue(move, self.groups[effect.base], folded)
         self.set_group(effect.model, group)
         return group
 
-    def merge(self, effect: Merge) -> None:
+    def merge(self, node: str, effect: Merge) -> None:
         """Children's updates become one partial result."""
-        self.updates[effect.update] = self._fold(effect.members, merge=True)
+        self.updates[effect.update] = self._fold(self._computes[node], effect.members, merge=True)
 
     def lift(self, effect: Lift) -> None:
         """The group's movement becomes an update."""
-        lift = partial(_at, _node(effect.base), self._computes.lift)
+        node = _node(effect.base)
+        lift = partial(_at, node, self._computes[node].lift)
         self.updates[effect.update] = ComputedValue(lift, self.groups[effect.base])
 
     def forget(self, keys: Iterable[str]) -> None:
@@ -92,7 +95,9 @@ class Numbers:
                 self.models.pop(key, None)
                 self.groups.pop(key, None)
 
-    def gather(self, gots: Sequence[AcceptedUpdate], failed: Callable[[AcceptedUpdate, str], None]) -> list[LazyValue]:
+    def gather(
+        self, node: str, gots: Sequence[AcceptedUpdate], failed: Callable[[AcceptedUpdate, str], None]
+    ) -> list[LazyValue]:
         """Fold updates that devices of one aggregator reported, those of a version together, and put what comes of it
         in their place; what has to be computed.
 
@@ -104,7 +109,8 @@ class Numbers:
         made: list[LazyValue] = []
         for alike in versions.values():
             members = [(self.updates[got.update], 1.0) for got in alike]
-            folding = Folding(self._computes.fold(), members, True, lambda i, why, alike=alike: failed(alike[i], why))
+            fold = self._computes[node].fold()
+            folding = Folding(fold, members, True, lambda i, why, alike=alike: failed(alike[i], why))
             self.updates.update(dict.fromkeys((got.update for got in alike), folding))
             made.append(folding)
         return made
@@ -129,13 +135,13 @@ class Numbers:
         self._ready = {key: one for key, one in ready.items() if not one.done and updates.get(key) is one}
         return sorted(self._ready.values(), key=_order)
 
-    def _fold(self, members: tuple[FoldInput, ...], merge: bool) -> Folding:
+    def _fold(self, computes: Groups, members: tuple[FoldInput, ...], merge: bool) -> Folding:
         inputs: dict[int, tuple[LazyValue, float]] = {}
         children: dict[int, list[str]] = {}
         for member in members:
             value = self.updates[member.update]
             if value.order not in inputs:  # Some were folded together already, and are equally stale.
-                inputs[value.order] = value, self._computes.scale(member.staleness)
+                inputs[value.order] = value, computes.scale(member.staleness)
                 children[value.order] = []
             children[value.order].append(member.child)
         of = list(children.values())
@@ -144,7 +150,7 @@ class Numbers:
             for child in of[place]:
                 self._refused(child, why)
 
-        return Folding(self._computes.fold(), list(inputs.values()), merge, refused, votes=lambda place: len(of[place]))
+        return Folding(computes.fold(), list(inputs.values()), merge, refused, votes=lambda place: len(of[place]))
 
 
 def _at(place: str, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fogline.aggregation import fold_named
+from fogline.aggregation import UnusableUpdateError
+from fogline.aggregation.rules import Rule
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
@@ -15,6 +16,7 @@ from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.compute.groups import Groups
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.planning import assign, examples_of, local_training, planner, with_defaults
+from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
 from fogline.nodes import Aggregator
@@ -46,6 +48,8 @@ class Setting:
     job: Job
     task: Task
     algorithm: Algorithm
+    rules: Mapping[str, Rule]
+    """By the name of the tier."""
     local: LocalTraining
     initial: Params
     homes: list[str]
@@ -67,13 +71,14 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)
+    rules = rules_of(job, algorithm)
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     for tier in job.tree.tiers.values():
         make_policy(tier.policy, **tier.policy_parameters)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links = local_training(job.local), link_of(job.links)
-    return Setting(job, task, algorithm, local, first_model(job, task, job.start), homes, fleet, links)
+    return Setting(job, task, algorithm, rules, local, first_model(job, task, job.start), homes, fleet, links)
 
 
 def most_at_once(tree: Tree, population: int) -> int:
@@ -131,7 +136,7 @@ def simulator_of(
     def presence(child: str, now: float) -> bool:
         return fleet.available(index[child], now)
 
-    patient, traits = patience(setting, sizes), traits_of(algorithm)
+    patient, traits = patience(setting, sizes), traits_of(algorithm, setting.rules)
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
@@ -149,8 +154,9 @@ def simulator_of(
             role, policy, presence if asks_presence else None, failed if name in leaves else None
         )
 
+    computes = {tier: Groups(algorithm, task.spec, rule) for tier, rule in setting.rules.items()}
     numbers = Numbers(
-        Groups(algorithm, task.spec, job.exact),
+        {name: computes[tier] for name, tier in tier_of.items()},
         population_below(parents, setting.homes),
         lambda child, why: made[0].refused(child, why),
     )
@@ -237,11 +243,15 @@ def probe(setting: Setting) -> Sizes:
     base = task.spec.bytes
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
         return Sizes(base, base, base)
-    fold = fold_named(setting.job.exact)
+    for tier, rule in setting.rules.items():
+        try:
+            rule.look().add(update)
+        except UnusableUpdateError as error:
+            raise JobError(f"{tier}.rule does not take what the devices report: {error}") from error
+    fold = next(iter(setting.rules.values())).fold()
     fold.add(update)
     partial = fold.partial()
     size = Sizes(base, update.nbytes, partial.nbytes)
-    fold = fold_named(setting.job.exact)
     fold.merge(partial)
     facts = AggregatorContext(len(setting.homes), 0)
     try:

@@ -186,7 +186,7 @@ class Simulator:
             Train: self._train,
             Adopt: lambda _, effect: numbers.adopt(effect),
             Move: self._move,
-            Merge: lambda _, effect: numbers.merge(effect),
+            Merge: lambda seat, effect: numbers.merge(seat.name, effect),
             Lift: lambda _, effect: numbers.lift(effect),
             Forget: self._forget,
             Count: lambda _, effect: self.traffic.mishaps.count(effect.what, effect.child or "", effect.why or ""),
@@ -266,7 +266,7 @@ class Simulator:
         if not new:
             return {}
         whys: dict[int, str] = {}
-        made = self.numbers.gather([got for got, _ in new], lambda got, why: whys.__setitem__(got.task, why))
+        made = self.numbers.gather(node, [got for got, _ in new], lambda got, why: whys.__setitem__(got.task, why))
         ahead = [] if all(training.done for _, training in new) else self._ahead(node)
         self.store.force([*made, *ahead])
         replaying = self.store.replaying

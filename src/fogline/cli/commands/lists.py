@@ -20,13 +20,14 @@ Parameters = dict[str, str | None]
 
 
 def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
-    """List the methods, and the policies that select devices.
+    """List the methods, the rules by which updates become one, and the policies that select devices.
 
     Parameters
     ----------
     json
         Print an array of objects (JSON) instead of a table.
     """
+    from fogline.aggregation.rules import RULES
     from fogline.algorithms import METHODS
     from fogline.nodes.policies import POLICIES
 
@@ -34,9 +35,11 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     methods = Listing(columns, title="Methods (algorithm.name)")
     _add(methods, "method", METHODS)
     hint = "Use one: fogline simulate job.toml --set algorithm=fedprox --set cloud.policy=oort"
+    rules = Listing(columns, title="Rules (rule of a tier)")
+    _add(rules, "rule", RULES)
     selection = Listing(columns, title="Client selection (policy of a tier)", hint=hint)
     _add(selection, "policy", POLICIES)
-    present([methods, selection], json)
+    present([methods, rules, selection], json)
 
 
 def _add(listing: Listing, kind: str, registry: Registry[Any]) -> None:

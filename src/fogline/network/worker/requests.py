@@ -46,6 +46,8 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     limits: WorkerLimits = WorkerLimits()
     job: str = ""
     """Its name in the log."""
+    depth: int = 0
+    """The tier of an aggregator: how many are above it."""
 
 
 class Describe(msgspec.Struct, frozen=True, tag=True):
