@@ -28,13 +28,17 @@ class Troubled(ToyTask):
         broken: place of one whose training raises.
         blind: place of one whose training ends in no number.
         huge: place of one that moves further than a fold can add up.
+        poisoned: place of one that moves far away.
         slow: seconds that every training takes.
         trace: file that gets a line per training: client and seed.
     """
 
-    def __init__(self, clients: int, broken: int, blind: int, huge: int, slow: float, trace: str) -> None:
+    def __init__(
+        self, clients: int, broken: int, blind: int, huge: int, slow: float, trace: str, poisoned: int
+    ) -> None:
         super().__init__(toy_data(clients))
-        self.broken, self.blind, self.huge, self.slow, self.trace = broken, blind, huge, slow, trace
+        self.far = {huge: np.float32(2e38), poisoned: np.float32(1e3)}
+        self.broken, self.blind, self.slow, self.trace = broken, blind, slow, trace
 
     def engines(self) -> dict[str, type[ToyEngine]]:
         return {"loop": TroubledEngine}
@@ -55,7 +59,8 @@ class TroubledEngine(ToyEngine):
                 made[i] = replace(job, start=np.full_like(job.start, np.nan))
         time.sleep(self.task.slow)
         done = super().train(made)
-        return [replace(one, end=one.end + np.float32(2e38)) if one.client == self.task.huge else one for one in done]
+        far = self.task.far
+        return [replace(one, end=one.end + far[one.client]) if one.client in far else one for one in done]
 
 
 class Receives(FedAvg):
@@ -75,9 +80,15 @@ class Moves(FedAvg):
 
 
 def task(
-    clients: int = 4, broken: int = -1, blind: int = -1, huge: int = -1, slow: float = 0.0, trace: str = ""
+    clients: int = 4,
+    broken: int = -1,
+    blind: int = -1,
+    huge: int = -1,
+    slow: float = 0.0,
+    trace: str = "",
+    poisoned: int = -1,
 ) -> ToyTask:
-    return Troubled(clients, broken, blind, huge, slow, trace)
+    return Troubled(clients, broken, blind, huge, slow, trace, poisoned)
 
 
 def numbers(clients: int = 4, size: int = 20_000) -> Task:
