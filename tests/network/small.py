@@ -6,11 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.network.synthetic import Numbers
 from fogline.aggregation import Folded
+from fogline.aggregation.rules import Rule
 from fogline.algorithms import FedAvg
 from fogline.algorithms.base import AggregatorContext
 from fogline.data import Examples, from_clients
@@ -61,6 +63,15 @@ class TroubledEngine(ToyEngine):
         done = super().train(made)
         far = self.task.far
         return [replace(one, end=one.end + far[one.client]) if one.client in far else one for one in done]
+
+
+class Farthest(Rule):
+    """What is farthest from zero, shortened."""
+
+    by: float = 1.0
+
+    def combine(self, block: Any, weights: Any) -> Vector:
+        return np.take_along_axis(block, np.abs(block).argmax(axis=0)[None], 0)[0] / np.float32(self.by)
 
 
 class Receives(FedAvg):

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from fogline.jobs import Tier, Tree
 from fogline.jobs.reading import parse_job
 from fogline.network.cloud.records import Record
 from fogline.network.node.driver import ENTRIES
@@ -20,7 +21,7 @@ from fogline.nodes.records import Accepted
 from fogline.params import Params
 from fogline.simulation.run import run
 from tests.network.cluster import Cluster, cluster, job, within
-from tests.network.small import task
+from tests.network.small import Farthest, task
 
 SAME = {
     "star": job(fogs=0),
@@ -151,6 +152,19 @@ def test_one_poisoned_device_moves_the_mean_and_not_the_median(
     poisoned = {rule: runner.run(work(rule, "poisoned = 1")).vector for rule in ("mean", "median")}
     assert np.abs(poisoned["mean"] - honest).min() > 100
     assert np.abs(poisoned["median"] - honest).max() < 1
+
+
+def test_a_rule_of_ones_own_travels_with_the_job(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:
+    made, own = clusters[2], "small:Farthest(by=4.0)"
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(job(cloud=f'rule = "{own}"', fog='rule = "small:Farthest"')))
+        assert (record.state, record.why) == ("finished", "")
+        tree = Tree(cloud=Tier(rule=Farthest(4.0)), fog=Tier(count=2, rule=Farthest()))
+        plain = parse_job(job()).model_copy(update={"engine": "loop", "processes": 0, "tree": tree})
+        assert same(made.model(record), run(plain, task(**plain.task_parameters), progress=False).params)
+
+    runner.run(work())
 
 
 def test_a_rule_that_does_not_fit_its_tree_ends_the_job_before_it_begins(

@@ -10,7 +10,7 @@ from pathlib import Path
 from fogline.governance.bundles.bundle import pack
 from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs import Job, JobError
-from fogline.jobs.writing import job_to_toml
+from fogline.jobs.writing import job_to_toml, rule_text
 
 
 def bundle_of_job(job: Job, folder: Path, send: Sequence[Path], key: SigningKey) -> tuple[str, bytes, list[Path]]:
@@ -45,7 +45,7 @@ def files_of(job: Job, folder: Path) -> list[Path]:
     """
     if not job.task:
         raise JobError("The job names no task; write task = 'module:attribute'")
-    rules = [str(tier.rule or "").partition("(")[0] for tier in job.tree.tiers.values()]
+    rules = [(rule_text(tier.rule) or "").partition("(")[0] for tier in job.tree.tiers.values()]
     roots = [job.task, *(name for name in (job.algorithm.name, *rules) if ":" in name)]
     waiting = [part for root in roots for part in _with_parents(root.partition(":")[0])]
     found: dict[Path, None] = {}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     RuleOrText = Rule | str | None
 else:  # A node that only reads jobs needs no rules, and what they need.
-    RuleOrText = Any
+    RuleOrText = Any | None
 
 
 def checked_rule(value: Any) -> RuleOrText:

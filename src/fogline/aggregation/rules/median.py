@@ -17,4 +17,5 @@ class Median(Rule):
     """Coordinate-wise median, unweighted: it stays with the honest as long as they are most (Yin et al., 2018)."""
 
     def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
-        return np.median(block, axis=0, overwrite_input=True)
+        block.sort(axis=0)  # Several times as fast as a selection, which NumPy's own median makes.
+        return 0.5 * block[(len(block) - 1) // 2] + 0.5 * block[len(block) // 2]

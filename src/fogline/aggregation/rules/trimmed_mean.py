@@ -30,6 +30,5 @@ class TrimmedMean(Rule):
         count = len(block)
         # The margin forgives binary fractions. Of two there is nothing to trim: one is left of an odd number.
         trimmed = min(math.ceil(self.share * count - 1e-9), (count - 1) // 2)
-        if trimmed:
-            block.partition((trimmed, count - 1 - trimmed), axis=0)
+        block.sort(axis=0)
         return block[trimmed : count - trimmed].mean(axis=0, dtype=np.float64)
