@@ -95,5 +95,5 @@ def test_weights_per_number_give_a_tree_what_a_star_has(exact: bool) -> None:
 
 
 def test_a_rule_and_weights_per_number_are_refused_before_the_run() -> None:
-    with pytest.raises(JobError, match=r"cloud\.rule does not take what the devices report: .* weight for each number"):
+    with pytest.raises(JobError, match=r"cloud\.rule takes one weight for all of a vector"):
         run_toy(Tree(cloud=Tier(rule="median")), Voting())

@@ -54,7 +54,7 @@ class Fold(ABC):
         for less without the others counting for more.
 
         Raises:
-            UnusableUpdate: it is not finite, does not fit or is too large; nothing of it was added.
+            UnusableUpdateError: it is not finite, does not fit or is too large; nothing of it was added.
         """
 
     @abstractmethod
@@ -62,7 +62,7 @@ class Fold(ABC):
         """Take another node's partial result; ``scale`` as in :meth:`add`.
 
         Raises:
-            UnusableUpdate: as in :meth:`add`, or it comes from another kind of fold.
+            UnusableUpdateError: as in :meth:`add`, or it comes from another kind of fold.
         """
 
     def take(self, value: Update | Partial, scale: float = 1.0) -> None:

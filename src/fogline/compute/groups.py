@@ -21,7 +21,7 @@ class Groups:
     """What aggregators compute in one job.
 
     Args:
-        algorithm: says what adoptions, moves and lifts compute.
+        algorithm: says what adoptions, moves and group updates compute.
         spec: layout of the model.
         rule: how the updates of an aggregator's children become one.
     """
@@ -56,7 +56,7 @@ class Groups:
             return group
         return groups.move(self.algorithm, self.spec, group, folded, context, inside)
 
-    def lift(self, group: GroupModel) -> Update:
+    def group_update(self, group: GroupModel) -> Update:
         """The group's movement becomes an update."""
         return groups.group_update(self.algorithm, self.spec, group)
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, surely_fit
 from fogline.aggregation.gathering import as_it_is
-from fogline.compute.blocks import Piece
+from fogline.compute.column_blocks import Piece
 from fogline.compute.files import read_update
 from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, agreeing, form_of
 from fogline.compute.groups import Groups

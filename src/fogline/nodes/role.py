@@ -13,7 +13,7 @@ from fogline.settings import Mode
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class AggregatorRole:
     """What an aggregator is in its job."""
 
     name: str
@@ -63,10 +63,10 @@ class Role:
 
 def role_of(
     job: Job, traits: AlgorithmTraits, name: str, tier_name: str, parent: str | None, patience: float = math.inf
-) -> Role:
+) -> AggregatorRole:
     """What an aggregator is in a job."""
     tier, mode = job.tree.tiers[tier_name], job.tree.modes(traits.mode)[tier_name]
-    return Role(
+    return AggregatorRole(
         name=name,
         parent=parent,
         tier=tier,

@@ -11,7 +11,7 @@ from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import GroupModel
 from fogline.compute.groups import Groups
-from fogline.nodes.effects import Adopt, FoldInput, Lift, Merge, Move
+from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.nodes.ledger import AcceptedUpdate, in_order
 from fogline.simulation.values import ComputedValue, Folding, LazyValue, Training
 from fogline.training.bugs import CodeError
@@ -79,11 +79,11 @@ class Numbers:
         """Children's updates become one partial result."""
         self.updates[effect.update] = self._fold(self._computes[node], effect.members, merge=True)
 
-    def lift(self, effect: Lift) -> None:
+    def group_update(self, effect: GroupUpdate) -> None:
         """The group's movement becomes an update."""
         node = _node(effect.base)
-        lift = partial(_at, node, self._computes[node].lift)
-        self.updates[effect.update] = ComputedValue(lift, self.groups[effect.base])
+        compute = partial(_at, node, self._computes[node].group_update)
+        self.updates[effect.update] = ComputedValue(compute, self.groups[effect.base])
 
     def forget(self, keys: Iterable[str]) -> None:
         """Nobody will name these keys again."""
@@ -96,7 +96,7 @@ class Numbers:
                 self.groups.pop(key, None)
 
     def gather(
-        self, node: str, gots: Sequence[AcceptedUpdate], failed: Callable[[AcceptedUpdate, str], None]
+        self, node: str, accepted: Sequence[AcceptedUpdate], failed: Callable[[AcceptedUpdate, str], None]
     ) -> list[LazyValue]:
         """Fold updates that devices of one aggregator reported, those of a version together, and put what comes of it
         in their place; what has to be computed.
@@ -104,14 +104,14 @@ class Numbers:
         ``failed`` is told of every one that turns out to be none, once it is computed.
         """
         versions: dict[int, list[AcceptedUpdate]] = {}
-        for got in in_order(gots):
-            versions.setdefault(got.version, []).append(got)
+        for one in in_order(accepted):
+            versions.setdefault(one.version, []).append(one)
         made: list[LazyValue] = []
         for alike in versions.values():
-            members = [(self.updates[got.update], 1.0) for got in alike]
+            members = [(self.updates[one.update], 1.0) for one in alike]
             fold = self._computes[node].fold()
             folding = Folding(fold, members, True, lambda i, why, alike=alike: failed(alike[i], why))
-            self.updates.update(dict.fromkeys((got.update for got in alike), folding))
+            self.updates.update(dict.fromkeys((one.update for one in alike), folding))
             made.append(folding)
         return made
 

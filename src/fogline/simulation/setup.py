@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fogline.aggregation import UnusableUpdateError
+from fogline.aggregation import UnusableUpdateError, Update, is_per_number
 from fogline.aggregation.rules import Rule
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
@@ -31,7 +31,7 @@ from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
 from fogline.simulation.simulator import Scenario, Simulator, Sizes
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
-from fogline.training.bugs import CodeError
+from fogline.training.bugs import CodeError, sure
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.task import Task
 
@@ -147,8 +147,8 @@ def simulator_of(
             wants_loss.add(name)
         asks_presence = name in leaves and not fleet.always_available
 
-        def failed(gots: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
-            return made[0].failed(name, gots)
+        def failed(accepted: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
+            return made[0].failed(name, accepted)
 
         aggregators[name] = Aggregator(
             role, policy, presence if asks_presence else None, failed if name in leaves else None
@@ -241,23 +241,34 @@ def probe(setting: Setting) -> Sizes:
     jobs = [ClientJob(0, initial.vector, initial.counters, 1, setting.local.learning_rate, 0)]
     update = run_cohort(engine, algorithm, task, jobs)[0].update
     base = task.spec.bytes
+    plain = Sizes(base, base, base)
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
-        return Sizes(base, base, base)
-    for tier, rule in setting.rules.items():
-        try:
-            rule.look().add(update)
-        except UnusableUpdateError as error:
-            raise JobError(f"{tier}.rule does not take what the devices report: {error}") from error
+        return plain
+    _check_weights(setting.rules, update)
     fold = next(iter(setting.rules.values())).fold()
-    fold.add(update)
+    try:
+        fold.add(update)
+    except UnusableUpdateError:  # So will it here.
+        return plain
     partial = fold.partial()
     size = Sizes(base, update.nbytes, partial.nbytes)
     fold.merge(partial)
     facts = AggregatorContext(len(setting.homes), 0)
     try:
-        group = groups.move(algorithm, task.spec, groups.root(initial), fold.finish(), facts, inside=False)
+        folded = sure("the rule", fold.finish)
+        group = groups.move(algorithm, task.spec, groups.root(initial), folded, facts, inside=False)
     except CodeError as error:
         error.at(f"{setting.job.tree.names[0]}, round 1")
         raise
     extras = sum(vector.nbytes for vector in groups.send_down(algorithm, group).received.values())
     return Sizes(base + extras, size.update, size.partial)
+
+
+def _check_weights(rules: Mapping[str, Rule], update: Update) -> None:
+    each = [name for name, weight in update.weights.items() if is_per_number(weight)]
+    for tier, rule in rules.items():
+        if each and rule.needs_all:
+            raise JobError(
+                f"{tier}.rule takes one weight for all of a vector, but the method gives '{each[0]}' a weight for each "
+                "number; set the rule to 'mean'"
+            )
