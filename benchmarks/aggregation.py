@@ -10,7 +10,7 @@ another had just before, and so none finds it in the cache.
 - ``single_thread``: the same with the folds held to one thread, as the plain addition is.
 - ``peak_models``: memory at its highest over what the updates themselves take, in models; with the finished mean.
 
-Then the rules that need all updates at once combine 100 updates, which lie in files (in the page cache), and NumPy's own
+Then rules that need all updates at once combine 100 updates, which lie in files (in the page cache), and NumPy's own
 median goes over the same blocks, which lie in memory, by turns.
 
 - ``median_relative_bandwidth``, ``trimmed_relative_bandwidth``: numbers per second, divided by NumPy's.

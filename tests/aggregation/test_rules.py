@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -177,9 +178,8 @@ def test_memory_does_not_grow_with_the_number_of_updates_that_lie_in_files(
     ],
 )
 def test_a_text_that_names_no_rule_is_one_sentence(text: str, why: str) -> None:
-    with pytest.raises(ValueError, match=".") as wrong:
+    with pytest.raises(ValueError, match=re.escape(why)):
         make_rule(text)
-    assert why in str(wrong.value)
 
 
 @pytest.mark.parametrize("name", RULES)
