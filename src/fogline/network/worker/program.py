@@ -15,6 +15,7 @@ import numpy as np
 from safetensors.numpy import load as from_bytes
 
 from fogline import logs
+from fogline.aggregation.rules import Rule
 from fogline.aggregation.tally import Tally
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
@@ -35,6 +36,7 @@ from fogline.jobs import Job, JobError
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
+from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.writing import job_to_toml
 from fogline.network.worker.requests import (
@@ -130,12 +132,19 @@ class JobWorker:
 
     @cached_property
     def groups(self) -> GroupsOnFiles:
-        groups = Groups(self.algorithm, self.spec, self.job.exact)
+        rule = list(self.rules.values())[self.opened.depth]
+        groups = Groups(self.algorithm, self.spec, rule)
         return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node)
 
     @cached_property
     def links(self) -> NodeLinks:
+        """The stages of the links around the node."""
         return links_of(self.job, self.algorithm, self.opened.depth)
+
+    @cached_property
+    def rules(self) -> dict[str, Rule]:
+        """The rule of each tier."""
+        return rules_of(self.job, self.algorithm)
 
     @cached_property
     def spec(self) -> Spec:
@@ -168,7 +177,7 @@ class JobWorker:
         return Described(
             text=job_to_toml(job),
             layout=self.task.spec.layout,
-            traits=traits_of(self.algorithm),
+            traits=traits_of(self.algorithm, self.rules),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),
