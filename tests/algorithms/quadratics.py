@@ -15,6 +15,7 @@ from fogline.algorithms import AggregatorContext, Algorithm
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import run_cohort
 from fogline.algorithms.group import Down, GroupModel
+from fogline.data import Examples
 from fogline.params import Entry, Params, Spec
 from fogline.training import Engine
 from fogline.training.local import ClientJob, LocalResult
@@ -71,7 +72,11 @@ class Quadratics:
 
     @cached_property
     def data(self) -> Any:
-        return SimpleNamespace(at=lambda i: SimpleNamespace(y=np.arange(self.samples[i]) % (i + 2)))
+        def at(i: int) -> Examples:
+            return Examples(np.full((self.samples[i], 1), float(i)), np.arange(self.samples[i]) % (i + 2))
+
+        clients = [f"client-{i}" for i in range(len(self.b))]
+        return SimpleNamespace(at=at, clients=clients, sizes=lambda: self.samples)
 
     def trainer(self, method: Algorithm) -> Engine:
         return Descent(self, method)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -76,9 +77,8 @@ def test_affine_adjustments_are_affine(name: str) -> None:
     method = make(name)
     start, control = rng.normal(size=(2, 4))
     received = {"control": control, "correction": control}
-    local = method.prepare(
-        start, {"control": rng.normal(size=4), "gradient": rng.normal(size=4)}, received, np.zeros(1)
-    )
+    kept = {"control": rng.normal(size=4), "gradient": rng.normal(size=4)}
+    local = method.prepare(SimpleNamespace(start=start, model=start, local=kept, received=received))
     zero, one = np.zeros(4), np.ones(4)
     b = method.adjust_gradient(zero, zero, start, local, received)
     a = method.adjust_gradient(zero, one, start, local, received) - b

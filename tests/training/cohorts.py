@@ -150,16 +150,17 @@ class Sharp(LocalMethod):
 class Calibrated(LocalMethod):
     """FedLC: outputs shifted by the device's label frequencies."""
 
-    def adjust_outputs(self, outputs, local):
-        return outputs - 0.5 * local["prior"] ** -0.25
+    def adjust_outputs(self, outputs, batch, device):
+        return outputs - 0.5 * device.local["prior"] ** -0.25
 
 
 @dataclass
 class Contrastive(LocalMethod):
     """MOON: features pulled to those of the model received and away from another's."""
 
-    def adjust_loss(self, loss, features, features_of, start, local):
-        near, far = features_of(start), features_of(start + local["h"])
+    def adjust_loss(self, loss, batch, device):
+        features, start = batch.features, device.start
+        near, far = device.features_at(start, batch), device.features_at(start + device.local["h"], batch)
         return loss + 0.1 * ((features - near) ** 2).mean() - 0.01 * ((features - far) ** 2).mean()
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fogline.aggregation import Arrays, Folded, Update
 from fogline.algorithms import hooks
-from fogline.algorithms.base import AggregatorContext, Algorithm, Weighted
+from fogline.algorithms.base import METRIC, AggregatorContext, Algorithm, Weighted
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import Counters, Params, Spec, State, Vector
 
@@ -59,6 +59,8 @@ class GroupModel:
     """Below the root: sums over its rounds of what devices reported, with the summed weights."""
     moves: int = 0
     """Rounds of its own since the parent's model."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Means of what devices said of themselves in its last round, by ``metric/<name>``."""
 
     def to_arrays(self) -> Arrays:
         """A flat dictionary of arrays; the vectors are not copied."""
@@ -67,6 +69,7 @@ class GroupModel:
         for name, term in self.totals.items():
             arrays[f"total/{name}"] = term.vector
             arrays[f"weight/{name}"] = np.array([term.weight])
+        arrays |= {f"mean/{name}": np.array([value]) for name, value in self.metrics.items()}
         return arrays if self.start is None else arrays | {"start": self.start}
 
     @classmethod
@@ -80,6 +83,7 @@ class GroupModel:
             arrays.get("start"),
             {name: Weighted(vector, float(arrays[f"weight/{name}"][0])) for name, vector in totals.items()},
             int(arrays["moves"][0]),
+            {name: float(mean[0]) for name, mean in _under("mean/", arrays).items()},
         )
 
 
@@ -113,7 +117,7 @@ def move(
     vector[spec.trainable :] = tail + folded.mean(BUFFERS) if tail.size else tail
     counters = np.maximum(group.counters, folded.counters) if group.counters.size else group.counters
     totals = _add_totals(group.totals, folded) if inside else {}
-    return GroupModel(vector, counters, state, group.start, totals, group.moves + 1)
+    return GroupModel(vector, counters, state, group.start, totals, group.moves + 1, _metrics(folded))
 
 
 def evaluation_model(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Params:
@@ -133,15 +137,23 @@ def group_update(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Update:
     totals = {
         name: Weighted(term.vector * (rounds / term.weight) if term.weight else term.vector, term.weight / rounds)
         for name, term in group.totals.items()
-        if name != BUFFERS
+        if name != BUFFERS and not name.startswith(METRIC)
     }
     weight = totals[algorithm.movement].weight if algorithm.movement in totals else 1.0
     terms = hooks.group_update(algorithm, start, difference[: spec.trainable], weight, totals)
+    for name, term in group.totals.items():  # The mean over its rounds.
+        if name.startswith(METRIC) and term.weight:
+            terms[name] = Weighted(term.vector / term.weight, term.weight / rounds)
     vectors = {name: term.vector for name, term in terms.items()}
     weights = {name: term.weight for name, term in terms.items()}
     if spec.floats > spec.trainable:
         vectors[BUFFERS], weights[BUFFERS] = difference[spec.trainable :], weight
     return Update(vectors, weights, group.counters)
+
+
+def _metrics(folded: Folded) -> dict[str, float]:
+    told = [name for name, weight in folded.weights.items() if weight and name.startswith(METRIC)]
+    return {name: float(folded.mean(name)[0]) for name in told}
 
 
 def _add_totals(totals: dict[str, Weighted], folded: Folded) -> dict[str, Weighted]:

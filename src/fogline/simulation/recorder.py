@@ -117,6 +117,8 @@ class Recorder:
         row["train_loss"] = sum(loss * n for loss, n in self._losses) / weight if weight else math.nan
         self._losses = []
         row |= traffic.mishaps.counts
+        if self.group is not None:
+            row |= self.group.result.metrics
         evaluation = self.setting.job.evaluation
         done = round_index + 1
         if self.setting.task.data.test is not None and (done % evaluation.every == 0 or self._is_last(done)):

@@ -31,6 +31,7 @@ from fogline.simulation.simulator import Scenario, Simulator, Sizes
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.training.bugs import CodeError
 from fogline.training.local import ClientJob, LocalTraining
+from fogline.training.method import overrides
 from fogline.training.task import Task
 
 PATIENCE = 3.0
@@ -165,7 +166,7 @@ def simulator_of(
         homes=setting.homes,
         fleet=fleet,
         links=setting.links,
-        plan=planner(job, task.data.sizes().tolist()),
+        plan=planner(job, task.data, algorithm),
         sizes=sizes,
         cost=task.cost,
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),
@@ -183,7 +184,8 @@ def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
     the others take at most is known.
     """
     fleet, local, leaves = setting.fleet, setting.local, setting.job.tree.names[-1]
-    if setting.job.tree.tiers[leaves].deadline is not None or not fleet.loses:
+    bounded = setting.job.tree.tiers[leaves].deadline is not None
+    if bounded or not fleet.loses or overrides(setting.algorithm, "work"):  # A method may ask for any amount.
         return {}
     samples: list[int] = setting.task.data.sizes().tolist()
     most = max(setting.job.local.work or (1.0,))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
-from fogline.training.method import Array, Arrays, LocalWork
+from fogline.training.context import DeviceContext
+from fogline.training.method import Array, Arrays
 
 
 @METHODS.add("scaffold")
@@ -36,16 +36,18 @@ class Scaffold(FedAvg):
     def broadcast(self, state: State) -> State:
         return {"control": state["control"]} if "control" in state else {}
 
-    def prepare(self, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
-        own = local.get("control", np.zeros_like(start))
-        return {"control": own, "correction": received.get("control", 0.0) - own}
+    def prepare(self, device: DeviceContext) -> State:
+        own = device.local.get("control", np.zeros_like(device.start))
+        return {"control": own, "correction": device.received.get("control", np.zeros_like(own)) - own}
 
     def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         return gradient + local["correction"]
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        change = (start - end) / (work.steps * work.learning_rate) - local["correction"] - local["control"]
-        terms = {"delta": Weighted(end - start, 1.0), "control": Weighted(change, 1.0)}
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        plan, local = device.plan, device.local
+        mean = (device.start - device.end) / (plan.steps * plan.learning_rate)  # Of the adjusted gradients.
+        change = mean - local["correction"] - local["control"]
+        terms = {"delta": Weighted(device.end - device.start, 1.0), "control": Weighted(change, 1.0)}
         return ClientUpdate(terms, {"control": local["control"] + change})
 
     def server_update(

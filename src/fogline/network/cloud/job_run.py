@@ -188,27 +188,27 @@ class JobRun:
         }
         publish_every = self._job.publish.every
         publishes = bool(publish_every) and done % publish_every == 0 and done < self._job.rounds
-        metrics: dict[str, float] = {}
+        judged = Evaluated({})
         if publishes or done % evaluation.every == 0 or done == self._job.rounds:
-            metrics = await self._judged(group)
-            row |= metrics
+            judged = await self._judged(group)
+            row |= judged.metrics | judged.reported
         self._put_away(group)
         if done <= len(self._history):
             return  # A crash came between the move and the record of it; this row is known.
         await self._enter(row, done)
         if publishes and not self._record.stop:
-            await self._publish(group, "running", metrics)
+            await self._publish(group, "running", judged.metrics)
         goal = TargetMetric(self._record.headline, self._record.higher_is_better)
         if should_stop(self._history, evaluation, goal):
             self._enough = True
             self._participation.halt()
 
-    async def _judged(self, group: BlobRef) -> dict[str, float]:
+    async def _judged(self, group: BlobRef) -> Evaluated:
         try:
-            return expect(Evaluated, await self._judge.ask(Evaluate(self._means.node.value_store.path(group)))).metrics
+            return expect(Evaluated, await self._judge.ask(Evaluate(self._means.node.value_store.path(group))))
         except (WorkerError, StorageError) as error:
             self._note("not judged", str(error))
-            return {}
+            return Evaluated({})
 
     def _put_away(self, group: BlobRef | None) -> None:
         """This model is the newest now; the one before is not needed any more."""

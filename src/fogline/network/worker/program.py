@@ -158,14 +158,14 @@ class JobWorker:
         """What a state machine decided: on this node's data, or with what children sent."""
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
-        plan = planner(self.job, self.task.data.sizes().tolist())
+        plan = planner(self.job, self.task.data, self.algorithm)
         return device.carry_out(
             asked, self.client, plan, lambda job: run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
         )
 
     def judge(self, request: Evaluate) -> Evaluated:
         """Metrics on the test set, if it lies here."""
-        return Evaluated(self.metrics(self.params(request.group)))
+        return Evaluated(self.metrics(self.params(request.group)), read_group(request.group).metrics)
 
     def params(self, group: str) -> Params:
         """The model of a group, as it is judged and handed out."""

@@ -126,6 +126,8 @@ class Evaluated(msgspec.Struct, frozen=True, tag=True):
     """Metrics on the test set; none where there is no test set here."""
 
     metrics: dict[str, float]
+    reported: dict[str, float] = {}
+    """Means of what devices said of themselves in the round, by ``metric/<name>``."""
 
 
 class Packaged(msgspec.Struct, frozen=True, tag=True):
