@@ -117,7 +117,7 @@ DEVICE = [
     (Counting, "report", 0, "gives 'n' as an int; it must be a NumPy vector"),
     (ShortBend, "adjust_gradient", 0, "gives shape (11,) where (12,) is wanted"),
     (NoBend, "adjust_gradient", 0, "gives nothing; it must give"),
-    (Writes, "prepare", 1, "writes into what it was given, which can only be read"),
+    (Writes, "prepare", 2, "writes into what it was given, which can only be read"),
     (WritesTargets, "prepare", 1, "writes into what it was given, which can only be read"),
     (Keeps, "report", 1, "writes into what it was given, which can only be read"),
 ]

@@ -84,6 +84,23 @@ def assign(tree: Tree, data: FederatedData) -> list[str]:
     return [leaves[i % len(leaves)] for i in range(count)]
 
 
+def check_rounds(algorithm: Algorithm, job: Job) -> None:
+    """Refuse rounds of a fog's own where the method has none.
+
+    Raises:
+        JobError: a tier below the root makes some.
+    """
+    if algorithm.inner_rounds:
+        return
+    for name in job.tree.names[1:]:
+        tier = job.tree.tiers[name]
+        if tier.rounds > 1 or (tier.mode or algorithm.mode) != "sync":
+            raise JobError(
+                f"{type(algorithm).__name__} has no rounds of a tier's own: leave tree.{name}.rounds and "
+                f"tree.{name}.mode out."
+            )
+
+
 def planner(job: Job, data: FederatedData, algorithm: Algorithm) -> Planner:
     """How much each device trains in each of its rounds."""
     local = local_training(job.local)

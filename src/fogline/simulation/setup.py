@@ -14,7 +14,7 @@ from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.compute.groups import Groups
 from fogline.jobs import Job, JobError, Tree
-from fogline.jobs.planning import assign, examples_of, local_training, planner, with_defaults
+from fogline.jobs.planning import assign, check_rounds, examples_of, local_training, planner, with_defaults
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
 from fogline.nodes import Aggregator
@@ -65,6 +65,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     if algorithm is None:
         algorithm = make(job.algorithm.name, **job.algorithm.parameters)
     check_method(type(algorithm))
+    check_rounds(algorithm, job)
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)

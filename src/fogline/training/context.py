@@ -176,6 +176,11 @@ class DeviceContext:
         return str(self._task.data.clients[self._job.client])
 
     @property
+    def spec(self) -> Spec:
+        """Names, shapes and places of the model's parameters in the vectors."""
+        return self._task.spec
+
+    @property
     def round(self) -> int:
         """How many rounds its parent made before."""
         return self._job.round

@@ -179,9 +179,13 @@ class Task(ABC):
         """A vector as the hooks of a method are handed it."""
         return vector
 
-    @abstractmethod
     def model_functions(self, job: ClientJob) -> ModelFunctions:
-        """The model with that device's buffers, as it is judged, for the hooks between the steps."""
+        """The model with that device's buffers, as it is judged, for the hooks between the steps.
+
+        Raises:
+            ValueError: tasks of this kind do not give it.
+        """
+        raise ValueError(f"a model under other weights is asked for, which a {type(self).__name__} does not give")
 
     def rehearsal(self, data: FederatedData) -> Self:
         """A twin on other data of its kind, on which engines are compared."""

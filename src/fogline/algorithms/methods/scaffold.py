@@ -19,9 +19,10 @@ from fogline.training.method import Array, Arrays
 class Scaffold(FedAvg):
     """Control variates take the drift out of local steps (Karimireddy et al., 2020, arXiv 1910.06378).
 
-    Step ``y -= eta (g - c_i + c)``; after K steps ``c_i+ = c_i - c + (x - y) / (K eta)`` (option II); server
+    Step ``y -= eta (g - c_i + c)``; after K steps ``c_i+ = c_i - c + (x - y) / (K eta)`` (``option`` 2), or the
+    gradient of the device's loss at x (option 1, a pass more over its examples); server
     ``x += server_rate mean(y - x)`` and ``c += sum_i (c_i+ - c_i) / N``. Means are over devices, not examples,
-    as in the paper. The step's size is taken to be eta, so local training should be plain SGD.
+    as in the paper. Option 2 takes the step's size to be eta, so local training should be plain SGD.
 
     A fog with rounds of its own keeps c fixed in them; the changes of its devices' controls add up.
     Memory: one model per device, and one more on the way down and up.
@@ -30,8 +31,13 @@ class Scaffold(FedAvg):
     columnwise: ClassVar[bool] = True
 
     server_rate: float = 1.0
+    option: int = 2
 
     affine: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.option not in (1, 2):
+            raise ValueError(f"option of SCAFFOLD is {self.option}; it must be 1 or 2")
 
     def broadcast(self, state: State) -> State:
         return {"control": state["control"]} if "control" in state else {}
@@ -45,8 +51,11 @@ class Scaffold(FedAvg):
 
     def report(self, device: DeviceContext) -> ClientUpdate:
         plan, local = device.plan, device.local
-        mean = (device.start - device.end) / (plan.steps * plan.learning_rate)  # Of the adjusted gradients.
-        change = mean - local["correction"] - local["control"]
+        if self.option == 1:
+            change = device.gradient_at(device.start, device.examples) - local["control"]
+        else:
+            mean = (device.start - device.end) / (plan.steps * plan.learning_rate)  # Of the adjusted gradients.
+            change = mean - local["correction"] - local["control"]
         terms = {"delta": Weighted(device.end - device.start, 1.0), "control": Weighted(change, 1.0)}
         return ClientUpdate(terms, {"control": local["control"] + change})
 

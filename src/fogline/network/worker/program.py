@@ -25,7 +25,7 @@ from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.loading import load_task
-from fogline.jobs.planning import assign, local_training, planner, with_defaults
+from fogline.jobs.planning import assign, check_rounds, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
 from fogline.jobs.starting import first_model
 from fogline.jobs.writing import job_to_toml
@@ -133,6 +133,7 @@ class JobWorker:
     def describe(self, request: Describe) -> Described:
         """What nodes must know, and the first group."""
         self.task.check()
+        check_rounds(self.algorithm, self.job)
         job = with_defaults(self.job, self.algorithm, self.task)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
