@@ -129,7 +129,7 @@ def test_fedpvr_leaves_the_other_layers_alone() -> None:
 def test_decaying_steps() -> None:
     local = LocalTraining(batch_size=5)
     usual = [local.step_count(size) for size in (10, 25, 40)]
-    plan = planner(job(local={"batch_size": 5}), DATA, make("decaying-steps"))  # type: ignore[arg-type]
+    plan = planner(job(local={"batch_size": 5}), DATA, make("decayingsteps"))  # type: ignore[arg-type]
     for r in (0, 1, 7, 26, 999):
         wanted = [max(1, int(np.ceil(k * (r + 1) ** (-1 / 3) - 1e-9))) for k in usual]
         assert [plan(client, r, r).steps for client in range(3)] == wanted

@@ -30,7 +30,7 @@ def mean_update(x: np.ndarray) -> np.ndarray:
     return sum(n[i] * (P.sgd(i, x) - x) for i in ALL)
 
 
-@pytest.mark.parametrize("name", ["fedavg", "fedsgd", "hierfavg", "fedlc", "moon", "fedntd", "decaying-steps"])
+@pytest.mark.parametrize("name", ["fedavg", "fedsgd", "hierfavg", "fedlc", "moon", "fedntd", "decayingsteps"])
 def test_plain_average(name: str) -> None:
     x = np.zeros(3)
     for _ in range(ROUNDS):

@@ -232,9 +232,8 @@ def test_a_hook_cannot_end_the_program(method: type, words: str, processes: int)
 
 class Divides(FedAvg):
     def report(self, device):
-        return ClientUpdate(
-            {"delta": Weighted(device.end - device.start, 1 / (device.plan.steps - device.plan.steps))}, device.local
-        )
+        weight = 1 / (device.plan.steps - device.plan.steps)
+        return ClientUpdate({"delta": Weighted(device.end - device.start, weight)}, device.local)
 
 
 @pytest.mark.parametrize("processes", [0, 2])

@@ -171,7 +171,7 @@ class Distilled(LocalMethod):
         teacher = device.outputs_at(device.model + device.received["c"], batch)
         apart = ((batch.outputs - teacher) ** 2).flatten(1).mean(1)
         kept = float(device.rng.random() < 0.5) + float(device.common_rng.random())
-        return loss + 0.1 * kept * (apart * (batch.targets.flatten(1)[:, 0] % 2)).mean()
+        return loss + 0.1 * kept * (apart * (batch.targets.reshape(len(apart), -1)[:, 0] % 2)).mean()
 
 
 class Everything(Calibrated, Sharp, Normed, Contrastive):

@@ -10,7 +10,7 @@ from fogline.training.context import RoundContext
 from fogline.training.plan import Plan
 
 
-@METHODS.add("decaying-steps")
+@METHODS.add("decayingsteps")
 class DecayingSteps(FedAvg):
     """Local steps that become fewer from round to round (Mills et al., 2023, arXiv 2305.09628).
 
