@@ -19,7 +19,7 @@ from fogline.algorithms.base import METRIC, AggregatorContext, Algorithm, Client
 from fogline.params import State, Vector
 from fogline.training.bugs import NotFiniteError
 from fogline.training.context import DeviceContext, RoundContext
-from fogline.training.hooks import a, call, wrong
+from fogline.training.hook_calls import a, call, wrong
 from fogline.training.plan import Plan
 from fogline.training.reading import read_only
 

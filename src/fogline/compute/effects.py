@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fogline.nodes.effects import Adopt, FoldInput, Lift, Merge, Move, Train
+from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move, Train
 from fogline.nodes.events import Trained
 from fogline.nodes.messages import Count, Key
 
-AggregatorEffect = Adopt | Move | Merge | Lift
+AggregatorEffect = Adopt | Move | Merge | GroupUpdate
 """What an aggregator computes."""
 GROUP = "/group"
 """After a model's key: the aggregator's numbers behind it."""
@@ -61,7 +61,7 @@ def needed(effect: AggregatorEffect | Train) -> tuple[Key, ...]:
     match effect:
         case Adopt():
             return (effect.source,) if effect.base is None else (effect.source, effect.base + GROUP)
-        case Move() | Lift():
+        case Move() | GroupUpdate():
             return (effect.base + GROUP,)
         case Train():
             return (effect.model,)
@@ -79,7 +79,7 @@ def makes(effect: AggregatorEffect | Train) -> Mapping[Key, str]:
     match effect:
         case Adopt() | Move():
             return {effect.model + GROUP: "group", effect.model: "model"}
-        case Merge() | Lift():
+        case Merge() | GroupUpdate():
             return {effect.update: "update"}
         case Train():
             return {effect.update: "update", STATE: "state"}

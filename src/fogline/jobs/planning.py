@@ -17,7 +17,7 @@ from fogline.jobs.job import Job, Local
 from fogline.jobs.tree import Tree
 from fogline.training.bugs import CodeError
 from fogline.training.context import WORK, Draws, RoundContext
-from fogline.training.hooks import wrong
+from fogline.training.hook_calls import wrong
 from fogline.training.local import LocalTraining
 from fogline.training.method import overrides
 from fogline.training.plan import Plan

@@ -89,7 +89,7 @@ class Merge(msgspec.Struct, frozen=True, gc=False, tag=True):
     members: tuple[FoldInput, ...]
 
 
-class Lift(msgspec.Struct, frozen=True, gc=False, tag=True):
+class GroupUpdate(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Make the movement of the group at ``base`` since the parent's model into an update for the parent."""
 
     base: Key
@@ -120,4 +120,4 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     """The job is over at this node. The runtime says ``Stop`` to every child that is connected."""
 
 
-Effect = Send | SetTimer | Train | Adopt | Move | Merge | Lift | Forget | Write | Count | Finished
+Effect = Send | SetTimer | Train | Adopt | Move | Merge | GroupUpdate | Forget | Write | Count | Finished

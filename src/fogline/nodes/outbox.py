@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fogline.backoff import Backoff
 from fogline.nodes.effects import Effect, Send, SetTimer
 from fogline.nodes.messages import Key, Report
 
@@ -66,7 +67,6 @@ class Outbox(msgspec.Struct, gc=False, eq=False):
         """
         effects: list[Effect] = [Send(parent, report) for report in self.reports.values()]
         if effects and retry is not None:
-            wait = min(SLOWEST_RETRY, retry * 2.0 ** min(self.attempt, 30))
-            effects.append(SetTimer(RETRY, now + wait))
             self.attempt += 1
+            effects.append(SetTimer(RETRY, now + Backoff(retry, SLOWEST_RETRY).after(self.attempt)))
         return effects

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from fogline.inference.card import Card, Digest, ModelName
-from fogline.registry.release import Outcome, Release, Tally, Tier
+from fogline.registry.release import NodeKind, Outcome, Release, Tally
 
 Action = Literal["promote", "rollback", "pause", "resume", "abort", "advance"]
 
@@ -57,5 +57,5 @@ class Steer(msgspec.Struct, frozen=True):
     """Empty: at once for all."""
     ring_seconds: Annotated[float, Meta(ge=0)] | None = None
     """Least time of a ring; None: the same as before."""
-    tiers: tuple[Tier, ...] = ()
+    tiers: tuple[NodeKind, ...] = ()
     """Which nodes serve it; empty: the same as before."""

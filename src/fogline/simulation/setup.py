@@ -144,8 +144,8 @@ def simulator_of(
             wants_loss.add(name)
         asks_presence = name in leaves and not fleet.always_available
 
-        def failed(gots: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
-            return made[0].failed(name, gots)
+        def failed(accepted: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
+            return made[0].failed(name, accepted)
 
         aggregators[name] = Aggregator(
             role, policy, presence if asks_presence else None, failed if name in leaves else None

@@ -39,7 +39,7 @@ class FedDC(FedAvg):
         return state
 
     def prepare(self, device: DeviceContext) -> State:
-        zero = np.zeros_like(device.start)
+        zero: Vector = np.zeros_like(device.start)
         drift, own = device.local.get("drift", zero), device.local.get("pull", zero)
         return {"drift": drift, "correction": own - device.received.get("pull", zero)}
 

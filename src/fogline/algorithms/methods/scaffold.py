@@ -43,8 +43,9 @@ class Scaffold(FedAvg):
         return {"control": state["control"]} if "control" in state else {}
 
     def prepare(self, device: DeviceContext) -> State:
-        own = device.local.get("control", np.zeros_like(device.start))
-        return {"control": own, "correction": device.received.get("control", np.zeros_like(own)) - own}
+        zero: Vector = np.zeros_like(device.start)
+        own = device.local.get("control", zero)
+        return {"control": own, "correction": device.received.get("control", zero) - own}
 
     def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         return gradient + local["correction"]

@@ -39,7 +39,7 @@ from fogline.network.transport.grpc import Methods
 from fogline.network.transport.messages import Certificate, Enrol, ParentAddress, Renew
 from fogline.registry.catalogue import Catalogue
 from fogline.registry.publisher import Publisher
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 from fogline.registry.trust.binding import bind_root
 from fogline.registry.trust.operator import create as create_releases
 from fogline.registry.trust.releases import SignedReleases
@@ -161,7 +161,7 @@ def registered(
     """
     loop, database = asyncio.get_running_loop(), node.database
 
-    def nodes() -> dict[str, Tier]:
+    def nodes() -> dict[str, NodeKind]:
         return fleet.serving()
 
     def cautious() -> frozenset[str]:

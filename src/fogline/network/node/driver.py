@@ -26,7 +26,7 @@ from fogline.nodes.effects import (
     Effect,
     Finished,
     Forget,
-    Lift,
+    GroupUpdate,
     Merge,
     Move,
     Send,
@@ -237,10 +237,10 @@ class Driver:
         sieve.begin()
         effects = self.machine.handle(event, self.clock.now())
         while wanted := sieve.wanted():
-            for gots in map(in_order, wanted):
-                members = cast("Aggregator", self.machine).ledger.members(gots)
+            for accepted in map(in_order, wanted):
+                members = cast("Aggregator", self.machine).ledger.members(accepted)
                 refused = await self._computation.sift(members, self.values)
-                sieve.learn(gots, {gots[place].task: why for place, why in refused.items()})
+                sieve.learn(accepted, {accepted[place].task: why for place, why in refused.items()})
             effects += self.machine.handle(UpdatesChecked(), self.clock.now())
         return effects
 
@@ -260,7 +260,7 @@ class Driver:
     async def _compute(self, effect: Effect) -> bool:
         """Carry out what makes values; whether it was such an effect."""
         match effect:
-            case Adopt() | Move() | Merge() | Lift():
+            case Adopt() | Move() | Merge() | GroupUpdate():
                 made = await self._computation.carry_out(effect, self.values, self.moves, self.machine.population)
             case Forget():
                 for key in effect.keys:

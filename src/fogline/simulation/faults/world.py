@@ -13,7 +13,19 @@ from zlib import crc32
 import msgspec
 
 from fogline.nodes import Aggregator, Device
-from fogline.nodes.effects import Adopt, Effect, Finished, Forget, Lift, Merge, Move, Send, SetTimer, Train, Write
+from fogline.nodes.effects import (
+    Adopt,
+    Effect,
+    Finished,
+    Forget,
+    GroupUpdate,
+    Merge,
+    Move,
+    Send,
+    SetTimer,
+    Train,
+    Write,
+)
 from fogline.nodes.events import Event, Joined, Left, Received, Started, TimerFired, Trained
 from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
@@ -113,7 +125,7 @@ class World:
         """Until nothing happens any more.
 
         Raises:
-            Violation: something happened that must not.
+            InvariantError: something happened that must not.
         """
         root = self.plan.root.name
         self.machines[root].store[model_key(root, 0)] = ()
@@ -285,7 +297,7 @@ class World:
             case Adopt(source=source, base=base, model=model):
                 for key in (source, base):
                     _ = () if key is None else value_of(store, name, key)
-                store[model] = ()  # An inner group's value is what it will lift.
+                store[model] = ()  # An inner group's value is what its update will be.
             case Move(base=base, model=model, members=members):
                 moved = value_of(store, name, base)
                 by = self._sum(name, store, [member.update for member in members])
@@ -293,7 +305,7 @@ class World:
                 store[model] = moved + by
             case Merge(update=update, members=members):
                 store[update] = self._sum(name, store, [member.update for member in members])
-            case Lift(base=base, update=update):
+            case GroupUpdate(base=base, update=update):
                 store[update] = value_of(store, name, base)
             case Finished():
                 if name == self.plan.root.name and self._done_at is None:
@@ -344,9 +356,9 @@ class World:
                 pass
         self._transmit(name, to, message, value)
 
-    def _failed(self, name: str, gots: Sequence[AcceptedUpdate]) -> dict[int, str]:
+    def _failed(self, name: str, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
         """Which updates that wait are found to be none when a round may close."""
-        return {got.task: "it is none" for got in gots if self._is_none(update_key(name, got.task))}
+        return {one.task: "it is none" for one in accepted if self._is_none(update_key(name, one.task))}
 
     def _is_none(self, key: Key) -> bool:
         return self.plan.chaos.failure > 0 and crc32(f"{self.plan.seed}/{key}".encode()) % 25 == 0
@@ -399,6 +411,6 @@ def run(
     """Run the plan of a seed.
 
     Raises:
-        Violation: something happened that must not.
+        InvariantError: something happened that must not.
     """
     return World(draw_plan(seed), aggregator=aggregator, device=device, tell=tell).run()

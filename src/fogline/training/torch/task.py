@@ -23,6 +23,7 @@ from fogline.training.task import Engine, Sums
 from fogline.training.torch.checking.making import keeps
 from fogline.training.torch.checking.outside import differences
 from fogline.training.torch.failure import wrong_targets
+from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
 from fogline.training.torch.module import TRIED, Arguments, ModuleTask, OutputTrial
 from fogline.training.torch.outputs.answers import answer_of
@@ -30,7 +31,6 @@ from fogline.training.torch.outputs.fit import Fit, decides, fit_of, fitted_loss
 from fogline.training.torch.outputs.functions import EVALUATION_BATCH, JudgedModel
 from fogline.training.torch.outputs.judging import judge_classes, judge_numbers
 from fogline.training.torch.outputs.losses import LossFunction, LossName, loss_function, shape_of
-from fogline.training.torch.steps.features import Features
 
 ENGINES = Registry[type[Engine]]("engine", "fogline.training.torch.engines", first="loop")
 """Engines of the PyTorch backend; they are written against the class below."""
@@ -289,7 +289,7 @@ class TorchTask(ModuleTask):
         if self.keeps or self._functions is None or self._functions[0] != self.seed:
             module = self.untrained()
             self._functions = self.seed, module, Features(module)
-        return JudgedModel(self, *self._functions[1:], job)
+        return JudgedModel(self, self.layout, self.loss_function, *self._functions[1:], job)
 
     @property
     def smallest_batch(self) -> int:

@@ -17,12 +17,12 @@ from fogline.training.method import Arrays, LocalMethod, overrides
 from fogline.training.shuffling import batches
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few
+from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
 from fogline.training.torch.module_device import ModuleDevice
 from fogline.training.torch.outputs.answers import answer_of
-from fogline.training.torch.steps.device import StepDevice
 from fogline.training.torch.steps.elsewhere import DeviceElsewhere, Elsewhere
-from fogline.training.torch.steps.features import Features
+from fogline.training.torch.steps.step_device import StepDevice
 from fogline.training.torch.task import ENGINES, Arguments, TorchTask
 
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from fogline.data.inputs import count, rows
 from fogline.params import Vector
 from fogline.training.local import ClientJob
+from fogline.training.torch.features import Features, features_of
 from fogline.training.torch.layout import TensorLayout
 from fogline.training.torch.outputs.answers import answer_of
 from fogline.training.torch.outputs.losses import LossFunction
-from fogline.training.torch.steps.features import Features, features_of
 
 EVALUATION_BATCH = 512
 
@@ -24,10 +24,6 @@ EVALUATION_BATCH = 512
 class JudgedTask(Protocol):
     """What is asked of a task."""
 
-    @property
-    def layout(self) -> TensorLayout: ...
-    @property
-    def loss_function(self) -> LossFunction: ...
     def forward(self, module: nn.Module, x: Any, y: Tensor | None = None) -> Any: ...
     def arguments(self, x: Any) -> Any: ...
     def targets(self, y: Any) -> Tensor: ...
@@ -39,14 +35,25 @@ class JudgedModel:
     """See ``ModelFunctions``. Examples are taken in batches; dropout is off, and running means do not move.
 
     Args:
-        task: model and loss.
+        task: how it is called.
+        layout: where its parameters lie in the vectors.
+        loss: of outputs and targets.
         module: to load weights into.
         features: catches what goes into its last linear layer.
         job: whose buffers and counters the device has.
     """
 
-    def __init__(self, task: JudgedTask, module: nn.Module, features: Features, job: ClientJob) -> None:
-        self._task, self._module, self._features, self._job = task, module.eval(), features, job
+    def __init__(
+        self,
+        task: JudgedTask,
+        layout: TensorLayout,
+        loss: LossFunction,
+        module: nn.Module,
+        features: Features,
+        job: ClientJob,
+    ) -> None:
+        self._task, self._layout, self._loss = task, layout, loss
+        self._module, self._features, self._job = module.eval(), features, job
 
     def outputs(self, weights: Vector, x: Any) -> npt.NDArray[Any]:
         """Outputs (n, ...), the classes last."""
@@ -68,11 +75,11 @@ class JudgedModel:
         """The mean loss over examples that have a truth, and its gradient (P,)."""
         task, total, weight = self._task, 0.0, 0
         tensors = dict(self._module.named_parameters())
-        parameters = [tensors[entry.name] for entry in task.layout.trainable]
+        parameters = [tensors[entry.name] for entry in self._layout.trainable]
         slope = np.zeros_like(weights)
         with torch.set_grad_enabled(gradient):
             for outputs, targets in self._passes(weights, x, y):
-                loss, known = task.loss_function(outputs, targets), task.weight(targets)
+                loss, known = self._loss(outputs, targets), task.weight(targets)
                 total, weight = total + loss.item() * known, weight + known
                 if gradient:
                     parts = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
@@ -82,7 +89,7 @@ class JudgedModel:
     def _passes(self, weights: Vector, x: Any, y: Any = None) -> Iterator[tuple[Any, Any]]:
         """Outputs and targets, batch by batch."""
         task, job = self._task, self._job
-        task.layout.load(self._module, np.concatenate([weights, job.start[len(weights) :]]), job.counters)
+        self._layout.load(self._module, np.concatenate([weights, job.start[len(weights) :]]), job.counters)
         for start in range(0, count(x), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
             targets = None if y is None else task.targets(y[part])

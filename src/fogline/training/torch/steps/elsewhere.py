@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fogline.data.inputs import arrays_of
+from fogline.training.torch.features import Features, features_of
 from fogline.training.torch.outputs.answers import answer_of
-from fogline.training.torch.steps.features import Features, features_of
 from fogline.training.torch.task import TorchTask
 
 Buffers = Callable[[], dict[str, Tensor]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from fogline.training.context import LocalBatch
 from fogline.training.method import Arrays, LocalMethod, overrides
 from fogline.training.torch.outputs.losses import like
 from fogline.training.torch.steps.cohort import Batch, Labels, Targets
-from fogline.training.torch.steps.device import StepDevice
+from fogline.training.torch.steps.step_device import StepDevice
 from fogline.training.torch.task import TorchTask
 
 _log_softmax_backward = torch.ops.aten._log_softmax_backward_data.default
@@ -135,7 +135,7 @@ class Head:
             seen = self._seen(batch, leaves) if devices else []
             losses = self._losses(self._adjusted_outputs(leaves[0], seen, devices), batch)
             total = self._adjusted_losses(losses, seen, devices).sum()
-        slopes: Sequence[Tensor | None] = torch.autograd.grad(total, leaves, allow_unused=True)
+        slopes = cast("Sequence[Tensor | None]", torch.autograd.grad(total, leaves, allow_unused=True))
         slope, *others = slopes
         slope = torch.zeros_like(outputs) if slope is None else slope
         return Gradient(losses.detach(), slope, others[0] if others else None)

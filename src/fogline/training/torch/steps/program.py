@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fogline.training.torch.features import Features
 from fogline.training.torch.layout import named_tensors
-from fogline.training.torch.steps.features import Features
 from fogline.training.torch.steps.optimizers import Sink
 from fogline.training.torch.task import TorchTask
 
