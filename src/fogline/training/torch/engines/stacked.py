@@ -26,7 +26,7 @@ from fogline.training.torch.kernels import Graph
 from fogline.training.torch.outputs.losses import IGNORED
 from fogline.training.torch.steps.affine import affine
 from fogline.training.torch.steps.cohort import GATHERED, Batch, Cohort, DeviceExamples, labels_of
-from fogline.training.torch.steps.elsewhere import DeviceElsewhere, Elsewhere
+from fogline.training.torch.steps.elsewhere import DeviceElsewhere, Elsewhere, SharedElsewhere
 from fogline.training.torch.steps.loss_gradient import Gradient, Head, Terms, Vectors, losses_of
 from fogline.training.torch.steps.optimizers import Collect, Fused, Sink, clip, optimizer
 from fogline.training.torch.steps.program import Program, TracedProgram
@@ -71,7 +71,8 @@ class Stacked(TorchEngine):
 
     def _elsewhere(self) -> Elsewhere:
         module = self.task.untrained().train()
-        return Elsewhere(self.task, module, Features(module))
+        kernels = Graph.of(self.task, self.single) if self.graph is not None and not self.graph.draws else None
+        return Elsewhere(self.task, module, Features(module), kernels)
 
     @classmethod
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
@@ -216,12 +217,15 @@ class StackedGroup:
     def _as_seen(self, elsewhere: Elsewhere) -> list[StepDevice]:
         """The devices as the hooks of a step see them."""
         task, program, devices = self._engine.task, self._engine.program, list[StepDevice]()
+        handed = [self._vectors.start, *self._vectors.received.values()]
+        self._shared = SharedElsewhere(elsewhere, [rows for rows in handed if rows.ndim == 1])
         for i, job in enumerate(self._jobs):
 
             def own(i: int = i) -> dict[str, Tensor]:
                 return {name: buffer[i] for name, buffer in program.buffers().items()}
 
-            devices.append(StepDevice(task, job, *self._vectors.of(i), DeviceElsewhere(task, elsewhere, own)))
+            functions = DeviceElsewhere(task, elsewhere, own, self._shared, i)
+            devices.append(StepDevice(task, job, *self._vectors.of(i), functions))
         return devices
 
     def train(self, sizes: list[int], moved: bool) -> list[LocalResult]:
@@ -276,6 +280,8 @@ class StackedGroup:
     def _differentiate(self, batch: Batch, weights: list[Tensor], sink: Sink) -> Gradient:
         engine = self._engine
         outputs, features = engine.program.forward(weights, batch.x, batch.counts)
+        if self._devices:
+            self._shared.step(batch.x)
         gradient = engine.head(outputs, batch, self._devices, features)
         engine.program.backward(gradient.outputs, gradient.features, sink)
         return gradient
