@@ -37,7 +37,7 @@ def test_every_method_runs_on_every_tree(name: str, tree: str, inner: int, exact
     for _ in range(3):
         job.round(TREES[tree], inner)
     assert np.isfinite(job.x).all()
-    assert np.abs(job.x).max() > 1e-3
+    assert name == "fedproto" or np.abs(job.x).max() > 1e-3  # Which leaves the root's model as it is.
     # Buffers are averaged by examples (device i moves them by i), counters keep their largest value.
     running = job.group.vector[P.size :]
     levels = {"star": 1, "fogs": 2, "deep": 3}[tree]
@@ -60,7 +60,7 @@ def test_every_method_runs_asynchronously(name: str) -> None:
     job = Run(make(name), P)
     x = job.asynchronous(arrivals, lanes=2)
     assert np.isfinite(x).all()
-    assert np.abs(x).max() > 1e-3
+    assert name == "fedproto" or np.abs(x).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -143,7 +143,7 @@ def test_fedexp_is_fedavg_where_devices_agree() -> None:
 
 
 def test_registry() -> None:
-    assert len(METHODS) >= 25
+    assert len(METHODS) >= 26
     for name, method in METHODS.items():
         assert METHODS.summary(name).endswith((".", ")", ")."))
         assert name == method.__name__.lower()

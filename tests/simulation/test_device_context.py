@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from torch import nn
 
 import fogline
 from fogline import FedAvg, Task, Tier, Tree
-from fogline.algorithms import ClientUpdate, hooks, make
+from fogline.aggregation import fold_named
+from fogline.algorithms import AggregatorContext, ClientUpdate, hooks, make
 from fogline.algorithms.device import run_cohort
 from fogline.data import Examples, from_clients
 from fogline.jobs import JobError
@@ -200,7 +202,9 @@ def test_a_local_round_of_ones_own_is_what_it_says() -> None:
         fogline.simulate(task_of(), Plain(), engine="stacked", **QUIET)
 
 
-@pytest.mark.parametrize("name", ["fedntd", "scaffnew", "feddc", "fedpvr", "ifca", "decayingsteps", "scaffold"])
+@pytest.mark.parametrize(
+    "name", ["fedntd", "scaffnew", "feddc", "fedpvr", "ifca", "decayingsteps", "scaffold", "fedproto"]
+)
 def test_new_methods_give_on_a_tree_what_they_give_on_a_star(name: str) -> None:
     parameters = {"option": 1} if name == "scaffold" else {}
     runs = [
@@ -208,3 +212,50 @@ def test_new_methods_give_on_a_tree_what_they_give_on_a_star(name: str) -> None:
     ]
     np.testing.assert_allclose(runs[1].params.vector, runs[0].params.vector, rtol=1e-4, atol=1e-6)
     assert np.isfinite(runs[0].params.vector).all()
+
+
+def test_fedproto_shares_the_mean_features_of_each_class() -> None:
+    task, method, local = task_of(), make("fedproto", lam=0.7), LocalTraining(steps=3, batch_size=4)
+    first, engine = task.initial(0), task.build("flat", method, local)
+    fold, parts = fold_named(False), [fold_named(False) for _ in range(2)]
+    jobs = [ClientJob(i, first.vector, first.counters, 3, 0.1, i) for i in range(len(SIZES))]
+    done = run_cohort(engine, method, task, jobs)
+    features, labels = [], []
+    for i, one in enumerate(done):
+        assert one.update is not None
+        fold.add(one.update)
+        parts[i % 2].add(one.update)
+        features.append(context(task, i).features_at(one.local["model"], task.data.at(i)))
+        labels.append(task.data.at(i).y)
+    facts = AggregatorContext(len(SIZES), 0)
+    model, state = method.server_update(first.vector, fold.finish(), {}, facts)
+    np.testing.assert_array_equal(model, first.vector)
+    rows, y = np.concatenate(features), np.concatenate(labels)
+    expected = np.stack([rows[y == j].mean(0) for j in range(3)])
+    np.testing.assert_allclose(state["prototypes"].reshape(3, -1), expected, rtol=1e-4, atol=1e-6)
+    tree = fold_named(False)
+    for part in parts:
+        tree.merge(part.partial())
+    _, above = method.server_update(first.vector, tree.finish(), {}, facts)
+    np.testing.assert_allclose(above["prototypes"], state["prototypes"], rtol=1e-5)
+
+    x, targets = torch.tensor(rows[:4]), torch.tensor([0, 2, 1, 1])
+    seen = SimpleNamespace(received={name: torch.tensor(vector) for name, vector in state.items()})
+    adjusted = method.adjust_loss(torch.tensor(1.0), SimpleNamespace(features=x, targets=targets), seen)
+    apart = ((rows[:4] - expected[targets.numpy()]) ** 2).mean()
+    assert float(adjusted) == pytest.approx(1.0 + 0.7 * apart, rel=1e-4)
+
+
+def test_fedntd_by_hand() -> None:
+    rng = np.random.default_rng(3)
+    own, teacher, y, tau = rng.normal(size=(5, 4)), rng.normal(size=(5, 4)), rng.integers(0, 4, 5), 1.7
+    expected = 0.0
+    for z, t, label in zip(own, teacher, y, strict=True):
+        others = [j for j in range(4) if j != label]
+        q, p = (np.exp(v[others] / tau) / np.exp(v[others] / tau).sum() for v in (z, t))
+        expected += float((p * np.log(p / q)).sum()) / 5
+    method = make("fedntd", beta=0.3, tau=tau)
+    batch = SimpleNamespace(outputs=torch.tensor(own), targets=torch.tensor(y))
+    device = SimpleNamespace(model=None, outputs_at=lambda *_: torch.tensor(teacher))
+    adjusted = method.adjust_loss(torch.tensor(2.0, dtype=torch.float64), batch, device)
+    assert float(adjusted) == pytest.approx(2.0 + 0.3 * expected)

@@ -14,6 +14,7 @@ from fogline.algorithms.methods.fedlc import FedLC
 from fogline.algorithms.methods.fednova import FedNova
 from fogline.algorithms.methods.fedntd import FedNTD
 from fogline.algorithms.methods.fedopt import FedAdagrad, FedAdam, FedOpt, FedYogi
+from fogline.algorithms.methods.fedproto import FedProto
 from fogline.algorithms.methods.fedprox import FedProx
 from fogline.algorithms.methods.fedpvr import FedPVR
 from fogline.algorithms.methods.fedsam import FedSAM
@@ -51,6 +52,7 @@ __all__ = [
     "FedNova",
     "FedOpt",
     "FedPVR",
+    "FedProto",
     "FedProx",
     "FedSAM",
     "FedSGD",
