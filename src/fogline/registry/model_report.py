@@ -43,6 +43,8 @@ class ModelReport(msgspec.Struct, frozen=True):
     """How far inputs have moved from the reference, by version: the largest population stability index."""
     notes: tuple[Note, ...] = ()
     """The newest last."""
+    next_ring: float | None = None
+    """Unix time before which the newest release stays in its ring, however well it does; None: nothing waits for it."""
 
 
 class Steer(msgspec.Struct, frozen=True):

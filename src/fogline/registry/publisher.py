@@ -382,6 +382,7 @@ class Publisher:
             tallies=state.tallies,
             psi=state.psi,
             notes=self._states.notes(model),
+            next_ring=state.rollout.next_ring,
         )
 
     # Inside.

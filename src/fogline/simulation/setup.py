@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fogline.aggregation import fold_named
+from fogline.aggregation import UnusableUpdateError, fold_named
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
@@ -238,10 +238,14 @@ def probe(setting: Setting) -> Sizes:
     jobs = [ClientJob(0, initial.vector, initial.counters, 1, setting.local.learning_rate, 0)]
     update = run_cohort(engine, algorithm, task, jobs)[0].update
     base = task.spec.bytes
-    if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
-        return Sizes(base, base, base)
     fold = fold_named(setting.job.exact)
-    fold.add(update)
+    plain = Sizes(base, base, base)
+    if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
+        return plain
+    try:
+        fold.add(update)
+    except UnusableUpdateError:  # So will it here.
+        return plain
     partial = fold.partial()
     size = Sizes(base, update.nbytes, partial.nbytes)
     fold = fold_named(setting.job.exact)

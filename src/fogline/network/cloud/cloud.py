@@ -63,12 +63,14 @@ def create(folder: Path, name: str = "cloud", operator: str = "operator", days: 
 
     Raises:
         TrustError: there is one in that folder already.
+        ValueError: a name is none.
     """
-    authority = Authority.create(folder / AUTHORITY)
-    for where, subject in (
+    subjects = (
         (folder / "identity", Subject(name, "cloud")),
         (folder / OPERATOR / "identity", Subject(operator, "operator")),
-    ):
+    )
+    authority = Authority.create(folder / AUTHORITY)
+    for where, subject in subjects:
         key = Identity.create_key(where)
         key.install(authority.issue(key.csr(), subject, LONG * days), authority.root_pem)
     create_releases(folder / RELEASE_KEYS, folder / OPERATOR / RELEASE_KEYS)
