@@ -206,8 +206,8 @@ def test_what_numbers_cause_in_a_hook_fails_the_device(method: type, words: list
 
 
 class Heavy(FedAvg):
-    def report(self, start, end, local, received, work):
-        return ClientUpdate({"delta": Weighted(end - start, 1e300)}, local)
+    def report(self, device):
+        return ClientUpdate({"delta": Weighted(device.end - device.start, 1e300)}, device.local)
 
 
 def test_an_update_that_no_fold_can_hold_fails_the_device() -> None:
