@@ -36,7 +36,7 @@ class FedProto(FedAvg):
         return state
 
     def begin(self, device: DeviceContext) -> Vector:
-        return device.local.get("model", device.model)
+        return device.local["model"] if "model" in device.local else device.model
 
     def adjust_loss(self, loss: Array, batch: LocalBatch, device: DeviceContext) -> Array:
         if "prototypes" not in device.received:
@@ -53,7 +53,7 @@ class FedProto(FedAvg):
         return ClientUpdate(terms, {"model": device.end})
 
     def judge(self, device: DeviceContext) -> Vector:
-        return device.local.get("model", device.model)
+        return self.begin(device)
 
     def server_update(
         self, model: Vector, folded: Folded, state: State, group: AggregatorContext
