@@ -47,6 +47,7 @@ def test_whatever_calls_itself_a_list_is_held_to_it() -> None:
         (["algorithms"], {"kind", "name", "summary", "parameters"}),
         (["datasets"], {"name", "summary", "files"}),
         (["engines"], {"backend", "engine", "summary", "installed"}),
+        (["executors"], {"name", "summary"}),
         (["lab", "list"], set()),
     ],
 )

@@ -36,7 +36,8 @@ class FedProto(FedAvg):
         return state
 
     def begin(self, device: DeviceContext) -> Vector:
-        return device.local["model"] if "model" in device.local else device.model
+        own = device.local.get("model")
+        return device.model if own is None else own
 
     def adjust_loss(self, loss: Array, batch: LocalBatch, device: DeviceContext) -> Array:
         if "prototypes" not in device.received:

@@ -1,82 +1,65 @@
-"""Runs cohorts of local training: in this process, or in one forked worker per core.
-
-Results come back in the order of the jobs, chunk by chunk, whatever the number of workers: how jobs are cut
-into chunks depends on the engine's choice only, so the number of workers does not change a bit.
-"""
+"""Cohorts in one forked worker per core, which share memory with this process."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 
-from fogline.algorithms import Algorithm
-from fogline.algorithms.device import LocalRound, run_cohort
+from fogline.algorithms.device import LocalRound
 from fogline.params import Params
-from fogline.simulation.shared_memory import Arena
-from fogline.simulation.worker import (
+from fogline.simulation.executors.base import EXECUTORS, Bench, Executor
+from fogline.simulation.executors.inline import InlineExecutor
+from fogline.simulation.executors.judging import EvaluationPart, EvaluationSums
+from fogline.simulation.executors.shared_memory import Arena
+from fogline.simulation.executors.worker import (
     Answer,
-    Bench,
     EvaluateRequest,
-    EvaluationPart,
-    EvaluationSums,
     Rounds,
     SentJob,
     SentModel,
+    SharedBench,
     SimulationWorker,
     TrainRequest,
-    evaluate_part,
     expect,
     unpack,
 )
 from fogline.training.local import ClientJob
-from fogline.training.task import Engine, Task
+from fogline.training.task import Task
 
 INPUT_BYTES = 8 << 30
 OUTPUT_BYTES = 2 << 30
 """Address space of the shared arenas; memory is taken only by what is written."""
-TEST_PART = 2048
-"""Examples of the test set that are judged at once."""
 
 
-class Executor:
-    """Trains and evaluates for the simulator.
+@EXECUTORS.add("processes", "Forked worker processes of one thread each, with shared memory; one per core by default.")
+class ProcessExecutor(Executor):
+    """Trains in worker processes."""
 
-    Args:
-        task: what is learned.
-        algorithm: adjusts local steps and forms updates.
-        build: makes the engine; called once in every worker.
-        chunk: devices that an engine trains together.
-        processes: worker processes; 0 trains in this process.
-    """
-
-    def __init__(
-        self, task: Task, algorithm: Algorithm, build: Callable[[], Engine], chunk: int, processes: int
-    ) -> None:
-        self.task = task
-        self.algorithm = algorithm
-        self.chunk = chunk
-        self._build = build
-        self._engine: Engine | None = None
+    def __init__(self, bench: Bench, processes: int) -> None:
+        super().__init__(bench, processes)
+        self._here = InlineExecutor(bench, 0)
         self._workers: list[SimulationWorker] = []
-        self._inputs: Arena | None = None
-        if processes > 0:
-            if not hasattr(os, "fork"):
-                raise ValueError("Worker processes need a system with fork; use processes=0 here.")
-            self._inputs = Arena(INPUT_BYTES)
-            for _ in range(processes):
-                self._workers.append(self._fork())
+        self._inputs = Arena(INPUT_BYTES)
+        for _ in range(processes):
+            outputs = (Arena(OUTPUT_BYTES), Arena(OUTPUT_BYTES))
+            self._workers.append(SimulationWorker(SharedBench(bench, self._inputs, outputs), self._workers))
 
-    def _fork(self) -> SimulationWorker:
-        assert self._inputs is not None
-        outputs = (Arena(OUTPUT_BYTES), Arena(OUTPUT_BYTES))
-        return SimulationWorker(Bench(self.task, self.algorithm, self._build, self._inputs, outputs), self._workers)
+    @classmethod
+    def refuses(cls, task: Task) -> str | None:
+        """A GPU would be lost to a fork, and where there is no fork, there are no workers."""
+        if not hasattr(os, "fork"):
+            return "Worker processes need a system with fork; set processes=0 here."
+        if task.forkable:
+            return None
+        if task.on_processor:
+            return "This process has used a GPU, so no workers can be forked from it: set processes=0."
+        return "A GPU trains for all devices in the main process: leave processes out, or set it to 0."
 
-    def __enter__(self) -> Executor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    @classmethod
+    def processes_for(cls, wanted: int | None) -> int:
+        """One at least; one per core, if not said otherwise."""
+        return len(os.sched_getaffinity(0)) if wanted is None else max(1, wanted)
 
     def close(self) -> None:
         """End the worker processes."""
@@ -85,30 +68,12 @@ class Executor:
         self._workers = []
 
     def run(self, jobs: Sequence[ClientJob]) -> Iterator[LocalRound]:
-        """Train devices; results in the order of ``jobs``.
-
-        A result's vectors may be overwritten once the next result is asked for: fold them, or copy them.
-
-        Raises:
-            CodeError: the developer's code is wrong; with workers, the first in the order of ``jobs``.
-            RuntimeError: a worker process is gone.
-        """
-        chunks = [jobs[i : i + self.chunk] for i in range(0, len(jobs), self.chunk)]
-        if self._workers and len(chunks) > 1:  # One alone is trained sooner than handed over and taken back.
-            yield from self._run_in_workers(chunks)
-            return
-        for chunk in chunks:
-            yield from run_cohort(self.engine, self.algorithm, self.task, chunk)
-
-    @property
-    def engine(self) -> Engine:
-        """The engine of this process."""
-        if self._engine is None:
-            self._engine = self._build()
-        return self._engine
+        """Train in the workers, chunk by chunk; a single chunk here."""
+        chunks = self.bench.chunks(jobs)
+        # One alone is trained sooner than handed over and taken back.
+        return self._run_in_workers(chunks) if len(chunks) > 1 else self._here.run(jobs)
 
     def _run_in_workers(self, chunks: list[Sequence[ClientJob]]) -> Iterator[LocalRound]:
-        assert self._inputs is not None
         sender = _Sender(self._inputs)
         requests = [sender.request(chunk) for chunk in chunks]
         free = [(worker, arena) for arena in (0, 1) for worker in self._workers]
@@ -142,27 +107,8 @@ class Executor:
             index, arena = asked[worker.pid].pop(0)
             done[index] = (worker, arena, worker.take())
 
-    def evaluate(self, params: Params, clients: Sequence[str | None]) -> list[EvaluationSums]:
-        """Judge a model on each client's data, or on the test set where a client is None."""
-        parts = [part for client in clients for part in self._parts_of(client)]
-        results: dict[str | None, EvaluationSums] = {client: EvaluationSums({}) for client in clients}
-        for part, judged in zip(parts, self._evaluate_parts(params, parts), strict=True):
-            into = results[part.client]
-            into.why = into.why or judged.why
-            for name, value in judged.sums.items():
-                into.sums[name] = into.sums.get(name, 0.0) + value
-        return [results[client] for client in clients]
-
-    def _parts_of(self, client: str | None) -> list[EvaluationPart]:
-        test = self.task.data.test
-        if client is not None or test is None:
-            return [EvaluationPart(client, 0, 0)]
-        count = len(test.y)
-        return [EvaluationPart(None, start, min(start + TEST_PART, count)) for start in range(0, count, TEST_PART)]
-
-    def _evaluate_parts(self, params: Params, parts: list[EvaluationPart]) -> list[EvaluationSums]:
-        if self._inputs is None:
-            return [evaluate_part(self.task, params, part) for part in parts]
+    def judge(self, params: Params, parts: Sequence[EvaluationPart]) -> Sequence[EvaluationSums]:
+        """Judge in the workers, each a part at a time."""
         self._inputs.clear()
         model = SentModel(self._inputs.put(params.vector), self._inputs.put(params.counters), {})
         answers: list[EvaluationSums] = []
