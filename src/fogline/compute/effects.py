@@ -16,6 +16,8 @@ GROUP = "/group"
 """After a model's key: the aggregator's numbers behind it."""
 STATE: Key = "state"
 """Key of the vectors that the method keeps on a device."""
+SENDER: Key = "sender"
+"""Key of the vectors that the stages of its uplink keep on a node."""
 
 
 class CarryOut(msgspec.Struct, frozen=True, tag=True):
@@ -80,6 +82,6 @@ def makes(effect: AggregatorEffect | Train) -> Mapping[Key, str]:
         case Adopt() | Move():
             return {effect.model + GROUP: "group", effect.model: "model"}
         case Merge() | GroupUpdate():
-            return {effect.update: "update"}
+            return {effect.update: "update", SENDER: "state"}
         case Train():
-            return {effect.update: "update", STATE: "state"}
+            return {effect.update: "update", STATE: "state", SENDER: "state"}

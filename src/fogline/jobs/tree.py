@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from fogline.jobs.checked import Demand, StrictModel
+from fogline.jobs.modules import class_name
 from fogline.jobs.units import seconds
 from fogline.settings import Mode
+from fogline.stages import Stage, check_texts, text_of
 
 RING = "in ring mode every device moves the model alone"
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
@@ -22,6 +24,25 @@ CountOrShare = Annotated[
     Field(union_mode="left_to_right"),
     Demand("a count of at least 1, or a share above 0 and at most 1"),
 ]
+
+
+def _texts(stages: Any) -> Any:
+    """Stages as a job has them, some of which may be objects."""
+    if not isinstance(stages, list | tuple):
+        return stages
+    return tuple(
+        text_of(stage, class_name(type(stage))) if isinstance(stage, Stage) else stage
+        for stage in cast("list[Any]", stages)
+    )
+
+
+Stages = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_texts),
+    AfterValidator(check_texts),
+    Demand('a list of stages, such as ["clip(norm=1.0)", "int8"]'),
+]
+"""Stages by name, with parameters in brackets; or objects, in Python."""
 
 
 class Tier(StrictModel):
@@ -59,6 +80,10 @@ class Tier(StrictModel):
     """A report that comes after its round closed: dropped, or folded into the next with its staleness."""
     speed_classes: PositiveInt = 5
     """Semi-async mode: classes of children by speed."""
+    uplink: Stages = ()
+    """Stages that what its children send it goes through, in order: see ``fogline algorithms``."""
+    downlink: Stages = ()
+    """Stages that what it sends its children goes through."""
 
     @property
     def fewest(self) -> int:

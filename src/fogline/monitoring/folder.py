@@ -300,16 +300,16 @@ class RunFolder:
             JobError: there is no run here, the file is damaged, or another version of Fogline wrote the folder.
         """
         try:
-            info = cast("dict[str, Any]", json.loads(self.info.read_text("utf-8")))
+            info = _read_json(self.info)
         except (FileNotFoundError, NotADirectoryError):
             raise JobError(f"There is no run in {self.path}: it has no {self.info.name}{self._others()}") from None
-        except json.JSONDecodeError as error:
-            raise JobError(f"{self.info} is damaged: {error}") from error
         if info.get("format") != FORMAT:
             raise JobError(
                 f"The run in {self.path} has format {info.get('format')}; this version of Fogline reads {FORMAT}. Look "
                 "at it with the version that wrote it."
             )
+        if "status" not in info:
+            raise JobError(f"{self.info} is damaged: it does not say how the run stands")
         return info
 
     @property
@@ -331,11 +331,17 @@ class RunFolder:
         return str(self.read_info().get("task_unnamed") or "")
 
     def history(self) -> list[Row]:
-        """The rows written so far; a last line that a crash cut off does not count."""
-        if not self.metrics.exists():
+        """The rows written so far; a last line that a crash cut off does not count.
+
+        Raises:
+            JobError: another one is damaged.
+        """
+        if not self.metrics.is_file():
             return []
-        lines = self.metrics.read_text("utf-8").split("\n")[:-1]
-        return [row_of(line) for line in lines]
+        try:
+            return [row_of(line) for line in self.metrics.read_text("utf-8").split("\n")[:-1]]
+        except (ValueError, AttributeError) as error:
+            raise JobError(f"{self.metrics} is damaged: {error}") from error
 
     def load(self) -> Result:
         """The finished run.
@@ -350,7 +356,13 @@ class RunFolder:
                 f"The run in {self.path} is {info['status']} after {rounds} rounds and has no result yet; "
                 f"go on with: fogline simulate --resume {self.path}"
             )
-        facts = result_of((self.path / "result.json").read_text("utf-8"))
+        file = self.path / "result.json"
+        try:
+            facts = result_of(file.read_text("utf-8"))
+        except FileNotFoundError:
+            raise JobError(f"There is no {file}, which a finished run has; run the job again") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise JobError(f"{file} is damaged: it is no result as this version of Fogline writes it") from error
         job, history, model = self.read_job(), self.history(), read_model(self.model)
         made = {name: one for name, one in self.read_baselines().items() if one.rounds == len(history)}
         return Result(job=job, params=model, history=history, folder=self.path, baselines=made, **facts)
@@ -406,6 +418,23 @@ def _fresh(root: Path, name: str) -> Path:
 def _note_on(why: str) -> str:
     """What a job file says of a task that has no name."""
     return f"The task was given in Python, and cannot be named here: {why}." if why else ""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The table in a file; one that is not there is an ``OSError``.
+
+    Raises:
+        JobError: it holds something else.
+    """
+    try:
+        facts = json.loads(path.read_bytes())
+    except IsADirectoryError:
+        raise JobError(f"{path} is damaged: it is a folder") from None
+    except ValueError as error:
+        raise JobError(f"{path} is damaged: {error}") from error
+    if not isinstance(facts, dict):
+        raise JobError(f"{path} is damaged: it holds no table")
+    return cast("dict[str, Any]", facts)
 
 
 def _said(error: OSError) -> str:

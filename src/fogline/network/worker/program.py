@@ -21,6 +21,7 @@ from fogline.compute.column_blocks import suits
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.files import read_group
 from fogline.compute.groups import Groups
+from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
@@ -118,7 +119,11 @@ class JobWorker:
     @cached_property
     def groups(self) -> GroupsOnFiles:
         groups = Groups(self.algorithm, self.spec, self.job.exact)
-        return GroupsOnFiles(groups, suits(self.algorithm, self.spec))
+        return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node)
+
+    @cached_property
+    def links(self) -> NodeLinks:
+        return links_of(self.job, self.algorithm, self.opened.depth)
 
     @cached_property
     def spec(self) -> Spec:
@@ -134,6 +139,7 @@ class JobWorker:
         """What nodes must know, and the first group."""
         self.task.check()
         check_rounds(self.algorithm, self.job)
+        check_links(self.job, self.algorithm)
         job = with_defaults(self.job, self.algorithm, self.task)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
@@ -143,7 +149,7 @@ class JobWorker:
             for leaf in set(parent_addresses)
         }
         group = group_models.root(first_model(job, self.task, request.start))
-        self.groups.begin(group, request.group, request.model)
+        self.groups.begin(group, request.group, request.model, request.key)
         return Described(
             text=job_to_toml(job),
             layout=self.task.spec.layout,
@@ -161,7 +167,11 @@ class JobWorker:
             return self.groups.carry_out(asked)
         plan = planner(self.job, self.task.data, self.algorithm)
         return device.carry_out(
-            asked, self.client, plan, lambda job: run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
+            asked,
+            self.client,
+            plan,
+            lambda job: run_cohort(self.engine(job), self.algorithm, self.task, [job])[0],
+            self.links,
         )
 
     def judge(self, request: Evaluate) -> Evaluated:
