@@ -6,10 +6,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,6 +17,7 @@ from fogline.training.shuffling import Shuffler
 from fogline.training.torch.checking.side_effects import gradient_hooks_of, watched
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.engines.mixing import mixes_examples
+from fogline.training.torch.engines.tables import shared_table
 from fogline.training.torch.failure import attempt, failed, results, too_few
 from fogline.training.torch.features import Features
 from fogline.training.torch.kernels import Graph
@@ -33,11 +31,6 @@ from fogline.training.torch.steps.program import Program, TracedProgram
 from fogline.training.torch.steps.stacked_weights import Blocks, flat, split_rows, stack_rows
 from fogline.training.torch.steps.step_device import StepDevice
 from fogline.training.torch.task import ENGINES, TorchTask
-
-TABLE_SHARE = 0.25
-"""Of a GPU's free memory: what the examples of all devices may take to stay there."""
-WIDEST = 8
-"""Bytes of a number in the types that models take."""
 
 
 @ENGINES.add("stacked", "Many devices at once: one batched product for all; for small models, and for GPUs.")
@@ -67,7 +60,7 @@ class Stacked(TorchEngine):
         self._fills = not (self.single or mixes or local.smallest_batch > 1)
         self._shuffler = Shuffler()
         self._kept: dict[int, Blocks] = {}
-        self._table = _shared_table(task)
+        self._table = shared_table(task)
 
     def _elsewhere(self) -> Elsewhere:
         module = self.task.untrained().train()
@@ -342,28 +335,6 @@ def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) ->
         values = source[:, layout.spec.slices[entry.name]].reshape(len(jobs), *entry.shape)
         stacked[entry.name] = values.to(getattr(torch, entry.dtype), copy=True)
     return stacked
-
-
-def _shared_table(task: TorchTask) -> tuple[Tensor, Tensor] | None:
-    """The arrays that all devices' examples are rows of: on a GPU if they take little of it, else where the model takes
-    them as they lie in memory."""
-    table = task.data.table
-    if table is None or not isinstance(table.x, np.ndarray):
-        return None
-    if not task.on_processor:
-        room = torch.cuda.mem_get_info(task.device)[0] if task.device.type == "cuda" else 0
-        numbers = table.x.size + table.y.size
-        return (task.inputs(table.x), task.targets(table.y)) if numbers * WIDEST < room * TABLE_SHARE else None
-    # To change them all would cost more than to copy those of a cohort.
-    pairs = [(table.x, task.inputs(table.x[:1])), (table.y, task.targets(table.y[:1]))]
-    fits = all(_lies_as(array, taken) for array, taken in pairs)
-    return (torch.from_numpy(table.x), torch.from_numpy(table.y)) if fits else None
-
-
-def _lies_as(array: npt.NDArray[Any], taken: Tensor) -> bool:
-    """Whether a tensor over an array's memory is what the model takes, of which ``taken`` is the first row."""
-    plain = array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
-    return plain and torch.from_numpy(array[:1]).dtype == taken.dtype and taken.shape == (1, *array.shape[1:])
 
 
 def _refuses_method(method: LocalMethod) -> str | None:
