@@ -15,6 +15,7 @@ from typing import Any
 import numpy.typing as npt
 
 from fogline.aggregation import Partial, Update
+from fogline.aggregation.gathering import Gathered
 from fogline.algorithms.group import Down, GroupModel
 from fogline.jobs.errors import JobError
 from fogline.monitoring.mishaps import Mishaps
@@ -109,7 +110,7 @@ def _live(numbers: Numbers) -> list[LazyValue]:
 
 def _read(kind: str, arrays: Arrays) -> GroupModel | Down | Update | Partial:
     kinds: dict[str, type[GroupModel | Down | Update | Partial]] = {
-        kind.__name__: kind for kind in (GroupModel, Down, Update, Partial)
+        kind.__name__: kind for kind in (GroupModel, Down, Update, Partial, Gathered)
     }
     return kinds[kind].from_arrays(arrays)
 
