@@ -10,7 +10,8 @@ from msgspec import Meta
 from fogline.settings import Mode
 
 if TYPE_CHECKING:
-    from fogline.algorithms import Algorithm  # Not imported: a node that has little memory needs no method.
+    from fogline.algorithms import Algorithm
+    from fogline.exchanges import Exchange  # Not imported: a node that has little memory needs no method.
 
 
 class AlgorithmTraits(msgspec.Struct, frozen=True):
@@ -22,8 +23,11 @@ class AlgorithmTraits(msgspec.Struct, frozen=True):
     """Async mode: reports per move."""
     group_models: bool = False
     """Whether an aggregator forms its own group's model even with one round per parent round."""
+    steps: Annotated[int, Meta(ge=0, le=1000)] = 0
+    """Steps of the exchange between devices and their aggregators, whose code need not be imported either."""
 
 
-def traits_of(algorithm: Algorithm) -> AlgorithmTraits:
-    """What a method says of itself."""
-    return AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models)
+def traits_of(algorithm: Algorithm, exchange: Exchange | None = None) -> AlgorithmTraits:
+    """What a method says of itself, and an exchange."""
+    steps = 0 if exchange is None else len(exchange.steps)
+    return AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models, steps)

@@ -13,7 +13,9 @@ from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.compute.groups import Groups
+from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
+from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.planning import assign, examples_of, local_training, planner, with_defaults
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
@@ -25,6 +27,7 @@ from fogline.nodes.policies import make_policy
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params
+from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
 from fogline.simulation.simulator import Scenario, Simulator, Sizes
@@ -52,6 +55,8 @@ class Setting:
     """The aggregator above each device, by client."""
     fleet: Fleet
     links: Link
+    exchange: Exchange | None = None
+    """What devices and their aggregators do between training and report."""
 
 
 def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Setting:
@@ -72,8 +77,8 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     for tier in job.tree.tiers.values():
         make_policy(tier.policy, **tier.policy_parameters)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
-    local, links = local_training(job.local), link_of(job.links)
-    return Setting(job, task, algorithm, local, first_model(job, task, job.start), homes, fleet, links)
+    local, links, exchange = local_training(job.local), link_of(job.links), exchange_of(job, algorithm)
+    return Setting(job, task, algorithm, local, first_model(job, task, job.start), homes, fleet, links, exchange)
 
 
 def most_at_once(tree: Tree, population: int) -> int:
@@ -131,14 +136,14 @@ def simulator_of(
     def presence(child: str, now: float) -> bool:
         return fleet.available(index[child], now)
 
-    patient, traits = patience(setting, sizes), traits_of(algorithm)
+    patient, traits = patience(setting, sizes), traits_of(algorithm, setting.exchange)
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
     for name, parent in parents.items():
         role = role_of(job, traits, name, tier_of[name], parent, patient.get(name, math.inf))
         policy = make_policy(role.tier.policy, **role.tier.policy_parameters)
-        if policy.needs_loss:
+        if policy.needs_loss or role.steps:  # What is said in a step rests on the update.
             wants_loss.add(name)
         asks_presence = name in leaves and not fleet.always_available
 
@@ -149,6 +154,8 @@ def simulator_of(
             role, policy, presence if asks_presence else None, failed if name in leaves else None
         )
 
+    exchange = setting.exchange
+    steps = None if exchange is None else ExchangeValues(exchange, job.seed)
     numbers = Numbers(
         Groups(algorithm, task.spec, job.exact),
         population_below(parents, setting.homes),
@@ -170,6 +177,7 @@ def simulator_of(
         cost=task.cost,
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),
         eager=wants_loss,
+        steps=steps,
     )
     simulator = Simulator(scenario, numbers, store, moved)
     made.append(simulator)
