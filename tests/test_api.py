@@ -109,7 +109,10 @@ class Pull(FedAvg):
         (Examples(np.zeros((3, 4)), np.zeros(3, np.int64)), "Examples(x=<float64 (3, 4)>, y=<int64 (3,)>)"),
         (Params.zeros(SPEC), "<Params: 16 numbers and 1 counters in <Spec: 3 tensors, 12 of 16 numbers trained>>"),
         (Weighted(np.zeros(2000), 3.0), "Weighted(<float64 (2000,)>, 3.0)"),
-        (ClientUpdate({"delta": Weighted(np.zeros(9), 1.0)}, {}), "ClientUpdate({'delta': Weighted(<float64 (9,)>, 1.0)}, {})"),
+        (
+            ClientUpdate({"delta": Weighted(np.zeros(9), 1.0)}, {}),
+            "ClientUpdate({'delta': Weighted(<float64 (9,)>, 1.0)}, {})",
+        ),
         (
             Folded({"delta": np.zeros(9)}, {"delta": 1.0}, np.zeros(0, np.int64), 2),
             "<Folded: 2 updates of 'delta' (9,)>",

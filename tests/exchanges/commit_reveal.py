@@ -1,4 +1,4 @@
-"""Toy of the tests: children commit to what they trained, then reveal it; the parent adds those that kept their word."""
+"""Toy of the tests: children commit to what they trained, then reveal it; those that kept their word are added."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class CommitReveal(Exchange):
         if step == "commit":
             if self.fails:
                 raise ExchangeError("The parent trusts nobody.")
-            said = {child: payload["commitment"] for child, payload in payloads.items()}
+            said = {child: payload["commitment"] for child, payload in payloads.items() if "commitment" in payload}
             return {child: {} for child in said}, said
         fold, kept = MeanFold(), dict[str, Arrays]()
         for child, payload in payloads.items():
-            if not np.array_equal(commitment(payload), state[child]):
+            if child not in state or not np.array_equal(commitment(payload), state[child]):
                 continue
             try:
                 fold.add(Update.from_arrays({name: payload[name] for name in payload if name != SEED}))

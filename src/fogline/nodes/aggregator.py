@@ -22,7 +22,6 @@ from fogline.nodes.effects import (
     Count,
     Effect,
     Finished,
-    FoldInput,
     Forget,
     Lift,
     Merge,
@@ -474,31 +473,31 @@ class Aggregator:
     def _close(self, index: int) -> None:
         lane = self.ledger.lanes[index]
         pending, final = lane.pending, self._final()
-        combine, unneeded = self.combines(pending), () if self._exchange is None else self._exchange.over()
-        if combine is not None:
+        unneeded, combined = [], None
+        combine = self.combines(pending)
+        if combine is not None and self._exchange is not None:
             self._do(combine)
+            unneeded += (*self._exchange.over(), *(member.update for member in combine.members))
+            combined = combine.update
+            pending = self.ledger.combined(pending, combined)
+        if self.role.parent is None:
+            unneeded += [got.update for got in pending]
         why = self._quorum.ring_lacks() if final else ""
         if self.role.moves:
-            self._do(self._move(index, pending, final and not why, combine))
-        combined = None if combine is None else combine.update
+            self._do(self._move(index, pending, final and not why))
         self._log(records.Closed(index, True, final, self.role.keep_since(self.now), self.now, combined))
         if why:
             self._do(Count("abandoned", self.name, why))
-        if self.role.parent is None or combine is not None:
-            unneeded = (*unneeded, *(got.update for got in pending))
-        if self.role.parent is None and combined is not None:
-            unneeded = (*unneeded, combined)
         if unneeded:
-            self._do(Forget(unneeded))
+            self._do(Forget(tuple(unneeded)))
         self._continue(index)
 
-    def _move(self, index: int, pending: list[AcceptedUpdate], final: bool, combine: Combine | None) -> Move:
+    def _move(self, index: int, pending: list[AcceptedUpdate], final: bool) -> Move:
         ledger = self.ledger
-        members = ledger.members(pending) if combine is None else (FoldInput(combine.update, 0, self.name),)
         return Move(
             base=ledger.model,
             model=model_key(self.name, ledger.version + 1),
-            members=members,
+            members=ledger.members(pending),
             inside=self.role.parent is not None,
             round=self.ledger.round,
             final=final,

@@ -100,6 +100,11 @@ class RoundExchange(msgspec.Struct, gc=False):
         """A round begins."""
         self.first, self.number, self.came, self.answered = first, 0, {}, ()
 
+    def reported(self, gots: Iterable[AcceptedUpdate]) -> list[AcceptedUpdate]:
+        """Those that were reported in this round, in the order of their requests; others come from rounds before, and
+        stand for what an exchange came to."""
+        return sorted((got for got in gots if got.task >= self.first), key=lambda got: got.task)
+
     def state(self, parent: str) -> Key | None:
         """The parent's state before the step that is being taken."""
         return round_key(parent, self.first, self.number - 1) if self.number else None
@@ -242,13 +247,11 @@ class ParentExchange:
         self._wait(lane.index)
         self._progress(lane.index)
 
-    def combine(self, pending: Iterable[AcceptedUpdate]) -> Combine:
-        """The last step, on what children reported."""
-        name, members = (
-            self._role.name,
-            tuple(FoldInput(got.update, 0, got.child) for got in sorted(pending, key=lambda got: got.task)),
-        )
-        return Combine(self._round.state(name), members, combined_key(name, self._round.first))
+    def combine(self, gots: Iterable[AcceptedUpdate]) -> Combine | None:
+        """The last step, on what children reported; None where nothing was reported in this round."""
+        name = self._role.name
+        members = tuple(FoldInput(got.update, 0, got.child) for got in self._round.reported(gots))
+        return Combine(self._round.state(name), members, combined_key(name, self._round.first)) if members else None
 
     def over(self) -> tuple[Key, ...]:
         """Values that nobody needs when the round is over."""
@@ -258,7 +261,7 @@ class ParentExchange:
         """The round fails, whole: what was reported in it is of no use in another one."""
         for task in lane.asks:
             self._acknowledge(self._ledger.asks[task].child, task, False)
-        gots = list(lane.pending)
+        gots = self._round.reported(lane.pending)
         if gots:
             self._log(records.Spoiled(lane.index, tuple(got.task for got in gots)))
             for got in gots:

@@ -163,6 +163,15 @@ class Ledger:
         """Updates as they go into an aggregate, in canonical order."""
         return tuple(FoldInput(got.update, self.version - got.version, got.child) for got in in_order(gots))
 
+    def combined(self, pending: list[AcceptedUpdate], key: Key | None) -> list[AcceptedUpdate]:
+        """What waits, with one update in place of those that an exchange made it of. ``key``: None if there is none."""
+        if key is None or self.exchange is None:
+            return pending
+        gots = self.exchange.reported(pending)
+        samples, first = sum(got.samples for got in gots), gots[0]
+        one = AcceptedUpdate(first.task, self._role.name, key, first.version, samples, devices_in(gots), first.lane)
+        return [*(got for got in pending if got.task < self.exchange.first), one]
+
     def set_absent(self, child: str, absent: bool) -> OpenRequest | None:
         """A child with an open request went away or came back; gives the request."""
         task = self.busy.get(child)
@@ -281,27 +290,21 @@ class Ledger:
         surplus = lane.fresh >= lane.need and record.keep_since == math.inf
         self.hops_met += lane.fresh
         lane.open, lane.fresh, lane.spoiled = False, 0, 0
-        self._begin_exchange(self.next_task)
         self._release(lane, record.keep_since, surplus)
         self.rounds_done += record.final
         if record.final:
             self.ring_order, self.hops_met = [], 0
         if not record.met:
+            self._begin_exchange(self.next_task)
             return  # What waits is carried into the next round.
-        if record.combined is not None:
-            lane.pending = [self._combined(lane.pending, record.combined)]
+        lane.pending = self.combined(lane.pending, record.combined)
+        self._begin_exchange(self.next_task)
         if self._role.parent is not None:
             self.samples += sum(got.samples for got in lane.pending)
             self.used += lane.pending
         lane.pending = []
         if self._role.moves:
             self._next_version(model_key(self._role.name, self.version + 1))
-
-    def _combined(self, gots: list[AcceptedUpdate], key: Key) -> AcceptedUpdate:
-        """One update in place of those that an exchange made it of."""
-        samples, name = sum(got.samples for got in gots), self._role.name
-        first = gots[0]
-        return AcceptedUpdate(first.task, name, key, first.version, samples, devices_in(gots), first.lane)
 
     def _assign(self, record: records.Assigned) -> None:
         self.assigned, self.answered = record, False
