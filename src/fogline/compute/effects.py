@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fogline.nodes.effects import Adopt, FoldInput, Lift, Merge, Move, Train
+from fogline.nodes.effects import Adopt, ChildStep, Combine, FoldInput, Lift, Merge, Move, ParentStep, Train
 from fogline.nodes.events import Trained
 from fogline.nodes.messages import Count, Key
 
-AggregatorEffect = Adopt | Move | Merge | Lift
+AggregatorEffect = Adopt | Move | Merge | Lift | Combine
 """What an aggregator computes."""
+StepEffect = ChildStep | ParentStep
+"""A half of a step of an exchange."""
+Computed = AggregatorEffect | StepEffect | Train
 GROUP = "/group"
 """After a model's key: the aggregator's numbers behind it."""
 STATE: Key = "state"
@@ -21,7 +24,7 @@ STATE: Key = "state"
 class CarryOut(msgspec.Struct, frozen=True, tag=True):
     """Carry out an effect, from files to files."""
 
-    effect: AggregatorEffect | Train
+    effect: Computed
     reads: dict[Key, str]
     """Where the values lie that the effect names."""
     writes: dict[Key, str]
@@ -38,6 +41,8 @@ class Sift(msgspec.Struct, frozen=True, tag=True):
     members: tuple[FoldInput, ...]
     reads: dict[Key, str]
     """Where the updates lie."""
+    combine: Combine | None = None
+    """What an exchange would come to with them; None: they are folded as they are."""
 
 
 class CarriedOut(msgspec.Struct, frozen=True, tag=True):
@@ -49,6 +54,8 @@ class CarriedOut(msgspec.Struct, frozen=True, tag=True):
     """Places of the members whose updates could not be used, and why."""
     trained: Trained | None = None
     """How a training ended."""
+    failure: str | None = None
+    """Why a step of an exchange cannot be taken."""
 
 
 def refusals(answer: CarriedOut, members: Sequence[FoldInput]) -> dict[int, str]:
@@ -56,7 +63,7 @@ def refusals(answer: CarriedOut, members: Sequence[FoldInput]) -> dict[int, str]
     return {place: why for place, why in answer.refused if place < len(members)}
 
 
-def needed(effect: AggregatorEffect | Train) -> tuple[Key, ...]:
+def needed(effect: Computed) -> tuple[Key, ...]:
     """The values without which an effect cannot be carried out; updates to fold are not among them."""
     match effect:
         case Adopt():
@@ -67,19 +74,27 @@ def needed(effect: AggregatorEffect | Train) -> tuple[Key, ...]:
             return (effect.model,)
         case Merge():
             return ()
+        case ChildStep():
+            return (effect.state,) if effect.received is None else (effect.state, effect.received)
+        case ParentStep() | Combine():
+            return () if effect.state is None else (effect.state,)
 
 
-def members_of(effect: AggregatorEffect | Train) -> tuple[FoldInput, ...]:
+def members_of(effect: Computed) -> tuple[FoldInput, ...]:
     """The updates that an effect folds."""
-    return effect.members if isinstance(effect, Move | Merge) else ()
+    return effect.members if isinstance(effect, Move | Merge | Combine) else ()
 
 
-def makes(effect: AggregatorEffect | Train) -> Mapping[Key, str]:
+def makes(effect: Computed) -> Mapping[Key, str]:
     """The values that an effect may make, and what each of them is."""
     match effect:
         case Adopt() | Move():
             return {effect.model + GROUP: "group", effect.model: "model"}
-        case Merge() | Lift():
+        case Merge() | Lift() | Combine():
             return {effect.update: "update"}
+        case ChildStep():
+            return {effect.payload: "step", effect.after: "step"}
+        case ParentStep():
+            return {key: "reply" for _, key in effect.replies} | {effect.after: "step"}
         case Train():
             return {effect.update: "update", STATE: "state"}

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from fogline.exchanges import Exchange, name_of
 from fogline.jobs.checked import Demand, StrictModel
 from fogline.jobs.units import seconds
 from fogline.settings import Mode
@@ -84,6 +83,10 @@ class Tier(StrictModel):
     def _named(cls, given: Any) -> Any:
         """An exchange as an object becomes its name and its parameters."""
         exchange = given.get("exchange") if isinstance(given, dict) else None
+        if isinstance(exchange, str | None):
+            return given
+        from fogline.exchanges import Exchange, name_of  # Not above: nodes read jobs, and need no arrays for that.
+
         if not isinstance(exchange, Exchange):
             return given
         return {**given, "exchange": name_of(exchange), "exchange_parameters": vars(exchange)}

@@ -173,7 +173,8 @@ class ParentExchange:
         """Whether a payload of that child may be stored."""
         ask = self._ledger.asks.get(step.task)
         now = self.goes_on and step.number == self._round.number and step.task not in self._round.came
-        return now and ask is not None and ask.open and ask.child == child
+        is_own = step.value == step_key(self._role.name, step.task, step.number)
+        return now and is_own and ask is not None and ask.open and ask.child == child
 
     def take(self, child: str, step: Step) -> None:
         """A child sent its payload of a step."""
@@ -186,7 +187,7 @@ class ParentExchange:
             self._do(Count("refused", child, f"it answered a request made to {ask.child}"))
         elif step.number == self._round.number - 1:  # The answer was lost.
             self._do(Send(child, Step(task, step.number, reply_key(name, task, step.number))))
-        elif self.expects(child, step) and step.value == step_key(name, task, step.number):
+        elif self.expects(child, step):
             self._log(records.StepTaken(task, step.number))
             self._progress(ask.lane)
 

@@ -19,11 +19,13 @@ from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.blocks import suits
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
+from fogline.compute.exchanging import ExchangeOnFiles
 from fogline.compute.files import read_group
 from fogline.compute.groups import Groups
 from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
+from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
@@ -43,7 +45,7 @@ from fogline.network.worker.requests import (
     Request,
     RequestFailed,
 )
-from fogline.nodes.effects import Train
+from fogline.nodes.effects import ChildStep, Combine, ParentStep, Train
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec
 from fogline.processes.child import channel_to_parent, restrain
@@ -121,6 +123,18 @@ class JobWorker:
         return GroupsOnFiles(groups, suits(self.algorithm, self.spec))
 
     @cached_property
+    def exchange(self) -> ExchangeOnFiles:
+        """What devices and their aggregators do between training and report.
+
+        Raises:
+            JobError: the job has no such thing.
+        """
+        exchange = exchange_of(self.job, self.algorithm)
+        if exchange is None:
+            raise JobError(f"The job has no exchange in its last tier, {self.job.tree.names[-1]}.")
+        return ExchangeOnFiles(exchange)
+
+    @cached_property
     def spec(self) -> Spec:
         return Spec.read(self.opened.layout) if self.opened.layout else self.task.spec
 
@@ -146,7 +160,7 @@ class JobWorker:
         return Described(
             text=job_to_toml(job),
             layout=self.task.spec.layout,
-            traits=traits_of(self.algorithm),
+            traits=traits_of(self.algorithm, exchange_of(job, self.algorithm)),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),
@@ -156,6 +170,8 @@ class JobWorker:
 
     def carry_out(self, asked: CarryOut) -> CarriedOut:
         """What a state machine decided: on this node's data, or with what children sent."""
+        if isinstance(asked.effect, ChildStep | ParentStep | Combine):
+            return self.exchange.carry_out(asked)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
         plan = planner(self.job, self.task.data.sizes().tolist())
@@ -205,6 +221,8 @@ class JobWorker:
         match request:
             case CarryOut():
                 return self.carry_out(request)
+            case Sift(combine=combine) if combine is not None:
+                return self.exchange.left_out(request, combine)
             case Sift():
                 return self.groups.sift(request)
             case Evaluate():
