@@ -28,7 +28,7 @@ import pytest
 
 from fogline.cli.commands.up.fork_server import POSSIBLE
 from fogline.network.worker.forks import LARGEST, VARIABLE, Fork, Forked, ForkRefused, WorkerExited
-from fogline.network.worker.forkserver import Nest, become, warm
+from fogline.network.worker.forkserver import ForkServer, become, warm
 from fogline.network.worker.program import serve
 from fogline.processes.messages import decoder, encode
 from fogline.processes.process import limited_to
@@ -149,15 +149,15 @@ def main() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(sys.argv[1])
         listener.listen(socket.SOMAXCONN)
-        nest = Nest(listener)
+        server = ForkServer(listener)
         os.write(1, b"ready\n")
-        newborn = nest.run(sys.stdin.fileno())
-        nest.close()
-    if newborn is not None:
+        child = server.run(sys.stdin.fileno())
+        server.close()
+    if child is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        become(newborn)
+        become(child)
         program = os.environ.pop(PROGRAM, None)
-        with newborn.channel as channel:
+        with child.channel as channel:
             if program is None:
                 work(channel)
                 return

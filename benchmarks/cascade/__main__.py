@@ -47,7 +47,7 @@ from benchmarks.common import RESULTS, console, report
 from fogline.inference.card import Card, Cascade, Scores, Tensor
 from fogline.inference.cascade import CascadePolicyError, fit, fit_chain
 from fogline.inference.confidence import confidence
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 from fogline.serving.cascade.answering import answer
 from fogline.serving.cascade.breaker import Breaker
 from fogline.serving.cascade.offloader import Offloader, OffloadResult
@@ -55,7 +55,7 @@ from fogline.serving.cascade.wire import OffloadAnswer, OffloadedRows, packed, v
 
 Array = npt.NDArray[Any]
 Model = torch.nn.Module
-TIERS: tuple[Tier, ...] = ("device", "fog", "cloud")
+TIERS: tuple[NodeKind, ...] = ("device", "fog", "cloud")
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
 SCORES = Scores("logits")
 BATCH = 32
@@ -153,7 +153,7 @@ def card(model: str, cascade: Cascade | None) -> Card:
     )
 
 
-async def live(models: Mapping[Tier, Model], test: Images, thresholds: list[float]) -> dict[str, Any]:
+async def live(models: Mapping[NodeKind, Model], test: Images, thresholds: list[float]) -> dict[str, Any]:
     """The test images through three tiers, by real messages."""
 
     async def cloud(name: str, inputs: Mapping[str, Array], left: float, hops: int) -> OffloadResult:
@@ -163,7 +163,7 @@ async def live(models: Mapping[Tier, Model], test: Images, thresholds: list[floa
         return await own(models["fog"], up, inputs, left, hops, "fog")
 
     async def own(
-        model: Model, offloader: Offloader, inputs: Mapping[str, Array], left: float, hops: int, tier: Tier
+        model: Model, offloader: Offloader, inputs: Mapping[str, Array], left: float, hops: int, tier: NodeKind
     ) -> OffloadResult:
         outputs = {"logits": logits(model, inputs["image"])}
         unsure = offloader.unsure(outputs)
@@ -200,7 +200,7 @@ def wire_bytes(test: Images) -> dict[str, int]:
     return {"ask": len(ask), "answer": len(reply)}
 
 
-def plot(new: dict[Tier, Judged]) -> str | None:
+def plot(new: dict[NodeKind, Judged]) -> str | None:
     """Accuracy against share, as a picture beside the results; None without matplotlib."""
     try:
         from matplotlib.figure import Figure
@@ -234,12 +234,12 @@ def main() -> None:
     training, known, test = images()
     if quick:
         training = Images(training.x[::5], training.y[::5])
-    plans: dict[Tier, tuple[Model, int, float]] = {
+    plans: dict[NodeKind, tuple[Model, int, float]] = {
         "device": (device_model(), 6, 1e-2),
         "fog": (fog_model(), 3, 2e-2),
         "cloud": (cloud_model(), 4, 6e-3),
     }
-    models: dict[Tier, Model] = {}
+    models: dict[NodeKind, Model] = {}
     for tier, (model, epochs, rate) in plans.items():
         console.print(f"{tier}: {kilobytes(model)} kB")
         models[tier] = trained(model, training, epochs, rate)
@@ -247,7 +247,7 @@ def main() -> None:
     new = {tier: Judged.of(logits(model, test.x), test.y) for tier, model in models.items()}
 
     size = wire_bytes(test)
-    pairs: list[tuple[Tier, Tier]] = [("device", "cloud"), ("device", "fog"), ("fog", "cloud")]
+    pairs: list[tuple[NodeKind, NodeKind]] = [("device", "cloud"), ("device", "fog"), ("fog", "cloud")]
     goal = 0.99 * fitting["cloud"].accuracy
     three = [[judged[tier] for tier in TIERS] for judged in (fitting, new)]
     goals: list[dict[str, Any]] = [

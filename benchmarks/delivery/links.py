@@ -37,7 +37,7 @@ from fogline.network.worker.packing import pack
 from fogline.network.worker.requests import Base, PackageModel
 from fogline.params import Params, save
 from fogline.registry.publisher import Publisher
-from fogline.serving.on_node import Towards
+from fogline.serving.on_node import UpstreamAdapter
 from fogline.serving.update.installer import ProcessInstaller
 from fogline.serving.update.ports import Role as Part
 from fogline.serving.update.updater import Updater
@@ -70,7 +70,7 @@ class Device:
         self.fresh: Callable[[bytes], None]
         self.updater = Updater(
             node.name, "device", "rounds", database, folder, node.releases.store,
-            Towards(node.releases, node.releases.take_outcome), NoServer(),
+            UpstreamAdapter(node.releases, node.releases.take_outcome), NoServer(),
             ProcessInstaller(folder, credentials(place.identity).root),
         )  # fmt: skip
         self.fresh = self.updater.fresh

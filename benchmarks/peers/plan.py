@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SAME_WORK, SAME_SAMPLED = 0.02, 0.1
+SAME_WORK, SAME_SAMPLED, SAME_SHUFFLED = 0.02, 0.1, 0.15
 """How far the distance that a side moved the model may be from the plain loop's, as a share of it. With every client in
-every round only rounding and the order of examples differ: 0.8 % at most between loops that keep the order and such
-that shuffle. Sampled cohorts are others on every side: 6 % at most between loops of other seeds. Half the batches, or
-half the learning rate, leave three tenths of the way undone, or more."""
+every round only rounding differs between sides that keep the order of the examples. Sampled cohorts are others on every
+side: 6 % at most between loops of other seeds. Fogline shuffles, and 12 rounds of the CNN move 5 to 10 % less far in
+plain loops that do (0.541, 0.552 and 0.571 by seed) than in the one that does not (0.603). Half the batches, or half
+the learning rate, leave three tenths of the way undone, or more."""
 PINS = {
     "flower": ("flwr[simulation]==1.41.0", "ray==2.55.1"),
     "pfl": ("pfl[pytorch]==0.6.0",),
@@ -28,9 +29,10 @@ class Configuration:
     def name(self) -> str:
         return f"{self.cohort} of {self.clients}"
 
-    @property
-    def tolerance(self) -> float:
+    def tolerance(self, side: str) -> float:
         """How far a side's distance may be from the plain loop's."""
+        if side == "fogline":
+            return SAME_SHUFFLED
         return SAME_WORK if self.cohort == self.clients else SAME_SAMPLED
 
 

@@ -28,7 +28,7 @@ def summarise(runs: list[Run], outcomes: dict[str, Outcome]) -> dict[str, Any]:
         side["seconds_each"] += outcome.pop("seconds", [])
         side["loads"].append(outcome.pop("load"))  # of the machine over the minute before the run
         outcome.pop("updates", None)
-        side |= outcome | {"tolerance": run.configuration.tolerance}
+        side |= outcome | {"tolerance": run.configuration.tolerance(run.side)}
     for model in result.values():
         _add_ratios(model)
     return result

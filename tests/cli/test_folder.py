@@ -98,6 +98,17 @@ def test_rows_after_the_checkpoint_are_dropped_on_resuming(result: Result, tmp_p
     assert len(again.read_info()["resumed"]) == 1
 
 
+def test_drafts_of_a_run_that_was_killed_are_swept(result: Result, tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", result.job)
+    checkpoint = folder.checkpoints / "round-000010"
+    checkpoint.mkdir(parents=True)
+    drafts = [folder.path / f".job.toml.{8 * '0f'}.part", checkpoint / f".numbers.safetensors.{8 * 'a1'}.part"]
+    for draft in drafts:
+        draft.write_bytes(b"half")
+    RunFolder.reopen(folder.path)
+    assert [draft for draft in drafts if draft.exists()] == []
+
+
 def test_a_run_without_a_checkpoint_begins_anew(result: Result, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", result.job)
     folder.append(result.history[0])

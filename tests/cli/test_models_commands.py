@@ -160,7 +160,11 @@ def test_a_rollout_is_held_ended_and_approved(site: Site) -> None:
     assert "paused" in site.models("list")
     site.models("resume", "digits")
     site.until("digits", 1)
-    assert "rolling" in site.models("list")
+    listed = " ".join(site.models("list").split())
+    assert "rolling, ring 100% for 59 min" in listed
+    rolling, *others = [found["next_ring"] for found in json.loads(site.models("list", "--json")) if found["next_ring"]]
+    assert others == []
+    assert 3300 < rolling - time.time() <= 3600
     site.models("advance", "digits")
     assert "nothing is being rolled out" in site.refused("models", "advance", "digits")
     assert "digits version 1 is approved" in site.models("approve", "digits@1")

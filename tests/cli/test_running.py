@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 import pytest
 
-from fogline.cli import running
+from fogline.backoff import Backoff
 from fogline.cli.running import entered
 from fogline.governance.errors import EarlyIdentityError, ExpiredIdentityError, IdentityError, NoIdentityError
 from fogline.storage import StorageError, StorageFullError
@@ -37,14 +37,13 @@ def failing(*errors: Exception) -> Callable[[], AbstractAsyncContextManager[str]
 
 async def start(make: Callable[[], AbstractAsyncContextManager[str]]) -> str:
     async with AsyncExitStack() as stack:
-        return await entered(stack, make, first_wait=0.001)
+        return await entered(stack, make, Backoff(0.001, 0.01))
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
 def test_what_may_pass_is_said_once_and_waited_for(
     error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "LONGEST_WAIT", 0.01)
     assert asyncio.run(start(failing(error, error, error))) == "up"
     said = capsys.readouterr().err
     assert said.count("\n") == 1

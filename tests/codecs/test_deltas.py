@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fogline.codecs import blocks, sparse
+from fogline.codecs import int8, sparse
 from fogline.codecs.deltas import CODECS, DeltaError, against, apply, encode
 from fogline.codecs.payload import Header, pack
 from fogline.params import Entry, Params, Spec, as_stored, from_bytes, load, save, to_bytes
@@ -153,10 +153,10 @@ def test_lossy_codecs_leave_buffers_and_counters_alone(codec: str) -> None:
 @example(np.full(257, 1e-45, np.float32))
 @settings(derandomize=True)
 def test_a_block_is_off_by_half_a_step_at_most(values: npt.NDArray[np.float32]) -> None:
-    codes, scales = blocks.quantised(values)
-    assert scales.size == -(-values.size // blocks.BLOCK)
-    error = np.abs(blocks.restored(codes, scales).astype(np.float64) - values)
-    step = np.repeat(scales.astype(np.float64), blocks.BLOCK)[: values.size]
+    codes, scales = int8.quantised(values)
+    assert scales.size == -(-values.size // int8.BLOCK)
+    error = np.abs(int8.restored(codes, scales).astype(np.float64) - values)
+    step = np.repeat(scales.astype(np.float64), int8.BLOCK)[: values.size]
     # Half a step, and what rounding to float32 adds: relative, and half of the smallest number times the codes.
     assert (error <= 0.5 * step + 1e-6 * np.abs(values) + 64 * 1.5e-45).all()
 
@@ -164,10 +164,10 @@ def test_a_block_is_off_by_half_a_step_at_most(values: npt.NDArray[np.float32]) 
 def test_restoring_multiplies_and_adds_in_the_vectors_own_type() -> None:
     # What every machine must compute, number by number.
     base, target = drawn(WIDE, 1).vector, drawn(WIDE, 2).vector
-    codes, scales = blocks.quantised(target - base)
+    codes, scales = int8.quantised(target - base)
     got = apply("int8", *_delta("int8", base, target)).vector
     for place in range(0, base.size, 997):
-        product = np.float32(np.float32(codes[place]) * scales[place // blocks.BLOCK])
+        product = np.float32(np.float32(codes[place]) * scales[place // int8.BLOCK])
         assert got[place] == np.float32(base[place] + product)
 
 
@@ -383,11 +383,11 @@ def test_a_bomb_is_not_unpacked(codec: str, kind: str) -> None:
 )
 def test_positions_are_checked(gaps: npt.NDArray[np.uint8], why: str) -> None:
     base, values = drawn(WIDE, 1), int((gaps < 255).sum())
-    rest = [*blocks.streams_of(np.ones(values, np.float32)), *[np.zeros(0, np.uint8)] * 12]
+    rest = [*int8.streams_of(np.ones(values, np.float32)), *[np.zeros(0, np.uint8)] * 12]
     with pytest.raises(DeltaError, match=why):
         apply("sparse", base, pack("sparse", WIDE.digest, [gaps, *rest]))
     values = 190
-    rest = [*blocks.streams_of(np.ones(values, np.float32)), *[np.zeros(0, np.uint8)] * 12]
+    rest = [*int8.streams_of(np.ones(values, np.float32)), *[np.zeros(0, np.uint8)] * 12]
     got = apply("sparse", base, pack("sparse", WIDE.digest, [gaps[:values], *rest]))
     assert (got.vector != base.vector).sum() == values
 

@@ -132,7 +132,7 @@ def test_simulation_and_nodes_refuse_alike(bad: str, place: int, exact: bool, tm
 
 @pytest.mark.parametrize("bad", [bad for bad in BAD if bad != "a table"])
 def test_blocks_refuse_alike(bad: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fogline.compute.blocks.BLOCK", 5)
+    monkeypatch.setattr("fogline.compute.column_blocks.BLOCK", 5)
     groups = Groups(make("fedavg"), SPEC, exact=False)
     refused, _ = on_files(groups, [BAD[bad][0], good(1), good(2)], tmp_path, blocks=True)
     assert [child for child, _ in refused] == ["client-0"]

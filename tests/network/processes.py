@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import fogline
+from fogline.backoff import Backoff
 from fogline.network.cloud.client import Client, connect
 from fogline.network.cloud.cloud import create
 from fogline.network.cloud.records import LogLine, Record
@@ -198,11 +199,10 @@ def trouble(kind: str, value: Any) -> None:
 
 
 def _hurry() -> None:
-    import fogline.network.transport.search
-    import fogline.network.transport.uplink
+    import fogline.network.transport.search as search
+    import fogline.network.transport.uplink as uplink
 
-    for module in (fogline.network.transport.search, fogline.network.transport.uplink):
-        module.LONGEST_WAIT = 0.5
+    search.RECONNECT = uplink.FETCH_AGAIN = Backoff(0.2, 0.5)
 
 
 def die() -> None:

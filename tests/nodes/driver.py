@@ -7,8 +7,8 @@ from copy import deepcopy
 from typing import Any
 
 from fogline.jobs import Mode, Tier
-from fogline.nodes import Aggregator, Role
-from fogline.nodes.effects import Count, Effect, Finished, Forget, Lift, Merge, Move, Send, SetTimer, Write
+from fogline.nodes import Aggregator, AggregatorRole
+from fogline.nodes.effects import Count, Effect, Finished, Forget, GroupUpdate, Merge, Move, Send, SetTimer, Write
 from fogline.nodes.events import Event, Joined, Left, Received, Started, TimerFired, UpdatesChecked
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Work, update_key
 from fogline.nodes.policies import Candidates, Feedback, Selection
@@ -61,7 +61,7 @@ class Driver:
         sift: Any = None,
         **tier: Any,
     ) -> None:
-        self.role = Role(
+        self.role = AggregatorRole(
             "me",
             parent,
             Tier(buffer=named_buffer, **tier),
@@ -182,9 +182,9 @@ class Driver:
         return bool(self.of(Move))
 
     @property
-    def lifted(self) -> bool:
+    def made_group_update(self) -> bool:
         """Whether it made an update of its rounds after the last event."""
-        return bool(self.of(Lift))
+        return bool(self.of(GroupUpdate))
 
     @property
     def finished(self) -> bool:

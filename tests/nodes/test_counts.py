@@ -145,8 +145,8 @@ class Sieve:
     def __init__(self, *failed: str) -> None:
         self.failed = failed
 
-    def __call__(self, gots: Sequence[AcceptedUpdate]) -> Mapping[int, str]:
-        return {got.task: "the loss is nan" for got in gots if got.child in self.failed}
+    def __call__(self, accepted: Sequence[AcceptedUpdate]) -> Mapping[int, str]:
+        return {one.task: "the loss is nan" for one in accepted if one.child in self.failed}
 
 
 class Later(Sieve):
@@ -157,10 +157,10 @@ class Later(Sieve):
         self.looks, self.known = False, set[int]()
         self.asked = set[int]()
 
-    def __call__(self, gots: Sequence[AcceptedUpdate]) -> Mapping[int, str] | None:
-        self.asked = {got.task for got in gots}
+    def __call__(self, accepted: Sequence[AcceptedUpdate]) -> Mapping[int, str] | None:
+        self.asked = {one.task for one in accepted}
         if self.asked <= self.known:
-            return super().__call__(gots)
+            return super().__call__(accepted)
         self.looks = True
         return None
 
@@ -193,7 +193,7 @@ def test_a_round_of_updates_that_turn_out_to_be_none_is_abandoned(sieve: type[Si
     assert not root.moved
     assert root.counts == ["failed", "failed", "failed", "abandoned"]
     # The good one is carried, and the journal says all of it.
-    assert [got.child for got in root.node.ledger.lanes[0].pending] == ["d"]
+    assert [one.child for one in root.node.ledger.lanes[0].pending] == ["d"]
     before = root.node.ledger.lanes[0].pending
     assert root.crash().node.ledger.lanes[0].pending == before
     assert [child for child, told in root.policy.told if told.failed] == ["a", "b", "c"]  # type: ignore[attr-defined]

@@ -49,12 +49,12 @@ def test_a_request_is_answered_once() -> None:
     assert not fog.work(0).effects
 
 
-def test_a_moving_fog_adopts_moves_and_lifts() -> None:
+def test_a_moving_fog_adopts_moves_and_makes_one_update() -> None:
     fog = Driver(rounds=2, parent="up").start("a").work(0)
     assert fog.of(Adopt) == [Adopt("up@0", None, "me@0")]
     assert fog.answer("a").moved
-    assert not fog.lifted
-    assert fog.answer("a").lifted
+    assert not fog.made_group_update
+    assert fog.answer("a").made_group_update
     assert fog.reports == [Report(0, "up#0", samples=10, devices=1)]  # The same device twice.
     assert fog.work(1, "up@1").of(Adopt) == [Adopt("up@1", "me@2", "me@3")]
 
@@ -62,7 +62,7 @@ def test_a_moving_fog_adopts_moves_and_lifts() -> None:
 def test_a_group_model_moves_with_one_round_as_well() -> None:
     fog = Driver(rounds=1, parent="up", group_models=True).start("a").work(0).answer("a")
     assert fog.moved
-    assert fog.lifted
+    assert fog.made_group_update
 
 
 def test_a_fog_whose_round_failed_says_so_and_keeps_what_came() -> None:
@@ -109,11 +109,11 @@ def test_a_fog_without_children_answers_when_its_time_is_up() -> None:
 
 def test_an_async_fogs_children_train_on_between_the_parents_requests() -> None:
     fog = Driver("async", rounds=1, buffer=1, cohort=2, parent="up").start("a", "b").work(0)
-    assert fog.answer("a").lifted
+    assert fog.answer("a").made_group_update
     assert fog.answer("b").receipts == {"b": True}
     fog.work(1, "up@1")
     assert fog.folded == [("b", 2)]
-    assert fog.lifted
+    assert fog.made_group_update
 
 
 def test_reports_without_a_receipt_are_sent_again_after_a_crash() -> None:

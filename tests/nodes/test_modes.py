@@ -104,7 +104,7 @@ def test_no_lane_sleeps_on_when_the_first_child_is_back_with_an_open_request() -
 def test_a_slow_lane_of_a_fog_outlives_the_parents_requests() -> None:
     fog = Driver("semi-async", speed_classes=2, rounds=1, parent="up")
     fog.start("a", "b", seconds={"a": 1.0, "b": 60.0}).work(0)
-    assert fog.answer("a").lifted
+    assert fog.answer("a").made_group_update
     fog.work(1, "up@1")
     assert fog.asked == ["a"]
     # Older by the other lane's move and by the parent's new model.

@@ -59,7 +59,7 @@ drivers = st.builds(
     quorum=st.sampled_from([1, 2, 0.5, 1.0]),
     cohort=st.sampled_from([2, 3, 1.0]),
     minimum=st.sampled_from([1, 1, 2]),
-    sift=st.sampled_from([None, lambda gots: {got.task: "none" for got in gots if got.task % 3 == 0}]),
+    sift=st.sampled_from([None, lambda accepted: {one.task: "none" for one in accepted if one.task % 3 == 0}]),
     staleness_cap=st.sampled_from([0, 1, 20]),
     speed_classes=st.just(2),
 )
@@ -115,7 +115,7 @@ def test_nothing_is_held_twice_and_the_ledger_agrees_with_itself(driver: Driver,
                 keys = [member.update for member in effect.members]
                 assert len(keys) == len(set(keys))
         ledger = driver.node.ledger
-        waiting = [got.task for lane in ledger.lanes for got in lane.pending] + [got.task for got in ledger.used]
+        waiting = [one.task for lane in ledger.lanes for one in lane.pending] + [one.task for one in ledger.used]
         inside = [key for keys in ledger.outbox.inside.values() for key in keys]
         assert len(waiting) == len(set(waiting))
         assert len(inside) == len(set(inside))

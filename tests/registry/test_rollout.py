@@ -120,7 +120,7 @@ def test_a_ring_takes_its_time_and_enough_nodes() -> None:
     assert len(cloud.releases) == 1
     cloud = Cloud().tell(Begin(served(2))).report("committed").wait(59)
     assert len(cloud.releases) == 1
-    assert due(cloud.rollout) == cloud.now + 1
+    assert due(cloud.rollout) == cloud.rollout.next_ring == cloud.now + 1
     assert len(cloud.wait(1).releases) == 2
 
 

@@ -27,7 +27,7 @@ from fogline.network.node.status import StatusChange
 from fogline.network.transport.messages import ParentAddress
 from fogline.registry.model_report import ModelReport
 from fogline.registry.publisher import Publisher
-from fogline.registry.release import Outcome, Tier
+from fogline.registry.release import NodeKind, Outcome
 from fogline.serving.on_node import NodeServing, attaching
 from fogline.serving.settings import Settings
 from tests.patience import PATIENCE
@@ -220,7 +220,7 @@ async def fleet(
     create(folder / "cloud")
     base = settings or Settings(grpc="", pulse=0.1)
 
-    def of(name: str, tier: Tier) -> Settings | None:
+    def of(name: str, tier: NodeKind) -> Settings | None:
         return msgspec.structs.replace(base, tier=tier) if name in serving else None
 
     async with AsyncExitStack() as stack:

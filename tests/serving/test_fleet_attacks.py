@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fogline.backoff import Backoff
 from fogline.governance.identity.authority import Authority
 from fogline.inference.card import Card
 from fogline.lab.proxy.proxy import FaultProxy
@@ -36,8 +37,7 @@ DEVICE = "client-0"
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again sooner, and nobody is waited for for long."""
-    monkeypatch.setattr("fogline.serving.update.turn.FIRST_WAIT", 0.5)
-    monkeypatch.setattr("fogline.serving.update.turn.LONGEST_WAIT", 1.0)
+    monkeypatch.setattr("fogline.serving.update.turn.RETRY", Backoff(0.5, 1.0))
     monkeypatch.setattr("fogline.network.transport.chunks.PATIENCE", 0.7)
     monkeypatch.setattr("fogline.serving.update.watcher.PATIENCE", 2.0)
 

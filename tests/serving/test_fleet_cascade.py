@@ -16,7 +16,7 @@ import pytest
 from fogline import load
 from fogline.network.node.services.predictions import PredictionService
 from fogline.registry.model_report import Steer
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 from fogline.serving.cascade.wire import OffloadAnswer, packed, read_ask, values
 from fogline.serving.settings import Settings
 from tests.serving.fleet import Fleet, fleet
@@ -57,7 +57,7 @@ def examples() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     return test.x.astype(np.float32), test.y.astype(np.int64)
 
 
-async def serve(made: Fleet, trained: dict[str, Path], *models: tuple[str, Tier], to: str = "middle") -> str:
+async def serve(made: Fleet, trained: dict[str, Path], *models: tuple[str, NodeKind], to: str = "middle") -> str:
     """Models on tiers; the small one asks ``to``. What linking them said."""
     for path in trained.values():
         await made.client.take_in(path)

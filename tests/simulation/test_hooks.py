@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import traceback
 from bdb import BdbQuit
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -201,6 +202,16 @@ def test_what_numbers_cause_in_a_hook_fails_the_device(method: type, words: list
     assert np.isfinite(result.params.vector).all()
 
 
+class Heavy(FedAvg):
+    def report(self, start, end, local, received, work):
+        return ClientUpdate({"delta": Weighted(end - start, 1e300)}, local)
+
+
+def test_an_update_that_no_fold_can_hold_fails_the_device() -> None:
+    with pytest.raises(fogline.RunError, match="Its vector 'delta', times its weight, reaches .*; the fold overflows"):
+        simulate(Heavy(), rounds=2)
+
+
 class Leaves(FedAvg):
     def report(self, start, end, local, received, work):
         raise SystemExit(3)
@@ -330,6 +341,14 @@ class Renamed(FedAvg):
         return 1.0
 
 
+class Sideways(FedAvg):
+    mode: ClassVar[Any] = "asinc"
+
+
+class Unbuffered(FedAvg):
+    buffer: ClassVar[int] = 0
+
+
 @pytest.mark.parametrize(
     ("method", "words"),
     [
@@ -348,6 +367,8 @@ class Renamed(FedAvg):
         ),
         (Swapped, "Swapped.adjust_gradient takes 'weights' where 'gradient' is handed over"),
         (NoFunction, "NoFunction.perturb is 0.1, but perturb is a hook"),
+        (Sideways, "Sideways.mode is 'asinc'; there are sync, async, semi-async, ring"),
+        (Unbuffered, "Unbuffered.buffer is 0; it must be a number of reports, 1 or more"),
     ],
 )
 def test_names_and_signatures_are_checked_before_the_run(method: type, words: str) -> None:
@@ -356,6 +377,17 @@ def test_names_and_signatures_are_checked_before_the_run(method: type, words: st
     assert words in str(caught.value)
     with pytest.raises(ValueError, match=words.split(" ")[0]):
         make(f"{method.__module__}:{method.__name__}")
+
+
+class Settings(FedAvg):
+    local_defaults: ClassVar[Mapping[str, Any]] = {"lr": 0.1}
+
+
+def test_a_methods_settings_of_local_training_are_checked_as_a_jobs() -> None:
+    with pytest.raises(
+        JobError, match=r"^The settings of Settings \(local_defaults\) cannot be: local.lr is no key of"
+    ):
+        simulate(Settings())
 
 
 def test_methods_that_are_right_pass() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fogline.storage import StorageFullError
-from fogline.storage.atomic import PRIVATE, PUBLIC, replacing, write_file
+from fogline.storage.atomic import PRIVATE, PUBLIC, replacing, sweep_drafts, write_file
 from fogline.storage.errors import explained
 
 
@@ -87,3 +89,19 @@ def test_it_is_durable_where_that_is_wanted(tmp_path: Path, monkeypatch: pytest.
     write_file(path, b"new", durable=durable)
     # The bytes before the file has its name, and then the name.
     assert synced == ([(".x", False), (tmp_path.name[:2], True)] if durable else [])
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    killed = (
+        "import os, sys; from pathlib import Path; from fogline.storage.atomic import replacing\n"
+        "with replacing(Path(sys.argv[1])) as file: file.write(b'half'); file.flush(); os.kill(os.getpid(), 9)"
+    )
+    path = tmp_path / "sub" / "x.json"
+    path.parent.mkdir()
+    assert subprocess.run([sys.executable, "-c", killed, str(path)], check=False).returncode == -9
+    assert len(list(path.parent.iterdir())) == 1
+    kept = {"x.json", ".x.part", "x.0123456789abcdef.part", ".x.0123456789abcdef.partial"}
+    for name in kept:
+        (path.parent / name).write_bytes(b"")
+    sweep_drafts(path.parent, tmp_path / "not there")
+    assert {found.name for found in path.parent.iterdir()} == kept

@@ -60,8 +60,9 @@ def test_a_hook_that_writes_is_named(engine: str, write: Any) -> None:
         (lambda gradient, *_: gradient[..., 1:], "gives shape"),
         (lambda *_: 0.0, "gives a float; it must give a Tensor of shape"),
         (lambda gradient, *_: gradient.numpy(), "gives a ndarray; it must give a Tensor of shape"),
+        (lambda gradient, *_: gradient * 1j, "gives complex numbers where real ones are wanted"),
     ],
-    ids=["shape", "number", "array"],
+    ids=["shape", "number", "array", "complex"],
 )
 def test_a_gradient_that_does_not_fit_is_named(engine: str, give: Any, words: str) -> None:
     with pytest.raises(CodeError, match=rf"^Client 'client-\d': Bends.adjust_gradient {words}"):

@@ -253,5 +253,11 @@ def test_the_face_does_not_import_pytorch() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_a_gpu_that_is_not_here_is_named() -> None:
-    with pytest.raises(ValueError, match="PyTorch finds no GPU here"):
-        task_of(device="cuda")
+    with pytest.raises(ValueError, match="'cuda:1', and PyTorch finds no GPU here"):
+        task_of(device="cuda:1")
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "mps", "cuda:x"])
+def test_a_device_that_is_none_is_named(device: str) -> None:
+    with pytest.raises(ValueError, match=rf"^device is '{device}'; write 'cpu', 'cuda'"):
+        task_of(device=device)

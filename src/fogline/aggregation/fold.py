@@ -49,7 +49,7 @@ class Fold(ABC):
         for less without the others counting for more.
 
         Raises:
-            UnusableUpdate: it is not finite, does not fit or is too large; nothing of it was added.
+            UnusableUpdateError: it is not finite, does not fit or is too large; nothing of it was added.
         """
         vectors, weights = update.vectors, update.weights
         self._suits_names(vectors, weights, update.counters)
@@ -69,7 +69,7 @@ class Fold(ABC):
         """Take another node's partial result; ``scale`` as in :meth:`add`.
 
         Raises:
-            UnusableUpdate: as in :meth:`add`, or it comes from the other kind of fold.
+            UnusableUpdateError: as in :meth:`add`, or it comes from the other kind of fold.
         """
         self.suits(partial)
         self._suits_names(partial.sums, partial.weights, partial.counters)

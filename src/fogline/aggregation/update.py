@@ -40,7 +40,7 @@ class Update:
         vectors: name to (n,) vector, unscaled.
         weights: name to weight; the same names.
         counters: integer entries of the model after training.
-        count: devices that it speaks for; more than one where a fog lifts its rounds into one update.
+        count: devices that it speaks for; more than one where a fog makes one update of its rounds.
         bounds: numbers that no magnitude in the vector of that name exceeds, as ``sweep.bound`` gives them, where
             who made the vector has looked already. They never travel: a node believes its own only.
     """
@@ -65,7 +65,7 @@ class Update:
         """Read what :meth:`to_arrays` wrote.
 
         Raises:
-            UnusableUpdate: the arrays are not those of an update.
+            UnusableUpdateError: the arrays are not those of an update.
         """
         return cls(*_split("vector", arrays))
 
@@ -104,7 +104,7 @@ class Partial:
         """Read what :meth:`to_arrays` wrote.
 
         Raises:
-            UnusableUpdate: the arrays are not those of a partial result.
+            UnusableUpdateError: the arrays are not those of a partial result.
         """
         double = frozenset(key.removeprefix("double/") for key in arrays if key.startswith("double/"))
         return cls(*_split("sum", arrays), double)
@@ -154,7 +154,7 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> Update | Partial:
     """Read an update or a partial result, whichever it is.
 
     Raises:
-        UnusableUpdate: the arrays are neither.
+        UnusableUpdateError: the arrays are neither.
     """
     if "partial" in arrays:
         return Partial.from_arrays(arrays)

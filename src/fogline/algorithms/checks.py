@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, get_args
 
 from fogline.algorithms.base import Algorithm
 from fogline.plugins import nearest, suggest
+from fogline.settings import Mode
 
 HOOKS = (
     "prepare",
@@ -30,11 +31,16 @@ ALIKE = 0.75
 
 
 def check_method(method: type[Algorithm]) -> None:
-    """Refuse a method whose hooks cannot be called, or that defines what looks like a hook and is none.
+    """Refuse a method whose hooks cannot be called, that defines what looks like a hook and is none, or whose settings
+    are none.
 
     Raises:
         ValueError: one sentence that names the class and the function.
     """
+    if method.mode not in get_args(Mode):
+        raise ValueError(f"{method.__name__}.mode is {method.mode!r}; there are {', '.join(get_args(Mode))}")
+    if not (isinstance(method.buffer, int) and method.buffer > 0):
+        raise ValueError(f"{method.__name__}.buffer is {method.buffer!r}; it must be a number of reports, 1 or more")
     for kind in method.__mro__:
         if kind in Algorithm.__mro__:
             continue

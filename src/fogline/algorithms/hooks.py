@@ -19,7 +19,7 @@ from fogline.aggregation.sweep import bound
 from fogline.algorithms.base import AggregatorContext, Algorithm, ClientUpdate, Weighted
 from fogline.params import State, Vector
 from fogline.training.bugs import NotFiniteError
-from fogline.training.hooks import a, call, read_only, wrong
+from fogline.training.hook_calls import a, call, read_only, wrong
 from fogline.training.method import LocalWork
 
 BUFFERS = "buffers"

@@ -31,7 +31,7 @@ def facts_of(folder: Path) -> OperatorFacts:
     place = operator_folder(folder)
     try:
         facts = msgspec.json.decode((place / FACTS).read_bytes(), type=OperatorFacts)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if (folder / AUTHORITY).is_dir():
             raise TrustError(f"The cloud in {folder} has never run; run: fogline cloud run --folder {folder}") from None
         raise NoIdentityError(

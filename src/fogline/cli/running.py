@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from fogline.backoff import Backoff
 from fogline.cli.failures import UsageError, say
 from fogline.cli.options import Predictions
 from fogline.governance.errors import UntimelyIdentityError
@@ -19,14 +20,14 @@ from fogline.logs import write_logs
 from fogline.network.node.process import Attach, Listening, NodeFolder, RunningNode, until_told
 from fogline.network.node.status import StatusChange
 from fogline.network.transport.messages import ParentAddress
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 from fogline.storage import StorageFullError
 
 T = TypeVar("T")
 Addresses = tuple[str, str, str]
 """Where a node listens, its door, and how others reach it."""
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-"""Seconds before a start is tried again: doubled each time."""
+RESTART = Backoff(first=1.0, longest=60.0)
+"""Before a start is tried again."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -62,17 +63,17 @@ async def keep_up(
 
 
 async def entered(
-    stack: AsyncExitStack, make: Callable[[], AbstractAsyncContextManager[T]], first_wait: float = FIRST_WAIT
+    stack: AsyncExitStack, make: Callable[[], AbstractAsyncContextManager[T]], backoff: Backoff = RESTART
 ) -> T:
     """Start what ``make`` makes, again and again where it fails for a reason that may pass; each kind is said once.
 
     Args:
         stack: ends it.
         make: makes it anew for every attempt.
-        first_wait: seconds before the second attempt.
+        backoff: how long it waits between attempts.
     """
-    wait: float = first_wait
     said: type[Exception] | None = None
+    failures = 0
     while True:
         try:
             return await stack.enter_async_context(make())
@@ -82,8 +83,8 @@ async def entered(
             if type(error) is not said:
                 said = type(error)
                 say(f"fogline: {error}. The node tries again, now and then, until it can start.")
-        await asyncio.sleep(wait * random.uniform(0.5, 1.0))
-        wait = min(LONGEST_WAIT, 2 * wait)
+        failures += 1
+        await asyncio.sleep(backoff.after(failures) * random.uniform(0.5, 1.0))
 
 
 def may_pass(error: Exception) -> bool:
@@ -106,7 +107,7 @@ def teller(attached: bool) -> Callable[[StatusChange], None]:
     return tell
 
 
-def attach_server(place: NodeFolder, tier: Tier, predictions: Predictions) -> Attach | None:
+def attach_server(place: NodeFolder, tier: NodeKind, predictions: Predictions) -> Attach | None:
     """What makes a node serve; None where it does not."""
     if not predictions.serve:
         return None

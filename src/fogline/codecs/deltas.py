@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fogline.codecs import blocks, lossless, sparse
+from fogline.codecs import int8, lossless, sparse
 from fogline.codecs.payload import DeltaError, Streams, pack
 from fogline.params import Params, Vector, as_stored
 
@@ -50,7 +50,7 @@ class Codec(Protocol):
         ...
 
 
-CODECS: dict[str, Codec] = {LOSSLESS: lossless, "int8": blocks, "sparse": sparse}
+CODECS: dict[str, Codec] = {LOSSLESS: lossless, "int8": int8, "sparse": sparse}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from fogline.codecs import blocks
+from fogline.codecs import int8
 from fogline.codecs.payload import Bytes, DeltaError, Streams
 from fogline.params import Vector
 
@@ -27,7 +27,7 @@ def encode(base: Vector, target: Vector) -> list[npt.NDArray[np.generic]]:
     """The streams that lead from one vector towards another of its length and type."""
     difference = target - base
     positions = largest(difference, math.ceil(SHARE * difference.size))
-    return [gaps_before(positions), *blocks.streams_of(difference[positions])]
+    return [gaps_before(positions), *int8.streams_of(difference[positions])]
 
 
 def apply(base: Vector, streams: Streams) -> Vector:
@@ -41,7 +41,7 @@ def apply(base: Vector, streams: Streams) -> Vector:
         raise DeltaError("The delta changes a number beyond the end of the model.")
     vector = base.copy()
     with np.errstate(over="ignore", invalid="ignore"):
-        vector[positions] += blocks.read(streams, base.dtype, positions.size)
+        vector[positions] += int8.read(streams, base.dtype, positions.size)
     return vector
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from fogline.aggregation import Arrays, Folded, Partial
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import GroupModel
-from fogline.compute.blocks import Piece, PieceWriter, pieces
+from fogline.compute.column_blocks import Piece, PieceWriter, pieces
 from fogline.compute.effects import GROUP, CarriedOut, CarryOut, Sift
 from fogline.compute.files import read_group, read_model, write
 from fogline.compute.groups import Groups, is_bug
 from fogline.compute.members import RoundMembers
-from fogline.nodes.effects import Adopt, Lift, Merge, Move
+from fogline.nodes.effects import Adopt, GroupUpdate, Merge, Move
 from fogline.nodes.messages import Key
 from fogline.training.bugs import CodeError
 
@@ -53,8 +53,8 @@ class GroupsOnFiles:
                 return self._move(asked, asked.effect)
             case Merge():
                 return self._merge(asked, asked.effect)
-            case Lift():
-                return self._lift(asked, asked.effect)
+            case GroupUpdate():
+                return self._group_update(asked, asked.effect)
             case _:
                 raise ValueError(f"An aggregator carries out no {type(asked.effect).__name__}.")
 
@@ -119,10 +119,11 @@ class GroupsOnFiles:
             made = ()
         return CarriedOut(made, tuple(members.refused.items()))
 
-    def _lift(self, asked: CarryOut, effect: Lift) -> CarriedOut:
+    def _group_update(self, asked: CarryOut, effect: GroupUpdate) -> CarriedOut:
         base = asked.reads[effect.base + GROUP]
         self._write(
-            {asked.writes[effect.update]: _arrays}, lambda piece, groups: groups.lift(read_group(base, piece.read))
+            {asked.writes[effect.update]: _arrays},
+            lambda piece, groups: groups.group_update(read_group(base, piece.read)),
         )
         return CarriedOut((effect.update,))
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fogline.nodes.effects import Adopt, ChildStep, Combine, FoldInput, Lift, Merge, Move, ParentStep, Train
+from fogline.nodes.effects import Adopt, ChildStep, Combine, FoldInput, GroupUpdate, Merge, Move, ParentStep, Train
 from fogline.nodes.events import Trained
 from fogline.nodes.messages import Count, Key
 
-AggregatorEffect = Adopt | Move | Merge | Lift | Combine
+AggregatorEffect = Adopt | Move | Merge | GroupUpdate | Combine
 """What an aggregator computes."""
 StepEffect = ChildStep | ParentStep
 """A half of a step of an exchange."""
@@ -68,7 +68,7 @@ def needed(effect: Computed) -> tuple[Key, ...]:
     match effect:
         case Adopt():
             return (effect.source,) if effect.base is None else (effect.source, effect.base + GROUP)
-        case Move() | Lift():
+        case Move() | GroupUpdate():
             return (effect.base + GROUP,)
         case Train():
             return (effect.model,)
@@ -90,7 +90,7 @@ def makes(effect: Computed) -> Mapping[Key, str]:
     match effect:
         case Adopt() | Move():
             return {effect.model + GROUP: "group", effect.model: "model"}
-        case Merge() | Lift() | Combine():
+        case Merge() | GroupUpdate() | Combine():
             return {effect.update: "update"}
         case ChildStep():
             return {effect.payload: "step", effect.after: "step"}

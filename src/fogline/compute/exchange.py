@@ -13,7 +13,7 @@ from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update
 from fogline.exchanges import OWN, SEED, Exchange, ExchangeError
 from fogline.exchanges.base import Received
 from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame, said
-from fogline.training.hooks import a, read_only
+from fogline.training.hook_calls import a, read_only
 
 EMPTY: Arrays = {}
 

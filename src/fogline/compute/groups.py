@@ -18,7 +18,7 @@ class Groups:
     """What aggregators compute in one job.
 
     Args:
-        algorithm: says what adoptions, moves and lifts compute.
+        algorithm: says what adoptions, moves and group updates compute.
         spec: layout of the model.
         exact: whether folds are exact.
     """
@@ -53,7 +53,7 @@ class Groups:
             return group
         return groups.move(self.algorithm, self.spec, group, folded, context, inside)
 
-    def lift(self, group: GroupModel) -> Update:
+    def group_update(self, group: GroupModel) -> Update:
         """The group's movement becomes an update."""
         return groups.group_update(self.algorithm, self.spec, group)
 

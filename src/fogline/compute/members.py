@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, surely_fit
-from fogline.compute.blocks import Piece
+from fogline.compute.column_blocks import Piece
 from fogline.compute.files import read_update
 from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, form_of, usual
 from fogline.compute.groups import Groups

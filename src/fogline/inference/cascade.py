@@ -47,7 +47,7 @@ def fit(
             both hold.
 
     Raises:
-        PolicyError: the target cannot be reached; the sentence says what can be.
+        CascadePolicyError: the target cannot be reached; the sentence says what can be.
         ValueError: there are no rows, or neither a target nor a budget.
     """
     if target_accuracy is None and budget is None:
@@ -90,7 +90,7 @@ def fit_chain(
         fog's, whose curve is over the rows that come to it.
 
     Raises:
-        PolicyError: the target cannot be reached; the sentence says what can be.
+        CascadePolicyError: the target cannot be reached; the sentence says what can be.
         ValueError: there are no rows, or neither a target nor budgets.
     """
     if target_accuracy is None and budgets is None:

@@ -132,7 +132,7 @@ def fit_exits(
         target_accuracy: of the whole.
 
     Raises:
-        PolicyError: the target cannot be reached; the sentence says what can be.
+        CascadePolicyError: the target cannot be reached; the sentence says what can be.
     """
     staying = np.ones(len(correct[-1]), np.bool_)
     thresholds: list[float] = []
@@ -164,7 +164,7 @@ def fitted(wanted: UnfittedExits, scores: Scores, outputs: Mapping[str, Array], 
         truth: (rows,) the true classes.
 
     Raises:
-        PolicyError: it cannot be reached.
+        CascadePolicyError: it cannot be reached.
     """
     each = _scores_of_each(Exits(wanted.outputs, ()), scores)
     sure = [confidence(one, outputs) for one in each[:-1]]

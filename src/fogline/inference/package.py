@@ -110,14 +110,14 @@ def package(
     scaled = not task.classifies and (meaning.target_scale, meaning.target_offset) != (1.0, 0.0)
     units = Units(meaning.target_scale, meaning.target_offset, meaning.target_unit) if scaled else None
     original, exits = original_of(task, params, options.outputs, units), options.exits
-    held, bench = held_out(task, original), _Bench(folder)
+    held, out = held_out(task, original), _OutputFolder(folder)
     save(folder / "weights.safetensors", params)
     card = Card(
         model=model,
         created=time.time(),
         inputs=original.inputs,
         outputs=original.outputs,
-        weights=bench.take("weights.safetensors"),
+        weights=out.take("weights.safetensors"),
         dense=original.dense,
         units=units,
         exits=_unsure_of_all(exits) if isinstance(exits, UnfittedExits) else exits,
@@ -137,25 +137,25 @@ def package(
         card = msgspec.structs.replace(card, exits=msgspec.structs.replace(card.exits, shares=shares))
     found = _metrics(card, task, params, held, answers) if options.metrics is None else {**options.metrics}
     card = msgspec.structs.replace(card, metrics=found)
-    card = _with_graph(card, bench, original, held, options.graph, options.code)
+    card = _with_graph(card, out, original, held, options.graph, options.code)
     if card.exits is not None and card.scores is not None and card.graph is not None:
-        card = _with_stages(card, card.exits, bench, held)
+        card = _with_stages(card, card.exits, out, held)
     if card.dense:
-        _hold(card, DenseRuntime(card, bench.locate), held, "The plain layers do")
-    card = _with_golden(card, bench, task, held, options.golden)
+        _hold(card, DenseRuntime(card, out.locate), held, "The plain layers do")
+    card = _with_golden(card, out, task, held, options.golden)
     if card.scores is not None and held.y is not None and held.y.ndim == 1:
         write_evaluation(folder / "evaluation.safetensors", evaluated(card.scores, answers, held.y))
-        card = msgspec.structs.replace(card, evaluation=bench.take("evaluation.safetensors"))
+        card = msgspec.structs.replace(card, evaluation=out.take("evaluation.safetensors"))
     for name in options.variants if card.graph else ():
-        card = _with_variant(card, bench, task, held, answers, name)
+        card = _with_variant(card, out, task, held, answers, name)
     if options.reference is not None:
         data = options.reference(card, held.x, answers)
-        card = msgspec.structs.replace(card, reference=bench.write("reference.bin", data))
-    return Package(card, bench.files, bench.notes)
+        card = msgspec.structs.replace(card, reference=out.write("reference.bin", data))
+    return Package(card, out.files, out.notes)
 
 
 @dataclass(slots=True)
-class _Bench:
+class _OutputFolder:
     """Where the files come together."""
 
     folder: Path
@@ -234,18 +234,18 @@ def _metrics(card: Card, task: Task, params: Params, held: HeldOut, answers: Map
 
 
 def _with_graph(
-    card: Card, bench: _Bench, original: Original, held: HeldOut, earlier: Path | None, code: Code | None
+    card: Card, out: _OutputFolder, original: Original, held: HeldOut, earlier: Path | None, code: Code | None
 ) -> Card:
     """The earlier version's graph if it is this model's as well, or else a new one; or the code, if there is none."""
-    path = bench.folder / "graph.onnx"
+    path = out.folder / "graph.onnx"
     if earlier is not None:
         path.write_bytes(earlier.read_bytes())
-        reused = msgspec.structs.replace(card, graph=bench.take(path.name))
+        reused = msgspec.structs.replace(card, graph=out.take(path.name))
         try:
-            _hold(reused, OnnxRuntime(reused, bench.locate), held, "The earlier graph does")
+            _hold(reused, OnnxRuntime(reused, out.locate), held, "The earlier graph does")
         except ModelError as error:
-            bench.notes.append(f"The model was exported anew. {error}")
-            del bench.files[reused.assets()["graph"].digest]
+            out.notes.append(f"The model was exported anew. {error}")
+            del out.files[reused.assets()["graph"].digest]
         else:
             return reused
     try:
@@ -253,10 +253,10 @@ def _with_graph(
     except ExportError as error:
         if code is None and not card.dense:
             raise
-        bench.notes.append(f"{error} It runs {'as plain layers' if card.dense else 'in PyTorch, with its code'} only.")
+        out.notes.append(f"{error} It runs {'as plain layers' if card.dense else 'in PyTorch, with its code'} only.")
         return card if card.dense else msgspec.structs.replace(card, code=code)
-    card = msgspec.structs.replace(card, graph=bench.take(path.name))
-    _hold(card, OnnxRuntime(card, bench.locate), held, "The exported graph does")
+    card = msgspec.structs.replace(card, graph=out.take(path.name))
+    _hold(card, OnnxRuntime(card, out.locate), held, "The exported graph does")
     return card
 
 
@@ -274,19 +274,19 @@ def _hold(card: Card, runtime: Runtime, held: HeldOut, what: str) -> None:
         runtime.close()
 
 
-def _with_stages(card: Card, exits: Exits, bench: _Bench, held: HeldOut) -> Card:
+def _with_stages(card: Card, exits: Exits, out: _OutputFolder, held: HeldOut) -> Card:
     """With its graph in parts, if they give what the whole gives for some of the examples."""
     assert card.graph is not None
     assert card.weights is not None
-    weights, before = map_arrays(bench.locate(card.weights)), dict(bench.files)
+    weights, before = map_arrays(out.locate(card.weights)), dict(out.files)
     try:
-        parts = stages_of(bench.locate(card.graph).read_bytes(), weights, held.x, exits.outputs)
-        stages = tuple(bench.write(f"stage-{place}.onnx", part) for place, part in enumerate(parts))
+        parts = stages_of(out.locate(card.graph).read_bytes(), weights, held.x, exits.outputs)
+        stages = tuple(out.write(f"stage-{place}.onnx", part) for place, part in enumerate(parts))
         staged = msgspec.structs.replace(card, exits=msgspec.structs.replace(exits, stages=stages))
-        _hold_stages(exits, OnnxRuntime(staged, bench.locate, staged=True), card.tolerance, held)
+        _hold_stages(exits, OnnxRuntime(staged, out.locate, staged=True), card.tolerance, held)
     except (StagesError, ModelError) as error:
-        bench.notes.append(f"Early exits spare no work: all of the model is run for every example. {error}")
-        bench.files = before
+        out.notes.append(f"Early exits spare no work: all of the model is run for every example. {error}")
+        out.files = before
         return card
     return staged
 
@@ -305,29 +305,29 @@ def _hold_stages(exits: Exits, runtime: Runtime, tolerance: float, held: HeldOut
         runtime.close()
 
 
-def _with_golden(card: Card, bench: _Bench, task: Task, held: HeldOut, count: int) -> Card:
+def _with_golden(card: Card, out: _OutputFolder, task: Task, held: HeldOut, count: int) -> Card:
     rows = golden_rows(held, task.data.classes, count)
     samples = {f"input/{name}": array for name, array in held.rows(rows).items()}
     samples |= {f"output/{name}": array[rows] for name, array in held.outputs.items()}
-    save_arrays(bench.folder / "golden.safetensors", samples)
-    return msgspec.structs.replace(card, golden=bench.take("golden.safetensors"))
+    save_arrays(out.folder / "golden.safetensors", samples)
+    return msgspec.structs.replace(card, golden=out.take("golden.safetensors"))
 
 
 def _with_variant(
-    card: Card, bench: _Bench, task: Task, held: HeldOut, answers: Mapping[str, Array], name: VariantName
+    card: Card, out: _OutputFolder, task: Task, held: HeldOut, answers: Mapping[str, Array], name: VariantName
 ) -> Card:
     """With a variant and what it loses."""
     assert card.graph is not None
     assert card.weights is not None
-    path = bench.folder / f"{name}.onnx"
-    weights = map_arrays(bench.locate(card.weights))
+    path = out.folder / f"{name}.onnx"
+    weights = map_arrays(out.locate(card.weights))
     try:
-        path.write_bytes(variant_of(name, bench.locate(card.graph).read_bytes(), weights, held.x))
+        path.write_bytes(variant_of(name, out.locate(card.graph).read_bytes(), weights, held.x))
     except VariantError as error:
-        bench.notes.append(str(error))
+        out.notes.append(str(error))
         return card
-    variant = Variant(name, bench.take(path.name), 0.0)
-    runtime = OnnxRuntime(msgspec.structs.replace(card, variants=(variant,)), bench.locate, variant=name)
+    variant = Variant(name, out.take(path.name), 0.0)
+    runtime = OnnxRuntime(msgspec.structs.replace(card, variants=(variant,)), out.locate, variant=name)
     given, output = outputs_of(runtime, held), _answer(card)
     runtime.close()
     loss = max(difference(right, given[n], peak(right)) for n, right in held.outputs.items())

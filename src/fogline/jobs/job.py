@@ -52,6 +52,10 @@ class Local(StrictModel, LocalSettings):
     def _consistent(self) -> Local:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0; set local.momentum")
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum is of SGD, and the optimizer is {self.optimizer}; leave one of them out")
+        if self.decay != 1 and self.schedule != "exponential":
+            raise ValueError(f"decay is of the exponential schedule, and the schedule is {self.schedule}")
         if self.work is not None and self.work[0] > self.work[1]:
             raise ValueError("work must be [smallest, largest]")
         return self
@@ -161,7 +165,7 @@ class Job(StrictModel):
     start: str = ""
     """The model to begin with instead of an untrained one: a safetensors file for a simulation; at a cloud
     ``NAME@VERSION`` of its registry, or ``NAME`` for the newest."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     exact: bool = False
     """Fold in fixed point: the same bits for any order and any tree."""
     devices: Mapping[str, Any] = Field(default_factory=dict)

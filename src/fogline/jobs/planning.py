@@ -39,11 +39,19 @@ Planner = Callable[[int, int, int], LocalPlan]
 
 
 def with_defaults(job: Job, algorithm: Algorithm, task: Task) -> Job:
-    """The job with the method's and the model's own settings of local training, where the job says nothing else."""
+    """The job with the method's and the model's own settings of local training, where the job says nothing else.
+
+    Raises:
+        JobError: the method's are none.
+    """
     said = job.local.model_fields_set
     defaults = {"smallest_batch": task.smallest_batch, **algorithm.local_defaults}
     changes = {name: value for name, value in defaults.items() if name not in said}
-    return job.model_copy(update={"local": job.local.model_copy(update=changes)}) if changes else job
+    try:
+        local = Local(**{name: getattr(job.local, name) for name in said} | changes)
+    except JobError as error:
+        raise JobError(f"The settings of {type(algorithm).__name__} (local_defaults) cannot be: {error}") from None
+    return job.model_copy(update={"local": local}) if changes else job
 
 
 def local_training(local: Local) -> LocalTraining:

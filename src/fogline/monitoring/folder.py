@@ -38,7 +38,7 @@ from fogline.jobs.naming import TaskOrigin
 from fogline.jobs.reading import read_job
 from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.result import Reached, Result, Row, Spread
-from fogline.storage.atomic import write_file
+from fogline.storage.atomic import sweep_drafts, write_file
 from fogline.training.bugs import CodeError
 
 Status = Literal["running", "finished", "interrupted", "failed"]
@@ -141,6 +141,7 @@ class RunFolder:
                 f"The run in {path} has finished; look at it with: fogline show {path}, "
                 f"or give it more rounds: fogline simulate --resume {path} --set rounds=N"
             )
+        sweep_drafts(path, *folder.checkpoints.glob("*/"))  # A run that was killed left them.
         if not any(folder.checkpoints.glob("round-*")):
             folder.truncate(0)
         folder._note({"status": "running", "resumed": [*info.get("resumed", []), _now()]})

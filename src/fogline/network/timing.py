@@ -2,10 +2,12 @@
 
 A round's deadline is none of these: it stands in the job (``deadline`` of a tier), and the state machines
 (:mod:`fogline.nodes`) keep it. They also decide when a report without a receipt is sent again; what they begin with is
-:data:`AGAIN`. All else that is tried again says so here.
+:data:`AGAIN`. Whatever else the network tries again waits by a constant of this file.
 """
 
 from __future__ import annotations
+
+from fogline.backoff import Backoff
 
 # Connections.
 
@@ -15,8 +17,10 @@ BEAT = 20.0
 """Between two signs of life on a connection."""
 SILENCE = 10.0
 """Without an answer to one, a connection is lost."""
-FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
-"""Before a lost connection is tried again: doubled each time, and never quite the same for two nodes."""
+RECONNECT = Backoff(first=0.2, longest=30.0)
+"""Before a lost connection is tried again; never quite the same for two nodes."""
+FETCH_AGAIN = Backoff(first=0.2, longest=30.0)
+"""Before a transfer that broke off goes on."""
 STEADY = 20.0
 """A connection has to last so long for the next wait to be a short one again."""
 SPREAD = 120.0
@@ -43,6 +47,8 @@ BACK = 10.0
 """After a restart a node waits for the children that its job expects."""
 JOIN_WINDOW = 2.0
 """A round waits for more children when the first one is there, where none is expected by name."""
+RELOAD = Backoff(first=5.0, longest=60.0)
+"""Before a job whose worker ended while it was loading is loaded again."""
 LOOK = 60.0
 """Between two looks at the owner's policy, the clock and the power supply: nothing tells of their changes."""
 

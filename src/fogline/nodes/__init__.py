@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fogline.nodes.aggregator import Aggregator
     from fogline.nodes.device import Device
-    from fogline.nodes.role import Role
+    from fogline.nodes.role import AggregatorRole
 
 # Imported when they are first used: a device, which has little memory, needs no aggregator.
-_HOMES = {"Aggregator": "aggregator", "Device": "device", "Role": "role"}
+_HOMES = {"Aggregator": "aggregator", "Device": "device", "AggregatorRole": "role"}
 
-__all__ = ["Aggregator", "Device", "Role"]
+__all__ = ["Aggregator", "AggregatorRole", "Device"]
 
 
 def __getattr__(name: str) -> Any:

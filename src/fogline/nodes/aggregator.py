@@ -15,7 +15,6 @@ import math
 from collections.abc import Sequence
 
 from fogline.nodes import records
-from fogline.nodes.asking import Asking
 from fogline.nodes.effects import (
     Adopt,
     Combine,
@@ -23,7 +22,7 @@ from fogline.nodes.effects import (
     Effect,
     Finished,
     Forget,
-    Lift,
+    GroupUpdate,
     Merge,
     Move,
     Send,
@@ -38,8 +37,9 @@ from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, S
 from fogline.nodes.outbox import RETRY
 from fogline.nodes.policies import Selection
 from fogline.nodes.quorum import REASONS, Quorum, Sift
-from fogline.nodes.role import Role
+from fogline.nodes.role import AggregatorRole
 from fogline.nodes.roster import Presence, Roster
+from fogline.nodes.selection import CohortSelection
 
 POLL = 60.0
 """Seconds after which children that could not be asked are looked at again."""
@@ -57,7 +57,7 @@ class Aggregator:
     """
 
     def __init__(
-        self, role: Role, policy: Selection, presence: Presence | None = None, sift: Sift | None = None
+        self, role: AggregatorRole, policy: Selection, presence: Presence | None = None, sift: Sift | None = None
     ) -> None:
         self.role = role
         self.name = role.name
@@ -72,7 +72,7 @@ class Aggregator:
         )
         self.now = 0.0
         self.sift = sift
-        self._asking = Asking(role, policy, self.roster, self.ledger)
+        self._selection = CohortSelection(role, policy, self.roster, self.ledger)
         self._quorum = Quorum(role, self.ledger)
         learns = type(policy).observe is not Selection.observe
         self._learning = PolicyLearning(policy, self.ledger) if learns else None
@@ -144,10 +144,10 @@ class Aggregator:
         """The same of what a child sends in a step of an exchange."""
         return self._exchange is not None and self._exchange.expects(sender, step)
 
-    def combines(self, gots: Sequence[AcceptedUpdate]) -> Combine | None:
+    def combines(self, accepted: Sequence[AcceptedUpdate]) -> Combine | None:
         """What takes the last step of an exchange on these updates; None where there is no exchange, and they are
         folded as they are."""
-        return None if self._exchange is None else self._exchange.combine(gots)
+        return None if self._exchange is None else self._exchange.combine(accepted)
 
     @property
     def over(self) -> bool:
@@ -317,7 +317,7 @@ class Aggregator:
 
     def _open(self, index: int) -> None:
         """Begin a round of a lane, or wait where nobody can be asked."""
-        cohort = self._asking.cohort(index, self.ledger.round, self.now)
+        cohort = self._selection.cohort(index, self.ledger.round, self.now)
         if cohort.short and not self.ledger.lanes[index].asks:
             self._wait(index, cohort.short)
             return
@@ -333,7 +333,9 @@ class Aggregator:
         if not len(self.roster) and (self.role.parent is None or index > 0):
             return  # The root has nobody to answer to; it begins when somebody comes.
         until = self.now + self.role.deadline
-        if self._asking.can_count(index) or not any(self._asking.can_count(lane.index) for lane in self.ledger.lanes):
+        if self._selection.can_count(index) or not any(
+            self._selection.can_count(lane.index) for lane in self.ledger.lanes
+        ):
             until = self._waits.setdefault(index, self.now) + self.role.deadline
         # Else it is a class of speed that has too few children now: it is looked at again, but has no rounds to lose.
         if self.now >= until:
@@ -356,8 +358,8 @@ class Aggregator:
         if self.role.mode == "async" and lane.open and self.ledger.working:
             # While a full buffer lacks devices, those that are in it need not train for it again.
             full = lane.fresh >= lane.need
-            inside = {got.child for got in lane.pending} if full else ()
-            chosen = self._asking.fill_up(self.ledger.round, self.now, without=inside)
+            inside = {one.child for one in lane.pending} if full else ()
+            chosen = self._selection.fill_up(self.ledger.round, self.now, without=inside)
             if chosen:
                 self._ask(index, chosen, lane.need, lane.quorum, ())
 
@@ -425,11 +427,11 @@ class Aggregator:
         failed = self.sift(lane.pending) if self.sift is not None and lane.pending else {}
         if not failed:
             return failed is not None
-        gots = [got for got in lane.pending if got.task in failed]
-        self._log(records.Spoiled(lane.index, tuple(got.task for got in gots)))
-        for got in gots:
-            self._do(Count("failed", got.child, failed[got.task]))
-        self._do(Forget(tuple(got.update for got in gots)))
+        spoiled = [one for one in lane.pending if one.task in failed]
+        self._log(records.Spoiled(lane.index, tuple(one.task for one in spoiled)))
+        for one in spoiled:
+            self._do(Count("failed", one.child, failed[one.task]))
+        self._do(Forget(tuple(one.update for one in spoiled)))
         return True
 
     def _sifted(self) -> None:
@@ -481,7 +483,7 @@ class Aggregator:
             combined = combine.update
             pending = self.ledger.combined(pending, combined)
         if self.role.parent is None:
-            unneeded += [got.update for got in pending]
+            unneeded += [one.update for one in pending]
         why = self._quorum.ring_lacks() if final else ""
         if self.role.moves:
             self._do(self._move(index, pending, final and not why))
@@ -508,7 +510,7 @@ class Aggregator:
 
     def _final(self) -> bool:
         """Whether a round is over when it closes: a hop of a ring is not, unless it is the last of its ring_order."""
-        return not self._asking.ring_goes_on(self.now)
+        return not self._selection.ring_goes_on(self.now)
 
     def _continue(self, index: int) -> None:
         """Go on after a round: the next one, the report to the parent, or the end."""
@@ -528,7 +530,7 @@ class Aggregator:
         if not used:
             report = Report(task, None, failure="none of its rounds reached the quorum")
         else:
-            self._do(Lift(ledger.model, update) if self.role.moves else Merge(update, self.ledger.members(used)))
+            self._do(GroupUpdate(ledger.model, update) if self.role.moves else Merge(update, self.ledger.members(used)))
             rounds = max(1, ledger.rounds_done)  # However many it made: the group is as heavy as in one round.
             report = Report(task, update, ledger.samples // rounds, devices_in(used))
         self._log(records.Posted(report))

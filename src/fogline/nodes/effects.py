@@ -131,7 +131,7 @@ class Combine(msgspec.Struct, frozen=True, gc=False, tag=True):
     update: Key
 
 
-class Lift(msgspec.Struct, frozen=True, gc=False, tag=True):
+class GroupUpdate(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Make the movement of the group at ``base`` since the parent's model into an update for the parent."""
 
     base: Key
@@ -172,7 +172,7 @@ Effect = (
     | Adopt
     | Move
     | Merge
-    | Lift
+    | GroupUpdate
     | Forget
     | Write
     | Count

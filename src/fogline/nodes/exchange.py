@@ -20,7 +20,10 @@ from fogline.nodes.messages import Key, Step, reply_key, step_key, update_key
 if TYPE_CHECKING:
     from fogline.nodes.events import StepComputed
     from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger
-    from fogline.nodes.role import Role  # Not imported: a device needs neither.
+    from fogline.nodes.role import AggregatorRole  # Not imported: a device needs neither.
+
+
+COMBINED = "/all"
 
 
 def state_key(parent: str, task: int, number: int) -> Key:
@@ -35,7 +38,12 @@ def round_key(parent: str, first: int, number: int) -> Key:
 
 def combined_key(parent: str, first: int) -> Key:
     """Name of what the exchange of a round came to."""
-    return f"{update_key(parent, first)}/all"
+    return f"{update_key(parent, first)}{COMBINED}"
+
+
+def is_combined(key: Key) -> bool:
+    """Whether an update is what the exchange of a round came to, and not one child's."""
+    return key.endswith(COMBINED)
 
 
 class ChildExchange(msgspec.Struct, gc=False):
@@ -100,10 +108,10 @@ class RoundExchange(msgspec.Struct, gc=False):
         """A round begins."""
         self.first, self.number, self.came, self.answered = first, 0, {}, ()
 
-    def reported(self, gots: Iterable[AcceptedUpdate]) -> list[AcceptedUpdate]:
+    def reported(self, accepted: Iterable[AcceptedUpdate]) -> list[AcceptedUpdate]:
         """Those that were reported in this round, in the order of their requests; others come from rounds before, and
         stand for what an exchange came to."""
-        return sorted((got for got in gots if got.task >= self.first), key=lambda got: got.task)
+        return sorted((one for one in accepted if one.task >= self.first), key=lambda one: one.task)
 
     def state(self, parent: str) -> Key | None:
         """The parent's state before the step that is being taken."""
@@ -133,7 +141,7 @@ class ParentExchange:
 
     def __init__(
         self,
-        role: Role,
+        role: AggregatorRole,
         ledger: Ledger,
         *,
         log: Callable[[records.Record], None],
@@ -248,10 +256,10 @@ class ParentExchange:
         self._wait(lane.index)
         self._progress(lane.index)
 
-    def combine(self, gots: Iterable[AcceptedUpdate]) -> Combine | None:
+    def combine(self, accepted: Iterable[AcceptedUpdate]) -> Combine | None:
         """The last step, on what children reported; None where nothing was reported in this round."""
         name = self._role.name
-        members = tuple(FoldInput(got.update, 0, got.child) for got in self._round.reported(gots))
+        members = tuple(FoldInput(one.update, 0, one.child) for one in self._round.reported(accepted))
         return Combine(self._round.state(name), members, combined_key(name, self._round.first)) if members else None
 
     def over(self) -> tuple[Key, ...]:
@@ -262,12 +270,12 @@ class ParentExchange:
         """The round fails, whole: what was reported in it is of no use in another one."""
         for task in lane.asks:
             self._acknowledge(self._ledger.asks[task].child, task, False)
-        gots = self._round.reported(lane.pending)
-        if gots:
-            self._log(records.Spoiled(lane.index, tuple(got.task for got in gots)))
-            for got in gots:
-                self._do(Count("unfinished", got.child, "the exchange of its round came to no end"))
-        unneeded = (*self.over(), *(got.update for got in gots))
+        accepted = self._round.reported(lane.pending)
+        if accepted:
+            self._log(records.Spoiled(lane.index, tuple(one.task for one in accepted)))
+            for one in accepted:
+                self._do(Count("unfinished", one.child, "the exchange of its round came to no end"))
+        unneeded = (*self.over(), *(one.update for one in accepted))
         if unneeded:
             self._do(Forget(unneeded))
 

@@ -28,9 +28,9 @@ class PolicyLearning:
             case records.Resolved(task=task, samples=samples, loss_rms=loss):
                 self._observe(ledger.asks[task], record.at, samples, loss, failed=record.why == "failed")
             case records.Spoiled(lane=index, tasks=tasks):
-                for got in ledger.lanes[index].pending:
-                    if got.task in tasks:
-                        self._policy.observe(got.child, Feedback(0, None, 0.0, failed=True), ledger.round)
+                for one in ledger.lanes[index].pending:
+                    if one.task in tasks:
+                        self._policy.observe(one.child, Feedback(0, None, 0.0, failed=True), ledger.round)
             case records.Advanced(gone=tasks):
                 for task in tasks:
                     self._observe(ledger.asks[task], record.at, failed=True)

@@ -16,7 +16,7 @@ from fogline.nodes.effects import FoldInput
 from fogline.nodes.exchange import RoundExchange
 from fogline.nodes.messages import Key, model_key
 from fogline.nodes.outbox import Outbox
-from fogline.nodes.role import Role
+from fogline.nodes.role import AggregatorRole
 
 
 class OpenRequest(msgspec.Struct, gc=False, eq=False):
@@ -81,7 +81,7 @@ FAR, FAR_OFF = 1 << 20, 1 << 24
 class Ledger:
     """State of an aggregator that survives a crash. Every record costs the same for any number of children."""
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: AggregatorRole) -> None:
         self.version = -1
         """Version of the model that children get; counts the parent's models and the own moves."""
         self.models: dict[int, Key] = {}
@@ -154,23 +154,23 @@ class Ledger:
 
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
-        waiting = [got.update for lane in self.lanes for got in lane.pending]
-        used = [got.update for got in self.used]
+        waiting = [one.update for lane in self.lanes for one in lane.pending]
+        used = [one.update for one in self.used]
         steps = () if self.exchange is None else self.exchange.keys(self._role.name)
         return {*self.models.values(), *waiting, *used, *self.outbox.keys(), *steps}
 
-    def members(self, gots: Iterable[AcceptedUpdate]) -> tuple[FoldInput, ...]:
+    def members(self, accepted: Iterable[AcceptedUpdate]) -> tuple[FoldInput, ...]:
         """Updates as they go into an aggregate, in canonical order."""
-        return tuple(FoldInput(got.update, self.version - got.version, got.child) for got in in_order(gots))
+        return tuple(FoldInput(one.update, self.version - one.version, one.child) for one in in_order(accepted))
 
     def combined(self, pending: list[AcceptedUpdate], key: Key | None) -> list[AcceptedUpdate]:
         """What waits, with one update in place of those that an exchange made it of. ``key``: None if there is none."""
         if key is None or self.exchange is None:
             return pending
-        gots = self.exchange.reported(pending)
-        samples, first = sum(got.samples for got in gots), gots[0]
-        one = AcceptedUpdate(first.task, self._role.name, key, first.version, samples, devices_in(gots), first.lane)
-        return [*(got for got in pending if got.task < self.exchange.first), one]
+        accepted = self.exchange.reported(pending)
+        samples, first = sum(one.samples for one in accepted), accepted[0]
+        one = AcceptedUpdate(first.task, self._role.name, key, first.version, samples, devices_in(accepted), first.lane)
+        return [*(one for one in pending if one.task < self.exchange.first), one]
 
     def set_absent(self, child: str, absent: bool) -> OpenRequest | None:
         """A child with an open request went away or came back; gives the request."""
@@ -205,7 +205,7 @@ class Ledger:
             case records.Assigned():
                 self._assign(record)
             case records.Posted(report=report):
-                self.outbox.post(report, tuple(got.update for got in self.used))
+                self.outbox.post(report, tuple(one.update for one in self.used))
                 self.used, self.answered = [], True
             case records.Confirmed(task=task, accepted=accepted):
                 inside = self.outbox.confirm(task)
@@ -268,10 +268,10 @@ class Ledger:
         lane = self.lanes[ask.lane]
         lane.fresh += ask.open
         devices = record.devices
-        got = AcceptedUpdate(
+        accepted = AcceptedUpdate(
             task, ask.child, record.update, ask.version, record.samples, devices, ask.lane, not ask.open
         )
-        lane.pending.append(got)
+        lane.pending.append(accepted)
         taken, place = self._taken, task >> 3
         if place >= len(taken):
             taken.extend(bytes(place + 1 - len(taken)))
@@ -279,8 +279,8 @@ class Ledger:
 
     def _spoil(self, record: records.Spoiled) -> None:
         lane, tasks = self.lanes[record.lane], frozenset(record.tasks)
-        lane.fresh -= sum(got.task in tasks and not got.late for got in lane.pending)
-        lane.pending = [got for got in lane.pending if got.task not in tasks]
+        lane.fresh -= sum(one.task in tasks and not one.late for one in lane.pending)
+        lane.pending = [one for one in lane.pending if one.task not in tasks]
         lane.spoiled += len(tasks)
         self.dropped["failed"] += len(tasks)
 
@@ -300,7 +300,7 @@ class Ledger:
         lane.pending = self.combined(lane.pending, record.combined)
         self._begin_exchange(self.next_task)
         if self._role.parent is not None:
-            self.samples += sum(got.samples for got in lane.pending)
+            self.samples += sum(one.samples for one in lane.pending)
             self.used += lane.pending
         lane.pending = []
         if self._role.moves:
@@ -316,8 +316,8 @@ class Ledger:
             self._release(lane, record.keep_since)
         # The parent went on without the round's result, and its new model replaces the group's. The updates that
         # were in it are folded again, as old as they are by now: they have been acknowledged.
-        for got in self.used:
-            self.lanes[got.lane].pending.append(got)
+        for one in self.used:
+            self.lanes[one.lane].pending.append(one)
         self.used = []
         moves = self._role.moves
         self._next_version(model_key(self._role.name, self.version + 1) if moves else record.model)
@@ -364,16 +364,16 @@ class Ledger:
 _task = attrgetter("task")
 
 
-def devices_in(gots: Iterable[AcceptedUpdate]) -> int:
+def devices_in(accepted: Iterable[AcceptedUpdate]) -> int:
     """Different devices behind updates; of a child that brought several, those of its fullest."""
     most: dict[str, int] = {}
-    for got in gots:
-        child, devices = got.child, got.devices
+    for one in accepted:
+        child, devices = one.child, one.devices
         if devices > most.get(child, 0):
             most[child] = devices
     return sum(most.values())
 
 
-def in_order(gots: Iterable[AcceptedUpdate]) -> list[AcceptedUpdate]:
+def in_order(accepted: Iterable[AcceptedUpdate]) -> list[AcceptedUpdate]:
     """Updates in canonical order: that of the requests, which the seed decides."""
-    return sorted(gots, key=_task)
+    return sorted(accepted, key=_task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fogline.backoff import Backoff
 from fogline.nodes.effects import Effect, Send, SetTimer
 from fogline.nodes.messages import Key, Report, Step
 
@@ -77,7 +78,6 @@ class Outbox(msgspec.Struct, gc=False, eq=False):
         if self.step is not None:
             effects.append(Send(parent, self.step))
         if effects and retry is not None:
-            wait = min(SLOWEST_RETRY, retry * 2.0 ** min(self.attempt, 30))
-            effects.append(SetTimer(RETRY, now + wait))
             self.attempt += 1
+            effects.append(SetTimer(RETRY, now + Backoff(retry, SLOWEST_RETRY).after(self.attempt)))
         return effects

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger, OpenRequest, devices_in
 from fogline.nodes.messages import Key, Report
-from fogline.nodes.role import Role
+from fogline.nodes.role import AggregatorRole
 
 REASONS = {
     "late": "its round was over",
@@ -31,7 +31,7 @@ def counted(devices: int) -> str:
 class Quorum:
     """Decides what counts by the job's rules. Remembers nothing: all it needs is in the ledger."""
 
-    def __init__(self, role: Role, ledger: Ledger) -> None:
+    def __init__(self, role: AggregatorRole, ledger: Ledger) -> None:
         self._role = role
         self._ledger = ledger
 
@@ -59,7 +59,7 @@ class Quorum:
         if lane.fresh < lane.quorum:
             return f"{lane.fresh} reports, the quorum is {lane.quorum}"
         fewest, minimum = self._role.tier.fewest, self._role.minimum
-        if self._role.mode == "async" and len({got.child for got in lane.pending}) < fewest:
+        if self._role.mode == "async" and len({one.child for one in lane.pending}) < fewest:
             return f"reports of fewer than {fewest} children, the quorum is {fewest}"
         devices = devices_in(lane.pending) if minimum > 1 else minimum
         return "" if devices >= minimum else f"{counted(devices)}, the job's minimum is {minimum}"

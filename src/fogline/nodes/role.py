@@ -13,7 +13,7 @@ from fogline.settings import Mode
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class AggregatorRole:
     """What an aggregator is in its job."""
 
     name: str
@@ -65,11 +65,11 @@ class Role:
 
 def role_of(
     job: Job, traits: AlgorithmTraits, name: str, tier_name: str, parent: str | None, patience: float = math.inf
-) -> Role:
+) -> AggregatorRole:
     """What an aggregator is in a job. An algorithm's own mode holds at the root; fogs are synchronous unless told."""
     tier = job.tree.tiers[tier_name]
     mode = tier.mode or (traits.mode if parent is None else "sync")
-    return Role(
+    return AggregatorRole(
         name=name,
         parent=parent,
         tier=tier,

@@ -13,7 +13,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def channel_to_parent(how: signal.Signals = signal.SIGKILL) -> socket.socket:
-    """The socket to who started this program with :func:`~fogline.processes.process.start_module`.
+    """The socket to who started this program with :func:`~fogline.processes.process.module`.
 
     From now on the program ends with its parent, and Ctrl-C is for the parent alone.
 

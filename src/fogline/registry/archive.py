@@ -45,7 +45,7 @@ def export_version(catalogue: Catalogue, model: str, version: int, path: Path) -
 
     Raises:
         CatalogueError: there is no such version.
-        CorruptBlob: a file of the version was damaged.
+        CorruptBlobError: a file of the version was damaged.
         ArchiveError: it is too large, or the file cannot be written.
     """
     own = catalogue.asset(model, version)

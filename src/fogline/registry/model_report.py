@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from fogline.inference.card import Card, Digest, ModelName
-from fogline.registry.release import Outcome, Release, Tally, Tier
+from fogline.registry.release import NodeKind, Outcome, Release, Tally
 
 Action = Literal["promote", "rollback", "pause", "resume", "abort", "advance"]
 
@@ -43,6 +43,8 @@ class ModelReport(msgspec.Struct, frozen=True):
     """How far inputs have moved from the reference, by version: the largest population stability index."""
     notes: tuple[Note, ...] = ()
     """The newest last."""
+    next_ring: float | None = None
+    """Unix time before which the newest release stays in its ring, however well it does; None: nothing waits for it."""
 
 
 class Steer(msgspec.Struct, frozen=True):
@@ -57,5 +59,5 @@ class Steer(msgspec.Struct, frozen=True):
     """Empty: at once for all."""
     ring_seconds: Annotated[float, Meta(ge=0)] | None = None
     """Least time of a ring; None: the same as before."""
-    tiers: tuple[Tier, ...] = ()
+    tiers: tuple[NodeKind, ...] = ()
     """Which nodes serve it; empty: the same as before."""

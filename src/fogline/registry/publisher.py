@@ -22,7 +22,7 @@ from fogline.registry.drift import DriftRule, DriftRules
 from fogline.registry.linking import chosen, fitted
 from fogline.registry.model_report import ModelReport, Steer
 from fogline.registry.model_store import ModelStore, RetrainRule
-from fogline.registry.release import Outcome, Tally, Tier, Vitals
+from fogline.registry.release import NodeKind, Outcome, Tally, Vitals
 from fogline.registry.restored import Floors, keep_floors, read_floors
 from fogline.registry.rollout_driver import RolloutDriver
 from fogline.registry.rollout_events import plan_of, promoted
@@ -55,7 +55,7 @@ class Publisher:
         database: Database,
         catalogue: Catalogue,
         signed: SignedReleases,
-        nodes: Callable[[], Mapping[str, Tier]],
+        nodes: Callable[[], Mapping[str, NodeKind]],
         changed: Callable[[], None],
         train: Callable[[str], None],
         cautious: Callable[[], Set[str]] = frozenset,
@@ -382,6 +382,7 @@ class Publisher:
             tallies=state.tallies,
             psi=state.psi,
             notes=self._states.notes(model),
+            next_ring=state.rollout.next_ring,
         )
 
     # Inside.

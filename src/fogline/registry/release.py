@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from fogline.inference.card import Asset, ModelName
 
-Tier = Literal["device", "fog", "cloud"]
+NodeKind = Literal["device", "fog", "cloud"]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Amount = Annotated[float, Meta(ge=0.0)]
 Count = Annotated[int, Meta(ge=0)]
@@ -92,7 +92,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     mode: Literal["live", "shadow"] = "live"
     """``shadow``: it answers silently beside the one that is served, and is compared."""
     state: Literal["rolling", "paused", "done", "aborted"] = "done"
-    tiers: tuple[Tier, ...] = ("device", "fog", "cloud")
+    tiers: tuple[NodeKind, ...] = ("device", "fog", "cloud")
     """Which nodes serve it."""
     probation: Probation = Probation()
 

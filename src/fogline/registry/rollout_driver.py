@@ -11,7 +11,7 @@ from fogline.inference.card import Card
 from fogline.registry import rollout_events as events
 from fogline.registry.catalogue import Catalogue, CatalogueError
 from fogline.registry.model_store import ModelStore
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 from fogline.registry.rollout import due, handle
 from fogline.registry.rollout_events import Event, RolloutPlan, ServedVersion
 from fogline.registry.trust.releases import SignedReleases
@@ -35,7 +35,7 @@ class RolloutDriver:
         states: ModelStore,
         catalogue: Catalogue,
         signed: SignedReleases,
-        nodes: Callable[[], Mapping[str, Tier]],
+        nodes: Callable[[], Mapping[str, NodeKind]],
         changed: Callable[[], None],
         soon: Callable[[], None],
         cautious: Callable[[], Set[str]] = frozenset,

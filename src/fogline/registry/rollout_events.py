@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from fogline.inference.card import Asset
 from fogline.jobs.job import Publish
 from fogline.registry.model_report import Steer
-from fogline.registry.release import Outcome, Probation, ReleaseError, Share, Thresholds, Tier, Vitals
+from fogline.registry.release import NodeKind, Outcome, Probation, ReleaseError, Share, Thresholds, Vitals
 
 MINUTE = 60.0
 LONGEST = 120 * MINUTE
@@ -45,7 +45,7 @@ class RolloutPlan(msgspec.Struct, frozen=True, kw_only=True):
     """``shadow``: all rings in silence first;"""
     then_live: bool = False
     """and then once more live. Otherwise the rollout ends with what was seen."""
-    tiers: tuple[Tier, ...] = ("device", "fog", "cloud")
+    tiers: tuple[NodeKind, ...] = ("device", "fog", "cloud")
     automatic: bool = True
     """Whether rings follow each other by themselves; otherwise each waits for :class:`Advance`."""
 

@@ -92,6 +92,11 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         """Whether enough of them are."""
         return self.inside > 0 and self.successes >= self.plan.thresholds.success * self.inside
 
+    @property
+    def next_ring(self) -> float | None:
+        """Unix time before which it does not go beyond its ring, however well it does; None: no time leads on."""
+        return self.since + self.plan.ring_seconds if self.phase == "rolling" and not self.ready else None
+
     def heard(self) -> list[Outcome]:
         """The last words of the nodes that are known now."""
         return [self.outcomes[node] for node in self.nodes if node in self.outcomes]

@@ -106,7 +106,7 @@ class NodeServing:
             database,
             folder,
             releases.store,
-            Towards(releases, self._tell),
+            UpstreamAdapter(releases, self._tell),
             self.server,
             installer,
             variants=settings.variants,
@@ -184,7 +184,7 @@ class NodeServing:
         self._releases.take_outcome(outcome)
 
 
-class Towards:
+class UpstreamAdapter:
     """The way to the cloud, for updates.
 
     Args:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from fogline.backoff import Backoff
 from fogline.processes.pipe import Pipe, PipeClosedError, PipeError, RequestService
 from fogline.processes.process import GRACE, HelperProcess, module
 from fogline.registry.release import Vitals
@@ -28,13 +29,14 @@ from fogline.serving.requests import (
     VersionPulse,
 )
 from fogline.serving.settings import Settings
-from fogline.serving.update.ports import Role, ServerError, Serving
+from fogline.serving.slots import VersionSlot
+from fogline.serving.update.ports import ServerError, Serving
 from fogline.storage import StorageError
 
 log = logging.getLogger("fogline.serving")
 PROGRAM = "fogline.serving.server.program"
-FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
-"""Seconds before a server that ended is started again: doubled each time it does not come up."""
+RESTART = Backoff(first=0.2, longest=30.0)
+"""Before a server that ended is started again."""
 
 
 class ServerProcess:
@@ -77,14 +79,14 @@ class ServerProcess:
 
     async def run(self) -> None:
         """Until cancelled; then it ends after its last requests."""
-        wait = FIRST_WAIT
+        failures = 0
         while True:
             try:
                 async with self._started() as server:
                     found = await self._listen(server.pipe)
                     try:
                         await self._begin(server.pipe, found)
-                        wait = FIRST_WAIT
+                        failures = 0
                         await server.pipe.closed()
                     except PipeError:
                         pass  # It ended while it loaded.
@@ -93,32 +95,32 @@ class ServerProcess:
                     self._ended(why)
             except (PipeError, OSError, StorageError) as error:  # No version is to blame.
                 log.error("The server did not start: %s; its log is %s", error, self._log_file)
-            await asyncio.sleep(wait)
-            wait = min(LONGEST_WAIT, 2 * wait)
+            failures += 1
+            await asyncio.sleep(RESTART.after(failures))
 
     def expect(self, model: str, coming: bool) -> None:
-        """See :class:`fogline.serving.update.ports.Server`."""
+        """See :class:`fogline.serving.update.ports.PredictionServer`."""
         (self._coming.add if coming else self._coming.discard)(model)
         if self._pipe is not None:
             self._pipe.tell(Expect((model,), coming))
 
-    async def load(self, card: bytes, paths: Mapping[str, Path], role: Role) -> None:
-        """See :class:`fogline.serving.update.ports.Server`."""
-        await self._ask(LoadVersion(card, {digest: str(path) for digest, path in paths.items()}, role))
+    async def load(self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot) -> None:
+        """See :class:`fogline.serving.update.ports.PredictionServer`."""
+        await self._ask(LoadVersion(card, {digest: str(path) for digest, path in paths.items()}, slot))
 
     async def swap(self, model: str, version: int) -> None:
-        """See :class:`fogline.serving.update.ports.Server`."""
+        """See :class:`fogline.serving.update.ports.PredictionServer`."""
         await self._ask(SwapVersion(model, version))
 
     async def drop(self, model: str, version: int) -> None:
-        """See :class:`fogline.serving.update.ports.Server`."""
+        """See :class:`fogline.serving.update.ports.PredictionServer`."""
         await self._ask(DropVersion(model, version))
 
     async def infer(self, ask: bytes) -> bytes:
         """Answer what a tier below is unsure of.
 
         Raises:
-            ServerFailed: it cannot.
+            ServerError: it cannot.
         """
         answer = await self._ask(AnswerRows(ask))
         assert isinstance(answer, CallDone)
@@ -164,7 +166,7 @@ class ServerProcess:
         for one in expected:
             paths = {digest: str(path) for digest, path in one.paths.items()}
             try:
-                await pipe.ask(LoadVersion(one.card, paths, one.role))
+                await pipe.ask(LoadVersion(one.card, paths, one.slot))
             except PipeClosedError:
                 raise
             except PipeError as error:

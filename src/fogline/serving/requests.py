@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from fogline.processes.messages import Decoder, decoder
 from fogline.registry.release import Vitals
 from fogline.serving.settings import Settings
+from fogline.serving.slots import VersionSlot
 
 LARGEST = 16 << 20
 """Bytes of the largest message."""
@@ -20,7 +19,7 @@ class LoadVersion(msgspec.Struct, frozen=True, tag=True):
     card: bytes
     paths: dict[str, str]
     """Where its files lie, by digest."""
-    role: Literal["live", "beside", "shadow"]
+    slot: VersionSlot
 
 
 class Expect(msgspec.Struct, frozen=True, tag=True):

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 
 Positive = Annotated[int, Meta(ge=1, le=2**31)]
 Seconds = Annotated[float, Meta(gt=0.0)]
@@ -20,7 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """HTTP; port 0 takes a free one."""
     grpc: str = "127.0.0.1:0"
     """gRPC; empty for none."""
-    tier: Tier = "device"
+    tier: NodeKind = "device"
     """Who answers, for those who ask."""
     threads: Positive = 1
     """Of a model's own."""

@@ -11,7 +11,7 @@ from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import GroupModel
 from fogline.compute.groups import Groups
-from fogline.nodes.effects import Adopt, FoldInput, Lift, Merge, Move
+from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.nodes.ledger import AcceptedUpdate, in_order
 from fogline.simulation.values import ComputedValue, Folding, LazyValue, Training
 from fogline.training.bugs import CodeError
@@ -77,10 +77,10 @@ class Numbers:
         """Children's updates become one partial result."""
         self.updates[effect.update] = self._fold(effect.members, merge=True)
 
-    def lift(self, effect: Lift) -> None:
+    def group_update(self, effect: GroupUpdate) -> None:
         """The group's movement becomes an update."""
-        lift = partial(_at, _node(effect.base), self._computes.lift)
-        self.updates[effect.update] = ComputedValue(lift, self.groups[effect.base])
+        compute = partial(_at, _node(effect.base), self._computes.group_update)
+        self.updates[effect.update] = ComputedValue(compute, self.groups[effect.base])
 
     def forget(self, keys: Iterable[str]) -> None:
         """Nobody will name these keys again."""
@@ -92,20 +92,22 @@ class Numbers:
                 self.models.pop(key, None)
                 self.groups.pop(key, None)
 
-    def gather(self, gots: Sequence[AcceptedUpdate], failed: Callable[[AcceptedUpdate, str], None]) -> list[LazyValue]:
+    def gather(
+        self, accepted: Sequence[AcceptedUpdate], failed: Callable[[AcceptedUpdate, str], None]
+    ) -> list[LazyValue]:
         """Fold updates that devices of one aggregator reported, those of a version together, and put what comes of it
         in their place; what has to be computed.
 
         ``failed`` is told of every one that turns out to be none, once it is computed.
         """
         versions: dict[int, list[AcceptedUpdate]] = {}
-        for got in in_order(gots):
-            versions.setdefault(got.version, []).append(got)
+        for one in in_order(accepted):
+            versions.setdefault(one.version, []).append(one)
         made: list[LazyValue] = []
         for alike in versions.values():
-            members = [(self.updates[got.update], 1.0) for got in alike]
+            members = [(self.updates[one.update], 1.0) for one in alike]
             folding = Folding(self._computes.fold(), members, True, lambda i, why, alike=alike: failed(alike[i], why))
-            self.updates.update(dict.fromkeys((got.update for got in alike), folding))
+            self.updates.update(dict.fromkeys((one.update for one in alike), folding))
             made.append(folding)
         return made
 

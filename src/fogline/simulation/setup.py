@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fogline.aggregation import fold_named
+from fogline.aggregation import UnusableUpdateError, fold_named
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
@@ -147,8 +147,8 @@ def simulator_of(
             wants_loss.add(name)
         asks_presence = name in leaves and not fleet.always_available
 
-        def failed(gots: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
-            return made[0].failed(name, gots)
+        def failed(accepted: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
+            return made[0].failed(name, accepted)
 
         aggregators[name] = Aggregator(
             role, policy, presence if asks_presence else None, failed if name in leaves else None
@@ -243,10 +243,14 @@ def probe(setting: Setting) -> Sizes:
     jobs = [ClientJob(0, initial.vector, initial.counters, 1, setting.local.learning_rate, 0)]
     update = run_cohort(engine, algorithm, task, jobs)[0].update
     base = task.spec.bytes
-    if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
-        return Sizes(base, base, base)
     fold = fold_named(setting.job.exact)
-    fold.add(update)
+    plain = Sizes(base, base, base)
+    if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
+        return plain
+    try:
+        fold.add(update)
+    except UnusableUpdateError:  # So will it here.
+        return plain
     partial = fold.partial()
     size = Sizes(base, update.nbytes, partial.nbytes)
     fold = fold_named(setting.job.exact)

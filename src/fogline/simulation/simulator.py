@@ -26,7 +26,7 @@ from fogline.nodes.effects import (
     Count,
     Finished,
     Forget,
-    Lift,
+    GroupUpdate,
     Merge,
     Move,
     ParentStep,
@@ -197,7 +197,7 @@ class Simulator:
             ChildStep: self._child_step,
             ParentStep: self._parent_step,
             Combine: lambda _, effect: self._exchange.combine(effect, numbers.updates, store.replaying, self.refused),
-            Lift: lambda _, effect: numbers.lift(effect),
+            GroupUpdate: lambda _, effect: numbers.group_update(effect),
             Forget: self._forget,
             Count: lambda _, effect: self.traffic.mishaps.count(effect.what, effect.child or "", effect.why or ""),
             Finished: self._finished,
@@ -266,39 +266,39 @@ class Simulator:
         """An update could not be folded."""
         self.traffic.mishaps.count("refused", child, why)
 
-    def failed(self, node: str, gots: Sequence[AcceptedUpdate]) -> dict[int, str]:
+    def failed(self, node: str, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
         """Which of the updates that wait at an aggregator are none, by task, and why: those of its devices are
         computed now, and folded as they come."""
         if node in self._eager:
-            return self._left_out(node, gots)
+            return self._left_out(node, accepted)
         updates = self.numbers.updates
-        new = [(got, update) for got in gots if isinstance(update := updates[got.update], Training)]
+        new = [(one, update) for one in accepted if isinstance(update := updates[one.update], Training)]
         if not new:
             return {}
         whys: dict[int, str] = {}
-        made = self.numbers.gather([got for got, _ in new], lambda got, why: whys.__setitem__(got.task, why))
+        made = self.numbers.gather([one for one, _ in new], lambda one, why: whys.__setitem__(one.task, why))
         ahead = [] if all(training.done for _, training in new) else self._ahead(node)
         self.store.force([*made, *ahead])
         replaying = self.store.replaying
-        for got, training in new:
+        for one, training in new:
             if replaying:
-                _, why = self.losses.get(got.update, (None, None))
+                _, why = self.losses.get(one.update, (None, None))
             else:
-                why = training.failure or whys.get(got.task)
+                why = training.failure or whys.get(one.task)
             if why is not None:
-                whys[got.task] = why
-                self.losses[got.update] = (None, why)
+                whys[one.task] = why
+                self.losses[one.update] = (None, why)
         return whys
 
-    def _left_out(self, node: str, gots: Sequence[AcceptedUpdate]) -> dict[int, str]:
+    def _left_out(self, node: str, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
         """Those that the last step of an exchange would leave out; without one, all devices have trained."""
-        combine = self._aggregators[node].combines(gots)
+        combine = self._aggregators[node].combines(accepted)
         if combine is None:
             return {}
         if not self.store.replaying:
             for child, why in self._exchange.failed(combine, self.numbers.updates).items():
                 self.losses.update({member.update: (None, why) for member in combine.members if member.child == child})
-        whys = {got.task: self.losses[got.update][1] for got in gots if got.update in self.losses}
+        whys = {one.task: self.losses[one.update][1] for one in accepted if one.update in self.losses}
         return {task: why for task, why in whys.items() if why is not None}
 
     @property

@@ -12,7 +12,9 @@ from typing import BinaryIO
 from fogline.storage.files import put_in_place
 
 DRAFT = ".part"
-"""The end of the names of drafts; what a process that was killed leaves may be deleted."""
+"""The end of the names of drafts; what a process that was killed leaves may be deleted (:func:`sweep_drafts`)."""
+RANDOM = 8
+"""Bytes of chance in the name of a draft, so that several may write the same file at once."""
 PRIVATE = 0o600
 PUBLIC = 0o644
 USUAL = 0o666
@@ -34,7 +36,7 @@ def replacing(path: Path, mode: int = USUAL, durable: bool = True) -> Generator[
     Raises:
         OSError: the disk or the folder does not allow it.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}{DRAFT}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(RANDOM)}{DRAFT}")
     try:
         with open(draft, "x+b", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
@@ -54,3 +56,16 @@ def write_file(path: Path, data: bytes | str, mode: int = USUAL, durable: bool =
     """
     with replacing(path, mode, durable) as file:
         file.write(data.encode() if isinstance(data, str) else data)
+
+
+def sweep_drafts(*folders: Path) -> None:
+    """Delete the drafts that writers which were killed left in folders; a folder that is not there has none.
+
+    Only for who is the only writer there: what others are writing now would be deleted too.
+
+    Raises:
+        OSError: the disk or the folder does not allow it.
+    """
+    for folder in folders:
+        for draft in folder.glob(f".*.{'[0-9a-f]' * (2 * RANDOM)}{DRAFT}"):
+            draft.unlink(missing_ok=True)

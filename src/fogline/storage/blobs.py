@@ -41,7 +41,7 @@ class Blobs:
         """Bytes of a blob.
 
         Raises:
-            MissingBlob: it is not there.
+            MissingBlobError: it is not there.
         """
         with explained(f"look at blob {digest[:12]}…", self._folder.root):
             return self.path(digest).stat().st_size
@@ -50,7 +50,7 @@ class Blobs:
         """A local file with the blob, for reading only. It stays until ``delete`` or ``sweep``.
 
         Raises:
-            MissingBlob: it is not there.
+            MissingBlobError: it is not there.
         """
         path = self._folder.file(digest)
         if not path.exists():
@@ -63,8 +63,8 @@ class Blobs:
         """Read a blob's local file in full; a damaged one is deleted.
 
         Raises:
-            CorruptBlob: its bytes are not those of the digest.
-            MissingBlob: it is not there.
+            CorruptBlobError: its bytes are not those of the digest.
+            MissingBlobError: it is not there.
         """
         path = self.path(digest)
         with explained(f"read blob {digest[:12]}…", self._folder.root):
@@ -89,10 +89,10 @@ class Blobs:
             size: its bytes.
 
         Raises:
-            BlobBusy: somebody else, here or in another process, is writing it now; ask again later.
-            BlobTooLarge: it is above the limit. Nothing was written.
-            StorageFull: there is no room for it beside the reserve. Nothing was written.
-            CorruptBlob: the blob is there, and has another size.
+            BlobBusyError: somebody else, here or in another process, is writing it now; ask again later.
+            BlobTooLargeError: it is above the limit. Nothing was written.
+            StorageFullError: there is no room for it beside the reserve. Nothing was written.
+            CorruptBlobError: the blob is there, and has another size.
         """
         path = self._folder.partial(digest)
         if size < 0:
@@ -113,7 +113,7 @@ class Blobs:
         ``durable``: whether they must survive a power cut; not where a record holds them too.
 
         Raises:
-            BlobTooLarge, StorageFull: as :meth:`writer`.
+            BlobTooLargeError, StorageFullError: as :meth:`writer`.
         """
         digest = hashlib.sha256(data).hexdigest()
         if not self._is_here(digest, len(data)):
@@ -130,7 +130,7 @@ class Blobs:
 
         Raises:
             StorageError: it is no regular file.
-            BlobTooLarge, StorageFull: as :meth:`writer`; the file stays where it is.
+            BlobTooLargeError, StorageFullError: as :meth:`writer`; the file stays where it is.
         """
         with explained("read a finished file", path):
             facts = path.lstat()

@@ -17,7 +17,7 @@ LARGEST = 2**63
 class Database:
     """Records of a node. Every call may come from any thread, and what it wrote is durable when it returns.
 
-    Every method raises ``StorageError`` where the database cannot do it (``StorageFull``: for want of room); the
+    Every method raises ``StorageError`` where the database cannot do it (``StorageFullError``: for want of room); the
     call has then left nothing behind, unless the text says that this is not known. Names are printable text;
     others raise ``ValueError``.
     """

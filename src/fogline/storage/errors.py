@@ -42,7 +42,7 @@ def explained(doing: str, where: Path) -> Generator[None]:
     """Turn what the file system says into a sentence. ``doing`` stands after "cannot".
 
     Raises:
-        StorageFull: the disk or the quota is full.
+        StorageFullError: the disk or the quota is full.
         StorageError: anything else.
     """
     try:

@@ -68,8 +68,8 @@ class BlobFolder:
         """Whether a blob of that size may be written, of which so many bytes are on the disk already.
 
         Raises:
-            BlobTooLarge: it is above the limit.
-            StorageFull: there is no room for it beside the reserve and what others were promised.
+            BlobTooLargeError: it is above the limit.
+            StorageFullError: there is no room for it beside the reserve and what others were promised.
         """
         if self._limit is not None and size > self._limit:
             raise BlobTooLargeError(
@@ -88,8 +88,8 @@ class BlobFolder:
         """The partial file of a blob, locked, with at most ``size`` bytes in it.
 
         Raises:
-            BlobBusy: somebody else has it.
-            BlobTooLarge, StorageFull: as :meth:`check_room`.
+            BlobBusyError: somebody else has it.
+            BlobTooLargeError, StorageFullError: as :meth:`check_room`.
         """
         path = self.partial(digest)
         with self._lock, explained(f"begin blob {digest[:12]}…", self.root):
@@ -108,7 +108,7 @@ class BlobFolder:
         """A new file that becomes a blob; what is left of it in the end is deleted.
 
         Raises:
-            BlobTooLarge, StorageFull: as :meth:`check_room`.
+            BlobTooLargeError, StorageFullError: as :meth:`check_room`.
         """
         path = self._partials / f"draft-{uuid4().hex}"
         with self._lock, explained("begin a blob", self.root):

@@ -75,9 +75,9 @@ class S3Blobs(Blobs):
         """A local file with the blob, fetched and checked first if the cache does not hold it.
 
         Raises:
-            CorruptBlob: the bytes in the bucket are not those of the digest.
-            MissingBlob: it is not there.
-            StorageFull: there is no room for it beside the reserve.
+            CorruptBlobError: the bytes in the bucket are not those of the digest.
+            MissingBlobError: it is not there.
+            StorageFullError: there is no room for it beside the reserve.
         """
         if not self._folder.has(digest):
             self._fetch(digest)

@@ -47,8 +47,8 @@ class BlobWriter:
         """Write the bytes at ``offset``.
 
         Raises:
-            CorruptBlob: more bytes than the blob has; what was written is deleted.
-            StorageFull: the disk is full; ``offset`` says how much was written.
+            CorruptBlobError: more bytes than the blob has; what was written is deleted.
+            StorageFullError: the disk is full; ``offset`` says how much was written.
             StorageError: the disk refuses, or the writer is closed.
         """
         view = memoryview(chunk).cast("B")
@@ -70,7 +70,7 @@ class BlobWriter:
         call does nothing.
 
         Raises:
-            CorruptBlob: the bytes do not hash to the digest; they are deleted.
+            CorruptBlobError: the bytes do not hash to the digest; they are deleted.
             StorageError: bytes are missing, or the blob cannot be stored; what was written stays.
         """
         if self._file is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fogline.params import Vector
-from fogline.training.hooks import watched
+from fogline.training.hook_calls import watched
 from fogline.training.local import ClientJob
 from fogline.training.method import Array, LocalMethod, overrides
 from fogline.training.rehearsal import noisy

@@ -14,10 +14,10 @@ from functools import cached_property
 import numpy as np
 
 from fogline.data.inputs import arrays_of
-from fogline.training.hooks import watched
+from fogline.training.hook_calls import watched
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import LocalMethod
-from fogline.training.play import Play, play
+from fogline.training.reference_run import ReferenceRun, run_reference
 from fogline.training.rehearsal import Rehearsal, rehearse
 from fogline.training.task import Engine, Task
 
@@ -85,19 +85,19 @@ class EngineCheck:
     def _compare(self, engine: str) -> str | None:
         reference = next(iter(self.task.engines()))
         with self.task.exact_arithmetic():
-            play = self._play
-            if isinstance(play, str):
-                return f"it could not be compared with '{reference}': {play}"
-            difference = play.difference(self._build(engine))
+            reference_run = self._reference_run
+            if isinstance(reference_run, str):
+                return f"it could not be compared with '{reference}': {reference_run}"
+            difference = reference_run.difference(self._build(engine))
         if difference is None:
             return None
         return f"it gives other numbers than '{reference}' for this model, loss and method: {difference}."
 
     @cached_property
-    def _play(self) -> Play | str:
+    def _reference_run(self) -> ReferenceRun | str:
         if self._rehearsal is None:
             return "no device has examples."
-        return play(self._rehearsal, lambda: self._build(next(iter(self.task.engines()))))
+        return run_reference(self._rehearsal, lambda: self._build(next(iter(self.task.engines()))))
 
     def _build(self, engine: str) -> Engine:
         assert self._rehearsal is not None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec, Vector
 from fogline.plugins import suggest
-from fogline.training.hooks import watched
+from fogline.training.hook_calls import watched
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.makers import Maker, makers
 from fogline.training.method import Array, LocalMethod

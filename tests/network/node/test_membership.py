@@ -79,3 +79,21 @@ def test_a_paused_device_is_away_and_comes_back(tmp_path: Path) -> None:
             assert ("away", "client-1", "the owner's hours are closed") in made.said(record)
 
     asyncio.run(work())
+
+
+def test_a_parent_that_stops_says_so_and_breaks_off_no_stream(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise gRPC waits for the streams in vain, and logs a traceback for each."""
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=1, devices=1) as made:
+            uplink = made.members["client-0"].node.uplink
+            assert uplink is not None
+            await uplink.connection()
+            await made.stop("fog")
+            async with asyncio.timeout(PATIENCE):
+                while uplink.parent is not None:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(work())
+    assert "client-0 lost fog: its parent is stopped" in caplog.text
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("grpc")] == []

@@ -20,7 +20,8 @@ import pytest
 
 import fogline.network.node.computing
 import fogline.network.worker.client
-from fogline.cli.commands.up.fork_server import ForkServer
+from fogline.backoff import Backoff
+from fogline.cli.commands.up.fork_server import ForkServerProcess
 from fogline.compute.effects import CarriedOut, CarryOut, makes
 from fogline.network.node.computing import Computation
 from fogline.network.node.driver import Driver
@@ -155,7 +156,7 @@ def test_a_worker_that_is_loading_is_kept_when_nobody_waits_for_it(tmp_path: Pat
 
 
 def test_loading_has_a_limit_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fogline.network.worker.client, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(fogline.network.worker.client, "RELOAD", Backoff(0.0, 0.0))
 
     async def work() -> None:
         place = Place(tmp_path / "job", patience=0.01)
@@ -319,7 +320,7 @@ def test_what_a_worker_prints_bears_date_level_job_and_round(tmp_path: Path) -> 
 @asynccontextmanager
 async def fork_server(folder: Path, monkeypatch: pytest.MonkeyPatch, *modules: str) -> AsyncGenerator[int]:
     """A fork server; its process."""
-    server = ForkServer(folder / "forks.log")
+    server = ForkServerProcess(folder / "forks.log")
     assert await server.start(["numpy", "fogline.network.worker.program", "no.such.module", *modules]) is None
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)

@@ -37,9 +37,9 @@ class Running:
         """Run something in the server's loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
 
-    def load(self, card: Card, role: Any = "live") -> None:
+    def load(self, card: Card, slot: Any = "live") -> None:
         """Load a model that has no files."""
-        self.run(self.server.repository.load(card, nowhere, role))
+        self.run(self.server.repository.load(card, nowhere, slot))
 
     def swap(self, model: str, version: str) -> None:
         """Swap in the server's own thread."""

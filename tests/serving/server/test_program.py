@@ -68,9 +68,9 @@ def card(path: Path, version: int = 1, cascade: Cascade | None = None) -> Card:
     return msgspec.structs.replace(card_of_onnx(path), version=version, scores=Scores("y"), cascade=cascade)
 
 
-def load(of: Card, path: Path, role: str = "live") -> LoadVersion:
+def load(of: Card, path: Path, slot: str = "live") -> LoadVersion:
     assert of.graph is not None
-    return LoadVersion(of.encoded(), {of.graph.digest: str(path)}, role)  # type: ignore[arg-type]
+    return LoadVersion(of.encoded(), {of.graph.digest: str(path)}, slot)  # type: ignore[arg-type]
 
 
 class Child:

@@ -1,4 +1,4 @@
-"""An agent process that is killed at a gate: ``python -m tests.serving.update.agent FOLDER SCENARIO GATE``."""
+"""An agent process that is killed at a gate: a program with the arguments FOLDER SCENARIO GATE."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
+from fogline.backoff import Backoff
 from fogline.serving.update import turn
 from tests.serving.update.updating import WORSE, Edge, Parent
-
-turn.FIRST_WAIT = 0.02
 
 PREPARED = {"first": 0, "update": 1, "worse": 1, "rollback": 2, "shadow": 1}
 """Versions that are installed before a scenario begins."""
@@ -59,7 +58,7 @@ async def prepare(folder: Path, scenario: str) -> None:
             await edge.serve(version, version, base=version - 1 or None)
 
 
-async def main(folder: Path, scenario: str, at: int) -> None:
+async def agent(folder: Path, scenario: str, at: int) -> None:
     """Run the scenario and die at a gate; print how many there are."""
     count = 0
 
@@ -81,5 +80,6 @@ async def main(folder: Path, scenario: str, at: int) -> None:
     os._exit(0)
 
 
-if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+def main() -> None:
+    turn.RETRY = Backoff(0.02, 300.0)
+    asyncio.run(agent(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

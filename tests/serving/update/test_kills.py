@@ -4,14 +4,17 @@ offline, and ends where it would have ended."""
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
-import subprocess
-import sys
+import signal
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
+from fogline.backoff import Backoff
 from fogline.serving.update import turn
+from tests import warm
 from tests.patience import PATIENCE
 from tests.serving.update.agent import GOAL, PREPARED, burden, over, prepare, release
 from tests.serving.update.updating import Edge, Parent
@@ -21,12 +24,16 @@ pytestmark = pytest.mark.slow
 
 def run_agent(folder: Path, scenario: str, at: int) -> int | None:
     """The number of gates; None if it was killed at one."""
-    command = [sys.executable, "-m", "tests.serving.update.agent", str(folder), scenario, str(at)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    if done.returncode == -9:
-        return None
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+        words = [str(folder), scenario, str(at)]
+        agent = warm.start("tests.serving.update.agent:main", words, os.environ, stdout, stderr)
+        status = agent.wait(PATIENCE)
+        stdout.seek(0)
+        stderr.seek(0)
+        if status == -signal.SIGKILL:
+            return None
+        assert status == 0, stderr.read()
+        return int(stdout.read())
 
 
 async def come_back(folder: Path, scenario: str) -> None:
@@ -53,7 +60,7 @@ async def come_back(folder: Path, scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", PREPARED)
 def test_a_kill_at_any_gate_loses_nothing(tmp_path: Path, scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(turn, "RETRY", Backoff(0.02, 300.0))
     asyncio.run(prepare(tmp_path / "before", scenario))
     at, killed = 0, True
     while killed:
@@ -69,7 +76,7 @@ def test_a_kill_at_any_gate_loses_nothing(tmp_path: Path, scenario: str, monkeyp
 def test_two_kills_end_on_a_good_version(
     tmp_path: Path, gates: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(turn, "RETRY", Backoff(0.02, 300.0))
     folder = tmp_path / "node"
     asyncio.run(prepare(folder, "update"))
     for at in gates:

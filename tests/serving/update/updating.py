@@ -16,11 +16,11 @@ import msgspec
 
 from fogline.inference.card import Asset, Card, Delta, Tensor
 from fogline.registry.release import Outcome, Probation, Release, Tally, Vitals
+from fogline.serving.slots import VersionSlot
 from fogline.serving.update.ports import (
     Ask,
     DamagedFileError,
     Installer,
-    Role,
     ServerError,
     UnfitModelError,
     UntrustedMetadataError,
@@ -163,7 +163,7 @@ class FakeServer:
 
     def __init__(self, gate: Gate = no_gate) -> None:
         self.gate = gate
-        self.loaded: dict[int, Role] = {}
+        self.loaded: dict[int, VersionSlot] = {}
         self.broken: set[int] = set()
         self.fatal: set[int] = set()
         self.updater: Updater | None = None
@@ -171,7 +171,7 @@ class FakeServer:
 
     @property
     def live(self) -> int | None:
-        return next((version for version, role in self.loaded.items() if role == "live"), None)
+        return next((version for version, slot in self.loaded.items() if slot == "live"), None)
 
     def expect(self, model: str, coming: bool) -> None:
         """It answers nobody."""
@@ -182,14 +182,14 @@ class FakeServer:
         self.starts += 1
         self.loaded.clear()
         for serving in self.updater.serving():
-            self._load(serving.card, serving.paths, serving.role)
+            self._load(serving.card, serving.paths, serving.slot)
 
     def crash(self, why: str) -> None:
         assert self.updater is not None
         self.updater.crashed(why)
         self.start()
 
-    async def load(self, card: bytes, paths: Mapping[str, Path], role: Role) -> None:
+    async def load(self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot) -> None:
         self.gate("before a load")
         version = msgspec.json.decode(card, type=Card).version
         if version in self.fatal:
@@ -197,7 +197,7 @@ class FakeServer:
             raise ServerError("the server was ended by SIGABRT")
         if version in self.broken:
             raise ServerError("it cannot be loaded")
-        self._load(card, paths, role)
+        self._load(card, paths, slot)
         self.gate("after a load")
 
     async def swap(self, model: str, version: int) -> None:
@@ -214,14 +214,14 @@ class FakeServer:
         del self.loaded[version]
         self.gate("after a drop")
 
-    def _load(self, card: bytes, paths: Mapping[str, Path], role: Role) -> None:
+    def _load(self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot) -> None:
         read = msgspec.json.decode(card, type=Card)
         for asset in read.assets().values():
             assert named(paths[asset.digest].read_bytes()) == asset, "half a file is served"
-        if role == "live":
+        if slot == "live":
             self._put(read.version)
         else:
-            self.loaded[read.version] = role
+            self.loaded[read.version] = slot
 
     def _put(self, version: int) -> None:
         before = self.live

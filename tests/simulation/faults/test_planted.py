@@ -15,7 +15,7 @@ from fogline.nodes.events import Event
 from fogline.nodes.ledger import AcceptedUpdate, Lane, OpenRequest
 from fogline.nodes.messages import Receipt, Report, update_key
 from fogline.nodes.quorum import Quorum
-from fogline.nodes.role import Role
+from fogline.nodes.role import AggregatorRole
 from fogline.simulation.faults import InvariantError, run
 
 SEEDS = range(150)
@@ -117,7 +117,7 @@ class BelievesAnyone(Aggregator):
 class DropsEverythingLate(Aggregator):
     """Drops late reports although its job folds them."""
 
-    def __init__(self, role: Role, *more: Any, **named: Any) -> None:
+    def __init__(self, role: AggregatorRole, *more: Any, **named: Any) -> None:
         super().__init__(role, *more, **named)
         self._quorum = CountsNothingLate(role, self.ledger)
 
@@ -148,7 +148,7 @@ class WritesNothingDown(Aggregator):
 class CutsToWhoIsThere(Aggregator):
     """Is content with those that can be asked."""
 
-    def __init__(self, role: Role, *more: Any, **named: Any) -> None:
+    def __init__(self, role: AggregatorRole, *more: Any, **named: Any) -> None:
         super().__init__(role, *more, **named)
         self._quorum = CountsAnything(role, self.ledger)
 

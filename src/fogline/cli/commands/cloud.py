@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from fogline.cli.failures import UsageError
 from fogline.cli.options import COMMON, NO_PREDICTIONS, Attached, CommonOptions, Predictions
 from fogline.cli.running import attach_server, keep_up, listening_at, teller
 from fogline.governance.errors import TrustError
@@ -36,7 +37,10 @@ def init(
     operator
         The operator's name.
     """
-    create(folder, name, operator)
+    try:
+        create(folder, name, operator)
+    except ValueError as error:
+        raise UsageError(f"The cloud is not made: {error}") from None
     where = "" if folder == CLOUD else f" --folder {folder}"
     option = "" if folder == CLOUD else f" --cloud {folder}"
     print(f"The cloud '{name}' lives in {folder}. Keep {folder / AUTHORITY} secret: it decides who is a member.")

@@ -81,8 +81,10 @@ def read_secret(text: str) -> str:
     try:
         with Path(text[1:]).open(encoding="utf-8") as file:
             return file.read(LONGEST)
-    except (OSError, UnicodeDecodeError) as error:
-        raise TokenError(f"The token cannot be read from {text[1:]}: {error}.") from None
+    except OSError as error:
+        raise TokenError(f"The token cannot be read from {text[1:]}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise TokenError(f"The token cannot be read from {text[1:]}: it is no text.") from None
 
 
 def _role(text: str) -> Role:
@@ -105,7 +107,8 @@ def _settle_node(place: NodeFolder, membership: Membership, signers: Sequence[Si
 
 
 def _settle_operator(place: NodeFolder, name: str, issued: Certificate, door: ParentAddress) -> None:
-    facts = OperatorFacts(issued.parent_address.name, issued.parent_address.address, door.address)
+    above = issued.parent_address
+    facts = OperatorFacts(above.name, above.address, door.address, name)
     (place.folder / FACTS).write_bytes(msgspec.json.encode(facts))
     key = place.folder / SIGNING
     signer = (SigningKey.load(key) if key.exists() else SigningKey.create(key, name)).signer

@@ -18,7 +18,7 @@ from fogline.governance.policy.policy import read_policy
 from fogline.governance.subject import Role
 from fogline.network.node.membership import Membership
 from fogline.network.node.process import NodeFolder, RunningNode, member, run
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 
 FOG, DEVICE = Path("fogline-fog"), Path("fogline-device")
 
@@ -132,7 +132,7 @@ def _run_member(
     parent_addresses = [parent_address_of(text) for text in parents] or list(membership.parents)
     listening = None if addresses is None else listening_at(addresses)
     parameters = dict(_setting(text) for text in settings)
-    tier: Tier = "device" if role == "device" else "fog"
+    tier: NodeKind = "device" if role == "device" else "fog"
     attach = attach_server(place, tier, predictions)
 
     def make() -> AbstractAsyncContextManager[RunningNode]:

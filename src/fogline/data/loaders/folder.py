@@ -42,7 +42,7 @@ class DatasetFolder:
         """Path of a file.
 
         Raises:
-            MissingDataset: it is not there.
+            MissingDatasetError: it is not there.
         """
         path = self.root / self.name / name
         if not path.is_file():

@@ -58,8 +58,8 @@ def load_raw(name: str, *, root: str | os.PathLike[str] | None = None, **options
 
     Raises:
         ValueError: there is no such data set or option.
-        MissingDataset: its files are not on this machine.
-        MissingPackage: it needs a package that is not installed.
+        MissingDatasetError: its files are not on this machine.
+        MissingPackageError: it needs a package that is not installed.
     """
     found = LOADERS.find(name)
     loader = found.thing
@@ -88,7 +88,7 @@ def load(
         options: those of the loader and of the partition (``flat=True``, ``alpha=0.1``).
 
     Raises:
-        ValueError, MissingDataset, MissingPackage: as `load_raw` and `RawData.split`.
+        ValueError, MissingDatasetError, MissingPackageError: as `load_raw` and `RawData.split`.
     """
     own = LOADERS.find(name).thing.options
     every = {option for known in (*PARTITIONERS, "feature_noise") for option in partition_options(known)}

@@ -30,7 +30,7 @@ class CertificateFacts(msgspec.Struct, frozen=True):
     expires: float
     """Unix time up to which it holds."""
     key_hash: str
-    """See :func:`key_hash_of`."""
+    """See :func:`fogline.governance.identity.certificates.key_hash_of`."""
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def redeem(
         key_hash: SHA-256 of the node's public key (:func:`fogline.governance.identity.certificates.key_hash_of`).
 
     Raises:
-        TokenRefused: the token is unknown (or its secret is wrong), expired, for another role or for other names,
+        TokenRefusedError: the token is unknown (or its secret is wrong), expired, for another role or for other names,
             or used up.
     """
     # An unknown id takes the same comparison and the same sentence: neither may tell which ids there are.

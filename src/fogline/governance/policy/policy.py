@@ -126,7 +126,7 @@ def read_policy(path: Path) -> Policy:
     """The policy of a file; the one that refuses everything if there is no file.
 
     Raises:
-        PolicyError: the file cannot be read, or one line that names the key that is wrong.
+        SitePolicyError: the file cannot be read, or one line that names the key that is wrong.
     """
     try:
         data = read_bounded(path, LARGEST)
@@ -146,7 +146,7 @@ def parse_policy(text: str, source: str = "policy.toml") -> Policy:
     """The policy that a TOML text says; see the documentation of this room for its keys.
 
     Raises:
-        PolicyError: one line that names the key that is wrong and what would be right.
+        SitePolicyError: one line that names the key that is wrong and what would be right.
     """
     try:
         raw = tomllib.loads(text)

@@ -39,7 +39,7 @@ from fogline.network.transport.grpc import Methods
 from fogline.network.transport.messages import Certificate, Enrol, ParentAddress, Renew
 from fogline.registry.catalogue import Catalogue
 from fogline.registry.publisher import Publisher
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 from fogline.registry.trust.binding import bind_root
 from fogline.registry.trust.operator import create as create_releases
 from fogline.registry.trust.releases import SignedReleases
@@ -63,12 +63,14 @@ def create(folder: Path, name: str = "cloud", operator: str = "operator", days: 
 
     Raises:
         TrustError: there is one in that folder already.
+        ValueError: a name is none.
     """
-    authority = Authority.create(folder / AUTHORITY)
-    for where, subject in (
+    subjects = (
         (folder / "identity", Subject(name, "cloud")),
         (folder / OPERATOR / "identity", Subject(operator, "operator")),
-    ):
+    )
+    authority = Authority.create(folder / AUTHORITY)
+    for where, subject in subjects:
         key = Identity.create_key(where)
         key.install(authority.issue(key.csr(), subject, LONG * days), authority.root_pem)
     create_releases(folder / RELEASE_KEYS, folder / OPERATOR / RELEASE_KEYS)
@@ -161,7 +163,7 @@ def registered(
     """
     loop, database = asyncio.get_running_loop(), node.database
 
-    def nodes() -> dict[str, Tier]:
+    def nodes() -> dict[str, NodeKind]:
         return fleet.serving()
 
     def cautious() -> frozenset[str]:

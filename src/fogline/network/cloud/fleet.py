@@ -15,7 +15,7 @@ from fogline.network.timing import HEARD, NOTICED
 from fogline.network.transport.messages import ClonedIdentity, HeldRevocations, NodeSeen
 from fogline.processes.tasks import Tasks
 from fogline.registry.publisher import Publisher
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 from fogline.storage import StorageError
 
 log = logging.getLogger("fogline.network")
@@ -103,9 +103,9 @@ class FleetMonitor:
             node for node in self._job_store.nodes.values() if node.role == "fog" and node.name.lower() != but.lower()
         ]
 
-    def serving(self) -> dict[str, Tier]:
+    def serving(self) -> dict[str, NodeKind]:
         """Nodes that are connected and answer predictions, with their tiers."""
-        found: dict[str, Tier] = {
+        found: dict[str, NodeKind] = {
             known.name: "fog" if known.role == "fog" else "device"
             for known in self._job_store.nodes.values()
             if known.up and known.serves

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -28,24 +29,33 @@ Answers = dict[str, tuple[Any, Callable[[Any, Subject], Awaitable[Any]]]]
 """Kind of the request, and what answers it, told who asks."""
 
 
+@asynccontextmanager
+async def refusals(context: Context) -> AsyncGenerator[None]:
+    """What is raised inside becomes the answer of the call: a code, and the sentence."""
+    try:
+        yield
+    except msgspec.DecodeError as error:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
+    except PermissionError as error:
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+    except LookupError as error:
+        await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+    except (ValueError, TrustError) as error:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    except StorageError as error:
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+    except OSError as error:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, f"a file cannot be read now: {error.strerror}")
+
+
 def answering(downlink: Downlink, answers: Answers) -> dict[str, Any]:
     """Methods for people: one question, one answer. Whether their role may ask was checked before."""
 
     def method(kind: Decoder[Any], answer: Callable[[Any, Subject], Awaitable[Any]]) -> Any:
         async def handle(request: bytes, context: Context) -> bytes:
             by = (await downlink.admit(context)).subject
-            try:
+            async with refusals(context):
                 return encode(await answer(kind.decode(request), by))
-            except msgspec.DecodeError as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
-            except PermissionError as error:
-                await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
-            except LookupError as error:
-                await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
-            except (ValueError, TrustError) as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-            except StorageError as error:
-                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
             raise AssertionError("gRPC ends the call at abort")
 
         return grpc.unary_unary_rpc_method_handler(handle)
@@ -128,37 +138,22 @@ class OperatorApi:
 
     async def _result(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         by = (await self._downlink.admit(context)).subject
-        try:
+        async with refusals(context):
             asked: Name = NAME.decode(request)
             record = self._scheduler.job_store.record(asked.name)
             check_own(by, "Operator/Result", record)
             folder = self._scheduler.result(record.job)
             what = await asyncio.to_thread(contents, record.job, record.state, folder)
-        except msgspec.DecodeError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
-        except PermissionError as error:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
-        except LookupError as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
-        except OSError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the result cannot be read now: {error.strerror}")
-        else:
             async for message in messages(what, folder):
                 yield message
 
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
-        try:
+        async with refusals(context):
             asked: Name = NAME.decode(request)
             record = self._scheduler.job_store.record(asked.name)
-        except msgspec.DecodeError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no such request: {error}")
-            return
-        except LookupError as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
-            return
-        if not asked.follow:
-            for number, line in await asyncio.to_thread(self._scheduler.job_store.lines, record.job, asked.after):
+            if not asked.follow:
+                for number, line in await asyncio.to_thread(self._scheduler.job_store.lines, record.job, asked.after):
+                    yield encode(NumberedLine(number, line))
+                return
+            async for number, line in self._scheduler.job_store.watch(record.job, asked.after):
                 yield encode(NumberedLine(number, line))
-            return
-        async for number, line in self._scheduler.job_store.watch(record.job, asked.after):
-            yield encode(NumberedLine(number, line))

@@ -28,7 +28,7 @@ from fogline.nodes.effects import (
     Effect,
     Finished,
     Forget,
-    Lift,
+    GroupUpdate,
     Merge,
     Move,
     ParentStep,
@@ -242,11 +242,11 @@ class Driver:
         sieve.begin()
         effects = self.machine.handle(event, self.clock.now())
         while wanted := sieve.wanted():
-            for gots in map(in_order, wanted):
+            for accepted in map(in_order, wanted):
                 aggregator = cast("Aggregator", self.machine)
-                members, combine = aggregator.ledger.members(gots), aggregator.combines(gots)
+                members, combine = aggregator.ledger.members(accepted), aggregator.combines(accepted)
                 refused = await self._computation.sift(members, self.values, combine)
-                sieve.learn(gots, {gots[place].task: why for place, why in refused.items()})
+                sieve.learn(accepted, {accepted[place].task: why for place, why in refused.items()})
             effects += self.machine.handle(UpdatesChecked(), self.clock.now())
         return effects
 
@@ -278,7 +278,7 @@ class Driver:
                     self._set(key, value)
                 self.put(event)
                 return True
-            case Adopt() | Move() | Merge() | Lift() | Combine():
+            case Adopt() | Move() | Merge() | GroupUpdate() | Combine():
                 made = await self._computation.carry_out(effect, self.values, self.moves, self.machine.population)
             case Forget():
                 for key in effect.keys:

@@ -51,8 +51,10 @@ class Membership(msgspec.Struct, frozen=True):
         """
         try:
             found = msgspec.json.decode((folder / FILE).read_bytes(), type=cls)
-        except FileNotFoundError:
-            raise NoIdentityError(f"No {role} has joined in {folder}; run: fogline join URL --token T") from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoIdentityError(
+                f"No {role} has joined in {folder}; run: fogline join NAME@HOST:PORT --role {role} --token TOKEN"
+            ) from None
         except msgspec.DecodeError as error:
             raise TrustError(f"{folder / FILE} is damaged ({error}); join again with a new token.") from None
         if found.format != FORMAT:

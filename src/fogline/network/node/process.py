@@ -36,11 +36,13 @@ from fogline.network.transport.messages import ENROLMENT_SERVICE, OPERATOR_SERVI
 from fogline.network.transport.uplink import RefusedByParentError, Uplink
 from fogline.network.worker.requests import WorkerLimits
 from fogline.storage import Blobs, Database, StorageError, open_blobs, open_database
+from fogline.storage.atomic import sweep_drafts
 from fogline.storage.errors import explained
 from fogline.storage.files import open_locked
 
 if TYPE_CHECKING:
     from fogline.governance.identity.authority import Authority
+    from fogline.network.transport.downlink import Downlink
 
 log = logging.getLogger("fogline.network")
 LOCK = "node.lock"
@@ -66,10 +68,11 @@ class NodeFolder:
 
     @contextlib.contextmanager
     def occupied(self) -> Generator[None]:
-        """Be the only program that runs this node: two with one name would cut each other off for ever.
+        """Be the only program that runs this node: two with one name would cut each other off for ever. Drafts that
+        an earlier one left when it was killed are deleted.
 
         Raises:
-            StorageError: another one does.
+            StorageError: another one does, or the disk does not allow it.
         """
         with explained("be at home", self.folder):
             lock = open_locked(self.folder / LOCK)
@@ -78,6 +81,8 @@ class NodeFolder:
                 f"The node in {self.folder} runs already; stop that program first, or name another folder"
             )
         with lock:
+            with explained("tidy up", self.folder):
+                sweep_drafts(*self.folder.glob("*/"), *self.folder.glob("models/*/"))
             yield
 
     def runs(self) -> bool:
@@ -249,13 +254,17 @@ async def serve(
     enrolment_port = listen(enrolling, identity, listening.enrolment, mutual=False)
     node.address = up.address = _with_port(address, port)
     up.enrolment = _with_port(_enrolment_address(listening), enrolment_port)
-    for made in (inside, enrolling):
-        await made.start()
-        stack.push_async_callback(_stop, made)
+    await inside.start()
+    stack.push_async_callback(_stop, inside, downlink)
+    await enrolling.start()
+    stack.push_async_callback(enrolling.stop, LAST_CALLS)
 
 
-async def _stop(made: grpc.aio.Server) -> None:
-    await made.stop(LAST_CALLS)
+async def _stop(inside: grpc.aio.Server, downlink: Downlink) -> None:
+    stopping = asyncio.create_task(inside.stop(LAST_CALLS))
+    await asyncio.sleep(0)  # From here on nobody new comes in.
+    downlink.close()
+    await stopping
 
 
 async def _upward(uplink: Uplink, up: RunningNode) -> None:

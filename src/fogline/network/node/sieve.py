@@ -16,11 +16,11 @@ class Sieve:
         self._known: dict[Tasks, Mapping[int, str]] = {}
         self._wanted: dict[Tasks, Sequence[AcceptedUpdate]] = {}
 
-    def __call__(self, gots: Sequence[AcceptedUpdate]) -> Mapping[int, str] | None:
+    def __call__(self, accepted: Sequence[AcceptedUpdate]) -> Mapping[int, str] | None:
         """Which of them are none, by task, and why; None: it is asked for."""
-        tasks = _tasks(gots)
+        tasks = _tasks(accepted)
         if tasks not in self._known:
-            self._wanted[tasks] = tuple(gots)
+            self._wanted[tasks] = tuple(accepted)
         return self._known.get(tasks)
 
     def begin(self) -> None:
@@ -32,11 +32,11 @@ class Sieve:
         wanted, self._wanted = self._wanted, {}
         return list(wanted.values())
 
-    def learn(self, gots: Sequence[AcceptedUpdate], failed: Mapping[int, str]) -> None:
+    def learn(self, accepted: Sequence[AcceptedUpdate], failed: Mapping[int, str]) -> None:
         """Which of them are none; the others are known to fit together."""
-        self._known[_tasks(gots)] = failed
-        self._known.setdefault(_tasks([got for got in gots if got.task not in failed]), {})
+        self._known[_tasks(accepted)] = failed
+        self._known.setdefault(_tasks([one for one in accepted if one.task not in failed]), {})
 
 
-def _tasks(gots: Sequence[AcceptedUpdate]) -> Tasks:
-    return tuple(sorted(got.task for got in gots))
+def _tasks(accepted: Sequence[AcceptedUpdate]) -> Tasks:
+    return tuple(sorted(one.task for one in accepted))

@@ -66,7 +66,7 @@ async def receive(chunks: AsyncIterable[bytes], writer: BlobWriter, size: int) -
     """Write chunks as they come.
 
     Raises:
-        BadChunk: they are more than was announced, or not what they say.
+        ChunkError: they are more than was announced, or not what they say.
         StorageError: they cannot be written.
     """
     room = size - writer.offset
@@ -86,7 +86,7 @@ def unpacked(chunk: bytes) -> memoryview | bytes:
     """The bytes in a chunk.
 
     Raises:
-        BadChunk: it is empty, of an unknown kind, too large, or does not unpack.
+        ChunkError: it is empty, of an unknown kind, too large, or does not unpack.
     """
     kind, data = chunk[:1], memoryview(chunk)[1:]
     if kind == ZSTD:

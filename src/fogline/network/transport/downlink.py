@@ -66,6 +66,12 @@ class Downlink:
             **{name: _answering(call) for name, call in self._below.calls().items()},
         }
 
+    def close(self) -> None:
+        """End the connections of all children, whose streams never end by themselves: a server that stops would break
+        them off, and gRPC would write tracebacks of that into the log."""
+        for session in self.sessions.values():
+            session.end("its parent is stopped")
+
     async def control(self, frames: AsyncIterator[bytes], context: Context) -> None:
         """Serve a child's control stream until one side ends it."""
         facts = await self.admit(context)

@@ -6,12 +6,14 @@ import logging
 import random
 from collections.abc import Callable
 
-from fogline.network.timing import FIRST_WAIT, LONGEST_WAIT
+from fogline.network.timing import RECONNECT
 from fogline.network.transport.messages import ParentAddress
 
 log = logging.getLogger("fogline.network")
 TRIES = 3
 """Failed attempts at one parent before the next one on the list is tried."""
+CLONED = 5
+"""For how many failures it counts that another node has the same identity: no other parent would be better."""
 
 
 class ConnectionLostError(ConnectionError):
@@ -31,8 +33,7 @@ class Search:
 
     def __init__(self, parent_addresses: Callable[[], list[ParentAddress]]) -> None:
         self._parent_addresses = parent_addresses
-        self._place = self._tries = 0
-        self._wait = FIRST_WAIT
+        self._place = self._tries = self._failures = 0
         self._said = ""
 
     def next(self) -> ParentAddress:
@@ -42,14 +43,14 @@ class Search:
 
     def wait(self) -> float:
         """Seconds until then; longer each time."""
-        wait, self._wait = self._wait, min(LONGEST_WAIT, 2 * self._wait)
-        return wait * random.uniform(0.5, 1.0)
+        self._failures += 1
+        return RECONNECT.after(self._failures) * random.uniform(0.5, 1.0)
 
     def lost(self, parent_address: ParentAddress, steady: bool) -> None:
         """A connection is gone. One that did not last counts as an attempt: two may be throwing each other out."""
         self._tries, self._said = 0, ""
         if steady:
-            self._wait = FIRST_WAIT
+            self._failures = 0
         self.turn_to(parent_address)
 
     def failed(self, parent_address: ParentAddress, loss: ConnectionLostError) -> None:
@@ -57,8 +58,8 @@ class Search:
         if str(loss) != self._said and not self._tries:
             log.warning("%s at %s cannot be reached: %s", parent_address.name, parent_address.address, loss)
             self._said = str(loss)
-        if isinstance(loss, ClonedIdentityError):  # Another parent would be no better.
-            self._wait = max(self._wait, LONGEST_WAIT / 4)
+        if isinstance(loss, ClonedIdentityError):
+            self._failures = max(self._failures, CLONED)
             return
         self._tries += 1
         if self._tries >= TRIES:

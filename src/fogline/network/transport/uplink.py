@@ -16,7 +16,7 @@ import msgspec
 from fogline.errors import FoglineError
 from fogline.governance.errors import TrustError
 from fogline.governance.identity.credentials import Credentials
-from fogline.network.timing import CERTIFICATE_SECONDS, FIRST_WAIT, LONGEST_WAIT, PATIENCE, SPREAD, STEADY
+from fogline.network.timing import CERTIFICATE_SECONDS, FETCH_AGAIN, PATIENCE, SPREAD, STEADY
 from fogline.network.transport.chunks import ChunkError, first_answer, patient, pieces, receive
 from fogline.network.transport.grpc import dial
 from fogline.network.transport.messages import (
@@ -227,7 +227,7 @@ class Uplink:
         return kind.decode(answer)
 
     async def _fetch(self, blob: Blob, into: Blobs) -> None:
-        wait, doubted = FIRST_WAIT, False
+        failures, doubted = 0, False
         while not into.has(blob.digest):
             await self._there.wait()
             try:
@@ -238,8 +238,8 @@ class Uplink:
                     raise
                 doubted = True
             except ConnectionLostError:
-                await asyncio.sleep(wait)
-                wait = min(LONGEST_WAIT, 2 * wait)
+                failures += 1
+                await asyncio.sleep(FETCH_AGAIN.after(failures))
 
     async def _fetch_once(self, blob: Blob, into: Blobs, doubted: bool) -> None:
         writer = await asyncio.to_thread(into.writer, blob.digest, blob.size)

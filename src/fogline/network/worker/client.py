@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from fogline.network.timing import RELOAD
 from fogline.network.worker.forks import start_worker
 from fogline.network.worker.requests import ANSWERS, LARGEST, Answer, JobOpened, Open, Request, RequestFailed
 from fogline.processes.pipe import PipeError
@@ -18,8 +19,6 @@ LONGEST = 2000
 """Characters of a reason that foreign code gives."""
 LOADING = 600.0
 """Seconds that a worker has to load its job; machines are slow when many workers load at once."""
-FIRST_WAIT, LONGEST_WAIT = 5.0, 60.0
-"""Seconds before a job whose worker ended while loading is loaded again: doubled each time."""
 
 
 class WorkerError(RuntimeError):
@@ -70,8 +69,8 @@ class WorkerClient:
         """Start the process and load the job, if that was not done.
 
         Raises:
-            WorkerEnded: the process ended meanwhile, or took too long.
-            WorkerFailed: the job cannot be loaded here.
+            WorkerEndedError: the process ended meanwhile, or took too long.
+            WorkerError: the job cannot be loaded here.
         """
         return expect(JobOpened, await self._beside(self._open))
 
@@ -82,9 +81,9 @@ class WorkerClient:
             failed: told why, each time.
 
         Raises:
-            WorkerFailed: the job cannot be loaded here.
+            WorkerError: the job cannot be loaded here.
         """
-        wait = FIRST_WAIT
+        failures = 0
         while True:
             try:
                 return await self.open()
@@ -92,8 +91,8 @@ class WorkerClient:
                 if self._closed:
                     raise
                 failed(str(error))
-            await asyncio.sleep(wait)
-            wait = min(LONGEST_WAIT, 2 * wait)
+            failures += 1
+            await asyncio.sleep(RELOAD.after(failures))
 
     async def ask(self, request: Request, dropped: Callable[[], None] = lambda: None) -> Answer:
         """Carry a request out.
@@ -103,8 +102,8 @@ class WorkerClient:
             dropped: called when the worker is done with it, if the caller was cancelled before.
 
         Raises:
-            WorkerEnded: the process ended.
-            WorkerFailed: it could not be carried out.
+            WorkerEndedError: the process ended.
+            WorkerError: it could not be carried out.
         """
         return await self._beside(lambda: self._ask(request), dropped)
 
@@ -212,7 +211,7 @@ def expect(kind: type[A], answer: Answer) -> A:
     """The answer, if it is of that kind: foreign code runs in the worker.
 
     Raises:
-        WorkerFailed: it is not.
+        WorkerError: it is not.
     """
     if not isinstance(answer, kind):
         raise WorkerError(f"the worker process answered with {type(answer).__name__} instead of {kind.__name__}")

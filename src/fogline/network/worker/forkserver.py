@@ -34,7 +34,7 @@ EXPENDABLE = "500"
 
 
 @dataclass(frozen=True)
-class Newborn:
+class ForkedChild:
     """What a new worker begins with."""
 
     parent: int
@@ -44,7 +44,7 @@ class Newborn:
 
 
 @dataclass
-class Nest:
+class ForkServer:
     """Connections of nodes, and their workers.
 
     Args:
@@ -57,7 +57,7 @@ class Nest:
     workers: dict[int, tuple[int, socket.socket]] = field(default_factory=dict[int, tuple[int, socket.socket]])
     """Number and connection by the descriptor that tells of the end."""
 
-    def run(self, lifeline: int) -> Newborn | None:
+    def run(self, lifeline: int) -> ForkedChild | None:
         """Until ``lifeline`` ends: then None. In every new worker it returns too."""
         poll = select.poll()
         poll.register(lifeline, select.POLLIN)
@@ -73,11 +73,11 @@ class Nest:
                     poll.register(connection, select.POLLIN)
                 elif descriptor in self.workers:
                     poll.unregister(descriptor)
-                    self._buried(descriptor)
+                    self._reap(descriptor)
                 else:
-                    newborn = self._heard(self.connections[descriptor], poll)
-                    if newborn is not None:
-                        return newborn
+                    child = self._heard(self.connections[descriptor], poll)
+                    if child is not None:
+                        return child
 
     def close(self) -> None:
         """Let go of everything: a new worker must not hold what belongs to others."""
@@ -88,7 +88,7 @@ class Nest:
             connection.close()
         self.listener.close()
 
-    def _heard(self, connection: socket.socket, poll: select.poll) -> Newborn | None:
+    def _heard(self, connection: socket.socket, poll: select.poll) -> ForkedChild | None:
         """A node asks, or is gone, or does not need its worker any more."""
         try:
             data, descriptors, _, _ = socket.recv_fds(connection, LARGEST, 2)
@@ -109,7 +109,7 @@ class Nest:
 
     def _fork(
         self, connection: socket.socket, data: bytes, descriptors: list[int], poll: select.poll
-    ) -> Newborn | None:
+    ) -> ForkedChild | None:
         me = os.getpid()
         try:
             fork = FORKS.decode(data)
@@ -124,7 +124,7 @@ class Nest:
         except OSError as error:
             return self._refuse(connection, descriptors, str(error))
         if pid == 0:
-            return Newborn(me, fork, log, socket.socket(fileno=channel))
+            return ForkedChild(me, fork, log, socket.socket(fileno=channel))
         for descriptor in descriptors:
             os.close(descriptor)
         watch = os.pidfd_open(pid)
@@ -138,7 +138,7 @@ class Nest:
             os.close(descriptor)
         _send(connection, encode(ForkRefused(why)))
 
-    def _buried(self, descriptor: int) -> None:
+    def _reap(self, descriptor: int) -> None:
         """A worker has ended."""
         pid, connection = self.workers.pop(descriptor)
         os.close(descriptor)
@@ -162,10 +162,10 @@ def warm(modules: list[str]) -> None:
     gc.freeze()
 
 
-def become(newborn: Newborn) -> None:
+def become(child: ForkedChild) -> None:
     """What a process of its own would have been given."""
     end_with_parent()
-    if os.getppid() != newborn.parent:
+    if os.getppid() != child.parent:
         raise SystemExit(1)  # It ended before this was said.
     os.setsid()  # A signal to its group is its own affair.
     Path("/proc/self/comm").write_text("fogline-worker")
@@ -173,12 +173,12 @@ def become(newborn: Newborn) -> None:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     for stream in (1, 2):
-        os.dup2(newborn.log, stream)
-    os.close(newborn.log)
-    os.chdir(newborn.fork.folder)
+        os.dup2(child.log, stream)
+    os.close(child.log)
+    os.chdir(child.fork.folder)
     os.environ.clear()
-    os.environ.update(newborn.fork.environment | limited_to(newborn.fork.threads))
-    use(newborn.fork.threads)
+    os.environ.update(child.fork.environment | limited_to(child.fork.threads))
+    use(child.fork.threads)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # Else all would draw the same.
 
@@ -198,17 +198,17 @@ def main() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)
         listener.listen(socket.SOMAXCONN)
-        nest = Nest(listener)
+        server = ForkServer(listener)
         os.write(1, READY)
-        newborn = nest.run(sys.stdin.fileno())
-        nest.close()
-    if newborn is None:
+        child = server.run(sys.stdin.fileno())
+        server.close()
+    if child is None:
         with contextlib.suppress(OSError):  # Whoever started it may have been quicker.
             Path(path).unlink()
             Path(path).parent.rmdir()
     else:
-        become(newborn)
-        with newborn.channel as channel:
+        become(child)
+        with child.channel as channel:
             serve(channel)
 
 

@@ -17,7 +17,7 @@ from fogline.algorithms import group as group_models
 from fogline.algorithms.device import prepare, run_cohort
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
-from fogline.compute.blocks import suits
+from fogline.compute.column_blocks import suits
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.exchanging import ExchangeOnFiles
 from fogline.compute.files import read_group

@@ -11,7 +11,7 @@ def number(name: str, value: object, low: float, high: float = math.inf) -> floa
     """``value`` as a number between ``low`` and ``high``, both allowed.
 
     Raises:
-        PolicyError: it is none.
+        SelectionPolicyError: it is none.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         reach = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
@@ -23,7 +23,7 @@ def count(name: str, value: object, low: int = 1) -> int:
     """``value`` as a whole number of at least ``low``.
 
     Raises:
-        PolicyError: it is none.
+        SelectionPolicyError: it is none.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise SelectionPolicyError(f"'{name}' must be a whole number of at least {low}, not {value!r}.")
@@ -34,7 +34,7 @@ def choice(name: str, value: object, known: tuple[str, ...]) -> str:
     """``value`` as one of the ``known`` words.
 
     Raises:
-        PolicyError: it is none.
+        SelectionPolicyError: it is none.
     """
     if value not in known:
         raise SelectionPolicyError(f"'{name}' must be one of {', '.join(known)}, not {value!r}.")

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 OnlineRole = Literal["timestamp", "snapshot", "rounds"]
 OfflineRole = Literal["root", "targets"]
-Role = OnlineRole | OfflineRole
+MetadataRole = OnlineRole | OfflineRole
 ONLINE: Final[tuple[OnlineRole, ...]] = ("timestamp", "snapshot", "rounds")
 OFFLINE: Final[tuple[OfflineRole, ...]] = ("root", "targets")
 

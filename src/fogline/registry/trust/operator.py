@@ -15,7 +15,7 @@ import msgspec
 
 from fogline.governance.signatures.signers import Signer
 from fogline.inference.card import Digest, ModelName
-from fogline.registry.trust.names import APPROVALS, OFFLINE, ONLINE, RELEASES, Role
+from fogline.registry.trust.names import APPROVALS, OFFLINE, ONLINE, RELEASES, MetadataRole
 from fogline.registry.trust.offline_metadata import (
     OfflineMetadata,
     VerifiedOfflineMetadata,
@@ -34,7 +34,7 @@ ROOT_DAYS = 3 * 365
 TARGETS_DAYS = 365
 MOST_APPROVED = 200
 """Approvals of a model that are kept; the oldest go first."""
-TOP: tuple[Role, ...] = ("root", "timestamp", "snapshot", "targets")
+TOP: tuple[MetadataRole, ...] = ("root", "timestamp", "snapshot", "targets")
 """Roles whose keys stand in the root; that of ``rounds`` stands in the targets."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +10,7 @@ import msgspec
 from fogline.governance.safe_files import make_private_folder
 from fogline.inference.card import Digest
 from fogline.registry.release import Release
-from fogline.storage.atomic import PRIVATE, write_file
+from fogline.storage.atomic import PRIVATE, sweep_drafts, write_file
 from fogline.storage.errors import explained
 
 FILE = "trusted.msgpack"
@@ -83,8 +82,7 @@ def write_trusted(folder: Path, trusted: Trusted) -> None:
     """
     with explained("keep what is trusted", folder):
         make_private_folder(folder)
-        for left in folder.glob(f".{FILE}.*"):
-            os.unlink(left)  # of a process that was killed
+        sweep_drafts(folder)
         write_file(folder / FILE, msgspec.msgpack.encode(trusted), PRIVATE)
 
 

@@ -13,7 +13,7 @@ from tuf.api.serialization import DeserializationError
 from fogline.governance.errors import SignatureError, TrustError
 from fogline.governance.signatures.signers import Signer
 from fogline.governance.signatures.signing import SigningKey
-from fogline.registry.trust.names import Role
+from fogline.registry.trust.names import MetadataRole
 from fogline.registry.trust.terms import Metadata, Root, Signature, Snapshot, SSlibKey, Targets, Timestamp
 
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
@@ -58,7 +58,7 @@ def moment(unix: float) -> datetime:
     return datetime.fromtimestamp(unix, UTC)
 
 
-def make_keys(folder: Path, roles: Iterable[Role]) -> dict[Role, SigningKey]:
+def make_keys(folder: Path, roles: Iterable[MetadataRole]) -> dict[MetadataRole, SigningKey]:
     """New keys in a folder that only its owner can enter. Older ones of the same roles stay beside them.
 
     Raises:
@@ -67,7 +67,7 @@ def make_keys(folder: Path, roles: Iterable[Role]) -> dict[Role, SigningKey]:
     return {role: SigningKey.create(folder / f"{role}-{secrets.token_hex(4)}.key", role) for role in roles}
 
 
-def find_key(folder: Path, role: Role, wanted: Collection[str]) -> SigningKey:
+def find_key(folder: Path, role: MetadataRole, wanted: Collection[str]) -> SigningKey:
     """The key of a role that the metadata names.
 
     Args:

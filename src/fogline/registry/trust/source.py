@@ -37,7 +37,7 @@ class FolderSource:
         """The file's bytes (at most one more than ``largest``); None if it is known not to exist.
 
         Raises:
-            Missing: it has not been fetched.
+            MissingMetadataError: it has not been fetched.
             OSError: it cannot be read.
         """
         if name in self._absent:

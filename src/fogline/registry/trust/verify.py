@@ -71,13 +71,14 @@ class Verifier:
         """Believe what is newer, if it is signed as it must be.
 
         Args:
-            incoming: gives files by name; it may raise :class:`~fogline.registry.trust.source.Missing` for one that
-                must be fetched first, and then this is called again.
+            incoming: gives files by name; it may raise
+                :class:`~fogline.registry.trust.source.MissingMetadataError` for one that must be fetched first, and
+                then this is called again.
             now: Unix time; None asks the clock.
             models: those whose releases are wanted; None: all.
 
         Raises:
-            Untrusted: what was offered must not be believed. What was believed before stays.
+            UntrustedReleaseError: what was offered must not be believed. What was believed before stays.
             StorageError: it cannot be kept.
         """
         before = read_trusted(self._folder) or Trusted(self._root)
@@ -265,7 +266,7 @@ def _check_numbers(now: Verified, before: Verified | None) -> None:
     """A release never goes back. New keys begin anew: a thief may have counted to any number with those before.
 
     Raises:
-        Untrusted: one does.
+        UntrustedReleaseError: one does.
     """
     if before is None or before.root != now.root:
         return

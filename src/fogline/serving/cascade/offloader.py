@@ -13,7 +13,7 @@ import numpy as np
 from fogline.inference.card import Card
 from fogline.inference.confidence import confidence
 from fogline.inference.runtimes.base import Array
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 from fogline.serving.cascade.attempt import Failure, attempt
 from fogline.serving.cascade.breaker import Breaker
 from fogline.serving.cascade.wire import HOPS, LARGEST, OffloadedRows, Send, WireError, packed, read_answer, values
@@ -30,7 +30,7 @@ class OffloadResult(NamedTuple):
     """Outputs for all rows, and who gave them."""
 
     outputs: Mapping[str, Array]
-    tier: Tier
+    tier: NodeKind
     """The highest that answered a row,"""
     model: str
     version: int
@@ -61,12 +61,12 @@ class Offloader:
         breaker: Breaker,
         consent: bool = False,
         deadline: float = 0.3,
-        tier: Tier = "device",
+        tier: NodeKind = "device",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._card, self._send, self._breaker, self._clock = card, send, breaker, clock
         self._consent, self._deadline = consent, deadline
-        self._tier: Tier = tier
+        self._tier: NodeKind = tier
 
     def unsure(self, outputs: Mapping[str, Array]) -> Array | None:
         """Places of the rows to ask about; None if there are none."""

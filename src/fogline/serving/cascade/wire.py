@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from fogline.inference.card import Datatype, ModelName
 from fogline.inference.runtimes.base import NUMPY, Array
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 
 LARGEST = (2 << 20) - (64 << 10)
 """Bytes of the largest message; the link's limit is 2 MiB, and it adds some of its own."""
@@ -61,7 +61,7 @@ class OffloadAnswer(msgspec.Struct, frozen=True, array_like=True):
     """The answer to an ask: tensors with as many rows, or a sentence about why there is none."""
 
     tensors: Annotated[tuple[Values, ...], Meta(max_length=64)] = ()
-    tier: Tier = "cloud"
+    tier: NodeKind = "cloud"
     """The highest that answered a row."""
     model: Annotated[str, Meta(max_length=64)] = ""
     version: Annotated[int, Meta(ge=0, le=2**53)] = 0

@@ -15,10 +15,10 @@ from msgspec import Meta, Raw
 
 from fogline.inference.card import Card, Tensor
 from fogline.inference.runtimes.base import NUMPY, Array
-from fogline.registry.release import Tier
-from fogline.serving.protocol.asking import InferenceRequest, InferenceResponse, RequestedOutput
+from fogline.registry.release import NodeKind
 from fogline.serving.protocol.classes import best_classes
 from fogline.serving.protocol.errors import ProtocolError, no_shared_memory
+from fogline.serving.protocol.messages import InferenceRequest, InferenceResponse, RequestedOutput
 from fogline.serving.protocol.signature import ModelSignature
 from fogline.serving.protocol.tensors import read_binary, read_json, write_binary, write_json
 
@@ -184,7 +184,7 @@ class ResponseWriter:
         tier: who answers.
     """
 
-    def __init__(self, card: Card, version: str, tier: Tier) -> None:
+    def __init__(self, card: Card, version: str, tier: NodeKind) -> None:
         self._card = card
         self._head = b'{"model_name":%b,"model_version":%b' % (_encode(card.model), _encode(version))
         self._mine = _encode(InferenceResponse({}, tier, card.model, card.version).notes())

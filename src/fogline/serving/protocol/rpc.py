@@ -7,10 +7,10 @@ from typing import Any
 
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Array
-from fogline.serving.protocol.asking import InferenceRequest, InferenceResponse, RequestedOutput
 from fogline.serving.protocol.classes import best_classes
 from fogline.serving.protocol.errors import ProtocolError, no_shared_memory
 from fogline.serving.protocol.inference_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
+from fogline.serving.protocol.messages import InferenceRequest, InferenceResponse, RequestedOutput
 from fogline.serving.protocol.signature import ModelSignature
 from fogline.serving.protocol.tensors import read_binary, read_values, write_binary
 

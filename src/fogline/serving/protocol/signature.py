@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from fogline.inference.card import Card, Tensor
 from fogline.inference.runtimes.base import NUMPY, Array
-from fogline.serving.protocol.asking import RequestedOutput
 from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.protocol.messages import RequestedOutput
 
 DATATYPES = {dtype: datatype for datatype, dtype in NUMPY.items()}
 

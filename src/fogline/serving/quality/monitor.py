@@ -27,9 +27,9 @@ GROUP_BYTES = 1 << 20
 BATCH = 32
 """Rows that are looked at of one request: evenly spaced ones of a larger batch."""
 DENSE = 512
-"""Rows since the last :meth:`Watch.take` (of a batch at most :data:`BATCH`) up to which every request is looked at.
-From there on every second, from twice as many every fourth, and so on: a busy node spends almost nothing on it, and a
-quiet one misses nothing."""
+"""Rows since the last :meth:`QualityMonitor.take` (of a batch at most :data:`BATCH`) up to which every request is
+looked at. From there on every second, from twice as many every fourth, and so on: a busy node spends almost nothing on
+it, and a quiet one misses nothing."""
 
 _NONE = np.zeros(0)
 

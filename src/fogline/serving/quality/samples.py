@@ -61,7 +61,7 @@ def notes_of(path: Path) -> Notes:
     """What is known of a sample.
 
     Raises:
-        DamagedSample: the file is none.
+        DamagedSampleError: the file is none.
     """
     try:
         with safetensors.safe_open(path, framework="np") as file:

@@ -20,8 +20,8 @@ from fogline.registry.release import Vitals
 from fogline.serving.cascade.answering import answer as answer_below
 from fogline.serving.cascade.offloader import OffloadResult
 from fogline.serving.cascade.wire import Send
-from fogline.serving.protocol.asking import InferenceRequest
-from fogline.serving.protocol.asking import InferenceResponse as Answered
+from fogline.serving.protocol.messages import InferenceRequest
+from fogline.serving.protocol.messages import InferenceResponse as Answered
 from fogline.serving.requests import (
     ANSWERS,
     LARGEST,
@@ -64,7 +64,7 @@ class ServerProgram:
                     repository.expect(model, request.coming)
             case LoadVersion():
                 files = {digest: Path(path) for digest, path in request.paths.items()}
-                await repository.load(read_card(request.card), ModelFiles(files), request.role)
+                await repository.load(read_card(request.card), ModelFiles(files), request.slot)
             case SwapVersion():
                 repository.swap(request.model, str(request.version))
             case DropVersion():
@@ -109,8 +109,8 @@ class ServerProgram:
             served.signature.checked(inputs), served.signature.in_binary, served.signature.rows(inputs)
         )
         found = served.answer(ask, left, hops)
-        got = found if isinstance(found, Answered) else await found
-        return OffloadResult(got.outputs, got.tier, got.model, got.version, got.offloaded, got.why)
+        answer = found if isinstance(found, Answered) else await found
+        return OffloadResult(answer.outputs, answer.tier, answer.model, answer.version, answer.offloaded, answer.why)
 
 
 async def serve(channel: socket.socket) -> None:

@@ -32,7 +32,7 @@ from fogline.serving.update.state import (
     HeldVersion,
     ProbationWatch,
 )
-from fogline.serving.update.turn import Turn, backoff, known
+from fogline.serving.update.turn import Turn, known
 
 
 class AttemptTurn(Turn):
@@ -47,7 +47,7 @@ class AttemptTurn(Turn):
             serial=self.state.attempts,
             number=goal.number,
             card=goal.card,
-            role=goal.role,
+            slot=goal.slot,
             step="card" if here is None else "load",
             version=goal.version if here is None else here.version,
             held=None if here is None else replace(here, number=goal.number),
@@ -66,7 +66,7 @@ class AttemptTurn(Turn):
                 serial=self.state.attempts,
                 number=held.number,
                 card=held.card,
-                role="live",
+                slot="live",
                 step="trial",
                 version=held.version,
                 held=held,
@@ -95,8 +95,8 @@ class AttemptTurn(Turn):
             case "swap":
                 self.effects.append(Swap(attempt.serial, held))
             case _:
-                role = "beside" if attempt.role == "live" else "shadow"
-                self.effects.append(Load(attempt.serial, held, role))
+                slot = "beside" if attempt.slot == "live" else "shadow"
+                self.effects.append(Load(attempt.serial, held, slot))
 
     def answer(
         self, attempt: Attempt, event: CardRead | FilesReady | Delayed | Passed | Loaded | Swapped | ServingFailed
@@ -120,7 +120,7 @@ class AttemptTurn(Turn):
             case "trial", Passed(runtime=runtime):
                 self.go(replace(attempt, step="load", held=replace(known(attempt.held), runtime=runtime)))
             case "load", Loaded():
-                if attempt.role == "live":
+                if attempt.slot == "live":
                     self.go(replace(attempt, step="swap"))
                 else:
                     self.shadowed(attempt)
@@ -137,7 +137,7 @@ class AttemptTurn(Turn):
             attempt = replace(attempt, delayed_by=event.kind)
         step = "files" if attempt.step == "trial" else attempt.step
         self.set(attempt=replace(attempt, step=step, waiting=True, tries=tries))
-        self.effects.append(SetRetryTimer("retry", self.now + backoff(tries)))
+        self.retry_later("retry", tries)
 
     def retry(self) -> None:
         """It is time to try again."""

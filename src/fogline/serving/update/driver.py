@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from fogline.inference.card import CardError
 from fogline.registry.release import Outcome
+from fogline.serving.slots import VersionSlot
 from fogline.serving.update.effects import (
     Abandon,
     Drop,
@@ -50,7 +51,6 @@ from fogline.serving.update.ports import (
     Installer,
     InstallerError,
     PredictionServer,
-    Role,
     ServerError,
     UnfitModelError,
 )
@@ -60,7 +60,7 @@ from fogline.storage import Database, StorageError
 log = logging.getLogger("fogline.serving")
 STATES, RECORDS = "serving", "serving"
 """Kind of the documents, by model, and topic of the records."""
-AGAIN = 5.0
+JOURNAL_AGAIN = 5.0
 """Seconds before the journal is tried again."""
 LOADING = 120.0
 """Seconds that the server may take to load a version."""
@@ -92,12 +92,12 @@ class ModelUpdateDriver:
 
     Args:
         state: as the journal has it.
-        house: the rest.
+        context: the rest.
     """
 
-    def __init__(self, state: ModelOnNode, house: DriverContext) -> None:
+    def __init__(self, state: ModelOnNode, context: DriverContext) -> None:
         self.state = state
-        self._house = house
+        self._context = context
         self._backlog: deque[Event] = deque()
         self._effects: asyncio.Queue[Effect | None] = asyncio.Queue()
         """None: tell what is to be told."""
@@ -105,7 +105,7 @@ class ModelUpdateDriver:
         self._work: asyncio.Task[None] | None = None
         self._saved = 0.0
         self._complained = False
-        self._house.server.expect(state.model, state.serves)
+        self._context.server.expect(state.model, state.serves)
 
     @property
     def model(self) -> str:
@@ -117,8 +117,8 @@ class ModelUpdateDriver:
         state = self.state
         for one in (state.current, state.previous, state.shadow, state.attempt):
             if one is not None:
-                self._house.files.check_card(one.card)
-        self.handle(UpdaterStarted(self._house.files.missing(self.state.needed)))
+                self._context.files.check_card(one.card)
+        self.handle(UpdaterStarted(self._context.files.missing(self.state.needed)))
         if self.state.news or self.state.trash:
             self._effects.put_nowait(None)
 
@@ -131,7 +131,7 @@ class ModelUpdateDriver:
     def repeat(self) -> None:
         """Tell the cloud once more what it may not have heard, and try at once what could not be had."""
         for news in self.state.said:
-            self._house.tell(self._outcome(news))
+            self._context.tell(self._outcome(news))
         self.handle(RetryDue("retry"))
 
     async def run(self) -> None:
@@ -156,18 +156,18 @@ class ModelUpdateDriver:
                 self._step(self._backlog[0])
             except StorageError as error:
                 self._complain(error)
-                self._later(None, AGAIN, self._catch_up)
+                self._later(None, JOURNAL_AGAIN, self._catch_up)
                 return
             self._backlog.popleft()
             self._complained = False
 
     def _step(self, event: Event) -> None:
         now = asyncio.get_running_loop().time()
-        state, effects = self._house.machine.handle(self.state, event, now)
+        state, effects = self._context.machine.handle(self.state, event, now)
         if not isinstance(event, Pulse) or effects or now - self._saved > PULSE:
             self._save(state)
         if state.serves != self.state.serves:
-            self._house.server.expect(state.model, state.serves)
+            self._context.server.expect(state.model, state.serves)
         self.state = state
         for effect in effects:
             if isinstance(effect, SetRetryTimer):
@@ -179,7 +179,7 @@ class ModelUpdateDriver:
 
     def _save(self, state: ModelOnNode) -> None:
         if state != self.state:
-            self._house.database.put(STATES, state.model, encode(state))
+            self._context.database.put(STATES, state.model, encode(state))
             self._saved = asyncio.get_running_loop().time()
 
     def _complain(self, error: StorageError) -> None:
@@ -190,32 +190,32 @@ class ModelUpdateDriver:
 
     def _settle(self) -> None:
         """Tell what is to be told, and delete what nobody needs. After a crash it may be done twice."""
-        state, house = self.state, self._house
+        state, context = self.state, self._context
         # Also where the clock was set back: the cloud takes what is older for what came late.
-        now = max((house.clock(), *(news.at for news in state.said)))
+        now = max((context.clock(), *(news.at for news in state.said)))
         told = tuple(replace(news, at=now) for news in state.news)
         try:
             for news in told:
-                house.database.note(RECORDS, msgspec.json.encode(self._outcome(news)))
-            for digest in set(state.trash) - house.needed():
-                house.files.delete(digest)
+                context.database.note(RECORDS, msgspec.json.encode(self._outcome(news)))
+            for digest in set(state.trash) - context.needed():
+                context.files.delete(digest)
             settled = replace(state, news=(), trash=(), said=told or state.said)
             self._save(settled)
         except StorageError as error:
             self._complain(error)
-            asyncio.get_running_loop().call_later(AGAIN, self._effects.put_nowait, None)
+            asyncio.get_running_loop().call_later(JOURNAL_AGAIN, self._effects.put_nowait, None)
             return
         self.state = settled
         before = {(news.version, news.what, news.why) for news in state.said}
         for news in told:
-            house.tell(self._outcome(news))
+            context.tell(self._outcome(news))
             if (news.version, news.what, news.why) in before:
                 continue  # A newer release of the same version.
             why = f": {news.why}" if news.why else ""
             log.info("%s version %d: %s%s", self.model, news.version, news.what, why)
 
     def _outcome(self, news: ModelNews) -> Outcome:
-        return Outcome(self._house.node, self.model, news.number, news.version, news.what, news.why, news.at)
+        return Outcome(self._context.node, self.model, news.number, news.version, news.what, news.why, news.at)
 
     def _later(self, timer: Timer | None, seconds: float, call: Callable[..., None], *args: Any) -> None:
         before = self._timers.pop(timer, None)
@@ -233,17 +233,17 @@ class ModelUpdateDriver:
                 await self._begin(effect.attempt, partial(self._fetch_files, effect))
             case Try():
                 await self._begin(effect.attempt, partial(self._try, effect))
-            case Load(attempt=attempt, held=held, role=role):
-                why = await self._of_server(self._load(held, role))
+            case Load(attempt=attempt, held=held, slot=slot):
+                why = await self._of_server(self._load(held, slot))
                 self.handle(Loaded(attempt) if why is None else ServingFailed(attempt, why))
             case Swap(attempt=attempt, held=held):
-                why = await self._of_server(self._house.server.swap(self.model, held.version))
+                why = await self._of_server(self._context.server.swap(self.model, held.version))
                 self.handle(Swapped(attempt) if why is None else ServingFailed(attempt, why))
             case Restore(held=held) if self.state.current is not None and held.card == self.state.current.card:
                 why, card = await self._of_server(self._load(held, "live")), held.card.digest
                 self.handle(LastGoodRestored(card) if why is None else NotRestored(card, why))
             case Drop(version=version):
-                why = await self._of_server(self._house.server.drop(self.model, version))
+                why = await self._of_server(self._context.server.drop(self.model, version))
                 if why is not None:
                     log.info("version %d of %s is not dropped: %s", version, self.model, why)
             case Abandon():
@@ -262,9 +262,9 @@ class ModelUpdateDriver:
             return f"the server did not answer within {LOADING:g} s"
         return None
 
-    async def _load(self, held: HeldVersion, role: Role) -> None:
-        card = narrowed(self._house.files.card(held.card), held.runtime)
-        await self._house.server.load(card, self._house.files.paths(held), role)
+    async def _load(self, held: HeldVersion, slot: VersionSlot) -> None:
+        card = narrowed(self._context.files.card(held.card), held.runtime)
+        await self._context.server.load(card, self._context.files.paths(held), slot)
 
     async def _begin(self, attempt: int, work: Callable[[], Coroutine[Any, Any, Event]]) -> None:
         await self._end_work()
@@ -293,7 +293,7 @@ class ModelUpdateDriver:
         self.handle(event)
 
     async def _fetch_card(self, effect: FetchCard) -> Event:
-        files, asset = self._house.files, effect.card
+        files, asset = self._context.files, effect.card
         card = await files.fetch_card(asset)
         if card.model != self.model:
             return ServingFailed(effect.attempt, f"its card is of model '{card.model}'")
@@ -301,13 +301,13 @@ class ModelUpdateDriver:
         return CardRead(effect.attempt, held, tuple(delta.asset.digest for delta in card.deltas))
 
     async def _fetch_files(self, effect: FetchFiles) -> Event:
-        await self._house.files.gather(await self._house.files.fetch_card(effect.held.card))
+        await self._context.files.gather(await self._context.files.fetch_card(effect.held.card))
         return FilesReady(effect.attempt)
 
     async def _try(self, effect: Try) -> Event:
-        files, held = self._house.files, effect.held
+        files, held = self._context.files, effect.held
         try:
-            runtime = await self._house.installer.trial(files.card(held.card), files.all_paths(held))
+            runtime = await self._context.installer.trial(files.card(held.card), files.all_paths(held))
         except DamagedFileError as error:
             for digest in error.digests:
                 files.delete(digest)

@@ -40,7 +40,7 @@ class Load(msgspec.Struct, frozen=True):
 
     attempt: int
     held: HeldVersion
-    role: Literal["beside", "shadow"]
+    slot: Literal["beside", "shadow"]
 
 
 class Swap(msgspec.Struct, frozen=True):

@@ -73,7 +73,7 @@ class FileFetcher:
 
         Raises:
             LookupError, ConnectionError, StorageError: as :meth:`Upstream.fetch`.
-            InstallerFailed: a difference could not be tried.
+            InstallerError: a difference could not be tried.
         """
         for asset in self.needs(card):
             if asset == card.weights:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fogline.inference.card import Asset
-from fogline.registry.release import Release, Tier
-from fogline.serving.update.state import Attempt, HeldVersion, ModelOnNode, Role
+from fogline.registry.release import NodeKind, Release
+from fogline.serving.slots import VersionSlot
+from fogline.serving.update.state import Attempt, HeldVersion, ModelOnNode
 
 
 class ServingGoal(NamedTuple):
@@ -15,7 +16,7 @@ class ServingGoal(NamedTuple):
     number: int
     """The release that wants it."""
     card: Asset
-    role: Role
+    slot: VersionSlot
     version: int = 0
     """0 where the release does not say."""
 
@@ -25,7 +26,7 @@ def cards(release: Release) -> frozenset[str]:
     return frozenset(asset.digest for asset in (release.card, release.before) if asset is not None)
 
 
-def goal(state: ModelOnNode, node: str, tier: Tier) -> ServingGoal | None:
+def goal(state: ModelOnNode, node: str, tier: NodeKind) -> ServingGoal | None:
     """What the newest release wants of a node; None: that it stays as it is."""
     release = state.release
     if release is None or tier not in release.tiers or release.state == "paused" or state.refuses(release.number):
@@ -46,14 +47,14 @@ def goal(state: ModelOnNode, node: str, tier: Tier) -> ServingGoal | None:
 
 def is_here(goal: ServingGoal, state: ModelOnNode) -> bool:
     """Whether the node does what is wanted already. What it serves, or has served, need not answer silently."""
-    held = (state.current,) if goal.role == "live" else (state.current, state.previous, state.shadow)
+    held = (state.current,) if goal.slot == "live" else (state.current, state.previous, state.shadow)
     return any(one is not None and one.card == goal.card for one in held)
 
 
 def calls_back(goal: ServingGoal, state: ModelOnNode) -> bool:
     """Whether the version on probation is to be given up at once, not after its probation."""
     current = state.current
-    if current is None or goal.role == "shadow" or goal.card == current.card:
+    if current is None or goal.slot == "shadow" or goal.card == current.card:
         return False
     return goal.version < current.version
 

@@ -130,8 +130,8 @@ class ProcessInstaller:
         """One request to a new process; what ``ask`` raises ends it.
 
         Raises:
-            Died: there is no answer.
-            InstallerFailed: it cannot be started.
+            InstallerDiedError: there is no answer.
+            InstallerError: it cannot be started.
             StorageError: the disk is in the way.
         """
         log = self._folder / "installer.log"

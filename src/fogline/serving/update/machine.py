@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 from fogline.serving.update import goal as goals
 from fogline.serving.update.effects import Effect
 from fogline.serving.update.events import (
@@ -42,7 +42,7 @@ class UpdateMachine:
     """
 
     node: str
-    tier: Tier
+    tier: NodeKind
 
     def handle(self, state: ModelOnNode, event: Event, now: float) -> tuple[ModelOnNode, list[Effect]]:
         """React to what happened at time ``now`` (seconds, of a clock that starts anew with the node)."""
@@ -120,7 +120,7 @@ class _Turn(RecoveryTurn):
             self.retire_shadow(state.shadow)
         attempt = state.attempt
         if attempt is not None:
-            if goal is not None and (attempt.card, attempt.role) == (goal.card, goal.role):
+            if goal is not None and (attempt.card, attempt.slot) == (goal.card, goal.slot):
                 self.set(attempt=replace(attempt, number=goal.number, why=""))
                 return
             if goal is None and attempt.why:
@@ -134,11 +134,11 @@ class _Turn(RecoveryTurn):
         current, shadow = self.state.current, self.state.shadow
         if goal is None:
             return
-        if goal.role == "live" and current is not None and current.card == goal.card:
+        if goal.slot == "live" and current is not None and current.card == goal.card:
             if current.number != goal.number:
                 current = replace(current, number=goal.number)
                 self.set(current=current)
                 if self.state.watch is None:
                     self.tell(current, "committed")
-        elif goal.role == "shadow" and shadow is not None and shadow.card == goal.card:
+        elif goal.slot == "shadow" and shadow is not None and shadow.card == goal.card:
             self.set(shadow=replace(shadow, number=goal.number))

@@ -10,9 +10,8 @@ import msgspec
 
 from fogline.inference.card import Asset, ModelName
 from fogline.registry.release import Outcome, Release
+from fogline.serving.slots import VersionSlot
 
-Role = Literal["live", "beside", "shadow"]
-"""In the server: answers; is ready to; answers silently."""
 Distrust = Literal["expired", "older", "tampered", "unreadable"]
 """Why metadata is not believed."""
 Ask = Callable[[str, int], Awaitable[bytes | None]]
@@ -68,7 +67,7 @@ class Serving(msgspec.Struct, frozen=True):
     card: bytes
     paths: Mapping[str, Path]
     """Where its files lie, by digest."""
-    role: Role
+    slot: VersionSlot
 
 
 class Upstream(Protocol):
@@ -111,11 +110,11 @@ class PredictionServer(Protocol):
         none."""
         ...
 
-    async def load(self, card: bytes, paths: Mapping[str, Path], role: Role) -> None:
+    async def load(self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot) -> None:
         """Load a version from its files, by digest; a ``live`` one takes the place of what answered before.
 
         Raises:
-            ServerFailed: it cannot be loaded, or the server ended.
+            ServerError: it cannot be loaded, or the server ended.
         """
         ...
 
@@ -123,7 +122,7 @@ class PredictionServer(Protocol):
         """Answer with a version that is loaded from now on; the one before goes with its last request.
 
         Raises:
-            ServerFailed: it is not loaded, or the server ended.
+            ServerError: it is not loaded, or the server ended.
         """
         ...
 
@@ -131,7 +130,7 @@ class PredictionServer(Protocol):
         """Let go of a version; one that is not loaded is no error.
 
         Raises:
-            ServerFailed: the server ended.
+            ServerError: the server ended.
         """
         ...
 
@@ -143,8 +142,8 @@ class Installer(Protocol):
         """The releases that the newest metadata names.
 
         Raises:
-            Untrusted: the metadata is not believed.
-            InstallerFailed: it could not be checked.
+            UntrustedMetadataError: the metadata is not believed.
+            InstallerError: it could not be checked.
             ConnectionError, StorageError: what ``ask`` raised, or the disk.
         """
         ...
@@ -153,8 +152,8 @@ class Installer(Protocol):
         """Write the weights that a difference makes of others.
 
         Raises:
-            Unfit: they are not those expected.
-            InstallerFailed: it could not be done.
+            UnfitModelError: they are not those expected.
+            InstallerError: it could not be done.
             StorageError: they cannot be written.
         """
         ...
@@ -163,8 +162,8 @@ class Installer(Protocol):
         """Check all files, load the version and put its golden samples to it; the name of its fastest runtime.
 
         Raises:
-            Unfit: it failed.
-            Damaged: files are not what they should be.
-            InstallerFailed: it could not be tried.
+            UnfitModelError: it failed.
+            DamagedFileError: files are not what they should be.
+            InstallerError: it could not be tried.
         """
         ...

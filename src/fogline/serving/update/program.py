@@ -57,7 +57,7 @@ def _root(folder: Path, authority: bytes, source: Source) -> bytes:
     """The first root of releases, signed by the fleet's authority; only a node that trusts none yet asks for it.
 
     Raises:
-        Untrusted: there is none.
+        UntrustedReleaseError: there is none.
         MetadataError: the authority did not sign it.
     """
     from fogline.registry.trust.binding import BINDING, bound_root

@@ -23,7 +23,7 @@ from fogline.serving.update.state import (
     Baseline,
     ProbationWatch,
 )
-from fogline.serving.update.turn import backoff, known
+from fogline.serving.update.turn import known
 
 
 class RevertTurn(AttemptTurn):
@@ -83,7 +83,7 @@ class RevertTurn(AttemptTurn):
         if isinstance(event, NotRestored):
             if tries == 1:
                 self.tell(current, "alarm", f"the server does not take the last good version back: {event.why}")
-            self.effects.append(SetRetryTimer("restore", self.now + backoff(tries)))
+            self.retry_later("restore", tries)
             return
         self.set(restoring=0)
         self.pursue()

@@ -8,9 +8,9 @@ import msgspec
 
 from fogline.inference.card import Asset, ModelName
 from fogline.registry.release import Probation, Release, Tally
+from fogline.serving.slots import VersionSlot
 
 Step = Literal["card", "files", "trial", "load", "swap"]
-Role = Literal["live", "shadow"]
 What = Literal["probation", "committed", "reverted", "failed", "alarm", "shadowing"]
 
 WINDOW = 2000
@@ -45,7 +45,8 @@ class Attempt(msgspec.Struct, frozen=True):
     number: int
     """The newest release that asks for it."""
     card: Asset
-    role: Role
+    slot: VersionSlot = msgspec.field(name="role")
+    """What it is to be in the end; journals call it so."""
     step: Step
     version: int = 0
     """As the release says it; 0 where it does not."""

@@ -7,8 +7,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from fogline.registry.release import Tier
-from fogline.serving.update.effects import Effect
+from fogline.backoff import Backoff
+from fogline.registry.release import NodeKind
+from fogline.serving.update.effects import Effect, SetRetryTimer
+from fogline.serving.update.events import Timer
 from fogline.serving.update.state import (
     REMEMBERED,
     Attempt,
@@ -19,8 +21,8 @@ from fogline.serving.update.state import (
     What,
 )
 
-FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
-"""Seconds before something that could not be had is tried again: doubled each time."""
+RETRY = Backoff(first=2.0, longest=300.0)
+"""Before something that could not be had is tried again."""
 
 
 class Turn(ABC):
@@ -33,9 +35,9 @@ class Turn(ABC):
         now: time of the node's clock, in seconds.
     """
 
-    def __init__(self, node: str, tier: Tier, state: ModelOnNode, now: float) -> None:
+    def __init__(self, node: str, tier: NodeKind, state: ModelOnNode, now: float) -> None:
         self.node = node
-        self.tier: Tier = tier
+        self.tier: NodeKind = tier
         self.state = state
         self.now = now
         self.effects: list[Effect] = []
@@ -54,15 +56,14 @@ class Turn(ABC):
         if news not in self.state.news:
             self.set(news=(*self.state.news, news))
 
+    def retry_later(self, timer: Timer, tries: int) -> None:
+        """Try it again when it is time, after so many failures."""
+        self.effects.append(SetRetryTimer(timer, self.now + RETRY.after(tries)))
+
     def refuse(self, number: int, version: int, why: str) -> None:
         """Do not try this release again."""
         if not self.state.refuses(number):
             self.set(refused=(*self.state.refused, RefusedRelease(number, version, why))[-REMEMBERED:])
-
-
-def backoff(tries: int) -> float:
-    """Seconds to wait after so many failures."""
-    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(tries - 1, 20))
 
 
 def known(held: HeldVersion | None) -> HeldVersion:

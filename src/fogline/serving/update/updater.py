@@ -12,12 +12,13 @@ import msgspec
 
 from fogline.governance.policy.policy import Channel
 from fogline.network.node.mirror import ServedFiles
-from fogline.registry.release import Outcome, Tier, Vitals
+from fogline.registry.release import NodeKind, Outcome, Vitals
+from fogline.serving.slots import VersionSlot
 from fogline.serving.update.driver import RECORDS, STATES, DriverContext, ModelUpdateDriver
 from fogline.serving.update.events import Announced, Broken, Crashed, Event, Pulse, Revert, Stopped
 from fogline.serving.update.files import FileFetcher, narrowed
 from fogline.serving.update.machine import UpdateMachine
-from fogline.serving.update.ports import Installer, PredictionServer, Role, Serving, Upstream, VerifiedMetadata
+from fogline.serving.update.ports import Installer, PredictionServer, Serving, Upstream, VerifiedMetadata
 from fogline.serving.update.state import STATES as DECODER
 from fogline.serving.update.state import ModelOnNode
 from fogline.serving.update.watcher import ReleaseWatcher
@@ -49,7 +50,7 @@ class Updater:
     def __init__(
         self,
         name: str,
-        tier: Tier,
+        tier: NodeKind,
         channel: Channel,
         database: Database,
         folder: Path,
@@ -61,10 +62,10 @@ class Updater:
         variants: bool = False,
     ) -> None:
         self._name = name
-        self._tier: Tier = tier
+        self._tier: NodeKind = tier
         self._channel: Channel = channel
         self._upstream = upstream
-        self._house = DriverContext(
+        self._context = DriverContext(
             node=name,
             machine=UpdateMachine(name, tier),
             database=database,
@@ -88,14 +89,14 @@ class Updater:
         Raises:
             StorageError: the journal cannot be read.
         """
-        for model, body in self._house.database.all(STATES):
+        for model, body in self._context.database.all(STATES):
             try:
                 state = DECODER.decode(body)
             except msgspec.DecodeError as error:
                 raise StorageError(
                     f"The journal of model {model} cannot be read ({error}); was it written by a newer Fogline?"
                 ) from error
-            self._drivers[model] = ModelUpdateDriver(state, self._house)
+            self._drivers[model] = ModelUpdateDriver(state, self._context)
         for driver in self._drivers.values():
             driver.recover()
 
@@ -160,14 +161,14 @@ class Updater:
         Raises:
             StorageError: files that were there at the start are gone.
         """
-        files, serving = self._house.files, list[Serving]()
-        roles: tuple[Role, ...] = ("live", "shadow")
+        files, serving = self._context.files, list[Serving]()
+        slots: tuple[VersionSlot, ...] = ("live", "shadow")
         for driver in self._drivers.values():
             state = driver.state
-            for held, role in zip((state.current, state.shadow), roles, strict=True):
+            for held, slot in zip((state.current, state.shadow), slots, strict=True):
                 if held is not None:
                     card, paths = narrowed(files.card(held.card), held.runtime), files.paths(held)
-                    serving.append(Serving(state.model, held.version, card, paths, role))
+                    serving.append(Serving(state.model, held.version, card, paths, slot))
         return tuple(serving)
 
     def states(self) -> dict[str, ModelOnNode]:
@@ -190,7 +191,7 @@ class Updater:
             if driver is None:
                 if self._tier not in release.tiers:
                     continue
-                driver = self._drivers[release.model] = ModelUpdateDriver(ModelOnNode(release.model), self._house)
+                driver = self._drivers[release.model] = ModelUpdateDriver(ModelOnNode(release.model), self._context)
                 assert self._group is not None
                 self._group.create_task(driver.run())
             allowed = None if self._channel == "rounds" else checked.approved.get(release.model, frozenset())
@@ -202,9 +203,9 @@ class Updater:
         for driver in self._drivers.values():
             held = driver.state.current
             number, version = (0, 0) if held is None else (held.number, held.version)
-            outcome = Outcome(self._name, driver.model, number, version, "alarm", why, self._house.clock())
+            outcome = Outcome(self._name, driver.model, number, version, "alarm", why, self._context.clock())
             try:
-                self._house.database.note(RECORDS, msgspec.json.encode(outcome))
+                self._context.database.note(RECORDS, msgspec.json.encode(outcome))
             except StorageError as error:
                 log.error("an alarm cannot be kept: %s", error)
             self._upstream.outcome(outcome)

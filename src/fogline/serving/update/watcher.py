@@ -10,8 +10,8 @@ from contextlib import suppress
 import msgspec
 
 from fogline.registry.trust.names import TIMESTAMP
+from fogline.serving.update import turn
 from fogline.serving.update.ports import Installer, InstallerError, UntrustedMetadataError, Upstream, VerifiedMetadata
-from fogline.serving.update.turn import backoff
 from fogline.storage import Database, StorageError
 
 log = logging.getLogger("fogline.serving")
@@ -90,7 +90,7 @@ class ReleaseWatcher:
 
     def _patience(self) -> float | None:
         """Seconds until it is time to look without news; None: no need to."""
-        waits = [backoff(self._tries)] if self._tries else []
+        waits = [turn.RETRY.after(self._tries)] if self._tries else []
         if self._trust.expires and not self._trust.alarm:
             waits.append(max(0.0, self._trust.expires - self._clock()))
         return min(waits, default=None)

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from fogline.nodes import Aggregator, Role, records
+from fogline.nodes import Aggregator, AggregatorRole, records
 from fogline.nodes.messages import Key
 
 Contributions = tuple[tuple[str, int], ...]
@@ -14,7 +14,7 @@ Contributions = tuple[tuple[str, int], ...]
 
 
 class InvariantError(AssertionError):
-    """Something happened that must not. ``kind`` is one of hang, lost, twice, missing, forged, few, failed."""
+    """Something happened that must not. ``kind`` is one of hang, lost, twice, missing, forged, few, failed, raw."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(f"{kind}: {text}")
@@ -24,7 +24,7 @@ class InvariantError(AssertionError):
 class DeliveryLog:
     """What was reported, acknowledged and refused in a run; and since when rounds and requests are open."""
 
-    def __init__(self, roles: Mapping[str, Role], patience: Mapping[str, float]) -> None:
+    def __init__(self, roles: Mapping[str, AggregatorRole], patience: Mapping[str, float]) -> None:
         self._roles = roles
         self._patience = patience
         self._reported: dict[tuple[str, int], Contributions] = {}
@@ -177,7 +177,7 @@ class DeliveryLog:
 def _held(node: Aggregator, nodes: Mapping[str, Aggregator], store: Mapping[Key, Contributions]) -> Contributions:
     """Contributions that wait at a node, or in a report of it that the parent has neither taken nor refused."""
     ledger = node.ledger
-    keys = [got.update for lane in ledger.lanes for got in lane.pending] + [got.update for got in ledger.used]
+    keys = [one.update for lane in ledger.lanes for one in lane.pending] + [one.update for one in ledger.used]
     for task in ledger.outbox.reports:
         assert node.role.parent is not None
         parent = nodes[node.role.parent].ledger

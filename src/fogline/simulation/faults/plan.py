@@ -9,7 +9,7 @@ from typing import get_args
 import msgspec
 
 from fogline.jobs import Tier
-from fogline.nodes import Role
+from fogline.nodes import AggregatorRole
 from fogline.nodes.traits import AlgorithmTraits
 from fogline.settings import Mode
 
@@ -51,7 +51,7 @@ class FaultPlan:
     """A scenario, drawn from a seed."""
 
     seed: int
-    roles: dict[str, Role]
+    roles: dict[str, AggregatorRole]
     """The aggregators, the root first."""
     devices: dict[str, str]
     """Devices and their parents."""
@@ -65,7 +65,7 @@ class FaultPlan:
     """Whether devices are available only now and then."""
 
     @property
-    def root(self) -> Role:
+    def root(self) -> AggregatorRole:
         """The role of the root."""
         return next(iter(self.roles.values()))
 
@@ -79,7 +79,7 @@ class FaultPlan:
                 below[role.parent].append(role.name)
         return below
 
-    def patience(self, role: Role, children: int) -> float:
+    def patience(self, role: AggregatorRole, children: int) -> float:
         """How long all rounds of an aggregator may take in a row, without a crash of its own. A round may wait for
         children first, and a ring for each of them."""
         waits = children + 1 if role.mode == "ring" else 1
@@ -93,9 +93,9 @@ def draw_plan(seed: int) -> FaultPlan:
     count = rng.randint(6, 12)
     leaves = [name for name in parents if name not in parents.values()]
     devices = {f"d{i}": leaves[i % len(leaves)] for i in range(count)}
-    roles: dict[str, Role] = {}
+    roles: dict[str, AggregatorRole] = {}
     deadlines: dict[int, float] = {}
-    templates: dict[int, Role] = {}
+    templates: dict[int, AggregatorRole] = {}
     for name, parent in parents.items():
         depth = name.count(".")
         if depth not in templates:
@@ -143,7 +143,7 @@ def _draw_tree(rng: random.Random) -> dict[str, str | None]:
     return parents
 
 
-def _draw_role(rng: random.Random, seed: int, depth: int, above: float | None) -> Role:
+def _draw_role(rng: random.Random, seed: int, depth: int, above: float | None) -> AggregatorRole:
     rounds = rng.randint(2, 9) if depth == 0 else rng.choice((1, 1, 1, 2, 3))
     deadline = rng.uniform(20.0, 50.0) if above is None else above / rounds * rng.uniform(0.4, 1.1)
     tier = Tier(
@@ -155,7 +155,7 @@ def _draw_role(rng: random.Random, seed: int, depth: int, above: float | None) -
         speed_classes=rng.randint(1, 3),
     )
     mode: Mode = rng.choice(("sync", *MODES))
-    return Role(
+    return AggregatorRole(
         name="",
         parent=None,
         tier=tier,

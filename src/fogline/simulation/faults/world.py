@@ -24,7 +24,7 @@ from fogline.nodes.effects import (
     Effect,
     Finished,
     Forget,
-    Lift,
+    GroupUpdate,
     Merge,
     Move,
     ParentStep,
@@ -34,6 +34,7 @@ from fogline.nodes.effects import (
     Write,
 )
 from fogline.nodes.events import Event, Joined, Left, Received, Started, StepComputed, TimerFired, Trained
+from fogline.nodes.exchange import is_combined
 from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
 from fogline.nodes.policies import make_policy
@@ -139,7 +140,7 @@ class World:
         """Until nothing happens any more.
 
         Raises:
-            Violation: something happened that must not.
+            InvariantError: something happened that must not.
         """
         root = self.plan.root.name
         self.machines[root].store[model_key(root, 0)] = ()
@@ -323,7 +324,7 @@ class World:
             case Adopt(source=source, base=base, model=model):
                 for key in (source, base):
                     _ = () if key is None else value_of(store, name, key)
-                store[model] = ()  # An inner group's value is what it will lift.
+                store[model] = ()  # An inner group's value is what its update will be.
             case Move(base=base, model=model, members=members):
                 moved = value_of(store, name, base)
                 by = self._sum(name, store, [member.update for member in members])
@@ -331,7 +332,7 @@ class World:
                 store[model] = moved + by
             case Merge(update=update, members=members):
                 store[update] = self._sum(name, store, [member.update for member in members])
-            case Lift(base=base, update=update):
+            case GroupUpdate(base=base, update=update):
                 store[update] = value_of(store, name, base)
             case Finished():
                 if name == self.plan.root.name and self._done_at is None:
@@ -345,7 +346,8 @@ class World:
         assert self._exchange is not None
         store, arrays, rng = machine.store, machine.arrays, self._random
         if isinstance(effect, Combine):
-            self._sum(name, store, [member.update for member in effect.members])
+            for member in effect.members:
+                self._check_not_none(name, member.update)
             self._exchange.combine(name, effect, store, arrays)
             return
         if isinstance(effect, ChildStep):
@@ -358,9 +360,14 @@ class World:
 
     def _sum(self, name: str, store: dict[Key, Contributions], keys: list[Key]) -> Contributions:
         for key in keys:
-            if self._is_none(key):
-                raise InvariantError("failed", f"{name} folds {key}, which is none")
+            self._check_not_none(name, key)
+            if self.plan.roles[name].steps and not is_combined(key):
+                raise InvariantError("raw", f"{name} folds {key}, which is one child's part of an exchange")
         return tuple(contribution for key in keys for contribution in value_of(store, name, key))
+
+    def _check_not_none(self, name: str, key: Key) -> None:
+        if self._is_none(key):
+            raise InvariantError("failed", f"{name} folds {key}, which is none")
 
     def _write(self, name: str, machine: SimulatedMachine, record: Record) -> None:
         machine.journal.append(_encode(record))
@@ -408,19 +415,21 @@ class World:
             for forger in (self._random.choice(self._children[to]), name):
                 self._transmit(forger, to, step, (("forger", step.task),), {})
 
-    def _failed(self, name: str, gots: Sequence[AcceptedUpdate]) -> dict[int, str]:
+    def _failed(self, name: str, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
         """Which updates that wait are found to be none when a round may close."""
-        failed = {got.task: "it is none" for got in gots if self._is_none(update_key(name, got.task))}
+        failed = {one.task: "it is none" for one in accepted if self._is_none(update_key(name, one.task))}
         machine = self.machines[name]
-        combine = cast("Aggregator", machine.node).combines(gots)
+        combine = cast("Aggregator", machine.node).combines(accepted)
         if combine is None or self._exchange is None:
             return failed
         out = self._exchange.failed(name, combine, machine.arrays)
-        return failed | {got.task: out[got.child] for got in gots if got.child in out}
+        return failed | {one.task: out[one.child] for one in accepted if one.child in out}
 
     def _is_none(self, key: Key) -> bool:
         # What an exchange came to is more than one child's, and has been looked at.
-        return self.plan.chaos.failure > 0 and "/" not in key and crc32(f"{self.plan.seed}/{key}".encode()) % 25 == 0
+        return (
+            self.plan.chaos.failure > 0 and not is_combined(key) and crc32(f"{self.plan.seed}/{key}".encode()) % 25 == 0
+        )
 
     # The links.
 
@@ -478,7 +487,7 @@ def run(
     """Run the plan of a seed; with an exchange, between the devices and those above them.
 
     Raises:
-        Violation: something happened that must not.
+        InvariantError: something happened that must not.
     """
     plan = draw_plan(seed) if exchange is None else with_exchange(draw_plan(seed), len(exchange.steps))
     return World(plan, aggregator=aggregator, device=device, exchange=exchange, tell=tell).run()

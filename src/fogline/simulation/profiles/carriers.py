@@ -82,6 +82,6 @@ def column(values: Floats, kind: Literal["d", "f"] = "d") -> array[float]:
 
 
 def _seconds_per_byte(bandwidth: Floats, rtt: Floats, loss: Floats) -> Floats:
-    """:func:`rates.seconds_per_byte` for many; it is where the formula is explained."""
+    """:func:`fogline.simulation.profiles.rates.seconds_per_byte` for many; it is where the formula is explained."""
     held_back = rtt / SEGMENT * np.sqrt(2.0 * loss / 3.0)
     return np.maximum(1.0 / (bandwidth * (1.0 - loss)), held_back)

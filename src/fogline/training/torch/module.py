@@ -69,7 +69,7 @@ class ModuleTask(Task):
     ) -> None:
         super().__init__(name, data, classifies, headline, higher_is_better)
         self.loss: LossName | LossFunction = loss
-        self.device = _present(torch.device(device))
+        self.device = _present(device)
         self.on_processor = self.device.type == "cpu"
         self._make = model
         self._judged: tuple[int, nn.Module] | None = None
@@ -290,9 +290,19 @@ class ModuleTask(Task):
             torch.set_num_threads(threads)
 
 
-def _present(device: torch.device) -> torch.device:
+def _present(name: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device is {str(name)!r}; write 'cpu', 'cuda', or 'cuda:1' for the second GPU.")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is 'cuda', and PyTorch finds no GPU here; leave it out to train on the processor.")
+        raise ValueError(
+            f"device is '{device}', and PyTorch finds no GPU here; leave it out to train on the processor."
+        )
+    if (device.index or 0) >= max(1, torch.cuda.device_count()):
+        raise ValueError(f"device is '{device}', and PyTorch finds {torch.cuda.device_count()} GPUs, numbered from 0.")
     return device
 
 

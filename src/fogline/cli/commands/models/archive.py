@@ -29,6 +29,8 @@ def export(model: str, file: Path | None = None, /, *, operator: OperatorOptions
         card = chosen(model_report, version)
         default = f"{card.model}-{card.version}.fogline"
         path = Path(default) if file is None else file / default if file.is_dir() else file
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no file that could be replaced; name another, or a folder")
         await client.export(name, card.version, path)
         return path
 

@@ -6,6 +6,9 @@ from fogline.cli.failures import UsageError
 from fogline.inference.card import Card
 from fogline.registry.model_report import ModelReport
 
+LARGEST = 2**63 - 1
+"""Number of a version."""
+
 
 def parsed(text: str) -> tuple[str, int]:
     """A model's name and a version; 0 where none is named.
@@ -14,7 +17,7 @@ def parsed(text: str) -> tuple[str, int]:
         UsageError: it is no such text.
     """
     name, at, number = text.partition("@")
-    if not name or (at and not (number.isdecimal() and int(number))):
+    if not name or (at and not (number.isdecimal() and 0 < int(number) <= LARGEST)):
         raise UsageError(f"'{text}' is no version of a model; write NAME or NAME@VERSION, such as digits@1")
     return name, int(number or 0)
 

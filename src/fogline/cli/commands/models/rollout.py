@@ -14,7 +14,7 @@ from fogline.cli.options import OPERATOR, Flag, OperatorOptions, duration
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.folder import RELEASE_KEYS
 from fogline.registry.model_report import Action, Steer
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 
 
 def promote(
@@ -107,7 +107,7 @@ def _steer(
     rings: tuple[float, ...] = (),
     ring_time: str | None = None,
     shadow: bool = False,
-    tiers: tuple[Tier, ...] = (),
+    tiers: tuple[NodeKind, ...] = (),
 ) -> None:
     name, version = parsed(text) if action in ("promote", "rollback") else (name_only(text), 0)
     watched = None if ring_time is None else duration("--ring-time", ring_time)

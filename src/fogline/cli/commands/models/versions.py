@@ -97,6 +97,7 @@ def show(model: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
 def _facts(model_report: ModelReport, card: Card) -> Item:
     """A version, for programs."""
     release = model_report.release
+    current = release is not None and release.version == card.version
     return {
         "model": card.model,
         "version": card.version,
@@ -105,7 +106,8 @@ def _facts(model_report: ModelReport, card: Card) -> Item:
         "headline": card.headline,
         "from": _origin(card),
         "approved_by": model_report.approved.get(card.version),
-        "release": release.state if release is not None and release.version == card.version else None,
+        "release": release.state if current else None,
+        "next_ring": model_report.next_ring if current else None,
         "nodes": {found.node: found.what for found in model_report.outcomes if found.version == card.version},
     }
 
@@ -134,8 +136,14 @@ def _served(model_report: ModelReport, card: Card) -> str:
     parts = [f"[{STATES[what]}]{n} {WORDS.get(what, what)}[/]" for what, n in counts.items() if n]
     release = model_report.release
     if release is not None and release.version == card.version and release.state != "done":
-        parts.append(f"{release.state}, ring {release.width:.0%}")
+        parts.append(f"{release.state}, ring {release.width:.0%}{_at_least(model_report.next_ring)}")
     return ", ".join(parts)
+
+
+def _at_least(next_ring: float | None) -> str:
+    """For how long the ring stays as it is; empty where time does not hold it."""
+    left = 0.0 if next_ring is None else next_ring - time.time()
+    return f" for {human_seconds(left)} more at least" if left > 0 else ""
 
 
 def _show_nodes(outcomes: Sequence[Outcome]) -> None:

@@ -19,7 +19,7 @@ POSSIBLE = sys.platform == "linux"
 """Elsewhere a process that has imported numerical libraries cannot be forked safely."""
 
 
-class ForkServer:
+class ForkServerProcess:
     """A fork server, for as long as it is needed.
 
     Args:

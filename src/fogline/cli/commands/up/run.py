@@ -16,7 +16,7 @@ from fogline.cli.bundling import bundle_of_job
 from fogline.cli.commands.simulation import print_result
 from fogline.cli.commands.up.children import ChildProcess, Children
 from fogline.cli.commands.up.display import Display
-from fogline.cli.commands.up.fork_server import ForkServer
+from fogline.cli.commands.up.fork_server import ForkServerProcess
 from fogline.cli.commands.up.plan import PlannedNode, StartPlan, UpOptions, job_of, plan, root_of
 from fogline.cli.commands.up.tree import TreeState
 from fogline.cli.failures import Interrupted, JobFailedError, UsageError
@@ -108,7 +108,7 @@ class Run:
         """Whether a simulation of the job gives the same."""
         self.state = TreeState(root_of(job), job.tree)
         self.display = Display(self.state, options.quiet)
-        self.forks = ForkServer(folder / "forks.log")
+        self.forks = ForkServerProcess(folder / "forks.log")
         self.children = Children(self._tell, self.forks.environment)
         self.failed: asyncio.Future[None] | None = None
         """Set when the cloud is gone."""

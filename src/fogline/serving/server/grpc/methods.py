@@ -12,7 +12,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from fogline.serving.protocol import inference_pb2 as messages
-from fogline.serving.protocol.asking import InferenceResponse
+from fogline.serving.protocol.messages import InferenceResponse
 from fogline.serving.protocol.rpc import read_request, write_answer
 from fogline.serving.server import facts
 from fogline.serving.server.failures import explained

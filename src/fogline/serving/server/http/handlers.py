@@ -10,8 +10,8 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from fogline.serving.protocol.asking import InferenceRequest, InferenceResponse
 from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.protocol.messages import InferenceRequest, InferenceResponse
 from fogline.serving.protocol.rest import read_request
 from fogline.serving.server import facts
 from fogline.serving.server.http import pages

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Array, Locate
-from fogline.registry.release import Tier, Vitals
+from fogline.registry.release import NodeKind, Vitals
 
 Outputs = Mapping[str, Array]
 
@@ -53,7 +53,7 @@ class ImprovedAnswer(Protocol):
         ...
 
     @property
-    def tier(self) -> Tier:
+    def tier(self) -> NodeKind:
         """The highest tier that answered one of the examples."""
         ...
 

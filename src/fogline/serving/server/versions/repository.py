@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
 
 from fogline.inference.card import Card
 from fogline.inference.runtimes.base import Locate, Runtime
@@ -20,8 +19,8 @@ from fogline.serving.server.versions.served import ServedModel
 from fogline.serving.server.versions.shadow import Shadow
 from fogline.serving.server.versions.warmup import warm_up
 from fogline.serving.settings import Settings
+from fogline.serving.slots import VersionSlot
 
-Role = Literal["live", "beside", "shadow"]
 Open = Callable[[Card, Locate], Runtime]
 """Loads a version."""
 
@@ -188,7 +187,7 @@ class Repository:
         """Whether there is any model that answers."""
         return any(line.live is not None for line in self.lines.values())
 
-    async def load(self, card: Card, locate: Locate, role: Role = "live") -> ServedModel:
+    async def load(self, card: Card, locate: Locate, slot: VersionSlot = "live") -> ServedModel:
         """Load a version, and warm it up. The live one goes on answering until this one is ready.
 
         Raises:
@@ -199,7 +198,7 @@ class Repository:
         try:
             async with self._turn:
                 served = await asyncio.to_thread(self._prepare, card, locate)
-                self._place(served, role)
+                self._place(served, slot)
                 return served
         finally:
             self._loading[key] -= 1
@@ -280,11 +279,11 @@ class Repository:
         line.promote(served)
         self._coming.discard(served.card.model)
 
-    def _place(self, served: ServedModel, role: Role) -> None:
+    def _place(self, served: ServedModel, slot: VersionSlot) -> None:
         line = self.lines.setdefault(served.card.model, ModelVersions(served.card, served.locate))
         line.put(served)
-        if role == "live":
+        if slot == "live":
             self._promote(line, served)
-        elif role == "shadow":
+        elif slot == "shadow":
             line.shadow = Shadow(served, self._pool)
             line.settle()

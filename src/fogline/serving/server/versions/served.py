@@ -14,8 +14,8 @@ from fogline.inference.card import Card
 from fogline.inference.exits import EarlyExit
 from fogline.inference.runtimes.base import Array, Locate, ModelError, Run, Runtime
 from fogline.registry.release import Tally, Vitals
-from fogline.serving.protocol.asking import InferenceRequest, InferenceResponse
 from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.protocol.messages import InferenceRequest, InferenceResponse
 from fogline.serving.protocol.rest import ResponseWriter
 from fogline.serving.protocol.signature import ModelSignature
 from fogline.serving.server.versions.batcher import Batcher, Outputs

@@ -11,7 +11,7 @@ import numpy as np
 from fogline.inference.card import Card
 from fogline.inference.confidence import classes
 from fogline.inference.runtimes.base import Array
-from fogline.serving.protocol.asking import InferenceRequest
+from fogline.serving.protocol.messages import InferenceRequest
 from fogline.serving.server.versions.batcher import Outputs
 from fogline.serving.server.versions.served import ServedModel
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from fogline.training.bugs import attempt
-from fogline.training.torch.checking.beside import watched
+from fogline.training.torch.checking.side_effects import watched
 
 
 def keeps(module: nn.Module, step: Callable[[], object]) -> bool:

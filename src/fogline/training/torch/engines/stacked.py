@@ -17,18 +17,18 @@ from fogline.randomness import seeded
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import LocalMethod
 from fogline.training.shuffling import Shuffler
-from fogline.training.torch.checking.beside import gradient_hooks_of, watched
+from fogline.training.torch.checking.side_effects import gradient_hooks_of, watched
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.engines.mixing import mixes_examples
 from fogline.training.torch.failure import attempt, failed, results, too_few
 from fogline.training.torch.kernels import Graph
 from fogline.training.torch.outputs.losses import IGNORED
 from fogline.training.torch.steps.affine import affine
-from fogline.training.torch.steps.blocks import Blocks, flat, split_rows, stack_rows
 from fogline.training.torch.steps.cohort import GATHERED, Batch, Cohort, DeviceExamples, labels_of
 from fogline.training.torch.steps.loss_gradient import Gradient, Head, Terms, Vectors, losses_of
 from fogline.training.torch.steps.optimizers import Collect, Fused, Sink, clip, optimizer
 from fogline.training.torch.steps.program import FeaturesElsewhere, Program, TracedProgram
+from fogline.training.torch.steps.stacked_weights import Blocks, flat, split_rows, stack_rows
 from fogline.training.torch.task import ENGINES, TorchTask
 
 TABLE_SHARE = 0.25

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fogline.randomness import seeded
-from fogline.training.torch.checking.beside import watched
+from fogline.training.torch.checking.side_effects import watched
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.base import KERNELS, Context, Kernel
 from fogline.training.torch.kernels.dense import Addend, Dropout, Linear, Sum

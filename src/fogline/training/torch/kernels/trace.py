@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from fogline.training.torch.checking.beside import gradient_hooks_of, hooks_of, watched
+from fogline.training.torch.checking.side_effects import gradient_hooks_of, hooks_of, watched
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.kernels.base import KERNELS
 from fogline.training.torch.kernels.dense import Add

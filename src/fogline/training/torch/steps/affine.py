@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from fogline.training.affinity import BROKEN
-from fogline.training.hooks import Watched, wrong
+from fogline.training.hook_calls import Watched, wrong
 from fogline.training.method import LocalMethod
-from fogline.training.torch.steps.blocks import split_rows
 from fogline.training.torch.steps.loss_gradient import Vectors
 from fogline.training.torch.steps.optimizers import Affine
+from fogline.training.torch.steps.stacked_weights import split_rows
 
 TOLERANCE = 1e-5
 ROUGHLY = 1e-3

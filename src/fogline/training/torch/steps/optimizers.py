@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fogline.training.local import LocalTraining
-from fogline.training.torch.steps.blocks import flat
+from fogline.training.torch.steps.stacked_weights import flat
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8

@@ -28,7 +28,7 @@ _ALL_MODULES_HOOKS = (
 
 
 @dataclass(slots=True)
-class Beside:
+class SideEffects:
     """What was seen, as ends of sentences about the forward pass; None where nothing was."""
 
     draws: str | None = None
@@ -43,12 +43,12 @@ class Beside:
 
 
 @contextmanager
-def watched(module: nn.Module) -> Generator[Beside]:
+def watched(module: nn.Module) -> Generator[SideEffects]:
     """Looks at what changes while the module is called, other than its parameters and persistent buffers.
 
     The generators are put back afterwards.
     """
-    seen = Beside()
+    seen = SideEffects()
     with seeded():
         drawn, before, reached = fingerprint(), _attributes(module), digest_of(module)
         try:
@@ -68,7 +68,7 @@ def watched(module: nn.Module) -> Generator[Beside]:
 class _Looks(TorchFunctionMode):
     """Takes down whether numbers are read off tensors: also where an error that this raises is caught."""
 
-    def __init__(self, seen: Beside) -> None:
+    def __init__(self, seen: SideEffects) -> None:
         super().__init__()
         self._seen = seen
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.policies import Candidates, Selection
 from fogline.nodes.quorum import counted
-from fogline.nodes.role import Role
+from fogline.nodes.role import AggregatorRole
 from fogline.nodes.roster import Roster, RosterView
 
 
@@ -29,10 +29,10 @@ class AskedCohort:
     """Why no round with these children could count; empty if one could."""
 
 
-class Asking:
+class CohortSelection:
     """Selects children for the rounds of every mode. Remembers nothing: all it needs is in ledger and roster."""
 
-    def __init__(self, role: Role, policy: Selection, roster: Roster, ledger: Ledger) -> None:
+    def __init__(self, role: AggregatorRole, policy: Selection, roster: Roster, ledger: Ledger) -> None:
         self._role = role
         self._policy = policy
         self._roster = roster

@@ -121,6 +121,8 @@ class Watched(LocalMethod):
         if result.shape != like.shape and not (rows and result.shape[-1:] == like.shape[-1:]):
             shapes = f"shape {tuple(result.shape)} where {tuple(like.shape)} is wanted"
             raise wrong(self.watched, hook, f"gives {shapes}")
+        if result.dtype is not like.dtype and "complex" in str(result.dtype):
+            raise wrong(self.watched, hook, "gives complex numbers where real ones are wanted")
 
 
 def watched(method: LocalMethod) -> Watched:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fogline.inference.runtimes.base import Array
-from fogline.registry.release import Tier
+from fogline.registry.release import NodeKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class InferenceResponse:
     """What a model gives, and who it was."""
 
     outputs: Mapping[str, Array]
-    tier: Tier
+    tier: NodeKind
     """The highest that answered an example,"""
     model: str
     version: int

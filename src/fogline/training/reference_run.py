@@ -1,4 +1,4 @@
-"""A rehearsal as the reference plays it, and how others differ from that."""
+"""A rehearsal as the reference runs it, and how others differ from that."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Results = list[tuple[ClientJob, LocalResult]]
 
 
 @dataclass
-class Play:
+class ReferenceRun:
     """What the reference makes of a rehearsal, in two passes.
 
     Args:
@@ -83,8 +83,8 @@ class Play:
         return shaken
 
 
-def play(rehearsal: Rehearsal, build: Callable[[], Engine]) -> Play | str:
-    """Let the reference play; why it cannot, if it fails on every device.
+def run_reference(rehearsal: Rehearsal, build: Callable[[], Engine]) -> ReferenceRun | str:
+    """Run the reference; why that is not possible, if it fails on every device.
 
     Args:
         rehearsal: devices and their examples; its learning rate is changed where weights would hardly move, or far.
@@ -107,7 +107,7 @@ def play(rehearsal: Rehearsal, build: Callable[[], Engine]) -> Play | str:
         second = engine.train(jobs)
         if any(trained.failure is None for trained in second):
             passes = [(rehearsal.jobs, first), (jobs, second)]
-            return Play(rehearsal, build, [list(zip(some, done, strict=True)) for some, done in passes])
+            return ReferenceRun(rehearsal, build, [list(zip(some, done, strict=True)) for some, done in passes])
         why = second[0].failure or ""
     return why
 

@@ -10,11 +10,11 @@ import pytest
 from fogline.aggregation import Update
 from fogline.algorithms import METHODS, Algorithm, FedAvg, make
 from fogline.algorithms import group as groups
-from fogline.compute import blocks
+from fogline.compute import column_blocks
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.files import write
 from fogline.compute.groups import Groups
-from fogline.nodes.effects import Adopt, FoldInput, Lift, Merge, Move
+from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.params import Entry, Params, Spec, State, Vector, map_arrays
 from fogline.training.method import LocalWork
 from tests.compute.asking import ask
@@ -31,7 +31,7 @@ SPEC = Spec.of(
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK", 128)
+    monkeypatch.setattr(column_blocks, "BLOCK", 128)
 
 
 def update_of(algorithm: Algorithm, seed: int) -> Update:
@@ -76,13 +76,13 @@ def test_blocks_give_the_bits_of_the_whole(name: str, exact: bool, tmp_path: Pat
         ask(runner, Adopt("m0", None, "m1"), folder)
         ask(runner, Move("m1", "m2", members, True, 0, True), folder, 0, 5)
         ask(runner, Move("m2", "m3", members[:2], True, 0, True), folder, 1, 5)
-        ask(runner, Lift("m3", "lifted"), folder)
+        ask(runner, GroupUpdate("m3", "up"), folder)
         ask(runner, Adopt("m0", "m3", "m4"), folder)
         ask(runner, Merge("merged", members), folder)
         top = (FoldInput("merged", 0, "fog"), *members[:1])
         ask(runner, Move("m0", "m5", top, False, 0, True), folder, 0, 5)
         ask(runner, Move("m5", "m6", members, False, 0, True), folder, 1, 5)
-    for what in (*(f"m{i}" for i in range(7)), *(f"m{i}-group" for i in range(7)), "lifted", "merged"):
+    for what in (*(f"m{i}" for i in range(7)), *(f"m{i}-group" for i in range(7)), "up", "merged"):
         same(tmp_path / "a" / what, tmp_path / "b" / what)
 
 
@@ -108,8 +108,8 @@ def test_blocks_suit_a_large_model_of_a_method_that_is_columnwise() -> None:
         def evaluation_model(self, model: Vector, state: State) -> Vector:
             return model / np.linalg.norm(model)
 
-    large = Spec.of([Entry("w", (blocks.LARGE,), "float32")])
-    assert blocks.suits(make("fedavg"), large)
-    assert not blocks.suits(Heir(), large)
-    assert not blocks.suits(make("fedexp"), large)
-    assert not blocks.suits(make("fedavg"), SPEC)
+    large = Spec.of([Entry("w", (column_blocks.LARGE,), "float32")])
+    assert column_blocks.suits(make("fedavg"), large)
+    assert not column_blocks.suits(Heir(), large)
+    assert not column_blocks.suits(make("fedexp"), large)
+    assert not column_blocks.suits(make("fedavg"), SPEC)
