@@ -30,7 +30,7 @@ from fogline.nodes.effects import (
     Write,
 )
 from fogline.nodes.events import Event, Halt, Joined, Left, Received, Started, StepComputed, TimerFired, UpdatesChecked
-from fogline.nodes.exchange import ParentExchange
+from fogline.nodes.exchange_rounds import ParentExchange
 from fogline.nodes.learning import PolicyLearning
 from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger, OpenRequest, devices_in
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
@@ -283,9 +283,10 @@ class Aggregator:
         if ledger.ended:
             self._do(Send(parent, Report(work.task, None, failure="it was halted")))
             return
+        then: list[Effect] = []
         for lane in ledger.lanes:
             if self._exchange is not None:
-                self._exchange.give_up(lane)
+                then += self._exchange.give_up(lane)
             else:
                 self._leave_out_failed(lane)  # What waits is carried on as updates.
         if self.role.moves:
@@ -294,6 +295,7 @@ class Aggregator:
         goes_on = self.role.mode in ("async", "semi-async")
         keep_since = self.now - self.role.wait if goes_on else math.inf
         self._log(records.Assigned(work.task, work.round, work.model, keep_since))
+        self._effects += then
         self._waits.clear()
         self._wake()
 
@@ -466,9 +468,9 @@ class Aggregator:
         if self.role.mode == "ring" and self.ledger.hops_met and self._final() and not self._quorum.ring_lacks():
             self._close(index)  # The last hop was lost, and enough have moved the model before it.
             return
-        if self._exchange is not None:
-            self._exchange.give_up(self.ledger.lanes[index])
+        then = [] if self._exchange is None else self._exchange.give_up(self.ledger.lanes[index])
         self._log(records.Closed(index, False, self._final(), self.role.keep_since(self.now), self.now))
+        self._effects += then
         self._do(Count("abandoned", self.name, why))
         self._continue(index)
 

@@ -163,11 +163,17 @@ class Ledger:
         """Updates as they go into an aggregate, in canonical order."""
         return tuple(FoldInput(one.update, self.version - one.version, one.child) for one in in_order(accepted))
 
+    def reported(self, accepted: Iterable[AcceptedUpdate]) -> list[AcceptedUpdate]:
+        """Those that were reported in the exchange of this round, in the order of their requests; others come from
+        rounds before, and stand for what an exchange came to."""
+        first = self.next_task if self.exchange is None else self.exchange.first
+        return in_order(one for one in accepted if one.task >= first)
+
     def combined(self, pending: list[AcceptedUpdate], key: Key | None) -> list[AcceptedUpdate]:
         """What waits, with one update in place of those that an exchange made it of. ``key``: None if there is none."""
         if key is None or self.exchange is None:
             return pending
-        accepted = self.exchange.reported(pending)
+        accepted = self.reported(pending)
         samples, first = sum(one.samples for one in accepted), accepted[0]
         one = AcceptedUpdate(first.task, self._role.name, key, first.version, samples, devices_in(accepted), first.lane)
         return [*(one for one in pending if one.task < self.exchange.first), one]
