@@ -25,6 +25,11 @@ def test_every_invariant_holds(first: int) -> None:
     assert sum(outcome.rounds for outcome in outcomes) > CHUNK
 
 
+@pytest.mark.parametrize("seed", [600, 831, 1249, 1804])
+def test_a_crash_between_a_failed_round_and_its_record_harms_nothing(seed: int) -> None:
+    run(seed, exchange=EXCHANGE)
+
+
 def test_a_seed_gives_one_trace() -> None:
     assert [run(seed, exchange=EXCHANGE) for seed in range(8)] == [run(seed, exchange=EXCHANGE) for seed in range(8)]
 
