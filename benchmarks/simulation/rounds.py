@@ -15,7 +15,8 @@ from benchmarks.simulation.work import Round, orders
 from fogline.aggregation import MeanFold
 from fogline.algorithms import FedAvg
 from fogline.params import Vector
-from fogline.simulation.executor import Executor
+from fogline.simulation.executors import Bench
+from fogline.simulation.executors.processes import ProcessExecutor
 from fogline.training import Choice, ClientJob, LocalTraining, autotune
 from fogline.training.shuffling import Shuffler
 from fogline.training.torch import TorchTask
@@ -72,7 +73,7 @@ def fogline_rounds(task: TorchTask, local: LocalTraining, choice: Choice) -> Ite
     algorithm, params = FedAvg(), task.initial(0)
     engine = lambda: task.build(choice.engine, algorithm, local)  # noqa: E731
     with task.one_thread():
-        executor = Executor(task, algorithm, engine, choice.chunk, PROCESSES)
+        executor = ProcessExecutor(Bench(task, algorithm, engine, choice.chunk), PROCESSES)
 
     def run(seed: int) -> Vector:
         fold = MeanFold()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fogline.monitoring.folder import load_run
     from fogline.monitoring.mishaps import RunError
     from fogline.monitoring.result import Result
+    from fogline.simulation.callbacks import STOP
     from fogline.simulation.run import simulate
     from fogline.training.bugs import CodeError
     from fogline.training.sklearn import SklearnTask
@@ -30,6 +31,7 @@ _HOMES = {
     "Local": "fogline.jobs",
     "Result": "fogline.monitoring.result",
     "RunError": "fogline.monitoring.mishaps",
+    "STOP": "fogline.simulation.callbacks",
     "SklearnTask": "fogline.training.sklearn",
     "Task": "fogline.training.torch:TorchTask",
     "Tier": "fogline.jobs",
@@ -40,6 +42,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "STOP",
     "Algorithm",
     "CodeError",
     "Evaluation",

@@ -175,3 +175,20 @@ def test_a_run_of_another_format_is_refused(tmp_path: Path) -> None:
     folder.info.write_text(folder.info.read_text().replace('"format": 1', '"format": 2'))
     with pytest.raises(JobError, match="has format 2; this version of Fogline reads 1"):
         load_run(folder.path)
+
+
+@pytest.mark.parametrize("name", ["run.json", "result.json", "metrics.jsonl"])
+@pytest.mark.parametrize("text", [b"[]\n", b"{\n", b"\xff\xfe\n"], ids=["no table", "cut off", "no text"])
+def test_a_damaged_file_is_named(kept: RunFolder, name: str, text: bytes) -> None:
+    (kept.path / name).write_bytes(text)
+    with pytest.raises(JobError, match=rf"{name}.* is damaged: "):
+        load_run(kept.path)
+
+
+def test_a_finished_run_without_its_result_is_said_to_be_so(kept: RunFolder) -> None:
+    (kept.path / "result.json").write_text("{}")
+    with pytest.raises(JobError, match="it is no result as this version of Fogline writes it"):
+        load_run(kept.path)
+    (kept.path / "result.json").unlink()
+    with pytest.raises(JobError, match=r"There is no .*result.json, which a finished run has"):
+        load_run(kept.path)

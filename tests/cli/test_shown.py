@@ -14,7 +14,7 @@ from rich.console import Console
 from fogline.monitoring.human import human_bytes, human_joules, human_metric, human_seconds
 from fogline.monitoring.plots import figures, png
 from fogline.monitoring.progress import Live, Progress, Silent
-from fogline.monitoring.result import Result, Spread
+from fogline.monitoring.result import Baseline, Result, Spread
 from fogline.monitoring.table import next_steps
 from tests.patience import PATIENCE
 
@@ -149,6 +149,43 @@ def test_the_curve_shows_the_history(result: Result) -> None:
     line = figures(result)["learning"].axes[0].lines[0]
     assert list(line.get_xdata()) == list(range(2, 41, 2))
     assert line.get_ydata()[-1] == pytest.approx(100 * result.history[-1]["accuracy"])
+
+
+def test_baselines_are_told_with_what_federation_gains_and_costs(result: Result) -> None:
+    curve = [{"round": row["round"], "seconds": row["seconds"], "accuracy": 0.95} for row in result.history[1::2]]
+    models = Spread.of({f"device-{i}": i / 10 for i in range(10)}, higher_is_better=True)
+    result.baselines = {
+        "pooled": Baseline("pooled", 100, 40, {"accuracy": 0.95, "loss": 0.2}, history=curve),
+        "alone": Baseline("alone", 100, 40, {"accuracy": 0.45}, models=models, failures=2, reason="a [b]: no data"),
+    }
+    text = " ".join(result.summary().split())
+    assert "Baseline pooled accuracy 95.00 %, loss 0.2; federation costs 2.69 points" in text
+    assert "accuracy of 10 models: mean 45.00 %, worst tenth 0.00 %, std 28.72 %; federation gains 47.31 points" in text
+    assert "(2 without a model (first: a [b]: no data))" in text
+    for axes in figures(result)["learning"].axes[:2]:
+        shown = [label.get_text() for label in axes.get_legend().get_texts()]
+        assert shown == ["fedprox", "pooled", "alone, mean", "alone, worst tenth"]
+        lines = {line.get_label(): line for line in axes.lines}
+        assert lines["pooled"].get_ydata()[0] == pytest.approx(95)
+        assert len(lines["pooled"].get_xdata()) == 20
+        assert lines["alone, mean"].get_ydata()[0] == pytest.approx(45)
+    result.headline, result.units, result.higher_is_better = "rmse", {"rmse": "kWh"}, False
+    result.metrics = {"rmse": 12.5}
+    result.baselines = {"pooled": Baseline("pooled", 100, 40, {"rmse": 12.0})}
+    assert "rmse 12 kWh; federation costs 0.5 kWh" in result.summary()
+
+
+def test_what_reports_say_is_shown(result: Result) -> None:
+    assert "Reports say" not in result.summary()
+    for row in result.history[:30]:
+        row["metric/drift"] = row["round"] / 7
+        row["metric/norm [2]"] = 3.0
+    assert "Reports say drift 4.286, norm [2] 3" in " ".join(result.summary().split())
+    drawn = figures(result)["reports"]
+    assert [ax.get_ylabel() for ax in drawn.axes] == ["drift", "norm [2]"]
+    assert list(drawn.axes[0].lines[0].get_xdata()) == list(range(1, 31))
+    assert png(drawn).startswith(b"\x89PNG")
+    assert result.frame()["metric/drift"].count() == 30
 
 
 # Progress

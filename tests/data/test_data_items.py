@@ -159,3 +159,25 @@ def test_ids_may_be_numbers() -> None:
     data = from_clients("df", {np.int64(3): Examples(X, Y), 4: lambda: Examples(X, Y)}, classes=3)
     assert list(data.clients) == ["3", "4"]
     assert data["4"].count == 12
+
+
+def test_clients_in_one_place_are_drawn_anew_for_every_pass_each_for_itself() -> None:
+    clients = {"a": Noisy(), "b": Examples(X + 100, Y), "c": Noisy(), "never": Noisy()}
+    data = from_clients("mixed", clients, classes=3, test=Examples(X, Y), held_out=["never"])
+    pooled = data.pooled(range(3))
+    assert list(pooled.clients) == ["pooled"]
+    assert pooled.sizes().tolist() == [36]
+    np.testing.assert_array_equal(pooled.at(0).array, np.concatenate([data.at(i).array for i in range(3)]))
+    np.testing.assert_array_equal(pooled.targets(0), np.tile(Y, 3))
+    drawn, size = pooled.passes(0, 5, lambda _: 2)
+    assert (drawn.count, size) == (72, 36)
+    first, second = drawn.array[:36], drawn.array[36:]
+    noise = [first[:12] - X, first[24:] - X, second[:12] - X, second[24:] - X]
+    assert len({part.tobytes() for part in noise}) == 4
+    assert all((part > -1e-5).all() and (part < 0.31).all() for part in noise)
+    for part in (first, second):
+        np.testing.assert_array_equal(part[12:24], X + 100)
+    again, _ = pooled.passes(0, 5, lambda _: 2)
+    np.testing.assert_array_equal(again.array, drawn.array)
+    some = data.pooled([1])
+    np.testing.assert_array_equal(some.passes(0, 5, lambda _: 2)[0].array, X + 100)

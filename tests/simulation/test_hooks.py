@@ -208,7 +208,7 @@ class Heavy(FedAvg):
 
 
 def test_an_update_that_no_fold_can_hold_fails_the_device() -> None:
-    with pytest.raises(fogline.RunError, match="Its vector 'delta', times its weight, reaches .*; the fold overflows"):
+    with pytest.raises(fogline.RunError, match=r"Its vector 'delta', times its weight, reaches .*; the fold overflows"):
         simulate(Heavy(), rounds=2)
 
 
@@ -384,9 +384,7 @@ class Settings(FedAvg):
 
 
 def test_a_methods_settings_of_local_training_are_checked_as_a_jobs() -> None:
-    with pytest.raises(
-        JobError, match=r"^The settings of Settings \(local_defaults\) cannot be: local.lr is no key of"
-    ):
+    with pytest.raises(JobError, match=r"^The settings of Settings \(local_defaults\) cannot be: local.lr is no key"):
         simulate(Settings())
 
 

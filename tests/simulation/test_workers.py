@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 
+import fogline
+from fogline import Job, JobError
 from fogline.algorithms import FedAvg, FedProx
-from fogline.simulation.executor import Executor
-from fogline.simulation.shared_memory import ALIGNMENT, Arena
+from fogline.algorithms.device import LocalRound
+from fogline.simulation.executors import EXECUTORS, Bench, Executor, executor_for
+from fogline.simulation.executors.inline import InlineExecutor
+from fogline.simulation.executors.shared_memory import ALIGNMENT, Arena
 from fogline.training import ClientJob, Engine, LocalTraining
 from tests.toy import ToyTask
 
 LOCAL = LocalTraining(learning_rate=0.1, batch_size=5)
+
+
+def executor(bench: Bench, processes: int) -> Executor:
+    """Workers, or this process where there are to be none."""
+    return EXECUTORS["processes" if processes else "inline"](bench, processes)
 
 
 class Here:
@@ -20,7 +35,7 @@ class Here:
     def __init__(self, chunk: int, processes: int) -> None:
         self.task = ToyTask()
         self.made_here = 0
-        self.executor = Executor(self.task, FedAvg(), self._make, chunk, processes)
+        self.executor = executor(Bench(self.task, FedAvg(), self._make, chunk), processes)
 
     def _make(self) -> Engine:
         self.made_here += 1
@@ -68,7 +83,8 @@ def test_a_worker_hands_back_what_this_process_would_have() -> None:
     for algorithm in (FedAvg(), FedProx(mu=0.5)):
         results: list[list[tuple[object, ...]]] = []
         for processes in (0, 1):
-            with Executor(task, algorithm, lambda a=algorithm: task.build("loop", a, LOCAL), 3, processes) as executor:
+            bench = Bench(task, algorithm, lambda a=algorithm: task.build("loop", a, LOCAL), 3)
+            with executor(bench, processes) as trainer:
                 results.append(
                     [
                         (
@@ -78,7 +94,69 @@ def test_a_worker_hands_back_what_this_process_would_have() -> None:
                             dict(one.update.bounds) if one.update else None,
                             one.loss,
                         )
-                        for one in executor.run(jobs)
+                        for one in trainer.run(jobs)
                     ]
                 )
         assert results[0] == results[1]
+
+
+class OnGpu(ToyTask):
+    """A task that trains on a GPU."""
+
+    forkable = False  # type: ignore[assignment]
+    on_processor = False
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "chosen"),
+    [
+        ({}, ToyTask, ("processes", len(os.sched_getaffinity(0)))),
+        ({"processes": 3}, ToyTask, ("processes", 3)),
+        ({"processes": 0}, ToyTask, ("inline", 0)),
+        ({"executor": "Inline"}, ToyTask, ("inline", 0)),
+        ({"executor": "processes", "processes": 2}, ToyTask, ("processes", 2)),
+        ({}, OnGpu, ("inline", 0)),
+        ({"processes": 0}, OnGpu, ("inline", 0)),
+    ],
+)
+def test_a_job_gets_the_executor_that_suits_it(
+    settings: dict[str, Any], task: type[ToyTask], chosen: tuple[str, int]
+) -> None:
+    kind, processes = executor_for(Job(**settings), task())
+    assert (EXECUTORS.name_of(kind), processes) == chosen
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "words"),
+    [
+        ({"executor": "inline", "processes": 2}, ToyTask, "processes is 2, but the executor 'inline' uses none."),
+        ({"executor": "processes", "processes": 0}, ToyTask, "'processes' uses 1 at least."),
+        ({"executor": "proceses"}, ToyTask, "executor: There is no executor 'proceses'; did you mean 'processes'?"),
+        ({"processes": 2}, OnGpu, "A GPU trains for all devices in the main process: leave processes out"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(settings: dict[str, Any], task: type[ToyTask], words: str) -> None:
+    with pytest.raises(JobError, match=re.escape(words)):
+        executor_for(Job(**settings), task())
+
+
+def test_one_added_by_a_program_trains_a_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but the registry knows which executors there are."""
+
+    class Backwards(InlineExecutor):
+        """Trains the chunks from the last to the first."""
+
+        def run(self, jobs: Sequence[ClientJob]) -> Iterator[LocalRound]:
+            done = [list(super(Backwards, self).run(chunk)) for chunk in reversed(self.bench.chunks(jobs))]
+            return itertools.chain.from_iterable(reversed(done))
+
+    list(EXECUTORS)  # The package's own are there before.
+    monkeypatch.setattr(EXECUTORS, "_plugins", dict(EXECUTORS._plugins))
+    EXECUTORS.add("backwards")(Backwards)
+    models = [
+        fogline.simulate(ToyTask(), rounds=3, chunk=3, progress=False, executor=name, baselines="alone")
+        for name in ("backwards", "processes")
+    ]
+    assert np.array_equal(models[0].params.vector, models[1].params.vector)
+    assert models[0].baselines == models[1].baselines
+    assert models[0].job.executor == "backwards"

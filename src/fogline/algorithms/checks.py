@@ -39,7 +39,8 @@ def check_method(method: type[Algorithm]) -> None:
     """
     if method.mode not in get_args(Mode):
         raise ValueError(f"{method.__name__}.mode is {method.mode!r}; there are {', '.join(get_args(Mode))}")
-    if not (isinstance(method.buffer, int) and method.buffer > 0):
+    buffer: object = method.buffer  # Of a class that no type checker has seen.
+    if not (isinstance(buffer, int) and buffer > 0):
         raise ValueError(f"{method.__name__}.buffer is {method.buffer!r}; it must be a number of reports, 1 or more")
     for kind in method.__mro__:
         if kind in Algorithm.__mro__:

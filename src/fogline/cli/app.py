@@ -19,6 +19,7 @@ EPILOGUE = "A first run: fogline simulate job.toml. On real processes: fogline u
 COMMANDS = {
     "simulate": ("simulation:simulate", "Run a job on simulated devices, in virtual time."),
     "show": ("simulation:show", "Show the result of a finished run."),
+    "compare": ("compare:compare", "Put finished runs side by side: a table and a plot."),
     "up": (
         "up.command:up",
         "Run a job on a cloud, fogs and devices that are real processes on this machine, over mutual TLS.",
@@ -36,6 +37,7 @@ COMMANDS = {
     "algorithms": ("lists:algorithms", "List the methods, and the policies that select devices."),
     "datasets": ("lists:datasets", "List the data sets that Fogline can load, and whether their files are here."),
     "engines": ("lists:engines", "List the training engines of every backend that is installed."),
+    "executors": ("lists:executors", "List the executors: where a simulation trains."),
 }
 """Commands and groups of commands: where each is, below ``fogline.cli.commands``, and what the help says. One is
 imported when it is called: all of them together take seconds."""

@@ -11,6 +11,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+ENDLESS = 10_000
+"""Characters that no line has."""
 Item = Mapping[str, Any]
 """What programs are told of one thing; anything that MessagePack structs, lists, texts and numbers are made of."""
 
@@ -25,6 +27,7 @@ class Listing:
         title: above the table.
         numbers: columns that stand to the right.
         hint: what one does next, below the table.
+        folds: whether a file gets lines no longer than a terminal's.
     """
 
     columns: tuple[str, ...]
@@ -32,6 +35,7 @@ class Listing:
     title: str = ""
     numbers: frozenset[str] = frozenset()
     hint: str = ""
+    folds: bool = True
     items: list[Item] = field(default_factory=list[Item])
     rows: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
 
@@ -71,13 +75,21 @@ def present(listings: Sequence[Listing], json: bool) -> None:
     console = Console()
     for listing in listings:
         if listing.rows or not listing.empty:
-            console.print(listing.table(), highlight=False)
+            table = listing.table()
+            (console if listing.folds or console.is_terminal else _unfolded(table)).print(table, highlight=False)
         else:
             console.print(listing.empty, markup=False, highlight=False, soft_wrap=True)
         if listing.title:
             console.print()
         if listing.hint:
             console.print(listing.hint, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _unfolded(table: Table) -> Console:
+    """A console in which the table needs no fold."""
+    console = Console()
+    wanted = console.measure(table, options=console.options.update(width=ENDLESS)).maximum
+    return Console(width=max(console.width, wanted))
 
 
 def print_json(thing: Any) -> None:

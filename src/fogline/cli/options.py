@@ -14,6 +14,7 @@ from fogline.cli.failures import UsageError
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Json = Annotated[bool, Parameter(name="--json", negative="", show_default=False)]
 Many = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+Several = Annotated[tuple[str, ...], Parameter(negative="", show_default=False, consume_multiple=True)]
 Debug = Annotated[bool, Parameter(negative="", show_default=False, help="Show the traceback of an error.")]
 Threads = Annotated[int, Parameter(validator=Number(gte=1))]
 Attached = Annotated[bool, Parameter(negative="", show=False)]

@@ -11,7 +11,7 @@ from fogline.data.examples import Examples, Indices
 from fogline.data.ids import Listed, Picked
 from fogline.data.inputs import Array, joined
 from fogline.data.meaning import Meaning
-from fogline.data.sources import ExampleSource, InMemorySource, Rows, Transform, Transformed
+from fogline.data.sources import ExampleSource, InMemorySource, PooledSource, Rows, Transform, Transformed
 
 __all__ = ["Examples", "FederatedData", "Meaning"]
 
@@ -152,6 +152,14 @@ class FederatedData(Mapping[str, Examples]):
         names = Listed([self.clients[index] for index in counts])
         parts = [self.at(index).part(slice(count)) for index, count in counts.items()]
         return FederatedData(self.name, InMemorySource(names, parts), self.meaning)
+
+    def pooled(self, indices: Sequence[int]) -> FederatedData:
+        """The examples of the clients at these positions in ``clients`` in one place: those of the client ``pooled``.
+
+        It has the same test set. Loads those clients, once, and keeps what they hold.
+        """
+        places = list(indices) if self._training is None else [int(self._training[index]) for index in indices]
+        return FederatedData(self.name, PooledSource(self._source, places), self.meaning, test=self.test)
 
     def _changed(self, source: ExampleSource, held: Indices) -> FederatedData:
         return FederatedData(self.name, source, self.meaning, test=self.test, groups=self.groups, held=held)

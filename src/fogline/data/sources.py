@@ -9,9 +9,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from fogline.data.examples import Examples, Indices, check, tidy
-from fogline.data.ids import Ids
+from fogline.data.ids import Ids, Listed
 from fogline.data.indices import Partition
-from fogline.data.inputs import Array, Inputs, mapped, rows
+from fogline.data.inputs import Array, Inputs, joined, mapped, rows
 from fogline.data.items import Items, RecordFields, reads
 from fogline.data.loading import Loading
 from fogline.data.meaning import Meaning
@@ -241,6 +241,36 @@ class Transformed:
 
     def sizes(self) -> Indices:
         return self.source.sizes()
+
+
+class PooledSource:
+    """Several clients of another source as one, their examples one after the other."""
+
+    def __init__(self, source: ExampleSource, places: Sequence[int]) -> None:
+        self.ids = Listed(["pooled"])
+        self._source = source
+        self._places = places
+        self._examples = _one_after_the_other([source.load(place) for place in places])
+
+    def load(self, index: int) -> Examples:
+        return self._examples
+
+    def anew(self, index: int, seed: int, number: int) -> Examples | None:
+        drawn = [self._source.anew(place, derived(seed, place), number) for place in self._places]
+        if all(part is None for part in drawn):
+            return None
+        pairs = zip(self._places, drawn, strict=True)
+        return _one_after_the_other([self._source.load(place) if part is None else part for place, part in pairs])
+
+    def targets(self, index: int) -> Array:
+        return self._examples.y
+
+    def sizes(self) -> Indices:
+        return np.array([self._examples.count], np.int64)
+
+
+def _one_after_the_other(parts: Sequence[Examples]) -> Examples:
+    return Examples(joined([part.x for part in parts]), joined([part.y for part in parts]))
 
 
 @dataclass(frozen=True)

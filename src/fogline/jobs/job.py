@@ -75,6 +75,9 @@ class Evaluation(StrictModel):
     stop_at_target: bool = False
     patience: PositiveInt | None = None
     """Stop when the headline metric has not improved for that many judgements."""
+    baselines: tuple[str, ...] = ()
+    """What the same model is compared with at the end of a simulation, trained without federation: ``pooled`` (all
+    devices' data in one place), ``alone`` (each device by itself)."""
 
 
 class JobNeeds(StrictModel):
@@ -185,6 +188,9 @@ class Job(StrictModel):
     the comparison is not made again."""
     engines_refused: Mapping[str, str] = Field(default_factory=dict)
     """Written by a run: engines that it did not take, and why."""
+    executor: str | None = None
+    """Where cohorts are trained in a simulation: see ``fogline executors``; None takes worker processes, or this one
+    where ``processes`` is 0 or a GPU trains."""
     processes: NonNegativeInt | None = None
     """Worker processes; 0 trains in this one; None takes one per core."""
     checkpoint_every: PositiveInt | None = 10

@@ -8,7 +8,7 @@ from typing import Any
 from fogline.jobs.errors import JobError, Path, dotted
 from fogline.jobs.job import Job
 
-FREE = ("name", "rounds", "evaluation", "processes", "checkpoint_every")
+FREE = ("name", "rounds", "evaluation", "executor", "processes", "checkpoint_every")
 
 
 def check_changes(before: Job, after: Job) -> None:

@@ -7,6 +7,8 @@
 ``checkpoints/``     what a resumed run needs (:mod:`fogline.simulation.checkpoint`)
 ``model.safetensors`` the global model
 ``result.json``      metrics, spreads, counts: what :class:`Result` holds beside the above
+``baselines.json``   what the model is compared with, by name (:class:`fogline.monitoring.record.Baseline`), where asked
+                     for; written as each is made
 ``plots/*.png``      figures, where matplotlib is installed
 ==================== ====================================================================================
 """
@@ -14,17 +16,11 @@
 from __future__ import annotations
 
 import json
-import math
-import os
-import platform
 import re
 import shutil
-import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +33,9 @@ from fogline.jobs.loading import task_folder
 from fogline.jobs.naming import TaskOrigin
 from fogline.jobs.reading import read_job
 from fogline.jobs.writing import job_to_toml
-from fogline.monitoring.result import Reached, Result, Row, Spread
+from fogline.monitoring.json_files import baselines_of, facts_of, line_of, result_of, row_of, write_json
+from fogline.monitoring.machine import machine, versions
+from fogline.monitoring.result import Baseline, Result, Row
 from fogline.storage.atomic import sweep_drafts, write_file
 from fogline.training.bugs import CodeError
 
@@ -45,7 +43,6 @@ Status = Literal["running", "finished", "interrupted", "failed"]
 FORMAT = 1
 """Format of a run's folder: it changes when a file of it means something else."""
 RUNS = Path("runs")
-PACKAGES = ("fogline", "numpy", "torch")
 
 
 class FolderError(OSError):
@@ -106,10 +103,10 @@ class RunFolder:
                 "status": "running",
                 "seed": job.seed,
                 "started": _now(),
-                "versions": _versions(),
+                "versions": versions(),
             }
             task = {"task_folder": None if origin.folder is None else str(origin.folder), "task_unnamed": origin.why}
-            _write_json(folder.info, facts | {"machine": _machine()} | task)
+            write_json(folder.info, facts | {"machine": machine()} | task)
             write_file(folder.job_file, text, durable=False)
             folder.metrics.write_text("")
         except OSError as error:
@@ -197,6 +194,11 @@ class RunFolder:
         """Folder of the run's checkpoints."""
         return self.path / "checkpoints"
 
+    @property
+    def baselines(self) -> Path:
+        """Where the baselines lie that were made so far."""
+        return self.path / "baselines.json"
+
     # Writing
 
     def write_job(self, job: Job) -> None:
@@ -207,7 +209,7 @@ class RunFolder:
         """Keep the rows of the first ``rounds`` rounds only; they are returned."""
         self.close()
         rows = [row for row in self.history() if row["round"] <= rounds]
-        write_file(self.metrics, "".join(_line(row) for row in rows), durable=False)
+        write_file(self.metrics, "".join(line_of(row) for row in rows), durable=False)
         return rows
 
     def append(self, row: Row) -> None:
@@ -215,7 +217,7 @@ class RunFolder:
         with self.writing():
             if self._metrics is None:
                 self._metrics = self.metrics.open("a", encoding="utf-8")
-            self._metrics.write(_line(row))
+            self._metrics.write(line_of(row))
             self._metrics.flush()
 
     def finish(self, result: Result) -> Path:
@@ -238,21 +240,32 @@ class RunFolder:
         facts = {
             "headline": result.headline,
             "metrics": result.metrics,
-            "fogs": _facts(result.fogs),
-            "devices": _facts(result.devices),
+            "fogs": facts_of(result.fogs),
+            "devices": facts_of(result.devices),
             "held_out": result.held_out,
-            "reached": _facts(result.reached),
+            "reached": facts_of(result.reached),
             "counts": result.counts,
             "reasons": result.reasons,
             "wall": result.wall,
             "units": result.units,
+            "higher_is_better": result.higher_is_better,
         }
-        _write_json(self.path / "result.json", facts)
+        write_json(self.path / "result.json", facts)
         if find_spec("matplotlib") is not None:
             from fogline.monitoring.plots import save
 
             save(result, self.path / "plots")
         self.mark("finished")
+
+    def keep_baseline(self, baseline: Baseline) -> None:
+        """Write a baseline that was made, beside those before it.
+
+        Raises:
+            FolderError: it cannot be written.
+        """
+        made = self.read_baselines() | {baseline.name: baseline}
+        with self.writing():
+            write_json(self.baselines, {name: facts_of(one) for name, one in made.items()})
 
     def mark(self, status: Status) -> None:
         """Note how the run stands."""
@@ -276,7 +289,7 @@ class RunFolder:
                 metrics.close()
 
     def _note(self, facts: dict[str, Any]) -> None:
-        _write_json(self.info, self.read_info() | facts)
+        write_json(self.info, self.read_info() | facts)
 
     # Reading
 
@@ -287,16 +300,16 @@ class RunFolder:
             JobError: there is no run here, the file is damaged, or another version of Fogline wrote the folder.
         """
         try:
-            info = cast("dict[str, Any]", json.loads(self.info.read_text("utf-8")))
+            info = _read_json(self.info)
         except (FileNotFoundError, NotADirectoryError):
             raise JobError(f"There is no run in {self.path}: it has no {self.info.name}{self._others()}") from None
-        except json.JSONDecodeError as error:
-            raise JobError(f"{self.info} is damaged: {error}") from error
         if info.get("format") != FORMAT:
             raise JobError(
                 f"The run in {self.path} has format {info.get('format')}; this version of Fogline reads {FORMAT}. Look "
                 "at it with the version that wrote it."
             )
+        if "status" not in info:
+            raise JobError(f"{self.info} is damaged: it does not say how the run stands")
         return info
 
     @property
@@ -318,13 +331,17 @@ class RunFolder:
         return str(self.read_info().get("task_unnamed") or "")
 
     def history(self) -> list[Row]:
-        """The rows written so far; a last line that a crash cut off does not count."""
-        if not self.metrics.exists():
+        """The rows written so far; a last line that a crash cut off does not count.
+
+        Raises:
+            JobError: another one is damaged.
+        """
+        if not self.metrics.is_file():
             return []
-        lines = self.metrics.read_text("utf-8").split("\n")[:-1]
-        return [
-            {key: math.nan if value is None else value for key, value in json.loads(line).items()} for line in lines
-        ]
+        try:
+            return [row_of(line) for line in self.metrics.read_text("utf-8").split("\n")[:-1]]
+        except (ValueError, AttributeError) as error:
+            raise JobError(f"{self.metrics} is damaged: {error}") from error
 
     def load(self) -> Result:
         """The finished run.
@@ -339,11 +356,22 @@ class RunFolder:
                 f"The run in {self.path} is {info['status']} after {rounds} rounds and has no result yet; "
                 f"go on with: fogline simulate --resume {self.path}"
             )
-        facts: dict[str, Any] = _read_numbers(json.loads((self.path / "result.json").read_text("utf-8")))
-        for name, kind in (("fogs", Spread), ("devices", Spread), ("reached", Reached)):
-            facts[name] = None if facts[name] is None else kind(**facts[name])
-        history, model = self.history(), read_model(self.model)
-        return Result(job=self.read_job(), params=model, history=history, folder=self.path, **facts)
+        file = self.path / "result.json"
+        try:
+            facts = result_of(file.read_text("utf-8"))
+        except FileNotFoundError:
+            raise JobError(f"There is no {file}, which a finished run has; run the job again") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise JobError(f"{file} is damaged: it is no result as this version of Fogline writes it") from error
+        job, history, model = self.read_job(), self.history(), read_model(self.model)
+        made = {name: one for name, one in self.read_baselines().items() if one.rounds == len(history)}
+        return Result(job=job, params=model, history=history, folder=self.path, baselines=made, **facts)
+
+    def read_baselines(self) -> dict[str, Baseline]:
+        """The baselines that were made so far, by name."""
+        if not self.baselines.exists():
+            return {}
+        return baselines_of(self.baselines.read_text("utf-8"))
 
     def _others(self) -> str:
         found = sorted(path.parent.name for path in RUNS.glob("*/run.json"))
@@ -392,42 +420,21 @@ def _note_on(why: str) -> str:
     return f"The task was given in Python, and cannot be named here: {why}." if why else ""
 
 
-def _facts(value: Spread | Reached | None) -> dict[str, Any] | None:
-    return None if value is None else asdict(value)
+def _read_json(path: Path) -> dict[str, Any]:
+    """The table in a file; one that is not there is an ``OSError``.
 
-
-def _line(row: Row) -> str:
-    return json.dumps(_plain(row), allow_nan=False) + "\n"
-
-
-def _write_json(path: Path, facts: dict[str, Any]) -> None:
-    write_file(path, json.dumps(_plain(facts), indent=1, allow_nan=False, ensure_ascii=False) + "\n", durable=False)
-
-
-def _plain(value: Any) -> Any:
-    """For JSON: a number that is not finite becomes null, numpy's numbers become Python's."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in cast("list[Any]", value)]
-    if isinstance(value, str | bool | int | None):
-        return value
-    number = value.item() if hasattr(value, "item") else value
-    return None if isinstance(number, float) and not math.isfinite(number) else number
-
-
-def _read_numbers(facts: dict[str, Any]) -> dict[str, Any]:
-    """Null was a number that is not finite, except where a whole part is missing."""
-    for name in ("metrics", "held_out"):
-        facts[name] = _with_nan(facts[name])
-    for name in ("fogs", "devices"):
-        if facts[name] is not None:
-            facts[name] = _with_nan(facts[name]) | {"values": _with_nan(facts[name]["values"])}
-    return facts
-
-
-def _with_nan(numbers: dict[str, Any]) -> dict[str, Any]:
-    return {name: math.nan if value is None else value for name, value in numbers.items()}
+    Raises:
+        JobError: it holds something else.
+    """
+    try:
+        facts = json.loads(path.read_bytes())
+    except IsADirectoryError:
+        raise JobError(f"{path} is damaged: it is a folder") from None
+    except ValueError as error:
+        raise JobError(f"{path} is damaged: {error}") from error
+    if not isinstance(facts, dict):
+        raise JobError(f"{path} is damaged: it holds no table")
+    return cast("dict[str, Any]", facts)
 
 
 def _said(error: OSError) -> str:
@@ -437,28 +444,3 @@ def _said(error: OSError) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
-
-
-def _machine() -> dict[str, Any]:
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return {"system": platform.platform(), "processor": _processor(), "cores": cores}
-
-
-def _processor() -> str:
-    """The processor's name, as the system gives it."""
-    facts = Path("/proc/cpuinfo")
-    if facts.exists():
-        for line in facts.read_text("utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

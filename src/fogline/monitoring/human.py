@@ -36,9 +36,20 @@ def human_metric(name: str, value: float, unit: str = "") -> str:
     return f"{100 * value:.2f} %" if is_share(name) else f"{value:.4g} {unit}".rstrip()
 
 
+def human_difference(name: str, value: float, unit: str = "") -> str:
+    """How far two values of a metric are apart: accuracies in percentage points."""
+    return f"{100 * abs(value):.2f} points" if is_share(name) else f"{abs(value):.4g} {unit}".rstrip()
+
+
 def is_share(name: str) -> bool:
     """Whether a metric is a share of examples, best read in percent."""
     return "accuracy" in name
+
+
+def axis_label(name: str, unit: str, where: str = "") -> str:
+    """A metric with its unit, for an axis or a column."""
+    unit = "%" if is_share(name) else unit
+    return f"{name}{where} ({unit})" if unit else f"{name}{where}"
 
 
 def _scaled(amount: float, unit: str, decimals: int) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from fogline.monitoring.human import human_metric, is_share, traffic
-from fogline.monitoring.record import RunRecord, Spread
+from fogline.monitoring.human import axis_label, human_metric, is_share, traffic
+from fogline.monitoring.record import METRIC, Row, RunRecord, Spread, last_reported
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, RED, GREY = "#2a6f97", "#e07a1f", "#3a8f5c", "#b23a48", "#6b7280"
 COLOURS = (BLUE, ORANGE, GREEN, "#7b5ea7", "#8c6d46", RED)
+BESIDE = (ORANGE, "#7b5ea7", "#8c6d46")
+"""Of baselines, which are neither the run nor its target."""
 TIMES = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
 BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 BARS = 24
@@ -24,13 +26,15 @@ BARS = 24
 
 
 def figures(result: RunRecord) -> dict[str, Figure]:
-    """All figures that the result has numbers for, by name: ``learning``, ``traffic``, ``devices``."""
+    """All figures that the result has numbers for, by name: ``learning``, ``traffic``, ``devices``, ``reports``."""
     drawn: dict[str, Figure] = {}
     if result.history:
         drawn["learning"] = learning(result)
         drawn["traffic"] = traffic_figure(result)
     if result.devices is not None:
         drawn["devices"] = devices(result)
+    if names := list(last_reported(result.history)):
+        drawn["reports"] = reports(result, names)
     return drawn
 
 
@@ -81,6 +85,21 @@ def devices(result: RunRecord) -> Figure:
     return figure
 
 
+def reports(result: RunRecord, names: Sequence[str]) -> Figure:
+    """What a method's reports say of each of these metrics, over rounds."""
+    columns = min(2, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = _grid(result, rows, columns, (5.0 * columns, 3.2 * rows))
+    for place, ax in enumerate(ax for row in axes for ax in row):
+        if place < len(names):
+            _plot(ax, *_points(result, "round", METRIC + names[place]), BLUE, None)
+            ax.set_ylabel(names[place])
+            _label_x(ax, result, "round")
+        else:
+            ax.set_visible(False)
+    return figure
+
+
 def overview(result: RunRecord) -> Figure:
     """One figure for a glance: metric over rounds and time, bytes, spread over devices (or the loss).
 
@@ -98,8 +117,12 @@ def overview(result: RunRecord) -> Figure:
     return figure
 
 
-def _grid(result: RunRecord, rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
-    """An empty figure with the run's title."""
+def grid(title: str, rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
+    """An empty figure with a title: its axes by row and column; ``size`` in inches.
+
+    Raises:
+        ImportError: matplotlib is not installed (``pip install fogline[plots]``).
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
@@ -109,16 +132,21 @@ def _grid(result: RunRecord, rows: int, columns: int, size: tuple[float, float])
         ax.grid(axis="y", color="#e5e7eb", linewidth=0.8)
         ax.set_axisbelow(True)
         ax.tick_params(colors=GREY, labelsize=9)
-    job = result.job
-    title = f"{job.name}: {job.algorithm.name}, {len(result.history)} rounds, seed {job.seed}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure, axes
+
+
+def _grid(result: RunRecord, rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
+    """An empty figure with the run's title."""
+    job = result.job
+    return grid(f"{job.name}: {job.algorithm.name}, {len(result.history)} rounds, seed {job.seed}", rows, columns, size)
 
 
 def _metric_curve(ax: Axes, result: RunRecord, over: str) -> None:
     name, (x, y) = result.headline, _points(result, over, result.headline)
     scale = 100.0 if is_share(name) else 1.0
-    _plot(ax, x, [scale * value for value in y], BLUE, None)
+    _plot(ax, x, [scale * value for value in y], BLUE, result.job.algorithm.name if result.baselines else None)
+    _baseline_lines(ax, result, over, scale)
     target = result.job.evaluation.target
     if target is not None:
         ax.axhline(scale * target, color=GREEN, linewidth=1, linestyle=(0, (4, 3)))
@@ -133,6 +161,24 @@ def _metric_curve(ax: Axes, result: RunRecord, over: str) -> None:
     _label_x(ax, result, over)
 
 
+def _baseline_lines(ax: Axes, result: RunRecord, over: str, scale: float) -> None:
+    """A curve for a baseline of one model; lines at the mean and the worst tenth for one of many."""
+    name = result.headline
+    drawn = [(one, one.value(name), BESIDE[i % len(BESIDE)]) for i, one in enumerate(result.baselines.values())]
+    for baseline, value, colour in drawn:
+        if value is None:
+            continue
+        if baseline.models is not None:
+            worst = scale * baseline.models.worst_decile
+            ax.axhline(scale * value, color=colour, linewidth=1.4, linestyle="--", label=f"{baseline.name}, mean")
+            ax.axhline(worst, color=colour, linewidth=1.2, linestyle=":", label=f"{baseline.name}, worst tenth")
+        elif baseline.history:
+            x, y = _points(result, over, name, baseline.history)
+            ax.plot(x, [scale * value for value in y], color=colour, linewidth=1.4, linestyle="--", label=baseline.name)
+    if drawn:
+        legend(ax)
+
+
 def _loss_curve(ax: Axes, result: RunRecord, over: str) -> None:
     drawn = 0
     for i, (name, label) in enumerate((("train_loss", "on devices, while training"), ("loss", "on the test set"))):
@@ -141,7 +187,7 @@ def _loss_curve(ax: Axes, result: RunRecord, over: str) -> None:
             _plot(ax, x, y, (ORANGE, BLUE)[i], label)
             drawn += 1
     if drawn:
-        _legend(ax)
+        legend(ax)
     else:
         _empty(ax, "no loss was recorded")
     ax.set_ylabel("loss")
@@ -152,7 +198,7 @@ def _bytes_curve(ax: Axes, result: RunRecord, over: str) -> None:
     x, _ = _points(result, over, over)
     rows = [traffic(row) for row in result.history]
     most = max((amount for row in rows for both in row.values() for amount in both), default=0.0)
-    scale, unit = next(((size, unit) for size, unit in BYTES if most >= 2 * size), (1.0, "bytes"))
+    scale, unit = bytes_scale(most)
     for i, tier in enumerate(rows[-1] if rows else {}):
         for way, style in enumerate(("-", (0, (4, 2)))):
             y = [row.get(tier, (0.0, 0.0))[way] / scale for row in rows]
@@ -161,7 +207,7 @@ def _bytes_curve(ax: Axes, result: RunRecord, over: str) -> None:
     ax.set_ylim(bottom=0)
     ax.set_ylabel(f"traffic so far ({unit})")
     if rows and rows[-1]:
-        _legend(ax)
+        legend(ax)
     _label_x(ax, result, over)
 
 
@@ -176,7 +222,7 @@ def _histogram(ax: Axes, result: RunRecord, spread: Spread, what: str) -> None:
         ax.axvline(scale * value, color=colour, linewidth=1.6, label=f"{label} {human_metric(name, value, unit)}")
     ax.set_xlabel(_axis(result, " on own data"))
     ax.set_ylabel(f"number of {what}")
-    _legend(ax)
+    legend(ax)
 
 
 def _by_group(ax: Axes, result: RunRecord, spread: Spread) -> None:
@@ -196,17 +242,15 @@ def _by_group(ax: Axes, result: RunRecord, spread: Spread) -> None:
     ax.axhline(scale * spread.mean, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)), label=mean)
     ax.set_xticks(range(len(groups)), groups, rotation=45 * crowded, ha="right" if crowded else "center")
     ax.set_ylabel(_axis(result, " on own data"))
-    _legend(ax)
+    legend(ax)
 
 
 def _axis(result: RunRecord, where: str = "") -> str:
     """The headline metric with its unit, for an axis."""
-    name = result.headline
-    unit = "%" if is_share(name) else result.units.get(name, "")
-    return f"{name}{where} ({unit})" if unit else f"{name}{where}"
+    return axis_label(result.headline, result.units.get(result.headline, ""), where)
 
 
-def _legend(ax: Axes) -> None:
+def legend(ax: Axes) -> None:
     """Above the axes, where it hides nothing."""
     ax.legend(
         frameon=False,
@@ -224,10 +268,12 @@ def _plot(ax: Axes, x: Sequence[float], y: Sequence[float], colour: str, label: 
     ax.plot(x, y, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=label)
 
 
-def _points(result: RunRecord, over: str, name: str) -> tuple[list[float], list[float]]:
-    """The rounds that have that number: where on the axis, and the number."""
+def _points(
+    result: RunRecord, over: str, name: str, history: Sequence[Row] | None = None
+) -> tuple[list[float], list[float]]:
+    """The rounds of a history (the run's own if None) that have that number: where on the axis, and the number."""
     scale = _time_scale(result)[0] if over == "seconds" else 1.0
-    rows = [row for row in result.history if name in row and over in row]
+    rows = [row for row in (result.history if history is None else history) if name in row and over in row]
     return [row[over] / scale for row in rows], [row[name] for row in rows]
 
 
@@ -240,10 +286,20 @@ def _time_scale(result: RunRecord) -> tuple[float, str]:
 def _label_x(ax: Axes, result: RunRecord, over: str) -> None:
     ax.set_xlabel("round" if over == "round" else f"virtual time ({_time_scale(result)[1]})")
     if over == "round":
-        from matplotlib.ticker import MaxNLocator
-
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
+        count_rounds(ax)
     ax.set_xlim(left=0)
+
+
+def count_rounds(ax: Axes) -> None:
+    """Whole numbers only along the axis of rounds."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
+
+
+def bytes_scale(most: float) -> tuple[float, str]:
+    """Bytes per unit of an axis that goes so far, and the unit."""
+    return next(((size, unit) for size, unit in BYTES if most >= 2 * size), (1.0, "bytes"))
 
 
 def _empty(ax: Axes, why: str) -> None:

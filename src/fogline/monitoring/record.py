@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,13 +11,16 @@ from fogline.attributes import describe_attributes
 from fogline.jobs import Job
 from fogline.params import Params
 
-__all__ = ["Reached", "Row", "RunRecord", "Spread"]
+__all__ = ["Baseline", "Reached", "Row", "RunRecord", "Spread"]
 
 Row = dict[str, float]
 """One round: ``round``, ``seconds`` (virtual clock), ``wall`` (seconds), ``joules``, ``down/TIER`` and ``up/TIER``
-(bytes so far on the links below that tier), ``train_loss``, ``updates`` (trainings that succeeded),
-``devices`` (whose updates are in the round's model), ``failed`` …, and, where the model was
-judged, the task's metrics (``accuracy``, ``loss`` …)."""
+(bytes so far on the links below that tier), ``train_loss``, ``updates`` (trainings that succeeded) and ``steps``
+(gradient steps that these made) since the round before, ``devices`` (whose updates are in the round's model),
+``failed`` …, ``metric/NAME`` (what the method's reports say, as a weighted mean), and, where the model was judged, the
+task's metrics (``accuracy``, ``loss`` …)."""
+METRIC = "metric/"
+"""How keys of a row begin that a method's reports gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,15 @@ class Spread:
     std: float
     values: dict[str, float]
     """By device or group."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, float], higher_is_better: bool) -> Spread:
+        """That of these values (one at least), by device or group."""
+        ordered = sorted(values.values(), reverse=not higher_is_better)
+        worst = ordered[: max(1, len(ordered) // 10)]
+        mean = sum(ordered) / len(ordered)
+        variance = sum((value - mean) ** 2 for value in ordered) / len(ordered)
+        return cls(mean, sum(worst) / len(worst), math.sqrt(variance), dict(values))
 
     def __repr__(self) -> str:
         figures = f"mean {self.mean:.4g}, worst tenth {self.worst_decile:.4g}, std {self.std:.4g}"
@@ -45,6 +59,35 @@ class Reached:
     joules: float
 
 
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The same model, trained without federation with as many gradient steps as the run's devices made together."""
+
+    name: str
+    steps: int
+    """Gradient steps that were made in all."""
+    rounds: int
+    """Of the run, whose gradient steps these are."""
+    metrics: dict[str, float]
+    """On the test set; where each device has a model of its own, the mean over them. Empty if there is no test set."""
+    held_out: dict[str, float] = field(default_factory=dict)
+    """The same on the devices that never trained."""
+    models: Spread | None = None
+    """Where each device has a model of its own: the headline metric of each, on the test set, or, if there is none, on
+    the devices that never trained."""
+    history: list[Row] = field(default_factory=list)
+    """Where there is one model: ``round`` and ``seconds`` of the run in which its devices had made as many steps, and
+    the metrics on the test set."""
+    failures: int = 0
+    """Devices that gave no model."""
+    reason: str = ""
+    """Of the first failure."""
+
+    def value(self, headline: str) -> float | None:
+        """The headline metric that the run's is compared with; None where nothing was trained."""
+        return self.metrics.get(headline, self.held_out.get(headline))
+
+
 @dataclass(slots=True)
 class RunRecord:
     """A finished run.
@@ -52,7 +95,7 @@ class RunRecord:
     ``metrics``: of the global model on the test set; ``fogs`` and ``devices``: the headline metric on the training
     data of each fog's devices and of each device; ``held_out``: metrics on devices that never trained; ``counts``:
     what went wrong (``late``, ``failed``, ``dropped out``, ``abandoned`` …) and ``reasons`` the first reason of each;
-    ``units``: of the metrics that have one.
+    ``units``: of the metrics that have one; ``baselines``: what the model is compared with, by name.
     """
 
     job: Job
@@ -69,11 +112,24 @@ class RunRecord:
     wall: float = 0.0
     folder: Path | None = None
     units: dict[str, str] = field(default_factory=dict)
+    baselines: dict[str, Baseline] = field(default_factory=dict)
+    higher_is_better: bool = True
+    """Of the headline metric."""
+
+    def value(self) -> float | None:
+        """The headline metric: on the test set, or, if there is none, on the devices that never trained."""
+        return self.metrics.get(self.headline, self.held_out.get(self.headline))
 
     def __repr__(self) -> str:
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         name, method = self.job.name, self.job.algorithm.name
         return f"<Result '{name}': {method}, {len(self.history)} rounds; {metrics or 'not judged'}>"
+
+
+def last_reported(history: Sequence[Row]) -> dict[str, float]:
+    """What a method's reports said last, by the name of the metric."""
+    found = {key: value for row in history for key, value in row.items() if key.startswith(METRIC)}
+    return {key.removeprefix(METRIC): value for key, value in found.items()}
 
 
 describe_attributes(__name__)

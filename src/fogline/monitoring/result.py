@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fogline.attributes import describe_attributes
-from fogline.monitoring.record import Reached, Row, RunRecord, Spread
+from fogline.monitoring.record import Baseline, Reached, Row, RunRecord, Spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Reached", "Result", "Row", "Spread"]
+__all__ = ["Baseline", "Reached", "Result", "Row", "Spread"]
 
 
 @dataclass(slots=True, repr=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 
@@ -15,15 +16,23 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from fogline.monitoring.human import human_bytes, human_joules, human_metric, human_seconds, traffic
-from fogline.monitoring.record import RunRecord, Spread
+from fogline.monitoring.human import (
+    human_bytes,
+    human_difference,
+    human_joules,
+    human_metric,
+    human_seconds,
+    traffic,
+)
+from fogline.monitoring.record import Baseline, RunRecord, Spread, last_reported
 
 WIDTH = 100
 FOGS_SHOWN = 8
 SURPLUS = "surplus"
 """What is counted of over-selection: it is meant to be, and no mishap."""
-BOOKKEEPING = ("round", "seconds", "wall", "joules", "train_loss", "updates", "devices")
-"""Keys of a row that are no metric of the model, beside bytes (``down/…``, ``up/…``) and counts of mishaps."""
+BOOKKEEPING = ("round", "seconds", "wall", "joules", "train_loss", "updates", "steps", "devices")
+"""Keys of a row that are no metric of the model, beside bytes (``down/…``, ``up/…``), what reports say (``metric/…``)
+and counts of mishaps."""
 
 
 def result_table(result: RunRecord) -> RenderableType:
@@ -90,12 +99,16 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     yield "Global model", _metrics(result, first | result.metrics) or "not judged: the data has no common test set"
     if result.held_out:
         yield "On held-out devices", _metrics(result, result.held_out)
+    for baseline in result.baselines.values():
+        yield f"Baseline {escape(baseline.name)}", _baseline(result, baseline)
     if result.devices is not None:
         spread = f"{escape(headline)} on their own training data: {_spread(result, result.devices)}"
         yield f"Over {len(result.devices.values):,} devices", spread
     if result.fogs is not None and len(result.fogs.values) > 1:
         yield f"By {escape(result.job.tree.names[-1])}", _groups(result, result.fogs)
     last = result.history[-1] if result.history else {}
+    if reported := last_reported(result.history):
+        yield "Reports say", ", ".join(f"{escape(name)} {value:.4g}" for name, value in reported.items())
     if "devices" in last:
         yield "Devices in a round", _attendance([row["devices"] for row in result.history if "devices" in row])
     for tier, (down, up) in traffic(last).items():
@@ -114,6 +127,25 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     yield from _mishaps(result.counts, result.reasons)
     if result.folder is not None:
         yield "Run folder", escape(str(result.folder))
+
+
+def _baseline(result: RunRecord, baseline: Baseline) -> str:
+    """What it reaches, and what federation gains or costs beside it."""
+    headline, value, run = result.headline, baseline.value(result.headline), result.value()
+    failed = f"{baseline.failures:,} without a model (first: {escape(baseline.reason)})" if baseline.failures else ""
+    if value is None:
+        return f"[yellow]{failed}[/]"
+    spread = baseline.models
+    told = (
+        _metrics(result, {headline: value} | (baseline.metrics or baseline.held_out))
+        if spread is None
+        else f"{escape(headline)} of {len(spread.values):,} models: {_spread(result, spread)}"
+    )
+    if run is not None and math.isfinite(run - value):
+        better = (run > value) == result.higher_is_better
+        apart = escape(human_difference(headline, run - value, result.units.get(headline, "")))
+        told += f"; federation {'gains' if better else 'costs'} {apart}" if run != value else "; as the run"
+    return f"{told} [dim]({failed})[/]" if failed else told
 
 
 def _attendance(devices: Sequence[float]) -> str:

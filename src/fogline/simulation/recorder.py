@@ -15,7 +15,8 @@ from fogline.monitoring.history import Attendance, TargetMetric, reached, should
 from fogline.monitoring.result import Reached, Result, Row, Spread
 from fogline.nodes.effects import Move, RoundDevices
 from fogline.params import Params
-from fogline.simulation.executor import Executor
+from fogline.simulation.callbacks import OnRound, ends_after
+from fogline.simulation.executors import Executor
 from fogline.simulation.setup import Setting
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.values import LazyValue, Training
@@ -39,12 +40,14 @@ class Recorder:
     """One run's history.
 
     ``on_round`` are told of every row, ``on_note`` of what people should know; ``checkpoint`` writes one after a round.
+    ``callback`` is the developer's: it may end the run.
     """
 
     setting: Setting
     executor: Executor
     on_round: list[Callable[[Row], None]]
     on_note: Callable[[str], None]
+    callback: OnRound | None = None
     checkpoint: Callable[[int], None] | None = None
     history: list[Row] = field(default_factory=list)
     resume_at: int = -1
@@ -54,6 +57,7 @@ class Recorder:
     group: LazyValue | None = None
     _began: float = field(default_factory=time.perf_counter)
     _losses: list[tuple[float, int]] = field(default_factory=list)
+    _steps: int = 0
     attendance: Attendance = field(default_factory=Attendance)
     _round_devices: RoundDevices = field(default_factory=RoundDevices)
     _wall_before: float = 0.0
@@ -62,6 +66,7 @@ class Recorder:
         """A device's local round was computed."""
         if done.failure is None:
             self._losses.append((done.loss, done.samples))
+            self._steps += training.steps
 
     def moved(self, move: Move, group: LazyValue) -> None:
         """Take note that the root's model has moved: judge it, and write the round's row."""
@@ -71,7 +76,6 @@ class Recorder:
             return
         self.simulator.force(group)
         if move.round <= self.resume_at:
-            self._losses = []
             if move.round == self.resume_at:
                 self._wall_before = self.history[-1]["wall"] if self.history else 0.0
                 if self.on_resumed is not None:
@@ -84,6 +88,8 @@ class Recorder:
         if warning := self.attendance.saw(row):
             self.on_note(warning)
         ends = should_stop(self.history, self.setting.job.evaluation, self._goal)
+        if self.callback is not None:
+            ends = ends_after(self.callback, row, self.params, group.result.state) or ends
         every, done = self.setting.job.checkpoint_every, move.round + 1
         # Also after the last round, so that the run can be given more.
         if self.checkpoint is not None and every is not None and (ends or not done % every or self._is_last(done)):
@@ -108,6 +114,7 @@ class Recorder:
             "wall": self._wall_before + time.perf_counter() - self._began,
             "joules": traffic.joules,
             "updates": len(self._losses),
+            "steps": self._steps,
             "devices": devices,
         }
         for tier in self.setting.job.tree.names:
@@ -115,7 +122,7 @@ class Recorder:
             row[f"up/{tier}"] = traffic.up[tier]
         weight = sum(samples for _, samples in self._losses)
         row["train_loss"] = sum(loss * n for loss, n in self._losses) / weight if weight else math.nan
-        self._losses = []
+        self._losses, self._steps = [], 0
         row |= traffic.mishaps.counts
         evaluation = self.setting.job.evaluation
         done = round_index + 1
@@ -158,6 +165,7 @@ class Recorder:
             reasons=dict(traffic.mishaps.reasons),
             wall=self._wall_before + time.perf_counter() - self._began,
             units=dict(task.units),
+            higher_is_better=task.higher_is_better,
         )
 
     def _by_device(self) -> tuple[Spread | None, Spread | None]:
@@ -177,14 +185,8 @@ class Recorder:
                 fog[name] = fog.get(name, 0.0) + value
         headline = {name: task.metrics(one)[task.headline] for name, one in judged.items()}
         fogs = {fog: task.metrics(total)[task.headline] for fog, total in sorted(by_fog.items())}
-        return self._spread(fogs), self._spread(headline)
-
-    def _spread(self, values: dict[str, float]) -> Spread:
-        ordered = sorted(values.values(), reverse=not self.setting.task.higher_is_better)
-        worst = ordered[: max(1, len(ordered) // 10)]
-        mean = sum(ordered) / len(ordered)
-        variance = sum((value - mean) ** 2 for value in ordered) / len(ordered)
-        return Spread(mean, sum(worst) / len(worst), math.sqrt(variance), values)
+        higher = task.higher_is_better
+        return Spread.of(fogs, higher), Spread.of(headline, higher)
 
     def _held_out(self) -> dict[str, float]:
         task = self.setting.task

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,12 @@ from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance
 from fogline.monitoring.mishaps import RunError
 from fogline.monitoring.progress import Live, Progress, Silent
+from fogline.monitoring.record import Baseline
 from fogline.monitoring.result import Result
 from fogline.simulation import checkpoint
-from fogline.simulation.executor import Executor
+from fogline.simulation.baselines import FinishedRun, check_baselines, make_baselines
+from fogline.simulation.callbacks import OnRound
+from fogline.simulation.executors import Bench, Executor, executor_for
 from fogline.simulation.recorder import Recorder
 from fogline.simulation.setup import (
     Setting,
@@ -60,6 +62,9 @@ def simulate(
     folder: Path | str | None = None,
     resume: bool = False,
     progress: Progress | bool = True,
+    on_round: OnRound | None = None,
+    baselines: str | Sequence[str] = (),
+    executor: str | None = None,
 ) -> Result:
     """Simulate federated training over a tree of aggregators and unequal devices, on a virtual clock.
 
@@ -96,17 +101,22 @@ def simulate(
         resume: go on with the run in ``folder`` from its last checkpoint, or give its result if it has finished, or
             begin it if there is none; ``rounds`` may be more than before. False: ``folder`` must be empty of runs.
         progress: True shows progress on standard error or in the notebook, False nothing; or a ``Progress`` to tell.
+        on_round: ``on_round(row, model, state)`` is called after every round that is not repeated from a checkpoint:
+            with the round's row of the history, the model as it is judged (``Params``) and the root aggregator's state
+            by name, which can only be read. It may return ``fogline.STOP`` to end the run there.
+        baselines: what the model is compared with at the end: ``"pooled"``, ``"alone"``, as ``evaluation.baselines``.
+        executor: where cohorts are trained, by name (``fogline executors``); None goes by ``processes`` and the task.
 
     Returns:
         The result: the model (``params``), one row a round (``history``, or ``frame()`` for pandas), ``metrics`` of the
-        model on the test set, their spread over ``devices`` and ``fogs``, ``counts`` of mishaps; ``summary()`` and
-        ``plot()`` show it. Times in it are seconds of the virtual clock (``seconds``) or of the wall clock (``wall``),
-        traffic is bytes, energy joules, RMSE and MAE are in the target's own unit.
+        model on the test set, their spread over ``devices`` and ``fogs``, ``baselines``, ``counts`` of mishaps;
+        ``summary()`` and ``plot()`` show it. Times in it are seconds of the virtual clock (``seconds``) or of the wall
+        clock (``wall``), traffic is bytes, energy joules, RMSE and MAE are in the target's own unit.
 
     Raises:
         JobError: a setting is impossible or differs from that of the run that goes on, or ``folder`` holds a run
             already; one sentence that names the key.
-        CodeError: a hook of the algorithm, or code of the task, is wrong; what it raised is the cause.
+        CodeError: a hook of the algorithm, code of the task, or ``on_round`` is wrong; what it raised is the cause.
         FolderError: ``folder`` cannot be written; ``result`` of it is the run's, if that came to its end.
         RunError: no round counted; it says why the devices failed.
         RuntimeError: a worker process was killed.
@@ -126,11 +136,12 @@ def simulate(
             "local": local or {},
             "devices": {"preset": devices} if isinstance(devices, str) else devices or {},
             "links": links or {},
-            "evaluation": evaluation or {},
+            "evaluation": _with_baselines(evaluation or {}, baselines),
             "seed": seed,
             "exact": exact,
             "engine": engine,
             "chunk": chunk,
+            "executor": executor,
             "processes": processes,
         }
     )
@@ -138,7 +149,7 @@ def simulate(
     if folder is None:
         if resume:
             raise JobError('resume goes on with the run in a folder; name it too: folder="..."')
-        return run(job, task, algorithm=method, progress=progress)
+        return run(job, task, algorithm=method, progress=progress, on_round=on_round)
     kept = RunFolder(Path(folder))
     if resume and kept.info.exists():
         before = kept.read_job()
@@ -149,7 +160,18 @@ def simulate(
     else:
         kept = RunFolder.create(kept.path, job, origin)
     with kept:
-        return run(job, task, kept, algorithm=method, progress=progress)
+        return run(job, task, kept, algorithm=method, progress=progress, on_round=on_round)
+
+
+def _with_baselines(
+    evaluation: Evaluation | Mapping[str, Any], baselines: str | Sequence[str]
+) -> Evaluation | Mapping[str, Any]:
+    if not baselines:
+        return evaluation
+    more = {"baselines": (baselines,) if isinstance(baselines, str) else tuple(baselines)}
+    if isinstance(evaluation, Evaluation):
+        return evaluation.model_copy(update=more)
+    return {**evaluation, **more}
 
 
 def _check_arguments(task: object, algorithm: object) -> None:
@@ -195,6 +217,7 @@ def run(
     *,
     algorithm: Algorithm | None = None,
     progress: Progress | bool = True,
+    on_round: OnRound | None = None,
 ) -> Result:
     """Run a job, from its last checkpoint if its folder has one.
 
@@ -204,6 +227,7 @@ def run(
         folder: where rows, checkpoints and the result are kept.
         algorithm: the instance, where the job's name alone cannot make it (a class of a notebook).
         progress: whether to show progress, or where.
+        on_round: told of every round, and may end the run.
 
     Raises:
         JobError: a setting is impossible; one sentence.
@@ -215,12 +239,8 @@ def run(
         stack.enter_context(naming_lost_gpus())
         stack.enter_context(task.one_thread())
         stack.enter_context(task.exact_arithmetic())
-        setting = attempt(lambda: _prepared(job, task, algorithm))
-        # Methods, policies and profiles say what is wrong with their parameters.
-        if isinstance(setting, ValueError) and not loading_of(setting):
-            raise JobError(str(setting)) from setting
-        if isinstance(setting, Exception):
-            raise blame("preparing the run", setting)  # A function that loads a client, or makes the model.
+        setting = _set_up(job, task, algorithm)
+        baselines = check_baselines(job, task)
         show.started(
             job,
             population=len(setting.homes),
@@ -228,22 +248,9 @@ def run(
             headline=task.headline,
             unit=task.units.get(task.headline, ""),
         )
-        processes = _processes(job, task)
-        choice = _choose(setting, processes)
-        job = setting.job = with_choice(setting.job, choice)
-        show.engine(choice.engine, choice.chunk, processes)
-        for name, why in choice.refused.items():
-            show.note(f"Engine {name} is not used: {why}")
-        executor = stack.enter_context(
-            Executor(
-                task,
-                setting.algorithm,
-                lambda: task.build(choice.engine, setting.algorithm, setting.local),
-                choice.chunk,
-                processes,
-            )
-        )
-        recorder = Recorder(setting, executor, [show.round], show.note)
+        executor = stack.enter_context(_executor_of(setting, show))
+        job = setting.job
+        recorder = Recorder(setting, executor, [show.round], show.note, on_round)
         simulator = recorder.simulator = simulator_of(
             setting, executor, probe(setting), recorder.trained, recorder.moved
         )
@@ -256,21 +263,45 @@ def run(
         if not recorder.history:
             raise RunError(job.rounds, simulator.traffic.mishaps)
         result = recorder.result()
+        finished = FinishedRun(setting, executor, recorder.history)
+        kept, keep = ({}, _forget) if folder is None else (folder.read_baselines(), folder.keep_baseline)
+        result.baselines = make_baselines(finished, baselines, kept, keep, show.note)
         if folder is not None:
             result.folder = folder.finish(result)
         show.finished(result)
     return result
 
 
-def _processes(job: Job, task: Task) -> int:
-    """Worker processes: as the job says, or one per core; none where a GPU is in use, which a fork would lose."""
-    if task.forkable:
-        return len(os.sched_getaffinity(0)) if job.processes is None else job.processes
-    if job.processes and task.on_processor:
-        raise JobError("This process has used a GPU, so no workers can be forked from it: set processes=0.")
-    if job.processes:
-        raise JobError("A GPU trains for all devices in the main process: leave processes out, or set it to 0.")
-    return 0
+def _forget(_: Baseline) -> None:
+    """Where a run has no folder, nothing is kept."""
+
+
+def _executor_of(setting: Setting, show: Progress) -> Executor:
+    """What trains, with an engine that suits it; both are written into the setting's job and shown."""
+    task, algorithm, local = setting.task, setting.algorithm, setting.local
+    kind, processes = executor_for(setting.job, task)
+    choice = _choose(setting, processes)
+    setting.job = with_choice(setting.job, choice)
+    show.engine(choice.engine, choice.chunk, processes)
+    for name, why in choice.refused.items():
+        show.note(f"Engine {name} is not used: {why}")
+    return kind(Bench(task, algorithm, lambda: task.build(choice.engine, algorithm, local), choice.chunk), processes)
+
+
+def _set_up(job: Job, task: Task, algorithm: Algorithm | None) -> Setting:
+    """Check the job against the task.
+
+    Raises:
+        JobError: a setting is impossible; one sentence.
+        CodeError: code that loads a client, or makes the model, is wrong.
+    """
+    setting = attempt(lambda: _prepared(job, task, algorithm))
+    # Methods, policies and profiles say what is wrong with their parameters.
+    if isinstance(setting, ValueError) and not loading_of(setting):
+        raise JobError(str(setting)) from setting
+    if isinstance(setting, Exception):
+        raise blame("preparing the run", setting)  # A function that loads a client, or makes the model.
+    return setting
 
 
 def _prepared(job: Job, task: Task, algorithm: Algorithm | None) -> Setting:

@@ -221,15 +221,17 @@ class Simulator:
 
     def run(self) -> None:
         """Until the root is done, or nothing happens any more."""
+        thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
         gc.collect()
-        gc.freeze()  # What is there now stays; the collector need not look at a million devices again and again.
-        thresholds = gc.get_threshold()
+        if not frozen:  # Else the program that runs this has frozen what it keeps, and it should stay so.
+            gc.freeze()  # What is there now stays; the collector need not look at a million devices again and again.
         gc.set_threshold(COLLECT_EVERY, *thresholds[1:])
         try:
             self._run()
         finally:
             gc.set_threshold(*thresholds)
-            gc.unfreeze()
+            if not frozen:
+                gc.unfreeze()
 
     def _run(self) -> None:
         queue, timers, carry_out = self._queue, self._timers, self._carry_out

@@ -1,4 +1,4 @@
-"""``fogline algorithms``, ``fogline datasets`` and ``fogline engines``."""
+"""``fogline algorithms``, ``fogline datasets``, ``fogline engines`` and ``fogline executors``."""
 
 from __future__ import annotations
 
@@ -99,6 +99,24 @@ def engines(*, json: Json = False, options: CommonOptions = COMMON) -> None:
         registry: Registry[Any] = import_module(f"fogline.training.{backend}").ENGINES
         for name in registry:
             add(backend, name, registry.summary(name), installed=True)
+    present([listing], json)
+
+
+def executors(*, json: Json = False, options: CommonOptions = COMMON) -> None:
+    """List the executors: where a simulation trains.
+
+    Parameters
+    ----------
+    json
+        Print an array of objects (JSON) instead of a table.
+    """
+    from fogline.simulation.executors import EXECUTORS
+
+    hint = "By default worker processes. Choose one: fogline simulate job.toml --set executor=inline"
+    listing = Listing(("executor", "where it trains"), title="Executors (executor)", hint=hint)
+    for name in EXECUTORS:
+        what = EXECUTORS.summary(name)
+        listing.add({"name": name, "summary": what}, name, escape(what))
     present([listing], json)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from fogline.cli.failures import Interrupted
-from fogline.cli.options import COMMON, CommonOptions, Flag, Many
+from fogline.cli.options import COMMON, CommonOptions, Flag, Many, Several
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError, suggest
 from fogline.jobs.loading import load_task
@@ -34,6 +34,7 @@ def simulate(
     engine: str | None = None,
     processes: int | None = None,
     folder: Path | None = None,
+    baseline: Several = (),
     quiet: Flag = False,
     options: CommonOptions = COMMON,
 ) -> None:
@@ -55,11 +56,16 @@ def simulate(
         Short for --set processes=N: worker processes, 0 for none. By default one per core.
     folder
         Where the run is kept. By default a fresh folder below runs/.
+    baseline
+        Short for --set evaluation.baselines=[...]: at the end, compare with the same model trained on all data in one
+        place (pooled), or by each device alone (alone); both: --baseline pooled alone.
     quiet
         Show no progress, only the result.
     """
     named = {"seed": seed, "engine": engine, "processes": processes}
     overrides = [*set, *(f"{key}={value}" for key, value in named.items() if value is not None)]
+    if baseline:
+        overrides.append(f"evaluation.baselines={list(baseline)}")
     if resume is None:
         wanted, home = _job_of(job, overrides)
         changed = False

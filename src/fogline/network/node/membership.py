@@ -52,9 +52,8 @@ class Membership(msgspec.Struct, frozen=True):
         try:
             found = msgspec.json.decode((folder / FILE).read_bytes(), type=cls)
         except (FileNotFoundError, NotADirectoryError):
-            raise NoIdentityError(
-                f"No {role} has joined in {folder}; run: fogline join NAME@HOST:PORT --role {role} --token TOKEN"
-            ) from None
+            run = f"fogline join NAME@HOST:PORT --role {role} --token TOKEN"
+            raise NoIdentityError(f"No {role} has joined in {folder}; run: {run}") from None
         except msgspec.DecodeError as error:
             raise TrustError(f"{folder / FILE} is damaged ({error}); join again with a new token.") from None
         if found.format != FORMAT:

@@ -212,6 +212,7 @@ class JobWorker:
                 reasons=request.reasons,
                 wall=request.wall,
                 units=dict(task.units),
+                higher_is_better=task.higher_is_better,
             )
         )
         return Evaluated(metrics)

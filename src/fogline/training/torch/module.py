@@ -298,9 +298,7 @@ def _present(name: str | torch.device) -> torch.device:
     if device is None or device.type not in ("cpu", "cuda"):
         raise ValueError(f"device is {str(name)!r}; write 'cpu', 'cuda', or 'cuda:1' for the second GPU.")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device is '{device}', and PyTorch finds no GPU here; leave it out to train on the processor."
-        )
+        raise ValueError(f"device is '{device}', and PyTorch finds no GPU here; leave it out for the processor.")
     if (device.index or 0) >= max(1, torch.cuda.device_count()):
         raise ValueError(f"device is '{device}', and PyTorch finds {torch.cuda.device_count()} GPUs, numbered from 0.")
     return device

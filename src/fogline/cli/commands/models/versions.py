@@ -97,7 +97,7 @@ def show(model: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
 def _facts(model_report: ModelReport, card: Card) -> Item:
     """A version, for programs."""
     release = model_report.release
-    current = release is not None and release.version == card.version
+    current = release if release is not None and release.version == card.version else None
     return {
         "model": card.model,
         "version": card.version,
@@ -106,7 +106,7 @@ def _facts(model_report: ModelReport, card: Card) -> Item:
         "headline": card.headline,
         "from": _origin(card),
         "approved_by": model_report.approved.get(card.version),
-        "release": release.state if current else None,
+        "release": current.state if current else None,
         "next_ring": model_report.next_ring if current else None,
         "nodes": {found.node: found.what for found in model_report.outcomes if found.version == card.version},
     }

@@ -99,7 +99,8 @@ class Children:
                 continue  # Some library's words.
             if change.what == "ready" and not ready.done():
                 ready.set_result(change)
-            self._tell(name, change)
+            if not (self._ending and change.what == "lost"):  # That a node loses its parent in the end is no news.
+                self._tell(name, change)
         await process.wait()
         why = last_words(log) or f"it ended with status {process.returncode}"
         if not ready.done():

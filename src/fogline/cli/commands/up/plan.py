@@ -79,6 +79,8 @@ def job_of(file: Path, options: UpOptions) -> Job:
         UsageError: it has no place for fogs.
     """
     job = read_job(file, options.overrides)
+    if options.fogs is not None and options.fogs < 0:
+        raise UsageError(f"--fogs is {options.fogs}; it must be at least 0")
     if options.devices is not None and options.devices < 1:
         raise UsageError(f"--devices is {options.devices}; it must be at least 1")
     if options.serve and "device" not in job.publish.tiers:
@@ -112,6 +114,11 @@ async def plan(file: Path, job: Job, options: UpOptions, answer: Path) -> StartP
         parameters = {**job.task_parameters, "clients": options.devices}
         job = job.model_copy(update={"task_parameters": parameters})
     count = _check(found, options)
+    if job.tree.minimum > count:
+        raise UsageError(
+            f"tree.minimum is {job.tree.minimum}, but only {count} devices are started, so no round could count; make "
+            f"it at most {count}, or start more with --devices"
+        )
     nodes = [
         PlannedNode(name, "fog", parent, "") for name, parent in job.tree.parents().items() if parent is not None
     ] + [

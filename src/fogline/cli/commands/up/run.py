@@ -62,6 +62,8 @@ def run_up(file: Path, options: UpOptions) -> None:
             folder = Path(tempfile.mkdtemp(prefix="fogline-up-"))
             if not options.keep:
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        elif folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file; name another folder, or leave --folder out")
         elif folder.exists() and any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty; name another folder, or leave --folder out")
         run = Run(file, job, options, folder.resolve())

@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from bdb import BdbQuit
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from fogline.aggregation import Update
-from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.params import Params, State
-from fogline.simulation.shared_memory import Arena, SharedArray
-from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame, line_of, said, sure
+from fogline.simulation.executors.base import Bench
+from fogline.simulation.executors.judging import EvaluationPart, EvaluationSums, evaluate_part
+from fogline.simulation.executors.shared_memory import Arena, SharedArray
+from fogline.training.bugs import CodeError, line_of, said
 from fogline.training.local import ClientJob
-from fogline.training.task import Engine, Sums, Task
+from fogline.training.task import Engine
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -59,14 +60,6 @@ class TrainRequest(msgspec.Struct, tag="train", array_like=True):
     arena: int
 
 
-class EvaluationPart(msgspec.Struct, array_like=True):
-    """Examples to judge a model on: a client's, or some of the test set's where ``client`` is None."""
-
-    client: str | None
-    start: int
-    stop: int
-
-
 class EvaluateRequest(msgspec.Struct, tag="evaluate", array_like=True):
     """Judge a model on a part."""
 
@@ -94,14 +87,6 @@ class Rounds(msgspec.Struct, tag="rounds", array_like=True):
     rounds: list[SentRound]
 
 
-class EvaluationSums(msgspec.Struct, tag="judged", array_like=True):
-    """The sums of the part."""
-
-    sums: Sums
-    why: str = ""
-    """Why there are none: the model cannot be judged on that client's data."""
-
-
 class Raised(msgspec.Struct, tag="raised", array_like=True):
     """It could not be done: what was raised, for the parent to raise."""
 
@@ -120,12 +105,10 @@ ENCODER = msgspec.msgpack.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """What a worker works with, inherited from its parent."""
+class SharedBench:
+    """What a worker works with, inherited from its parent, and the memory that both see."""
 
-    task: Task
-    algorithm: Algorithm
-    build: Callable[[], Engine]
+    work: Bench
     inputs: Arena
     outputs: tuple[Arena, Arena]
 
@@ -143,7 +126,7 @@ class SimulationWorker:
     ``others`` were forked before: a worker must not hold their lines open, or they would not see the parent go.
     """
 
-    def __init__(self, bench: Bench, others: Sequence[SimulationWorker]) -> None:
+    def __init__(self, bench: SharedBench, others: Sequence[SimulationWorker]) -> None:
         self.bench = bench
         self.line, other = Pipe()
         self.pid = os.fork()
@@ -201,7 +184,7 @@ def expect(kind: type[A], answer: Answer) -> A:
     return answer
 
 
-def _serve(bench: Bench, line: Connection[Any, Any]) -> None:
+def _serve(bench: SharedBench, line: Connection[Any, Any]) -> None:
     """Answer until the parent hangs up. Never returns into the parent's code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent ends its workers by hanging up.
     if hasattr(os, "sched_setscheduler"):
@@ -221,7 +204,7 @@ def _serve(bench: Bench, line: Connection[Any, Any]) -> None:
         os._exit(status)
 
 
-def _answer_all(bench: Bench, line: Connection[Any, Any]) -> None:
+def _answer_all(bench: SharedBench, line: Connection[Any, Any]) -> None:
     engine: Engine | None = None
     while True:
         try:
@@ -230,11 +213,11 @@ def _answer_all(bench: Bench, line: Connection[Any, Any]) -> None:
             return
         # A developer's code may raise anything, also what ends a program; what it raised is the answer.
         try:
-            engine = engine or bench.build()
+            engine = engine or bench.work.build()
             if isinstance(request, TrainRequest):
                 answer: Answer = Rounds(_train(bench, engine, request))
             else:
-                answer = evaluate_part(bench.task, _params(bench, request.model), request.part)
+                answer = evaluate_part(bench.work.task, _params(bench, request.model), request.part)
         except CodeError as error:
             answer = Raised(str(error), traceback.format_exc(), (error.what, error.line, error.place))
         except BdbQuit as quit:
@@ -250,7 +233,7 @@ def _no_terminal(*_: object, **__: object) -> None:
     raise CodeError(NO_DEBUGGER, f"{Path(caller.f_code.co_filename).name}, line {caller.f_lineno}")
 
 
-def _train(bench: Bench, engine: Engine, request: TrainRequest) -> list[SentRound]:
+def _train(bench: SharedBench, engine: Engine, request: TrainRequest) -> list[SentRound]:
     read = bench.inputs.get
     models = [(read(m.vector), read(m.counters), _read(bench.inputs, m.received)) for m in request.models]
     jobs: list[ClientJob] = []
@@ -261,7 +244,7 @@ def _train(bench: Bench, engine: Engine, request: TrainRequest) -> list[SentRoun
     output = bench.outputs[request.arena]
     output.clear()
     engine.memory = output.take
-    return [_pack(output, done) for done in run_cohort(engine, bench.algorithm, bench.task, jobs)]
+    return [_pack(output, done) for done in run_cohort(engine, bench.work.algorithm, bench.work.task, jobs)]
 
 
 def _read(arena: Arena, places: Places) -> State:
@@ -293,26 +276,5 @@ def unpack(arena: Arena, client: int, sent: SentRound) -> LocalRound:
     return LocalRound(client, update, local, sent.samples, sent.loss, sent.loss_rms, sent.failure)
 
 
-def _params(bench: Bench, model: SentModel) -> Params:
-    return Params(bench.task.spec, bench.inputs.get(model.vector), bench.inputs.get(model.counters))
-
-
-def evaluate_part(task: Task, params: Params, part: EvaluationPart) -> EvaluationSums:
-    """Judge a model on a part. What it raises on one client's data is that client's failure, as in training.
-
-    Raises:
-        CodeError: the task's code cannot, whatever the data.
-    """
-    client, test = part.client, task.data.test
-    if client is not None:
-        sums = attempt(lambda: task.evaluate(params, task.data[client]))
-        if isinstance(sums, (CodeError, *PROGRAMMING)):
-            raise blame(f"judging the model on client '{client}'", sums)
-        if isinstance(sums, Exception):
-            return EvaluationSums({}, str(blame(f"judging the model on client '{client}'", sums)))
-        return EvaluationSums(
-            sums, "" if sums.get("count", 1.0) else f"none of the targets of client '{client}' has a truth"
-        )
-    assert test is not None
-    some = test.part(slice(part.start, part.stop))
-    return EvaluationSums(sure("judging the model on the test set", lambda: task.evaluate(params, some)))
+def _params(bench: SharedBench, model: SentModel) -> Params:
+    return Params(bench.work.task.spec, bench.inputs.get(model.vector), bench.inputs.get(model.counters))

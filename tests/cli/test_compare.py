@@ -1,0 +1,162 @@
+"""Runs side by side: what is one line, what sets lines apart, and the figures of each."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fogline.cli import main
+from fogline.jobs import Job, JobError, Local, Method
+from fogline.monitoring.comparison import compared, curve, groups_of
+from fogline.monitoring.comparison_plot import comparison_figure
+from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.plots import png
+from fogline.monitoring.result import Baseline, Result
+from tests.cli.conftest import history
+
+EVERY_ROUND = 4.4e5 + 4.1e5 + 8.8e6 + 7.9e6
+"""Bytes of a round of those histories, on both tiers' links."""
+
+
+def run(result: Result, seed: int, method: str = "fedprox", rate: float = 0.1, pooled: float | None = None) -> Result:
+    """The run of a seed, with a history of its own."""
+    job = result.job.model_copy(
+        update={"seed": seed, "algorithm": Method(name=method), "local": Local(learning_rate=rate), "processes": seed}
+    )
+    rows = history(seed=seed)
+    baselines = {} if pooled is None else {"pooled": Baseline("pooled", 100, 40, {"accuracy": pooled})}
+    metrics = {"accuracy": rows[-1]["accuracy"], "loss": 0.3}
+    return Result(job, "accuracy", result.params, rows, metrics, baselines=baselines, units={}, folder=None)
+
+
+@pytest.fixture
+def kept(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plots: None) -> list[Path]:
+    """Folders of three seeds of one method and one of another."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    paths: list[Path] = []
+    runs = [run(result, seed, pooled=0.95 + seed / 100) for seed in (1, 2, 3)]
+    for i, one in enumerate([*runs, run(result, 1, "scaffold")]):
+        folder = RunFolder.create(tmp_path / f"run-{i}", one.job)
+        for row in one.history:
+            folder.append(row)
+        for baseline in one.baselines.values():
+            folder.keep_baseline(baseline)
+        folder.finish(one)
+        paths.append(folder.path)
+    return paths
+
+
+def compare(*arguments: Any) -> None:
+    main(["compare", *map(str, arguments)])
+
+
+def test_runs_that_differ_in_their_seed_are_one_line(kept: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    finals = [100 * history(seed=seed)[-1]["accuracy"] for seed in (1, 2, 3)]
+    compare(*kept, kept[0], "--no-plot")
+    lines = capsys.readouterr().out.splitlines()
+    first = next(line for line in lines if line.startswith("1"))
+    assert first.split()[:3] == ["1", "fedprox", "1–3"]
+    assert f"{statistics.mean(finals):.2f} ± {statistics.stdev(finals):.2f}" in first
+    assert "97.00 ± 1.00" in first
+    assert f"{40 * EVERY_ROUND / 1e6:.0f} MB" in first
+    second = next(line for line in lines if line.startswith("2"))
+    assert second.split()[:3] == ["2", "scaffold", "1"]
+    assert "–" in second
+    assert "one sample standard deviation over the seeds" in lines[-1]
+    assert not Path("comparison.png").exists()
+
+
+def test_what_differs_is_a_column_and_nothing_else(result: Result) -> None:
+    runs = [run(result, 0), run(result, 0, rate=0.2), run(result, 1, rate=0.2)]
+    groups = groups_of([compared(one, str(i)) for i, one in enumerate(runs)])
+    assert [group.settings for group in groups] == [{"local.learning_rate": 0.1}, {"local.learning_rate": 0.2}]
+    assert [[one.folder for one in group.runs] for group in groups] == [["0"], ["1", "2"]]
+    assert [group.label for group in groups] == ["1 learning_rate 0.1", "2 learning_rate 0.2"]
+    rounds, means = curve(groups[1], "accuracy")
+    assert rounds == list(range(2, 41, 2))
+    both = [runs[1].history[3]["accuracy"], runs[2].history[3]["accuracy"]]
+    assert means[1].mean == pytest.approx(statistics.mean(both))
+    assert means[1].deviation == pytest.approx(statistics.stdev(both))
+
+
+def test_a_target_of_ones_own_counts_for_all(kept: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    compare(*kept, "--json", "--target", 0.8)
+    facts = json.loads(capsys.readouterr().out)
+    rounds = [next(row["round"] for row in history(seed=s) if row.get("accuracy", 0) >= 0.8) for s in (1, 2, 3)]
+    assert facts[0]["reached"]["round"]["mean"] == pytest.approx(statistics.mean(rounds))
+    assert facts[0]["seeds"] == [1, 2, 3]
+    assert facts[0]["baselines"]["pooled"]["mean"] == pytest.approx(0.97)
+    assert facts[1]["settings"] == {"algorithm": "scaffold"}
+    assert facts[1]["baselines"]["pooled"] is None
+    compare(*kept, "--no-plot", "--target", 0.99)
+    assert "not reached" in capsys.readouterr().out
+
+
+def test_the_plot_shows_a_curve_a_group(kept: list[Path], result: Result, capsys: pytest.CaptureFixture[str]) -> None:
+    compare(*kept, "--plot", "side.png")
+    assert "Plot: side.png" in capsys.readouterr().out
+    assert Path("side.png").read_bytes().startswith(b"\x89PNG")
+    runs = [run(result, 1), run(result, 2), run(result, 1, "scaffold", pooled=0.9)]
+    groups = groups_of([compared(one, str(i)) for i, one in enumerate(runs)])
+    rounds, sent, final = comparison_figure(groups).axes
+    assert [line.get_label() for line in rounds.lines] == ["1 fedprox", "2 scaffold"]
+    at = [100 * statistics.mean([runs[0].history[1]["accuracy"], runs[1].history[1]["accuracy"]])]
+    assert rounds.lines[0].get_ydata()[0] == pytest.approx(at[0])
+    assert sent.lines[0].get_xdata()[0] == pytest.approx(2 * EVERY_ROUND / 1e6)
+    assert [text.get_text() for text in final.get_yticklabels()] == ["1 fedprox", "2 scaffold"]
+    assert png(comparison_figure(groups)).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        ("unfinished", "is running after 40 rounds and has no result yet; go on with: fogline simulate --resume"),
+        ("format", "has format 2; this version of Fogline reads 1"),
+        ("missing", "There is no run in"),
+    ],
+)
+def test_a_run_that_cannot_be_compared_is_one_sentence(
+    kept: list[Path], capsys: pytest.CaptureFixture[str], spoil: str, words: str
+) -> None:
+    info = kept[1] / "run.json"
+    facts = json.loads(info.read_text())
+    if spoil == "missing":
+        info.unlink()
+    else:
+        info.write_text(json.dumps(facts | {"unfinished": {"status": "running"}, "format": {"format": 2}}[spoil]))
+    with pytest.raises(SystemExit) as ended:
+        compare(*kept)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert words in error
+    assert len(error.splitlines()) == 1
+
+
+def test_what_makes_no_sense_together_is_refused(result: Result) -> None:
+    first, again = run(result, 1), run(result, 1)
+    with pytest.raises(JobError, match=r"^a and b are the same job with the same seed 1; name one of them$"):
+        groups_of([compared(first, "a"), compared(again, "b")])
+    again.headline, again.metrics = "loss", {"loss": 0.3}
+    with pytest.raises(JobError, match=r"judged by different metrics .*: a by accuracy, b by loss"):
+        groups_of([compared(first, "a"), compared(again, "b")])
+
+
+def test_runs_that_stop_by_themselves_are_other_experiments(result: Result) -> None:
+    patient = run(result, 1)
+    evaluation = patient.job.evaluation.model_copy(update={"patience": 3})
+    patient.job = patient.job.model_copy(update={"evaluation": evaluation, "seed": 2})
+    groups = groups_of([compared(run(result, 1), "a"), compared(patient, "b")])
+    assert [group.settings.get("evaluation.patience") for group in groups] == [None, 3]
+
+
+def test_a_run_of_real_nodes_counts_what_it_has(result: Result) -> None:
+    job = Job(seed=4)
+    bare = Result(job, "accuracy", result.params, [{"round": 1, "seconds": 2.0}], {"accuracy": 0.5})
+    (group,) = groups_of([compared(bare, "a")])
+    assert group.mean(lambda one: one.bytes) is None
+    assert png(comparison_figure([group])).startswith(b"\x89PNG")
