@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fogline.aggregation import UnusableUpdateError, Update, fold_named
 from fogline.algorithms.group import Down
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.files import read_model, read_update, write
+from fogline.compute.messages import NONE, Message
 from fogline.governance.bundles.bundle import open_bundle, pack
 from fogline.governance.errors import TrustError
 from fogline.governance.identity.authority import Authority, key_of_request
@@ -37,7 +39,9 @@ from fogline.network.worker import requests as w
 from fogline.nodes.effects import FoldInput, Move, Train
 from fogline.nodes.events import Trained
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
+from fogline.params import write_arrays
 from fogline.processes.messages import Decoder, decoder, encode
+from fogline.stages import Link, Pipeline, pipeline
 
 DIGEST = "0123456789abcdef" * 4
 BLOB = c.Blob(DIGEST, 10, b"0123456789")
@@ -146,11 +150,17 @@ def files(folder: Path) -> dict[str, Target]:
     write(str(path), Down(rng.normal(size=12).astype(np.float32), np.ones(2, np.int64)))
     down = path.read_bytes()
 
-    def folded(data: bytes) -> object:
+    int8 = pipeline(("int8",))
+    staged: list[bytes] = []
+    for value in (update, fold.partial()):
+        write_arrays(path, Message.of_update(value).encoded(int8, {}, Link())[0])
+        staged.append(path.read_bytes())
+
+    def folded(data: bytes, stages: Pipeline = NONE) -> object:
         path.write_bytes(data)
         fold = fold_named(False)
         fold.add(update)
-        fold.take(read_update(str(path)), 0.5)
+        fold.take(read_update(str(path), stages=stages), 0.5)
         result = fold.finish()
         assert all(np.isfinite(total).all() for total in result.sums.values())
         return result
@@ -168,6 +178,7 @@ def files(folder: Path) -> dict[str, Target]:
     header = {"packed": _header, "pack": _unheader}
     return {
         "update": Target(examples, folded, (UnusableUpdateError,), share=2, **header),
+        "staged update": Target(staged, partial(folded, stages=int8), (UnusableUpdateError,), share=1, **header),
         "model": Target([down], adopted, (ValueError,), share=1, **header),
         "chunk": Target(chunks, _bounded, (ChunkError,), packed=None, share=2),
     }

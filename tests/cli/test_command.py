@@ -289,7 +289,7 @@ def test_a_job_that_the_set_up_refuses_leaves_no_folder(desk: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("what", "parts"),
     [
-        ("algorithms", ["fedavg", "fedprox", "mu=0.01", "uniform", "power_of_choice"]),
+        ("algorithms", ["fedavg", "fedprox", "mu=0.01", "uniform", "power_of_choice", "clip", "norm=1.0", "int8"]),
         ("datasets", ["digits", "none needed", "mnist", "missing"]),
         ("engines", ["torch", "loop"]),
     ],

@@ -70,7 +70,7 @@ def test_blocks_give_the_bits_of_the_whole(name: str, exact: bool, tmp_path: Pat
     members = tuple(FoldInput(f"u{i}", i, f"client-{i}") for i in range(3))
     for folder, runner in ((tmp_path / "a", whole), (tmp_path / "b", parts)):
         folder.mkdir()
-        runner.begin(groups.root(initial), str(folder / "m0-group"), str(folder / "m0"))
+        runner.begin(groups.root(initial), str(folder / "m0-group"), str(folder / "m0"), "m0")
         for i in range(3):
             write(str(folder / f"u{i}"), update_of(algorithm, i))
         ask(runner, Adopt("m0", None, "m1"), folder)

@@ -85,7 +85,7 @@ def in_simulation(groups: Groups, updates: list[Update], merge: bool = False) ->
     for i, update in enumerate(updates):
         numbers.updates[f"u{i}"] = LazyValue(update)
     if merge:
-        numbers.merge(Merge("merged", members(len(updates))))
+        numbers.merge("fog", Merge("merged", members(len(updates))))
         made = numbers.updates["merged"]
     else:
         made = numbers.move("cloud", Move("cloud@0", "cloud@1", members(len(updates)), False, 0, True))
@@ -98,7 +98,8 @@ def on_files(
 ) -> tuple[list[tuple[str, str]], object]:
     """The same as a node has it."""
     runner = GroupsOnFiles(groups, blocks)
-    runner.begin(group_models.root(ToyTask().initial(0)), path(folder, "cloud@0/group"), path(folder, "cloud@0"))
+    first = group_models.root(ToyTask().initial(0))
+    runner.begin(first, path(folder, "cloud@0/group"), path(folder, "cloud@0"), "cloud@0")
     for i, update in enumerate(updates):
         write(str(folder / f"u{i}"), update)
     them = members(len(updates))

@@ -22,6 +22,7 @@ NEEDS = {
     "activity": "uci_har",
     "demo": None,
     "demo-up": None,
+    "eight-bits": None,
     "energy": "citylearn2022",
     "images": "mnist",
     "text": "shakespeare",

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.network.synthetic import Numbers
+from benchmarks.network.synthetic import Nothing, Numbers
 from fogline.aggregation import Folded
 from fogline.algorithms import FedAvg
 from fogline.algorithms.base import AggregatorContext
 from fogline.data import Examples, from_clients
-from fogline.params import State, Vector
+from fogline.params import Params, State, Vector
+from fogline.stages import Extent, Layout, Link, Named, Stage
 from fogline.training.local import ClientJob, LocalResult
 from fogline.training.task import Task
 from tests.toy import ToyEngine, ToyTask, toy_data
@@ -84,3 +85,51 @@ def numbers(clients: int = 4, size: int = 20_000) -> Task:
     """A model that is too large to travel with a message, and costs nothing to train."""
     one = Examples(np.zeros((10, 1), np.float32), np.zeros(10, np.float32))
     return Numbers(from_clients("nothing", {f"client-{i}": one for i in range(clients)}), size)
+
+
+class Noise(Numbers):
+    """As :class:`Numbers`, but model and movements are noise, which no compression shrinks, in eight bits neither."""
+
+    def initial(self, seed: int) -> Params:
+        return Params(self.spec, _noise(seed, self.spec.trainable), np.zeros(0, np.int64))
+
+    def engines(self) -> dict[str, type[Nothing]]:
+        return {"loop": NoiseEngine}
+
+
+class NoiseEngine(Nothing):
+    def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
+        return [
+            LocalResult(j.client, j.start + _noise(j.seed, j.start.size), j.counters, 10, j.steps, 1.0, 1.0)
+            for j in jobs
+        ]
+
+
+def _noise(seed: int, size: int) -> Vector:
+    return np.random.default_rng(seed).standard_normal(size, np.float32)
+
+
+def noise(clients: int = 4, size: int = 20_000) -> Task:
+    one = Examples(np.zeros((10, 1), np.float32), np.zeros(10, np.float32))
+    return Noise(from_clients("nothing", {f"client-{i}": one for i in range(clients)}), size)
+
+
+class Sign(Stage):
+    """The signs of the movement times its mean magnitude: a stage of the developer's own."""
+
+    codes = True
+
+    def send(self, update: Named, state: State, link: Link) -> tuple[Named, State]:
+        encoded = Named()
+        for name, vector in update.items():
+            encoded["up/" + name] = vector > 0
+            encoded["size/" + name] = np.abs(vector).mean(keepdims=True)
+        return encoded, state
+
+    def receive(self, encoded: Named) -> Named:
+        names = [name.removeprefix("up/") for name in encoded if name.startswith("up/")]
+        return {name: np.where(encoded["up/" + name], 1, -1) * encoded["size/" + name] for name in names}
+
+    def layout(self, layout: Layout) -> dict[str, Extent]:
+        signs = {"up/" + name: Extent(np.dtype(bool), extent.count) for name, extent in layout.items()}
+        return signs | {"size/" + name: Extent(extent.dtype, 1) for name, extent in layout.items()}

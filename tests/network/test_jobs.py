@@ -19,7 +19,7 @@ from fogline.network.transport.messages import ParentAddress
 from fogline.nodes.records import Accepted
 from fogline.params import Params
 from fogline.simulation.run import run
-from tests.network.cluster import Cluster, cluster, job, within
+from tests.network.cluster import HERE, Cluster, cluster, job, within
 from tests.network.small import task
 
 SAME = {
@@ -29,6 +29,18 @@ SAME = {
     "cohort below the population": job(rounds=4, fogs=0, cloud="cohort = 2"),
     "several rounds, device state": job(fog="rounds = 2", more='algorithm = "scaffold"'),
     "group state": job(fog="rounds = 2", more='algorithm = "mtgc"'),
+    "stages": job(
+        fogs=0, cloud='uplink = ["clip(norm=0.05)", "int8(feedback=true)"]\ndownlink = ["int8"]', more="exact = true"
+    ),
+    "a stage of the developer's own": job(fogs=0, cloud='uplink = ["small:Sign"]'),
+    "stages over fogs that merge": job(
+        cloud='uplink = ["int8(feedback=true)"]\ndownlink = ["int8"]', fog='uplink = ["int8"]'
+    ),
+    "stages over fogs that move": job(
+        cloud='uplink = ["int8(feedback=true)"]\ndownlink = ["int8"]',
+        fog='rounds = 2\nuplink = ["int8"]\ndownlink = ["int8"]',
+        more='algorithm = "scaffold"',
+    ),
 }
 
 
@@ -55,8 +67,9 @@ def same(one: Params, other: Params) -> bool:
 
 @pytest.mark.parametrize("name", SAME)
 def test_a_job_gives_the_simulators_model_to_the_bit(
-    name: str, runner: asyncio.Runner, clusters: dict[int, Cluster]
+    name: str, runner: asyncio.Runner, clusters: dict[int, Cluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.syspath_prepend(HERE)
     text = SAME[name]
     made = clusters[0 if "[tree.fog]" not in text else 2]
 

@@ -25,6 +25,14 @@ TEXT = job(rounds=ROUNDS, fogs=1, clients=2, cloud=ALL, fog=BOTH, more="exact = 
 MOVING = job(
     rounds=3, fogs=1, clients=2, cloud=ALL, fog=BOTH + "\nrounds = 2", more='exact = true\nalgorithm = "scaffold"'
 )
+STAGED = job(
+    rounds=ROUNDS,
+    fogs=1,
+    clients=2,
+    cloud=f'{ALL}\nuplink = ["int8(feedback=true)"]\ndownlink = ["int8"]',
+    fog=f'{BOTH}\nuplink = ["clip(norm=0.1)", "int8(feedback=true)"]',
+)
+"""Device and fog remember what the rounding of their last message took."""
 
 POINTS = {
     "asked, not yet training": ("client-0", "fogline.network.node.computing:Computation.train", False),
@@ -97,6 +105,15 @@ def test_a_fog_with_a_model_of_its_own_dies_at_every_commit(tmp_path: Path) -> N
     async def work() -> None:
         async with fleet(tmp_path) as made:
             await killed_until_done(made, "fog", True, MOVING)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(("victim", "after"), [("fog", False), ("fog", True), ("client-0", False), ("client-0", True)])
+def test_a_sender_that_dies_at_every_commit_remembers_what_was_lost(victim: str, after: bool, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            await killed_until_done(made, victim, after, STAGED)
 
     asyncio.run(work())
 

@@ -31,15 +31,15 @@ LOCAL = LocalTraining(learning_rate=0.1, batch_size=4)
 def test_modules_at_random() -> None:
     """Engines that would be taken give what the reference gives, and ordinary modules are taken."""
     refused: Counter[str] = Counter()
-    for seed in range(10_000, 10_040):
+    for seed in range(10_000, 10_100):
         one = case(seed)
         for engine in FAST:
             why = refusal_of(one, engine)
             refused[engine] += why is not None
             assert why is None or not one.ordinary, f"{engine} refuses {one.text}: {why}"
             assert why is not None or difference(one, engine) is None, f"{engine} differs: {one.text}"
-    assert refused["flat"] < 12
-    assert refused["stacked"] < 28
+    assert refused["flat"] < 30
+    assert refused["stacked"] < 70
 
 
 def refusals(task: TorchTask, method: LocalMethod | None = None, local: LocalTraining = LOCAL) -> list[str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from fogline.algorithms.base import Algorithm
 from fogline.plugins import nearest, suggest
@@ -39,7 +39,7 @@ def check_method(method: type[Algorithm]) -> None:
     """
     if method.mode not in get_args(Mode):
         raise ValueError(f"{method.__name__}.mode is {method.mode!r}; there are {', '.join(get_args(Mode))}")
-    buffer: object = method.buffer  # Of a class that no type checker has seen.
+    buffer = cast("object", method.buffer)  # Of a class that no type checker has seen.
     if not (isinstance(buffer, int) and buffer > 0):
         raise ValueError(f"{method.__name__}.buffer is {method.buffer!r}; it must be a number of reports, 1 or more")
     for kind in method.__mro__:

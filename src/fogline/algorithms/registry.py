@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import Field, fields
+from dataclasses import fields
 from typing import Any
 
 from fogline.algorithms.base import Algorithm, unannotated
 from fogline.algorithms.checks import check_method
+from fogline.parameters import fitting, missing
 from fogline.plugins import Registry, suggest
 from fogline.training.bugs import attempt, blame
 
@@ -38,10 +39,9 @@ def make(name: str, **parameters: Any) -> Algorithm:
         if key not in known:
             hint = f": {unannotated(method, key)}" if hasattr(method, key) else suggest(key, known) or "; it has none"
             raise ValueError(f"Algorithm '{name}' has no parameter '{key}'{hint}")
-        parameters[key] = _fitting(name, known[key], value)
-    missing = [key for key, field in known.items() if _required(field) and key not in parameters]
-    if missing:
-        raise ValueError(f"Algorithm '{name}' wants a value for {', '.join(missing)}.")
+        parameters[key] = fitting(f"algorithm '{name}'", known[key], value)
+    if lacking := missing(method, parameters):
+        raise ValueError(f"Algorithm '{name}' wants a value for {', '.join(lacking)}.")
     return method(**parameters)
 
 
@@ -60,18 +60,3 @@ def _imported(name: str) -> type[Algorithm]:
     if not (isinstance(found, type) and issubclass(found, Algorithm)):
         raise ValueError(f"'{name}' is no subclass of fogline.algorithms.Algorithm.")
     return found
-
-
-def _required(field: Field[Any]) -> bool:
-    return field.default is field.default_factory  # both are the marker for "missing"
-
-
-def _fitting(name: str, field: Field[Any], value: Any) -> Any:
-    wanted = field.type if isinstance(field.type, str) else field.type.__name__
-    if wanted == "float" and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    kinds: dict[str, type] = {"float": float, "int": int, "bool": bool, "str": str}
-    wrong = wanted in kinds and (not isinstance(value, kinds[wanted]) or (wanted == "int" and isinstance(value, bool)))
-    if wrong:
-        raise ValueError(f"Parameter '{field.name}' of algorithm '{name}' is {value!r}; it wants a {wanted}.")
-    return value

@@ -34,7 +34,10 @@ COMMANDS = {
     "fog": ("member:fog", "A node between the cloud and devices."),
     "device": ("member:device", "A node with data."),
     "lab": ("lab:lab", "Rehearse a deployment: nodes in network namespaces, links that are slow, lossy or cut."),
-    "algorithms": ("lists:algorithms", "List the methods, and the policies that select devices."),
+    "algorithms": (
+        "lists:algorithms",
+        "List the methods, the policies that select devices, and the stages of links.",
+    ),
     "datasets": ("lists:datasets", "List the data sets that Fogline can load, and whether their files are here."),
     "engines": ("lists:engines", "List the training engines of every backend that is installed."),
     "executors": ("lists:executors", "List the executors: where a simulation trains."),

@@ -9,14 +9,18 @@ from typing import Any
 
 from fogline.aggregation import Arrays, Folded, Partial
 from fogline.algorithms.base import AggregatorContext
-from fogline.algorithms.group import GroupModel
+from fogline.algorithms.group import Down, GroupModel
 from fogline.compute.column_blocks import Piece, PieceWriter, pieces
 from fogline.compute.effects import GROUP, CarriedOut, CarryOut, Sift
-from fogline.compute.files import read_group, read_model, write
+from fogline.compute.files import read_group, read_model, read_update, write
 from fogline.compute.groups import Groups, is_bug
+from fogline.compute.links import UNSTAGED, NodeLinks
 from fogline.compute.members import RoundMembers
+from fogline.compute.messages import Message
+from fogline.compute.reports import write_report
 from fogline.nodes.effects import Adopt, GroupUpdate, Merge, Move
 from fogline.nodes.messages import Key
+from fogline.params import write_arrays
 from fogline.training.bugs import CodeError
 
 
@@ -25,19 +29,24 @@ class GroupsOnFiles:
 
     Args:
         groups: what effects compute.
-        blocks: whether the model is worked on in blocks.
+        blocks: whether the model is worked on in blocks. (What goes through stages is whole in memory meanwhile.)
+        links: the stages around the node.
+        node: its name.
     """
 
-    def __init__(self, groups: Groups, blocks: bool) -> None:
+    def __init__(self, groups: Groups, blocks: bool, links: NodeLinks = UNSTAGED, node: str = "") -> None:
         self._groups = groups
+        self._links = links
+        self._node = node
         self._pieces = [
             (piece, Groups(groups.algorithm, piece.spec, groups.exact)) for piece in pieces(groups.spec, blocks)
         ]
 
-    def begin(self, group: GroupModel, group_path: str, model_path: str) -> None:
-        """Write the first group, and what its children get."""
+    def begin(self, group: GroupModel, group_path: str, model_path: str, key: Key) -> None:
+        """Write the first group, and what its children get; ``key``: of the model."""
         write(group_path, group)
         write(model_path, self._groups.send_down(group))
+        self._stage_model(model_path, key)
 
     def carry_out(self, asked: CarryOut) -> CarriedOut:
         """Read what an effect names, and write what it makes.
@@ -60,7 +69,7 @@ class GroupsOnFiles:
 
     def sift(self, asked: Sift) -> CarriedOut:
         """Which updates would be refused. Mostly one look at each tells that none would."""
-        members = RoundMembers(self._groups, asked.members, asked.reads)
+        members = RoundMembers(self._groups, asked.members, asked.reads, self._links.takes)
 
         def fold() -> None:
             for piece, _ in self._pieces:
@@ -72,16 +81,20 @@ class GroupsOnFiles:
 
     def _adopt(self, asked: CarryOut, effect: Adopt) -> CarriedOut:
         base, source = None if effect.base is None else asked.reads[effect.base + GROUP], asked.reads[effect.source]
+        whole = read_model(source, stages=self._links.gets) if self._links.gets else None
+
+        def received(piece: Piece) -> Down:
+            return read_model(source, piece.read) if whole is None else Down.from_arrays(piece.cut(whole.to_arrays()))
 
         def adopted(piece: Piece, groups: Groups) -> GroupModel:
             before = None if base is None else read_group(base, piece.read)
-            return groups.adopt(before, read_model(source, piece.read))
+            return groups.adopt(before, received(piece))
 
         self._put(asked, effect.model, adopted)
         return CarriedOut((effect.model + GROUP, effect.model))
 
     def _move(self, asked: CarryOut, effect: Move) -> CarriedOut:
-        members = RoundMembers(self._groups, effect.members, asked.reads)
+        members = RoundMembers(self._groups, effect.members, asked.reads, self._links.takes)
         context = AggregatorContext(asked.population, asked.earlier, effect.lane, effect.lanes)
         base = asked.reads[effect.base + GROUP]
 
@@ -104,7 +117,7 @@ class GroupsOnFiles:
         return CarriedOut((effect.model + GROUP, effect.model), tuple(refused.items()))
 
     def _merge(self, asked: CarryOut, effect: Merge) -> CarriedOut:
-        members = RoundMembers(self._groups, effect.members, asked.reads)
+        members = RoundMembers(self._groups, effect.members, asked.reads, self._links.takes)
 
         def merged(piece: Piece, _: Groups) -> Folded | Partial:
             partial = members.fold(piece, True)
@@ -112,9 +125,9 @@ class GroupsOnFiles:
                 raise _NothingError
             return partial
 
-        made = (effect.update,)
         try:
             members.work(lambda: self._write({asked.writes[effect.update]: _arrays}, merged))
+            made = self._report(asked, effect)
         except _NothingError:
             made = ()
         return CarriedOut(made, tuple(members.refused.items()))
@@ -125,7 +138,23 @@ class GroupsOnFiles:
             {asked.writes[effect.update]: _arrays},
             lambda piece, groups: groups.group_update(read_group(base, piece.read)),
         )
-        return CarriedOut((effect.update,))
+        return CarriedOut(self._report(asked, effect))
+
+    def _report(self, asked: CarryOut, effect: Merge | GroupUpdate) -> tuple[Key, ...]:
+        """Take what was written for the parent through the stages of the uplink; the keys of what there is now."""
+        key, stages = effect.update, self._links.sends
+        if not stages:
+            return (key,)
+        value = read_update(asked.writes[key])
+        Path(asked.writes[key]).unlink()  # It is read from memory that outlives its name.
+        return write_report(asked, key, value, stages, self._links.from_aggregator(self._node, effect.round))
+
+    def _stage_model(self, path: str, key: Key) -> None:
+        """Take a model that was written for children through the stages of the downlink."""
+        if self._links.gives:
+            message = Message.of_model(read_model(path), self._groups.spec.trainable)
+            Path(path).unlink()
+            write_arrays(Path(path), message.encoded(self._links.gives, {}, self._links.down(key))[0])
 
     def _put(self, asked: CarryOut, model: Key, work: Callable[[Piece, Groups], GroupModel]) -> None:
         """Write a group, and what its children get."""
@@ -134,6 +163,7 @@ class GroupsOnFiles:
             return self._groups.send_down(group).to_arrays()
 
         self._write({asked.writes[model + GROUP]: _arrays, asked.writes[model]: sent}, work)
+        self._stage_model(asked.writes[model], model)
 
     def _write(self, forms: dict[str, Callable[[Any], Arrays]], work: Callable[[Piece, Groups], Any]) -> None:
         """Work every piece once, and write what it gives into files, each in its own form."""

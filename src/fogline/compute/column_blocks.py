@@ -74,6 +74,19 @@ class ColumnBlock(NamedTuple):
             arrays[name] = file.read(name, 0, 0) if place is None else self._piece(file, name, place)
         return arrays
 
+    def cut(self, arrays: Arrays) -> Arrays:
+        """As :meth:`read`, of arrays that are in memory."""
+        cut = Arrays()
+        for name, array in arrays.items():
+            if is_buffers(name) and self.trained:
+                continue
+            place = self.place(name)
+            if array.size != self.layout.length(name):
+                cut[name] = array
+            else:
+                cut[name] = array[:0] if place is None else array[place : place + self.stop - self.start]
+        return cut
+
     def _piece(self, file: ArrayFile, name: str, place: int) -> npt.NDArray[Any]:
         return file.read(name, place, place + self.stop - self.start)
 
@@ -99,6 +112,10 @@ class WholeModel(NamedTuple):
     def read(self, path: Path) -> Arrays:
         """The arrays of a file, which are read as they are looked at."""
         return map_arrays(path)
+
+    def cut(self, arrays: Arrays) -> Arrays:
+        """The arrays, as they are."""
+        return arrays
 
 
 Piece = WholeModel | ColumnBlock

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
 from fogline.compute.effects import STATE, CarriedOut, CarryOut
-from fogline.compute.files import read_model, read_state, write, write_state
+from fogline.compute.files import read_model, read_state, write_state
+from fogline.compute.links import NodeLinks
+from fogline.compute.reports import write_report
 from fogline.jobs.planning import Planner
 from fogline.nodes.effects import Train
 from fogline.nodes.events import Trained
@@ -30,14 +32,17 @@ def client_job(client: int, down: Down, steps: int, learning_rate: float, seed: 
     return ClientJob(client, down.vector, down.counters, steps, learning_rate, seed, local, down.received)
 
 
-def carry_out(asked: CarryOut, client: int, plan: Planner, run: Callable[[ClientJob], LocalRound]) -> CarriedOut:
-    """Train from the model that a file holds, and write the update and what the method keeps.
+def carry_out(
+    asked: CarryOut, client: int, plan: Planner, run: Callable[[ClientJob], LocalRound], links: NodeLinks
+) -> CarriedOut:
+    """Train from the model that a file holds, and write the update and what method and stages keep.
 
     Args:
         asked: a ``Train``, and the files of its values.
         client: whose data it trains on.
         plan: how much devices train.
         run: trains one device.
+        links: the stages around it.
 
     Raises:
         CodeError: a hook of the method, or the code of the task, is wrong.
@@ -46,15 +51,15 @@ def carry_out(asked: CarryOut, client: int, plan: Planner, run: Callable[[Client
     effect = asked.effect
     if not isinstance(effect, Train):
         raise ValueError(f"A device carries out no {type(effect).__name__}.")
-    down, work = read_model(asked.reads[effect.model]), plan(client, effect.round, asked.earlier)
+    down = read_model(asked.reads[effect.model], stages=links.gets)
+    work = plan(client, effect.round, asked.earlier)
     local = read_state(asked.reads.get(STATE))
     done = run(client_job(client, down, work.steps, work.learning_rate, work.seed, local))
     if done.update is None:
         return CarriedOut(trained=Trained(effect.task, effect.update, done.samples, failure=done.failure))
-    write(asked.writes[effect.update], done.update)
-    made = (effect.update,)
+    made = write_report(asked, effect.update, done.update, links.sends, links.from_device(work.seed))
     if done.local:
         write_state(asked.writes[STATE], done.local)
-        made = (effect.update, STATE)
+        made = (*made, STATE)
     loss = done.loss_rms if math.isfinite(done.loss_rms) else None
     return CarriedOut(made, trained=Trained(effect.task, effect.update, done.samples, loss))

@@ -19,6 +19,8 @@ GROUP = "/group"
 """After a model's key: the aggregator's numbers behind it."""
 STATE: Key = "state"
 """Key of the vectors that the method keeps on a device."""
+SENDER: Key = "sender"
+"""Key of the vectors that the stages of its uplink keep on a node."""
 
 
 class CarryOut(msgspec.Struct, frozen=True, tag=True):
@@ -90,11 +92,13 @@ def makes(effect: Computed) -> Mapping[Key, str]:
     match effect:
         case Adopt() | Move():
             return {effect.model + GROUP: "group", effect.model: "model"}
-        case Merge() | GroupUpdate() | Combine():
+        case Merge() | GroupUpdate():
+            return {effect.update: "update", SENDER: "state"}
+        case Combine():
             return {effect.update: "update"}
         case ChildStep():
             return {effect.payload: "step", effect.after: "step"}
         case ParentStep():
             return {key: "reply" for _, key in effect.replies} | {effect.after: "step"}
         case Train():
-            return {effect.update: "update", STATE: "state"}
+            return {effect.update: "update", STATE: "state", SENDER: "state"}

@@ -9,7 +9,9 @@ from safetensors import SafetensorError
 
 from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update, from_arrays
 from fogline.algorithms.group import Down, GroupModel
+from fogline.compute.messages import NONE, decoded_model, decoded_update
 from fogline.params import State, map_arrays, write_arrays
+from fogline.stages import Pipeline, StageError
 
 Reader = Callable[[Path], Arrays]
 """Reads the arrays of a file, or a block of each."""
@@ -20,32 +22,36 @@ def read_group(path: str, read: Reader = map_arrays) -> GroupModel:
     return GroupModel.from_arrays(read(Path(path)))
 
 
-def read_model(path: str, read: Reader = map_arrays) -> Down:
-    """What a parent sends down.
+def read_model(path: str, read: Reader = map_arrays, stages: Pipeline = NONE) -> Down:
+    """What a parent sends down. Where it came through stages all of it is read, whatever ``read`` would read.
 
     Raises:
         ValueError: the file holds something else.
     """
     try:
+        if stages:
+            return decoded_model(map_arrays(Path(path)), stages)
         return Down.from_arrays(read(Path(path)))
-    except (KeyError, SafetensorError) as error:
+    except (KeyError, SafetensorError, StageError) as error:
         raise ValueError(f"The parent's model cannot be read: {error}.") from error
 
 
-def read_update(path: str, read: Reader = map_arrays) -> Update | Partial:
-    """What a child sent.
+def read_update(path: str, read: Reader = map_arrays, stages: Pipeline = NONE) -> Update | Partial:
+    """What a child sent. Where it came through stages all of it is read, whatever ``read`` would read.
 
     Raises:
         UnusableUpdateError: the file holds something else.
     """
     try:
+        if stages:
+            return decoded_update(map_arrays(Path(path)), stages)
         return from_arrays(read(Path(path)))
     except (SafetensorError, ValueError, OSError) as error:
         raise UnusableUpdateError(f"It cannot be read: {error}.") from error
 
 
 def read_state(path: str | None) -> State:
-    """The vectors that a method keeps on a device."""
+    """The vectors that a method, or stages, keep on a node."""
     return {} if path is None else map_arrays(Path(path))
 
 
@@ -55,5 +61,5 @@ def write(path: str, value: GroupModel | Down | Update | Partial) -> None:
 
 
 def write_state(path: str, state: State) -> None:
-    """The vectors that a method keeps on a device."""
+    """The vectors that a method, or stages, keep on a node."""
     write_arrays(Path(path), state)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from fogline.aggregation import Folded, Partial, UnusableUpdateError, surely_fit
+from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, from_arrays, surely_fit
 from fogline.compute.column_blocks import Piece
 from fogline.compute.files import read_update
 from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, form_of, usual
 from fogline.compute.groups import Groups
+from fogline.compute.messages import NONE
 from fogline.nodes.effects import FoldInput
 from fogline.nodes.messages import Key
+from fogline.stages import Pipeline
 
 
 class RoundMembers:
@@ -20,12 +22,16 @@ class RoundMembers:
         groups: what the whole model's effects compute.
         members: the updates, in canonical order.
         reads: the file of each.
+        stages: of the links that they came over.
     """
 
-    def __init__(self, groups: Groups, members: Sequence[FoldInput], reads: Mapping[Key, str]) -> None:
+    def __init__(
+        self, groups: Groups, members: Sequence[FoldInput], reads: Mapping[Key, str], stages: Pipeline = NONE
+    ) -> None:
         self._groups = groups
         self._members = members
         self._reads = reads
+        self._stages = stages
         self._refused: Refusals = {}
         self._usable = self._admitted()
         self._done = 0
@@ -43,7 +49,7 @@ class RoundMembers:
     def surely_fit(self) -> bool:
         """Whether one look at each tells that all can be used."""
         return not self._refused and surely_fit(
-            self._groups.exact, ((read_update(self._path(place)), self._scale(place)) for place in self._usable)
+            self._groups.exact, ((self._read(place), self._scale(place)) for place in self._usable)
         )
 
     def fold(self, piece: Piece, merge: bool) -> Folded | Partial | None:
@@ -55,7 +61,7 @@ class RoundMembers:
         """
         fold = RoundFold(self._groups.exact)  # The pieces are alike, because the wholes are.
         for place in self._usable:
-            fold.take((place,), ((read_update(self._path(place), piece.read), self._scale(place)),))
+            fold.take((place,), ((self._read(place, piece), self._scale(place)),))
         folded, refused = fold.close(merge)
         if refused:
             self._refused |= refused
@@ -80,7 +86,7 @@ class RoundMembers:
         forms: dict[int, Form] = {}
         for place in range(len(self._members)):
             try:
-                form = form_of(read_update(self._path(place)))
+                form = form_of(self._read(place))
             except UnusableUpdateError as error:
                 self._refused[place] = str(error)
                 continue
@@ -93,8 +99,13 @@ class RoundMembers:
         self._refused |= {place: UNLIKE for place, form in forms.items() if form != most}
         return [place for place, form in forms.items() if form == most]
 
-    def _path(self, place: int) -> str:
-        return self._reads[self._members[place].update]
+    def _read(self, place: int, piece: Piece | None = None) -> Update | Partial:
+        """An update, or a piece of it."""
+        path = self._reads[self._members[place].update]
+        if not self._stages:
+            return read_update(path) if piece is None else read_update(path, piece.read)
+        whole = read_update(path, stages=self._stages)
+        return whole if piece is None else from_arrays(piece.cut(whole.to_arrays()))
 
     def _scale(self, place: int) -> float:
         return self._groups.scale(self._members[place].staleness)

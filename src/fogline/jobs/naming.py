@@ -16,6 +16,7 @@ from typing import Any
 
 from fogline.algorithms import METHODS, Algorithm
 from fogline.jobs.job import Method
+from fogline.jobs.modules import class_name, module_of
 from fogline.training.bugs import is_own
 from fogline.training.task import Task
 
@@ -64,30 +65,11 @@ def _why_not(program: Mapping[str, Any], frames: list[FrameType]) -> str:
     return f"it stands under no name at the top of {module}, and no function there gives it"
 
 
-def module_of(names: Mapping[str, Any]) -> tuple[str, Path | None]:
-    """The name by which a module with these globals can be imported, and from which folder; None if it cannot."""
-    file, spec = names.get("__file__"), names.get("__spec__")
-    if file is None:
-        return str(names.get("__name__")), None
-    path = Path(file).resolve()
-    name = str(names["__name__"])
-    if name == "__main__":
-        name = path.stem if spec is None else spec.name
-    return name, path.parents[name.count(".") + (path.name == "__init__.py")]
-
-
 def method_of(algorithm: Algorithm) -> Method:
     """How a job names an algorithm, with its parameters: by its registered name, or as ``module:Class``."""
     kind = type(algorithm)
     parameters = {field.name: getattr(algorithm, field.name) for field in fields(algorithm)}
     return Method(name=METHODS.name_of(kind) or class_name(kind), parameters=parameters)
-
-
-def class_name(kind: type) -> str:
-    """A class as ``module:Class``, with a program by the name that it is imported by."""
-    module = sys.modules.get(kind.__module__)
-    name = kind.__module__ if module is None else module_of(vars(module))[0]
-    return f"{name}:{kind.__qualname__}"
 
 
 def _callers() -> Iterator[FrameType]:

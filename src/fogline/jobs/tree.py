@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from fogline.jobs.checked import Demand, StrictModel
+from fogline.jobs.modules import class_name
 from fogline.jobs.units import seconds
 from fogline.settings import Mode
+from fogline.stages import Stage, check_texts, text_of
 
 RING = "in ring mode every device moves the model alone"
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
@@ -22,6 +24,25 @@ CountOrShare = Annotated[
     Field(union_mode="left_to_right"),
     Demand("a count of at least 1, or a share above 0 and at most 1"),
 ]
+
+
+def _texts(stages: Any) -> Any:
+    """Stages as a job has them, some of which may be objects."""
+    if not isinstance(stages, list | tuple):
+        return stages
+    return tuple(
+        text_of(stage, class_name(type(stage))) if isinstance(stage, Stage) else stage
+        for stage in cast("list[Any]", stages)
+    )
+
+
+Stages = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_texts),
+    AfterValidator(check_texts),
+    Demand('a list of stages, such as ["clip(norm=1.0)", "int8"]'),
+]
+"""Stages by name, with parameters in brackets; or objects, in Python."""
 
 
 class Tier(StrictModel):
@@ -63,6 +84,10 @@ class Tier(StrictModel):
     """Steps that devices and their aggregator take between training and report (the last tier, synchronous): a name,
     ``module:Class``, or in Python an object. Empty: a device reports its update as it is."""
     exchange_parameters: Mapping[str, float | int | str | bool] = Field(default_factory=dict)
+    uplink: Stages = ()
+    """Stages that what its children send it goes through, in order: see ``fogline algorithms``."""
+    downlink: Stages = ()
+    """Stages that what it sends its children goes through."""
 
     @property
     def fewest(self) -> int:
@@ -93,6 +118,8 @@ class Tier(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Tier:
+        if self.exchange and self.uplink:
+            raise ValueError("uplink names stages, but with an exchange its halves decide what is sent; leave it empty")
         if self.exchange and self.late == "fold":
             raise ValueError('late is "fold", but what is reported in an exchange is of no use later; use "drop"')
         if isinstance(self.cohort, int) and self.fewest > self.cohort:

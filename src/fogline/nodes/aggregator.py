@@ -532,7 +532,12 @@ class Aggregator:
         if not used:
             report = Report(task, None, failure="none of its rounds reached the quorum")
         else:
-            self._do(GroupUpdate(ledger.model, update) if self.role.moves else Merge(update, self.ledger.members(used)))
+            made = (
+                GroupUpdate(ledger.model, update, ledger.round)
+                if self.role.moves
+                else Merge(update, ledger.members(used), ledger.round)
+            )
+            self._do(made)
             rounds = max(1, ledger.rounds_done)  # However many it made: the group is as heavy as in one round.
             report = Report(task, update, ledger.samples // rounds, devices_in(used))
         self._log(records.Posted(report))

@@ -119,6 +119,8 @@ class Merge(msgspec.Struct, frozen=True, gc=False, tag=True):
 
     update: Key
     members: tuple[FoldInput, ...]
+    round: int = 0
+    """Of the root."""
 
 
 class Combine(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -136,6 +138,8 @@ class GroupUpdate(msgspec.Struct, frozen=True, gc=False, tag=True):
 
     base: Key
     update: Key
+    round: int = 0
+    """Of the root."""
 
 
 class Forget(msgspec.Struct, frozen=True, gc=False):

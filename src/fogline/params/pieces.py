@@ -15,6 +15,10 @@ import numpy.typing as npt
 
 from fogline.params.files import KINDS, places
 
+ORDER = ("BOOL", "U8", "I8", "I16", "F16", "I32", "F32", "F64", "I64")
+"""How safetensors sorts arrays in a file, the last first, and those of a type by name: the header's length hangs on
+it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -54,18 +58,7 @@ class ArrayWriter:
     """
 
     def __init__(self, path: Path, extents: Mapping[str, Extent]) -> None:
-        codes = {kind: code for code, kind in KINDS.items()}
-        header: dict[str, Any] = {}
-        self._starts: dict[str, int] = {}
-        offset = 0
-        for name, extent in sorted(extents.items(), key=lambda item: -item[1].dtype.itemsize):
-            kind, count = extent.dtype, extent.count
-            size = kind.itemsize * count
-            header[name] = {"dtype": codes[kind], "shape": [count], "data_offsets": [offset, offset + size]}
-            self._starts[name] = offset
-            offset += size
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
+        text, self._starts, offset = _header(extents)
         self._base = 8 + len(text)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         os.pwrite(self._file, len(text).to_bytes(8, "little") + text, 0)
@@ -82,3 +75,28 @@ class ArrayWriter:
         while view:
             done = os.pwrite(self._file, view, place)
             view, place = view[done:], place + done
+
+
+def file_size(extents: Mapping[str, Extent]) -> int:
+    """Bytes of a file that holds such arrays: its header, and their numbers."""
+    text, _, length = _header(extents)
+    return 8 + len(text) + length
+
+
+def _header(extents: Mapping[str, Extent]) -> tuple[bytes, dict[str, int], int]:
+    """The header of a file of such arrays, where each of them begins behind it, and their bytes in all."""
+    header: dict[str, Any] = {}
+    starts: dict[str, int] = {}
+    offset = 0
+    for name in sorted(extents, key=lambda name: (-ORDER.index(_CODES[extents[name].dtype]), name)):
+        extent = extents[name]
+        size = extent.dtype.itemsize * extent.count
+        place = [offset, offset + size]
+        header[name] = {"dtype": _CODES[extent.dtype], "shape": [extent.count], "data_offsets": place}
+        starts[name] = offset
+        offset += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % 8), starts, offset
+
+
+_CODES = {kind: code for code, kind in KINDS.items()}

@@ -41,6 +41,9 @@ def write(folder: Path, round_index: int, simulator: Simulator) -> None:
             arrays |= {f"value/{i}/{name}": array for name, array in value.result.to_arrays().items()}
     for client, state in simulator.store.locals.items():
         arrays |= {f"local/{client}/{name}": vector for name, vector in state.items()}
+    staging = simulator.store.staging
+    for sender, state in ({} if staging is None else staging.states).items():
+        arrays |= {f"sender/{sender}/{name}": vector for name, vector in state.items()}
     notes = {
         "format": FORMAT,
         "round": round_index,
@@ -94,6 +97,8 @@ def restore(checkpoint: Path, simulator: Simulator) -> None:
     for name, state in parts.items():
         if name.startswith("local/"):
             simulator.store.locals[int(name.removeprefix("local/"))] = state
+        elif name.startswith("sender/") and simulator.store.staging is not None:
+            simulator.store.staging.states[int(name.removeprefix("sender/"))] = state
     tallies = {what: Counter(tally) for what, tally in notes["tallies"].items()}
     simulator.traffic.mishaps = Mishaps(Counter(notes["counts"]), notes["reasons"], tallies)
     simulator.store.replaying = False

@@ -7,12 +7,13 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from fogline.aggregation import Folded
+from fogline.aggregation import Folded, Partial, Update
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import GroupModel
 from fogline.compute.groups import Groups
 from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.nodes.ledger import AcceptedUpdate, in_order
+from fogline.simulation.staging import Staging
 from fogline.simulation.values import ComputedValue, Folding, LazyValue, Training
 from fogline.training.bugs import CodeError
 
@@ -26,6 +27,7 @@ class Numbers:
         groups: what they compute.
         population: devices below each aggregator.
         refused: told of an update that could not be folded: the child and the reason.
+        staging: takes what aggregators send through the stages of their links; None where there are none.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Numbers:
         groups: Groups,
         population: dict[str, int],
         refused: Callable[[str, str], None],
+        staging: Staging | None = None,
     ) -> None:
         self.spec = groups.spec
         self.groups: dict[str, LazyValue] = {}
@@ -41,6 +44,9 @@ class Numbers:
         self._computes = groups
         self._population = population
         self._refused = refused
+        self._staging = staging
+        self._sent: dict[str, LazyValue] = {}
+        """What each aggregator reported last, where its stages remember it."""
         self._moves: dict[str, int] = {}
         self._ready: dict[str, Training] = {}
         self._waiting: dict[int, dict[str, Training]] = {}
@@ -49,7 +55,11 @@ class Numbers:
     def set_group(self, model: str, group: LazyValue) -> None:
         """A node's numbers at a version, and what its children get of them."""
         self.groups[model] = group
-        self.models[model] = ComputedValue(partial(_at, _node(model), self._computes.send_down), group)
+        node, staging = _node(model), self._staging
+        down = ComputedValue(partial(_at, node, self._computes.send_down), group)
+        if staging is not None and staging.gives(node):
+            down = ComputedValue(partial(_at, node, staging.model, node, model), down)
+        self.models[model] = down
 
     def adopt(self, effect: Adopt) -> None:
         """The parent's model becomes the group's."""
@@ -73,14 +83,29 @@ class Numbers:
         self.set_group(effect.model, group)
         return group
 
-    def merge(self, effect: Merge) -> None:
+    def merge(self, node: str, effect: Merge) -> None:
         """Children's updates become one partial result."""
-        self.updates[effect.update] = self._fold(effect.members, merge=True)
+        self.updates[effect.update] = self._report(node, effect.round, self._fold(effect.members, merge=True))
 
-    def group_update(self, effect: GroupUpdate) -> None:
+    def group_update(self, node: str, effect: GroupUpdate) -> None:
         """The group's movement becomes an update."""
-        compute = partial(_at, _node(effect.base), self._computes.group_update)
-        self.updates[effect.update] = ComputedValue(compute, self.groups[effect.base])
+        made = ComputedValue(partial(_at, node, self._computes.group_update), self.groups[effect.base])
+        self.updates[effect.update] = self._report(node, effect.round, made)
+
+    def _report(self, node: str, round_: int, value: LazyValue) -> LazyValue:
+        """What the parent has of an aggregator's report in a round.
+
+        Its stages may remember the one before, so that comes first, also where nobody wants it any more.
+        """
+        staging = self._staging
+        if staging is None or not staging.sends(node):
+            return value
+
+        def sent(value: Update | Partial | None, _: object) -> Update | Partial | None:
+            return _at(node, staging.from_aggregator, node, round_, value)
+
+        self._sent[node] = made = ComputedValue(sent, value, self._sent.get(node, LazyValue()))
+        return made
 
     def forget(self, keys: Iterable[str]) -> None:
         """Nobody will name these keys again."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from fogline.aggregation import UnusableUpdateError, fold_named
+from fogline.aggregation import Partial, UnusableUpdateError, Update, fold_named
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
+from fogline.algorithms.group import BUFFERS, Down
 from fogline.compute.groups import Groups
+from fogline.compute.links import NodeLinks, check_links, links_of
+from fogline.compute.messages import Message
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.exchanging import exchange_of
@@ -30,7 +33,8 @@ from fogline.params import Params
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
-from fogline.simulation.simulator import Scenario, Simulator, Sizes
+from fogline.simulation.simulator import LinkSizes, Scenario, Simulator, Sizes
+from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.training.bugs import CodeError
 from fogline.training.local import ClientJob, LocalTraining
@@ -55,6 +59,8 @@ class Setting:
     """The aggregator above each device, by client."""
     fleet: Fleet
     links: Link
+    stages: list[NodeLinks]
+    """Of the links around the nodes of each depth, the root first, devices last."""
     exchange: Exchange | None = None
     """What devices and their aggregators do between training and report."""
 
@@ -72,13 +78,16 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)
+    check_links(job, algorithm)
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     for tier in job.tree.tiers.values():
         make_policy(tier.policy, **tier.policy_parameters)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links, exchange = local_training(job.local), link_of(job.links), exchange_of(job, algorithm)
-    return Setting(job, task, algorithm, local, first_model(job, task, job.start), homes, fleet, links, exchange)
+    stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
+    start = first_model(job, task, job.start)
+    return Setting(job, task, algorithm, local, start, homes, fleet, links, stages, exchange)
 
 
 def most_at_once(tree: Tree, population: int) -> int:
@@ -156,14 +165,17 @@ def simulator_of(
 
     exchange = setting.exchange
     steps = None if exchange is None else ExchangeValues(exchange, job.seed)
+    depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
+    staging = staging_of(setting.stages, depths, task.spec.trainable)
     numbers = Numbers(
         Groups(algorithm, task.spec, job.exact),
         population_below(parents, setting.homes),
         lambda child, why: made[0].refused(child, why),
+        staging,
     )
     root = job.tree.nodes(job.tree.names[0])[0]
     numbers.set_group(model_key(root, 0), LazyValue(groups.root(setting.initial)))
-    store = LazyValues(trainer, trained, numbers.settled)
+    store = LazyValues(trainer, trained, numbers.settled, staging)
     scenario = Scenario(
         root=root,
         aggregators=aggregators,
@@ -196,11 +208,12 @@ def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
     samples: list[int] = setting.task.data.sizes().tolist()
     most = max(setting.job.local.work or (1.0,))
     moments = TRACED if fleet.profile.traces is not None else (0.0,)
+    between = sizes.of(leaves, sizes.update)
     slowest: dict[str, float] = {}
     for client, home in enumerate(setting.homes):
         passed = examples_of(local, samples[client], local.step_count(samples[client], most))
-        down = max(fleet.down_seconds(client, sizes.down, at) for at in moments)
-        up = max(fleet.up_seconds(client, sizes.update, at) for at in moments)
+        down = max(fleet.down_seconds(client, between.down, at) for at in moments)
+        up = max(fleet.up_seconds(client, between.up, at) for at in moments)
         seconds = down + fleet.train_seconds(client, passed, setting.task.cost) + up
         slowest[home] = max(seconds, slowest.get(home, 0.0))
     return {home: PATIENCE * seconds for home, seconds in slowest.items()}
@@ -246,11 +259,11 @@ def probe(setting: Setting) -> Sizes:
     fold = fold_named(setting.job.exact)
     plain = Sizes(base, base, base)
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
-        return plain
+        return _of_plain_method(setting, plain)
     try:
         fold.add(update)
     except UnusableUpdateError:  # So will it here.
-        return plain
+        return _of_plain_method(setting, plain)
     partial = fold.partial()
     size = Sizes(base, update.nbytes, partial.nbytes)
     fold = fold_named(setting.job.exact)
@@ -261,5 +274,33 @@ def probe(setting: Setting) -> Sizes:
     except CodeError as error:
         error.at(f"{setting.job.tree.names[0]}, round 1")
         raise
-    extras = sum(vector.nbytes for vector in groups.send_down(algorithm, group).received.values())
-    return Sizes(base + extras, size.update, size.partial)
+    down = groups.send_down(algorithm, group)
+    extras = sum(vector.nbytes for vector in down.received.values())
+    plain = Sizes(base + extras, size.update, size.partial)
+    return replace(plain, staged=_staged(setting, plain, down, update, partial))
+
+
+def _of_plain_method(setting: Setting, plain: Sizes) -> Sizes:
+    """Sizes where what the method sends cannot be seen: a movement, and buffers."""
+    initial, trained = setting.initial, setting.task.spec.trainable
+    update = Update({"delta": initial.vector[:trained]}, {"delta": 1.0}, initial.counters)
+    if initial.vector.size > trained:
+        update.vectors[BUFFERS], update.weights[BUFFERS] = initial.vector[trained:], 1.0
+    partial = Partial(dict(update.vectors), update.weights, update.counters, 1)
+    down = Down(initial.vector, initial.counters)
+    return replace(plain, staged=_staged(setting, plain, down, update, partial))
+
+
+def _staged(setting: Setting, plain: Sizes, down: Down, update: Update, partial: Partial) -> dict[str, LinkSizes]:
+    """Bytes on the links that have stages in one direction at least."""
+    staged: dict[str, LinkSizes] = {}
+    for depth, tier in enumerate(setting.job.tree.names):
+        links, child = setting.stages[depth], partial if setting.stages[depth + 1].merges else update
+        if not links.takes and not links.gives:
+            continue
+        model = Message.of_model(down, setting.task.spec.trainable)
+        staged[tier] = LinkSizes(
+            model.size(links.gives) if links.gives else plain.down,
+            Message.of_update(child).size(links.takes) if links.takes else child.nbytes,
+        )
+    return staged

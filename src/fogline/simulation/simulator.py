@@ -12,8 +12,8 @@ import heapq
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -52,6 +52,15 @@ AHEAD = 256 << 20
 """Bytes of updates of other aggregators' devices that are computed beforehand, so that a cohort is large."""
 
 
+class LinkSizes(NamedTuple):
+    """How many bytes take values between the aggregators of a tier and their children."""
+
+    down: int
+    """A model."""
+    up: int
+    """What a child sends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How many bytes each kind of message takes on a link."""
@@ -64,6 +73,12 @@ class Sizes:
     """A merged partial result."""
     control: int = 128
     """Any other message."""
+    staged: Mapping[str, LinkSizes] = field(default_factory=dict[str, LinkSizes])
+    """Of tiers whose links have stages, the whole of it by the tier's name."""
+
+    def of(self, tier: str, child: int) -> LinkSizes:
+        """Between a tier and its children. ``child``: bytes of what one sends where there is no stage."""
+        return self.staged.get(tier) or LinkSizes(self.down, child)
 
 
 class Seat(msgspec.Struct, gc=False, eq=False):
@@ -84,6 +99,8 @@ class Seat(msgspec.Struct, gc=False, eq=False):
     """Whether all training that its devices begin is needed soon."""
     asked: int = 0
     """Requests under way to a device."""
+    down: int = 0
+    """Bytes of a model that an aggregator sends a child."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +169,10 @@ class Simulator:
         self._links = scenario.links
         self._plan = scenario.plan
         self._sizes = sizes
-        self._receipts_first = sizes.control <= sizes.down
+        self._updates = {tier: sizes.of(tier, sizes.update).up for tier in scenario.tiers.values()}
+        """Bytes of a device's update, by the tier above it."""
+        downs = [sizes.of(tier, 0).down for tier in scenario.tiers.values()]
+        self._receipts_first = sizes.control <= min(downs)
         """Whether a receipt is there before the request that is sent after it."""
         self._cost = scenario.cost
         self._moved = moved
@@ -168,11 +188,14 @@ class Simulator:
         for name, node in scenario.aggregators.items():  # A parent comes before its children.
             # Of an over-selected cohort some is never needed, and what is alone below a root is computed all at once.
             needed = node.role.mode == "async" or (many and node.role.tier.over_selection == 1)
+            parent, tier = None if node.role.parent is None else self._seats[node.role.parent], scenario.tiers[name]
             report = sizes.update if node.role.moves else sizes.partial
-            parent = None if node.role.parent is None else self._seats[node.role.parent]
+            if parent is not None:
+                report = sizes.of(parent.tier, report).up
+            down = sizes.of(tier, 0).down
             certain = needed and name not in self._eager
             owned = (f"{name}#", f"{name}@")
-            self._seats[name] = Seat(name, node, -1, report, parent, owned, scenario.tiers[name], certain)
+            self._seats[name] = Seat(name, node, -1, report, parent, owned, tier, certain, down=down)
         self._queue: list[tuple[float, int, Seat, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
@@ -193,11 +216,11 @@ class Simulator:
             Train: self._train,
             Adopt: lambda _, effect: numbers.adopt(effect),
             Move: self._move,
-            Merge: lambda _, effect: numbers.merge(effect),
+            Merge: lambda seat, effect: numbers.merge(seat.name, effect),
             ChildStep: self._child_step,
             ParentStep: self._parent_step,
             Combine: lambda _, effect: self._exchange.combine(effect, numbers.updates, store.replaying, self.refused),
-            GroupUpdate: lambda _, effect: numbers.group_update(effect),
+            GroupUpdate: lambda seat, effect: numbers.group_update(seat.name, effect),
             Forget: self._forget,
             Count: lambda _, effect: self.traffic.mishaps.count(effect.what, effect.child or "", effect.why or ""),
             Finished: self._finished,
@@ -365,7 +388,9 @@ class Simulator:
 
     def _seat(self, name: str, parent: Seat) -> Seat:
         """The seat of a device that begins to work."""
-        self._seats[name] = seat = Seat(name, Device(name, parent.name), self._index[name], self._sizes.update, parent)
+        self._seats[name] = seat = Seat(
+            name, Device(name, parent.name), self._index[name], self._updates[parent.tier], parent
+        )
         return seat
 
     def _leave(self, seat: Seat) -> None:
@@ -416,7 +441,7 @@ class Simulator:
             to = self._seat(name, seat)
         to.asked += 1
         under_way[model] = under_way.get(model, 0) + 1
-        self._send_down(seat, to, work, self._sizes.down)
+        self._send_down(seat, to, work, seat.down)
 
     def _acknowledge(self, seat: Seat, name: str, receipt: Receipt) -> None:
         """A device that is through, or that only waits for its receipt, is not told: what comes of it is known."""

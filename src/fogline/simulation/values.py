@@ -17,6 +17,7 @@ from fogline.algorithms.device import LocalRound
 from fogline.compute.device import client_job
 from fogline.compute.folding import RoundFold
 from fogline.params import State
+from fogline.simulation.staging import Staging
 from fogline.training.local import ClientJob
 
 _serial = itertools.count()
@@ -194,6 +195,7 @@ class LazyValues:
         trainer: runs cohorts.
         trained: told of every local round that really ran.
         settled: told of every other value that was computed.
+        staging: takes what devices send through the stages of their links; None where there are none.
     """
 
     def __init__(
@@ -201,10 +203,13 @@ class LazyValues:
         trainer: Trainer,
         trained: Callable[[Training, LocalRound], None],
         settled: Callable[[LazyValue], None] = lambda _: None,
+        staging: Staging | None = None,
     ) -> None:
         self._trainer = trainer
         self._trained = trained
         self._settled = settled
+        self.staging = staging
+        self._staged = staging if staging is not None and staging.of_devices else None
         self.locals: dict[int, State] = {}
         """State of the devices that have any, by client."""
         self.replaying = False
@@ -252,12 +257,15 @@ class LazyValues:
                 self.locals[training.client] = done.local
             training.loss_rms, training.failure = done.loss_rms, done.failure
             self._trained(training, done)
-            training.settle(done.update)
+            update, is_copy = done.update, False
+            if self._staged is not None and update is not None:
+                update, is_copy = self._staged.from_device(training.client, update, training.seed), True
+            training.settle(update)
             consumer = training.consumer
             if consumer is not None and consumer.awaits(training):
                 consumer.feed()
-            elif done.update is not None:
-                training.result = _copy(done.update)
+            elif update is not None and not is_copy:
+                training.result = _copy(update)
 
 
 def _next_cohort(waiting: list[Training]) -> list[Training]:

@@ -92,7 +92,7 @@ class Place:
     async def model(self) -> BlobRef:
         """The first model."""
         group, model = self.value_store.draft(), self.value_store.draft()
-        await self.worker_client.ask(Describe(str(group), str(model)))
+        await self.worker_client.ask(Describe(str(group), str(model), "cloud@0"))
         return await self.value_store.take(model, "model")
 
     def training(self, model: BlobRef, round_: int) -> CarryOut:
@@ -505,7 +505,7 @@ def test_a_judgement_is_no_training(tmp_path: Path) -> None:
     async def work() -> None:
         place = Place(tmp_path / "job")
         group, model = place.value_store.draft(), place.value_store.draft()
-        await place.worker_client.ask(Describe(str(group), str(model)))
+        await place.worker_client.ask(Describe(str(group), str(model), "cloud@0"))
         assert isinstance(await place.worker_client.ask(Evaluate(str(group))), Evaluated)
         await place.worker_client.close()
 

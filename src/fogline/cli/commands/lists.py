@@ -20,7 +20,7 @@ Parameters = dict[str, str | None]
 
 
 def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
-    """List the methods, and the policies that select devices.
+    """List the methods, the policies that select devices, and the stages of links.
 
     Parameters
     ----------
@@ -29,6 +29,7 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     """
     from fogline.algorithms import METHODS
     from fogline.nodes.policies import POLICIES
+    from fogline.stages import STAGES
 
     columns = ("name", "what it does", "parameters")
     methods = Listing(columns, title="Methods (algorithm.name)")
@@ -36,7 +37,9 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     hint = "Use one: fogline simulate job.toml --set algorithm=fedprox --set cloud.policy=oort"
     selection = Listing(columns, title="Client selection (policy of a tier)", hint=hint)
     _add(selection, "policy", POLICIES)
-    present([methods, selection], json)
+    on_links = Listing(columns, title="Stages (uplink and downlink of a tier)")
+    _add(on_links, "stage", STAGES)
+    present([methods, selection, on_links], json)
 
 
 def _add(listing: Listing, kind: str, registry: Registry[Any]) -> None:

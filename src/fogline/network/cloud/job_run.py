@@ -310,7 +310,8 @@ async def _described(
     node = means.node
     group, model = node.value_store.draft(), node.value_store.draft()
     weights = str(await asyncio.to_thread(means.publisher.weights, asked.start)) if asked.start else ""
-    facts = expect(Described, await judge.ask(Describe(str(group), str(model), weights)))
+    key = model_key(node.name, 0)
+    facts = expect(Described, await judge.ask(Describe(str(group), str(model), key, weights)))
     job = parse_job(facts.text)
     announcement = msgspec.structs.replace(
         announcement,
@@ -320,7 +321,6 @@ async def _described(
         plan=plan_of(job, facts.plan) if record.planned else {},
         hellos=job.tree.wants_details(facts.traits.mode),
     )
-    key = model_key(node.name, 0)
     first = {key + GROUP: await node.value_store.take(group, "group"), key: await node.value_store.take(model, "model")}
     folder = RunFolder(means.runs / record.job)
     if not folder.info.exists():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fogline.compute.effects import (
+    SENDER,
     STATE,
     AggregatorEffect,
     CarriedOut,
@@ -77,6 +78,8 @@ class Computation:
         """
         drafts, members = self._drafts(effect), members_of(effect)
         reads = {key: self._value_store.path(values[key]) for key in needed(effect)} | self._updates(members, values)
+        if SENDER in values:
+            reads[SENDER] = self._value_store.path(values[SENDER])
         asked = CarryOut(effect, reads, _paths(drafts), earlier, population)
         answer = expect(CarriedOut, await self.worker_client.ask(asked))
         why = refusals(answer, members)
@@ -123,7 +126,7 @@ class Computation:
         await self._make_room()
         drafts = self._drafts(effect)
         try:
-            reads = {key: self._value_store.path(values[key]) for key in (effect.model, STATE) if key in values}
+            reads = {key: self._value_store.path(values[key]) for key in (effect.model, STATE, SENDER) if key in values}
             asked = CarryOut(effect, reads, _paths(drafts), attempt)
             async with self._slots.turn(self._priority):
                 self._busy = asyncio.current_task()
@@ -168,7 +171,7 @@ class Computation:
         # A merge may find nothing to fold, a training may fail, and not every child gets a reply. What else is missing
         # is missed in the store.
         less = isinstance(effect, Merge | Train | Combine | ParentStep)
-        kinds = {key: kind for key, kind in makes(effect).items() if key in answer.made or not less}
+        kinds = {key: kind for key, kind in makes(effect).items() if key in answer.made or not (less or key == SENDER)}
         taken = await asyncio.gather(*(self._value_store.take(drafts[key], kind) for key, kind in kinds.items()))
         return dict(zip(kinds, taken, strict=True))
 

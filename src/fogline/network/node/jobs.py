@@ -132,7 +132,15 @@ class JobManager:
         """A worker process for a job."""
         site = self._node.site
         opening = Open(
-            str(code), announcement.text, announcement.layout, client, site.parameters, site.limits, announcement.job
+            str(code),
+            announcement.text,
+            announcement.layout,
+            announcement.depth,
+            self._node.name,
+            client,
+            site.parameters,
+            site.limits,
+            announcement.job,
         )
         return WorkerClient(opening, self._node.log_file(announcement.job))
 

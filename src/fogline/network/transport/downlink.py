@@ -22,6 +22,7 @@ from fogline.network.transport.clones import CloneDetector
 from fogline.network.transport.grpc import Method, Methods
 from fogline.network.transport.messages import (
     ALIVE,
+    PIECE,
     PROTOCOL,
     DownFrame,
     Fetch,
@@ -135,9 +136,13 @@ class Downlink:
         if not 0 <= asked.offset <= size:
             await _abort(context, grpc.StatusCode.OUT_OF_RANGE, f"the blob has {size} bytes")
         yield encode(Size(size))
-        async for piece in pieces(path, asked.offset, asked.zstd):
-            yield piece
-        self._below.carried(size - asked.offset, 0)
+        left = size - asked.offset
+        try:
+            async for piece in pieces(path, asked.offset, asked.zstd):
+                left = max(0, left - PIECE)
+                yield piece
+        finally:  # A child hangs up as soon as it has the last piece.
+            self._below.carried(size - asked.offset - left, 0)
 
     async def push(self, chunks: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """A child brings a blob."""

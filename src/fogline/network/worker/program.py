@@ -22,6 +22,7 @@ from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.exchanging import ExchangeOnFiles
 from fogline.compute.files import read_group
 from fogline.compute.groups import Groups
+from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
@@ -120,7 +121,11 @@ class JobWorker:
     @cached_property
     def groups(self) -> GroupsOnFiles:
         groups = Groups(self.algorithm, self.spec, self.job.exact)
-        return GroupsOnFiles(groups, suits(self.algorithm, self.spec))
+        return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node)
+
+    @cached_property
+    def links(self) -> NodeLinks:
+        return links_of(self.job, self.algorithm, self.opened.depth)
 
     @cached_property
     def exchange(self) -> ExchangeOnFiles:
@@ -147,6 +152,7 @@ class JobWorker:
     def describe(self, request: Describe) -> Described:
         """What nodes must know, and the first group."""
         self.task.check()
+        check_links(self.job, self.algorithm)
         job = with_defaults(self.job, self.algorithm, self.task)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
@@ -156,7 +162,7 @@ class JobWorker:
             for leaf in set(parent_addresses)
         }
         group = group_models.root(first_model(job, self.task, request.start))
-        self.groups.begin(group, request.group, request.model)
+        self.groups.begin(group, request.group, request.model, request.key)
         return Described(
             text=job_to_toml(job),
             layout=self.task.spec.layout,
@@ -176,7 +182,11 @@ class JobWorker:
             return self.groups.carry_out(asked)
         plan = planner(self.job, self.task.data.sizes().tolist())
         return device.carry_out(
-            asked, self.client, plan, lambda job: run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
+            asked,
+            self.client,
+            plan,
+            lambda job: run_cohort(self.engine(job), self.algorithm, self.task, [job])[0],
+            self.links,
         )
 
     def judge(self, request: Evaluate) -> Evaluated:

@@ -39,6 +39,10 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     """The job (TOML)."""
     layout: str = ""
     """The model's layout, so that an aggregator need not build the model to know it."""
+    depth: int = 0
+    """Aggregators above this node, by which it knows the stages of its links."""
+    node: str = ""
+    """Its name."""
     client: str = ""
     """Whose data this node has, by the name of a client of the task's data; empty where it has none."""
     parameters: dict[str, str | int | float | bool] = {}
@@ -53,6 +57,8 @@ class Describe(msgspec.Struct, frozen=True, tag=True):
 
     group: str
     model: str
+    key: str
+    """Of the model."""
     start: str = ""
     """The weights to begin with; empty: the task's untrained ones."""
 

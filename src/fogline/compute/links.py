@@ -1,0 +1,131 @@
+"""Which stages stand on the links around a node."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from fogline.algorithms import Algorithm
+from fogline.compute.messages import NONE
+from fogline.jobs import Job, JobError
+from fogline.jobs.planning import mix
+from fogline.nodes.role import role_of
+from fogline.nodes.traits import AlgorithmTraits, traits_of
+from fogline.stages import Link, Pipeline, Stage, StageError, pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLinks:
+    """The stages of the links around one node."""
+
+    sends: Pipeline = NONE
+    """Of what it sends its parent."""
+    takes: Pipeline = NONE
+    """Of what its children send it."""
+    gives: Pipeline = NONE
+    """Of the models that its children get."""
+    gets: Pipeline = NONE
+    """Of the models that it gets itself."""
+    merges: bool = False
+    """Whether it sends sums of its children's updates."""
+    seed: int = 0
+    """Of the job."""
+    movement: str = "delta"
+
+    def from_device(self, seed: int) -> Link:
+        """What stages know of a device's update; ``seed``: of the round that made it."""
+        return Link(mix(seed, _number("update")), self.movement)
+
+    def from_aggregator(self, node: str, round_: int) -> Link:
+        """What stages know of an aggregator's report in that round of the root."""
+        return Link(mix(self.seed, _number(node), round_), self.movement)
+
+    def down(self, key: str) -> Link:
+        """What stages know of the model of that key."""
+        return Link(mix(self.seed, _number(key)), "")
+
+
+UNSTAGED = NodeLinks()
+"""Links without stages."""
+
+
+def links_of(job: Job, algorithm: Algorithm, depth: int) -> NodeLinks:
+    """The stages around a node.
+
+    Args:
+        job: names them.
+        algorithm: of the job.
+        depth: aggregators above the node.
+
+    Raises:
+        StageError: a stage cannot be made.
+    """
+    tiers, traits = list(job.tree.tiers.values()), traits_of(algorithm)
+
+    def uplink(tier: int) -> Pipeline:
+        return pipeline(tiers[tier].uplink) if 0 <= tier < len(tiers) else NONE
+
+    def downlink(tier: int) -> Pipeline:
+        if not 0 <= tier < len(tiers):
+            return NONE
+        return pipeline(tiers[tier].downlink) if _moves(job, traits, tier) else downlink(tier - 1)
+
+    return NodeLinks(
+        sends=uplink(depth - 1),
+        takes=uplink(depth),
+        gives=downlink(depth),
+        gets=downlink(depth - 1),
+        merges=depth < len(tiers) and not _moves(job, traits, depth),
+        seed=job.seed,
+        movement=algorithm.movement,
+    )
+
+
+def check_links(job: Job, algorithm: Algorithm) -> None:
+    """Refuse stages where they cannot do what they are for.
+
+    Raises:
+        JobError: one sentence that names the key.
+    """
+    traits = traits_of(algorithm)
+    for depth, (name, tier) in enumerate(job.tree.tiers.items()):
+        for key, texts in (("uplink", tier.uplink), ("downlink", tier.downlink)):
+            try:
+                stages = pipeline(texts).stages
+            except StageError as error:
+                raise JobError(f"tree.{name}.{key}: {error}") from error
+            for text, stage in zip(texts, stages, strict=True):
+                why = (_amiss_up if key == "uplink" else _amiss_down)(job, traits, depth, stage)
+                if why is not None:
+                    raise JobError(f"tree.{name}.{key}: '{text}' cannot stand here: {why}")
+
+
+def _amiss_up(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage) -> str | None:
+    """Why a stage cannot work on what children of a tier send; None if it can."""
+    names = job.tree.names
+    if depth + 1 == len(names) or _moves(job, traits, depth + 1):
+        return None
+    below = names[depth + 1]
+    if stage.single:
+        return f"{below} sends sums of updates, and no single ones; name it at {names[-1]}"
+    if job.exact and stage.lossy:
+        return f"with exact = true {below} sends sums in whole numbers, which it would spoil; leave it out"
+    return None
+
+
+def _amiss_down(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage) -> str | None:
+    """Why a stage cannot work on the models of a tier; None if it can."""
+    if not _moves(job, traits, depth):
+        return f"{job.tree.names[depth]} has no model of its own and hands on what it gets; name it at a tier above"
+    if stage.single or stage.remembers:
+        return "what goes down is a model, and no update of one sender; leave it out"
+    return None
+
+
+def _moves(job: Job, traits: AlgorithmTraits, depth: int) -> bool:
+    """Whether the aggregators of a tier have models of their own."""
+    return role_of(job, traits, "", job.tree.names[depth], None if depth == 0 else "its parent").moves
+
+
+def _number(name: str) -> int:
+    return zlib.crc32(name.encode())

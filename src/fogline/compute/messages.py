@@ -1,0 +1,135 @@
+"""What goes over a link: updates, partial results and models, as the stages of the link make them.
+
+A message is a dictionary of arrays, for safetensors. What stages have made stands under ``staged/`` in it; weights,
+counts, counters and buffers (a variance that is slightly wrong can be zero) go beside it as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from fogline.aggregation import Arrays, Partial, Update, from_arrays
+from fogline.algorithms.group import BUFFERS, Down
+from fogline.params import State
+from fogline.params.pieces import Extent, file_size
+from fogline.stages import Link, Named, Pipeline, StageError
+from fogline.training.bugs import CodeError
+
+STAGED = "staged/"
+MODEL = "model"
+"""Name under which stages see the trained numbers of a model that goes down."""
+RECEIVED = "received/"
+NONE = Pipeline()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What goes over a link, before any stage."""
+
+    vectors: Named
+    """What stages work on."""
+    rest: Arrays
+    """What goes as it is."""
+
+    @classmethod
+    def of_update(cls, value: Update | Partial) -> Message:
+        """An update or a partial result."""
+        arrays = value.to_arrays()
+        names = _names(arrays, _kind(arrays))
+        return cls({inner: arrays.pop(name) for inner, name in names.items()}, arrays)
+
+    @classmethod
+    def of_model(cls, down: Down, trained: int) -> Message:
+        """A model with the method's vectors. ``trained``: its numbers that are no buffers."""
+        rest = {BUFFERS: down.vector[trained:], "counters": down.counters}
+        return cls({MODEL: down.vector[:trained]} | _under(RECEIVED, down.received), rest)
+
+    def encoded(self, stages: Pipeline, state: State, link: Link) -> tuple[Arrays, State]:
+        """As it goes over the link, and what the sender keeps.
+
+        Raises:
+            CodeError: a stage is wrong.
+        """
+        staged, after = stages.send(self.vectors, state, link)
+        return self.rest | _under(STAGED, staged), after
+
+    def size(self, stages: Pipeline) -> int:
+        """Bytes on the link."""
+        return file_size(_layout(self.rest) | _under(STAGED, stages.layout(_layout(self.vectors))))
+
+
+def decoded_update(arrays: Arrays, stages: Pipeline) -> Update | Partial:
+    """The update or partial result that came over a link.
+
+    Raises:
+        StageError, UnusableUpdateError: the arrays are none, or did not go through these stages.
+    """
+    vectors, rest = _received(arrays, stages)
+    prefix = _kind(rest)
+    if plain := sorted(_names(rest, prefix)):
+        raise StageError(f"its '{plain[0]}' did not go through the stages of this link")
+    return from_arrays(rest | _under(prefix, vectors))
+
+
+def decoded_model(arrays: Arrays, stages: Pipeline) -> Down:
+    """The model that came over a link.
+
+    Raises:
+        StageError, KeyError: the arrays are none, or did not go through these stages.
+    """
+    vectors, rest = _received(arrays, stages)
+    received = {name.removeprefix(RECEIVED): vector for name, vector in vectors.items() if name.startswith(RECEIVED)}
+    return Down(np.concatenate([vectors[MODEL], rest[BUFFERS]]), rest["counters"], received)
+
+
+def update_through(
+    value: Update | Partial, stages: Pipeline, state: State, link: Link
+) -> tuple[Update | Partial, State]:
+    """What a parent has of an update, and what the sender keeps: both halves at once, as in a simulation."""
+    arrays, after = Message.of_update(value).encoded(stages, state, link)
+    return _own(decoded_update, arrays, stages), after
+
+
+def model_through(down: Down, trained: int, stages: Pipeline, link: Link) -> Down:
+    """What children have of a model: both halves at once."""
+    arrays, _ = Message.of_model(down, trained).encoded(stages, {}, link)
+    return _own(decoded_model, arrays, stages)
+
+
+def _own(decoded: Callable[[Arrays, Pipeline], T], arrays: Arrays, stages: Pipeline) -> T:
+    """What stages make of what they have sent themselves: nobody else is to blame."""
+    try:
+        return decoded(arrays, stages)
+    except (StageError, KeyError) as error:
+        raise CodeError(f"a stage cannot receive what it has sent: {error}") from error
+
+
+def _received(arrays: Arrays, stages: Pipeline) -> tuple[Named, Arrays]:
+    """What stages have worked on, and what went as it is."""
+    staged = {name.removeprefix(STAGED): array for name, array in arrays.items() if name.startswith(STAGED)}
+    rest = {name: array for name, array in arrays.items() if not name.startswith(STAGED)}
+    return stages.receive(staged), rest
+
+
+def _kind(arrays: Arrays) -> str:
+    """How the names of the vectors begin."""
+    return "sum/" if "partial" in arrays else "vector/"
+
+
+def _names(arrays: Arrays, prefix: str) -> dict[str, str]:
+    """Names in a message, by the names that stages see."""
+    names = {name.removeprefix(prefix): name for name in arrays if name.startswith(prefix)}
+    return {inner: name for inner, name in names.items() if inner != BUFFERS}
+
+
+def _layout(arrays: Arrays) -> dict[str, Extent]:
+    return {name: Extent(array.dtype, array.size) for name, array in arrays.items()}
+
+
+def _under(prefix: str, named: Mapping[str, T]) -> dict[str, T]:
+    return {prefix + name: thing for name, thing in named.items()}

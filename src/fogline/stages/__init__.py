@@ -1,0 +1,24 @@
+"""What stands on a link and changes what is sent there: one file a stage."""
+
+from fogline.attributes import describe_attributes
+from fogline.params.pieces import Extent
+from fogline.stages.base import Layout, Link, Named, Stage, StageError
+from fogline.stages.pipeline import Pipeline, check_texts, pipeline
+from fogline.stages.registry import STAGES, make, text_of
+
+__all__ = [
+    "STAGES",
+    "Extent",
+    "Layout",
+    "Link",
+    "Named",
+    "Pipeline",
+    "Stage",
+    "StageError",
+    "check_texts",
+    "make",
+    "pipeline",
+    "text_of",
+]
+
+describe_attributes(__name__)

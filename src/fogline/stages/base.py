@@ -1,0 +1,125 @@
+"""A stage: something that stands on a link and changes what is sent there.
+
+A stage has a sending half and a receiving half, which are pure: what the sender remembers from one message to the next
+(the error that a code made, say) is its state, and the runtime stores it, journals it and hands it back. Parameters are
+annotated fields; the class becomes a frozen dataclass by itself::
+
+    class Half(Stage):
+        \"\"\"Sixteen bits a number.\"\"\"
+
+        def send(self, update, state, link):
+            return {name: vector.astype("float16") for name, vector in update.items()}, state
+
+        def receive(self, encoded):
+            return {name: vector.astype("float32") for name, vector in encoded.items()}
+
+        def layout(self, layout):
+            return {name: Extent(np.dtype("float16"), extent.count) for name, extent in layout.items()}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, dataclass_transform
+
+import numpy as np
+import numpy.typing as npt
+
+from fogline.params import State
+from fogline.params.pieces import Extent, file_size
+
+Named = dict[str, npt.NDArray[Any]]
+"""Flat arrays by name: the vectors of an update, or what a stage made of them."""
+Layout = Mapping[str, Extent]
+"""Type and length of each of them."""
+
+
+class StageError(ValueError):
+    """A stage that cannot stand where a job puts it, or what cannot be what it has sent; the text is a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a stage may know of the message that it works on."""
+
+    seed: int = 0
+    """Of all that is random in it: by the job, the sender and the message, the same in simulation and on real nodes."""
+    movement: str = "delta"
+    """Name of the vector that moves the model; empty where there is none, as in a model that goes down."""
+    place: int = 0
+    """The stage's own, in the list of the link."""
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """A new random source of the seed; only the sending half may draw."""
+        return np.random.default_rng((self.seed, self.place))
+
+    def at(self, place: int) -> Link:
+        """The same for the stage at that place."""
+        return replace(self, place=place)
+
+
+@dataclass_transform(frozen_default=True)
+@dataclass(frozen=True)
+class Stage:
+    """One stage; parameters are fields."""
+
+    lossy: ClassVar[bool] = True
+    """Whether the receiver has other numbers than the sender had."""
+    linear: ClassVar[bool] = False
+    """Whether the code of a sum is the sum of the codes, so that they may be added without being decoded."""
+    codes: ClassVar[bool] = False
+    """Whether it makes codes, which are no numbers any more: no stage may come after it."""
+    single: ClassVar[bool] = False
+    """Whether it is about one sender's own movement, so that the sums of a fog that only merges are not for it."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True)(cls)
+
+    def send(self, update: Named, state: State, link: Link) -> tuple[Named, State]:
+        """What goes over the link.
+
+        Args:
+            update: named vectors (n,), which may only be read.
+            state: what this sender's stage returned the last time; empty the first time.
+            link: what is known of the message.
+
+        Returns:
+            Flat arrays by name, and the state to keep.
+        """
+        raise NotImplementedError
+
+    def receive(self, encoded: Named) -> Named:
+        """What was sent, as far as it can be told; it may come from anybody.
+
+        Raises:
+            ValueError: it cannot be what :meth:`send` makes; one sentence.
+        """
+        raise NotImplementedError
+
+    def layout(self, layout: Layout) -> Layout:
+        """Type and length of the arrays that :meth:`send` makes of such vectors."""
+        raise NotImplementedError
+
+    def size(self, layout: Layout) -> int:
+        """Bytes on the link, where such vectors are sent through this stage alone."""
+        return file_size(self.layout(layout))
+
+    def check(self) -> None:
+        """Refuse parameters that make no sense.
+
+        Raises:
+            StageError: one sentence.
+        """
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the sender keeps a state from one message to the next."""
+        return False
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -1,0 +1,42 @@
+"""Bounds how far one update moves the model."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fogline.params import State
+from fogline.stages.base import Layout, Link, Named, Stage, StageError
+from fogline.stages.registry import STAGES
+
+
+@STAGES.add("clip")
+class Clip(Stage):
+    """Scales the movement of the model down to an L2 norm of at most ``norm``; a smaller one stays as it is.
+
+    Only what moves the model is scaled. The receiver can tell nothing of it: there is nothing to undo.
+    """
+
+    single = True
+    norm: float = 1.0
+
+    def check(self) -> None:
+        if not 0 < self.norm < math.inf:
+            raise StageError(f"norm is {self.norm}; it must be above 0 and finite")
+
+    def send(self, update: Named, state: State, link: Link) -> tuple[Named, State]:
+        movement = update.get(link.movement)
+        if movement is None:
+            return update, state
+        # In double precision: the square of a large number is beyond single.
+        size = math.sqrt(float(np.square(movement, dtype=np.float64).sum()))
+        if size <= self.norm:
+            return update, state
+        return update | {link.movement: movement * movement.dtype.type(self.norm / size)}, state
+
+    def receive(self, encoded: Named) -> Named:
+        return encoded
+
+    def layout(self, layout: Layout) -> Layout:
+        return layout

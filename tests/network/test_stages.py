@@ -1,0 +1,104 @@
+"""Stages on real nodes: what is on the wire is what the virtual clock charges, and rubbish is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fogline.jobs.reading import parse_job
+from fogline.network.node.node import Node
+from fogline.network.transport.messages import ParentAddress
+from fogline.simulation.run import run
+from tests.network.cluster import Cluster, cluster, job
+from tests.network.small import noise
+
+SIZE, CLIENTS, ROUNDS = 800_000, 2, 3
+TEXT = job(
+    rounds=ROUNDS,
+    fogs=0,
+    clients=CLIENTS,
+    cloud='uplink = ["int8"]\ndownlink = ["int8"]',
+    task=f"size = {SIZE}",
+).replace("small:task", "small:noise")
+
+
+class Wire:
+    """Counts the bytes of all connections through it."""
+
+    def __init__(self) -> None:
+        self.up = self.down = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    @asynccontextmanager
+    async def to(self, address: str) -> AsyncGenerator[str]:
+        """The address of a way to that one."""
+        host, _, port = address.rpartition(":")
+
+        async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
+            while data := await reader.read(1 << 16):
+                self.up, self.down = self.up + up * len(data), self.down + (not up) * len(data)
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            onwards = await asyncio.open_connection(host, int(port))
+            self._tasks.add(task)
+            self._writers += [writer, onwards[1]]
+            await asyncio.gather(
+                pump(reader, onwards[1], True), pump(onwards[0], writer, False), return_exceptions=True
+            )
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        async with server:
+            yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            for writer in self._writers:
+                writer.close()
+            await asyncio.gather(*self._tasks)
+
+
+async def measured(made: Cluster, wire: Wire) -> np.ndarray:
+    """A job over devices that connect through a wire; its model."""
+    async with wire.to(made.cloud.address) as address:
+        for i in range(CLIENTS):
+            await made.join(f"client-{i}", "device")
+            await made.start(f"client-{i}", [ParentAddress("cloud", address)])
+        record = await made.finish(await made.submit(TEXT))
+        assert (record.state, record.why) == ("finished", "")
+        for i in range(CLIENTS):
+            await made.stop(f"client-{i}")
+    print(f"up {wire.up}, down {wire.down} bytes on the wire")
+    return made.model(record).vector
+
+
+def test_clock_books_and_wire_agree_to_a_hundredth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    books, wire = Counter[str](), Wire()
+
+    def carried(self: Node, down: int, up: int) -> None:
+        books.update(down=down * (down > SIZE), up=up * (up > SIZE))  # Not the job's code.
+
+    monkeypatch.setattr(Node, "carried", carried)
+
+    async def work() -> np.ndarray:
+        async with cluster(tmp_path, fogs=0, devices=0) as made:
+            return await measured(made, wire)
+
+    model = asyncio.run(work())
+    described = parse_job(TEXT).model_copy(update={"engine": "loop", "processes": 0})
+    simulated = run(described, noise(CLIENTS, SIZE), progress=False)
+    row = simulated.history[-1]
+    assert np.array_equal(model, simulated.params.vector)
+    assert books["up"] == row["up/cloud"] > CLIENTS * ROUNDS * SIZE
+    assert row["up/cloud"] < 1.02 * CLIENTS * ROUNDS * SIZE  # A byte a number, and the scales.
+    assert row["up/cloud"] < wire.up < 1.01 * row["up/cloud"]
+    assert books["down"] == pytest.approx(row["down/cloud"], rel=0.001)  # Without receipts.
+    assert row["down/cloud"] < wire.down < 1.01 * row["down/cloud"]

@@ -1,0 +1,172 @@
+"""Clip and int8: what comes out, how large it is, what is refused; and how stages are named."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from fogline.params import write_arrays
+from fogline.params.pieces import file_size
+from fogline.stages import STAGES, Extent, Link, Named, Stage, StageError, make, pipeline, text_of
+from fogline.stages.clip import Clip
+from fogline.stages.int8 import Int8
+from fogline.training.bugs import CodeError
+
+FINITE = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False)
+VECTORS = arrays.arrays(np.float32, st.integers(0, 700), elements=FINITE)
+
+
+def through(stage: Stage, vector: np.ndarray, seed: int = 0) -> np.ndarray:
+    encoded, _ = stage.send({"delta": vector}, {}, Link(seed))
+    return stage.receive(encoded)["delta"]
+
+
+def scales_of(vector: np.ndarray) -> np.ndarray:
+    """The scale of every number, computed one block after the other."""
+    blocks = [vector[i : i + 256] for i in range(0, vector.size, 256)]
+    each = [np.full(block.size, np.abs(block).max() / np.float32(127), np.float32) for block in blocks]
+    return np.concatenate([*each, np.zeros(0, np.float32)])
+
+
+@given(VECTORS, st.integers(0, 2**62))
+def test_int8_errs_by_a_scale_at_most(vector: np.ndarray, seed: int) -> None:
+    back = through(Int8(), vector, seed)
+    assert back.dtype == np.float32
+    assert np.all(np.abs(back.astype(np.float64) - vector) <= 1.0001 * scales_of(vector) + 1e-44)
+
+
+def test_int8_is_right_on_average() -> None:
+    vector = np.random.default_rng(1).standard_normal(600).astype(np.float32)
+    tries = 4000
+    mean = sum(through(Int8(), vector, seed).astype(np.float64) for seed in range(tries)) / tries
+    # A number between two steps errs by half a scale at most, in the mean of the squares.
+    assert np.all(np.abs(mean - vector) < 5 * 0.5 * scales_of(vector) / math.sqrt(tries) + 1e-6)
+
+
+@given(VECTORS, st.integers(0, 3))
+def test_sizes_are_exact(tmp_path_factory: pytest.TempPathFactory, vector: np.ndarray, counts: int) -> None:
+    update: Named = {"delta": vector, "other": vector.astype(np.float64), "n": np.arange(counts)}
+    layout = {name: Extent(array.dtype, array.size) for name, array in update.items()}
+    path = tmp_path_factory.getbasetemp() / "sent"
+    for stages in (("int8",), ("clip(norm=3.0)", "int8(feedback=true)"), ("clip",)):
+        encoded, _ = pipeline(stages).send(update, {}, Link())
+        write_arrays(path, encoded)
+        assert path.stat().st_size == file_size(pipeline(stages).layout(layout))
+    assert Int8().size({"delta": Extent(np.dtype(np.float32), 1_000_000)}) < 1_016_000
+
+
+def test_the_same_seed_rounds_alike_and_others_do_not() -> None:
+    vector = np.random.default_rng(1).standard_normal(600).astype(np.float32)
+    assert np.array_equal(through(Int8(), vector, 5), through(Int8(), vector, 5))
+    assert not np.array_equal(through(Int8(), vector, 5), through(Int8(), vector, 6))
+    one, _ = pipeline(("int8",)).send({"a": vector, "b": vector}, {}, Link(5))
+    other, _ = pipeline(("int8",)).send({"b": vector, "a": vector}, {}, Link(5))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_feedback_makes_up_for_what_was_lost() -> None:
+    rng, stage = np.random.default_rng(2), Int8(feedback=True)
+    sent = received = np.zeros(300)
+    state: Named = {}
+    for seed in range(50):
+        update = rng.standard_normal(300).astype(np.float32)
+        encoded, state = stage.send({"delta": update}, state, Link(seed))
+        sent, received = sent + update, received + stage.receive(encoded)["delta"]
+    assert np.abs(sent - received - state["delta"]).max() < 1e-4
+    assert np.abs(sent - received).max() < 0.1  # A scale, however many messages there were.
+
+
+def test_numbers_that_are_not_finite_stay_so_and_are_not_remembered() -> None:
+    vector = np.ones(300, np.float32)
+    vector[7] = np.nan
+    encoded, state = Int8(feedback=True).send({"delta": vector}, {}, Link())
+    assert not state
+    assert not np.isfinite(Int8().receive(encoded)["delta"]).all()
+
+
+def hostile() -> dict[str, Named]:
+    codes, scales = np.zeros(300, np.int8), np.zeros(2, np.float32)
+    return {
+        "no scales": {"codes/delta": codes},
+        "no codes": {"scales/delta": scales},
+        "too few scales": {"codes/delta": codes, "scales/delta": scales[:1]},
+        "too many scales": {"codes/delta": codes, "scales/delta": np.zeros(3, np.float32)},
+        "codes of another type": {"codes/delta": codes.astype(np.int64), "scales/delta": scales},
+        "scales of another type": {"codes/delta": codes, "scales/delta": scales.astype(np.int64)},
+        "codes in rows": {"codes/delta": codes.reshape(2, 150), "scales/delta": scales},
+        "plain numbers": {"delta": np.zeros(300, np.float32)},
+    }
+
+
+@pytest.mark.parametrize("what", hostile())
+def test_what_int8_cannot_have_sent_is_refused_in_a_sentence(what: str) -> None:
+    with pytest.raises(StageError, match="delta"):
+        pipeline(("int8",)).receive(hostile()[what])
+
+
+@given(VECTORS, st.floats(1e-3, 1e3))
+def test_clip_bounds_the_movement_and_keeps_its_direction(vector: np.ndarray, norm: float) -> None:
+    encoded, _ = Clip(norm=norm).send({"delta": vector, "other": vector}, {}, Link())
+    size = float(np.linalg.norm(vector.astype(np.float64)))
+    assert np.linalg.norm(encoded["delta"].astype(np.float64)) <= norm * 1.00001
+    assert np.allclose(encoded["delta"], vector * min(1.0, norm / size) if size else vector, rtol=1e-5, atol=1e-30)
+    assert encoded["other"] is vector
+
+
+@pytest.mark.parametrize("stage", [Clip(), Clip(norm=0.1), Int8(), Int8(feedback=True)])
+def test_a_stage_is_its_text(stage: Stage) -> None:
+    assert make(text_of(stage, "unused")) == stage
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("int9", "There is no stage 'int9'; did you mean 'int8'?"),
+        ("clip(nrm=1.0)", "Stage 'clip' has no parameter 'nrm'; did you mean 'norm'?"),
+        ("clip(norm=-1.0)", "Stage 'clip': norm is -1.0; it must be above 0 and finite."),
+        ("int8(feedback=1)", "Parameter 'feedback' of stage 'int8' is 1; it wants a bool."),
+        ("clip(norm", "'clip(norm' is no stage; write a name, with parameters in brackets: clip(norm=1.0)"),
+        ("clip(1.0)", "'clip(1.0)' is no stage: its parameters must read as in clip(norm=1.0)"),
+        ("clip(norm=1.0}\ny={)", "'clip(norm=1.0}\ny={)' is no stage: its parameters must read as in clip(norm=1.0)"),
+        ("nowhere:Stage", "The stage 'nowhere:Stage' cannot be imported: No module named 'nowhere'."),
+        ("json:loads", "'json:loads' is no subclass of fogline.stages.Stage."),
+    ],
+)
+def test_what_is_no_stage_is_told_in_a_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(StageError) as told:
+        make(text)
+    assert str(told.value) == sentence
+
+
+def test_nothing_comes_after_codes() -> None:
+    with pytest.raises(StageError, match="'clip' stands after 'int8'"):
+        pipeline(("int8", "clip"))
+
+
+class Forgetful(Stage):
+    """Returns a state, and does not say that it remembers."""
+
+    def send(self, update, state, link):
+        return update, update
+
+    def receive(self, encoded):
+        return encoded["missing"]
+
+
+def test_a_stage_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = text_of(Forgetful(), "user:Forgetful")
+    assert text == "user:Forgetful"
+    with pytest.raises(CodeError, match="does not remember"):
+        pipeline((text,)).send({"delta": np.zeros(3, np.float32)}, {}, Link())
+    with pytest.raises(StageError, match=r"Forgetful\.receive raised KeyError: 'missing'"):
+        pipeline((text,)).receive({})
+
+
+def test_every_stage_of_the_package_is_found() -> None:
+    assert list(STAGES) == ["clip", "int8"]
+    assert all(STAGES.summary(name) for name in STAGES)
