@@ -9,6 +9,12 @@ another had just before, and so none finds it in the cache.
   plain addition. Medians over blocks of updates.
 - ``single_thread``: the same with the folds held to one thread, as the plain addition is.
 - ``peak_models``: memory at its highest over what the updates themselves take, in models; with the finished mean.
+
+Then rules that need all updates at once combine 100 updates, which lie in files (in the page cache), and NumPy's own
+median goes over the same blocks, which lie in memory, by turns.
+
+- ``median_relative_bandwidth``, ``trimmed_relative_bandwidth``: numbers per second, divided by NumPy's.
+- ``median_peak_models``: memory at its highest, in models; ``median_block_models``: what one block takes of that.
 """
 
 from __future__ import annotations
@@ -16,13 +22,18 @@ from __future__ import annotations
 import argparse
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from benchmarks.common import median, report
-from fogline.aggregation import ExactFold, Fold, MeanFold, Update, sweep
+from fogline.aggregation import ExactFold, Fold, MeanFold, Update, gathering, sweep
+from fogline.aggregation.gathering import as_it_is
+from fogline.aggregation.rules import make_rule
+from fogline.params import map_arrays, save_arrays
 
 DISTINCT = 4
 
@@ -65,6 +76,47 @@ def peak_models(kind: type[Fold], updates: list[Update], count: int) -> float:
     return peak / updates[0].vectors["delta"].nbytes
 
 
+def rules(size: int, count: int) -> dict[str, float]:
+    """How fast rules combine updates that lie in files, and the memory that they take."""
+    rng = np.random.default_rng(1)
+    columns = max(1, gathering.BLOCK // count)
+    seconds: dict[str, list[float]] = {"plain": [], "median": [], "trimmed_mean(0.1)": []}
+    with TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{i}" for i in range(count)]
+        for path in paths:
+            save_arrays(path, Update({"delta": rng.standard_normal(size, np.float32)}, {"delta": 1.0}).to_arrays())
+        block = rng.standard_normal((count, columns), np.float32)
+
+        def combine(text: str) -> None:
+            fold = make_rule(text).fold(as_it_is)
+            for path in paths:
+                fold.add(Update.from_arrays(map_arrays(path)))
+            fold.finish()
+
+        def plain(_: str) -> None:
+            for low in range(0, size, columns):
+                np.median(block[:, : size - low], axis=0)
+
+        for _ in range(3):
+            for name, times in seconds.items():
+                begun = perf_counter()
+                (plain if name == "plain" else combine)(name)
+                times.append(perf_counter() - begun)
+        tracemalloc.start()
+        combine("median")
+        peak = tracemalloc.get_traced_memory()[1] / (4 * size)
+        tracemalloc.stop()
+    whole = median(seconds["plain"])
+    return {
+        "rule_updates": count,
+        "rule_parameters": size,
+        "median_relative_bandwidth": whole / median(seconds["median"]),
+        "trimmed_relative_bandwidth": whole / median(seconds["trimmed_mean(0.1)"]),
+        "median_peak_models": peak,
+        "median_block_models": count * columns / size,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="40 updates instead of 1,000; the result is not saved")
@@ -79,6 +131,7 @@ def main() -> None:
     peak, few = peak_models(MeanFold, updates, count), peak_models(MeanFold, updates, count // 10)
     exact_peak = peak_models(ExactFold, updates, count)
 
+    combined = rules(1_000_000 if quick else 10_000_000, 100)
     result: dict[str, Any] = {
         "updates": count,
         "parameters": size,
@@ -95,6 +148,7 @@ def main() -> None:
         "peak_models": max(peak, exact_peak),
         "peak_models_mean": peak,
         "peak_models_mean_of_a_tenth": few,
+        **combined,
     }
     report("aggregation", result, keep=not quick)
 

@@ -38,8 +38,8 @@ from fogline.network.worker.requests import Base, PackageModel
 from fogline.params import Params, save
 from fogline.registry.publisher import Publisher
 from fogline.serving.on_node import UpstreamAdapter
+from fogline.serving.slots import VersionSlot
 from fogline.serving.update.installer import ProcessInstaller
-from fogline.serving.update.ports import Role as Part
 from fogline.serving.update.updater import Updater
 from fogline.storage import Database
 
@@ -54,7 +54,7 @@ QUICK = {"seconds": 0.5, "requests": 1.0, "longest": 0.5}
 class NoServer:
     """Takes every version and answers nothing."""
 
-    async def load(self, card: bytes, paths: Mapping[str, Path], role: Part) -> None: ...
+    async def load(self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot) -> None: ...
 
     async def swap(self, model: str, version: int) -> None: ...
 

@@ -13,13 +13,14 @@ for a name, so that a registry costs nothing before, and a file may import the r
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 ALIKE = 0.6
 """How alike a word must be to a known one to be taken for it, from 0 to 1."""
@@ -140,6 +141,32 @@ class Registry(Mapping[str, Thing]):
                 import_module(f"{self.home}.{module.name}")
             self._is_complete = True
         return self._plugins
+
+
+class Call(NamedTuple):
+    """A thing as a job names it, with its parameters: ``trimmed_mean(0.1)``."""
+
+    name: str
+    values: tuple[Any, ...]
+    named: dict[str, Any]
+
+
+def read_call(text: str) -> Call:
+    """A name, and the values in the brackets behind it, if there are any.
+
+    Raises:
+        ValueError: it is something else; one sentence.
+    """
+    name, bracket, _ = text.partition("(")
+    if not bracket:
+        return Call(text.strip(), (), {})
+    try:
+        call = ast.parse(f"_{text.strip()[len(name) :]}", mode="eval").body
+        assert isinstance(call, ast.Call)
+        named = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
+        return Call(name.strip(), tuple(map(ast.literal_eval, call.args)), named)
+    except (SyntaxError, ValueError, AssertionError) as error:
+        raise ValueError(f"'{text}' cannot be read; write a name, or name(0.1), or name(key=0.1)") from error
 
 
 def nearest(word: str, known: Iterable[str], alike: float = ALIKE) -> str | None:

@@ -13,7 +13,7 @@ from fogline.cli.failures import UsageError
 from fogline.governance.bundles.bundle import open_bundle
 from fogline.governance.errors import TokenError, TrustError
 from fogline.governance.signatures.signing import SigningKey
-from fogline.jobs import Job, JobError, Method
+from fogline.jobs import Job, JobError, Method, Tier, Tree
 
 FILES = {
     "task.py": "import math\nimport helper\nfrom package import part\n\ndef task():\n    import late\n",
@@ -46,6 +46,8 @@ def test_only_what_the_task_imports_is_sent(folder: Path) -> None:
     package = {"package/__init__.py", "package/part.py", "package/other.py", "package/deep.py"}
     assert names(folder, Job(task="task:task")) == {"task.py", "helper.py", "late.py"} | package
     assert names(folder, Job(task="late:task", algorithm=Method(name="mine:Mine"))) == {"late.py", "mine.py"}
+    tree = Tree(cloud=Tier(rule="mine:Mine(power=2)"), fog=Tier(rule="median"))
+    assert names(folder, Job(task="late:task", tree=tree)) == {"late.py", "mine.py"}
     assert names(folder, Job(task="package.part:task")) == package
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fogline.aggregation import Update
+from fogline.aggregation.rules import make_rule
 from fogline.algorithms import METHODS, Algorithm, FedAvg, make
 from fogline.algorithms import group as groups
 from fogline.compute import column_blocks
@@ -46,9 +47,9 @@ def update_of(algorithm: Algorithm, seed: int) -> Update:
     return Update(vectors, weights, np.array([seed, 1], np.int64))
 
 
-def runners(algorithm: Algorithm, exact: bool) -> tuple[GroupsOnFiles, GroupsOnFiles]:
+def runners(algorithm: Algorithm, rule: str) -> tuple[GroupsOnFiles, GroupsOnFiles]:
     """One that works on the model as a whole, and one that does in blocks."""
-    made = Groups(algorithm, SPEC, exact)
+    made = Groups(algorithm, SPEC, make_rule(rule))
     return GroupsOnFiles(made, blocks=False), GroupsOnFiles(made, blocks=True)
 
 
@@ -61,10 +62,11 @@ def same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, kind in METHODS.items() if kind.columnwise])
-@pytest.mark.parametrize("exact", [False, True])
-def test_blocks_give_the_bits_of_the_whole(name: str, exact: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rule", ["mean", "exact", "median", "trimmed_mean(0.4)"])
+def test_blocks_give_the_bits_of_the_whole(name: str, rule: str, tmp_path: Path) -> None:
     algorithm = make(name)
-    whole, parts = runners(algorithm, exact)
+    whole, parts = runners(algorithm, rule)
+    merges = not make_rule(rule).needs_all
     initial = Params.zeros(SPEC)
     initial.vector[:] = np.random.default_rng(9).normal(size=SPEC.floats)
     members = tuple(FoldInput(f"u{i}", i, f"client-{i}") for i in range(3))
@@ -78,11 +80,13 @@ def test_blocks_give_the_bits_of_the_whole(name: str, exact: bool, tmp_path: Pat
         ask(runner, Move("m2", "m3", members[:2], True, 0, True), folder, 1, 5)
         ask(runner, GroupUpdate("m3", "up"), folder)
         ask(runner, Adopt("m0", "m3", "m4"), folder)
-        ask(runner, Merge("merged", members), folder)
-        top = (FoldInput("merged", 0, "fog"), *members[:1])
+        if merges:
+            ask(runner, Merge("merged", members), folder)
+        top = (FoldInput("merged" if merges else "up", 0, "fog"), *members[:1])
         ask(runner, Move("m0", "m5", top, False, 0, True), folder, 0, 5)
         ask(runner, Move("m5", "m6", members, False, 0, True), folder, 1, 5)
-    for what in (*(f"m{i}" for i in range(7)), *(f"m{i}-group" for i in range(7)), "up", "merged"):
+    models = [f"m{i}{what}" for i in range(7) for what in ("", "-group")]
+    for what in (*models, "up", *(["merged"] if merges else [])):
         same(tmp_path / "a" / what, tmp_path / "b" / what)
 
 
@@ -90,7 +94,7 @@ def test_an_update_that_is_not_finite_in_one_block_counts_in_none(tmp_path: Path
     algorithm = make("fedavg")
     good, bad = update_of(algorithm, 1), update_of(algorithm, 2)
     bad.vectors["delta"][TRAINED - 3] = np.nan
-    whole, parts = runners(algorithm, exact=False)
+    whole, parts = runners(algorithm, "mean")
     for name, update in (("good", good), ("bad", bad)):
         write(str(tmp_path / name), update)
     write(str(tmp_path / "short"), Update({"delta": good.vectors["delta"][:-1]}, {"delta": 1.0}, good.counters))

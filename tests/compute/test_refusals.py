@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from fogline.aggregation import Update, fold_named
+from fogline.aggregation.rules import make_rule
 from fogline.algorithms import group as group_models
 from fogline.algorithms import make
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.effects import Sift
 from fogline.compute.files import read_group, write
-from fogline.compute.folding import UNLIKE
 from fogline.compute.groups import Groups
 from fogline.nodes.effects import FoldInput, Merge, Move
 from fogline.simulation.numbers import Numbers
@@ -60,12 +60,14 @@ BAD = {
     "stretched": (sized("delta", 1), "Its vector 'delta' has shape (1,) where the model has (12,)."),
     "a table": (sized("delta", 3, 4), "Its vector 'delta' has shape (3, 4) where the model has (12,)."),
     "long buffers": (sized("buffers", 9), "Its vector 'buffers' has shape (9,) where the model has (4,)."),
-    "no buffers": (changed(lambda u: (u.vectors.pop("buffers"), u.weights.pop("buffers"))), UNLIKE),
-    "one more name": (
-        changed(lambda u: (u.vectors.update(more=np.ones(3, np.float32)), u.weights.update(more=1.0))),
-        UNLIKE,
+    "no buffers": (
+        changed(lambda u: (u.vectors.pop("buffers"), u.weights.pop("buffers"))),
+        "It has no vector 'buffers', of which the model has 4 numbers.",
     ),
-    "another name": (Update({"dleta": np.ones(N, np.float32)}, {"dleta": 1.0}, np.zeros(1, np.int64)), UNLIKE),
+    "another name": (
+        Update({"dleta": np.ones(N, np.float32)}, {"dleta": 1.0}, np.zeros(1, np.int64)),
+        "It has no vector 'buffers', of which the model has 4 numbers.",
+    ),
     "weighs less than nothing": (
         changed(lambda u: u.weights.update(delta=-1.0)),
         "Its vector 'delta' has weight -1.0 and counts",
@@ -80,12 +82,12 @@ BAD = {
 def in_simulation(groups: Groups, updates: list[Update], merge: bool = False) -> tuple[list[tuple[str, str]], object]:
     """What is refused, and what comes of the rest."""
     refused: list[tuple[str, str]] = []
-    numbers = Numbers(groups, {"cloud": 5}, lambda child, why: refused.append((child, why)))
+    numbers = Numbers({"cloud": groups}, {"cloud": 5}, lambda child, why: refused.append((child, why)))
     numbers.set_group("cloud@0", LazyValue(group_models.root(ToyTask().initial(0))))
     for i, update in enumerate(updates):
         numbers.updates[f"u{i}"] = LazyValue(update)
     if merge:
-        numbers.merge("fog", Merge("merged", members(len(updates))))
+        numbers.merge("cloud", Merge("merged", members(len(updates))))
         made = numbers.updates["merged"]
     else:
         made = numbers.move("cloud", Move("cloud@0", "cloud@1", members(len(updates)), False, 0, True))
@@ -118,7 +120,7 @@ def members(count: int) -> tuple[FoldInput, ...]:
 @pytest.mark.parametrize("place", [0, 2])
 @pytest.mark.parametrize("bad", [*BAD, "of the other fold"])
 def test_simulation_and_nodes_refuse_alike(bad: str, place: int, exact: bool, tmp_path: Path) -> None:
-    groups = Groups(make("fedavg"), SPEC, exact)
+    groups = Groups(make("fedavg"), SPEC, make_rule("exact" if exact else "mean"))
     one, words = BAD.get(bad, (of_another_fold(exact), "Its sum 'buffers' "))
     updates = [good(1), good(2)]
     updates.insert(place, one)  # type: ignore[arg-type]
@@ -134,7 +136,7 @@ def test_simulation_and_nodes_refuse_alike(bad: str, place: int, exact: bool, tm
 @pytest.mark.parametrize("bad", [bad for bad in BAD if bad != "a table"])
 def test_blocks_refuse_alike(bad: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fogline.compute.column_blocks.BLOCK", 5)
-    groups = Groups(make("fedavg"), SPEC, exact=False)
+    groups = Groups(make("fedavg"), SPEC)
     refused, _ = on_files(groups, [BAD[bad][0], good(1), good(2)], tmp_path, blocks=True)
     assert [child for child, _ in refused] == ["client-0"]
 
@@ -142,7 +144,7 @@ def test_blocks_refuse_alike(bad: str, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("blocks", [False, True])
 def test_who_comes_first_does_not_decide_and_nor_does_who_is_alone_with_the_model(blocks: bool, tmp_path: Path) -> None:
     """Three of four bring what would be stretched over the model: theirs is what is refused."""
-    groups = Groups(make("fedavg"), SPEC, exact=False)
+    groups = Groups(make("fedavg"), SPEC)
     updates = [*(sized("delta", 1) for _ in range(3)), good(1)]
     refused, group = on_files(groups, updates, tmp_path, blocks)
     assert [child for child, _ in refused] == ["client-0", "client-1", "client-2"]
@@ -151,7 +153,7 @@ def test_who_comes_first_does_not_decide_and_nor_does_who_is_alone_with_the_mode
 
 
 def test_where_nothing_can_be_used_the_group_stays_and_there_is_nothing_for_the_parent(tmp_path: Path) -> None:
-    groups = Groups(make("fedavg"), SPEC, exact=False)
+    groups = Groups(make("fedavg"), SPEC)
     updates = [filled(np.nan), sized("delta", 1)]
     _, stays = on_files(groups, updates, tmp_path, blocks=False)
     np.testing.assert_array_equal(stays.vector, ToyTask().initial(0).vector)  # type: ignore[attr-defined]
@@ -166,7 +168,7 @@ def test_where_nothing_can_be_used_the_group_stays_and_there_is_nothing_for_the_
 @pytest.mark.parametrize("blocks", [False, True])
 def test_a_node_outlives_what_an_update_makes_a_hook_do_and_a_simulation_names_it(blocks: bool, tmp_path: Path) -> None:
     """On nodes anybody may have sent it; in a simulation whoever writes the method wants to see it."""
-    groups = Groups(make("fedavg"), SPEC, exact=False)
+    groups = Groups(make("fedavg"), SPEC)
     updates = [changed(lambda u: u.weights.update(delta=0.0))]
     refused, group = on_files(groups, updates, tmp_path, blocks, sift=False)
     ((child, why),) = refused

@@ -36,7 +36,7 @@ def encoded(update: Update, seed: int = 0) -> Arrays:
 def in_folder(folder: Path, blocks: bool, method: str = "fedavg") -> GroupsOnFiles:
     """An aggregator with a group, and three updates."""
     folder.mkdir(exist_ok=True)
-    runner = GroupsOnFiles(Groups(make(method), SPEC, exact=False), blocks, LINKS)
+    runner = GroupsOnFiles(Groups(make(method), SPEC), blocks, LINKS)
     first = group_models.root(ToyTask().initial(0))
     runner.begin(first, path(folder, "fog@0/group"), path(folder, "fog@0"), "fog@0")
     for i in range(3):
@@ -68,7 +68,7 @@ def test_rounding_is_that_of_node_and_round_whatever_the_number_of_the_request(t
         ("other", "fog-1", "cloud#4", 2),
     ):
         in_folder(tmp_path / name, blocks=False)
-        runner = GroupsOnFiles(Groups(make("fedavg"), SPEC, exact=False), False, LINKS, node)
+        runner = GroupsOnFiles(Groups(make("fedavg"), SPEC), False, LINKS, node)
         ask(runner, Merge(key, members(3), round_), tmp_path / name)
         sent[name] = (tmp_path / name / key).read_bytes()
     assert sent["one"] == sent["same"]

@@ -81,6 +81,7 @@ def test_a_run_that_goes_on_gives_the_same_bits(tmp_path: Path) -> None:
     [
         (lambda: Tree(cloud=Tier(exchange=CommitReveal(), late="fold")), 'use "drop"'),
         (lambda: Tree(cloud=Tier(exchange=CommitReveal(), uplink=["int8"])), "leave it empty"),
+        (lambda: star(CommitReveal(), rule="median"), "gives one result of all"),
         (lambda: Tree(cloud=Tier(exchange=CommitReveal()), fog=Tier(count=2)), "name it in fog"),
         (lambda: star(CommitReveal(), mode="async"), 'set tree.cloud.mode = "sync"'),
         (lambda: Tree(cloud=Tier(exchange="nothing:There")), "cannot be imported"),

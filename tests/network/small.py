@@ -6,11 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.network.synthetic import Nothing, Numbers
 from fogline.aggregation import Folded
+from fogline.aggregation.rules import Rule
 from fogline.algorithms import FedAvg
 from fogline.algorithms.base import AggregatorContext
 from fogline.data import Examples, from_clients
@@ -29,13 +31,17 @@ class Troubled(ToyTask):
         broken: place of one whose training raises.
         blind: place of one whose training ends in no number.
         huge: place of one that moves further than a fold can add up.
+        poisoned: place of one that moves far away.
         slow: seconds that every training takes.
         trace: file that gets a line per training: client and seed.
     """
 
-    def __init__(self, clients: int, broken: int, blind: int, huge: int, slow: float, trace: str) -> None:
+    def __init__(
+        self, clients: int, broken: int, blind: int, huge: int, slow: float, trace: str, poisoned: int
+    ) -> None:
         super().__init__(toy_data(clients))
-        self.broken, self.blind, self.huge, self.slow, self.trace = broken, blind, huge, slow, trace
+        self.far = {huge: np.float32(2e38), poisoned: np.float32(1e3)}
+        self.broken, self.blind, self.slow, self.trace = broken, blind, slow, trace
 
     def engines(self) -> dict[str, type[ToyEngine]]:
         return {"loop": TroubledEngine}
@@ -56,7 +62,17 @@ class TroubledEngine(ToyEngine):
                 made[i] = replace(job, start=np.full_like(job.start, np.nan))
         time.sleep(self.task.slow)
         done = super().train(made)
-        return [replace(one, end=one.end + np.float32(2e38)) if one.client == self.task.huge else one for one in done]
+        far = self.task.far
+        return [replace(one, end=one.end + far[one.client]) if one.client in far else one for one in done]
+
+
+class Farthest(Rule):
+    """What is farthest from zero, shortened."""
+
+    by: float = 1.0
+
+    def combine(self, block: Any, weights: Any) -> Vector:
+        return np.take_along_axis(block, np.abs(block).argmax(axis=0)[None], 0)[0] / np.float32(self.by)
 
 
 class Receives(FedAvg):
@@ -76,9 +92,15 @@ class Moves(FedAvg):
 
 
 def task(
-    clients: int = 4, broken: int = -1, blind: int = -1, huge: int = -1, slow: float = 0.0, trace: str = ""
+    clients: int = 4,
+    broken: int = -1,
+    blind: int = -1,
+    huge: int = -1,
+    slow: float = 0.0,
+    trace: str = "",
+    poisoned: int = -1,
 ) -> ToyTask:
-    return Troubled(clients, broken, blind, huge, slow, trace)
+    return Troubled(clients, broken, blind, huge, slow, trace, poisoned)
 
 
 def numbers(clients: int = 4, size: int = 20_000) -> Task:

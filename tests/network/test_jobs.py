@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from fogline.jobs import Tier, Tree
 from fogline.jobs.reading import parse_job
 from fogline.network.cloud.records import Record
 from fogline.network.node.driver import ENTRIES
@@ -20,7 +21,7 @@ from fogline.nodes.records import Accepted
 from fogline.params import Params
 from fogline.simulation.run import run
 from tests.network.cluster import HERE, Cluster, cluster, job, within
-from tests.network.small import task
+from tests.network.small import Farthest, task
 
 SAME = {
     "star": job(fogs=0),
@@ -28,6 +29,8 @@ SAME = {
     "exact fold": job(more="exact = true"),
     "cohort below the population": job(rounds=4, fogs=0, cloud="cohort = 2"),
     "several rounds, device state": job(fog="rounds = 2", more='algorithm = "scaffold"'),
+    "a rule at the root": job(fogs=0, cloud='rule = "median"'),
+    "rules in a tree": job(cloud='rule = "trimmed_mean(0.3)"', fog='rule = "median"'),
     "group state": job(fog="rounds = 2", more='algorithm = "mtgc"'),
     "stages": job(
         fogs=0, cloud='uplink = ["clip(norm=0.05)", "int8(feedback=true)"]\ndownlink = ["int8"]', more="exact = true"
@@ -145,6 +148,49 @@ def test_an_update_that_no_fold_can_take_counts_for_no_quorum(
     said = made.said(record)
     assert any((what, who) == ("failed", "client-1") and "the fold overflows" in why for what, who, why in said)
     assert np.isfinite(made.model(record).vector).all()
+
+
+def test_one_poisoned_device_moves_the_mean_and_not_the_median(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    made = clusters[0]
+
+    async def work(rule: str, more: str = "") -> Params:
+        text = job(rounds=2, fogs=0, cloud=f'rule = "{rule}"', task=more)
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.why) == ("finished", "")
+        return made.model(record)
+
+    honest = runner.run(work("mean")).vector
+    poisoned = {rule: runner.run(work(rule, "poisoned = 1")).vector for rule in ("mean", "median")}
+    assert np.abs(poisoned["mean"] - honest).min() > 100
+    assert np.abs(poisoned["median"] - honest).max() < 1
+
+
+def test_a_rule_of_ones_own_travels_with_the_job(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:
+    made, own = clusters[2], "small:Farthest(by=4.0)"
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(job(cloud=f'rule = "{own}"', fog='rule = "small:Farthest"')))
+        assert (record.state, record.why) == ("finished", "")
+        tree = Tree(cloud=Tier(rule=Farthest(4.0)), fog=Tier(count=2, rule=Farthest()))
+        plain = parse_job(job()).model_copy(update={"engine": "loop", "processes": 0, "tree": tree})
+        assert same(made.model(record), run(plain, task(**plain.task_parameters), progress=False).params)
+
+    runner.run(work())
+
+
+def test_a_rule_that_does_not_fit_its_tree_ends_the_job_before_it_begins(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    made = clusters[2]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(job(cloud='rule = "median"')))
+        assert (record.state, record.done) == ("failed", 0)
+        assert "cloud.rule needs the update of each child, but tier fog sends sums of its children's" in record.why
+
+    runner.run(work())
 
 
 @pytest.mark.parametrize(("hook", "at"), [("Receives.receive", "fog-"), ("Moves.server_update", "")])

@@ -11,7 +11,7 @@ from fogline.simulation.values import LazyValue, Training
 
 def numbers() -> Numbers:
     spec = Spec.of([Entry("w", (2,), "float32")])
-    return Numbers(Groups(make("fedavg"), spec, exact=False), {"cloud": 3}, lambda child, why: None)
+    return Numbers({"cloud": Groups(make("fedavg"), spec)}, {"cloud": 3}, lambda child, why: None)
 
 
 def training(client: int, model: LazyValue) -> Training:

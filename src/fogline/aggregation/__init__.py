@@ -14,7 +14,10 @@ from fogline.aggregation.update import (
     UnusableUpdateError,
     Update,
     from_arrays,
+    weight_from_arrays,
+    weights_to_arrays,
 )
+from fogline.aggregation.weights import Weight, divided, fault, is_per_number
 from fogline.attributes import describe_attributes
 
 
@@ -34,10 +37,16 @@ __all__ = [
     "Sum",
     "UnusableUpdateError",
     "Update",
+    "Weight",
     "bound",
+    "divided",
+    "fault",
     "fold_named",
     "from_arrays",
+    "is_per_number",
     "surely_fit",
+    "weight_from_arrays",
+    "weights_to_arrays",
 ]
 
 describe_attributes(__name__)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fogline.aggregation.fold import Fold
+from fogline.aggregation.fold import SumFold
 from fogline.aggregation.sweep import BLOCK, blocks, sweep
 from fogline.aggregation.update import Folded, Partial, Sum, UnusableUpdateError
+from fogline.aggregation.weights import Weight, is_per_number, largest
 from fogline.params import Vector
 
 UNIT = 2.0**30
@@ -25,7 +26,7 @@ MAGIC_BITS = int(np.array(MAGIC).view(np.int64))
 SMALL = 2.0**51
 
 
-class ExactFold(Fold):
+class ExactFold(SumFold):
     """Adds int64 multiples of 2^-30: every ``weight * x`` is rounded once, and integer sums have no order.
 
     The mean of updates of weight w is off by at most 2^-31 / w (5e-10 for w = 1), well below what float32
@@ -55,8 +56,10 @@ class ExactFold(Fold):
     def limit(self, vector: npt.NDArray[Any]) -> float:
         return LIMIT
 
-    def weight(self, name: str, weight: float) -> float:
-        if not self.weights.get(name, 0.0) + abs(weight) < LIMIT / UNIT:
+    def weight(self, name: str, weight: Weight) -> Weight:
+        if is_per_number(weight):
+            return self._each(name, weight)
+        if not largest(self.weights.get(name, 0.0)) + abs(weight) < LIMIT / UNIT:
             raise UnusableUpdateError(f"With weight {weight}, the weights of '{name}' exceed {LIMIT / UNIT:.2g}.")
         rounded = round(weight * WEIGHT_UNIT) / WEIGHT_UNIT
         if weight and not rounded:
@@ -64,6 +67,22 @@ class ExactFold(Fold):
                 f"Weight {weight} of '{name}' is below what the exact fold resolves, {0.5 / WEIGHT_UNIT:.1g}."
             )
         return rounded
+
+    def _each(self, name: str, weight: npt.NDArray[Any]) -> Weight:
+        """:meth:`weight` of one for each number."""
+        if not largest(self.weights.get(name, 0.0)) + largest(weight) < LIMIT / UNIT:
+            raise UnusableUpdateError(f"The weights of '{name}' exceed {LIMIT / UNIT:.2g}, or are no numbers.")
+        rounded = np.rint(np.multiply(weight, WEIGHT_UNIT, dtype=np.float64)) / WEIGHT_UNIT
+        small = np.flatnonzero((weight > 0.0) & (rounded == 0.0))
+        if small.size:
+            raise UnusableUpdateError(
+                f"Weight {weight[small[0]]} of number {small[0]} of '{name}' is below what the exact fold resolves, "
+                f"{0.5 / WEIGHT_UNIT:.1g}."
+            )
+        return rounded
+
+    def product(self, vector: npt.NDArray[Any], factors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.multiply(vector, factors, dtype=np.float64)
 
     def accumulate(self, name: str, vector: npt.NDArray[Any], factor: float, top: float) -> None:
         if name not in self.sums:

@@ -17,10 +17,18 @@ import numpy.typing as npt
 
 from fogline.aggregation.sweep import Scratch, bound, magnitude
 from fogline.aggregation.update import NO_COUNTERS, Folded, Partial, Sum, UnusableUpdateError, Update
+from fogline.aggregation.weights import Weight, fault, is_per_number, largest, plus
 from fogline.params import Counters
 
-_Term = tuple[str, npt.NDArray[Any], float, float, float]
+_Term = tuple[str, npt.NDArray[Any], Weight, Weight, float]
 """Name, vector, weight, the factor that the vector is added with, and a bound on the magnitudes of what is added."""
+
+
+def highest(counters: Counters, others: Counters) -> Counters:
+    """The largest value of each; either may be none at all."""
+    if not others.size:
+        return counters
+    return np.maximum(counters, others) if counters.size else others.copy()
 
 
 class Fold(ABC):
@@ -35,13 +43,10 @@ class Fold(ABC):
     def clear(self) -> None:
         """Become empty, without touching the arrays that were handed over."""
         self.sums: dict[str, Sum] = {}
-        self.weights: dict[str, float] = {}
-        self.bounds: dict[str, float] = {}  # no magnitude in the sum of that name exceeds it
-        self.double: set[str] = set()
         self.counters: Counters = NO_COUNTERS
         self.count = 0
-        self.scratch = Scratch()
 
+    @abstractmethod
     def add(self, update: Update, scale: float = 1.0) -> None:
         """Take a device's update.
 
@@ -51,34 +56,14 @@ class Fold(ABC):
         Raises:
             UnusableUpdateError: it is not finite, does not fit or is too large; nothing of it was added.
         """
-        vectors, weights = update.vectors, update.weights
-        self._suits_names(vectors, weights, update.counters)
-        terms: list[_Term] = []
-        for name, vector in vectors.items():
-            weight = self.weight(name, weights[name])
-            factor = weight * scale * self.unit
-            terms.append(
-                (name, vector, weight, factor, self._room(name, vector, weight, factor, update.bounds.get(name)))
-            )
-        self._enter(terms, update.counters, update.count)
-        for name, vector in vectors.items():
-            if vector.dtype == np.float64:
-                self.double.add(name)
 
+    @abstractmethod
     def merge(self, partial: Partial, scale: float = 1.0) -> None:
         """Take another node's partial result; ``scale`` as in :meth:`add`.
 
         Raises:
-            UnusableUpdateError: as in :meth:`add`, or it comes from the other kind of fold.
+            UnusableUpdateError: as in :meth:`add`, or it comes from another kind of fold.
         """
-        self.suits(partial)
-        self._suits_names(partial.sums, partial.weights, partial.counters)
-        terms = [
-            (name, total, partial.weights[name], scale, self._room(name, total, partial.weights[name], scale, None))
-            for name, total in partial.sums.items()
-        ]
-        self._enter(terms, partial.counters, partial.count)
-        self.double |= partial.double
 
     def take(self, value: Update | Partial, scale: float = 1.0) -> None:
         """Add an update or merge a partial result, whichever it is."""
@@ -96,13 +81,9 @@ class Fold(ABC):
             except UnusableUpdateError as error:
                 refused(place, str(error))
 
+    @abstractmethod
     def partial(self) -> Partial:
         """What the fold holds, handed over without a copy: the fold is empty afterwards."""
-        for name in self.sums:
-            self.settle(name)
-        partial = Partial(self.sums, self.weights, self.counters, self.count, frozenset(self.double))
-        self.clear()
-        return partial
 
     @abstractmethod
     def finish(self) -> Folded:
@@ -110,7 +91,75 @@ class Fold(ABC):
 
     @abstractmethod
     def suits(self, partial: Partial) -> None:
-        """Refuse a partial result of the other kind of fold."""
+        """Refuse a partial result of another kind of fold."""
+
+    def _suits_names(
+        self, vectors: Mapping[str, npt.NDArray[Any]], weights: Mapping[str, Weight], counters: Counters
+    ) -> None:
+        if weights.keys() != vectors.keys():
+            raise UnusableUpdateError(f"The update has vectors {[*vectors]} but weights {[*weights]}.")
+        if self.counters.size and counters.size and self.counters.size != counters.size:
+            raise UnusableUpdateError(f"It has {counters.size} counters where others have {self.counters.size}.")
+
+    def _size(self, name: str, vector: npt.NDArray[Any], weight: Weight, times: float, known: float | None) -> float:
+        """A bound on the magnitudes of a vector, if it and its weight are right; it counts so many times at most."""
+        total = self.sums.get(name)
+        if vector.ndim != 1 or (total is not None and vector.shape != total.shape):
+            wanted = "(n,)" if total is None else total.shape
+            raise UnusableUpdateError(f"Its vector '{name}' has shape {vector.shape} where others have {wanted}.")
+        wrong = fault(name, vector, weight, times)
+        if wrong is not None:
+            raise UnusableUpdateError(wrong)
+        size = bound(vector) if known is None else known
+        if not math.isfinite(size):
+            bad = int(np.flatnonzero(~np.isfinite(vector))[0])
+            raise UnusableUpdateError(
+                f"Its vector '{name}' is not finite: number {bad} of {vector.size} is {vector[bad]}."
+            )
+        return size
+
+
+class SumFold(Fold):
+    """Adds up: what folds share whose results are weighted sums."""
+
+    def clear(self) -> None:
+        super().clear()
+        self.weights: dict[str, Weight] = {}
+        self.bounds: dict[str, float] = {}  # no magnitude in the sum of that name exceeds it
+        self.double: set[str] = set()
+        self.scratch = Scratch()
+
+    def add(self, update: Update, scale: float = 1.0) -> None:
+        vectors, weights = update.vectors, update.weights
+        self._suits_names(vectors, weights, update.counters)
+        terms: list[_Term] = []
+        for name, vector in vectors.items():
+            weight = self.weight(name, weights[name])
+            factor = weight * scale * self.unit
+            terms.append(
+                (name, vector, weight, factor, self._room(name, vector, weight, factor, update.bounds.get(name)))
+            )
+        self._enter(terms, update.counters, update.count)
+        for name, vector in vectors.items():
+            if vector.dtype == np.float64:
+                self.double.add(name)
+
+    def merge(self, partial: Partial, scale: float = 1.0) -> None:
+        self.suits(partial)
+        self._suits_names(partial.sums, partial.weights, partial.counters)
+        terms: list[_Term] = [
+            (name, total, partial.weights[name], scale, self._room(name, total, partial.weights[name], scale, None))
+            for name, total in partial.sums.items()
+        ]
+        self._enter(terms, partial.counters, partial.count)
+        self.double |= partial.double
+
+    def partial(self) -> Partial:
+        for name in self.sums:
+            self.settle(name)
+        partial = Partial(self.sums, self.weights, self.counters, self.count, frozenset(self.double))
+        self.clear()
+        return partial
 
     @abstractmethod
     def limit(self, vector: npt.NDArray[Any]) -> float:
@@ -120,56 +169,44 @@ class Fold(ABC):
     def accumulate(self, name: str, vector: npt.NDArray[Any], factor: float, top: float) -> None:
         """``sum += factor * vector``; no term of it exceeds ``top``."""
 
-    def weight(self, name: str, weight: float) -> float:
+    @abstractmethod
+    def product(self, vector: npt.NDArray[Any], factors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The vector, each number times its own factor, as it is accumulated."""
+
+    def weight(self, name: str, weight: Weight) -> Weight:
         """The weight as the fold can hold it."""
         return weight
 
-    def settle(self, name: str) -> None:  # noqa: B027 - most folds have nothing to do
+    def settle(self, name: str) -> None:
         """Bring that sum into the form that is handed over."""
-
-    def _suits_names(
-        self, vectors: Mapping[str, npt.NDArray[Any]], weights: Mapping[str, float], counters: Counters
-    ) -> None:
-        if weights.keys() != vectors.keys():
-            raise UnusableUpdateError(f"The update has vectors {[*vectors]} but weights {[*weights]}.")
-        if self.counters.size and counters.size and self.counters.size != counters.size:
-            raise UnusableUpdateError(f"It has {counters.size} counters where others have {self.counters.size}.")
 
     def _enter(self, terms: list[_Term], counters: Counters, count: int) -> None:
         """Add what was found to fit."""
         for name, vector, weight, factor, top in terms:
-            self.accumulate(name, vector, factor, top)
+            if is_per_number(factor):
+                self.accumulate(name, self.product(vector, factor), 1.0, top)
+            else:
+                self.accumulate(name, vector, factor, top)
             self.bounds[name] = self.bounds.get(name, 0.0) + top
-            self.weights[name] = self.weights.get(name, 0.0) + weight
-        if counters.size:
-            self.counters = np.maximum(self.counters, counters) if self.counters.size else counters.copy()
+            self.weights[name] = plus(self.weights.get(name, 0.0), weight)
+        self.counters = highest(self.counters, counters)
         self.count += count
 
-    def _room(self, name: str, vector: npt.NDArray[Any], weight: float, factor: float, known: float | None) -> float:
+    def _room(self, name: str, vector: npt.NDArray[Any], weight: Weight, factor: Weight, known: float | None) -> float:
         """A bound on the magnitudes of ``factor * vector``, if the vector fits and there is room for it.
 
         The Euclidean norm is a cheap bound, and mostly enough. Where it is not, the true magnitudes decide.
         """
-        total = self.sums.get(name)
-        if vector.ndim != 1 or (total is not None and vector.shape != total.shape):
-            wanted = "(n,)" if total is None else total.shape
-            raise UnusableUpdateError(f"Its vector '{name}' has shape {vector.shape} where others have {wanted}.")
-        if not (0.0 <= weight < math.inf and math.isfinite(factor)):
-            raise UnusableUpdateError(f"Its vector '{name}' has weight {weight} and counts {factor / self.unit} times.")
-        size = bound(vector) if known is None else known
-        if not math.isfinite(size):
-            bad = int(np.flatnonzero(~np.isfinite(vector))[0])
-            raise UnusableUpdateError(
-                f"Its vector '{name}' is not finite: number {bad} of {vector.size} is {vector[bad]}."
-            )
+        most = largest(factor)
+        size = self._size(name, vector, weight, most / self.unit, known)
         limit = self.limit(vector)
-        top = size * abs(factor)
+        top = size * most
         if self.bounds.get(name, 0.0) + top < limit:
             return top
         if name in self.sums:
             self.settle(name)
             self.bounds[name] = magnitude(self.sums[name])
-        top = magnitude(vector) * abs(factor)
+        top = magnitude(vector) * most
         if self.bounds.get(name, 0.0) + top < limit:
             return top
         raise UnusableUpdateError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from fogline.aggregation.exact import ExactFold
+from fogline.aggregation.fold import Fold
 from fogline.aggregation.mean import MeanFold
 from fogline.aggregation.update import Partial, Sum, UnusableUpdateError, Update
 
@@ -24,17 +25,21 @@ class _Look:
         raise UnusableUpdateError(f"The bounds of '{name}' do not tell whether there is room.")
 
 
-class _MeanLook(_Look, MeanFold):
-    pass
+class MeanLook(_Look, MeanFold):
+    """Refuses what the ordinary fold does."""
 
 
-class _ExactLook(_Look, ExactFold):
-    pass
+class ExactLook(_Look, ExactFold):
+    """Refuses what the exact fold does."""
 
 
-def surely_fit(exact: bool, values: Iterable[tuple[Update | Partial, float]]) -> bool:
-    """Whether an empty fold takes all of these, each with its scale. False: only folding them tells."""
-    look = _ExactLook() if exact else _MeanLook()
+def surely_fit(look: Fold, values: Iterable[tuple[Update | Partial, float]]) -> bool:
+    """Whether a fold takes all of these, each with its scale. False: only folding them tells.
+
+    Args:
+        look: an empty one, or one that only looks at them.
+        values: the updates.
+    """
     try:
         for value, scale in values:
             look.take(value, scale)

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from fogline.aggregation.fold import Fold
+from fogline.aggregation.fold import SumFold
 from fogline.aggregation.sweep import sweep
 from fogline.aggregation.update import Folded, Partial, UnusableUpdateError, Update
 
@@ -24,7 +24,7 @@ TOGETHER = 64
 """As many of them at most are looked at together."""
 
 
-class MeanFold(Fold):
+class MeanFold(SumFold):
     """Adds in float32 (float64 where the vectors are).
 
     Fed in canonical order, it gives the same bits every time. Another order, or another tree, changes the
@@ -49,7 +49,9 @@ class MeanFold(Fold):
             return False
         ((name, vector),) = named.items()
         weight, total, size = value.weights.get(name, -1.0), self.sums.get(name), vector.size
-        if vector.dtype != SINGLE or vector.ndim != 1 or size > TINY or not 0.0 <= weight < math.inf:
+        if vector.dtype != SINGLE or vector.ndim != 1 or size > TINY:
+            return False
+        if isinstance(weight, np.ndarray) or not 0.0 <= weight < math.inf:
             return False
         if total is not None and (total.size != size or total.dtype != SINGLE):
             return False
@@ -85,9 +87,9 @@ class MeanFold(Fold):
             if vector is None or weight is None or len(named) != 1 or len(value.weights) != 1 or value.counters.size:
                 return False
             shape = shape or vector.shape
-            if vector.dtype != SINGLE or vector.shape != shape or not 0.0 <= weight < math.inf:
+            if vector.dtype != SINGLE or vector.shape != shape or isinstance(weight, np.ndarray):
                 return False
-            if weighted and value.double:
+            if not 0.0 <= weight < math.inf or (weighted and value.double):
                 return False
             vectors.append(vector)
             weights.append(weight)
@@ -107,7 +109,7 @@ class MeanFold(Fold):
             rows *= np.array(scales, SINGLE)[:, None]
         self.sums[name] = np.add.reduce(table)
         self.bounds[name] = room
-        self.weights[name] = reduce(add, weights, self.weights.get(name, 0.0))
+        self.weights[name] = reduce(add, weights, cast("float", self.weights.get(name, 0.0)))
         self.count += count
         return True
 
@@ -125,6 +127,9 @@ class MeanFold(Fold):
 
     def limit(self, vector: npt.NDArray[Any]) -> float:
         return LARGEST.get(vector.dtype, LARGEST[SINGLE])
+
+    def product(self, vector: npt.NDArray[Any], factors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.multiply(vector, factors).astype(float_type(vector), copy=False)
 
     def accumulate(self, name: str, vector: npt.NDArray[Any], factor: float, top: float) -> None:
         kind, total = float_type(vector), self.sums.get(name)

@@ -40,20 +40,20 @@ class Scratch:
         return self._rooms
 
 
-def sweep(size: int, work: Callable[[slice, int], None], longer: int = 1, backwards: bool = False) -> None:
+def sweep(size: int, work: Callable[[slice, int], None], length: int = 0, backwards: bool = False) -> None:
     """Call ``work(block, thread)`` on blocks that cover so many numbers; on several threads if there are many.
 
-    ``longer``: how many times the usual length the blocks have. ``backwards``: whether the last block comes first.
+    ``length``: numbers of a block, if not the usual ones. ``backwards``: whether the last block comes first.
 
     Threads take block after block, so a helper that a busy machine starts late, or never, delays nobody. One
     that is interrupted within a block does: where all cores are taken, one thread is faster.
     """
-    block = longer * BLOCK
-    if size <= block:  # Most models are small, and there may be a million updates of them.
+    length = length or BLOCK
+    if size <= length:  # Most models are small, and there may be a million updates of them.
         if size:
             work(slice(0, size), 0)
         return
-    todo = deque(blocks(size, block))
+    todo = deque(blocks(size, length))
     if backwards:
         todo.reverse()
 
@@ -118,7 +118,7 @@ def sum_of_squares(vector: npt.NDArray[Any]) -> float:
     # What is read once needs no room in the cache, and long blocks leave less to do between them. Backwards: a vector
     # was written, and will be added, from its beginning, so that of one that is larger than the cache its end is found
     # there now, and its beginning next.
-    sweep(vector.size, work, longer=4, backwards=True)
+    sweep(vector.size, work, 4 * BLOCK, backwards=True)
     return sum(squares)
 
 

@@ -4,6 +4,8 @@ Updates and partials turn into flat dictionaries of arrays and back, for safeten
 
 - update: ``vector/NAME``, ``weight/NAME``, ``counters``, ``count``;
 - partial: ``sum/NAME``, ``weight/NAME``, ``double/NAME``, ``counters``, ``count``, ``partial``.
+
+A weight for each number is ``weights/NAME``, in place of ``weight/NAME``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fogline.aggregation.weights import Weight, divided, is_per_number
 from fogline.params import Counters, Vector
 
 NO_COUNTERS: Counters = np.zeros(0, np.int64)
@@ -38,7 +41,7 @@ class Update:
 
     Args:
         vectors: name to (n,) vector, unscaled.
-        weights: name to weight; the same names.
+        weights: name to weight, for all of the vector or (n,) for each of its numbers; the same names.
         counters: integer entries of the model after training.
         count: devices that it speaks for; more than one where a fog makes one update of its rounds.
         bounds: numbers that no magnitude in the vector of that name exceeds, as ``sweep.bound`` gives them, where
@@ -46,7 +49,7 @@ class Update:
     """
 
     vectors: dict[str, Vector]
-    weights: dict[str, float]
+    weights: dict[str, Weight]
     counters: Counters = field(default_factory=lambda: NO_COUNTERS)
     count: int = 1
     bounds: Mapping[str, float] = field(default_factory=lambda: NO_BOUNDS)
@@ -54,7 +57,7 @@ class Update:
     @property
     def nbytes(self) -> int:
         """Bytes that its numbers take in transport, before any codec."""
-        return _nbytes(self.vectors, self.counters)
+        return _nbytes(self.vectors, self.weights, self.counters)
 
     def to_arrays(self) -> Arrays:
         """A flat dictionary of arrays; the vectors are not copied."""
@@ -83,7 +86,7 @@ class Partial:
     """
 
     sums: dict[str, Sum]
-    weights: dict[str, float]
+    weights: dict[str, Weight]
     counters: Counters
     count: int
     double: frozenset[str] = frozenset()
@@ -91,7 +94,7 @@ class Partial:
     @property
     def nbytes(self) -> int:
         """Bytes that its numbers take in transport, before any codec."""
-        return _nbytes(self.sums, self.counters)
+        return _nbytes(self.sums, self.weights, self.counters)
 
     def to_arrays(self) -> Arrays:
         """A flat dictionary of arrays; the sums are not copied."""
@@ -115,7 +118,7 @@ class Folded:
     """What a fold has come to: sums by name with their weights, from which means are taken."""
 
     sums: dict[str, Vector]
-    weights: dict[str, float]
+    weights: dict[str, Weight]
     counters: Counters
     count: int
     """Device updates in it."""
@@ -125,16 +128,17 @@ class Folded:
         return f"<Folded: {self.count} updates of {names}>"
 
     def mean(self, name: str) -> Vector:
-        """Weighted mean of that vector, (n,).
+        """Weighted mean of that vector, (n,). Where each number has a weight of its own, one that nobody weighed is 0.
 
         Raises:
             KeyError: no update had a vector of that name.
             ValueError: the weights sum to zero, so there is no mean.
         """
         self._check(name)
-        if not self.weights[name] > 0.0:
-            raise ValueError(f"The updates' weights of '{name}' sum to {self.weights[name]}; there is no mean.")
-        return self.sums[name] * (1.0 / self.weights[name])
+        weight = self.weights[name]
+        if not is_per_number(weight) and not weight > 0.0:
+            raise ValueError(f"The updates' weights of '{name}' sum to {weight}; there is no mean.")
+        return divided(self.sums[name], weight)
 
     def total(self, name: str) -> Vector:
         """Weighted sum of that vector, (n,).
@@ -144,6 +148,10 @@ class Folded:
         """
         self._check(name)
         return self.sums[name]
+
+    def __contains__(self, name: str) -> bool:
+        """Whether some update had a vector of that name."""
+        return name in self.sums
 
     def _check(self, name: str) -> None:
         if name not in self.sums:
@@ -161,25 +169,44 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> Update | Partial:
     return Update.from_arrays(arrays)
 
 
-def _nbytes(vectors: Mapping[str, npt.NDArray[Any]], counters: Counters) -> int:
-    return sum(vector.nbytes + 8 for vector in vectors.values()) + counters.nbytes + 8
+def weights_to_arrays(weights: Mapping[str, Weight]) -> Arrays:
+    """Weights by name as arrays."""
+    return {
+        f"weights/{name}" if is_per_number(weight) else f"weight/{name}": np.atleast_1d(weight)
+        for name, weight in weights.items()
+    }
+
+
+def weight_from_arrays(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Weight:
+    """The weight of a name, from what :func:`weights_to_arrays` wrote.
+
+    Raises:
+        KeyError: there is none.
+        ValueError: it is not one number where it should be.
+    """
+    each = arrays.get(f"weights/{name}")
+    return float(arrays[f"weight/{name}"].item()) if each is None else each
+
+
+def _nbytes(vectors: Mapping[str, npt.NDArray[Any]], weights: Mapping[str, Weight], counters: Counters) -> int:
+    weighing = sum(weight.nbytes if is_per_number(weight) else 8 for weight in weights.values())
+    return sum(vector.nbytes for vector in vectors.values()) + weighing + counters.nbytes + 8
 
 
 def _join(
-    what: str, vectors: Mapping[str, npt.NDArray[Any]], weights: dict[str, float], counters: Counters, count: int
+    what: str, vectors: Mapping[str, npt.NDArray[Any]], weights: Mapping[str, Weight], counters: Counters, count: int
 ) -> Arrays:
     arrays: Arrays = {f"{what}/{name}": vector for name, vector in vectors.items()}
-    arrays |= {f"weight/{name}": np.array([weight], np.float64) for name, weight in weights.items()}
-    return arrays | {"counters": counters, "count": np.array([count], np.int64)}
+    return arrays | weights_to_arrays(weights) | {"counters": counters, "count": np.array([count], np.int64)}
 
 
 def _split(
     what: str, arrays: Mapping[str, npt.NDArray[Any]]
-) -> tuple[dict[str, npt.NDArray[Any]], dict[str, float], Counters, int]:
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Weight], Counters, int]:
     try:
         names = [key.removeprefix(f"{what}/") for key in arrays if key.startswith(f"{what}/")]
         vectors = {name: arrays[f"{what}/{name}"] for name in names}
-        weights = {name: float(arrays[f"weight/{name}"].item()) for name in names}
+        weights = {name: weight_from_arrays(name, arrays) for name in names}
         counters, count = arrays["counters"], int(arrays["count"].item())
     except (KeyError, ValueError, OverflowError) as error:
         raise UnusableUpdateError(
@@ -187,6 +214,7 @@ def _split(
         ) from error
     if counters.dtype != np.int64 or counters.ndim != 1 or count < 0:
         raise UnusableUpdateError(f"It counts {count} devices and has counters of {counters.dtype}, {counters.shape}.")
-    if any(vector.dtype == np.bool_ for vector in vectors.values()):
+    numbers = [*vectors.values(), *filter(is_per_number, weights.values())]
+    if any(array.dtype == np.bool_ for array in numbers):
         raise UnusableUpdateError("It holds truth values where numbers should be.")
     return vectors, weights, counters, count

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
-from fogline.aggregation import Folded
+from fogline.aggregation import Folded, Weight, is_per_number
 from fogline.params import State, Vector
 from fogline.settings import Mode
 from fogline.training.method import LocalMethod, LocalWork
@@ -34,13 +34,14 @@ def shown(vector: object) -> str:
 
 
 class Weighted(NamedTuple):
-    """A vector that a device sends up, and its weight in the mean."""
+    """A vector that a device sends up, and its weight in the mean: a number, or (n,), one for each of its numbers."""
 
     vector: Vector
-    weight: float
+    weight: Weight
 
     def __repr__(self) -> str:
-        return f"Weighted({shown(self.vector)}, {self.weight})"
+        weight = shown(self.weight) if is_per_number(self.weight) else self.weight
+        return f"Weighted({shown(self.vector)}, {weight})"
 
 
 class ClientUpdate(NamedTuple):
@@ -139,7 +140,7 @@ class Algorithm(LocalMethod):
         return model
 
     def group_update(
-        self, start: Vector, delta: Vector, weight: float, totals: dict[str, Weighted]
+        self, start: Vector, delta: Vector, weight: Weight, totals: dict[str, Weighted]
     ) -> dict[str, Weighted]:
         """What an inner aggregator sends up after several rounds of its own.
 

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fogline.aggregation import Arrays, Folded, Update
+from fogline.aggregation import (
+    Arrays,
+    Folded,
+    Update,
+    divided,
+    is_per_number,
+    weight_from_arrays,
+    weights_to_arrays,
+)
 from fogline.algorithms import hooks
 from fogline.algorithms.base import AggregatorContext, Algorithm, Weighted
 from fogline.algorithms.hooks import BUFFERS
@@ -64,9 +72,8 @@ class GroupModel:
         """A flat dictionary of arrays; the vectors are not copied."""
         arrays: Arrays = {"vector": self.vector, "counters": self.counters, "moves": np.array([self.moves])}
         arrays |= {f"state/{name}": vector for name, vector in self.state.items()}
-        for name, term in self.totals.items():
-            arrays[f"total/{name}"] = term.vector
-            arrays[f"weight/{name}"] = np.array([term.weight])
+        arrays |= {f"total/{name}": term.vector for name, term in self.totals.items()}
+        arrays |= weights_to_arrays({name: term.weight for name, term in self.totals.items()})
         return arrays if self.start is None else arrays | {"start": self.start}
 
     @classmethod
@@ -78,7 +85,7 @@ class GroupModel:
             arrays["counters"],
             _under("state/", arrays),
             arrays.get("start"),
-            {name: Weighted(vector, float(arrays[f"weight/{name}"][0])) for name, vector in totals.items()},
+            {name: Weighted(vector, weight_from_arrays(name, arrays)) for name, vector in totals.items()},
             int(arrays["moves"][0]),
         )
 
@@ -131,7 +138,7 @@ def group_update(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Update:
     rounds = max(1, group.moves)
     # A group is as heavy as in one of its rounds, and all that was reported adds up: vector * weight is the total.
     totals = {
-        name: Weighted(term.vector * (rounds / term.weight) if term.weight else term.vector, term.weight / rounds)
+        name: Weighted(_mean_of(term, rounds), term.weight / rounds)
         for name, term in group.totals.items()
         if name != BUFFERS
     }
@@ -140,8 +147,16 @@ def group_update(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Update:
     vectors = {name: term.vector for name, term in terms.items()}
     weights = {name: term.weight for name, term in terms.items()}
     if spec.floats > spec.trainable:
-        vectors[BUFFERS], weights[BUFFERS] = difference[spec.trainable :], weight
+        vectors[BUFFERS] = difference[spec.trainable :]
+        weights[BUFFERS] = group.totals[BUFFERS].weight / rounds if is_per_number(weight) else weight
     return Update(vectors, weights, group.counters)
+
+
+def _mean_of(term: Weighted, rounds: int) -> Vector:
+    """The means of that many rounds, added up, from the totals and the summed weights."""
+    if is_per_number(term.weight):
+        return divided(term.vector, term.weight) * rounds
+    return term.vector * (rounds / term.weight) if term.weight else term.vector
 
 
 def _add_totals(totals: dict[str, Weighted], folded: Folded) -> dict[str, Weighted]:

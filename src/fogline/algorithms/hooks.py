@@ -6,6 +6,7 @@ aggregator's hooks raise there is no device to blame.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from numbers import Real
@@ -14,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from fogline.aggregation import Folded
+from fogline.aggregation import Folded, Weight, fault, is_per_number
 from fogline.aggregation.sweep import bound
 from fogline.algorithms.base import AggregatorContext, Algorithm, ClientUpdate, Weighted
 from fogline.params import State, Vector
@@ -49,7 +50,7 @@ def report(
         raise wrong(method, "report", f"gives {a(result)}; it must give ClientUpdate(terms, local)")
     terms = _terms(method, "report", result.terms, work.trainable)
     for name, term in terms.items():
-        if not (np.isfinite(bound(term.vector)) and 0.0 <= term.weight < np.inf):
+        if not np.isfinite(bound(term.vector)) or fault(name, term.vector, term.weight, 1.0) is not None:
             raise NotFiniteError(f"what {type(method).__name__}.report gives as '{name}' {_not_finite(term)}")
     return ClientUpdate(terms, _state(method, "report", result.local))
 
@@ -72,7 +73,7 @@ def server_update(
 ) -> tuple[Vector, State]:
     """The next model, finite and of the same type, and the next state."""
     hook = "inner_update" if inside else "server_update"
-    seen = Folded(read_only(folded.sums), folded.weights, folded.counters, folded.count)
+    seen = dataclasses.replace(folded, sums=read_only(folded.sums), weights=read_only(folded.weights))
     result = call(method, hook, model, seen, state, group, numeric=False)
     if not (isinstance(result, tuple) and len(cast("tuple[Any, ...]", result)) == 2):
         raise wrong(method, hook, f"gives {a(result)}; it must give the model and the state: return model, state")
@@ -87,7 +88,7 @@ def evaluation_model(method: Algorithm, model: Vector, state: State) -> Vector:
 
 
 def group_update(
-    method: Algorithm, start: Vector, delta: Vector, weight: float, totals: dict[str, Weighted]
+    method: Algorithm, start: Vector, delta: Vector, weight: Weight, totals: dict[str, Weighted]
 ) -> dict[str, Weighted]:
     """What an inner aggregator sends up after rounds of its own."""
     seen = {name: Weighted(read_only(term.vector), term.weight) for name, term in totals.items()}
@@ -121,18 +122,30 @@ def _terms(method: Algorithm, hook: str, value: Any, trainable: int) -> dict[str
     for name, term in cast("Mapping[str, Any]", value).items():
         if not isinstance(term, Weighted):
             raise wrong(method, hook, f"gives {a(term)} as '{name}'; it must be Weighted(vector, weight)")
-        if not _is_number(term.weight):
-            raise wrong(method, hook, f"gives {a(term.weight)} as the weight of '{name}'; it must be a number")
         if name == BUFFERS:
             raise wrong(
                 method, hook, f"gives a term called '{BUFFERS}', which is the model's own; call it another name"
             )
-        terms[_name(method, hook, name)] = Weighted(_vector(method, hook, name, term.vector), float(term.weight))
+        vector = _vector(method, hook, name, term.vector)
+        terms[_name(method, hook, name)] = Weighted(vector, _weight(method, hook, name, vector, term.weight))
     movement = terms.get(method.movement)
     if movement is not None and movement.vector.size != trainable:
         size = f"{movement.vector.size:,} numbers where the model has {trainable:,}"
         raise wrong(method, hook, f"gives '{method.movement}' of {size}")
     return terms
+
+
+def _weight(method: Algorithm, hook: str, name: str, vector: Vector, value: Any) -> Weight:
+    if _is_number(value):
+        return float(value)
+    if not isinstance(value, np.ndarray):
+        given = f"{a(value)} as the weight of '{name}'"
+        raise wrong(method, hook, f"gives {given}; it must be a number, or an array of one for each of its numbers")
+    weight = cast("npt.NDArray[Any]", value)
+    if weight.shape != vector.shape or weight.dtype.kind not in "fiu":
+        given = f"weights of {weight.dtype}, {weight.shape}, for '{name}' of shape {vector.shape}"
+        raise wrong(method, hook, f"gives {given}; there must be one number for each")
+    return weight
 
 
 def _model(method: Algorithm, hook: str, value: Any, model: Vector) -> Vector:
@@ -186,5 +199,9 @@ def _is_number(value: object) -> bool:
 def _not_finite(term: Weighted) -> str:
     bad = np.flatnonzero(~np.isfinite(term.vector))
     if not bad.size:
-        return f"has weight {term.weight}"
+        weight = term.weight
+        if not is_per_number(weight):
+            return f"has weight {weight}"
+        wrong = np.flatnonzero(~((weight >= 0.0) & (weight < np.inf)))
+        return f"has weight {weight[wrong[0]]} at number {wrong[0]} of {weight.size}"
     return f"is not finite: number {bad[0]} of {term.vector.size} is {term.vector[bad[0]]}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from fogline.governance.bundles.bundle import pack
 from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs import Job, JobError
-from fogline.jobs.writing import job_to_toml
+from fogline.jobs.writing import job_to_toml, rule_text
 from fogline.stages.registry import parsed
 
 
@@ -37,7 +37,7 @@ def bundle_of_job(job: Job, folder: Path, send: Sequence[Path], key: SigningKey)
 
 
 def files_of(job: Job, folder: Path) -> list[Path]:
-    """Python files of a folder that a job's task, method and stages need, found by their imports.
+    """Python files of a folder that a job's task, method, rules and stages need, found by their imports.
 
     Modules that do not lie in the folder must be installed where the job runs.
 
@@ -46,9 +46,10 @@ def files_of(job: Job, folder: Path) -> list[Path]:
     """
     if not job.task:
         raise JobError("The job names no task; write task = 'module:attribute'")
-    texts = [text for tier in job.tree.tiers.values() for text in (*tier.uplink, *tier.downlink)]
-    own = [name for name in (job.algorithm.name, *(parsed(text)[0] for text in texts)) if ":" in name]
-    roots = [job.task, *own]
+    tiers = job.tree.tiers.values()
+    stages = [parsed(text)[0] for tier in tiers for text in (*tier.uplink, *tier.downlink)]
+    rules = [(rule_text(tier.rule) or "").partition("(")[0] for tier in tiers]
+    roots = [job.task, *(name for name in (job.algorithm.name, *rules, *stages) if ":" in name)]
     waiting = [part for root in roots for part in _with_parents(root.partition(":")[0])]
     found: dict[Path, None] = {}
     while waiting:

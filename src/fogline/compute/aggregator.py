@@ -39,7 +39,7 @@ class GroupsOnFiles:
         self._links = links
         self._node = node
         self._pieces = [
-            (piece, Groups(groups.algorithm, piece.spec, groups.exact)) for piece in pieces(groups.spec, blocks)
+            (piece, Groups(groups.algorithm, piece.spec, groups.rule)) for piece in pieces(groups.spec, blocks)
         ]
 
     def begin(self, group: GroupModel, group_path: str, model_path: str, key: Key) -> None:

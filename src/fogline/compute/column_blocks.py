@@ -87,6 +87,10 @@ class ColumnBlock(NamedTuple):
                 cut[name] = array[:0] if place is None else array[place : place + self.stop - self.start]
         return cut
 
+    def map(self, path: Path) -> Arrays:
+        """As :meth:`read`, but read as it is looked at."""
+        return self.cut(map_arrays(path))
+
     def _piece(self, file: ArrayFile, name: str, place: int) -> npt.NDArray[Any]:
         return file.read(name, place, place + self.stop - self.start)
 
@@ -116,6 +120,10 @@ class WholeModel(NamedTuple):
     def cut(self, arrays: Arrays) -> Arrays:
         """The arrays, as they are."""
         return arrays
+
+    def map(self, path: Path) -> Arrays:
+        """The same: they are read so anyway."""
+        return map_arrays(path)
 
 
 Piece = WholeModel | ColumnBlock

@@ -1,25 +1,27 @@
 """The fold of a round: the one loop over what children sent, and what of it is refused.
 
-An update is refused where its vectors do not fit the model, where they are others than most updates of the round have,
-and where the fold itself refuses it: numbers that are not finite, a sum that overflows, the other kind of fold.
+An update is refused where its vectors do not fit the model, where one has another shape than under that name in most
+updates of the round, and where the fold itself refuses it: numbers that are not finite, a sum that overflows, the other
+kind of fold. A name may be missing: of several models, a device may have trained one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fogline.aggregation import Fold, Folded, Partial, Update, fold_named
+from fogline.aggregation import Fold, Folded, Partial, UnusableUpdateError, Update
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import Spec
+from fogline.training.bugs import sure
 
 Form = tuple[Any, ...]
 """The shapes of an update's counters and of its vectors, each of these after its name."""
 Refusals = dict[int, str]
 """Places of updates that cannot be used, and why."""
-UNLIKE = "Its vectors are not those that the others of its round have."
+UNLIKE = "Its vectors do not have the shapes that those of the others of its round have."
 
 
 def form_of(value: Update | Partial) -> Form:
@@ -48,20 +50,36 @@ class FormCheck:
 
     def misfit(self, form: Form) -> str | None:
         """Why an update of that form does not fit the model; None if it does."""
-        counters = form[0]
+        counters, names = form[0], form[1::2]
         if counters != (self.spec.integers,):
             return f"It has counters of shape {counters} where the model has {(self.spec.integers,)}."
         lengths = {self.movement: self.spec.trainable, BUFFERS: self.spec.floats - self.spec.trainable}
-        for name, shape in zip(form[1::2], form[2::2], strict=True):
+        if lengths[BUFFERS] and BUFFERS not in names:
+            return f"It has no vector '{BUFFERS}', of which the model has {lengths[BUFFERS]} numbers."
+        for name, shape in zip(names, form[2::2], strict=True):
             if name in lengths and shape != (lengths[name],):
                 return f"Its vector '{name}' has shape {shape} where the model has {(lengths[name],)}."
         return None
 
 
-def usual(forms: Iterable[Form]) -> Form | None:
-    """The form that most have, so that whoever comes first does not decide for all; None where there is none."""
-    most = Counter(forms).most_common(1)
-    return most[0][0] if most else None
+def agreeing(forms: Mapping[Form, int]) -> list[Form]:
+    """The forms in which everything that has a name has the shape that most have under it, so that whoever comes first
+    does not decide for all.
+
+    Args:
+        forms: how many updates have each.
+    """
+    shapes: dict[Any, Counter[Any]] = {}
+    for form, votes in forms.items():
+        for name, shape in _shapes(form):
+            shapes.setdefault(name, Counter())[shape] += votes
+    usual = {name: found.most_common(1)[0][0] for name, found in shapes.items()}
+    return [form for form in forms if all(usual[name] == shape for name, shape in _shapes(form))]
+
+
+def _shapes(form: Form) -> list[tuple[Any, Any]]:
+    """Names and shapes of a form; its counters have no name."""
+    return [(None, form[0]), *((name, shape) for name, shape in zip(form[1::2], form[2::2], strict=True))]
 
 
 @dataclass(slots=True)
@@ -76,16 +94,16 @@ class _Alike:
 class RoundFold:
     """Folds updates in the order in which they are handed over, and keeps none of them.
 
-    Which form is the usual one is known when all were seen. Until then each form has a fold of its own: mostly there
-    is one.
+    Which shapes are the usual ones is known when all were seen. Until then each form has a fold of its own: mostly
+    there is one.
 
     Args:
-        exact: whether the fold is the exact one.
+        new_fold: makes an empty fold.
         misfit: why an update of some form does not fit the model; None if it does.
     """
 
-    def __init__(self, exact: bool, misfit: Callable[[Form], str | None] = lambda _: None) -> None:
-        self._exact = exact
+    def __init__(self, new_fold: Callable[[], Fold], misfit: Callable[[Form], str | None] = lambda _: None) -> None:
+        self._new_fold = new_fold
         self._misfit = misfit
         self._alike: dict[Form, _Alike] = {}
         self._refused: Refusals = {}
@@ -117,23 +135,40 @@ class RoundFold:
         Args:
             merge: whether it is a partial result for the parent (else a finished fold); None if nothing was folded.
             votes: how many children the update at a place speaks for.
+
+        Raises:
+            CodeError: a rule of the developer's own is wrong.
         """
-        refused, folded = self._refused, None
-        fitting = [alike for alike in self._alike.values() if alike.misfit is None]
-        if len(fitting) > 1:
-            fitting.sort(key=lambda alike: -sum(map(votes, alike.places)))
-        chosen = fitting[0] if fitting else None
-        for alike in self._alike.values():
-            if alike is not chosen:
+        refused = self._refused
+        forms = {form: alike for form, alike in self._alike.items() if alike.misfit is None}
+        agreed = list(forms)
+        if len(forms) > 1:
+            agreed = agreeing({form: sum(map(votes, alike.places)) for form, alike in forms.items()})
+        for form, alike in self._alike.items():
+            if form not in agreed:
                 refused |= dict.fromkeys(alike.places, alike.misfit or UNLIKE)
-        if chosen is not None and chosen.fold.count:
-            folded = chosen.fold.partial() if merge else chosen.fold.finish()
+        fold = self._joined([forms[form] for form in agreed])
+        folded = None
+        if fold is not None and fold.count:
+            folded = fold.partial() if merge else sure("the rule", fold.finish)
         return folded, dict(sorted(refused.items()))
+
+    def _joined(self, agreed: Sequence[_Alike]) -> Fold | None:
+        """One fold of all that agree."""
+        if not agreed:
+            return None
+        fold = agreed[0].fold
+        for alike in agreed[1:]:
+            try:
+                fold.merge(alike.fold.partial())
+            except UnusableUpdateError as error:  # Together they overflow.
+                self._refused |= dict.fromkeys(alike.places, str(error))
+        return fold
 
     def _take(self, form: Form, places: Sequence[int], values: Sequence[tuple[Update | Partial, float]]) -> None:
         alike = self._alike.get(form)
         if alike is None:
-            alike = self._alike[form] = _Alike(fold_named(self._exact), self._misfit(form))
+            alike = self._alike[form] = _Alike(self._new_fold(), self._misfit(form))
         alike.places += places
         if alike.misfit is None:
             alike.fold.take_all(values, lambda i, why: self._refused.__setitem__(places[i], why))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache, lru_cache, partial
 
 from fogline.aggregation import Folded, Update
+from fogline.aggregation.rules import Rule, make_rule
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
@@ -13,6 +14,8 @@ from fogline.compute.folding import Form, FormCheck, RoundFold
 from fogline.params import Spec
 from fogline.training.bugs import PROGRAMMING, CodeError, is_numeric
 
+MEAN = make_rule("mean")
+
 
 class Groups:
     """What aggregators compute in one job.
@@ -20,13 +23,13 @@ class Groups:
     Args:
         algorithm: says what adoptions, moves and group updates compute.
         spec: layout of the model.
-        exact: whether folds are exact.
+        rule: how the updates of an aggregator's children become one.
     """
 
-    def __init__(self, algorithm: Algorithm, spec: Spec, exact: bool) -> None:
+    def __init__(self, algorithm: Algorithm, spec: Spec, rule: Rule = MEAN) -> None:
         self.algorithm = algorithm
         self.spec = spec
-        self.exact = exact
+        self.rule = rule
         self._misfit = lru_cache(64)(FormCheck(algorithm.movement, spec).misfit)
         self.scale = cache(partial(hooks.staleness_weight, algorithm))
         """Factor on an update that is that many versions old."""
@@ -37,7 +40,7 @@ class Groups:
 
     def fold(self) -> RoundFold:
         """An empty fold of a round's updates."""
-        return RoundFold(self.exact, self._misfit)
+        return RoundFold(self.rule.fold, self._misfit)
 
     def adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
         """The parent's model becomes the group's."""

@@ -9,6 +9,7 @@ from fogline.algorithms import Algorithm
 from fogline.compute.messages import NONE
 from fogline.jobs import Job, JobError
 from fogline.jobs.planning import mix
+from fogline.jobs.rules import rules_of
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import AlgorithmTraits, traits_of
 from fogline.stages import Link, Pipeline, Stage, StageError, pipeline
@@ -60,7 +61,7 @@ def links_of(job: Job, algorithm: Algorithm, depth: int) -> NodeLinks:
     Raises:
         StageError: a stage cannot be made.
     """
-    tiers, traits = list(job.tree.tiers.values()), traits_of(algorithm)
+    tiers, traits = list(job.tree.tiers.values()), traits_of(algorithm, rules_of(job, algorithm))
 
     def uplink(tier: int) -> Pipeline:
         return pipeline(tiers[tier].uplink) if 0 <= tier < len(tiers) else NONE
@@ -87,7 +88,7 @@ def check_links(job: Job, algorithm: Algorithm) -> None:
     Raises:
         JobError: one sentence that names the key.
     """
-    traits = traits_of(algorithm)
+    traits = traits_of(algorithm, rules_of(job, algorithm))
     for depth, (name, tier) in enumerate(job.tree.tiers.items()):
         for key, texts in (("uplink", tier.uplink), ("downlink", tier.downlink)):
             try:

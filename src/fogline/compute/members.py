@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, from_arrays, surely_fit
+from fogline.aggregation.gathering import as_it_is
 from fogline.compute.column_blocks import Piece
 from fogline.compute.files import read_update
-from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, form_of, usual
+from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, agreeing, form_of
 from fogline.compute.groups import Groups
 from fogline.compute.messages import NONE
 from fogline.nodes.effects import FoldInput
@@ -49,7 +52,7 @@ class RoundMembers:
     def surely_fit(self) -> bool:
         """Whether one look at each tells that all can be used."""
         return not self._refused and surely_fit(
-            self._groups.exact, ((self._read(place), self._scale(place)) for place in self._usable)
+            self._groups.rule.look(), ((self._read(place), self._scale(place)) for place in self._usable)
         )
 
     def fold(self, piece: Piece, merge: bool) -> Folded | Partial | None:
@@ -59,7 +62,8 @@ class RoundMembers:
             piece: of the model.
             merge: whether to make a partial result for the parent.
         """
-        fold = RoundFold(self._groups.exact)  # The pieces are alike, because the wholes are.
+        rule = self._groups.rule
+        fold = RoundFold(partial(rule.fold, as_it_is))  # The pieces are alike, because the wholes are.
         for place in self._usable:
             fold.take((place,), ((self._read(place, piece), self._scale(place)),))
         folded, refused = fold.close(merge)
@@ -82,7 +86,7 @@ class RoundMembers:
             return
 
     def _admitted(self) -> list[int]:
-        """The updates that can be read, fit the model and are like most others; told without reading their numbers."""
+        """The updates that can be read, fit the model and agree with the others; told without reading their numbers."""
         forms: dict[int, Form] = {}
         for place in range(len(self._members)):
             try:
@@ -95,15 +99,17 @@ class RoundMembers:
                 forms[place] = form
             else:
                 self._refused[place] = misfit
-        most = usual(forms.values())
-        self._refused |= {place: UNLIKE for place, form in forms.items() if form != most}
-        return [place for place, form in forms.items() if form == most]
+        agreed = set(agreeing(Counter(forms.values())))
+        self._refused |= {place: UNLIKE for place, form in forms.items() if form not in agreed}
+        return [place for place, form in forms.items() if form in agreed]
 
     def _read(self, place: int, piece: Piece | None = None) -> Update | Partial:
         """An update, or a piece of it."""
         path = self._reads[self._members[place].update]
         if not self._stages:
-            return read_update(path) if piece is None else read_update(path, piece.read)
+            if piece is None:
+                return read_update(path)
+            return read_update(path, piece.map if self._groups.rule.needs_all else piece.read)
         whole = read_update(path, stages=self._stages)
         return whole if piece is None else from_arrays(piece.cut(whole.to_arrays()))
 

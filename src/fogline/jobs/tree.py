@@ -4,15 +4,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PlainValidator,
+    PositiveInt,
+    model_validator,
+)
 
 from fogline.jobs.checked import Demand, StrictModel
 from fogline.jobs.modules import class_name
 from fogline.jobs.units import seconds
 from fogline.settings import Mode
 from fogline.stages import Stage, check_texts, text_of
+
+if TYPE_CHECKING:
+    from fogline.aggregation.rules import Rule
+
+    RuleOrText = Rule | str | None
+else:  # A node that only reads jobs needs no rules, and what they need.
+    RuleOrText = Any | None
+
+
+def checked_rule(value: Any) -> RuleOrText:
+    """A rule, or a text that names one; where that is one of Fogline's, there is such a one.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if value is None:
+        return None
+    from fogline.aggregation.rules import Rule, make_rule
+
+    if isinstance(value, str):
+        if ":" not in value.partition("(")[0]:  # Code of the developer's own may not be here yet.
+            make_rule(value)
+    elif not isinstance(value, Rule):
+        raise ValueError(f"a rule is text such as 'median' or 'trimmed_mean(0.1)', or a Rule, and not {value!r}")
+    return value
+
 
 RING = "in ring mode every device moves the model alone"
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
@@ -88,6 +123,9 @@ class Tier(StrictModel):
     """Stages that what its children send it goes through, in order: see ``fogline algorithms``."""
     downlink: Stages = ()
     """Stages that what it sends its children goes through."""
+    rule: Annotated[RuleOrText, PlainValidator(checked_rule)] = None
+    """How the children's updates become one: ``mean``, ``exact``, ``median``, ``trimmed_mean(0.1)``, or a rule of your
+    own (``module:Class``; in Python, an instance too). None takes ``mean``, or ``exact`` where the job is exact."""
 
     @property
     def fewest(self) -> int:
@@ -217,6 +255,15 @@ class Tree(StrictModel):
                 parents[node] = above[i * len(above) // len(nodes)] if above else None
             above = nodes
         return parents
+
+    def modes(self, mode: Mode) -> dict[str, Mode]:
+        """Every tier's mode.
+
+        Args:
+            mode: the algorithm's; it holds at the root, and tiers below it are synchronous unless told.
+        """
+        root = self.names[0]
+        return {name: tier.mode or (mode if name == root else "sync") for name, tier in self.tiers.items()}
 
     def deadlines(self) -> dict[str, float]:
         """Every tier's deadline in seconds, the defaults filled in."""

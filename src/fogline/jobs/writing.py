@@ -112,9 +112,21 @@ def _literal(value: object, path: tuple[str, ...]) -> str:
         case Mapping():
             pairs = (f"{_key(k, path)} = {_literal(v, (*path, k))}" for k, v in cast("Table", value).items())
             return f"{{ {', '.join(pairs)} }}"
+        case _ if type(value).__module__ != "builtins" and (rule := rule_text(value)):
+            return _text(rule)
         case _:
             where = ".".join(path)
             raise JobError(f"{where} is a {type(value).__name__}; a job can hold numbers, text, lists and tables only.")
+
+
+def rule_text(value: object) -> str | None:
+    """The text that names a rule of a tier; None where it is none."""
+    if isinstance(value, str):
+        return value
+    from fogline.aggregation.rules import Rule, rule_name  # Not above: who only reads and writes text needs no rules.
+    from fogline.jobs.naming import class_name
+
+    return rule_name(value, class_name(type(value))) if isinstance(value, Rule) else None
 
 
 def _number(value: float) -> str:

@@ -66,14 +66,18 @@ class AggregatorRole:
 def role_of(
     job: Job, traits: AlgorithmTraits, name: str, tier_name: str, parent: str | None, patience: float = math.inf
 ) -> AggregatorRole:
-    """What an aggregator is in a job. An algorithm's own mode holds at the root; fogs are synchronous unless told."""
-    tier = job.tree.tiers[tier_name]
-    mode = tier.mode or (traits.mode if parent is None else "sync")
+    """What an aggregator is in a job."""
+    tier, mode = job.tree.tiers[tier_name], job.tree.modes(traits.mode)[tier_name]
     return AggregatorRole(
         name=name,
         parent=parent,
         tier=tier,
-        traits=msgspec.structs.replace(traits, mode=mode, buffer=tier.buffer or traits.buffer),
+        traits=msgspec.structs.replace(
+            traits,
+            mode=mode,
+            buffer=tier.buffer or traits.buffer,
+            group_models=traits.group_models or tier_name in traits.gathers,
+        ),
         rounds=job.rounds if parent is None else tier.rounds,
         deadline=job.tree.deadlines()[tier_name],
         minimum=job.tree.minimum if parent is None else 1,

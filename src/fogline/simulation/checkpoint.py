@@ -15,6 +15,7 @@ from typing import Any
 import numpy.typing as npt
 
 from fogline.aggregation import Partial, Update
+from fogline.aggregation.gathering import Gathered
 from fogline.algorithms.group import Down, GroupModel
 from fogline.compute.exchange import Payload
 from fogline.jobs.errors import JobError
@@ -111,7 +112,7 @@ def _live(numbers: Numbers) -> list[LazyValue]:
 
 def _read(kind: str, arrays: Arrays) -> GroupModel | Down | Update | Partial | Payload:
     kinds: dict[str, type[GroupModel | Down | Update | Partial | Payload]] = {
-        kind.__name__: kind for kind in (GroupModel, Down, Update, Partial, Payload)
+        kind.__name__: kind for kind in (GroupModel, Down, Update, Partial, Gathered, Payload)
     }
     return kinds[kind].from_arrays(arrays)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -24,7 +24,7 @@ class Numbers:
     """Turns the effects that compute into values.
 
     Args:
-        groups: what they compute.
+        groups: what they compute, by the name of the aggregator.
         population: devices below each aggregator.
         refused: told of an update that could not be folded: the child and the reason.
         staging: takes what aggregators send through the stages of their links; None where there are none.
@@ -32,12 +32,12 @@ class Numbers:
 
     def __init__(
         self,
-        groups: Groups,
+        groups: Mapping[str, Groups],
         population: dict[str, int],
         refused: Callable[[str, str], None],
         staging: Staging | None = None,
     ) -> None:
-        self.spec = groups.spec
+        self.spec = next(iter(groups.values())).spec
         self.groups: dict[str, LazyValue] = {}
         self.models: dict[str, LazyValue] = {}
         self.updates: dict[str, LazyValue] = {}
@@ -56,7 +56,7 @@ class Numbers:
         """A node's numbers at a version, and what its children get of them."""
         self.groups[model] = group
         node, staging = _node(model), self._staging
-        down = ComputedValue(partial(_at, node, self._computes.send_down), group)
+        down = ComputedValue(partial(_at, node, self._computes[node].send_down), group)
         if staging is not None and staging.gives(node):
             down = ComputedValue(partial(_at, node, staging.model, node, model), down)
         self.models[model] = down
@@ -64,20 +64,22 @@ class Numbers:
     def adopt(self, effect: Adopt) -> None:
         """The parent's model becomes the group's."""
         base = LazyValue(None) if effect.base is None else self.groups[effect.base]
+        node = _node(effect.model)
         self.set_group(
             effect.model,
-            ComputedValue(partial(_at, _node(effect.model), self._computes.adopt), base, self.models[effect.source]),
+            ComputedValue(partial(_at, node, self._computes[node].adopt), base, self.models[effect.source]),
         )
 
     def move(self, node: str, effect: Move) -> LazyValue:
         """The group moves by its members' updates."""
         made = self._moves[node] = self._moves.get(node, -1) + 1
         context = AggregatorContext(self._population[node], made, effect.lane, effect.lanes)
-        folded = self._fold(effect.members, merge=False)
+        computes = self._computes[node]
+        folded = self._fold(computes, effect.members, merge=False)
         place = f"{node}, round {effect.round + 1}"
 
         def move(group: GroupModel, folded: Folded | None) -> GroupModel:
-            return _at(place, self._computes.move, group, folded, context, effect.inside)
+            return _at(place, computes.move, group, folded, context, effect.inside)
 
         group = ComputedValue(move, self.groups[effect.base], folded)
         self.set_group(effect.model, group)
@@ -85,11 +87,12 @@ class Numbers:
 
     def merge(self, node: str, effect: Merge) -> None:
         """Children's updates become one partial result."""
-        self.updates[effect.update] = self._report(node, effect.round, self._fold(effect.members, merge=True))
+        folded = self._fold(self._computes[node], effect.members, merge=True)
+        self.updates[effect.update] = self._report(node, effect.round, folded)
 
     def group_update(self, node: str, effect: GroupUpdate) -> None:
         """The group's movement becomes an update."""
-        made = ComputedValue(partial(_at, node, self._computes.group_update), self.groups[effect.base])
+        made = ComputedValue(partial(_at, node, self._computes[node].group_update), self.groups[effect.base])
         self.updates[effect.update] = self._report(node, effect.round, made)
 
     def _report(self, node: str, round_: int, value: LazyValue) -> LazyValue:
@@ -118,7 +121,7 @@ class Numbers:
                 self.groups.pop(key, None)
 
     def gather(
-        self, accepted: Sequence[AcceptedUpdate], failed: Callable[[AcceptedUpdate, str], None]
+        self, node: str, accepted: Sequence[AcceptedUpdate], failed: Callable[[AcceptedUpdate, str], None]
     ) -> list[LazyValue]:
         """Fold updates that devices of one aggregator reported, those of a version together, and put what comes of it
         in their place; what has to be computed.
@@ -131,7 +134,8 @@ class Numbers:
         made: list[LazyValue] = []
         for alike in versions.values():
             members = [(self.updates[one.update], 1.0) for one in alike]
-            folding = Folding(self._computes.fold(), members, True, lambda i, why, alike=alike: failed(alike[i], why))
+            fold = self._computes[node].fold()
+            folding = Folding(fold, members, True, lambda i, why, alike=alike: failed(alike[i], why))
             self.updates.update(dict.fromkeys((one.update for one in alike), folding))
             made.append(folding)
         return made
@@ -156,13 +160,13 @@ class Numbers:
         self._ready = {key: one for key, one in ready.items() if not one.done and updates.get(key) is one}
         return sorted(self._ready.values(), key=_order)
 
-    def _fold(self, members: tuple[FoldInput, ...], merge: bool) -> Folding:
+    def _fold(self, computes: Groups, members: tuple[FoldInput, ...], merge: bool) -> Folding:
         inputs: dict[int, tuple[LazyValue, float]] = {}
         children: dict[int, list[str]] = {}
         for member in members:
             value = self.updates[member.update]
             if value.order not in inputs:  # Some were folded together already, and are equally stale.
-                inputs[value.order] = value, self._computes.scale(member.staleness)
+                inputs[value.order] = value, computes.scale(member.staleness)
                 children[value.order] = []
             children[value.order].append(member.child)
         of = list(children.values())
@@ -171,7 +175,7 @@ class Numbers:
             for child in of[place]:
                 self._refused(child, why)
 
-        return Folding(self._computes.fold(), list(inputs.values()), merge, refused, votes=lambda place: len(of[place]))
+        return Folding(computes.fold(), list(inputs.values()), merge, refused, votes=lambda place: len(of[place]))
 
 
 def _at(place: str, function: Callable[..., Any], *arguments: Any) -> Any:

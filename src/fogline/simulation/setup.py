@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fogline.aggregation import Partial, UnusableUpdateError, Update, fold_named
+from fogline.aggregation import Partial, UnusableUpdateError, Update, is_per_number
+from fogline.aggregation.rules import Rule
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
@@ -20,6 +21,7 @@ from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.planning import assign, examples_of, local_training, planner, with_defaults
+from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
 from fogline.nodes import Aggregator
@@ -36,7 +38,7 @@ from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
 from fogline.simulation.simulator import LinkSizes, Scenario, Simulator, Sizes
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
-from fogline.training.bugs import CodeError
+from fogline.training.bugs import CodeError, sure
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.task import Task
 
@@ -53,6 +55,8 @@ class Setting:
     job: Job
     task: Task
     algorithm: Algorithm
+    rules: Mapping[str, Rule]
+    """By the name of the tier."""
     local: LocalTraining
     initial: Params
     homes: list[str]
@@ -79,6 +83,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     task.check()
     job = with_defaults(job, algorithm, task)
     check_links(job, algorithm)
+    rules = rules_of(job, algorithm)
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     for tier in job.tree.tiers.values():
@@ -87,7 +92,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     local, links, exchange = local_training(job.local), link_of(job.links), exchange_of(job, algorithm)
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
-    return Setting(job, task, algorithm, local, start, homes, fleet, links, stages, exchange)
+    return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange)
 
 
 def most_at_once(tree: Tree, population: int) -> int:
@@ -145,7 +150,7 @@ def simulator_of(
     def presence(child: str, now: float) -> bool:
         return fleet.available(index[child], now)
 
-    patient, traits = patience(setting, sizes), traits_of(algorithm, setting.exchange)
+    patient, traits = patience(setting, sizes), traits_of(algorithm, setting.rules, setting.exchange)
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
@@ -167,8 +172,9 @@ def simulator_of(
     steps = None if exchange is None else ExchangeValues(exchange, job.seed)
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
     staging = staging_of(setting.stages, depths, task.spec.trainable)
+    computes = {tier: Groups(algorithm, task.spec, rule) for tier, rule in setting.rules.items()}
     numbers = Numbers(
-        Groups(algorithm, task.spec, job.exact),
+        {name: computes[tier] for name, tier in tier_of.items()},
         population_below(parents, setting.homes),
         lambda child, why: made[0].refused(child, why),
         staging,
@@ -256,21 +262,22 @@ def probe(setting: Setting) -> Sizes:
     jobs = [ClientJob(0, initial.vector, initial.counters, 1, setting.local.learning_rate, 0)]
     update = run_cohort(engine, algorithm, task, jobs)[0].update
     base = task.spec.bytes
-    fold = fold_named(setting.job.exact)
     plain = Sizes(base, base, base)
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
         return _of_plain_method(setting, plain)
+    _check_weights(setting.rules, update)
+    fold = next(iter(setting.rules.values())).fold()
     try:
         fold.add(update)
     except UnusableUpdateError:  # So will it here.
         return _of_plain_method(setting, plain)
     partial = fold.partial()
     size = Sizes(base, update.nbytes, partial.nbytes)
-    fold = fold_named(setting.job.exact)
     fold.merge(partial)
     facts = AggregatorContext(len(setting.homes), 0)
     try:
-        group = groups.move(algorithm, task.spec, groups.root(initial), fold.finish(), facts, inside=False)
+        folded = sure("the rule", fold.finish)
+        group = groups.move(algorithm, task.spec, groups.root(initial), folded, facts, inside=False)
     except CodeError as error:
         error.at(f"{setting.job.tree.names[0]}, round 1")
         raise
@@ -304,3 +311,13 @@ def _staged(setting: Setting, plain: Sizes, down: Down, update: Update, partial:
             Message.of_update(child).size(links.takes) if links.takes else child.nbytes,
         )
     return staged
+
+
+def _check_weights(rules: Mapping[str, Rule], update: Update) -> None:
+    each = [name for name, weight in update.weights.items() if is_per_number(weight)]
+    for tier, rule in rules.items():
+        if each and rule.needs_all:
+            raise JobError(
+                f"{tier}.rule takes one weight for all of a vector, but the method gives '{each[0]}' a weight for each "
+                "number; set the rule to 'mean'"
+            )

@@ -301,7 +301,7 @@ class Simulator:
         if not new:
             return {}
         whys: dict[int, str] = {}
-        made = self.numbers.gather([one for one, _ in new], lambda one, why: whys.__setitem__(one.task, why))
+        made = self.numbers.gather(node, [one for one, _ in new], lambda one, why: whys.__setitem__(one.task, why))
         ahead = [] if all(training.done for _, training in new) else self._ahead(node)
         self.store.force([*made, *ahead])
         replaying = self.store.replaying

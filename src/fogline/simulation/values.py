@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
-from fogline.aggregation import Folded, Partial, Update
+from fogline.aggregation import Folded, Partial, Update, Weight, is_per_number
 from fogline.algorithms.device import LocalRound
 from fogline.compute.device import client_job
 from fogline.compute.folding import RoundFold
@@ -309,4 +309,7 @@ def _unfinished(targets: Iterable[LazyValue]) -> list[LazyValue]:
 def _copy(update: Update) -> Update:
     vectors = {name: vector.copy() for name, vector in update.vectors.items()}
     counters = update.counters.copy() if update.counters.size else update.counters
-    return Update(vectors, update.weights.copy(), counters, update.count, update.bounds)
+    weights: dict[str, Weight] = {
+        name: weight.copy() if is_per_number(weight) else weight for name, weight in update.weights.items()
+    }
+    return Update(vectors, weights, counters, update.count, update.bounds)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fogline.aggregation import Folded
+from fogline.aggregation import Folded, Weight
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
@@ -46,7 +46,7 @@ class FedAsync(FedAvg):
         return self.server_update(model, folded, state, group)
 
     def group_update(
-        self, start: Vector, delta: Vector, weight: float, totals: dict[str, Weighted]
+        self, start: Vector, delta: Vector, weight: Weight, totals: dict[str, Weighted]
     ) -> dict[str, Weighted]:
         return _ends(start + delta, weight)
 
@@ -54,5 +54,5 @@ class FedAsync(FedAvg):
         return (1.0 + staleness) ** -self.exponent
 
 
-def _ends(end: Vector, weight: float) -> dict[str, Weighted]:
+def _ends(end: Vector, weight: Weight) -> dict[str, Weighted]:
     return {"model": Weighted(end, weight), "share": Weighted(np.ones(1, end.dtype), weight)}

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fogline.aggregation import Folded
+from fogline.aggregation import Folded, Weight
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
@@ -52,7 +52,7 @@ class FedAT(FedAvg):
         return folded.mean("model"), state
 
     def group_update(
-        self, start: Vector, delta: Vector, weight: float, totals: dict[str, Weighted]
+        self, start: Vector, delta: Vector, weight: Weight, totals: dict[str, Weighted]
     ) -> dict[str, Weighted]:
         return {"model": Weighted(start + delta, weight)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fogline.aggregation import Folded
+from fogline.aggregation import Folded, Weight
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
@@ -39,10 +39,10 @@ class FedExP(FedAvg):
         return (model + state["before"]) / 2 if state else model
 
     def group_update(
-        self, start: Vector, delta: Vector, weight: float, totals: dict[str, Weighted]
+        self, start: Vector, delta: Vector, weight: Weight, totals: dict[str, Weighted]
     ) -> dict[str, Weighted]:
         return _terms(delta, weight)
 
 
-def _terms(delta: Vector, weight: float) -> dict[str, Weighted]:
+def _terms(delta: Vector, weight: Weight) -> dict[str, Weighted]:
     return {"delta": Weighted(delta, weight), "square": Weighted(np.array([delta @ delta], delta.dtype), weight)}

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fogline.aggregation import Folded
+from fogline.aggregation import Folded, Weight
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
@@ -48,10 +48,10 @@ class FedNova(FedAvg):
         return self.server_update(model, folded, state, group)
 
     def group_update(
-        self, start: Vector, delta: Vector, weight: float, totals: dict[str, Weighted]
+        self, start: Vector, delta: Vector, weight: Weight, totals: dict[str, Weighted]
     ) -> dict[str, Weighted]:
         return _terms(delta, totals["tau"].vector, weight)
 
 
-def _terms(delta: Vector, tau: Vector, weight: float) -> dict[str, Weighted]:
+def _terms(delta: Vector, tau: Vector, weight: Weight) -> dict[str, Weighted]:
     return {"direction": Weighted(delta / tau, weight), "tau": Weighted(tau, weight)}

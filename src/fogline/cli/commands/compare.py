@@ -32,7 +32,9 @@ def compare(
     json: Json = False,
     options: CommonOptions = COMMON,
 ) -> None:
-    """Put finished runs side by side: a table and a plot. Runs that differ in their seed only are one line.
+    """Put finished runs side by side: a table and a plot.
+
+    Runs that differ in their seed only are one line.
 
     Parameters
     ----------

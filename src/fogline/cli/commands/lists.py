@@ -20,13 +20,14 @@ Parameters = dict[str, str | None]
 
 
 def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
-    """List the methods, the policies that select devices, and the stages of links.
+    """List the methods, rules, policies of selection, and stages.
 
     Parameters
     ----------
     json
         Print an array of objects (JSON) instead of a table.
     """
+    from fogline.aggregation.rules import RULES
     from fogline.algorithms import METHODS
     from fogline.nodes.policies import POLICIES
     from fogline.stages import STAGES
@@ -35,11 +36,13 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     methods = Listing(columns, title="Methods (algorithm.name)")
     _add(methods, "method", METHODS)
     hint = "Use one: fogline simulate job.toml --set algorithm=fedprox --set cloud.policy=oort"
+    rules = Listing(columns, title="Rules (rule of a tier)")
+    _add(rules, "rule", RULES)
     selection = Listing(columns, title="Client selection (policy of a tier)", hint=hint)
     _add(selection, "policy", POLICIES)
     on_links = Listing(columns, title="Stages (uplink and downlink of a tier)")
     _add(on_links, "stage", STAGES)
-    present([methods, selection, on_links], json)
+    present([methods, rules, selection, on_links], json)
 
 
 def _add(listing: Listing, kind: str, registry: Registry[Any]) -> None:

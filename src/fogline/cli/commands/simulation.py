@@ -102,16 +102,17 @@ def show(run: Path, /, *, options: CommonOptions = COMMON) -> None:
 
 
 def check_names(job: Job, task: Task) -> None:
-    """Whether there are such methods, policies and engines, with such parameters.
+    """Whether there are such methods, rules, policies and engines, with such parameters.
 
     Raises:
         JobError: there are not; one sentence.
     """
     from fogline.algorithms import make
+    from fogline.jobs.rules import rules_of
     from fogline.nodes.policies import make_policy
 
     try:
-        make(job.algorithm.name, **job.algorithm.parameters)
+        rules_of(job, make(job.algorithm.name, **job.algorithm.parameters))
         for tier in job.tree.tiers.values():
             make_policy(tier.policy, **tier.policy_parameters)
     except ValueError as error:

@@ -6,7 +6,7 @@ import time
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fogline.governance.errors import BundleError, SitePolicyError
 from fogline.governance.policy.offers import Needs, Offers
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REVOKED = "revoked"
 LISTS = decoder(tuple[bytes, ...])
-SIGNED = ("task", "task_parameters", "algorithm")
+SIGNED = ("task", "task_parameters", "algorithm", "rules")
 """Keys of a job that name code, or are handed to it: what runs must be what the developer signed."""
 
 
@@ -150,6 +150,13 @@ def differing(signed: str, resolved: str) -> str | None:
     return next((key for key in SIGNED if one[key] != other[key]), None)
 
 
+def _rules(tree: dict[str, Any]) -> dict[str, str]:
+    """The rules that tiers name, wherever in the tree these stand."""
+    tiers = {**tree, **tree.get("tiers", {})}
+    named = {name: tier.get("rule", "none") for name, tier in tiers.items() if isinstance(tier, dict)}
+    return {name: rule for name, rule in named.items() if rule != "none"}
+
+
 def _named(text: str) -> dict[str, object]:
     job = tomllib.loads(text)
     algorithm = job.get("algorithm", {})
@@ -158,4 +165,5 @@ def _named(text: str) -> dict[str, object]:
         "task": job.get("task", ""),
         "task_parameters": job.get("task_parameters") or {},
         "algorithm": name,
+        "rules": _rules(job.get("tree", {})),
     }

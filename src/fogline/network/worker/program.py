@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fogline import logs
+from fogline.aggregation.rules import Rule
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
 from fogline.algorithms.device import prepare, run_cohort
@@ -30,6 +31,7 @@ from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
+from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.writing import job_to_toml
 from fogline.network.worker.requests import (
@@ -120,11 +122,13 @@ class JobWorker:
 
     @cached_property
     def groups(self) -> GroupsOnFiles:
-        groups = Groups(self.algorithm, self.spec, self.job.exact)
+        rule = list(self.rules.values())[self.opened.depth]
+        groups = Groups(self.algorithm, self.spec, rule)
         return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node)
 
     @cached_property
     def links(self) -> NodeLinks:
+        """The stages of the links around the node."""
         return links_of(self.job, self.algorithm, self.opened.depth)
 
     @cached_property
@@ -138,6 +142,11 @@ class JobWorker:
         if exchange is None:
             raise JobError(f"The job has no exchange in its last tier, {self.job.tree.names[-1]}.")
         return ExchangeOnFiles(exchange)
+
+    @cached_property
+    def rules(self) -> dict[str, Rule]:
+        """The rule of each tier."""
+        return rules_of(self.job, self.algorithm)
 
     @cached_property
     def spec(self) -> Spec:
@@ -166,7 +175,7 @@ class JobWorker:
         return Described(
             text=job_to_toml(job),
             layout=self.task.spec.layout,
-            traits=traits_of(self.algorithm, exchange_of(job, self.algorithm)),
+            traits=traits_of(self.algorithm, self.rules, exchange_of(job, self.algorithm)),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from fogline.aggregation import Update
+from fogline.aggregation import Update, Weight, is_per_number
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.params import Params, State
 from fogline.simulation.executors.base import Bench
@@ -72,6 +72,8 @@ class SentRound(msgspec.Struct, array_like=True):
 
     vectors: Places
     weights: dict[str, float]
+    each: Places
+    """Weights of the vectors that have one for each number."""
     bounds: dict[str, float]
     counters: SharedArray
     local: Places
@@ -255,7 +257,8 @@ def _pack(arena: Arena, done: LocalRound) -> SentRound:
     update = done.update or Update({}, {})
     return SentRound(
         vectors={name: arena.put(vector) for name, vector in update.vectors.items()},
-        weights=update.weights,
+        weights={name: weight for name, weight in update.weights.items() if not is_per_number(weight)},
+        each={name: arena.put(weight) for name, weight in update.weights.items() if is_per_number(weight)},
         bounds=dict(update.bounds),
         counters=arena.put(update.counters),
         local={} if done.update is None else {name: arena.put(vector) for name, vector in done.local.items()},
@@ -271,7 +274,8 @@ def unpack(arena: Arena, client: int, sent: SentRound) -> LocalRound:
     update = None
     if sent.failure is None:
         vectors = {name: arena.get(place) for name, place in sent.vectors.items()}
-        update = Update(vectors, sent.weights, arena.get(sent.counters), bounds=sent.bounds)
+        weights: dict[str, Weight] = {**sent.weights, **_read(arena, sent.each)}
+        update = Update(vectors, weights, arena.get(sent.counters), bounds=sent.bounds)
     local = {name: arena.get(place).copy() for name, place in sent.local.items()}
     return LocalRound(client, update, local, sent.samples, sent.loss, sent.loss_rms, sent.failure)
 

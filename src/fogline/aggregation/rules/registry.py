@@ -1,0 +1,70 @@
+"""Rules by name, and how one is made of the text in a job: ``trimmed_mean(0.1)``."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from importlib import import_module
+from typing import Any
+
+from fogline.aggregation.rules.base import Rule
+from fogline.plugins import Registry, read_call, suggest
+
+RULES = Registry[type[Rule]]("rule", "fogline.aggregation.rules", first="mean")
+"""Fogline's rules."""
+
+
+def make_rule(text: str) -> Rule:
+    """The rule that a text names, by its registered name or as ``module:Class``, with its parameters in brackets.
+
+    Raises:
+        ValueError: there is no such rule or parameter, or a value is wrong; one sentence.
+    """
+    call = read_call(text)
+    kind = _imported(call.name) if ":" in call.name else RULES.find(call.name).thing
+    check_rule(kind)
+    known = [field.name for field in fields(kind)]
+    for name in call.named:
+        if name not in known:
+            raise ValueError(
+                f"The rule '{call.name}' has no parameter '{name}'{suggest(name, known) or '; it has none'}"
+            )
+    try:
+        bound = inspect.signature(kind).bind(*call.values, **call.named)
+        return kind(*bound.args, **bound.kwargs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The rule '{text}' cannot be made: {error}") from error
+
+
+def check_rule(kind: type[Rule]) -> None:
+    """Refuse a rule that cannot be called.
+
+    Raises:
+        ValueError: one sentence that names the class.
+    """
+    try:
+        inspect.signature(kind.combine).bind("self", "block", "weights")
+    except TypeError as error:
+        raise ValueError(
+            f"{kind.__name__}.combine cannot be called ({error}); write: def combine(self, block, weights)"
+        ) from error
+
+
+def rule_name(rule: Rule, own: str) -> str:
+    """The text that names a rule; ``own``: its class as ``module:Class``, where it is not one of Fogline's."""
+    given = ", ".join(f"{field.name}={getattr(rule, field.name)!r}" for field in fields(rule))
+    name = RULES.name_of(type(rule)) or own
+    return f"{name}({given})" if given else name
+
+
+def _imported(name: str) -> type[Rule]:
+    module, _, path = name.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"The rule '{name}' cannot be imported: {error}.") from error
+    if not (isinstance(found, type) and issubclass(found, Rule)):
+        raise ValueError(f"'{name}' is no subclass of fogline.aggregation.rules.Rule.")
+    return found

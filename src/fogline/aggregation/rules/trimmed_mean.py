@@ -1,0 +1,34 @@
+"""The coordinate-wise trimmed mean."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fogline.aggregation.rules.base import Rule
+from fogline.aggregation.rules.registry import RULES
+from fogline.params import Vector
+
+
+@RULES.add("trimmed_mean")
+class TrimmedMean(Rule):
+    """Coordinate-wise mean, unweighted, without the share that is the largest and the share that is the smallest
+    (Yin et al., 2018)."""
+
+    share: float = 0.1
+    """Left out at either end, rounded up to whole updates, below 0.5; it stays with the honest as long as the others
+    are no larger a share."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.share < 0.5:
+            raise ValueError(f"share is {self.share}; it must be at least 0 and below 0.5")
+
+    def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
+        count = len(block)
+        # The margin forgives binary fractions. Of two there is nothing to trim: one is left of an odd number.
+        trimmed = min(math.ceil(self.share * count - 1e-9), (count - 1) // 2)
+        block.sort(axis=0)
+        return block[trimmed : count - trimmed].mean(axis=0, dtype=np.float64)

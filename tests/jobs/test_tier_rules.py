@@ -1,0 +1,86 @@
+"""The rules of a job's tiers: what fits together, and the sentence where something does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fogline.aggregation.rules import Rule, make_rule
+from fogline.algorithms import make
+from fogline.jobs import Job, JobError, Tier, Tree
+from fogline.jobs.reading import parse_job
+from fogline.jobs.rules import rules_of
+from fogline.jobs.writing import job_to_toml
+
+
+class Smallest(Rule):
+    """A rule of one's own."""
+
+    power: float = 1.0
+
+    def combine(self, block: Any, weights: Any) -> Any:
+        return block.min(axis=0)
+
+
+def names(tree: Tree, method: str = "fedavg", **more: Any) -> list[str]:
+    rules = rules_of(Job(tree=tree, **more), make(method))
+    return [type(rule).__name__ for rule in rules.values()]
+
+
+def test_a_tier_without_a_rule_takes_the_mean_or_the_exact_one_of_an_exact_job() -> None:
+    tree = Tree(cloud=Tier(), fog=Tier())
+    assert names(tree) == ["Mean", "Mean"]
+    assert names(tree, exact=True) == ["Exact", "Exact"]
+    assert names(Tree(cloud=Tier(), fog=Tier(rule="median")), exact=True) == ["Exact", "Median"]
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        Tree(cloud=Tier(rule="median"), fog=Tier(rule="trimmed_mean(0.2)")),
+        Tree(cloud=Tier(rule="median"), fog=Tier(rounds=2)),
+        Tree(cloud=Tier(rule="median"), fog=Tier(mode="async")),
+        Tree(cloud=Tier(rule="exact"), fog=Tier(rule="exact")),
+        Tree(cloud=Tier(rule="exact"), fog=Tier(rounds=2)),
+    ],
+)
+def test_what_fits_together(tree: Tree) -> None:
+    assert len(names(tree)) == 2
+
+
+@pytest.mark.parametrize(
+    ("tree", "more", "why"),
+    [
+        (Tree(cloud=Tier(rule="median"), fog=Tier()), {}, "cloud.rule needs the update of each child"),
+        (Tree(cloud=Tier(rule="exact"), fog=Tier()), {}, "Tier fog sends sums that its rule adds up in another way"),
+        (Tree(cloud=Tier(rule="mean")), {"exact": True}, "cloud.rule is 'mean', which is in floating point"),
+        (Tree(cloud=Tier(rule="median", mode="async")), {}, "but cloud.mode is 'async'; set it to 'sync'"),
+        (Tree(cloud=Tier(rule="median", mode="ring")), {}, "but cloud.mode is 'ring'"),
+        (Tree(cloud=Tier(rule="median", late="fold")), {}, "but cloud.late folds those of earlier ones"),
+        (Tree(cloud=Tier(rule="nowhere_at_all:Rule")), {}, "cloud.rule: The rule 'nowhere_at_all:Rule' cannot be"),
+    ],
+)
+def test_what_does_not_is_refused_before_the_run(tree: Tree, more: dict[str, Any], why: str) -> None:
+    with pytest.raises(JobError) as wrong:
+        names(tree, **more)
+    assert why in str(wrong.value)
+
+
+def test_an_asynchronous_method_is_refused_too() -> None:
+    with pytest.raises(JobError, match=r"but cloud.mode is 'async'"):
+        names(Tree(cloud=Tier(rule="median")), "fedbuff")
+
+
+def test_a_rule_that_there_is_not_is_a_sentence_of_the_job() -> None:
+    with pytest.raises(JobError, match=r"^job: cloud\.rule: There is no rule 'medain'; did you mean 'median'"):
+        parse_job('[tree.cloud]\nrule = "medain"\n')
+    with pytest.raises(JobError, match=r"^cloud\.rule: a rule is text such as"):
+        Tree(cloud={"rule": 3})  # type: ignore[arg-type]
+
+
+def test_a_rule_of_ones_own_is_written_as_text_that_makes_it_again() -> None:
+    job = Job(tree=Tree(cloud=Tier(rule=Smallest(2.0)), fog=Tier(rule=make_rule("trimmed_mean(0.3)"))))
+    again = parse_job(job_to_toml(job))
+    assert again.tree.tiers["cloud"].rule == f"{__name__}:Smallest(power=2.0)"
+    assert rules_of(again, make("fedavg")) == rules_of(job, make("fedavg"))

@@ -1,0 +1,27 @@
+"""Rules are among what a developer signs: a cloud cannot change them on the way."""
+
+from __future__ import annotations
+
+import pytest
+
+from fogline.jobs.reading import parse_job
+from fogline.jobs.writing import job_to_toml
+from fogline.network.node.admission import differing
+
+JOB = """task = "mine:task"
+[tree.cloud]
+rule = "median"
+[tree.fog]
+count = 2
+"""
+
+
+def test_the_resolved_job_has_the_rules_that_were_signed() -> None:
+    signed = job_to_toml(parse_job(JOB), only_given=True)
+    assert differing(signed, job_to_toml(parse_job(JOB))) is None
+    assert differing('task = "mine:task"', job_to_toml(parse_job('task = "mine:task"'))) is None
+
+
+@pytest.mark.parametrize("change", ["cloud.rule=mean", "cloud.rule=mine:Other", "fog.rule=median", "cloud.rule=none"])
+def test_another_rule_is_seen(change: str) -> None:
+    assert differing(JOB, job_to_toml(parse_job(JOB, [change]))) == "rules"
