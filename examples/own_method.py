@@ -39,6 +39,7 @@ def run(rounds: int = 20, seed: int = 0) -> dict[str, fogline.Result]:
     task = Task(lambda: mlp(64, (32,), 10), data)
     tree = Tree(cloud=Tier(), fog=Tier(count=2, cohort=10))
     settings = {"rounds": rounds, "local": {"steps": 20}, "seed": seed, "processes": 0, "progress": False}
+    settings["evaluation"] = {"where": "both", "every": rounds}
     return {type(m).__name__: fogline.simulate(task, m, tree, **settings) for m in (FedAvg(), Agreement())}
 
 

@@ -27,7 +27,8 @@ def run(rounds: int = 30) -> fogline.Result:
     data = from_clients("pumps", pumps, held_out=["pump-03", "pump-08"])
     tree = fogline.Tree(cloud=fogline.Tier(), fog=fogline.Tier(count=2))
     local = {"learning_rate": 0.1, "epochs": 5}
-    return fogline.simulate(fogline.Task(model, data, loss="mse"), tree=tree, rounds=rounds, local=local, processes=0)
+    task, judged = fogline.Task(model, data, loss="mse"), {"where": "devices", "every": rounds}
+    return fogline.simulate(task, tree=tree, rounds=rounds, local=local, evaluation=judged, processes=0)
 
 
 if __name__ == "__main__":

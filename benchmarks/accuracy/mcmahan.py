@@ -70,7 +70,7 @@ def train(division: Division, rate: float, seed: int, target: float, rounds: int
         tree=fogline.Tree(cloud=fogline.Tier(cohort=10)),
         rounds=rounds,
         local={"learning_rate": rate, "batch_size": 10, "epochs": 1},
-        evaluation={"devices": False, "target": target, "stop_at_target": True},
+        evaluation={"target": target, "stop_at_target": True},
         seed=seed,
     )
 

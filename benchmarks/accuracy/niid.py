@@ -97,6 +97,5 @@ def train(method: str, split: str, rounds: int, epochs: int) -> fogline.Result:
         METHODS[method],
         rounds=rounds,
         local={"learning_rate": 0.01, "momentum": MOMENTUM, "batch_size": 64, "epochs": epochs},
-        evaluation={"devices": False},
         seed=0,
     )

@@ -151,7 +151,7 @@ def train_hierfavg(name: str, schedule: tuple[int, int], target: float, rounds: 
             "radio_joules_per_mb": radio / 2,
         },
         links={"up": up / CLOUD_FACTOR, "down": FREE, "rtt": 0.0},
-        evaluation={"devices": False, "target": target, "stop_at_target": True},
+        evaluation={"target": target, "stop_at_target": True},
         seed=0,
     )
 
@@ -211,7 +211,6 @@ def train_mtgc(dataset: str, method: str, seed: int, rounds: int) -> fogline.Res
         tree=fogline.Tree(cloud=fogline.Tier(), fog=fogline.Tier(count=GROUPS, rounds=GROUP_ROUNDS), assign="groups"),
         rounds=rounds,
         local=MTGC_LOCAL,
-        evaluation={"devices": False},
         seed=seed,
     )
 

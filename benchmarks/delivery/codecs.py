@@ -82,7 +82,7 @@ def trained(rounds: int) -> tuple[KeepingTask, list[Params]]:
         tree=fogline.Tree(cloud=fogline.Tier(cohort=10)),
         rounds=rounds,
         local={"learning_rate": 0.05, "batch_size": 32, "epochs": 1},
-        evaluation={"every": 1, "devices": False},
+        evaluation={"every": 1},
         processes=0,
     )
     return task, task.models

@@ -26,7 +26,6 @@ def main() -> None:
         tree=Tree(cloud=Tier(cohort=job.cohort)),
         rounds=job.rounds,
         local={"learning_rate": peer_job.RATE, "batch_size": peer_job.BATCH, "epochs": 1},
-        evaluation={"devices": False},
         progress=False,
     )
     module = peer_job.build(job.model)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fogline.monitoring.mishaps import RunError
     from fogline.monitoring.result import Result
     from fogline.simulation.callbacks import STOP
+    from fogline.simulation.query import query
     from fogline.simulation.run import simulate
     from fogline.training.bugs import CodeError
     from fogline.training.sklearn import SklearnTask
@@ -38,6 +39,7 @@ _HOMES = {
     "Tree": "fogline.jobs",
     "load": "fogline.data",
     "load_run": "fogline.monitoring.folder",
+    "query": "fogline.simulation.query",
     "simulate": "fogline.simulation.run",
 }
 
@@ -58,6 +60,7 @@ __all__ = [
     "Tree",
     "load",
     "load_run",
+    "query",
     "simulate",
 ]
 

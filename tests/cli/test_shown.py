@@ -56,7 +56,7 @@ def test_the_summary_tells_all_that_the_run_gave(result: Result) -> None:
         "accuracy 92.31 %, loss 0.33",
         "On held-out devices",
         "Over 200 devices  ",
-        "accuracy on their own training data: mean",
+        "accuracy on examples of theirs that never train: mean",
         "worst tenth",
         "By fog  ",
         "fog-4 ",

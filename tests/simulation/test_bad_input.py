@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import signal
 from collections.abc import Callable
 
@@ -65,7 +66,7 @@ def task_with_one_bad_client(how: str) -> fogline.Task:
 @pytest.mark.parametrize("how", ["nan", "inf", "raises"])
 @pytest.mark.parametrize("tree", [Tree(), Tree(cloud=Tier(), fog=Tier(count=2))], ids=["star", "tree"])
 def test_a_failing_device_is_counted_and_left_out(how: str, tree: Tree) -> None:
-    result = simulate(task_with_one_bad_client(how), tree=tree, engine="loop", evaluation={"devices": False})
+    result = simulate(task_with_one_bad_client(how), tree=tree, engine="loop")
     assert result.counts["failed"] == 3
     assert "client-2" in result.reasons["failed"]
     assert np.isfinite(result.params.vector).all()
@@ -76,7 +77,7 @@ def test_when_every_device_fails_the_run_ends_and_says_why() -> None:
     x, y, parts = arrays()
     broken = fogline.Task(lambda: Fragile("nan"), from_arrays("small", x + 100, y, parts, classes=3))
     with pytest.raises(fogline.RunError, match="No round of 3 counted") as caught:
-        simulate(broken, engine="loop", evaluation={"devices": False})
+        simulate(broken, engine="loop")
     assert caught.value.mishaps.counts == {"failed": 3 * CLIENTS, "abandoned": 3}
     assert f"{3 * CLIENTS} × the loss is nan" in str(caught.value)
 
@@ -86,7 +87,7 @@ def test_a_diverging_device_is_left_out(engine: str) -> None:
     x, y, parts = arrays()
     x[parts[1]] *= 1e30
     wild = fogline.Task(linear, from_arrays("small", x, y, parts, classes=3))
-    result = simulate(wild, engine=engine, local={"learning_rate": 1.0}, evaluation={"devices": False})
+    result = simulate(wild, engine=engine, local={"learning_rate": 1.0})
     assert result.counts["failed"] >= 1
     assert np.isfinite(result.params.vector).all()
 
@@ -149,10 +150,13 @@ def test_a_loss_that_cannot_judge_is_told(processes: int) -> None:
 
     x, y, parts = arrays()
     wrong = fogline.Task(linear, from_arrays("small", x, y, parts, classes=3), loss=loss)
-    with pytest.raises(CodeError, match=r"judging the model on client 'client-\d'") as caught:
-        fogline.simulate(wrong, rounds=1, processes=processes, progress=False)
-    assert "raised KeyError: 'only made for training' (" in str(caught.value)
-    assert "test_bad_input.py, line" in str(caught.value)
+    asked = {"where": "devices"}
+    result = fogline.simulate(wrong, rounds=1, processes=processes, progress=False, evaluation=asked)
+    assert (result.devices, result.metrics) == (None, {})
+    assert result.counts["not judged"] == CLIENTS
+    said = result.reasons["not judged"]
+    assert re.search(r"judging the model on client 'client-\d' raised KeyError: 'only made for training' \(", said)
+    assert "test_bad_input.py, line" in said
 
 
 class Divides(fogline.FedAvg):
@@ -163,7 +167,7 @@ class Divides(fogline.FedAvg):
 @pytest.mark.parametrize("engine", ["loop", "stacked"])
 def test_a_division_by_zero_in_a_step_is_found_by_hook_and_line(engine: str) -> None:
     with pytest.raises((fogline.RunError, JobError)) as caught:
-        simulate(task(), algorithm=Divides(), engine=engine, evaluation={"devices": False})
+        simulate(task(), algorithm=Divides(), engine=engine)
     assert "Divides.adjust_gradient raised ZeroDivisionError: division by zero (" in str(caught.value)
     line = inspect.getsourcelines(Divides.adjust_gradient)[1] + 1
     assert f"test_bad_input.py, line {line})" in str(caught.value)
@@ -233,4 +237,4 @@ def test_a_worker_that_is_killed_is_told() -> None:
     x, y, parts = arrays()
     wrong = fogline.Task(linear, from_arrays("small", x, y, parts, classes=3), loss=loss)
     with pytest.raises(RuntimeError, match=r"ended in the middle of its work \(killed, or out of memory\)"):
-        fogline.simulate(wrong, rounds=1, processes=2, progress=False)
+        fogline.simulate(wrong, rounds=1, processes=2, progress=False, evaluation={"where": "devices"})

@@ -81,7 +81,7 @@ class Draws(nn.Module):
 
 @pytest.mark.parametrize("processes", [0, 2])
 def test_reasons_are_shown_and_kept(processes: int, tmp_path: Path) -> None:
-    heard, settings = Heard(), {"rounds": 2, "processes": processes, "evaluation": {"devices": False}}
+    heard, settings = Heard(), {"rounds": 2, "processes": processes}
     result = simulate(task_of(Draws), progress=heard, folder=tmp_path / "run", **settings)  # type: ignore[arg-type]
     reference = simulate(task_of(Draws), engine="loop", progress=False, **settings)  # type: ignore[arg-type]
     np.testing.assert_allclose(result.params.vector, reference.params.vector, rtol=1e-4, atol=1e-6)
@@ -100,7 +100,7 @@ def test_an_engine_by_hand_is_refused_with_the_reason(tmp_path: Path, monkeypatc
 
 
 def test_what_a_run_compared_is_not_compared_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {"rounds": 1, "processes": 0, "progress": False, "evaluation": {"devices": False}}
+    settings = {"rounds": 1, "processes": 0, "progress": False}
     simulate(task_of(Draws), folder=tmp_path / "run", engine="flat", **settings)  # type: ignore[arg-type]
     key = read_job(tmp_path / "run" / "job.toml").engine_compared
     monkeypatch.setattr("fogline.training.engine_check._VERDICTS", {})

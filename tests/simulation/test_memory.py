@@ -37,7 +37,7 @@ def test_memory_stays_flat_over_hundreds_of_rounds(tree: Tree, monkeypatch: pyte
     monkeypatch.setattr(Recorder, "moved", measured)
     tracemalloc.start()
     try:
-        run_toy(tree, rounds=500, devices=UNEQUAL, evaluation={"every": 500, "devices": False})
+        run_toy(tree, rounds=500, devices=UNEQUAL, evaluation={"every": 500})
     finally:
         tracemalloc.stop()
     assert max(sizes) >= 400

@@ -53,7 +53,8 @@ def client(number: int, count: int = 30) -> Examples:
 def run(how: str, engine: str, processes: int, seed: int = 3) -> fogline.Result:
     data = from_clients("d", {f"c{i}": client(i) for i in range(3)}, classes=3, test=client(9, 60))
     task = fogline.Task(lambda: Features(how), data)
-    return fogline.simulate(task, rounds=3, seed=seed, processes=processes, progress=False, engine=engine, chunk=2)
+    settings = {"rounds": 3, "seed": seed, "processes": processes, "progress": False, "engine": engine, "chunk": 2}
+    return fogline.simulate(task, **settings, evaluation={"where": "both", "every": 3})
 
 
 @pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])

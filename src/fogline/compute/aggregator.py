@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from fogline.aggregation import Arrays, Folded, Partial
+from fogline.aggregation import Arrays, Folded, Partial, UnusableUpdateError
+from fogline.aggregation.tally import Tally, added
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import Down, GroupModel
 from fogline.compute.column_blocks import Piece, PieceWriter, pieces
 from fogline.compute.effects import GROUP, CarriedOut, CarryOut, Sift
-from fogline.compute.files import read_group, read_model, read_update, write
+from fogline.compute.files import read_group, read_model, read_tally, read_update, write
 from fogline.compute.groups import Groups, is_bug
 from fogline.compute.links import UNSTAGED, NodeLinks
 from fogline.compute.members import RoundMembers
 from fogline.compute.messages import Message
 from fogline.compute.reports import write_report
-from fogline.nodes.effects import Adopt, GroupUpdate, Merge, Move
+from fogline.nodes.effects import AddUp, Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.nodes.messages import Key
 from fogline.params import write_arrays
 from fogline.training.bugs import CodeError
@@ -62,6 +63,8 @@ class GroupsOnFiles:
                 return self._move(asked, asked.effect)
             case Merge():
                 return self._merge(asked, asked.effect)
+            case AddUp():
+                return self._add_up(asked, asked.effect)
             case GroupUpdate():
                 return self._group_update(asked, asked.effect)
             case _:
@@ -69,6 +72,8 @@ class GroupsOnFiles:
 
     def sift(self, asked: Sift) -> CarriedOut:
         """Which updates would be refused. Mostly one look at each tells that none would."""
+        if asked.sums:
+            return CarriedOut(refused=tuple(_tallies(asked.members, asked.reads)[1].items()))
         members = RoundMembers(self._groups, asked.members, asked.reads, self._links.takes)
 
         def fold() -> None:
@@ -132,6 +137,11 @@ class GroupsOnFiles:
             made = ()
         return CarriedOut(made, tuple(members.refused.items()))
 
+    def _add_up(self, asked: CarryOut, effect: AddUp) -> CarriedOut:
+        tallies, refused = _tallies(effect.members, asked.reads)
+        write(asked.writes[effect.update], added(tallies, effect.part))
+        return CarriedOut((effect.update,), tuple(refused.items()))
+
     def _group_update(self, asked: CarryOut, effect: GroupUpdate) -> CarriedOut:
         base = asked.reads[effect.base + GROUP]
         self._write(
@@ -173,6 +183,18 @@ class GroupsOnFiles:
                 made = work(piece, groups)
                 for path, form in forms.items():
                     writers[path].write(piece, form(made))
+
+
+def _tallies(members: Sequence[FoldInput], reads: Mapping[Key, str]) -> tuple[list[Tally], dict[int, str]]:
+    """Children's sums, and the places of those that cannot be used, with the reason."""
+    tallies: list[Tally] = []
+    refused: dict[int, str] = {}
+    for place, member in enumerate(members):
+        try:
+            tallies.append(read_tally(reads[member.update]))
+        except UnusableUpdateError as error:
+            refused[place] = str(error)
+    return tallies, refused
 
 
 def _arrays(value: Any) -> Arrays:

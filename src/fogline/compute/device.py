@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from fogline.aggregation.tally import Tally
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
 from fogline.compute.effects import STATE, CarriedOut, CarryOut
-from fogline.compute.files import read_model, read_state, write_state
+from fogline.compute.files import read_model, read_state, write, write_state
 from fogline.compute.links import NodeLinks
 from fogline.compute.reports import write_report
+from fogline.compute.survey import Examiner, Question, UnansweredError
 from fogline.jobs.planning import Planner
-from fogline.nodes.effects import Train
+from fogline.nodes.effects import Examine, Train
 from fogline.nodes.events import Trained
 from fogline.params import State
 from fogline.training.local import ClientJob
@@ -63,3 +65,28 @@ def carry_out(
         made = (*made, STATE)
     loss = done.loss_rms if math.isfinite(done.loss_rms) else None
     return CarriedOut(made, trained=Trained(effect.task, effect.update, done.samples, loss))
+
+
+def examine(asked: CarryOut, client: str, examiner: Examiner) -> CarriedOut:
+    """Judge the model that a file holds, or answer a query, and write the sums.
+
+    Args:
+        asked: an ``Examine``, and the files of its values.
+        client: whose examples it has.
+        examiner: answers for devices.
+
+    Raises:
+        CodeError: the code of the task, the method or the query is wrong.
+        ValueError: the model is not what it should be.
+    """
+    effect = asked.effect
+    if not isinstance(effect, Examine):
+        raise ValueError(f"A device is not asked {type(effect).__name__}.")
+    down, local = read_model(asked.reads[effect.model]), read_state(asked.reads.get(STATE))
+    question = Question(effect.kind, effect.round, effect.query)
+    try:
+        sums = examiner.answer(question, client, down, local)
+    except UnansweredError as error:
+        return CarriedOut(trained=Trained(effect.task, effect.update, 0, failure=str(error)))
+    write(asked.writes[effect.update], Tally.of(sums))
+    return CarriedOut((effect.update,), trained=Trained(effect.task, effect.update, 0))

@@ -6,15 +6,29 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fogline.nodes.effects import Adopt, ChildStep, Combine, FoldInput, GroupUpdate, Merge, Move, ParentStep, Train
+from fogline.nodes.effects import (
+    AddUp,
+    Adopt,
+    ChildStep,
+    Combine,
+    Examine,
+    FoldInput,
+    GroupUpdate,
+    Merge,
+    Move,
+    ParentStep,
+    Train,
+)
 from fogline.nodes.events import Trained
 from fogline.nodes.messages import Count, Key
 
-AggregatorEffect = Adopt | Move | Merge | GroupUpdate | Combine
+AggregatorEffect = Adopt | Move | Merge | AddUp | GroupUpdate | Combine
 """What an aggregator computes."""
+DeviceEffect = Train | Examine
+"""What a device computes."""
 StepEffect = ChildStep | ParentStep
 """A half of a step of an exchange."""
-Computed = AggregatorEffect | StepEffect | Train
+Computed = AggregatorEffect | DeviceEffect | StepEffect
 GROUP = "/group"
 """After a model's key: the aggregator's numbers behind it."""
 STATE: Key = "state"
@@ -43,6 +57,8 @@ class Sift(msgspec.Struct, frozen=True, tag=True):
     members: tuple[FoldInput, ...]
     reads: dict[Key, str]
     """Where the updates lie."""
+    sums: bool = False
+    """Whether they are to be sums, and not updates of the model."""
     combine: Combine | None = None
     """What an exchange would come to with them; None: they are folded as they are."""
 
@@ -72,9 +88,9 @@ def needed(effect: Computed) -> tuple[Key, ...]:
             return (effect.source,) if effect.base is None else (effect.source, effect.base + GROUP)
         case Move() | GroupUpdate():
             return (effect.base + GROUP,)
-        case Train():
+        case Train() | Examine():
             return (effect.model,)
-        case Merge():
+        case Merge() | AddUp():
             return ()
         case ChildStep():
             return (effect.state,) if effect.received is None else (effect.state, effect.received)
@@ -84,7 +100,7 @@ def needed(effect: Computed) -> tuple[Key, ...]:
 
 def members_of(effect: Computed) -> tuple[FoldInput, ...]:
     """The updates that an effect folds."""
-    return effect.members if isinstance(effect, Move | Merge | Combine) else ()
+    return effect.members if isinstance(effect, Move | Merge | AddUp | Combine) else ()
 
 
 def makes(effect: Computed) -> Mapping[Key, str]:
@@ -94,7 +110,7 @@ def makes(effect: Computed) -> Mapping[Key, str]:
             return {effect.model + GROUP: "group", effect.model: "model"}
         case Merge() | GroupUpdate():
             return {effect.update: "update", SENDER: "state"}
-        case Combine():
+        case AddUp() | Examine() | Combine():
             return {effect.update: "update"}
         case ChildStep():
             return {effect.payload: "step", effect.after: "step"}

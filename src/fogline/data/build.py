@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,8 @@ def from_arrays(
         y: (n,) or (n, ...) labels or (n, classes, ...) soft ones with ``classes``, or (n,) or (n, k) targets without.
         partition: rows per client, as a list or by client id. Rows that nobody owns are never looked at.
         classes: number of classes; None for regression.
-        test: the central test set, ready for use (``transform`` is not applied to it).
+        test: the central test set, ready for use (``transform`` is not applied to it); or a dict with the test set of
+            each client by its id, for some or all.
         groups: natural group (fog) of each client id.
         held_out: client ids that never train.
         transform: applied to a client's ``x`` each time it is loaded.
@@ -57,8 +58,8 @@ def from_arrays(
     ids = NumberedIds(len(parts)) if parts.ids is None else Listed(parts.ids)
     _check_rows(parts, ids, base.count, overlap)
     _check_values(parts, ids, base, meaning)
-    source, judged = Rows(ids, base, parts, transform), _test(test, meaning, RecordFields(), name)
-    return _finish(FederatedData(name, source, meaning, test=judged, groups=groups), held_out)
+    source, (judged, own) = Rows(ids, base, parts, transform), _tests(test, meaning, RecordFields(), name, ids)
+    return _finish(FederatedData(name, source, meaning, test=judged, groups=groups, tests=own), held_out)
 
 
 def from_clients(
@@ -110,8 +111,8 @@ def from_clients(
         for i, client in enumerate(ids):
             if pair_of(held[client]) is not None:
                 source.load(i)
-    judged = _test(test, meaning, columns, name)
-    return _finish(FederatedData(name, source, meaning, test=judged, groups=groups), held_out)
+    judged, own = _tests(test, meaning, columns, name, ids)
+    return _finish(FederatedData(name, source, meaning, test=judged, groups=groups, tests=own), held_out)
 
 
 def _meaning(meaning: Meaning | None, classes: int | None) -> Meaning:
@@ -167,10 +168,23 @@ def _check_sizes(sizes: Indices, ids: Ids) -> Indices:
     return sizes
 
 
-def _test(test: Any, meaning: Meaning, columns: RecordFields, name: str) -> Examples | None:
+def _tests(
+    test: Any, meaning: Meaning, columns: RecordFields, name: str, ids: Ids
+) -> tuple[Examples | None, dict[str, Examples]]:
+    """The central test set, and the clients' own: it is one or the other."""
     if test is None:
-        return None
-    where = f"The test set of '{name}'"
+        return None, {}
+    if not isinstance(test, Mapping):
+        return _test(test, meaning, columns, f"The test set of '{name}'"), {}
+    own = {str(client): found for client, found in cast("Mapping[Any, Any]", test).items()}
+    alone = next((client for client in own if ids.position(client) is None), None)
+    if alone is not None:
+        raise ValueError(f"The test sets of '{name}' name a client '{alone}' that is not among its clients.")
+    where = "The test set of client"
+    return None, {client: _test(found, meaning, columns, f"{where} '{client}'") for client, found in own.items()}
+
+
+def _test(test: Any, meaning: Meaning, columns: RecordFields, where: str) -> Examples:
     pair = pair_of(test)
     if pair is None:
         pair = items_of(test, columns, where).read(0)[:2]

@@ -11,6 +11,7 @@ from fogline.data.examples import Examples, Indices
 from fogline.data.ids import Listed, Picked
 from fogline.data.inputs import Array, joined
 from fogline.data.meaning import Meaning
+from fogline.data.parts import Cut, divided
 from fogline.data.sources import ExampleSource, InMemorySource, PooledSource, Rows, Transform, Transformed
 
 __all__ = ["Examples", "FederatedData", "Meaning"]
@@ -32,13 +33,19 @@ class FederatedData(Mapping[str, Examples]):
         test: Examples | None = None,
         groups: Mapping[str, str] | None = None,
         held: Indices | None = None,
+        tests: Mapping[str, Examples] | None = None,
     ) -> None:
-        """``held`` are the sorted positions in ``source`` of the clients that never train."""
+        """``held`` are the sorted positions in ``source`` of the clients that never train; ``tests`` the clients' own
+        test sets."""
         self.name = name
         self.meaning = meaning
         self.test = test
         self.groups = groups
+        self.tests = tests or {}
+        """Test sets of their own that clients have, by id."""
         self._source = source
+        self._parts: ExampleSource | None = None
+        """What of each client's examples does not train, where a part was held out."""
         self._held = np.zeros(0, np.int64) if held is None else held
         self._training: Indices | None = None
         self.clients: Sequence[str] = source.ids
@@ -137,6 +144,49 @@ class FederatedData(Mapping[str, Examples]):
             raise ValueError(f"Data set '{self.name}' would have no client left to train.")
         return self._changed(self._source, held)
 
+    def with_parts_held_out(self, share: float, seed: int) -> FederatedData:
+        """The same clients, each without a share of its examples, which :meth:`judged` gives.
+
+        Clients that have a test set of their own keep all their examples, and so do those that never train.
+
+        Args:
+            share: of each client's examples, above 0 and below 1; at least one is held out and one is left. Of a
+                client's only example none is held out.
+            seed: of the draw; a client's part does not depend on which other clients there are.
+
+        Raises:
+            ValueError: the share is not between 0 and 1.
+        """
+        if not 0 < share < 1:
+            raise ValueError(f"The share that is held out must lie between 0 and 1, not {share}.")
+        whole = np.array([client in self.tests for client in self._source.ids], np.bool_)
+        whole[self._held] = True
+        training, parts = divided(self._source, Cut(share, seed, whole))
+        data = self._changed(training, self._held)
+        data._parts = parts
+        return data
+
+    def judged(self, client: str) -> Examples:
+        """The examples of a client on which its model is judged, none of which trains: its own test set, or what was
+        held out of its examples; all of them, if it never trains.
+
+        Raises:
+            KeyError: there is no such client.
+            ValueError: there are none; a sentence.
+        """
+        if client in self.tests:
+            return self.tests[client]
+        position = self._source.ids.position(client)
+        if position is None:
+            raise KeyError(client)
+        place = np.searchsorted(self._held, position)
+        if place < len(self._held) and self._held[place] == position:
+            return self._source.load(position)
+        found = None if self._parts is None else self._parts.load(position)
+        if found is None or not found.count:
+            raise ValueError(f"Client '{client}' has no examples that do not train.")
+        return found
+
     def with_transform(self, transform: Transform) -> FederatedData:
         """The same data with every client's inputs passed through ``transform(x, position)``.
 
@@ -162,7 +212,9 @@ class FederatedData(Mapping[str, Examples]):
         return FederatedData(self.name, PooledSource(self._source, places), self.meaning, test=self.test)
 
     def _changed(self, source: ExampleSource, held: Indices) -> FederatedData:
-        return FederatedData(self.name, source, self.meaning, test=self.test, groups=self.groups, held=held)
+        return FederatedData(
+            self.name, source, self.meaning, test=self.test, groups=self.groups, held=held, tests=self.tests
+        )
 
     def _draw(self, fraction: float, seed: int) -> Indices:
         if not 0 < fraction < 1:

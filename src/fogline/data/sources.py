@@ -55,6 +55,10 @@ class Rows:
     def table(self) -> Examples | None:
         return Examples(self._x, self._y) if self._transform is None else None
 
+    def picked(self, partition: Partition) -> Rows:
+        """The same clients with other rows of the same arrays."""
+        return Rows(self.ids, Examples(self._x, self._y), partition, self._transform)
+
     def rows(self, index: int) -> Indices:
         return self._order[self._offsets[index] : self._offsets[index + 1]]
 

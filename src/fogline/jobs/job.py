@@ -19,7 +19,7 @@ from pydantic import (
 
 from fogline.governance.policy.offers import Needs
 from fogline.jobs.checked import Demand, StrictModel
-from fogline.jobs.tree import Tree
+from fogline.jobs.tree import CountOrShare, Tree
 from fogline.jobs.units import seconds, size
 from fogline.settings import LocalSettings
 
@@ -61,6 +61,15 @@ class Local(StrictModel, LocalSettings):
         return self
 
 
+class FineTune(StrictModel):
+    """How much a device trains before it judges."""
+
+    called = "fine-tuning"
+
+    epochs: PositiveInt = 1
+    """Passes over its examples."""
+
+
 class Evaluation(StrictModel):
     """When and on what the model is judged."""
 
@@ -68,8 +77,17 @@ class Evaluation(StrictModel):
 
     every: PositiveInt = 1
     """Rounds between two judgements of the global model."""
-    devices: bool = True
-    """Whether, at the end, every device's own data is judged too (per fog, spread, worst decile)."""
+    where: Literal["cloud", "devices", "both"] = "cloud"
+    """``cloud``: on the data's common test set. ``devices``: each device judges the model on examples of its own that
+    it does not train on, and only sums of that leave it."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Where devices judge: how much of each one's examples never trains, drawn by the seed. One whose data has a test
+    set of its own trains on all examples."""
+    cohort: CountOrShare = 1.0
+    """Devices that each aggregator above devices asks to judge: a count, or a share of those there are."""
+    fine_tune: FineTune | None = None
+    """Where devices judge: how much each trains first, from the model, with the job's local training. Nothing of that
+    is sent."""
     target: float | None = None
     """The headline metric's goal, in its unit; the rounds, time, bytes and energy to reach it are reported."""
     stop_at_target: bool = False
@@ -78,6 +96,16 @@ class Evaluation(StrictModel):
     baselines: tuple[str, ...] = ()
     """What the same model is compared with at the end of a simulation, trained without federation: ``pooled`` (all
     devices' data in one place), ``alone`` (each device by itself)."""
+
+    @property
+    def on_devices(self) -> bool:
+        """Whether devices judge."""
+        return self.where != "cloud"
+
+    @property
+    def at_cloud(self) -> bool:
+        """Whether the common test set judges."""
+        return self.where != "devices"
 
 
 class JobNeeds(StrictModel):
@@ -178,6 +206,9 @@ class Job(StrictModel):
     needs: JobNeeds = JobNeeds()
     """What real devices must offer to take part."""
     evaluation: Evaluation = Evaluation()
+    queries: tuple[str, ...] = ()
+    """Questions to the devices' examples, asked once, after the first round: ``"label_counts"``,
+    ``"histogram(low=0, high=1, bins=20)"``. Only sums leave a device."""
     publish: Publish = Publish()
     engine: str | None = None
     """Training engine; None measures the first cohort and chooses."""
@@ -195,6 +226,11 @@ class Job(StrictModel):
     """Worker processes; 0 trains in this one; None takes one per core."""
     checkpoint_every: PositiveInt | None = 10
     """Rounds between two checkpoints, and one at the end; None writes none."""
+
+
+def asks_beside(job: Job) -> bool:
+    """Whether devices are asked beside the training."""
+    return job.evaluation.on_devices or bool(job.queries)
 
 
 def model_name(job: Job) -> str:

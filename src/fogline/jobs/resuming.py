@@ -9,6 +9,8 @@ from fogline.jobs.errors import JobError, Path, dotted
 from fogline.jobs.job import Job
 
 FREE = ("name", "rounds", "evaluation", "executor", "processes", "checkpoint_every")
+HELD_OUT = (("evaluation", "where"), ("evaluation", "share"))
+"""What decides which examples train."""
 
 
 def check_changes(before: Job, after: Job) -> None:
@@ -18,7 +20,8 @@ def check_changes(before: Job, after: Job) -> None:
         JobError: a change touches what was computed; one sentence that names the key.
     """
     for path in _differences(before.model_dump(), after.model_dump()):
-        if path[0] not in FREE:
+        fixed = path[:2] in HELD_OUT and (before.evaluation.on_devices or after.evaluation.on_devices)
+        if path[0] not in FREE or fixed:
             free = f"{', '.join(FREE[1:-1])} and {FREE[-1]}"
             raise JobError(f"{dotted(path)} cannot change in a run that goes on, only {free} can; start a new run")
     if after.rounds < before.rounds:

@@ -248,6 +248,7 @@ class RunFolder:
             "reasons": result.reasons,
             "wall": result.wall,
             "units": result.units,
+            "queries": result.queries,
             "higher_is_better": result.higher_is_better,
         }
         write_json(self.path / "result.json", facts)

@@ -64,8 +64,9 @@ def _baseline(facts: dict[str, Any]) -> Baseline:
 def _spread(facts: dict[str, Any] | None) -> Spread | None:
     if facts is None:
         return None
-    numbers = _with_nan({name: value for name, value in facts.items() if name != "values"})
-    return Spread(values=_with_nan(facts["values"]), **numbers)
+    numbers = _with_nan({name: value for name, value in facts.items() if name not in ("values", "bins")})
+    bins = tuple((mean, devices) for mean, devices in facts.get("bins", ()))
+    return Spread(values=_with_nan(facts["values"]), bins=bins, **numbers)
 
 
 def _plain(value: Any) -> Any:

@@ -214,7 +214,7 @@ def _bytes_curve(ax: Axes, result: RunRecord, over: str) -> None:
 def _histogram(ax: Axes, result: RunRecord, spread: Spread, what: str) -> None:
     name, unit = result.headline, result.units.get(result.headline, "")
     scale = 100.0 if is_share(name) else 1.0
-    values = [scale * value for value in spread.values.values() if math.isfinite(value)]
+    values = [scale * value for value in spread.numbers if math.isfinite(value)]
     bins = max(1, min(30, math.ceil(2 * len(values) ** (1 / 3))))
     ax.hist(values, bins=bins, color=BLUE, alpha=0.85, edgecolor="white", linewidth=0.6)
     marks = ((spread.mean, ORANGE, "mean"), (spread.worst_decile, RED, "worst tenth"))

@@ -31,8 +31,20 @@ class Spread:
     worst_decile: float
     """Mean over the tenth that fares worst."""
     std: float
-    values: dict[str, float]
-    """By device or group."""
+    values: dict[str, float] = field(default_factory=dict)
+    """By group; of devices, which are not named, there are bins."""
+    bins: tuple[tuple[float, int], ...] = ()
+    """Devices that fare alike: their mean, and how many; the worst first."""
+
+    @property
+    def count(self) -> int:
+        """Devices or groups."""
+        return len(self.values) or sum(devices for _, devices in self.bins)
+
+    @property
+    def numbers(self) -> list[float]:
+        """A number for each device or group."""
+        return list(self.values.values()) or [mean for mean, devices in self.bins for _ in range(devices)]
 
     @classmethod
     def of(cls, values: Mapping[str, float], higher_is_better: bool) -> Spread:
@@ -45,7 +57,7 @@ class Spread:
 
     def __repr__(self) -> str:
         figures = f"mean {self.mean:.4g}, worst tenth {self.worst_decile:.4g}, std {self.std:.4g}"
-        return f"<Spread over {len(self.values):,}: {figures}>"
+        return f"<Spread over {self.count:,}: {figures}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +104,9 @@ class Baseline:
 class RunRecord:
     """A finished run.
 
-    ``metrics``: of the global model on the test set; ``fogs`` and ``devices``: the headline metric on the training
-    data of each fog's devices and of each device; ``held_out``: metrics on devices that never trained; ``counts``:
+    ``metrics``: of the global model on the test set, or, where devices alone judge, on all that they hold out;
+    ``fogs`` and ``devices``: the headline metric on what each fog's devices, and each device, hold out; ``held_out``:
+    metrics on devices that never trained; ``counts``:
     what went wrong (``late``, ``failed``, ``dropped out``, ``abandoned`` …) and ``reasons`` the first reason of each;
     ``units``: of the metrics that have one; ``baselines``: what the model is compared with, by name.
     """
@@ -112,6 +125,8 @@ class RunRecord:
     wall: float = 0.0
     folder: Path | None = None
     units: dict[str, str] = field(default_factory=dict)
+    queries: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What devices answered to each query of the job: sums by name; empty where too few did."""
     baselines: dict[str, Baseline] = field(default_factory=dict)
     higher_is_better: bool = True
     """Of the headline metric."""

@@ -28,6 +28,7 @@ from fogline.monitoring.record import Baseline, RunRecord, Spread, last_reported
 
 WIDTH = 100
 FOGS_SHOWN = 8
+SUMS_SHOWN = 12
 SURPLUS = "surplus"
 """What is counted of over-selection: it is meant to be, and no mishap."""
 BOOKKEEPING = ("round", "seconds", "wall", "joules", "train_loss", "updates", "steps", "devices")
@@ -102,10 +103,12 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     for baseline in result.baselines.values():
         yield f"Baseline {escape(baseline.name)}", _baseline(result, baseline)
     if result.devices is not None:
-        spread = f"{escape(headline)} on their own training data: {_spread(result, result.devices)}"
-        yield f"Over {len(result.devices.values):,} devices", spread
+        spread = f"{escape(headline)} on examples of theirs that never train: {_spread(result, result.devices)}"
+        yield f"Over {result.devices.count:,} devices", spread
     if result.fogs is not None and len(result.fogs.values) > 1:
         yield f"By {escape(result.job.tree.names[-1])}", _groups(result, result.fogs)
+    for query, sums in result.queries.items():
+        yield "Query", f"{escape(query)}: {_answer(sums)}"
     last = result.history[-1] if result.history else {}
     if reported := last_reported(result.history):
         yield "Reports say", ", ".join(f"{escape(name)} {value:.4g}" for name, value in reported.items())
@@ -127,6 +130,12 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     yield from _mishaps(result.counts, result.reasons)
     if result.folder is not None:
         yield "Run folder", escape(str(result.folder))
+
+
+def _answer(sums: Mapping[str, float]) -> str:
+    """The first of a query's sums."""
+    shown = ", ".join(f"{escape(name)} {value:,.6g}" for name, value in list(sums.items())[:SUMS_SHOWN])
+    return f"{shown} and {len(sums) - SUMS_SHOWN:,} more" if len(sums) > SUMS_SHOWN else shown or "too few answered"
 
 
 def _baseline(result: RunRecord, baseline: Baseline) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from fogline.nodes import records
 from fogline.nodes.effects import (
+    AddUp,
     Adopt,
     Combine,
     Count,
@@ -225,8 +226,7 @@ class Aggregator:
         if ask is not None and ledger.busy[child] < hello.task:
             self._ask_anew(child, ask)
         elif ask is not None:  # The request, or its answer, may have been lost with the connection.
-            model = ledger.models[ask.version]
-            self._do(Send(child, Work(ledger.busy[child], model, self.ledger.round, self.role.steps)))
+            self._do(Send(child, self._request(ledger.busy[child], ledger.models[ask.version])))
         # While nobody is there no lane has a timer, so the first to come wakes all, even if it cannot be asked.
         if first or self.roster.can_be_asked(child, self.now):
             self._welcome(first)
@@ -294,7 +294,7 @@ class Aggregator:
             self._do(Adopt(work.model, base, model_key(self.name, ledger.version + 1)))
         goes_on = self.role.mode in ("async", "semi-async")
         keep_since = self.now - self.role.wait if goes_on else math.inf
-        self._log(records.Assigned(work.task, work.round, work.model, keep_since))
+        self._log(records.Assigned(work.task, work.round, work.model, keep_since, work.kind, work.query))
         self._effects += then
         self._waits.clear()
         self._wake()
@@ -350,9 +350,15 @@ class Aggregator:
         ledger = self.ledger
         first = ledger.next_task
         self._log(records.Asked(index, first, tuple(children), need, quorum, self.now, tuple(ring_order)))
-        model, round_, steps = ledger.model, self.ledger.round, self.role.steps
+        model, request = ledger.model, self._request
         self.roster.occupy(children)
-        self._effects += [Send(child, Work(task, model, round_, steps)) for task, child in enumerate(children, first)]
+        self._effects += [Send(child, request(task, model)) for task, child in enumerate(children, first)]
+
+    def _request(self, task: int, model: Key) -> Work:
+        assigned = self.ledger.assigned
+        if assigned is None or assigned.kind == "train":
+            return Work(task, model, self.ledger.round, steps=self.role.steps)
+        return Work(task, model, self.ledger.round, assigned.kind, assigned.query)
 
     def _fill_up(self, index: int) -> None:
         """Async mode: keep a cohort training."""
@@ -532,16 +538,21 @@ class Aggregator:
         if not used:
             report = Report(task, None, failure="none of its rounds reached the quorum")
         else:
-            made = (
-                GroupUpdate(ledger.model, update, ledger.round)
-                if self.role.moves
-                else Merge(update, ledger.members(used), ledger.round)
-            )
-            self._do(made)
+            self._do(self._result(update, used))
             rounds = max(1, ledger.rounds_done)  # However many it made: the group is as heavy as in one round.
             report = Report(task, update, ledger.samples // rounds, devices_in(used))
         self._log(records.Posted(report))
         self._post()
+
+    def _result(self, update: Key, used: Sequence[AcceptedUpdate]) -> GroupUpdate | Merge | AddUp:
+        """What makes the report's value of the children's."""
+        assigned = self.ledger.assigned
+        if assigned is not None and assigned.kind != "train":
+            return AddUp(update, self.ledger.members(used), self.name if self.role.lowest else "")
+        ledger = self.ledger
+        if self.role.moves:
+            return GroupUpdate(ledger.model, update, ledger.round)
+        return Merge(update, ledger.members(used), ledger.round)
 
     # Small things.
 

@@ -1,13 +1,17 @@
-"""The state machine of a device: take work, train, take the steps of an exchange, report until the parent has it."""
+"""The state machine of a device: take work, do it, take the steps of an exchange, report until the parent has it.
+
+What it is asked for does not matter to it. A device has one machine for training, and one for what is asked beside it
+(evaluation, queries), with numbers of requests of their own: neither kind of work waits for, or gives up, the other.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
-from fogline.nodes.effects import Count, Effect, Forget, Send, Train, Write
+from fogline.nodes.effects import Count, Effect, Examine, Forget, Send, Train, Write
 from fogline.nodes.events import Event, Halt, Received, Started, StepComputed, TimerFired, Trained
 from fogline.nodes.exchange import ChildExchange, state_key
-from fogline.nodes.messages import Key, Receipt, Report, Step, Stop, Work, reply_key, step_key, update_key
+from fogline.nodes.messages import Key, Kind, Receipt, Report, Step, Stop, Work, reply_key, step_key, update_key
 from fogline.nodes.outbox import RETRY, Outbox
 from fogline.nodes.records import Assigned, Confirmed, Entered, JobOver, Posted, Record, Resolved, Stepped
 
@@ -24,13 +28,15 @@ class Device(msgspec.Struct, gc=False, eq=False):
     task: int = -1
     round: int = 0
     model: Key | None = None
-    """What it trains on, while it does, and while it is in the exchange that follows."""
+    """What it trains on (or judges), while it does, and while it is in the exchange that follows."""
     steps: int = 0
     """Of that exchange; 0: there is none."""
     exchange: ChildExchange | None = None
     """Once it has trained."""
     computing: bool = False
     """Whether a step is being computed. No record says it: after a crash it begins anew."""
+    kind: Kind = "train"
+    query: str = ""
     outbox: Outbox = msgspec.field(default_factory=Outbox)
     ended: bool = False
 
@@ -91,6 +97,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
         """Take over what a record says; the journal's replay calls this and nothing else."""
         if type(record) is Assigned:
             self.task, self.round, self.model, self.steps = record.task, record.round, record.model, record.steps
+            self.kind, self.query = record.kind, record.query
             self._leave_exchange()
         elif type(record) is Posted:
             self.model = None
@@ -137,7 +144,8 @@ class Device(msgspec.Struct, gc=False, eq=False):
             return [Send(self.parent, Report(work.task, None, failure="it was halted"))]
         # Whoever asks anew has given the older request up: its training is not worth going on with.
         superseded, unneeded = self.model is not None, () if self.exchange is None else self.exchange.used()
-        effects: list[Effect] = [self._log(Assigned(work.task, work.round, work.model, steps=work.steps))]
+        asked = Assigned(work.task, work.round, work.model, kind=work.kind, query=work.query, steps=work.steps)
+        effects: list[Effect] = [self._log(asked)]
         if superseded:
             effects.append(Count("superseded", self.name))
         if unneeded:
@@ -145,9 +153,12 @@ class Device(msgspec.Struct, gc=False, eq=False):
         effects.append(self._train(work.model))
         return effects
 
-    def _train(self, model: Key) -> Train:
+    def _train(self, model: Key) -> Train | Examine:
         parent, task = self.parent, self.task
-        return Train(task, model, state_key(parent, task, 0) if self.steps else update_key(parent, task), self.round)
+        update = state_key(parent, task, 0) if self.steps else update_key(parent, task)
+        if self.kind == "train":
+            return Train(task, model, update, self.round)
+        return Examine(task, model, update, self.round, self.kind, self.query)
 
     def _trained(self, event: Trained, now: float) -> list[Effect]:
         if event.task != self.task or self.model is None:

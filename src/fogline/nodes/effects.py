@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fogline.nodes.messages import Key, Message
+from fogline.nodes.messages import Key, Kind, Message
 from fogline.nodes.records import Record
 
 
@@ -33,6 +33,18 @@ class Train(msgspec.Struct, frozen=True, gc=False, tag=True):
     model: Key
     update: Key
     round: int
+
+
+class Examine(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Judge that model on this device's held-out examples, or ask a function of its examples; store the sums under
+    ``update``, then say ``Trained``."""
+
+    task: int
+    model: Key
+    update: Key
+    round: int
+    kind: Kind
+    query: str = ""
 
 
 class ChildStep(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -123,6 +135,15 @@ class Merge(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Of the root."""
 
 
+class AddUp(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Add children's sums up, stored under ``update``."""
+
+    update: Key
+    members: tuple[FoldInput, ...]
+    part: str = ""
+    """Above devices: the name under which the sums are told apart from those of other aggregators."""
+
+
 class Combine(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Carry out the parent's half of an exchange's last step on what children reported; store its result under
     ``update``, to be folded in place of their updates."""
@@ -162,6 +183,14 @@ class Count(msgspec.Struct, frozen=True, gc=False):
     why: str | None = None
 
 
+SURVEYED = {"failed": "not judged", "abandoned": "no answer"}
+
+
+def surveyed(count: Count) -> Count:
+    """What a machine that asks beside the training counts, told apart from what training counts."""
+    return Count(SURVEYED.get(count.what, f"{count.what} when asked"), count.child, count.why)
+
+
 class Finished(msgspec.Struct, frozen=True, gc=False):
     """The job is over at this node. The runtime says ``Stop`` to every child that is connected."""
 
@@ -170,12 +199,14 @@ Effect = (
     Send
     | SetTimer
     | Train
+    | Examine
     | ChildStep
     | ParentStep
     | Combine
     | Adopt
     | Move
     | Merge
+    | AddUp
     | GroupUpdate
     | Forget
     | Write

@@ -120,7 +120,7 @@ class Ledger:
         self.released: list[str] = []
         """Async mode: children whose requests are no longer open; whoever has taken note of them clears the list."""
         self.unused: list[Key] = []
-        """The group's models that nobody needs any more; likewise."""
+        """The node's own values that nobody needs any more; likewise."""
 
     @property
     def working(self) -> bool:
@@ -320,13 +320,23 @@ class Ledger:
             if record.keep_since == math.inf:
                 lane.open, lane.fresh, lane.spoiled = False, 0, 0
             self._release(lane, record.keep_since)
-        # The parent went on without the round's result, and its new model replaces the group's. The updates that
-        # were in it are folded again, as old as they are by now: they have been acknowledged.
-        for one in self.used:
-            self.lanes[one.lane].pending.append(one)
+        if record.kind == "train":
+            # The parent went on without the round's result, and its new model replaces the group's. The updates that
+            # were in it are folded again, as old as they are by now: they have been acknowledged.
+            for got in self.used:
+                self.lanes[got.lane].pending.append(got)
+        else:
+            self._drop_answers()
         self.used = []
         moves = self._role.moves
         self._next_version(model_key(self._role.name, self.version + 1) if moves else record.model)
+
+    def _drop_answers(self) -> None:
+        """Sums answer one question: those that wait for an older one are nobody's any more."""
+        for lane in self.lanes:
+            self.unused += [got.update for got in lane.pending]
+            lane.pending = []
+        self.unused += [got.update for got in self.used]
 
     def _next_version(self, key: Key) -> None:
         self.version += 1

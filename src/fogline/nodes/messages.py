@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +12,8 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Positive = Annotated[int, Meta(ge=1, le=2**53)]
 Number = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 """Neither infinite nor NaN: messages come from anywhere, and what was never written by a node is refused."""
+Kind = Literal["train", "evaluate", "query"]
+"""What a parent asks for: an update of the model, how good the model is on examples held out, or sums over examples."""
 Key = str
 """Names a value in the runtime's store: a model that goes down, an update that comes up."""
 
@@ -47,16 +49,23 @@ class Hello(msgspec.Struct, frozen=True, gc=False, tag=True):
     """How long it thinks a round takes it."""
     task: Annotated[int, Meta(ge=-1, le=2**53)] = -1
     """The highest number of a request of this parent that it has taken; -1: none."""
+    asked: Annotated[int, Meta(ge=-1, le=2**53)] = -1
+    """Likewise of what is asked beside the training."""
+    trains: bool = True
+    """False: it is only asked beside the training."""
 
 
-class Work(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """Parent to child: bring an update of this model."""
+class Work(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=True):
+    """Parent to child: bring an update of this model, or judge it, or answer a query."""
 
     task: Count
     """The parent's number for this request; it never gives the same number twice."""
     model: Key
     round: Count
     """Round of the root, for schedules."""
+    kind: Kind = "train"
+    query: str = ""
+    """Of kind ``query``: which function of the examples, with its parameters."""
     steps: Count = 0
     """Steps of an exchange that it takes when it has trained; what it sends in the last one is its report."""
 

@@ -6,10 +6,10 @@ import math
 
 import msgspec
 
-from fogline.nodes.messages import Key, Report
+from fogline.nodes.messages import Key, Kind, Report
 
 
-class Assigned(msgspec.Struct, frozen=True, gc=False, tag=True):
+class Assigned(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=True):
     """The parent's request was taken (or, at the root, the job began)."""
 
     task: int
@@ -18,6 +18,8 @@ class Assigned(msgspec.Struct, frozen=True, gc=False, tag=True):
     keep_since: float = math.inf
     """An aggregator's requests made before that time are no longer open. Finite where rounds go on beside the
     parent's (async, semi-async): else every round begins with the parent's model."""
+    kind: Kind = "train"
+    query: str = ""
     steps: int = 0
     """Steps of an exchange between a device's training and its report."""
 

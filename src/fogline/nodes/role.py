@@ -37,6 +37,8 @@ class AggregatorRole:
     join_window: float = 0.0
     """Seconds to wait for more children when the first one joins, so that a round after a start is not one of
     whoever came first; 0 where all are there before the start."""
+    lowest: bool = False
+    """Of a survey: whether its children are devices."""
     mode: Mode = field(init=False)
     """How its rounds run."""
 
@@ -84,4 +86,31 @@ def role_of(
         seed=job.seed,
         patience=patience,
         steps=traits.steps if tier_name == job.tree.names[-1] else 0,
+    )
+
+
+HERE = ""
+"""The parent of the root's survey machine: the root itself, which asks it."""
+
+
+def survey_role(job: Job, name: str, tier_name: str, parent: str | None, patience: float = math.inf) -> AggregatorRole:
+    """What an aggregator is where the job asks beside the training (evaluation, queries).
+
+    All devices that can be asked are asked, or the cohort that the job names; quorum, deadline and minimum are those
+    of the rounds of training. What is asked for is summed up and handed on, in one round.
+    """
+    lowest = tier_name == job.tree.names[-1]
+    cohort = job.evaluation.cohort if lowest else 1.0
+    tier = job.tree.tiers[tier_name]
+    return AggregatorRole(
+        name=name,
+        parent=HERE if parent is None else parent,
+        tier=Tier(cohort=cohort, quorum=tier.quorum, deadline=tier.deadline),
+        traits=AlgorithmTraits(),
+        rounds=1,
+        deadline=job.tree.deadlines()[tier_name],
+        minimum=job.tree.minimum if parent is None else 1,
+        seed=job.seed,
+        patience=patience,
+        lowest=lowest,
     )

@@ -8,23 +8,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
+from fogline.aggregation.tally import Tally
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound
-from fogline.algorithms.group import GroupModel
+from fogline.algorithms.group import Down, GroupModel
+from fogline.compute.queries import figures
+from fogline.compute.survey import DeviceJudgement, Question, judgement_of, model_to_judge, row_of
 from fogline.monitoring.history import Attendance, TargetMetric, reached, should_stop
-from fogline.monitoring.result import Reached, Result, Row, Spread
+from fogline.monitoring.result import Reached, Result, Row
 from fogline.nodes.effects import Move, RoundDevices
 from fogline.params import Params
 from fogline.simulation.callbacks import OnRound, ends_after
 from fogline.simulation.executors import Executor
 from fogline.simulation.setup import Setting
 from fogline.simulation.simulator import Simulator
+from fogline.simulation.survey import Surveys
 from fogline.simulation.values import LazyValue, Training
-from fogline.training.bugs import CodeError
 from fogline.training.task import Sums
-
-MOST_DEVICES = 2000
-"""Devices that are judged one by one at the end; of more, every k-th."""
 
 
 class RoundListener(Protocol):
@@ -54,6 +56,12 @@ class Recorder:
     """Last round of the past that a resumed run repeats."""
     on_resumed: Callable[[], None] | None = None
     simulator: Simulator = field(init=False)
+    surveys: Surveys | None = None
+    """Asks devices, where they judge."""
+    queries: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What devices answered."""
+    judgement: DeviceJudgement | None = None
+    """What devices found last."""
     group: LazyValue | None = None
     _began: float = field(default_factory=time.perf_counter)
     _losses: list[tuple[float, int]] = field(default_factory=list)
@@ -61,6 +69,8 @@ class Recorder:
     attendance: Attendance = field(default_factory=Attendance)
     _round_devices: RoundDevices = field(default_factory=RoundDevices)
     _wall_before: float = 0.0
+    _last_round: int = -1
+    _judged_in: int = -1
 
     def trained(self, training: Training, done: LocalRound) -> None:
         """A device's local round was computed."""
@@ -75,7 +85,9 @@ class Recorder:
         if not move.final:
             return
         self.simulator.force(group)
+        self._last_round = move.round
         if move.round <= self.resume_at:
+            self._repeat_survey(move.round)
             if move.round == self.resume_at:
                 self._wall_before = self.history[-1]["wall"] if self.history else 0.0
                 if self.on_resumed is not None:
@@ -96,6 +108,12 @@ class Recorder:
             self.checkpoint(move.round)
         if ends:
             self.simulator.halt()
+
+    def _repeat_survey(self, round_index: int) -> None:
+        """A resumed run repeats its past: what devices were asked cost bytes and energy."""
+        done, evaluation = round_index + 1, self.setting.job.evaluation
+        if self.surveys is not None and done % evaluation.every == 0:
+            self._survey(round_index, replaying=True)
 
     @property
     def params(self) -> Params:
@@ -126,16 +144,49 @@ class Recorder:
         row |= traffic.mishaps.counts
         evaluation = self.setting.job.evaluation
         done = round_index + 1
-        if self.setting.task.data.test is not None and (done % evaluation.every == 0 or self._is_last(done)):
-            row |= self.judge()
+        if not self.queries:
+            self._ask_queries(round_index)
+        if done % evaluation.every == 0 or self._is_last(done):
+            row |= self._judge_at_cloud()
+            if evaluation.on_devices:
+                row |= self._judge_on_devices(round_index)
         return row
 
     def _is_last(self, rounds: int) -> bool:
         return rounds == self.setting.job.rounds
 
-    def judge(self) -> dict[str, float]:
-        """Metrics of the global model on the test set."""
-        return self.setting.task.metrics(self.executor.evaluate(self.params, [None])[0].sums)
+    def _judge_at_cloud(self) -> dict[str, float]:
+        """Metrics of the global model on the common test set, if that is to judge."""
+        task = self.setting.task
+        if task.data.test is None or not self.setting.job.evaluation.at_cloud:
+            return {}
+        return task.metrics(self.executor.evaluate(self.params, [None])[0].sums)
+
+    def _judge_on_devices(self, round_index: int) -> dict[str, float]:
+        """What devices find of the global model."""
+        tally = self._survey(round_index)
+        self._judged_in = round_index
+        self.judgement = None if tally is None else judgement_of(self.setting.task, tally)
+        return {} if self.judgement is None else row_of(self.judgement, self.setting.job.evaluation)
+
+    def _ask_queries(self, round_index: int) -> None:
+        """What the job wants to know of devices' examples: asked once."""
+        nothing = Down(np.zeros(0, np.float32), np.zeros(0, np.int64))
+        for query in self.setting.job.queries:
+            assert self.surveys is not None
+            tally = self.surveys.ask(Question("query", round_index, query), nothing, self.simulator.now)
+            self.queries[query] = {} if tally is None else figures(query, tally.sums)
+
+    def _survey(self, round_index: int, replaying: bool = False) -> Tally | None:
+        assert self.surveys is not None
+        setting, simulator, group = self.setting, self.simulator, self.group
+        assert group is not None
+        if replaying:
+            down = Down(setting.initial.vector, setting.initial.counters)
+        else:
+            simulator.store.force([group])
+            down = model_to_judge(setting.algorithm, setting.task.spec, group.result)
+        return self.surveys.ask(Question("evaluate", round_index), down, simulator.now, replaying)
 
     def reached(self) -> Reached | None:
         """What it took to reach the target; None if there is none or it was not reached."""
@@ -148,8 +199,12 @@ class Recorder:
     def result(self) -> Result:
         """The run as it ended."""
         task, job = self.setting.task, self.setting.job
-        metrics = self.judge() if task.data.test is not None else {}
-        fogs, devices = self._by_device() if job.evaluation.devices else (None, None)
+        metrics = self._judge_at_cloud()
+        if job.evaluation.on_devices and self._judged_in != self._last_round:
+            self._judge_on_devices(self._last_round)  # The last rounds did not count, or were not to be judged.
+        found = self.judgement
+        if found is not None and not job.evaluation.at_cloud:
+            metrics = found.metrics
         traffic = self.simulator.traffic
         return Result(
             job=job,
@@ -157,36 +212,17 @@ class Recorder:
             params=self.params,
             history=self.history,
             metrics=metrics,
-            fogs=fogs,
-            devices=devices,
-            held_out=self._held_out(),
+            fogs=None if found is None else found.fogs,
+            devices=None if found is None else found.devices,
+            held_out=self._held_out() if found is None else found.new,
             reached=self.reached(),
             counts=dict(traffic.mishaps.counts),
             reasons=dict(traffic.mishaps.reasons),
             wall=self._wall_before + time.perf_counter() - self._began,
             units=dict(task.units),
+            queries=self.queries,
             higher_is_better=task.higher_is_better,
         )
-
-    def _by_device(self) -> tuple[Spread | None, Spread | None]:
-        task, homes = self.setting.task, self.setting.homes
-        names = list(task.data.clients)
-        stride = -(-len(names) // MOST_DEVICES)
-        judged = self._judged(names[::stride])
-        if not judged:  # What fails on all of them is no client's fault.
-            raise CodeError(self.simulator.traffic.mishaps.reasons["not judged"])
-        by_fog: dict[str, dict[str, float]] = {}
-        for i in range(0, len(names), stride):
-            one = judged.get(names[i])
-            if one is None:
-                continue
-            fog = by_fog.setdefault(homes[i], {})
-            for name, value in one.items():
-                fog[name] = fog.get(name, 0.0) + value
-        headline = {name: task.metrics(one)[task.headline] for name, one in judged.items()}
-        fogs = {fog: task.metrics(total)[task.headline] for fog, total in sorted(by_fog.items())}
-        higher = task.higher_is_better
-        return Spread.of(fogs, higher), Spread.of(headline, higher)
 
     def _held_out(self) -> dict[str, float]:
         task = self.setting.task

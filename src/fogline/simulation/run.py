@@ -11,6 +11,7 @@ from fogline.algorithms import Algorithm, make
 from fogline.algorithms.device import prepare
 from fogline.data.loading import loading_of
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
+from fogline.jobs.job import asks_beside
 from fogline.jobs.loading import check_not_importing
 from fogline.jobs.naming import TaskOrigin, method_of, origin_of
 from fogline.jobs.planning import planner, with_defaults
@@ -36,6 +37,7 @@ from fogline.simulation.setup import (
     setting_of,
     simulator_of,
 )
+from fogline.simulation.survey import Surveys
 from fogline.training import Choice, autotune
 from fogline.training.bugs import CodeError, attempt, blame, naming_lost_gpus
 from fogline.training.local import ClientJob
@@ -53,6 +55,7 @@ def simulate(
     devices: str | Mapping[str, Any] | None = None,
     links: Mapping[str, Any] | None = None,
     evaluation: Evaluation | Mapping[str, Any] | None = None,
+    queries: Sequence[str] = (),
     seed: int = 0,
     exact: bool = False,
     engine: str | None = None,
@@ -89,7 +92,10 @@ def simulate(
             (seconds or text), ``loss`` (share of packets). None: 100 Mbit/s and 20 ms.
         evaluation: a ``fogline.Evaluation`` or its fields: ``every`` (rounds between two judgements), ``target`` (of
             the headline metric, in its unit; accuracies from 0 to 1), ``stop_at_target``, ``patience`` (judgements),
-            ``devices`` (whether every device's own data is judged at the end).
+            ``where`` (``"cloud"``: the common test set; ``"devices"``: each on a ``share`` of its examples that never
+            trains; ``"both"``), ``cohort``, ``fine_tune``; see docs/evaluation.md.
+        queries: what devices are asked of their examples, once, after the first round: ``"label_counts"``; see
+            docs/evaluation.md.
         seed: at least 0; decides everything random. One seed and one engine (with its chunk) give one model, bit for
             bit, with any number of processes.
         exact: fold in fixed point, so that neither the tree's shape nor the order changes a bit.
@@ -137,6 +143,7 @@ def simulate(
             "devices": {"preset": devices} if isinstance(devices, str) else devices or {},
             "links": links or {},
             "evaluation": _with_baselines(evaluation or {}, baselines),
+            "queries": tuple(queries),
             "seed": seed,
             "exact": exact,
             "engine": engine,
@@ -234,12 +241,14 @@ def run(
         RunError: no round counted; it says why the devices failed.
     """
     show = progress if isinstance(progress, Progress) else (Live() if progress else Silent())
+    task.seed = job.seed
     with ExitStack() as stack:
         stack.callback(show.close)
         stack.enter_context(naming_lost_gpus())
         stack.enter_context(task.one_thread())
         stack.enter_context(task.exact_arithmetic())
         setting = _set_up(job, task, algorithm)
+        task = setting.task
         baselines = check_baselines(job, task)
         show.started(
             job,
@@ -251,9 +260,11 @@ def run(
         executor = stack.enter_context(_executor_of(setting, show))
         job = setting.job
         recorder = Recorder(setting, executor, [show.round], show.note, on_round)
-        simulator = recorder.simulator = simulator_of(
-            setting, executor, probe(setting), recorder.trained, recorder.moved
-        )
+        sizes = probe(setting)
+        simulator = recorder.simulator = simulator_of(setting, executor, sizes, recorder.trained, recorder.moved)
+        if asks_beside(job):
+            store = simulator.store
+            recorder.surveys = Surveys(setting, sizes, simulator.traffic, executor, lambda: store.locals)
         if folder is not None:
             _keep(folder, job, recorder)
         simulator.join(job.tree.parents(), hello_of(setting, job.tree.wants_details(setting.algorithm.mode)))
@@ -285,7 +296,8 @@ def _executor_of(setting: Setting, show: Progress) -> Executor:
     show.engine(choice.engine, choice.chunk, processes)
     for name, why in choice.refused.items():
         show.note(f"Engine {name} is not used: {why}")
-    return kind(Bench(task, algorithm, lambda: task.build(choice.engine, algorithm, local), choice.chunk), processes)
+    bench = Bench(task, algorithm, lambda: task.build(choice.engine, algorithm, local), choice.chunk, setting.job)
+    return kind(bench, processes)
 
 
 def _set_up(job: Job, task: Task, algorithm: Algorithm | None) -> Setting:

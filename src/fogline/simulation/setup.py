@@ -17,6 +17,8 @@ from fogline.algorithms.group import BUFFERS, Down
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
+from fogline.compute.queries import parse_query
+from fogline.compute.survey import task_to_judge
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.exchanging import exchange_of
@@ -79,11 +81,14 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     if algorithm is None:
         algorithm = make(job.algorithm.name, **job.algorithm.parameters)
     check_method(type(algorithm))
+    task = task_to_judge(task, job)
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)
     check_links(job, algorithm)
     rules = rules_of(job, algorithm)
+    for query in job.queries:
+        parse_query(query)
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     for tier in job.tree.tiers.values():

@@ -178,11 +178,15 @@ class Task(ABC):
         """A vector as the hooks of a method are handed it."""
         return vector
 
-    def rehearsal(self, data: FederatedData) -> Self:
-        """A twin on other data of its kind, on which engines are compared."""
+    def on(self, data: FederatedData) -> Self:
+        """A twin on other data of its kind."""
         twin = copy.copy(self)
         twin.data = data
         return twin
+
+    def rehearsal(self, data: FederatedData) -> Self:
+        """A twin on other data, on which engines are compared."""
+        return self.on(data)
 
     @abstractmethod
     def evaluate(self, params: Params, examples: Examples) -> Sums:

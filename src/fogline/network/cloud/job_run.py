@@ -15,7 +15,7 @@ from fogline.compute.effects import GROUP
 from fogline.governance.errors import TrustError
 from fogline.governance.subject import node_name
 from fogline.jobs import Job
-from fogline.jobs.job import model_name
+from fogline.jobs.job import asks_beside, model_name
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance, TargetMetric, should_stop
@@ -25,13 +25,23 @@ from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.publishing import ModelOrigin, publish
 from fogline.network.cloud.records import JobState, Record, Stop
 from fogline.network.node.admission import NotAllowedError
-from fogline.network.node.aggregating import aggregator_maker
+from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
 from fogline.network.node.node import Node
 from fogline.network.node.participation import JobParticipation, RootJob
+from fogline.network.node.survey import SurveyPart, UnansweredError
 from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import BROKEN, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
-from fogline.network.worker.requests import Conclude, Describe, Described, Evaluate, Evaluated
+from fogline.network.worker.requests import (
+    Conclude,
+    Describe,
+    Described,
+    Evaluate,
+    Evaluated,
+    ModelToJudge,
+    ModelWritten,
+    Summarise,
+)
 from fogline.nodes.effects import Move, RoundDevices
 from fogline.nodes.messages import model_key
 from fogline.registry.fitness import Judgement, Progressed
@@ -40,7 +50,17 @@ from fogline.storage import BlobRef, StorageError
 
 UNFIT = (NotAllowedError, WorkerError, ValueError, StorageError, OSError)
 """What keeps a job from beginning."""
-MILESTONES = ("began", "round", "failed", "not judged", "not kept", "published", "not published", "fewer devices")
+MILESTONES = (
+    "began",
+    "round",
+    "failed",
+    "not judged",
+    "not answered",
+    "not kept",
+    "published",
+    "not published",
+    "fewer devices",
+)
 """Lines of a log that count nothing."""
 
 
@@ -91,6 +111,7 @@ class JobRun:
             node.job_manager.worker_client(announcement, code),
             aggregator_maker(node.name, job, announcement, JOIN_WINDOW, AGAIN),
             RootJob(first, self._moved, self._ended),
+            surveyor=surveyor_maker(node.name, job, announcement, AGAIN) if announcement.surveys else None,
         )
         self._means = means
         self._record = record
@@ -103,6 +124,10 @@ class JobRun:
         self._round_devices = RoundDevices()
         self._models: deque[tuple[Move, int, BlobRef, float]] = deque()
         self._last: BlobRef | None = None
+        self._sums: tuple[str, bytes] = ("", b"")
+        """What devices found of a group's model, by its digest."""
+        self._queries: dict[str, dict[str, float]] = {}
+        """What devices answered."""
         self._there = asyncio.Event()
         self._over = False
         self._enough = False
@@ -133,6 +158,8 @@ class JobRun:
         self._record = msgspec.structs.replace(self._record, stop=how)
         await self._means.job_store.put(self._record)
         self._participation.halt()
+        if self._participation.survey is not None:
+            self._participation.survey.give_up("the job was stopped")
         return self._record
 
     def hear(self, told: JobLog) -> None:
@@ -190,8 +217,10 @@ class JobRun:
         publishes = bool(publish_every) and done % publish_every == 0 and done < self._job.rounds
         metrics: dict[str, float] = {}
         if publishes or done % evaluation.every == 0 or done == self._job.rounds:
-            metrics = await self._judged(group)
+            metrics = await self._judged(group, move.round)
             row |= metrics
+        if not self._queries and not self._record.stop:
+            await self._ask_queries(move.round)
         self._put_away(group)
         if done <= len(self._history):
             return  # A crash came between the move and the record of it; this row is known.
@@ -203,12 +232,53 @@ class JobRun:
             self._enough = True
             self._participation.halt()
 
-    async def _judged(self, group: BlobRef) -> dict[str, float]:
+    async def _judged(self, group: BlobRef, round_: int) -> dict[str, float]:
+        found: dict[str, float] = {}
         try:
-            return expect(Evaluated, await self._judge.ask(Evaluate(self._means.node.value_store.path(group)))).metrics
-        except (WorkerError, StorageError) as error:
+            path = self._means.node.value_store.path(group)
+            if self._job.evaluation.at_cloud:
+                found |= expect(Evaluated, await self._judge.ask(Evaluate(path))).metrics
+            if self._job.evaluation.on_devices and not self._record.stop:
+                await self._ask_devices(group, round_)
+                found |= expect(Evaluated, await self._judge.ask(Summarise(self._sums[1]))).metrics
+        except (WorkerError, StorageError, UnansweredError) as error:
             self._note("not judged", str(error))
-            return {}
+        return found
+
+    async def _ask_devices(self, group: BlobRef, round_: int) -> None:
+        """Have devices judge a group's model."""
+        survey, value_store = self._survey, self._means.node.value_store
+        draft = value_store.draft()
+        expect(ModelWritten, await self._judge.ask(ModelToJudge(value_store.path(group), str(draft))))
+        model = await value_store.take(draft, "model")
+        self._sums = group.digest, await survey.ask("evaluate", round_, model)
+
+    async def _ask_queries(self, round_: int) -> None:
+        """What the job wants to know of devices' examples; a cloud that was restarted asks again."""
+        value_store = self._means.node.value_store
+        for query in self._job.queries:
+            try:
+                survey = self._survey
+                draft = value_store.draft()
+                expect(ModelWritten, await self._judge.ask(ModelToJudge("", str(draft))))
+                sums = await survey.ask("query", round_, await value_store.take(draft, "model"), query)
+                said = expect(Evaluated, await self._judge.ask(Summarise(sums, query))).metrics
+            except (WorkerError, StorageError, UnansweredError) as error:
+                self._note("not answered", f"{query}: {error}")
+                said = {}
+            self._queries[query] = said
+
+    @property
+    def _survey(self) -> SurveyPart:
+        """What asks devices.
+
+        Raises:
+            UnansweredError: it is not there for now.
+        """
+        survey = self._participation.survey
+        if survey is None:
+            raise UnansweredError("the cloud was being restarted")
+        return survey
 
     def _put_away(self, group: BlobRef | None) -> None:
         """This model is the newest now; the one before is not needed any more."""
@@ -235,6 +305,8 @@ class JobRun:
             why = self._mishaps.nothing_learned(self._job.rounds)
         metrics: dict[str, float] | None = None
         if self._last is not None and stop != "discard":
+            if self._job.evaluation.on_devices and not stop and self._sums[0] != self._last.digest:
+                await self._judged(self._last, self._job.rounds - 1)  # The last rounds did not count.
             metrics, unwritten = await self._write(self._last)
             why = unwritten or why
         state: JobState = "failed" if why is not None else "stopped" if stop else "finished"
@@ -242,6 +314,7 @@ class JobRun:
             await self._publish(self._last, state, metrics)
         await self._judge.close()
         self._put_away(None)
+        self._participation.conclude()
         return msgspec.structs.replace(self._record, state=state, why=why or "")
 
     async def _write(self, group: BlobRef) -> tuple[dict[str, float] | None, str | None]:
@@ -250,7 +323,9 @@ class JobRun:
         mishaps = self._mishaps
         try:
             path = self._means.node.value_store.path(group)
-            asked = Conclude(folder, path, dict(mishaps.counts), mishaps.reasons, wall)
+            judged, sums = self._sums
+            sums = sums if judged == group.digest else b""
+            asked = Conclude(folder, path, dict(mishaps.counts), mishaps.reasons, wall, sums, self._queries)
             return expect(Evaluated, await self._judge.ask(asked)).metrics, None
         except (WorkerError, StorageError) as error:
             return None, f"the result could not be written: {error}"
@@ -320,6 +395,7 @@ async def _described(
         traits=facts.traits,
         plan=plan_of(job, facts.plan) if record.planned else {},
         hellos=job.tree.wants_details(facts.traits.mode),
+        surveys=asks_beside(job),
     )
     first = {key + GROUP: await node.value_store.take(group, "group"), key: await node.value_store.take(model, "model")}
     folder = RunFolder(means.runs / record.job)

@@ -10,7 +10,7 @@ from fogline.network.node.admission import NotAllowedError
 from fogline.network.transport.messages import JobAnnouncement
 from fogline.nodes.aggregator import Aggregator
 from fogline.nodes.policies import make_policy
-from fogline.nodes.role import role_of
+from fogline.nodes.role import role_of, survey_role
 
 
 def aggregator_maker(
@@ -38,5 +38,18 @@ def aggregator_maker(
     def make(parent: str | None) -> Aggregator:
         role = replace(role_of(job, announcement.traits, name, tier, parent), join_window=join_window, retry=retry)
         return Aggregator(role, make_policy(role.tier.policy, **role.tier.policy_parameters))
+
+    return make
+
+
+def surveyor_maker(
+    name: str, job: Job, announcement: JobAnnouncement, retry: float
+) -> Callable[[str | None], Aggregator]:
+    """From the parent's name to a new state machine that asks beside the training; see :func:`aggregator_maker`."""
+    tier = job.tree.names[announcement.depth]
+
+    def make(parent: str | None) -> Aggregator:
+        role = replace(survey_role(job, name, tier, parent), retry=retry)
+        return Aggregator(role, make_policy("uniform"))
 
     return make

@@ -15,6 +15,7 @@ from fogline.compute.effects import (
     CarriedOut,
     CarryOut,
     Computed,
+    DeviceEffect,
     Sift,
     StepEffect,
     makes,
@@ -25,7 +26,7 @@ from fogline.compute.effects import (
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.values import ValueStore
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
-from fogline.nodes.effects import ChildStep, Combine, FoldInput, Merge, ParentStep, Train
+from fogline.nodes.effects import ChildStep, Combine, Examine, FoldInput, Merge, ParentStep, Train
 from fogline.nodes.events import Event, StepComputed, Trained
 from fogline.nodes.messages import Key
 from fogline.storage import BlobRef, StorageError
@@ -51,6 +52,7 @@ class Computation:
         worker_client: the worker process.
         slots: who may train now, among the jobs of this node.
         priority: of the job.
+        sums: whether children bring sums, and not updates of the model.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class Computation:
         worker_client: WorkerClient,
         slots: PrioritySemaphore | None = None,
         priority: int = 0,
+        sums: bool = False,
     ) -> None:
         self.worker_client = worker_client
         self._value_store = value_store
         self._slots = slots or PrioritySemaphore(1)
         self._priority = priority
+        self._sums = sums
         self._busy: asyncio.Task[Any] | None = None
         """What the worker trains for."""
 
@@ -94,7 +98,7 @@ class Computation:
         reads = self._updates(members, values)
         if combine is not None:
             reads |= {key: self._value_store.path(values[key]) for key in needed(combine)}
-        asked = Sift(members, reads, combine)
+        asked = Sift(members, reads, self._sums, combine)
         return refusals(expect(CarriedOut, await self.worker_client.ask(asked)), members)
 
     async def step(self, effect: StepEffect, values: Values) -> tuple[StepComputed, dict[Key, BlobRef]]:
@@ -121,8 +125,8 @@ class Computation:
         replies = tuple(key for key, value in made.items() if value.kind == "reply")
         return StepComputed(first, effect.number, replies), made
 
-    async def train(self, effect: Train, values: Values, attempt: int) -> tuple[Event, dict[Key, BlobRef]]:
-        """Train on this node's data, when it is this job's turn."""
+    async def train(self, effect: DeviceEffect, values: Values, attempt: int) -> tuple[Event, dict[Key, BlobRef]]:
+        """Train on this node's data, or look at it, when it is this job's turn."""
         await self._make_room()
         drafts = self._drafts(effect)
         try:
@@ -170,7 +174,7 @@ class Computation:
         """What was written of that which the effect may make, in the store."""
         # A merge may find nothing to fold, a training may fail, and not every child gets a reply. What else is missing
         # is missed in the store.
-        less = isinstance(effect, Merge | Train | Combine | ParentStep)
+        less = isinstance(effect, Merge | Train | Examine | Combine | ParentStep)
         kinds = {key: kind for key, kind in makes(effect).items() if key in answer.made or not (less or key == SENDER)}
         taken = await asyncio.gather(*(self._value_store.take(drafts[key], kind) for key, kind in kinds.items()))
         return dict(zip(kinds, taken, strict=True))
@@ -181,7 +185,7 @@ class Computation:
         return {m.update: self._value_store.place(known[m.update]) if m.update in known else str(gone) for m in members}
 
 
-def _ended(effect: Train, answer: CarriedOut) -> Trained:
+def _ended(effect: DeviceEffect, answer: CarriedOut) -> Trained:
     """How a training ended: what foreign code says of it, and nothing of another one."""
     said = answer.trained
     if said is None or (said.failure is None and effect.update not in answer.made):

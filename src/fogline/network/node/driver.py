@@ -21,11 +21,13 @@ from fogline.network.node.sieve import Sieve
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import Blob, NodeMessage
 from fogline.nodes.effects import (
+    AddUp,
     Adopt,
     ChildStep,
     Combine,
     Count,
     Effect,
+    Examine,
     Finished,
     Forget,
     GroupUpdate,
@@ -278,7 +280,7 @@ class Driver:
                     self._set(key, value)
                 self.put(event)
                 return True
-            case Adopt() | Move() | Merge() | GroupUpdate() | Combine():
+            case Adopt() | Move() | Merge() | AddUp() | GroupUpdate() | Combine():
                 made = await self._computation.carry_out(effect, self.values, self.moves, self.machine.population)
             case Forget():
                 for key in effect.keys:
@@ -331,7 +333,7 @@ class Driver:
                 self._links.send(to, NodeMessage(self.job, message, blob))
             case SetTimer(timer=timer, at=at):
                 self._set_timer(timer, at)
-            case Train():
+            case Train() | Examine():
                 self._train(effect)
             case Count():
                 self._links.tell(effect)
@@ -347,12 +349,12 @@ class Driver:
         delay = max(0.0, at - self.clock.now())
         self._timers[timer] = asyncio.get_running_loop().call_later(delay, self.put, TimerFired(timer))
 
-    def _train(self, effect: Train) -> None:
+    def _train(self, effect: Train | Examine) -> None:
         if self._training is not None:
             self._computation.give_up(self._training)
         self._training = asyncio.create_task(self._trained(effect, self.attempts - 1))
 
-    async def _trained(self, effect: Train, attempt: int) -> None:
+    async def _trained(self, effect: Train | Examine, attempt: int) -> None:
         try:
             await self._links.need(self.values[effect.model])
         except (LookupError, StorageError) as error:

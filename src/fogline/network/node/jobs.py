@@ -16,6 +16,7 @@ from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.context import NodeContext
 from fogline.network.node.participation import JobParticipation
 from fogline.network.node.status import StatusChange
+from fogline.network.node.survey import survey_of
 from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import JobAnnouncement, JobEnded, JobLog, LeftJob, Offer
 from fogline.network.transport.session import Session
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fogline.network")
 ANNOUNCEMENTS = "announcement"
+MakeAggregator = Callable[[str | None], "Aggregator"]
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -234,12 +236,22 @@ class JobManager:
     async def _prepare(self, announcement: JobAnnouncement, worker_client: WorkerClient) -> JobParticipation:
         node = self._node
         if not self._leaf:
-            return JobParticipation(announcement, node, worker_client, self._aggregator_of(announcement))
+            make, surveyor = self._aggregator_of(announcement)
+            return JobParticipation(announcement, node, worker_client, make, surveyor=surveyor)
         if not worker_client.loaded:
             node.on_change(StatusChange("loading", announcement.job))
         opened = await worker_client.load(lambda why: self._is_loading(announcement.job, why))
         node.on_change(StatusChange("idle"))
-        return JobParticipation(announcement, node, worker_client, self._device, leaf=True, samples=opened.samples)
+        return JobParticipation(
+            announcement,
+            node,
+            worker_client,
+            self._device,
+            leaf=True,
+            samples=opened.samples,
+            trains=opened.trains,
+            surveyor=self._device if announcement.surveys else None,
+        )
 
     def _is_loading(self, job: str, why: str) -> None:
         """The job is not loaded yet; this node is not to be asked until it is.
@@ -260,11 +272,14 @@ class JobManager:
         assert parent is not None
         return Device(self._node.name, parent, retry=AGAIN)
 
-    def _aggregator_of(self, announcement: JobAnnouncement) -> Callable[[str | None], Aggregator]:
+    def _aggregator_of(self, announcement: JobAnnouncement) -> tuple[MakeAggregator, MakeAggregator | None]:
+        """What makes the machine that trains, and, if the job asks beside that, the one that asks."""
         from fogline.jobs.reading import parse_job
-        from fogline.network.node.aggregating import aggregator_maker
+        from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
 
-        return aggregator_maker(self._node.name, parse_job(announcement.text), announcement, JOIN_WINDOW, AGAIN)
+        name, job = self._node.name, parse_job(announcement.text)
+        make = aggregator_maker(name, job, announcement, JOIN_WINDOW, AGAIN)
+        return make, surveyor_maker(name, job, announcement, AGAIN) if announcement.surveys else None
 
     async def _move(self, participation: JobParticipation, parent: str) -> None:
         """The node has another parent now: it takes part in the job below that one."""
@@ -286,7 +301,8 @@ class JobManager:
             await asyncio.to_thread(self._clear, participation.job)
 
     def _clear(self, job: str) -> None:
-        values = self._node.database.values(job)
-        self._node.database.drop(job)
-        self._node.value_store.release(values.values())
+        for journal in (job, survey_of(job)):
+            values = self._node.database.values(journal)
+            self._node.database.drop(journal)
+            self._node.value_store.release(values.values())
         self._node.database.delete(ANNOUNCEMENTS, job)

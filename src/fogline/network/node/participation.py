@@ -6,15 +6,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fogline import logs
-from fogline.compute.effects import GROUP
+from fogline.compute.effects import GROUP, STATE
 from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
 from fogline.network.node.driver import FROM_ABOVE, Driver, OnMove
 from fogline.network.node.sieve import Sieve
 from fogline.network.node.status import StatusChange
+from fogline.network.node.survey import SurveyPart
 from fogline.network.timing import AGAIN, BACK
 from fogline.network.transport.messages import (
     BROKEN,
@@ -68,6 +69,8 @@ class JobParticipation:
         root: what it is there besides; None below the root.
         leaf: whether it is a device, which only has an uplink.
         samples: examples that it has.
+        trains: whether it trains, or is only asked beside the training.
+        surveyor: makes the state machine that asks, or is asked, beside the training; None where the job does not.
     """
 
     def __init__(
@@ -79,6 +82,8 @@ class JobParticipation:
         root: RootJob | None = None,
         leaf: bool = False,
         samples: int = 0,
+        trains: bool = True,
+        surveyor: Make | None = None,
     ) -> None:
         self.announcement = announcement
         self.job = announcement.job
@@ -92,7 +97,13 @@ class JobParticipation:
         self._root = root
         self._leaf = leaf
         self._samples = samples
+        self._trains = trains
+        self._surveyor = surveyor
         self._driver: Driver | None = None
+        self.survey: SurveyPart | None = None
+        """What it does beside the training, while it takes part."""
+        self._concluded = asyncio.Event()
+        """At the root: nothing more will be asked."""
         self._tasks = Tasks(node.name)
         self._awaited = set(announcement.plan.get(node.name, ()))
         self._waited = asyncio.Event()
@@ -137,10 +148,12 @@ class JobParticipation:
         )
         await driver.recover(first)
         fresh = driver.fresh
+        survey = await self._begin_survey()
         self._driver = driver
         if self._halted:
             driver.put(Halt())
         running = asyncio.create_task(driver.run())
+        surveying = asyncio.create_task(survey.run()) if survey is not None else None
         try:
             self._awaited -= self.children.keys()
             if self._awaited:
@@ -151,14 +164,49 @@ class JobParticipation:
             else:
                 driver.put(Started())
                 for child, hello in self.children.items():
-                    driver.put(Joined(child, hello))
+                    if hello.trains:
+                        driver.put(Joined(child, hello))
             self.enter()
-            await running
-            self._finished()
+            await _first_of(running, surveying)
+            self._say_stop()
+            if self._root is not None or surveying is None:
+                self._end(self._failure)
+            if surveying is not None:
+                await self._until_nothing_is_asked(surveying)
         finally:
-            self._driver = None
+            self._driver = self.survey = None
             running.cancel()
             await asyncio.wait((running,))
+            if surveying is not None:
+                surveying.cancel()
+                await asyncio.wait((surveying,))
+
+    async def _begin_survey(self) -> SurveyPart | None:
+        """The part that is asked beside the training, ready to run."""
+        if self._surveyor is None:
+            return None
+        survey = SurveyPart(
+            self.job, self._node, self.worker_client, self._surveyor, self, self.parent, self._leaf, self._state
+        )
+        await survey.begin(self.children)
+        self.survey = survey
+        return survey
+
+    def _state(self) -> BlobRef | None:
+        return None if self._driver is None else self._driver.values.get(STATE)
+
+    async def _until_nothing_is_asked(self, surveying: asyncio.Task[None]) -> None:
+        """Training is over. Devices judge the last model too: the root waits until that is done, and then says that
+        the job has ended, for which the others wait."""
+        if self._root is None:
+            await surveying
+            return
+        concluded = asyncio.create_task(self._concluded.wait())
+        await _first_of(concluded, surveying)
+
+    def conclude(self) -> None:
+        """At the root: nothing more will be asked."""
+        self._concluded.set()
 
     async def _ready(self) -> None:
         """Have the job loaded before anybody waits for this node: a round begins with those who are ready."""
@@ -176,7 +224,7 @@ class JobParticipation:
         if missing and fresh:
             self.tell(Count("missing", self._node.name, f"{', '.join(missing)} did not come in time"))
         order = [child for child in self.announcement.plan[self._node.name] if child in self.children]
-        order += [child for child in self.children if child not in self._awaited]
+        order += [child for child, hello in self.children.items() if child not in self._awaited and hello.trains]
         self._awaited = set()
         assert self._driver is not None
         for child in order:
@@ -213,26 +261,38 @@ class JobParticipation:
             devices = self._below()
             if not devices:
                 return
-            self._hello = Hello(devices=devices, task=driver.machine.task)
+            self._hello = Hello(devices=devices, task=driver.machine.task, asked=self._asked)
         else:
-            self._hello = Hello(samples=self._samples if self.announcement.hellos else 0, task=driver.machine.task)
+            samples = self._samples if self.announcement.hellos else 0
+            self._hello = Hello(samples=samples, task=driver.machine.task, asked=self._asked, trains=self._trains)
         if self._empty is not None:
             self._empty.cancel()
             self._empty = None
         uplink.send(JoinedJob(self.job, self._hello))
         driver.put(TimerFired(RETRY))
+        if self.survey is not None:
+            self.survey.put(TimerFired(RETRY))
+
+    @property
+    def _asked(self) -> int:
+        """The highest number of a request of the parent's beside the training."""
+        return -1 if self.survey is None else self.survey.driver.machine.task
+
+    def _machine(self, name: str) -> Driver | SurveyPart | None:
+        """What a message is for, by the name of the job or of its surveys."""
+        return self._driver if name == self.job else self.survey
 
     def from_parent(self, said: NodeMessage) -> None:
         """The parent said something to this job's machine."""
-        driver, message = self._driver, said.message
-        if driver is None or self.parent is None:
+        machine, message = self._machine(said.job), said.message
+        if machine is None or self._driver is None or self.parent is None:
             return
         if not isinstance(message, Work | Step):
-            driver.put(Received(self.parent, message))
+            machine.put(Received(self.parent, message))
         elif said.blob is not None:
-            self._tasks.spawn(self._take(driver, message, said.blob))
+            self._tasks.spawn(self._take(machine, message, said.blob))
 
-    async def _take(self, driver: Driver, message: Work | Step, blob: Blob) -> None:
+    async def _take(self, machine: Driver | SurveyPart, message: Work | Step, blob: Blob) -> None:
         """Take a request, or the answer to a step of an exchange; who computes with its value must have the bytes
         first."""
         assert self._node.uplink is not None
@@ -242,14 +302,15 @@ class JobParticipation:
             value = self._node.value_store.receive(blob, kind)
             if value is None and blob.data:
                 raise LookupError("its bytes are not what was announced")
-            if value is None and (self._leaf or self._moves):
+            trains = isinstance(message, Work) and message.kind == "train"
+            if value is None and (self._leaf or (self._moves and trains)):
                 await self._node.uplink.fetch(blob)
         except (LookupError, StorageError) as error:
             self.tell(Count("failed", self._node.name, f"the {kind} did not come: {error}"))
             await asyncio.sleep(AGAIN)
             self.enter()  # If the round is not over by then, the parent asks again.
             return
-        driver.put(Received(self.parent, message), {key: value or BlobRef(blob.digest, blob.size, kind)})
+        machine.put(Received(self.parent, message), {key: value or BlobRef(blob.digest, blob.size, kind)})
 
     # Downward.
 
@@ -259,8 +320,10 @@ class JobParticipation:
         if self._awaited:
             if self._awaited <= self.children.keys():
                 self._waited.set()
-        elif self._driver is not None:
+        elif self._driver is not None and hello.trains:
             self._driver.put(Joined(child, hello))
+        if self.survey is not None:
+            self.survey.joined(child, hello)
         self._recount()
 
     def child_left(self, child: str) -> None:
@@ -268,35 +331,42 @@ class JobParticipation:
         if self.children.pop(child, None) is not None and self._driver is not None and not self._awaited:
             self._driver.put(Left(child))
             self._recount()
+        if self.survey is not None:
+            self.survey.put(Left(child))
 
     def from_child(self, child: str, said: NodeMessage) -> None:
         """A child said something to this job's machine."""
-        message = said.message
-        if self._driver is None or child not in self.children or not isinstance(message, Report | Step):
+        machine, message = self._machine(said.job), said.message
+        if machine is None or self._driver is None or child not in self.children:
+            return
+        if not isinstance(message, Report | Step):
             return
         values: dict[str, BlobRef] = {}
         kind, key = ("update", message.update) if isinstance(message, Report) else ("step", message.value)
         blob = said.blob
         if blob is not None and key is not None:
             try:
-                if self.expects(child, message.task):
+                if self.expects(said.job, child, message.task):
                     value = self._node.value_store.receive(blob, kind)
                     values |= {} if value is None else {key: value}
                 elif not blob.data:
                     self._node.value_store.discard(blob.digest)
             except StorageError as error:  # It brings it again.
                 self.tell(Count("not stored", child, str(error)))
-        self._driver.put(Received(child, message), values)
+        machine.put(Received(child, message), values)
 
-    def expects(self, child: str, task: int) -> bool:
-        """Whether an update of that child may come."""
-        return self._driver is not None and self._driver.expects(child, task)
+    def expects(self, name: str, child: str, task: int) -> bool:
+        """Whether an update of that child may come: of the job, or of its surveys."""
+        survey = self.survey
+        driver = self._driver if name == self.job else None if survey is None else survey.driver
+        return driver is not None and driver.expects(child, task)
 
     def model(self, digest: str) -> Blob | None:
         """A blob that children of this job may have."""
         if digest == self.announcement.bundle.digest:
             return self.announcement.bundle
-        values = () if self._driver is None else self._driver.values.values()
+        drivers = (self._driver, None if self.survey is None else self.survey.driver)
+        values = (value for driver in drivers if driver is not None for value in driver.values.values())
         return next((Blob(v.digest, v.size) for v in values if v.kind in FROM_ABOVE and v.digest == digest), None)
 
     def halt(self, why: str | None = None) -> None:
@@ -322,7 +392,7 @@ class JobParticipation:
             self.refuse("no device is below it")
 
     def _below(self) -> int:
-        return sum(hello.devices for hello in self.children.values())
+        return sum(hello.devices for hello in self.children.values() if hello.trains)
 
     # What the driver asks for.
 
@@ -354,13 +424,13 @@ class JobParticipation:
         uplink = self._node.uplink
         assert uplink is not None
         try:
-            await uplink.push(blob, self.job, message.task)
+            await uplink.push(blob, said.job, message.task)
         except ConnectionLostError as error:
             log.info("%s keeps its update of job %s for now: %s", self._node.name, self.job, error)
             return  # It is sent again when the connection is back, and every now and then.
         except (UpdateNotTakenError, StorageError) as error:  # It never will be there.
             samples = message.samples if isinstance(message, Report) else 0
-            said = NodeMessage(self.job, Report(message.task, None, samples, failure=str(error)))
+            said = NodeMessage(said.job, Report(message.task, None, samples, failure=str(error)))
         except LookupError:
             pass  # The parent does not wait for it any more; the report says the rest.
         uplink.send(said)
@@ -381,15 +451,14 @@ class JobParticipation:
 
     # The end.
 
-    def _finished(self) -> None:
-        """The machine is done."""
+    def _say_stop(self) -> None:
+        """The machine that trains is done."""
         for child in self.children:
             self._node.say(child, NodeMessage(self.job, Stop()))
-        self._end(self._failure)
 
     def _end(self, why: str | None) -> None:
-        self.over = True
-        if self._root is not None:
+        told, self.over = self.over, True
+        if self._root is not None and not told:
             self._root.ended(why, self._outcome())
 
     def _outcome(self) -> BlobRef | None:
@@ -398,3 +467,12 @@ class JobParticipation:
         if driver is None or not driver.moves:
             return None
         return driver.values.get(cast("Aggregator", driver.machine).ledger.model + GROUP)
+
+
+async def _first_of(one: asyncio.Task[Any], other: asyncio.Task[None] | None) -> None:
+    """Wait until one of two is over; what it raised is raised."""
+    done, _ = await asyncio.wait(
+        [task for task in (one, other) if task is not None], return_when=asyncio.FIRST_COMPLETED
+    )
+    for task in done:
+        task.result()

@@ -103,6 +103,8 @@ class JobAnnouncement(msgspec.Struct, frozen=True):
     """Seconds that it waits for them."""
     depth: int = 0
     """Tier of the node that reads this."""
+    surveys: bool = False
+    """Whether devices are asked beside the training: to judge models, or queries."""
 
 
 class UpFrame(msgspec.Struct, frozen=True, tag=True):

@@ -11,19 +11,26 @@ import sys
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import load as from_bytes
+
 from fogline import logs
 from fogline.aggregation.rules import Rule
+from fogline.aggregation.tally import Tally
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
 from fogline.algorithms.device import prepare, run_cohort
+from fogline.algorithms.group import Down
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.exchanging import ExchangeOnFiles
-from fogline.compute.files import read_group
+from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
+from fogline.compute.queries import figures, parse_query
+from fogline.compute.survey import Examiner, judgement_of, model_to_judge, row_of, task_to_judge
 from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
@@ -43,12 +50,15 @@ from fogline.network.worker.requests import (
     Evaluate,
     Evaluated,
     JobOpened,
+    ModelToJudge,
+    ModelWritten,
     Open,
     PackageModel,
     Request,
     RequestFailed,
+    Summarise,
 )
-from fogline.nodes.effects import ChildStep, Combine, ParentStep, Train
+from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec
 from fogline.processes.child import channel_to_parent, restrain
@@ -79,7 +89,9 @@ class JobWorker:
     @cached_property
     def task(self) -> Task:
         parameters = {**self.job.task_parameters, **self.opened.parameters}
-        return load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
+        return task_to_judge(
+            load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder), self.job
+        )
 
     def engine(self, first: ClientJob) -> Engine:
         """The job's engine, once it has been compared with the reference on this node's own data.
@@ -156,12 +168,16 @@ class JobWorker:
         """Load what this node needs, so that the first round does not wait for it."""
         if not self.opened.client:
             return JobOpened()
+        if self.opened.client in self.task.data.held_out:
+            return JobOpened(trains=False)
         return JobOpened(samples=int(self.task.data.sizes()[self.client]))
 
     def describe(self, request: Describe) -> Described:
         """What nodes must know, and the first group."""
         self.task.check()
         check_links(self.job, self.algorithm)
+        for query in self.job.queries:
+            parse_query(query)
         job = with_defaults(self.job, self.algorithm, self.task)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
@@ -187,6 +203,8 @@ class JobWorker:
         """What a state machine decided: on this node's data, or with what children sent."""
         if isinstance(asked.effect, ChildStep | ParentStep | Combine):
             return self.exchange.carry_out(asked)
+        if isinstance(asked.effect, Examine):
+            return device.examine(asked, self.name, self.examiner)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
         plan = planner(self.job, self.task.data.sizes().tolist())
@@ -198,6 +216,32 @@ class JobWorker:
             self.links,
         )
 
+    @property
+    def name(self) -> str:
+        """Whose examples lie here, by the name of a client of the task's data."""
+        held_out = self.opened.client in self.task.data.held_out
+        return self.opened.client if held_out else self.task.data.clients[self.client]
+
+    @cached_property
+    def examiner(self) -> Examiner:
+        return Examiner(self.task, self.algorithm, self.job, self.engine)
+
+    def model_to_judge(self, request: ModelToJudge) -> ModelWritten:
+        """What devices get that are asked beside the training."""
+        if request.group:
+            down = model_to_judge(self.algorithm, self.task.spec, read_group(request.group))
+        else:
+            down = Down(np.zeros(0, np.float32), np.zeros(0, np.int64))
+        write(request.model, down)
+        return ModelWritten()
+
+    def summarise(self, request: Summarise) -> Evaluated:
+        """What devices found, as a round's row has it; or what they answered to a query."""
+        if request.query:
+            return Evaluated(figures(request.query, Tally.from_arrays(from_bytes(request.sums)).sums))
+        found = judgement_of(self.task, Tally.from_arrays(from_bytes(request.sums)))
+        return Evaluated(row_of(found, self.job.evaluation))
+
     def judge(self, request: Evaluate) -> Evaluated:
         """Metrics on the test set, if it lies here."""
         return Evaluated(self.metrics(self.params(request.group)))
@@ -207,9 +251,13 @@ class JobWorker:
         return group_models.evaluation_model(self.algorithm, self.task.spec, read_group(group))
 
     def metrics(self, params: Params) -> dict[str, float]:
-        """Metrics on the test set; none where there is none here."""
+        """Metrics on the test set; none where there is none here, or where devices alone judge."""
         test = self.task.data.test
-        return {} if test is None else self.task.metrics(self.task.evaluate(params, test))
+        return (
+            {}
+            if test is None or not self.job.evaluation.at_cloud
+            else self.task.metrics(self.task.evaluate(params, test))
+        )
 
     def conclude(self, request: Conclude) -> Evaluated:
         """The result of a finished run: the same folder that a simulation leaves."""
@@ -218,7 +266,10 @@ class JobWorker:
         from fogline.monitoring.result import Result
 
         folder, task, params = RunFolder(Path(request.folder)), self.task, self.params(request.group)
-        history, metrics = folder.history(), self.metrics(params)
+        history, metrics, found = folder.history(), self.metrics(params), None
+        if request.sums:
+            found = judgement_of(task, Tally.from_arrays(from_bytes(request.sums)))
+            metrics = metrics if self.job.evaluation.at_cloud else found.metrics
         folder.finish(
             Result(
                 job=self.job,
@@ -226,11 +277,15 @@ class JobWorker:
                 params=params,
                 history=history,
                 metrics=metrics,
+                fogs=None if found is None else found.fogs,
+                devices=None if found is None else found.devices,
+                held_out={} if found is None else found.new,
                 reached=reached(history, self.job.evaluation, TargetMetric(task.headline, task.higher_is_better)),
                 counts=request.counts,
                 reasons=request.reasons,
                 wall=request.wall,
                 units=dict(task.units),
+                queries=request.queries,
                 higher_is_better=task.higher_is_better,
             )
         )
@@ -247,6 +302,10 @@ class JobWorker:
                 return self.groups.sift(request)
             case Evaluate():
                 return self.judge(request)
+            case ModelToJudge():
+                return self.model_to_judge(request)
+            case Summarise():
+                return self.summarise(request)
             case Conclude():
                 return self.conclude(request)
             case Describe():

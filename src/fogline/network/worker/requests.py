@@ -69,6 +69,21 @@ class Evaluate(msgspec.Struct, frozen=True, tag=True):
     group: str
 
 
+class ModelToJudge(msgspec.Struct, frozen=True, tag=True):
+    """Write what devices get that are to judge the group's model; a query needs none, and gets an empty one."""
+
+    group: str
+    """Empty: none."""
+    model: str
+
+
+class Summarise(msgspec.Struct, frozen=True, tag=True):
+    """Say what the sums of devices mean that have judged a model, or answered a query."""
+
+    sums: bytes
+    query: str = ""
+
+
 class Conclude(msgspec.Struct, frozen=True, tag=True):
     """Write the result of a finished run into its folder, where the rows of its rounds are."""
 
@@ -77,6 +92,10 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
     counts: dict[str, int]
     reasons: dict[str, str]
     wall: float
+    sums: bytes = b""
+    """Of the devices that judged it; empty where none did."""
+    queries: dict[str, dict[str, float]] = {}
+    """What devices answered."""
 
 
 class Base(msgspec.Struct, frozen=True):
@@ -103,7 +122,7 @@ class PackageModel(msgspec.Struct, frozen=True, tag=True):
     """Of the version before: exporting takes seconds."""
 
 
-Request = Open | Describe | CarryOut | Sift | Evaluate | Conclude | PackageModel
+Request = Open | Describe | CarryOut | Sift | Evaluate | ModelToJudge | Summarise | Conclude | PackageModel
 
 
 class JobOpened(msgspec.Struct, frozen=True, tag=True):
@@ -111,6 +130,8 @@ class JobOpened(msgspec.Struct, frozen=True, tag=True):
 
     samples: Count = 0
     """Examples that this node has."""
+    trains: bool = True
+    """False: its client is one that never trains."""
 
 
 class Described(msgspec.Struct, frozen=True, tag=True):
@@ -129,9 +150,13 @@ class Described(msgspec.Struct, frozen=True, tag=True):
 
 
 class Evaluated(msgspec.Struct, frozen=True, tag=True):
-    """Metrics on the test set; none where there is no test set here."""
+    """Metrics on the test set, none where there is no test set here; or what devices found, as a round's row has it."""
 
     metrics: dict[str, float]
+
+
+class ModelWritten(msgspec.Struct, frozen=True, tag=True):
+    """What devices are to judge is written."""
 
 
 class Packaged(msgspec.Struct, frozen=True, tag=True):
@@ -152,7 +177,7 @@ class RequestFailed(msgspec.Struct, frozen=True, tag=True):
     """Whether the job's own code is wrong, so that the next time would be no better."""
 
 
-Answer = JobOpened | Described | CarriedOut | Evaluated | Packaged | RequestFailed
+Answer = JobOpened | Described | CarriedOut | Evaluated | ModelWritten | Packaged | RequestFailed
 
 REQUESTS = decoder(Request)
 ANSWERS = decoder(Answer)

@@ -10,10 +10,11 @@ from fogline.monitoring.record import Baseline, Spread
 from fogline.params import Params
 from fogline.simulation.baselines.base import BASELINES, FinishedRun, moved
 from fogline.simulation.executors import Executor
-from fogline.simulation.recorder import MOST_DEVICES
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
 
+MOST_DEVICES = 2000
+"""Devices that train by themselves; of more, every k-th."""
 GROUP_BYTES = 256 << 20
 """Models that are trained together take about so much."""
 

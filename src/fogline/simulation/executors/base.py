@@ -7,17 +7,20 @@ on the engine's choice only, so the executor does not change a bit.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound
-from fogline.params import Params
+from fogline.algorithms.group import Down
+from fogline.compute.survey import Question
+from fogline.jobs import Job
+from fogline.params import Params, State
 from fogline.plugins import Registry
 from fogline.simulation.executors.judging import EvaluationPart, EvaluationSums, added_up, parts_of
 from fogline.training.local import ClientJob
-from fogline.training.task import Engine, Task
+from fogline.training.task import Engine, Sums, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Bench:
     """Makes the engine; called once in every process."""
     chunk: int
     """Devices that an engine trains together."""
+    job: Job = field(default_factory=Job)
+    """Says how devices judge."""
 
     def chunks(self, jobs: Sequence[ClientJob]) -> list[Sequence[ClientJob]]:
         """The jobs as they are trained together."""
@@ -74,6 +79,17 @@ class Executor(ABC):
     @abstractmethod
     def judge(self, params: Params, parts: Sequence[EvaluationPart]) -> Sequence[EvaluationSums]:
         """Judge a model on parts of the data; sums in the order of ``parts``."""
+
+    @abstractmethod
+    def examine(
+        self, question: Question, down: Down, clients: Sequence[str], locals_: Mapping[str, State]
+    ) -> list[tuple[Sums, str]]:
+        """Ask devices beside the training: in the order of ``clients``, sums, or why there are none.
+
+        Raises:
+            CodeError: the developer's code is wrong.
+            RuntimeError: a worker process is gone.
+        """
 
     def close(self) -> None:  # noqa: B027 - most have nothing to end
         """End what was started; the executor is not used again."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from fogline.algorithms.device import LocalRound, run_cohort
-from fogline.params import Params
+from fogline.algorithms.group import Down
+from fogline.compute.survey import Examiner, Question, answers_of
+from fogline.params import Params, State
 from fogline.simulation.executors.base import EXECUTORS, Bench, Executor
 from fogline.simulation.executors.judging import EvaluationPart, EvaluationSums, evaluate_part
 from fogline.training.local import ClientJob
-from fogline.training.task import Engine
+from fogline.training.task import Engine, Sums
 
 
 @EXECUTORS.add("inline", "This process, one chunk after the other: for debuggers, and where a GPU trains.")
@@ -27,9 +29,23 @@ class InlineExecutor(Executor):
 
     def run(self, jobs: Sequence[ClientJob]) -> Iterator[LocalRound]:
         """Train here; the engine is made when it is first needed."""
-        engine = self._engine = self._engine or self.bench.build()
         for chunk in self.bench.chunks(jobs):
-            yield from run_cohort(engine, self.bench.algorithm, self.bench.task, chunk)
+            yield from run_cohort(self.engine, self.bench.algorithm, self.bench.task, chunk)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process."""
+        if self._engine is None:
+            self._engine = self.bench.build()
+        return self._engine
+
+    def examine(
+        self, question: Question, down: Down, clients: Sequence[str], locals_: Mapping[str, State]
+    ) -> list[tuple[Sums, str]]:
+        """Ask here."""
+        bench = self.bench
+        examiner = Examiner(bench.task, bench.algorithm, bench.job, lambda _: self.engine)
+        return answers_of(examiner, question, down, clients, locals_)
 
     def judge(self, params: Params, parts: Sequence[EvaluationPart]) -> Sequence[EvaluationSums]:
         """Judge here."""

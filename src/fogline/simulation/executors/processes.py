@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
+from typing import TypeVar
 
 from fogline.algorithms.device import LocalRound
-from fogline.params import Params
+from fogline.algorithms.group import Down
+from fogline.compute.survey import Question
+from fogline.params import Params, State, Vector
 from fogline.simulation.executors.base import EXECUTORS, Bench, Executor
 from fogline.simulation.executors.inline import InlineExecutor
 from fogline.simulation.executors.judging import EvaluationPart, EvaluationSums
-from fogline.simulation.executors.shared_memory import Arena
+from fogline.simulation.executors.shared_memory import Arena, SharedArray
 from fogline.simulation.executors.worker import (
     Answer,
     EvaluateRequest,
+    Examined,
+    ExamineRequest,
+    Places,
     Rounds,
     SentJob,
     SentModel,
@@ -25,8 +31,12 @@ from fogline.simulation.executors.worker import (
     unpack,
 )
 from fogline.training.local import ClientJob
-from fogline.training.task import Task
+from fogline.training.task import Sums, Task
 
+A = TypeVar("A")
+Kept = dict[str, Places]
+MOST_AT_ONCE = 64
+"""Devices that a worker asks for one request."""
 INPUT_BYTES = 8 << 30
 OUTPUT_BYTES = 2 << 30
 """Address space of the shared arenas; memory is taken only by what is written."""
@@ -111,13 +121,35 @@ class ProcessExecutor(Executor):
         """Judge in the workers, each a part at a time."""
         self._inputs.clear()
         model = SentModel(self._inputs.put(params.vector), self._inputs.put(params.counters), {})
-        answers: list[EvaluationSums] = []
-        for start in range(0, len(parts), len(self._workers)):
-            batch = list(zip(self._workers, parts[start : start + len(self._workers)], strict=False))
-            for worker, part in batch:
-                worker.ask(EvaluateRequest(model, part))
-            answers += [expect(EvaluationSums, worker.take()) for worker, _ in batch]
+        return self._in_turn([EvaluateRequest(model, part) for part in parts], EvaluationSums)
+
+    def examine(
+        self, question: Question, down: Down, clients: Sequence[str], locals_: Mapping[str, State]
+    ) -> list[tuple[Sums, str]]:
+        """Ask in the workers, some devices at a time."""
+        self._inputs.clear()
+        put = self._inputs.put
+        received = {name: put(vector) for name, vector in down.received.items()}
+        model = SentModel(put(down.vector), put(down.counters), received)
+        size = min(MOST_AT_ONCE, max(1, -(-len(clients) // len(self._workers))))
+        parts = [list(clients[start : start + size]) for start in range(0, len(clients), size)]
+        kind, round_, query = question.kind, question.round, question.query
+        requests = [ExamineRequest(model, some, _kept(put, locals_, some), kind, round_, query) for some in parts]
+        return [answer for examined in self._in_turn(requests, Examined) for answer in examined.answers]
+
+    def _in_turn(self, requests: Sequence[EvaluateRequest | ExamineRequest], kind: type[A]) -> list[A]:
+        """The answers to requests, as many at once as there are workers."""
+        answers: list[A] = []
+        for start in range(0, len(requests), len(self._workers)):
+            batch = list(zip(self._workers, requests[start : start + len(self._workers)], strict=False))
+            for worker, request in batch:
+                worker.ask(request)
+            answers += [expect(kind, worker.take()) for worker, _ in batch]
         return answers
+
+
+def _kept(put: Callable[[Vector], SharedArray], locals_: Mapping[str, State], clients: Sequence[str]) -> Kept:
+    return {client: {n: put(v) for n, v in locals_[client].items()} for client in clients if client in locals_}
 
 
 class _Sender:

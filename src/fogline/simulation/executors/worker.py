@@ -17,13 +17,16 @@ import msgspec
 
 from fogline.aggregation import Update, Weight, is_per_number
 from fogline.algorithms.device import LocalRound, run_cohort
+from fogline.algorithms.group import Down
+from fogline.compute.survey import Examiner, Question, answers_of
+from fogline.nodes.messages import Kind
 from fogline.params import Params, State
 from fogline.simulation.executors.base import Bench
 from fogline.simulation.executors.judging import EvaluationPart, EvaluationSums, evaluate_part
 from fogline.simulation.executors.shared_memory import Arena, SharedArray
 from fogline.training.bugs import CodeError, line_of, said
 from fogline.training.local import ClientJob
-from fogline.training.task import Engine
+from fogline.training.task import Engine, Sums
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -89,6 +92,24 @@ class Rounds(msgspec.Struct, tag="rounds", array_like=True):
     rounds: list[SentRound]
 
 
+class ExamineRequest(msgspec.Struct, tag="examine", array_like=True):
+    """Ask devices beside the training."""
+
+    model: SentModel
+    clients: list[str]
+    locals: dict[str, Places]
+    """The vectors that the method keeps on each device."""
+    kind: Kind
+    round: int
+    query: str
+
+
+class Examined(msgspec.Struct, tag="examined", array_like=True):
+    """The devices' answers, in the order in which they were asked for: sums, and why there are none."""
+
+    answers: list[tuple[Sums, str]]
+
+
 class Raised(msgspec.Struct, tag="raised", array_like=True):
     """It could not be done: what was raised, for the parent to raise."""
 
@@ -99,8 +120,8 @@ class Raised(msgspec.Struct, tag="raised", array_like=True):
     """The parts of a ``CodeError``; None for anything else."""
 
 
-Request = TrainRequest | EvaluateRequest
-Answer = Rounds | EvaluationSums | Raised
+Request = TrainRequest | EvaluateRequest | ExamineRequest
+Answer = Rounds | EvaluationSums | Examined | Raised
 REQUESTS = msgspec.msgpack.Decoder(Request)
 ANSWERS = msgspec.msgpack.Decoder(Answer)
 ENCODER = msgspec.msgpack.Encoder()
@@ -218,6 +239,8 @@ def _answer_all(bench: SharedBench, line: Connection[Any, Any]) -> None:
             engine = engine or bench.work.build()
             if isinstance(request, TrainRequest):
                 answer: Answer = Rounds(_train(bench, engine, request))
+            elif isinstance(request, ExamineRequest):
+                answer = _examine(bench, engine, request)
             else:
                 answer = evaluate_part(bench.work.task, _params(bench, request.model), request.part)
         except CodeError as error:
@@ -278,6 +301,15 @@ def unpack(arena: Arena, client: int, sent: SentRound) -> LocalRound:
         update = Update(vectors, weights, arena.get(sent.counters), bounds=sent.bounds)
     local = {name: arena.get(place).copy() for name, place in sent.local.items()}
     return LocalRound(client, update, local, sent.samples, sent.loss, sent.loss_rms, sent.failure)
+
+
+def _examine(bench: SharedBench, engine: Engine, request: ExamineRequest) -> Examined:
+    read, model, work = bench.inputs.get, request.model, bench.work
+    down = Down(read(model.vector), read(model.counters), _read(bench.inputs, model.received))
+    local = {client: _read(bench.inputs, places) for client, places in request.locals.items()}
+    examiner = Examiner(work.task, work.algorithm, work.job, lambda _: engine)
+    question = Question(request.kind, request.round, request.query)
+    return Examined(answers_of(examiner, question, down, request.clients, local))
 
 
 def _params(bench: SharedBench, model: SentModel) -> Params:

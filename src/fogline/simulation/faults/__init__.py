@@ -2,6 +2,7 @@
 
 from fogline.simulation.faults.checks import InvariantError
 from fogline.simulation.faults.plan import FaultPlan, draw_plan
+from fogline.simulation.faults.survey import run_survey
 from fogline.simulation.faults.world import SeedOutcome, World, run
 
-__all__ = ["FaultPlan", "InvariantError", "SeedOutcome", "World", "draw_plan", "run"]
+__all__ = ["FaultPlan", "InvariantError", "SeedOutcome", "World", "draw_plan", "run", "run_survey"]

@@ -16,12 +16,14 @@ import numpy as np
 
 from fogline.aggregation import Arrays
 from fogline.exchanges import Exchange
-from fogline.nodes import Aggregator, Device
+from fogline.nodes import Aggregator, AggregatorRole, Device
 from fogline.nodes.effects import (
+    AddUp,
     Adopt,
     ChildStep,
     Combine,
     Effect,
+    Examine,
     Finished,
     Forget,
     GroupUpdate,
@@ -207,7 +209,7 @@ class World:
                 if life == machine.life:
                     self._trainings += 1
                     if event.failure is None:
-                        machine.store[event.update] = ((name, self._trainings),)
+                        machine.store[event.update] = self._made(name, event)
                         if self._exchange is not None:
                             machine.arrays[event.update] = trained(self._trainings)
                     self._handle(name, event)
@@ -244,7 +246,7 @@ class World:
         """Start a node, perhaps again: replay its journal, and let it connect with its neighbours."""
         if machine.gone or machine.node is not None:
             return
-        role = self.plan.roles.get(name)
+        role = self._role(name)
         if role is None:
             node = self._device(name, self.plan.devices[name], retry=self._random.uniform(1.0, 3.0))
         else:
@@ -263,6 +265,10 @@ class World:
         self._handle(name, Started())
         for child in (name, *self._children.get(name, ())):
             self._connect(child)
+
+    def _role(self, name: str) -> AggregatorRole | None:
+        """What an aggregator is; None: it is a device."""
+        return self.plan.roles.get(name)
 
     def _connect(self, child: str) -> None:
         parent = self._parents[child]
@@ -314,7 +320,7 @@ class World:
                 for key in keys:
                     store.pop(key, None)
                     machine.arrays.pop(key, None)
-            case Train(task=task, model=model, update=update):
+            case Train(task=task, model=model, update=update) | Examine(task=task, model=model, update=update):
                 value_of(store, name, model)
                 failure = "it had to fail" if self._random.random() < self.plan.chaos.failure else None
                 done = Trained(task, update, 1, failure=failure)
@@ -330,7 +336,7 @@ class World:
                 by = self._sum(name, store, [member.update for member in members])
                 self.deliveries.moves(name, by)
                 store[model] = moved + by
-            case Merge(update=update, members=members):
+            case Merge(update=update, members=members) | AddUp(update=update, members=members):
                 store[update] = self._sum(name, store, [member.update for member in members])
             case GroupUpdate(base=base, update=update):
                 store[update] = value_of(store, name, base)
@@ -357,6 +363,10 @@ class World:
         if rng.random() < self.plan.chaos.failure / 2:
             event = StepComputed(event.task, event.number, failure="it had to fail")
         self._push(self.now + rng.uniform(0.0, most), name, Alarm(machine.life, event))
+
+    def _made(self, name: str, event: Trained) -> Contributions:
+        """The value of what a device has brought."""
+        return ((name, self._trainings),)
 
     def _sum(self, name: str, store: dict[Key, Contributions], keys: list[Key]) -> Contributions:
         for key in keys:

@@ -8,6 +8,7 @@ from fogline.governance.subject import Subject
 from fogline.network.node.context import NodeContext
 from fogline.network.node.jobs import JobManager
 from fogline.network.node.services.base import Service, another
+from fogline.network.node.survey import job_of
 from fogline.network.transport.messages import (
     BROKEN,
     Blob,
@@ -56,7 +57,7 @@ class JobService(Service[FromChild, FromParent]):
             return
         if isinstance(frame, NodeMessage) and frame.blob is not None and frame.blob.data:
             self.node.carried(0, frame.blob.size)
-        participation = self.manager.participations.get(frame.job)
+        participation = self.manager.participations.get(job_of(frame.job))
         if participation is None:
             return
         match frame:
@@ -73,7 +74,7 @@ class JobService(Service[FromChild, FromParent]):
     def from_parent(self, parent: str, frame: FromParent) -> None:
         match frame:
             case NodeMessage():
-                participation = self.manager.participations.get(frame.job)
+                participation = self.manager.participations.get(job_of(frame.job))
                 if participation is not None and participation.parent == parent:
                     participation.from_parent(frame)
             case Offer(announcement=announcement):
@@ -97,10 +98,10 @@ class JobService(Service[FromChild, FromParent]):
 
     def wants(self, subject: Subject, push: Push) -> str | None:
         """Why an update is not wanted; None if it is."""
-        participation = self.manager.participations.get(push.job)
+        participation = self.manager.participations.get(job_of(push.job))
         if participation is None:
             return f"there is no job {push.job} here"
-        return None if participation.expects(subject.name, push.task) else "nobody waits for that update"
+        return None if participation.expects(push.job, subject.name, push.task) else "nobody waits for that update"
 
     def model(self, digest: str) -> Blob | None:
         """A blob of a job that its children may have."""

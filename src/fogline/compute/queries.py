@@ -1,0 +1,102 @@
+"""Named questions to a device's examples, answered in sums (federated analytics).
+
+A query is a pure function of one device's examples that gives sums by name: what it gives for two devices together is
+what it gives for each, added. Only the sums over at least as many devices as the job's ``tree.minimum`` reach the cloud
+as an answer. Its name and parameters are one text, such as ``histogram(low=0, high=1, bins=20)``.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from fogline.data import Examples
+from fogline.data.inputs import Array, named
+from fogline.plugins import Registry, suggest
+
+Query = Callable[..., dict[str, float]]
+Parameter = float | int | str | bool
+QUERIES: Registry[Query] = Registry("query", "fogline.compute.queries", first="label_counts")
+
+
+@QUERIES.add("label_counts")
+def label_counts(examples: Examples) -> dict[str, float]:
+    """How many examples there are of each class: ``count/CLASS``."""
+    if examples.y.dtype.kind not in "iu":
+        raise ValueError("label_counts counts classes, and the targets are no class labels; ask for moments instead")
+    classes, counts = np.unique(examples.y, return_counts=True)
+    return {f"count/{label}": float(count) for label, count in zip(classes.tolist(), counts.tolist(), strict=True)}
+
+
+@QUERIES.add("moments")
+def moments(examples: Examples, of: str = "y") -> dict[str, float]:
+    """Count, sum and sum of squares: of the targets (``y``), or of all numbers of an input (``x``, ``x['name']``)."""
+    values = _numbers(examples, of)
+    return {"count": float(values.size), "sum": float(values.sum()), "squares": float(np.square(values).sum())}
+
+
+@QUERIES.add("histogram")
+def histogram(examples: Examples, low: float, high: float, bins: int = 20, of: str = "y") -> dict[str, float]:
+    """How many numbers fall into each of ``bins`` equal bins from ``low`` to ``high``: ``bin/INDEX``; and how many are
+    outside: ``below``, ``above``."""
+    if not (low < high and bins >= 1):
+        raise ValueError(f"histogram needs low < high and at least one bin, not low={low}, high={high}, bins={bins}")
+    values = _numbers(examples, of)
+    counts = np.histogram(values, bins, (low, high))[0].tolist()
+    sums = {f"bin/{place}": float(count) for place, count in enumerate(counts) if count}
+    outside = {"below": float((values < low).sum()), "above": float((values > high).sum())}
+    return sums | {name: count for name, count in outside.items() if count}
+
+
+def answer(text: str, examples: Examples) -> dict[str, float]:
+    """What a query gives for a device's examples.
+
+    Raises:
+        ValueError: there is no such query, it does not suit the data, or what it gives are no finite sums.
+    """
+    name, parameters = parse_query(text)
+    sums = QUERIES[name](examples, **parameters)
+    bad = next((key for key, value in sums.items() if not math.isfinite(value)), None)
+    if bad is not None:
+        raise ValueError(f"query '{text}' gives '{bad}', which is not finite")
+    return {key: float(value) for key, value in sums.items()}
+
+
+def parse_query(text: str) -> tuple[str, dict[str, Parameter]]:
+    """The name and the parameters of a query.
+
+    Raises:
+        ValueError: it is no query, or there is none of that name; a sentence.
+    """
+    try:
+        found = ast.parse(text.strip(), mode="eval").body
+        if isinstance(found, ast.Name):
+            name, parameters = found.id, {}
+        elif isinstance(found, ast.Call) and isinstance(found.func, ast.Name) and not found.args:
+            name = found.func.id
+            parameters = {str(one.arg): ast.literal_eval(one.value) for one in found.keywords}
+        else:
+            raise ValueError
+    except (SyntaxError, ValueError):
+        raise ValueError(f"'{text}' is no query; write a name and its parameters: histogram(low=0, high=1)") from None
+    if name not in QUERIES:
+        raise ValueError(f"There is no query '{name}'{suggest(name, QUERIES)}")
+    return name, parameters
+
+
+def figures(text: str, sums: Mapping[str, float]) -> dict[str, float]:
+    """What people read of a query's sums: of ``moments`` the mean and the standard deviation too."""
+    if parse_query(text)[0] != "moments" or not sums.get("count"):
+        return dict(sums)
+    mean = sums["sum"] / sums["count"]
+    return {**sums, "mean": mean, "std": math.sqrt(max(0.0, sums["squares"] / sums["count"] - mean * mean))}
+
+
+def _numbers(examples: Examples, of: str) -> Array:
+    columns = {"y": examples.y, **named(examples.x)}
+    if of not in columns:
+        raise ValueError(f"There is no '{of}' to ask for{suggest(of, columns)}")
+    return np.asarray(columns[of], np.float64).ravel()

@@ -1,0 +1,226 @@
+"""What devices are asked beside the training: to judge a model, or a query; and what comes of their sums.
+
+Simulation and network ask a device through :class:`Examiner`, and read the sums of all of them with
+:func:`judgement_of`. Nothing here changes a model, or what a device keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fogline.aggregation.spread import spread_of, spread_sums
+from fogline.aggregation.tally import Tally
+from fogline.algorithms import Algorithm
+from fogline.algorithms import group as groups
+from fogline.algorithms.device import LocalRound, prepare
+from fogline.algorithms.group import Down, GroupModel
+from fogline.compute.queries import answer
+from fogline.data import FederatedData
+from fogline.jobs import Evaluation, Job
+from fogline.jobs.planning import local_training, mix
+from fogline.monitoring.record import Spread
+from fogline.nodes.messages import Kind
+from fogline.params import Params, Spec, State
+from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame
+from fogline.training.local import ClientJob
+from fogline.training.task import Engine, Sums, Task
+
+METRIC, NEW = "metric/", "new/"
+"""How the sums begin of all devices that judge, and of those that never train."""
+FORWARD = 1 / 3
+"""Work of judging an example, as a share of that of training on it."""
+SURVEYED = 0x5EED
+"""Sets what is drawn when a device fine-tunes apart from what is drawn when it trains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What devices are asked."""
+
+    kind: Kind
+    round: int
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceJudgement:
+    """What devices found of a model."""
+
+    metrics: dict[str, float]
+    """The task's metrics over the examples of all devices together: every example weighs the same."""
+    devices: Spread | None
+    """The headline metric over devices: every device weighs the same."""
+    fogs: Spread | None
+    """The headline metric by aggregator above devices."""
+    new: dict[str, float]
+    """The task's metrics over devices that never train; empty if there are none."""
+
+
+class UnansweredError(ValueError):
+    """A device cannot answer; a sentence."""
+
+
+def task_to_judge(task: Task, job: Job) -> Task:
+    """The task as it trains in a job: where devices judge, without what they judge on."""
+    if not job.evaluation.on_devices:
+        return task
+    return task.on(task.data.with_parts_held_out(job.evaluation.share, job.seed))
+
+
+def model_to_judge(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Down:
+    """What devices get that are to judge a group's model: the model as it is handed out, and what comes beside it."""
+    params = groups.evaluation_model(algorithm, spec, group)
+    return Down(params.vector, params.counters, groups.send_down(algorithm, group).received)
+
+
+class Examiner:
+    """Answers for devices.
+
+    Args:
+        task: model and data, as it trains.
+        algorithm: the method.
+        job: what is asked.
+        engine: gives what trains, for who fine-tunes.
+    """
+
+    def __init__(self, task: Task, algorithm: Algorithm, job: Job, engine: Callable[[ClientJob], Engine]) -> None:
+        self._task = task
+        self._algorithm = algorithm
+        self._job = job
+        self._engine = engine
+
+    def answer(self, question: Question, client: str, down: Down, local: State) -> Sums:
+        """A device's sums.
+
+        Args:
+            question: what it is asked.
+            client: whose examples it has.
+            down: the model, and what came beside it.
+            local: the vectors that the method keeps on the device.
+
+        Raises:
+            UnansweredError: it has no answer, or one that is not finite.
+            CodeError: the code of the task, the method or the query is wrong.
+        """
+        what = f"query '{question.query}'" if question.kind == "query" else "judging the model"
+        sums = attempt(lambda: self._answer(question, client, down, local))
+        if isinstance(sums, UnansweredError):
+            raise sums
+        if isinstance(sums, (CodeError, *PROGRAMMING)):
+            raise blame(f"{what} on client '{client}'", sums)
+        if isinstance(sums, Exception):
+            raise UnansweredError(str(blame(f"{what} on client '{client}'", sums))) from sums
+        return sums
+
+    def _answer(self, question: Question, client: str, down: Down, local: State) -> Sums:
+        if question.kind == "query":
+            return answer(question.query, self._task.data[client])
+        sums = self._judged(question, client, down, local)
+        return {f"{METRIC}{name}": value for name, value in sums.items()} | self._shares(client, sums)
+
+    def _judged(self, question: Question, client: str, down: Down, local: State) -> Sums:
+        try:
+            examples = self._task.data.judged(client)
+        except ValueError as error:
+            raise UnansweredError(str(error)) from error
+        vector, counters = down.vector, down.counters
+        if self._job.evaluation.fine_tune is not None and client in self._task.data.clients:
+            vector, counters = self._fine_tuned(question, client, down, local)
+        sums = self._task.evaluate(Params(self._task.spec, vector, counters), examples)
+        if not sums.get("count", 1.0):
+            raise UnansweredError(f"none of the targets of client '{client}' has a truth")
+        bad = next((name for name, value in sums.items() if not math.isfinite(value)), None)
+        if bad is not None:
+            raise UnansweredError(f"judging the model on client '{client}' gives a {bad} that is not finite")
+        return sums
+
+    def _shares(self, client: str, sums: Sums) -> Sums:
+        """What one device adds to the spread over devices, and to the figures of those that never train."""
+        figure = float(self._task.metrics(sums)[self._task.headline])
+        if not math.isfinite(figure):
+            raise UnansweredError(f"the {self._task.headline} of client '{client}' is not finite")
+        new = {} if client in self._task.data.clients else {f"{NEW}{name}": value for name, value in sums.items()}
+        return new | spread_sums(figure)
+
+    def _fine_tuned(self, question: Question, client: str, down: Down, local: State) -> tuple[np.ndarray, np.ndarray]:
+        """The device's model after some training from the one received."""
+        fine_tune, task, job = self._job.evaluation.fine_tune, self._task, self._job
+        assert fine_tune is not None
+        place = list(task.data.clients).index(client)
+        training = local_training(job.local).model_copy(update={"epochs": fine_tune.epochs, "steps": None})
+        steps, rate = training.step_count(task.data.at(place).count), training.rate(question.round, job.rounds)
+        seed = mix(job.seed, place, question.round, SURVEYED)
+        asked = ClientJob(place, down.vector, down.counters, steps, rate, seed, local, down.received)
+        ready = prepare(self._algorithm, task, asked)
+        if isinstance(ready, LocalRound):
+            raise UnansweredError(ready.failure or "")
+        done = self._engine(ready).train([ready])[0]
+        if done.failure is not None:
+            raise UnansweredError(done.failure)
+        return done.end, done.counters
+
+
+def answers_of(
+    examiner: Examiner, question: Question, down: Down, clients: Sequence[str], locals_: Mapping[str, State]
+) -> list[tuple[Sums, str]]:
+    """Devices' answers in order: sums, or why there are none.
+
+    Raises:
+        CodeError: the code of the task, the method or the query cannot, whatever the data.
+    """
+    answers: list[tuple[Sums, str]] = []
+    for client in clients:
+        try:
+            answers.append((examiner.answer(question, client, down, locals_.get(client, {})), ""))
+        except UnansweredError as error:
+            answers.append(({}, str(error)))
+    return answers
+
+
+def judgement_of(task: Task, tally: Tally) -> DeviceJudgement:
+    """What the sums of all devices say of a model."""
+    sums = tally.sums
+    metrics, new = task.metrics(_under(METRIC, sums)), _under(NEW, sums)
+    return DeviceJudgement(metrics, _devices(task, sums), _fogs(task, tally), task.metrics(new) if new else {})
+
+
+def _devices(task: Task, sums: Sums) -> Spread | None:
+    spread = spread_of(sums, task.higher_is_better)
+    return None if spread is None else Spread(spread.mean, spread.worst_decile, spread.std, bins=spread.bins)
+
+
+def _fogs(task: Task, tally: Tally) -> Spread | None:
+    parts = {name: task.metrics(_under(METRIC, part))[task.headline] for name, part in sorted(tally.parts.items())}
+    if not parts:
+        return None
+    ordered = sorted(parts.values(), reverse=not task.higher_is_better)
+    worst, mean = ordered[: max(1, len(ordered) // 10)], sum(ordered) / len(ordered)
+    std = math.sqrt(sum((value - mean) ** 2 for value in ordered) / len(ordered))
+    return Spread(mean, sum(worst) / len(worst), std, parts)
+
+
+def row_of(judgement: DeviceJudgement, evaluation: Evaluation) -> dict[str, float]:
+    """What devices found, as a round's row has it: ``devices/…`` and, by aggregator, ``at/NAME``. Where they alone
+    judge, their metrics are the model's."""
+    row = {} if evaluation.at_cloud else dict(judgement.metrics)
+    row |= {f"devices/{name}": value for name, value in judgement.metrics.items()}
+    spread = judgement.devices
+    if spread is not None:
+        row |= {"devices/mean": spread.mean, "devices/worst_decile": spread.worst_decile, "devices/std": spread.std}
+        row["devices/judged"] = float(spread.count)
+    row |= {f"new/{name}": value for name, value in judgement.new.items()}
+    fogs = {} if judgement.fogs is None or judgement.fogs.count == 1 else judgement.fogs.values
+    return row | {f"at/{name}": value for name, value in fogs.items()}
+
+
+def homes_of_held_out(data: FederatedData, leaves: list[str]) -> dict[str, str]:
+    """The aggregator above each device that never trains: in turn."""
+    return {client: leaves[i % len(leaves)] for i, client in enumerate(data.held_out)}
+
+
+def _under(prefix: str, sums: Mapping[str, float]) -> Sums:
+    return {name.removeprefix(prefix): value for name, value in sums.items() if name.startswith(prefix)}

@@ -1,0 +1,140 @@
+"""Devices judge the model on real nodes, and find what they find in a simulation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from fogline.jobs.reading import parse_job
+from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.result import Result, Row
+from fogline.simulation.run import run
+from tests.network.cluster import Cluster, cluster, job, within
+from tests.network.processes import fleet
+from tests.network.small import task
+from tests.network.test_jobs import same
+
+JOBS = {
+    "a star": job(fogs=0) + '[evaluation]\nwhere = "devices"\n',
+    "a tree, and the cloud too": job() + '[evaluation]\nwhere = "both"\nevery = 2\nshare = 0.4\n',
+    "after some training": job() + '[evaluation]\nwhere = "devices"\nevery = 3\nfine_tune = { epochs = 2 }\n',
+    "fogs with models of their own": job(fog="rounds = 2") + '[evaluation]\nwhere = "devices"\n',
+}
+
+
+@pytest.fixture(scope="module")
+def clusters(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Cluster]]:
+    where = tmp_path_factory.mktemp("clusters")
+    with ExitStack() as stack:
+        yield {n: stack.enter_context(within(runner, cluster(where / str(n), fogs=n))) for n in (0, 2)}
+
+
+def simulated(text: str) -> Result:
+    described = parse_job(text)
+    parameters = dict(described.task_parameters)
+    return run(described.model_copy(update={"engine": "loop", "processes": 0}), task(**parameters), progress=False)
+
+
+def found(rows: list[Row]) -> list[dict[str, float]]:
+    """What rounds' rows say of the model."""
+    return [
+        {
+            name: value
+            for name, value in row.items()
+            if name in ("round", "accuracy", "loss") or name.startswith(("devices/", "at/"))
+        }
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_devices_find_what_they_find_in_a_simulation(
+    name: str, runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    text = JOBS[name]
+    made = clusters[0 if "[tree.fog]" not in text else 2]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.why) == ("finished", "")
+        expected = simulated(text)
+        assert same(made.model(record), expected.params)
+        kept = RunFolder(made.folder / "cloud" / "runs" / record.job)
+        rows = found(kept.history())
+        assert len(rows) == 3
+        assert rows[-1]["devices/judged"] == 4
+        for row, other in zip(rows, found(expected.history), strict=True):
+            assert row == pytest.approx(other, rel=1e-12)
+        result = kept.load()
+        assert result.devices == expected.devices
+        assert result.fogs == expected.fogs
+        assert result.metrics == pytest.approx(expected.metrics, rel=1e-12)
+
+    runner.run(work())
+
+
+def test_queries_are_answered_by_real_nodes(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:
+    text = job(rounds=1, more='queries = ["label_counts", "moments(of=\'x\')"]')
+    made = clusters[2]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.why) == ("finished", "")
+        result = RunFolder(made.folder / "cloud" / "runs" / record.job).load()
+        assert result.queries == simulated(text).queries
+        assert result.queries["moments(of='x')"]["count"] == 4 * 20 * 4
+
+    runner.run(work())
+
+
+def test_too_few_devices_give_no_answer_and_the_job_goes_on(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    text = job(rounds=2, fogs=0, cloud="deadline = 3", more="[tree]\nminimum = 3")
+    text += '[evaluation]\nwhere = "devices"\ncohort = 2\n'
+    made = clusters[0]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.done) == ("finished", 2)
+        assert "the job's minimum is 3" in " ".join(why for _, _, why in made.said(record))
+        assert RunFolder(made.folder / "cloud" / "runs" / record.job).load().devices is None
+
+    runner.run(work())
+
+
+KILLED = {
+    "a device before it judges": ("client-0", "fogline.network.node.computing:Computation.train", 2, False),
+    "a device that has judged": ("client-0", "fogline.network.node.computing:Computation.train", 2, True),
+    "a fog before it adds up": ("fog", "fogline.network.node.computing:Computation.carry_out", 2, False),
+    "a fog that has added up": ("fog", "fogline.network.node.computing:Computation.carry_out", 2, True),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", KILLED)
+def test_a_node_that_dies_while_devices_judge_loses_nothing(point: str, tmp_path: Path) -> None:
+    victim, where, call, after = KILLED[point]
+    all_, both = "quorum = 1.0", "quorum = 1.0\ncohort = 2"
+    text = job(rounds=3, fogs=1, clients=2, cloud=all_, fog=both, more="exact = true")
+    text += '[evaluation]\nwhere = "devices"\ncohort = 2\n'  # A count waits for who is away.
+
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            made.kill(victim)
+            made.start(victim, call=(where, call, after))
+            record = await made.submit(text)
+            await made.died(victim)
+            made.start(victim)
+            record = await made.finish(record)
+            assert (record.state, record.why) == ("finished", "")
+            expected = simulated(text)
+            assert same(made.model(record), expected.params)
+            rows = found(RunFolder(made.folder / "cloud" / "runs" / record.job).history())
+            assert rows == [pytest.approx(row, rel=1e-12) for row in found(expected.history)]
+
+    asyncio.run(work())

@@ -1,0 +1,153 @@
+"""Devices judge and answer in simulation: on what never trains, the same over a star and a tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fogline
+from fogline import JobError, Result, Tier, Tree
+from fogline.data import FederatedData
+from fogline.training.task import Task
+from tests.toy import ToyTask, toy_data
+
+TREE = Tree(cloud=Tier(), region=Tier(count=2), fog=Tier(count=4))
+DEVICES = {"where": "devices", "share": 0.25}
+
+
+def simulate(data: FederatedData | None = None, tree: Tree | None = None, **more: Any) -> Result:
+    settings = {"rounds": 3, "processes": 0, "progress": False, "engine": "loop", "evaluation": DEVICES} | more
+    return fogline.simulate(ToyTask(data), tree=tree, **settings)
+
+
+def by_hand(task: Task, result: Result, data: FederatedData) -> list[dict[str, float]]:
+    return [task.evaluate(result.params, data.judged(client)) for client in data]
+
+
+def test_what_devices_find_is_what_one_finds_by_hand() -> None:
+    task, data = ToyTask(), toy_data().with_parts_held_out(0.25, 0)
+    result = simulate()
+    sums = by_hand(task, result, data)
+    figures = sorted(one["correct"] / one["count"] for one in sums)
+    total = {name: sum(one[name] for one in sums) for name in sums[0]}
+    assert result.metrics == pytest.approx(task.metrics(total))
+    assert result.devices is not None
+    assert result.devices.mean == pytest.approx(np.mean(figures))
+    assert result.devices.std == pytest.approx(np.std(figures))
+    assert result.devices.worst_decile == pytest.approx(figures[0])
+    row = result.history[-1]
+    assert (row["accuracy"], row["devices/judged"]) == (pytest.approx(result.metrics["accuracy"]), 12)
+
+
+def test_what_is_held_out_never_trains() -> None:
+    trains = toy_data().with_parts_held_out(0.25, 0)
+    whole = FederatedData("toy", trains._source, trains.meaning, test=trains.test)  # pyright: ignore[reportPrivateUsage]
+    there = fogline.simulate(ToyTask(whole), rounds=3, processes=0, progress=False, engine="loop")
+    assert np.array_equal(simulate().params.vector, there.params.vector)
+
+
+def test_a_tree_finds_what_a_star_finds_and_says_it_by_fog() -> None:
+    star, tree = simulate(exact=True), simulate(tree=TREE, exact=True)
+    assert star.metrics == tree.metrics
+    assert star.devices == tree.devices
+    assert tree.fogs is not None
+    assert list(tree.fogs.values) == ["fog-0", "fog-1", "fog-2", "fog-3"]
+    assert {name for name in tree.history[0] if name.startswith("at/")} == {f"at/fog-{i}" for i in range(4)}
+
+
+def test_workers_find_the_same() -> None:
+    assert (
+        simulate(tree=TREE, processes=2).history[-1]["devices/mean"] == simulate(tree=TREE).history[-1]["devices/mean"]
+    )
+
+
+def test_the_cloud_judges_beside_devices_and_only_when_it_is_time() -> None:
+    result = simulate(evaluation=DEVICES | {"where": "both", "every": 2}, rounds=5)
+    judged = [row["round"] for row in result.history if "devices/mean" in row]
+    assert judged == [2, 4, 5]
+    task = ToyTask()
+    assert result.metrics == task.metrics(task.evaluate(result.params, task.data.test))  # type: ignore[arg-type]
+
+
+def test_devices_that_never_train_judge_too() -> None:
+    data = toy_data().with_held_out(["client-03", "client-07"])
+    task, result = ToyTask(), simulate(data)
+    sums = [task.evaluate(result.params, data[client]) for client in ("client-03", "client-07")]
+    total = {name: sum(one[name] for one in sums) for name in sums[0]}
+    assert result.held_out == pytest.approx(task.metrics(total))
+    assert result.devices is not None
+    assert result.devices.count == 12
+
+
+def test_training_before_judging_changes_what_is_found_and_nothing_else() -> None:
+    plain, tuned = simulate(), simulate(evaluation=DEVICES | {"fine_tune": {"epochs": 5}})
+    assert np.array_equal(plain.params.vector, tuned.params.vector)
+    assert tuned.metrics["accuracy"] > plain.metrics["accuracy"]
+
+
+def test_fewer_devices_than_the_minimum_give_no_answer() -> None:
+    tree = Tree(minimum=5, cloud=Tier(deadline=60))
+    result = simulate(tree=tree, rounds=1, evaluation=DEVICES | {"cohort": 3})
+    assert (result.devices, result.metrics) == (None, {})
+    assert "minimum is 5" in result.reasons["no answer"]
+
+
+def test_a_device_that_drops_out_is_not_waited_for_longer_than_a_round() -> None:
+    result = simulate(devices={"dropout": 0.3}, tree=Tree(cloud=Tier(deadline=60)), rounds=4)
+    judged = [row["devices/judged"] for row in result.history if "devices/judged" in row]
+    assert judged
+    assert min(judged) < 12
+    assert result.counts["dropped out when asked"] > 0
+
+
+def test_a_run_that_goes_on_counts_what_devices_were_asked_before(tmp_path: Path) -> None:
+    settings = {"rounds": 12, "folder": tmp_path / "run", "tree": TREE}
+    whole = simulate(rounds=24, tree=TREE)
+    simulate(**settings)
+    again = simulate(**settings | {"rounds": 24, "resume": True})
+    for name in ("devices/mean", "down/fog", "up/cloud", "joules"):
+        assert again.history[-1][name] == pytest.approx(whole.history[-1][name])
+    with pytest.raises(JobError, match=r"evaluation\.share cannot change"):
+        simulate(**settings | {"rounds": 30, "resume": True, "evaluation": DEVICES | {"share": 0.5}})
+
+
+def test_queries_are_answered_in_sums() -> None:
+    data = toy_data()
+    y = np.concatenate([data.at(i).y for i in range(len(data))])
+    x = np.concatenate([data.at(i).array for i in range(len(data))]).astype(np.float64)
+    histogram = "histogram(low=-1, high=2, bins=4, of='x')"
+    result = simulate(tree=TREE, evaluation={}, queries=["label_counts", "moments(of='x')", histogram], rounds=1)
+    counts, moments, bins = result.queries.values()
+    assert counts == {f"count/{label}": float((y == label).sum()) for label in range(3)}
+    assert moments["mean"] == pytest.approx(x.mean())
+    assert moments["std"] == pytest.approx(x.std())
+    assert [bins[f"bin/{i}"] for i in range(4)] == np.histogram(x, 4, (-1, 2))[0].tolist()
+    assert bins["below"] == (x < -1).sum()
+    assert "label_counts: count/0" in result.summary()
+
+
+def test_a_query_needs_no_training_and_holds_to_the_minimum() -> None:
+    data = toy_data()
+    y = np.concatenate([data.at(i).y for i in range(len(data))])
+    assert fogline.query(ToyTask(), "label_counts", TREE) == {f"count/{k}": float((y == k).sum()) for k in range(3)}
+    with pytest.raises(RuntimeError, match="Too few devices answered 'label_counts'"):
+        fogline.query(ToyTask(), "label_counts", Tree(minimum=12, cloud=Tier(deadline=60)), devices={"dropout": 0.5})
+    with pytest.raises(JobError, match="There is no query 'label_count'"):
+        fogline.query(ToyTask(), "label_count")
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("label_count", "There is no query 'label_count'; did you mean 'label_counts'?"),
+        ("moments(3)", "'moments(3)' is no query; write a name and its parameters"),
+        ("import os", "'import os' is no query"),
+    ],
+)
+def test_what_is_no_query_is_a_sentence(query: str, words: str) -> None:
+    with pytest.raises(JobError) as caught:
+        simulate(queries=[query])
+    assert words in str(caught.value)
