@@ -23,10 +23,10 @@ class Agreement(FedAvg):
     rate: float = 2.0
     """Factor on the whole step, since damping shortens it."""
 
-    def report(self, start, end, local, received, work):
-        report = super().report(start, end, local, received, work)
-        signs = np.sign(end - start)
-        return ClientUpdate(report.terms | {"signs": Weighted(signs, float(work.samples))}, report.local)
+    def report(self, device):
+        report = super().report(device)
+        signs = np.sign(device.end - device.start)
+        return ClientUpdate(report.terms | {"signs": Weighted(signs, float(device.plan.samples))}, report.local)
 
     def server_update(self, model, folded, state, group):
         share = np.maximum(np.abs(folded.mean("signs")), self.floor)

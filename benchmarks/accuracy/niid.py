@@ -14,8 +14,7 @@ import numpy as np
 import fogline
 from benchmarks.accuracy.runs import Cell, Figures, best_accuracy, judged, pace, resumable
 from fogline.algorithms import ClientUpdate, FedNova, FedProx, Scaffold, Weighted
-from fogline.params import State, Vector
-from fogline.training import LocalWork
+from fogline.training import DeviceContext
 from fogline.training.torch.models import niid_bench_cnn
 
 MOMENTUM = 0.9
@@ -34,12 +33,12 @@ class MomentumScaffold(Scaffold):
 
     momentum: float = MOMENTUM
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        rho = self.momentum
-        counted = (work.steps - rho * (1.0 - rho**work.steps) / (1.0 - rho)) / (1.0 - rho)
-        gradient = (start - end) / np.float32(counted * work.learning_rate)
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        rho, plan, local = self.momentum, device.plan, device.local
+        counted = (plan.steps - rho * (1.0 - rho**plan.steps) / (1.0 - rho)) / (1.0 - rho)
+        gradient = (device.start - device.end) / np.float32(counted * plan.learning_rate)
         change = gradient - local["correction"] - local["control"]
-        terms = {"delta": Weighted(end - start, 1.0), "control": Weighted(change, 1.0)}
+        terms = {"delta": Weighted(device.end - device.start, 1.0), "control": Weighted(change, 1.0)}
         return ClientUpdate(terms, {"control": local["control"] + change})
 
 

@@ -350,7 +350,7 @@ class Pretender(Halved):
 class Centred(FedAvg):
     """Changes outputs by those of the whole batch."""
 
-    def adjust_outputs(self, outputs: Any, local: Any) -> Any:
+    def adjust_outputs(self, outputs: Any, batch: Any, device: Any) -> Any:
         return outputs - 0.5 * outputs.mean(0)
 
 

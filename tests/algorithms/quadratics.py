@@ -15,9 +15,12 @@ from fogline.algorithms import AggregatorContext, Algorithm
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import run_cohort
 from fogline.algorithms.group import Down, GroupModel
+from fogline.data import Examples
 from fogline.params import Entry, Params, Spec
 from fogline.training import Engine
 from fogline.training.local import ClientJob, LocalResult
+
+N_CLASSES = 8
 
 
 @dataclass
@@ -71,7 +74,23 @@ class Quadratics:
 
     @cached_property
     def data(self) -> Any:
-        return SimpleNamespace(at=lambda i: SimpleNamespace(y=np.arange(self.samples[i]) % (i + 2)))
+        def at(i: int) -> Examples:
+            return Examples(np.full((self.samples[i], 1), float(i)), np.arange(self.samples[i]) % (i + 2))
+
+        clients = [f"client-{i}" for i in range(len(self.b))]
+        return SimpleNamespace(at=at, clients=clients, sizes=lambda: self.samples)
+
+    def model_functions(self, job: ClientJob) -> Any:
+        """Of all its examples a device knows where it is."""
+
+        def loss(w: np.ndarray, x: np.ndarray, y: np.ndarray, gradient: bool) -> tuple[float, np.ndarray]:
+            i = int(x[0, 0])
+            return float((w - self.b[i]) @ self.gradient(i, w) / 2), self.gradient(i, w)
+
+        def features(w: np.ndarray, x: np.ndarray) -> np.ndarray:
+            return np.tile(w, (len(x), 1))
+
+        return SimpleNamespace(loss=loss, features=features, outputs=lambda w, x: np.zeros((len(x), N_CLASSES)))
 
     def trainer(self, method: Algorithm) -> Engine:
         return Descent(self, method)

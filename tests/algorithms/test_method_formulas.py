@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ def mean_update(x: np.ndarray) -> np.ndarray:
     return sum(n[i] * (P.sgd(i, x) - x) for i in ALL)
 
 
-@pytest.mark.parametrize("name", ["fedavg", "fedsgd", "hierfavg", "fedlc", "moon"])
+@pytest.mark.parametrize("name", ["fedavg", "fedsgd", "hierfavg", "fedlc", "moon", "fedntd", "decayingsteps"])
 def test_plain_average(name: str) -> None:
     x = np.zeros(3)
     for _ in range(ROUNDS):
@@ -161,14 +163,18 @@ def test_fedsam_takes_each_stacked_client_by_itself() -> None:
 
 def test_fedlc_lowers_the_logits_of_rare_labels() -> None:
     method = make("fedlc", tau=2.0, classes=5)
-    local = method.prepare(np.zeros(3), {}, {}, np.array([0, 0, 0, 0, 2]))
+
+    def device(targets: list[float]) -> Any:
+        return SimpleNamespace(start=np.zeros(3), examples=SimpleNamespace(y=np.array(targets)))
+
+    local = method.prepare(device([0, 0, 0, 0, 2]))
     logits = np.ones((2, 4))
-    adjusted = method.adjust_outputs(logits, local)
+    adjusted = method.adjust_outputs(logits, None, SimpleNamespace(local=local))
     np.testing.assert_allclose(adjusted[0], [1 - 2 * 4**-0.25, 1 - 2 * 100, -1, 1 - 2 * 100], rtol=1e-6)
     with pytest.raises(ValueError, match="'classes'"):
-        method.prepare(np.zeros(3), {}, {}, np.array([7]))
+        method.prepare(device([7]))
     with pytest.raises(ValueError, match="integer labels"):
-        method.prepare(np.zeros(3), {}, {}, np.array([0.5]))
+        method.prepare(device([0.5]))
 
 
 def test_moon() -> None:
@@ -176,7 +182,8 @@ def test_moon() -> None:
     rng = np.random.default_rng(0)
     z, features = rng.normal(size=(4, 5)), {k: rng.normal(size=(4, 5)) for k in (0.0, 1.0)}
     start, before = np.array([0.0]), np.array([1.0])
-    adjusted = method.adjust_loss(1.5, z, lambda w: features[float(w[0])], start, {"previous": before})
+    device = SimpleNamespace(start=start, local={"previous": before}, features_at=lambda w, _: features[float(w[0])])
+    adjusted = method.adjust_loss(1.5, SimpleNamespace(features=z), device)
     expected = 0.0
     for row in range(4):
         s = [z[row] @ f[row] / np.linalg.norm(z[row]) / np.linalg.norm(f[row]) for f in features.values()]

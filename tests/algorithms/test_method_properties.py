@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from quadratics import Quadratics, Run
 from fogline.algorithms import METHODS, Algorithm, FedAvg, FedProx, find, make
 from fogline.jobs import Method
 from fogline.jobs.naming import method_of
+from fogline.params import Entry, Spec
 
 P = Quadratics.make()
 TREES = {"star": [0, 1, 2, 3, 4, 5], "fogs": [[0, 1], [2, 3, 4, 5]], "deep": [[[0, 1], [2]], [[3, 4, 5]]]}
@@ -29,11 +31,13 @@ def after(name: str, problem: Quadratics, rounds: int, children=None, inner: int
 @pytest.mark.parametrize("inner", [1, 3])
 @pytest.mark.parametrize("exact", [False, True])
 def test_every_method_runs_on_every_tree(name: str, tree: str, inner: int, exact: bool) -> None:
+    if inner > 1 and not METHODS.find(name).thing.inner_rounds:
+        return  # Refused: see ``check_rounds``.
     job = Run(make(name), P, exact)
     for _ in range(3):
         job.round(TREES[tree], inner)
     assert np.isfinite(job.x).all()
-    assert np.abs(job.x).max() > 1e-3
+    assert name == "fedproto" or np.abs(job.x).max() > 1e-3  # Which leaves the root's model as it is.
     # Buffers are averaged by examples (device i moves them by i), counters keep their largest value.
     running = job.group.vector[P.size :]
     levels = {"star": 1, "fogs": 2, "deep": 3}[tree]
@@ -56,18 +60,19 @@ def test_every_method_runs_asynchronously(name: str) -> None:
     job = Run(make(name), P)
     x = job.asynchronous(arrivals, lanes=2)
     assert np.isfinite(x).all()
-    assert np.abs(x).max() > 1e-3
+    assert name == "fedproto" or np.abs(x).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_hooks_write_into_nothing_that_they_are_given(name: str) -> None:
     job = Run(make(name), P)
-    job.round(TREES["fogs"], 2)
+    inner = 2 if job.method.inner_rounds else 1
+    job.round(TREES["fogs"], inner)
     for value in [*job.locals.values(), job.group.state, *(fog.state for fog in job.fogs.values())]:
         for vector in value.values():
             vector.flags.writeable = False
     job.group.vector.flags.writeable = False
-    job.round(TREES["fogs"], 2)
+    job.round(TREES["fogs"], inner)
 
 
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.affine])
@@ -75,10 +80,10 @@ def test_affine_adjustments_are_affine(name: str) -> None:
     rng = np.random.default_rng(0)
     method = make(name)
     start, control = rng.normal(size=(2, 4))
-    received = {"control": control, "correction": control}
-    local = method.prepare(
-        start, {"control": rng.normal(size=4), "gradient": rng.normal(size=4)}, received, np.zeros(1)
-    )
+    received = {"control": control, "correction": control, "pull": control}
+    kept = {"control": rng.normal(size=4), "gradient": rng.normal(size=4)}
+    spec = Spec.of([Entry("body.w", (3,), "float64"), Entry("head.w", (1,), "float64")])
+    local = method.prepare(SimpleNamespace(start=start, local=kept, received=received, spec=spec))
     zero, one = np.zeros(4), np.ones(4)
     b = method.adjust_gradient(zero, zero, start, local, received)
     a = method.adjust_gradient(zero, one, start, local, received) - b
@@ -138,7 +143,7 @@ def test_fedexp_is_fedavg_where_devices_agree() -> None:
 
 
 def test_registry() -> None:
-    assert len(METHODS) == 19
+    assert len(METHODS) >= 26
     for name, method in METHODS.items():
         assert METHODS.summary(name).endswith((".", ")", ")."))
         assert name == method.__name__.lower()

@@ -205,9 +205,9 @@ WRONG = """
 from fogline import FedAvg
 
 class Wrong(FedAvg):
-    def report(self, start, end, local, received, work):
-        if work.steps > 1: return nonsense
-        return super().report(start, end, local, received, work)
+    def report(self, device):
+        if device.plan.steps > 1: return nonsense
+        return super().report(device)
 """
 
 
@@ -224,5 +224,5 @@ def test_a_bug_is_one_line_and_with_debug_the_whole_traceback(desk: Path, proces
     assert "--debug" in done.stderr
     done = command(*arguments, "--debug", folder=desk)
     assert done.returncode == 1
-    assert "if work.steps > 1: return nonsense" in done.stderr
+    assert "if device.plan.steps > 1: return nonsense" in done.stderr
     assert not (desk / "runs").exists() or not list((desk / "runs").iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from fogline.compute.files import write
 from fogline.compute.groups import Groups
 from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.params import Entry, Params, Spec, State, Vector, map_arrays
-from fogline.training.method import LocalWork
+from fogline.training.plan import Plan
 from tests.compute.asking import ask
 
 TRAINED, BUFFERS = 1000, 60
@@ -39,8 +40,11 @@ def update_of(algorithm: Algorithm, seed: int) -> Update:
     rng = np.random.default_rng(seed)
     start, end = (rng.normal(size=TRAINED).astype(np.float32) for _ in range(2))
     received = groups.send_down(algorithm, groups.root(Params.zeros(SPEC))).received
-    local = algorithm.prepare(start, {}, received, np.zeros(3, np.int64))
-    report = algorithm.report(start, end, local, received, LocalWork(10 + seed, 5 + seed, 0.1, TRAINED))
+    device = SimpleNamespace(model=start, start=start, end=end, local={}, received=received, spec=SPEC)
+    device.plan = Plan(5 + seed, 10 + seed, 0.1)
+    device.examples = SimpleNamespace(y=np.zeros(3, np.int64))
+    device.local = algorithm.prepare(device)
+    report = algorithm.report(device)
     vectors = {name: term.vector for name, term in report.terms.items()}
     weights = {name: term.weight for name, term in report.terms.items()}
     vectors["buffers"], weights["buffers"] = rng.normal(size=BUFFERS).astype(np.float32), 10.0

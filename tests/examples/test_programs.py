@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,12 +48,14 @@ def test_own_method_moves_agreed_coordinates_further(monkeypatch: pytest.MonkeyP
 
     from fogline.aggregation import Update, fold_named
     from fogline.algorithms.base import AggregatorContext
-    from fogline.training.method import LocalWork
+    from fogline.training import Plan
 
     method, fold = Agreement(floor=0.3, rate=1.0), fold_named(False)
     start = np.zeros(2, np.float32)
     for end in ([1.0, 3.0], [1.0, -1.0]):
-        report = method.report(start, np.array(end, np.float32), {}, {}, LocalWork(10, 1, 0.1, 2))
+        report = method.report(
+            SimpleNamespace(start=start, end=np.array(end, np.float32), local={}, plan=Plan(1, 10, 0.1))
+        )
         vectors = {name: term.vector for name, term in report.terms.items()}
         fold.take(Update(vectors, {name: term.weight for name, term in report.terms.items()}), 1.0)
     model, _ = method.server_update(start, fold.finish(), {}, AggregatorContext(2, 0))

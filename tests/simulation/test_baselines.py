@@ -57,7 +57,7 @@ def simulate(data: FederatedData | None = None, **settings: Any) -> Result:
 def trained_by_hand(task: ToyTask, client: int, rounds: list[tuple[int, int, int]]) -> Params:
     """A model after local rounds (steps, round, attempt) of one device, without the simulator."""
     job = Job(local=LOCAL, rounds=6)
-    plan, model = planner(job, task.data.sizes().tolist()), task.initial(0)
+    plan, model = planner(job, task.data, FedAvg()), task.initial(0)
     engine = task.build("loop", FedAvg(), LOCAL)  # type: ignore[arg-type]
     for steps, index, attempt in rounds:
         planned = plan(client, index, attempt)

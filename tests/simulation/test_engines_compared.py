@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from fogline import simulate
+from fogline import FedAvg, simulate
 from fogline.jobs import JobError
 from fogline.jobs.reading import read_job
 from fogline.monitoring.progress import Silent
@@ -123,7 +123,7 @@ def _method_and_local(folder: Path):
 def _first_jobs(task, start: Params, folder: Path) -> list[ClientJob]:
     from fogline.jobs.planning import planner
 
-    plan = planner(read_job(folder / "run" / "job.toml"), task.data.sizes().tolist())
+    plan = planner(read_job(folder / "run" / "job.toml"), task.data, FedAvg())
     plans = [plan(client, 0, 0) for client in range(len(task.data.clients))]
     return [
         ClientJob(client, start.vector, start.counters, one.steps, one.learning_rate, one.seed)

@@ -30,28 +30,28 @@ def line_of(method: type, hook: str, within: int = 0) -> str:
 
 
 class Unknown(FedAvg):
-    def report(self, start, end, local, received, work):
+    def report(self, device):
         return nonsense  # noqa: F821
 
 
 class Keyed(FedAvg):
-    def prepare(self, start, local, received, targets):
+    def prepare(self, device):
         raise KeyError("of my own")
 
 
 class Short(FedAvg):
-    def report(self, start, end, local, received, work):
-        return ClientUpdate({"delta": Weighted((end - start)[:-1], 1.0)}, local)
+    def report(self, device):
+        return ClientUpdate({"delta": Weighted((device.end - device.start)[:-1], 1.0)}, device.local)
 
 
 class Table(FedAvg):
-    def report(self, start, end, local, received, work):
-        return {"delta": Weighted(end - start, 1.0)}
+    def report(self, device):
+        return {"delta": Weighted(device.end - device.start, 1.0)}
 
 
 class Counting(FedAvg):
-    def report(self, start, end, local, received, work):
-        return ClientUpdate({"delta": Weighted(end - start, 1.0)}, {"n": 3})
+    def report(self, device):
+        return ClientUpdate({"delta": Weighted(device.end - device.start, 1.0)}, {"n": 3})
 
 
 class ShortBend(FedAvg):
@@ -65,21 +65,22 @@ class NoBend(FedAvg):
 
 
 class Writes(FedAvg):
-    def prepare(self, start, local, received, targets):
+    def prepare(self, device):
+        start = device.start
         start *= 0.0
-        return local
+        return device.local
 
 
 class WritesTargets(FedAvg):
-    def prepare(self, start, local, received, targets):
-        targets[0] = 1
-        return local
+    def prepare(self, device):
+        device.examples.y[0] = 1
+        return device.local
 
 
 class Keeps(FedAvg):
-    def report(self, start, end, local, received, work):
-        local["end"] = end
-        return super().report(start, end, local, received, work)
+    def report(self, device):
+        device.local["end"] = device.end
+        return super().report(device)
 
 
 class NoState(FedAvg):
@@ -117,7 +118,7 @@ DEVICE = [
     (Counting, "report", 0, "gives 'n' as an int; it must be a NumPy vector"),
     (ShortBend, "adjust_gradient", 0, "gives shape (11,) where (12,) is wanted"),
     (NoBend, "adjust_gradient", 0, "gives nothing; it must give"),
-    (Writes, "prepare", 1, "writes into what it was given, which can only be read"),
+    (Writes, "prepare", 2, "writes into what it was given, which can only be read"),
     (WritesTargets, "prepare", 1, "writes into what it was given, which can only be read"),
     (Keeps, "report", 1, "writes into what it was given, which can only be read"),
 ]
@@ -146,10 +147,10 @@ def test_a_wrong_hook_ends_the_run_with_its_name_place_and_line(method: type, ho
 class Late(FedAvg):
     """Wrong only where a worker comes to it: on one device, after what is tried before a run."""
 
-    def report(self, start, end, local, received, work):
-        if "seen" in local:
+    def report(self, device):
+        if "seen" in device.local:
             return nonsense  # noqa: F821
-        return ClientUpdate({"delta": Weighted(end - start, 1.0)}, {"seen": np.ones(1)})
+        return ClientUpdate({"delta": Weighted(device.end - device.start, 1.0)}, {"seen": np.ones(1)})
 
 
 def test_what_was_raised_is_the_cause_with_workers_as_without() -> None:
@@ -173,18 +174,20 @@ def is_odd(targets: np.ndarray) -> bool:
 
 
 class Diverging(FedAvg):
-    def prepare(self, start, local, received, targets):
-        if is_odd(targets):
+    def prepare(self, device):
+        if is_odd(device.examples.y):
             raise OverflowError("too far.\nand more")
-        return local
+        return device.local
 
 
 class NaNs(FedAvg):
-    def prepare(self, start, local, received, targets):
-        return {"factor": np.array([np.nan if is_odd(targets) else 1.0], np.float32)}
+    def prepare(self, device):
+        return {"factor": np.array([np.nan if is_odd(device.examples.y) else 1.0], np.float32)}
 
-    def report(self, start, end, local, received, work):
-        return ClientUpdate({"delta": Weighted((end - start) * local["factor"], 1.0)}, local)
+    def report(self, device):
+        return ClientUpdate(
+            {"delta": Weighted((device.end - device.start) * device.local["factor"], 1.0)}, device.local
+        )
 
 
 @pytest.mark.parametrize("processes", [0, 2])
@@ -203,8 +206,8 @@ def test_what_numbers_cause_in_a_hook_fails_the_device(method: type, words: list
 
 
 class Heavy(FedAvg):
-    def report(self, start, end, local, received, work):
-        return ClientUpdate({"delta": Weighted(end - start, 1e300)}, local)
+    def report(self, device):
+        return ClientUpdate({"delta": Weighted(device.end - device.start, 1e300)}, device.local)
 
 
 def test_an_update_that_no_fold_can_hold_fails_the_device() -> None:
@@ -213,7 +216,7 @@ def test_an_update_that_no_fold_can_hold_fails_the_device() -> None:
 
 
 class Leaves(FedAvg):
-    def report(self, start, end, local, received, work):
+    def report(self, device):
         raise SystemExit(3)
 
 
@@ -239,8 +242,9 @@ def test_a_hook_cannot_end_the_program(method: type, words: str, processes: int)
 
 
 class Divides(FedAvg):
-    def report(self, start, end, local, received, work):
-        return ClientUpdate({"delta": Weighted(end - start, 1 / (work.steps - work.steps))}, local)
+    def report(self, device):
+        weight = 1 / (device.plan.steps - device.plan.steps)
+        return ClientUpdate({"delta": Weighted(device.end - device.start, weight)}, device.local)
 
 
 @pytest.mark.parametrize("processes", [0, 2])
@@ -272,15 +276,15 @@ def test_a_model_that_is_not_finite_stops_the_run_with_round_and_tier() -> None:
 
 
 class Quits(FedAvg):
-    def report(self, start, end, local, received, work):
+    def report(self, device):
         raise BdbQuit
 
 
 class Stops(FedAvg):
-    def report(self, start, end, local, received, work):
-        if "seen" in local:
+    def report(self, device):
+        if "seen" in device.local:
             breakpoint()
-        return ClientUpdate({"delta": Weighted(end - start, 1.0)}, {"seen": np.ones(1)})
+        return ClientUpdate({"delta": Weighted(device.end - device.start, 1.0)}, {"seen": np.ones(1)})
 
 
 def test_leaving_the_debugger_leaves_the_run() -> None:

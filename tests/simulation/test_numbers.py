@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fogline.algorithms import make
 from fogline.compute.groups import Groups
+from fogline.jobs.planning import LocalPlan
 from fogline.params import Entry, Spec
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.values import LazyValue, Training
@@ -15,7 +16,7 @@ def numbers() -> Numbers:
 
 
 def training(client: int, model: LazyValue) -> Training:
-    return Training(client, model, 1, 0.1, client)
+    return Training(client, model, LocalPlan(1, 1, 1, 0.1, client))
 
 
 def test_training_is_in_flight_from_when_its_model_is_there_until_it_is_computed() -> None:

@@ -107,7 +107,7 @@ def test_what_would_change_the_past_is_refused() -> None:
 
 def test_a_run_that_a_bug_ended_before_its_first_round_leaves_no_folder() -> None:
     class Wrong(FedAvg):
-        def report(self, start, end, local, received, work):
+        def report(self, device):
             raise KeyError("mine")
 
     with pytest.raises(fogline.CodeError):

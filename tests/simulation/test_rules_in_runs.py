@@ -12,9 +12,9 @@ from fogline.algorithms.base import ClientUpdate, Weighted
 from fogline.jobs import Job, JobError, Tier, Tree
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result
-from fogline.params import State, Vector
+from fogline.params import State
 from fogline.simulation.run import run
-from fogline.training.method import LocalWork
+from fogline.training import DeviceContext
 from tests.simulation.test_exactness import Interrupting
 from tests.toy import ToyTask, toy_data
 
@@ -24,12 +24,12 @@ TREE = Tree(cloud=Tier(rule="trimmed_mean(0.1)"), fog=Tier(count=2, rule="median
 class Attack(FedAvg):
     """Devices of one class's client report the opposite, much larger."""
 
-    def prepare(self, start: Vector, local: State, received: State, targets: np.ndarray) -> State:
-        return {"bad": np.array([float(targets[:3].sum() == BAD)])}
+    def prepare(self, device: DeviceContext) -> State:
+        return {"bad": np.array([float(device.examples.y[:3].sum() == BAD)])}
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        delta = (end - start) * (-100.0 if local["bad"][0] else 1.0)
-        return ClientUpdate({"delta": Weighted(delta.astype(np.float32), float(work.samples))}, local)
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        delta = (device.end - device.start) * (-100.0 if device.local["bad"][0] else 1.0)
+        return ClientUpdate({"delta": Weighted(delta.astype(np.float32), float(device.plan.samples))}, device.local)
 
 
 BAD = 5
@@ -38,14 +38,14 @@ BAD = 5
 class Voting(FedAvg):
     """Devices weigh the numbers that they know; some name a term that others do not have."""
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        delta = end - start
-        weights = np.where(np.arange(delta.size) % 2 == 0, work.samples, 0.0)
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        end, delta = device.end, device.end - device.start
+        weights = np.where(np.arange(delta.size) % 2 == 0, device.plan.samples, 0.0)
         weights[1] = 0.0 if end[0] > 0 else 5.0
         terms = {"delta": Weighted(delta, weights)}
         if end[0] > 0:
             terms["rare"] = Weighted(np.ones(2, np.float32), 1.0)
-        return ClientUpdate(terms, local)
+        return ClientUpdate(terms, device.local)
 
 
 def run_toy(tree: Tree, method: FedAvg | None = None, **changes: object) -> Result:

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 import fogline
-from fogline import JobError, Result, Tier, Tree
+from fogline import FedAvg, JobError, Result, Tier, Tree
+from fogline.algorithms import ClientUpdate
 from fogline.data import FederatedData
+from fogline.jobs.planning import planner
+from fogline.params import Params, Vector
+from fogline.training import ClientJob, LocalMethod, LocalTraining
+from fogline.training.context import DeviceContext
 from fogline.training.task import Task
 from tests.toy import ToyTask, toy_data
 
@@ -151,3 +156,34 @@ def test_what_is_no_query_is_a_sentence(query: str, words: str) -> None:
     with pytest.raises(JobError) as caught:
         simulate(queries=[query])
     assert words in str(caught.value)
+
+
+class Halved(FedAvg):
+    """A device is judged with half of what it has received, and what it keeps of it."""
+
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        update = super().report(device)
+        return ClientUpdate(update.terms, {"shift": device.end - device.model})
+
+    def judge(self, device: DeviceContext) -> Vector:
+        return device.model * 0.5 + device.local["shift"]
+
+
+def test_a_method_says_with_which_weights_a_device_is_judged() -> None:
+    data = toy_data().with_parts_held_out(0.25, 0)
+    judged = fogline.simulate(
+        ToyTask(), Halved(), rounds=1, processes=0, progress=False, engine="loop", evaluation=DEVICES
+    )
+    assert np.array_equal(judged.params.vector, simulate(rounds=1).params.vector), "training is the same"
+
+    task, sums = ToyTask(data), list[dict[str, float]]()
+    start = task.initial(0)
+    engine = task.build("loop", LocalMethod(), LocalTraining())
+    planned = planner(judged.job, task.data, Halved())
+    for place, client in enumerate(data.clients):
+        plan = planned(place, 0, 0)
+        job = ClientJob(place, start.vector, start.counters, plan.steps, plan.learning_rate, plan.seed)
+        shift = engine.moved([job])[0].end
+        vector = judged.params.vector * 0.5 + shift
+        sums.append(task.evaluate(Params(task.spec, vector, start.counters), data.judged(client)))
+    assert judged.metrics["loss"] == pytest.approx(sum(s["loss"] for s in sums) / sum(s["count"] for s in sums))

@@ -150,17 +150,28 @@ class Sharp(LocalMethod):
 class Calibrated(LocalMethod):
     """FedLC: outputs shifted by the device's label frequencies."""
 
-    def adjust_outputs(self, outputs, local):
-        return outputs - 0.5 * local["prior"] ** -0.25
+    def adjust_outputs(self, outputs, batch, device):
+        return outputs - 0.5 * device.local["prior"] ** -0.25
 
 
 @dataclass
 class Contrastive(LocalMethod):
     """MOON: features pulled to those of the model received and away from another's."""
 
-    def adjust_loss(self, loss, features, features_of, start, local):
-        near, far = features_of(start), features_of(start + local["h"])
+    def adjust_loss(self, loss, batch, device):
+        features, start = batch.features, device.start
+        near, far = device.features_at(start, batch), device.features_at(start + device.local["h"], batch)
         return loss + 0.1 * ((features - near) ** 2).mean() - 0.01 * ((features - far) ** 2).mean()
+
+
+class Distilled(LocalMethod):
+    """Outputs pulled to those under other weights, where the labels are known; a part is left to chance."""
+
+    def adjust_loss(self, loss, batch, device):
+        teacher = device.outputs_at(device.model + device.received["c"], batch)
+        apart = ((batch.outputs - teacher) ** 2).flatten(1).mean(1)
+        kept = float(device.rng.random() < 0.5) + float(device.common_rng.random())
+        return loss + 0.1 * kept * (apart * (batch.targets.reshape(len(apart), -1)[:, 0] % 2)).mean()
 
 
 class Everything(Calibrated, Sharp, Normed, Contrastive):
@@ -176,5 +187,6 @@ METHODS: tuple[type[LocalMethod], ...] = (
     Sharp,
     Calibrated,
     Contrastive,
+    Distilled,
     Everything,
 )

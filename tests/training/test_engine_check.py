@@ -407,7 +407,7 @@ def test_parameters_without_elements(engine: str) -> None:
 class Centred(LocalMethod):
     """Changes outputs by those of the whole batch."""
 
-    def adjust_outputs(self, outputs, local):
+    def adjust_outputs(self, outputs, batch, device):
         return outputs - 0.5 * outputs.mean(0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -251,12 +252,15 @@ def test_methods_are_handed_the_classes_last() -> None:
 
 def test_fedlc_counts_the_labels_that_are_there() -> None:
     method = FedLC(classes=3)
-    weights = np.zeros(2, np.float32)
-    plain = method.prepare(weights, {}, {}, np.array([0, 1, 1, 2]))
-    padded = method.prepare(weights, {}, {}, np.array([[0, 1, -100], [1, 2, 255]]))
+
+    def device(targets: Any) -> Any:
+        return SimpleNamespace(start=np.zeros(2, np.float32), examples=SimpleNamespace(y=np.array(targets)))
+
+    plain = method.prepare(device([0, 1, 1, 2]))
+    padded = method.prepare(device([[0, 1, -100], [1, 2, 255]]))
     np.testing.assert_array_equal(plain["margin"], padded["margin"])
     with pytest.raises(ValueError, match="FedLC wants integer labels from 0 to 2"):
-        method.prepare(weights, {}, {}, np.array([0, 7]))
+        method.prepare(device([0, 7]))
 
 
 COLUMN = X[:, :1]

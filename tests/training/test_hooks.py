@@ -70,12 +70,12 @@ def test_a_gradient_that_does_not_fit_is_named(engine: str, give: Any, words: st
 
 
 class Detached(LocalMethod):
-    def adjust_loss(self, loss: Any, features: Any, features_of: Any, start: Any, local: Any) -> Any:
+    def adjust_loss(self, loss: Any, batch: Any, device: Any) -> Any:
         return loss.detach()
 
 
 class Summed(LocalMethod):
-    def adjust_outputs(self, outputs: Tensor, local: Any) -> Tensor:
+    def adjust_outputs(self, outputs: Tensor, batch: Any, device: Any) -> Tensor:
         return outputs.sum(-1)
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from fogline.data import Examples, Meaning
 from fogline.params import Params
 from fogline.training import LocalMethod, LocalTraining, Sums
-from fogline.training.method import Arrays
 from fogline.training.torch import TorchTask, models
 from tests.training.cohorts import SIZES, jobs_of, task_of
 
@@ -232,7 +231,7 @@ def test_several_outputs_are_trained_together(by_name: bool) -> None:
 
 def test_a_method_that_changes_the_output_needs_one() -> None:
     class Bending(LocalMethod):
-        def adjust_outputs(self, outputs: Tensor, local: Arrays, /) -> Tensor:
+        def adjust_outputs(self, outputs: Tensor, batch: object, device: object) -> Tensor:
             return outputs
 
     with pytest.raises(ValueError, match="its method changes the outputs of a model, and this one gives several"):

@@ -1,33 +1,42 @@
 """Federated methods: what a device does, what an aggregator does."""
 
 from fogline.algorithms.base import AggregatorContext, Algorithm, ClientUpdate, Weighted
+from fogline.algorithms.methods.decaying_steps import DecayingSteps
 from fogline.algorithms.methods.fedasync import FedAsync
 from fogline.algorithms.methods.fedat import FedAT
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.methods.fedavgm import FedAvgM
 from fogline.algorithms.methods.fedbuff import FedBuff
+from fogline.algorithms.methods.feddc import FedDC
 from fogline.algorithms.methods.feddyn import FedDyn
 from fogline.algorithms.methods.fedexp import FedExP
 from fogline.algorithms.methods.fedlc import FedLC
 from fogline.algorithms.methods.fednova import FedNova
+from fogline.algorithms.methods.fedntd import FedNTD
 from fogline.algorithms.methods.fedopt import FedAdagrad, FedAdam, FedOpt, FedYogi
+from fogline.algorithms.methods.fedproto import FedProto
 from fogline.algorithms.methods.fedprox import FedProx
+from fogline.algorithms.methods.fedpvr import FedPVR
 from fogline.algorithms.methods.fedsam import FedSAM
 from fogline.algorithms.methods.fedsgd import FedSGD
 from fogline.algorithms.methods.hierfavg import HierFAVG
+from fogline.algorithms.methods.ifca import IFCA
 from fogline.algorithms.methods.moon import Moon
 from fogline.algorithms.methods.mtgc import MTGC
+from fogline.algorithms.methods.scaffnew import Scaffnew
 from fogline.algorithms.methods.scaffold import Scaffold
 from fogline.algorithms.registry import METHODS, find, make
 from fogline.attributes import describe_attributes
 from fogline.settings import Mode
 
 __all__ = [
+    "IFCA",
     "METHODS",
     "MTGC",
     "AggregatorContext",
     "Algorithm",
     "ClientUpdate",
+    "DecayingSteps",
     "FedAT",
     "FedAdagrad",
     "FedAdam",
@@ -35,11 +44,15 @@ __all__ = [
     "FedAvg",
     "FedAvgM",
     "FedBuff",
+    "FedDC",
     "FedDyn",
     "FedExP",
     "FedLC",
+    "FedNTD",
     "FedNova",
     "FedOpt",
+    "FedPVR",
+    "FedProto",
     "FedProx",
     "FedSAM",
     "FedSGD",
@@ -47,6 +60,7 @@ __all__ = [
     "HierFAVG",
     "Mode",
     "Moon",
+    "Scaffnew",
     "Scaffold",
     "Weighted",
     "find",

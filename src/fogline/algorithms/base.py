@@ -24,7 +24,8 @@ from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 from fogline.aggregation import Folded, Weight, is_per_number
 from fogline.params import State, Vector
 from fogline.settings import Mode
-from fogline.training.method import LocalMethod, LocalWork
+from fogline.training.context import DeviceContext
+from fogline.training.method import LocalMethod
 
 
 def shown(vector: object) -> str:
@@ -44,15 +45,22 @@ class Weighted(NamedTuple):
         return f"Weighted({shown(self.vector)}, {weight})"
 
 
+NO_METRICS: Mapping[str, float] = {}
+METRIC = "metric/"
+"""Prefix of the terms under which metrics go up; a method's own terms have other names."""
+
+
 class ClientUpdate(NamedTuple):
     """What a device sends up, by name, and the state it keeps."""
 
     terms: dict[str, Weighted]
     local: State
+    metrics: Mapping[str, float] = NO_METRICS
+    """Numbers by name, of which every tier gets the mean, weighted by examples: ``metric/<name>`` in the history."""
 
     def __repr__(self) -> str:
         kept = ", ".join(f"'{name}': {shown(vector)}" for name, vector in self.local.items())
-        return f"ClientUpdate({self.terms}, {{{kept}}})"
+        return f"ClientUpdate({self.terms}, {{{kept}}}{f', {dict(self.metrics)}' if self.metrics else ''})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,8 @@ class Algorithm(LocalMethod):
     there may be a norm in its ``server_update``."""
     local_defaults: ClassVar[Mapping[str, Any]] = {}
     """Settings of local training (by field of ``LocalTraining``) that belong to the method."""
+    inner_rounds: ClassVar[bool] = True
+    """Whether a fog may make rounds of its own between two of its parent."""
     movement: ClassVar[str] = "delta"
     """Name of the term whose weight is the weight of a device in the model."""
 
@@ -119,9 +129,19 @@ class Algorithm(LocalMethod):
         """
         return state | received
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        """What a device sends up, and the state it keeps."""
-        return ClientUpdate({"delta": Weighted(end - start, float(work.samples))}, local)
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        """What a device sends up, and the state it keeps.
+
+        ``device.end`` is where training ended, and ``device.plan`` what was done.
+        """
+        return ClientUpdate({"delta": Weighted(device.end - device.start, float(device.plan.samples))}, device.local)
+
+    def judge(self, device: DeviceContext) -> Vector:
+        """The weights (P,) that a device is judged with, where models are judged on devices.
+
+        ``device.model`` is the model that is judged, ``device.local`` what the device keeps.
+        """
+        return device.model
 
     def server_update(
         self, model: Vector, folded: Folded, state: State, group: AggregatorContext
@@ -155,7 +175,18 @@ class Algorithm(LocalMethod):
         return (1.0 + staleness) ** -0.5
 
 
-DEVICE_HOOKS = ("prepare", "adjust_gradient", "perturb", "adjust_outputs", "adjust_loss", "report")
+DEVICE_HOOKS = (
+    "work",
+    "prepare",
+    "begin",
+    "adjust_gradient",
+    "perturb",
+    "adjust_outputs",
+    "adjust_loss",
+    "local_round",
+    "report",
+    "judge",
+)
 """What a method may override without a change to what its aggregators do."""
 SCALARS = ("staleness_weight",)
 """Hooks of aggregators that see no vector."""

@@ -5,17 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import Any, cast, get_args
 
-from fogline.algorithms.base import Algorithm
+from fogline.algorithms.base import DEVICE_HOOKS, Algorithm
 from fogline.plugins import nearest, suggest
 from fogline.settings import Mode
 
 HOOKS = (
-    "prepare",
-    "report",
-    "adjust_gradient",
-    "perturb",
-    "adjust_outputs",
-    "adjust_loss",
+    *DEVICE_HOOKS,
     "broadcast",
     "receive",
     "server_update",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
@@ -15,8 +15,10 @@ from fogline.algorithms.base import Algorithm
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import State
 from fogline.training.bugs import CodeError, attempt, reason_of
+from fogline.training.context import DeviceContext, Draws
 from fogline.training.local import ClientJob, LocalResult
-from fogline.training.method import LocalWork, overrides
+from fogline.training.method import overrides
+from fogline.training.plan import Plan
 from fogline.training.task import Engine, Task
 
 
@@ -38,68 +40,114 @@ def run_cohort(engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[
     Raises:
         CodeError: a hook of the method, or the code of the task, is wrong; it names the device.
     """
-    prepared = [prepare(algorithm, task, job) for job in jobs] if overrides(algorithm, "prepare") else jobs
-    able = [job for job in prepared if isinstance(job, ClientJob)]
+    prepared = [_prepared(algorithm, task, job) for job in jobs] if _prepares(algorithm) else jobs
+    able = [_job_of(ready) for ready in prepared if not isinstance(ready, LocalRound)]
     moves = type(algorithm).report is Algorithm.report
     try:
         trained = iter((engine.moved if moves else engine.train)(able) if able else ())
     except CodeError as error:
         error.at(_names(task, able))
         raise
-    report = partial(_report_movement, task.spec.trainable) if moves else partial(_report, algorithm, task)
+    report = partial(_report_movement, algorithm, task) if moves else partial(_report, algorithm, task)
     return [
-        report(before, job, next(trained)) if isinstance(job, ClientJob) else job
-        for before, job in zip(jobs, prepared, strict=True)
+        ready if isinstance(ready, LocalRound) else report(before, ready, next(trained))
+        for before, ready in zip(jobs, prepared, strict=True)
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A device that may train, and its random numbers, with which its hooks have begun."""
+
+    job: ClientJob
+    draws: Draws
+
+
+def _job_of(ready: ClientJob | _Ready) -> ClientJob:
+    return ready.job if isinstance(ready, _Ready) else ready
+
+
+def _prepares(algorithm: Algorithm) -> bool:
+    return overrides(algorithm, "prepare") or overrides(algorithm, "begin")
+
+
 def prepare(algorithm: Algorithm, task: Task, job: ClientJob) -> ClientJob | LocalRound:
-    """The job with the device's state as the method wants it before training; or how the device failed.
+    """The job as the method wants it before training: the device's state, and where it starts; or how it failed.
 
     Raises:
-        CodeError: the hook, or the code that loads the device's data, is wrong.
+        CodeError: a hook, or the code that loads the device's data, is wrong.
     """
-    if not overrides(algorithm, "prepare"):
+    if not _prepares(algorithm):
         return job
+    ready = _prepared(algorithm, task, job)
+    return ready if isinstance(ready, LocalRound) else _job_of(ready)
 
-    def work() -> ClientJob:
-        start, targets = job.start[: task.spec.trainable], task.data.at(job.client).y
-        return replace(job, local=hooks.prepare(algorithm, start, job.local, job.received, targets))
 
-    done = attempt(work)
+def _prepared(algorithm: Algorithm, task: Task, job: ClientJob) -> ClientJob | _Ready | LocalRound:
+    def ready() -> _Ready:
+        device = DeviceContext(task, job)
+        if not overrides(algorithm, "prepare"):
+            return _Ready(_begun(algorithm, device, job), device.draws)
+        kept = replace(job, local=hooks.prepare(algorithm, device))
+        if not overrides(algorithm, "begin"):
+            return _Ready(kept, device.draws)
+        return _Ready(_begun(algorithm, DeviceContext(task, kept, device.draws), kept), device.draws)
+
+    done = attempt(ready)
     return _failed(task, job, done, 0) if isinstance(done, Exception) else done
 
 
-def _report_movement(trainable: int, before: ClientJob, job: ClientJob, trained: LocalResult) -> LocalRound:
+def _begun(algorithm: Algorithm, device: DeviceContext, job: ClientJob) -> ClientJob:
+    """The job with the start that the method gives; buffers are the received model's."""
+    head = hooks.begin(algorithm, device)
+    return replace(job, start=np.concatenate([head, job.start[head.size :]]), model=job.start)
+
+
+def _report_movement(
+    algorithm: Algorithm, task: Task, before: ClientJob, ready: ClientJob | _Ready, trained: LocalResult
+) -> LocalRound:
     """What ``Algorithm.report`` gives, from what ``Engine.moved`` gave: one model less to write and to read."""
     if trained.failure is not None:
-        return LocalRound(job.client, None, before.local, trained.samples, np.nan, np.nan, trained.failure)
-    moved, samples = trained.end, trained.samples
+        return LocalRound(before.client, None, before.local, trained.samples, np.nan, np.nan, trained.failure)
+    trainable, moved, samples = task.spec.trainable, trained.end, trained.samples
     head = moved if moved.size == trainable else moved[:trainable]
     # Looked at where it was made, while it is in the processor's cache: who folds it need not.
     top = bound(head) if trained.bound is None else trained.bound
     update = Update({"delta": head}, {"delta": float(samples)}, trained.counters, bounds={"delta": top})
     if moved.size > trainable:
         update.vectors[BUFFERS], update.weights[BUFFERS] = moved[trainable:], float(samples)
-    return LocalRound(job.client, update, job.local, samples, trained.loss, trained.loss_rms)
+    if trained.metrics:
+        _enter_metrics(algorithm, update, trained)
+    return LocalRound(before.client, update, _job_of(ready).local, samples, trained.loss, trained.loss_rms)
 
 
-def _report(algorithm: Algorithm, task: Task, before: ClientJob, job: ClientJob, trained: LocalResult) -> LocalRound:
+def _report(
+    algorithm: Algorithm, task: Task, before: ClientJob, ready: ClientJob | _Ready, trained: LocalResult
+) -> LocalRound:
     if trained.failure is not None:
-        return LocalRound(job.client, None, before.local, trained.samples, np.nan, np.nan, trained.failure)
-    trainable = task.spec.trainable
-    start, end = job.start[:trainable], trained.end[:trainable]
-    work = LocalWork(trained.samples, trained.steps, job.learning_rate, trainable)
-    report = attempt(lambda: hooks.report(algorithm, start, end, job.local, job.received, work))
+        return LocalRound(before.client, None, before.local, trained.samples, np.nan, np.nan, trained.failure)
+    job, draws = _job_of(ready), ready.draws if isinstance(ready, _Ready) else None
+    plan = Plan(trained.steps, trained.samples, job.learning_rate, job.batch_size)
+    device = DeviceContext(task, job, draws, trained.end, plan)
+    report = attempt(lambda: hooks.report(algorithm, device))
     if isinstance(report, Exception):
         return _failed(task, before, report, trained.samples)
     vectors = {name: term.vector for name, term in report.terms.items()}
     weights = {name: term.weight for name, term in report.terms.items()}
+    trainable = task.spec.trainable
     if trained.end.size > trainable:
         vectors[BUFFERS] = trained.end[trainable:] - job.start[trainable:]
         weights[BUFFERS] = float(trained.samples)
     update = Update(vectors, weights, trained.counters)
+    if trained.metrics:
+        _enter_metrics(algorithm, update, trained)
     return LocalRound(job.client, update, report.local, trained.samples, trained.loss, trained.loss_rms)
+
+
+def _enter_metrics(algorithm: Algorithm, update: Update, trained: LocalResult) -> None:
+    """What the method's own local round says of itself goes up beside what it reports."""
+    for name, term in hooks.metric_terms(algorithm, "local_round", trained.metrics, float(trained.samples)).items():
+        update.vectors[name], update.weights[name] = term.vector, term.weight
 
 
 def _failed(task: Task, job: ClientJob, error: Exception, samples: int) -> LocalRound:

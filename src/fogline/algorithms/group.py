@@ -23,7 +23,7 @@ from fogline.aggregation import (
     weights_to_arrays,
 )
 from fogline.algorithms import hooks
-from fogline.algorithms.base import AggregatorContext, Algorithm, Weighted
+from fogline.algorithms.base import METRIC, AggregatorContext, Algorithm, Weighted
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import Counters, Params, Spec, State, Vector
 
@@ -67,6 +67,8 @@ class GroupModel:
     """Below the root: sums over its rounds of what devices reported, with the summed weights."""
     moves: int = 0
     """Rounds of its own since the parent's model."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Means of what devices said of themselves in its last round, by ``metric/<name>``."""
 
     def to_arrays(self) -> Arrays:
         """A flat dictionary of arrays; the vectors are not copied."""
@@ -74,6 +76,7 @@ class GroupModel:
         arrays |= {f"state/{name}": vector for name, vector in self.state.items()}
         arrays |= {f"total/{name}": term.vector for name, term in self.totals.items()}
         arrays |= weights_to_arrays({name: term.weight for name, term in self.totals.items()})
+        arrays |= {f"mean/{name}": np.array([value]) for name, value in self.metrics.items()}
         return arrays if self.start is None else arrays | {"start": self.start}
 
     @classmethod
@@ -87,6 +90,7 @@ class GroupModel:
             arrays.get("start"),
             {name: Weighted(vector, weight_from_arrays(name, arrays)) for name, vector in totals.items()},
             int(arrays["moves"][0]),
+            {name: float(mean[0]) for name, mean in _under("mean/", arrays).items()},
         )
 
 
@@ -120,7 +124,7 @@ def move(
     vector[spec.trainable :] = tail + folded.mean(BUFFERS) if tail.size else tail
     counters = np.maximum(group.counters, folded.counters) if group.counters.size else group.counters
     totals = _add_totals(group.totals, folded) if inside else {}
-    return GroupModel(vector, counters, state, group.start, totals, group.moves + 1)
+    return GroupModel(vector, counters, state, group.start, totals, group.moves + 1, _metrics(folded))
 
 
 def evaluation_model(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Params:
@@ -140,16 +144,24 @@ def group_update(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Update:
     totals = {
         name: Weighted(_mean_of(term, rounds), term.weight / rounds)
         for name, term in group.totals.items()
-        if name != BUFFERS
+        if name != BUFFERS and not name.startswith(METRIC)
     }
     weight = totals[algorithm.movement].weight if algorithm.movement in totals else 1.0
     terms = hooks.group_update(algorithm, start, difference[: spec.trainable], weight, totals)
+    for name, term in group.totals.items():  # The mean over its rounds.
+        if name.startswith(METRIC) and np.all(term.weight):
+            terms[name] = Weighted(term.vector / term.weight, term.weight / rounds)
     vectors = {name: term.vector for name, term in terms.items()}
     weights = {name: term.weight for name, term in terms.items()}
     if spec.floats > spec.trainable:
         vectors[BUFFERS] = difference[spec.trainable :]
         weights[BUFFERS] = group.totals[BUFFERS].weight / rounds if is_per_number(weight) else weight
     return Update(vectors, weights, group.counters)
+
+
+def _metrics(folded: Folded) -> dict[str, float]:
+    told = [name for name in folded.weights if name.startswith(METRIC) and np.all(folded.weights[name])]
+    return {name: float(folded.mean(name)[0]) for name in told}
 
 
 def _mean_of(term: Weighted, rounds: int) -> Vector:

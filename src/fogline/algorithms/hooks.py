@@ -1,7 +1,7 @@
 """What the hooks of a round are given and must give: called here, and nowhere else.
 
-A device's hooks (``prepare``, ``report``) let pass what numbers can cause, so that the device fails; for what an
-aggregator's hooks raise there is no device to blame.
+A device's hooks (``prepare``, ``begin``, ``report``) let pass what numbers can cause, so that the device fails; for
+what an aggregator's hooks raise there is no device to blame.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import numpy.typing as npt
 
 from fogline.aggregation import Folded, Weight, fault, is_per_number
 from fogline.aggregation.sweep import bound
-from fogline.algorithms.base import AggregatorContext, Algorithm, ClientUpdate, Weighted
+from fogline.algorithms.base import METRIC, AggregatorContext, Algorithm, ClientUpdate, Weighted
 from fogline.params import State, Vector
 from fogline.training.bugs import NotFiniteError
-from fogline.training.hook_calls import a, call, read_only, wrong
-from fogline.training.method import LocalWork
+from fogline.training.context import DeviceContext, RoundContext
+from fogline.training.hook_calls import a, call, wrong
+from fogline.training.plan import Plan
+from fogline.training.reading import read_only
 
 BUFFERS = "buffers"
 """Name under which the runtime averages the model's floating-point buffers."""
@@ -30,29 +32,62 @@ BUFFERS = "buffers"
 # Devices
 
 
-def prepare(method: Algorithm, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
+def work(method: Algorithm, plan: Plan, device: RoundContext) -> Plan:
+    """How much a device trains.
+
+    Raises:
+        CodeError: it gives something else than a plan.
+    """
+    result = call(method, "work", plan, device, numeric=False)
+    if not isinstance(result, Plan):
+        raise wrong(method, "work", f"gives {a(result)}; it must give a plan: return plan.replace(steps=...)")
+    if result.samples != plan.samples:
+        raise wrong(method, "work", "changes how many samples the device has; change it by plan.replace(...)")
+    return result
+
+
+def prepare(method: Algorithm, device: DeviceContext) -> State:
     """The device's state before training."""
-    return _state(method, "prepare", call(method, "prepare", start, local, received, targets))
+    return _state(method, "prepare", call(method, "prepare", device))
 
 
-def report(
-    method: Algorithm, start: Vector, end: Vector, local: State, received: State, work: LocalWork
-) -> ClientUpdate:
+def begin(method: Algorithm, device: DeviceContext) -> Vector:
+    """Where training starts, (P,)."""
+    return _model(method, "begin", call(method, "begin", device), device.model)
+
+
+def judge(method: Algorithm, device: DeviceContext) -> Vector:
+    """The weights (P,) that a device is judged with."""
+    return _model(method, "judge", call(method, "judge", device), device.model)
+
+
+def report(method: Algorithm, device: DeviceContext) -> ClientUpdate:
     """What a device sends up, and what it keeps.
 
     Raises:
         NotFiniteError: some of its numbers are not finite.
     """
-    if type(method).report is Algorithm.report:
-        return method.report(start, end, local, received, work)
-    result = call(method, "report", start, end, local, received, work)
+    result = call(method, "report", device)
     if not isinstance(result, ClientUpdate):
         raise wrong(method, "report", f"gives {a(result)}; it must give ClientUpdate(terms, local)")
-    terms = _terms(method, "report", result.terms, work.trainable)
+    terms = _terms(method, "report", result.terms, device.model.size)
+    terms |= metric_terms(method, "report", result.metrics, float(device.plan.samples))
     for name, term in terms.items():
         if not np.isfinite(bound(term.vector)) or fault(name, term.vector, term.weight, 1.0) is not None:
             raise NotFiniteError(f"what {type(method).__name__}.report gives as '{name}' {_not_finite(term)}")
     return ClientUpdate(terms, _state(method, "report", result.local))
+
+
+def metric_terms(method: Algorithm, hook: str, metrics: Any, weight: float) -> dict[str, Weighted]:
+    """Metrics as terms, which fold as all others do."""
+    if not isinstance(metrics, Mapping):
+        raise wrong(method, hook, f"gives {a(metrics)} as metrics; it must be a dictionary of numbers")
+    terms: dict[str, Weighted] = {}
+    for name, value in cast("Mapping[str, Any]", metrics).items():
+        if not _is_number(value):
+            raise wrong(method, hook, f"gives {a(value)} as the metric '{name}'; it must be a number")
+        terms[METRIC + _name(method, hook, name)] = Weighted(np.array([value], np.float64), weight)
+    return terms
 
 
 # Aggregators
@@ -122,6 +157,10 @@ def _terms(method: Algorithm, hook: str, value: Any, trainable: int) -> dict[str
     for name, term in cast("Mapping[str, Any]", value).items():
         if not isinstance(term, Weighted):
             raise wrong(method, hook, f"gives {a(term)} as '{name}'; it must be Weighted(vector, weight)")
+        if str(name).startswith(METRIC):
+            raise wrong(
+                method, hook, f"gives a term called '{name}'; numbers about a device belong into metrics={{...}}"
+            )
         if name == BUFFERS:
             raise wrong(
                 method, hook, f"gives a term called '{BUFFERS}', which is the model's own; call it another name"

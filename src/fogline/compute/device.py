@@ -13,25 +13,35 @@ from fogline.compute.files import read_model, read_state, write, write_state
 from fogline.compute.links import NodeLinks
 from fogline.compute.reports import write_report
 from fogline.compute.survey import Examiner, Question, UnansweredError
-from fogline.jobs.planning import Planner
+from fogline.jobs.planning import LocalPlan, Planner
 from fogline.nodes.effects import Examine, Train
 from fogline.nodes.events import Trained
 from fogline.params import State
 from fogline.training.local import ClientJob
 
 
-def client_job(client: int, down: Down, steps: int, learning_rate: float, seed: int, local: State) -> ClientJob:
+def client_job(client: int, down: Down, plan: LocalPlan, local: State) -> ClientJob:
     """A device's round as an engine takes it.
 
     Args:
         client: whose data it trains on.
         down: what came from the parent.
-        steps: minibatch steps to make.
-        learning_rate: of the round.
-        seed: of all that is random in it.
+        plan: how much it trains, and from which seeds.
         local: the vectors that the method keeps on the device.
     """
-    return ClientJob(client, down.vector, down.counters, steps, learning_rate, seed, local, down.received)
+    return ClientJob(
+        client,
+        down.vector,
+        down.counters,
+        plan.steps,
+        plan.learning_rate,
+        plan.seed,
+        local,
+        down.received,
+        plan.round,
+        plan.common_seed,
+        plan.batch_size,
+    )
 
 
 def carry_out(
@@ -56,7 +66,7 @@ def carry_out(
     down = read_model(asked.reads[effect.model], stages=links.gets)
     work = plan(client, effect.round, asked.earlier)
     local = read_state(asked.reads.get(STATE))
-    done = run(client_job(client, down, work.steps, work.learning_rate, work.seed, local))
+    done = run(client_job(client, down, work, local))
     if done.update is None:
         return CarriedOut(trained=Trained(effect.task, effect.update, done.samples, failure=done.failure))
     made = write_report(asked, effect.update, done.update, links.sends, links.from_device(work.seed))

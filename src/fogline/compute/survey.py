@@ -14,7 +14,7 @@ import numpy as np
 
 from fogline.aggregation.spread import spread_of, spread_sums
 from fogline.aggregation.tally import Tally
-from fogline.algorithms import Algorithm
+from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound, prepare
 from fogline.algorithms.group import Down, GroupModel
@@ -26,6 +26,7 @@ from fogline.monitoring.record import Spread
 from fogline.nodes.messages import Kind
 from fogline.params import Params, Spec, State
 from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame
+from fogline.training.context import DeviceContext
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
 
@@ -127,9 +128,7 @@ class Examiner:
             examples = self._task.data.judged(client)
         except ValueError as error:
             raise UnansweredError(str(error)) from error
-        vector, counters = down.vector, down.counters
-        if self._job.evaluation.fine_tune is not None and client in self._task.data.clients:
-            vector, counters = self._fine_tuned(question, client, down, local)
+        vector, counters = self._model_of(question, client, down, local)
         sums = self._task.evaluate(Params(self._task.spec, vector, counters), examples)
         if not sums.get("count", 1.0):
             raise UnansweredError(f"none of the targets of client '{client}' has a truth")
@@ -146,11 +145,28 @@ class Examiner:
         new = {} if client in self._task.data.clients else {f"{NEW}{name}": value for name, value in sums.items()}
         return new | spread_sums(figure)
 
-    def _fine_tuned(self, question: Question, client: str, down: Down, local: State) -> tuple[np.ndarray, np.ndarray]:
-        """The device's model after some training from the one received."""
+    def _model_of(self, question: Question, client: str, down: Down, local: State) -> tuple[np.ndarray, np.ndarray]:
+        """What a device is judged with: the model received, what its method says, or that after some training.
+
+        A device that never trains has nothing that a method could go by.
+        """
+        clients = list(self._task.data.clients)
+        if client not in clients:
+            return down.vector, down.counters
+        place = clients.index(client)
+        if self._job.evaluation.fine_tune is not None:
+            return self._fine_tuned(question, place, down, local)
+        if type(self._algorithm).judge is Algorithm.judge:
+            return down.vector, down.counters
+        seed = mix(self._job.seed, place, question.round, SURVEYED)
+        asked = ClientJob(place, down.vector, down.counters, 0, 0.0, seed, local, down.received, question.round)
+        judged = hooks.judge(self._algorithm, DeviceContext(self._task, asked))
+        return np.concatenate([judged, down.vector[judged.size :]]), down.counters
+
+    def _fine_tuned(self, question: Question, place: int, down: Down, local: State) -> tuple[np.ndarray, np.ndarray]:
+        """The device's model after some training from the one received, as its method trains."""
         fine_tune, task, job = self._job.evaluation.fine_tune, self._task, self._job
         assert fine_tune is not None
-        place = list(task.data.clients).index(client)
         training = local_training(job.local).model_copy(update={"epochs": fine_tune.epochs, "steps": None})
         steps, rate = training.step_count(task.data.at(place).count), training.rate(question.round, job.rounds)
         seed = mix(job.seed, place, question.round, SURVEYED)

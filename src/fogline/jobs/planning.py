@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, reduce
 
 import msgspec
 import numpy as np
 
-from fogline.algorithms import Algorithm
+from fogline.algorithms import Algorithm, hooks
 from fogline.data import FederatedData
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job, Local
 from fogline.jobs.tree import Tree
+from fogline.training.bugs import CodeError
+from fogline.training.context import WORK, Draws, RoundContext
+from fogline.training.hook_calls import wrong
 from fogline.training.local import LocalTraining
+from fogline.training.method import overrides
+from fogline.training.plan import Plan
 from fogline.training.shuffling import cuts
 from fogline.training.task import Task
 
 MASK = (1 << 64) - 1
+COMMON = 0xC0
+"""Sets the seeds that rounds have apart from those of devices."""
 
 
 class LocalPlan(msgspec.Struct, frozen=True, gc=False):
@@ -32,6 +39,12 @@ class LocalPlan(msgspec.Struct, frozen=True, gc=False):
     """Examples it has."""
     learning_rate: float
     seed: int
+    round: int = 0
+    """How many rounds its parent made before."""
+    common_seed: int = 0
+    """Of the round: the same on all its devices."""
+    batch_size: int | None = None
+    """Examples in a step; None takes all at once."""
 
 
 Planner = Callable[[int, int, int], LocalPlan]
@@ -79,11 +92,29 @@ def assign(tree: Tree, data: FederatedData) -> list[str]:
     return [leaves[i % len(leaves)] for i in range(count)]
 
 
-def planner(job: Job, samples: Sequence[int]) -> Planner:
-    """How much each device trains in each of its rounds; ``samples``: how many each has, by client."""
+def check_rounds(algorithm: Algorithm, job: Job) -> None:
+    """Refuse rounds of a fog's own where the method has none.
+
+    Raises:
+        JobError: a tier below the root makes some.
+    """
+    if algorithm.inner_rounds:
+        return
+    for name in job.tree.names[1:]:
+        tier = job.tree.tiers[name]
+        if tier.rounds > 1 or (tier.mode or algorithm.mode) != "sync":
+            raise JobError(
+                f"{type(algorithm).__name__} has no rounds of a tier's own: leave tree.{name}.rounds and "
+                f"tree.{name}.mode out."
+            )
+
+
+def planner(job: Job, data: FederatedData, algorithm: Algorithm) -> Planner:
+    """How much each device trains in each of its rounds."""
     local = local_training(job.local)
-    work, rounds = job.local.work, job.rounds
-    states = _states(_mixed_in(0, job.seed), len(samples))
+    work, rounds, batch_size = job.local.work, job.rounds, local.batch_size
+    samples: list[int] = data.sizes().tolist()
+    states, common = _states(_mixed_in(0, job.seed), len(samples)), _mixed_in(COMMON, job.seed)
 
     @cache
     def whole(samples: int) -> tuple[int, int]:
@@ -92,8 +123,9 @@ def planner(job: Job, samples: Sequence[int]) -> Planner:
         return steps, examples_of(local, samples, steps)
 
     @cache
-    def rate(round_index: int) -> float:
-        return local.rate(round_index, rounds)
+    def of_round(round_index: int) -> tuple[float, int]:
+        """Learning rate and seed that all devices of a round have."""
+        return local.rate(round_index, rounds), _mixed_in(common, round_index) >> 1
 
     def plan(client: int, round_index: int, attempt: int) -> LocalPlan:
         seed = _mixed_in(states[client], attempt) >> 1
@@ -103,9 +135,44 @@ def planner(job: Job, samples: Sequence[int]) -> Planner:
         else:
             steps = local.step_count(held, random.Random(seed).uniform(*work))
             examples = examples_of(local, held, steps)
-        return LocalPlan(steps, examples, held, rate(round_index), seed)
+        rate, common_seed = of_round(round_index)
+        return LocalPlan(steps, examples, held, rate, seed, round_index, common_seed, batch_size)
 
-    return plan
+    if not overrides(algorithm, "work"):
+        return plan
+
+    def by_method(client: int, round_index: int, attempt: int) -> LocalPlan:
+        planned = plan(client, round_index, attempt)
+        device = RoundContext(str(data.clients[client]), round_index, Draws(planned.seed, planned.common_seed, WORK))
+        return _asked(algorithm, local, planned, device)
+
+    return by_method
+
+
+def _asked(algorithm: Algorithm, local: LocalTraining, planned: LocalPlan, device: RoundContext) -> LocalPlan:
+    """What the method makes of a plan.
+
+    Raises:
+        CodeError: it is none that a device could carry out.
+    """
+    usual = Plan(planned.steps, planned.samples, planned.learning_rate, planned.batch_size, local.smallest_batch)
+    try:
+        wanted = hooks.work(algorithm, usual, device)
+        if wanted.batch_size is not None and wanted.batch_size < local.smallest_batch:
+            raise wrong(
+                algorithm, "work", f"gives batches of {wanted.batch_size}; the model wants {local.smallest_batch}"
+            )
+    except CodeError as error:
+        error.at(f"Client '{device.client}'")
+        raise
+    batches = local.model_copy(update={"batch_size": wanted.batch_size})
+    return msgspec.structs.replace(
+        planned,
+        steps=wanted.steps,
+        examples=examples_of(batches, planned.samples, wanted.steps),
+        learning_rate=wanted.learning_rate,
+        batch_size=wanted.batch_size,
+    )
 
 
 def examples_of(local: LocalTraining, samples: int, steps: int) -> int:

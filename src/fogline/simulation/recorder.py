@@ -76,7 +76,7 @@ class Recorder:
         """A device's local round was computed."""
         if done.failure is None:
             self._losses.append((done.loss, done.samples))
-            self._steps += training.steps
+            self._steps += training.plan.steps
 
     def moved(self, move: Move, group: LazyValue) -> None:
         """Take note that the root's model has moved: judge it, and write the round's row."""
@@ -142,6 +142,8 @@ class Recorder:
         row["train_loss"] = sum(loss * n for loss, n in self._losses) / weight if weight else math.nan
         self._losses, self._steps = [], 0
         row |= traffic.mishaps.counts
+        if self.group is not None:
+            row |= self.group.result.metrics
         evaluation = self.setting.job.evaluation
         done = round_index + 1
         if not self.queries:

@@ -9,6 +9,8 @@ from typing import Any
 
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms.device import prepare
+from fogline.algorithms.group import Down
+from fogline.compute.device import client_job
 from fogline.data.loading import loading_of
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.jobs.job import asks_beside
@@ -325,13 +327,12 @@ def _prepared(job: Job, task: Task, algorithm: Algorithm | None) -> Setting:
 def _choose(setting: Setting, processes: int) -> Choice:
     """Engine and chunk for the job: what it names, or what is fastest on a cohort like its own."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm
-    plan = planner(job, task.data.sizes().tolist())
+    plan = planner(job, task.data, algorithm)
     clients = range(min(len(setting.homes), cohort_size(job.tree, len(setting.homes))))
     jobs: list[ClientJob] = []
     for client in clients:
         planned = plan(client, 0, 0)
-        start, counters = setting.initial.vector, setting.initial.counters
-        work = ClientJob(client, start, counters, planned.steps, planned.learning_rate, planned.seed)
+        work = client_job(client, Down(setting.initial.vector, setting.initial.counters), planned, {})
         prepared = prepare(algorithm, task, work)
         # Where it fails, the run will say so.
         jobs.append(prepared if isinstance(prepared, ClientJob) else work)

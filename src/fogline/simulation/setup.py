@@ -22,7 +22,7 @@ from fogline.compute.survey import task_to_judge
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.exchanging import exchange_of
-from fogline.jobs.planning import assign, examples_of, local_training, planner, with_defaults
+from fogline.jobs.planning import assign, check_rounds, examples_of, local_training, planner, with_defaults
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
@@ -42,6 +42,7 @@ from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.training.bugs import CodeError, sure
 from fogline.training.local import ClientJob, LocalTraining
+from fogline.training.method import overrides
 from fogline.training.task import Task
 
 PATIENCE = 3.0
@@ -82,6 +83,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         algorithm = make(job.algorithm.name, **job.algorithm.parameters)
     check_method(type(algorithm))
     task = task_to_judge(task, job)
+    check_rounds(algorithm, job)
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)
@@ -195,7 +197,7 @@ def simulator_of(
         homes=setting.homes,
         fleet=fleet,
         links=setting.links,
-        plan=planner(job, task.data.sizes().tolist()),
+        plan=planner(job, task.data, algorithm),
         sizes=sizes,
         cost=task.cost,
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),
@@ -214,7 +216,8 @@ def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
     the others take at most is known.
     """
     fleet, local, leaves = setting.fleet, setting.local, setting.job.tree.names[-1]
-    if setting.job.tree.tiers[leaves].deadline is not None or not fleet.loses:
+    bounded = setting.job.tree.tiers[leaves].deadline is not None
+    if bounded or not fleet.loses or overrides(setting.algorithm, "work"):  # A method may ask for any amount.
         return {}
     samples: list[int] = setting.task.data.sizes().tolist()
     most = max(setting.job.local.work or (1.0,))

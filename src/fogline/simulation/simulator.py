@@ -545,7 +545,7 @@ class Simulator:
                 return
         else:
             self.traffic.joules += seconds * self._watts[client]
-        training = Training(client, numbers.models[effect.model], plan.steps, plan.learning_rate, plan.seed)
+        training = Training(client, numbers.models[effect.model], plan)
         if self._listed:
             numbers.begin(effect.update, training)
         else:

@@ -16,6 +16,7 @@ from fogline.aggregation import Folded, Partial, Update, Weight, is_per_number
 from fogline.algorithms.device import LocalRound
 from fogline.compute.device import client_job
 from fogline.compute.folding import RoundFold
+from fogline.jobs.planning import LocalPlan
 from fogline.params import State
 from fogline.simulation.staging import Staging
 from fogline.training.local import ClientJob
@@ -72,17 +73,15 @@ class ComputedValue(LazyValue):
 class Training(LazyValue):
     """A device's local round; its result is an update, or None after a failure."""
 
-    __slots__ = ("client", "consumer", "failure", "learning_rate", "loss_rms", "model", "rank", "seed", "steps")
+    __slots__ = ("client", "consumer", "failure", "loss_rms", "model", "plan", "rank")
 
-    def __init__(self, client: int, model: LazyValue, steps: int, learning_rate: float, seed: int) -> None:
+    def __init__(self, client: int, model: LazyValue, plan: LocalPlan) -> None:
         self.order = order = next(_serial)  # All of Value's, without the call: there is one of these an update.
         self.result: Any = None
         self.done = False
         self.client = client
         self.model: LazyValue | None = model
-        self.steps = steps
-        self.learning_rate = learning_rate
-        self.seed = seed
+        self.plan = plan
         self.loss_rms: float | None = None
         self.failure: str | None = None
         self.consumer: Folding | None = None
@@ -99,7 +98,7 @@ class Training(LazyValue):
     def job(self, local: State) -> ClientJob:
         """The training as an engine takes it."""
         assert self.model is not None
-        return client_job(self.client, self.model.result, self.steps, self.learning_rate, self.seed, local)
+        return client_job(self.client, self.model.result, self.plan, local)
 
 
 class Folding(LazyValue):
@@ -259,7 +258,7 @@ class LazyValues:
             self._trained(training, done)
             update, is_copy = done.update, False
             if self._staged is not None and update is not None:
-                update, is_copy = self._staged.from_device(training.client, update, training.seed), True
+                update, is_copy = self._staged.from_device(training.client, update, training.plan.seed), True
             training.settle(update)
             consumer = training.consumer
             if consumer is not None and consumer.awaits(training):

@@ -6,18 +6,23 @@ without PyTorch or scikit-learn can do everything else.
 
 from fogline.attributes import describe_attributes
 from fogline.training.autotune import Choice, autotune
+from fogline.training.context import DeviceContext, LocalBatch, RoundContext
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
-from fogline.training.method import LocalMethod, LocalWork, overrides
+from fogline.training.method import LocalMethod, overrides
+from fogline.training.plan import Plan
 from fogline.training.task import Engine, Sums, Task
 
 __all__ = [
     "Choice",
     "ClientJob",
+    "DeviceContext",
     "Engine",
+    "LocalBatch",
     "LocalMethod",
     "LocalResult",
     "LocalTraining",
-    "LocalWork",
+    "Plan",
+    "RoundContext",
     "Sums",
     "Task",
     "autotune",

@@ -8,14 +8,15 @@ states as read-only mappings; a tensor counts how often it was written to, and i
 from __future__ import annotations
 
 from bdb import BdbQuit
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
 
 from fogline.training.bugs import CodeError, HookNumbersError, blame, is_numeric, line_of_definition
+from fogline.training.context import DeviceContext, LocalBatch
+from fogline.training.local import LocalResult
 from fogline.training.method import Array, Arrays, LocalMethod
+from fogline.training.reading import read_only
 
 
 def call(method: LocalMethod, hook: str, *given: Any, numeric: bool = True) -> Any:
@@ -59,18 +60,6 @@ def name_of(method: LocalMethod, hook: str) -> str:
     return f"{type(method).__name__}.{hook}"
 
 
-def read_only(thing: Any) -> Any:
-    """An array or a mapping of arrays that cannot be written to; anything else as it is."""
-    if isinstance(thing, np.ndarray):
-        view = cast("Any", thing).view()
-        view.setflags(write=False)
-        return view
-    if isinstance(thing, (dict, Mapping)):  # Most are dictionaries, and that is seen at once.
-        items = cast("Mapping[str, Any]", thing).items()
-        return MappingProxyType({name: read_only(value) for name, value in items})
-    return thing
-
-
 class Watched(LocalMethod):
     """A method as engines see it: every hook is called with care, and gives what it must.
 
@@ -99,21 +88,26 @@ class Watched(LocalMethod):
         self._same("perturb", moved, weights)
         return moved
 
-    def adjust_outputs(self, outputs: Array, local: Arrays) -> Array:
+    def adjust_outputs(self, outputs: Array, batch: LocalBatch, device: DeviceContext) -> Array:
         """The method's adjusted outputs, checked to have the outputs' shape."""
-        adjusted = call(self.watched, "adjust_outputs", outputs, local)
+        adjusted = call(self.watched, "adjust_outputs", outputs, batch, device)
         self._same("adjust_outputs", adjusted, outputs)
         return adjusted
 
-    def adjust_loss(
-        self, loss: Array, features: Array, features_of: Callable[[Array], Array], start: Array, local: Arrays
-    ) -> Array:
+    def adjust_loss(self, loss: Array, batch: LocalBatch, device: DeviceContext) -> Array:
         """One number, along which a gradient can be taken."""
-        adjusted = call(self.watched, "adjust_loss", loss, features, features_of, start, local)
+        adjusted = call(self.watched, "adjust_loss", loss, batch, device)
         self._same("adjust_loss", adjusted, loss)
         if not getattr(adjusted, "requires_grad", True):
             raise wrong(self.watched, "adjust_loss", "gives a loss that does not depend on the weights any more")
         return adjusted
+
+    def local_round(self, device: DeviceContext) -> LocalResult:
+        """What the method trained by itself."""
+        trained = call(self.watched, "local_round", device)
+        if not isinstance(trained, LocalResult):
+            raise wrong(self.watched, "local_round", f"gives {a(trained)}; it must give device.trained(module)")
+        return trained
 
     def _same(self, hook: str, result: Array, like: Array, rows: bool = False) -> None:
         if not isinstance(result, type(like)):
@@ -142,6 +136,8 @@ def _counted(given: tuple[Any, ...]) -> list[Any]:
     for thing in given:
         if isinstance(thing, dict):
             things += cast("dict[str, Any]", thing).values()
+        elif isinstance(thing, LocalBatch | DeviceContext):
+            things += thing.arrays()
         elif not isinstance(thing, np.ndarray):
             things.append(thing)
     return [thing for thing in things if hasattr(thing, "_version")]

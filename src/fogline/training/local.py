@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -30,9 +30,13 @@ class LocalTraining(LocalSettings):
             return self.learning_rate * 0.5 * (1.0 + float(np.cos(np.pi * round_index / max(rounds, 1))))
         return self.learning_rate
 
-    def passes(self, steps: int) -> Callable[[int], int]:
-        """From a device's number of examples to that of the passes over them that it begins in so many steps."""
-        return lambda examples: max(1, -(-steps // _per_epoch(examples, self.batch_size, self.smallest_batch)))
+    def passes(self, steps: int, batch_size: int | None = None) -> Callable[[int], int]:
+        """From a device's number of examples to that of the passes over them that it begins in so many steps.
+
+        ``batch_size``: of a device whose batches are others than the job's.
+        """
+        size = batch_size or self.batch_size
+        return lambda examples: max(1, -(-steps // _per_epoch(examples, size, self.smallest_batch)))
 
     def step_count(self, examples: int, work: float = 1.0) -> int:
         """Minibatch steps that a device with so many examples makes.
@@ -49,6 +53,9 @@ class LocalTraining(LocalSettings):
 def _per_epoch(examples: int, batch_size: int | None, smallest: int) -> int:
     """Batches of a pass: asked for device after device, and many are alike."""
     return len(cuts(examples, batch_size, smallest))
+
+
+NO_METRICS: Mapping[str, float] = {}
 
 
 @dataclass(slots=True)
@@ -74,6 +81,14 @@ class ClientJob:
     """The device's own vectors, after ``method.prepare``."""
     received: State = field(default_factory=dict)
     """What the algorithm sent down beside the model."""
+    round: int = 0
+    """How many rounds the parent made before."""
+    common_seed: int = 0
+    """Seeds what is random and the same on all devices of the round."""
+    batch_size: int | None = None
+    """Examples in a step; None: as local training has it."""
+    model: Vector | None = None
+    """(floats,) the model received, where the method begins elsewhere; None: it begins there."""
 
 
 @dataclass(slots=True)
@@ -94,3 +109,5 @@ class LocalResult:
     failure: str | None = None
     bound: float | None = None
     """No magnitude in ``end`` exceeds it; None where nobody has looked."""
+    metrics: Mapping[str, float] = field(default_factory=lambda: NO_METRICS)
+    """What a method's own local round says of itself."""

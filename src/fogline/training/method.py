@@ -7,29 +7,17 @@ and methods that numpy arrays and PyTorch tensors share.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy.typing as npt
-
 from fogline.params import State, Vector
+from fogline.training.context import DeviceContext, LocalBatch, RoundContext
+from fogline.training.local import LocalResult
+from fogline.training.plan import Plan
 
 Array = Any
 """A numpy array or a tensor of the backend, on the engine's device."""
 
 Arrays = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class LocalWork:
-    """What a device did in a round, for the hooks that close it."""
-
-    samples: int
-    steps: int
-    learning_rate: float
-    trainable: int
-    """Length of the trainable head of the vectors."""
 
 
 class LocalMethod:
@@ -44,9 +32,27 @@ class LocalMethod:
     or per parameter), so that engines may fuse it: b is read at zero gradient and zero weights, a from
     weights of one."""
 
-    def prepare(self, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
-        """The device's state before training (numpy; (floats,) vectors). ``targets``: its labels."""
-        return local
+    def work(self, plan: Plan, device: RoundContext) -> Plan:
+        """How much a device trains in a round: ``plan`` as the job has it, or another (``plan.replace(...)``).
+
+        Asked before the model comes, so that the virtual clock knows how long it takes.
+        """
+        return plan
+
+    def prepare(self, device: DeviceContext) -> State:
+        """The device's state before training."""
+        return device.local
+
+    def begin(self, device: DeviceContext) -> Vector:
+        """Where training starts, (P,)."""
+        return device.model
+
+    def local_round(self, device: DeviceContext) -> LocalResult:
+        """A whole local round instead of the engine's steps, in plain PyTorch, on the reference engine.
+
+        It trains ``device.module(weights)`` on ``device.batches()``, and gives ``device.trained(module)``.
+        """
+        raise RuntimeError("where local_round is left alone, engines train step by step")
 
     def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         """The gradient that the optimizer sees, (..., P)."""
@@ -56,22 +62,14 @@ class LocalMethod:
         """Where the gradient is taken, (..., P), if not at the weights (sharpness-aware methods)."""
         return weights
 
-    def adjust_outputs(self, outputs: Array, local: Arrays) -> Array:
-        """The model's outputs (B, classes) before the loss; ``local`` holds one client's state."""
+    def adjust_outputs(self, outputs: Array, batch: LocalBatch, device: DeviceContext) -> Array:
+        """One device's outputs (B, ..., classes) before the loss."""
         return outputs
 
-    def adjust_loss(
-        self,
-        loss: Array,
-        features: Array,
-        features_of: Callable[[Array], Array],
-        start: Array,
-        local: Arrays,
-    ) -> Array:
-        """The loss of one client's batch (a scalar tensor).
+    def adjust_loss(self, loss: Array, batch: LocalBatch, device: DeviceContext) -> Array:
+        """The loss of one device's batch, a scalar tensor.
 
-        ``features`` (B, d) is the representation under the current weights: the input of the model's last
-        linear layer. ``features_of(weights)`` gives it, without gradient, under other trainable weights (P,).
+        ``batch.outputs`` are those that the loss was taken of.
         """
         return loss
 

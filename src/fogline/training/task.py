@@ -14,6 +14,7 @@ import numpy.typing as npt
 from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec, Vector
 from fogline.plugins import suggest
+from fogline.training.context import ModelFunctions
 from fogline.training.hook_calls import watched
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.makers import Maker, makers
@@ -177,6 +178,14 @@ class Task(ABC):
     def array(self, vector: Vector) -> Array:
         """A vector as the hooks of a method are handed it."""
         return vector
+
+    def model_functions(self, job: ClientJob) -> ModelFunctions:
+        """The model with that device's buffers, as it is judged, for the hooks between the steps.
+
+        Raises:
+            ValueError: tasks of this kind do not give it.
+        """
+        raise ValueError(f"a model under other weights is asked for, which a {type(self).__name__} does not give")
 
     def on(self, data: FederatedData) -> Self:
         """A twin on other data of its kind."""

@@ -12,7 +12,7 @@ from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 from fogline.settings import Mode
-from fogline.training.method import LocalWork
+from fogline.training.context import DeviceContext
 
 
 @METHODS.add("fedasync")
@@ -32,8 +32,8 @@ class FedAsync(FedAvg):
     mode: ClassVar[Mode] = "async"
     movement: ClassVar[str] = "model"
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        return ClientUpdate(_ends(end, float(work.samples)), local)
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        return ClientUpdate(_ends(device.end, float(device.plan.samples)), device.local)
 
     def server_update(
         self, model: Vector, folded: Folded, state: State, group: AggregatorContext

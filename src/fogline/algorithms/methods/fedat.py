@@ -12,7 +12,7 @@ from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 from fogline.settings import Mode
-from fogline.training.method import LocalWork
+from fogline.training.context import DeviceContext
 
 
 @METHODS.add("fedat")
@@ -32,8 +32,8 @@ class FedAT(FedAvg):
     mode: ClassVar[Mode] = "semi-async"
     movement: ClassVar[str] = "model"
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        return ClientUpdate({"model": Weighted(end, float(work.samples))}, local)
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        return ClientUpdate({"model": Weighted(device.end, float(device.plan.samples))}, device.local)
 
     def server_update(
         self, model: Vector, folded: Folded, state: State, group: AggregatorContext

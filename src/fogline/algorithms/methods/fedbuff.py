@@ -10,7 +10,7 @@ from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
 from fogline.settings import Mode
-from fogline.training.method import LocalWork
+from fogline.training.context import DeviceContext
 
 
 @METHODS.add("fedbuff")
@@ -29,8 +29,8 @@ class FedBuff(FedAvg):
 
     mode: ClassVar[Mode] = "async"
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        return ClientUpdate({"delta": Weighted(end - start, 1.0)}, local)
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        return ClientUpdate({"delta": Weighted(device.end - device.start, 1.0)}, device.local)
 
     def server_update(
         self, model: Vector, folded: Folded, state: State, group: AggregatorContext

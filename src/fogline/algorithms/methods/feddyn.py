@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
-from fogline.training.method import Array, Arrays, LocalWork
+from fogline.training.context import DeviceContext
+from fogline.training.method import Array, Arrays
 
 
 @METHODS.add("feddyn")
@@ -32,15 +32,16 @@ class FedDyn(FedAvg):
 
     affine: ClassVar[bool] = True
 
-    def prepare(self, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
-        return local if "gradient" in local else {"gradient": np.zeros_like(start)}
+    def prepare(self, device: DeviceContext) -> State:
+        return device.local if "gradient" in device.local else {"gradient": np.zeros_like(device.start)}
 
     def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         return gradient - local["gradient"] + self.alpha * (weights - start)
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        delta = end - start
-        return ClientUpdate({"delta": Weighted(delta, 1.0)}, {"gradient": local["gradient"] - self.alpha * delta})
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        delta = device.end - device.start
+        gradient = device.local["gradient"] - self.alpha * delta
+        return ClientUpdate({"delta": Weighted(delta, 1.0)}, {"gradient": gradient})
 
     def server_update(
         self, model: Vector, folded: Folded, state: State, group: AggregatorContext

@@ -9,7 +9,7 @@ from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
-from fogline.training.method import LocalWork
+from fogline.training.context import DeviceContext
 
 
 @METHODS.add("fedexp")
@@ -25,8 +25,8 @@ class FedExP(FedAvg):
 
     epsilon: float = 1e-3
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        return ClientUpdate(_terms(end - start, float(work.samples)), local)
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        return ClientUpdate(_terms(device.end - device.start, float(device.plan.samples)), device.local)
 
     def server_update(
         self, model: Vector, folded: Folded, state: State, group: AggregatorContext

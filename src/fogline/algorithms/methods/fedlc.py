@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from fogline.algorithms.base import ClientUpdate
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
 from fogline.data.meaning import UNTOLD
-from fogline.params import State, Vector
-from fogline.training.method import Array, Arrays, LocalWork
+from fogline.params import State
+from fogline.training.context import DeviceContext, LocalBatch
+from fogline.training.method import Array
 
 
 @METHODS.add("fedlc")
@@ -27,7 +25,8 @@ class FedLC(FedAvg):
     tau: float = 1.0
     classes: int = 1024
 
-    def prepare(self, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
+    def prepare(self, device: DeviceContext) -> State:
+        targets = device.examples.y
         if targets.dtype.kind in "iu":
             targets = targets[~((targets >= self.classes) | (targets < 0)) | ~np.isin(targets, UNTOLD)]
         if targets.dtype.kind not in "iu" or targets.min(initial=0) < 0 or targets.max(initial=0) >= self.classes:
@@ -36,12 +35,12 @@ class FedLC(FedAvg):
                 f"this device has labels of type {targets.dtype} up to {targets.max(initial=0)}."
             )
         counts = np.bincount(targets.ravel(), minlength=self.classes)
-        return {"margin": (self.tau * np.maximum(counts, 1e-8) ** -0.25).astype(start.dtype)}
+        return {"margin": (self.tau * np.maximum(counts, 1e-8) ** -0.25).astype(device.start.dtype)}
 
-    def adjust_outputs(self, outputs: Array, local: Arrays) -> Array:
+    def adjust_outputs(self, outputs: Array, batch: LocalBatch, device: DeviceContext) -> Array:
         if outputs.shape[-1] > self.classes:
             raise ValueError(f"The model has {outputs.shape[-1]} classes; set FedLC's 'classes' to at least that.")
-        return outputs - local["margin"][..., : outputs.shape[-1]]
+        return outputs - device.local["margin"][..., : outputs.shape[-1]]
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        return super().report(start, end, {}, received, work)
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        return super().report(device)._replace(local={})

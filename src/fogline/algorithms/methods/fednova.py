@@ -11,7 +11,7 @@ from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
-from fogline.training.method import LocalWork
+from fogline.training.context import DeviceContext
 
 
 @METHODS.add("fednova")
@@ -31,11 +31,11 @@ class FedNova(FedAvg):
 
     movement: ClassVar[str] = "direction"
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        rho = self.momentum
-        tau = (work.steps - rho * (1.0 - rho**work.steps) / (1.0 - rho)) / (1.0 - rho)
-        samples = float(work.samples)
-        return ClientUpdate(_terms(end - start, np.array([tau], start.dtype), samples), local)
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        rho, steps, delta = self.momentum, device.plan.steps, device.end - device.start
+        tau = (steps - rho * (1.0 - rho**steps) / (1.0 - rho)) / (1.0 - rho)
+        terms = _terms(delta, np.array([tau], delta.dtype), float(device.plan.samples))
+        return ClientUpdate(terms, device.local)
 
     def server_update(
         self, model: Vector, folded: Folded, state: State, group: AggregatorContext

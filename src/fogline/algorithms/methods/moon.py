@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fogline.algorithms.base import ClientUpdate
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
-from fogline.params import State, Vector
-from fogline.training.method import Array, Arrays, LocalWork
+from fogline.params import State
+from fogline.training.context import DeviceContext, LocalBatch
+from fogline.training.method import Array
 
 
 @METHODS.add("moon")
@@ -30,19 +28,17 @@ class Moon(FedAvg):
     mu: float = 1.0
     temperature: float = 0.5
 
-    def prepare(self, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
-        return local if "previous" in local else {"previous": start}
+    def prepare(self, device: DeviceContext) -> State:
+        return device.local if "previous" in device.local else {"previous": device.start}
 
-    def adjust_loss(
-        self, loss: Array, features: Array, features_of: Callable[[Array], Array], start: Array, local: Arrays
-    ) -> Array:
-        near = cosine(features, features_of(start))
-        far = cosine(features, features_of(local["previous"]))
+    def adjust_loss(self, loss: Array, batch: LocalBatch, device: DeviceContext) -> Array:
+        near = cosine(batch.features, device.features_at(device.start, batch))
+        far = cosine(batch.features, device.features_at(device.local["previous"], batch))
         contrast = _log(1.0 + math.e ** ((far - near) / self.temperature))
         return loss + self.mu * contrast.mean()
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        return super().report(start, end, {"previous": end}, received, work)
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        return super().report(device)._replace(local={"previous": device.end})
 
 
 def cosine(a: Array, b: Array) -> Array:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
 from fogline.params import State, Vector
-from fogline.training.method import Array, Arrays, LocalWork
+from fogline.training.context import DeviceContext
+from fogline.training.method import Array, Arrays
 
 
 @METHODS.add("mtgc")
@@ -38,20 +38,22 @@ class MTGC(FedAvg):
 
     # Devices: z.
 
-    def prepare(self, start: Vector, local: State, received: State, targets: npt.NDArray[Any]) -> State:
+    def prepare(self, device: DeviceContext) -> State:
+        local, received = device.local, device.received
         epoch = received.get("epoch", _scalar(0.0))
-        z = np.zeros_like(start)
+        z = np.zeros_like(device.start)
         if "epoch" in local and local["epoch"] == epoch:
-            z = local["z"] + (local["end"] - start) / local["pace"]
+            z = local["z"] + (local["end"] - device.start) / local["pace"]
         return {"z": z, "epoch": epoch, "correction": z + received.get("correction", 0.0)}
 
     def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         return gradient + local["correction"]
 
-    def report(self, start: Vector, end: Vector, local: State, received: State, work: LocalWork) -> ClientUpdate:
-        pace = _scalar(work.steps * work.learning_rate)
-        terms = {"delta": Weighted(end - start, float(work.samples)), "pace": Weighted(pace, float(work.samples))}
-        return ClientUpdate(terms, {"z": local["z"], "end": end, "pace": pace, "epoch": local["epoch"]})
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        plan, local = device.plan, device.local
+        pace, samples = _scalar(plan.steps * plan.learning_rate), float(plan.samples)
+        terms = {"delta": Weighted(device.end - device.start, samples), "pace": Weighted(pace, samples)}
+        return ClientUpdate(terms, {"z": local["z"], "end": device.end, "pace": pace, "epoch": local["epoch"]})
 
     # Groups: y, kept as "own"; "above" is what the parent sent.
 

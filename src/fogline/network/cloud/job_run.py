@@ -215,7 +215,7 @@ class JobRun:
         }
         publish_every = self._job.publish.every
         publishes = bool(publish_every) and done % publish_every == 0 and done < self._job.rounds
-        metrics: dict[str, float] = {}
+        judged = Evaluated({})
         if publishes or done % evaluation.every == 0 or done == self._job.rounds:
             metrics = await self._judged(group, move.round)
             row |= metrics
@@ -226,7 +226,7 @@ class JobRun:
             return  # A crash came between the move and the record of it; this row is known.
         await self._enter(row, done)
         if publishes and not self._record.stop:
-            await self._publish(group, "running", metrics)
+            await self._publish(group, "running", judged.metrics)
         goal = TargetMetric(self._record.headline, self._record.higher_is_better)
         if should_stop(self._history, evaluation, goal):
             self._enough = True
@@ -237,7 +237,8 @@ class JobRun:
         try:
             path = self._means.node.value_store.path(group)
             if self._job.evaluation.at_cloud:
-                found |= expect(Evaluated, await self._judge.ask(Evaluate(path))).metrics
+                judged = expect(Evaluated, await self._judge.ask(Evaluate(path)))
+                found |= judged.metrics | judged.reported
             if self._job.evaluation.on_devices and not self._record.stop:
                 await self._ask_devices(group, round_)
                 found |= expect(Evaluated, await self._judge.ask(Summarise(self._sums[1]))).metrics

@@ -36,7 +36,7 @@ from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.loading import load_task
-from fogline.jobs.planning import assign, local_training, planner, with_defaults
+from fogline.jobs.planning import assign, check_rounds, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
@@ -175,6 +175,7 @@ class JobWorker:
     def describe(self, request: Describe) -> Described:
         """What nodes must know, and the first group."""
         self.task.check()
+        check_rounds(self.algorithm, self.job)
         check_links(self.job, self.algorithm)
         for query in self.job.queries:
             parse_query(query)
@@ -207,7 +208,7 @@ class JobWorker:
             return device.examine(asked, self.name, self.examiner)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
-        plan = planner(self.job, self.task.data.sizes().tolist())
+        plan = planner(self.job, self.task.data, self.algorithm)
         return device.carry_out(
             asked,
             self.client,
@@ -244,7 +245,7 @@ class JobWorker:
 
     def judge(self, request: Evaluate) -> Evaluated:
         """Metrics on the test set, if it lies here."""
-        return Evaluated(self.metrics(self.params(request.group)))
+        return Evaluated(self.metrics(self.params(request.group)), read_group(request.group).metrics)
 
     def params(self, group: str) -> Params:
         """The model of a group, as it is judged and handed out."""

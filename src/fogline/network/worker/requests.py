@@ -153,6 +153,8 @@ class Evaluated(msgspec.Struct, frozen=True, tag=True):
     """Metrics on the test set, none where there is no test set here; or what devices found, as a round's row has it."""
 
     metrics: dict[str, float]
+    reported: dict[str, float] = {}
+    """Means of what devices said of themselves in the round, by ``metric/<name>``."""
 
 
 class ModelWritten(msgspec.Struct, frozen=True, tag=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fogline.algorithms import FedAvg
 from fogline.jobs.planning import planner
 from fogline.monitoring.record import Baseline, Spread
 from fogline.params import Params
@@ -64,7 +65,7 @@ class _Work:
     def train(self, trainer: Executor, clients: Sequence[int]) -> dict[int, Params]:
         """Models of these devices, by client; those that failed are left out."""
         setting, rounds = self.run.setting, len(self.run.steps)
-        plan = planner(setting.job, self._task.data.sizes().tolist())
+        plan = planner(setting.job, self._task.data, FedAvg())
         models = dict.fromkeys(clients, setting.initial)
         left = {client: self.share(client) for client in clients}
         local_rounds = {client: -(-left[client] // self.whole[client]) for client in clients}

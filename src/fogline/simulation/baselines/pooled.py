@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fogline.algorithms import FedAvg
 from fogline.data import FederatedData
 from fogline.jobs.planning import planner
 from fogline.monitoring.record import Baseline, Row
@@ -20,9 +21,9 @@ def pooled(run: FinishedRun) -> Baseline:
     setting = run.setting
     task = setting.task
     data, left_out, reason = _gathered(task.data)
-    plan = planner(setting.job, data.sizes().tolist())
+    plan = planner(setting.job, data, FedAvg())
     model, curve = setting.initial, list[Row]()
-    with run.trainer(task.rehearsal(data), together=False) as trainer:
+    with run.trainer(task.on(data), together=False) as trainer:
         for index, (row, steps) in enumerate(zip(run.history, run.steps, strict=True)):
             if steps:
                 planned = plan(0, index, index)

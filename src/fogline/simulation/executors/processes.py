@@ -170,7 +170,19 @@ class _Sender:
                 places[id(model)] = len(models)
                 models.append(model)
             local = {name: self._arena.put(vector) for name, vector in job.local.items()}
-            sent.append(SentJob(job.client, places[id(model)], job.steps, job.learning_rate, job.seed, local))
+            sent.append(
+                SentJob(
+                    job.client,
+                    places[id(model)],
+                    job.steps,
+                    job.learning_rate,
+                    job.seed,
+                    local,
+                    job.round,
+                    job.common_seed,
+                    job.batch_size,
+                )
+            )
         return TrainRequest(models, sent, 0)
 
     def _model(self, job: ClientJob) -> SentModel:

@@ -53,6 +53,9 @@ class SentJob(msgspec.Struct, array_like=True):
     learning_rate: float
     seed: int
     local: Places
+    round: int
+    common_seed: int
+    batch_size: int | None
 
 
 class TrainRequest(msgspec.Struct, tag="train", array_like=True):
@@ -265,7 +268,21 @@ def _train(bench: SharedBench, engine: Engine, request: TrainRequest) -> list[Se
     for job in request.jobs:
         vector, counters, received = models[job.model]
         local = _read(bench.inputs, job.local)
-        jobs.append(ClientJob(job.client, vector, counters, job.steps, job.learning_rate, job.seed, local, received))
+        jobs.append(
+            ClientJob(
+                job.client,
+                vector,
+                counters,
+                job.steps,
+                job.learning_rate,
+                job.seed,
+                local,
+                received,
+                job.round,
+                job.common_seed,
+                job.batch_size,
+            )
+        )
     output = bench.outputs[request.arena]
     output.clear()
     engine.memory = output.take

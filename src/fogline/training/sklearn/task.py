@@ -12,6 +12,7 @@ from sklearn.base import clone, is_classifier
 from fogline.data import Examples, FederatedData
 from fogline.params import Entry, Params, Spec, Vector
 from fogline.plugins import Registry
+from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
 
 Numbers = npt.NDArray[np.float64]
@@ -140,6 +141,42 @@ class SklearnTask(Task):
             "absolute_error": float(np.abs(error).sum()),
         }
 
+    def model_functions(self, job: ClientJob) -> LinearFunctions:
+        """The model as functions."""
+        return LinearFunctions(self)
+
     def engines(self) -> Mapping[str, type[Engine]]:
         """The engines of this kind of task: only the reference."""
         return ENGINES
+
+
+class LinearFunctions:
+    """What scikit-learn lets be seen of a model under other weights (see ``ModelFunctions``)."""
+
+    def __init__(self, task: SklearnTask) -> None:
+        self._task, self._estimator = task, task.fresh(0.01, 0)
+
+    def outputs(self, weights: Vector, x: npt.NDArray[Any]) -> Numbers:
+        """The decision function (n, ...) of a classifier, or the predictions (n,)."""
+        task = self._task
+        task.load(self._estimator, weights)
+        name = "decision_function" if task.classifies else "predict"
+        return getattr(self._estimator, name)(task.inputs(x))
+
+    def features(self, weights: Vector, x: npt.NDArray[Any]) -> Numbers:
+        """The inputs (n, features): there is one layer."""
+        return self._task.inputs(x)
+
+    def loss(
+        self, weights: Vector, x: npt.NDArray[Any], y: npt.NDArray[Any], gradient: bool
+    ) -> tuple[float, Vector | None]:
+        """The mean loss.
+
+        Raises:
+            ValueError: its gradient is wanted.
+        """
+        if gradient:
+            raise ValueError("a gradient is asked for, and scikit-learn takes its gradients out of sight")
+        task = self._task
+        task.load(self._estimator, weights)
+        return float(task.losses(self._estimator, task.inputs(x), task.truth(y)).mean()), None

@@ -17,21 +17,23 @@ from fogline.params import Params
 from fogline.plugins import Registry
 from fogline.randomness import seeded
 from fogline.training.bugs import attempt
+from fogline.training.local import ClientJob
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums
 from fogline.training.torch.checking.making import keeps
 from fogline.training.torch.checking.outside import differences
 from fogline.training.torch.failure import wrong_targets
+from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
 from fogline.training.torch.module import TRIED, Arguments, ModuleTask, OutputTrial
 from fogline.training.torch.outputs.answers import answer_of
 from fogline.training.torch.outputs.fit import Fit, decides, fit_of, fitted_loss, loss_problem
+from fogline.training.torch.outputs.functions import EVALUATION_BATCH, JudgedModel
 from fogline.training.torch.outputs.judging import judge_classes, judge_numbers
 from fogline.training.torch.outputs.losses import LossFunction, LossName, loss_function, shape_of
 
 ENGINES = Registry[type[Engine]]("engine", "fogline.training.torch.engines", first="loop")
 """Engines of the PyTorch backend; they are written against the class below."""
-EVALUATION_BATCH = 512
 
 
 class TorchTask(ModuleTask):
@@ -78,6 +80,7 @@ class TorchTask(ModuleTask):
             raise ValueError(f"class_axis is {class_axis}; it must be 1 or -1, or be left out.")
         loss_function(loss)  # Refuses a name that there is not.
         self._axis = class_axis
+        self._functions: tuple[int, nn.Module, Features] | None = None
 
     @cached_property
     def loss_function(self) -> LossFunction:
@@ -280,6 +283,13 @@ class TorchTask(ModuleTask):
             for name, value in judged.items():
                 sums[name] = sums.get(name, 0.0) + value
         return sums
+
+    def model_functions(self, job: ClientJob) -> JudgedModel:
+        """The model with that device's buffers, as it is judged."""
+        if self.keeps or self._functions is None or self._functions[0] != self.seed:
+            module = self.untrained()
+            self._functions = self.seed, module, Features(module)
+        return JudgedModel(self, self.layout, self.loss_function, *self._functions[1:], job)
 
     @property
     def smallest_batch(self) -> int:

@@ -36,7 +36,7 @@ class SklearnLoop(Engine):
         """Why this engine cannot train so: what ``partial_fit`` cannot do."""
         if not isinstance(task, SklearnTask):
             return f"it trains scikit-learn models, and this is a {type(task).__name__}."
-        for hook in ("perturb", "adjust_outputs", "adjust_loss"):
+        for hook in ("perturb", "adjust_outputs", "adjust_loss", "local_round"):
             if overrides(method, hook):
                 return f"the method overrides {hook}, and scikit-learn takes its gradients out of sight."
         if overrides(method, "adjust_gradient") and not method.affine:
@@ -84,7 +84,7 @@ class SklearnLoop(Engine):
         task.load(estimator, job.start)
         losses: list[float] = []
         seen = 0
-        for batch in batches(job.seed, len(y), self.local.batch_size, job.steps):
+        for batch in batches(job.seed, len(y), job.batch_size or self.local.batch_size, job.steps):
             losses.append(float(task.losses(estimator, x[batch], y[batch]).mean()))
             task.learn(estimator, x[batch], y[batch])
             seen += len(batch)

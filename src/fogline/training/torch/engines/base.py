@@ -27,6 +27,7 @@ class TorchEngine(Engine):
         self.perturbs = overrides(method, "perturb")
         self.adjusts_outputs = overrides(method, "adjust_outputs")
         self.adjusts_loss = overrides(method, "adjust_loss")
+        self.sees = self.adjusts_outputs or self.adjusts_loss  # What a device's context holds.
 
     @classmethod
     def refuses(cls, task: Task, method: LocalMethod, local: LocalTraining) -> str | None:

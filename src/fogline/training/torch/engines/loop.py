@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,13 +11,18 @@ from torch import Tensor, nn
 from fogline.data.inputs import rows
 from fogline.params import Vector
 from fogline.randomness import seeded
+from fogline.training.context import LocalBatch
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
-from fogline.training.method import Arrays, LocalMethod
+from fogline.training.method import Arrays, LocalMethod, overrides
 from fogline.training.shuffling import batches
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few
+from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
-from fogline.training.torch.steps.features import Features
+from fogline.training.torch.module_device import ModuleDevice
+from fogline.training.torch.outputs.answers import answer_of
+from fogline.training.torch.steps.elsewhere import DeviceElsewhere, Elsewhere
+from fogline.training.torch.steps.step_device import StepDevice
 from fogline.training.torch.task import ENGINES, Arguments, TorchTask
 
 
@@ -28,13 +33,14 @@ class LoopEngine(TorchEngine):
     def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
         super().__init__(task, method, local)
         self._keeps = task.keeps
+        self._trains_itself = overrides(method, "local_round")
         self._take(task.untrained().train())
 
     def _take(self, module: nn.Module) -> None:
         tensors = dict(module.named_parameters())
         self._module = module
         self._parameters = [tensors[entry.name] for entry in self.task.layout.trainable]
-        self._features = Features(module) if self.adjusts_loss else None
+        self._features = Features(module) if self.sees else None
 
     def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         """Train one device after the other."""
@@ -48,48 +54,59 @@ class LoopEngine(TorchEngine):
         return result
 
     def _train(self, job: ClientJob) -> LocalResult:
-        examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
+        passes = self.local.passes(job.steps, job.batch_size)
+        examples, size = self.task.data.passes(job.client, job.seed, passes)
         x, y = self.task.arguments(examples.x), self.task.targets(examples.y)
         _, wrong = self.task.wrong_targets(y)
         weight = self.task.weight(y) * size // max(len(y), 1)
         wrong = too_few(size, self.local) or wrong or (None if weight else "none of its targets has a truth")
         if wrong:
             return failed(self.task, job, wrong, size)
+        if self._trains_itself:
+            own = self._batches(job, x, y, size)
+            return self.method.local_round(ModuleDevice(self.task, job, own, weight))
         if self._keeps:
             self._take(self.task.untrained().train())
         self.task.layout.load(self._module, job.start, job.counters)
         device = _Device(self, job, _optimizer(self._parameters, self.local, job.learning_rate))
         losses = np.zeros((job.steps, 1))
-        smallest, stride = self.local.smallest_batch, size if len(y) > size else 0
-        for step, batch in enumerate(batches(job.seed, size, self.local.batch_size, job.steps, smallest, stride)):
-            places = torch.from_numpy(batch).to(self.task.device)
-            losses[step, 0] = device.step(rows(x, places), y[places])
+        for step, (own, targets) in enumerate(self._batches(job, x, y, size)):
+            losses[step, 0] = device.step(own, targets)
             if not np.isfinite(losses[step, 0]):
                 break
         done = self.task.layout.read(self._module)
         ends, counters = torch.from_numpy(done.vector[None]), torch.from_numpy(done.counters[None])
         return results(self.task, [job], ends, counters, [weight], torch.from_numpy(losses))[0]
 
-    def objective(self, x: Arguments, y: Tensor, job: _Device) -> tuple[Tensor, float]:
-        """The loss that is differentiated, and the loss that is reported."""
-        outputs = self.task.forward(self._module, x, y)
-        features = self._features.taken() if self._features else None
-        if self.adjusts_outputs:
-            outputs = self.task.classes_last(outputs)
-            outputs = self.task.classes_back(self.method.adjust_outputs(outputs, job.local))
-        loss = self.task.loss_function(outputs, y)
-        if self._features is None:
-            return loss, loss.item()
-        adjusted = self.method.adjust_loss(loss, features, self._features_of(x), job.start, job.local)
-        return adjusted, loss.item()
+    def _batches(self, job: ClientJob, x: Arguments, y: Tensor, size: int) -> Iterator[tuple[Arguments, Tensor]]:
+        """Inputs and targets of each step; ``size``: of one pass over the device's examples."""
+        local, stride = self.local, size if len(y) > size else 0
+        width = job.batch_size or local.batch_size
+        for batch in batches(job.seed, size, width, job.steps, local.smallest_batch, stride):
+            places = torch.from_numpy(batch).to(self.task.device)
+            yield rows(x, places), y[places]
 
-    def _features_of(self, x: Arguments) -> Callable[[Tensor], Tensor]:
+    def objective(self, x: Arguments, y: Tensor, device: _Device) -> tuple[Tensor, float]:
+        """The loss that is differentiated, and the loss that is reported."""
+        task, outputs = self.task, self.task.forward(self._module, x, y)
+        if self._features is None:
+            loss = task.loss_function(outputs, y)
+            return loss, loss.item()
+        batch = LocalBatch(x, y, task.classes_last(answer_of(outputs)), self._features.taken())
+        if self.adjusts_outputs:
+            batch.outputs = self.method.adjust_outputs(batch.outputs, batch, device.context)
+            outputs = task.classes_back(batch.outputs)
+        loss = task.loss_function(outputs, y)
+        if not self.adjusts_loss:
+            return loss, loss.item()
+        return self.method.adjust_loss(loss, batch, device.context), loss.item()
+
+    def elsewhere(self) -> DeviceElsewhere:
+        """The module under other weights, with the buffers that it has."""
         assert self._features is not None
-        features = self._features
-        entries, slices = self.task.layout.trainable, self.task.spec.slices
-        return lambda weights: features.under(
-            {e.name: weights[slices[e.name]].view(e.shape).to(self.task.dtype) for e in entries}, x
-        )
+        module = self._module
+        elsewhere = Elsewhere(self.task, module, self._features)
+        return DeviceElsewhere(self.task, elsewhere, lambda: dict(module.named_buffers()))
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -107,6 +124,9 @@ class _Device:
         self.start = as_tensor(job.start[:head], device)
         self.local: Arrays = {name: as_tensor(vector, device) for name, vector in job.local.items()}
         self.received: Arrays = {name: as_tensor(vector, device) for name, vector in job.received.items()}
+        if engine.sees:
+            functions = engine.elsewhere()
+            self.context = StepDevice(engine.task, job, self.start, self.local, self.received, functions)
 
     def step(self, x: Arguments, y: Tensor) -> float:
         engine, parameters = self._engine, self._engine.parameters

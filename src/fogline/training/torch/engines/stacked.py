@@ -6,35 +6,31 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fogline.randomness import seeded
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
-from fogline.training.method import LocalMethod
+from fogline.training.method import LocalMethod, overrides
 from fogline.training.shuffling import Shuffler
 from fogline.training.torch.checking.side_effects import gradient_hooks_of, watched
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.engines.mixing import mixes_examples
+from fogline.training.torch.engines.tables import shared_table
 from fogline.training.torch.failure import attempt, failed, results, too_few
+from fogline.training.torch.features import Features
 from fogline.training.torch.kernels import Graph
 from fogline.training.torch.outputs.losses import IGNORED
 from fogline.training.torch.steps.affine import affine
 from fogline.training.torch.steps.cohort import GATHERED, Batch, Cohort, DeviceExamples, labels_of
+from fogline.training.torch.steps.elsewhere import DeviceElsewhere, Elsewhere, SharedElsewhere
 from fogline.training.torch.steps.loss_gradient import Gradient, Head, Terms, Vectors, losses_of
 from fogline.training.torch.steps.optimizers import Collect, Fused, Sink, clip, optimizer
-from fogline.training.torch.steps.program import FeaturesElsewhere, Program, TracedProgram
+from fogline.training.torch.steps.program import Program, TracedProgram
 from fogline.training.torch.steps.stacked_weights import Blocks, flat, split_rows, stack_rows
+from fogline.training.torch.steps.step_device import StepDevice
 from fogline.training.torch.task import ENGINES, TorchTask
-
-TABLE_SHARE = 0.25
-"""Of a GPU's free memory: what the examples of all devices may take to stay there."""
-WIDEST = 8
-"""Bytes of a number in the types that models take."""
 
 
 @ENGINES.add("stacked", "Many devices at once: one batched product for all; for small models, and for GPUs.")
@@ -44,7 +40,7 @@ class Stacked(TorchEngine):
     A model of known layers runs on hand-written kernels, into whose weight gradients plain SGD is fused; any
     other module runs under ``vmap``. On kernels and a CPU, a device's numbers do not depend, to the bit, on
     which others train beside it (see ``repeatable``). Under ``vmap`` and on a GPU their last bits may, and
-    dropout under ``vmap`` (and inside ``features_of``) is drawn for the chunk as a whole: there a run repeats
+    dropout under ``vmap`` (and under other weights) is drawn for the chunk as a whole: there a run repeats
     only with the same chunks, which is why the chunk belongs to the job.
     """
 
@@ -55,21 +51,30 @@ class Stacked(TorchEngine):
         super().__init__(task, method, local)
         self.graph = Graph.of(task, self.single)
         if self.single and self.adjusts_loss and self.graph is not None and self.graph.draws:
-            self.graph = None  # The features elsewhere draw from the stream of the module's own draws.
-        self.program: Program = self.graph or TracedProgram(task, self.single, self.adjusts_loss)
+            self.graph = None  # The forward pass elsewhere draws from the stream of the module's own draws.
+        self.program: Program = self.graph or TracedProgram(task, self.single, self.sees)
         self.head = Head(task, method, self.single)
-        self.elsewhere = FeaturesElsewhere(task) if self.adjusts_loss else None
+        self.elsewhere = self._elsewhere() if self.sees else None
         self._width = local.batch_size or int(task.data.sizes().max())
         mixes = self.graph is None and not self.single and mixes_examples(task)
         self._fills = not (self.single or mixes or local.smallest_batch > 1)
         self._shuffler = Shuffler()
         self._kept: dict[int, Blocks] = {}
-        self._table = _shared_table(task)
+        self._table = shared_table(task)
+
+    def _elsewhere(self) -> Elsewhere:
+        module = self.task.untrained().train()
+        kernels = Graph.of(self.task, self.single) if self.graph is not None and not self.graph.draws else None
+        return Elsewhere(self.task, module, Features(module), kernels)
 
     @classmethod
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
         """Models of mixed or half precision, and what ``vmap`` cannot run or would run for all devices at once."""
-        return _refuses_model(task) or (None if Graph.of(task, cls.single) else _refuses_vmap(task))
+        return (
+            _refuses_method(method)
+            or _refuses_model(task)
+            or (None if Graph.of(task, cls.single) else _refuses_vmap(task))
+        )
 
     @property
     def fuses(self) -> bool:
@@ -108,15 +113,17 @@ class Stacked(TorchEngine):
         if self._table is not None:
             rows = self.task.data.rows(job.client)
             return DeviceExamples(*self._table, len(rows), rows)
-        examples, size = self.task.data.passes(job.client, job.seed, self.local.passes(job.steps))
+        passes = self.local.passes(job.steps, job.batch_size)
+        examples, size = self.task.data.passes(job.client, job.seed, passes)
         return DeviceExamples(self.task.inputs(examples.array), self.task.targets(examples.y), size)
 
     def _group(self, index: int, job: ClientJob, part: DeviceExamples) -> object:
-        """Devices with the same key step together: one rate, one kind of state; one size if batches are left ragged."""
+        """Devices with the same key step together: one rate, one batch, one kind of state; one size if batches stay
+        ragged."""
         if self.single:
             return index
         state = tuple([(name, vector.shape) for name, vector in job.local.items()])
-        return (job.learning_rate, state, 0 if self._fills else part.size)
+        return (job.learning_rate, job.batch_size, state, 0 if self._fills else part.size)
 
     def _train_safely(self, jobs: list[ClientJob], parts: list[DeviceExamples], moved: bool) -> list[LocalResult]:
         """A failure of the whole is traced to its device by training one after the other."""
@@ -133,7 +140,8 @@ class Stacked(TorchEngine):
         if wrong:
             raise ValueError(wrong)
         fill = self._fills
-        width = self._width if fill else min(self._width, parts[0].size)
+        width = jobs[0].batch_size or self._width
+        width = width if fill else min(width, parts[0].size)
         targets, smallest = self.head.targets(low < 0), self.local.smallest_batch
         cohort = Cohort(jobs, parts, width, fill, targets, self._shuffler, smallest)
         # Kernels draw from generators of their own; a module draws from those that all share.
@@ -172,7 +180,11 @@ class Flat(Stacked):
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
         """Models of mixed or half precision, and gradients that are looked at where they are summed up."""
         hook = gradient_hooks_of(task.untrained(), at_the_end=True)
-        return _refuses_model(task) or (hook and f"{hook}, and it does not sum them up in the parameters.")
+        return (
+            _refuses_method(method)
+            or _refuses_model(task)
+            or (hook and f"{hook}, and it does not sum them up in the parameters.")
+        )
 
 
 class StackedGroup:
@@ -191,8 +203,23 @@ class StackedGroup:
             {n: stack_rows([job.received[n] for job in jobs], device) for n in jobs[0].received},
             len(jobs),
         )
+        self._devices = self._as_seen(engine.elsewhere) if engine.elsewhere is not None else []
         buffers = stack_buffers(engine.task, jobs, starts)
         engine.program.begin([job.seed for job in jobs], self._blocks.tensors, buffers)
+
+    def _as_seen(self, elsewhere: Elsewhere) -> list[StepDevice]:
+        """The devices as the hooks of a step see them."""
+        task, program, devices = self._engine.task, self._engine.program, list[StepDevice]()
+        handed = [self._vectors.start, *self._vectors.received.values()]
+        self._shared = SharedElsewhere(elsewhere, [rows for rows in handed if rows.ndim == 1])
+        for i, job in enumerate(self._jobs):
+
+            def own(i: int = i) -> dict[str, Tensor]:
+                return {name: buffer[i] for name, buffer in program.buffers().items()}
+
+            functions = DeviceElsewhere(task, elsewhere, own, self._shared, i)
+            devices.append(StepDevice(task, job, *self._vectors.of(i), functions))
+        return devices
 
     def train(self, sizes: list[int], moved: bool) -> list[LocalResult]:
         """All steps, then the results: where the devices came to, or how far they ``moved``."""
@@ -246,8 +273,9 @@ class StackedGroup:
     def _differentiate(self, batch: Batch, weights: list[Tensor], sink: Sink) -> Gradient:
         engine = self._engine
         outputs, features = engine.program.forward(weights, batch.x, batch.counts)
-        features_of = engine.elsewhere.on(batch.x, engine.program.buffers()) if engine.elsewhere else None
-        gradient = engine.head(outputs, batch, self._vectors, features, features_of)
+        if self._devices:
+            self._shared.step(batch.x)
+        gradient = engine.head(outputs, batch, self._devices, features)
         engine.program.backward(gradient.outputs, gradient.features, sink)
         return gradient
 
@@ -309,26 +337,10 @@ def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) ->
     return stacked
 
 
-def _shared_table(task: TorchTask) -> tuple[Tensor, Tensor] | None:
-    """The arrays that all devices' examples are rows of: on a GPU if they take little of it, else where the model takes
-    them as they lie in memory."""
-    table = task.data.table
-    if table is None or not isinstance(table.x, np.ndarray):
-        return None
-    if not task.on_processor:
-        room = torch.cuda.mem_get_info(task.device)[0] if task.device.type == "cuda" else 0
-        numbers = table.x.size + table.y.size
-        return (task.inputs(table.x), task.targets(table.y)) if numbers * WIDEST < room * TABLE_SHARE else None
-    # To change them all would cost more than to copy those of a cohort.
-    pairs = [(table.x, task.inputs(table.x[:1])), (table.y, task.targets(table.y[:1]))]
-    fits = all(_lies_as(array, taken) for array, taken in pairs)
-    return (torch.from_numpy(table.x), torch.from_numpy(table.y)) if fits else None
-
-
-def _lies_as(array: npt.NDArray[Any], taken: Tensor) -> bool:
-    """Whether a tensor over an array's memory is what the model takes, of which ``taken`` is the first row."""
-    plain = array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
-    return plain and torch.from_numpy(array[:1]).dtype == taken.dtype and taken.shape == (1, *array.shape[1:])
+def _refuses_method(method: LocalMethod) -> str | None:
+    if overrides(method, "local_round"):
+        return "its method trains by itself (local_round), which only 'loop' lets it do."
+    return None
 
 
 def _refuses_model(task: TorchTask) -> str | None:

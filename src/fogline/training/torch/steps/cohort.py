@@ -79,6 +79,8 @@ class Batch:
     """What each target's loss counts in its device's mean: shaped like the targets, or one number for all."""
     labels: Labels | None
     """The targets again, if they are labels and these are wanted."""
+    truth: Tensor
+    """The targets as they are, also where they do not count."""
     counts: list[int] | None
     """Per device, how many of its B examples count, the rest being filling; None if all do."""
 
@@ -166,7 +168,9 @@ class Cohort:
         weights = None if self._weights is None else self._weights[first:stop, :clients]
         share = self._share(y, weights)
         labels = self._labels(usable, share) if self._targets.classes else repeat(None)
-        for i, parts in enumerate(zip(x.unbind(), usable.unbind(), _each(share), labels, strict=False)):
+        targets = usable.unbind()
+        truth = targets if usable is y else y.unbind()
+        for i, parts in enumerate(zip(x.unbind(), targets, _each(share), labels, truth, strict=False)):
             fills = self._weights is not None and self._ragged[first + i]
             yield Batch(*parts, self._counts[first + i][:clients] if fills else None)
 

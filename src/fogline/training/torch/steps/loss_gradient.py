@@ -6,27 +6,26 @@ where the loss is known and no hook adjusts it, else by autograd over the output
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fogline.training.context import LocalBatch
 from fogline.training.method import Arrays, LocalMethod, overrides
 from fogline.training.torch.outputs.losses import like
 from fogline.training.torch.steps.cohort import Batch, Labels, Targets
+from fogline.training.torch.steps.step_device import StepDevice
 from fogline.training.torch.task import TorchTask
 
 _log_softmax_backward = torch.ops.aten._log_softmax_backward_data.default
 
 FEW_CLASSES = 16
 """PyTorch's softmax over an axis shorter than its vectors goes number by number: simple operations take a third."""
-
-FeaturesOf = Callable[[int, Tensor], Tensor]
-"""(client, weights (P,)) to that client's features of the current batch (B, d)."""
 
 
 class Entropies(NamedTuple):
@@ -72,10 +71,14 @@ class Vectors:
             clients,
         )
 
-    def of(self, client: int) -> tuple[Tensor, Arrays]:
-        """One device's start and state."""
-        local = {name: rows[client] if rows.ndim == 2 else rows for name, rows in self.local.items()}
-        return self.start[client] if self.start.ndim == 2 else self.start, local
+    def of(self, client: int) -> tuple[Tensor, Arrays, Arrays]:
+        """One device's start, its state, and what it has received; the same tensors where devices share one."""
+        states = [{name: _row(rows, client) for name, rows in state.items()} for state in (self.local, self.received)]
+        return _row(self.start, client), states[0], states[1]
+
+
+def _row(rows: Tensor, client: int) -> Tensor:
+    return rows[client] if rows.ndim == 2 else rows
 
 
 def _first(rows: Tensor, clients: int) -> Tensor:
@@ -104,65 +107,64 @@ class Head:
         return Targets(self._task.dtype, ignores and named, self._task.outputs if labelled else None)
 
     def __call__(
-        self,
-        outputs: Tensor,
-        batch: Batch,
-        vectors: Vectors,
-        features: Tensor | None = None,
-        features_of: FeaturesOf | None = None,
+        self, outputs: Tensor, batch: Batch, devices: Sequence[StepDevice] = (), features: Tensor | None = None
     ) -> Gradient:
-        """Losses and their gradient; outputs (k, B, ...) carry no graph."""
-        if self._classes_first and outputs.ndim > 3:
-            gradient = self._of(outputs.movedim(2, -1), batch, vectors, features, features_of)
-            return Gradient(gradient.terms, gradient.outputs.movedim(-1, 2), gradient.features)
-        return self._of(outputs, batch, vectors, features, features_of)
+        """Losses and their gradient; outputs (k, B, ...) and features carry no graph.
 
-    def _of(
-        self,
-        outputs: Tensor,
-        batch: Batch,
-        vectors: Vectors,
-        features: Tensor | None,
-        features_of: FeaturesOf | None,
-    ) -> Gradient:
+        ``devices``: as the hooks see them, where there are hooks.
+        """
+        if self._classes_first and outputs.ndim > 3:
+            gradient = self._of(outputs.movedim(2, -1), batch, devices, features)
+            return Gradient(gradient.terms, gradient.outputs.movedim(-1, 2), gradient.features)
+        return self._of(outputs, batch, devices, features)
+
+    def _of(self, outputs: Tensor, batch: Batch, devices: Sequence[StepDevice], features: Tensor | None) -> Gradient:
         """Classes stand last, as methods and formulas take them."""
         labels = batch.labels
         if labels is not None and labels.slope.shape == outputs.shape and labels.slope.dtype == outputs.dtype:
             return self._entropy_gradient(outputs, labels)
-        return self._autograd(outputs, batch, vectors, features, features_of)
+        return self._autograd(outputs, batch, devices, features)
 
     def _autograd(
-        self,
-        outputs: Tensor,
-        batch: Batch,
-        vectors: Vectors,
-        features: Tensor | None,
-        features_of: FeaturesOf | None,
+        self, outputs: Tensor, batch: Batch, devices: Sequence[StepDevice], features: Tensor | None
     ) -> Gradient:
-        leaf = outputs.detach().requires_grad_()
-        leaves = [leaf]
+        leaves = [outputs.detach().requires_grad_()]
+        if features is not None:
+            leaves.append(features.detach().requires_grad_())
         with torch.enable_grad():
-            losses = self._losses(self._adjusted_outputs(leaf, batch, vectors), batch)
-            objective = losses
-            if self.adjusts_loss:
-                assert features is not None
-                assert features_of is not None
-                leaves.append(features.detach().requires_grad_())
-                objective = self._adjusted_losses(losses, leaves[1], batch, vectors, features_of)
-            total = objective.sum()
-        gradients = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-        return Gradient(losses.detach(), *gradients)
+            seen = self._seen(batch, leaves) if devices else []
+            losses = self._losses(self._adjusted_outputs(leaves[0], seen, devices), batch)
+            total = self._adjusted_losses(losses, seen, devices).sum()
+        slopes = cast("Sequence[Tensor | None]", torch.autograd.grad(total, leaves, allow_unused=True))
+        slope, *others = slopes
+        slope = torch.zeros_like(outputs) if slope is None else slope
+        return Gradient(losses.detach(), slope, others[0] if others else None)
 
-    def _adjusted_outputs(self, outputs: Tensor, batch: Batch, vectors: Vectors) -> Tensor:
-        """A hook may look at the whole batch: it does not see what fills it up."""
+    @staticmethod
+    def _seen(batch: Batch, leaves: Sequence[Tensor]) -> list[LocalBatch]:
+        """The batch as each device's hooks see it: without what fills it up."""
+        counts = batch.counts or [batch.y.shape[1]] * batch.y.shape[0]
+        seen: list[LocalBatch] = []
+        for i, count in enumerate(counts):
+            outputs, *features = (leaf[i, :count] for leaf in leaves)
+            seen.append(LocalBatch(batch.x[i, :count], batch.truth[i, :count], outputs, *features))
+        return seen
+
+    def _adjusted_outputs(self, outputs: Tensor, seen: list[LocalBatch], devices: Sequence[StepDevice]) -> Tensor:
         if not self._adjusts_outputs:
             return outputs
-        counts = batch.counts or [outputs.shape[1]] * outputs.shape[0]
-        adjusted = [
-            torch.cat([self._method.adjust_outputs(own[:count], vectors.of(i)[1]), own[count:]])
-            for i, (own, count) in enumerate(zip(outputs, counts, strict=True))
-        ]
+        adjusted: list[Tensor] = []
+        for own, one, device in zip(outputs, seen, devices, strict=False):
+            count = len(one.outputs)
+            one.outputs = self._method.adjust_outputs(one.outputs, one, device)
+            adjusted.append(torch.cat([one.outputs, own[count:]]) if count < len(own) else one.outputs)
         return torch.stack(adjusted)
+
+    def _adjusted_losses(self, losses: Tensor, seen: list[LocalBatch], devices: Sequence[StepDevice]) -> Tensor:
+        if not self.adjusts_loss:
+            return losses
+        adjust = self._method.adjust_loss
+        return torch.stack([adjust(*each) for each in zip(losses, seen, devices, strict=False)])
 
     def _losses(self, outputs: Tensor, batch: Batch) -> Tensor:
         if self._rows is None or (self._classes_first is not None and batch.y.is_floating_point()):
@@ -172,20 +174,6 @@ class Head:
                 [self._task.loss_function(o[:n], y[:n]) for o, y, n in zip(outputs, batch.y, counts, strict=True)]
             )
         return (self._rows(outputs, batch.y) * batch.share).flatten(1).sum(1)
-
-    def _adjusted_losses(
-        self, losses: Tensor, features: Tensor, batch: Batch, vectors: Vectors, features_of: FeaturesOf
-    ) -> Tensor:
-        adjusted: list[Tensor] = []
-        for i, loss in enumerate(losses):
-            count = batch.counts[i] if batch.counts else batch.y.shape[1]
-            start, local = vectors.of(i)
-
-            def under(weights: Tensor, i: int = i, count: int = count) -> Tensor:
-                return features_of(i, weights)[:count]
-
-            adjusted.append(self._method.adjust_loss(loss, features[i, :count], under, start, local))
-        return torch.stack(adjusted)
 
 
 def _entropy_gradient(outputs: Tensor, labels: Labels) -> Gradient:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fogline.training.torch.layout import TensorLayout, named_tensors
-from fogline.training.torch.steps.features import Features
+from fogline.training.torch.features import Features
+from fogline.training.torch.layout import named_tensors
 from fogline.training.torch.steps.optimizers import Sink
 from fogline.training.torch.task import TorchTask
 
@@ -87,13 +87,14 @@ class TracedProgram(Program):
                 results = self._call_stacked(weights, x)
         self._results = list(results)
         detached = [result.detach() for result in results]
-        return detached[0], detached[1] if self._features else None
+        return detached[0], detached[1] if len(detached) > 1 else None
 
     def _call_bound(self, x: Tensor) -> tuple[Tensor, ...]:
         tensors = dict(self.module.named_parameters())
         self._leaves = [tensors[name] for name in self._names]
         outputs = self.module(x[0]).unsqueeze(0)
-        return (outputs, self._features.taken().unsqueeze(0)) if self._features else (outputs,)
+        features = self._features.taken() if self._features else None
+        return (outputs,) if features is None else (outputs, features.unsqueeze(0))
 
     def _call_stacked(self, weights: list[Tensor], x: Tensor) -> tuple[Tensor, ...]:
         self._leaves = [w.detach().requires_grad_() for w in weights]
@@ -104,7 +105,8 @@ class TracedProgram(Program):
         ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
             state = {**dict(zip(self._names, weights, strict=True)), **buffers}
             outputs = functional_call(self.module, state, (x,))  # Enters into the state what the module replaces.
-            results = (outputs, self._features.taken()) if self._features else (outputs,)
+            features = self._features.taken() if self._features else None
+            results = (outputs,) if features is None else (outputs, features)
             return results, {name: state[name] for name in buffers}
 
         results, after = torch.vmap(call, randomness="different")(self._leaves, buffers, x)
@@ -131,23 +133,3 @@ def bind(module: nn.Module, weights: dict[str, Tensor], buffers: dict[str, Tenso
         tensors[name].data = weight
     for name, buffer in buffers.items():
         tensors[name].data = buffer[0]
-
-
-class FeaturesElsewhere:
-    """The features of a batch under other weights, for ``adjust_loss``: one device at a time, without gradient."""
-
-    def __init__(self, task: TorchTask) -> None:
-        module = task.untrained().train()
-        self._layout: TensorLayout = task.layout
-        self._features = Features(module)
-
-    def on(self, x: Tensor, buffers: dict[str, Tensor]) -> Callable[[int, Tensor], Tensor]:
-        """(client, weights (P,)) to features, of inputs (k, B, ...), with the devices' buffers and frozen weights."""
-        entries, slices = self._layout.trainable, self._layout.spec.slices
-
-        def features_of(client: int, weights: Tensor) -> Tensor:
-            kept = {name: buffer[client].clone() for name, buffer in buffers.items()}
-            named = {e.name: weights[slices[e.name]].view(e.shape) for e in entries}
-            return self._features.under({**kept, **named}, x[client])
-
-        return features_of

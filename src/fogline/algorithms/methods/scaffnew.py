@@ -1,0 +1,51 @@
+"""Scaffnew."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from fogline.algorithms.base import ClientUpdate, Weighted
+from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.registry import METHODS
+from fogline.params import State
+from fogline.training.context import DeviceContext, RoundContext
+from fogline.training.method import Array, Arrays
+from fogline.training.plan import Plan
+
+
+@METHODS.add("scaffnew")
+class Scaffnew(FedAvg):
+    """Communicates after a random number of steps, the same for all (Mishchenko et al., 2022, arXiv 2202.09357).
+
+    Step ``x_i -= eta (g_i - h_i)``; after each step, with probability p, all take the mean of the x_i and
+    ``h_i += p / eta (mean - x_i)`` (algorithm 2). So a round has a number of steps drawn from the geometric
+    distribution, one draw for all its devices. Local training should be plain SGD.
+
+    A device sees the mean when it gets the next model, and corrects h_i then. The paper has all devices in every
+    round; one that sat out corrects itself by the model it sees next. The mean is over devices, not examples. A fog
+    has no rounds of its own: h_i adds up to zero over all devices only. Memory: two models per device.
+    """
+
+    p: float = 0.1
+
+    affine: ClassVar[bool] = True
+    inner_rounds: ClassVar[bool] = False
+
+    def work(self, plan: Plan, device: RoundContext) -> Plan:
+        return plan.replace(steps=device.common_rng.geometric(self.p))
+
+    def prepare(self, device: DeviceContext) -> State:
+        local = device.local
+        if "h" not in local:
+            return {"h": np.zeros_like(device.start)}
+        return {"h": local["h"] + (self.p / local["rate"]) * (device.start - local["end"])}
+
+    def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
+        return gradient - local["h"]
+
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        rate = np.array([device.plan.learning_rate], device.end.dtype)
+        kept = {"h": device.local["h"], "end": device.end, "rate": rate}
+        return ClientUpdate({"delta": Weighted(device.end - device.start, 1.0)}, kept)

@@ -1,0 +1,281 @@
+"""What the hooks of a device see: its round, its examples, its vectors, and the model as functions.
+
+Between the steps of a round (``prepare``, ``begin``, ``report``, ``judge``) vectors are numpy arrays and the model is
+as it is judged (no dropout). In a step (``adjust_outputs``, ``adjust_loss``) they are tensors of the backend, and the
+model is as it trains. Either way they can only be read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from fogline.data import Examples, FederatedData
+from fogline.data.inputs import arrays_of, mapped
+from fogline.params import Spec, State, Vector
+from fogline.training.local import ClientJob
+from fogline.training.plan import Plan
+from fogline.training.reading import read_only
+
+Array = Any
+"""A numpy array or a tensor of the backend, on the engine's device."""
+
+WORK, ROUND, STEPS = range(3)
+"""Streams of random numbers, one for each time at which hooks are called: none disturbs another."""
+
+
+class Draws:
+    """The random numbers of a device's round.
+
+    Args:
+        seed: of the device's round.
+        common_seed: of the round, the same on all its devices.
+        stream: ``WORK``, ``ROUND`` or ``STEPS``.
+    """
+
+    def __init__(self, seed: int, common_seed: int, stream: int) -> None:
+        self._seed, self._common_seed, self._stream = seed, common_seed, stream
+
+    @cached_property
+    def own(self) -> np.random.Generator:
+        """The device's own."""
+        return np.random.default_rng((0, self._seed, self._stream))
+
+    @cached_property
+    def common(self) -> np.random.Generator:
+        """Those that all devices of the round have."""
+        return np.random.default_rng((1, self._common_seed, self._stream))
+
+
+class RoundContext:
+    """What is known of a device's round before the model is there: all that ``work`` sees."""
+
+    def __init__(self, client: str, round: int, draws: Draws) -> None:
+        self.client = client
+        """The device's name."""
+        self.round = round
+        """How many rounds its parent made before."""
+        self.draws = draws
+
+    def __getattr__(self, name: str) -> Any:
+        """What the other hooks see is not there yet.
+
+        Raises:
+            AttributeError: always; the sentence says what there is.
+        """
+        raise AttributeError(
+            f"device.{name} is not there: before the model has come there are client, round, rng and common_rng, and "
+            "the plan"
+        )
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """Seeded by job, device and round."""
+        return self.draws.own
+
+    @property
+    def common_rng(self) -> np.random.Generator:
+        """Gives the same on all devices of a round."""
+        return self.draws.common
+
+
+class ModelFunctions(Protocol):
+    """The model under weights (P,) that a hook chooses, with the device's own buffers."""
+
+    def outputs(self, weights: Array, x: Any) -> Array:
+        """Outputs (n, ...), without gradient."""
+        ...
+
+    def features(self, weights: Array, x: Any) -> Array:
+        """The input (n, d) of the last linear layer, without gradient."""
+        ...
+
+    def loss(self, weights: Array, x: Any, y: Array, gradient: bool) -> tuple[float, Array | None]:
+        """The mean loss, and its gradient (P,) if that is wanted."""
+        ...
+
+
+@dataclass(slots=True)
+class LocalBatch:
+    """A step's examples as its hooks see them; tensors."""
+
+    inputs: Any
+    """(B, ...), or several arrays by place or name."""
+    targets: Array
+    """(B, ...)"""
+    outputs: Array = None
+    """(B, ...) with gradient: what the loss is taken of; in ``local_round`` there are none yet."""
+    tap: Array | None = None
+
+    @property
+    def features(self) -> Array:
+        """(B, d) with gradient: the input of the model's last linear layer.
+
+        Raises:
+            ValueError: the model has no linear layer.
+        """
+        if self.tap is None:
+            raise ValueError(NO_FEATURES)
+        return self.tap
+
+    def arrays(self) -> list[Array]:
+        """All that must not be written to."""
+        known = [self.targets, self.outputs, *arrays_of(self.inputs)]
+        return known if self.tap is None else [*known, self.tap]
+
+
+NO_FEATURES = (
+    "the model's features, the input of its last linear layer, are asked for; this model has no linear layer that "
+    "gives the engine one"
+)
+
+
+class ContextTask(Protocol):
+    """What a context asks of a task."""
+
+    data: FederatedData
+
+    @property
+    def spec(self) -> Spec:
+        """The layout of the model."""
+        ...
+
+    def model_functions(self, job: ClientJob) -> ModelFunctions:
+        """The model with that device's buffers, as it is judged."""
+        ...
+
+
+class DeviceContext:
+    """One device's round.
+
+    Args:
+        task: model and data.
+        job: what the device was asked; with its state as ``prepare`` left it, where that was called.
+        draws: its random numbers, where an earlier hook of the round has begun with them.
+        end: the trained model, (floats,).
+        plan: what was done, where it is known.
+    """
+
+    def __init__(
+        self,
+        task: ContextTask,
+        job: ClientJob,
+        draws: Draws | None = None,
+        end: Vector | None = None,
+        plan: Plan | None = None,
+    ) -> None:
+        self._task, self._job, self._end, self._plan = task, job, end, plan
+        self.draws = draws or Draws(job.seed, job.common_seed, ROUND)
+
+    @property
+    def client(self) -> str:
+        """The device's name."""
+        return str(self._task.data.clients[self._job.client])
+
+    @property
+    def spec(self) -> Spec:
+        """Names, shapes and places of the model's parameters in the vectors."""
+        return self._task.spec
+
+    @property
+    def round(self) -> int:
+        """How many rounds its parent made before."""
+        return self._job.round
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """Seeded by job, device and round."""
+        return self.draws.own
+
+    @property
+    def common_rng(self) -> np.random.Generator:
+        """Gives the same on all devices of a round."""
+        return self.draws.common
+
+    @cached_property
+    def examples(self) -> Examples:
+        """The device's examples, loaded when they are first asked for."""
+        examples = self._task.data.at(self._job.client)
+        return Examples(mapped(read_only, examples.x), read_only(examples.y))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """How much it trains; in ``report``, how much it trained."""
+        job = self._job
+        samples = int(self._task.data.sizes()[job.client])
+        return self._plan or Plan(job.steps, samples, job.learning_rate, job.batch_size)
+
+    @cached_property
+    def model(self) -> Array:
+        """(P,) the parent's model, as it was received."""
+        job = self._job
+        return self._head(job.start if job.model is None else job.model)
+
+    @cached_property
+    def start(self) -> Array:
+        """(P,) where training starts: the parent's model, or what ``begin`` gives."""
+        return self._head(self._job.start)
+
+    @property
+    def end(self) -> Array:
+        """(P,) where training ended; in ``report``.
+
+        Raises:
+            AttributeError: it has not ended yet.
+        """
+        if self._end is None:
+            raise AttributeError("device.end is there in report only, when the device has trained")
+        return self._head(self._end)
+
+    @cached_property
+    def local(self) -> State:
+        """What the device keeps, by name."""
+        return read_only(self._job.local)
+
+    @cached_property
+    def received(self) -> State:
+        """What the parent sent beside the model, by name."""
+        return read_only(self._job.received)
+
+    def arrays(self) -> list[Array]:
+        """Tensors that must not be written to; numpy arrays refuse it by themselves."""
+        return []
+
+    def outputs_at(self, weights: Array, batch: LocalBatch | Examples) -> Array:
+        """The model's outputs (n, ...) under those weights (P,), without gradient."""
+        return self.functions.outputs(weights, _inputs(batch))
+
+    def features_at(self, weights: Array, batch: LocalBatch | Examples) -> Array:
+        """The input (n, d) of the model's last linear layer under those weights, without gradient.
+
+        Raises:
+            ValueError: the model has no linear layer.
+        """
+        return self.functions.features(weights, _inputs(batch))
+
+    def loss_at(self, weights: Array, examples: LocalBatch | Examples) -> float:
+        """The mean loss under those weights."""
+        return self.functions.loss(weights, *_pair(examples), gradient=False)[0]
+
+    def gradient_at(self, weights: Array, examples: LocalBatch | Examples) -> Array:
+        """The gradient (P,) of the mean loss at those weights."""
+        return self.functions.loss(weights, *_pair(examples), gradient=True)[1]
+
+    @cached_property
+    def functions(self) -> ModelFunctions:
+        """The model as it is judged, with the device's own buffers."""
+        return self._task.model_functions(self._job)
+
+    def _head(self, vector: Vector) -> Array:
+        return read_only(vector[: self._task.spec.trainable])
+
+
+def _inputs(batch: LocalBatch | Examples) -> Any:
+    return batch.inputs if isinstance(batch, LocalBatch) else batch.x
+
+
+def _pair(batch: LocalBatch | Examples) -> tuple[Any, Array]:
+    return (batch.inputs, batch.targets) if isinstance(batch, LocalBatch) else (batch.x, batch.y)

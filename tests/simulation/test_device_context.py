@@ -1,0 +1,261 @@
+"""What the hooks of a device see in a run, and what comes of what they say."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fogline
+from fogline import FedAvg, Task, Tier, Tree
+from fogline.aggregation import fold_named
+from fogline.algorithms import AggregatorContext, ClientUpdate, hooks, make
+from fogline.algorithms.device import run_cohort
+from fogline.data import Examples, from_clients
+from fogline.jobs import JobError
+from fogline.training import ClientJob, DeviceContext, LocalTraining
+from fogline.training.bugs import CodeError
+from fogline.training.torch import models
+
+SIZES = (6, 9, 14, 20, 7, 11)
+QUIET: dict[str, Any] = {"processes": 0, "progress": False, "rounds": 2, "local": {"steps": 3, "batch_size": 4}}
+FOGS = Tree(cloud=Tier(), fog=Tier(count=2))
+
+
+def task_of(model: Any = lambda: models.mlp(5, (6,), 3)) -> Task:
+    rng = np.random.default_rng(0)
+    clients = {
+        f"c{i}": Examples(rng.normal(size=(n, 5)).astype(np.float32), rng.integers(0, 3, n))
+        for i, n in enumerate(SIZES)
+    }
+    return Task(model, from_clients("some", clients, classes=3, test=clients["c3"]))
+
+
+class Telling(FedAvg):
+    """Says of every device how many examples it has, and what its loss was before and after."""
+
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        before, after = (device.loss_at(weights, device.examples) for weights in (device.start, device.end))
+        told = {"examples": device.examples.count, "gain": before - after, "round": device.round}
+        return super().report(device)._replace(metrics=told)
+
+
+@pytest.mark.parametrize("tree", [Tree(), FOGS, Tree(cloud=Tier(), fog=Tier(count=2, rounds=2))])
+@pytest.mark.parametrize("processes", [0, 2])
+def test_metrics_come_back_as_means_weighted_by_examples(tree: Tree, processes: int) -> None:
+    result = fogline.simulate(task_of(), Telling(), tree, **(QUIET | {"processes": processes, "chunk": 2}))
+    sizes = np.array(SIZES)
+    for row in result.history:
+        assert row["metric/examples"] == pytest.approx((sizes**2).sum() / sizes.sum())
+        assert row["metric/gain"] > 0
+    assert set(result.frame().columns) >= {"metric/examples", "metric/gain", "metric/round"}
+
+
+def test_metrics_change_nothing_else() -> None:
+    told, plain = (
+        fogline.simulate(task_of(), method, FOGS, engine="loop", **QUIET) for method in (Telling(), FedAvg())
+    )
+    np.testing.assert_array_equal(told.params.vector, plain.params.vector)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"norm": "large"}, r"Wrong.report gives a str as the metric 'norm'; it must be a number"),
+        (3, r"Wrong.report gives an int as metrics; it must be a dictionary of numbers"),
+    ],
+)
+def test_metrics_that_are_none_are_named(said: Any, words: str) -> None:
+    class Wrong(FedAvg):
+        def report(self, device: DeviceContext) -> ClientUpdate:
+            return super().report(device)._replace(metrics=said)
+
+    with pytest.raises(CodeError, match=words):
+        fogline.simulate(task_of(), Wrong(), **QUIET)
+
+
+def context(task: Task, client: int = 1, end: Any = None, seed: int = 5) -> DeviceContext:
+    first = task.initial(0)
+    job = ClientJob(client, first.vector, first.counters, 3, 0.1, seed, round=4, common_seed=6)
+    return DeviceContext(task, job, end=end)
+
+
+def test_the_model_as_functions() -> None:
+    task = task_of()
+    device, module = context(task), task.untrained().eval()
+    weights = device.start * 1.5
+    task.layout.load(module, weights, np.zeros(0, np.int64))
+    x, y = torch.tensor(device.examples.x), torch.tensor(device.examples.y)
+    outputs = module(x)
+    loss = nn.functional.cross_entropy(outputs, y)
+    slope = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(module.parameters()))])
+    np.testing.assert_allclose(device.outputs_at(weights, device.examples), outputs.detach(), rtol=1e-5)
+    np.testing.assert_allclose(device.features_at(weights, device.examples), module[:-1](x).detach(), rtol=1e-5)
+    assert device.loss_at(weights, device.examples) == pytest.approx(loss.item(), rel=1e-5)
+    np.testing.assert_allclose(device.gradient_at(weights, device.examples), slope, rtol=1e-4, atol=1e-7)
+
+
+def test_a_device_can_only_be_read() -> None:
+    device = context(task_of())
+    for array in (device.start, device.model, device.examples.x, device.examples.y):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    with pytest.raises(AttributeError, match=r"device\.end is there in report only"):
+        _ = device.end
+
+
+def test_random_numbers_are_the_devices_own_or_the_rounds() -> None:
+    task = task_of()
+    one, again, other = context(task), context(task), context(task, client=2, seed=9)
+    assert one.rng.random() == again.rng.random() != other.rng.random()
+    assert one.common_rng.random() == again.common_rng.random() == other.common_rng.random()
+
+
+def test_features_of_a_model_that_has_none() -> None:
+    task = task_of(lambda: nn.Sequential(nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 3, 5), nn.Flatten()))
+    with pytest.raises(ValueError, match="this model has no linear layer"):
+        context(task).features_at(context(task).start, context(task).examples)
+
+
+class Elsewhere(FedAvg):
+    """Begins at half of the weights, and is judged at a third."""
+
+    def begin(self, device: DeviceContext) -> np.ndarray:
+        return device.model * 0.5
+
+    def judge(self, device: DeviceContext) -> np.ndarray:
+        return device.model / 3
+
+
+@pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])
+def test_begin_says_where_training_starts(engine: str) -> None:
+    task, local = task_of(), LocalTraining(steps=3, batch_size=4)
+    first = task.initial(0)
+    job = ClientJob(1, first.vector, first.counters, 3, local.learning_rate, 5)
+    built = task.build(engine, FedAvg(), local)
+    (done,) = run_cohort(built, Elsewhere(), task, [job])
+    (half,) = built.train([ClientJob(1, first.vector * 0.5, first.counters, 3, local.learning_rate, 5)])
+    assert done.update is not None
+    np.testing.assert_allclose(done.update.vectors["delta"], half.end - first.vector * 0.5, rtol=1e-3, atol=1e-6)
+    judged = hooks.judge(Elsewhere(), context(task))
+    np.testing.assert_allclose(judged, first.vector / 3, rtol=1e-6)
+
+
+class Batches(FedAvg):
+    """Devices differ in steps, batches and rates."""
+
+    def work(self, plan: Any, device: Any) -> Any:
+        place = int(device.client[1:])
+        return plan.replace(steps=place + 1, batch_size=2 + place % 3, learning_rate=0.01 * (1 + place % 2))
+
+
+def test_engines_agree_where_devices_differ_in_what_they_do() -> None:
+    runs = {e: fogline.simulate(task_of(), Batches(), FOGS, engine=e, **QUIET) for e in ("loop", "flat", "stacked")}
+    plain = fogline.simulate(task_of(), FedAvg(), FOGS, engine="loop", **QUIET).params.vector
+    for engine in ("flat", "stacked"):
+        np.testing.assert_allclose(
+            runs[engine].params.vector, runs["loop"].params.vector, rtol=1e-4, atol=1e-6, err_msg=engine
+        )
+    assert not np.allclose(runs["loop"].params.vector, plain, atol=1e-5)
+    with_workers = fogline.simulate(task_of(), Batches(), FOGS, engine="loop", **(QUIET | {"processes": 2, "chunk": 1}))
+    np.testing.assert_array_equal(with_workers.params.vector, runs["loop"].params.vector)
+
+
+def test_the_virtual_clock_knows_how_much_is_done() -> None:
+    class Twice(FedAvg):
+        def work(self, plan: Any, device: Any) -> Any:
+            return plan.replace(steps=plan.steps * 40)
+
+    slow, fast = (fogline.simulate(task_of(), m, **QUIET).history[-1]["seconds"] for m in (Twice(), FedAvg()))
+    assert slow > fast
+
+
+class Plain(FedAvg):
+    """SGD, written down as one would without a framework; each device trains a second copy beside, and drops it."""
+
+    rate: float = 0.05
+
+    def local_round(self, device: Any) -> Any:
+        module = device.module(device.start)
+        optimizer, steps = torch.optim.SGD(module.parameters(), self.rate), 0
+        for batch in device.batches():
+            optimizer.zero_grad()
+            device.loss(module(batch.inputs), batch).backward()
+            optimizer.step()
+            steps += 1
+        return device.trained(module, metrics={"steps": steps})
+
+
+def test_a_local_round_of_ones_own_is_what_it_says() -> None:
+    settings = QUIET | {"local": {"steps": 3, "batch_size": 4, "learning_rate": 0.05}}
+    own = fogline.simulate(task_of(), Plain(), FOGS, **settings)
+    usual = fogline.simulate(task_of(), FedAvg(), FOGS, engine="loop", **settings)
+    np.testing.assert_allclose(own.params.vector, usual.params.vector, rtol=1e-6)
+    assert own.job.engine == "loop"
+    assert own.history[-1]["metric/steps"] == 3
+    assert own.history[-1]["train_loss"] == pytest.approx(usual.history[-1]["train_loss"])
+    with pytest.raises(JobError, match=r"trains by itself \(local_round\), which only 'loop' lets it do"):
+        fogline.simulate(task_of(), Plain(), engine="stacked", **QUIET)
+
+
+@pytest.mark.parametrize(
+    "name", ["fedntd", "scaffnew", "feddc", "fedpvr", "ifca", "decayingsteps", "scaffold", "fedproto"]
+)
+def test_new_methods_give_on_a_tree_what_they_give_on_a_star(name: str) -> None:
+    parameters = {"option": 1} if name == "scaffold" else {}
+    runs = [
+        fogline.simulate(task_of(), make(name, **parameters), tree, engine="flat", **QUIET) for tree in (Tree(), FOGS)
+    ]
+    np.testing.assert_allclose(runs[1].params.vector, runs[0].params.vector, rtol=1e-4, atol=1e-6)
+    assert np.isfinite(runs[0].params.vector).all()
+
+
+def test_fedproto_shares_the_mean_features_of_each_class() -> None:
+    task, method, local = task_of(), make("fedproto", lam=0.7), LocalTraining(steps=3, batch_size=4)
+    first, engine = task.initial(0), task.build("flat", method, local)
+    fold, parts = fold_named(False), [fold_named(False) for _ in range(2)]
+    jobs = [ClientJob(i, first.vector, first.counters, 3, 0.1, i) for i in range(len(SIZES))]
+    done = run_cohort(engine, method, task, jobs)
+    features, labels = [], []
+    for i, one in enumerate(done):
+        assert one.update is not None
+        fold.add(one.update)
+        parts[i % 2].add(one.update)
+        features.append(context(task, i).features_at(one.local["model"], task.data.at(i)))
+        labels.append(task.data.at(i).y)
+    facts = AggregatorContext(len(SIZES), 0)
+    model, state = method.server_update(first.vector, fold.finish(), {}, facts)
+    np.testing.assert_array_equal(model, first.vector)
+    rows, y = np.concatenate(features), np.concatenate(labels)
+    expected = np.stack([rows[y == j].mean(0) for j in range(3)])
+    np.testing.assert_allclose(state["prototypes"].reshape(3, -1), expected, rtol=1e-4, atol=1e-6)
+    tree = fold_named(False)
+    for part in parts:
+        tree.merge(part.partial())
+    _, above = method.server_update(first.vector, tree.finish(), {}, facts)
+    np.testing.assert_allclose(above["prototypes"], state["prototypes"], rtol=1e-5)
+
+    x, targets = torch.tensor(rows[:4]), torch.tensor([0, 2, 1, 1])
+    seen = SimpleNamespace(received={name: torch.tensor(vector) for name, vector in state.items()})
+    adjusted = method.adjust_loss(torch.tensor(1.0), SimpleNamespace(features=x, targets=targets), seen)
+    apart = ((rows[:4] - expected[targets.numpy()]) ** 2).mean()
+    assert float(adjusted) == pytest.approx(1.0 + 0.7 * apart, rel=1e-4)
+
+
+def test_fedntd_by_hand() -> None:
+    rng = np.random.default_rng(3)
+    own, teacher, y, tau = rng.normal(size=(5, 4)), rng.normal(size=(5, 4)), rng.integers(0, 4, 5), 1.7
+    expected = 0.0
+    for z, t, label in zip(own, teacher, y, strict=True):
+        others = [j for j in range(4) if j != label]
+        q, p = (np.exp(v[others] / tau) / np.exp(v[others] / tau).sum() for v in (z, t))
+        expected += float((p * np.log(p / q)).sum()) / 5
+    method = make("fedntd", beta=0.3, tau=tau)
+    batch = SimpleNamespace(outputs=torch.tensor(own), targets=torch.tensor(y))
+    device = SimpleNamespace(model=None, outputs_at=lambda *_: torch.tensor(teacher))
+    adjusted = method.adjust_loss(torch.tensor(2.0, dtype=torch.float64), batch, device)
+    assert float(adjusted) == pytest.approx(2.0 + 0.3 * expected)
