@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from fogline.algorithms.group import Down
+from fogline.compute.messages import model_through
 from fogline.params import write_arrays
 from fogline.params.pieces import file_size
 from fogline.stages import STAGES, Extent, Link, Named, Stage, StageError, make, pipeline, text_of
+from fogline.stages.base import Layout
 from fogline.stages.clip import Clip
 from fogline.stages.int8 import Int8
+from fogline.stages.pipeline import Pipeline
 from fogline.training.bugs import CodeError
 
 FINITE = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False)
@@ -157,6 +161,9 @@ class Forgetful(Stage):
     def receive(self, encoded):
         return encoded["missing"]
 
+    def layout(self, layout):
+        return layout
+
 
 def test_a_stage_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     text = text_of(Forgetful(), "user:Forgetful")
@@ -170,3 +177,78 @@ def test_a_stage_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_stage_of_the_package_is_found() -> None:
     assert list(STAGES) == ["clip", "int8"]
     assert all(STAGES.summary(name) for name in STAGES)
+
+
+class Halved(Stage):
+    """Right by itself; what is wrong with those below is one of its functions."""
+
+    def send(self, update: Named, state: Named, link: Link) -> tuple[Named, Named]:
+        return {name: vector / 2 for name, vector in update.items()}, state
+
+    def receive(self, encoded: Named) -> Named:
+        return {name: vector * 2 for name, vector in encoded.items()}
+
+    def layout(self, layout: Layout) -> Layout:
+        return layout
+
+
+class Writing(Halved):
+    def send(self, update: Named, state: Named, link: Link) -> tuple[Named, Named]:
+        for vector in update.values():
+            vector *= 0.5
+        return update, state
+
+
+class Stateless(Halved):
+    def send(self, update: Named, state: Named, link: Link) -> tuple[Named, Named]:
+        return {name: vector / 2 for name, vector in update.items()}  # pyright: ignore[reportReturnType]
+
+
+class Longer(Halved):
+    def send(self, update: Named, state: Named, link: Link) -> tuple[Named, Named]:
+        return {name: np.concatenate([vector, vector]) for name, vector in update.items()}, state
+
+
+class Texts(Halved):
+    def receive(self, encoded: Named) -> Named:
+        return {name: vector.astype(object) for name, vector in encoded.items()}
+
+
+class Unlaid(Stage):
+    send, receive = Halved.send, Halved.receive
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (Writing(), "Writing.send writes into what it was given, which can only be read"),
+        (Stateless(), "Stateless.send gives a dict; it must give the arrays and the state"),
+        (Longer(), "Longer.send gives 'delta' as 6 numbers of float32, but Longer.layout says 3 numbers of float32"),
+        (Unlaid(), "Unlaid.layout raised NotImplementedError"),
+    ],
+)
+def test_a_stage_that_is_wrong_is_named(stage: Stage, said: str) -> None:
+    vector = np.ones(3, np.float32)
+    with pytest.raises(CodeError) as error:
+        Pipeline([stage]).send({"delta": vector}, {}, Link())
+    assert said in str(error.value)
+    assert np.array_equal(vector, np.ones(3))
+
+
+def test_what_a_stage_receives_must_be_flat_arrays() -> None:
+    with pytest.raises(StageError, match=r"Texts.receive gives a dictionary with object of shape \(3,\) as 'delta'"):
+        Pipeline([Texts()]).receive({"delta": np.ones(3, np.float32)})
+
+
+class Doubling(Halved):
+    """What it sends is as its layout says, and too long where it is received."""
+
+    def receive(self, encoded: Named) -> Named:
+        return {name: np.concatenate([vector, vector]) for name, vector in encoded.items()}
+
+
+def test_stages_must_give_back_as_many_numbers_as_were_sent() -> None:
+    down = Down(np.ones(5, np.float32), np.zeros(0, np.int64), {})
+    assert np.array_equal(model_through(down, 3, Pipeline([Halved()]), Link()).vector, down.vector)
+    with pytest.raises(CodeError, match="give back 'model' as 6 numbers where 3 numbers were sent"):
+        model_through(down, 3, Pipeline([Doubling()]), Link())

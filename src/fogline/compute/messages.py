@@ -91,14 +91,20 @@ def update_through(
     value: Update | Partial, stages: Pipeline, state: State, link: Link
 ) -> tuple[Update | Partial, State]:
     """What a parent has of an update, and what the sender keeps: both halves at once, as in a simulation."""
-    arrays, after = Message.of_update(value).encoded(stages, state, link)
-    return _own(decoded_update, arrays, stages), after
+    message = Message.of_update(value)
+    arrays, after = message.encoded(stages, state, link)
+    made = _own(decoded_update, arrays, stages)
+    _check_same(message, Message.of_update(made))
+    return made, after
 
 
 def model_through(down: Down, trained: int, stages: Pipeline, link: Link) -> Down:
     """What children have of a model: both halves at once."""
-    arrays, _ = Message.of_model(down, trained).encoded(stages, {}, link)
-    return _own(decoded_model, arrays, stages)
+    message = Message.of_model(down, trained)
+    arrays, _ = message.encoded(stages, {}, link)
+    made = _own(decoded_model, arrays, stages)
+    _check_same(message, Message.of_model(made, made.vector.size - down.vector.size + trained))
+    return made
 
 
 def _own(decoded: Callable[[Arrays, Pipeline], T], arrays: Arrays, stages: Pipeline) -> T:
@@ -107,6 +113,21 @@ def _own(decoded: Callable[[Arrays, Pipeline], T], arrays: Arrays, stages: Pipel
         return decoded(arrays, stages)
     except (StageError, KeyError) as error:
         raise CodeError(f"a stage cannot receive what it has sent: {error}") from error
+
+
+def _check_same(sent: Message, received: Message) -> None:
+    """Stages give back vectors of the names and the lengths that were sent."""
+    before, after = ({name: vector.size for name, vector in each.vectors.items()} for each in (sent, received))
+    for name in {**before, **after}:
+        if before.get(name) != after.get(name):
+            raise CodeError(
+                f"the stages of a link give back '{name}' as {_numbers(after.get(name))} where "
+                f"{_numbers(before.get(name))} were sent"
+            )
+
+
+def _numbers(size: int | None) -> str:
+    return "nothing" if size is None else f"{size:,} numbers"
 
 
 def _received(arrays: Arrays, stages: Pipeline) -> tuple[Named, Arrays]:

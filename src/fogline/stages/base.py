@@ -82,7 +82,7 @@ class Stage:
         """What goes over the link.
 
         Args:
-            update: named vectors (n,), which may only be read.
+            update: named vectors (n,), which can only be read.
             state: what this sender's stage returned the last time; empty the first time.
             link: what is known of the message.
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any, cast
+
+import numpy as np
 
 from fogline.params import State
+from fogline.params.pieces import Extent
 from fogline.stages.base import Layout, Link, Named, Stage, StageError
 from fogline.stages.registry import make, parsed
 from fogline.training.bugs import CodeError, attempt, said, sure
+from fogline.training.hook_calls import a
+from fogline.training.reading import read_only
 
 
 class Pipeline:
@@ -32,10 +38,9 @@ class Pipeline:
             for name, vector in state.items():
                 if name.startswith(prefix):
                     own[name.removeprefix(prefix)] = vector
-            send = partial(stage.send, update, own, link.at(place))
-            update, own = sure(f"{type(stage).__name__}.send", send)
-            if own and not stage.remembers:
-                raise CodeError(f"{type(stage).__name__}.send returns a state to keep, but the stage does not remember")
+            send = partial(stage.send, dict(read_only(update)), own, link.at(place))
+            wanted = layout_of(stage, {name: Extent(vector.dtype, vector.size) for name, vector in update.items()})
+            update, own = _sent(stage, sure(f"{type(stage).__name__}.send", send), wanted)
             after |= {prefix + name: vector for name, vector in own.items()}
         return update, after
 
@@ -51,14 +56,66 @@ class Pipeline:
                 raise found
             if isinstance(found, Exception):  # Who sent it may be anybody: it is the message that is refused.
                 raise StageError(f"{type(stage).__name__}.receive raised {said(found)}") from found
+            if wrong := _not_arrays(found):
+                raise StageError(f"{type(stage).__name__}.receive gives {wrong}")
             encoded = found
         return encoded
 
     def layout(self, layout: Layout) -> Layout:
         """Type and length of the arrays that go over the link, where such vectors are sent."""
         for stage in self.stages:
-            layout = stage.layout(layout)
+            layout = layout_of(stage, layout)
         return layout
+
+
+def layout_of(stage: Stage, layout: Layout) -> Layout:
+    """What the stage says of what it makes.
+
+    Raises:
+        CodeError: it raised.
+    """
+    return sure(f"{type(stage).__name__}.layout", partial(stage.layout, layout))
+
+
+def _sent(stage: Stage, given: Any, wanted: Layout) -> tuple[Named, State]:
+    """What ``send`` gave, if it is what it must give and what ``layout`` said: the virtual clock counts by that."""
+    name = f"{type(stage).__name__}.send"
+    if not (isinstance(given, tuple) and len(cast("tuple[Any, ...]", given)) == 2):
+        raise CodeError(f"{name} gives {a(given)}; it must give the arrays and the state: return encoded, state")
+    encoded, state = cast("tuple[Any, Any]", given)
+    if wrong := _not_arrays(encoded):
+        raise CodeError(f"{name} gives {wrong}")
+    if wrong := _not_arrays(state):
+        raise CodeError(f"{name} gives a state that is {wrong}")
+    if state and not stage.remembers:
+        raise CodeError(f"{name} returns a state to keep, but the stage does not remember")
+    made = {each: Extent(array.dtype, array.size) for each, array in encoded.items()}
+    for each in {**wanted, **made}:
+        if made.get(each) != wanted.get(each):
+            raise CodeError(
+                f"{name} gives '{each}' as {_extent(made.get(each))}, but {type(stage).__name__}.layout says "
+                f"{_extent(wanted.get(each))}"
+            )
+    return encoded, state
+
+
+def _extent(extent: Extent | None) -> str:
+    return f"{extent.count:,} numbers of {extent.dtype}" if extent else "nothing"
+
+
+def _not_arrays(thing: Any) -> str:
+    """What is wrong with flat arrays by name; empty if nothing is."""
+    if not isinstance(thing, Mapping):
+        return f"{a(thing)}; it must be a dictionary of flat arrays"
+    for name, array in cast("Mapping[Any, Any]", thing).items():
+        if not isinstance(array, np.ndarray):
+            return f"a dictionary with {a(array)} as {name!r}; it must have flat arrays"
+        kind = cast("np.ndarray", array)
+        if kind.ndim != 1 or kind.dtype.kind not in "fiub":
+            return (
+                f"a dictionary with {kind.dtype} of shape {kind.shape} as {name!r}; it must have flat arrays of numbers"
+            )
+    return ""
 
 
 def check_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
