@@ -23,6 +23,11 @@ class Smallest(Rule):
         return block.min(axis=0)
 
 
+class Misspelt(Rule):
+    def combin(self, block: Any, weights: Any) -> Any:
+        return block.min(axis=0)
+
+
 def names(tree: Tree, method: str = "fedavg", **more: Any) -> list[str]:
     rules = rules_of(Job(tree=tree, **more), make(method))
     return [type(rule).__name__ for rule in rules.values()]
@@ -65,6 +70,27 @@ def test_what_does_not_is_refused_before_the_run(tree: Tree, more: dict[str, Any
     with pytest.raises(JobError) as wrong:
         names(tree, **more)
     assert why in str(wrong.value)
+
+
+def test_a_rule_that_would_be_the_mean_is_refused() -> None:
+    for rule in (Misspelt(), f"{__name__}:Misspelt"):
+        with pytest.raises(JobError, match="Misspelt has no combine; it has 'combin'; write: def"):
+            names(Tree(cloud=Tier(rule=rule)))
+
+
+def test_a_parameter_of_another_type_is_refused() -> None:
+    for text in (f"{__name__}:Smallest('a')", f"{__name__}:Smallest(power='a')"):
+        with pytest.raises(JobError, match=r"Parameter 'power' of rule .* is 'a'; it wants a float"):
+            names(Tree(cloud=Tier(rule=text)))
+    assert make_rule(f"{__name__}:Smallest(2)") == Smallest(2.0)
+    with pytest.raises(JobError, match="Parameter 'share' of rule 'trimmed_mean' is 'a'; it wants a float"):
+        Tier(rule="trimmed_mean('a')")
+
+
+def test_a_method_without_rounds_of_a_tier_takes_such_a_rule_at_the_root_only() -> None:
+    assert names(Tree(cloud=Tier(rule="median")), "fedproto") == ["Median"]
+    with pytest.raises(JobError, match=r"With fog.rule = 'median' tier fog moves a model of its own, and FedProto has"):
+        names(Tree(cloud=Tier(), fog=Tier(rule="median")), "fedproto")
 
 
 def test_an_asynchronous_method_is_refused_too() -> None:

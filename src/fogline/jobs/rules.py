@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fogline.aggregation.rules import Rule, make_rule
+from fogline.aggregation.rules import Rule, check_rule, make_rule
 from fogline.algorithms import Algorithm
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
@@ -21,6 +21,11 @@ def rules_of(job: Job, algorithm: Algorithm) -> dict[str, Rule]:
     for name, rule in rules.items():
         if rule.needs_all:
             _check_rounds(job, name, modes[name])
+            if above is not None and not algorithm.inner_rounds:
+                raise JobError(
+                    f"With {name}.rule = '{job.tree.tiers[name].rule}' tier {name} moves a model of its own, and "
+                    f"{type(algorithm).__name__} has no rounds of a tier's own; leave {name}.rule out"
+                )
         tier = job.tree.tiers[name]
         merges = tier.rounds == 1 and modes[name] == "sync" and not (algorithm.group_models or rule.needs_all)
         if above is not None and merges:
@@ -31,11 +36,9 @@ def rules_of(job: Job, algorithm: Algorithm) -> dict[str, Rule]:
 
 def _rule_of(job: Job, name: str) -> Rule:
     given = job.tree.tiers[name].rule
-    if isinstance(given, Rule):
-        return given
     if given is None:
         return make_rule("exact" if job.exact else "mean")
-    made = attempt(lambda: make_rule(given))
+    made = attempt(lambda: check_rule(given) if isinstance(given, Rule) else make_rule(given))
     if isinstance(made, Exception):
         raise JobError(f"{name}.rule: {str(made).rstrip('.')}") from made
     if job.exact and made == make_rule("mean"):

@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import Any
 
 from fogline.aggregation.rules.base import Rule
-from fogline.plugins import Registry, read_call, suggest
+from fogline.parameters import fitting
+from fogline.plugins import Registry, nearest, read_call, suggest
 
 RULES = Registry[type[Rule]]("rule", "fogline.aggregation.rules", first="mean")
 """Fogline's rules."""
@@ -22,8 +23,8 @@ def make_rule(text: str) -> Rule:
     """
     call = read_call(text)
     kind = _imported(call.name) if ":" in call.name else RULES.find(call.name).thing
-    check_rule(kind)
-    known = [field.name for field in fields(kind)]
+    _check_kind(kind)
+    known = {field.name: field for field in fields(kind)}
     for name in call.named:
         if name not in known:
             raise ValueError(
@@ -31,23 +32,32 @@ def make_rule(text: str) -> Rule:
             )
     try:
         bound = inspect.signature(kind).bind(*call.values, **call.named)
+        for name in bound.arguments.keys() & known.keys():
+            bound.arguments[name] = fitting(f"rule '{call.name}'", known[name], bound.arguments[name])
         return kind(*bound.args, **bound.kwargs)
     except (TypeError, ValueError) as error:
         raise ValueError(f"The rule '{text}' cannot be made: {error}") from error
 
 
-def check_rule(kind: type[Rule]) -> None:
-    """Refuse a rule that cannot be called.
+def check_rule(rule: Rule) -> Rule:
+    """The rule, unless it cannot be called, or says nothing of its own: it would be the mean.
 
     Raises:
         ValueError: one sentence that names the class.
     """
+    _check_kind(type(rule))
+    return rule
+
+
+def _check_kind(kind: type[Rule]) -> None:
+    wanted = "def combine(self, block, weights)"
+    if RULES.name_of(kind) is None and kind.combine is Rule.combine and kind.fold is Rule.fold:
+        near = next((f"; it has '{name}'" for name in vars(kind) if nearest(name, ["combine"])), "")
+        raise ValueError(f"{kind.__name__} has no combine{near}; write: {wanted}")
     try:
         inspect.signature(kind.combine).bind("self", "block", "weights")
     except TypeError as error:
-        raise ValueError(
-            f"{kind.__name__}.combine cannot be called ({error}); write: def combine(self, block, weights)"
-        ) from error
+        raise ValueError(f"{kind.__name__}.combine cannot be called ({error}); write: {wanted}") from error
 
 
 def rule_name(rule: Rule, own: str) -> str:
