@@ -90,6 +90,7 @@ def test_later_overrides_win_and_the_rest_of_the_algorithm_goes_with_its_name() 
         ("[publish]\nmodel = 'a b'", "publish.model is 'a b'; it must be at most 63 letters, digits, dots and dashes"),
         ("[publish]\nexit_accuracy = 0.9", "publish: exit_accuracy needs the names of the outputs too"),
         ("[publish]\nexits = ['early', 'early']", "publish: exits need two names at least, each another"),
+        ("[evaluation]\nfine_tune = { epoch = 1 }", "fine_tune.epoch is no key of fine-tuning; did you mean 'epochs'?"),
         ("[tree]\nasign = 'blocks'", "tree.asign is no key of a tree; did you mean 'assign'?"),
         ("[tree]\nassign = 'block'", "must be 'round-robin', 'blocks' or 'groups'; did you mean 'blocks'?"),
         ("rounds = 0", "job.toml: rounds is 0; it must be at least 1"),

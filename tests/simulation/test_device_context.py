@@ -99,6 +99,14 @@ def test_the_model_as_functions() -> None:
     np.testing.assert_allclose(device.gradient_at(weights, device.examples), slope, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("weights", [np.zeros(3, np.float32), None, 3])
+def test_weights_that_are_not_the_models_are_refused(weights: Any) -> None:
+    device = context(task_of())
+    for function in (device.outputs_at, device.features_at, device.loss_at, device.gradient_at):
+        with pytest.raises(ValueError, match=r"the model has weights \(\d+,\), and is asked for with"):
+            function(weights, device.examples)
+
+
 def test_a_device_can_only_be_read() -> None:
     device = context(task_of())
     for array in (device.start, device.model, device.examples.x, device.examples.y):
@@ -200,6 +208,28 @@ def test_a_local_round_of_ones_own_is_what_it_says() -> None:
     assert own.history[-1]["train_loss"] == pytest.approx(usual.history[-1]["train_loss"])
     with pytest.raises(JobError, match=r"trains by itself \(local_round\), which only 'loop' lets it do"):
         fogline.simulate(task_of(), Plain(), engine="stacked", **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("own_round", "words"),
+    [
+        (lambda device: device.trained(device.module(device.start[:3])), "is asked for with shape"),
+        (lambda device: device.trained(nn.Linear(2, 2)), "device.trained takes a module of the task's model"),
+        (lambda device: device.trained({}), "and not a dict"),
+    ],
+)
+def test_a_local_round_with_another_model_is_refused(own_round: Any, words: str) -> None:
+    method = type("Other", (FedAvg,), {"local_round": lambda self, device: own_round(device)})()
+    with pytest.raises(CodeError, match=words):
+        fogline.simulate(task_of(), method, **QUIET)
+
+
+def test_a_batch_far_larger_than_any_device_takes_all_it_has() -> None:
+    runs = [
+        fogline.simulate(task_of(), FedAvg(), engine="stacked", **QUIET | {"local": {"batch_size": size, "epochs": 2}})
+        for size in (10**9, None)
+    ]
+    np.testing.assert_allclose(runs[0].params.vector, runs[1].params.vector, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import fogline
-from fogline import FedAvg, JobError, Result, Tier, Tree
+from fogline import CodeError, FedAvg, JobError, Result, Tier, Tree
 from fogline.algorithms import ClientUpdate
-from fogline.data import FederatedData
+from fogline.compute.queries import QUERIES
+from fogline.data import Examples, FederatedData
 from fogline.jobs.planning import planner
 from fogline.params import Params, Vector
 from fogline.training import ClientJob, LocalMethod, LocalTraining
@@ -144,12 +145,30 @@ def test_a_query_needs_no_training_and_holds_to_the_minimum() -> None:
         fogline.query(ToyTask(), "label_count")
 
 
+NO_SUMS = {"nothing": None, "list": [1.0], "text": {"a": "x"}, "key": {3: 1.0}, "array": {"a": np.ones(2)}}
+
+
+@QUERIES.add("no_sums")
+def no_sums(examples: Examples, kind: str) -> Any:
+    """What a query must not give."""
+    return NO_SUMS[kind]
+
+
+@pytest.mark.parametrize("kind", NO_SUMS)
+def test_a_query_that_gives_no_sums_is_named(kind: str) -> None:
+    words = rf"query 'no_sums\(kind='{kind}'\)' on client '.*' raised TypeError: it gives .*; it must give"
+    with pytest.raises(CodeError, match=words):
+        simulate(evaluation={}, queries=f"no_sums(kind='{kind}')", rounds=1)
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [
         ("label_count", "There is no query 'label_count'; did you mean 'label_counts'?"),
         ("moments(3)", "'moments(3)' is no query; write a name and its parameters"),
         ("import os", "'import os' is no query"),
+        ("histogram(high=1)", "The query 'histogram(high=1)' cannot be asked: missing a required argument: 'low'"),
+        ("label_counts(of='x')", "cannot be asked: got an unexpected keyword argument 'of'"),
     ],
 )
 def test_what_is_no_query_is_a_sentence(query: str, words: str) -> None:

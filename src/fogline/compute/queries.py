@@ -8,14 +8,18 @@ as an answer. Its name and parameters are one text, such as ``histogram(low=0, h
 from __future__ import annotations
 
 import ast
+import inspect
 import math
 from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import cast
 
 import numpy as np
 
 from fogline.data import Examples
 from fogline.data.inputs import Array, named
 from fogline.plugins import Registry, suggest
+from fogline.training.hook_calls import a
 
 Query = Callable[..., dict[str, float]]
 Parameter = float | int | str | bool
@@ -56,9 +60,16 @@ def answer(text: str, examples: Examples) -> dict[str, float]:
 
     Raises:
         ValueError: there is no such query, it does not suit the data, or what it gives are no finite sums.
+        TypeError: what it gives are no sums by name.
     """
     name, parameters = parse_query(text)
-    sums = QUERIES[name](examples, **parameters)
+    given = cast("object", QUERIES[name](examples, **parameters))
+    if not isinstance(given, dict):
+        raise TypeError(f"it gives {a(given)}; it must give a dictionary of numbers by name")
+    for key, value in cast("dict[object, object]", given).items():
+        if not isinstance(key, str) or not isinstance(value, Real):
+            raise TypeError(f"it gives {a(value)} as {key!r}; it must give numbers, by names that are text")
+    sums = cast("dict[str, float]", given)
     bad = next((key for key, value in sums.items() if not math.isfinite(value)), None)
     if bad is not None:
         raise ValueError(f"query '{text}' gives '{bad}', which is not finite")
@@ -69,7 +80,7 @@ def parse_query(text: str) -> tuple[str, dict[str, Parameter]]:
     """The name and the parameters of a query.
 
     Raises:
-        ValueError: it is no query, or there is none of that name; a sentence.
+        ValueError: it is no query, there is none of that name, or its parameters are others; a sentence.
     """
     try:
         found = ast.parse(text.strip(), mode="eval").body
@@ -84,6 +95,10 @@ def parse_query(text: str) -> tuple[str, dict[str, Parameter]]:
         raise ValueError(f"'{text}' is no query; write a name and its parameters: histogram(low=0, high=1)") from None
     if name not in QUERIES:
         raise ValueError(f"There is no query '{name}'{suggest(name, QUERIES)}")
+    try:
+        inspect.signature(QUERIES[name]).bind(None, **parameters)
+    except TypeError as error:
+        raise ValueError(f"The query '{text}' cannot be asked: {error}") from error
     return name, parameters
 
 

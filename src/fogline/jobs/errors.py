@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeGuard, get_args, get_origin
+from types import UnionType
+from typing import Any, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -114,10 +115,17 @@ def part_of(path: Path) -> type[StrictModel] | None:
     for key in path:
         if _is_part(found):
             field = found.model_fields.get(str(key))
-            found = None if field is None else field.annotation
+            found = None if field is None else _part_or(field.annotation)
         else:  # Parts by name, or a free table.
             found = get_args(found)[-1] if get_origin(found) is Mapping else None
     return found if _is_part(found) else None
+
+
+def _part_or(annotation: Any) -> Any:
+    """The part in ``Part | None``; anything else as it is."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    return next((kind for kind in get_args(annotation) if _is_part(kind)), annotation)
 
 
 def _place_of(kind: type[BaseModel], part: type[BaseModel] = Job, above: Path = ()) -> Path | None:

@@ -246,7 +246,7 @@ class DeviceContext:
 
     def outputs_at(self, weights: Array, batch: LocalBatch | Examples) -> Array:
         """The model's outputs (n, ...) under those weights (P,), without gradient."""
-        return self.functions.outputs(weights, _inputs(batch))
+        return self.functions.outputs(self._checked(weights), _inputs(batch))
 
     def features_at(self, weights: Array, batch: LocalBatch | Examples) -> Array:
         """The input (n, d) of the model's last linear layer under those weights, without gradient.
@@ -254,20 +254,32 @@ class DeviceContext:
         Raises:
             ValueError: the model has no linear layer.
         """
-        return self.functions.features(weights, _inputs(batch))
+        return self.functions.features(self._checked(weights), _inputs(batch))
 
     def loss_at(self, weights: Array, examples: LocalBatch | Examples) -> float:
         """The mean loss under those weights."""
-        return self.functions.loss(weights, *_pair(examples), gradient=False)[0]
+        return self.functions.loss(self._checked(weights), *_pair(examples), gradient=False)[0]
 
     def gradient_at(self, weights: Array, examples: LocalBatch | Examples) -> Array:
         """The gradient (P,) of the mean loss at those weights."""
-        return self.functions.loss(weights, *_pair(examples), gradient=True)[1]
+        return self.functions.loss(self._checked(weights), *_pair(examples), gradient=True)[1]
 
     @cached_property
     def functions(self) -> ModelFunctions:
         """The model as it is judged, with the device's own buffers."""
         return self._task.model_functions(self._job)
+
+    def _checked(self, weights: Array) -> Array:
+        """Weights that a hook chose.
+
+        Raises:
+            ValueError: they are not as many as the model has.
+        """
+        shape, wanted = getattr(weights, "shape", None), (self._task.spec.trainable,)
+        if shape != wanted:
+            given = "nothing" if weights is None else f"shape {tuple(shape)}" if shape is not None else repr(weights)
+            raise ValueError(f"the model has weights {wanted}, and is asked for with {given}")
+        return weights
 
     def _head(self, vector: Vector) -> Array:
         return read_only(vector[: self._task.spec.trainable])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Real
 
 from fogline.training.shuffling import cuts
 
@@ -44,11 +45,14 @@ class Plan:
 
         Raises:
             ValueError: steps and epochs are both given, or something is not above 0.
+            TypeError: something is no number.
         """
         if steps is not None and epochs is not None:
             raise ValueError("a plan is given steps and epochs; give one of the two")
         named = {"steps": steps, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
         for name, value in named.items():
+            if value is not None and not isinstance(value, Real):
+                raise TypeError(f"a plan is given {name}={value!r}; it must be a number")
             if value is not None and not 0.0 < value < float("inf"):
                 raise ValueError(f"a plan is given {name}={value}; it must be above 0, and finite")
         for name, value in (("steps", steps), ("batch_size", batch_size)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fogline.params import Vector
 from fogline.training.context import STEPS, DeviceContext, Draws, LocalBatch
+from fogline.training.hook_calls import a
 from fogline.training.local import NO_METRICS, ClientJob, LocalResult
 from fogline.training.torch.failure import results
 from fogline.training.torch.task import TorchTask
@@ -34,7 +35,7 @@ class ModuleDevice(DeviceContext):
 
     def module(self, weights: Vector) -> nn.Module:
         """A new module in training mode, with those trainable weights (P,) and the received buffers."""
-        task, job = self._torch, self._job
+        task, job, weights = self._torch, self._job, self._checked(weights)
         module = task.untrained().train()
         task.layout.load(module, np.concatenate([weights, job.start[len(weights) :]]), job.counters)
         return module
@@ -52,8 +53,18 @@ class ModuleDevice(DeviceContext):
         return loss
 
     def trained(self, module: nn.Module, metrics: Mapping[str, float] = NO_METRICS) -> LocalResult:
-        """What a local round gives: the module as it is now, and numbers about it for the history."""
-        done = self._torch.layout.read(module)
+        """What a local round gives: the module as it is now, and numbers about it for the history.
+
+        Raises:
+            TypeError: it is no module of the task's model.
+        """
+        wanted = "device.trained takes a module of the task's model, as device.module(weights) makes it"
+        if not isinstance(cast("object", module), nn.Module):  # Of a hook that no type checker has seen.
+            raise TypeError(f"{wanted}, and not {a(module)}")
+        try:
+            done = self._torch.layout.read(module)
+        except KeyError as error:
+            raise TypeError(f"{wanted}; this one has no {error}") from error
         ends, counters = torch.from_numpy(done.vector[None]), torch.from_numpy(done.counters[None])
         losses = torch.tensor(self._losses or [0.0], dtype=torch.float64)[:, None]
         (result,) = results(self._torch, [self._job], ends, counters, [self._weight], losses)

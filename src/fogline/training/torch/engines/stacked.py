@@ -32,6 +32,10 @@ from fogline.training.torch.steps.stacked_weights import Blocks, flat, split_row
 from fogline.training.torch.steps.step_device import StepDevice
 from fogline.training.torch.task import ENGINES, TorchTask
 
+FILLED = 1024
+"""Examples up to which a batch is filled up to the job's size, however few devices have: then a device's last bits do
+not depend on what others have. A larger one is no larger than the largest device."""
+
 
 @ENGINES.add("stacked", "Many devices at once: one batched product for all; for small models, and for GPUs.")
 class Stacked(TorchEngine):
@@ -55,7 +59,9 @@ class Stacked(TorchEngine):
         self.program: Program = self.graph or TracedProgram(task, self.single, self.sees)
         self.head = Head(task, method, self.single)
         self.elsewhere = self._elsewhere() if self.sees else None
-        self._width = local.batch_size or int(task.data.sizes().max())
+        largest = int(task.data.sizes().max())
+        self._most = max(largest, FILLED)
+        self._width = min(local.batch_size or largest, self._most)
         mixes = self.graph is None and not self.single and mixes_examples(task)
         self._fills = not (self.single or mixes or local.smallest_batch > 1)
         self._shuffler = Shuffler()
@@ -140,8 +146,7 @@ class Stacked(TorchEngine):
         if wrong:
             raise ValueError(wrong)
         fill = self._fills
-        width = jobs[0].batch_size or self._width
-        width = width if fill else min(width, parts[0].size)
+        width = min(jobs[0].batch_size or self._width, self._most if fill else parts[0].size)
         targets, smallest = self.head.targets(low < 0), self.local.smallest_batch
         cohort = Cohort(jobs, parts, width, fill, targets, self._shuffler, smallest)
         # Kernels draw from generators of their own; a module draws from those that all share.
