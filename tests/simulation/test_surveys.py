@@ -145,6 +145,12 @@ def test_a_query_needs_no_training_and_holds_to_the_minimum() -> None:
         fogline.query(ToyTask(), "label_count")
 
 
+def test_a_wrong_judge_is_named_with_its_device() -> None:
+    method = type("Mute", (FedAvg,), {"judge": lambda self, device: None})()
+    with pytest.raises(CodeError, match=r"^Client 'client-\d+': Mute.judge gives the model as nothing"):
+        simulate(algorithm=method, rounds=1)
+
+
 NO_SUMS = {"nothing": None, "list": [1.0], "text": {"a": "x"}, "key": {3: 1.0}, "array": {"a": np.ones(2)}}
 
 

@@ -111,7 +111,9 @@ class Examiner:
         sums = attempt(lambda: self._answer(question, client, down, local))
         if isinstance(sums, UnansweredError):
             raise sums
-        if isinstance(sums, (CodeError, *PROGRAMMING)):
+        if isinstance(sums, CodeError):
+            raise sums.at(f"Client '{client}'")
+        if isinstance(sums, PROGRAMMING):
             raise blame(f"{what} on client '{client}'", sums)
         if isinstance(sums, Exception):
             raise UnansweredError(str(blame(f"{what} on client '{client}'", sums))) from sums
