@@ -183,8 +183,8 @@ def test_own_methods() -> None:
     assert issubclass(Mine, Algorithm)
 
 
-NORMED = {"fedexp"}
-"""Methods whose aggregators look at a vector as a whole."""
+NORMED = {"fedexp", "fedproto", "ifca"}
+"""Methods whose aggregators look at a vector as a whole, or at vectors that are not laid out as the model is."""
 
 
 def test_which_methods_work_on_every_number_for_itself() -> None:

@@ -53,7 +53,7 @@ jobs = st.builds(
         work=st.none() | st.just((0.5, 1.0)),
     ),
     tree=trees,
-    seed=st.integers(0, 2**63),
+    seed=st.integers(0, 2**63 - 1),
     devices=st.dictionaries(words, free, max_size=2),
     evaluation=st.builds(Evaluation, target=st.none() | floats, patience=st.none() | st.integers(1, 9)),
     engine=st.none() | words.filter(lambda word: word != "none"),

@@ -6,14 +6,29 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fogline.nodes.effects import AddUp, Adopt, Examine, FoldInput, GroupUpdate, Merge, Move, Train
+from fogline.nodes.effects import (
+    AddUp,
+    Adopt,
+    ChildStep,
+    Combine,
+    Examine,
+    FoldInput,
+    GroupUpdate,
+    Merge,
+    Move,
+    ParentStep,
+    Train,
+)
 from fogline.nodes.events import Trained
 from fogline.nodes.messages import Count, Key
 
-AggregatorEffect = Adopt | Move | Merge | AddUp | GroupUpdate
+AggregatorEffect = Adopt | Move | Merge | AddUp | GroupUpdate | Combine
 """What an aggregator computes."""
 DeviceEffect = Train | Examine
 """What a device computes."""
+StepEffect = ChildStep | ParentStep
+"""A half of a step of an exchange."""
+Computed = AggregatorEffect | DeviceEffect | StepEffect
 GROUP = "/group"
 """After a model's key: the aggregator's numbers behind it."""
 STATE: Key = "state"
@@ -25,7 +40,7 @@ SENDER: Key = "sender"
 class CarryOut(msgspec.Struct, frozen=True, tag=True):
     """Carry out an effect, from files to files."""
 
-    effect: AggregatorEffect | DeviceEffect
+    effect: Computed
     reads: dict[Key, str]
     """Where the values lie that the effect names."""
     writes: dict[Key, str]
@@ -44,6 +59,8 @@ class Sift(msgspec.Struct, frozen=True, tag=True):
     """Where the updates lie."""
     sums: bool = False
     """Whether they are to be sums, and not updates of the model."""
+    combine: Combine | None = None
+    """What an exchange would come to with them; None: they are folded as they are."""
 
 
 class CarriedOut(msgspec.Struct, frozen=True, tag=True):
@@ -55,6 +72,8 @@ class CarriedOut(msgspec.Struct, frozen=True, tag=True):
     """Places of the members whose updates could not be used, and why."""
     trained: Trained | None = None
     """How a training ended."""
+    failure: str | None = None
+    """Why a step of an exchange cannot be taken."""
 
 
 def refusals(answer: CarriedOut, members: Sequence[FoldInput]) -> dict[int, str]:
@@ -62,7 +81,7 @@ def refusals(answer: CarriedOut, members: Sequence[FoldInput]) -> dict[int, str]
     return {place: why for place, why in answer.refused if place < len(members)}
 
 
-def needed(effect: AggregatorEffect | DeviceEffect) -> tuple[Key, ...]:
+def needed(effect: Computed) -> tuple[Key, ...]:
     """The values without which an effect cannot be carried out; updates to fold are not among them."""
     match effect:
         case Adopt():
@@ -73,21 +92,29 @@ def needed(effect: AggregatorEffect | DeviceEffect) -> tuple[Key, ...]:
             return (effect.model,)
         case Merge() | AddUp():
             return ()
+        case ChildStep():
+            return (effect.state,) if effect.received is None else (effect.state, effect.received)
+        case ParentStep() | Combine():
+            return () if effect.state is None else (effect.state,)
 
 
-def members_of(effect: AggregatorEffect | DeviceEffect) -> tuple[FoldInput, ...]:
+def members_of(effect: Computed) -> tuple[FoldInput, ...]:
     """The updates that an effect folds."""
-    return effect.members if isinstance(effect, Move | Merge | AddUp) else ()
+    return effect.members if isinstance(effect, Move | Merge | AddUp | Combine) else ()
 
 
-def makes(effect: AggregatorEffect | DeviceEffect) -> Mapping[Key, str]:
+def makes(effect: Computed) -> Mapping[Key, str]:
     """The values that an effect may make, and what each of them is."""
     match effect:
         case Adopt() | Move():
             return {effect.model + GROUP: "group", effect.model: "model"}
         case Merge() | GroupUpdate():
             return {effect.update: "update", SENDER: "state"}
-        case AddUp() | Examine():
+        case AddUp() | Examine() | Combine():
             return {effect.update: "update"}
+        case ChildStep():
+            return {effect.payload: "step", effect.after: "step"}
+        case ParentStep():
+            return {key: "reply" for _, key in effect.replies} | {effect.after: "step"}
         case Train():
             return {effect.update: "update", STATE: "state", SENDER: "state"}

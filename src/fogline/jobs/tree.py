@@ -115,6 +115,10 @@ class Tier(StrictModel):
     """A report that comes after its round closed: dropped, or folded into the next with its staleness."""
     speed_classes: PositiveInt = 5
     """Semi-async mode: classes of children by speed."""
+    exchange: str = ""
+    """Steps that devices and their aggregator take between training and report (the last tier, synchronous): a name,
+    ``module:Class``, or in Python an object. Empty: a device reports its update as it is."""
+    exchange_parameters: Mapping[str, float | int | str | bool] = Field(default_factory=dict)
     uplink: Stages = ()
     """Stages that what its children send it goes through, in order: see ``fogline algorithms``."""
     downlink: Stages = ()
@@ -137,8 +141,25 @@ class Tier(StrictModel):
         """Reports needed of a cohort of that size."""
         return amount_of(self.quorum, cohort)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        """An exchange as an object becomes its name and its parameters."""
+        exchange = given.get("exchange") if isinstance(given, dict) else None
+        if isinstance(exchange, str | None):
+            return given
+        from fogline.exchanges import Exchange, name_of  # Not above: nodes read jobs, and need no arrays for that.
+
+        if not isinstance(exchange, Exchange):
+            return given
+        return {**given, "exchange": name_of(exchange), "exchange_parameters": vars(exchange)}
+
     @model_validator(mode="after")
     def _consistent(self) -> Tier:
+        if self.exchange and self.uplink:
+            raise ValueError("uplink names stages, but with an exchange its halves decide what is sent; leave it empty")
+        if self.exchange and self.late == "fold":
+            raise ValueError('late is "fold", but what is reported in an exchange is of no use later; use "drop"')
         if isinstance(self.cohort, int) and self.fewest > self.cohort:
             raise ValueError(
                 f"quorum is {self.quorum}, but a round asks only {self.cohort} (cohort); make the quorum at most that"
@@ -186,6 +207,11 @@ class Tree(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Tree:
+        for name in self.names[:-1]:
+            if self.tiers[name].exchange:
+                raise ValueError(
+                    f"{name} has an exchange, but only devices take part in one; name it in {self.names[-1]}"
+                )
         if self.minimum == 1:
             return self
         root = next(iter(self.tiers))

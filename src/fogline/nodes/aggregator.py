@@ -18,6 +18,7 @@ from fogline.nodes import records
 from fogline.nodes.effects import (
     AddUp,
     Adopt,
+    Combine,
     Count,
     Effect,
     Finished,
@@ -29,10 +30,11 @@ from fogline.nodes.effects import (
     SetTimer,
     Write,
 )
-from fogline.nodes.events import Event, Halt, Joined, Left, Received, Started, TimerFired, UpdatesChecked
+from fogline.nodes.events import Event, Halt, Joined, Left, Received, Started, StepComputed, TimerFired, UpdatesChecked
+from fogline.nodes.exchange_rounds import ParentExchange
 from fogline.nodes.learning import PolicyLearning
 from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger, OpenRequest, devices_in
-from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
+from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
 from fogline.nodes.outbox import RETRY
 from fogline.nodes.policies import Selection
 from fogline.nodes.quorum import REASONS, Quorum, Sift
@@ -75,6 +77,18 @@ class Aggregator:
         self._quorum = Quorum(role, self.ledger)
         learns = type(policy).observe is not Selection.observe
         self._learning = PolicyLearning(policy, self.ledger) if learns else None
+        self._exchange = None
+        if role.steps:
+            self._exchange = ParentExchange(
+                role,
+                self.ledger,
+                log=self._log,
+                do=self._do,
+                acknowledge=self._acknowledge,
+                progress=self._progress,
+                abandon=self._abandon,
+                wait=self._set_deadline,
+            )
         self._waits: dict[int, float] = {}
         """Lanes that wait because nobody can be asked, and since when."""
         self._unsifted: dict[int, bool] = {}
@@ -92,6 +106,8 @@ class Aggregator:
                 self._report(event.sender, event.message)
             elif event.sender == self.role.parent:
                 self._from_parent(event.sender, event.message)
+            elif type(event.message) is Step and self._exchange is not None:
+                self._exchange.take(event.sender, event.message)
             return effects
         match event:
             case TimerFired(timer=timer):
@@ -102,6 +118,8 @@ class Aggregator:
                 self._left(child)
             case UpdatesChecked():
                 self._sifted()
+            case StepComputed() if self._exchange is not None:
+                self._exchange.computed(self.ledger.lanes[0], event, now)
             case Started():
                 self._started()
             case Halt():
@@ -122,6 +140,15 @@ class Aggregator:
         may replace another child's update."""
         ask = self.ledger.asks.get(task)
         return ask is not None and ask.child == child
+
+    def expects_step(self, sender: str, step: Step) -> bool:
+        """The same of what a child sends in a step of an exchange."""
+        return self._exchange is not None and self._exchange.expects(sender, step)
+
+    def combines(self, accepted: Sequence[AcceptedUpdate]) -> Combine | None:
+        """What takes the last step of an exchange on these updates; None where there is no exchange, and they are
+        folded as they are."""
+        return None if self._exchange is None else self._exchange.combine(accepted)
 
     @property
     def over(self) -> bool:
@@ -156,6 +183,8 @@ class Aggregator:
             self._log(records.Assigned(task=0, round=0, model=model_key(self.name, 0)))
         self.roster.occupy(ledger.busy)
         self._post()
+        if self._exchange is not None:
+            self._exchange.begin(self.now)
         self._wake()
 
     def _wake(self) -> None:
@@ -207,7 +236,8 @@ class Aggregator:
         self._log(records.Resolved(self.ledger.busy[child], "forgotten", self.now))
         self._do(Count("forgotten", child, "it has later requests of this node, which went back to a backup"))
         lane = self.ledger.lanes[ask.lane]
-        if lane.open and self.ledger.working and not self.ledger.ring_order:
+        alone = not self.ledger.ring_order and self._exchange is None
+        if lane.open and self.ledger.working and alone:
             self._ask(lane.index, (child,), lane.need, lane.quorum, ())
         self._progress(lane.index)
 
@@ -253,14 +283,19 @@ class Aggregator:
         if ledger.ended:
             self._do(Send(parent, Report(work.task, None, failure="it was halted")))
             return
+        then: list[Effect] = []
         for lane in ledger.lanes:
-            self._leave_out_failed(lane)  # What waits is carried on as updates.
+            if self._exchange is not None:
+                then += self._exchange.give_up(lane)
+            else:
+                self._leave_out_failed(lane)  # What waits is carried on as updates.
         if self.role.moves:
             base = ledger.model if ledger.version >= 0 else None
             self._do(Adopt(work.model, base, model_key(self.name, ledger.version + 1)))
         goes_on = self.role.mode in ("async", "semi-async")
         keep_since = self.now - self.role.wait if goes_on else math.inf
         self._log(records.Assigned(work.task, work.round, work.model, keep_since, work.kind, work.query))
+        self._effects += then
         self._waits.clear()
         self._wake()
 
@@ -290,6 +325,8 @@ class Aggregator:
             return
         self._waits.pop(index, None)
         self._ask(index, cohort.children, cohort.need, cohort.quorum, cohort.ring_order)
+        if self._exchange is not None:
+            self._exchange.begin(self.now)
         self._set_deadline(index)
         self._progress(index)  # Async children may have brought enough while the parent was asked for more.
 
@@ -320,7 +357,7 @@ class Aggregator:
     def _request(self, task: int, model: Key) -> Work:
         assigned = self.ledger.assigned
         if assigned is None or assigned.kind == "train":
-            return Work(task, model, self.ledger.round)
+            return Work(task, model, self.ledger.round, steps=self.role.steps)
         return Work(task, model, self.ledger.round, assigned.kind, assigned.query)
 
     def _fill_up(self, index: int) -> None:
@@ -336,7 +373,8 @@ class Aggregator:
 
     def _set_deadline(self, index: int) -> None:
         hops = self.ledger.hops  # The hops of a ring share its time, so that one lost child does not end it.
-        self._do(SetTimer(f"deadline/{index}", self.now + min(self.role.deadline / hops, self.role.patience)))
+        until = self.now + self.role.deadline / hops if self._exchange is None else self._exchange.deadline()
+        self._do(SetTimer(f"deadline/{index}", min(until, self.now + self.role.patience)))
 
     # What children answer.
 
@@ -381,6 +419,9 @@ class Aggregator:
         lane = self.ledger.lanes[index]
         if not (lane.open and self.ledger.working):
             return
+        if self._exchange is not None and self._exchange.goes_on:
+            self._exchange.go_on(lane)
+            return
         if lane.fresh >= lane.need and not self._leave_out_failed(lane):
             self._unsifted.setdefault(index, False)
         elif lane.fresh >= lane.need and not self._quorum.lacks(lane):
@@ -417,6 +458,9 @@ class Aggregator:
     def _deadline(self, index: int) -> None:
         """Time is up, or nobody is left to wait for."""
         lane = self.ledger.lanes[index]
+        if self._exchange is not None and self._exchange.goes_on:
+            self._exchange.go_on(lane, late=True)
+            return
         if not self._leave_out_failed(lane):
             self._unsifted[index] = True
             return
@@ -430,21 +474,32 @@ class Aggregator:
         if self.role.mode == "ring" and self.ledger.hops_met and self._final() and not self._quorum.ring_lacks():
             self._close(index)  # The last hop was lost, and enough have moved the model before it.
             return
+        then = [] if self._exchange is None else self._exchange.give_up(self.ledger.lanes[index])
         self._log(records.Closed(index, False, self._final(), self.role.keep_since(self.now), self.now))
+        self._effects += then
         self._do(Count("abandoned", self.name, why))
         self._continue(index)
 
     def _close(self, index: int) -> None:
-        pending = self.ledger.lanes[index].pending
-        final = self._final()
+        lane = self.ledger.lanes[index]
+        pending, final = lane.pending, self._final()
+        unneeded, combined = [], None
+        combine = self.combines(pending)
+        if combine is not None and self._exchange is not None:
+            self._do(combine)
+            unneeded += (*self._exchange.over(), *(member.update for member in combine.members))
+            combined = combine.update
+            pending = self.ledger.combined(pending, combined)
+        if self.role.parent is None:
+            unneeded += [one.update for one in pending]
         why = self._quorum.ring_lacks() if final else ""
         if self.role.moves:
             self._do(self._move(index, pending, final and not why))
-        self._log(records.Closed(index, True, final, self.role.keep_since(self.now), self.now))
+        self._log(records.Closed(index, True, final, self.role.keep_since(self.now), self.now, combined))
         if why:
             self._do(Count("abandoned", self.name, why))
-        if self.role.parent is None:
-            self._do(Forget(tuple(one.update for one in pending)))
+        if unneeded:
+            self._do(Forget(tuple(unneeded)))
         self._continue(index)
 
     def _move(self, index: int, pending: list[AcceptedUpdate], final: bool) -> Move:
@@ -452,7 +507,7 @@ class Aggregator:
         return Move(
             base=ledger.model,
             model=model_key(self.name, ledger.version + 1),
-            members=self.ledger.members(pending),
+            members=ledger.members(pending),
             inside=self.role.parent is not None,
             round=self.ledger.round,
             final=final,

@@ -1,4 +1,4 @@
-"""The state machine of a device: take work, do it, report until the parent has it.
+"""The state machine of a device: take work, do it, take the steps of an exchange, report until the parent has it.
 
 What it is asked for does not matter to it. A device has one machine for training, and one for what is asked beside it
 (evaluation, queries), with numbers of requests of their own: neither kind of work waits for, or gives up, the other.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import msgspec
 
 from fogline.nodes.effects import Count, Effect, Examine, Forget, Send, Train, Write
-from fogline.nodes.events import Event, Halt, Received, Started, TimerFired, Trained
-from fogline.nodes.messages import Key, Kind, Receipt, Report, Stop, Work, update_key
+from fogline.nodes.events import Event, Halt, Received, Started, StepComputed, TimerFired, Trained
+from fogline.nodes.exchange import ChildExchange, state_key
+from fogline.nodes.messages import Key, Kind, Receipt, Report, Step, Stop, Work, reply_key, step_key, update_key
 from fogline.nodes.outbox import RETRY, Outbox
-from fogline.nodes.records import Assigned, Confirmed, JobOver, Posted, Record
+from fogline.nodes.records import Assigned, Confirmed, Entered, JobOver, Posted, Record, Resolved, Stepped
 
 
 class Device(msgspec.Struct, gc=False, eq=False):
@@ -27,7 +28,13 @@ class Device(msgspec.Struct, gc=False, eq=False):
     task: int = -1
     round: int = 0
     model: Key | None = None
-    """What it trains on (or judges), while it does."""
+    """What it trains on (or judges), while it does, and while it is in the exchange that follows."""
+    steps: int = 0
+    """Of that exchange; 0: there is none."""
+    exchange: ChildExchange | None = None
+    """Once it has trained."""
+    computing: bool = False
+    """Whether a step is being computed. No record says it: after a crash it begins anew."""
     kind: Kind = "train"
     query: str = ""
     outbox: Outbox = msgspec.field(default_factory=Outbox)
@@ -52,9 +59,16 @@ class Device(msgspec.Struct, gc=False, eq=False):
         """Whether an update of that child for that request may be stored: it has no children."""
         return False
 
+    def expects_step(self, sender: str, step: Step) -> bool:
+        """Whether that is the answer for which its exchange waits, so that the value of it may be stored."""
+        at = self.exchange
+        waits = at is not None and not self.computing and (step.task, step.number) == (at.task, at.number)
+        return waits and step.value == reply_key(self.parent, step.task, step.number)
+
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
-        return self.outbox.keys() | ({self.model} if self.model is not None else set())
+        needed = self.outbox.keys() | ({self.model} if self.model is not None else set())
+        return needed if self.exchange is None else needed.union(self.exchange.keys())
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """React to what happened at time ``now`` (seconds)."""
@@ -65,10 +79,14 @@ class Device(msgspec.Struct, gc=False, eq=False):
             if type(message) is Work:
                 return self._work(message, now)
             if type(message) is Receipt:
-                return self._receipt(message)
+                return self._receipt(message, now)
+            if type(message) is Step:
+                return self._answered(message)
             return self._end() if type(message) is Stop else []
         if type(event) is Trained:
             return self._trained(event, now)
+        if type(event) is StepComputed:
+            return self._stepped(event, now)
         if type(event) is TimerFired:
             return self._send_reports(now) if event.timer == RETRY else []
         if type(event) is Started:
@@ -78,18 +96,37 @@ class Device(msgspec.Struct, gc=False, eq=False):
     def apply(self, record: Record) -> None:
         """Take over what a record says; the journal's replay calls this and nothing else."""
         if type(record) is Assigned:
-            self.task, self.round, self.model = record.task, record.round, record.model
+            self.task, self.round, self.model, self.steps = record.task, record.round, record.model, record.steps
             self.kind, self.query = record.kind, record.query
+            self._leave_exchange()
         elif type(record) is Posted:
             self.model = None
+            self._leave_exchange()
             self.outbox.post(record.report)
+        elif type(record) is Entered:
+            self.exchange = ChildExchange(
+                self.name, self.parent, record.task, self.steps, record.samples, record.loss_rms
+            )
+        elif type(record) is Stepped:
+            assert self.exchange is not None
+            self.exchange.number = record.number
+            self.outbox.enter(self.exchange.sends())
+        elif type(record) is Resolved:
+            self.model = None
+            self._leave_exchange()
         elif type(record) is Confirmed:
             self.outbox.confirm(record.task)
         elif type(record) is JobOver:
             self.model, self.ended = None, True
+            self._leave_exchange()
             self.outbox.clear()
         else:
             raise ValueError(f"A device's journal holds no {type(record).__name__}.")
+
+    def _leave_exchange(self) -> None:
+        if self.exchange is not None:
+            self.exchange, self.computing = None, False
+            self.outbox.enter(None)
 
     def _log(self, record: Record) -> Write:
         self.apply(record)
@@ -106,35 +143,67 @@ class Device(msgspec.Struct, gc=False, eq=False):
         if self.ended:
             return [Send(self.parent, Report(work.task, None, failure="it was halted"))]
         # Whoever asks anew has given the older request up: its training is not worth going on with.
-        superseded = self.model is not None
-        effects: list[Effect] = [
-            self._log(Assigned(work.task, work.round, work.model, kind=work.kind, query=work.query))
-        ]
+        superseded, unneeded = self.model is not None, () if self.exchange is None else self.exchange.used()
+        asked = Assigned(work.task, work.round, work.model, kind=work.kind, query=work.query, steps=work.steps)
+        effects: list[Effect] = [self._log(asked)]
         if superseded:
             effects.append(Count("superseded", self.name))
+        if unneeded:
+            effects.append(Forget(unneeded))
         effects.append(self._train(work.model))
         return effects
 
     def _train(self, model: Key) -> Train | Examine:
-        update = update_key(self.parent, self.task)
+        parent, task = self.parent, self.task
+        update = state_key(parent, task, 0) if self.steps else update_key(parent, task)
         if self.kind == "train":
-            return Train(self.task, model, update, self.round)
-        return Examine(self.task, model, update, self.round, self.kind, self.query)
+            return Train(task, model, update, self.round)
+        return Examine(task, model, update, self.round, self.kind, self.query)
 
     def _trained(self, event: Trained, now: float) -> list[Effect]:
         if event.task != self.task or self.model is None:
             # Newer work came in between; or it is a copy, and the update is about to be reported.
             return [] if event.task in self.outbox.reports else [Forget((event.update,))]
+        if self.steps and not event.failure:
+            return [self._log(Entered(event.task, event.samples, event.loss_rms)), self._compute(None)]
         update = None if event.failure else event.update
         report = Report(event.task, update, event.samples, 1, event.loss_rms, event.failure)
         return [self._log(Posted(report)), *self._send_reports(now)]
 
+    def _compute(self, received: Key | None) -> Effect:
+        assert self.exchange is not None
+        self.computing = True
+        return self.exchange.compute(received)
+
+    def _answered(self, step: Step) -> list[Effect]:
+        """The parent answered to a step: the next one begins."""
+        return [self._compute(step.value)] if self.expects_step(self.parent, step) else []
+
+    def _stepped(self, event: StepComputed, now: float) -> list[Effect]:
+        """A step was computed: it is sent, and the last one is the report."""
+        at, parent, task = self.exchange, self.parent, event.task
+        if at is None or (task, event.number) != (at.task, at.number + 1):  # Newer work came in between.
+            made = (step_key(parent, task, event.number), state_key(parent, task, event.number + 1))
+            return [Forget(made if task in self.outbox.reports else (*made, update_key(parent, task)))]
+        unneeded, self.computing = at.used(), False
+        if event.failure:
+            done: Record = Posted(Report(task, None, at.samples, 1, at.loss_rms, event.failure))
+        elif at.is_last:
+            done = Posted(Report(task, update_key(parent, task), at.samples, 1, at.loss_rms))
+            unneeded = (*unneeded, state_key(parent, task, event.number + 1))
+        else:
+            done = Stepped(task, event.number)
+        return [self._log(done), *self._send_reports(now), Forget(unneeded)]
+
     def _send_reports(self, now: float) -> list[Effect]:
         return self.outbox.send(self.parent, now, self.retry)
 
-    def _receipt(self, receipt: Receipt) -> list[Effect]:
+    def _receipt(self, receipt: Receipt, now: float) -> list[Effect]:
         if receipt.task not in self.outbox.reports:
-            return []
+            at = self.exchange
+            if at is None or receipt.task != at.task:
+                return []
+            return [self._log(Resolved(receipt.task, "missing", now)), Forget(at.used())]
         held = self.outbox.held(receipt.task)
         effects: list[Effect] = [self._log(Confirmed(receipt.task, receipt.accepted))]
         if held:
@@ -143,6 +212,8 @@ class Device(msgspec.Struct, gc=False, eq=False):
 
     def _resume(self, now: float) -> list[Effect]:
         effects = self._send_reports(now)
-        if self.model is not None:
+        if self.model is not None and self.exchange is None:
             effects.append(self._train(self.model))
+        elif self.exchange is not None and self.exchange.number < 0:
+            effects.append(self._compute(None))
         return effects

@@ -47,6 +47,38 @@ class Examine(msgspec.Struct, frozen=True, gc=False, tag=True):
     query: str = ""
 
 
+class ChildStep(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Carry out the child's half of a step, then say ``StepComputed``."""
+
+    child: str
+    task: int
+    number: int
+    state: Key
+    """What the step before left; for the first step the trained update."""
+    received: Key | None
+    """The parent's answer to the step before."""
+    payload: Key
+    """Takes what is sent,"""
+    after: Key
+    """and this the next state."""
+
+
+class ParentStep(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Carry out the parent's half of a step, then say ``StepComputed``."""
+
+    first: int
+    """First request of the round."""
+    number: int
+    state: Key | None
+    """What the step before left."""
+    payloads: tuple[tuple[str, Key], ...]
+    """By child, in the order of the requests."""
+    replies: tuple[tuple[str, Key], ...]
+    """Take the replies,"""
+    after: Key
+    """and this the next state."""
+
+
 class FoldInput(msgspec.Struct, frozen=True, gc=False):
     """An update that goes into an aggregate."""
 
@@ -112,6 +144,16 @@ class AddUp(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Above devices: the name under which the sums are told apart from those of other aggregators."""
 
 
+class Combine(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Carry out the parent's half of an exchange's last step on what children reported; store its result under
+    ``update``, to be folded in place of their updates."""
+
+    state: Key | None
+    """What the step before left."""
+    members: tuple[FoldInput, ...]
+    update: Key
+
+
 class GroupUpdate(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Make the movement of the group at ``base`` since the parent's model into an update for the parent."""
 
@@ -154,5 +196,20 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
 
 
 Effect = (
-    Send | SetTimer | Train | Examine | Adopt | Move | Merge | AddUp | GroupUpdate | Forget | Write | Count | Finished
+    Send
+    | SetTimer
+    | Train
+    | Examine
+    | ChildStep
+    | ParentStep
+    | Combine
+    | Adopt
+    | Move
+    | Merge
+    | AddUp
+    | GroupUpdate
+    | Forget
+    | Write
+    | Count
+    | Finished
 )

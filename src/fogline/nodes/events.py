@@ -43,6 +43,17 @@ class Trained(msgspec.Struct, frozen=True, gc=False):
     failure: str | None = None
 
 
+class StepComputed(msgspec.Struct, frozen=True, gc=False):
+    """The runtime carried out a half of an exchange's step; its values are stored."""
+
+    task: int
+    """The child's request; for the parent's half the first request of the round."""
+    number: int
+    replies: tuple[Key, ...] = ()
+    """The parent's half: those that were made. A child without one is out."""
+    failure: str | None = None
+
+
 class UpdatesChecked(msgspec.Struct, frozen=True, gc=False):
     """The runtime knows by now which of the updates that wait are none."""
 
@@ -55,4 +66,4 @@ class Halt(msgspec.Struct, frozen=True, gc=False):
     """The operator (or a rule of the job) ends the job."""
 
 
-Event = Joined | Left | Received | TimerFired | Trained | UpdatesChecked | Started | Halt
+Event = Joined | Left | Received | TimerFired | Trained | StepComputed | UpdatesChecked | Started | Halt

@@ -31,6 +31,9 @@ class PolicyLearning:
                 for one in ledger.lanes[index].pending:
                     if one.task in tasks:
                         self._policy.observe(one.child, Feedback(0, None, 0.0, failed=True), ledger.round)
+            case records.Advanced(gone=tasks):
+                for task in tasks:
+                    self._observe(ledger.asks[task], record.at, failed=True)
             case records.Closed(lane=index) if ledger.lanes[index].fresh < ledger.lanes[index].need:
                 for ask in map(ledger.asks.__getitem__, ledger.lanes[index].asks):
                     if ask.at < record.keep_since:

@@ -13,6 +13,7 @@ import msgspec
 
 from fogline.nodes import records
 from fogline.nodes.effects import FoldInput
+from fogline.nodes.exchange import RoundExchange
 from fogline.nodes.messages import Key, model_key
 from fogline.nodes.outbox import Outbox
 from fogline.nodes.role import AggregatorRole
@@ -104,6 +105,8 @@ class Ledger:
         self.used: list[AcceptedUpdate] = []
         """Updates in the group's model, or in its next report, since the parent's request."""
         self.outbox = Outbox()
+        self.exchange = RoundExchange(role.steps) if role.steps else None
+        """Of the round that is open."""
         self.dropped: Counter[str] = Counter()
         """Updates that will not count, by reason."""
         self.ended = False
@@ -153,11 +156,27 @@ class Ledger:
         """All values that are still needed. After a crash a runtime may delete every other one."""
         waiting = [one.update for lane in self.lanes for one in lane.pending]
         used = [one.update for one in self.used]
-        return {*self.models.values(), *waiting, *used, *self.outbox.keys()}
+        steps = () if self.exchange is None else self.exchange.keys(self._role.name)
+        return {*self.models.values(), *waiting, *used, *self.outbox.keys(), *steps}
 
     def members(self, accepted: Iterable[AcceptedUpdate]) -> tuple[FoldInput, ...]:
         """Updates as they go into an aggregate, in canonical order."""
         return tuple(FoldInput(one.update, self.version - one.version, one.child) for one in in_order(accepted))
+
+    def reported(self, accepted: Iterable[AcceptedUpdate]) -> list[AcceptedUpdate]:
+        """Those that were reported in the exchange of this round, in the order of their requests; others come from
+        rounds before, and stand for what an exchange came to."""
+        first = self.next_task if self.exchange is None else self.exchange.first
+        return in_order(one for one in accepted if one.task >= first)
+
+    def combined(self, pending: list[AcceptedUpdate], key: Key | None) -> list[AcceptedUpdate]:
+        """What waits, with one update in place of those that an exchange made it of. ``key``: None if there is none."""
+        if key is None or self.exchange is None:
+            return pending
+        accepted = self.reported(pending)
+        samples, first = sum(one.samples for one in accepted), accepted[0]
+        one = AcceptedUpdate(first.task, self._role.name, key, first.version, samples, devices_in(accepted), first.lane)
+        return [*(one for one in pending if one.task < self.exchange.first), one]
 
     def set_absent(self, child: str, absent: bool) -> OpenRequest | None:
         """A child with an open request went away or came back; gives the request."""
@@ -182,6 +201,11 @@ class Ledger:
                 self._spoil(record)
             case records.Asked():
                 self._ask(record)
+            case records.StepTaken(task=task):
+                assert self.exchange is not None
+                self.exchange.came[task] = None
+            case records.Advanced():
+                self._advance(record)
             case records.Closed():
                 self._close(record)
             case records.Assigned():
@@ -195,8 +219,11 @@ class Ledger:
                     self.dropped["refused above"] += len(inside)
             case records.JobOver():
                 self.ended = True
+                self._begin_exchange(self.next_task)
                 for lane in self.lanes:
                     self._release(lane, math.inf)
+            case _:
+                raise ValueError(f"An aggregator's journal holds no {type(record).__name__}.")
 
     def _ask(self, record: records.Asked) -> None:
         lane, version = self.lanes[record.lane], self.version
@@ -207,13 +234,29 @@ class Ledger:
             lane.asks[task] = None
         self.next_task = record.first + len(record.children)
         self._holds[version] = self._holds.get(version, 0) + len(record.children)
+        self._begin_exchange(record.first)
         if record.ring_order:
             self.ring_order, self.hops, self.hops_met = list(reversed(record.ring_order)), len(record.ring_order), 0
         while self.ring_order and self.ring_order.pop() != record.children[0]:
             pass  # Those before it were passed over.
 
+    def _begin_exchange(self, first: int) -> None:
+        if self.exchange is not None:
+            self.exchange.begin(first)
+
+    def _advance(self, record: records.Advanced) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        for task in record.gone:
+            self._answered(task)
+        self.dropped["missing"] += len(record.gone)
+        exchange.number, exchange.came = record.number + 1, {}
+        exchange.answered = tuple(self.lanes[0].asks)
+
     def _answered(self, task: int) -> OpenRequest:
         ask = self.asks.pop(task)
+        if self.exchange is not None:
+            self.exchange.came.pop(task, None)
         if ask.open:
             lane = self.lanes[ask.lane]
             del lane.asks[task]
@@ -258,7 +301,10 @@ class Ledger:
         if record.final:
             self.ring_order, self.hops_met = [], 0
         if not record.met:
+            self._begin_exchange(self.next_task)
             return  # What waits is carried into the next round.
+        lane.pending = self.combined(lane.pending, record.combined)
+        self._begin_exchange(self.next_task)
         if self._role.parent is not None:
             self.samples += sum(one.samples for one in lane.pending)
             self.used += lane.pending
@@ -269,6 +315,7 @@ class Ledger:
     def _assign(self, record: records.Assigned) -> None:
         self.assigned, self.answered = record, False
         self.rounds_done, self.samples, self.ring_order, self.hops_met = 0, 0, [], 0
+        self._begin_exchange(self.next_task)
         for lane in self.lanes:
             if record.keep_since == math.inf:
                 lane.open, lane.fresh, lane.spoiled = False, 0, 0

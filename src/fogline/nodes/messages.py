@@ -23,6 +23,16 @@ def update_key(parent: str, task: int) -> Key:
     return f"{parent}#{task}"
 
 
+def step_key(parent: str, task: int, number: int) -> Key:
+    """Name of what a child sends in a step of an exchange."""
+    return f"{parent}#{task}/{number}"
+
+
+def reply_key(parent: str, task: int, number: int) -> Key:
+    """Name of what the parent answers to a child's step."""
+    return f"{parent}#{task}/{number}/reply"
+
+
 def model_key(node: str, version: int) -> Key:
     """Name of a version of a node's model."""
     return f"{node}@{version}"
@@ -56,6 +66,17 @@ class Work(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=True):
     kind: Kind = "train"
     query: str = ""
     """Of kind ``query``: which function of the examples, with its parameters."""
+    steps: Count = 0
+    """Steps of an exchange that it takes when it has trained; what it sends in the last one is its report."""
+
+
+class Step(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Child to parent: what it sends in a step of an exchange. Parent to child: the answer to that step."""
+
+    task: Count
+    number: Count
+    """Of the step, counted from 0."""
+    value: Key
 
 
 class Report(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -80,4 +101,4 @@ class Stop(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Parent to child: the job is over."""
 
 
-Message = Hello | Work | Report | Receipt | Stop
+Message = Hello | Work | Step | Report | Receipt | Stop

@@ -1,4 +1,4 @@
-"""What a node has reported to its parent and keeps until the receipt: device and aggregator send again by one rule."""
+"""What a node has for its parent and keeps until that answers: device and aggregator send again by one rule."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 from fogline.backoff import Backoff
 from fogline.nodes.effects import Effect, Send, SetTimer
-from fogline.nodes.messages import Key, Report
+from fogline.nodes.messages import Key, Report, Step
 
 RETRY = "retry"
 """The timer at which reports are sent again."""
@@ -24,18 +24,27 @@ class Outbox(msgspec.Struct, gc=False, eq=False):
     reports: dict[int, Report] = {}
     inside: dict[int, tuple[Key, ...]] = {}
     """The updates of children that are in a report."""
+    step: Step | None = None
+    """What was sent in a step of an exchange, until the parent answers to it."""
     attempt: int = 0
     """How often it was sent since a report was added."""
 
     def __eq__(self, other: object) -> bool:
         """Whether records say the same of both."""
-        return isinstance(other, Outbox) and (self.reports, self.inside) == (other.reports, other.inside)
+        return isinstance(other, Outbox) and (
+            (self.reports, self.inside, self.step) == (other.reports, other.inside, other.step)
+        )
 
     def post(self, report: Report, inside: tuple[Key, ...] = ()) -> None:
         """Keep a report, and the updates that are in it."""
         self.reports[report.task] = report
         if inside:
             self.inside[report.task] = inside
+        self.attempt = 0
+
+    def enter(self, step: Step | None) -> None:
+        """Send that in an exchange from now on, or nothing any more."""
+        self.step = step
         self.attempt = 0
 
     def confirm(self, task: int) -> tuple[Key, ...]:
@@ -45,7 +54,7 @@ class Outbox(msgspec.Struct, gc=False, eq=False):
 
     def clear(self) -> None:
         """Forget all reports: nobody waits for them any more."""
-        self.reports, self.inside = {}, {}
+        self.reports, self.inside, self.step = {}, {}, None
 
     def held(self, task: int) -> tuple[Key, ...]:
         """Values that are kept for a report: the updates in it, and its own."""
@@ -58,7 +67,7 @@ class Outbox(msgspec.Struct, gc=False, eq=False):
         return {key for task in self.reports for key in self.held(task)}
 
     def send(self, parent: str, now: float, retry: float | None) -> list[Effect]:
-        """Send all of them, now and again.
+        """Send all of them, and the step that waits for its answer, now and again.
 
         Args:
             parent: to whom.
@@ -66,6 +75,8 @@ class Outbox(msgspec.Struct, gc=False, eq=False):
             retry: seconds until they are sent again, doubled each time up to a minute; None where nothing is lost.
         """
         effects: list[Effect] = [Send(parent, report) for report in self.reports.values()]
+        if self.step is not None:
+            effects.append(Send(parent, self.step))
         if effects and retry is not None:
             self.attempt += 1
             effects.append(SetTimer(RETRY, now + Backoff(retry, SLOWEST_RETRY).after(self.attempt)))

@@ -12,6 +12,7 @@ REASONS = {
     "late": "its round was over",
     "surplus": "its round had enough",
     "stale": "the model it set out from is too old",
+    "early": "it reported before the steps of its exchange",
     "refused": "it named an update that is not its own",
 }
 """Why an update that came does not count."""
@@ -50,7 +51,8 @@ class Quorum:
             return "surplus" if ask.surplus else "late"
         if self._ledger.version - ask.version > self._role.tier.staleness_cap:
             return "stale"
-        return None
+        exchange = self._ledger.exchange
+        return "early" if exchange is not None and exchange.goes_on else None
 
     def lacks(self, lane: Lane) -> str:
         """What a lane's round lacks to count; empty if it counts as it is."""

@@ -20,6 +20,8 @@ class Assigned(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=Tr
     parent's (async, semi-async): else every round begins with the parent's model."""
     kind: Kind = "train"
     query: str = ""
+    steps: int = 0
+    """Steps of an exchange between a device's training and its report."""
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -33,6 +35,36 @@ class Asked(msgspec.Struct, frozen=True, gc=False, tag=True):
     at: float
     ring_order: tuple[str, ...] = ()
     """Ring mode, where a ring begins: all its children in order."""
+
+
+class Entered(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A device has trained, and begins the exchange."""
+
+    task: int
+    samples: int
+    loss_rms: float | None = None
+
+
+class Stepped(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """What a device sends in a step of the exchange is stored, and kept until the parent answers."""
+
+    task: int
+    number: int
+
+
+class StepTaken(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """What a child sent in a step of the exchange is stored."""
+
+    task: int
+    number: int
+
+
+class Advanced(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The answers to a step are stored, and the next step begins. Those that are gone take no part any more."""
+
+    number: int
+    gone: tuple[int, ...]
+    at: float
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -74,6 +106,8 @@ class Closed(msgspec.Struct, frozen=True, gc=False, tag=True):
     keep_since: float
     """Requests made before that time are no longer open (async mode keeps the younger ones)."""
     at: float
+    combined: Key | None = None
+    """What the round's exchange made of the updates that waited, and that stands for them from now on."""
 
 
 class Posted(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -93,4 +127,18 @@ class JobOver(msgspec.Struct, frozen=True, gc=False, tag=True):
     """In the journal: the job is over at this node."""
 
 
-Record = Assigned | Asked | Accepted | Resolved | Spoiled | Closed | Posted | Confirmed | JobOver
+Record = (
+    Assigned
+    | Asked
+    | Entered
+    | Stepped
+    | StepTaken
+    | Advanced
+    | Accepted
+    | Resolved
+    | Spoiled
+    | Closed
+    | Posted
+    | Confirmed
+    | JobOver
+)

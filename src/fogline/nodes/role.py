@@ -27,6 +27,8 @@ class AggregatorRole:
     seed: int = 0
     retry: float | None = None
     """Seconds until an unconfirmed report is sent again; None where links lose nothing."""
+    steps: int = 0
+    """Steps of the exchange that it has with its children before they have reported; 0: none."""
     minimum: int = 1
     """Devices below it whose updates a round needs to count."""
     patience: float = math.inf
@@ -83,6 +85,7 @@ def role_of(
         minimum=job.tree.minimum if parent is None else 1,
         seed=job.seed,
         patience=patience,
+        steps=traits.steps if tier_name == job.tree.names[-1] else 0,
     )
 
 

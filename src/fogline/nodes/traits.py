@@ -12,7 +12,8 @@ from fogline.settings import Mode
 
 if TYPE_CHECKING:
     from fogline.aggregation.rules import Rule
-    from fogline.algorithms import Algorithm  # Not imported: a node that has little memory needs no method.
+    from fogline.algorithms import Algorithm
+    from fogline.exchanges import Exchange  # Not imported: a node that has little memory needs no method.
 
 
 class AlgorithmTraits(msgspec.Struct, frozen=True):
@@ -27,9 +28,12 @@ class AlgorithmTraits(msgspec.Struct, frozen=True):
     gathers: tuple[str, ...] = ()
     """Tiers whose rule needs all updates at once, so that an aggregator forms its own group's model too: what such a
     rule gives cannot be added to what another aggregator's gives."""
+    steps: Annotated[int, Meta(ge=0, le=1000)] = 0
+    """Steps of the exchange between devices and their aggregators, whose code need not be imported either."""
 
 
-def traits_of(algorithm: Algorithm, rules: Mapping[str, Rule]) -> AlgorithmTraits:
-    """What a method and the rules of a job's tiers say of themselves."""
+def traits_of(algorithm: Algorithm, rules: Mapping[str, Rule], exchange: Exchange | None = None) -> AlgorithmTraits:
+    """What a method, the rules of a job's tiers and an exchange say of themselves."""
     gathers = tuple(name for name, rule in rules.items() if rule.needs_all)
-    return AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models, gathers)
+    steps = 0 if exchange is None else len(exchange.steps)
+    return AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models, gathers, steps)

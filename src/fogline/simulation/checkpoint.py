@@ -17,6 +17,7 @@ import numpy.typing as npt
 from fogline.aggregation import Partial, Update
 from fogline.aggregation.gathering import Gathered
 from fogline.algorithms.group import Down, GroupModel
+from fogline.compute.exchange import Payload
 from fogline.jobs.errors import JobError
 from fogline.monitoring.mishaps import Mishaps
 from fogline.params import load_arrays, save_arrays
@@ -53,6 +54,7 @@ def write(folder: Path, round_index: int, simulator: Simulator) -> None:
         "reasons": simulator.traffic.mishaps.reasons,
         "tallies": simulator.traffic.mishaps.tallies,
         "losses": simulator.losses,
+        "steps": {} if simulator.steps is None else simulator.steps.outcomes,
     }
     target = folder / f"round-{round_index:06d}"
     target.mkdir(parents=True, exist_ok=True)
@@ -68,7 +70,7 @@ def latest(folder: Path) -> Path | None:
 
 
 def notes_of(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint says beside numbers: its round, counts and losses.
+    """What a checkpoint says beside numbers: its round, counts, losses and what the steps of exchanges came to.
 
     Raises:
         JobError: another version of Fogline wrote it.
@@ -108,9 +110,9 @@ def _live(numbers: Numbers) -> list[LazyValue]:
     return reachable(value for _, value in by_key)
 
 
-def _read(kind: str, arrays: Arrays) -> GroupModel | Down | Update | Partial:
-    kinds: dict[str, type[GroupModel | Down | Update | Partial]] = {
-        kind.__name__: kind for kind in (GroupModel, Down, Update, Partial, Gathered)
+def _read(kind: str, arrays: Arrays) -> GroupModel | Down | Update | Partial | Payload:
+    kinds: dict[str, type[GroupModel | Down | Update | Partial | Payload]] = {
+        kind.__name__: kind for kind in (GroupModel, Down, Update, Partial, Gathered, Payload)
     }
     return kinds[kind].from_arrays(arrays)
 

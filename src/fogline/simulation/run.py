@@ -389,6 +389,8 @@ def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
         recorder.attendance = Attendance(recorder.history)
         simulator.store.replaying = True
         simulator.losses = {update: (loss, why) for update, (loss, why) in notes["losses"].items()}
+        if simulator.steps is not None:
+            simulator.steps.outcomes = notes["steps"]
         recorder.on_resumed = lambda: checkpoint.restore(past, simulator)
     recorder.on_round.append(folder.append)
 

@@ -19,7 +19,9 @@ from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
 from fogline.compute.queries import parse_query
 from fogline.compute.survey import task_to_judge
+from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
+from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.planning import assign, check_rounds, examples_of, local_training, planner, with_defaults
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
@@ -32,6 +34,7 @@ from fogline.nodes.policies import make_policy
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params
+from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
 from fogline.simulation.simulator import LinkSizes, Scenario, Simulator, Sizes
@@ -65,6 +68,8 @@ class Setting:
     links: Link
     stages: list[NodeLinks]
     """Of the links around the nodes of each depth, the root first, devices last."""
+    exchange: Exchange | None = None
+    """What devices and their aggregators do between training and report."""
 
 
 def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Setting:
@@ -91,9 +96,10 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     for tier in job.tree.tiers.values():
         make_policy(tier.policy, **tier.policy_parameters)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
-    local, links = local_training(job.local), link_of(job.links)
+    local, links, exchange = local_training(job.local), link_of(job.links), exchange_of(job, algorithm)
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
-    return Setting(job, task, algorithm, rules, local, first_model(job, task, job.start), homes, fleet, links, stages)
+    start = first_model(job, task, job.start)
+    return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange)
 
 
 def most_at_once(tree: Tree, population: int) -> int:
@@ -151,14 +157,14 @@ def simulator_of(
     def presence(child: str, now: float) -> bool:
         return fleet.available(index[child], now)
 
-    patient, traits = patience(setting, sizes), traits_of(algorithm, setting.rules)
+    patient, traits = patience(setting, sizes), traits_of(algorithm, setting.rules, setting.exchange)
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
     for name, parent in parents.items():
         role = role_of(job, traits, name, tier_of[name], parent, patient.get(name, math.inf))
         policy = make_policy(role.tier.policy, **role.tier.policy_parameters)
-        if policy.needs_loss:
+        if policy.needs_loss or role.steps:  # What is said in a step rests on the update.
             wants_loss.add(name)
         asks_presence = name in leaves and not fleet.always_available
 
@@ -169,6 +175,8 @@ def simulator_of(
             role, policy, presence if asks_presence else None, failed if name in leaves else None
         )
 
+    exchange = setting.exchange
+    steps = None if exchange is None else ExchangeValues(exchange, job.seed)
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
     staging = staging_of(setting.stages, depths, task.spec.trainable)
     computes = {tier: Groups(algorithm, task.spec, rule) for tier, rule in setting.rules.items()}
@@ -194,6 +202,7 @@ def simulator_of(
         cost=task.cost,
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),
         eager=wants_loss,
+        steps=steps,
     )
     simulator = Simulator(scenario, numbers, store, moved)
     made.append(simulator)

@@ -21,12 +21,15 @@ from fogline.jobs.planning import Planner
 from fogline.nodes import Aggregator, Device
 from fogline.nodes.effects import (
     Adopt,
+    ChildStep,
+    Combine,
     Count,
     Finished,
     Forget,
     GroupUpdate,
     Merge,
     Move,
+    ParentStep,
     Send,
     SetTimer,
     Train,
@@ -34,8 +37,9 @@ from fogline.nodes.effects import (
 )
 from fogline.nodes.events import Event, Halt, Received, Started, TimerFired, Trained
 from fogline.nodes.ledger import AcceptedUpdate
-from fogline.nodes.messages import Hello, Message, Receipt, Report, Work, update_key
+from fogline.nodes.messages import Hello, Message, Receipt, Report, Step, Work, update_key
 from fogline.simulation.counters import Traffic
+from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link
 from fogline.simulation.values import LazyValue, LazyValues, Training
@@ -127,7 +131,9 @@ class Scenario:
     """Whether training in flight joins a cohort that has to be computed anyway (async tiers)."""
     eager: Collection[str] = ()
     """Aggregators whose policies select by loss: it must be known when their devices report, and not only when a round
-    may close."""
+    may close, or they are in an exchange."""
+    steps: ExchangeValues | None = None
+    """Carries out the steps of an exchange, if there is one."""
 
 
 class Simulator:
@@ -172,6 +178,7 @@ class Simulator:
         self._moved = moved
         self._prefetch = scenario.prefetch
         self._eager = frozenset(scenario.eager)
+        self.steps = scenario.steps
         self._begun: deque[Training] = deque()
         """Training that was begun since some was computed last, below aggregators of which all is needed soon."""
         self._listed = scenario.prefetch or bool(scenario.eager)
@@ -210,6 +217,9 @@ class Simulator:
             Adopt: lambda _, effect: numbers.adopt(effect),
             Move: self._move,
             Merge: lambda seat, effect: numbers.merge(seat.name, effect),
+            ChildStep: self._child_step,
+            ParentStep: self._parent_step,
+            Combine: lambda _, effect: self._exchange.combine(effect, numbers.updates, store.replaying, self.refused),
             GroupUpdate: lambda seat, effect: numbers.group_update(seat.name, effect),
             Forget: self._forget,
             Count: lambda _, effect: self.traffic.mishaps.count(effect.what, effect.child or "", effect.why or ""),
@@ -285,7 +295,7 @@ class Simulator:
         """Which of the updates that wait at an aggregator are none, by task, and why: those of its devices are
         computed now, and folded as they come."""
         if node in self._eager:
-            return {}
+            return self._left_out(node, accepted)
         updates = self.numbers.updates
         new = [(one, update) for one in accepted if isinstance(update := updates[one.update], Training)]
         if not new:
@@ -304,6 +314,30 @@ class Simulator:
                 whys[one.task] = why
                 self.losses[one.update] = (None, why)
         return whys
+
+    def _left_out(self, node: str, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
+        """Those that the last step of an exchange would leave out; without one, all devices have trained."""
+        combine = self._aggregators[node].combines(accepted)
+        if combine is None:
+            return {}
+        if not self.store.replaying:
+            for child, why in self._exchange.failed(combine, self.numbers.updates).items():
+                self.losses.update({member.update: (None, why) for member in combine.members if member.child == child})
+        whys = {one.task: self.losses[one.update][1] for one in accepted if one.update in self.losses}
+        return {task: why for task, why in whys.items() if why is not None}
+
+    @property
+    def _exchange(self) -> ExchangeValues:
+        assert self.steps is not None
+        return self.steps
+
+    def _child_step(self, seat: Seat, effect: ChildStep) -> None:
+        event = self._exchange.child(effect, self.numbers.updates, self.store.replaying)
+        self._push(self.now, seat, event)
+
+    def _parent_step(self, seat: Seat, effect: ParentStep) -> None:
+        event = self._exchange.parent(effect, self.numbers.updates, self.store.replaying)
+        self._push(self.now, seat, event)
 
     def _ahead(self, node: str) -> list[Training]:
         """Training that will be needed soon: of devices below other aggregators, or async ones. What is computed here
@@ -388,9 +422,18 @@ class Simulator:
             self._ask(seat, effect.to, message)
         elif type(message) is Receipt:
             self._acknowledge(seat, effect.to, message)
+        elif type(message) is Step:
+            self._send_step(seat, effect.to, message)
         else:
             name = effect.to
             self._send_down(seat, self._seats.get(name) or self._seat(name, seat), message, self._sizes.control)
+
+    def _send_step(self, seat: Seat, name: str, step: Step) -> None:
+        size = self._exchange.sizes.pop(step.value)  # Nothing is lost here, so it is sent once.
+        if seat.client < 0:
+            self._send_down(seat, self._seats.get(name) or self._seat(name, seat), step, size)
+        else:
+            self._carry_up(seat, step, size)
 
     def _ask(self, seat: Seat, name: str, work: Work) -> None:
         to, model, under_way = self._seats.get(name), work.model, self._under_way
@@ -440,14 +483,18 @@ class Simulator:
         heapq.heappush(self._queue, (self.now + seconds, serial, to, Received(seat.name, message)))
 
     def _send_up(self, seat: Seat, report: Report) -> None:
-        to, traffic, client = seat.parent, self.traffic, seat.client
-        assert to is not None
+        client = seat.client
         if report.update is None:
             size = self._sizes.control
         else:
-            size = seat.report
+            size = seat.report if self.steps is None else self.steps.sizes.pop(report.update, seat.report)
             if client < 0:
                 self._handed.add(report.update)
+        self._carry_up(seat, report, size)
+
+    def _carry_up(self, seat: Seat, message: Message, size: int) -> None:
+        to, traffic, client = seat.parent, self.traffic, seat.client
+        assert to is not None
         traffic.up[to.tier] += size
         if client < 0:
             seconds = self._links.seconds(size, True)
@@ -455,7 +502,7 @@ class Simulator:
             traffic.joules += size * self._joules_per_byte[client]
             seconds = self._up_seconds(client, size, self.now)
         self._serial = serial = self._serial + 1
-        heapq.heappush(self._queue, (self.now + seconds, serial, to, Received(seat.name, report)))
+        heapq.heappush(self._queue, (self.now + seconds, serial, to, Received(seat.name, message)))
 
     def _forget(self, seat: Seat, effect: Forget) -> None:
         handed, keys = self._handed, effect.keys

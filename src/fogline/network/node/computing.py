@@ -14,8 +14,10 @@ from fogline.compute.effects import (
     AggregatorEffect,
     CarriedOut,
     CarryOut,
+    Computed,
     DeviceEffect,
     Sift,
+    StepEffect,
     makes,
     members_of,
     needed,
@@ -24,8 +26,8 @@ from fogline.compute.effects import (
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.values import ValueStore
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
-from fogline.nodes.effects import Examine, FoldInput, Merge, Train
-from fogline.nodes.events import Event, Trained
+from fogline.nodes.effects import ChildStep, Combine, Examine, FoldInput, Merge, ParentStep, Train
+from fogline.nodes.events import Event, StepComputed, Trained
 from fogline.nodes.messages import Key
 from fogline.storage import BlobRef, StorageError
 
@@ -89,10 +91,39 @@ class Computation:
             await self._take(effect, drafts, answer), tuple((members[place].child, why[place]) for place in why)
         )
 
-    async def sift(self, members: tuple[FoldInput, ...], values: Values) -> dict[int, str]:
-        """Which updates could not be folded together, by their places, and why."""
-        asked = Sift(members, self._updates(members, values), self._sums)
+    async def sift(
+        self, members: tuple[FoldInput, ...], values: Values, combine: Combine | None = None
+    ) -> dict[int, str]:
+        """Which updates could not be folded together, or not be combined, by their places, and why."""
+        reads = self._updates(members, values)
+        if combine is not None:
+            reads |= {key: self._value_store.path(values[key]) for key in needed(combine)}
+        asked = Sift(members, reads, self._sums, combine)
         return refusals(expect(CarriedOut, await self.worker_client.ask(asked)), members)
+
+    async def step(self, effect: StepEffect, values: Values) -> tuple[StepComputed, dict[Key, BlobRef]]:
+        """Take a half of a step of an exchange.
+
+        Raises:
+            WorkerError: the parent's half could not be carried out, and the machine must be made anew from its journal.
+        """
+        first = effect.task if isinstance(effect, ChildStep) else effect.first
+        drafts = self._drafts(effect)
+        reads = {key: self._value_store.path(values[key]) for key in needed(effect)}
+        if isinstance(effect, ParentStep):
+            reads |= {key: self._value_store.place(values[key]) for _, key in effect.payloads}
+        try:
+            answer = expect(CarriedOut, await self.worker_client.ask(CarryOut(effect, reads, _paths(drafts))))
+        except WorkerError as error:
+            if isinstance(effect, ParentStep):
+                raise
+            return StepComputed(first, effect.number, failure=str(error)), {}
+        if answer.failure is not None:
+            _remove(*drafts.values())
+            return StepComputed(first, effect.number, failure=answer.failure[:LONGEST]), {}
+        made = await self._take(effect, drafts, answer)
+        replies = tuple(key for key, value in made.items() if value.kind == "reply")
+        return StepComputed(first, effect.number, replies), made
 
     async def train(self, effect: DeviceEffect, values: Values, attempt: int) -> tuple[Event, dict[Key, BlobRef]]:
         """Train on this node's data, or look at it, when it is this job's turn."""
@@ -136,21 +167,22 @@ class Computation:
             self._value_store.keep(value)
         self._value_store.release(values.values())
 
-    def _drafts(self, effect: AggregatorEffect | DeviceEffect) -> dict[Key, Path]:
+    def _drafts(self, effect: Computed) -> dict[Key, Path]:
         return {key: self._value_store.draft() for key in makes(effect)}
 
-    async def _take(
-        self, effect: AggregatorEffect | DeviceEffect, drafts: Mapping[Key, Path], answer: CarriedOut
-    ) -> dict[Key, BlobRef]:
+    async def _take(self, effect: Computed, drafts: Mapping[Key, Path], answer: CarriedOut) -> dict[Key, BlobRef]:
         """What was written of that which the effect may make, in the store."""
-        # A merge may find nothing to fold, and a training may fail. What else is missing is missed in the store.
-        less = isinstance(effect, Merge | Train | Examine)
+        # A merge may find nothing to fold, a training may fail, and not every child gets a reply. What else is missing
+        # is missed in the store.
+        less = isinstance(effect, Merge | Train | Examine | Combine | ParentStep)
         kinds = {key: kind for key, kind in makes(effect).items() if key in answer.made or not (less or key == SENDER)}
         taken = await asyncio.gather(*(self._value_store.take(drafts[key], kind) for key, kind in kinds.items()))
         return dict(zip(kinds, taken, strict=True))
 
     def _updates(self, members: tuple[FoldInput, ...], values: Values) -> dict[Key, str]:
-        return {member.update: self._value_store.place(values[member.update]) for member in members}
+        known, gone = {m.update: values[m.update] for m in members if m.update in values}, self._value_store.draft()
+        # What an exchange came to may be nothing: then there is nothing to read.
+        return {m.update: self._value_store.place(known[m.update]) if m.update in known else str(gone) for m in members}
 
 
 def _ended(effect: DeviceEffect, answer: CarriedOut) -> Trained:

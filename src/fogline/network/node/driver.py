@@ -23,6 +23,8 @@ from fogline.network.transport.messages import Blob, NodeMessage
 from fogline.nodes.effects import (
     AddUp,
     Adopt,
+    ChildStep,
+    Combine,
     Count,
     Effect,
     Examine,
@@ -31,6 +33,7 @@ from fogline.nodes.effects import (
     GroupUpdate,
     Merge,
     Move,
+    ParentStep,
     Send,
     SetTimer,
     Train,
@@ -38,7 +41,7 @@ from fogline.nodes.effects import (
 )
 from fogline.nodes.events import Event, Received, TimerFired, Trained, UpdatesChecked
 from fogline.nodes.ledger import in_order
-from fogline.nodes.messages import Key, Report, Work, update_key
+from fogline.nodes.messages import Key, Message, Report, Step, Work, update_key
 from fogline.nodes.records import Assigned, Closed, Posted, Record
 from fogline.storage import BlobRef, Database, StorageError
 
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
     from fogline.nodes.device import Device  # Not imported here: a device needs no aggregator, and has little memory.
 
 
+FROM_ABOVE = ("model", "reply")
+"""Kinds of values that go down the tree."""
 JOURNAL = 1
 """Format of journals: it changes when records mean something else."""
 
@@ -240,8 +245,9 @@ class Driver:
         effects = self.machine.handle(event, self.clock.now())
         while wanted := sieve.wanted():
             for accepted in map(in_order, wanted):
-                members = cast("Aggregator", self.machine).ledger.members(accepted)
-                refused = await self._computation.sift(members, self.values)
+                aggregator = cast("Aggregator", self.machine)
+                members, combine = aggregator.ledger.members(accepted), aggregator.combines(accepted)
+                refused = await self._computation.sift(members, self.values, combine)
                 sieve.learn(accepted, {accepted[place].task: why for place, why in refused.items()})
             effects += self.machine.handle(UpdatesChecked(), self.clock.now())
         return effects
@@ -255,6 +261,12 @@ class Driver:
                 values = {}
             elif event.message.update is not None and own not in values:
                 return False  # Its bytes are not here; the child will bring both again.
+        elif isinstance(event, Received) and isinstance(event.message, Step):
+            own = event.message.value
+            expected = self.machine.expects_step(event.sender, event.message)
+            if expected and own not in values:
+                return False
+            values = {own: values[own]} if expected else {}
         for key, value in values.items():
             self._set(key, value)
         return True
@@ -262,7 +274,13 @@ class Driver:
     async def _compute(self, effect: Effect) -> bool:
         """Carry out what makes values; whether it was such an effect."""
         match effect:
-            case Adopt() | Move() | Merge() | AddUp() | GroupUpdate():
+            case ChildStep() | ParentStep():
+                event, values = await self._computation.step(effect, self.values)
+                for key, value in values.items():
+                    self._set(key, value)
+                self.put(event)
+                return True
+            case Adopt() | Move() | Merge() | AddUp() | GroupUpdate() | Combine():
                 made = await self._computation.carry_out(effect, self.values, self.moves, self.machine.population)
             case Forget():
                 for key in effect.keys:
@@ -284,9 +302,9 @@ class Driver:
         self.moves += isinstance(record, Closed) and record.met
 
     def _drop_unneeded(self) -> None:
-        """A parent's models are not the machine's to forget: they go when it has taken other work."""
+        """What came from the parent is not all the machine's to forget: it goes when that has taken other work."""
         needed = self.machine.keys()
-        for key in [key for key, value in self.values.items() if value.kind == "model" and key not in needed]:
+        for key in [key for key, value in self.values.items() if value.kind in FROM_ABOVE and key not in needed]:
             self._set(key, None)
             self._set(key + GROUP, None)
 
@@ -309,7 +327,7 @@ class Driver:
     def _act(self, effect: Effect) -> None:
         match effect:
             case Send(to=to, message=message):
-                key = message.model if isinstance(message, Work) else getattr(message, "update", None)
+                key = _named(message)
                 value = self.values.get(key) if key is not None else None
                 blob = None if value is None else Blob(value.digest, value.size, value.data)
                 self._links.send(to, NodeMessage(self.job, message, blob))
@@ -347,6 +365,15 @@ class Driver:
             self._computation.drop(values)
             values = {}
         self.put(event, values)
+
+
+def _named(message: Message) -> Key | None:
+    """The value that a message names, if any."""
+    match message:
+        case Work(model=key) | Report(update=key) | Step(value=key):
+            return key
+        case _:
+            return None
 
 
 async def _finished(work: Coroutine[Any, Any, None]) -> None:

@@ -12,7 +12,7 @@ from fogline import logs
 from fogline.compute.effects import GROUP, STATE
 from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
-from fogline.network.node.driver import Driver, OnMove
+from fogline.network.node.driver import FROM_ABOVE, Driver, OnMove
 from fogline.network.node.sieve import Sieve
 from fogline.network.node.status import StatusChange
 from fogline.network.node.survey import SurveyPart
@@ -30,7 +30,7 @@ from fogline.network.transport.uplink import ConnectionLostError, UpdateNotTaken
 from fogline.network.worker.client import JobBrokenError, WorkerClient, WorkerError
 from fogline.nodes.effects import Count
 from fogline.nodes.events import Halt, Joined, Left, Received, Started, TimerFired
-from fogline.nodes.messages import Hello, Report, Stop, Work
+from fogline.nodes.messages import Hello, Report, Step, Stop, Work
 from fogline.nodes.outbox import RETRY
 from fogline.processes.tasks import Tasks
 from fogline.storage import BlobRef, StorageError
@@ -287,27 +287,30 @@ class JobParticipation:
         machine, message = self._machine(said.job), said.message
         if machine is None or self._driver is None or self.parent is None:
             return
-        if not isinstance(message, Work):
+        if not isinstance(message, Work | Step):
             machine.put(Received(self.parent, message))
         elif said.blob is not None:
-            self._tasks.spawn(self._work(machine, message, said.blob))
+            self._tasks.spawn(self._take(machine, message, said.blob))
 
-    async def _work(self, machine: Driver | SurveyPart, work: Work, blob: Blob) -> None:
-        """Take a request; a node that computes with the model must have its bytes first."""
+    async def _take(self, machine: Driver | SurveyPart, message: Work | Step, blob: Blob) -> None:
+        """Take a request, or the answer to a step of an exchange; who computes with its value must have the bytes
+        first."""
         assert self._node.uplink is not None
         assert self.parent is not None
+        kind, key = ("model", message.model) if isinstance(message, Work) else ("reply", message.value)
         try:
-            value = self._node.value_store.receive(blob, "model")
+            value = self._node.value_store.receive(blob, kind)
             if value is None and blob.data:
                 raise LookupError("its bytes are not what was announced")
-            if value is None and (self._leaf or (self._moves and work.kind == "train")):
+            trains = isinstance(message, Work) and message.kind == "train"
+            if value is None and (self._leaf or (self._moves and trains)):
                 await self._node.uplink.fetch(blob)
         except (LookupError, StorageError) as error:
-            self.tell(Count("failed", self._node.name, f"the model did not come: {error}"))
+            self.tell(Count("failed", self._node.name, f"the {kind} did not come: {error}"))
             await asyncio.sleep(AGAIN)
             self.enter()  # If the round is not over by then, the parent asks again.
             return
-        machine.put(Received(self.parent, work), {work.model: value or BlobRef(blob.digest, blob.size, "model")})
+        machine.put(Received(self.parent, message), {key: value or BlobRef(blob.digest, blob.size, kind)})
 
     # Downward.
 
@@ -333,23 +336,24 @@ class JobParticipation:
 
     def from_child(self, child: str, said: NodeMessage) -> None:
         """A child said something to this job's machine."""
-        machine = self._machine(said.job)
+        machine, message = self._machine(said.job), said.message
         if machine is None or self._driver is None or child not in self.children:
             return
-        if not isinstance(said.message, Report):
+        if not isinstance(message, Report | Step):
             return
         values: dict[str, BlobRef] = {}
-        blob, update = said.blob, said.message.update
-        if blob is not None and update is not None:
+        kind, key = ("update", message.update) if isinstance(message, Report) else ("step", message.value)
+        blob = said.blob
+        if blob is not None and key is not None:
             try:
-                if self.expects(said.job, child, said.message.task):
-                    value = self._node.value_store.receive(blob, "update")
-                    values |= {} if value is None else {update: value}
+                if self.expects(said.job, child, message.task):
+                    value = self._node.value_store.receive(blob, kind)
+                    values |= {} if value is None else {key: value}
                 elif not blob.data:
                     self._node.value_store.discard(blob.digest)
             except StorageError as error:  # It brings it again.
                 self.tell(Count("not stored", child, str(error)))
-        machine.put(Received(child, said.message), values)
+        machine.put(Received(child, message), values)
 
     def expects(self, name: str, child: str, task: int) -> bool:
         """Whether an update of that child may come: of the job, or of its surveys."""
@@ -363,7 +367,7 @@ class JobParticipation:
             return self.announcement.bundle
         drivers = (self._driver, None if self.survey is None else self.survey.driver)
         values = (value for driver in drivers if driver is not None for value in driver.values.values())
-        return next((Blob(v.digest, v.size) for v in values if v.kind == "model" and v.digest == digest), None)
+        return next((Blob(v.digest, v.size) for v in values if v.kind in FROM_ABOVE and v.digest == digest), None)
 
     def halt(self, why: str | None = None) -> None:
         """The operator ends the job; or it has failed, and ``why``."""
@@ -396,7 +400,7 @@ class JobParticipation:
         """To the parent or a child."""
         if to != self.parent:
             self._node.say(to, said)
-        elif isinstance(said.message, Report) and said.blob is not None and not said.blob.data:
+        elif isinstance(said.message, Report | Step) and said.blob is not None and not said.blob.data:
             self._tasks.spawn(self._bring(said, said.message, said.blob))
         elif self._node.uplink is not None:
             self._node.uplink.send(said)
@@ -415,17 +419,18 @@ class JobParticipation:
         self._node.on_change(StatusChange("idle"))
         self.enter()
 
-    async def _bring(self, said: NodeMessage, report: Report, blob: Blob) -> None:
-        """The update goes first: a report names what is there."""
+    async def _bring(self, said: NodeMessage, message: Report | Step, blob: Blob) -> None:
+        """The value goes first: a report, or a step, names what is there."""
         uplink = self._node.uplink
         assert uplink is not None
         try:
-            await uplink.push(blob, said.job, report.task)
+            await uplink.push(blob, said.job, message.task)
         except ConnectionLostError as error:
             log.info("%s keeps its update of job %s for now: %s", self._node.name, self.job, error)
             return  # It is sent again when the connection is back, and every now and then.
         except (UpdateNotTakenError, StorageError) as error:  # It never will be there.
-            said = NodeMessage(said.job, Report(report.task, None, report.samples, failure=str(error)))
+            samples = message.samples if isinstance(message, Report) else 0
+            said = NodeMessage(said.job, Report(message.task, None, samples, failure=str(error)))
         except LookupError:
             pass  # The parent does not wait for it any more; the report says the rest.
         uplink.send(said)

@@ -21,12 +21,12 @@ from fogline.governance.policy.policy import Channel
 from fogline.governance.subject import Role
 from fogline.inference.card import Digest
 from fogline.inference.card import Size as Bytes
-from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
+from fogline.nodes.messages import Hello, Receipt, Report, Step, Stop, Work
 from fogline.nodes.traits import AlgorithmTraits
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
-PROTOCOL = 1
+PROTOCOL = 2
 SERVICE = "fogline.v1.Node"
 ENROLMENT_SERVICE = "fogline.v1.Enrolment"
 OPERATOR_SERVICE = "fogline.v1.Operator"
@@ -157,7 +157,7 @@ class NodeMessage(UpFrame, DownFrame, frozen=True):
     """A message between the state machines of a job."""
 
     job: Name
-    message: Hello | Work | Report | Receipt | Stop
+    message: Hello | Work | Step | Report | Receipt | Stop
     blob: Blob | None = None
 
 

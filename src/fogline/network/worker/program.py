@@ -25,6 +25,7 @@ from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
+from fogline.compute.exchanging import ExchangeOnFiles
 from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
@@ -33,6 +34,7 @@ from fogline.compute.survey import Examiner, judgement_of, model_to_judge, row_o
 from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
+from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, check_rounds, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
@@ -56,7 +58,7 @@ from fogline.network.worker.requests import (
     RequestFailed,
     Summarise,
 )
-from fogline.nodes.effects import Examine, Train
+from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec
 from fogline.processes.child import channel_to_parent, restrain
@@ -142,6 +144,18 @@ class JobWorker:
         return links_of(self.job, self.algorithm, self.opened.depth)
 
     @cached_property
+    def exchange(self) -> ExchangeOnFiles:
+        """What devices and their aggregators do between training and report.
+
+        Raises:
+            JobError: the job has no such thing.
+        """
+        exchange = exchange_of(self.job, self.algorithm)
+        if exchange is None:
+            raise JobError(f"The job has no exchange in its last tier, {self.job.tree.names[-1]}.")
+        return ExchangeOnFiles(exchange)
+
+    @cached_property
     def rules(self) -> dict[str, Rule]:
         """The rule of each tier."""
         return rules_of(self.job, self.algorithm)
@@ -178,7 +192,7 @@ class JobWorker:
         return Described(
             text=job_to_toml(job),
             layout=self.task.spec.layout,
-            traits=traits_of(self.algorithm, self.rules),
+            traits=traits_of(self.algorithm, self.rules, exchange_of(job, self.algorithm)),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),
@@ -188,6 +202,8 @@ class JobWorker:
 
     def carry_out(self, asked: CarryOut) -> CarriedOut:
         """What a state machine decided: on this node's data, or with what children sent."""
+        if isinstance(asked.effect, ChildStep | ParentStep | Combine):
+            return self.exchange.carry_out(asked)
         if isinstance(asked.effect, Examine):
             return device.examine(asked, self.name, self.examiner)
         if not isinstance(asked.effect, Train):
@@ -281,6 +297,8 @@ class JobWorker:
         match request:
             case CarryOut():
                 return self.carry_out(request)
+            case Sift(combine=combine) if combine is not None:
+                return self.exchange.left_out(request, combine)
             case Sift():
                 return self.groups.sift(request)
             case Evaluate():

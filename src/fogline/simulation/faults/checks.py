@@ -14,7 +14,7 @@ Contributions = tuple[tuple[str, int], ...]
 
 
 class InvariantError(AssertionError):
-    """Something happened that must not. ``kind`` is one of hang, lost, twice, missing, forged, few, failed."""
+    """Something happened that must not. ``kind`` is one of hang, lost, twice, missing, forged, few, failed, raw."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(f"{kind}: {text}")

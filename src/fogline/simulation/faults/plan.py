@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass, replace
 from typing import get_args
 
+import msgspec
+
 from fogline.jobs import Tier
 from fogline.nodes import AggregatorRole
 from fogline.nodes.traits import AlgorithmTraits
@@ -117,6 +119,16 @@ def draw_plan(seed: int) -> FaultPlan:
         departures={name: rng.uniform(0.0, until) for name in few if rng.random() < 0.2},
         blinks=rng.random() < 0.15,
     )
+
+
+def with_exchange(plan: FaultPlan, steps: int) -> FaultPlan:
+    """The same plan, where devices and those above them take so many steps between training and report."""
+    roles = dict(plan.roles)
+    for name in set(plan.devices.values()):
+        role = roles[name]
+        tier = role.tier.model_copy(update={"late": "drop"})
+        roles[name] = replace(role, tier=tier, traits=msgspec.structs.replace(role.traits, mode="sync"), steps=steps)
+    return replace(plan, roles=roles)
 
 
 def _draw_tree(rng: random.Random) -> dict[str, str | None]:

@@ -8,14 +8,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
+from typing import cast
 from zlib import crc32
 
 import msgspec
+import numpy as np
 
+from fogline.aggregation import Arrays
+from fogline.exchanges import Exchange
 from fogline.nodes import Aggregator, AggregatorRole, Device
 from fogline.nodes.effects import (
     AddUp,
     Adopt,
+    ChildStep,
+    Combine,
     Effect,
     Examine,
     Finished,
@@ -23,21 +29,24 @@ from fogline.nodes.effects import (
     GroupUpdate,
     Merge,
     Move,
+    ParentStep,
     Send,
     SetTimer,
     Train,
     Write,
 )
-from fogline.nodes.events import Event, Joined, Left, Received, Started, TimerFired, Trained
+from fogline.nodes.events import Event, Joined, Left, Received, Started, StepComputed, TimerFired, Trained
+from fogline.nodes.exchange import is_combined
 from fogline.nodes.ledger import AcceptedUpdate
-from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Stop, Work, model_key, update_key
+from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
 from fogline.nodes.policies import make_policy
 from fogline.nodes.records import Accepted, JobOver, Record, Resolved, Spoiled
 from fogline.simulation.faults.checks import Contributions, DeliveryLog, InvariantError, value_of
-from fogline.simulation.faults.plan import POLL, FaultPlan, draw_plan
+from fogline.simulation.faults.exchanging import ExchangeInWorld, trained
+from fogline.simulation.faults.plan import POLL, FaultPlan, draw_plan, with_exchange
 
 MOST_EVENTS = 100_000
-_encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder(enc_hook=np.ndarray.tobytes).encode
 _decode = msgspec.msgpack.Decoder(Record).decode
 
 
@@ -63,6 +72,8 @@ class SimulatedMachine:
     node: Aggregator | Device | None = None
     journal: list[bytes] = field(default_factory=list[bytes])
     store: dict[Key, Contributions] = field(default_factory=dict[Key, Contributions])
+    arrays: dict[Key, Arrays] = field(default_factory=dict[Key, Arrays])
+    """In an exchange: the numbers behind values of the store."""
     life: int = 0
     """Counts the starts: timers and training of an earlier life are gone."""
     timers: dict[str, int] = field(default_factory=dict[str, int])
@@ -77,14 +88,15 @@ class Parcel:
     sender: str
     message: Message
     value: Contributions | None
+    arrays: Arrays | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A timer or a training that ends. Void in a later life of the node."""
+    """A timer, a training or a step that ends. Void in a later life of the node."""
 
     life: int
-    event: TimerFired | Trained
+    event: TimerFired | Trained | StepComputed
 
 
 Happening = Parcel | Alarm | Joined | Left | str
@@ -97,6 +109,7 @@ class World:
     Args:
         plan: what happens.
         aggregator, device: classes of the nodes; tests give some with mistakes.
+        exchange: what devices and their aggregators do between training and report, where the plan has room for it.
         tell: gets a line for every event and effect, for people.
     """
 
@@ -106,6 +119,7 @@ class World:
         *,
         aggregator: type[Aggregator] = Aggregator,
         device: type[Device] = Device,
+        exchange: Exchange | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
         self.plan = plan
@@ -115,6 +129,7 @@ class World:
         self._children = plan.children()
         patience = {name: plan.patience(role, len(self._children[name])) for name, role in plan.roles.items()}
         self.deliveries = DeliveryLog(plan.roles, patience)
+        self._exchange = None if exchange is None else ExchangeInWorld(exchange, plan.seed)
         self._aggregator, self._device, self._tell = aggregator, device, tell
         self._random = random.Random(f"faults/{plan.seed}")
         self._queue: list[tuple[float, int, str, Happening]] = []
@@ -159,8 +174,10 @@ class World:
             if node is None:
                 continue
             outbox = node.ledger.outbox if isinstance(node, Aggregator) else node.outbox
-            if outbox.reports:
-                raise InvariantError("hang", f"{name} still waits for a receipt, and nothing happens any more")
+            if outbox.reports or outbox.step is not None:
+                raise InvariantError(
+                    "hang", f"{name} still waits for its parent's answer, and nothing happens any more"
+                )
         nodes = {name: node for name, m in self.machines.items() if isinstance(node := m.node, Aggregator)}
         self.deliveries.close(nodes, {name: self.machines[name].store for name in nodes})
         rounds, digest = nodes[root].ledger.rounds_done, self._trace.hexdigest()
@@ -179,11 +196,11 @@ class World:
                 machine.node, machine.gone = None, True
                 machine.life += 1
                 self._push(self.now, self._parents[name] or "", Left(name))
-            case Parcel(sender=sender, message=message, value=value):
+            case Parcel(sender=sender, message=message):
                 if node is None or self._is_cut(name, sender):
                     self._lost += 1
                 else:
-                    self._take(node, machine, sender, message, value)
+                    self._take(node, machine, happening)
                     self._handle(name, Received(sender, message))
             case Alarm(life=life, event=TimerFired(timer=timer) as event):
                 if life == machine.life and machine.timers[timer] == serial:
@@ -193,6 +210,11 @@ class World:
                     self._trainings += 1
                     if event.failure is None:
                         machine.store[event.update] = self._made(name, event)
+                        if self._exchange is not None:
+                            machine.arrays[event.update] = trained(self._trainings)
+                    self._handle(name, event)
+            case Alarm(life=life, event=StepComputed() as event):
+                if life == machine.life:
                     self._handle(name, event)
             case Joined(child=child):
                 if node is not None and self.machines[child].node is not None and not self._is_cut(child, name):
@@ -203,21 +225,22 @@ class World:
             case _:
                 raise AssertionError(happening)
 
-    def _take(
-        self,
-        node: Aggregator | Device,
-        machine: SimulatedMachine,
-        sender: str,
-        message: Message,
-        value: Contributions | None,
-    ) -> None:
+    def _take(self, node: Aggregator | Device, machine: SimulatedMachine, parcel: Parcel) -> None:
         """Store the value that came with a message, as far as the node wants it."""
-        if isinstance(message, Work) and value is not None:
-            machine.store[message.model] = value
-        if isinstance(message, Report) and value is not None:
+        message, key = parcel.message, None
+        if isinstance(message, Work):
+            key = message.model
+        if isinstance(message, Report) and message.update is not None:
             assert isinstance(node, Aggregator)
-            if node.expects(sender, message.task):
-                machine.store[update_key(node.name, message.task)] = value
+            if node.expects(parcel.sender, message.task):
+                key = update_key(node.name, message.task)
+        if isinstance(message, Step) and node.expects_step(parcel.sender, message):
+            key = message.value
+        if key is None or parcel.value is None:
+            return
+        machine.store[key] = parcel.value
+        if parcel.arrays is not None:
+            machine.arrays[key] = parcel.arrays
 
     def _start(self, name: str, machine: SimulatedMachine) -> None:
         """Start a node, perhaps again: replay its journal, and let it connect with its neighbours."""
@@ -236,6 +259,7 @@ class World:
         if machine.life and self._random.random() < 0.5:
             kept = node.keys()
             machine.store = {key: value for key, value in machine.store.items() if key in kept}
+            machine.arrays = {key: value for key, value in machine.arrays.items() if key in kept}
         if isinstance(node, Aggregator):
             self.deliveries.resume(node, self.now)
         self._handle(name, Started())
@@ -295,11 +319,14 @@ class World:
             case Forget(keys=keys):
                 for key in keys:
                     store.pop(key, None)
+                    machine.arrays.pop(key, None)
             case Train(task=task, model=model, update=update) | Examine(task=task, model=model, update=update):
                 value_of(store, name, model)
                 failure = "it had to fail" if self._random.random() < self.plan.chaos.failure else None
                 done = Trained(task, update, 1, failure=failure)
                 self._push(self.now + self._random.uniform(0.5, 12.0), name, Alarm(machine.life, done))
+            case ChildStep() | ParentStep() | Combine():
+                self._exchange_effect(name, machine, effect)
             case Adopt(source=source, base=base, model=model):
                 for key in (source, base):
                     _ = () if key is None else value_of(store, name, key)
@@ -321,15 +348,36 @@ class World:
             case _:
                 pass
 
+    def _exchange_effect(self, name: str, machine: SimulatedMachine, effect: ChildStep | ParentStep | Combine) -> None:
+        assert self._exchange is not None
+        store, arrays, rng = machine.store, machine.arrays, self._random
+        if isinstance(effect, Combine):
+            for member in effect.members:
+                self._check_not_none(name, member.update)
+            self._exchange.combine(name, effect, store, arrays)
+            return
+        if isinstance(effect, ChildStep):
+            event, most = self._exchange.child(effect, store, arrays), 3.0
+        else:
+            event, most = self._exchange.parent(name, effect, store, arrays), 0.2
+        if rng.random() < self.plan.chaos.failure / 2:
+            event = StepComputed(event.task, event.number, failure="it had to fail")
+        self._push(self.now + rng.uniform(0.0, most), name, Alarm(machine.life, event))
+
     def _made(self, name: str, event: Trained) -> Contributions:
         """The value of what a device has brought."""
         return ((name, self._trainings),)
 
     def _sum(self, name: str, store: dict[Key, Contributions], keys: list[Key]) -> Contributions:
         for key in keys:
-            if self._is_none(key):
-                raise InvariantError("failed", f"{name} folds {key}, which is none")
+            self._check_not_none(name, key)
+            if self.plan.roles[name].steps and not is_combined(key):
+                raise InvariantError("raw", f"{name} folds {key}, which is one child's part of an exchange")
         return tuple(contribution for key in keys for contribution in value_of(store, name, key))
+
+    def _check_not_none(self, name: str, key: Key) -> None:
+        if self._is_none(key):
+            raise InvariantError("failed", f"{name} folds {key}, which is none")
 
     def _write(self, name: str, machine: SimulatedMachine, record: Record) -> None:
         machine.journal.append(_encode(record))
@@ -346,11 +394,15 @@ class World:
                 self._done_at = self.now  # The effect that says it may be lost in a crash.
 
     def _send(self, name: str, machine: SimulatedMachine, to: str, message: Message) -> None:
-        value = None
+        value, key = None, None
         match message:
+            case Step(value=key):
+                value = value_of(machine.store, name, key)
+                self._forge_step(name, to, message)
             case Work(model=model):
                 value = value_of(machine.store, name, model)
             case Report(task=task, update=update) if update is not None:
+                key = update
                 value = value_of(machine.store, name, update)
                 self.deliveries.reports(to, task, value)
                 if self._bad_weather and self._random.random() < self.plan.chaos.imposture:
@@ -364,20 +416,43 @@ class World:
                     self.deliveries.repeats_refusal(machine.node, task)
             case _:
                 pass
-        self._transmit(name, to, message, value)
+        arrays = machine.arrays.get(key) if key is not None else None
+        self._transmit(name, to, message, value, arrays)
+
+    def _forge_step(self, name: str, to: str, step: Step) -> None:
+        """Another child sends something as that child's, and the child itself something else a second time."""
+        if to in self._children and self._bad_weather and self._random.random() < self.plan.chaos.imposture:
+            for forger in (self._random.choice(self._children[to]), name):
+                self._transmit(forger, to, step, (("forger", step.task),), {})
 
     def _failed(self, name: str, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
         """Which updates that wait are found to be none when a round may close."""
-        return {one.task: "it is none" for one in accepted if self._is_none(update_key(name, one.task))}
+        failed = {one.task: "it is none" for one in accepted if self._is_none(update_key(name, one.task))}
+        machine = self.machines[name]
+        combine = cast("Aggregator", machine.node).combines(accepted)
+        if combine is None or self._exchange is None:
+            return failed
+        out = self._exchange.failed(name, combine, machine.arrays)
+        return failed | {one.task: out[one.child] for one in accepted if one.child in out}
 
     def _is_none(self, key: Key) -> bool:
-        return self.plan.chaos.failure > 0 and crc32(f"{self.plan.seed}/{key}".encode()) % 25 == 0
+        # What an exchange came to is more than one child's, and has been looked at.
+        return (
+            self.plan.chaos.failure > 0 and not is_combined(key) and crc32(f"{self.plan.seed}/{key}".encode()) % 25 == 0
+        )
 
     # The links.
 
-    def _transmit(self, sender: str, to: str, message: Message, value: Contributions | None) -> None:
+    def _transmit(
+        self,
+        sender: str,
+        to: str,
+        message: Message,
+        value: Contributions | None,
+        arrays: Arrays | None = None,
+    ) -> None:
         rng, chaos = self._random, self.plan.chaos
-        parcel = Parcel(sender, message, value)
+        parcel = Parcel(sender, message, value, arrays)
         if not self._bad_weather:
             self._push(self.now + 0.05, to, parcel)
             return
@@ -416,11 +491,13 @@ def run(
     *,
     aggregator: type[Aggregator] = Aggregator,
     device: type[Device] = Device,
+    exchange: Exchange | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> SeedOutcome:
-    """Run the plan of a seed.
+    """Run the plan of a seed; with an exchange, between the devices and those above them.
 
     Raises:
         InvariantError: something happened that must not.
     """
-    return World(draw_plan(seed), aggregator=aggregator, device=device, tell=tell).run()
+    plan = draw_plan(seed) if exchange is None else with_exchange(draw_plan(seed), len(exchange.steps))
+    return World(plan, aggregator=aggregator, device=device, exchange=exchange, tell=tell).run()

@@ -1,0 +1,148 @@
+"""The steps of an exchange: what they compute, and what their halves must give. Simulation and network call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update
+from fogline.exchanges import OWN, SEED, Exchange, ExchangeError
+from fogline.exchanges.base import Received
+from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame, said
+from fogline.training.hook_calls import a, read_only
+
+EMPTY: Arrays = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Named arrays: what is sent in a step, or what a half keeps."""
+
+    arrays: Arrays
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its numbers take in transport."""
+        return sum(array.nbytes + 8 for array in self.arrays.values())
+
+    def to_arrays(self) -> Arrays:
+        """The arrays."""
+        return self.arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Payload:
+        """Of these arrays."""
+        return cls(arrays)
+
+
+def first_state(update: Arrays, seed: bytes, child: str) -> Arrays:
+    """A child's state before the first step.
+
+    Args:
+        update: what it trained, as arrays.
+        seed: 32 bytes, for all that is random in its half.
+        child: its name.
+    """
+    return update | {SEED: np.frombuffer(seed, np.uint8), OWN: np.frombuffer(child.encode(), np.uint8)}
+
+
+def child_step(exchange: Exchange, number: int, state: Arrays, received: Arrays) -> tuple[Payload, Payload]:
+    """What a child sends in a step, and its next state.
+
+    Raises:
+        ExchangeError: it cannot go on.
+        CodeError: the exchange's code is wrong.
+    """
+    step, hook = exchange.steps[number], "child"
+    payload, after = _pair(
+        exchange,
+        hook,
+        _called(exchange, hook, step, lambda: exchange.child(step, read_only(state), read_only(received))),
+    )
+    return Payload(_arrays(exchange, hook, payload)), Payload(_arrays(exchange, hook, after))
+
+
+def parent_step(
+    exchange: Exchange, number: int, state: Arrays, payloads: Mapping[str, Arrays]
+) -> tuple[dict[str, Payload], Payload]:
+    """The replies to those children who have one, and the parent's next state.
+
+    Raises:
+        ExchangeError: the request cannot go on.
+        CodeError: the exchange's code is wrong.
+    """
+    step, hook = exchange.steps[number], "parent"
+    seen: dict[str, Received] = {child: read_only(payload) for child, payload in payloads.items()}
+    replies, after = _pair(
+        exchange, hook, _called(exchange, hook, step, lambda: exchange.parent(step, read_only(state), seen))
+    )
+    if not isinstance(replies, Mapping):
+        raise _wrong(exchange, hook, f"gives {a(replies)} as replies; it must be a dictionary by child")
+    made = cast("Mapping[str, Any]", replies)
+    given = {child: Payload(_arrays(exchange, hook, made[child])) for child in payloads if child in made}
+    return given, Payload(_arrays(exchange, hook, after))
+
+
+def combined(
+    exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays]
+) -> tuple[Update | Partial, dict[str, str]]:
+    """What is folded in place of the children's updates, and the children that are not in it, with the reason.
+
+    Raises:
+        ExchangeError: nothing comes of it.
+        CodeError: the exchange's code is wrong.
+    """
+    replies, after = parent_step(exchange, len(exchange.steps) - 1, state, payloads)
+    result = _called(exchange, "result", exchange.steps[-1], lambda: exchange.result(read_only(after.arrays)))
+    if not isinstance(result, Update | Partial):
+        raise _wrong(exchange, "result", f"gives {a(result)}; it must give an Update or a Partial")
+    why = f"step '{exchange.steps[-1]}' of the exchange left it out"
+    return result, {child: why for child in payloads if child not in replies}
+
+
+def why_none(exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays]) -> dict[str, str]:
+    """Children whose reports would not be in the result, and why."""
+    try:
+        return combined(exchange, state, payloads)[1]
+    except ExchangeError as error:
+        return dict.fromkeys(payloads, str(error))
+
+
+def _called(exchange: Exchange, hook: str, step: str, function: Callable[[], Any]) -> Any:
+    """What a hook gives. What data can cause is the exchange's failure, and a bug is named as one."""
+    given = attempt(function)
+    if isinstance(given, ExchangeError):
+        raise given
+    if isinstance(given, UnusableUpdateError):
+        raise ExchangeError(f"Step '{step}' gave no update: {given}") from given
+    if isinstance(given, (CodeError, *PROGRAMMING)):
+        raise blame(f"{type(exchange).__name__}.{hook}", given)
+    if isinstance(given, Exception):
+        raise ExchangeError(f"Step '{step}' raised {said(given)}.") from given
+    return given
+
+
+def _pair(exchange: Exchange, hook: str, given: Any) -> tuple[Any, Any]:
+    if not (isinstance(given, tuple) and len(cast("tuple[Any, ...]", given)) == 2):
+        raise _wrong(exchange, hook, f"gives {a(given)}; it must give two things, the second its state")
+    return cast("tuple[Any, Any]", given)
+
+
+def _arrays(exchange: Exchange, hook: str, given: Any) -> Arrays:
+    if not isinstance(given, Mapping):
+        raise _wrong(exchange, hook, f"gives {a(given)}; it must be a dictionary of arrays")
+    arrays: Arrays = {}
+    for name, array in cast("Mapping[Any, Any]", given).items():
+        kind: Any = getattr(array, "dtype", None)
+        if not isinstance(name, str) or not isinstance(array, np.ndarray) or kind.kind not in "biuf":
+            raise _wrong(exchange, hook, f"gives {a(array)} as '{name}'; it must be an array of numbers")
+        arrays[name] = np.ascontiguousarray(cast("npt.NDArray[Any]", array))
+    return arrays
+
+
+def _wrong(exchange: Exchange, hook: str, what: str) -> CodeError:
+    return CodeError(f"{type(exchange).__name__}.{hook} {what}")

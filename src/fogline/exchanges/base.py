@@ -1,0 +1,92 @@
+"""The contract of an exchange: the child's half, the parent's half, and what comes of both.
+
+Between the end of a child's training and its report, the two halves take the same steps in turn. In each step every
+child makes a payload; when all payloads are there, or the step's time is up, the parent makes a reply for each child,
+with which that child takes its next step. The payload of the last step is what the child reports. There is no reply
+to it: what the parent's half has come to then is folded, in place of the children's updates, as one result.
+
+Both halves are pure functions of arrays: no clock, no file, no chance but :data:`SEED`. The runtime keeps their states
+and all payloads, sends them at least once, and goes on from them after a crash. What a half cannot accept it raises
+:class:`ExchangeError` for: in the child's half that child fails, in the parent's half the whole request does.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, dataclass_transform
+
+import numpy.typing as npt
+
+from fogline.aggregation import Arrays, Partial, Update
+from fogline.errors import FoglineError
+
+Received = Mapping[str, npt.NDArray[Any]]
+"""Named arrays that may only be read."""
+SEED = "seed"
+"""Name of 32 bytes (uint8) in a child's first state: all that is random in its half comes from them. A real device
+draws them from the operating system; a simulated one has them from the job's seed."""
+OWN = "own"
+"""Name of the child's own name (UTF-8, uint8) in its first state: parents know children by it."""
+
+
+class ExchangeError(FoglineError, ValueError):
+    """A half of an exchange cannot go on with what it was given; the text says why."""
+
+
+@dataclass_transform(frozen_default=True)
+@dataclass(frozen=True)
+class Exchange(ABC):
+    """A pair of pure machines. Parameters are annotated fields: a subclass becomes a frozen dataclass by itself."""
+
+    steps: ClassVar[tuple[str, ...]]
+    """Names of the steps, in order; at least one."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True)(cls)
+
+    @abstractmethod
+    def child(self, step: str, state: Received, received: Received) -> tuple[Arrays, Arrays]:
+        """A child's payload for a step, and its state after it.
+
+        Args:
+            step: which.
+            state: what the step before gave. Before the first: the arrays of the child's trained update (as
+                :meth:`fogline.aggregation.Update.to_arrays` names them), :data:`SEED` and :data:`OWN`.
+            received: the parent's reply to the step before; empty in the first.
+
+        Raises:
+            ExchangeError: this child cannot go on.
+        """
+
+    @abstractmethod
+    def parent(
+        self, step: str, state: Received, payloads: Mapping[str, Received]
+    ) -> tuple[Mapping[str, Arrays], Arrays]:
+        """The parent's reply to each child, and its state after the step.
+
+        A child that gets no reply is out: for the rest of the request if there are more steps, and of the result if it
+        was the last (its reply may be empty, and is not sent).
+
+        Args:
+            step: which.
+            state: what the step before gave; empty before the first.
+            payloads: by child, of those who are still there, in the order of the requests.
+
+        Raises:
+            ExchangeError: the request cannot go on with these.
+        """
+
+    @abstractmethod
+    def result(self, state: Received) -> Update | Partial:
+        """What is folded: an update with the mean of the children's and their summed weight and count, or a partial
+        result.
+
+        Args:
+            state: of the parent, after the last step.
+
+        Raises:
+            ExchangeError: nothing comes of it.
+        """

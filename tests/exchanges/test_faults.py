@@ -1,0 +1,90 @@
+"""Exchanges under losses, copies, reordering, forged steps and crashes at every point; and every check can fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from fogline.nodes import Aggregator, Device, records
+from fogline.nodes.effects import Effect, Forget, Write
+from fogline.nodes.events import Event
+from fogline.nodes.exchange_rounds import ParentExchange
+from fogline.nodes.ledger import Lane, Ledger
+from fogline.simulation.faults import InvariantError, run
+from tests.exchanges.commit_reveal import CommitReveal
+
+EXCHANGE = CommitReveal(liar="d3")
+CHUNK = 100
+
+
+@pytest.mark.parametrize("first", range(0, 400, CHUNK))
+def test_every_invariant_holds(first: int) -> None:
+    """More seeds were run once: ``run(seed, exchange=...)`` up to 2,000."""
+    outcomes = [run(seed, exchange=EXCHANGE) for seed in range(first, first + CHUNK)]
+    assert sum(outcome.crashes for outcome in outcomes) > CHUNK
+    assert sum(outcome.lost_messages for outcome in outcomes) > 3 * CHUNK
+    assert sum(outcome.rounds for outcome in outcomes) > CHUNK
+
+
+@pytest.mark.parametrize("seed", [600, 831, 1249, 1804])
+def test_a_crash_between_a_failed_round_and_its_record_harms_nothing(seed: int) -> None:
+    run(seed, exchange=EXCHANGE)
+
+
+def test_a_seed_gives_one_trace() -> None:
+    assert [run(seed, exchange=EXCHANGE) for seed in range(8)] == [run(seed, exchange=EXCHANGE) for seed in range(8)]
+
+
+class KeepsForUse(ParentExchange):
+    """Carries what was reported in a round that failed into the next one."""
+
+    def give_up(self, lane: Lane) -> list[Effect]:
+        return []
+
+
+class Carries(Aggregator):
+    def __init__(self, *given: object) -> None:
+        super().__init__(*given)  # type: ignore[arg-type]
+        if self._exchange is not None:
+            self._exchange.__class__ = KeepsForUse
+
+
+class ForgetsItsState(Device):
+    """Lets go of its state before the next step is computed."""
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        effects = super().handle(event, now)
+        at = self.exchange
+        entered = any(isinstance(effect, Write) and isinstance(effect.record, records.Stepped) for effect in effects)
+        return [*effects, Forget(at.keys())] if at is not None and entered else effects
+
+
+class NeverAnswersAgain(Aggregator):
+    """Does not answer a second time to a step, though the answer was lost, and knows no time that is up."""
+
+    def _deadline(self, index: int) -> None:
+        if self._exchange is None or not self._exchange.goes_on:
+            super()._deadline(index)
+
+
+class CountsTwice(Aggregator):
+    """Folds reports beside what the exchange made of them."""
+
+    def __init__(self, *given: object) -> None:
+        super().__init__(*given)  # type: ignore[arg-type]
+        combined = Ledger.combined
+        self.ledger.combined = lambda pending, key: [*combined(self.ledger, pending, key), *pending]  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [(Carries, "raw"), (NeverAnswersAgain, "hang"), (CountsTwice, "raw"), (ForgetsItsState, "missing")],
+)
+def test_a_mistake_is_caught(wrong: type[Aggregator | Device], kind: str) -> None:
+    nodes = {"device": wrong} if issubclass(wrong, Device) else {"aggregator": wrong}
+
+    def runs() -> None:
+        for seed in range(60):
+            run(seed, exchange=EXCHANGE, **nodes)  # type: ignore[arg-type]
+
+    with pytest.raises(InvariantError, match=f"^{kind}:"):
+        runs()

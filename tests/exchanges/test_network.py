@@ -1,0 +1,28 @@
+"""An exchange on real nodes, over mutual TLS: the model is that of a simulation, to the bit."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.network.cluster import cluster, job
+from tests.network.test_jobs import same, simulated
+
+EXCHANGE = 'exchange = "tests.exchanges.commit_reveal:CommitReveal"'
+LIAR = f'{EXCHANGE}\nexchange_parameters = {{ liar = "client-1" }}'
+
+
+@pytest.mark.parametrize("fogs", [0, 1])
+def test_a_job_with_an_exchange_gives_the_model_of_a_simulation(fogs: int, tmp_path: Path) -> None:
+    tiers = {"fog": f"quorum = 1.0\n{EXCHANGE}"} if fogs else {"cloud": f"quorum = 1.0\n{EXCHANGE}"}
+    text = job(rounds=2, fogs=fogs, clients=3, **tiers)
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=fogs, devices=3) as made:
+            record = await made.finish(await made.submit(text))
+            assert (record.state, record.why) == ("finished", ""), made.said(record)
+            assert same(made.model(record), simulated(text)), made.said(record)
+
+    asyncio.run(work())

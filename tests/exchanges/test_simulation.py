@@ -1,0 +1,99 @@
+"""An exchange on the virtual clock: the model is the one without it, and it costs time and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fogline import Tier, Tree, simulate
+from fogline.jobs import JobError
+from fogline.monitoring.mishaps import RunError
+from fogline.monitoring.result import Result
+from tests.exchanges.commit_reveal import CommitReveal
+from tests.toy import ToyTask, toy_data
+
+
+def task() -> ToyTask:
+    return ToyTask(toy_data(8))
+
+
+def run(tree: Tree, **more: Any) -> Result:
+    return simulate(task(), tree=tree, rounds=3, progress=False, processes=0, **more)
+
+
+def star(exchange: CommitReveal | None = None, **tier: Any) -> Tree:
+    return Tree(cloud=Tier(**tier) if exchange is None else Tier(exchange=exchange, **tier))
+
+
+def test_who_keeps_its_word_counts_as_without_an_exchange() -> None:
+    with_it, without = run(star(CommitReveal())), run(star())
+    assert np.array_equal(with_it.params.vector, without.params.vector)
+    assert [row["devices"] for row in with_it.history] == [8.0] * 3
+    assert with_it.history[-1]["seconds"] > without.history[-1]["seconds"]
+    # A commitment (32 bytes) goes up, an empty answer comes down, and the seed goes along with what is revealed.
+    up, plain = (result.history[-1]["up/cloud"] for result in (with_it, without))
+    assert plain < up < plain + 3 * 8 * 200
+
+
+def test_a_tree_gives_what_a_star_gives() -> None:
+    tree = Tree(cloud=Tier(), fog=Tier(count=2, exchange=CommitReveal()))
+    plain = Tree(cloud=Tier(), fog=Tier(count=2))
+    assert np.array_equal(run(tree).params.vector, run(plain).params.vector)
+
+
+@pytest.mark.parametrize("bad", ["liar", "quitter"])
+def test_who_breaks_its_word_does_not_count(bad: str) -> None:
+    result = run(star(CommitReveal(**{bad: "client-2"})))
+    assert [row["devices"] for row in result.history] == [7.0] * 3
+    assert result.counts["failed"] == 3
+    assert np.abs(result.params.vector).max() < 10
+
+
+def test_a_failing_parent_ends_every_round_and_nothing_hangs() -> None:
+    with pytest.raises(RunError, match="trusts nobody"):
+        run(star(CommitReveal(fails=True)))
+
+
+def test_below_the_minimum_no_round_counts() -> None:
+    tree = Tree(cloud=Tier(exchange=CommitReveal(liar="client-2")), minimum=8)
+    with pytest.raises(RunError, match="7 devices, the job's minimum is 8"):
+        run(tree)
+
+
+def test_a_run_that_goes_on_gives_the_same_bits(tmp_path: Path) -> None:
+    tree = Tree(cloud=Tier(), fog=Tier(count=2, cohort=3, exchange=CommitReveal(liar="client-2")))
+    whole = run(tree, folder=tmp_path / "whole")
+    for rounds in (1, 3):
+        resumed = simulate(
+            task(), tree=tree, rounds=rounds, progress=False, processes=0, folder=tmp_path / "some", resume=rounds == 3
+        )
+    assert np.array_equal(whole.params.vector, resumed.params.vector)
+    assert [row["seconds"] for row in whole.history] == [row["seconds"] for row in resumed.history]
+    assert whole.counts == resumed.counts
+
+
+@pytest.mark.parametrize(
+    ("tree", "why"),
+    [
+        (lambda: Tree(cloud=Tier(exchange=CommitReveal(), late="fold")), 'use "drop"'),
+        (lambda: Tree(cloud=Tier(exchange=CommitReveal(), uplink=["int8"])), "leave it empty"),
+        (lambda: star(CommitReveal(), rule="median"), "gives one result of all"),
+        (lambda: Tree(cloud=Tier(exchange=CommitReveal()), fog=Tier(count=2)), "name it in fog"),
+        (lambda: star(CommitReveal(), mode="async"), 'set tree.cloud.mode = "sync"'),
+        (lambda: Tree(cloud=Tier(exchange="nothing:There")), "cannot be imported"),
+        (lambda: Tree(cloud=Tier(exchange="tests.toy:ToyTask")), "no subclass of fogline.exchanges.Exchange"),
+        (
+            lambda: Tree(
+                cloud=Tier(exchange="tests.exchanges.commit_reveal:CommitReveal", exchange_parameters={"lier": ""})
+            ),
+            "did you mean 'liar'",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_run(tree: Callable[[], Tree], why: str) -> None:
+    with pytest.raises(JobError, match=why):
+        run(tree())
