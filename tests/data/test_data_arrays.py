@@ -68,6 +68,16 @@ def both(x: Any, y: Any, **options: Any) -> list[FederatedData]:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
+def test_without_a_test_set_too(name: str) -> None:
+    """What is judged is then what the clients have, together."""
+    for data in both(LAYOUTS[name], Y, classes=2):
+        x = data.pooled(range(2)).at(0).array
+        assert x.dtype.isnative
+        assert all(stride >= 0 for stride in x.strides)
+        np.testing.assert_array_equal(x, np.concatenate([data.at(0).array, data.at(1).array]))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_any_array_becomes_its_plain_copy(name: str) -> None:
     given = LAYOUTS[name]
     plain = given.detach().float().numpy() if isinstance(given, torch.Tensor) else np.array(given)

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from fogline.aggregation import Partial
+from fogline.compute.files import write
+from fogline.governance.identity.identity import Identity
 from fogline.network.cloud.records import Record
+from fogline.network.node.node import DOWN
+from fogline.network.transport import messages as c
+from fogline.network.transport.grpc import dial
+from fogline.nodes.messages import Hello, Report, Work
+from fogline.processes.messages import encode
 from tests.network.cluster import Cluster, cluster, job
+from tests.patience import PATIENCE
+from tests.toy import SPEC
 
 
 def rows(made: Cluster, record: Record) -> list[dict[str, float]]:
@@ -53,6 +67,51 @@ def test_a_job_whose_devices_all_fail_is_a_failure_that_says_why(tmp_path: Path)
             assert "3 × RuntimeError: the sensor is unplugged" in record.why
             assert "3 × none of its rounds reached the quorum" in record.why
             assert made.said(record)[-1] == ("failed", "cloud", record.why)
+
+    asyncio.run(work())
+
+
+def spoiled(path: Path) -> bytes:
+    """A partial result of the right form that holds numbers that are none."""
+    sums = {"delta": np.zeros(SPEC.trainable, np.float32), "buffers": np.full(4, np.nan, np.float32)}
+    part = Partial(sums, dict.fromkeys(sums, 10.0), np.zeros(SPEC.integers, np.int64), 1)
+    write(str(path), part)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("readable", [False, True])
+def test_a_round_of_which_all_partial_results_are_refused_does_not_count(readable: bool, tmp_path: Path) -> None:
+    text = job(rounds=2, fogs=1, clients=1)
+    partial = spoiled(tmp_path / "partial") if readable else b"rubbish"
+    blob = c.Blob(hashlib.sha256(partial).hexdigest(), len(partial), partial)
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=1, devices=0) as made:
+            await made.stop("fog")
+            async with dial(Identity.load(made.folder / "fog" / "identity"), made.cloud.address, "cloud") as opened:
+                call = opened.stream_stream(f"/{c.SERVICE}/Control")()
+                await call.write(encode(c.Present(c.PROTOCOL, address="127.0.0.1:9")))
+                await call.read()
+                record = await made.submit(text, wait=0.2)
+                async with asyncio.timeout(PATIENCE):
+                    while isinstance(answer := await call.read(), bytes):
+                        match DOWN.decode(answer):
+                            case c.Offer():
+                                await call.write(encode(c.JoinedJob(record.job, Hello(devices=1))))
+                            case c.NodeMessage(message=Work(task=task)):
+                                said = Report(task, f"cloud#{task}", 20, 1)
+                                await call.write(encode(c.NodeMessage(record.job, said, blob)))
+                            case c.JobEnded():
+                                break
+                            case _:
+                                pass
+                call.cancel()
+            record = await made.finish(record)
+            assert (record.state, record.done) == ("failed", 0)
+            assert rows(made, record) == []
+            assert ("Its vector 'buffers' is not finite" if readable else "It cannot be read") in record.why
+            assert "2 rounds were abandoned (2 × 0 reports, the quorum is 1)" in record.why
+            assert not (made.folder / "cloud" / "runs" / record.job / "model.safetensors").exists()
 
     asyncio.run(work())
 

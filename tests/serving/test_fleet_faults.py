@@ -169,6 +169,25 @@ def test_a_version_whose_requests_fail_goes_back(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_what_clients_ask_wrongly_takes_no_version_down(tmp_path: Path) -> None:
+    """No version has the row that every fifth question asks for."""
+
+    async def scene() -> None:
+        async with fleet(tmp_path, devices=(DEVICE,), serving=(DEVICE,)) as made:
+            await made.publish(crafted(tmp_path / "v1", graph=failing_graph()))
+            await made.until(lambda: made.serves(DEVICE, 1) and DEVICE in made.http, "version 1")
+            x = X.copy()
+            x[::5, 0] = 1000.0
+            with Asker(made.http[DEVICE], x) as asker:
+                await made.publish(crafted(tmp_path / "v2", graph=failing_graph()), probation=WATCHED)
+                await made.until(lambda: made.serves(DEVICE, 2), "version 2")
+            assert asker.versions == ["1", "2"]
+            assert len(asker.failures) > 5
+            assert {failure.split()[1] for failure in asker.failures} == {"400"}
+
+    asyncio.run(scene())
+
+
 # A fleet.
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 import fogline
 from fogline import CodeError
-from fogline.data import from_arrays, from_clients
+from fogline.data import Examples, from_arrays, from_clients
 from fogline.jobs import JobError, Tier, Tree
 from fogline.monitoring.result import Result
 
@@ -98,6 +98,44 @@ def test_a_client_with_one_example_trains() -> None:
     result = simulate(fogline.Task(linear, data))
     assert result.counts == {}
     assert result.history[-1]["updates"] == 3
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
+
+
+@pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])
+def test_batch_normalisation_loses_no_client_to_a_last_batch_of_one(engine: str) -> None:
+    x, y, _ = arrays()
+    parts = [np.arange(31), np.arange(31, 71), np.array([71])]
+    data = from_arrays("small", x, y, parts, classes=3, test=Examples(x, y))
+    result = simulate(fogline.Task(normed, data), engine=engine, local={"batch_size": 10})
+    assert result.counts == {"failed": 3}
+    assert result.reasons["failed"].endswith("'client-2': it has 1 example, and the model wants 2 at least in a batch.")
+    assert [row["updates"] for row in result.history] == [2, 2, 2]
+    # The larger client makes four steps a round; the other one three, as its last example joins the third.
+    assert result.params.view("1.num_batches_tracked") == 3 * 4
+
+
+class Bent(fogline.FedAvg):
+    def adjust_gradient(self, gradient, weights, start, local, received):
+        return gradient * float("nan")
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "words"),
+    [
+        ({"algorithm": Bent(), "engine": "loop"}, fogline.RunError, "the loss is nan in step"),
+        ({"algorithm": Bent(), "engine": "flat"}, JobError, "the loss is nan in step"),
+        ({"algorithm": Bent(), "engine": "stacked"}, JobError, "the loss is nan in step"),
+        ({"local": {"learning_rate": 1e38}, "engine": "loop"}, fogline.RunError, "in step"),
+    ],
+)
+def test_what_makes_every_device_diverge_ends_the_run_and_says_why(
+    settings: dict[str, object], kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        simulate(task(), **settings)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ class Unreadable(Dataset[tuple[torch.Tensor, int]]):
         (lambda: fogline.simulate(Task(linear, data()), FedAvg, **QUICK), "algorithm is the class FedAvg; it must be"),
         (lambda: Task(linear, [1, 2]), "data is a list; it must be federated data"),
         (lambda: Task(data(), linear), "model is a FederatedData; it must be a function that makes a module"),
+        (lambda: Task(linear(), data()), "model is a Linear; it must be a function that makes a module"),
         (lambda: Tier(cohrt=3), "Tier.cohrt is no key of a tier; did you mean 'cohort'?"),
         (lambda: Local(lr=0.1), "local.lr is no key of local training; there are learning_rate, batch_size"),
         (lambda: Tree(cloud=Tier(), minimun=3), "minimun is 3; a tree has minimum, assign, and tiers by name"),

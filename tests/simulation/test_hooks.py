@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 import fogline
 from fogline import CodeError, FedAvg, JobError, Tier, Tree
@@ -42,6 +43,11 @@ class Keyed(FedAvg):
 class Short(FedAvg):
     def report(self, device):
         return ClientUpdate({"delta": Weighted((device.end - device.start)[:-1], 1.0)}, device.local)
+
+
+class Foreign(FedAvg):
+    def report(self, device):
+        return ClientUpdate({"delta": Weighted(torch.zeros(12), 1.0)}, device.local)
 
 
 class Table(FedAvg):
@@ -114,6 +120,7 @@ DEVICE = [
     (Unknown, "report", 1, "raised NameError: name 'nonsense' is not defined"),
     (Keyed, "prepare", 1, "raised KeyError: 'of my own'"),
     (Short, "report", 0, "gives 'delta' of 11 numbers where the model has 12"),
+    (Foreign, "report", 0, "gives 'delta' as a Tensor; it must be a NumPy vector (value.numpy())"),
     (Table, "report", 0, "gives a dict; it must give ClientUpdate(terms, local)"),
     (Counting, "report", 0, "gives 'n' as an int; it must be a NumPy vector"),
     (ShortBend, "adjust_gradient", 0, "gives shape (11,) where (12,) is wanted"),

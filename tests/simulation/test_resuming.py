@@ -6,7 +6,7 @@ import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ class Stopped(FedAvg):
     """Ctrl-C in its fifth round, where told so."""
 
     mu: float = 0.5
-    stop: bool = False
+    stop: ClassVar[bool] = False
 
     def server_update(self, model, folded, state, group):
         if self.stop and group.round == 4:
@@ -71,6 +71,18 @@ def test_a_run_goes_on_as_if_nothing_had_been(monkeypatch: pytest.MonkeyPatch, a
     assert np.array_equal(result.params.vector, whole.params.vector)
     assert [row["round"] for row in result.history] == list(range(1, 15))
     assert fogline.load_run("run").history == result.history
+
+
+def test_a_run_that_was_interrupted_in_a_hook_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Stopped, "stop", True)
+        with pytest.raises(KeyboardInterrupt):
+            simulate()
+    with pytest.raises(JobError, match="run holds a run already; go on with it"):
+        simulate()
+    result = simulate(resume=True)
+    assert [row["round"] for row in result.history] == list(range(1, 13))
+    assert np.array_equal(result.params.vector, simulate(None).params.vector)
 
 
 def test_a_finished_run_is_given_back_or_more_rounds() -> None:

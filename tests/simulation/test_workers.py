@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 import fogline
-from fogline import Job, JobError
+from fogline import Job, JobError, Tier, Tree
 from fogline.algorithms import FedAvg, FedProx
 from fogline.algorithms.device import LocalRound
+from fogline.monitoring.progress import Silent
 from fogline.simulation.executors import EXECUTORS, Bench, Executor, executor_for
 from fogline.simulation.executors.inline import InlineExecutor
 from fogline.simulation.executors.shared_memory import ALIGNMENT, Arena
 from fogline.training import ClientJob, Engine, LocalTraining
-from tests.toy import ToyTask
+from tests.toy import ToyTask, toy_data
 
 LOCAL = LocalTraining(learning_rate=0.1, batch_size=5)
 
@@ -138,6 +139,29 @@ def test_a_job_gets_the_executor_that_suits_it(
 def test_what_does_not_go_together_is_one_sentence(settings: dict[str, Any], task: type[ToyTask], words: str) -> None:
     with pytest.raises(JobError, match=re.escape(words)):
         executor_for(Job(**settings), task())
+
+
+class Started(Silent):
+    """Keeps how many workers there are, and what is said."""
+
+    def __init__(self) -> None:
+        self.processes = -1
+        self.notes: list[str] = []
+
+    def engine(self, name: str, chunk: int, processes: int) -> None:
+        self.processes = processes
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize(("cohort", "devices"), [(None, 8), (5, 5)])
+def test_more_workers_than_can_be_busy_are_not_started(cohort: int | None, devices: int) -> None:
+    useful = max(devices, len(os.sched_getaffinity(0)))
+    seen, tree = Started(), Tree(cloud=Tier() if cohort is None else Tier(cohort=cohort))
+    fogline.simulate(ToyTask(toy_data(8)), tree=tree, rounds=1, processes=1000, engine="loop", progress=seen)
+    assert seen.processes == useful
+    assert seen.notes == [f"processes is 1000, but no more than {useful} would be busy; so many are started."]
 
 
 def test_one_added_by_a_program_trains_a_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,36 @@ class InPlace(nn.Module):
         return self.head(nn.functional.relu(hidden, inplace=True) + hidden)
 
 
+class Block(nn.Module):
+    """Not for kernels: convolutions with batch normalisation, a shortcut past them, and what is written in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6)
+        )
+        self.short, self.head = nn.Conv2d(4, 6, 1, stride=2), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = nn.functional.relu(self.body(x.clone()) + self.short(x), inplace=True)
+        return self.head(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+class Encoder(nn.Module):
+    """Not for kernels: PyTorch's own transformer layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(5, 8), nn.Linear(8, 5)
+        self.places = nn.Parameter(torch.zeros(1, 6, 8))
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.layer(self.embedding(tokens) + self.places))
+
+
 class States(nn.Module):
     """Not for kernels, nor for vmap: the last states of a recurrent layer."""
 
@@ -210,6 +240,8 @@ MODELS = {
     ),
     "functional": (Functional, {"shape": (1, 8, 8)}, True),
     "batch norm": (batch_norm, {"sizes": (12, 20, 12, 8)}, False),
+    "block": (Block, {"shape": (1, 6, 6), "sizes": (12, 20, 12, 8)}, False),
+    "encoder": (Encoder, {"shape": (6,), "tokens": True}, False),
     "embedded": (embedded, {"shape": (6,), "tokens": True}, True),
     "lstm": (lambda: models.char_lstm(5, 4, 6), {"shape": (6,), "tokens": True}, True),
     "recurrent": (Recurrent, {"shape": (6,), "tokens": True}, True),

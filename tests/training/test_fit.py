@@ -171,6 +171,30 @@ def test_several_labels_per_example() -> None:
     assert result.metrics["accuracy"] == pytest.approx((found == y).mean())
 
 
+def test_several_labels_that_were_not_declared_are_no_numbers() -> None:
+    y = RNG.integers(0, 2, (40, 3))
+    with pytest.raises(fogline.JobError, match=r"the targets are all 0 or 1.*give the data classes=2"):
+        trained(TorchTask(lambda: nn.Linear(4, 3), data_of(X, y), loss=nn.BCEWithLogitsLoss()))
+
+
+@pytest.mark.parametrize(("outputs", "classes"), [(3, None), (5, 3)], ids=["not declared", "more outputs"])
+def test_labels_are_judged_as_classes_where_the_loss_takes_them_as_such(outputs: int, classes: int | None) -> None:
+    task = TorchTask(lambda: nn.Linear(4, outputs), data_of(X, LABELS, classes))
+    result = trained(task)
+    scores, truth = outputs_of(task, result, X), torch.from_numpy(LABELS)
+    assert result.metrics["loss"] == pytest.approx(F.cross_entropy(scores, truth).item(), rel=1e-5)
+    assert result.metrics["accuracy"] == pytest.approx((scores.argmax(1) == truth).float().mean().item())
+
+
+def test_a_model_of_too_few_outputs_is_refused_before_the_run() -> None:
+    for x, y, model in (
+        (X, LABELS, lambda: nn.Linear(4, 2)),
+        (X.reshape(40, 1, 4), RNG.integers(0, 3, (40, 4)), lambda: nn.Conv1d(1, 2, 1)),
+    ):
+        with pytest.raises(fogline.JobError, match=r"labels run from 0 to 2; the model has outputs for 0 to 1"):
+            trained(TorchTask(model, data_of(x, y, 3)))
+
+
 @pytest.mark.parametrize("classes", [3, None])
 @pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])
 def test_soft_labels_are_trained_on_as_shares(classes: int | None, engine: str) -> None:

@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, Perceptron, SGDClassifier, SGDRegressor
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
 
 from fogline.data import Meaning, from_arrays
 from fogline.training import ClientJob, LocalMethod, LocalTraining
@@ -117,9 +121,17 @@ def test_settings_that_it_lacks_are_refused(setting: dict[str, Any]) -> None:
         task_of(Perceptron()).build("loop", LocalMethod(), LocalTraining(**setting))
 
 
-def test_estimators_that_cannot_learn_step_by_step_are_refused() -> None:
-    with pytest.raises(ValueError, match="LinearRegression cannot learn step by step"):
-        task_of(LinearRegression())
+@pytest.mark.parametrize(
+    "estimator",
+    [LinearRegression(), RandomForestClassifier(), GaussianNB(), MLPClassifier(), make_pipeline(Perceptron())],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_estimators_that_cannot_learn_step_by_step_are_refused(estimator: Any) -> None:
+    with pytest.raises(ValueError, match=f"{type(estimator).__name__} cannot learn step by step"):
+        task_of(estimator)
+
+
+def test_estimators_that_learn_otherwise_are_refused() -> None:
     with pytest.raises(ValueError, match="average=False"):
         task_of(SGDClassifier(average=True))
     with pytest.raises(ValueError, match="has no classes"):

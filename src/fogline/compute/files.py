@@ -48,7 +48,7 @@ def read_update(path: str, read: Reader = map_arrays, stages: Pipeline = NONE) -
             return decoded_update(map_arrays(Path(path)), stages)
         return from_arrays(read(Path(path)))
     except (SafetensorError, ValueError, OSError) as error:
-        raise UnusableUpdateError(f"It cannot be read: {error}.") from error
+        raise UnusableUpdateError(f"It cannot be read: {str(error).rstrip('.')}.") from error
 
 
 def read_tally(path: str) -> Tally:
@@ -60,7 +60,7 @@ def read_tally(path: str) -> Tally:
     try:
         return Tally.from_arrays(map_arrays(Path(path)))
     except (SafetensorError, ValueError, OSError) as error:
-        raise UnusableUpdateError(f"It cannot be read: {error}.") from error
+        raise UnusableUpdateError(f"It cannot be read: {str(error).rstrip('.')}.") from error
 
 
 def read_state(path: str | None) -> State:

@@ -29,7 +29,7 @@ from fogline.monitoring.result import Result
 from fogline.simulation import checkpoint
 from fogline.simulation.baselines import FinishedRun, check_baselines, make_baselines
 from fogline.simulation.callbacks import OnRound
-from fogline.simulation.executors import Bench, Executor, executor_for
+from fogline.simulation.executors import Bench, Executor, executor_for, useful_processes
 from fogline.simulation.recorder import Recorder
 from fogline.simulation.setup import (
     Setting,
@@ -292,7 +292,10 @@ def _forget(_: Baseline) -> None:
 def _executor_of(setting: Setting, show: Progress) -> Executor:
     """What trains, with an engine that suits it; both are written into the setting's job and shown."""
     task, algorithm, local = setting.task, setting.algorithm, setting.local
-    kind, processes = executor_for(setting.job, task)
+    kind, wanted = executor_for(setting.job, task)
+    processes = useful_processes(kind, wanted, _devices_at_once(setting))
+    if processes < wanted:
+        show.note(f"processes is {wanted}, but no more than {processes} would be busy; so many are started.")
     choice = _choose(setting, processes)
     setting.job = with_choice(setting.job, choice)
     show.engine(choice.engine, choice.chunk, processes)
@@ -324,11 +327,15 @@ def _prepared(job: Job, task: Task, algorithm: Algorithm | None) -> Setting:
     return setting
 
 
+def _devices_at_once(setting: Setting) -> int:
+    return min(len(setting.homes), cohort_size(setting.job.tree, len(setting.homes)))
+
+
 def _choose(setting: Setting, processes: int) -> Choice:
     """Engine and chunk for the job: what it names, or what is fastest on a cohort like its own."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm
     plan = planner(job, task.data, algorithm)
-    clients = range(min(len(setting.homes), cohort_size(job.tree, len(setting.homes))))
+    clients = range(_devices_at_once(setting))
     jobs: list[ClientJob] = []
     for client in clients:
         planned = plan(client, 0, 0)

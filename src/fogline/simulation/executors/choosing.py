@@ -32,6 +32,20 @@ def executor_for(job: Job, task: Task) -> tuple[type[Executor], int]:
     raise JobError(" ".join(refusals))
 
 
+def useful_processes(kind: type[Executor], wanted: int, devices: int) -> int:
+    """As many of the worker processes that a job wants as can be busy.
+
+    More than there are devices that train at once never are, except those that the executor would take by itself: they
+    share the judging too.
+
+    Args:
+        kind: the executor.
+        wanted: worker processes that the job wants of it.
+        devices: that train at once.
+    """
+    return min(wanted, max(devices, kind.processes_for(None)))
+
+
 def _named(name: str) -> str:
     try:
         return EXECUTORS.find(name).name

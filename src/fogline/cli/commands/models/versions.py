@@ -37,7 +37,7 @@ def list_models(*, json: Json = False, operator: OperatorOptions = OPERATOR) -> 
         return
     listing = Listing(
         ("model", "version", "made", "result", "from", "served by"),
-        empty="There is no model yet: every job that finishes publishes one, and fogline models import takes one in.",
+        empty="There is no model yet: a job that reaches what it wants publishes one, models import takes one in.",
     )
     for model_report in model_reports:
         served = {outcome.version for outcome in model_report.outcomes}
