@@ -50,7 +50,7 @@ def train(rounds: int, gpu: bool) -> fogline.Result:
         tree=fogline.Tree(cloud=fogline.Tier(cohort=COHORT)),
         rounds=rounds,
         local={"learning_rate": 0.1, "batch_size": 10, "epochs": 1},
-        evaluation={"every": 10, "devices": False},
+        evaluation={"every": 10},
         name="cifar",
         **(on_gpu if gpu else {}),
     )

@@ -241,10 +241,11 @@ def _kill_at_call(where: str, n: int, after: bool) -> None:
     async def wrapped(*args: Any, **more: Any) -> Any:
         nonlocal seen
         seen += 1
-        if seen == n and not after:
+        this = seen  # Others may be called before it returns.
+        if this == n and not after:
             die()
         result = await original(*args, **more)
-        if seen == n and after:
+        if this == n and after:
             die()
         return result
 
