@@ -41,7 +41,7 @@ from fogline.nodes.events import Trained
 from fogline.nodes.messages import Hello, Receipt, Report, Stop, Work
 from fogline.params import write_arrays
 from fogline.processes.messages import Decoder, decoder, encode
-from fogline.stages import Link, Pipeline, pipeline
+from fogline.stages import LinkContext, Pipeline, pipeline
 
 DIGEST = "0123456789abcdef" * 4
 BLOB = c.Blob(DIGEST, 10, b"0123456789")
@@ -153,7 +153,7 @@ def files(folder: Path) -> dict[str, Target]:
     int8 = pipeline(("int8",))
     staged: list[bytes] = []
     for value in (update, fold.partial()):
-        write_arrays(path, Message.of_update(value).encoded(int8, {}, Link())[0])
+        write_arrays(path, Message.of_update(value).encoded(int8, {}, LinkContext())[0])
         staged.append(path.read_bytes())
 
     def folded(data: bytes, stages: Pipeline = NONE) -> object:

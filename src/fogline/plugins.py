@@ -143,7 +143,7 @@ class Registry(Mapping[str, Thing]):
         return self._plugins
 
 
-class Call(NamedTuple):
+class ParsedCall(NamedTuple):
     """A thing as a job names it, with its parameters: ``trimmed_mean(0.1)``."""
 
     name: str
@@ -151,7 +151,7 @@ class Call(NamedTuple):
     named: dict[str, Any]
 
 
-def read_call(text: str) -> Call:
+def read_call(text: str) -> ParsedCall:
     """A name, and the values in the brackets behind it, if there are any.
 
     Raises:
@@ -159,12 +159,12 @@ def read_call(text: str) -> Call:
     """
     name, bracket, _ = text.partition("(")
     if not bracket:
-        return Call(text.strip(), (), {})
+        return ParsedCall(text.strip(), (), {})
     try:
         call = ast.parse(f"_{text.strip()[len(name) :]}", mode="eval").body
         assert isinstance(call, ast.Call)
         named = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
-        return Call(name.strip(), tuple(map(ast.literal_eval, call.args)), named)
+        return ParsedCall(name.strip(), tuple(map(ast.literal_eval, call.args)), named)
     except (SyntaxError, ValueError, AssertionError) as error:
         raise ValueError(f"'{text}' cannot be read; write a name, or name(0.1), or name(key=0.1)") from error
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fogline.aggregation import UnusableUpdateError
 from fogline.aggregation.spread import spread_of, spread_sums
-from fogline.aggregation.tally import Tally, added
+from fogline.aggregation.tally import SurveySums, added
 
 numbers = st.floats(-1e9, 1e9)
 devices = st.lists(st.dictionaries(st.sampled_from("abc"), numbers, max_size=3), min_size=1, max_size=30)
@@ -20,9 +20,9 @@ devices = st.lists(st.dictionaries(st.sampled_from("abc"), numbers, max_size=3),
 
 @given(devices, st.lists(st.integers(0, 4), min_size=30, max_size=30))
 def test_a_tree_gives_what_a_star_gives(sums: list[dict[str, float]], fogs: list[int]) -> None:
-    star = added(map(Tally.of, sums)).sums
-    below = [[Tally.of(one) for one, home in zip(sums, fogs, strict=False) if home == fog] for fog in range(5)]
-    through_files = [Tally.from_arrays(added(some).to_arrays()) for some in below]
+    star = added(map(SurveySums.of, sums)).sums
+    below = [[SurveySums.of(one) for one, home in zip(sums, fogs, strict=False) if home == fog] for fog in range(5)]
+    through_files = [SurveySums.from_arrays(added(some).to_arrays()) for some in below]
     assert added(through_files).sums == pytest.approx(star, rel=1e-15, abs=1e-15)
     for name, total in star.items():
         exact = sum((Fraction(one.get(name, 0.0)) for one in sums), Fraction(0))
@@ -30,10 +30,10 @@ def test_a_tree_gives_what_a_star_gives(sums: list[dict[str, float]], fogs: list
 
 
 def test_parts_are_named_by_aggregators_and_a_child_names_none_of_its_own() -> None:
-    liar = Tally.of({"a": 5.0})
+    liar = SurveySums.of({"a": 5.0})
     liar.parts["fog-1"] = {"a": 99.0}
-    fogs = [added([Tally.of({"a": 1.0}), liar], "fog-0"), added([Tally.of({"a": 2.0})], "fog-1")]
-    total = added(Tally.from_arrays(fog.to_arrays()) for fog in fogs)
+    fogs = [added([SurveySums.of({"a": 1.0}), liar], "fog-0"), added([SurveySums.of({"a": 2.0})], "fog-1")]
+    total = added(SurveySums.from_arrays(fog.to_arrays()) for fog in fogs)
     assert total.parts == {"fog-0": {"a": 6.0}, "fog-1": {"a": 2.0}}
     assert total.sums == {"a": 8.0}
 
@@ -43,22 +43,22 @@ def test_parts_are_named_by_aggregators_and_a_child_names_none_of_its_own() -> N
     [
         {},
         {"vector/delta": np.zeros(3)},
-        Tally.of({"a": math.nan}).to_arrays(),
-        Tally.of({"a": math.inf}).to_arrays(),
-        Tally.of({"a": 1.0}).to_arrays() | {"tally/values": np.zeros((2, 2))},
-        Tally.of({"a": 1.0}).to_arrays() | {"tally/values": np.zeros((1, 2), np.int64)},
-        Tally.of({"a": 1.0}).to_arrays() | {"tally/names": np.frombuffer(b"{", np.uint8)},
-        Tally.of({"a": 1.0}).to_arrays() | {"tally/names": np.frombuffer(b"[3]", np.uint8)},
+        SurveySums.of({"a": math.nan}).to_arrays(),
+        SurveySums.of({"a": math.inf}).to_arrays(),
+        SurveySums.of({"a": 1.0}).to_arrays() | {"tally/values": np.zeros((2, 2))},
+        SurveySums.of({"a": 1.0}).to_arrays() | {"tally/values": np.zeros((1, 2), np.int64)},
+        SurveySums.of({"a": 1.0}).to_arrays() | {"tally/names": np.frombuffer(b"{", np.uint8)},
+        SurveySums.of({"a": 1.0}).to_arrays() | {"tally/names": np.frombuffer(b"[3]", np.uint8)},
     ],
 )
 def test_what_are_no_sums_is_refused(arrays: dict[str, np.ndarray]) -> None:
     with pytest.raises(UnusableUpdateError):
-        Tally.from_arrays(arrays)
+        SurveySums.from_arrays(arrays)
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=60), st.booleans())
 def test_the_spread_is_that_of_the_devices_within_a_bin(figures: list[float], higher: bool) -> None:
-    spread = spread_of(added(Tally.of(spread_sums(one)) for one in figures).sums, higher)
+    spread = spread_of(added(SurveySums.of(spread_sums(one)) for one in figures).sums, higher)
     assert spread is not None
     worst = sorted(figures, reverse=not higher)[: max(1, len(figures) // 10)]
     assert spread.mean == pytest.approx(np.mean(figures))
@@ -68,6 +68,6 @@ def test_the_spread_is_that_of_the_devices_within_a_bin(figures: list[float], hi
 
 
 def test_zero_and_negative_figures_have_bins_of_their_own() -> None:
-    spread = spread_of(added(Tally.of(spread_sums(one)) for one in (-2.0, 0.0, 0.0, 3.0)).sums, True)
+    spread = spread_of(added(SurveySums.of(spread_sums(one)) for one in (-2.0, 0.0, 0.0, 3.0)).sums, True)
     assert spread is not None
     assert spread.bins == ((-2.0, 1), (0.0, 2), (3.0, 1))

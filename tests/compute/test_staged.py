@@ -19,7 +19,7 @@ from fogline.compute.links import NodeLinks
 from fogline.compute.messages import Message
 from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.params import map_arrays, write_arrays
-from fogline.stages import Link, pipeline
+from fogline.stages import LinkContext, pipeline
 from tests.compute.asking import ask, path
 from tests.compute.test_refusals import good, members
 from tests.toy import SPEC, ToyTask
@@ -30,7 +30,7 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 def encoded(update: Update, seed: int = 0) -> Arrays:
-    return Message.of_update(update).encoded(INT8, {}, Link(seed))[0]
+    return Message.of_update(update).encoded(INT8, {}, LinkContext(seed))[0]
 
 
 def in_folder(folder: Path, blocks: bool, method: str = "fedavg") -> GroupsOnFiles:

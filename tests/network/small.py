@@ -17,7 +17,7 @@ from fogline.algorithms import FedAvg
 from fogline.algorithms.base import AggregatorContext
 from fogline.data import Examples, from_clients
 from fogline.params import Params, State, Vector
-from fogline.stages import Extent, Layout, Link, Named, Stage
+from fogline.stages import Extent, Layout, LinkContext, Named, Stage
 from fogline.training.local import ClientJob, LocalResult
 from fogline.training.task import Task
 from tests.toy import ToyEngine, ToyTask, toy_data
@@ -141,7 +141,7 @@ class Sign(Stage):
 
     codes = True
 
-    def send(self, update: Named, state: State, link: Link) -> tuple[Named, State]:
+    def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
         encoded = Named()
         for name, vector in update.items():
             encoded["up/" + name] = vector > 0

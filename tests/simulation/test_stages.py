@@ -17,7 +17,7 @@ from fogline import JobError, Tier, Tree
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.params import State
-from fogline.stages import Link, Named, Stage
+from fogline.stages import LinkContext, Named, Stage
 from fogline.stages.clip import Clip
 from fogline.stages.int8 import Int8
 from tests.toy import ToyTask
@@ -161,7 +161,7 @@ class Half(Stage):
     lossy = False
     factor: float = 2.0
 
-    def send(self, update: Named, state: State, link: Link) -> tuple[Named, State]:
+    def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
         return {name: vector / vector.dtype.type(self.factor) for name, vector in update.items()}, state
 
     def receive(self, encoded: Named) -> Named:

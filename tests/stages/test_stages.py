@@ -14,7 +14,7 @@ from fogline.algorithms.group import Down
 from fogline.compute.messages import model_through
 from fogline.params import write_arrays
 from fogline.params.pieces import file_size
-from fogline.stages import STAGES, Extent, Link, Named, Stage, StageError, make, pipeline, text_of
+from fogline.stages import STAGES, Extent, LinkContext, Named, Stage, StageError, make, pipeline, text_of
 from fogline.stages.base import Layout
 from fogline.stages.clip import Clip
 from fogline.stages.int8 import Int8
@@ -26,7 +26,7 @@ VECTORS = arrays.arrays(np.float32, st.integers(0, 700), elements=FINITE)
 
 
 def through(stage: Stage, vector: np.ndarray, seed: int = 0) -> np.ndarray:
-    encoded, _ = stage.send({"delta": vector}, {}, Link(seed))
+    encoded, _ = stage.send({"delta": vector}, {}, LinkContext(seed))
     return stage.receive(encoded)["delta"]
 
 
@@ -58,7 +58,7 @@ def test_sizes_are_exact(tmp_path_factory: pytest.TempPathFactory, vector: np.nd
     layout = {name: Extent(array.dtype, array.size) for name, array in update.items()}
     path = tmp_path_factory.getbasetemp() / "sent"
     for stages in (("int8",), ("clip(norm=3.0)", "int8(feedback=true)"), ("clip",)):
-        encoded, _ = pipeline(stages).send(update, {}, Link())
+        encoded, _ = pipeline(stages).send(update, {}, LinkContext())
         write_arrays(path, encoded)
         assert path.stat().st_size == file_size(pipeline(stages).layout(layout))
     assert Int8().size({"delta": Extent(np.dtype(np.float32), 1_000_000)}) < 1_016_000
@@ -68,8 +68,8 @@ def test_the_same_seed_rounds_alike_and_others_do_not() -> None:
     vector = np.random.default_rng(1).standard_normal(600).astype(np.float32)
     assert np.array_equal(through(Int8(), vector, 5), through(Int8(), vector, 5))
     assert not np.array_equal(through(Int8(), vector, 5), through(Int8(), vector, 6))
-    one, _ = pipeline(("int8",)).send({"a": vector, "b": vector}, {}, Link(5))
-    other, _ = pipeline(("int8",)).send({"b": vector, "a": vector}, {}, Link(5))
+    one, _ = pipeline(("int8",)).send({"a": vector, "b": vector}, {}, LinkContext(5))
+    other, _ = pipeline(("int8",)).send({"b": vector, "a": vector}, {}, LinkContext(5))
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
@@ -79,7 +79,7 @@ def test_feedback_makes_up_for_what_was_lost() -> None:
     state: Named = {}
     for seed in range(50):
         update = rng.standard_normal(300).astype(np.float32)
-        encoded, state = stage.send({"delta": update}, state, Link(seed))
+        encoded, state = stage.send({"delta": update}, state, LinkContext(seed))
         sent, received = sent + update, received + stage.receive(encoded)["delta"]
     assert np.abs(sent - received - state["delta"]).max() < 1e-4
     assert np.abs(sent - received).max() < 0.1  # A scale, however many messages there were.
@@ -88,7 +88,7 @@ def test_feedback_makes_up_for_what_was_lost() -> None:
 def test_numbers_that_are_not_finite_stay_so_and_are_not_remembered() -> None:
     vector = np.ones(300, np.float32)
     vector[7] = np.nan
-    encoded, state = Int8(feedback=True).send({"delta": vector}, {}, Link())
+    encoded, state = Int8(feedback=True).send({"delta": vector}, {}, LinkContext())
     assert not state
     assert not np.isfinite(Int8().receive(encoded)["delta"]).all()
 
@@ -115,7 +115,7 @@ def test_what_int8_cannot_have_sent_is_refused_in_a_sentence(what: str) -> None:
 
 @given(VECTORS, st.floats(1e-3, 1e3))
 def test_clip_bounds_the_movement_and_keeps_its_direction(vector: np.ndarray, norm: float) -> None:
-    encoded, _ = Clip(norm=norm).send({"delta": vector, "other": vector}, {}, Link())
+    encoded, _ = Clip(norm=norm).send({"delta": vector, "other": vector}, {}, LinkContext())
     size = float(np.linalg.norm(vector.astype(np.float64)))
     assert np.linalg.norm(encoded["delta"].astype(np.float64)) <= norm * 1.00001
     assert np.allclose(encoded["delta"], vector * min(1.0, norm / size) if size else vector, rtol=1e-5, atol=1e-30)
@@ -169,7 +169,7 @@ def test_a_stage_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     text = text_of(Forgetful(), "user:Forgetful")
     assert text == "user:Forgetful"
     with pytest.raises(CodeError, match="does not remember"):
-        pipeline((text,)).send({"delta": np.zeros(3, np.float32)}, {}, Link())
+        pipeline((text,)).send({"delta": np.zeros(3, np.float32)}, {}, LinkContext())
     with pytest.raises(StageError, match=r"Forgetful\.receive raised KeyError: 'missing'"):
         pipeline((text,)).receive({})
 
@@ -182,7 +182,7 @@ def test_every_stage_of_the_package_is_found() -> None:
 class Halved(Stage):
     """Right by itself; what is wrong with those below is one of its functions."""
 
-    def send(self, update: Named, state: Named, link: Link) -> tuple[Named, Named]:
+    def send(self, update: Named, state: Named, link: LinkContext) -> tuple[Named, Named]:
         return {name: vector / 2 for name, vector in update.items()}, state
 
     def receive(self, encoded: Named) -> Named:
@@ -193,19 +193,19 @@ class Halved(Stage):
 
 
 class Writing(Halved):
-    def send(self, update: Named, state: Named, link: Link) -> tuple[Named, Named]:
+    def send(self, update: Named, state: Named, link: LinkContext) -> tuple[Named, Named]:
         for vector in update.values():
             vector *= 0.5
         return update, state
 
 
 class Stateless(Halved):
-    def send(self, update: Named, state: Named, link: Link) -> tuple[Named, Named]:
+    def send(self, update: Named, state: Named, link: LinkContext) -> tuple[Named, Named]:
         return {name: vector / 2 for name, vector in update.items()}  # pyright: ignore[reportReturnType]
 
 
 class Longer(Halved):
-    def send(self, update: Named, state: Named, link: Link) -> tuple[Named, Named]:
+    def send(self, update: Named, state: Named, link: LinkContext) -> tuple[Named, Named]:
         return {name: np.concatenate([vector, vector]) for name, vector in update.items()}, state
 
 
@@ -230,7 +230,7 @@ class Unlaid(Stage):
 def test_a_stage_that_is_wrong_is_named(stage: Stage, said: str) -> None:
     vector = np.ones(3, np.float32)
     with pytest.raises(CodeError) as error:
-        Pipeline([stage]).send({"delta": vector}, {}, Link())
+        Pipeline([stage]).send({"delta": vector}, {}, LinkContext())
     assert said in str(error.value)
     assert np.array_equal(vector, np.ones(3))
 
@@ -249,6 +249,6 @@ class Doubling(Halved):
 
 def test_stages_must_give_back_as_many_numbers_as_were_sent() -> None:
     down = Down(np.ones(5, np.float32), np.zeros(0, np.int64), {})
-    assert np.array_equal(model_through(down, 3, Pipeline([Halved()]), Link()).vector, down.vector)
+    assert np.array_equal(model_through(down, 3, Pipeline([Halved()]), LinkContext()).vector, down.vector)
     with pytest.raises(CodeError, match="give back 'model' as 6 numbers where 3 numbers were sent"):
-        model_through(down, 3, Pipeline([Doubling()]), Link())
+        model_through(down, 3, Pipeline([Doubling()]), LinkContext())

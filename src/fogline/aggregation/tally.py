@@ -43,7 +43,7 @@ class _Total:
 
 
 @dataclass(slots=True)
-class Tally:
+class SurveySums:
     """Sums by name, and the sums of the parts that are told apart, by the part's name.
 
     A part is what an aggregator above devices has added up; its name is the aggregator's, never a device's.
@@ -53,7 +53,7 @@ class Tally:
     parts: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
 
     @classmethod
-    def of(cls, sums: Mapping[str, float]) -> Tally:
+    def of(cls, sums: Mapping[str, float]) -> SurveySums:
         """One device's sums."""
         return cls({name: _Total(float(value)) for name, value in sums.items()})
 
@@ -62,7 +62,7 @@ class Tally:
         """The sums, rounded once, in the order of their names."""
         return {name: self._totals[name].value for name in sorted(self._totals)}
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: SurveySums) -> None:
         """Add another's sums. A name that one of the two lacks counts as 0 there."""
         for name, term in other._totals.items():
             total = self._totals.setdefault(name, _Total())
@@ -79,7 +79,7 @@ class Tally:
         return arrays
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Tally:
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> SurveySums:
         """Read what :meth:`to_arrays` wrote.
 
         Raises:
@@ -95,7 +95,7 @@ class Tally:
         return cls(totals, parts)
 
 
-def added(tallies: Iterable[Tally], part: str = "") -> Tally:
+def added(tallies: Iterable[SurveySums], part: str = "") -> SurveySums:
     """All of them together.
 
     Args:
@@ -103,7 +103,7 @@ def added(tallies: Iterable[Tally], part: str = "") -> Tally:
         part: the name under which their sums are told apart from others', which replaces the parts in them; empty
             keeps those.
     """
-    total = Tally()
+    total = SurveySums()
     for tally in tallies:
         total.add(tally)
     if part:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fogline.aggregation import Arrays, Folded, Partial, UnusableUpdateError
-from fogline.aggregation.tally import Tally, added
+from fogline.aggregation.tally import SurveySums, added
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import Down, GroupModel
 from fogline.compute.column_blocks import Piece, PieceWriter, pieces
@@ -185,9 +185,9 @@ class GroupsOnFiles:
                     writers[path].write(piece, form(made))
 
 
-def _tallies(members: Sequence[FoldInput], reads: Mapping[Key, str]) -> tuple[list[Tally], dict[int, str]]:
+def _tallies(members: Sequence[FoldInput], reads: Mapping[Key, str]) -> tuple[list[SurveySums], dict[int, str]]:
     """Children's sums, and the places of those that cannot be used, with the reason."""
-    tallies: list[Tally] = []
+    tallies: list[SurveySums] = []
     refused: dict[int, str] = {}
     for place, member in enumerate(members):
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from fogline.aggregation.tally import Tally
+from fogline.aggregation.tally import SurveySums
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
 from fogline.compute.effects import STATE, CarriedOut, CarryOut
@@ -98,5 +98,5 @@ def examine(asked: CarryOut, client: str, examiner: Examiner) -> CarriedOut:
         sums = examiner.answer(question, client, down, local)
     except UnansweredError as error:
         return CarriedOut(trained=Trained(effect.task, effect.update, 0, failure=str(error)))
-    write(asked.writes[effect.update], Tally.of(sums))
+    write(asked.writes[effect.update], SurveySums.of(sums))
     return CarriedOut((effect.update,), trained=Trained(effect.task, effect.update, 0))

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update, from_arrays
-from fogline.aggregation.tally import Tally
+from fogline.aggregation.tally import SurveySums
 from fogline.algorithms.group import Down, GroupModel
 from fogline.compute.messages import NONE, decoded_model, decoded_update
 from fogline.params import State, map_arrays, write_arrays
@@ -51,14 +51,14 @@ def read_update(path: str, read: Reader = map_arrays, stages: Pipeline = NONE) -
         raise UnusableUpdateError(f"It cannot be read: {str(error).rstrip('.')}.") from error
 
 
-def read_tally(path: str) -> Tally:
+def read_tally(path: str) -> SurveySums:
     """The sums that a child sent.
 
     Raises:
         UnusableUpdateError: the file holds something else.
     """
     try:
-        return Tally.from_arrays(map_arrays(Path(path)))
+        return SurveySums.from_arrays(map_arrays(Path(path)))
     except (SafetensorError, ValueError, OSError) as error:
         raise UnusableUpdateError(f"It cannot be read: {str(error).rstrip('.')}.") from error
 
@@ -68,7 +68,7 @@ def read_state(path: str | None) -> State:
     return {} if path is None else map_arrays(Path(path))
 
 
-def write(path: str, value: GroupModel | Down | Update | Partial | Tally) -> None:
+def write(path: str, value: GroupModel | Down | Update | Partial | SurveySums) -> None:
     """Write a group, a model, an update, a partial result or sums as safetensors."""
     write_arrays(Path(path), value.to_arrays())
 

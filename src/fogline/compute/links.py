@@ -12,7 +12,7 @@ from fogline.jobs.planning import mix
 from fogline.jobs.rules import rules_of
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import AlgorithmTraits, traits_of
-from fogline.stages import Link, Pipeline, Stage, StageError, pipeline
+from fogline.stages import LinkContext, Pipeline, Stage, StageError, pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +33,17 @@ class NodeLinks:
     """Of the job."""
     movement: str = "delta"
 
-    def from_device(self, seed: int) -> Link:
+    def from_device(self, seed: int) -> LinkContext:
         """What stages know of a device's update; ``seed``: of the round that made it."""
-        return Link(mix(seed, _number("update")), self.movement)
+        return LinkContext(mix(seed, _number("update")), self.movement)
 
-    def from_aggregator(self, node: str, round_: int) -> Link:
+    def from_aggregator(self, node: str, round_: int) -> LinkContext:
         """What stages know of an aggregator's report in that round of the root."""
-        return Link(mix(self.seed, _number(node), round_), self.movement)
+        return LinkContext(mix(self.seed, _number(node), round_), self.movement)
 
-    def down(self, key: str) -> Link:
+    def down(self, key: str) -> LinkContext:
         """What stages know of the model of that key."""
-        return Link(mix(self.seed, _number(key)), "")
+        return LinkContext(mix(self.seed, _number(key)), "")
 
 
 UNSTAGED = NodeLinks()

@@ -16,7 +16,7 @@ from fogline.aggregation import Arrays, Partial, Update, from_arrays
 from fogline.algorithms.group import BUFFERS, Down
 from fogline.params import State
 from fogline.params.pieces import Extent, file_size
-from fogline.stages import Link, Named, Pipeline, StageError
+from fogline.stages import LinkContext, Named, Pipeline, StageError
 from fogline.training.bugs import CodeError
 
 STAGED = "staged/"
@@ -49,7 +49,7 @@ class Message:
         rest = {BUFFERS: down.vector[trained:], "counters": down.counters}
         return cls({MODEL: down.vector[:trained]} | _under(RECEIVED, down.received), rest)
 
-    def encoded(self, stages: Pipeline, state: State, link: Link) -> tuple[Arrays, State]:
+    def encoded(self, stages: Pipeline, state: State, link: LinkContext) -> tuple[Arrays, State]:
         """As it goes over the link, and what the sender keeps.
 
         Raises:
@@ -88,7 +88,7 @@ def decoded_model(arrays: Arrays, stages: Pipeline) -> Down:
 
 
 def update_through(
-    value: Update | Partial, stages: Pipeline, state: State, link: Link
+    value: Update | Partial, stages: Pipeline, state: State, link: LinkContext
 ) -> tuple[Update | Partial, State]:
     """What a parent has of an update, and what the sender keeps: both halves at once, as in a simulation."""
     message = Message.of_update(value)
@@ -98,7 +98,7 @@ def update_through(
     return made, after
 
 
-def model_through(down: Down, trained: int, stages: Pipeline, link: Link) -> Down:
+def model_through(down: Down, trained: int, stages: Pipeline, link: LinkContext) -> Down:
     """What children have of a model: both halves at once."""
     message = Message.of_model(down, trained)
     arrays, _ = message.encoded(stages, {}, link)

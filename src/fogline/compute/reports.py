@@ -10,10 +10,12 @@ from fogline.compute.files import read_state, write, write_state
 from fogline.compute.messages import Message
 from fogline.nodes.messages import Key
 from fogline.params import write_arrays
-from fogline.stages import Link, Pipeline
+from fogline.stages import LinkContext, Pipeline
 
 
-def write_report(asked: CarryOut, key: Key, value: Update | Partial, stages: Pipeline, link: Link) -> tuple[Key, ...]:
+def write_report(
+    asked: CarryOut, key: Key, value: Update | Partial, stages: Pipeline, link: LinkContext
+) -> tuple[Key, ...]:
     """Write what goes up, and what the stages keep of it; the keys of what was written.
 
     Args:

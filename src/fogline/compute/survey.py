@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fogline.aggregation.spread import spread_of, spread_sums
-from fogline.aggregation.tally import Tally
+from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound, prepare
@@ -199,7 +199,7 @@ def answers_of(
     return answers
 
 
-def judgement_of(task: Task, tally: Tally) -> DeviceJudgement:
+def judgement_of(task: Task, tally: SurveySums) -> DeviceJudgement:
     """What the sums of all devices say of a model."""
     sums = tally.sums
     metrics, new = task.metrics(_under(METRIC, sums)), _under(NEW, sums)
@@ -211,7 +211,7 @@ def _devices(task: Task, sums: Sums) -> Spread | None:
     return None if spread is None else Spread(spread.mean, spread.worst_decile, spread.std, bins=spread.bins)
 
 
-def _fogs(task: Task, tally: Tally) -> Spread | None:
+def _fogs(task: Task, tally: SurveySums) -> Spread | None:
     parts = {name: task.metrics(_under(METRIC, part))[task.headline] for name, part in sorted(tally.parts.items())}
     if not parts:
         return None

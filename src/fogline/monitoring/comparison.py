@@ -25,7 +25,7 @@ ENDING = ("target", "stop_at_target", "patience")
 
 
 @dataclass(frozen=True, slots=True)
-class Mean:
+class MeanOverSeeds:
     """A figure over the seeds that have it."""
 
     mean: float
@@ -34,7 +34,7 @@ class Mean:
     count: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Mean | None:
+    def of(cls, values: Sequence[float]) -> MeanOverSeeds | None:
         """Of these values; None if there are none."""
         if not values:
             return None
@@ -91,9 +91,9 @@ class Group:
         text = ", ".join(parts) or self.name
         return f"{self.number} {text if len(text) <= LABEL else text[: LABEL - 1] + '…'}"
 
-    def mean(self, figure: Callable[[ComparedRun], float | None]) -> Mean | None:
+    def mean(self, figure: Callable[[ComparedRun], float | None]) -> MeanOverSeeds | None:
         """A figure over the runs that have it."""
-        return Mean.of([value for run in self.runs if (value := figure(run)) is not None])
+        return MeanOverSeeds.of([value for run in self.runs if (value := figure(run)) is not None])
 
     @property
     def baselines(self) -> list[str]:
@@ -170,13 +170,13 @@ def groups_of(runs: Sequence[ComparedRun]) -> list[Group]:
     return groups
 
 
-def curve(group: Group, key: str) -> tuple[list[float], list[Mean]]:
+def curve(group: Group, key: str) -> tuple[list[float], list[MeanOverSeeds]]:
     """A number of the rows over rounds: the rounds in which every run of the group has it, and its means."""
     by_round = [
         {row["round"]: row[key] for row in run.history if math.isfinite(row.get(key, math.nan))} for run in group.runs
     ]
     rounds = sorted(set(by_round[0]).intersection(*by_round[1:]))
-    return rounds, [mean for at in rounds if (mean := Mean.of([rows[at] for rows in by_round])) is not None]
+    return rounds, [mean for at in rounds if (mean := MeanOverSeeds.of([rows[at] for rows in by_round])) is not None]
 
 
 def _flat(job: Job) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from fogline.monitoring.comparison import Group, Mean, bytes_of, curve
+from fogline.monitoring.comparison import Group, MeanOverSeeds, bytes_of, curve
 from fogline.monitoring.human import axis_label, is_share
 from fogline.monitoring.plots import COLOURS, GREY, bytes_scale, count_rounds, grid, legend
 
@@ -111,7 +111,7 @@ def _final(ax: Axes, groups: Sequence[Group]) -> None:
         )
 
 
-def _bar(ax: Axes, found: Mean | None, place: int, scale: float, colour: str, mark: str, label: str) -> None:
+def _bar(ax: Axes, found: MeanOverSeeds | None, place: int, scale: float, colour: str, mark: str, label: str) -> None:
     if found is None:
         return
     spread = scale * found.deviation if found.count > 1 else None

@@ -18,7 +18,7 @@ TAIL = 0.95
 """The quantile of latency that is compared."""
 
 
-class Mean(NamedTuple):
+class SampleMean(NamedTuple):
     """A mean of values in [0, 1]."""
 
     total: float
@@ -40,16 +40,16 @@ def fault(new: Tally, before: Tally, limits: Thresholds) -> str | None:
     requests = new.answers + new.errors
     labels, answers = max(1, limits.labels), max(1, limits.answers)
     if min(new.labels, before.labels) >= labels:
-        now, then = Mean(new.correct, new.labels), Mean(before.correct, before.labels)
+        now, then = SampleMean(new.correct, new.labels), SampleMean(before.correct, before.labels)
         if _fell(then, now, limits.accuracy_drop):
             return f"accuracy on labels fell from {then.value:.3f} to {now.value:.3f}"
     if min(new.confident, before.confident) >= answers:
-        now, then = Mean(new.confidence, new.confident), Mean(before.confidence, before.confident)
+        now, then = SampleMean(new.confidence, new.confident), SampleMean(before.confidence, before.confident)
         if _fell(then, now, limits.confidence_drop):
             return f"mean confidence fell from {then.value:.3f} to {now.value:.3f}"
     if requests >= answers:
         # Without a version to compare with, no request may fail.
-        now, then = _good(new), _good(before) if before.answers + before.errors else Mean(requests, requests)
+        now, then = _good(new), _good(before) if before.answers + before.errors else SampleMean(requests, requests)
         if _fell(then, now, limits.error_rate):
             return f"the share of failed requests rose from {1 - then.value:.3f} to {1 - now.value:.3f}"
     if min(sum(new.latency), sum(before.latency)) >= answers:
@@ -57,7 +57,7 @@ def fault(new: Tally, before: Tally, limits: Thresholds) -> str | None:
         if now > limits.latency_floor and now > limits.latency_ratio * then:
             return f"latency (95th percentile) rose from {then * 1e3:.2f} to {now * 1e3:.2f} ms"
     if limits.agreement is not None and new.compared >= answers:
-        agreed = Mean(new.agreed, new.compared)
+        agreed = SampleMean(new.agreed, new.compared)
         if agreed.value < limits.agreement:
             return f"it agreed with the version served in only {agreed.value:.3f} of {agreed.number} answers"
     return None
@@ -83,11 +83,11 @@ def tail_latency(tally: Tally) -> float:
     return bounds[-1] if any(tally.latency) else 0.0
 
 
-def _good(tally: Tally) -> Mean:
-    return Mean(tally.answers, tally.answers + tally.errors)
+def _good(tally: Tally) -> SampleMean:
+    return SampleMean(tally.answers, tally.answers + tally.errors)
 
 
-def _fell(before: Mean, after: Mean, threshold: float) -> bool:
+def _fell(before: SampleMean, after: SampleMean, threshold: float) -> bool:
     fall = before.value - after.value
     pooled = min(max((before.total + after.total) / (before.number + after.number), 0.0), 1.0)
     chance = Z * sqrt(pooled * (1 - pooled) * (1 / before.number + 1 / after.number))

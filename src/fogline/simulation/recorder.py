@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fogline.aggregation.tally import Tally
+from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down, GroupModel
@@ -179,7 +179,7 @@ class Recorder:
             tally = self.surveys.ask(Question("query", round_index, query), nothing, self.simulator.now)
             self.queries[query] = {} if tally is None else figures(query, tally.sums)
 
-    def _survey(self, round_index: int, replaying: bool = False) -> Tally | None:
+    def _survey(self, round_index: int, replaying: bool = False) -> SurveySums | None:
         assert self.surveys is not None
         setting, simulator, group = self.setting, self.simulator, self.group
         assert group is not None

@@ -9,7 +9,7 @@ from fogline.algorithms.group import Down
 from fogline.compute.links import NodeLinks
 from fogline.compute.messages import model_through, update_through
 from fogline.params import State
-from fogline.stages import Link, Pipeline
+from fogline.stages import LinkContext, Pipeline
 
 
 class Staging:
@@ -60,7 +60,7 @@ class Staging:
         links = self._aggregators[node]
         return model_through(down, self._trained, links.gives, links.down(key))
 
-    def _sent(self, place: int, value: Update | Partial, stages: Pipeline, link: Link) -> Update | Partial:
+    def _sent(self, place: int, value: Update | Partial, stages: Pipeline, link: LinkContext) -> Update | Partial:
         sent, state = update_through(value, stages, self.states.get(place, {}), link)
         if state:
             self.states[place] = state

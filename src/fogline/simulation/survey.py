@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from fogline.aggregation.tally import Tally, added
+from fogline.aggregation.tally import SurveySums, added
 from fogline.algorithms.group import Down
 from fogline.compute.survey import FORWARD, Question, homes_of_held_out
 from fogline.jobs.planning import examples_of, mix
@@ -76,7 +76,7 @@ class Surveys:
         sizes_of = data.sizes()
         self.samples = [int(size) for size in sizes_of] + [0] * len(held_out)
 
-    def ask(self, question: Question, down: Down, now: float, replaying: bool = False) -> Tally | None:
+    def ask(self, question: Question, down: Down, now: float, replaying: bool = False) -> SurveySums | None:
         """The sums of the devices that answered; None if they were too few.
 
         Args:
@@ -105,15 +105,15 @@ class _Survey:
     replaying: bool
     _aggregators: dict[str, Aggregator] = field(default_factory=dict[str, Aggregator])
     _devices: dict[str, Device] = field(default_factory=dict[str, Device])
-    _values: dict[str, Tally | str] = field(default_factory=dict[str, "Tally | str"])
+    _values: dict[str, SurveySums | str] = field(default_factory=dict[str, "SurveySums | str"])
     """What is behind keys: sums, or the device that will be asked for them."""
     _queue: list[tuple[float, int, str, Event]] = field(default_factory=list[tuple[float, int, str, Event]])
     _timers: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     _serial: int = 0
-    _result: Tally | None = None
+    _result: SurveySums | None = None
     _over: bool = False
 
-    def run(self) -> Tally | None:
+    def run(self) -> SurveySums | None:
         root = self._build()
         self._handle(root, Received(HERE, self._request()))
         while self._queue and not self._over:
@@ -167,7 +167,7 @@ class _Survey:
                 self._examine(name, effect)
             case AddUp(update=update, members=members, part=part):
                 tallies = [self._values[member.update] for member in members]
-                self._values[update] = added((one for one in tallies if isinstance(one, Tally)), part)
+                self._values[update] = added((one for one in tallies if isinstance(one, SurveySums)), part)
             case Forget(keys=keys):
                 for key in keys:
                     if key.startswith(f"{name}#"):  # All share one store: what a node sent up is its parent's.
@@ -183,7 +183,7 @@ class _Survey:
         if to == HERE:
             assert isinstance(message, Report)
             value = None if message.update is None else self._values[message.update]
-            self._result = value if isinstance(value, Tally) and not self.replaying else None
+            self._result = value if isinstance(value, SurveySums) and not self.replaying else None
             self._over = True
             return
         client, up = of.index.get(name if isinstance(message, Report) else to, -1), isinstance(message, Report)
@@ -235,7 +235,7 @@ class _Survey:
         answers = self.of.executor.examine(self.question, self.down, clients, self.of.locals_of(clients))
         whys: dict[int, str] = {}
         for got, (sums, why) in zip(wanted, answers, strict=True):
-            self._values[got.update] = Tally.of(sums)
+            self._values[got.update] = SurveySums.of(sums)
             if why:
                 whys[got.task] = why
         return whys

@@ -2,7 +2,7 @@
 
 from fogline.attributes import describe_attributes
 from fogline.params.pieces import Extent
-from fogline.stages.base import Layout, Link, Named, Stage, StageError
+from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
 from fogline.stages.pipeline import Pipeline, check_texts, pipeline
 from fogline.stages.registry import STAGES, make, text_of
 
@@ -10,7 +10,7 @@ __all__ = [
     "STAGES",
     "Extent",
     "Layout",
-    "Link",
+    "LinkContext",
     "Named",
     "Pipeline",
     "Stage",

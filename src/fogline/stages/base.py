@@ -40,7 +40,7 @@ class StageError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class LinkContext:
     """What a stage may know of the message that it works on."""
 
     seed: int = 0
@@ -55,7 +55,7 @@ class Link:
         """A new random source of the seed; only the sending half may draw."""
         return np.random.default_rng((self.seed, self.place))
 
-    def at(self, place: int) -> Link:
+    def at(self, place: int) -> LinkContext:
         """The same for the stage at that place."""
         return replace(self, place=place)
 
@@ -78,7 +78,7 @@ class Stage:
         super().__init_subclass__()
         dataclass(frozen=True)(cls)
 
-    def send(self, update: Named, state: State, link: Link) -> tuple[Named, State]:
+    def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
         """What goes over the link.
 
         Args:

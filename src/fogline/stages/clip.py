@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from fogline.params import State
-from fogline.stages.base import Layout, Link, Named, Stage, StageError
+from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
 from fogline.stages.registry import STAGES
 
 
@@ -25,7 +25,7 @@ class Clip(Stage):
         if not 0 < self.norm < math.inf:
             raise StageError(f"norm is {self.norm}; it must be above 0 and finite")
 
-    def send(self, update: Named, state: State, link: Link) -> tuple[Named, State]:
+    def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
         movement = update.get(link.movement)
         if movement is None:
             return update, state

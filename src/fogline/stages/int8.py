@@ -9,7 +9,7 @@ import numpy as np
 from fogline.codecs import int8 as blocks
 from fogline.params import State
 from fogline.params.pieces import Extent
-from fogline.stages.base import Layout, Link, Named, Stage, StageError
+from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
 from fogline.stages.registry import STAGES
 
 CODES, SCALES = "codes/", "scales/"
@@ -34,7 +34,7 @@ class Int8(Stage):
     def remembers(self) -> bool:
         return self.feedback
 
-    def send(self, update: Named, state: State, link: Link) -> tuple[Named, State]:
+    def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
         encoded, after, rng = Named(), State(), link.rng
         for name in sorted(update):  # In an order of its own: from a file they come in another.
             vector = update[name]

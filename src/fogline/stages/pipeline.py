@@ -10,7 +10,7 @@ import numpy as np
 
 from fogline.params import State
 from fogline.params.pieces import Extent
-from fogline.stages.base import Layout, Link, Named, Stage, StageError
+from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
 from fogline.stages.registry import make, parsed
 from fogline.training.bugs import CodeError, attempt, said, sure
 from fogline.training.hook_calls import a
@@ -26,7 +26,7 @@ class Pipeline:
     def __bool__(self) -> bool:
         return bool(self.stages)
 
-    def send(self, update: Named, state: State, link: Link) -> tuple[Named, State]:
+    def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
         """What goes over the link, and what the sender keeps: each stage's vectors under its place, ``1/delta``.
 
         Raises:

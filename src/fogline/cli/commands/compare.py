@@ -13,7 +13,7 @@ from rich.markup import escape
 from fogline.cli.listing import Listing, present
 from fogline.cli.options import COMMON, CommonOptions, Flag, Json
 from fogline.jobs.errors import JobError
-from fogline.monitoring.comparison import ComparedRun, Group, Mean, groups_of, read_run
+from fogline.monitoring.comparison import ComparedRun, Group, MeanOverSeeds, groups_of, read_run
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.human import axis_label, human_bytes, human_joules, human_metric, human_seconds, is_share
 from fogline.storage.atomic import write_file
@@ -117,7 +117,7 @@ COSTS: tuple[tuple[str, Figure, Callable[[float], str]], ...] = (
 """What whole runs took: heading, figure, and how people read it."""
 
 
-def _metric(run: ComparedRun, mean: Mean | None) -> str:
+def _metric(run: ComparedRun, mean: MeanOverSeeds | None) -> str:
     """A metric's mean, and its deviation where there are several seeds; its unit stands above."""
     if mean is None:
         return DASH
@@ -146,7 +146,7 @@ def _to_target(group: Group) -> str:
     return told if mean.count == len(group.runs) else f"{told} ({mean.count} of {len(group.runs)})"
 
 
-def _reached(group: Group, what: str) -> Mean | None:
+def _reached(group: Group, what: str) -> MeanOverSeeds | None:
     return group.mean(lambda one: None if one.reached is None else float(getattr(one.reached, what)))
 
 

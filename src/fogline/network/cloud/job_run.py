@@ -28,7 +28,7 @@ from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
 from fogline.network.node.node import Node
 from fogline.network.node.participation import JobParticipation, RootJob
-from fogline.network.node.survey import SurveyPart, UnansweredError
+from fogline.network.node.survey import SurveyEndedError, SurveyPart
 from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import BROKEN, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
@@ -242,7 +242,7 @@ class JobRun:
             if self._job.evaluation.on_devices and not self._record.stop:
                 await self._ask_devices(group, round_)
                 found |= expect(Evaluated, await self._judge.ask(Summarise(self._sums[1]))).metrics
-        except (WorkerError, StorageError, UnansweredError) as error:
+        except (WorkerError, StorageError, SurveyEndedError) as error:
             self._note("not judged", str(error))
         return found
 
@@ -264,7 +264,7 @@ class JobRun:
                 expect(ModelWritten, await self._judge.ask(ModelToJudge("", str(draft))))
                 sums = await survey.ask("query", round_, await value_store.take(draft, "model"), query)
                 said = expect(Evaluated, await self._judge.ask(Summarise(sums, query))).metrics
-            except (WorkerError, StorageError, UnansweredError) as error:
+            except (WorkerError, StorageError, SurveyEndedError) as error:
                 self._note("not answered", f"{query}: {error}")
                 said = {}
             self._queries[query] = said
@@ -278,7 +278,7 @@ class JobRun:
         """
         survey = self._participation.survey
         if survey is None:
-            raise UnansweredError("the cloud was being restarted")
+            raise SurveyEndedError("the cloud was being restarted")
         return survey
 
     def _put_away(self, group: BlobRef | None) -> None:

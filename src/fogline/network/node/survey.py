@@ -43,7 +43,7 @@ def job_of(name: str) -> str:
     return name.removesuffix(SUFFIX)
 
 
-class UnansweredError(Exception):
+class SurveyEndedError(Exception):
     """Too few devices answered; the text says why."""
 
 
@@ -138,7 +138,7 @@ class SurveyPart:
             query: of kind ``query``: which.
 
         Returns:
-            The sums, as :class:`fogline.aggregation.tally.Tally` writes them.
+            The sums, as :class:`fogline.aggregation.tally.SurveySums` writes them.
 
         Raises:
             UnansweredError: too few answered in time.
@@ -152,7 +152,7 @@ class SurveyPart:
             try:
                 report = await answer
                 if report.update is None:
-                    raise UnansweredError(report.failure or "nobody answered")
+                    raise SurveyEndedError(report.failure or "nobody answered")
                 path = self._node.value_store.path(self.driver.values[report.update])
                 return await asyncio.to_thread(_read, path)
             finally:
@@ -163,7 +163,7 @@ class SurveyPart:
         """Nobody waits any more for what the root has asked."""
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(UnansweredError(why))
+                answer.set_exception(SurveyEndedError(why))
 
     # What the driver asks for.
 

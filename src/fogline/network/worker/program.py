@@ -16,7 +16,7 @@ from safetensors.numpy import load as from_bytes
 
 from fogline import logs
 from fogline.aggregation.rules import Rule
-from fogline.aggregation.tally import Tally
+from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
 from fogline.algorithms.device import prepare, run_cohort
@@ -239,8 +239,8 @@ class JobWorker:
     def summarise(self, request: Summarise) -> Evaluated:
         """What devices found, as a round's row has it; or what they answered to a query."""
         if request.query:
-            return Evaluated(figures(request.query, Tally.from_arrays(from_bytes(request.sums)).sums))
-        found = judgement_of(self.task, Tally.from_arrays(from_bytes(request.sums)))
+            return Evaluated(figures(request.query, SurveySums.from_arrays(from_bytes(request.sums)).sums))
+        found = judgement_of(self.task, SurveySums.from_arrays(from_bytes(request.sums)))
         return Evaluated(row_of(found, self.job.evaluation))
 
     def judge(self, request: Evaluate) -> Evaluated:
@@ -269,7 +269,7 @@ class JobWorker:
         folder, task, params = RunFolder(Path(request.folder)), self.task, self.params(request.group)
         history, metrics, found = folder.history(), self.metrics(params), None
         if request.sums:
-            found = judgement_of(task, Tally.from_arrays(from_bytes(request.sums)))
+            found = judgement_of(task, SurveySums.from_arrays(from_bytes(request.sums)))
             metrics = metrics if self.job.evaluation.at_cloud else found.metrics
         folder.finish(
             Result(

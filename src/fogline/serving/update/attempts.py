@@ -28,8 +28,8 @@ from fogline.serving.update.events import (
 from fogline.serving.update.goal import ServingGoal
 from fogline.serving.update.state import (
     Attempt,
-    Baseline,
     HeldVersion,
+    ProbationBaseline,
     ProbationWatch,
 )
 from fogline.serving.update.turn import Turn, known
@@ -177,7 +177,7 @@ class AttemptTurn(Turn):
         held = replace(known(attempt.held), number=attempt.number)
         before = self.state.current
         if attempt.proven:
-            self.set(current=held, previous=None, watch=None, baseline=Baseline(), attempt=None)
+            self.set(current=held, previous=None, watch=None, baseline=ProbationBaseline(), attempt=None)
             if attempt.why and before is not None:
                 self.tell(before, "reverted", attempt.why)
             else:

@@ -20,7 +20,7 @@ from fogline.serving.update.events import (
 from fogline.serving.update.goal import ServingGoal
 from fogline.serving.update.probation import fault, over
 from fogline.serving.update.state import (
-    Baseline,
+    ProbationBaseline,
     ProbationWatch,
 )
 from fogline.serving.update.turn import known
@@ -59,7 +59,7 @@ class RevertTurn(AttemptTurn):
 
     def commit(self, watch: ProbationWatch) -> None:
         """The probation is over, and the version is the last good one."""
-        self.set(watch=None, baseline=Baseline(recent=watch.tally), crashes=0)
+        self.set(watch=None, baseline=ProbationBaseline(recent=watch.tally), crashes=0)
         self.tell(known(self.state.current), "committed")
         self.pursue()
 

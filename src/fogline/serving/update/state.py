@@ -76,7 +76,7 @@ class ProbationWatch(msgspec.Struct, frozen=True):
     crashes: int = 0
 
 
-class Baseline(msgspec.Struct, frozen=True):
+class ProbationBaseline(msgspec.Struct, frozen=True):
     """How the last good version fared lately."""
 
     older: Tally = Tally()
@@ -87,10 +87,10 @@ class Baseline(msgspec.Struct, frozen=True):
         """The counts of the whole baseline."""
         return self.older + self.recent
 
-    def plus(self, tally: Tally) -> Baseline:
+    def plus(self, tally: Tally) -> ProbationBaseline:
         """With more answers; those of long ago are forgotten."""
         recent = self.recent + tally
-        return Baseline(recent) if recent.answers >= WINDOW else Baseline(self.older, recent)
+        return ProbationBaseline(recent) if recent.answers >= WINDOW else ProbationBaseline(self.older, recent)
 
 
 class ModelNews(msgspec.Struct, frozen=True):
@@ -128,7 +128,7 @@ class ModelOnNode(msgspec.Struct, frozen=True):
     """None: the current version is good."""
     previous: HeldVersion | None = None
     """The last good version before it."""
-    baseline: Baseline = Baseline()
+    baseline: ProbationBaseline = ProbationBaseline()
     shadow: HeldVersion | None = None
     """What answers silently beside."""
     attempt: Attempt | None = None

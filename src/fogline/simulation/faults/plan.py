@@ -36,7 +36,7 @@ class Chaos:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class LinkCut:
     """A link that carries nothing for a while."""
 
     child: str
@@ -56,7 +56,7 @@ class FaultPlan:
     devices: dict[str, str]
     """Devices and their parents."""
     chaos: Chaos
-    cuts: tuple[Cut, ...]
+    cuts: tuple[LinkCut, ...]
     arrivals: dict[str, float]
     """When devices join that are not there from the start."""
     departures: dict[str, float]
@@ -106,7 +106,7 @@ def draw_plan(seed: int) -> FaultPlan:
     names = [name for name, parent in parents.items() if parent is not None] + list(devices)
     starts = [(rng.choice(names), rng.uniform(0.0, until)) for _ in range(rng.randint(0, 5))]
     cuts = tuple(
-        Cut(child, start, min(until, start + rng.uniform(1.0, 40.0)), rng.random() < 0.5) for child, start in starts
+        LinkCut(child, start, min(until, start + rng.uniform(1.0, 40.0)), rng.random() < 0.5) for child, start in starts
     )
     few = rng.sample(list(devices), count // 3)
     return FaultPlan(

@@ -18,7 +18,7 @@ LAZY = {"torch": "torch._dynamo"}
 """What a library imports only when training begins; PyTorch with its first optimizer."""
 
 
-class Question(msgspec.Struct, frozen=True):
+class TaskQuestion(msgspec.Struct, frozen=True):
     """Which job is looked at, and for how many devices."""
 
     text: str
@@ -43,7 +43,7 @@ class TaskFacts(msgspec.Struct, frozen=True):
     """What was imported, but for what lies beside the job: what its workers will share."""
 
 
-async def inspected(question: Question, answer: Path) -> TaskFacts:
+async def inspected(question: TaskQuestion, answer: Path) -> TaskFacts:
     """Ask in a process of its own. ``answer``: a file that is not there yet.
 
     Raises:
@@ -71,7 +71,7 @@ async def inspected(question: Question, answer: Path) -> TaskFacts:
     return found
 
 
-def facts_of(question: Question) -> TaskFacts:
+def facts_of(question: TaskQuestion) -> TaskFacts:
     """Load the task, with as many clients as there will be devices where it lets us say so.
 
     Raises:
@@ -125,7 +125,7 @@ def main() -> None:
     """The program."""
     from fogline.jobs import JobError
 
-    question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
+    question = msgspec.json.decode(sys.stdin.buffer.read(), type=TaskQuestion)
     try:
         answer = facts_of(question)
     except JobError as error:

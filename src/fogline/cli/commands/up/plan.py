@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fogline.cli.commands.up.inspect_task import Question, TaskFacts, inspected
+from fogline.cli.commands.up.inspect_task import TaskFacts, TaskQuestion, inspected
 from fogline.cli.failures import UsageError
 from fogline.governance.subject import Role, node_name
 from fogline.jobs import Job
@@ -109,7 +109,7 @@ async def plan(file: Path, job: Job, options: UpOptions, answer: Path) -> StartP
         UsageError: the devices do not fit the task's clients.
     """
     text = job_to_toml(job, only_given=True)
-    found = await inspected(Question(text, str(file.parent), options.devices), answer)
+    found = await inspected(TaskQuestion(text, str(file.parent), options.devices), answer)
     if found.parameter:
         parameters = {**job.task_parameters, "clients": options.devices}
         job = job.model_copy(update={"task_parameters": parameters})

@@ -24,7 +24,7 @@ IDLE = 75.0
 """Seconds after which a connection without requests is closed."""
 
 
-class Stage(Enum):
+class ConnectionState(Enum):
     """Which part of a request a connection expects next."""
 
     NOTHING = auto()
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         self.ended: asyncio.Future[None] = self._loop.create_future()
         """Done when it is closed."""
         self._begin()
-        self._enter(Stage.HEAD)
+        self._enter(ConnectionState.HEAD)
 
     # The transport
 
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
             self._finish()  # Another protocol would follow, which is not spoken here.
         except httptools.HttpParserError:
             self._end(400, "What was sent is no HTTP request.")
-        if self._stage is Stage.HEAD:
+        if self._stage is ConnectionState.HEAD:
             self._head += len(data)
             if self._head > LARGEST_HEAD:
                 self._end(431, "The head of the request is too large.")
@@ -110,17 +110,17 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._begin()
-        self._enter(Stage.HEAD)
+        self._enter(ConnectionState.HEAD)
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._stage is Stage.HEAD:  # What stands behind a body is no part of it.
+        if self._stage is ConnectionState.HEAD:  # What stands behind a body is no part of it.
             self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        self._enter(Stage.BODY)
+        self._enter(ConnectionState.BODY)
         self._keep = self._parser.get_http_version() == "1.1" and self._parser.should_keep_alive()
         length = self._headers.get(b"content-length")
         if length is not None:
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         parts = self._parts
         self._forget()
-        self._enter(Stage.NOTHING)
+        self._enter(ConnectionState.NOTHING)
         if not self._dropping:
             path = _path(self._url)
             body = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -160,7 +160,7 @@ class Connection(asyncio.Protocol):
         self._dropping = False
         """Whether the request was refused already, so that the rest of it is of no interest."""
 
-    def _enter(self, stage: Stage) -> None:
+    def _enter(self, stage: ConnectionState) -> None:
         self._stage, self._since = stage, self._loop.time()
 
     def _forget(self) -> None:
@@ -219,7 +219,7 @@ class Connection(asyncio.Protocol):
     def stop(self) -> None:
         """Answer the request that is coming in, if one is, and end."""
         self._stopping = True
-        if self._stage is Stage.NOTHING or (self._stage is Stage.HEAD and not self._head):
+        if self._stage is ConnectionState.NOTHING or (self._stage is ConnectionState.HEAD and not self._head):
             self._finish()
 
     def _finish(self) -> None:
@@ -230,13 +230,13 @@ class Connection(asyncio.Protocol):
     def _end(self, status: int, why: str) -> None:
         """Refuse what comes in, and end after the answers that are due."""
         if not self._last:
-            self._enter(Stage.NOTHING)
+            self._enter(ConnectionState.NOTHING)
             self._take(self._site.refuse(ProtocolError(why, status)), keep=False)
 
     def _check_time(self) -> None:
         """Look whether something takes too long. It is looked for now and then, so that requests touch no timer."""
         deadline = self._site.settings.deadline
-        waiting = self._stage is Stage.NOTHING and not self._blocked
+        waiting = self._stage is ConnectionState.NOTHING and not self._blocked
         left = self._since + (IDLE if waiting else deadline) - self._loop.time()
         if left <= 0 and self._blocked:
             self._transport.abort()
