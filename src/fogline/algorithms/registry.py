@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import fields
 from typing import Any
 
@@ -10,7 +9,7 @@ from fogline.algorithms.base import Algorithm, unannotated
 from fogline.algorithms.checks import check_method
 from fogline.parameters import fitting, missing
 from fogline.plugins import Registry, suggest
-from fogline.training.bugs import attempt, blame
+from fogline.training.own_classes import own_class
 
 METHODS = Registry[type[Algorithm]]("algorithm", "fogline.algorithms.methods", first="fedavg")
 """Fogline's methods."""
@@ -22,7 +21,7 @@ def find(name: str) -> type[Algorithm]:
     Raises:
         ValueError: there is none; the sentence names the nearest.
     """
-    return _imported(name) if ":" in name else METHODS.find(name).thing
+    return own_class(name, "algorithm", Algorithm) if ":" in name else METHODS.find(name).thing
 
 
 def make(name: str, **parameters: Any) -> Algorithm:
@@ -43,20 +42,3 @@ def make(name: str, **parameters: Any) -> Algorithm:
     if lacking := missing(method, parameters):
         raise ValueError(f"Algorithm '{name}' wants a value for {', '.join(lacking)}.")
     return method(**parameters)
-
-
-def _imported(name: str) -> type[Algorithm]:
-    module, _, path = name.partition(":")
-    found: Any = attempt(lambda: importlib.import_module(module))
-    if isinstance(found, ModuleNotFoundError):
-        raise ValueError(f"The algorithm '{name}' cannot be imported: {found}.") from found
-    if isinstance(found, Exception):
-        raise ValueError(f"The algorithm '{name}' cannot be imported: {blame(module, found)}.") from found
-    try:
-        for part in path.split("."):
-            found = getattr(found, part)
-    except AttributeError as error:
-        raise ValueError(f"The algorithm '{name}' cannot be imported: {error}.") from error
-    if not (isinstance(found, type) and issubclass(found, Algorithm)):
-        raise ValueError(f"'{name}' is no subclass of fogline.algorithms.Algorithm.")
-    return found

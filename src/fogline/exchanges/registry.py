@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from typing import Any
 
 from fogline.exchanges.base import Exchange
 from fogline.plugins import Registry, suggest
-from fogline.training.bugs import attempt, blame
+from fogline.training.own_classes import own_class
 
 EXCHANGES = Registry[type[Exchange]]("exchange", "fogline.exchanges")
 """Fogline's own."""
@@ -20,7 +19,7 @@ def make_exchange(name: str, /, **parameters: Any) -> Exchange:
     Raises:
         ValueError: there is no such exchange or parameter, or its class is not what an exchange must be.
     """
-    kind = _imported(name) if ":" in name else EXCHANGES.find(name).thing
+    kind = _find(name)
     steps: Any = getattr(kind, "steps", ())
     if not (isinstance(steps, tuple) and steps and all(isinstance(step, str) for step in steps)):
         raise ValueError(f"The exchange '{name}' names no steps; it needs steps = (\"first\", ...).")
@@ -43,15 +42,5 @@ def name_of(exchange: Exchange) -> str:
     return EXCHANGES.name_of(kind) or f"{kind.__module__}:{kind.__qualname__}"
 
 
-def _imported(name: str) -> type[Exchange]:
-    module, _, path = name.partition(":")
-    found: Any = attempt(lambda: importlib.import_module(module))
-    if isinstance(found, ModuleNotFoundError):
-        raise ValueError(f"The exchange '{name}' cannot be imported: {found}.") from found
-    if isinstance(found, Exception):
-        raise ValueError(f"The exchange '{name}' cannot be imported: {blame(module, found)}.") from found
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    if not (isinstance(found, type) and issubclass(found, Exchange)):
-        raise ValueError(f"'{name}' is no subclass of fogline.exchanges.Exchange.")
-    return found
+def _find(name: str) -> type[Exchange]:
+    return own_class(name, "exchange", Exchange) if ":" in name else EXCHANGES.find(name).thing

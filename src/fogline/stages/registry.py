@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import tomllib
 from dataclasses import fields
@@ -11,7 +10,7 @@ from typing import Any
 from fogline.parameters import fitting, missing
 from fogline.plugins import Registry, suggest
 from fogline.stages.base import Stage, StageError
-from fogline.training.bugs import attempt, blame
+from fogline.training.own_classes import own_class
 
 STAGES = Registry[type[Stage]]("stage", "fogline.stages", error=StageError)
 """Fogline's stages."""
@@ -46,7 +45,7 @@ def make(text: str) -> Stage:
         StageError: there is no such stage or parameter, or a value makes no sense; one sentence.
     """
     name, parameters = parsed(text)
-    kind = _imported(name) if ":" in name else STAGES.find(name).thing
+    kind = _own(name) if ":" in name else STAGES.find(name).thing
     known = {field.name: field for field in fields(kind)}
     for key, value in parameters.items():
         if key not in known:
@@ -86,16 +85,5 @@ def _literal(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _imported(name: str) -> type[Stage]:
-    if name in _handed_over:
-        return _handed_over[name]
-    module, _, path = name.partition(":")
-    found: Any = attempt(lambda: importlib.import_module(module))
-    if isinstance(found, Exception):
-        why = found if isinstance(found, ModuleNotFoundError) else blame(module, found)
-        raise StageError(f"The stage '{name}' cannot be imported: {why}.") from found
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    if not (isinstance(found, type) and issubclass(found, Stage)):
-        raise StageError(f"'{name}' is no subclass of fogline.stages.Stage.")
-    return found
+def _own(name: str) -> type[Stage]:
+    return _handed_over.get(name) or own_class(name, "stage", Stage, StageError)

@@ -12,27 +12,14 @@ import pytest
 from fogline.nodes import Aggregator, Device, records
 from fogline.nodes.effects import Effect, Forget, Move, Send, SetTimer, Write
 from fogline.nodes.events import Event
-from fogline.nodes.ledger import AcceptedUpdate, Lane, OpenRequest
-from fogline.nodes.messages import Receipt, Report, update_key
+from fogline.nodes.ledger import Lane, OpenRequest
+from fogline.nodes.messages import Receipt, Report
 from fogline.nodes.quorum import Quorum
 from fogline.nodes.role import AggregatorRole
 from fogline.simulation.faults import InvariantError, run
+from tests.simulation.faults.mistakes import CountsCopies
 
 SEEDS = range(150)
-
-
-class CountsCopies(Aggregator):
-    """Folds a report again when its copy comes."""
-
-    def expects(self, child: str, task: int) -> bool:
-        return True
-
-    def _unexpected(self, child: str, report: Report) -> None:
-        super()._unexpected(child, report)
-        if report.update is not None and self.ledger.accepted(report.task):
-            own = update_key(self.name, report.task)
-            again = AcceptedUpdate(report.task, child, own, self.ledger.version, 1, 1, 0)
-            self.ledger.lanes[0].pending.append(again)
 
 
 class ReceiptsFirst(Aggregator):

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from fogline.nodes import Aggregator, AggregatorRole
-from fogline.nodes.ledger import AcceptedUpdate
-from fogline.nodes.messages import Report, update_key
 from fogline.nodes.quorum import Quorum
 from fogline.simulation.faults import InvariantError, run_survey
+from tests.simulation.faults.mistakes import CountsCopies
 
 SEEDS = range(500)
 
@@ -31,20 +30,6 @@ class KeepsOldAnswers(Aggregator):
     def __init__(self, role: AggregatorRole, *more: Any, **named: Any) -> None:
         super().__init__(role, *more, **named)
         self.ledger._drop_answers = lambda: None  # type: ignore[method-assign]
-
-
-class CountsCopies(Aggregator):
-    """Adds a report again when its copy comes."""
-
-    def expects(self, child: str, task: int) -> bool:
-        return True
-
-    def _unexpected(self, child: str, report: Report) -> None:
-        super()._unexpected(child, report)
-        if report.update is not None and self.ledger.accepted(report.task):
-            own = update_key(self.name, report.task)
-            again = AcceptedUpdate(report.task, child, own, self.ledger.version, 1, 1, 0)
-            self.ledger.lanes[0].pending.append(again)
 
 
 class NeverGivesUp(Aggregator):
