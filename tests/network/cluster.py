@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fogline.governance.signatures.signing import SigningKey
+from fogline.jobs.reading import parse_job
+from fogline.monitoring.result import Result
 from fogline.network.cloud.client import Client, bundle_of, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create
 from fogline.network.cloud.records import LogLine, Record
@@ -19,6 +21,8 @@ from fogline.network.node.enrolment import join
 from fogline.network.node.process import Listening, NodeFolder, RunningNode, member
 from fogline.network.transport.messages import ParentAddress
 from fogline.params import Params, load
+from fogline.simulation.run import run
+from tests.network.small import task
 from tests.patience import PATIENCE
 
 HERE = Path(__file__).parent
@@ -197,3 +201,10 @@ async def _left(started: AbstractAsyncContextManager[Cluster]) -> None:
 async def _stop_all(made: Cluster) -> None:
     for name in list(reversed(made.members)):
         await made.stop(name)
+
+
+def simulated(text: str) -> Result:
+    """What a simulation of the job on the reference engine gives."""
+    described = parse_job(text)
+    parameters = dict(described.task_parameters)
+    return run(described.model_copy(update={"engine": "loop", "processes": 0}), task(**parameters), progress=False)

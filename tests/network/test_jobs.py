@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -20,7 +18,7 @@ from fogline.network.transport.messages import ParentAddress
 from fogline.nodes.records import Accepted
 from fogline.params import Params
 from fogline.simulation.run import run
-from tests.network.cluster import HERE, Cluster, cluster, job, within
+from tests.network.cluster import HERE, Cluster, cluster, job, simulated
 from tests.network.small import Farthest, task
 
 SAME = {
@@ -47,23 +45,6 @@ SAME = {
 }
 
 
-@pytest.fixture(scope="module")
-def clusters(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Cluster]]:
-    """A star and a tree, by their number of fogs; several jobs use them after each other."""
-    where = tmp_path_factory.mktemp("clusters")
-    with ExitStack() as stack:
-        yield {n: stack.enter_context(within(runner, cluster(where / str(n), fogs=n))) for n in (0, 2)}
-
-
-def simulated(text: str) -> Params:
-    """The model that a simulation of the job ends with."""
-    described = parse_job(text)
-    parameters = dict(described.task_parameters)
-    return run(
-        described.model_copy(update={"engine": "loop", "processes": 0}), task(**parameters), progress=False
-    ).params
-
-
 def same(one: Params, other: Params) -> bool:
     return np.array_equal(one.vector, other.vector) and np.array_equal(one.counters, other.counters)
 
@@ -79,7 +60,7 @@ def test_a_job_gives_the_simulators_model_to_the_bit(
     async def work() -> None:
         record = await made.finish(await made.submit(text))
         assert (record.state, record.why) == ("finished", "")
-        assert same(made.model(record), simulated(text))
+        assert same(made.model(record), simulated(text).params)
 
     runner.run(work())
 
@@ -110,7 +91,9 @@ def test_two_jobs_run_at_the_same_time(runner: asyncio.Runner, clusters: dict[in
         records = [await made.submit(text, priority=i) for i, text in enumerate(texts)]
         ends = [await made.finish(record) for record in records]
         assert [record.state for record in ends] == ["finished", "finished"]
-        assert all(same(made.model(record), simulated(text)) for record, text in zip(records, texts, strict=True))
+        assert all(
+            same(made.model(record), simulated(text).params) for record, text in zip(records, texts, strict=True)
+        )
 
     runner.run(work())
 
@@ -237,7 +220,7 @@ def test_a_job_stops_at_its_target_with_the_simulators_model(
         record = await made.finish(await made.submit(text))
         assert record.state == "finished"
         assert record.done < 200
-        assert same(made.model(record), simulated(text))
+        assert same(made.model(record), simulated(text).params)
 
     runner.run(work())
 
@@ -339,7 +322,7 @@ def test_a_fog_that_comes_back_below_the_same_parent_goes_on(tmp_path: Path) -> 
             await made.start("fog", [made.parent_address], Listening(address, "127.0.0.1:0"))
             record = await made.finish(record)
             assert record.state == "finished"
-            assert same(made.model(record), simulated(text))
+            assert same(made.model(record), simulated(text).params)
 
     asyncio.run(work())
 

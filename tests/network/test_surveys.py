@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
-from fogline.monitoring.result import Result, Row
-from fogline.simulation.run import run
-from tests.network.cluster import Cluster, cluster, job, within
+from fogline.monitoring.result import Row
+from tests.network.cluster import Cluster, job, simulated
 from tests.network.processes import fleet
-from tests.network.small import task
 from tests.network.test_jobs import same
 
 JOBS = {
@@ -24,19 +19,6 @@ JOBS = {
     "after some training": job() + '[evaluation]\nwhere = "devices"\nevery = 3\nfine_tune = { epochs = 2 }\n',
     "fogs with models of their own": job(fog="rounds = 2") + '[evaluation]\nwhere = "devices"\n',
 }
-
-
-@pytest.fixture(scope="module")
-def clusters(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Cluster]]:
-    where = tmp_path_factory.mktemp("clusters")
-    with ExitStack() as stack:
-        yield {n: stack.enter_context(within(runner, cluster(where / str(n), fogs=n))) for n in (0, 2)}
-
-
-def simulated(text: str) -> Result:
-    described = parse_job(text)
-    parameters = dict(described.task_parameters)
-    return run(described.model_copy(update={"engine": "loop", "processes": 0}), task(**parameters), progress=False)
 
 
 def found(rows: list[Row]) -> list[dict[str, float]]:
