@@ -88,7 +88,7 @@ async def as_without(made: Fleet, record: Record, text: str) -> None:
     """The job's model is that of an undisturbed run, to the bit."""
     lines = [(line.what, line.child, line.why) for line in await made.lines(record)]
     assert (record.state, record.why) == ("finished", "")
-    assert same(made.model(record), simulated(text)), lines
+    assert same(made.model(record), simulated(text).params), lines
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

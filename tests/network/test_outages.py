@@ -40,7 +40,7 @@ def test_a_fog_whose_uplink_breaks_goes_on_when_it_is_back(seconds: float, tmp_p
                 assert len(fog.node.downlink.sessions) == 2  # type: ignore[union-attr]
                 await proxy.refuse(False)
                 record = await made.finish(record)
-                assert same(made.model(record), simulated(TEXT))
+                assert same(made.model(record), simulated(TEXT).params)
                 await made.stop("client-0")
                 await made.stop("client-1")
                 await made.stop("fog")
@@ -85,7 +85,7 @@ def test_a_full_disk_holds_the_job_up_until_there_is_room(victim: str, tmp_path:
             record = await made.finish(record)
             assert record.state == "finished"
             if victim != "client-0":  # A device says that it cannot, and the round goes on without it.
-                assert same(made.model(record), simulated(TEXT))
+                assert same(made.model(record), simulated(TEXT).params)
             said = [line.why for line in await made.lines(record)]
             assert any("the disk is full" in why for why in said) or "the disk is full" in made.log(victim)
 
@@ -101,7 +101,7 @@ def test_a_clock_that_jumps_changes_nothing(days: int, tmp_path: Path) -> None:
                 made.start(name, clock=days * 86400)
             record = await made.finish(await made.submit(TEXT))
             assert record.state == "finished"
-            assert same(made.model(record), simulated(TEXT))
+            assert same(made.model(record), simulated(TEXT).params)
 
     asyncio.run(work())
 
