@@ -154,6 +154,8 @@ class Examiner:
         """
         clients = list(self._task.data.clients)
         if client not in clients:
+            if not self._algorithm.global_model:
+                raise UnansweredError(f"client '{client}' never trains, and so has no model of its own")
             return down.vector, down.counters
         place = clients.index(client)
         if self._job.evaluation.fine_tune is not None:

@@ -228,7 +228,7 @@ class Recorder:
 
     def _held_out(self) -> dict[str, float]:
         task = self.setting.task
-        if not task.data.held_out:
+        if not task.data.held_out or not self.setting.algorithm.global_model:
             return {}
         total: dict[str, float] = {}
         for sums in self._judged(list(task.data.held_out)).values():

@@ -35,8 +35,9 @@ from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.exchanging import exchange_of
+from fogline.jobs.judging import with_judges
 from fogline.jobs.loading import load_task
-from fogline.jobs.planning import assign, check_rounds, local_training, planner, with_defaults
+from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
@@ -76,7 +77,7 @@ class JobWorker:
 
     def __init__(self, opened: Open) -> None:
         self.opened = opened
-        self.job: Job = parse_job(opened.text)
+        self.asked: Job = parse_job(opened.text)
         self.folder = Path(opened.folder)
         self._engine: Engine | None = None
         if opened.folder not in sys.path:
@@ -84,7 +85,12 @@ class JobWorker:
 
     @cached_property
     def algorithm(self) -> Algorithm:
-        return make(self.job.algorithm.name, **self.job.algorithm.parameters)
+        return make(self.asked.algorithm.name, **self.asked.algorithm.parameters)
+
+    @cached_property
+    def job(self) -> Job:
+        """The job, with who judges."""
+        return with_judges(self.asked, self.algorithm)
 
     @cached_property
     def task(self) -> Task:
@@ -176,6 +182,7 @@ class JobWorker:
         """What nodes must know, and the first group."""
         self.task.check()
         check_rounds(self.algorithm, self.job)
+        check_public(self.algorithm, self.task.data)
         check_links(self.job, self.algorithm)
         for query in self.job.queries:
             parse_query(query)
@@ -244,8 +251,9 @@ class JobWorker:
         return Evaluated(row_of(found, self.job.evaluation))
 
     def judge(self, request: Evaluate) -> Evaluated:
-        """Metrics on the test set, if it lies here."""
-        return Evaluated(self.metrics(self.params(request.group)), read_group(request.group).metrics)
+        """Metrics on the test set, if it lies here and is to judge, and what devices said of themselves."""
+        metrics = self.metrics(self.params(request.group)) if request.judges else {}
+        return Evaluated(metrics, read_group(request.group).metrics)
 
     def params(self, group: str) -> Params:
         """The model of a group, as it is judged and handed out."""
@@ -314,6 +322,8 @@ class JobWorker:
             case PackageModel():
                 from fogline.network.worker.packing import pack
 
+                if not self.algorithm.global_model:
+                    raise ValueError(f"with {type(self.algorithm).__name__} each device keeps a model of its own")
                 return pack(self.job, self.task, self.params(request.group), request)
             case Open():
                 raise ValueError("The job is loaded already.")

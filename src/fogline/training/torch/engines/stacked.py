@@ -124,12 +124,12 @@ class Stacked(TorchEngine):
         return DeviceExamples(self.task.inputs(examples.array), self.task.targets(examples.y), size)
 
     def _group(self, index: int, job: ClientJob, part: DeviceExamples) -> object:
-        """Devices with the same key step together: one rate, one batch, one kind of state; one size if batches stay
-        ragged."""
+        """Devices with the same key step together: one rate, one batch, one kind of state, one kind of what was
+        received; one size if batches stay ragged."""
         if self.single:
             return index
-        state = tuple([(name, vector.shape) for name, vector in job.local.items()])
-        return (job.learning_rate, job.batch_size, state, 0 if self._fills else part.size)
+        local, received = (tuple([(n, v.shape) for n, v in state.items()]) for state in (job.local, job.received))
+        return (job.learning_rate, job.batch_size, local, received, 0 if self._fills else part.size)
 
     def _train_safely(self, jobs: list[ClientJob], parts: list[DeviceExamples], moved: bool) -> list[LocalResult]:
         """A failure of the whole is traced to its device by training one after the other."""
