@@ -304,14 +304,12 @@ def test_fedproto_shares_the_mean_features_of_each_class() -> None:
         np.testing.assert_allclose(above[name], prototype, rtol=1e-5)
 
     del state["1"]  # Nobody has sent it.
-    device = context(task)
-    kept = SimpleNamespace(local={}, received=state, examples=device.examples, model=first.vector)
-    table = {name: torch.tensor(vector) for name, vector in method.prepare(kept).items()}
-    x, targets = torch.tensor(rows[:4]), torch.tensor([0, 2, 1, 1])
-    batch = SimpleNamespace(features=x, targets=targets)
-    adjusted = method.adjust_loss(torch.tensor(1.0), batch, SimpleNamespace(local=table))
-    apart = ((rows[:2] - expected[[0, 2]]) ** 2).mean(1).sum() / 4
-    assert float(adjusted) == pytest.approx(1.0 + 0.7 * apart, rel=1e-4)
+    for missing, labels in ((1, [0, 2, 1, 1]), (7, [0, 2, 7, 7])):
+        received = {name: torch.tensor(vector) for name, vector in method.broadcast(state).items()}
+        batch = SimpleNamespace(features=torch.tensor(rows[:4]), targets=torch.tensor(labels))
+        adjusted = method.adjust_loss(torch.tensor(1.0), batch, SimpleNamespace(received=received))
+        apart = ((rows[:2] - expected[[0, 2]]) ** 2).mean(1).sum() / 4
+        assert float(adjusted) == pytest.approx(1.0 + 0.7 * apart, rel=1e-4), missing
 
 
 def test_a_device_sends_the_prototypes_of_its_own_classes_only() -> None:

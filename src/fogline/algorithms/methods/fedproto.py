@@ -26,23 +26,22 @@ class FedProto(OwnModels):
 
     lam: float = 1.0
 
-    def prepare(self, device: DeviceContext) -> State:
-        """Prototypes as a table with a row for each label, and which rows somebody has sent."""
-        sent = {int(name): vector for name, vector in device.received.items()}
-        if not sent:
-            return device.local
-        rows = 1 + max(*sent, int(device.examples.y.max()))
-        table = np.zeros((rows, next(iter(sent.values())).size), device.model.dtype)
-        known = np.isin(np.arange(rows), list(sent)).astype(device.model.dtype)
-        table[list(sent)] = list(sent.values())
-        return {**device.local, "prototypes": table.ravel(), "known": known}
+    def broadcast(self, state: State) -> State:
+        """Prototypes as a table with a row for each label, and which rows somebody has sent; the last is of no label."""
+        if not state:
+            return {}
+        labels, sent = [int(name) for name in state], np.stack(list(state.values()))
+        table, known = np.zeros((2 + max(labels), sent.shape[1]), sent.dtype), np.zeros(2 + max(labels), sent.dtype)
+        table[labels], known[labels] = sent, 1.0
+        return {"prototypes": table.ravel(), "known": known}
 
     def adjust_loss(self, loss: Array, batch: LocalBatch, device: DeviceContext) -> Array:
-        if "known" not in device.local:
+        if "known" not in device.received:
             return loss
-        known, table = device.local["known"], device.local["prototypes"].reshape(-1, batch.features.shape[-1])
-        squares = ((batch.features - table[batch.targets]) ** 2).mean(-1)
-        return loss + self.lam * (known[batch.targets] * squares).mean()
+        known, table = device.received["known"], device.received["prototypes"].reshape(-1, batch.features.shape[-1])
+        rows = batch.targets.clamp(max=len(known) - 1)
+        squares = ((batch.features - table[rows]) ** 2).mean(-1)
+        return loss + self.lam * (known[rows] * squares).mean()
 
     def report(self, device: DeviceContext) -> ClientUpdate:
         y, features = device.examples.y, device.features_at(device.end, device.examples)
