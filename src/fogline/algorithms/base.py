@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
+from typing import Any, ClassVar, NamedTuple
 
 from fogline.aggregation import Folded, Weight, is_per_number
+from fogline.parameters import Parametrised
 from fogline.params import State, Vector
 from fogline.settings import Mode
 from fogline.training.context import DeviceContext
@@ -77,9 +78,7 @@ class AggregatorContext:
     """Speed classes in all."""
 
 
-@dataclass_transform(frozen_default=True)
-@dataclass(frozen=True)
-class Algorithm(LocalMethod):
+class Algorithm(LocalMethod, Parametrised):
     """The hooks of a method, at FedAvg's values."""
 
     mode: ClassVar[Mode] = "sync"
@@ -104,18 +103,6 @@ class Algorithm(LocalMethod):
         super().__init_subclass__()
         if "columnwise" not in vars(cls):
             cls.columnwise = _leaves_aggregators_alone(cls)
-        dataclass(frozen=True)(cls)
-
-    def __new__(cls, *_: Any, **parameters: Any) -> Self:
-        """Parameters are annotated fields; what only looks like one is named.
-
-        Raises:
-            TypeError: the class has an attribute of that name, without an annotation.
-        """
-        for name in parameters:
-            if name not in cls.__dataclass_fields__ and hasattr(cls, name):
-                raise TypeError(f"{cls.__name__} has no parameter '{name}': {unannotated(cls, name)}")
-        return super().__new__(cls)
 
     def broadcast(self, state: State) -> State:
         """What an aggregator sends its children beside the model."""
@@ -203,11 +190,3 @@ def _leaves_aggregators_alone(method: type[Algorithm]) -> bool:
             if is_code and not free and any(hasattr(parent, name) for parent in parents):
                 return False
     return all(parent.columnwise for parent in parents)
-
-
-def unannotated(method: type[Algorithm], name: str) -> str:
-    """How to make a parameter of what a method has under that name."""
-    value = getattr(method, name)
-    if name in vars(Algorithm) or callable(value):
-        return f"'{name}' is what every method has"
-    return f"annotate it in the class to make it one: {name}: {type(value).__name__} = {value!r}"

@@ -20,6 +20,7 @@ from pydantic import (
 from fogline.jobs.checked import Demand, StrictModel
 from fogline.jobs.modules import class_name
 from fogline.jobs.units import seconds
+from fogline.plugins import read_call
 from fogline.settings import Mode
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def checked_rule(value: Any) -> RuleOrText:
     from fogline.aggregation.rules import Rule, make_rule
 
     if isinstance(value, str):
-        if ":" not in value.partition("(")[0]:  # Code of the developer's own may not be here yet.
+        if ":" not in read_call(value).name:  # Code of the developer's own may not be here yet.
             make_rule(value)
     elif not isinstance(value, Rule):
         raise ValueError(f"a rule is text such as 'median' or 'trimmed_mean(0.1)', or a Rule, and not {value!r}")
