@@ -128,7 +128,9 @@ def test_a_model_without_running_statistics_has_nothing_for_fedbn() -> None:
 
 
 def test_a_wrong_private_of_is_named() -> None:
-    with pytest.raises(CodeError, match=r"Typing\.private_of gives an Entry; it must give names"):
+    with pytest.raises(
+        CodeError, match=r"Typing\.private_of gives Entry.*, which is no entry of the model; it must give"
+    ):
         private_names(Typing(), MODEL)
 
 
