@@ -19,8 +19,8 @@ from fogline.algorithms.methods.fedmd import distance
 from fogline.data import Examples, from_clients
 from fogline.jobs import JobError
 from fogline.training import ClientJob, DeviceContext, LocalTraining
-from fogline.training.bugs import CodeError
 from fogline.training.torch import models
+from fogline.user_code.bugs import CodeError
 
 SIZES = (6, 9, 14, 20, 7, 11)
 QUIET: dict[str, Any] = {"processes": 0, "progress": False, "rounds": 2, "local": {"steps": 3, "batch_size": 4}}
@@ -343,7 +343,7 @@ def test_where_devices_keep_their_models_they_judge_and_the_root_learns_nothing(
     sent = result.history[0]["up/cloud"] / (len(SIZES) if tree is not FOGS else 2)  # Before devices were asked.
     assert sent < (30 * 3 if name == "fedmd" else 3 * 6) * 4 + 100
     for where in ("cloud", "both"):
-        words = f"evaluation.where is '{where}', but with .* each device keeps a model of its own"
+        words = f"evaluation.where is '{where}', but Fed.* keeps a model on each device, so that the cloud has"
         with pytest.raises(JobError, match=words):
             fogline.simulate(task, name, tree, evaluation={"where": where}, **QUIET)
     with pytest.raises(JobError, match=r"'clip\(\)' cannot stand here: nothing that Fed.* sends moves the model"):

@@ -27,7 +27,7 @@ class FedProto(OwnModels):
     lam: float = 1.0
 
     def broadcast(self, state: State) -> State:
-        """Prototypes as a table with a row for each label, and which rows somebody has sent; the last is of no label."""
+        """Prototypes as a table with a row for each label, and which rows somebody has sent; the last is no label's."""
         if not state:
             return {}
         labels, sent = [int(name) for name in state], np.stack(list(state.values()))
