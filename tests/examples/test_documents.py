@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -121,10 +122,8 @@ def test_the_methods_in_the_documents_run(tmp_path: Path, monkeypatch: pytest.Mo
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(), re.DOTALL)
     rng, rows = np.random.default_rng(0), [np.arange(20 * i, 20 * i + 20) for i in range(3)]
     x = rng.normal(size=(60, 4)).astype(np.float32)
-    task = fogline.Task(
-        lambda: nn.Linear(4, 3),
-        from_arrays("some", x, rng.integers(0, 3, 60), rows, classes=3, test=(x, rng.integers(0, 3, 60))),
-    )
+    data = from_arrays("some", x, rng.integers(0, 3, 60), rows, classes=3, test=(x, rng.integers(0, 3, 60)))
+    task = fogline.Task(lambda: nn.Sequential(OrderedDict(body=nn.Linear(4, 4), head=nn.Linear(4, 3))), data)
     ran: set[str] = set()
     monkeypatch.syspath_prepend(str(tmp_path))
     for number, block in enumerate(blocks):
