@@ -226,7 +226,7 @@ def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
     slowest: dict[str, float] = {}
     for client, home in enumerate(setting.homes):
         passed = examples_of(local, samples[client], local.step_count(samples[client], most))
-        down = max(fleet.down_seconds(client, between.down, at) for at in moments)
+        down = max(fleet.down_seconds(client, between.down + sizes.frozen, at) for at in moments)
         up = max(fleet.up_seconds(client, between.up, at) for at in moments)
         seconds = down + fleet.train_seconds(client, passed, setting.task.cost) + up
         slowest[home] = max(seconds, slowest.get(home, 0.0))

@@ -26,7 +26,7 @@ from fogline.nodes.traits import AlgorithmTraits
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
-PROTOCOL = 2
+PROTOCOL = 3
 SERVICE = "fogline.v1.Node"
 ENROLMENT_SERVICE = "fogline.v1.Enrolment"
 OPERATOR_SERVICE = "fogline.v1.Operator"
@@ -91,6 +91,8 @@ class JobAnnouncement(msgspec.Struct, frozen=True):
     bundle: Blob
     layout: str
     """The model's tensors: JSON list of [name, shape, type, trainable]."""
+    frozen: Blob | None = None
+    """The model's frozen entries, which go to every node once; None where it has none."""
     needs: Needs = Needs()
     priority: int = 0
     traits: AlgorithmTraits = AlgorithmTraits()
