@@ -379,7 +379,9 @@ async def prepare(means: Means, record: Record) -> JobRun:
     code = await asyncio.to_thread(
         node.admission.admit, announcement, node.value_store.blobs.path(record.bundle.digest)
     )
-    judge = node.job_manager.worker_client(announcement, code, frozen=await asyncio.to_thread(_frozen, node, record.job))
+    judge = node.job_manager.worker_client(
+        announcement, code, frozen=await asyncio.to_thread(_frozen, node, record.job)
+    )
     try:
         return await _described(means, record, asked, announcement, code, judge)
     except UNFIT:

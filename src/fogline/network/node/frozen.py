@@ -1,4 +1,4 @@
-"""The frozen entries of a job's model on a node: fetched once, named in the job's journal, and so kept until it ends."""
+"""The frozen entries of a job's model on a node: fetched once, named in the job's journal and so kept till it ends."""
 
 from __future__ import annotations
 
