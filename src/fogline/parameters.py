@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import Field, fields
-from typing import Any
+from typing import Any, cast
 
 
 def required(field: Field[Any]) -> bool:
@@ -31,6 +31,11 @@ def fitting(subject: str, field: Field[Any], value: Any) -> Any:
     wanted = field.type if isinstance(field.type, str) else field.type.__name__
     if wanted == "float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if wanted.startswith("tuple"):
+        values = (value,) if isinstance(value, str) else value
+        if not isinstance(values, list | tuple) or not all(isinstance(one, str) for one in cast("Any", values)):
+            raise ValueError(f"Parameter '{field.name}' of {subject} is {value!r}; it wants a list of texts.")
+        return tuple(cast("tuple[str, ...]", values))
     kinds: dict[str, type] = {"float": float, "int": int, "bool": bool, "str": str}
     wrong = wanted in kinds and (not isinstance(value, kinds[wanted]) or (wanted == "int" and isinstance(value, bool)))
     if wrong:

@@ -28,11 +28,11 @@ LAYOUTS = {
     "half": [Entry("w", (150,), "float16"), Entry("v", (150,), "bfloat16")],
     "normed": [
         Entry("w", (9, 30), "float32"),
-        Entry("mean", (30,), "float32", trainable=False),
-        Entry("batches", (), "int64", trainable=False),
-        Entry("mask", (5,), "uint8", trainable=False),
+        Entry("mean", (30,), "float32", role="buffer"),
+        Entry("batches", (), "int64", role="buffer"),
+        Entry("mask", (5,), "uint8", role="buffer"),
     ],
-    "counters": [Entry("batches", (3,), "int64", trainable=False)],
+    "counters": [Entry("batches", (3,), "int64", role="buffer")],
     "empty": [],
     "hollow": [Entry("w", (0, 4), "float32")],
 }
@@ -93,7 +93,7 @@ def test_the_same_numbers_give_the_same_file(tmp_path: Path, name: str) -> None:
 
 def test_a_file_looks_as_it_always_did() -> None:
     # Nodes of different age compare digests of files: another order of tensors or keys would part them.
-    spec = Spec.of([Entry("w", (2,), "float32"), Entry("h", (1,), "float16"), Entry("n", (), "int64", trainable=False)])
+    spec = Spec.of([Entry("w", (2,), "float32"), Entry("h", (1,), "float16"), Entry("n", (), "int64", role="buffer")])
     params = Params(spec, np.array([1, 2, 3], np.float32), np.array([7]))
     header = (
         b'{"__metadata__":{"fogline.layout":"[[\\"w\\",[2],\\"float32\\",true],[\\"h\\",[1],\\"float16\\",true],'

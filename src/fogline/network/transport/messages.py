@@ -90,7 +90,7 @@ class JobAnnouncement(msgspec.Struct, frozen=True):
     """The resolved job (TOML)."""
     bundle: Blob
     layout: str
-    """The model's tensors: JSON list of [name, shape, type, trainable]."""
+    """Tensors of the model that devices and aggregators share: JSON list of [name, shape, type, role]."""
     frozen: Blob | None = None
     """The model's frozen entries, which go to every node once; None where it has none."""
     needs: Needs = Needs()

@@ -19,8 +19,9 @@ from fogline.aggregation.rules import Rule
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
-from fogline.algorithms.device import prepare, run_cohort
+from fogline.algorithms.device import opened, prepare, run_cohort
 from fogline.algorithms.group import Down
+from fogline.algorithms.private import keeps_private, with_home
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
@@ -35,6 +36,7 @@ from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.exchanging import exchange_of
+from fogline.jobs.judging import check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, check_rounds, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
@@ -60,7 +62,7 @@ from fogline.network.worker.requests import (
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
 from fogline.nodes.traits import traits_of
-from fogline.params import Params, Spec
+from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen
 from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
@@ -76,22 +78,43 @@ class JobWorker:
 
     def __init__(self, opened: Open) -> None:
         self.opened = opened
-        self.job: Job = parse_job(opened.text)
+        self.asked: Job = parse_job(opened.text)
         self.folder = Path(opened.folder)
+        self.start = ""
+        """The weights to begin with, at the cloud; empty: the task's untrained ones."""
         self._engine: Engine | None = None
         if opened.folder not in sys.path:
             sys.path.insert(0, opened.folder)  # A method of the developer's own lies beside the task.
 
     @cached_property
     def algorithm(self) -> Algorithm:
-        return make(self.job.algorithm.name, **self.job.algorithm.parameters)
+        return make(self.asked.algorithm.name, **self.asked.algorithm.parameters)
+
+    @cached_property
+    def job(self) -> Job:
+        """The job, with who judges."""
+        return with_judges(self.asked, self.algorithm)
 
     @cached_property
     def task(self) -> Task:
         parameters = {**self.job.task_parameters, **self.opened.parameters}
-        return task_to_judge(
-            load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder), self.job
-        )
+        task = load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
+        return with_home(task_to_judge(task, self.job), self.algorithm, lambda: self.first)
+
+    @cached_property
+    def first(self) -> Params:
+        """The whole model before any training; what is frozen is as all nodes have it.
+
+        Raises:
+            JobError: it cannot be read.
+            ValueError: what is frozen is another model's, or did not come.
+        """
+        first = first_model(self.job, self.task, self.start)
+        if self.opened.frozen:
+            return with_frozen(first, load(Path(self.opened.frozen)))
+        if self.opened.client:
+            check_frozen(first.spec, None)
+        return first
 
     def engine(self, first: ClientJob) -> Engine:
         """The job's engine, once it has been compared with the reference on this node's own data.
@@ -107,7 +130,7 @@ class JobWorker:
                     self.task,
                     self.algorithm,
                     local,
-                    [prepared if isinstance(prepared, ClientJob) else first],
+                    [prepared if isinstance(prepared, ClientJob) else opened(self.task, first)],
                     engine=engine,
                     chunk=1,
                     compared=self.job.engine_compared,
@@ -162,21 +185,25 @@ class JobWorker:
 
     @cached_property
     def spec(self) -> Spec:
-        return Spec.read(self.opened.layout) if self.opened.layout else self.task.spec
+        """The layout of what devices and aggregators share."""
+        return Spec.read(self.opened.layout) if self.opened.layout else self.task.shared
 
     def open(self) -> JobOpened:
         """Load what this node needs, so that the first round does not wait for it."""
         if not self.opened.client:
             return JobOpened()
+        if self.opened.frozen or self.task.home is not None:
+            _ = self.first  # It must fit before anybody waits for this node.
         if self.opened.client in self.task.data.held_out:
             return JobOpened(trains=False)
         return JobOpened(samples=int(self.task.data.sizes()[self.client]))
 
     def describe(self, request: Describe) -> Described:
-        """What nodes must know, and the first group."""
+        """What nodes must know, the first group, and what is frozen."""
         self.task.check()
         check_rounds(self.algorithm, self.job)
         check_links(self.job, self.algorithm)
+        check_publishing(self.job, self.algorithm)
         for query in self.job.queries:
             parse_query(query)
         job = with_defaults(self.job, self.algorithm, self.task)
@@ -187,18 +214,43 @@ class JobWorker:
             )
             for leaf in set(parent_addresses)
         }
-        group = group_models.root(first_model(job, self.task, request.start))
-        self.groups.begin(group, request.group, request.model, request.key)
+        self.start = request.start
+        self.groups.begin(group_models.root(self._first_shared()), request.group, request.model, request.key)
+        frozen = frozen_of(self.first)
+        if frozen is not None:
+            save(Path(request.frozen), frozen)
         return Described(
             text=job_to_toml(job),
-            layout=self.task.spec.layout,
+            layout=self.task.shared.layout,
             traits=traits_of(self.algorithm, self.rules, exchange_of(job, self.algorithm)),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),
             clients=clients,
             plan=plan,
+            frozen=frozen is not None,
         )
+
+    def _first_shared(self) -> Params:
+        """What devices and aggregators share of the first model.
+
+        Raises:
+            JobError: devices would begin with other private entries: they make them themselves, under the job's seed.
+        """
+        home, first = self.task.home, self.first
+        if home is None:
+            return first
+        part, made = home.part, self.task.initial(self.job.seed) if self.start else first
+        floats, counters = part.private_floats, part.private_counters
+        if not (
+            np.array_equal(floats.cut(made.vector), floats.cut(first.vector))
+            and np.array_equal(counters.cut(made.counters), counters.cut(first.counters))
+        ):
+            raise JobError(
+                "start: that model has other private entries than the untrained one, which devices begin with; leave "
+                "start out, or let these entries travel"
+            )
+        return part.cut(first)
 
     def carry_out(self, asked: CarryOut) -> CarriedOut:
         """What a state machine decided: on this node's data, or with what children sent."""
@@ -230,7 +282,7 @@ class JobWorker:
     def model_to_judge(self, request: ModelToJudge) -> ModelWritten:
         """What devices get that are asked beside the training."""
         if request.group:
-            down = model_to_judge(self.algorithm, self.task.spec, read_group(request.group))
+            down = model_to_judge(self.algorithm, self.spec, read_group(request.group))
         else:
             down = Down(np.zeros(0, np.float32), np.zeros(0, np.int64))
         write(request.model, down)
@@ -248,8 +300,9 @@ class JobWorker:
         return Evaluated(self.metrics(self.params(request.group)), read_group(request.group).metrics)
 
     def params(self, group: str) -> Params:
-        """The model of a group, as it is judged and handed out."""
-        return group_models.evaluation_model(self.algorithm, self.task.spec, read_group(group))
+        """The model of a group, as it is judged and handed out: without what each device has of its own."""
+        home, shared = self.task.home, group_models.evaluation_model(self.algorithm, self.spec, read_group(group))
+        return shared if home is None else home.part.hand_out(shared, home.first)
 
     def metrics(self, params: Params) -> dict[str, float]:
         """Metrics on the test set; none where there is none here, or where devices alone judge."""
@@ -314,6 +367,8 @@ class JobWorker:
             case PackageModel():
                 from fogline.network.worker.packing import pack
 
+                if keeps_private(self.algorithm):
+                    raise ModelError(f"{no_version(self.algorithm)}.")
                 return pack(self.job, self.task, self.params(request.group), request)
             case Open():
                 raise ValueError("The job is loaded already.")
