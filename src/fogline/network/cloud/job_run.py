@@ -86,7 +86,7 @@ class JobRun:
         job: what it says.
         announcement: the job, as nodes are told of it.
         code: where its code lies.
-        first: values that it begins with.
+        first: values that it begins with; they are kept for it until its journal names them.
         judge: the worker that judges its models.
         folder: takes its results.
 
@@ -115,6 +115,7 @@ class JobRun:
             surveyor=surveyor_maker(node.name, job, announcement, AGAIN) if announcement.surveys else None,
         )
         self._means = means
+        self._first = list(first.values())
         self._record = record
         self._job = job
         self._judge = judge
@@ -173,6 +174,7 @@ class JobRun:
 
     def _moved(self, move: Move, group: BlobRef, seconds: float) -> None:
         """The model moved: it is judged beside, while the next round runs."""
+        self._begun()
         devices = self._round_devices.saw(move)
         if move.final:
             self._means.node.value_store.keep(group)
@@ -181,12 +183,18 @@ class JobRun:
 
     def _ended(self, why: str | None, group: BlobRef | None) -> None:
         """Its rounds are over."""
+        self._begun()
         if group is not None and self._last is None and not self._models:
             self._means.node.value_store.keep(group)  # The cloud was restarted since the last move.
             self._last = group
         self._failure = why
         self._over = True
         self._there.set()
+
+    def _begun(self) -> None:
+        """The journal names what it began with, or something newer."""
+        first, self._first = self._first, []
+        self._means.node.value_store.release(first)
 
     # Its rounds.
 
@@ -403,6 +411,8 @@ async def _described(
         digest, size = await asyncio.to_thread(node.value_store.blobs.adopt, frozen)
         first[FROZEN] = BlobRef(digest, size, FROZEN)
         judge.opening = msgspec.structs.replace(judge.opening, frozen=node.value_store.path(first[FROZEN]))
+    for value in first.values():  # Another job may have begun with the same numbers, and need them no more.
+        node.value_store.keep(value)
     announcement = msgspec.structs.replace(
         announcement,
         text=facts.text,
