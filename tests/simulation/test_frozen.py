@@ -226,3 +226,14 @@ def test_where_all_is_frozen_there_is_nothing_to_learn() -> None:
     data = from_clients("made", {"c": client(0)}, classes=2)
     with pytest.raises(JobError, match="no trainable parameters"):
         simulate(Task(lambda: nn.Linear(FEATURES, 2).requires_grad_(False), data))
+
+
+def test_what_was_trained_before_may_be_frozen_now(tmp_path: Path) -> None:
+    before = simulate(on(lambda: nn.Linear(FEATURES, WIDTH))).params
+    save(tmp_path / "start.safetensors", before)
+    params = simulate(frozen(), start=tmp_path / "start.safetensors").params
+    assert np.array_equal(params.view("0.weight"), before.view("0.weight"))
+    assert not np.array_equal(params.view("3.weight"), before.view("3.weight"))
+    save(tmp_path / "wider.safetensors", on(lambda: nn.Linear(FEATURES, WIDTH, bias=False)).initial(0))
+    with pytest.raises(JobError, match="holds another model than task"):
+        simulate(frozen(), start=tmp_path / "wider.safetensors")
