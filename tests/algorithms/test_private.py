@@ -128,7 +128,9 @@ def test_a_model_without_running_statistics_has_nothing_for_fedbn() -> None:
 
 
 def test_a_wrong_private_of_is_named() -> None:
-    with pytest.raises(CodeError, match=r"Typing\.private_of gives an Entry; it must give names"):
+    with pytest.raises(
+        CodeError, match=r"Typing\.private_of gives Entry.*, which is no entry of the model; it must give"
+    ):
         private_names(Typing(), MODEL)
 
 
@@ -149,6 +151,7 @@ class Stronger(Pull):
 def test_a_plain_value_in_a_subclass_is_the_parameter_s_default() -> None:
     assert (FedProx().mu, Pull().mu, Stronger().mu, Stronger(mu=1.0).mu) == (0.01, 0.5, 2.0, 1.0)
     assert (Pull().private, Stronger().private, Stronger(private=()).private) == (("head.*",), ("head.*",), ())
+    assert (repr(FedProx()), repr(Pull())) == ("FedProx(mu=0.01)", "Pull(private=('head.*',), mu=0.5)")
     assert (Stronger(7.0).mu, Stronger().extra) == (7.0, 3), "private takes no place among what stands without a name"
     g, w = np.ones(2), np.full(2, 3.0)
     np.testing.assert_array_equal(Pull().adjust_gradient(g, w, np.zeros(2), {}, {}), g + 0.5 * w)

@@ -36,7 +36,7 @@ JOBS = {
     "a star": private("fedper", fogs=0),
     "a tree": private("fedprox"),
     "fogs with models of their own": private("scaffold", fog="rounds = 2"),
-    "stages": private(cloud='uplink = ["int8"]', fog='uplink = ["clip(norm=0.5)", "int8"]\ndownlink = ["int8"]'),
+    "stages": private(cloud='uplink = ["int8"]\ndownlink = ["int8"]', fog='uplink = ["clip(norm=0.5)", "int8"]'),
     "judged after some training": private(fogs=0) + "fine_tune = { epochs = 2 }\n",
 }
 

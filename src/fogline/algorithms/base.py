@@ -113,7 +113,7 @@ class Algorithm(LocalMethod):
         if "columnwise" not in vars(cls):
             cls.columnwise = _leaves_aggregators_alone(cls)
         _take_plain_values(cls)
-        dataclass(frozen=True)(cls)
+        dataclass(frozen=True, repr=False)(cls)
 
     def __new__(cls, *_: Any, **parameters: Any) -> Self:
         """Parameters are annotated fields; what only looks like one is named.
@@ -135,6 +135,10 @@ class Algorithm(LocalMethod):
             ValueError: of this model, the method can keep nothing; a sentence.
         """
         return spec.matching([self.private] if isinstance(self.private, str) else self.private)
+
+    def __repr__(self) -> str:
+        shown = [f.name for f in fields(self) if f.name != "private" or self.private]
+        return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def broadcast(self, state: State) -> State:
         """What an aggregator sends its children beside the model."""

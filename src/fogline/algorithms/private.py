@@ -9,7 +9,7 @@ from fogline.algorithms.base import Algorithm
 from fogline.params import Params, SharedPart, Spec
 from fogline.training.bugs import attempt, blame
 from fogline.training.home import Home
-from fogline.training.hook_calls import a, name_of, wrong
+from fogline.training.hook_calls import name_of, wrong
 from fogline.training.task import Task
 
 T = TypeVar("T", bound=Task)
@@ -51,10 +51,10 @@ def private_names(algorithm: Algorithm, spec: Spec) -> frozenset[str]:
         raise ValueError(f"{subject} keeps nothing on devices: {given}") from given
     if isinstance(given, Exception):
         raise blame(name_of(algorithm, "private_of"), given) from given
-    for name in given:
-        if name not in entries:
-            what = f"'{name}', which is no entry of the model" if isinstance(name, str) else a(name)
-            raise wrong(algorithm, "private_of", f"gives {what}; it must give names of entries")
+    unknown = next((name for name in given if name not in entries), None)
+    if unknown is not None:
+        what = f"gives {unknown!r}, which is no entry of the model; it must give names of entries"
+        raise wrong(algorithm, "private_of", what)
     private = frozenset(name for name in given if entries[name].role != "frozen")
     if not private:
         raise ValueError(f"{subject} keeps nothing on devices: all that it names is frozen")
