@@ -237,3 +237,14 @@ def test_what_was_trained_before_may_be_frozen_now(tmp_path: Path) -> None:
     save(tmp_path / "wider.safetensors", on(lambda: nn.Linear(FEATURES, WIDTH, bias=False)).initial(0))
     with pytest.raises(JobError, match="holds another model than task"):
         simulate(frozen(), start=tmp_path / "wider.safetensors")
+
+
+@pytest.mark.parametrize("tree", [STAR, TREE], ids=["star", "tree"])
+def test_a_head_of_ones_own_on_a_frozen_body(tree: Tree) -> None:
+    one, other = (simulate(task, tree, algorithm="fedper") for task in (frozen(), on(Kept)))
+    assert equal(one.params, other.params)
+    assert set(one.params.arrays()) == {"0.weight", "0.bias", "1.weight", "1.bias", *STATISTICS}
+    assert [row["loss"] for row in one.history] == [row["loss"] for row in other.history]
+
+
+STATISTICS = ("1.running_mean", "1.running_var", "1.num_batches_tracked")

@@ -489,7 +489,9 @@ class Simulator:
         else:
             traffic.joules += size * self._joules_per_byte[client]
             seconds = self._down_seconds(client, size, self.now)
-        at = max(self.now + seconds, earliest)
+        at = self.now + seconds
+        if at < earliest:
+            at = earliest
         self._serial = serial = self._serial + 1
         heapq.heappush(self._queue, (at, serial, to, Received(seat.name, message)))
         return at
