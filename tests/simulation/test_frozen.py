@@ -56,9 +56,8 @@ def frozen() -> Task:
 
 
 def simulate(task: Task, tree: Tree = STAR, rounds: int = 3, **settings: Any) -> fogline.Result:
-    return fogline.simulate(
-        task, tree=tree, rounds=rounds, **{"processes": 0, "progress": False, "engine": "loop"} | settings
-    )
+    settings = {"processes": 0, "progress": False, "engine": "loop"} | settings
+    return fogline.simulate(task, tree=tree, rounds=rounds, **settings)
 
 
 def equal(one: Params, other: Params) -> bool:
