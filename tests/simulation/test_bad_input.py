@@ -254,7 +254,7 @@ class Misspelt(nn.Module):
         self.linear = nn.Linear(8, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.liner(x) if bool((x > 50).any()) else self.linear(x)
+        return self.liner(x) if bool((x > 50).any()) else self.linear(x)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("processes", [0, 2])

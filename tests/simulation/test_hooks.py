@@ -32,7 +32,7 @@ def line_of(method: type, hook: str, within: int = 0) -> str:
 
 class Unknown(FedAvg):
     def report(self, device):
-        return nonsense  # noqa: F821
+        return nonsense  # type: ignore[name-defined]  # noqa: F821
 
 
 class Keyed(FedAvg):
@@ -156,7 +156,7 @@ class Late(FedAvg):
 
     def report(self, device):
         if "seen" in device.local:
-            return nonsense  # noqa: F821
+            return nonsense  # type: ignore[name-defined]  # noqa: F821
         return ClientUpdate({"delta": Weighted(device.end - device.start, 1.0)}, {"seen": np.ones(1)})
 
 
