@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from fogline.data import Examples, FederatedData, Meaning, from_arrays, from_clients
-from tests.arrays import array
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 3)).astype(np.float32)
@@ -84,7 +83,7 @@ def test_any_array_becomes_its_plain_copy(name: str) -> None:
     plain = given.detach().float().numpy() if isinstance(given, torch.Tensor) else np.array(given)
     for data in both(given, Y, classes=2, test=Examples(given, Y)):
         assert data.test is not None
-        for x in (array(data.at(1).x), array(data.test.x)[6:]):
+        for x in (data.at(1).array, data.test.array[6:]):
             assert x.dtype.isnative
             assert all(stride >= 0 for stride in x.strides)
             assert x.dtype.kind == ("f" if plain.dtype.kind == "f" else plain.dtype.kind.replace("u", "i")) or (

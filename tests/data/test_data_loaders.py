@@ -82,7 +82,7 @@ def test_mnist_has_the_published_class_counts() -> None:
 def test_flat_images_are_the_same_numbers() -> None:
     have("mnist")
     images, flat = (load("mnist", root=ROOT, partition="shards", flat=flag).at(7) for flag in (False, True))
-    np.testing.assert_array_equal(images.array.reshape(len(images), -1), flat.x)
+    np.testing.assert_array_equal(images.array.reshape(images.count, -1), flat.x)
 
 
 def test_the_test_set_does_not_depend_on_the_seed() -> None:
