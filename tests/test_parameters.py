@@ -80,8 +80,14 @@ def test_whole_numbers_and_those_of_numpy_become_what_a_parameter_is() -> None:
 
 
 def test_what_cannot_be_looked_up_is_taken_as_it_is() -> None:
-    assert Lists(1.0, unknown="x", names=["a"]).names == ["a"]  # type: ignore[arg-type]
+    assert Lists(1.0, unknown="x").unknown == "x"  # type: ignore[arg-type]
     assert Lists(1.0).table == {}
+
+
+def test_a_list_of_texts_becomes_a_tuple_and_one_text_need_not_stand_in_a_list() -> None:
+    assert Lists(1.0, names=["a"]).names == Lists(1.0, names="a").names == ("a",)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^Parameter 'names' of Lists is 3; it wants a list of texts.$"):
+        Lists(1.0, names=3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

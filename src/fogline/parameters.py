@@ -10,11 +10,11 @@ from __future__ import annotations
 import inspect
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import wraps
 from numbers import Integral, Real
 from types import NoneType
-from typing import Any, NamedTuple, dataclass_transform
+from typing import Any, NamedTuple, cast, dataclass_transform
 
 from fogline.plugins import suggest
 
@@ -26,6 +26,8 @@ PLAIN: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "None": (NoneType, lambda none: none),
 }
 """What an annotation takes, by name, and what is made of it: NumPy's numbers become Python's, which a job can hold."""
+TEXTS = "tuple[str, ...]"
+"""How an annotation of several texts is written."""
 
 
 class Signature(NamedTuple):
@@ -36,14 +38,32 @@ class Signature(NamedTuple):
     """False where the class takes whatever it is given (``*args``, ``**kwargs``)."""
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class Parametrised:
     """Base of what has parameters: they are annotated fields, and an heir becomes a frozen dataclass by itself."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        dataclass(frozen=True)(cls)
+        _take_plain_values(cls)
+        dataclass(frozen=True, repr=False)(cls)
         check_when_made(cls)
+
+    def __repr__(self) -> str:
+        known = fields(cast("Any", self))
+        shown = [f.name for f in known if not f.kw_only or getattr(self, f.name) != f.default]
+        return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+
+def _take_plain_values(kind: type) -> None:
+    """Make ``mu = 0.1`` count where ``mu`` is a parameter of a parent: a dataclass looks at what is annotated only."""
+    inherited = {f.name: f for base in reversed(kind.__mro__[1:]) if is_dataclass(base) for f in fields(base)}
+    annotations = dict(inspect.get_annotations(kind))
+    for name, value in list(vars(kind).items()):
+        if name in inherited and name not in annotations and not hasattr(value, "__get__"):
+            annotations[name] = inherited[name].type
+            value = tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+            setattr(kind, name, field(default=value, kw_only=inherited[name].kw_only))
+    kind.__annotations__ = annotations
 
 
 def check_when_made(kind: type) -> None:
@@ -100,10 +120,11 @@ def fitted(
             ``error``.
     """
     known = signature.parameters
-    if len(values) > len(known):
+    ordered = [name for name, one in known.items() if one.kind is not one.KEYWORD_ONLY]
+    if len(values) > len(ordered):
         has = f"its parameters are {', '.join(known)}" if known else "it has none"
-        raise error(f"{_begun(subject)} has no {_ordinal(len(known) + 1)} parameter; {has}")
-    given = dict(zip(known, values, strict=False))
+        raise error(f"{_begun(subject)} has no {_ordinal(len(ordered) + 1)} parameter; {has}")
+    given = dict(zip(ordered, values, strict=False))
     for name, value in named.items():
         if name in given:
             raise error(f"Parameter '{name}' of {subject} is given twice.")
@@ -120,6 +141,8 @@ def _fitting(subject: str, parameter: inspect.Parameter, value: Any, error: type
     """A value as a parameter takes it; any, where its annotation is not a plain one."""
     annotation = parameter.annotation
     wanted = annotation.__name__ if isinstance(annotation, type) else str(annotation).strip("'\"")
+    if wanted == TEXTS:
+        return _texts(subject, parameter.name, value, error)
     names = [part.strip().replace("NoneType", "None") for part in wanted.split("|")]
     if not all(name in PLAIN for name in names) or any(type(value) is PLAIN[name][1] for name in names):
         return value
@@ -130,6 +153,14 @@ def _fitting(subject: str, parameter: inspect.Parameter, value: Any, error: type
     shown = " ".join(reprlib.repr(value).split())
     article = "an" if names[0] == "int" else "a"
     raise error(f"Parameter '{parameter.name}' of {subject} is {shown}; it wants {article} {' or '.join(names)}.")
+
+
+def _texts(subject: str, name: str, value: Any, error: type[ValueError]) -> tuple[str, ...]:
+    """Texts as a parameter takes them; one need not stand in a list."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list | tuple) or not all(isinstance(one, str) for one in cast("list[Any]", values)):
+        raise error(f"Parameter '{name}' of {subject} is {reprlib.repr(value)}; it wants a list of texts.")
+    return tuple(cast("list[str]", values))
 
 
 def _meant(kind: type, name: str, known: Mapping[str, Any]) -> str:

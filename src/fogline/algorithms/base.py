@@ -1,8 +1,9 @@
 """FedAvg and what every method shares: what is sent down, how a step is adjusted, what is sent up, how it moves.
 
 A method overrides one or two hooks. Hooks are pure functions of arrays; the runtime stores the state that they
-return and hands it back. All vectors that hooks see are trainable parameters, (P,); buffers (running means) are
-always averaged plainly by the runtime, and counters keep their largest value.
+return and hands it back. All vectors that hooks see are trained parameters, (P,), without those that stay on devices
+(``private``); buffers (running means) are always averaged plainly by the runtime, counters keep their largest value,
+and what is frozen goes nowhere.
 
 State has an owner:
 
@@ -13,17 +14,19 @@ Parameters of a method are fields: a subclass becomes a frozen dataclass by itse
 
     class FedProx(FedAvg):
         mu: float = 0.01
+
+A subclass of that gives one of them another value by ``mu = 0.1``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from fogline.aggregation import Folded, Weight, is_per_number
 from fogline.parameters import Parametrised
-from fogline.params import State, Vector
+from fogline.params import Spec, State, Vector
 from fogline.settings import Mode
 from fogline.training.context import DeviceContext
 from fogline.training.method import LocalMethod
@@ -81,6 +84,10 @@ class AggregatorContext:
 class Algorithm(LocalMethod, Parametrised):
     """The hooks of a method, at FedAvg's values."""
 
+    private: tuple[str, ...] = field(default=(), kw_only=True)
+    """Patterns of names (``("head.*",)``): each device has entries of its own under them, which it trains, keeps and is
+    judged with. They never leave it, and no hook sees them."""
+
     mode: ClassVar[Mode] = "sync"
     """Mode of a tier that names none."""
     group_models: ClassVar[bool] = False
@@ -103,6 +110,16 @@ class Algorithm(LocalMethod, Parametrised):
         super().__init_subclass__()
         if "columnwise" not in vars(cls):
             cls.columnwise = _leaves_aggregators_alone(cls)
+
+    def private_of(self, spec: Spec) -> Collection[str]:
+        """Names of the entries that each device has of its own: those that ``private`` names.
+
+        Asked once, before the run. What is frozen stays frozen, also if it is among them.
+
+        Raises:
+            ValueError: of this model, the method can keep nothing; a sentence.
+        """
+        return spec.matching([self.private] if isinstance(self.private, str) else self.private)
 
     def broadcast(self, state: State) -> State:
         """What an aggregator sends its children beside the model."""
@@ -163,6 +180,7 @@ class Algorithm(LocalMethod, Parametrised):
 
 
 DEVICE_HOOKS = (
+    "private_of",
     "work",
     "prepare",
     "begin",

@@ -69,6 +69,8 @@ def method_of(algorithm: Algorithm) -> Method:
     """How a job names an algorithm, with its parameters: by its registered name, or as ``module:Class``."""
     kind = type(algorithm)
     parameters = {field.name: getattr(algorithm, field.name) for field in fields(algorithm)}
+    if not algorithm.private:
+        del parameters["private"]  # Every method has it, and few use it.
     return Method(name=METHODS.name_of(kind) or class_name(kind), parameters=parameters)
 
 
