@@ -413,5 +413,5 @@ def test_a_parameter_without_an_annotation_is_named() -> None:
         Bare(mu=0.3)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match=r"annotate it in the class to make it one: mu: float = 0.1"):
         make(f"{__name__}:Bare", mu=0.3)
-    with pytest.raises(ValueError, match="Bare has no parameter 'nu'; it has none"):
+    with pytest.raises(ValueError, match="Bare has no parameter 'nu'; there are private"):
         Bare(nu=0.3)  # type: ignore[call-arg]

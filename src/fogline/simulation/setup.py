@@ -39,7 +39,8 @@ from fogline.params import Params
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
-from fogline.simulation.simulator import LinkSizes, Scenario, Simulator, Sizes
+from fogline.simulation.scenario import LinkSizes, Scenario, Sizes
+from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.training.local import ClientJob, LocalTraining

@@ -26,8 +26,8 @@ from fogline.nodes.role import HERE, survey_role
 from fogline.params import State
 from fogline.simulation.counters import Traffic
 from fogline.simulation.profiles import Fleet, fleet_of
+from fogline.simulation.scenario import Sizes
 from fogline.simulation.setup import Setting, patience
-from fogline.simulation.simulator import Sizes
 from fogline.training.task import Sums
 
 SUMS = 1024
