@@ -7,7 +7,6 @@ result is needed.
 
 from __future__ import annotations
 
-import gc
 import heapq
 import math
 from collections import Counter, deque
@@ -16,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fogline.nodes import Aggregator, Device
+from fogline.nodes import Device
 from fogline.nodes.effects import (
     Adopt,
     ChildStep,
@@ -36,40 +35,16 @@ from fogline.nodes.effects import (
 from fogline.nodes.events import Event, Halt, Received, Started, TimerFired, Trained
 from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Step, Work, update_key
+from fogline.simulation.collecting import rarely_collected
 from fogline.simulation.counters import Traffic
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.scenario import Scenario
+from fogline.simulation.seats import Seat, seats_of
 from fogline.simulation.values import LazyValue, LazyValues, Training
-
-COLLECT_EVERY = 500_000
-"""New objects between two looks of the garbage collector, which finds next to nothing: hardly any object of a run is
-part of a cycle."""
 
 AHEAD = 256 << 20
 """Bytes of updates of other aggregators' devices that are computed beforehand, so that a cohort is large."""
-
-
-class Seat(msgspec.Struct, gc=False, eq=False):
-    """What the clock knows of a node with every event. An aggregator has one all along, a device while it works."""
-
-    name: str
-    node: Aggregator | Device
-    client: int
-    """Number of the device; -1 for an aggregator."""
-    report: int
-    """Bytes of what it sends up."""
-    parent: Seat | None
-    owned: tuple[str, ...] = ()
-    """How the keys begin that are its own; a device's updates are its parent's."""
-    tier: str = ""
-    """Whose links its messages to children take; a device has none."""
-    certain: bool = False
-    """Whether all training that its devices begin is needed soon."""
-    asked: int = 0
-    """Requests under way to a device."""
-    down: int = 0
-    """Bytes of a model that an aggregator sends a child."""
 
 
 class Simulator:
@@ -119,19 +94,7 @@ class Simulator:
         """Training that was begun since some was computed last, below aggregators of which all is needed soon."""
         self._listed = scenario.prefetch or bool(scenario.eager)
         """Whether somebody asks for training that is under way."""
-        self._seats: dict[str, Seat] = {}
-        many = len(set(scenario.homes)) > 1
-        for name, node in scenario.aggregators.items():  # A parent comes before its children.
-            # Of an over-selected cohort some is never needed, and what is alone below a root is computed all at once.
-            needed = node.role.mode == "async" or (many and node.role.tier.over_selection == 1)
-            parent, tier = None if node.role.parent is None else self._seats[node.role.parent], scenario.tiers[name]
-            report = sizes.update if node.role.moves else sizes.partial
-            if parent is not None:
-                report = sizes.of(parent.tier, report).up
-            down = sizes.of(tier, 0).down
-            certain = needed and name not in self._eager
-            owned = (f"{name}#", f"{name}@")
-            self._seats[name] = Seat(name, node, -1, report, parent, owned, tier, certain, down=down)
+        self._seats = seats_of(scenario)
         self._queue: list[tuple[float, int, Seat, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
@@ -180,17 +143,8 @@ class Simulator:
 
     def run(self) -> None:
         """Until the root is done, or nothing happens any more."""
-        thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
-        gc.collect()
-        if not frozen:  # Else the program that runs this has frozen what it keeps, and it should stay so.
-            gc.freeze()  # What is there now stays; the collector need not look at a million devices again and again.
-        gc.set_threshold(COLLECT_EVERY, *thresholds[1:])
-        try:
+        with rarely_collected():
             self._run()
-        finally:
-            gc.set_threshold(*thresholds)
-            if not frozen:
-                gc.unfreeze()
 
     def _run(self) -> None:
         queue, timers, carry_out = self._queue, self._timers, self._carry_out
