@@ -33,7 +33,8 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     from fogline.stages import STAGES
 
     columns = ("name", "what it does", "parameters")
-    methods = Listing(columns, title="Methods (algorithm.name)")
+    every = 'Each has private too, the layers that stay on devices: private = ["head.*"]'
+    methods = Listing(columns, title="Methods (algorithm.name)", hint=every)
     _add(methods, "method", METHODS)
     hint = "Use one: fogline simulate job.toml --set algorithm=fedprox --set cloud.policy=oort"
     rules = Listing(columns, title="Rules (rule of a tier)")
@@ -127,9 +128,10 @@ def executors(*, json: Json = False, options: CommonOptions = COMMON) -> None:
 
 
 def _parameters(thing: type) -> Parameters:
-    """Names and defaults of what its constructor takes."""
+    """Names and defaults of what its constructor takes, but for what every method has and hardly one changes."""
     if is_dataclass(thing):
-        return {f.name: None if f.default is MISSING else str(f.default) for f in fields(thing)}
+        own = [f for f in fields(thing) if f.name != "private"]
+        return {f.name: None if f.default is MISSING else str(f.default) for f in own}
     taken: dict[str, Any] = dict(inspect.signature(thing).parameters)
     return {
         name: None if parameter.default is inspect.Parameter.empty else str(parameter.default)
