@@ -12,8 +12,8 @@ from fogline.aggregation import Partial
 from fogline.algorithms import FedAvg, FedBN, FedPer, FedProx, make
 from fogline.algorithms.private import keeps_private, private_names
 from fogline.params import Entry, Spec
-from fogline.training.bugs import CodeError
 from fogline.training.home import FLOATS
+from fogline.user_code.bugs import CodeError
 
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("fedavg", {}),
@@ -151,7 +151,7 @@ class Stronger(Pull):
 def test_a_plain_value_in_a_subclass_is_the_parameter_s_default() -> None:
     assert (FedProx().mu, Pull().mu, Stronger().mu, Stronger(mu=1.0).mu) == (0.01, 0.5, 2.0, 1.0)
     assert (Pull().private, Stronger().private, Stronger(private=()).private) == (("head.*",), ("head.*",), ())
-    assert (repr(FedProx()), repr(Pull())) == ("FedProx(mu=0.01)", "Pull(private=('head.*',), mu=0.5)")
+    assert (repr(FedProx()), repr(Pull())) == ("FedProx(mu=0.01)", "Pull(mu=0.5)")
     assert (Stronger(7.0).mu, Stronger().extra) == (7.0, 3), "private takes no place among what stands without a name"
     g, w = np.ones(2), np.full(2, 3.0)
     np.testing.assert_array_equal(Pull().adjust_gradient(g, w, np.zeros(2), {}, {}), g + 0.5 * w)

@@ -20,12 +20,12 @@ A subclass of that gives one of them another value by ``mu = 0.1``.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 from fogline.aggregation import Folded, Weight, is_per_number
+from fogline.parameters import Parametrised
 from fogline.params import Spec, State, Vector
 from fogline.settings import Mode
 from fogline.training.context import DeviceContext
@@ -81,9 +81,7 @@ class AggregatorContext:
     """Speed classes in all."""
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
-@dataclass(frozen=True)
-class Algorithm(LocalMethod):
+class Algorithm(LocalMethod, Parametrised):
     """The hooks of a method, at FedAvg's values."""
 
     private: tuple[str, ...] = field(default=(), kw_only=True)
@@ -112,19 +110,6 @@ class Algorithm(LocalMethod):
         super().__init_subclass__()
         if "columnwise" not in vars(cls):
             cls.columnwise = _leaves_aggregators_alone(cls)
-        _take_plain_values(cls)
-        dataclass(frozen=True, repr=False)(cls)
-
-    def __new__(cls, *_: Any, **parameters: Any) -> Self:
-        """Parameters are annotated fields; what only looks like one is named.
-
-        Raises:
-            TypeError: the class has an attribute of that name, without an annotation.
-        """
-        for name in parameters:
-            if name not in cls.__dataclass_fields__ and hasattr(cls, name):
-                raise TypeError(f"{cls.__name__} has no parameter '{name}': {unannotated(cls, name)}")
-        return super().__new__(cls)
 
     def private_of(self, spec: Spec) -> Collection[str]:
         """Names of the entries that each device has of its own: those that ``private`` names.
@@ -135,10 +120,6 @@ class Algorithm(LocalMethod):
             ValueError: of this model, the method can keep nothing; a sentence.
         """
         return spec.matching([self.private] if isinstance(self.private, str) else self.private)
-
-    def __repr__(self) -> str:
-        shown = [f.name for f in fields(self) if f.name != "private" or self.private]
-        return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def broadcast(self, state: State) -> State:
         """What an aggregator sends its children beside the model."""
@@ -227,23 +208,3 @@ def _leaves_aggregators_alone(method: type[Algorithm]) -> bool:
             if is_code and not free and any(hasattr(parent, name) for parent in parents):
                 return False
     return all(parent.columnwise for parent in parents)
-
-
-def _take_plain_values(method: type[Algorithm]) -> None:
-    """Make ``mu = 0.1`` count where ``mu`` is a parameter of a parent: a dataclass looks at what is annotated only."""
-    inherited = {f.name: f for base in reversed(method.__mro__[1:]) if is_dataclass(base) for f in fields(base)}
-    annotations = dict(inspect.get_annotations(method))
-    for name, value in list(vars(method).items()):
-        if name in inherited and name not in annotations and not hasattr(value, "__get__"):
-            annotations[name] = inherited[name].type
-            value = tuple(value) if isinstance(value, list) else value
-            setattr(method, name, field(default=value, kw_only=inherited[name].kw_only))
-    method.__annotations__ = annotations
-
-
-def unannotated(method: type[Algorithm], name: str) -> str:
-    """How to make a parameter of what a method has under that name."""
-    value = getattr(method, name)
-    if name in vars(Algorithm) or callable(value):
-        return f"'{name}' is what every method has"
-    return f"annotate it in the class to make it one: {name}: {type(value).__name__} = {value!r}"

@@ -14,12 +14,12 @@ from fogline.algorithms import hooks
 from fogline.algorithms.base import Algorithm
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import State, Vector
-from fogline.training.bugs import CodeError, attempt, reason_of
 from fogline.training.context import DeviceContext, Draws
 from fogline.training.local import ClientJob, LocalResult
 from fogline.training.method import overrides
 from fogline.training.plan import Plan
 from fogline.training.task import Engine, Task
+from fogline.user_code.bugs import CodeError, attempt, reason_of
 
 
 class LocalRound(msgspec.Struct, frozen=True, eq=False):

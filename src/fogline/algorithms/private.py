@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from fogline.algorithms.base import Algorithm
 from fogline.params import Params, SharedPart, Spec
-from fogline.training.bugs import attempt, blame
 from fogline.training.home import Home
 from fogline.training.hook_calls import name_of, wrong
 from fogline.training.task import Task
+from fogline.user_code.bugs import attempt, blame
 
 T = TypeVar("T", bound=Task)
 

@@ -25,10 +25,10 @@ from fogline.jobs.planning import local_training, mix
 from fogline.monitoring.record import Spread
 from fogline.nodes.messages import Kind
 from fogline.params import Params, Spec, State
-from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame
 from fogline.training.context import DeviceContext
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
+from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame
 
 METRIC, NEW = "metric/", "new/"
 """How the sums begin of all devices that judge, and of those that never train."""

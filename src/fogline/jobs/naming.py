@@ -17,8 +17,8 @@ from typing import Any
 from fogline.algorithms import METHODS, Algorithm
 from fogline.jobs.job import Method
 from fogline.jobs.modules import class_name, module_of
-from fogline.training.bugs import is_own
 from fogline.training.task import Task
+from fogline.user_code.bugs import is_own
 
 PACKAGE = "fogline"
 

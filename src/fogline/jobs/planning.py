@@ -16,7 +16,6 @@ from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job, Local
 from fogline.jobs.judging import with_judges
 from fogline.jobs.tree import Tree
-from fogline.training.bugs import CodeError
 from fogline.training.context import WORK, Draws, RoundContext
 from fogline.training.hook_calls import wrong
 from fogline.training.local import LocalTraining
@@ -24,6 +23,7 @@ from fogline.training.method import overrides
 from fogline.training.plan import Plan
 from fogline.training.shuffling import cuts
 from fogline.training.task import Task
+from fogline.user_code.bugs import CodeError
 
 MASK = (1 << 64) - 1
 COMMON = 0xC0

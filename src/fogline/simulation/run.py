@@ -11,7 +11,6 @@ from fogline.algorithms import Algorithm, make
 from fogline.algorithms.device import opened, prepare
 from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
-from fogline.data.loading import loading_of
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.jobs.job import asks_beside
 from fogline.jobs.loading import check_not_importing
@@ -41,9 +40,10 @@ from fogline.simulation.setup import (
 )
 from fogline.simulation.survey import Surveys
 from fogline.training import Choice, autotune
-from fogline.training.bugs import CodeError, attempt, blame, naming_lost_gpus
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
+from fogline.user_code.bugs import CodeError, attempt, blame, naming_lost_gpus
+from fogline.user_code.loading import loading_of
 
 
 def simulate(

@@ -1,7 +1,7 @@
 """How a method's hooks are called: on what they can only read, and with a look at what they give.
 
 A hook that raises, writes into what it was given or gives something of another shape or type is a bug of the method
-(:class:`fogline.training.bugs.CodeError`), whatever the device. NumPy arrays are handed over as read-only views and
+(:class:`fogline.user_code.bugs.CodeError`), whatever the device. NumPy arrays are handed over as read-only views and
 states as read-only mappings; a tensor counts how often it was written to, and is asked before and after.
 """
 
@@ -12,12 +12,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from fogline.training.bugs import CodeError, HookNumbersError, blame, is_numeric, line_of_definition
 from fogline.training.context import DeviceContext, LocalBatch
 from fogline.training.home import Home
 from fogline.training.local import LocalResult
 from fogline.training.method import Array, Arrays, LocalMethod
 from fogline.training.reading import read_only
+from fogline.user_code.bugs import CodeError, HookNumbersError, blame, is_numeric, line_of_definition
 
 
 def call(method: LocalMethod, hook: str, *given: Any, numeric: bool = True) -> Any:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from fogline.data import FederatedData
 from fogline.params import State, Vector
-from fogline.training.bugs import attempt
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.task import Task
+from fogline.user_code.bugs import attempt
 
 DEVICES, STEPS = 4, (3, 4, 2, 3)
 """So many devices, and so many steps of each: a full batch, the ragged one after it, and into the next pass."""

@@ -32,7 +32,6 @@ from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.queries import figures, parse_query
 from fogline.compute.survey import Examiner, judgement_of, model_to_judge, row_of, task_to_judge
-from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.exchanging import exchange_of
@@ -66,9 +65,10 @@ from fogline.params import Params, Spec
 from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
-from fogline.training.bugs import CodeError, blame
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
+from fogline.user_code.bugs import CodeError, blame
+from fogline.user_code.loading import loading_of
 
 log = logging.getLogger("fogline.worker")
 
