@@ -28,11 +28,16 @@ def fitting(subject: str, field: Field[Any], value: Any) -> Any:
     Raises:
         ValueError: it has another type than the field; one sentence.
     """
-    wanted = field.type if isinstance(field.type, str) else field.type.__name__
+    return fitting_type(subject, field.name, field.type, value)
+
+
+def fitting_type(subject: str, name: str, kind: Any, value: Any) -> Any:
+    """As :func:`fitting`, of a parameter whose name and annotation are given."""
+    wanted = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
     if wanted == "float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     kinds: dict[str, type] = {"float": float, "int": int, "bool": bool, "str": str}
     wrong = wanted in kinds and (not isinstance(value, kinds[wanted]) or (wanted == "int" and isinstance(value, bool)))
     if wrong:
-        raise ValueError(f"Parameter '{field.name}' of {subject} is {value!r}; it wants a {wanted}.")
+        raise ValueError(f"Parameter '{name}' of {subject} is {value!r}; it wants a {wanted}.")
     return value
