@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import msgspec
@@ -198,7 +199,7 @@ def test_a_wrong_hook_of_an_aggregator_ends_the_job_with_the_reason(
 @pytest.mark.parametrize(
     ("fog", "more", "words"),
     [
-        ('rule = "small:Wrong"', "", "the rule Wrong gives 'delta' with 12 of 12 numbers that are not finite"),
+        ('rule = "small:Wrong"', "", "the rule Wrong gives 'buffers' with 4 of 4 numbers that are not finite"),
         ("rule = \"small:Wrong(how='exit')\"", "", "the rule Wrong raised SystemExit: enough"),
         ("rounds = 2", 'algorithm = "small:Reports"', "Reports.group_update gives a ndarray as 'delta'"),
         ("rounds = 2", 'algorithm = "small:Inside"', "Inside.inner_update raised SystemExit: 3"),
@@ -214,9 +215,7 @@ def test_what_is_wrong_where_only_a_fog_comes_ends_the_job_at_once(
     async def work() -> None:
         record = await made.finish(await made.submit(text))
         assert (record.state, record.done) == ("failed", 0)
-        assert record.why.startswith("fog-")
-        assert record.why.count("fog-") == 1
-        assert words in record.why, record.why
+        assert re.match(rf"fog-\d(, round 1)?: {re.escape(words)}", record.why), record.why
 
     runner.run(work())
 

@@ -138,11 +138,8 @@ class Far(fogline.FedAvg):
         return ClientUpdate({"delta": Weighted(np.full(device.model.size, 2e38, np.float32), 1.0)}, device.local)
 
 
-class FarInside(Far):
-    """The same, where fogs have moved by it."""
-
-    def inner_update(self, model: Any, folded: Any, state: Any, group: Any) -> Any:
-        return model, state
+class FarInside(fogline.FedAvg):
+    """The same of fogs that have moved."""
 
     def group_update(self, start: Any, delta: Any, weight: Any, totals: Any) -> Any:
         return {"delta": Weighted(np.full(start.size, 2e38, np.float32), 1.0)}
@@ -158,7 +155,9 @@ class FarInside(Far):
         (fogline.Tree(cloud=fogline.Tier(), fog=fogline.Tier(quorum=2), edge=fogline.Tier(count=2)), Far()),
     ],
 )
-def test_what_does_not_fit_beside_the_others_counts_for_no_quorum_in_any_tier(tree: fogline.Tree, method: Far) -> None:
+def test_what_does_not_fit_beside_the_others_counts_for_no_quorum_in_any_tier(
+    tree: fogline.Tree, method: fogline.FedAvg
+) -> None:
     with pytest.raises(fogline.RunError, match=r"1 reports, the quorum is 2") as caught:
         fogline.simulate(task(2), method, tree, rounds=2, **LOOP)
     assert "the fold overflows" in str(caught.value)
