@@ -133,7 +133,8 @@ def parse_query(text: str) -> tuple[str, dict[str, Parameter]]:
         known.bind(None, **parameters)
         for key in parameters.keys() & known.parameters.keys():
             parameters[key] = fitting_type("the query", key, known.parameters[key].annotation, parameters[key])
-        CHECKS.get(name, lambda **_: None)(**parameters)
+        if name in CHECKS:
+            CHECKS[name](**parameters)
     except (TypeError, ValueError) as error:
         raise ValueError(f"The query '{text}' cannot be asked: {str(error).rstrip('.')}") from error
     return name, parameters

@@ -111,10 +111,10 @@ class Folding(LazyValue):
         merge: whether the result is a partial for the parent (else a finished fold); None if nothing was folded.
         refused: told of every member that could not be used, with the reason.
         votes: how many children a member speaks for.
-        place: of the fold, by which a bug of its rule is named.
+        where: the fold is made, by which a bug of its rule is named.
     """
 
-    __slots__ = ("_fed", "_fold", "_members", "_merge", "_place", "_refused", "_votes", "wanted")
+    __slots__ = ("_fed", "_fold", "_members", "_merge", "_refused", "_votes", "_where", "wanted")
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Folding(LazyValue):
         merge: bool,
         refused: Callable[[int, str], None],
         votes: Callable[[int], int] = lambda _: 1,
-        place: str = "",
+        where: str = "",
     ) -> None:
         super().__init__(done=False)
         self._fold: RoundFold | None = fold
@@ -131,7 +131,7 @@ class Folding(LazyValue):
         self._merge = merge
         self._refused = refused
         self._votes = votes
-        self._place = place
+        self._where = where
         self._fed = 0
         self.wanted = False
         """Whether it is being computed now, so that members may stream into it."""
@@ -171,7 +171,7 @@ class Folding(LazyValue):
         try:
             folded, refused = self._fold.close(self._merge, self._votes)
         except CodeError as error:
-            error.at(self._place)
+            error.at(self._where)
             raise
         for place, why in refused.items():
             self._refused(place, why)
