@@ -224,7 +224,7 @@ def test_a_query_that_gives_no_sums_is_named(kind: str) -> None:
         ("histogram(low=0, high=1, bins=0)", "cannot be asked: it has 1 to 100,000 bins, not 0"),
         ("histogram(low=0, high=1, bins=10**9)", "is no query"),
         ("histogram(low=0, high=1, bins=1000000)", "it has 1 to 100,000 bins, not 1,000,000"),
-        ("histogram(low=0, high=1, bins=2.5)", "Parameter 'bins' of the query is 2.5; it wants a int"),
+        ("histogram(low=0, high=1, bins=2.5)", "Parameter 'bins' of the query is 2.5; it wants an int"),
         ("histogram(low='a', high=1)", "Parameter 'low' of the query is 'a'; it wants a float"),
         ("moments(of='z')", "The query 'moments(of='z')' cannot be asked: there is no 'z' to ask for"),
         ("choosy(least=3)", "The query 'choosy(least=3)' cannot be asked: least is 3; it must be below 2"),

@@ -17,7 +17,7 @@ from fogline.aggregation.gathering import Keep, WrongRuleError, copied
 from fogline.aggregation.rules import Rule
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import Spec
-from fogline.training.bugs import CodeError, attempt, blame, line_of_definition
+from fogline.user_code.bugs import CodeError, attempt, blame, line_of_definition
 
 Form = tuple[Any, ...]
 """The shapes of an update's counters and of its vectors, each of these after its name."""

@@ -18,10 +18,10 @@ import numpy as np
 
 from fogline.data import Examples
 from fogline.data.inputs import Array, named
-from fogline.parameters import fitting_type
+from fogline.parameters import Signature, fitted
 from fogline.plugins import Registry, suggest
-from fogline.training.bugs import attempt
 from fogline.training.hook_calls import a
+from fogline.user_code.bugs import attempt
 
 Query = Callable[..., dict[str, float]]
 Parameter = float | int | str | bool
@@ -129,10 +129,11 @@ def parse_query(text: str) -> tuple[str, dict[str, Parameter]]:
     if name not in QUERIES:
         raise ValueError(f"There is no query '{name}'{suggest(name, QUERIES)}")
     known = inspect.signature(QUERIES[name])
+    own = dict(list(known.parameters.items())[1:])
     try:
         known.bind(None, **parameters)
-        for key in parameters.keys() & known.parameters.keys():
-            parameters[key] = fitting_type("the query", key, known.parameters[key].annotation, parameters[key])
+        if parameters.keys() <= own.keys():  # Else the query takes whatever it is given.
+            parameters = fitted("the query", object, Signature(own, True), (), parameters)
         if name in CHECKS:
             CHECKS[name](**parameters)
     except (TypeError, ValueError) as error:

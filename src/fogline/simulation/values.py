@@ -19,8 +19,8 @@ from fogline.compute.folding import RoundFold
 from fogline.jobs.planning import LocalPlan
 from fogline.params import State
 from fogline.simulation.staging import Staging
-from fogline.training.bugs import CodeError
 from fogline.training.local import ClientJob
+from fogline.user_code.bugs import CodeError
 
 _serial = itertools.count()
 UNCLAIMED = 2**62
