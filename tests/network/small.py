@@ -79,6 +79,33 @@ class Farthest(Rule):
         return np.take_along_axis(block, np.abs(block).argmax(axis=0)[None], 0)[0] / np.float32(self.by)
 
 
+class Wrong(Rule):
+    """Wrong where only a fog comes: it has more than one device, and each alone is right."""
+
+    how: str = "nan"
+
+    def combine(self, block: Any, weights: Any) -> Vector:
+        if len(block) > 1 and self.how == "exit":
+            raise SystemExit("enough")
+        return block[0] * np.float32(np.nan if len(block) > 1 else 1.0)
+
+
+class Reports(FedAvg):
+    """Wrong where a fog reports what its rounds came to."""
+
+    def group_update(self, start: Vector, delta: Vector, weight: Any, totals: Any) -> Any:
+        return {"delta": delta}
+
+
+class Inside(FedAvg):
+    """Wrong in a fog's own rounds."""
+
+    def inner_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
+        raise SystemExit(3)
+
+
 class Receives(FedAvg):
     """Wrong where only a fog comes."""
 

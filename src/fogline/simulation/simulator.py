@@ -33,7 +33,7 @@ from fogline.nodes.effects import (
     Write,
 )
 from fogline.nodes.events import Event, Halt, Received, Started, TimerFired, Trained
-from fogline.nodes.ledger import AcceptedUpdate
+from fogline.nodes.ledger import AcceptedUpdate, in_order
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Step, Work, update_key
 from fogline.simulation.collecting import rarely_collected
 from fogline.simulation.counters import Traffic
@@ -205,16 +205,31 @@ class Simulator:
                 self.losses[one.update] = (None, why)
         return whys
 
+    def unfit(self, node: str, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
+        """Which of the reports that wait at an aggregator cannot be folded together, by task, and why: of aggregators
+        below, or of devices that have trained."""
+        ordered = in_order(accepted)
+        if not self.store.replaying:
+            self.store.force([self.numbers.updates[one.update] for one in ordered])
+            members = self._aggregators[node].ledger.members(ordered)
+            whys = self.numbers.unfit(node, members)
+            self.losses.update({ordered[place].update: (None, why) for place, why in whys.items()})
+        return self._whys(accepted)
+
+    def _whys(self, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
+        whys = {one.task: self.losses[one.update][1] for one in accepted if one.update in self.losses}
+        return {task: why for task, why in whys.items() if why is not None}
+
     def _left_out(self, node: str, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
-        """Those that the last step of an exchange would leave out; without one, all devices have trained."""
+        """Where devices have trained: those whose updates do not fit together, or, in an exchange, whom its last step
+        would leave out."""
         combine = self._aggregators[node].combines(accepted)
         if combine is None:
-            return {}
+            return {} if self._aggregators[node].role.steps else self.unfit(node, accepted)
         if not self.store.replaying:
             for child, why in self._exchange.failed(combine, self.numbers.updates).items():
                 self.losses.update({member.update: (None, why) for member in combine.members if member.child == child})
-        whys = {one.task: self.losses[one.update][1] for one in accepted if one.update in self.losses}
-        return {task: why for task, why in whys.items() if why is not None}
+        return self._whys(accepted)
 
     @property
     def _exchange(self) -> ExchangeValues:

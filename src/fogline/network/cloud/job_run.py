@@ -166,7 +166,8 @@ class JobRun:
         """A node has something for the job's report."""
         self._mishaps.count(told.what, told.child or told.node, told.why[:LONGEST], told.amount)
         if told.what == BROKEN:
-            self._participation.halt(f"{told.node}: {told.why[:LONGEST]}")
+            why = told.why[:LONGEST]
+            self._participation.halt(why if why.startswith(told.node) else f"{told.node}: {why}")
 
     # What its participation tells.
 
@@ -250,7 +251,7 @@ class JobRun:
         """Have devices judge a group's model."""
         survey, value_store = self._survey, self._means.node.value_store
         draft = value_store.draft()
-        expect(ModelWritten, await self._judge.ask(ModelToJudge(value_store.path(group), str(draft))))
+        expect(ModelWritten, await self._judge.ask(ModelToJudge(value_store.path(group), str(draft), round_)))
         model = await value_store.take(draft, "model")
         self._sums = group.digest, await survey.ask("evaluate", round_, model)
 

@@ -75,6 +75,8 @@ class ModelToJudge(msgspec.Struct, frozen=True, tag=True):
     group: str
     """Empty: none."""
     model: str
+    round: int = 0
+    """After which it is judged."""
 
 
 class Summarise(msgspec.Struct, frozen=True, tag=True):
