@@ -15,6 +15,7 @@ from fogline.algorithms import make
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.effects import Sift
 from fogline.compute.files import read_group, write
+from fogline.compute.folding import FormCheck
 from fogline.compute.groups import Groups
 from fogline.nodes.effects import FoldInput, Merge, Move
 from fogline.simulation.numbers import Numbers
@@ -131,6 +132,15 @@ def test_simulation_and_nodes_refuse_alike(bad: str, place: int, exact: bool, tm
     assert same_refused == refused
     for name, array in group.to_arrays().items():  # type: ignore[attr-defined]
         np.testing.assert_array_equal(array, same_group.to_arrays()[name])  # type: ignore[attr-defined]
+
+
+def test_every_movement_that_a_pattern_names_must_fit_the_model() -> None:
+    check = FormCheck("delta-*", SPEC).misfit
+    buffers = "buffers", (BUFFERS,)
+    assert check(((SPEC.integers,), *buffers, "delta-3", (N,))) is None
+    words = f"Its vector 'delta-3' has shape (1,) where the model has ({N},)."
+    assert check(((SPEC.integers,), *buffers, "delta-3", (1,))) == words
+    assert check(((SPEC.integers,), *buffers, "other", (1,))) is None
 
 
 @pytest.mark.parametrize("bad", [bad for bad in BAD if bad != "a table"])

@@ -14,10 +14,11 @@ from benchmarks.network.synthetic import Nothing, Numbers
 from fogline.aggregation import Folded
 from fogline.aggregation.rules import Rule
 from fogline.algorithms import FedAvg
-from fogline.algorithms.base import AggregatorContext
+from fogline.algorithms.base import AggregatorContext, ClientUpdate
 from fogline.data import Examples, from_clients
 from fogline.params import Params, State, Vector
 from fogline.stages import Extent, Layout, LinkContext, Named, Stage
+from fogline.training.context import DeviceContext
 from fogline.training.local import ClientJob, LocalResult
 from fogline.training.task import Task
 from tests.toy import SplitToy, ToyEngine, ToyTask, toy_data
@@ -111,6 +112,13 @@ class Receives(FedAvg):
 
     def receive(self, group: Vector | None, model: Vector, state: State, received: State) -> State:
         return {"seen": received["sent"]}
+
+
+class Telling(FedAvg):
+    """Says how far a device moved."""
+
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        return super().report(device)._replace(metrics={"moved": float(np.abs(device.end - device.start).sum())})
 
 
 class Moves(FedAvg):

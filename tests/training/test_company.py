@@ -137,6 +137,8 @@ def test_devices_of_one_cohort_may_differ_in_everything(engine: str) -> None:
     def vary(job: ClientJob) -> ClientJob:
         start = job.start + 0.01 * rng.normal(size=job.start.size).astype(np.float32)
         received = {"c": job.received["c"] * (job.client + 1)}
+        if job.client % 2:  # Of a model that came with more.
+            received["more"] = np.ones(job.client, np.float32)
         rate = 0.05 * (1 + job.client % 2)
         return replace(job, start=start, received=received, learning_rate=rate, steps=1 + 2 * job.client)
 

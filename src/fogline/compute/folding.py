@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from fogline.aggregation import Fold, Folded, Partial, UnusableUpdateError, Update
@@ -43,7 +44,7 @@ class FormCheck:
     """Compares forms with the model: a vector that is shorter would be stretched over it.
 
     Args:
-        movement: name of the vector that moves the model.
+        movement: name of the vector that moves the model, or the pattern of those that do.
         spec: layout of the model.
     """
 
@@ -55,12 +56,14 @@ class FormCheck:
         counters, names = form[0], form[1::2]
         if counters != (self.spec.integers,):
             return f"It has counters of shape {counters} where the model has {(self.spec.integers,)}."
-        lengths = {self.movement: self.spec.trainable, BUFFERS: self.spec.floats - self.spec.trainable}
-        if lengths[BUFFERS] and BUFFERS not in names:
-            return f"It has no vector '{BUFFERS}', of which the model has {lengths[BUFFERS]} numbers."
+        buffers = self.spec.floats - self.spec.trainable
+        if buffers and BUFFERS not in names:
+            return f"It has no vector '{BUFFERS}', of which the model has {buffers} numbers."
         for name, shape in zip(names, form[2::2], strict=True):
-            if name in lengths and shape != (lengths[name],):
-                return f"Its vector '{name}' has shape {shape} where the model has {(lengths[name],)}."
+            moves = fnmatchcase(name, self.movement)
+            wanted = (self.spec.trainable if moves else buffers,)
+            if (moves or name == BUFFERS) and shape != wanted:
+                return f"Its vector '{name}' has shape {shape} where the model has {wanted}."
         return None
 
 

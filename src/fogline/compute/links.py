@@ -100,6 +100,8 @@ def check_links(job: Job, algorithm: Algorithm) -> None:
                 raise JobError(f"tree.{name}.{key}: {error}") from error
             for text, stage in zip(texts, stages, strict=True):
                 why = (_amiss_up if key == "uplink" else _amiss_down)(job, traits, depth, stage)
+                if stage.single and not algorithm.movement:
+                    why = f"nothing that {type(algorithm).__name__} sends moves the model; leave it out"
                 if why is not None:
                     raise JobError(f"tree.{name}.{key}: '{text}' cannot stand here: {why}")
 

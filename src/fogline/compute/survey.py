@@ -168,6 +168,8 @@ class Examiner:
         """
         task, clients = self._task, list(self._task.data.clients)
         trains = client in clients
+        if not trains and not self._algorithm.global_model:
+            raise UnansweredError(f"client '{client}' never trains, and so has no model of its own")
         place = clients.index(client) if trains else 0
         seed = mix(self._job.seed, place, question.round, SURVEYED)
         asked = ClientJob(place, down.vector, down.counters, 0, 0.0, seed, local, down.received, question.round)

@@ -173,8 +173,9 @@ def _baseline_lines(ax: Axes, result: RunRecord, over: str, scale: float) -> Non
     for baseline, value, colour in drawn:
         if value is None:
             continue
-        if baseline.models is not None:
-            worst = scale * baseline.models.worst_decile
+        spread = baseline.models or baseline.devices
+        if spread is not None:
+            worst = scale * spread.worst_decile
             ax.axhline(scale * value, color=colour, linewidth=1.4, linestyle="--", label=f"{baseline.name}, mean")
             ax.axhline(worst, color=colour, linewidth=1.2, linestyle=":", label=f"{baseline.name}, worst tenth")
         elif baseline.history:

@@ -26,7 +26,15 @@ from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.judging import with_judges
-from fogline.jobs.planning import assign, check_rounds, examples_of, local_training, planner, with_defaults
+from fogline.jobs.planning import (
+    assign,
+    check_public,
+    check_rounds,
+    examples_of,
+    local_training,
+    planner,
+    with_defaults,
+)
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
@@ -100,6 +108,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     job = with_judges(job, algorithm)
     task = task_to_judge(task, job)
     check_rounds(algorithm, job)
+    check_public(algorithm, task.data)
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)

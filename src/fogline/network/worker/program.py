@@ -21,7 +21,7 @@ from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
 from fogline.algorithms.device import opened, prepare, run_cohort
 from fogline.algorithms.group import Down
-from fogline.algorithms.private import keeps_private, with_home
+from fogline.algorithms.private import with_home
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
@@ -38,7 +38,7 @@ from fogline.jobs import Job, JobError
 from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.judging import check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
-from fogline.jobs.planning import assign, check_rounds, local_training, planner, with_defaults
+from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
@@ -186,6 +186,7 @@ class JobWorker:
         """What nodes must know, and the first group."""
         self.task.check()
         check_rounds(self.algorithm, self.job)
+        check_public(self.algorithm, self.task.data)
         check_links(self.job, self.algorithm)
         check_publishing(self.job, self.algorithm)
         for query in self.job.queries:
@@ -277,8 +278,9 @@ class JobWorker:
         return Evaluated(row_of(found, self.job.evaluation))
 
     def judge(self, request: Evaluate) -> Evaluated:
-        """Metrics on the test set, if it lies here."""
-        return Evaluated(self.metrics(self.params(request.group)), read_group(request.group).metrics)
+        """Metrics on the test set, if it lies here and is to judge, and what devices said of themselves."""
+        metrics = self.metrics(self.params(request.group)) if request.judges else {}
+        return Evaluated(metrics, read_group(request.group).metrics)
 
     def params(self, group: str) -> Params:
         """The model of a group, as it is judged and handed out: without what each device has of its own."""
@@ -348,8 +350,8 @@ class JobWorker:
             case PackageModel():
                 from fogline.network.worker.packing import pack
 
-                if keeps_private(self.algorithm):
-                    raise ModelError(f"{no_version(self.algorithm)}.")
+                if (why := no_version(self.algorithm)) is not None:
+                    raise ModelError(f"{why}.")
                 return pack(self.job, self.task, self.params(request.group), request)
             case Open():
                 raise ValueError("The job is loaded already.")

@@ -64,9 +64,11 @@ class Describe(msgspec.Struct, frozen=True, tag=True):
 
 
 class Evaluate(msgspec.Struct, frozen=True, tag=True):
-    """Judge the group's model on the test set."""
+    """Say what devices said of themselves when the group's model was made, and judge it on the test set."""
 
     group: str
+    judges: bool = True
+    """Whether it is to be judged."""
 
 
 class ModelToJudge(msgspec.Struct, frozen=True, tag=True):
