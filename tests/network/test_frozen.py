@@ -20,7 +20,8 @@ from fogline.network.node.node import Node
 from fogline.network.transport.downlink import FETCH, Downlink
 from fogline.network.transport.messages import ParentAddress
 from fogline.network.worker.client import WorkerClient, WorkerError
-from fogline.network.worker.requests import Open
+from fogline.network.worker.program import JobWorker
+from fogline.network.worker.requests import Describe, Open
 from fogline.params import Params, frozen_of, load, save, to_bytes
 from fogline.registry.publisher import Publisher
 from fogline.simulation.run import run
@@ -245,6 +246,24 @@ def test_a_device_that_is_given_nothing_says_so(tmp_path: Path) -> None:
             await worker_client.close()
 
     asyncio.run(work())
+
+
+def test_a_cloud_that_begins_anew_goes_on_with_what_its_nodes_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the job started with may be another version in the registry by then."""
+    monkeypatch.syspath_prepend(HERE)
+    kept = frozen_of(backbone().initial(7))
+    assert kept is not None
+    save(tmp_path / "kept", kept)
+    worker = JobWorker(Open(str(HERE), text(fogs=0), frozen=str(tmp_path / "kept")))
+    group, model, out = (str(tmp_path / name) for name in ("group", "model", "out"))
+    described = worker.describe(Describe(group, model, "cloud@0", frozen=out))
+    assert described.frozen
+    assert Path(out).read_bytes() == (tmp_path / "kept").read_bytes()
+    judged = worker.params(group)
+    assert same(frozen_of(judged), kept)  # type: ignore[arg-type]
+    assert np.array_equal(judged.view("head"), backbone().initial(0).view("head"))
 
 
 DEATHS = {
