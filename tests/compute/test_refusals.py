@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fogline.aggregation import Update, fold_named
-from fogline.aggregation.rules import make_rule
+from fogline.aggregation.rules import Rule, make_rule
 from fogline.algorithms import group as group_models
 from fogline.algorithms import make
 from fogline.compute.aggregator import GroupsOnFiles
@@ -189,6 +189,24 @@ def test_a_node_outlives_what_an_update_makes_a_hook_do_and_a_simulation_names_i
     np.testing.assert_array_equal(group.vector, ToyTask().initial(0).vector)  # type: ignore[attr-defined]
     with pytest.raises(CodeError, match=r"^cloud, round 1: FedAvg.server_update raised ValueError"):
         in_simulation(groups, updates)
+
+
+class Sums(Rule):
+    """An honest rule that overflows where updates are huge."""
+
+    def combine(self, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return block.sum(axis=0)
+
+
+def test_what_overflows_in_an_honest_rule_is_refused_in_simulation_and_on_nodes(tmp_path: Path) -> None:
+    groups = Groups(make("fedavg"), SPEC, Sums())
+    updates = [filled(3e38), filled(2e38), good(1)]
+    refused, group = on_files(groups, [_copy(u) for u in updates], tmp_path, blocks=False, sift=False)
+    assert [child for child, _ in refused] == ["client-0", "client-1", "client-2"]
+    assert refused[0][1].startswith("Of updates as large as 3e+38 the tier's rule gives 'delta' with 12 of 12 numbers")
+    assert in_simulation(groups, updates)[0] == refused
+    np.testing.assert_array_equal(group.vector, ToyTask().initial(0).vector)  # type: ignore[attr-defined]
 
 
 def _copy(update: Update) -> Update:

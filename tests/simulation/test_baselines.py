@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +42,9 @@ class Notes(Silent):
 
 
 @pytest.fixture(autouse=True)
-def no_plots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def no_plots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])
-    return
 
 
 def simulate(data: FederatedData | None = None, **settings: Any) -> Result:

@@ -78,7 +78,7 @@ def test_company_matters_only_to_rounding_without_kernels() -> None:
     model, options = CASES["traced"]
     task, local = task_of(model, sizes=SIZES, **options), LocalTraining(batch_size=6)
     engine = task.build("stacked", LocalMethod(), local)
-    assert engine.graph is None
+    assert engine.graph is None  # type: ignore[attr-defined]
     jobs = jobs_of(task, local)
     for job, trained in zip(jobs, engine.train(jobs), strict=True):
         np.testing.assert_allclose(engine.train([job])[0].end, trained.end, rtol=1e-5, atol=1e-6)

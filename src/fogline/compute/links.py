@@ -27,6 +27,8 @@ class NodeLinks:
     """Of the models that its children get."""
     gets: Pipeline = NONE
     """Of the models that it gets itself."""
+    judges: Pipeline = NONE
+    """Of the models that come to be judged: the root's, which every aggregator hands on as they are."""
     merges: bool = False
     """Whether it sends sums of its children's updates."""
     seed: int = 0
@@ -76,6 +78,7 @@ def links_of(job: Job, algorithm: Algorithm, depth: int) -> NodeLinks:
         takes=uplink(depth),
         gives=downlink(depth),
         gets=downlink(depth - 1),
+        judges=downlink(0),
         merges=depth < len(tiers) and not _moves(job, traits, depth),
         seed=job.seed,
         movement=algorithm.movement,

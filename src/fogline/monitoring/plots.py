@@ -50,10 +50,15 @@ def save(result: RunRecord, folder: Path) -> list[Path]:
 
 def png(figure: Figure) -> bytes:
     """A figure as PNG, 150 dots per inch."""
+    return drawn(figure, "png")
+
+
+def drawn(figure: Figure, form: str) -> bytes:
+    """A figure as the bytes of a file; ``form``: ``png`` (150 dots per inch), ``pdf`` or ``svg``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(buffer, dpi=150, format="png")
+    FigureCanvasAgg(figure).print_figure(buffer, dpi=150, format=form)
     return buffer.getvalue()
 
 

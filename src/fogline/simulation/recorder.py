@@ -190,6 +190,8 @@ class Recorder:
         else:
             simulator.store.force([group])
             down = model_to_judge(setting.algorithm, setting.task.shared, group.result)
+            staging = simulator.store.staging
+            down = down if staging is None else staging.judged(round_index, down)
         return self.surveys.ask(Question("evaluate", round_index), down, simulator.now, replaying)
 
     def reached(self) -> Reached | None:

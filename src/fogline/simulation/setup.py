@@ -15,11 +15,13 @@ from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import BUFFERS, Down
 from fogline.algorithms.private import with_home
+from fogline.compute.folding import finished
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
-from fogline.compute.queries import parse_query
+from fogline.compute.queries import check_query
 from fogline.compute.survey import task_to_judge
+from fogline.data import Examples
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.exchanging import exchange_of
@@ -43,17 +45,18 @@ from fogline.nodes.messages import Hello, model_key
 from fogline.nodes.policies import make_policy
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
-from fogline.params import Params
+from fogline.params import Params, frozen_of, to_bytes
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
-from fogline.simulation.simulator import LinkSizes, Scenario, Simulator, Sizes
+from fogline.simulation.scenario import LinkSizes, Scenario, Sizes
+from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import overrides
 from fogline.training.task import Task
-from fogline.user_code.bugs import CodeError, sure
+from fogline.user_code.bugs import CodeError, attempt
 
 PATIENCE = 3.0
 """Times what the slowest device is expected to take that a round waits for devices, where its tier has no deadline."""
@@ -112,7 +115,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     check_links(job, algorithm)
     rules = rules_of(job, algorithm)
     for query in job.queries:
-        parse_query(query)
+        check_query(query, _some_examples(task))
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     for tier in job.tree.tiers.values():
@@ -123,6 +126,12 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     start = first_model(job, task, job.start)
     task = with_home(task, algorithm, lambda: start)
     return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange)
+
+
+def _some_examples(task: Task) -> Examples | None:
+    """Examples like those of devices, if they can be loaded."""
+    found = attempt(lambda: task.data.test or task.data.at(0))
+    return None if isinstance(found, Exception) else found
 
 
 def most_at_once(tree: Tree, population: int) -> int:
@@ -192,17 +201,15 @@ def simulator_of(
         asks_presence = name in leaves and not fleet.always_available
 
         def failed(accepted: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
-            return made[0].failed(name, accepted)
+            return made[0].failed(name, accepted) if name in leaves else made[0].unfit(name, accepted)
 
-        aggregators[name] = Aggregator(
-            role, policy, presence if asks_presence else None, failed if name in leaves else None
-        )
+        aggregators[name] = Aggregator(role, policy, presence if asks_presence else None, failed)
 
-    exchange = setting.exchange
-    steps = None if exchange is None else ExchangeValues(exchange, job.seed)
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
     staging = staging_of(setting.stages, depths, task.shared.trainable)
     computes = {tier: Groups(algorithm, task.shared, rule) for tier, rule in setting.rules.items()}
+    exchange = setting.exchange
+    steps = None if exchange is None else ExchangeValues(exchange, job.seed, computes[job.tree.names[-1]])
     numbers = Numbers(
         {name: computes[tier] for name, tier in tier_of.items()},
         population_below(parents, setting.homes),
@@ -249,7 +256,7 @@ def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
     slowest: dict[str, float] = {}
     for client, home in enumerate(setting.homes):
         passed = examples_of(local, samples[client], local.step_count(samples[client], most))
-        down = max(fleet.down_seconds(client, between.down, at) for at in moments)
+        down = max(fleet.down_seconds(client, between.down + sizes.frozen, at) for at in moments)
         up = max(fleet.up_seconds(client, between.up, at) for at in moments)
         seconds = down + fleet.train_seconds(client, passed, setting.task.cost) + up
         slowest[home] = max(seconds, slowest.get(home, 0.0))
@@ -293,28 +300,30 @@ def probe(setting: Setting) -> Sizes:
     jobs = [ClientJob(0, initial.vector, initial.counters, 1, setting.local.learning_rate, 0)]
     update = run_cohort(engine, algorithm, task, jobs)[0].update
     base = task.shared.bytes
-    plain = Sizes(base, base, base)
+    frozen = frozen_of(setting.initial)
+    plain = Sizes(base, base, base, frozen=0 if frozen is None else len(to_bytes(frozen)))
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
         return _of_plain_method(setting, plain)
     _check_weights(setting.rules, update)
-    fold = next(iter(setting.rules.values())).fold()
+    rule = next(iter(setting.rules.values()))
+    fold = rule.fold()
     try:
         fold.add(update)
     except UnusableUpdateError:  # So will it here.
         return _of_plain_method(setting, plain)
     partial = fold.partial()
-    size = Sizes(base, update.nbytes, partial.nbytes)
+    plain = replace(plain, update=update.nbytes, partial=partial.nbytes)
     fold.merge(partial)
     facts = AggregatorContext(len(setting.homes), 0)
     try:
-        folded = sure("the rule", fold.finish)
+        folded = finished(rule, fold)
         group = groups.move(algorithm, task.shared, groups.root(initial), folded, facts, inside=False)
     except CodeError as error:
         error.at(f"{setting.job.tree.names[0]}, round 1")
         raise
     down = groups.send_down(algorithm, group)
     extras = sum(vector.nbytes for vector in down.received.values())
-    plain = Sizes(base + extras, size.update, size.partial)
+    plain = replace(plain, down=base + extras)
     return replace(plain, staged=_staged(setting, plain, down, update, partial))
 
 

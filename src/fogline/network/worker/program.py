@@ -30,8 +30,9 @@ from fogline.compute.exchanging import ExchangeOnFiles
 from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
-from fogline.compute.queries import figures, parse_query
-from fogline.compute.survey import Examiner, judgement_of, model_to_judge, row_of, task_to_judge
+from fogline.compute.messages import Message
+from fogline.compute.queries import check_query, figures
+from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_judge, row_of, task_to_judge
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.exchanging import exchange_of
@@ -61,13 +62,13 @@ from fogline.network.worker.requests import (
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
 from fogline.nodes.traits import traits_of
-from fogline.params import Params, Spec
+from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen, write_arrays
 from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
-from fogline.user_code.bugs import CodeError, blame
+from fogline.user_code.bugs import PROGRAMMING, CodeError, blame
 from fogline.user_code.loading import loading_of
 
 log = logging.getLogger("fogline.worker")
@@ -80,6 +81,8 @@ class JobWorker:
         self.opened = opened
         self.asked: Job = parse_job(opened.text)
         self.folder = Path(opened.folder)
+        self.start = ""
+        """The weights to begin with, at the cloud; empty: the task's untrained ones."""
         self._engine: Engine | None = None
         if opened.folder not in sys.path:
             sys.path.insert(0, opened.folder)  # A method of the developer's own lies beside the task.
@@ -97,7 +100,22 @@ class JobWorker:
     def task(self) -> Task:
         parameters = {**self.job.task_parameters, **self.opened.parameters}
         task = load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
-        return with_home(task_to_judge(task, self.job), self.algorithm, lambda: task.initial(self.job.seed))
+        return with_home(task_to_judge(task, self.job), self.algorithm, lambda: self.first)
+
+    @cached_property
+    def first(self) -> Params:
+        """The whole model before any training; what is frozen is as all nodes have it.
+
+        Raises:
+            JobError: it cannot be read.
+            ValueError: what is frozen is another model's, or did not come.
+        """
+        first = first_model(self.job, self.task, self.start)
+        if self.opened.frozen:
+            return with_frozen(first, load(Path(self.opened.frozen)))
+        if self.opened.client:
+            check_frozen(first.spec, None)
+        return first
 
     def engine(self, first: ClientJob) -> Engine:
         """The job's engine, once it has been compared with the reference on this node's own data.
@@ -140,9 +158,11 @@ class JobWorker:
 
     @cached_property
     def groups(self) -> GroupsOnFiles:
-        rule = list(self.rules.values())[self.opened.depth]
-        groups = Groups(self.algorithm, self.spec, rule)
+        groups = self._computes(self.opened.depth)
         return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node)
+
+    def _computes(self, tier: int) -> Groups:
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier])
 
     @cached_property
     def links(self) -> NodeLinks:
@@ -159,7 +179,7 @@ class JobWorker:
         exchange = exchange_of(self.job, self.algorithm)
         if exchange is None:
             raise JobError(f"The job has no exchange in its last tier, {self.job.tree.names[-1]}.")
-        return ExchangeOnFiles(exchange)
+        return ExchangeOnFiles(exchange, self._computes(-1))
 
     @cached_property
     def rules(self) -> dict[str, Rule]:
@@ -175,19 +195,21 @@ class JobWorker:
         """Load what this node needs, so that the first round does not wait for it."""
         if not self.opened.client:
             return JobOpened()
+        if self.opened.frozen or self.task.home is not None:
+            _ = self.first  # It must fit before anybody waits for this node.
         if self.opened.client in self.task.data.held_out:
             return JobOpened(trains=False)
         return JobOpened(samples=int(self.task.data.sizes()[self.client]))
 
     def describe(self, request: Describe) -> Described:
-        """What nodes must know, and the first group."""
+        """What nodes must know, the first group, and what is frozen."""
         self.task.check()
         check_rounds(self.algorithm, self.job)
         check_public(self.algorithm, self.task.data)
         check_links(self.job, self.algorithm)
         check_publishing(self.job, self.algorithm)
         for query in self.job.queries:
-            parse_query(query)
+            check_query(query, self.task.data.test)
         job = with_defaults(self.job, self.algorithm, self.task)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
@@ -196,8 +218,11 @@ class JobWorker:
             )
             for leaf in set(parent_addresses)
         }
-        group = group_models.root(self._first_shared(first_model(job, self.task, request.start)))
-        self.groups.begin(group, request.group, request.model, request.key)
+        self.start = request.start
+        self.groups.begin(group_models.root(self._first_shared()), request.group, request.model, request.key)
+        frozen = frozen_of(self.first)
+        if frozen is not None:
+            save(Path(request.frozen), frozen)
         return Described(
             text=job_to_toml(job),
             layout=self.task.shared.layout,
@@ -207,32 +232,36 @@ class JobWorker:
             units=dict(self.task.units),
             clients=clients,
             plan=plan,
+            frozen=frozen is not None,
         )
 
-    def _first_shared(self, first: Params) -> Params:
+    def _first_shared(self) -> Params:
         """What devices and aggregators share of the first model.
 
         Raises:
-            JobError: devices would have another rest of it: they make it themselves, under the job's seed.
+            JobError: devices would begin with other private entries: they make them themselves, under the job's seed.
         """
-        home = self.task.home
+        home, first = self.task.home, self.first
         if home is None:
             return first
-        shared = home.part.cut(first)
-        again = home.whole(shared, {})
-        if not (np.array_equal(again.vector, first.vector) and np.array_equal(again.counters, first.counters)):
+        part, made = home.part, self.task.initial(self.job.seed) if self.start else first
+        floats, counters = part.private_floats, part.private_counters
+        if not (
+            np.array_equal(floats.cut(made.vector), floats.cut(first.vector))
+            and np.array_equal(counters.cut(made.counters), counters.cut(first.counters))
+        ):
             raise JobError(
-                "start: that model has other frozen or private entries than the untrained one, which devices begin "
-                "with; leave start out, or let these entries train and travel"
+                "start: that model has other private entries than the untrained one, which devices begin with; leave "
+                "start out, or let these entries travel"
             )
-        return shared
+        return part.cut(first)
 
     def carry_out(self, asked: CarryOut) -> CarriedOut:
         """What a state machine decided: on this node's data, or with what children sent."""
         if isinstance(asked.effect, ChildStep | ParentStep | Combine):
             return self.exchange.carry_out(asked)
         if isinstance(asked.effect, Examine):
-            return device.examine(asked, self.name, self.examiner)
+            return device.examine(asked, self.name, self.examiner, self.links)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
         plan = planner(self.job, self.task.data, self.algorithm)
@@ -256,11 +285,15 @@ class JobWorker:
 
     def model_to_judge(self, request: ModelToJudge) -> ModelWritten:
         """What devices get that are asked beside the training."""
-        if request.group:
-            down = model_to_judge(self.algorithm, self.spec, read_group(request.group))
+        if not request.group:
+            write(request.model, Down(np.zeros(0, np.float32), np.zeros(0, np.int64)))
+            return ModelWritten()
+        down, stages = model_to_judge(self.algorithm, self.spec, read_group(request.group)), self.links.judges
+        if stages:
+            message, link = Message.of_model(down, self.spec.trainable), self.links.down(judged_key(request.round))
+            write_arrays(Path(request.model), message.encoded(stages, {}, link)[0])
         else:
-            down = Down(np.zeros(0, np.float32), np.zeros(0, np.int64))
-        write(request.model, down)
+            write(request.model, down)
         return ModelWritten()
 
     def summarise(self, request: Summarise) -> Evaluated:
@@ -376,9 +409,12 @@ def serve(channel: socket.socket) -> None:
         except CodeError as error:
             log.exception("a request failed: %s", type(request).__name__)
             answer = RequestFailed(str(error), bug=True)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception("a request failed: %s", type(request).__name__)
-            answer = RequestFailed(f"{type(error).__name__}: {error}")
+            # Code that does not fit together, or wants to end the process, does so on any other worker too.
+            answer = RequestFailed(
+                f"{type(error).__name__}: {error}", bug=isinstance(error, (*PROGRAMMING, SystemExit))
+            )
         sys.stdout.flush()
         sys.stderr.flush()
         pipe.answer(answer)
