@@ -23,7 +23,12 @@ class OwnModels(Algorithm):
         return state
 
     def begin(self, device: DeviceContext) -> Vector:
-        return device.local.get(MODEL, device.model)
+        return _own(device)
 
     def judge(self, device: DeviceContext) -> Vector:
-        return device.local.get(MODEL, device.model)
+        return _own(device)
+
+
+def _own(device: DeviceContext) -> Vector:
+    received: Vector = device.model
+    return device.local.get(MODEL, received)
