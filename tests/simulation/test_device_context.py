@@ -105,7 +105,7 @@ def test_a_gradient_may_be_that_of_a_loss_of_ones_own() -> None:
     device, module = context(task), task.untrained().eval()
     scores = np.random.default_rng(2).normal(size=(7, 3)).astype(np.float32)
     given = Examples(device.public.x, scores)
-    task.layout.load(module, device.start, np.zeros(0, np.int64))
+    task.layout.load(module, device.start.copy(), np.zeros(0, np.int64))
     loss = (module(torch.tensor(device.public.x)) - torch.tensor(scores)).abs().mean()
     slope = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(module.parameters()))])
     for own in (distance, lambda outputs, wanted: (outputs - wanted).abs().mean()):

@@ -23,12 +23,12 @@ class OwnModels(Algorithm):
         return state
 
     def begin(self, device: DeviceContext) -> Vector:
-        return _own(device)
+        return _model_of(device)
 
     def judge(self, device: DeviceContext) -> Vector:
-        return _own(device)
+        return _model_of(device)
 
 
-def _own(device: DeviceContext) -> Vector:
-    received: Vector = device.model
-    return device.local.get(MODEL, received)
+def _model_of(device: DeviceContext) -> Vector:
+    own = device.local.get(MODEL)
+    return device.model if own is None else own
