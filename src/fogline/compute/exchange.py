@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +12,9 @@ import numpy.typing as npt
 
 from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update
 from fogline.exchanges import OWN, SEED, Exchange, ExchangeError
-from fogline.exchanges.base import Received
+from fogline.exchanges.base import AT, PROOF, ROOT, Received
+from fogline.nodes.messages import Key
+from fogline.privacy.identity import Identity, stand_in
 from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame, said
 from fogline.training.hook_calls import a, read_only
 
@@ -39,15 +42,47 @@ class Payload:
         return cls(arrays)
 
 
-def first_state(update: Arrays, seed: bytes, child: str) -> Arrays:
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """What an exchange came to."""
+
+    result: Update | Partial
+    """Is folded in place of the children's updates."""
+    left_out: dict[str, str]
+    """Children that reported and are not in it, and why."""
+    silent: tuple[str, ...]
+    """Children that are in it and have not reported."""
+
+
+def first_state(
+    exchange: Exchange, update: Arrays, child: str, seed: bytes, identity: Identity | None = None
+) -> Arrays:
     """A child's state before the first step.
 
     Args:
+        exchange: what it takes part in.
         update: what it trained, as arrays.
-        seed: 32 bytes, for all that is random in its half.
         child: its name.
+        seed: 32 bytes, for all that is random in its half; where it shows who it is, they are the identity's.
+        identity: what it shows, where the exchange wants that.
+
+    Raises:
+        ExchangeError: the exchange wants it, and there is none.
     """
-    return update | {SEED: np.frombuffer(seed, np.uint8), OWN: np.frombuffer(child.encode(), np.uint8)}
+    own: Arrays = {OWN: _bytes(child.encode())}
+    if not exchange.identified:
+        return update | own | {SEED: _bytes(seed)}
+    if identity is None:
+        raise ExchangeError("This node has nothing to show who it is, which the exchange wants of all.")
+    shown: Arrays = {ROOT: _bytes(identity.root), PROOF: _bytes(identity.proof), AT: np.array([identity.at])}
+    return update | own | {SEED: _bytes(identity.seed)} | shown
+
+
+def simulated_state(exchange: Exchange, update: Arrays, child: str, seed: int, key: Key) -> Arrays:
+    """The same of a simulated child: the job's seed and the key of its update decide all that is random."""
+    drawn = blake2b(f"{seed}/{key}".encode(), digest_size=32).digest()
+    identity = stand_in(seed, child, drawn) if exchange.identified else None
+    return first_state(exchange, update, child, drawn, identity)
 
 
 def child_step(exchange: Exchange, number: int, state: Arrays, received: Arrays) -> tuple[Payload, Payload]:
@@ -75,6 +110,44 @@ def parent_step(
         ExchangeError: the request cannot go on.
         CodeError: the exchange's code is wrong.
     """
+    replies, after = _parent(exchange, number, state, payloads)
+    return {child: replies[child] for child in payloads if child in replies}, after
+
+
+def combined(exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays]) -> Combined:
+    """What the last step comes to, on what children reported.
+
+    Raises:
+        ExchangeError: nothing comes of it.
+        CodeError: the exchange's code is wrong.
+    """
+    replies, after = _parent(exchange, len(exchange.steps) - 1, state, payloads)
+    result = _called(exchange, "result", exchange.steps[-1], lambda: exchange.result(read_only(after.arrays)))
+    if not isinstance(result, Update | Partial):
+        raise _wrong(exchange, "result", f"gives {a(result)}; it must give an Update or a Partial")
+    why = f"step '{exchange.steps[-1]}' of the exchange left it out"
+    left_out = {child: why for child in payloads if child not in replies}
+    return Combined(result, left_out, tuple(child for child in replies if child not in payloads))
+
+
+def why_none(exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays]) -> dict[str, str]:
+    """Children whose reports would not be in the result, and why. Without these, it comes to one."""
+    why: dict[str, str] = {}
+    while True:
+        left = {child: payload for child, payload in payloads.items() if child not in why}
+        try:
+            more = combined(exchange, state, left).left_out if left else {}
+        except ExchangeError as error:
+            return why | dict.fromkeys(left, str(error))
+        if not more:
+            return why
+        why |= more
+
+
+def _parent(
+    exchange: Exchange, number: int, state: Arrays, payloads: Mapping[str, Arrays]
+) -> tuple[dict[str, Payload], Payload]:
+    """The parent's half of a step, and what it must give."""
     step, hook = exchange.steps[number], "parent"
     seen: dict[str, Received] = {child: read_only(payload) for child, payload in payloads.items()}
     replies, after = _pair(
@@ -83,33 +156,8 @@ def parent_step(
     if not isinstance(replies, Mapping):
         raise _wrong(exchange, hook, f"gives {a(replies)} as replies; it must be a dictionary by child")
     made = cast("Mapping[str, Any]", replies)
-    given = {child: Payload(_arrays(exchange, hook, made[child])) for child in payloads if child in made}
+    given = {child: Payload(_arrays(exchange, hook, reply)) for child, reply in made.items()}
     return given, Payload(_arrays(exchange, hook, after))
-
-
-def combined(
-    exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays]
-) -> tuple[Update | Partial, dict[str, str]]:
-    """What is folded in place of the children's updates, and the children that are not in it, with the reason.
-
-    Raises:
-        ExchangeError: nothing comes of it.
-        CodeError: the exchange's code is wrong.
-    """
-    replies, after = parent_step(exchange, len(exchange.steps) - 1, state, payloads)
-    result = _called(exchange, "result", exchange.steps[-1], lambda: exchange.result(read_only(after.arrays)))
-    if not isinstance(result, Update | Partial):
-        raise _wrong(exchange, "result", f"gives {a(result)}; it must give an Update or a Partial")
-    why = f"step '{exchange.steps[-1]}' of the exchange left it out"
-    return result, {child: why for child in payloads if child not in replies}
-
-
-def why_none(exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays]) -> dict[str, str]:
-    """Children whose reports would not be in the result, and why."""
-    try:
-        return combined(exchange, state, payloads)[1]
-    except ExchangeError as error:
-        return dict.fromkeys(payloads, str(error))
 
 
 def _called(exchange: Exchange, hook: str, step: str, function: Callable[[], Any]) -> Any:
@@ -142,6 +190,10 @@ def _arrays(exchange: Exchange, hook: str, given: Any) -> Arrays:
             raise _wrong(exchange, hook, f"gives {a(array)} as '{name}'; it must be an array of numbers")
         arrays[name] = np.ascontiguousarray(cast("npt.NDArray[Any]", array))
     return arrays
+
+
+def _bytes(text: bytes) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(text, np.uint8)
 
 
 def _wrong(exchange: Exchange, hook: str, what: str) -> CodeError:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields
 from typing import Any
 
 from fogline.exchanges.base import Exchange
-from fogline.plugins import Registry, suggest
+from fogline.parameters import fitting
+from fogline.plugins import Registry, read_call, suggest
 from fogline.training.own_classes import own_class
 
 EXCHANGES = Registry[type[Exchange]]("exchange", "fogline.exchanges")
 """Fogline's own."""
 
 
-def make_exchange(name: str, /, **parameters: Any) -> Exchange:
-    """An exchange by name, or by ``module:Class``, with its parameters.
+def make_exchange(text: str, /, **parameters: Any) -> Exchange:
+    """An exchange by name, or by ``module:Class``, with its parameters, which may also stand in brackets behind it:
+    ``secagg(threshold=0.7)``.
 
     Raises:
-        ValueError: there is no such exchange or parameter, or its class is not what an exchange must be.
+        ValueError: there is no such exchange or parameter, a value makes no sense, or its class is not what an exchange
+            must be.
     """
+    name, unnamed, named = read_call(text)
+    if unnamed:
+        raise ValueError(f"Give the parameters of the exchange '{name}' their names: {name}(key=value).")
+    parameters = named | parameters
     kind = _find(name)
     steps: Any = getattr(kind, "steps", ())
     if not (isinstance(steps, tuple) and steps and all(isinstance(step, str) for step in steps)):
@@ -33,7 +41,8 @@ def make_exchange(name: str, /, **parameters: Any) -> Exchange:
     lacks = [key for key, one in taken.items() if one.default is one.empty and key not in parameters]
     if lacks:
         raise ValueError(f"The exchange '{name}' wants a value for {', '.join(lacks)}.")
-    return kind(**parameters)
+    known = {field.name: field for field in fields(kind)}
+    return kind(**{key: fitting(f"exchange '{name}'", known[key], value) for key, value in parameters.items()})
 
 
 def name_of(exchange: Exchange) -> str:

@@ -104,9 +104,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
             self._leave_exchange()
             self.outbox.post(record.report)
         elif type(record) is Entered:
-            self.exchange = ChildExchange(
-                self.name, self.parent, record.task, self.steps, record.samples, record.loss_rms
-            )
+            self.exchange = ChildExchange(self.name, self.parent, record.task, self.steps)
         elif type(record) is Stepped:
             assert self.exchange is not None
             self.exchange.number = record.number
@@ -165,7 +163,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
             # Newer work came in between; or it is a copy, and the update is about to be reported.
             return [] if event.task in self.outbox.reports else [Forget((event.update,))]
         if self.steps and not event.failure:
-            return [self._log(Entered(event.task, event.samples, event.loss_rms)), self._compute(None)]
+            return [self._log(Entered(event.task)), self._compute(None)]
         update = None if event.failure else event.update
         report = Report(event.task, update, event.samples, 1, event.loss_rms, event.failure)
         return [self._log(Posted(report)), *self._send_reports(now)]
@@ -187,9 +185,9 @@ class Device(msgspec.Struct, gc=False, eq=False):
             return [Forget(made if task in self.outbox.reports else (*made, update_key(parent, task)))]
         unneeded, self.computing = at.used(), False
         if event.failure:
-            done: Record = Posted(Report(task, None, at.samples, 1, at.loss_rms, event.failure))
+            done: Record = Posted(Report(task, None, failure=event.failure))
         elif at.is_last:
-            done = Posted(Report(task, update_key(parent, task), at.samples, 1, at.loss_rms))
+            done = Posted(Report(task, update_key(parent, task)))
             unneeded = (*unneeded, state_key(parent, task, event.number + 1))
         else:
             done = Stepped(task, event.number)

@@ -83,7 +83,7 @@ def places_at_peers(peers: Peers) -> Peers:
 
 
 def with_enough_peers(peers: Peers, here: Flags, needed: int) -> Flags:
-    """Those who are here with so many peers that are here too, (members,): who has fewer goes, which others may miss."""
+    """Those who are here with so many peers that are here, (members,). Who has fewer goes, and may take others."""
     left = here.copy()
     while True:
         stay = left & (left[peers].sum(axis=1) >= needed)

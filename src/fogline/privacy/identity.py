@@ -116,7 +116,7 @@ def _certified(root: bytes, at: float, certificate: bytes, signature: bytes, nam
 
 
 @lru_cache(maxsize=1 << 12)
-def _issued(certificate: bytes, root: bytes):  # noqa: ANN202
+def _issued(certificate: bytes, root: bytes):
     from fogline.governance.identity.certificates import check_issued, read_certificate
 
     return check_issued(certificate, root, read_certificate(certificate).starts)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
-Unsigned = npt.NDArray[np.unsignedinteger[Any]]
+Integers = npt.NDArray[np.signedinteger[Any]]
 BLOCK = 1 << 15
 """Bytes that are made at once."""
 ZEROS = memoryview(bytes(BLOCK))
@@ -42,8 +42,8 @@ class Stream:
         return self.take(4 * size).view("<u4") * UNIT
 
 
-def add_mask(vectors: Sequence[Unsigned], key: bytes, negative: bool = False) -> None:
-    """Add a mask to vectors of unsigned integers (little-endian), in place, modulo their own size.
+def add_mask(vectors: Sequence[Integers], key: bytes, negative: bool = False) -> None:
+    """Add a mask to vectors of integers (little-endian), in place; they wrap around.
 
     Args:
         vectors: (n,) each; one after the other they take one stream.

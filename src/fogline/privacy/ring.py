@@ -16,7 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from fogline.privacy.masks import Stream, Unsigned  # They need a library that who only plans a round can do without.
+    from fogline.privacy.masks import (
+        Integers,
+        Stream,
+    )  # Not above: who only plans a round needs no ciphers.
 
 BITS = (16, 32, 64)
 LEVELS = 64
@@ -33,7 +36,7 @@ class RingError(ValueError):
 
 @dataclass(frozen=True)
 class Ring:
-    """The integers modulo ``2 ** bits``, for sums of that many members.
+    """The integers modulo ``2 ** bits``, as signed ones that wrap around, for sums of that many members.
 
     Args:
         bits: 16, 32 or 64.
@@ -57,7 +60,9 @@ class Ring:
                 f"bits than {self.bits}, or a smaller cohort."
             )
         if self.members * self.weight / WEIGHT_UNIT >= 2.0**62:
-            raise RingError(f"{self.members} weights of up to {self.weight:g} do not add up in 64 bits; lower 'weight'.")
+            raise RingError(
+                f"{self.members} weights of up to {self.weight:g} do not add up in 64 bits; lower 'weight'."
+            )
 
     @cached_property
     def scale(self) -> float:
@@ -71,11 +76,11 @@ class Ring:
         return self.weight * self.clip * self.scale
 
     @property
-    def kind(self) -> np.dtype[np.unsignedinteger[Any]]:
+    def kind(self) -> np.dtype[np.signedinteger[Any]]:
         """Type of its numbers."""
-        return np.dtype(f"<u{self.bits // 8}")
+        return np.dtype(f"<i{self.bits // 8}")
 
-    def encode(self, vector: npt.NDArray[Any], weight: float, noise: Stream, out: Unsigned) -> None:
+    def encode(self, vector: npt.NDArray[Any], weight: float, noise: Stream, out: Integers) -> None:
         """Write ``weight * vector`` into the ring.
 
         Args:
@@ -92,14 +97,13 @@ class Ring:
             np.floor(numbers, out=numbers)
             out[low : low + STEP] = numbers.astype(np.int64).astype(self.kind)
 
-    def decode(self, total: Unsigned, members: int) -> npt.NDArray[np.float64]:
+    def decode(self, total: Integers, members: int) -> npt.NDArray[np.float64]:
         """The sum of that many members' numbers, (n,).
 
         Raises:
             RingError: they cannot have come to that.
         """
-        signed = total.astype(self.kind).view(f"<i{self.bits // 8}")
-        sums = signed.astype(np.float64)
+        sums = total.astype(np.float64)
         most = members * (self.levels + 1.0)
         if sums.size and float(np.abs(sums).max()) > most:
             raise RingError("The sum is larger than its members can have come to: a mask does not cancel out.")

@@ -180,7 +180,10 @@ def _dealt(
     points = [int(peers[row]) + 1 for row in rows]
     both = [
         split(secret, wanted, points, derive(seed, purpose, context))
-        for secret, purpose in ((_own_mask(seed), "shares of the own mask"), (_mask_key(seed), "shares of the mask key"))
+        for secret, purpose in (
+            (_own_mask(seed), "shares of the own mask"),
+            (_mask_key(seed), "shares of the mask key"),
+        )
     ]
     sealed, tags = np.zeros((len(peers), SEALED), np.uint8), np.zeros((len(peers), 2, TAG), np.uint8)
     for row, *pair in zip(rows, *both, strict=True):

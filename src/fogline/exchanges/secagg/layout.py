@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fogline.aggregation import Update, is_per_number
 from fogline.exchanges.base import ExchangeError
 from fogline.params import Counters, Vector
-from fogline.privacy.masks import Stream, Unsigned
+from fogline.privacy.masks import Integers, Stream
 from fogline.privacy.ring import WEIGHT_UNIT, Ring
 
 LONGEST = 1 << 20
@@ -66,8 +66,8 @@ class Layout(msgspec.Struct, frozen=True):
         """Whole numbers beside them: one for the device, the counters, and the weights."""
         return 1 + self.counters + len(self.names)
 
-    def encode(self, update: Update, ring: Ring, noise: Stream) -> tuple[Unsigned, Unsigned]:
-        """The vectors times their weights, (size,) in the ring, and the tail, (tail,) uint64.
+    def encode(self, update: Update, ring: Ring, noise: Stream) -> tuple[Integers, Integers]:
+        """The vectors times their weights, (size,) in the ring, and the tail, (tail,) int64.
 
         Raises:
             ExchangeError: a weight is larger than the ring's, or a counter has no room.
@@ -87,19 +87,18 @@ class Layout(msgspec.Struct, frozen=True):
         if update.counters.size and int(np.abs(update.counters).max()) > most:
             raise ExchangeError(f"A counter of the model is beyond {most}, for which a sum has no room.")
         tail = np.array([1, *update.counters.tolist(), *weights], np.int64)
-        return numbers, tail.view(np.uint64)
+        return numbers, tail
 
-    def decode(self, numbers: Unsigned, tail: Unsigned, ring: Ring, members: int) -> Update:
+    def decode(self, numbers: Integers, tail: Integers, ring: Ring, members: int) -> Update:
         """The mean of that many members' updates, with their summed weights.
 
         Raises:
             ExchangeError: it cannot be their sum.
             RingError: likewise.
         """
-        counts = tail.view(np.int64)
-        if int(counts[0]) != members:
+        if int(tail[0]) != members:
             raise ExchangeError("The sum does not come out: a device has sent something else than its masked update.")
-        summed, sums = counts[1 + self.counters :] * WEIGHT_UNIT, ring.decode(numbers, members)
+        summed, sums = tail[1 + self.counters :] * WEIGHT_UNIT, ring.decode(numbers, members)
         vectors, weights, low = dict[str, Vector](), dict[str, float](), 0
         for name, size, kind, weight in zip(self.names, self.sizes, self.kinds, summed.tolist(), strict=True):
             if not 0.0 <= weight <= members * ring.weight:
@@ -107,7 +106,7 @@ class Layout(msgspec.Struct, frozen=True):
             part = sums[low : low + size]
             vectors[name] = (part / weight if weight else np.zeros(size)).astype(kind)
             weights[name], low = weight, low + size
-        return Update(vectors, dict(weights), _mean(counts[1 : 1 + self.counters], members), members)
+        return Update(vectors, dict(weights), _mean(tail[1 : 1 + self.counters], members), members)
 
 
 def checked(update: Update) -> Update:

@@ -92,13 +92,13 @@ def masked(settings: Settings, state: Received, payloads: Payloads) -> Given:
 
     def check(payload: Received) -> None:
         taken(payload, "numbers", ring.kind, layout.size)
-        taken(payload, "tail", np.uint64, layout.tail)
+        taken(payload, "tail", np.int64, layout.tail)
         taken(payload, "refused", np.uint8, count)
 
     here, refused = book.heard(payloads, check)
     settings.check_members(int(here.sum()), "have sent a masked update")
     joined = flags(state, "linked", members, count) & ~refused
-    total, tail = np.zeros(layout.size, ring.kind), np.zeros(layout.tail, np.uint64)
+    total, tail = np.zeros(layout.size, ring.kind), np.zeros(layout.tail, np.int64)
     for number in np.flatnonzero(here).tolist():
         payload = payloads[book.names[number]]
         np.add(total, payload["numbers"], out=total)
@@ -164,8 +164,8 @@ class _Book:
             if payload is not None and _holds(payload, check):
                 here[number] = True
                 refused[number] = payload["refused"] != 0 if "refused" in payload else False
-        refused &= here[self.peers]
-        complaints = zip(np.nonzero(refused)[0].tolist(), self.peers[refused].tolist(), strict=True)
+        among = refused & here[self.peers]
+        complaints = zip(np.nonzero(among)[0].tolist(), self.peers[among].tolist(), strict=True)
         here[list(culprits(complaints))] = False
         return here, refused
 

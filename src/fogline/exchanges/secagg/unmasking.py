@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
 from fogline.aggregation import Update
@@ -94,5 +92,5 @@ class Unmasking:
             if len(shares) == self._needed:
                 return combine(shares) or b""
         raise ExchangeError(
-            f"{len(shares)} shares that hold came for a mask of device {number} of the round; {self._needed} are needed."
+            f"{len(shares)} shares that hold came for a mask of device {number} of the round; it takes {self._needed}."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, ex
 from fogline.nodes.effects import ChildStep, Combine, Examine, FoldInput, Merge, ParentStep, Train
 from fogline.nodes.events import Event, StepComputed, Trained
 from fogline.nodes.messages import Key
+from fogline.privacy.identity import Identity
 from fogline.storage import BlobRef, StorageError
 
 Values = Mapping[Key, BlobRef]
@@ -53,6 +54,7 @@ class Computation:
         slots: who may train now, among the jobs of this node.
         priority: of the job.
         sums: whether children bring sums, and not updates of the model.
+        identity: draws who this node is in an exchange that begins.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Computation:
         slots: PrioritySemaphore | None = None,
         priority: int = 0,
         sums: bool = False,
+        identity: Callable[[], Identity] | None = None,
     ) -> None:
         self.worker_client = worker_client
         self._value_store = value_store
         self._slots = slots or PrioritySemaphore(1)
         self._priority = priority
         self._sums = sums
+        self._identity = identity
         self._busy: asyncio.Task[Any] | None = None
         """What the worker trains for."""
 
@@ -112,8 +116,12 @@ class Computation:
         reads = {key: self._value_store.path(values[key]) for key in needed(effect)}
         if isinstance(effect, ParentStep):
             reads |= {key: self._value_store.place(values[key]) for _, key in effect.payloads}
+        identity = None
+        if isinstance(effect, ChildStep) and effect.number == 0 and self._identity is not None:
+            identity = await asyncio.to_thread(self._identity)
+        asked = CarryOut(effect, reads, _paths(drafts), identity=identity)
         try:
-            answer = expect(CarriedOut, await self.worker_client.ask(CarryOut(effect, reads, _paths(drafts))))
+            answer = expect(CarriedOut, await self.worker_client.ask(asked))
         except WorkerError as error:
             if isinstance(effect, ParentStep):
                 raise

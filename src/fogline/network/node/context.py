@@ -18,6 +18,7 @@ from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import NOTHING, DownFrame, News, Push
 from fogline.network.transport.uplink import Uplink
 from fogline.network.worker.requests import WorkerLimits
+from fogline.privacy.identity import Identity
 from fogline.storage import Database
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ class NodeContext(Protocol):
     serving: ServingPart | None
     """The part that serves, where there is one."""
     on_change: Callable[[StatusChange], None]
+    identity: Callable[[], Identity] | None
+    """Draws who this node is in an exchange that begins; None where it takes part in none."""
 
     def say(self, child: str, frame: DownFrame) -> None:
         """To a child; dropped where it is not connected."""

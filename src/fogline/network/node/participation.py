@@ -92,7 +92,9 @@ class JobParticipation:
         self.over = False
         self._node = node
         self.worker_client = worker_client
-        self._computation = Computation(node.value_store, worker_client, node.slots, announcement.priority)
+        self._computation = Computation(
+            node.value_store, worker_client, node.slots, announcement.priority, identity=node.identity
+        )
         self._make = make
         self._root = root
         self._leaf = leaf
