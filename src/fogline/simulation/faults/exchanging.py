@@ -36,7 +36,8 @@ class ExchangeInWorld:
         self._exchange = exchange
         self._seed = seed
         self._brought: dict[Key, dict[str, Contributions]] = {}
-        """What each child has brought up to a step, by the key of the parent's state after it."""
+        """What each child has brought first, by the key of the parent's state after a step. What a liar sends instead
+        in a later one does not change what it has brought before."""
 
     def child(self, effect: ChildStep, store: Store, arrays: ArrayStore) -> StepComputed:
         """A device's half of a step."""
@@ -63,7 +64,7 @@ class ExchangeInWorld:
         for key, value in {**made, effect.after: after}.items():
             store[key], arrays[key] = (), value.arrays
         before = {} if effect.state is None else self._brought[effect.state]
-        self._brought[effect.after] = before | {child: value_of(store, name, key) for child, key in effect.payloads}
+        self._brought[effect.after] = {child: value_of(store, name, key) for child, key in effect.payloads} | before
         return StepComputed(effect.first, effect.number, tuple(made))
 
     def combine(self, name: str, effect: Combine, store: Store, arrays: ArrayStore) -> Contributions:
