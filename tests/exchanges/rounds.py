@@ -40,7 +40,7 @@ def play(
     gone: Mapping[str, Collection[str]] | None = None,
     sends: Says = as_it_is,
     hears: Says = as_it_is,
-    seed: int = 1,
+    turn: int = 1,
 ) -> Played:
     """Take all steps.
 
@@ -50,11 +50,11 @@ def play(
         gone: by step, who does not send in it any more.
         sends: lies of children.
         hears: lies of the parent.
-        seed: of all chance.
+        turn: which round it is: devices have their lasting keys from the job, and all else from the round.
     """
     last = len(exchange.steps) - 1
     states = {
-        child: simulated_state(exchange, update.to_arrays(), child, seed, f"/{child}")
+        child: simulated_state(exchange, update.to_arrays(), child, 0, f"{turn}/{child}")
         for child, update in updates.items()
     }
     received: dict[str, Arrays] = {child: {} for child in updates}

@@ -61,7 +61,7 @@ def test_the_sum_is_that_of_a_plain_mean(members: int, bits: int, seed: int, thr
     names = [f"n{i}" for i in range(members)]
     given = {name: update_of(rng, weight=float(rng.integers(1, 100))) for name in names}
     exchange = SecAgg(weight=100.0, clip=8.0, bits=bits, threshold=threshold)
-    played = play(exchange, given, seed=seed)
+    played = play(exchange, given, turn=seed)
     assert played.failed == {}
     assert is_mean(played.update, given, names, 1e-4 if bits == 32 else 1e-6)
     assert played.update.vectors["delta"].dtype == np.float32
@@ -133,9 +133,9 @@ def test_nothing_that_is_sent_tells_of_the_update() -> None:
         if not np.array_equal(array, other.sent[step, child][name])
     }
     assert differ == {("masked", "d2", "numbers")}
-    fresh = play(EXCHANGE, first, seed=2)
+    fresh = play(EXCHANGE, first, turn=2)
     for key, arrays in one.sent.items():
-        for name in arrays.keys() - {"layout", "refused"}:
+        for name in arrays.keys() - {"layout", "refused", "proof"}:
             assert not np.array_equal(arrays[name], fresh.sent[key][name]), (key, name)
 
 
@@ -212,7 +212,7 @@ def test_shares_that_are_of_no_secret_are_no_wrong_sum() -> None:
 
 def test_the_mask_of_another_round_is_no_wrong_sum() -> None:
     given = updates()
-    before = play(EXCHANGE, given, seed=9).sent["masked", "d3"]
+    before = play(EXCHANGE, given, turn=9).sent["masked", "d3"]
     for names in (("numbers", "tail"), ("tail",)):
         with pytest.raises(ExchangeError, match="The sum does not come out"):
             play(EXCHANGE, given, sends=lie("masked", "d3", {name: before[name] for name in names}))
@@ -222,7 +222,7 @@ def test_the_mask_of_another_round_is_no_wrong_sum() -> None:
 
 def test_the_same_shares_from_another_round_do_not_open() -> None:
     given = updates()
-    before = play(EXCHANGE, given, seed=9).sent["shares", "d3"]
+    before = play(EXCHANGE, given, turn=9).sent["shares", "d3"]
     played = play(EXCHANGE, given, sends=lie("shares", "d3", before))
     assert is_mean(played.update, given, [name for name in NAMES if name != "d3"])
 
@@ -335,7 +335,7 @@ def test_keys_of_an_earlier_round_open_nothing() -> None:
     """A device's keys of the round before, with the proof that went with them: the aggregator may know its mask key
     from there. Its shares were sealed with a secret that nobody knows, so it is no peer of anybody."""
     given = updates()
-    before = play(EXCHANGE, given, seed=9).sent["keys", "d3"]
+    before = play(EXCHANGE, given, turn=9).sent["keys", "d3"]
     played = play(EXCHANGE, given, sends=lie("keys", "d3", before))
     assert "d3" in played.failed
     assert is_mean(played.update, given, [name for name in NAMES if name != "d3"])

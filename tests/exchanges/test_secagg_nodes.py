@@ -6,16 +6,19 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from fogline.governance.identity.authority import Authority
-from fogline.governance.identity.identity import Identity
+from fogline.governance.identity.identity import Identity as Own
+from fogline.governance.identity.proofs import signed
 from fogline.governance.subject import Subject
 from fogline.network.cloud.records import Record
-from fogline.network.node.exchanging import drawn_identity
+from fogline.network.node.exchanging import JobIdentity
 from fogline.params import Params
-from fogline.privacy.identity import LENGTH, doubt, proof_of, round_key
+from fogline.privacy.agreement import public_key
+from fogline.privacy.identity import Identity, proof_of, statement
 from tests.network.cluster import cluster, job
 from tests.network.processes import Fleet, fleet
 from tests.network.test_jobs import simulated
@@ -78,27 +81,44 @@ def test_a_node_that_dies_in_the_middle_changes_nothing(victim: str, record: str
 # Whose key it is.
 
 
-def member(authority: Authority, folder: Path, name: str, role: str = "device") -> Identity:
-    key = Identity.create_key(folder / name)
+def member(authority: Authority, folder: Path, name: str, role: str = "device") -> Own:
+    key = Own.create_key(folder / name)
     subject = Subject(name, role)  # type: ignore[arg-type]
     return key.install(authority.issue(key.csr(), subject, days=1.0), authority.root_pem, subject)
 
 
 def test_a_key_is_believed_to_be_its_owners_and_nobody_elses(tmp_path: Path) -> None:
     authority, stranger = Authority.create(tmp_path / "a"), Authority.create(tmp_path / "b")
-    ana = drawn_identity(member(authority, tmp_path, "ana"))
-    fog, eve = (drawn_identity(member(authority, tmp_path, *who)) for who in (("fog", "fog"), ("eve",)))
-    fake = drawn_identity(member(stranger, tmp_path / "b", "ana"))
-    _, public = round_key(ana.seed)
-    assert doubt(ana.root, ana.at, ana.proof, "ana", public) == ""
-    assert "another node" in doubt(ana.root, ana.at, ana.proof, "ben", public)
-    assert "another node" in doubt(ana.root, ana.at, fog.proof, "fog", round_key(fog.seed)[1])
-    assert "not hold now" in doubt(ana.root, ana.at + 2 * 86400, ana.proof, "ana", public)
-    assert "not signed by this authority" in doubt(ana.root, ana.at, fake.proof, "ana", round_key(fake.seed)[1])
-    # Eve's key in Ana's name, and a signature that Ana made for another key.
-    assert "not signed by the key" in doubt(ana.root, ana.at, ana.proof, "ana", round_key(eve.seed)[1])
-    length = int.from_bytes(ana.proof[:LENGTH], "big")
-    mixed = proof_of(ana.proof[LENGTH : LENGTH + length], eve.proof[-70:])
-    assert doubt(ana.root, ana.at, mixed, "ana", round_key(eve.seed)[1])
-    assert doubt(ana.root, ana.at, b"", "ana", public)
+
+    def joined(by: Authority, name: str, role: str = "device", job: str = "j") -> Identity:
+        own = member(by, tmp_path / f"{name}-{role}-{job}-{by is authority}", name, role)
+        return JobIdentity(job, lambda: own).now()
+
+    ana, eve, fog = joined(authority, "ana"), joined(authority, "eve"), joined(authority, "fog", "fog")
+    fake, elsewhere = joined(stranger, "ana"), joined(authority, "ana", job="k")
+    key = {who: public_key(identity.secret) for who, identity in (("ana", ana), ("eve", eve), ("fog", fog))}
+    trust, late = ana.trust, msgspec.structs.replace(ana.trust, at=ana.trust.at + 2 * 86400)
+    assert trust.doubt(ana.proof, "ana", key["ana"]) == ""
+    assert "not hold now" in late.doubt(ana.proof, "ana", key["ana"])
+    assert "another node" in trust.doubt(fog.proof, "fog", key["fog"])
+    assert "not signed by this authority" in trust.doubt(fake.proof, "ana", public_key(fake.secret))
+    wrong = "not signed by the key of the certificate"
+    assert wrong in trust.doubt(ana.proof, "eve", key["ana"])
+    assert wrong in trust.doubt(ana.proof, "ana", key["eve"])
+    assert wrong in trust.doubt(elsewhere.proof, "ana", public_key(elsewhere.secret))
+    assert "has not shown" in trust.doubt(b"", "ana", key["ana"])
+    # Eve says that she is Ana, with her own certificate and key.
+    own = member(authority, tmp_path / "eve", "eve")
+    proof = proof_of(own.certificate, signed(own, statement("j", "ana", key["eve"])))
+    assert "another node" in trust.doubt(proof, "ana", key["eve"])
     assert repr(ana) == "Identity(...)"  # A log must not have the secret.
+
+
+def test_after_a_renewal_the_new_certificate_vouches(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path / "a")
+    first, second = (member(authority, tmp_path / name, "ana") for name in ("first", "second"))
+    shown = [first, first, second]
+    identity = JobIdentity("j", lambda: shown.pop(0))
+    made = [identity.now() for _ in range(3)]
+    assert made[0].proof == made[1].proof != made[2].proof
+    assert made[2].trust.doubt(made[2].proof, "ana", public_key(made[2].secret)) == ""

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update
 from fogline.exchanges import OWN, SEED, Exchange, ExchangeError
-from fogline.exchanges.base import AT, PROOF, ROOT, Received
+from fogline.exchanges.base import PROOF, SECRET, TRUST, Received
 from fogline.nodes.messages import Key
 from fogline.privacy.identity import Identity, stand_in
 from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame, said
@@ -63,25 +64,25 @@ def first_state(
         exchange: what it takes part in.
         update: what it trained, as arrays.
         child: its name.
-        seed: 32 bytes, for all that is random in its half; where it shows who it is, they are the identity's.
+        seed: 32 bytes, for all that is random in its half.
         identity: what it shows, where the exchange wants that.
 
     Raises:
         ExchangeError: the exchange wants it, and there is none.
     """
-    own: Arrays = {OWN: _bytes(child.encode())}
+    state = update | {OWN: _bytes(child.encode()), SEED: _bytes(seed)}
     if not exchange.identified:
-        return update | own | {SEED: _bytes(seed)}
+        return state
     if identity is None:
         raise ExchangeError("This node has nothing to show who it is, which the exchange wants of all.")
-    shown: Arrays = {ROOT: _bytes(identity.root), PROOF: _bytes(identity.proof), AT: np.array([identity.at])}
-    return update | own | {SEED: _bytes(identity.seed)} | shown
+    trust = _bytes(msgspec.msgpack.encode(identity.trust))
+    return state | {SECRET: _bytes(identity.secret), PROOF: _bytes(identity.proof), TRUST: trust}
 
 
 def simulated_state(exchange: Exchange, update: Arrays, child: str, seed: int, key: Key) -> Arrays:
     """The same of a simulated child: the job's seed and the key of its update decide all that is random."""
     drawn = blake2b(f"{seed}/{key}".encode(), digest_size=32).digest()
-    identity = stand_in(seed, child, drawn) if exchange.identified else None
+    identity = stand_in(seed, child) if exchange.identified else None
     return first_state(exchange, update, child, drawn, identity)
 
 

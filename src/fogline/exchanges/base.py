@@ -30,9 +30,9 @@ draws them from the operating system; a simulated one has them from the job's se
 OWN = "own"
 """Name of the child's own name (UTF-8, uint8) in its first state: parents know children by it."""
 
-ROOT, PROOF, AT = "identity/root", "identity/proof", "identity/at"
-"""Names in a child's first state of what :class:`fogline.privacy.identity.Identity` says of it, where that is wanted:
-bytes (uint8), bytes, and Unix time (float64)."""
+SECRET, PROOF, TRUST = "identity/secret", "identity/proof", "identity/trust"
+"""Names in a child's first state of what :class:`fogline.privacy.identity.Identity` holds, where that is wanted: bytes
+(uint8), the last in MessagePack."""
 
 
 class ExchangeError(FoglineError, ValueError):
@@ -47,8 +47,8 @@ class Exchange(ABC):
     steps: ClassVar[tuple[str, ...]]
     """Names of the steps, in order; at least one."""
     identified: ClassVar[bool] = False
-    """Whether a child has to show who it is. Then its first state holds :data:`ROOT`, :data:`PROOF` and :data:`AT`
-    besides, and the proof says whose :func:`fogline.privacy.identity.round_key` of its seed it is."""
+    """Whether a child has to show who it is. Then its first state holds :data:`SECRET`, :data:`PROOF` and :data:`TRUST`
+    besides."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

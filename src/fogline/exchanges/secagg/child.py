@@ -6,29 +6,40 @@ import hmac
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 
 from fogline.aggregation import Arrays, Update
-from fogline.exchanges.base import AT, OWN, PROOF, ROOT, SEED, ExchangeError, Received
+from fogline.exchanges.base import OWN, PROOF, SECRET, SEED, TRUST, ExchangeError, Received
 from fogline.exchanges.secagg.layout import Layout, checked
 from fogline.exchanges.secagg.packing import Bytes, as_bytes, flags, taken, unpacked
-from fogline.exchanges.secagg.roster import ENTRY, TAG, Roster, bound, entry_of, seed_check, tag_of
+from fogline.exchanges.secagg.roster import (
+    ENTRY,
+    MASK_KEY,
+    OWN_MASK,
+    TAG,
+    Roster,
+    bound,
+    entry_of,
+    mask_stream,
+    own_mask_stream,
+    seed_check,
+    tag_of,
+)
 from fogline.exchanges.secagg.settings import Settings
-from fogline.privacy import agreement
-from fogline.privacy.agreement import KEY, Agreement, derive
-from fogline.privacy.identity import doubt, round_key
+from fogline.privacy.agreement import KEY, SEAL, Agreement, derive, lasting, public_key, seal, unseal
+from fogline.privacy.graph import Flags
+from fogline.privacy.identity import Trust
 from fogline.privacy.masks import Stream, add_mask
 from fogline.privacy.sharing import SHARE, split
 
-SEALED = 2 * SHARE + agreement.TAG
+SEALED = 2 * SHARE + SEAL
 """Bytes of two shares on their way to a peer."""
-OWN_MASK, MASK_KEY = 0, 1
-"""The two secrets that a device shares: the seed of its own mask, and the key of those that it has with others."""
 Given: TypeAlias = tuple[Arrays, Arrays]
 
 
 def keys(settings: Settings, state: Received, received: Received) -> Given:
-    """Shows fresh keys, with the proof of whose they are; and how its update is laid out."""
+    """Shows its lasting key, with the proof of whose it is, a fresh one, and how its update is laid out."""
     if PROOF not in state:
         raise ExchangeError("This device has nothing to show who it is.")
     layout = Layout.of(_update(state))
@@ -37,27 +48,20 @@ def keys(settings: Settings, state: Received, received: Received) -> Given:
 
 
 def shares(settings: Settings, state: Received, received: Received) -> Given:
-    """Agrees with each peer on a secret, and gives it a share of its own two, sealed."""
-    seed, layout = state[SEED].tobytes(), Layout.of(_update(state))
+    """Agrees with each peer on secrets, and gives it a share of its own two, sealed."""
+    layout = Layout.of(_update(state))
     roster = _roster(settings, received)
     me = roster.number_of(entry_of(state[OWN].tobytes(), _public(state), layout.text))
-    peers = roster.peers[me]
-    theirs, count = _Peers(roster, received, len(peers)), len(peers)
-    own, secrets = Agreement(round_key(seed)[0]), np.zeros((count, KEY), np.uint8)
-    for row, peer in enumerate(peers.tolist()):
-        key = theirs.round_key(row, peer, layout.text, state)
-        shared = own.with_public(key) if key is not None else None
-        if shared is not None:
-            pair = bound(roster.context, min(me, peer), max(me, peer))
-            secrets[row] = as_bytes(derive(shared, "pair", pair))
-    trusted = secrets.any(axis=1)
+    pairs, masks = _agreed(roster, me, layout.text, state, received)
+    trusted = pairs.any(axis=1)
     _check_peers(settings, roster.members, int(trusted.sum()), "have shown keys that are theirs")
-    sealed, tags = _dealt(settings, roster, me, seed, secrets, trusted)
+    seed = state[SEED].tobytes()
+    sealed, tags = _dealt(settings, roster, me, seed, pairs, trusted)
     check = seed_check(roster.context, me, _own_mask(seed))
     sent: Arrays = {"sealed": sealed, "tags": tags, "check": as_bytes(check), "refused": _flags(~trusted)}
-    kept = {name: array for name, array in state.items() if name != ROOT}
+    kept = {name: array for name, array in state.items() if name not in (SECRET, TRUST)}
     kept |= {"roster/context": as_bytes(roster.context), "roster/place": np.array([me, roster.members])}
-    return sent, kept | {"peers": peers, "peers/masks": theirs.keys[:, 1], "secrets": secrets}
+    return sent, kept | {"peers": roster.peers[me], "pairs": pairs, "masks": masks}
 
 
 def masked(settings: Settings, state: Received, received: Received) -> Given:
@@ -66,21 +70,17 @@ def masked(settings: Settings, state: Received, received: Received) -> Given:
     seed, update = state[SEED].tobytes(), _update(state)
     me, members = state["roster/place"].tolist()
     context, peers = state["roster/context"].tobytes(), state["peers"]
-    here = flags(received, "here", len(peers)) & state["secrets"].any(axis=1)
+    here = flags(received, "here", len(peers)) & state["pairs"].any(axis=1)
     held = _opened(context, me, state, received, here)
     known = held.any(axis=(1, 2))
     _check_peers(settings, members, int(known.sum()), "have sent this device shares that hold")
     layout = Layout.of(update)
     numbers, tail = layout.encode(update, settings.ring(members), Stream(derive(seed, "rounding", context)))
-    add_mask((numbers, tail), derive(_own_mask(seed), "mask", context))
-    own, masks = Agreement(_mask_key(seed)), state["peers/masks"]
+    add_mask((numbers, tail), own_mask_stream(_own_mask(seed), context))
     for row in np.flatnonzero(known).tolist():
-        shared = own.with_public(masks[row].tobytes())
-        if shared is None:
-            raise ExchangeError("A peer's mask key is none, though its shares hold.")
-        add_mask((numbers, tail), derive(shared, "mask", context), negative=me > int(peers[row]))
+        add_mask((numbers, tail), state["masks"][row].tobytes(), negative=me > int(peers[row]))
     sent: Arrays = {"numbers": numbers, "tail": tail, "refused": _flags(here & ~known)}
-    names = ("roster/context", "roster/place", "peers", "secrets")
+    names = ("roster/context", "roster/place", "peers", "pairs")
     return sent, {name: state[name] for name in names} | {"held": held, "known": _flags(known)}
 
 
@@ -96,42 +96,24 @@ def survivors(settings: Settings, state: Received, received: Received) -> Given:
     _check_peers(settings, members, int(left.sum()), "are left")
     words = np.zeros((len(peers), TAG), np.uint8)
     for row in np.flatnonzero(left).tolist():
-        words[row] = _word(state, row, me, listed)
+        words[row] = as_bytes(_word(state, row, me, int(peers[row]), listed))
     return {"words": words}, {**state, "survivors": listed}
 
 
 def unmask(settings: Settings, state: Received, received: Received) -> Given:
     """Gives what it holds for its peers: a share of the own mask of who is left, and of the mask key of who is not.
     Never of both, because it has one list, and only if enough peers say that they have the same one."""
-    members = int(state["roster/place"][1])
+    me, members = state["roster/place"].tolist()
     peers, listed = state["peers"], state["survivors"]
     there = np.unpackbits(listed, count=members) != 0
     known, words = flags(state, "known", len(peers)), taken(received, "words", np.uint8, len(peers), TAG)
     agree = sum(
-        hmac.compare_digest(words[row].tobytes(), _word(state, row, int(peers[row]), listed).tobytes())
+        hmac.compare_digest(words[row].tobytes(), _word(state, row, int(peers[row]), me, listed))
         for row in np.flatnonzero(known & there[peers]).tolist()
     )
     _check_peers(settings, members, agree, "were shown the list of survivors that this device was shown")
     kind = np.where(there[peers], OWN_MASK, MASK_KEY)
     return {"shares": state["held"][np.arange(len(peers)), kind]}, {}
-
-
-class _Peers:
-    """What the aggregator says of a device's peers."""
-
-    def __init__(self, roster: Roster, received: Received, count: int) -> None:
-        self.keys: Bytes = taken(received, "keys", np.uint8, count, 2, KEY)
-        self._names, self._proofs = unpacked(received, "names", count), unpacked(received, "proofs", count)
-        self._roster = roster
-
-    def round_key(self, row: int, peer: int, layout: bytes, state: Received) -> bytes | None:
-        """A peer's public key; None if it is not the one of the list, or not shown to be its own."""
-        name, both = self._names[row], self.keys[row]
-        public = both[0].tobytes()
-        if self._roster.entries[peer].tobytes() != entry_of(name, both, layout):
-            raise ExchangeError("The aggregator's list and the keys that it hands out do not agree.")
-        asked = state[ROOT].tobytes(), float(state[AT][0]), self._proofs[row], name.decode(errors="replace")
-        return None if doubt(*asked, public) else public
 
 
 def _update(state: Received) -> Update:
@@ -147,9 +129,9 @@ def _own_mask(seed: bytes) -> bytes:
 
 
 def _public(state: Received) -> Bytes:
-    """The two public keys, (2, 32): of the round, and of the masks."""
-    seed = state[SEED].tobytes()
-    return np.stack([as_bytes(round_key(seed)[1]), as_bytes(agreement.public_key(_mask_key(seed)))])
+    """The two public keys, (2, 32): the lasting one, and the one of the masks."""
+    privates = state[SECRET].tobytes(), _mask_key(state[SEED].tobytes())
+    return np.stack([as_bytes(public_key(private)) for private in privates])
 
 
 def _roster(settings: Settings, received: Received) -> Roster:
@@ -167,58 +149,78 @@ def _check_peers(settings: Settings, members: int, count: int, what: str) -> Non
         raise ExchangeError(f"{count} of the device's {settings.peers(members)} peers {what}; {wanted} are needed.")
 
 
-def _flags(array: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Bytes:
+def _flags(array: Flags) -> Bytes:
     return array.astype(np.uint8)
 
 
+def _agreed(roster: Roster, me: int, layout: bytes, state: Received, received: Received) -> tuple[Bytes, Bytes]:
+    """What a device has with each peer: keys to seal texts and to vouch for words, (k, 64), and the key of their mask,
+    (k, 32). Zeros where a peer's key is none, or is not shown to be its own.
+
+    A mask's key comes from the fresh keys alone, so that the aggregator can find it with the secret of a device that
+    is gone. The others come from the lasting keys as well: nobody but the two ever finds them, and who is not who it
+    says that it is does not either.
+    """
+    peers, context = roster.peers[me].tolist(), roster.context
+    keys = taken(received, "keys", np.uint8, len(peers), 2, KEY)
+    names, proofs = unpacked(received, "names", len(peers)), unpacked(received, "proofs", len(peers))
+    trust = msgspec.msgpack.decode(state[TRUST].tobytes(), type=Trust)
+    secret, fresh = state[SECRET].tobytes(), Agreement(_mask_key(state[SEED].tobytes()))
+    pairs, masks = np.zeros((len(peers), 2 * KEY), np.uint8), np.zeros((len(peers), KEY), np.uint8)
+    for row, peer in enumerate(peers):
+        if roster.entries[peer].tobytes() != entry_of(names[row], keys[row], layout):
+            raise ExchangeError("The aggregator's list and the keys that it hands out do not agree.")
+        public = keys[row, 0].tobytes()
+        if trust.doubt(proofs[row], names[row].decode(errors="replace"), public):
+            continue
+        long, short = lasting(secret, public), fresh.with_public(keys[row, 1].tobytes())
+        if long is not None and short is not None:
+            both = bound(context, min(me, peer), max(me, peer))
+            pairs[row] = as_bytes(derive(long + short, "pair", both, length=2 * KEY))
+            masks[row] = as_bytes(mask_stream(short, context))
+    return pairs, masks
+
+
 def _dealt(
-    settings: Settings, roster: Roster, me: int, seed: bytes, secrets: Bytes, trusted: np.ndarray
+    settings: Settings, roster: Roster, me: int, seed: bytes, pairs: Bytes, trusted: Flags
 ) -> tuple[Bytes, Bytes]:
     """The shares of a device's two secrets, sealed for each peer, (k, SEALED), and their tags, (k, 2, 16)."""
     context, peers, wanted = roster.context, roster.peers[me], settings.needed(roster.members)
-    rows = np.flatnonzero(trusted).tolist()
-    points = [int(peers[row]) + 1 for row in rows]
-    both = [
-        split(secret, wanted, points, derive(seed, purpose, context))
-        for secret, purpose in (
-            (_own_mask(seed), "shares of the own mask"),
-            (_mask_key(seed), "shares of the mask key"),
-        )
-    ]
+    rows = np.flatnonzero(trusted)
+    secrets = ((_own_mask(seed), "shares of the own mask"), (_mask_key(seed), "shares of the mask key"))
+    points = (peers[rows] + 1).tolist()
+    both = [split(secret, wanted, points, derive(seed, purpose, context)) for secret, purpose in secrets]
     sealed, tags = np.zeros((len(peers), SEALED), np.uint8), np.zeros((len(peers), 2, TAG), np.uint8)
-    for row, *pair in zip(rows, *both, strict=True):
-        to = bound(context, me, int(peers[row]))
-        key = derive(secrets[row].tobytes(), "shares", to)
-        sealed[row] = as_bytes(agreement.seal(key, b"".join(pair), to))
-        for kind, share in enumerate(pair):
-            tags[row, kind] = as_bytes(tag_of(context, me, int(peers[row]), kind, share))
+    for row, *pair in zip(rows.tolist(), *both, strict=True):
+        peer, texts = int(peers[row]), [share.tobytes() for share in pair]
+        key = pairs[row, :KEY].tobytes()
+        sealed[row] = as_bytes(seal(key, b"".join(texts), bound(context, me, peer), int(me > peer)))
+        for kind, share in enumerate(texts):
+            tags[row, kind] = as_bytes(tag_of(context, me, peer, kind, share))
     return sealed, tags
 
 
-def _opened(context: bytes, me: int, state: Received, received: Received, here: np.ndarray) -> Bytes:
-    """The two shares from each peer, (k, 2, 33); zeros where there are none that hold."""
-    peers, secrets = state["peers"].tolist(), state["secrets"]
+def _opened(context: bytes, me: int, state: Received, received: Received, here: Flags) -> Bytes:
+    """The two shares from each peer, (k, 2, SHARE); zeros where there are none that hold."""
+    peers, pairs = state["peers"].tolist(), state["pairs"]
     sealed = taken(received, "sealed", np.uint8, len(peers), SEALED)
     tags = taken(received, "tags", np.uint8, len(peers), 2, TAG)
     held = np.zeros((len(peers), 2, SHARE), np.uint8)
     for row in np.flatnonzero(here).tolist():
-        to = bound(context, peers[row], me)
-        text = agreement.unseal(derive(secrets[row].tobytes(), "shares", to), sealed[row].tobytes(), to)
+        peer, key = peers[row], pairs[row, :KEY].tobytes()
+        text = unseal(key, sealed[row].tobytes(), bound(context, peer, me), int(peer > me))
         if text is None or len(text) != 2 * SHARE:
             continue
-        pair = text[:SHARE], text[SHARE:]
-        if all(tag_of(context, peers[row], me, kind, pair[kind]) == tags[row, kind].tobytes() for kind in (0, 1)):
+        both = [tag_of(context, peer, me, kind, text[kind * SHARE :][:SHARE]) for kind in (OWN_MASK, MASK_KEY)]
+        if b"".join(both) == tags[row].tobytes():
             held[row] = as_bytes(text).reshape(2, SHARE)
     return held
 
 
-def _word(state: Received, row: int, sender: int, listed: Bytes) -> Bytes:
+def _word(state: Received, row: int, sender: int, receiver: int, listed: Bytes) -> bytes:
     """What a device says to a peer of the list of survivors, (16,) bytes; only the two can say it."""
-    context, receiver = state["roster/context"].tobytes(), state["roster/place"][0]
-    other = int(state["peers"][row])
-    to = other if sender != other else int(receiver)
-    text = b"survivors" + bound(context, sender, to) + listed.tobytes()
-    return as_bytes(hmac.digest(state["secrets"][row].tobytes(), text, "sha256")[:TAG])
+    said = bound(state["roster/context"].tobytes(), sender, receiver) + listed.tobytes()
+    return hmac.digest(state["pairs"][row, KEY:].tobytes(), said, "sha256")[:TAG]
 
 
 STEPS: Mapping[str, Callable[[Settings, Received, Received], Given]] = {

@@ -12,12 +12,15 @@ import numpy as np
 from fogline.exchanges.base import ExchangeError
 from fogline.exchanges.secagg.packing import Bytes, as_bytes
 from fogline.exchanges.secagg.settings import Settings
+from fogline.privacy.agreement import derive
 from fogline.privacy.graph import Peers, peers_of
 
 ENTRY = 32
 """Bytes of a member's entry."""
 TAG = 16
-"""Bytes by which a share is known again."""
+"""Bytes by which a share, or a word, is known again."""
+OWN_MASK, MASK_KEY = 0, 1
+"""The two secrets that a device shares: what its own mask is made of, and its key for those that it has with others."""
 
 
 def entry_of(name: bytes, keys: Bytes, layout: bytes) -> bytes:
@@ -72,8 +75,8 @@ def tag_of(context: bytes, dealer: int, holder: int, kind: int, share: bytes) ->
         context: of the round.
         dealer: whose secret it is.
         holder: who keeps it.
-        kind: 0 for the seed of its own mask, 1 for its mask key.
-        share: 33 bytes.
+        kind: which of its two secrets.
+        share: of it.
     """
     return sha256(b"share" + bound(context, dealer, holder) + bytes([kind]) + share).digest()[:TAG]
 
@@ -81,3 +84,13 @@ def tag_of(context: bytes, dealer: int, holder: int, kind: int, share: bytes) ->
 def seed_check(context: bytes, number: int, seed: bytes) -> bytes:
     """By what the seed of a member's own mask is known again, (32,) bytes."""
     return sha256(b"seed" + bound(context, number, number) + seed).digest()
+
+
+def own_mask_stream(seed: bytes, context: bytes) -> bytes:
+    """The key of a member's own mask, (32,) bytes."""
+    return derive(seed, "own mask", context)
+
+
+def mask_stream(shared: bytes, context: bytes) -> bytes:
+    """The key of the mask that two members have, (32,) bytes, from what their fresh keys agree on."""
+    return derive(shared, "mask", context)

@@ -6,11 +6,18 @@ import numpy as np
 
 from fogline.aggregation import Update
 from fogline.exchanges.base import ExchangeError, Received
-from fogline.exchanges.secagg.child import MASK_KEY, OWN_MASK
 from fogline.exchanges.secagg.layout import Layout
 from fogline.exchanges.secagg.packing import Bytes, flags
-from fogline.exchanges.secagg.roster import Roster, seed_check, tag_of
-from fogline.privacy.agreement import Agreement, derive, public_key
+from fogline.exchanges.secagg.roster import (
+    MASK_KEY,
+    OWN_MASK,
+    Roster,
+    mask_stream,
+    own_mask_stream,
+    seed_check,
+    tag_of,
+)
+from fogline.privacy.agreement import Agreement, public_key
 from fogline.privacy.graph import Flags, places_at_peers
 from fogline.privacy.masks import add_mask
 from fogline.privacy.ring import RingError
@@ -45,7 +52,7 @@ class Unmasking:
         vectors = self._state["numbers"].copy(), self._state["tail"].copy()
         context = self._roster.context
         for number in np.flatnonzero(self._left).tolist():
-            add_mask(vectors, derive(self._seed(number), "mask", context), negative=True)
+            add_mask(vectors, own_mask_stream(self._seed(number), context), negative=True)
         for number in np.flatnonzero(~self._left).tolist():
             with_it = self._with(number)
             if with_it:
@@ -55,7 +62,7 @@ class Unmasking:
                     if shared is None:
                         raise ExchangeError("A device's mask key is none, though its peers took it for one.")
                     # The peer added its mask if its number is the lower one.
-                    add_mask(vectors, derive(shared, "mask", context), negative=peer < number)
+                    add_mask(vectors, mask_stream(shared, context), negative=peer < number)
         layout, members = Layout.read(self._state["layout"].tobytes()), int(self._left.sum())
         try:
             return layout.decode(*vectors, self._roster.settings.ring(self._roster.members), members)
@@ -82,15 +89,17 @@ class Unmasking:
     def _found(self, number: int, kind: int) -> bytes:
         """A member's secret, from the first shares that are what it has dealt out."""
         peers, places = self._roster.peers[number], self._places[number]
-        shares: dict[int, bytes] = {}
+        holders: list[int] = []
+        shares: list[Bytes] = []
         for row in np.flatnonzero(self._here[peers]).tolist():
             holder = int(peers[row])
-            share = self._given[holder, places[row]].tobytes()
-            tag = tag_of(self._roster.context, number, holder, kind, share)
+            share = self._given[holder, places[row]]
+            tag = tag_of(self._roster.context, number, holder, kind, share.tobytes())
             if tag == self._state["tags"][number, row, kind].tobytes():
-                shares[holder + 1] = share
+                holders.append(holder)
+                shares.append(share)
             if len(shares) == self._needed:
-                return combine(shares) or b""
+                return combine([holder + 1 for holder in holders], np.stack(shares)) or b""
         raise ExchangeError(
             f"{len(shares)} shares that hold came for a mask of device {number} of the round; it takes {self._needed}."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,13 @@ from fogline.compute.effects import (
     needed,
     refusals,
 )
+from fogline.network.node.exchanging import JobIdentity
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.values import ValueStore
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
 from fogline.nodes.effects import ChildStep, Combine, Examine, FoldInput, Merge, ParentStep, Train
 from fogline.nodes.events import Event, StepComputed, Trained
 from fogline.nodes.messages import Key
-from fogline.privacy.identity import Identity
 from fogline.storage import BlobRef, StorageError
 
 Values = Mapping[Key, BlobRef]
@@ -54,7 +54,7 @@ class Computation:
         slots: who may train now, among the jobs of this node.
         priority: of the job.
         sums: whether children bring sums, and not updates of the model.
-        identity: draws who this node is in an exchange that begins.
+        identity: who this node is in the job's exchanges.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Computation:
         slots: PrioritySemaphore | None = None,
         priority: int = 0,
         sums: bool = False,
-        identity: Callable[[], Identity] | None = None,
+        identity: JobIdentity | None = None,
     ) -> None:
         self.worker_client = worker_client
         self._value_store = value_store
@@ -118,7 +118,7 @@ class Computation:
             reads |= {key: self._value_store.place(values[key]) for _, key in effect.payloads}
         identity = None
         if isinstance(effect, ChildStep) and effect.number == 0 and self._identity is not None:
-            identity = await asyncio.to_thread(self._identity)
+            identity = await asyncio.to_thread(self._identity.now)
         asked = CarryOut(effect, reads, _paths(drafts), identity=identity)
         try:
             answer = expect(CarriedOut, await self.worker_client.ask(asked))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from fogline.governance.identity.credentials import Credentials
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Subject
 from fogline.network.node.admission import AdmissionControl
@@ -18,7 +19,6 @@ from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import NOTHING, DownFrame, News, Push
 from fogline.network.transport.uplink import Uplink
 from fogline.network.worker.requests import WorkerLimits
-from fogline.privacy.identity import Identity
 from fogline.storage import Database
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class NodeContext(Protocol):
     serving: ServingPart | None
     """The part that serves, where there is one."""
     on_change: Callable[[StatusChange], None]
-    identity: Callable[[], Identity] | None
-    """Draws who this node is in an exchange that begins; None where it takes part in none."""
+    credentials: Callable[[], Credentials] | None
+    """What shows who this node is; None where it shows nobody."""
 
     def say(self, child: str, frame: DownFrame) -> None:
         """To a child; dropped where it is not connected."""

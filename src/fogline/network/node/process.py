@@ -24,7 +24,6 @@ from fogline.governance.policy.policy import Policy, read_policy
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.context import SiteSettings
 from fogline.network.node.enrolment import Issuer, keep_valid
-from fogline.network.node.exchanging import drawn_identity
 from fogline.network.node.mirror import ReleaseMirror
 from fogline.network.node.node import Node
 from fogline.network.node.schedule import keep_hours
@@ -165,7 +164,7 @@ async def member(
         database, value_store, admission, site = opened(place, identity, stack, client, parameters or {})
         node = Node(identity.subject, database, value_store, place.folder, admission, site)
         node.on_change = on_change or node.on_change
-        node.identity = lambda: drawn_identity(credentials(place.identity))
+        node.credentials = lambda: credentials(place.identity)
         up = RunningNode(node, identity)
         dialled = known_parents(database, node.name, parent_addresses)
         uplink = Uplink(lambda: credentials(place.identity), dialled, value_store.blobs, node)
