@@ -433,5 +433,11 @@ def test_parameters_that_make_no_sense_are_refused(text: str, why: str) -> None:
         make_exchange(text)
 
 
+def test_a_cohort_that_it_has_no_room_for_is_refused() -> None:
+    SecAgg(bits=32).check_cohort(500)
+    with pytest.raises(ExchangeError, match="A ring of 16 bits leaves each of 500 devices"):
+        SecAgg(bits=16).check_cohort(500)
+
+
 def test_a_name_with_parameters_makes_it() -> None:
     assert make_exchange("secagg(threshold=0.75, bits=64)", minimum=4) == SecAgg(threshold=0.75, bits=64, minimum=4)

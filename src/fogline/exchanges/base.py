@@ -54,6 +54,13 @@ class Exchange(ABC):
         super().__init_subclass__()
         dataclass(frozen=True)(cls)
 
+    def check_cohort(self, cohort: int) -> None:  # noqa: B027
+        """Refuse rounds of so many before there is one. By itself an exchange takes any number.
+
+        Raises:
+            ExchangeError: it cannot work with so many; the text says why.
+        """
+
     @abstractmethod
     def child(self, step: str, state: Received, received: Received) -> tuple[Arrays, Arrays]:
         """A child's payload for a step, and its state after it.

@@ -34,7 +34,7 @@ class Stream:
 
     def take(self, size: int) -> npt.NDArray[np.uint8]:
         """The next bytes, (size,), at most ``BLOCK``; they hold until the next call."""
-        self._cipher.update_into(ZEROS[:size], memoryview(self._room))
+        self._cipher.update_into(ZEROS[:size], self._room.data)
         return self._room[:size]
 
     def uniform(self, size: int) -> npt.NDArray[np.float64]:

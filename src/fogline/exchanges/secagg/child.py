@@ -53,7 +53,7 @@ def shares(settings: Settings, state: Received, received: Received) -> Given:
     roster = _roster(settings, received)
     me = roster.number_of(entry_of(state[OWN].tobytes(), _public(state), layout.text))
     pairs, masks = _agreed(roster, me, layout.text, state, received)
-    trusted = pairs.any(axis=1)
+    trusted = _filled(pairs)
     _check_peers(settings, roster.members, int(trusted.sum()), "have shown keys that are theirs")
     seed = state[SEED].tobytes()
     sealed, tags = _dealt(settings, roster, me, seed, pairs, trusted)
@@ -70,9 +70,9 @@ def masked(settings: Settings, state: Received, received: Received) -> Given:
     seed, update = state[SEED].tobytes(), _update(state)
     me, members = state["roster/place"].tolist()
     context, peers = state["roster/context"].tobytes(), state["peers"]
-    here = flags(received, "here", len(peers)) & state["pairs"].any(axis=1)
+    here = flags(received, "here", len(peers)) & _filled(state["pairs"])
     held = _opened(context, me, state, received, here)
-    known = held.any(axis=(1, 2))
+    known = _filled(held)
     _check_peers(settings, members, int(known.sum()), "have sent this device shares that hold")
     layout = Layout.of(update)
     numbers, tail = layout.encode(update, settings.ring(members), Stream(derive(seed, "rounding", context)))
@@ -147,6 +147,11 @@ def _check_peers(settings: Settings, members: int, count: int, what: str) -> Non
     wanted = settings.needed(members)
     if count < wanted:
         raise ExchangeError(f"{count} of the device's {settings.peers(members)} peers {what}; {wanted} are needed.")
+
+
+def _filled(array: Bytes) -> Flags:
+    """Which rows are not all zeros."""
+    return array.reshape(len(array), -1).max(axis=1) != 0
 
 
 def _flags(array: Flags) -> Bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import ClassVar
 
 from fogline.aggregation import Arrays, Partial, Update
@@ -40,6 +41,8 @@ class SecAgg(Exchange):
     """Devices without which there is no sum, at least 2. Every device sees to it."""
 
     def __post_init__(self) -> None:
+        if find_spec("cryptography") is None:
+            raise ValueError("Secure aggregation needs the package cryptography: pip install 'fogline[network]'")
         if not 0.5 <= self.threshold < 1.0:
             raise ValueError(f"threshold is {self.threshold}; it must be at least 0.5 and below 1")
         if self.bits not in (16, 32, 64):
@@ -49,6 +52,10 @@ class SecAgg(Exchange):
         if self.minimum < 2:
             raise ValueError(f"minimum is {self.minimum}; a sum of fewer than 2 devices is an update")
         self._settings.ring(self.minimum)
+
+    def check_cohort(self, cohort: int) -> None:
+        self._settings.check_members(cohort, "are asked in a round")
+        self._settings.ring(cohort)
 
     @property
     def _settings(self) -> Settings:

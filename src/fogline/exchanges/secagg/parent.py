@@ -31,9 +31,9 @@ def keys(settings: Settings, state: Received, payloads: Payloads) -> Given:
     """Makes the list of members, and gives each the keys of its peers."""
     said: dict[str, tuple[Bytes, bytes, bytes]] = {}
     for child, payload in payloads.items():
-        proof, layout = payload.get("proof"), payload.get("layout")
-        if _text(proof, LONGEST_PROOF) and _text(layout, LONGEST) and _holds(payload, _has_keys):
-            said[child] = payload["keys"], proof.tobytes(), layout.tobytes()
+        proof, layout = _text(payload, "proof", LONGEST_PROOF), _text(payload, "layout", LONGEST)
+        if proof is not None and layout is not None and _holds(payload, _has_keys):
+            said[child] = payload["keys"], proof, layout
     layout = _most_common([text for _, _, text in said.values()])
     said = {child: one for child, one in said.items() if one[2] == layout}
     settings.check_members(len(said), "have sent keys, with an update of one layout")
@@ -183,8 +183,10 @@ def _has_keys(payload: Received) -> npt.NDArray[Any]:
     return taken(payload, "keys", np.uint8, 2, KEY)
 
 
-def _text(array: npt.NDArray[Any] | None, longest: int) -> bool:
-    return array is not None and array.dtype == np.uint8 and array.ndim == 1 and array.size <= longest
+def _text(payload: Received, name: str, longest: int) -> bytes | None:
+    array = payload.get(name)
+    right = array is not None and array.dtype == np.uint8 and array.ndim == 1 and array.size <= longest
+    return array.tobytes() if array is not None and right else None
 
 
 def _most_common(texts: list[bytes]) -> bytes:

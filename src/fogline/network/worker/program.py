@@ -59,6 +59,7 @@ from fogline.network.worker.requests import (
     Summarise,
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
+from fogline.nodes.policies import policy_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec
 from fogline.processes.child import channel_to_parent, restrain
@@ -177,6 +178,8 @@ class JobWorker:
         self.task.check()
         check_rounds(self.algorithm, self.job)
         check_links(self.job, self.algorithm)
+        for tier in self.job.tree.tiers.values():
+            policy_of(tier)
         for query in self.job.queries:
             parse_query(query)
         job = with_defaults(self.job, self.algorithm, self.task)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 from fogline.nodes.policies.base import Selection, SelectionPolicyError
 from fogline.plugins import Registry, suggest
+
+if TYPE_CHECKING:
+    from fogline.jobs import Tier
 
 POLICIES = Registry[type[Selection]]("policy", "fogline.nodes.policies", first="uniform", error=SelectionPolicyError)
 """All policies."""
@@ -27,3 +31,18 @@ def make_policy(name: str, /, **parameters: object) -> Selection:
         return policy.thing(**parameters)
     except SelectionPolicyError as wrong:
         raise SelectionPolicyError(f"The policy '{policy.name}' cannot be set up: {wrong}") from None
+
+
+def policy_of(tier: Tier) -> Selection:
+    """The policy of a tier.
+
+    Raises:
+        SelectionPolicyError: as :func:`make_policy`, or it is blind without what devices do not tell in an exchange.
+    """
+    policy = make_policy(tier.policy, **tier.policy_parameters)
+    if tier.exchange and policy.needs_loss:
+        raise SelectionPolicyError(
+            f"The policy '{tier.policy}' selects by the devices' losses, which they do not tell in an exchange; take "
+            "another policy, such as 'uniform'"
+        )
+    return policy
