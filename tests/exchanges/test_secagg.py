@@ -15,9 +15,9 @@ from fogline.compute.exchange import child_step, first_state, parent_step, simul
 from fogline.exchanges import ExchangeError, make_exchange
 from fogline.exchanges.secagg import SecAgg
 from fogline.nodes import Device
-from fogline.nodes.effects import ChildStep
+from fogline.nodes.effects import ChildStep, Send, Train
 from fogline.nodes.events import Received, StepComputed, Trained
-from fogline.nodes.messages import Step, Work, reply_key
+from fogline.nodes.messages import Report, Step, Work, reply_key
 from tests.exchanges.rounds import play
 
 NAMES = [f"d{i}" for i in range(6)]
@@ -441,3 +441,26 @@ def test_a_cohort_that_it_has_no_room_for_is_refused() -> None:
 
 def test_a_name_with_parameters_makes_it() -> None:
     assert make_exchange("secagg(threshold=0.75, bits=64)", minimum=4) == SecAgg(threshold=0.75, bits=64, minimum=4)
+
+
+def test_a_parent_cannot_leave_the_exchange_out() -> None:
+    device = Device("d", "fog", demands=5)
+    for steps in (0, 4):
+        (sent,) = device.handle(Received("fog", Work(0, "fog@0", 0, steps=steps)), 0.0)
+        assert isinstance(sent, Send)
+        assert isinstance(sent.message, Report)
+        assert sent.message.update is None
+        assert "the job has 5" in (sent.message.failure or "")
+    assert any(
+        isinstance(effect, Train) for effect in device.handle(Received("fog", Work(0, "fog@0", 0, steps=5)), 0.0)
+    )
+
+
+def test_what_a_device_says_beside_the_steps_tells_neither_examples_nor_loss() -> None:
+    device = Device("d", "fog", demands=1)
+    device.handle(Received("fog", Work(0, "fog@0", 0, steps=1)), 0.0)
+    device.handle(Trained(0, "fog#0/0/own", 1234, 0.5), 0.0)
+    effects = device.handle(StepComputed(0, 0), 0.0)
+    (report,) = [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, Report)]
+    assert (report.samples, report.loss_rms, report.failure) == (0, None, None)
+    assert report.update == "fog#0"

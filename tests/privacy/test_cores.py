@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fogline.privacy.agreement import Agreement, derive, public_key, seal, unseal
-from fogline.privacy.graph import culprits, degree, needed, peers_of, places_at_peers, with_enough_peers
+from fogline.privacy.graph import culprits, degree, needed, peers_of, peers_of_one, places_at_peers, with_enough_peers
 from fogline.privacy.masks import BLOCK, Stream, add_mask
 from fogline.privacy.ring import Ring, RingError
 from fogline.privacy.sharing import PRIME, SHARE, combine, split
@@ -192,6 +192,8 @@ def test_peers_are_peers_of_their_peers(members: int, threshold: float) -> None:
     assert peers.shape == (members, count)
     assert (np.diff(peers, axis=1) > 0).all()
     assert not (peers == np.arange(members)[:, None]).any()
+    for number in (0, members // 2, members - 1):
+        assert np.array_equal(peers_of_one(derive(bytes(32), "context"), members, count, number), peers[number])
     places = places_at_peers(peers)
     assert (peers[peers, places] == np.arange(members)[:, None]).all()
 

@@ -25,6 +25,9 @@ class Device(msgspec.Struct, gc=False, eq=False):
     retry: float | None = None
     """Seconds until unconfirmed reports are sent again, doubled each time up to a minute; None where the runtime's
     links lose nothing."""
+    demands: int | None = None
+    """Steps of the job's exchange, by the job that the device has itself: a parent that leaves them out to be sent an
+    update as it is gets none. None: it takes what the parent says."""
     task: int = -1
     round: int = 0
     model: Key | None = None
@@ -140,6 +143,9 @@ class Device(msgspec.Struct, gc=False, eq=False):
             return []  # A copy of a request that was taken before.
         if self.ended:
             return [Send(self.parent, Report(work.task, None, failure="it was halted"))]
+        if work.kind == "train" and self.demands not in (None, work.steps):
+            why = f"it was asked to train with {work.steps} steps of an exchange, and the job has {self.demands}"
+            return [Send(self.parent, Report(work.task, None, failure=why))]
         # Whoever asks anew has given the older request up: its training is not worth going on with.
         superseded, unneeded = self.model is not None, () if self.exchange is None else self.exchange.used()
         asked = Assigned(work.task, work.round, work.model, kind=work.kind, query=work.query, steps=work.steps)

@@ -66,12 +66,19 @@ def peers_of(context: bytes, members: int, degree: int) -> Peers:
     if degree >= members - 1:
         others = np.arange(members - 1)[None, :]
         return others + (others >= np.arange(members)[:, None])
-    order = np.argsort(_draws(context, members), kind="stable")
-    steps = np.concatenate([np.arange(-(degree // 2), 0), np.arange(1, degree // 2 + 1)])
-    near = order[(np.arange(members)[:, None] + steps) % members]
+    order = _order(context, members)
     peers = np.empty((members, degree), np.int64)
-    peers[order] = np.sort(near, axis=1)
+    peers[order] = np.sort(_near(order, np.arange(members)[:, None], degree), axis=1)
     return peers
+
+
+def peers_of_one(context: bytes, members: int, degree: int, number: int) -> Peers:
+    """One member's row of :func:`peers_of`, (degree,), for who needs no other."""
+    if degree >= members - 1:
+        others = np.arange(members - 1)
+        return others + (others >= number)
+    order = _order(context, members)
+    return np.sort(_near(order, np.flatnonzero(order == number), degree))
 
 
 def places_at_peers(peers: Peers) -> Peers:
@@ -111,5 +118,12 @@ def culprits(complaints: Iterable[tuple[int, int]]) -> set[int]:
     return gone
 
 
-def _draws(context: bytes, members: int) -> npt.NDArray[np.uint64]:
-    return np.frombuffer(shake_256(b"order" + context).digest(8 * members), "<u8")
+def _order(context: bytes, members: int) -> Peers:
+    """The members along the ring."""
+    return np.argsort(np.frombuffer(shake_256(b"order" + context).digest(8 * members), "<u8"), kind="stable")
+
+
+def _near(order: Peers, places: Peers, degree: int) -> Peers:
+    """Those near the places of the ring."""
+    steps = np.concatenate([np.arange(-(degree // 2), 0), np.arange(1, degree // 2 + 1)])
+    return order[(places + steps) % len(order)]

@@ -28,7 +28,7 @@ from fogline.exchanges.secagg.roster import (
 )
 from fogline.exchanges.secagg.settings import Settings
 from fogline.privacy.agreement import KEY, SEAL, Agreement, derive, lasting, public_key, seal, unseal
-from fogline.privacy.graph import Flags
+from fogline.privacy.graph import Flags, Peers
 from fogline.privacy.identity import Trust
 from fogline.privacy.masks import Stream, add_mask
 from fogline.privacy.sharing import SHARE, split
@@ -52,16 +52,17 @@ def shares(settings: Settings, state: Received, received: Received) -> Given:
     layout = Layout.of(_update(state))
     roster = _roster(settings, received)
     me = roster.number_of(entry_of(state[OWN].tobytes(), _public(state), layout.text))
-    pairs, masks = _agreed(roster, me, layout.text, state, received)
+    peers = roster.peers_of(me)
+    pairs, masks = _agreed(roster, me, peers.tolist(), state, received)
     trusted = _filled(pairs)
     _check_peers(settings, roster.members, int(trusted.sum()), "have shown keys that are theirs")
     seed = state[SEED].tobytes()
-    sealed, tags = _dealt(settings, roster, me, seed, pairs, trusted)
+    sealed, tags = _dealt(settings, roster, me, peers, seed, pairs, trusted)
     check = seed_check(roster.context, me, _own_mask(seed))
     sent: Arrays = {"sealed": sealed, "tags": tags, "check": as_bytes(check), "refused": _flags(~trusted)}
     kept = {name: array for name, array in state.items() if name not in (SECRET, TRUST)}
     kept |= {"roster/context": as_bytes(roster.context), "roster/place": np.array([me, roster.members])}
-    return sent, kept | {"peers": roster.peers[me], "pairs": pairs, "masks": masks}
+    return sent, kept | {"peers": peers, "pairs": pairs, "masks": masks}
 
 
 def masked(settings: Settings, state: Received, received: Received) -> Given:
@@ -158,7 +159,7 @@ def _flags(array: Flags) -> Bytes:
     return array.astype(np.uint8)
 
 
-def _agreed(roster: Roster, me: int, layout: bytes, state: Received, received: Received) -> tuple[Bytes, Bytes]:
+def _agreed(roster: Roster, me: int, peers: list[int], state: Received, received: Received) -> tuple[Bytes, Bytes]:
     """What a device has with each peer: keys to seal texts and to vouch for words, (k, 64), and the key of their mask,
     (k, 32). Zeros where a peer's key is none, or is not shown to be its own.
 
@@ -166,7 +167,7 @@ def _agreed(roster: Roster, me: int, layout: bytes, state: Received, received: R
     is gone. The others come from the lasting keys as well: nobody but the two ever finds them, and who is not who it
     says that it is does not either.
     """
-    peers, context = roster.peers[me].tolist(), roster.context
+    context, layout = roster.context, Layout.of(_update(state)).text
     keys = taken(received, "keys", np.uint8, len(peers), 2, KEY)
     names, proofs = unpacked(received, "names", len(peers)), unpacked(received, "proofs", len(peers))
     trust = msgspec.msgpack.decode(state[TRUST].tobytes(), type=Trust)
@@ -187,10 +188,10 @@ def _agreed(roster: Roster, me: int, layout: bytes, state: Received, received: R
 
 
 def _dealt(
-    settings: Settings, roster: Roster, me: int, seed: bytes, pairs: Bytes, trusted: Flags
+    settings: Settings, roster: Roster, me: int, peers: Peers, seed: bytes, pairs: Bytes, trusted: Flags
 ) -> tuple[Bytes, Bytes]:
     """The shares of a device's two secrets, sealed for each peer, (k, SEALED), and their tags, (k, 2, 16)."""
-    context, peers, wanted = roster.context, roster.peers[me], settings.needed(roster.members)
+    context, wanted = roster.context, settings.needed(roster.members)
     rows = np.flatnonzero(trusted)
     secrets = ((_own_mask(seed), "shares of the own mask"), (_mask_key(seed), "shares of the mask key"))
     points = (peers[rows] + 1).tolist()

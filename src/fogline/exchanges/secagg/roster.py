@@ -13,7 +13,7 @@ from fogline.exchanges.base import ExchangeError
 from fogline.exchanges.secagg.packing import Bytes, as_bytes
 from fogline.exchanges.secagg.settings import Settings
 from fogline.privacy.agreement import derive
-from fogline.privacy.graph import Peers, peers_of
+from fogline.privacy.graph import Peers, peers_of, peers_of_one
 
 ENTRY = 32
 """Bytes of a member's entry."""
@@ -49,6 +49,10 @@ class Roster:
     def peers(self) -> Peers:
         """The numbers of each member's peers, (n, k)."""
         return peers_of(self.context, self.members, self.settings.peers(self.members))
+
+    def peers_of(self, number: int) -> Peers:
+        """One member's row of them, (k,)."""
+        return peers_of_one(self.context, self.members, self.settings.peers(self.members), number)
 
     def number_of(self, entry: bytes) -> int:
         """Which member one is.

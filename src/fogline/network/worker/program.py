@@ -171,7 +171,9 @@ class JobWorker:
             return JobOpened()
         if self.opened.client in self.task.data.held_out:
             return JobOpened(trains=False)
-        return JobOpened(samples=int(self.task.data.sizes()[self.client]))
+        exchange = exchange_of(self.job, self.algorithm)
+        steps = 0 if exchange is None else len(exchange.steps)
+        return JobOpened(samples=int(self.task.data.sizes()[self.client]), steps=steps)
 
     def describe(self, request: Describe) -> Described:
         """What nodes must know, and the first group."""
