@@ -19,7 +19,7 @@ from fogline.stages.base import Layout
 from fogline.stages.clip import Clip
 from fogline.stages.int8 import Int8
 from fogline.stages.pipeline import Pipeline
-from fogline.training.bugs import CodeError
+from fogline.user_code.bugs import CodeError
 
 FINITE = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False)
 VECTORS = arrays.arrays(np.float32, st.integers(0, 700), elements=FINITE)
@@ -122,6 +122,24 @@ def test_clip_bounds_the_movement_and_keeps_its_direction(vector: np.ndarray, no
     assert encoded["other"] is vector
 
 
+def test_clip_bounds_together_what_a_pattern_names() -> None:
+    update: Named = {"delta-0": np.full(3, 4.0, np.float32), "delta-1": np.zeros(2, np.float32), "scores": np.ones(5)}
+    clipped, _ = Clip(norm=1.0).send(update, {}, LinkContext(movement="delta-*"))
+    np.testing.assert_allclose(clipped["delta-0"], np.full(3, 3**-0.5), rtol=1e-6)
+    assert clipped["scores"] is update["scores"]
+
+
+def test_what_was_lost_of_a_name_waits_until_it_is_sent_again() -> None:
+    stage, vector = Int8(feedback=True), np.linspace(0, 1, 9, dtype=np.float32)
+    _, state = stage.send({"delta-0": vector}, {}, LinkContext(1))
+    lost = state["delta-0"]
+    _, between = stage.send({"delta-1": vector}, state, LinkContext(2))
+    assert between["delta-0"] is lost
+    later, _ = stage.send({"delta-0": vector}, between, LinkContext(3))
+    there, _ = Int8().send({"delta-0": vector + lost}, {}, LinkContext(3))
+    np.testing.assert_array_equal(later["codes/delta-0"], there["codes/delta-0"])
+
+
 @pytest.mark.parametrize("stage", [Clip(), Clip(norm=0.1), Int8(), Int8(feedback=True)])
 def test_a_stage_is_its_text(stage: Stage) -> None:
     assert make(text_of(stage, "unused")) == stage
@@ -132,11 +150,12 @@ def test_a_stage_is_its_text(stage: Stage) -> None:
     [
         ("int9", "There is no stage 'int9'; did you mean 'int8'?"),
         ("clip(nrm=1.0)", "Stage 'clip' has no parameter 'nrm'; did you mean 'norm'?"),
-        ("clip(norm=-1.0)", "Stage 'clip': norm is -1.0; it must be above 0 and finite."),
+        ("clip(norm=-1.0)", "The stage 'clip' cannot be made: norm is -1.0; it must be above 0 and finite"),
         ("int8(feedback=1)", "Parameter 'feedback' of stage 'int8' is 1; it wants a bool."),
-        ("clip(norm", "'clip(norm' is no stage; write a name, with parameters in brackets: clip(norm=1.0)"),
-        ("clip(1.0)", "'clip(1.0)' is no stage: its parameters must read as in clip(norm=1.0)"),
-        ("clip(norm=1.0}\ny={)", "'clip(norm=1.0}\ny={)' is no stage: its parameters must read as in clip(norm=1.0)"),
+        ("clip(norm", "'clip(norm' cannot be read; write a name, or name(0.1), or name(key=0.1)"),
+        ("int8(1)", "Parameter 'feedback' of stage 'int8' is 1; it wants a bool."),
+        ("clip(norm=inf)", "The stage 'clip' cannot be made: norm is inf; it must be above 0 and finite"),
+        ("clip(norm=1.0}\ny={)", "'clip(norm=1.0}\ny={)' cannot be read; write a name, or name(0.1), or name(key=0.1)"),
         ("nowhere:Stage", "The stage 'nowhere:Stage' cannot be imported: No module named 'nowhere'."),
         ("json:loads", "'json:loads' is no subclass of fogline.stages.Stage."),
     ],

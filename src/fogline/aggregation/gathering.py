@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.fold import Fold, highest
-from fogline.aggregation.mean import DOUBLE, SINGLE
-from fogline.aggregation.sweep import sweep
+from fogline.aggregation.mean import DOUBLE, LARGEST, SINGLE
+from fogline.aggregation.sweep import bound, magnitude, sweep
 from fogline.aggregation.update import NO_COUNTERS, Arrays, Folded, Partial, UnusableUpdateError, Update
 from fogline.aggregation.weights import is_per_number
 from fogline.params import Vector
@@ -21,6 +22,10 @@ Keep = Callable[[Vector], Vector]
 """Gives a vector of the same numbers that stays as it is."""
 BLOCK = 1 << 22
 """Numbers of a block, over all updates."""
+
+
+class WrongRuleError(TypeError):
+    """A rule gives what it must not; the text stands after its name."""
 
 
 def as_it_is(vector: Vector) -> Vector:
@@ -160,14 +165,26 @@ class GatheringFold(Fold):
             block = np.empty((len(rows), columns.stop - columns.start), kind)
             for row, (vector, scale) in zip(block, rows, strict=True):
                 np.multiply(vector[columns], kind.type(scale), out=row, casting="same_kind")
-            combined[columns] = self._checked(self._combine(block, weights), columns)
+            made = self._checked(self._combine(block, weights), columns)
+            with np.errstate(over="ignore"):
+                combined[columns] = made
 
         sweep(size, work, max(1, BLOCK // len(rows)))
+        if not math.isfinite(bound(combined)):
+            self._refuse(name, combined, max(magnitude(vector) * abs(scale) for vector, scale in rows))
         return combined, len(rows) * float(np.median(weights))
+
+    def _refuse(self, name: str, combined: Vector, largest: float) -> None:
+        """A rule has made numbers that are not finite. Of numbers whose squares overflow many an honest rule would."""
+        bad = np.flatnonzero(~np.isfinite(combined))
+        what = f"gives '{name}' with {bad.size:,} of {combined.size:,} numbers that are not finite"
+        if largest * largest * len(self._updates) < LARGEST[combined.dtype]:
+            raise WrongRuleError(f"{what} (number {bad[0]} is {combined[bad[0]]})")
+        raise UnusableUpdateError(f"Of updates as large as {largest:.3g} the tier's rule {what}.")
 
     def _checked(self, made: Any, columns: slice) -> Vector:
         wanted = (columns.stop - columns.start,)
         if not isinstance(made, np.ndarray) or made.shape != wanted or made.dtype.kind != "f":
             given = f"{made.dtype} of shape {made.shape}" if isinstance(made, np.ndarray) else repr(type(made))
-            raise TypeError(f"combine gives {given}; it must give floating-point numbers of shape {wanted}")
+            raise WrongRuleError(f"gives {given}; it must give floating-point numbers of shape {wanted}")
         return made

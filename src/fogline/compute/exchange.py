@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 import numpy as np
@@ -16,10 +16,22 @@ from fogline.exchanges import OWN, SEED, Exchange, ExchangeError
 from fogline.exchanges.base import PROOF, SECRET, TRUST, Received
 from fogline.nodes.messages import Key
 from fogline.privacy.identity import Identity, stand_in
-from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame, said
 from fogline.training.hook_calls import a, read_only
+from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, said
 
 EMPTY: Arrays = {}
+
+
+class Folds(Protocol):
+    """What an exchange's result is folded by: :class:`fogline.compute.groups.Groups`."""
+
+    def unfit(self, value: Update | Partial) -> str | None:
+        """Why nothing of a value's form and kind can be folded; None if it can."""
+        ...
+
+    def refusal(self, value: Update | Partial) -> str | None:
+        """Why a value by itself cannot be folded; None if it can."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,29 +127,40 @@ def parent_step(
     return {child: replies[child] for child in payloads if child in replies}, after
 
 
-def combined(exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays]) -> Combined:
+def combined(exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays], folds: Folds | None = None) -> Combined:
     """What the last step comes to, on what children reported.
 
+    Args:
+        exchange: whose last step it is.
+        state: of the parent, before that.
+        payloads: what children sent in it.
+        folds: takes the result; None where it is not folded.
+
     Raises:
-        ExchangeError: nothing comes of it.
+        ExchangeError: nothing comes of it, or nothing that can be folded.
         CodeError: the exchange's code is wrong.
     """
     replies, after = _parent(exchange, len(exchange.steps) - 1, state, payloads)
     result = _called(exchange, "result", exchange.steps[-1], lambda: exchange.result(read_only(after.arrays)))
     if not isinstance(result, Update | Partial):
         raise _wrong(exchange, "result", f"gives {a(result)}; it must give an Update or a Partial")
+    if folds is not None:
+        _check_foldable(exchange, folds, result, payloads)
     why = f"step '{exchange.steps[-1]}' of the exchange left it out"
     left_out = {child: why for child in payloads if child not in replies}
     return Combined(result, left_out, tuple(child for child in replies if child not in payloads))
 
 
-def why_none(exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays]) -> dict[str, str]:
-    """Children whose reports would not be in the result, and why. Without these, it comes to one."""
+def why_none(
+    exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays], folds: Folds | None = None
+) -> dict[str, str]:
+    """Children whose reports would not be in the result, and why; the arguments are those of :func:`combined`. Without
+    these, it comes to one."""
     why: dict[str, str] = {}
     while True:
         left = {child: payload for child, payload in payloads.items() if child not in why}
         try:
-            more = combined(exchange, state, left).left_out if left else {}
+            more = combined(exchange, state, left, folds).left_out if left else {}
         except ExchangeError as error:
             return why | dict.fromkeys(left, str(error))
         if not more:
@@ -159,6 +182,25 @@ def _parent(
     made = cast("Mapping[str, Any]", replies)
     given = {child: Payload(_arrays(exchange, hook, reply)) for child, reply in made.items()}
     return given, Payload(_arrays(exchange, hook, after))
+
+
+def _check_foldable(exchange: Exchange, folds: Folds, result: Update | Partial, payloads: Mapping[str, Arrays]) -> None:
+    """Refuse what would be refused in every round, or in this one.
+
+    What is no update of this job is the developer's doing, unless a child has sent other types than the rest.
+    """
+    unfit = folds.unfit(result)
+    kinds = {frozenset(array.dtype for array in payload.values()) for payload in payloads.values()}
+    if unfit is not None and len(kinds) == 1:
+        raise _wrong(
+            exchange,
+            "result",
+            f"gives what this job cannot fold: {unfit.rstrip('.')}; give an Update of the model's vectors, or the "
+            "partial result of a fold of the tier's rule",
+        )
+    why = unfit or folds.refusal(result)
+    if why is not None:
+        raise ExchangeError(f"What the exchange came to cannot be folded: {why}")
 
 
 def _called(exchange: Exchange, hook: str, step: str, function: Callable[[], Any]) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, from_arrays, surely_fit
 from fogline.aggregation.gathering import as_it_is
@@ -62,8 +61,7 @@ class RoundMembers:
             piece: of the model.
             merge: whether to make a partial result for the parent.
         """
-        rule = self._groups.rule
-        fold = RoundFold(partial(rule.fold, as_it_is))  # The pieces are alike, because the wholes are.
+        fold = RoundFold(self._groups.rule, keep=as_it_is)  # The pieces are alike, because the wholes are.
         for place in self._usable:
             fold.take((place,), ((self._read(place, piece), self._scale(place)),))
         folded, refused = fold.close(merge)

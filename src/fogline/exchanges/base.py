@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar
 
 import numpy.typing as npt
 
 from fogline.aggregation import Arrays, Partial, Update
 from fogline.errors import FoglineError
+from fogline.parameters import Parametrised
 
 Received = Mapping[str, npt.NDArray[Any]]
 """Named arrays that may only be read."""
@@ -39,9 +39,7 @@ class ExchangeError(FoglineError, ValueError):
     """A half of an exchange cannot go on with what it was given; the text says why."""
 
 
-@dataclass_transform(frozen_default=True)
-@dataclass(frozen=True)
-class Exchange(ABC):
+class Exchange(Parametrised, ABC):
     """A pair of pure machines. Parameters are annotated fields: a subclass becomes a frozen dataclass by itself."""
 
     steps: ClassVar[tuple[str, ...]]
@@ -50,11 +48,7 @@ class Exchange(ABC):
     """Whether a child has to show who it is. Then its first state holds :data:`SECRET`, :data:`PROOF` and :data:`TRUST`
     besides."""
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        dataclass(frozen=True)(cls)
-
-    def check_cohort(self, cohort: int) -> None:  # noqa: B027
+    def check_cohort(self, cohort: int) -> None:
         """Refuse rounds of so many before there is one. By itself an exchange takes any number.
 
         Raises:

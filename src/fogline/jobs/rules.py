@@ -6,7 +6,7 @@ from fogline.aggregation.rules import Rule, check_rule, make_rule
 from fogline.algorithms import Algorithm
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
-from fogline.training.bugs import attempt
+from fogline.user_code.bugs import attempt
 
 
 def rules_of(job: Job, algorithm: Algorithm) -> dict[str, Rule]:

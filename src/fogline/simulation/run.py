@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fogline.algorithms import Algorithm, make
-from fogline.algorithms.device import prepare
+from fogline.algorithms.device import opened, prepare
 from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
-from fogline.data.loading import loading_of
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.jobs.job import asks_beside
 from fogline.jobs.loading import check_not_importing
@@ -41,9 +40,10 @@ from fogline.simulation.setup import (
 )
 from fogline.simulation.survey import Surveys
 from fogline.training import Choice, autotune
-from fogline.training.bugs import CodeError, attempt, blame, naming_lost_gpus
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
+from fogline.user_code.bugs import CodeError, attempt, blame, naming_lost_gpus
+from fogline.user_code.loading import loading_of
 
 
 def simulate(
@@ -293,10 +293,11 @@ def _executor_of(setting: Setting, show: Progress) -> Executor:
     """What trains, with an engine that suits it; both are written into the setting's job and shown."""
     task, algorithm, local = setting.task, setting.algorithm, setting.local
     kind, wanted = executor_for(setting.job, task)
-    processes = useful_processes(kind, wanted, _devices_at_once(setting))
+    devices = _devices_at_once(setting)
+    choice = _choose(setting, useful_processes(kind, wanted, devices))
+    processes = useful_processes(kind, wanted, -(-devices // choice.chunk))
     if processes < wanted:
-        show.note(f"processes is {wanted}, but no more than {processes} would be busy; so many are started.")
-    choice = _choose(setting, processes)
+        show.note(f"processes is {wanted}, but no more than {processes} would be of use; so many are started.")
     setting.job = with_choice(setting.job, choice)
     show.engine(choice.engine, choice.chunk, processes)
     for name, why in choice.refused.items():
@@ -335,14 +336,15 @@ def _choose(setting: Setting, processes: int) -> Choice:
     """Engine and chunk for the job: what it names, or what is fastest on a cohort like its own."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm
     plan = planner(job, task.data, algorithm)
-    clients = range(_devices_at_once(setting))
+    clients, shared = range(_devices_at_once(setting)), setting.shared
+    first = Down(shared.vector, shared.counters)
     jobs: list[ClientJob] = []
     for client in clients:
         planned = plan(client, 0, 0)
-        work = client_job(client, Down(setting.initial.vector, setting.initial.counters), planned, {})
+        work = client_job(client, first, planned, {})
         prepared = prepare(algorithm, task, work)
         # Where it fails, the run will say so.
-        jobs.append(prepared if isinstance(prepared, ClientJob) else work)
+        jobs.append(prepared if isinstance(prepared, ClientJob) else opened(task, work))
     try:
         return autotune(
             task,
@@ -382,7 +384,7 @@ def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
         recorder.history = folder.truncate(0)
     else:
         notes = checkpoint.notes_of(past)
-        if notes["layout"] != recorder.setting.task.spec.digest:
+        if notes["layout"] != recorder.setting.task.shared.digest:
             raise JobError(f"The run in {folder.path} trains another model than this task; start a new run.")
         recorder.resume_at = notes["round"]
         recorder.history = folder.truncate(notes["round"] + 1)

@@ -14,15 +14,27 @@ from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import BUFFERS, Down
+from fogline.algorithms.private import with_home
+from fogline.compute.folding import finished
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
-from fogline.compute.queries import parse_query
+from fogline.compute.queries import check_query
 from fogline.compute.survey import task_to_judge
+from fogline.data import Examples
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.exchanging import exchange_of
-from fogline.jobs.planning import assign, check_rounds, examples_of, local_training, planner, with_defaults
+from fogline.jobs.judging import with_judges
+from fogline.jobs.planning import (
+    assign,
+    check_public,
+    check_rounds,
+    examples_of,
+    local_training,
+    planner,
+    with_defaults,
+)
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
@@ -37,13 +49,14 @@ from fogline.params import Params
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
-from fogline.simulation.simulator import LinkSizes, Scenario, Simulator, Sizes
+from fogline.simulation.scenario import LinkSizes, Scenario, Sizes
+from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
-from fogline.training.bugs import CodeError, sure
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import overrides
 from fogline.training.task import Task
+from fogline.user_code.bugs import CodeError, attempt
 
 PATIENCE = 3.0
 """Times what the slowest device is expected to take that a round waits for devices, where its tier has no deadline."""
@@ -62,6 +75,7 @@ class Setting:
     """By the name of the tier."""
     local: LocalTraining
     initial: Params
+    """The whole model before any training."""
     homes: list[str]
     """The aggregator above each device, by client."""
     fleet: Fleet
@@ -70,6 +84,15 @@ class Setting:
     """Of the links around the nodes of each depth, the root first, devices last."""
     exchange: Exchange | None = None
     """What devices and their aggregators do between training and report."""
+
+    @property
+    def shared(self) -> Params:
+        """Of the first model, what devices and aggregators share."""
+        return self.initial if self.task.home is None else self.task.home.part.cut(self.initial)
+
+    def handed_out(self, shared: Params) -> Params:
+        """The model that the run gives, of what is shared: with what is frozen, without what is private."""
+        return shared if self.task.home is None else self.task.home.part.hand_out(shared, self.initial)
 
 
 def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Setting:
@@ -82,15 +105,17 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     if algorithm is None:
         algorithm = make(job.algorithm.name, **job.algorithm.parameters)
     check_method(type(algorithm))
+    job = with_judges(job, algorithm)
     task = task_to_judge(task, job)
     check_rounds(algorithm, job)
+    check_public(algorithm, task.data)
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)
     check_links(job, algorithm)
     rules = rules_of(job, algorithm)
     for query in job.queries:
-        parse_query(query)
+        check_query(query, _some_examples(task))
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     for tier in job.tree.tiers.values():
@@ -99,7 +124,14 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     local, links, exchange = local_training(job.local), link_of(job.links), exchange_of(job, algorithm)
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
+    task = with_home(task, algorithm, lambda: start)
     return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange)
+
+
+def _some_examples(task: Task) -> Examples | None:
+    """Examples like those of devices, if they can be loaded."""
+    found = attempt(lambda: task.data.test or task.data.at(0))
+    return None if isinstance(found, Exception) else found
 
 
 def most_at_once(tree: Tree, population: int) -> int:
@@ -169,17 +201,15 @@ def simulator_of(
         asks_presence = name in leaves and not fleet.always_available
 
         def failed(accepted: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
-            return made[0].failed(name, accepted)
+            return made[0].failed(name, accepted) if name in leaves else made[0].unfit(name, accepted)
 
-        aggregators[name] = Aggregator(
-            role, policy, presence if asks_presence else None, failed if name in leaves else None
-        )
+        aggregators[name] = Aggregator(role, policy, presence if asks_presence else None, failed)
 
-    exchange = setting.exchange
-    steps = None if exchange is None else ExchangeValues(exchange, job.seed)
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
-    staging = staging_of(setting.stages, depths, task.spec.trainable)
-    computes = {tier: Groups(algorithm, task.spec, rule) for tier, rule in setting.rules.items()}
+    staging = staging_of(setting.stages, depths, task.shared.trainable)
+    computes = {tier: Groups(algorithm, task.shared, rule) for tier, rule in setting.rules.items()}
+    exchange = setting.exchange
+    steps = None if exchange is None else ExchangeValues(exchange, job.seed, computes[job.tree.names[-1]])
     numbers = Numbers(
         {name: computes[tier] for name, tier in tier_of.items()},
         population_below(parents, setting.homes),
@@ -187,7 +217,7 @@ def simulator_of(
         staging,
     )
     root = job.tree.nodes(job.tree.names[0])[0]
-    numbers.set_group(model_key(root, 0), LazyValue(groups.root(setting.initial)))
+    numbers.set_group(model_key(root, 0), LazyValue(groups.root(setting.shared)))
     store = LazyValues(trainer, trained, numbers.settled, staging)
     scenario = Scenario(
         root=root,
@@ -252,7 +282,7 @@ def hello_of(setting: Setting, detailed: bool) -> Callable[[int], Hello]:
         return lambda _: plain
     samples: list[int] = setting.task.data.sizes().tolist()
     fleet, local, cost = setting.fleet, setting.local, setting.task.cost
-    size = setting.task.spec.bytes
+    size = setting.task.shared.bytes
 
     def hello(client: int) -> Hello:
         passed = examples_of(local, samples[client], local.step_count(samples[client]))
@@ -265,16 +295,17 @@ def hello_of(setting: Setting, detailed: bool) -> Callable[[int], Hello]:
 
 def probe(setting: Setting) -> Sizes:
     """Bytes of what travels, seen on one device's first step."""
-    task, algorithm, initial = setting.task, setting.algorithm, setting.initial
+    task, algorithm, initial = setting.task, setting.algorithm, setting.shared
     engine = task.build(next(iter(task.engines())), algorithm, setting.local)
     jobs = [ClientJob(0, initial.vector, initial.counters, 1, setting.local.learning_rate, 0)]
     update = run_cohort(engine, algorithm, task, jobs)[0].update
-    base = task.spec.bytes
+    base = task.shared.bytes
     plain = Sizes(base, base, base)
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
         return _of_plain_method(setting, plain)
     _check_weights(setting.rules, update)
-    fold = next(iter(setting.rules.values())).fold()
+    rule = next(iter(setting.rules.values()))
+    fold = rule.fold()
     try:
         fold.add(update)
     except UnusableUpdateError:  # So will it here.
@@ -284,8 +315,8 @@ def probe(setting: Setting) -> Sizes:
     fold.merge(partial)
     facts = AggregatorContext(len(setting.homes), 0)
     try:
-        folded = sure("the rule", fold.finish)
-        group = groups.move(algorithm, task.spec, groups.root(initial), folded, facts, inside=False)
+        folded = finished(rule, fold)
+        group = groups.move(algorithm, task.shared, groups.root(initial), folded, facts, inside=False)
     except CodeError as error:
         error.at(f"{setting.job.tree.names[0]}, round 1")
         raise
@@ -297,7 +328,7 @@ def probe(setting: Setting) -> Sizes:
 
 def _of_plain_method(setting: Setting, plain: Sizes) -> Sizes:
     """Sizes where what the method sends cannot be seen: a movement, and buffers."""
-    initial, trained = setting.initial, setting.task.spec.trainable
+    initial, trained = setting.shared, setting.task.shared.trainable
     update = Update({"delta": initial.vector[:trained]}, {"delta": 1.0}, initial.counters)
     if initial.vector.size > trained:
         update.vectors[BUFFERS], update.weights[BUFFERS] = initial.vector[trained:], 1.0
@@ -313,7 +344,7 @@ def _staged(setting: Setting, plain: Sizes, down: Down, update: Update, partial:
         links, child = setting.stages[depth], partial if setting.stages[depth + 1].merges else update
         if not links.takes and not links.gives:
             continue
-        model = Message.of_model(down, setting.task.spec.trainable)
+        model = Message.of_model(down, setting.task.shared.trainable)
         staged[tier] = LinkSizes(
             model.size(links.gives) if links.gives else plain.down,
             Message.of_update(child).size(links.takes) if links.takes else child.nbytes,

@@ -7,6 +7,7 @@ model is as it trains. Either way they can only be read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -16,12 +17,16 @@ import numpy as np
 from fogline.data import Examples, FederatedData
 from fogline.data.inputs import arrays_of, mapped
 from fogline.params import Spec, State, Vector
+from fogline.training.home import Home
 from fogline.training.local import ClientJob
 from fogline.training.plan import Plan
 from fogline.training.reading import read_only
 
 Array = Any
 """A numpy array or a tensor of the backend, on the engine's device."""
+
+Loss = Callable[[Any, Any], Any]
+"""(outputs (n, ...), classes last, and targets as they were given), both tensors, to a scalar tensor."""
 
 WORK, ROUND, STEPS = range(3)
 """Streams of random numbers, one for each time at which hooks are called: none disturbs another."""
@@ -93,8 +98,10 @@ class ModelFunctions(Protocol):
         """The input (n, d) of the last linear layer, without gradient."""
         ...
 
-    def loss(self, weights: Array, x: Any, y: Array, gradient: bool) -> tuple[float, Array | None]:
-        """The mean loss, and its gradient (P,) if that is wanted."""
+    def loss(
+        self, weights: Array, x: Any, y: Array, gradient: bool, own: Loss | None = None
+    ) -> tuple[float, Array | None]:
+        """The mean loss, the task's or one's ``own``, and its gradient (P,) if that is wanted."""
         ...
 
 
@@ -127,6 +134,8 @@ class LocalBatch:
         return known if self.tap is None else [*known, self.tap]
 
 
+NO_PUBLIC = "give it some: from_clients(..., public=Examples(x, y)), or data.with_public(500) of its test set"
+
 NO_FEATURES = (
     "the model's features, the input of its last linear layer, are asked for; this model has no linear layer that "
     "gives the engine one"
@@ -137,6 +146,7 @@ class ContextTask(Protocol):
     """What a context asks of a task."""
 
     data: FederatedData
+    home: Home | None
 
     @property
     def spec(self) -> Spec:
@@ -177,8 +187,8 @@ class DeviceContext:
 
     @property
     def spec(self) -> Spec:
-        """Names, shapes and places of the model's parameters in the vectors."""
-        return self._task.spec
+        """Names, shapes and places of the shared parameters in the vectors."""
+        return self._task.spec if self._task.home is None else self._task.home.part.shared
 
     @property
     def round(self) -> int:
@@ -200,6 +210,18 @@ class DeviceContext:
         """The device's examples, loaded when they are first asked for."""
         examples = self._task.data.at(self._job.client)
         return Examples(mapped(read_only, examples.x), read_only(examples.y))
+
+    @property
+    def public(self) -> Examples:
+        """The examples of the task's data that are no device's own, and known to all.
+
+        Raises:
+            ValueError: there are none.
+        """
+        data = self._task.data
+        if data.public is None:
+            raise ValueError(f"public examples are asked for, and the data set '{data.name}' has none; {NO_PUBLIC}")
+        return Examples(mapped(read_only, data.public.x), read_only(data.public.y))
 
     @cached_property
     def plan(self) -> Plan:
@@ -260,9 +282,13 @@ class DeviceContext:
         """The mean loss under those weights."""
         return self.functions.loss(self._checked(weights), *_pair(examples), gradient=False)[0]
 
-    def gradient_at(self, weights: Array, examples: LocalBatch | Examples) -> Array:
-        """The gradient (P,) of the mean loss at those weights."""
-        return self.functions.loss(self._checked(weights), *_pair(examples), gradient=True)[1]
+    def gradient_at(self, weights: Array, examples: LocalBatch | Examples, loss: Loss | None = None) -> Array:
+        """The gradient (P,) at those weights of the task's mean loss, or of ``loss(outputs, targets)``.
+
+        ``loss`` is given tensors, outputs with the classes last and targets as they are in ``examples``, and gives the
+        mean over them.
+        """
+        return self._cut(self.functions.loss(self._checked(weights), *_pair(examples), gradient=True, own=loss)[1])
 
     @cached_property
     def functions(self) -> ModelFunctions:
@@ -270,19 +296,28 @@ class DeviceContext:
         return self._task.model_functions(self._job)
 
     def _checked(self, weights: Array) -> Array:
-        """Weights that a hook chose.
+        """Weights that a hook chose, as all that trains: what is private, the device has of its own.
 
         Raises:
             ValueError: they are not as many as the model has.
         """
-        shape, wanted = getattr(weights, "shape", None), (self._task.spec.trainable,)
+        shape, wanted = getattr(weights, "shape", None), (self.spec.trainable,)
         if shape != wanted:
             given = "nothing" if weights is None else f"shape {tuple(shape)}" if shape is not None else repr(weights)
             raise ValueError(f"the model has weights {wanted}, and is asked for with {given}")
-        return weights
+        home = self._task.home
+        return weights if home is None else home.part.trained.put(weights, self._trained())
+
+    def _trained(self) -> Array:
+        """All that trains, private entries too: where the round began, or in ``report`` where it ended."""
+        return (self._job.start if self._end is None else self._end)[: self._task.spec.trainable]
 
     def _head(self, vector: Vector) -> Array:
-        return read_only(vector[: self._task.spec.trainable])
+        return read_only(self._cut(vector[: self._task.spec.trainable]))
+
+    def _cut(self, trained: Array) -> Array:
+        """The shared part of what trains."""
+        return trained if self._task.home is None else self._task.home.part.trained.cut(trained)
 
 
 def _inputs(batch: LocalBatch | Examples) -> Any:

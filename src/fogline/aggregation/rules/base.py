@@ -15,8 +15,7 @@ Parameters of a rule are annotated fields: a subclass becomes a frozen dataclass
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +24,11 @@ from fogline.aggregation.fold import Fold
 from fogline.aggregation.gathering import GatheringFold, Keep, as_it_is, copied
 from fogline.aggregation.look import MeanLook
 from fogline.aggregation.mean import MeanFold
+from fogline.parameters import Parametrised
 from fogline.params import Vector
 
 
-@dataclass_transform(frozen_default=True)
-@dataclass(frozen=True)
-class Rule:
+class Rule(Parametrised):
     """How updates become one, at the weighted mean's values."""
 
     needs_all: ClassVar[bool] = False
@@ -39,7 +37,6 @@ class Rule:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.needs_all = cls.combine is not Rule.combine
-        dataclass(frozen=True)(cls)
 
     def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
         """One of many, for some columns of a named vector. It is called from several threads at once.

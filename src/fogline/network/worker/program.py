@@ -19,8 +19,9 @@ from fogline.aggregation.rules import Rule
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
-from fogline.algorithms.device import prepare, run_cohort
+from fogline.algorithms.device import opened, prepare, run_cohort
 from fogline.algorithms.group import Down
+from fogline.algorithms.private import with_home
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
@@ -29,14 +30,15 @@ from fogline.compute.exchanging import ExchangeOnFiles
 from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
-from fogline.compute.queries import figures, parse_query
-from fogline.compute.survey import Examiner, judgement_of, model_to_judge, row_of, task_to_judge
-from fogline.data.loading import loading_of
+from fogline.compute.messages import Message
+from fogline.compute.queries import check_query, figures
+from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_judge, row_of, task_to_judge
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.exchanging import exchange_of
+from fogline.jobs.judging import check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
-from fogline.jobs.planning import assign, check_rounds, local_training, planner, with_defaults
+from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
@@ -61,13 +63,14 @@ from fogline.network.worker.requests import (
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
 from fogline.nodes.policies import policy_of
 from fogline.nodes.traits import traits_of
-from fogline.params import Params, Spec
+from fogline.params import Params, Spec, write_arrays
 from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
-from fogline.training.bugs import CodeError, blame
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
+from fogline.user_code.bugs import PROGRAMMING, CodeError, blame
+from fogline.user_code.loading import loading_of
 
 log = logging.getLogger("fogline.worker")
 
@@ -77,7 +80,7 @@ class JobWorker:
 
     def __init__(self, opened: Open) -> None:
         self.opened = opened
-        self.job: Job = parse_job(opened.text)
+        self.asked: Job = parse_job(opened.text)
         self.folder = Path(opened.folder)
         self._engine: Engine | None = None
         if opened.folder not in sys.path:
@@ -85,14 +88,18 @@ class JobWorker:
 
     @cached_property
     def algorithm(self) -> Algorithm:
-        return make(self.job.algorithm.name, **self.job.algorithm.parameters)
+        return make(self.asked.algorithm.name, **self.asked.algorithm.parameters)
+
+    @cached_property
+    def job(self) -> Job:
+        """The job, with who judges."""
+        return with_judges(self.asked, self.algorithm)
 
     @cached_property
     def task(self) -> Task:
         parameters = {**self.job.task_parameters, **self.opened.parameters}
-        return task_to_judge(
-            load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder), self.job
-        )
+        task = load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
+        return with_home(task_to_judge(task, self.job), self.algorithm, lambda: task.initial(self.job.seed))
 
     def engine(self, first: ClientJob) -> Engine:
         """The job's engine, once it has been compared with the reference on this node's own data.
@@ -108,7 +115,7 @@ class JobWorker:
                     self.task,
                     self.algorithm,
                     local,
-                    [prepared if isinstance(prepared, ClientJob) else first],
+                    [prepared if isinstance(prepared, ClientJob) else opened(self.task, first)],
                     engine=engine,
                     chunk=1,
                     compared=self.job.engine_compared,
@@ -135,9 +142,11 @@ class JobWorker:
 
     @cached_property
     def groups(self) -> GroupsOnFiles:
-        rule = list(self.rules.values())[self.opened.depth]
-        groups = Groups(self.algorithm, self.spec, rule)
+        groups = self._computes(self.opened.depth)
         return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node)
+
+    def _computes(self, tier: int) -> Groups:
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier])
 
     @cached_property
     def links(self) -> NodeLinks:
@@ -154,7 +163,7 @@ class JobWorker:
         exchange = exchange_of(self.job, self.algorithm)
         if exchange is None:
             raise JobError(f"The job has no exchange in its last tier, {self.job.tree.names[-1]}.")
-        return ExchangeOnFiles(exchange)
+        return ExchangeOnFiles(exchange, self._computes(-1))
 
     @cached_property
     def rules(self) -> dict[str, Rule]:
@@ -163,7 +172,8 @@ class JobWorker:
 
     @cached_property
     def spec(self) -> Spec:
-        return Spec.read(self.opened.layout) if self.opened.layout else self.task.spec
+        """The layout of what devices and aggregators share."""
+        return Spec.read(self.opened.layout) if self.opened.layout else self.task.shared
 
     def open(self) -> JobOpened:
         """Load what this node needs, so that the first round does not wait for it."""
@@ -179,11 +189,13 @@ class JobWorker:
         """What nodes must know, and the first group."""
         self.task.check()
         check_rounds(self.algorithm, self.job)
+        check_public(self.algorithm, self.task.data)
         check_links(self.job, self.algorithm)
         for tier in self.job.tree.tiers.values():
             policy_of(tier)
+        check_publishing(self.job, self.algorithm)
         for query in self.job.queries:
-            parse_query(query)
+            check_query(query, self.task.data.test)
         job = with_defaults(self.job, self.algorithm, self.task)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
@@ -192,11 +204,11 @@ class JobWorker:
             )
             for leaf in set(parent_addresses)
         }
-        group = group_models.root(first_model(job, self.task, request.start))
+        group = group_models.root(self._first_shared(first_model(job, self.task, request.start)))
         self.groups.begin(group, request.group, request.model, request.key)
         return Described(
             text=job_to_toml(job),
-            layout=self.task.spec.layout,
+            layout=self.task.shared.layout,
             traits=traits_of(self.algorithm, self.rules, exchange_of(job, self.algorithm)),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
@@ -205,12 +217,30 @@ class JobWorker:
             plan=plan,
         )
 
+    def _first_shared(self, first: Params) -> Params:
+        """What devices and aggregators share of the first model.
+
+        Raises:
+            JobError: devices would have another rest of it: they make it themselves, under the job's seed.
+        """
+        home = self.task.home
+        if home is None:
+            return first
+        shared = home.part.cut(first)
+        again = home.whole(shared, {})
+        if not (np.array_equal(again.vector, first.vector) and np.array_equal(again.counters, first.counters)):
+            raise JobError(
+                "start: that model has other frozen or private entries than the untrained one, which devices begin "
+                "with; leave start out, or let these entries train and travel"
+            )
+        return shared
+
     def carry_out(self, asked: CarryOut) -> CarriedOut:
         """What a state machine decided: on this node's data, or with what children sent."""
         if isinstance(asked.effect, ChildStep | ParentStep | Combine):
             return self.exchange.carry_out(asked)
         if isinstance(asked.effect, Examine):
-            return device.examine(asked, self.name, self.examiner)
+            return device.examine(asked, self.name, self.examiner, self.links)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
         plan = planner(self.job, self.task.data, self.algorithm)
@@ -234,11 +264,15 @@ class JobWorker:
 
     def model_to_judge(self, request: ModelToJudge) -> ModelWritten:
         """What devices get that are asked beside the training."""
-        if request.group:
-            down = model_to_judge(self.algorithm, self.task.spec, read_group(request.group))
+        if not request.group:
+            write(request.model, Down(np.zeros(0, np.float32), np.zeros(0, np.int64)))
+            return ModelWritten()
+        down, stages = model_to_judge(self.algorithm, self.spec, read_group(request.group)), self.links.judges
+        if stages:
+            message, link = Message.of_model(down, self.spec.trainable), self.links.down(judged_key(request.round))
+            write_arrays(Path(request.model), message.encoded(stages, {}, link)[0])
         else:
-            down = Down(np.zeros(0, np.float32), np.zeros(0, np.int64))
-        write(request.model, down)
+            write(request.model, down)
         return ModelWritten()
 
     def summarise(self, request: Summarise) -> Evaluated:
@@ -249,12 +283,14 @@ class JobWorker:
         return Evaluated(row_of(found, self.job.evaluation))
 
     def judge(self, request: Evaluate) -> Evaluated:
-        """Metrics on the test set, if it lies here."""
-        return Evaluated(self.metrics(self.params(request.group)), read_group(request.group).metrics)
+        """Metrics on the test set, if it lies here and is to judge, and what devices said of themselves."""
+        metrics = self.metrics(self.params(request.group)) if request.judges else {}
+        return Evaluated(metrics, read_group(request.group).metrics)
 
     def params(self, group: str) -> Params:
-        """The model of a group, as it is judged and handed out."""
-        return group_models.evaluation_model(self.algorithm, self.task.spec, read_group(group))
+        """The model of a group, as it is judged and handed out: without what each device has of its own."""
+        home, shared = self.task.home, group_models.evaluation_model(self.algorithm, self.spec, read_group(group))
+        return shared if home is None else home.part.hand_out(shared, home.first)
 
     def metrics(self, params: Params) -> dict[str, float]:
         """Metrics on the test set; none where there is none here, or where devices alone judge."""
@@ -319,6 +355,8 @@ class JobWorker:
             case PackageModel():
                 from fogline.network.worker.packing import pack
 
+                if (why := no_version(self.algorithm)) is not None:
+                    raise ModelError(f"{why}.")
                 return pack(self.job, self.task, self.params(request.group), request)
             case Open():
                 raise ValueError("The job is loaded already.")
@@ -350,9 +388,12 @@ def serve(channel: socket.socket) -> None:
         except CodeError as error:
             log.exception("a request failed: %s", type(request).__name__)
             answer = RequestFailed(str(error), bug=True)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception("a request failed: %s", type(request).__name__)
-            answer = RequestFailed(f"{type(error).__name__}: {error}")
+            # Code that does not fit together, or wants to end the process, does so on any other worker too.
+            answer = RequestFailed(
+                f"{type(error).__name__}: {error}", bug=isinstance(error, (*PROGRAMMING, SystemExit))
+            )
         sys.stdout.flush()
         sys.stderr.flush()
         pipe.answer(answer)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING
 
+from fogline.factories import Factory
 from fogline.nodes.policies.base import Selection, SelectionPolicyError
-from fogline.plugins import Registry, suggest
 
 if TYPE_CHECKING:
     from fogline.jobs import Tier
 
-POLICIES = Registry[type[Selection]]("policy", "fogline.nodes.policies", first="uniform", error=SelectionPolicyError)
+POLICIES = Factory("policy", "fogline.nodes.policies", Selection, first="uniform", error=SelectionPolicyError)
 """All policies."""
 
 
@@ -21,16 +20,7 @@ def make_policy(name: str, /, **parameters: object) -> Selection:
     Raises:
         SelectionPolicyError: there is no such policy, or it takes no such parameter or value; one sentence.
     """
-    policy = POLICIES.find(name)
-    taken = inspect.signature(policy.thing).parameters
-    for parameter in parameters:
-        if parameter not in taken:
-            hint = suggest(parameter, taken) or "; it takes none"
-            raise SelectionPolicyError(f"The policy '{policy.name}' takes no parameter '{parameter}'{hint}")
-    try:
-        return policy.thing(**parameters)
-    except SelectionPolicyError as wrong:
-        raise SelectionPolicyError(f"The policy '{policy.name}' cannot be set up: {wrong}") from None
+    return POLICIES.make(name, **parameters)
 
 
 def policy_of(tier: Tier) -> Selection:

@@ -1,0 +1,41 @@
+"""Who judges a job's model where devices keep it, or part of it, and that nobody serves it."""
+
+from __future__ import annotations
+
+from fogline.algorithms import Algorithm
+from fogline.algorithms.private import where_kept
+from fogline.jobs.errors import JobError
+from fogline.jobs.job import Job, Publish
+
+
+def with_judges(job: Job, algorithm: Algorithm) -> Job:
+    """The job, judged on devices where they alone have whole models and the job does not say who judges.
+
+    Raises:
+        JobError: it asks for what needs a whole model at the cloud; one sentence.
+    """
+    evaluation, why = job.evaluation, where_kept(algorithm)
+    if why is None or not evaluation.at_cloud:
+        return job
+    if "where" in evaluation.model_fields_set:
+        raise JobError(
+            f"evaluation.where is '{evaluation.where}', but {why}, so that the cloud has no whole one to judge; make "
+            "it 'devices', or leave it out"
+        )
+    return job.model_copy(update={"evaluation": evaluation.model_copy(update={"where": "devices"})})
+
+
+def check_publishing(job: Job, algorithm: Algorithm) -> None:
+    """Refuse to publish where there is no whole model at the cloud.
+
+    Raises:
+        JobError: the job says how its versions are to be; one sentence.
+    """
+    if job.publish != Publish() and (why := no_version(algorithm)) is not None:
+        raise JobError(f"publish: {why}; leave that table out")
+
+
+def no_version(algorithm: Algorithm) -> str | None:
+    """Why the model of a method that keeps it on devices becomes no version; None if it may."""
+    why = where_kept(algorithm)
+    return None if why is None else f"{why}, so that there is no whole one to serve"
