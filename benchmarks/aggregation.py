@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import median, report
-from fogline.aggregation import ExactFold, Fold, MeanFold, Update, gathering, sweep
+from fogline.aggregation import ExactFold, Fold, MeanFold, Update, rows, sweep
 from fogline.aggregation.gathering import as_it_is
 from fogline.aggregation.rules import make_rule
 from fogline.params import map_arrays, save_arrays
@@ -79,7 +79,7 @@ def peak_models(kind: type[Fold], updates: list[Update], count: int) -> float:
 def rules(size: int, count: int) -> dict[str, float]:
     """How fast rules combine updates that lie in files, and the memory that they take."""
     rng = np.random.default_rng(1)
-    columns = max(1, gathering.BLOCK // count)
+    columns = max(1, rows.BLOCK // count)
     seconds: dict[str, list[float]] = {"plain": [], "median": [], "trimmed_mean(0.1)": []}
     with TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{i}" for i in range(count)]

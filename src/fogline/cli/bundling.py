@@ -10,7 +10,7 @@ from pathlib import Path
 from fogline.governance.bundles.bundle import pack
 from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs import Job, JobError
-from fogline.jobs.writing import job_to_toml, rule_text
+from fogline.jobs.writing import job_to_toml, rule_texts
 from fogline.stages.registry import parsed
 
 
@@ -48,7 +48,7 @@ def files_of(job: Job, folder: Path) -> list[Path]:
         raise JobError("The job names no task; write task = 'module:attribute'")
     tiers = job.tree.tiers.values()
     stages = [parsed(text)[0] for tier in tiers for text in (*tier.uplink, *tier.downlink)]
-    rules = [(rule_text(tier.rule) or "").partition("(")[0] for tier in tiers]
+    rules = [text.partition("(")[0] for tier in tiers for text in rule_texts(tier.rule)]
     roots = [job.task, *(name for name in (job.algorithm.name, *rules, *stages) if ":" in name)]
     waiting = [part for root in roots for part in _with_parents(root.partition(":")[0])]
     found: dict[Path, None] = {}

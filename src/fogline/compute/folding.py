@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from fogline.aggregation import Fold, Folded, Partial, UnusableUpdateError, Update
+from fogline.aggregation import Fold, Folded, Partial, UnusableRoundError, UnusableUpdateError, Update
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import Spec
-from fogline.training.bugs import sure
+from fogline.training.bugs import CodeError, sure
 
 Form = tuple[Any, ...]
 """The shapes of an update's counters and of its vectors, each of these after its name."""
 Refusals = dict[int, str]
 """Places of updates that cannot be used, and why."""
+Result = TypeVar("Result")
 UNLIKE = "Its vectors do not have the shapes that those of the others of its round have."
 
 
@@ -150,7 +151,10 @@ class RoundFold:
         fold = self._joined([forms[form] for form in agreed])
         folded = None
         if fold is not None and fold.count:
-            folded = fold.partial() if merge else sure("the rule", fold.finish)
+            folded, why = (fold.partial(), "") if merge else finished(fold.finish)
+            if why:
+                places = (place for alike in self._alike.values() for place in alike.places)
+                refused |= {place: why for place in places if place not in refused}
         return folded, dict(sorted(refused.items()))
 
     def _joined(self, agreed: Sequence[_Alike]) -> Fold | None:
@@ -172,3 +176,17 @@ class RoundFold:
         alike.places += places
         if alike.misfit is None:
             alike.fold.take_all(values, lambda i, why: self._refused.__setitem__(places[i], why))
+
+
+def finished(finish: Callable[[], Result]) -> tuple[Result | None, str]:
+    """What a rule makes of a round's updates; None, and why, where it can make nothing of these.
+
+    Raises:
+        CodeError: a rule of the developer's own is wrong.
+    """
+    try:
+        return sure("the rule", finish), ""
+    except CodeError as error:
+        if isinstance(error.__cause__, UnusableRoundError):
+            return None, str(error.__cause__)
+        raise

@@ -110,9 +110,10 @@ class Folding(LazyValue):
         merge: whether the result is a partial for the parent (else a finished fold); None if nothing was folded.
         refused: told of every member that could not be used, with the reason.
         votes: how many children a member speaks for.
+        children: who sent each, where the fold asks; empty where it does not.
     """
 
-    __slots__ = ("_fed", "_fold", "_members", "_merge", "_refused", "_votes", "wanted")
+    __slots__ = ("_children", "_fed", "_fold", "_members", "_merge", "_refused", "_votes", "wanted")
 
     def __init__(
         self,
@@ -121,6 +122,7 @@ class Folding(LazyValue):
         merge: bool,
         refused: Callable[[int, str], None],
         votes: Callable[[int], int] = lambda _: 1,
+        children: Sequence[str] = (),
     ) -> None:
         super().__init__(done=False)
         self._fold: RoundFold | None = fold
@@ -128,6 +130,7 @@ class Folding(LazyValue):
         self._merge = merge
         self._refused = refused
         self._votes = votes
+        self._children = children
         self._fed = 0
         self.wanted = False
         """Whether it is being computed now, so that members may stream into it."""
@@ -154,6 +157,8 @@ class Folding(LazyValue):
             if not member.done:
                 break
             if member.result is not None:
+                if self._children and isinstance(member.result, Update):
+                    member.result.child = self._children[place]
                 places.append(place)
                 ready.append((member.result, scale))
                 member.result = None
