@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fogline.aggregation.geometry import Geometry, Matrix
 from fogline.aggregation.mean import DOUBLE, SINGLE
+from fogline.aggregation.products import add_products, mirrored
 from fogline.aggregation.sweep import blocks, sweep
 from fogline.params import Vector
 
@@ -18,7 +19,7 @@ Combine = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], Vector]
 """Makes (columns,) of a block (updates, columns) and the weights (updates,)."""
 BLOCK = 1 << 22
 """Numbers of a block, over all updates."""
-PRODUCTS = 1 << 19
+PRODUCTS = 1 << 17
 """Numbers of a block of which inner products are taken, over all updates."""
 PARTS = 16
 """Inner products are summed in so many parts of the columns, and these in order, so that threads change no bit."""
@@ -79,11 +80,10 @@ class Rows:
         def work(part: slice, _: int) -> None:
             total = sums[part.start // length]
             for low in range(part.start, part.stop, width):
-                table = self.block(slice(low, min(low + width, part.stop)), DOUBLE)
-                total += table @ table.T
+                add_products(total, self.block(slice(low, min(low + width, part.stop)), DOUBLE))
 
         sweep(self.size, work, max(1, length))
-        return sums.sum(axis=0)
+        return mirrored(sums.sum(axis=0))
 
     def at(self, places: npt.NDArray[np.intp]) -> Matrix:
         """The numbers at some places, (updates, places)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fogline.aggregation.geometry import Geometry, Matrix, average
+from fogline.aggregation.products import inner_products
 from fogline.aggregation.rules.base import Rule, check_above_zero, check_count
 from fogline.aggregation.rules.registry import RULES
 
@@ -46,6 +47,6 @@ class DivideAndConquer(Rule):
             table = updates.columns(np.sort(places))
             table = table - table.mean(axis=0)
             # The projections on the first right singular vector are the first left one, times a number.
-            projected = np.linalg.eigh(table @ table.T)[1][:, -1]
+            projected = np.linalg.eigh(inner_products(table))[1][:, -1]
             good[np.argsort(projected**2, kind="stable")[len(updates) - self._removed :]] = False
         return average(np.flatnonzero(good), len(updates))
