@@ -208,7 +208,7 @@ def test_bounded_lengths_bound_what_one_that_lies_can_do() -> None:
 
 def test_bucketing_makes_means_of_all_updates_and_draws_alike() -> None:
     table = table_of(8)
-    geometry = Geometry(lambda: np.eye(13), lambda _: np.eye(13), np.ones(13), (), 57, (5,))
+    geometry = Geometry(lambda: np.eye(13), lambda: np.ones(13), lambda _: np.eye(13), np.ones(13), (), 57, (5,))
     matrix = make_rule("bucketing(3)").mix(geometry)
     assert isinstance(matrix, np.ndarray)
     assert matrix.shape == (5, 13)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +39,8 @@ def as_it_is(vector: Vector) -> Vector:
 class Combining(Protocol):
     """What the fold asks of a rule: see :class:`fogline.aggregation.rules.Rule`."""
 
-    combines: bool
-    mixes: bool
+    combines: ClassVar[bool]
+    mixes: ClassVar[bool]
 
     @property
     def least(self) -> int:

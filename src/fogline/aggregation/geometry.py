@@ -29,6 +29,7 @@ class Geometry:
 
     Args:
         gram: gives the inner products, (updates, updates).
+        squares: gives their diagonal alone, (updates,), which is cheaper.
         columns: gives the numbers at some places of all of them, (updates, places).
         weights: (updates,) what each weighs by its own account.
         children: whose they are; empty for mixtures.
@@ -39,13 +40,14 @@ class Geometry:
     def __init__(
         self,
         gram: Callable[[], Matrix],
+        squares: Callable[[], Matrix],
         columns: Callable[[npt.NDArray[np.intp]], Matrix],
         weights: Matrix,
         children: Sequence[str],
         size: int,
         seed: Sequence[int],
     ) -> None:
-        self._gram, self._columns = gram, columns
+        self._gram, self._squares, self._columns = gram, squares, columns
         self.weights = weights
         self.children = children
         self.size = size
@@ -62,7 +64,7 @@ class Geometry:
     @cached_property
     def norms(self) -> Matrix:
         """(updates,), the length of each."""
-        return np.sqrt(np.maximum(self.gram.diagonal(), 0.0))
+        return np.sqrt(self._squares())
 
     @cached_property
     def distances(self) -> Matrix:
@@ -71,6 +73,11 @@ class Geometry:
         distances = np.maximum(squares[:, None] + squares - 2.0 * self.gram, 0.0)
         np.fill_diagonal(distances, 0.0)
         return distances
+
+    def distances_from(self, factors: Matrix) -> Matrix:
+        """(updates,), how far each is from the sum of the updates times these factors, (updates,)."""
+        squares = self.gram.diagonal() - 2.0 * (self.gram @ factors) + factors @ self.gram @ factors
+        return np.sqrt(np.maximum(squares, 0.0))
 
     @cached_property
     def cosines(self) -> Matrix:
@@ -93,14 +100,16 @@ class Geometry:
             products = matrix @ self.gram @ matrix.T
             return 0.5 * (products + products.T)  # Each pair has one distance, to the bit: who is as near comes first.
 
-        return Geometry(
+        made = Geometry(
             gram,
+            lambda: np.maximum(made.gram.diagonal(), 0.0),
             lambda places: matrix @ self.columns(places),
             np.ones(len(matrix)),
             (),
             self.size,
             (*self.seed, 1),
         )
+        return made
 
 
 def selection(places: Any, updates: int) -> Matrix:

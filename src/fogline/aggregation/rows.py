@@ -85,6 +85,19 @@ class Rows:
         sweep(self.size, work, max(1, length))
         return mirrored(sums.sum(axis=0))
 
+    def squares(self) -> Matrix:
+        """The inner product of each with itself, (updates,)."""
+        sums = np.zeros((PARTS, len(self)))
+        length = max(1, -(-self.size // PARTS))
+
+        def work(part: slice, _: int) -> None:
+            for strip in blocks(part.stop - part.start, STRIP):
+                table = self.block(slice(part.start + strip.start, part.start + strip.stop), DOUBLE)
+                sums[part.start // length] += np.einsum("ij,ij->i", table, table)
+
+        sweep(self.size, work, length)
+        return sums.sum(axis=0)
+
     def at(self, places: npt.NDArray[np.intp]) -> Matrix:
         """The numbers at some places, (updates, places)."""
         return np.array([np.multiply(vector[places], scale, dtype=np.float64) for vector, scale in self.vectors])
@@ -95,7 +108,7 @@ class Rows:
         for vector, scale in self.vectors:
             digest.update(np.ascontiguousarray(vector[:HEAD]).tobytes() + np.float64(scale).tobytes())
         seed = int.from_bytes(digest.digest()[:16], "little")
-        return Geometry(self.gram, self.at, self.weights, self.children, self.size, (seed,))
+        return Geometry(self.gram, self.squares, self.at, self.weights, self.children, self.size, (seed,))
 
     def combined(self, combine: Combine | None, matrix: Matrix | None) -> Vector:
         """One vector of all, (numbers,).

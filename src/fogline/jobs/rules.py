@@ -89,20 +89,12 @@ def _rule_of(job: Job, name: str) -> Rule:
     given = job.tree.tiers[name].rule
     if given is None:
         return make_rule("exact" if job.exact else "mean")
-    made = attempt(lambda: _made(given))
+    made = attempt(lambda: make_rule(given))
     if isinstance(made, Exception):
         raise JobError(f"{name}.rule: {str(made).rstrip('.')}") from made
     if job.exact and made == make_rule("mean"):
         raise JobError(f"{name}.rule is 'mean', which is in floating point, but exact is true; leave one of them out")
     return made
-
-
-def _made(given: str | Rule | tuple[str | Rule, ...]) -> Rule:
-    """The rule; where it is of the developer's own, what it says of itself is looked at."""
-    rule = make_rule(given)
-    if not (isinstance(rule.least, int) and isinstance(rule.trusted, str)):
-        raise TypeError(f"{type(rule).__name__}.least must be a whole number, and trusted a text")
-    return rule
 
 
 def _check_rounds(job: Job, name: str, mode: str) -> None:

@@ -26,10 +26,10 @@ class CenteredClipping(Rule):
         check_count("iterations", self.iterations, 1)
 
     def mix(self, updates: Geometry) -> Matrix:
-        gram, squares, count = updates.gram, updates.gram.diagonal(), len(updates)
-        centre = np.zeros(count)
-        for _ in range(self.iterations):
-            apart = squares - 2.0 * (gram @ centre) + centre @ gram @ centre
-            factors = self.radius / np.maximum(np.sqrt(np.maximum(apart, 0.0)), self.radius)
-            centre = centre * (1.0 - factors.mean()) + factors / count
+        centre, apart = np.zeros(len(updates)), updates.norms
+        for iteration in range(self.iterations):
+            if iteration:
+                apart = updates.distances_from(centre)
+            factors = self.radius / np.maximum(apart, self.radius)
+            centre = centre * (1.0 - factors.mean()) + factors / len(updates)
         return centre[None]

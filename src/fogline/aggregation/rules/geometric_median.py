@@ -30,12 +30,10 @@ class GeometricMedian(Rule):
         check_count("iterations", self.iterations, 1)
 
     def mix(self, updates: Geometry) -> Matrix:
-        gram, squares = updates.gram, updates.gram.diagonal()
         pulls = updates.weights if self.weighted else np.ones(len(updates))
         point = np.zeros(len(updates))
         for _ in range(self.iterations):
-            apart = squares - 2.0 * (gram @ point) + point @ gram @ point
-            factors = pulls / np.maximum(np.sqrt(np.maximum(apart, 0.0)), self.smoothing)
+            factors = pulls / np.maximum(updates.distances_from(point), self.smoothing)
             before, point = point, factors / factors.sum()
             if np.array_equal(before, point):
                 break
