@@ -68,8 +68,8 @@ class ToyTask(Task):
 SPEC = Spec.of(
     [
         Entry("weights", (CLASSES, FEATURES), "float32"),
-        Entry("mean", (FEATURES,), "float32", trainable=False),
-        Entry("steps", (), "int64", trainable=False),
+        Entry("mean", (FEATURES,), "float32", role="buffer"),
+        Entry("steps", (), "int64", role="buffer"),
     ]
 )
 
@@ -116,3 +116,27 @@ class ToyEngine(Engine):
 def _softmax(logits: np.ndarray) -> np.ndarray:
     e = np.exp(logits - logits.max(1, keepdims=True))
     return e / e.sum(1, keepdims=True)
+
+
+class SplitToy(ToyTask):
+    """The same, its weights in two entries: the classes of the body, and one of the head."""
+
+    @property
+    def spec(self) -> Spec:
+        return SPLIT
+
+    def initial(self, seed: int) -> Params:
+        return Params(SPLIT, super().initial(seed).vector, np.zeros(1, np.int64))
+
+    def evaluate(self, params: Params, examples: Examples) -> Sums:
+        return super().evaluate(Params(SPEC, params.vector, params.counters), examples)
+
+
+SPLIT = Spec.of(
+    [
+        Entry("body", (CLASSES - 1, FEATURES), "float32"),
+        Entry("head", (1, FEATURES), "float32"),
+        Entry("mean", (FEATURES,), "float32", role="buffer"),
+        Entry("steps", (), "int64", role="buffer"),
+    ]
+)

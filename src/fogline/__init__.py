@@ -9,22 +9,22 @@ if TYPE_CHECKING:
     from fogline.algorithms import Algorithm, FedAvg
     from fogline.data import load
     from fogline.jobs import Evaluation, Job, JobError, Local, Tier, Tree
-    from fogline.monitoring.folder import load_run
     from fogline.monitoring.mishaps import RunError
     from fogline.monitoring.result import Result
+    from fogline.monitoring.run_files import load_run
     from fogline.simulation.callbacks import STOP
     from fogline.simulation.query import query
     from fogline.simulation.run import simulate
-    from fogline.training.bugs import CodeError
     from fogline.training.sklearn import SklearnTask
     from fogline.training.torch import TorchTask as Task
+    from fogline.user_code.bugs import CodeError
 
 __version__ = "0.1.0"
 
 # Names are imported when they are first used: importing the package itself must cost nothing.
 _HOMES = {
     "Algorithm": "fogline.algorithms",
-    "CodeError": "fogline.training.bugs",
+    "CodeError": "fogline.user_code.bugs",
     "Evaluation": "fogline.jobs",
     "FedAvg": "fogline.algorithms",
     "Job": "fogline.jobs",
@@ -38,7 +38,7 @@ _HOMES = {
     "Tier": "fogline.jobs",
     "Tree": "fogline.jobs",
     "load": "fogline.data",
-    "load_run": "fogline.monitoring.folder",
+    "load_run": "fogline.monitoring.run_files",
     "query": "fogline.simulation.query",
     "simulate": "fogline.simulation.run",
 }

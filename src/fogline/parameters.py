@@ -1,38 +1,184 @@
-"""Parameters of what is named in a job: whether they fit the fields of the class that takes them."""
+"""Parameters of what a job names or a program makes: annotated in its class, and checked wherever one is made.
+
+A job says ``mu = "x"`` and a program ``FedProx(mu="x")``; both get the same sentence. An annotation is read as it
+stands, and only plain ones are checked (``float``, ``int``, ``bool``, ``str``, ``None`` and what joins them): others
+may not be there where the class is used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import Field, fields
-from typing import Any
+import inspect
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import wraps
+from numbers import Integral, Real
+from types import NoneType
+from typing import Any, NamedTuple, cast, dataclass_transform
+
+from fogline.plugins import suggest
+
+PLAIN: dict[str, tuple[type, Callable[[Any], Any]]] = {
+    "bool": (bool, bool),
+    "int": (Integral, int),
+    "float": (Real, float),
+    "str": (str, str),
+    "None": (NoneType, lambda none: none),
+}
+"""What an annotation takes, by name, and what is made of it: NumPy's numbers become Python's, which a job can hold."""
+TEXTS = "tuple[str, ...]"
+"""How an annotation of several texts is written."""
 
 
-def required(field: Field[Any]) -> bool:
-    """Whether a field has no default."""
-    return field.default is field.default_factory  # both are the marker for "missing"
+class Signature(NamedTuple):
+    """What may be handed over where one of a class is made."""
+
+    parameters: Mapping[str, inspect.Parameter]
+    checked: bool
+    """False where the class takes whatever it is given (``*args``, ``**kwargs``)."""
 
 
-def missing(kind: type, given: Mapping[str, Any]) -> list[str]:
-    """Fields that need a value and have none."""
-    return [field.name for field in fields(kind) if required(field) and field.name not in given]
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class Parametrised:
+    """Base of what has parameters: they are annotated fields, and an heir becomes a frozen dataclass by itself."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        _take_plain_values(cls)
+        dataclass(frozen=True, repr=False)(cls)
+        check_when_made(cls)
+
+    def __repr__(self) -> str:
+        known = fields(cast("Any", self))
+        shown = [f.name for f in known if not f.kw_only or getattr(self, f.name) != f.default]
+        return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
 
-def fitting(subject: str, field: Field[Any], value: Any) -> Any:
-    """A value as a field takes it.
+def _take_plain_values(kind: type) -> None:
+    """Make ``mu = 0.1`` count where ``mu`` is a parameter of a parent: a dataclass looks at what is annotated only."""
+    inherited = {f.name: f for base in reversed(kind.__mro__[1:]) if is_dataclass(base) for f in fields(base)}
+    annotations = dict(inspect.get_annotations(kind))
+    for name, value in list(vars(kind).items()):
+        if name in inherited and name not in annotations and not hasattr(value, "__get__"):
+            annotations[name] = inherited[name].type
+            value = tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+            setattr(kind, name, field(default=value, kw_only=inherited[name].kw_only))
+    kind.__annotations__ = annotations
+
+
+def check_when_made(kind: type) -> None:
+    """Let a class with an ``__init__`` of its own refuse parameters that it does not take.
+
+    What its making then raises is a ``ValueError``, of one sentence.
+    """
+    init = vars(kind).get("__init__")
+    if init is None:
+        return
+    signature = _signature(init)
+
+    @wraps(init)
+    def checked(self: Any, /, *values: Any, **named: Any) -> None:
+        if signature.checked:
+            values, named = (), fitted(type(self).__name__, type(self), signature, values, named)
+        init(self, *values, **named)
+
+    kind.__init__ = checked
+
+
+def signature_of(kind: type) -> Signature:
+    """What a class takes."""
+    init = inspect.getattr_static(kind, "__init__")
+    return Signature({}, True) if init is object.__init__ else _signature(init)
+
+
+def _signature(init: Any) -> Signature:
+    known = list(inspect.signature(init).parameters.values())[1:]
+    rest = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return Signature({one.name: one for one in known}, all(one.kind not in rest for one in known))
+
+
+def fitted(
+    subject: str,
+    kind: type,
+    signature: Signature,
+    values: Sequence[Any],
+    named: Mapping[str, Any],
+    error: type[ValueError] = ValueError,
+) -> dict[str, Any]:
+    """The parameters of a thing by name, each as its annotation wants it.
 
     Args:
-        subject: what the parameter belongs to: ``algorithm 'fedprox'``.
-        field: takes it.
-        value: as it was given.
+        subject: whose they are: ``rule 'trimmed_mean'``.
+        kind: its class.
+        signature: what the class takes.
+        values: what was given without a name, in order.
+        named: what was given with one.
+        error: what is raised.
 
     Raises:
-        ValueError: it has another type than the field; one sentence.
+        ValueError: there is no such parameter, one is missing, or a value has another type; one sentence, of the kind
+            ``error``.
     """
-    wanted = field.type if isinstance(field.type, str) else field.type.__name__
-    if wanted == "float" and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    kinds: dict[str, type] = {"float": float, "int": int, "bool": bool, "str": str}
-    wrong = wanted in kinds and (not isinstance(value, kinds[wanted]) or (wanted == "int" and isinstance(value, bool)))
-    if wrong:
-        raise ValueError(f"Parameter '{field.name}' of {subject} is {value!r}; it wants a {wanted}.")
-    return value
+    known = signature.parameters
+    ordered = [name for name, one in known.items() if one.kind is not one.KEYWORD_ONLY]
+    if len(values) > len(ordered):
+        has = f"its parameters are {', '.join(known)}" if known else "it has none"
+        raise error(f"{_begun(subject)} has no {_ordinal(len(ordered) + 1)} parameter; {has}")
+    given = dict(zip(ordered, values, strict=False))
+    for name, value in named.items():
+        if name in given:
+            raise error(f"Parameter '{name}' of {subject} is given twice.")
+        if name not in known:
+            raise error(f"{_begun(subject)} has no parameter '{name}'{_meant(kind, name, known)}")
+        given[name] = value
+    lacking = [name for name, one in known.items() if one.default is one.empty and name not in given]
+    if lacking:
+        raise error(f"{_begun(subject)} wants a value for {', '.join(lacking)}.")
+    return {name: _fitting(subject, known[name], value, error) for name, value in given.items()}
+
+
+def _fitting(subject: str, parameter: inspect.Parameter, value: Any, error: type[ValueError]) -> Any:
+    """A value as a parameter takes it; any, where its annotation is not a plain one."""
+    annotation = parameter.annotation
+    wanted = annotation.__name__ if isinstance(annotation, type) else str(annotation).strip("'\"")
+    if wanted == TEXTS:
+        return _texts(subject, parameter.name, value, error)
+    names = [part.strip().replace("NoneType", "None") for part in wanted.split("|")]
+    if not all(name in PLAIN for name in names) or any(type(value) is PLAIN[name][1] for name in names):
+        return value
+    for name in names:
+        taken, made = PLAIN[name]
+        if isinstance(value, taken) and (name == "bool" or not isinstance(value, bool)):
+            return made(value)
+    shown = " ".join(reprlib.repr(value).split())
+    article = "an" if names[0] == "int" else "a"
+    raise error(f"Parameter '{parameter.name}' of {subject} is {shown}; it wants {article} {' or '.join(names)}.")
+
+
+def _texts(subject: str, name: str, value: Any, error: type[ValueError]) -> tuple[str, ...]:
+    """Texts as a parameter takes them; one need not stand in a list."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list | tuple) or not all(isinstance(one, str) for one in cast("list[Any]", values)):
+        raise error(f"Parameter '{name}' of {subject} is {reprlib.repr(value)}; it wants a list of texts.")
+    return tuple(cast("list[str]", values))
+
+
+def _meant(kind: type, name: str, known: Mapping[str, Any]) -> str:
+    """What may have been meant by a parameter that there is not, or why it is none."""
+    if not hasattr(kind, name):
+        return suggest(name, known) or "; it has none"
+    value = getattr(kind, name)
+    annotations = (str(inspect.get_annotations(base).get(name, "")) for base in kind.__mro__)
+    if callable(value) or any("ClassVar" in annotation for annotation in annotations):
+        return f": '{name}' is set in the class, for all of it"
+    return f": annotate it in the class to make it one: {name}: {type(value).__name__} = {value!r}"
+
+
+def _begun(subject: str) -> str:
+    """A subject as a sentence begins with it; a class by itself is written as it is."""
+    return subject[0].upper() + subject[1:] if " " in subject else subject
+
+
+def _ordinal(number: int) -> str:
+    words = ("first", "second", "third", "fourth", "fifth")
+    return words[number - 1] if number <= len(words) else f"{number}th"

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 ALIKE = 0.6
 """How alike a word must be to a known one to be taken for it, from 0 to 1."""
@@ -151,22 +153,44 @@ class ParsedCall(NamedTuple):
     named: dict[str, Any]
 
 
-def read_call(text: str) -> ParsedCall:
+class _Words(ast.NodeTransformer):
+    """Puts values for the words that a job file has for them, and Python as it prints them."""
+
+    VALUES: ClassVar[dict[str, Any]] = {"true": True, "false": False, "inf": math.inf, "nan": math.nan}
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(self.VALUES[node.id]) if node.id in self.VALUES else node
+
+
+def read_call(text: str, error: type[ValueError] = ValueError) -> ParsedCall:
     """A name, and the values in the brackets behind it, if there are any.
 
+    Args:
+        text: ``trimmed_mean(0.1)``, ``clip(norm=1.0)``, ``module:Class``. Values are written as in Python or TOML.
+        error: what is raised.
+
     Raises:
-        ValueError: it is something else; one sentence.
+        ValueError: it is something else; one sentence, of the kind ``error``.
     """
     name, bracket, _ = text.partition("(")
-    if not bracket:
-        return ParsedCall(text.strip(), (), {})
     try:
-        call = ast.parse(f"_{text.strip()[len(name) :]}", mode="eval").body
-        assert isinstance(call, ast.Call)
-        named = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
-        return ParsedCall(name.strip(), tuple(map(ast.literal_eval, call.args)), named)
-    except (SyntaxError, ValueError, AssertionError) as error:
-        raise ValueError(f"'{text}' cannot be read; write a name, or name(0.1), or name(key=0.1)") from error
+        if not re.fullmatch(r"\s*[\w.:-]+\s*", name):
+            raise ValueError(f"'{name}' is no name")
+        if not bracket:
+            return ParsedCall(name.strip(), (), {})
+        return ParsedCall(name.strip(), *_arguments(f"_{text.strip()[len(name.lstrip()) :]}"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as wrong:
+        raise error(f"'{text}' cannot be read; write a name, or name(0.1), or name(key=0.1)") from wrong
+
+
+def _arguments(call: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The values of a call in Python's grammar: those without a name, and the others by name."""
+    found = _Words().visit(ast.parse(call, mode="eval").body)
+    is_call = isinstance(found, ast.Call) and isinstance(found.func, ast.Name)
+    if not is_call or any(keyword.arg is None for keyword in found.keywords):
+        raise ValueError("it is no call")
+    named = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in found.keywords}
+    return tuple(map(ast.literal_eval, found.args)), named
 
 
 def nearest(word: str, known: Iterable[str], alike: float = ALIKE) -> str | None:

@@ -16,8 +16,10 @@ from fogline.algorithms import group as groups
 from fogline.algorithms.device import run_cohort
 from fogline.algorithms.group import Down, GroupModel
 from fogline.data import Examples
-from fogline.params import Entry, Params, Spec
-from fogline.training import Engine
+from fogline.params import Entry, Params, SharedPart, Spec
+from fogline.training import Engine, LocalMethod
+from fogline.training.home import Home
+from fogline.training.hook_calls import watched
 from fogline.training.local import ClientJob, LocalResult
 
 N_CLASSES = 8
@@ -33,6 +35,8 @@ class Quadratics:
     steps: np.ndarray
     rate: float = 0.1
     buffers: int = 2
+    private: int = 0
+    """How many of the numbers, the last ones, each device has of its own."""
 
     @classmethod
     def make(cls, devices: int = 6, size: int = 3, seed: int = 0, same_steps: bool = False) -> Quadratics:
@@ -64,13 +68,24 @@ class Quadratics:
 
     @cached_property
     def spec(self) -> Spec:
+        head = [Entry("head", (self.private,), "float64")] if self.private else []
         return Spec.of(
             [
-                Entry("w", (self.size,), "float64"),
-                Entry("running", (self.buffers,), "float64", trainable=False),
-                Entry("batches", (), "int64", trainable=False),
+                Entry("w", (self.size - self.private,), "float64"),
+                *head,
+                Entry("running", (self.buffers,), "float64", role="buffer"),
+                Entry("batches", (), "int64", role="buffer"),
             ]
         )
+
+    @cached_property
+    def home(self) -> Home | None:
+        private = frozenset({"head"} if self.private else ())
+        return Home(SharedPart(self.spec, private), lambda: Params.zeros(self.spec)) if private else None
+
+    @property
+    def shared(self) -> Spec:
+        return self.spec if self.home is None else self.home.part.shared
 
     @cached_property
     def data(self) -> Any:
@@ -93,9 +108,9 @@ class Quadratics:
         return SimpleNamespace(loss=loss, features=features, outputs=lambda w, x: np.zeros((len(x), N_CLASSES)))
 
     def trainer(self, method: Algorithm) -> Engine:
-        return Descent(self, method)
+        return Descent(self, watched(method, self.home))
 
-    def train(self, method: Algorithm, job: ClientJob) -> LocalResult:
+    def train(self, method: LocalMethod, job: ClientJob) -> LocalResult:
         i, n = job.client, self.size
         start = job.start[:n]
         w = start
@@ -112,7 +127,7 @@ class Descent(Engine):
 
     name, summary = "descent", "Gradient descent."
 
-    def __init__(self, task: Quadratics, method: Algorithm) -> None:
+    def __init__(self, task: Quadratics, method: LocalMethod) -> None:
         self.task, self.method = task, method
 
     @classmethod
@@ -135,15 +150,17 @@ class Run:
     moves: int = 0
 
     def __post_init__(self) -> None:
-        self.group = groups.root(Params.zeros(self.problem.spec))
+        self.group = groups.root(Params.zeros(self.problem.shared))
 
     @property
     def x(self) -> np.ndarray:
-        return self.group.vector[: self.problem.size]
+        return self.group.vector[: self.problem.shared.trainable]
 
     @property
     def judged(self) -> np.ndarray:
-        return groups.evaluation_model(self.method, self.problem.spec, self.group).vector[: self.problem.size]
+        return groups.evaluation_model(self.method, self.problem.shared, self.group).vector[
+            : self.problem.shared.trainable
+        ]
 
     def device(self, i: int, down: Down) -> Update:
         p = self.problem
@@ -158,7 +175,7 @@ class Run:
         """A device's update, or what a fog (a list of children) sends up."""
         if isinstance(child, int):
             return self.device(child, down)
-        m, spec = self.method, self.problem.spec
+        m, spec = self.method, self.problem.shared
         fold = fold_named(self.exact)
         if rounds == 1 and not m.group_models:
             for k, below in enumerate(child):
@@ -183,7 +200,7 @@ class Run:
 
     def move(self, folded: Any, population: int, lane: int = 0, lanes: int = 1) -> None:
         facts = AggregatorContext(population, self.moves, lane, lanes)
-        self.group = groups.move(self.method, self.problem.spec, self.group, folded, facts, inside=False)
+        self.group = groups.move(self.method, self.problem.shared, self.group, folded, facts, inside=False)
         self.moves += 1
 
     def asynchronous(self, arrivals: Sequence[tuple[int, int]], lanes: int = 1) -> np.ndarray:

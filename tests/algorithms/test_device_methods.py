@@ -14,9 +14,9 @@ from fogline.jobs.errors import JobError
 from fogline.jobs.planning import check_rounds, planner
 from fogline.params import Entry, Spec
 from fogline.training import Plan
-from fogline.training.bugs import CodeError
 from fogline.training.context import WORK, Draws, RoundContext
 from fogline.training.local import LocalTraining
+from fogline.user_code.bugs import CodeError
 
 P = Quadratics.make()
 N = len(P.b)

@@ -172,7 +172,7 @@ def test_own_methods() -> None:
     assert method_of(mine) == Method(name=name, parameters={"strength": 2.0, "often": 2})
     with pytest.raises(ValueError, match="wants a value for strength"):
         make(name)
-    with pytest.raises(ValueError, match="wants a int"):
+    with pytest.raises(ValueError, match="wants an int"):
         make(name, strength=1.0, often=1.5)
     with pytest.raises(ValueError, match="no subclass"):
         find("math:sqrt")

@@ -41,7 +41,7 @@ def spread(values: dict[str, float]) -> Spread:
 def result() -> Result:
     """A run of two tiers, 200 devices, that reached its target, with some mishaps."""
     rng = random.Random(1)
-    spec = Spec.of([Entry("w", (2, 3), "float32"), Entry("steps", (), "int64", trainable=False)])
+    spec = Spec.of([Entry("w", (2, 3), "float32"), Entry("steps", (), "int64", role="buffer")])
     params = Params(spec, np.arange(6, dtype=np.float32), np.array([7]))
     job = Job(
         name="demo",

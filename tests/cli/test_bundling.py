@@ -48,6 +48,10 @@ def test_only_what_the_task_imports_is_sent(folder: Path) -> None:
     assert names(folder, Job(task="late:task", algorithm=Method(name="mine:Mine"))) == {"late.py", "mine.py"}
     tree = Tree(cloud=Tier(rule="mine:Mine(power=2)"), fog=Tier(rule="median"))
     assert names(folder, Job(task="late:task", tree=tree)) == {"late.py", "mine.py"}
+    tree = Tree(cloud=Tier(uplink=["mine:Mine(power=2)"]))
+    assert names(folder, Job(task="late:task", tree=tree)) == {"late.py", "mine.py"}
+    tree = Tree(cloud=Tier(exchange="mine:Mine"))
+    assert names(folder, Job(task="late:task", tree=tree)) == {"late.py", "mine.py"}
     assert names(folder, Job(task="package.part:task")) == package
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
-from fogline.monitoring.folder import RunFolder, load_run
+from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result
+from fogline.monitoring.run_files import load_run
 
 
 @pytest.fixture

@@ -28,11 +28,11 @@ LAYOUTS = {
     "half": [Entry("w", (150,), "float16"), Entry("v", (150,), "bfloat16")],
     "normed": [
         Entry("w", (9, 30), "float32"),
-        Entry("mean", (30,), "float32", trainable=False),
-        Entry("batches", (), "int64", trainable=False),
-        Entry("mask", (5,), "uint8", trainable=False),
+        Entry("mean", (30,), "float32", role="buffer"),
+        Entry("batches", (), "int64", role="buffer"),
+        Entry("mask", (5,), "uint8", role="buffer"),
     ],
-    "counters": [Entry("batches", (3,), "int64", trainable=False)],
+    "counters": [Entry("batches", (3,), "int64", role="buffer")],
     "empty": [],
     "hollow": [Entry("w", (0, 4), "float32")],
 }
@@ -91,13 +91,13 @@ def test_the_same_numbers_give_the_same_file(tmp_path: Path, name: str) -> None:
     assert_same_bits(load(tmp_path / "a"), params)
 
 
-def test_a_file_looks_as_it_always_did() -> None:
+def test_a_file_looks_as_nodes_of_any_age_expect() -> None:
     # Nodes of different age compare digests of files: another order of tensors or keys would part them.
-    spec = Spec.of([Entry("w", (2,), "float32"), Entry("h", (1,), "float16"), Entry("n", (), "int64", trainable=False)])
+    spec = Spec.of([Entry("w", (2,), "float32"), Entry("h", (1,), "float16"), Entry("n", (), "int64", role="buffer")])
     params = Params(spec, np.array([1, 2, 3], np.float32), np.array([7]))
     header = (
-        b'{"__metadata__":{"fogline.layout":"[[\\"w\\",[2],\\"float32\\",true],[\\"h\\",[1],\\"float16\\",true],'
-        b'[\\"n\\",[],\\"int64\\",false]]"},"n":{"dtype":"I64","shape":[],"data_offsets":[0,8]},'
+        b'{"__metadata__":{"fogline.layout":"[[\\"w\\",[2],\\"float32\\",\\"trained\\"],[\\"h\\",[1],\\"float16\\",'
+        b'\\"trained\\"],[\\"n\\",[],\\"int64\\",\\"buffer\\"]]"},"n":{"dtype":"I64","shape":[],"data_offsets":[0,8]},'
         b'"w":{"dtype":"F32","shape":[2],"data_offsets":[8,16]},"h":{"dtype":"F16","shape":[1],"data_offsets":[16,18]}}'
     )
     header += b" " * (-len(header) % 8)

@@ -28,8 +28,8 @@ TRAINED, BUFFERS = 1000, 60
 SPEC = Spec.of(
     [
         Entry("w", (TRAINED,), "float32"),
-        Entry("b", (BUFFERS,), "float32", trainable=False),
-        Entry("c", (2,), "int64", trainable=False),
+        Entry("b", (BUFFERS,), "float32", role="buffer"),
+        Entry("c", (2,), "int64", role="buffer"),
     ]
 )
 

@@ -19,7 +19,7 @@ from fogline.compute.groups import Groups
 from fogline.nodes.effects import FoldInput, Merge, Move
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.values import LazyValue, LazyValues
-from fogline.training.bugs import CodeError
+from fogline.user_code.bugs import CodeError
 from tests.compute.asking import ask, path
 from tests.toy import SPEC, ToyTask
 

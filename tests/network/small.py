@@ -20,7 +20,7 @@ from fogline.params import Params, State, Vector
 from fogline.stages import Extent, Layout, LinkContext, Named, Stage
 from fogline.training.local import ClientJob, LocalResult
 from fogline.training.task import Task
-from tests.toy import ToyEngine, ToyTask, toy_data
+from tests.toy import SplitToy, ToyEngine, ToyTask, toy_data
 
 
 class Troubled(ToyTask):
@@ -45,6 +45,10 @@ class Troubled(ToyTask):
 
     def engines(self) -> dict[str, type[ToyEngine]]:
         return {"loop": TroubledEngine}
+
+
+class TroubledSplit(SplitToy, Troubled):
+    """The same with weights in two entries, ``body`` and ``head``."""
 
 
 class TroubledEngine(ToyEngine):
@@ -99,8 +103,10 @@ def task(
     slow: float = 0.0,
     trace: str = "",
     poisoned: int = -1,
+    split: bool = False,
 ) -> ToyTask:
-    return Troubled(clients, broken, blind, huge, slow, trace, poisoned)
+    kind = TroubledSplit if split else Troubled
+    return kind(clients, broken, blind, huge, slow, trace, poisoned)
 
 
 def numbers(clients: int = 4, size: int = 20_000) -> Task:

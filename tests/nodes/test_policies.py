@@ -327,13 +327,14 @@ def test_faults_are_sentences() -> None:
     for name, parameters, said in [
         ("ort", {}, "There is no policy 'ort'; did you mean 'oort'?"),
         ("zzz", {}, "; there are uniform, "),
-        ("oort", {"explration": 1}, "The policy 'oort' takes no parameter 'explration'; did you mean 'exploration'?"),
-        ("uniform", {"d": 1}, "The policy 'uniform' takes no parameter 'd'; it takes none"),
-        ("oort", {"clip": 2}, "The policy 'oort' cannot be set up: 'clip' must be a number from 0 to 1, not 2."),
-        ("tifl", {"tiers": 2.5}, "'tiers' must be a whole number of at least 1, not 2.5."),
-        ("tifl", {"tiers": True}, "not True."),
+        ("oort", {"explration": 1}, "Policy 'oort' has no parameter 'explration'; did you mean 'exploration'?"),
+        ("uniform", {"d": 1}, "Policy 'uniform' has no parameter 'd'; it has none"),
+        ("oort", {"clip": 2}, "The policy 'oort' cannot be made: 'clip' must be a number from 0 to 1, not 2.0."),
+        ("tifl", {"tiers": 0}, "'tiers' must be a whole number of at least 1, not 0."),
+        ("tifl", {"tiers": 2.5}, "Parameter 'tiers' of policy 'tifl' is 2.5; it wants an int."),
+        ("tifl", {"tiers": True}, "is True; it wants an int."),
         ("available", {"prefer": "x"}, "'prefer' must be one of rare, stay, not 'x'."),
-        ("fedcs", {"pool": "many"}, "'pool' must be a number of at least 1, not 'many'."),
+        ("fedcs", {"pool": "many"}, "Parameter 'pool' of policy 'fedcs' is 'many'; it wants a float."),
     ]:
         with pytest.raises(SelectionPolicyError) as fault:
             make_policy(name, **parameters)

@@ -28,13 +28,13 @@ from fogline.params import (
 
 MIXED = Spec.of(
     [
-        Entry("batches", (), "int64", trainable=False),
-        Entry("running", (3,), "float32", trainable=False),
+        Entry("batches", (), "int64", role="buffer"),
+        Entry("running", (3,), "float32", role="buffer"),
         Entry("half", (2, 2), "bfloat16"),
         Entry("half16", (2,), "float16"),
         Entry("weight", (2, 3), "float32"),
-        Entry("mask", (4,), "bool", trainable=False),
-        Entry("small", (1,), "uint8", trainable=False),
+        Entry("mask", (4,), "bool", role="buffer"),
+        Entry("small", (1,), "uint8", role="buffer"),
         Entry("empty", (0, 5), "float32"),
     ]
 )
@@ -72,9 +72,9 @@ def test_layout_errors() -> None:
 def test_digest_names_the_layout() -> None:
     a = Spec.of([Entry("a", (2, 3), "float32")])
     assert a.digest == Spec.of([Entry("a", (2, 3), "float32")]).digest
-    others = [("b", (2, 3), "float32", True), ("a", (3, 2), "float32", True), ("a", (2, 3), "float16", True)]
+    others = [("b", (2, 3), "float32"), ("a", (3, 2), "float32"), ("a", (2, 3), "float16")]
     assert len({a.digest, *(Spec.of([Entry(*other)]).digest for other in others)}) == 4
-    assert a.digest != Spec.of([Entry("a", (2, 3), "float32", trainable=False)]).digest
+    assert a.digest != Spec.of([Entry("a", (2, 3), "float32", role="buffer")]).digest
 
 
 def test_round_trip_of_every_type() -> None:
@@ -89,7 +89,7 @@ def test_round_trip_of_every_type() -> None:
 
 
 def test_large_integers_survive() -> None:
-    spec = Spec.of([Entry("n", (2,), "int64", trainable=False)])
+    spec = Spec.of([Entry("n", (2,), "int64", role="buffer")])
     params = Params.zeros(spec)
     params.counters[:] = [2**62 + 1, -(2**53) - 1]
     assert from_bytes(to_bytes(params)).counters.tolist() == [2**62 + 1, -(2**53) - 1]
@@ -155,7 +155,7 @@ def test_foreign_and_broken_files() -> None:
             from_bytes(broken)
     with pytest.raises(ValueError, match="names no layout"):
         from_bytes(safetensors.numpy.save({"a": np.zeros(3)}))
-    short = [["a", [4], "float32", True]]
+    short = [["a", [4], "float32", "trained"]]
     layout = {files.LAYOUT: json.dumps(short)}
     with pytest.raises(ValueError, match="holds 3 numbers"):
         from_bytes(safetensors.numpy.save({"a": np.zeros(3, np.float32)}, layout))
@@ -163,7 +163,7 @@ def test_foreign_and_broken_files() -> None:
         from_bytes(safetensors.numpy.save({"b": np.zeros(4, np.float32)}, layout))
     with pytest.raises(ValueError, match="layout"):
         from_bytes(safetensors.numpy.save({"a": np.zeros(4, np.float32)}, {files.LAYOUT: "[[1]]"}))
-    wide = {files.LAYOUT: json.dumps([["a", [2], "float64", True]])}
+    wide = {files.LAYOUT: json.dumps([["a", [2], "float64", "trained"]])}
     with pytest.raises(ValueError, match="layout says float64"):
         from_bytes(safetensors.numpy.save({"a": np.zeros(4, np.float32)}, wide))
 

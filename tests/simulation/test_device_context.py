@@ -18,8 +18,8 @@ from fogline.algorithms.device import run_cohort
 from fogline.data import Examples, from_clients
 from fogline.jobs import JobError
 from fogline.training import ClientJob, DeviceContext, LocalTraining
-from fogline.training.bugs import CodeError
 from fogline.training.torch import models
+from fogline.user_code.bugs import CodeError
 
 SIZES = (6, 9, 14, 20, 7, 11)
 QUIET: dict[str, Any] = {"processes": 0, "progress": False, "rounds": 2, "local": {"steps": 3, "batch_size": 4}}

@@ -97,8 +97,8 @@ def test_a_finished_run_is_given_back_or_more_rounds() -> None:
 def test_a_checkpoint_of_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt(monkeypatch, 12)
     (notes,) = Path("run/checkpoints").glob("round-*/notes.json")
-    notes.write_text(notes.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(JobError, match="has format 2; this version of Fogline reads 1"):
+    notes.write_text(notes.read_text().replace('"format": 2', '"format": 3'))
+    with pytest.raises(JobError, match="has format 3; this version of Fogline reads 2"):
         simulate(rounds=14, resume=True)
 
 

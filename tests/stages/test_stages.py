@@ -19,7 +19,7 @@ from fogline.stages.base import Layout
 from fogline.stages.clip import Clip
 from fogline.stages.int8 import Int8
 from fogline.stages.pipeline import Pipeline
-from fogline.training.bugs import CodeError
+from fogline.user_code.bugs import CodeError
 
 FINITE = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False)
 VECTORS = arrays.arrays(np.float32, st.integers(0, 700), elements=FINITE)
@@ -132,11 +132,12 @@ def test_a_stage_is_its_text(stage: Stage) -> None:
     [
         ("int9", "There is no stage 'int9'; did you mean 'int8'?"),
         ("clip(nrm=1.0)", "Stage 'clip' has no parameter 'nrm'; did you mean 'norm'?"),
-        ("clip(norm=-1.0)", "Stage 'clip': norm is -1.0; it must be above 0 and finite."),
+        ("clip(norm=-1.0)", "The stage 'clip' cannot be made: norm is -1.0; it must be above 0 and finite"),
         ("int8(feedback=1)", "Parameter 'feedback' of stage 'int8' is 1; it wants a bool."),
-        ("clip(norm", "'clip(norm' is no stage; write a name, with parameters in brackets: clip(norm=1.0)"),
-        ("clip(1.0)", "'clip(1.0)' is no stage: its parameters must read as in clip(norm=1.0)"),
-        ("clip(norm=1.0}\ny={)", "'clip(norm=1.0}\ny={)' is no stage: its parameters must read as in clip(norm=1.0)"),
+        ("clip(norm", "'clip(norm' cannot be read; write a name, or name(0.1), or name(key=0.1)"),
+        ("int8(1)", "Parameter 'feedback' of stage 'int8' is 1; it wants a bool."),
+        ("clip(norm=inf)", "The stage 'clip' cannot be made: norm is inf; it must be above 0 and finite"),
+        ("clip(norm=1.0}\ny={)", "'clip(norm=1.0}\ny={)' cannot be read; write a name, or name(0.1), or name(key=0.1)"),
         ("nowhere:Stage", "The stage 'nowhere:Stage' cannot be imported: No module named 'nowhere'."),
         ("json:loads", "'json:loads' is no subclass of fogline.stages.Stage."),
     ],

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from benchmarks.engines.agreement import difference, refusal_of
 from benchmarks.engines.grammar import Running, case
 from fogline.training import ClientJob, LocalMethod, LocalResult, LocalTraining, autotune
-from fogline.training.bugs import CodeError
 from fogline.training.engine_check import EngineCheck
 from fogline.training.hook_calls import watched
 from fogline.training.shuffling import batches, cuts
 from fogline.training.torch import ENGINES, Flat, TorchTask, models
+from fogline.user_code.bugs import CodeError
 from tests.training.cohorts import METHODS, Contrastive, Proximal, distance, jobs_of, task_of, three_rounds
 
 FAST = ("flat", "stacked")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fogline.training import LocalMethod, LocalTraining
-from fogline.training.bugs import CodeError, naming_lost_gpus
 from fogline.training.torch import TorchTask
+from fogline.user_code.bugs import CodeError, naming_lost_gpus
 from tests.training.cohorts import CLASSES, FEATURES, jobs_of, spoil, task_of
 
 ENGINES = ("loop", "flat", "stacked")

@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor
 
 from fogline.training import LocalMethod, LocalTraining
-from fogline.training.bugs import CodeError
+from fogline.user_code.bugs import CodeError
 from tests.training.cohorts import jobs_of, task_of
 
 ENGINES = ("loop", "flat", "stacked")

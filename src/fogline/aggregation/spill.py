@@ -46,7 +46,7 @@ class Spill:
             return vector.copy()
         try:
             stretch = self._stretch_for(vector.nbytes)
-            self._write(memoryview(np.ascontiguousarray(vector)).cast("B"))
+            self._write(memoryview(np.ascontiguousarray(vector).data).cast("B"))
         except OSError as error:
             raise SpillError(
                 f"The updates of a round wait in {tempfile.gettempdir()}, which cannot take another {vector.nbytes} "

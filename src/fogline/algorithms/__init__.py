@@ -6,6 +6,7 @@ from fogline.algorithms.methods.fedasync import FedAsync
 from fogline.algorithms.methods.fedat import FedAT
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.methods.fedavgm import FedAvgM
+from fogline.algorithms.methods.fedbn import FedBN
 from fogline.algorithms.methods.fedbuff import FedBuff
 from fogline.algorithms.methods.feddc import FedDC
 from fogline.algorithms.methods.feddyn import FedDyn
@@ -14,6 +15,7 @@ from fogline.algorithms.methods.fedlc import FedLC
 from fogline.algorithms.methods.fednova import FedNova
 from fogline.algorithms.methods.fedntd import FedNTD
 from fogline.algorithms.methods.fedopt import FedAdagrad, FedAdam, FedOpt, FedYogi
+from fogline.algorithms.methods.fedper import FedPer
 from fogline.algorithms.methods.fedproto import FedProto
 from fogline.algorithms.methods.fedprox import FedProx
 from fogline.algorithms.methods.fedpvr import FedPVR
@@ -43,6 +45,7 @@ __all__ = [
     "FedAsync",
     "FedAvg",
     "FedAvgM",
+    "FedBN",
     "FedBuff",
     "FedDC",
     "FedDyn",
@@ -52,6 +55,7 @@ __all__ = [
     "FedNova",
     "FedOpt",
     "FedPVR",
+    "FedPer",
     "FedProto",
     "FedProx",
     "FedSAM",

@@ -1,8 +1,9 @@
 """FedAvg and what every method shares: what is sent down, how a step is adjusted, what is sent up, how it moves.
 
 A method overrides one or two hooks. Hooks are pure functions of arrays; the runtime stores the state that they
-return and hands it back. All vectors that hooks see are trainable parameters, (P,); buffers (running means) are
-always averaged plainly by the runtime, and counters keep their largest value.
+return and hands it back. All vectors that hooks see are trained parameters, (P,), without those that stay on devices
+(``private``); buffers (running means) are always averaged plainly by the runtime, counters keep their largest value,
+and what is frozen goes nowhere.
 
 State has an owner:
 
@@ -13,16 +14,19 @@ Parameters of a method are fields: a subclass becomes a frozen dataclass by itse
 
     class FedProx(FedAvg):
         mu: float = 0.01
+
+A subclass of that gives one of them another value by ``mu = 0.1``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 from fogline.aggregation import Folded, Weight, is_per_number
-from fogline.params import State, Vector
+from fogline.parameters import Parametrised
+from fogline.params import Spec, State, Vector
 from fogline.settings import Mode
 from fogline.training.context import DeviceContext
 from fogline.training.method import LocalMethod
@@ -77,10 +81,12 @@ class AggregatorContext:
     """Speed classes in all."""
 
 
-@dataclass_transform(frozen_default=True)
-@dataclass(frozen=True)
-class Algorithm(LocalMethod):
+class Algorithm(LocalMethod, Parametrised):
     """The hooks of a method, at FedAvg's values."""
+
+    private: tuple[str, ...] = field(default=(), kw_only=True)
+    """Patterns of names (``("head.*",)``): each device has entries of its own under them, which it trains, keeps and is
+    judged with. They never leave it, and no hook sees them."""
 
     mode: ClassVar[Mode] = "sync"
     """Mode of a tier that names none."""
@@ -104,18 +110,16 @@ class Algorithm(LocalMethod):
         super().__init_subclass__()
         if "columnwise" not in vars(cls):
             cls.columnwise = _leaves_aggregators_alone(cls)
-        dataclass(frozen=True)(cls)
 
-    def __new__(cls, *_: Any, **parameters: Any) -> Self:
-        """Parameters are annotated fields; what only looks like one is named.
+    def private_of(self, spec: Spec) -> Collection[str]:
+        """Names of the entries that each device has of its own: those that ``private`` names.
+
+        Asked once, before the run. What is frozen stays frozen, also if it is among them.
 
         Raises:
-            TypeError: the class has an attribute of that name, without an annotation.
+            ValueError: of this model, the method can keep nothing; a sentence.
         """
-        for name in parameters:
-            if name not in cls.__dataclass_fields__ and hasattr(cls, name):
-                raise TypeError(f"{cls.__name__} has no parameter '{name}': {unannotated(cls, name)}")
-        return super().__new__(cls)
+        return spec.matching([self.private] if isinstance(self.private, str) else self.private)
 
     def broadcast(self, state: State) -> State:
         """What an aggregator sends its children beside the model."""
@@ -176,6 +180,7 @@ class Algorithm(LocalMethod):
 
 
 DEVICE_HOOKS = (
+    "private_of",
     "work",
     "prepare",
     "begin",
@@ -203,11 +208,3 @@ def _leaves_aggregators_alone(method: type[Algorithm]) -> bool:
             if is_code and not free and any(hasattr(parent, name) for parent in parents):
                 return False
     return all(parent.columnwise for parent in parents)
-
-
-def unannotated(method: type[Algorithm], name: str) -> str:
-    """How to make a parameter of what a method has under that name."""
-    value = getattr(method, name)
-    if name in vars(Algorithm) or callable(value):
-        return f"'{name}' is what every method has"
-    return f"annotate it in the class to make it one: {name}: {type(value).__name__} = {value!r}"

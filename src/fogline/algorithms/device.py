@@ -13,13 +13,13 @@ from fogline.aggregation import Update, bound
 from fogline.algorithms import hooks
 from fogline.algorithms.base import Algorithm
 from fogline.algorithms.hooks import BUFFERS
-from fogline.params import State
-from fogline.training.bugs import CodeError, attempt, reason_of
+from fogline.params import State, Vector
 from fogline.training.context import DeviceContext, Draws
 from fogline.training.local import ClientJob, LocalResult
 from fogline.training.method import overrides
 from fogline.training.plan import Plan
 from fogline.training.task import Engine, Task
+from fogline.user_code.bugs import CodeError, attempt, reason_of
 
 
 class LocalRound(msgspec.Struct, frozen=True, eq=False):
@@ -40,9 +40,10 @@ def run_cohort(engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[
     Raises:
         CodeError: a hook of the method, or the code of the task, is wrong; it names the device.
     """
-    prepared = [_prepared(algorithm, task, job) for job in jobs] if _prepares(algorithm) else jobs
+    whole = jobs if task.home is None else task.home.opened(jobs)
+    prepared = [_prepared(algorithm, task, job) for job in whole] if _prepares(algorithm) else whole
     able = [_job_of(ready) for ready in prepared if not isinstance(ready, LocalRound)]
-    moves = type(algorithm).report is Algorithm.report
+    moves = type(algorithm).report is Algorithm.report and not (task.home and task.home.part.private)
     try:
         trained = iter((engine.moved if moves else engine.train)(able) if able else ())
     except CodeError as error:
@@ -50,7 +51,9 @@ def run_cohort(engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[
         raise
     report = partial(_report_movement, algorithm, task) if moves else partial(_report, algorithm, task)
     return [
-        ready if isinstance(ready, LocalRound) else report(before, ready, next(trained))
+        msgspec.structs.replace(ready, local=before.local)
+        if isinstance(ready, LocalRound)
+        else report(before, ready, next(trained))
         for before, ready in zip(jobs, prepared, strict=True)
     ]
 
@@ -72,35 +75,49 @@ def _prepares(algorithm: Algorithm) -> bool:
 
 
 def prepare(algorithm: Algorithm, task: Task, job: ClientJob) -> ClientJob | LocalRound:
-    """The job as the method wants it before training: the device's state, and where it starts; or how it failed.
+    """The job as an engine takes it: for the whole model, with the device's state and start as the method wants them;
+    or how it failed.
 
     Raises:
         CodeError: a hook, or the code that loads the device's data, is wrong.
     """
+    whole = opened(task, job)
     if not _prepares(algorithm):
-        return job
-    ready = _prepared(algorithm, task, job)
+        return whole
+    ready = _prepared(algorithm, task, whole)
     return ready if isinstance(ready, LocalRound) else _job_of(ready)
+
+
+def opened(task: Task, job: ClientJob) -> ClientJob:
+    """A job for the shared part as one for the whole model."""
+    return job if task.home is None else task.home.opened([job])[0]
+
+
+def with_weights(task: Task, whole: Vector, weights: Vector) -> Vector:
+    """A model (floats,) with other shared weights (P,)."""
+    trained = task.spec.trainable
+    head = weights if task.home is None else task.home.part.trained.put(weights, whole[:trained])
+    return np.concatenate([head, whole[trained:]])
 
 
 def _prepared(algorithm: Algorithm, task: Task, job: ClientJob) -> ClientJob | _Ready | LocalRound:
     def ready() -> _Ready:
         device = DeviceContext(task, job)
         if not overrides(algorithm, "prepare"):
-            return _Ready(_begun(algorithm, device, job), device.draws)
+            return _Ready(_begun(algorithm, task, device, job), device.draws)
         kept = replace(job, local=hooks.prepare(algorithm, device))
         if not overrides(algorithm, "begin"):
             return _Ready(kept, device.draws)
-        return _Ready(_begun(algorithm, DeviceContext(task, kept, device.draws), kept), device.draws)
+        return _Ready(_begun(algorithm, task, DeviceContext(task, kept, device.draws), kept), device.draws)
 
     done = attempt(ready)
     return _failed(task, job, done, 0) if isinstance(done, Exception) else done
 
 
-def _begun(algorithm: Algorithm, device: DeviceContext, job: ClientJob) -> ClientJob:
-    """The job with the start that the method gives; buffers are the received model's."""
-    head = hooks.begin(algorithm, device)
-    return replace(job, start=np.concatenate([head, job.start[head.size :]]), model=job.start)
+def _begun(algorithm: Algorithm, task: Task, device: DeviceContext, job: ClientJob) -> ClientJob:
+    """The job with the start that the method gives; buffers are the received model's, and private entries the device's
+    own."""
+    return replace(job, start=with_weights(task, job.start, hooks.begin(algorithm, device)), model=job.start)
 
 
 def _report_movement(
@@ -109,11 +126,15 @@ def _report_movement(
     """What ``Algorithm.report`` gives, from what ``Engine.moved`` gave: one model less to write and to read."""
     if trained.failure is not None:
         return LocalRound(before.client, None, before.local, trained.samples, np.nan, np.nan, trained.failure)
-    trainable, moved, samples = task.spec.trainable, trained.end, trained.samples
+    home, moved, counters, samples = task.home, trained.end, trained.counters, trained.samples
+    if home is not None:
+        _check_frozen(task, before, home.moved_frozen(moved))
+        moved, counters = home.cut(moved), home.cut_counters(counters)
+    trainable = task.shared.trainable
     head = moved if moved.size == trainable else moved[:trainable]
     # Looked at where it was made, while it is in the processor's cache: who folds it need not.
     top = bound(head) if trained.bound is None else trained.bound
-    update = Update({"delta": head}, {"delta": float(samples)}, trained.counters, bounds={"delta": top})
+    update = Update({"delta": head}, {"delta": float(samples)}, counters, bounds={"delta": top})
     if moved.size > trainable:
         update.vectors[BUFFERS], update.weights[BUFFERS] = moved[trainable:], float(samples)
     if trained.metrics:
@@ -134,14 +155,28 @@ def _report(
         return _failed(task, before, report, trained.samples)
     vectors = {name: term.vector for name, term in report.terms.items()}
     weights = {name: term.weight for name, term in report.terms.items()}
-    trainable = task.spec.trainable
-    if trained.end.size > trainable:
-        vectors[BUFFERS] = trained.end[trainable:] - job.start[trainable:]
+    home, end, start, counters, local = task.home, trained.end, job.start, trained.counters, report.local
+    if home is not None:
+        _check_frozen(task, before, home.moved_frozen(end, start))
+        end, start, counters = home.cut(end), home.cut(start), home.cut_counters(counters)
+        local = local | home.kept(trained)
+    trainable = task.shared.trainable
+    if end.size > trainable:
+        vectors[BUFFERS] = end[trainable:] - start[trainable:]
         weights[BUFFERS] = float(trained.samples)
-    update = Update(vectors, weights, trained.counters)
+    update = Update(vectors, weights, counters)
     if trained.metrics:
         _enter_metrics(algorithm, update, trained)
-    return LocalRound(job.client, update, report.local, trained.samples, trained.loss, trained.loss_rms)
+    return LocalRound(job.client, update, local, trained.samples, trained.loss, trained.loss_rms)
+
+
+def _check_frozen(task: Task, job: ClientJob, moved: str | None) -> None:
+    """Refuse a model whose training changes what it says is frozen: no aggregator would hear of it."""
+    if moved is not None:
+        raise CodeError(
+            f"training changes '{moved}', a parameter that wants no gradient and so is never averaged; make it a "
+            "buffer (register_buffer), or let it train"
+        ).at(_names(task, [job]))
 
 
 def _enter_metrics(algorithm: Algorithm, update: Update, trained: LocalResult) -> None:

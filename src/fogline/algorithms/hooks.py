@@ -19,11 +19,11 @@ from fogline.aggregation import Folded, Weight, fault, is_per_number
 from fogline.aggregation.sweep import bound
 from fogline.algorithms.base import METRIC, AggregatorContext, Algorithm, ClientUpdate, Weighted
 from fogline.params import State, Vector
-from fogline.training.bugs import NotFiniteError
 from fogline.training.context import DeviceContext, RoundContext
 from fogline.training.hook_calls import a, call, wrong
 from fogline.training.plan import Plan
 from fogline.training.reading import read_only
+from fogline.user_code.bugs import NotFiniteError
 
 BUFFERS = "buffers"
 """Name under which the runtime averages the model's floating-point buffers."""

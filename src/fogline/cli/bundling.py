@@ -11,7 +11,7 @@ from fogline.governance.bundles.bundle import pack
 from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs import Job, JobError
 from fogline.jobs.writing import job_to_toml, rule_texts
-from fogline.stages.registry import parsed
+from fogline.plugins import read_call
 
 
 def bundle_of_job(job: Job, folder: Path, send: Sequence[Path], key: SigningKey) -> tuple[str, bytes, list[Path]]:
@@ -37,7 +37,7 @@ def bundle_of_job(job: Job, folder: Path, send: Sequence[Path], key: SigningKey)
 
 
 def files_of(job: Job, folder: Path) -> list[Path]:
-    """Python files of a folder that a job's task, method, rules and stages need, found by their imports.
+    """Python files of a folder that a job's task, method, exchange, rules and stages need, found by their imports.
 
     Modules that do not lie in the folder must be installed where the job runs.
 
@@ -47,9 +47,10 @@ def files_of(job: Job, folder: Path) -> list[Path]:
     if not job.task:
         raise JobError("The job names no task; write task = 'module:attribute'")
     tiers = job.tree.tiers.values()
-    stages = [parsed(text)[0] for tier in tiers for text in (*tier.uplink, *tier.downlink)]
-    rules = [text.partition("(")[0] for tier in tiers for text in rule_texts(tier.rule)]
-    roots = [job.task, *(name for name in (job.algorithm.name, *rules, *stages) if ":" in name)]
+    rules = [text for tier in tiers for text in rule_texts(tier.rule)]
+    stages = [text for tier in tiers for text in (*tier.uplink, *tier.downlink)]
+    named = [job.algorithm.name, *(tier.exchange for tier in tiers), *(read_call(text).name for text in rules + stages)]
+    roots = [job.task, *(name for name in named if ":" in name)]
     waiting = [part for root in roots for part in _with_parents(root.partition(":")[0])]
     found: dict[Path, None] = {}
     while waiting:

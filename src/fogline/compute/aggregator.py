@@ -22,7 +22,7 @@ from fogline.compute.reports import write_report
 from fogline.nodes.effects import AddUp, Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.nodes.messages import Key
 from fogline.params import write_arrays
-from fogline.training.bugs import CodeError
+from fogline.user_code.bugs import CodeError
 
 
 class GroupsOnFiles:

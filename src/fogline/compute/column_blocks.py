@@ -51,7 +51,7 @@ class ColumnBlock(NamedTuple):
     @property
     def spec(self) -> Spec:
         """The block as a model."""
-        return Spec.of([Entry("block", (self.stop - self.start,), "float32", self.trained)])
+        return Spec.of([Entry("block", (self.stop - self.start,), "float32", "trained" if self.trained else "buffer")])
 
     def place(self, name: str) -> int | None:
         """Where the block begins in an array that runs over the model; None if it has no part of it."""

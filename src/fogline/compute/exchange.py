@@ -12,8 +12,8 @@ import numpy.typing as npt
 from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update
 from fogline.exchanges import OWN, SEED, Exchange, ExchangeError
 from fogline.exchanges.base import Received
-from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame, said
 from fogline.training.hook_calls import a, read_only
+from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, said
 
 EMPTY: Arrays = {}
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from fogline.aggregation import Fold, Folded, Partial, UnusableRoundError, UnusableUpdateError, Update
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import Spec
-from fogline.training.bugs import CodeError, sure
+from fogline.user_code.bugs import CodeError, sure
 
 Form = tuple[Any, ...]
 """The shapes of an update's counters and of its vectors, each of these after its name."""

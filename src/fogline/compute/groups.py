@@ -12,7 +12,7 @@ from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import Down, GroupModel
 from fogline.compute.folding import Form, FormCheck, RoundFold
 from fogline.params import Spec
-from fogline.training.bugs import PROGRAMMING, CodeError, is_numeric
+from fogline.user_code.bugs import PROGRAMMING, CodeError, is_numeric
 
 MEAN = make_rule("mean")
 

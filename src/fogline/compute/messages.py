@@ -17,7 +17,7 @@ from fogline.algorithms.group import BUFFERS, Down
 from fogline.params import State
 from fogline.params.pieces import Extent, file_size
 from fogline.stages import LinkContext, Named, Pipeline, StageError
-from fogline.training.bugs import CodeError
+from fogline.user_code.bugs import CodeError
 
 STAGED = "staged/"
 MODEL = "model"

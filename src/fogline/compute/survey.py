@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from fogline.aggregation.spread import spread_of, spread_sums
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
-from fogline.algorithms.device import LocalRound, prepare
+from fogline.algorithms.device import LocalRound, opened, prepare, with_weights
 from fogline.algorithms.group import Down, GroupModel
 from fogline.compute.queries import answer
 from fogline.data import FederatedData
@@ -25,10 +25,10 @@ from fogline.jobs.planning import local_training, mix
 from fogline.monitoring.record import Spread
 from fogline.nodes.messages import Kind
 from fogline.params import Params, Spec, State
-from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame
 from fogline.training.context import DeviceContext
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
+from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame
 
 METRIC, NEW = "metric/", "new/"
 """How the sums begin of all devices that judge, and of those that never train."""
@@ -85,7 +85,7 @@ class Examiner:
         task: model and data, as it trains.
         algorithm: the method.
         job: what is asked.
-        engine: gives what trains, for who fine-tunes.
+        engine: gives what trains, for who fine-tunes; asked with the job of a device as it came.
     """
 
     def __init__(self, task: Task, algorithm: Algorithm, job: Job, engine: Callable[[ClientJob], Engine]) -> None:
@@ -152,31 +152,30 @@ class Examiner:
 
         A device that never trains has nothing that a method could go by.
         """
-        clients = list(self._task.data.clients)
-        if client not in clients:
-            return down.vector, down.counters
-        place = clients.index(client)
-        if self._job.evaluation.fine_tune is not None:
-            return self._fine_tuned(question, place, down, local)
-        if type(self._algorithm).judge is Algorithm.judge:
-            return down.vector, down.counters
+        task, clients = self._task, list(self._task.data.clients)
+        trains = client in clients
+        place = clients.index(client) if trains else 0
         seed = mix(self._job.seed, place, question.round, SURVEYED)
         asked = ClientJob(place, down.vector, down.counters, 0, 0.0, seed, local, down.received, question.round)
-        judged = hooks.judge(self._algorithm, DeviceContext(self._task, asked))
-        return np.concatenate([judged, down.vector[judged.size :]]), down.counters
+        if trains and self._job.evaluation.fine_tune is not None:
+            return self._fine_tuned(question, asked)
+        whole = opened(task, asked)
+        if not trains or type(self._algorithm).judge is Algorithm.judge:
+            return whole.start, whole.counters
+        judged = hooks.judge(self._algorithm, DeviceContext(task, whole))
+        return with_weights(task, whole.start, judged), whole.counters
 
-    def _fine_tuned(self, question: Question, place: int, down: Down, local: State) -> tuple[np.ndarray, np.ndarray]:
+    def _fine_tuned(self, question: Question, asked: ClientJob) -> tuple[np.ndarray, np.ndarray]:
         """The device's model after some training from the one received, as its method trains."""
         fine_tune, task, job = self._job.evaluation.fine_tune, self._task, self._job
         assert fine_tune is not None
         training = local_training(job.local).model_copy(update={"epochs": fine_tune.epochs, "steps": None})
-        steps, rate = training.step_count(task.data.at(place).count), training.rate(question.round, job.rounds)
-        seed = mix(job.seed, place, question.round, SURVEYED)
-        asked = ClientJob(place, down.vector, down.counters, steps, rate, seed, local, down.received)
+        steps, rate = training.step_count(task.data.at(asked.client).count), training.rate(question.round, job.rounds)
+        asked = replace(asked, steps=steps, learning_rate=rate, round=0)
         ready = prepare(self._algorithm, task, asked)
         if isinstance(ready, LocalRound):
             raise UnansweredError(ready.failure or "")
-        done = self._engine(ready).train([ready])[0]
+        done = self._engine(asked).train([ready])[0]
         if done.failure is not None:
             raise UnansweredError(done.failure)
         return done.end, done.counters

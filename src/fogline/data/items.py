@@ -11,8 +11,8 @@ import numpy as np
 
 from fogline.data.arrays import read
 from fogline.data.inputs import Array, arrays_of
-from fogline.data.loading import Loading
 from fogline.randomness import fingerprint, seeded
+from fogline.user_code.loading import Loading
 
 TARGETS = ("label", "labels", "target", "y")
 """What the target of a record may be called, if nobody says."""

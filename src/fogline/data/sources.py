@@ -13,9 +13,9 @@ from fogline.data.ids import Ids, Listed
 from fogline.data.indices import Partition
 from fogline.data.inputs import Array, Inputs, joined, mapped, rows
 from fogline.data.items import Items, RecordFields, reads
-from fogline.data.loading import Loading
 from fogline.data.meaning import Meaning
 from fogline.randomness import derived, seeded
+from fogline.user_code.loading import Loading
 
 Transform = Callable[[Any, int], Any]
 """``transform(x, client)``: the inputs (n, ...) of the client at that position, changed; pure and repeatable."""

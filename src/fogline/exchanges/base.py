@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar
 
 import numpy.typing as npt
 
 from fogline.aggregation import Arrays, Partial, Update
 from fogline.errors import FoglineError
+from fogline.parameters import Parametrised
 
 Received = Mapping[str, npt.NDArray[Any]]
 """Named arrays that may only be read."""
@@ -35,17 +35,11 @@ class ExchangeError(FoglineError, ValueError):
     """A half of an exchange cannot go on with what it was given; the text says why."""
 
 
-@dataclass_transform(frozen_default=True)
-@dataclass(frozen=True)
-class Exchange(ABC):
+class Exchange(Parametrised, ABC):
     """A pair of pure machines. Parameters are annotated fields: a subclass becomes a frozen dataclass by itself."""
 
     steps: ClassVar[tuple[str, ...]]
     """Names of the steps, in order; at least one."""
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        dataclass(frozen=True)(cls)
 
     @abstractmethod
     def child(self, step: str, state: Received, received: Received) -> tuple[Arrays, Arrays]:

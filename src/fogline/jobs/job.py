@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from pydantic import (
@@ -34,7 +34,16 @@ class Method(StrictModel):
     called = "an algorithm"
 
     name: str = "fedavg"
-    parameters: Mapping[str, Scalar] = Field(default_factory=dict)
+    parameters: Mapping[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_private(cls, given: Any) -> Any:
+        """``private`` is a parameter of every method, and may stand beside the name."""
+        if not (isinstance(given, Mapping) and "private" in given):
+            return cast("Any", given)
+        table = dict(cast("Mapping[str, Any]", given))
+        return table | {"parameters": {**table.get("parameters", {}), "private": table.pop("private")}}
 
 
 class Local(StrictModel, LocalSettings):

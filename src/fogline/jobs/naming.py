@@ -17,8 +17,8 @@ from typing import Any
 from fogline.algorithms import METHODS, Algorithm
 from fogline.jobs.job import Method
 from fogline.jobs.modules import class_name, module_of
-from fogline.training.bugs import is_own
 from fogline.training.task import Task
+from fogline.user_code.bugs import is_own
 
 PACKAGE = "fogline"
 
@@ -69,6 +69,8 @@ def method_of(algorithm: Algorithm) -> Method:
     """How a job names an algorithm, with its parameters: by its registered name, or as ``module:Class``."""
     kind = type(algorithm)
     parameters = {field.name: getattr(algorithm, field.name) for field in fields(algorithm)}
+    if not algorithm.private:
+        del parameters["private"]  # Every method has it, and few use it.
     return Method(name=METHODS.name_of(kind) or class_name(kind), parameters=parameters)
 
 

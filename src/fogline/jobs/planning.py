@@ -14,8 +14,8 @@ from fogline.algorithms import Algorithm, hooks
 from fogline.data import FederatedData
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job, Local
+from fogline.jobs.judging import with_judges
 from fogline.jobs.tree import Tree
-from fogline.training.bugs import CodeError
 from fogline.training.context import WORK, Draws, RoundContext
 from fogline.training.hook_calls import wrong
 from fogline.training.local import LocalTraining
@@ -23,6 +23,7 @@ from fogline.training.method import overrides
 from fogline.training.plan import Plan
 from fogline.training.shuffling import cuts
 from fogline.training.task import Task
+from fogline.user_code.bugs import CodeError
 
 MASK = (1 << 64) - 1
 COMMON = 0xC0
@@ -52,12 +53,13 @@ Planner = Callable[[int, int, int], LocalPlan]
 
 
 def with_defaults(job: Job, algorithm: Algorithm, task: Task) -> Job:
-    """The job with the method's and the model's own settings of local training, where the job says nothing else.
+    """The job with the method's and the model's own settings, where the job says nothing else: of local training, and
+    of who judges.
 
     Raises:
-        JobError: the method's are none.
+        JobError: the method's are none, or the job has judges that a method with private entries cannot have.
     """
-    said = job.local.model_fields_set
+    job, said = with_judges(job, algorithm), job.local.model_fields_set
     defaults = {"smallest_batch": task.smallest_batch, **algorithm.local_defaults}
     changes = {name: value for name, value in defaults.items() if name not in said}
     try:

@@ -10,7 +10,7 @@ from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
 from fogline.jobs.tree import Tree
 from fogline.jobs.writing import rule_texts
-from fogline.training.bugs import attempt
+from fogline.user_code.bugs import attempt
 
 
 def rules_of(job: Job, algorithm: Algorithm) -> dict[str, Rule]:

@@ -20,8 +20,8 @@ from pydantic import (
 from fogline.jobs.checked import Demand, StrictModel
 from fogline.jobs.modules import class_name
 from fogline.jobs.units import seconds
+from fogline.plugins import read_call
 from fogline.settings import Mode
-from fogline.stages import Stage, check_texts, text_of
 
 if TYPE_CHECKING:
     from fogline.aggregation.rules import Rule
@@ -52,7 +52,7 @@ def checked_rule(value: Any) -> RuleOrText:
                 "a rule is text such as 'median' or 'trimmed_mean(0.1)', or a Rule, or a list of these, and not "
                 f"{part!r}"
             )
-        if isinstance(part, str) and ":" not in part.partition("(")[0]:  # Code of one's own may not be here yet.
+        if isinstance(part, str) and ":" not in read_call(part).name:  # Code of one's own may not be here yet.
             make_rule(part)
             known.append(part)
     if len(known) == len(parts):
@@ -74,18 +74,29 @@ CountOrShare = Annotated[
 
 def _texts(stages: Any) -> Any:
     """Stages as a job has them, some of which may be objects."""
-    if not isinstance(stages, list | tuple):
+    if not isinstance(stages, list | tuple) or all(isinstance(stage, str) for stage in cast("list[Any]", stages)):
         return stages
+    from fogline.stages import Stage, text_of
+
     return tuple(
         text_of(stage, class_name(type(stage))) if isinstance(stage, Stage) else stage
         for stage in cast("list[Any]", stages)
     )
 
 
+def _checked(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Stages that make sense; a job without any needs none of their code."""
+    if texts:
+        from fogline.stages import check_texts
+
+        check_texts(texts)
+    return texts
+
+
 Stages = Annotated[
     tuple[str, ...],
     BeforeValidator(_texts),
-    AfterValidator(check_texts),
+    AfterValidator(_checked),
     Demand('a list of stages, such as ["clip(norm=1.0)", "int8"]'),
 ]
 """Stages by name, with parameters in brackets; or objects, in Python."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fogline.jobs import Evaluation, Job, JobError
-from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import TargetMetric, reached
 from fogline.monitoring.human import traffic
 from fogline.monitoring.record import Reached, Row, RunRecord
+from fogline.monitoring.run_files import RunFiles
 
 ELSEWHERE = ("name", "seed", "engine", "chunk", "engine_compared", "engines_refused", "executor", "processes")
 """Keys of a job that do not make another experiment: what a run is called, its seed, and how it was computed."""
@@ -107,7 +107,7 @@ def bytes_of(row: Row) -> float | None:
     return sum(amounts) if amounts else None
 
 
-def read_run(folder: RunFolder, target: float | None = None) -> ComparedRun:
+def read_run(folder: RunFiles, target: float | None = None) -> ComparedRun:
     """A finished run.
 
     Args:

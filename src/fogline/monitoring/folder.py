@@ -1,48 +1,34 @@
-"""A run's folder: everything that is needed to understand the run, to repeat it and to go on with it.
+"""The folder of a run that is made or goes on: begun, written round by round, finished or taken back.
 
-==================== ====================================================================================
-``job.toml``         the resolved job, every default filled in
-``run.json``         format, seed, versions, machine, times, and whether it is running, finished, interrupted or failed
-``metrics.jsonl``    one row a round (:data:`fogline.monitoring.result.Row`), written as they come
-``checkpoints/``     what a resumed run needs (:mod:`fogline.simulation.checkpoint`)
-``model.safetensors`` the global model
-``result.json``      metrics, spreads, counts: what :class:`Result` holds beside the above
-``baselines.json``   what the model is compared with, by name (:class:`fogline.monitoring.record.Baseline`), where asked
-                     for; written as each is made
-``plots/*.png``      figures, where matplotlib is installed
-==================== ====================================================================================
+What lies in one, and how it is read, stands in :mod:`fogline.monitoring.run_files`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal
 
 from fogline import params
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
 from fogline.jobs.loading import task_folder
 from fogline.jobs.naming import TaskOrigin
-from fogline.jobs.reading import read_job
 from fogline.jobs.writing import job_to_toml
-from fogline.monitoring.json_files import baselines_of, facts_of, line_of, result_of, row_of, write_json
+from fogline.monitoring.json_files import facts_of, line_of, write_json
 from fogline.monitoring.machine import machine, versions
 from fogline.monitoring.result import Baseline, Result, Row
+from fogline.monitoring.run_files import FORMAT, RUNS, RunFiles
 from fogline.storage.atomic import sweep_drafts, write_file
-from fogline.training.bugs import CodeError
+from fogline.user_code.bugs import CodeError
 
 Status = Literal["running", "finished", "interrupted", "failed"]
-FORMAT = 1
-"""Format of a run's folder: it changes when a file of it means something else."""
-RUNS = Path("runs")
 
 
 class FolderError(OSError):
@@ -64,15 +50,15 @@ class FolderError(OSError):
         )
 
 
-class RunFolder:
-    """The folder of one run. As a context manager it notes how the run ended.
+class RunFolder(RunFiles):
+    """The folder of one run, to be written. As a context manager it notes how the run ended.
 
     Args:
         path: the folder. Nothing is made or read here: see :meth:`create` and :meth:`reopen`.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._metrics: IO[str] | None = None
         self._new = False
 
@@ -169,38 +155,6 @@ class RunFolder:
         except OSError as error:
             raise FolderError(self.path, len(self.history()), error) from error
 
-    @property
-    def job_file(self) -> Path:
-        """Where the resolved job lies."""
-        return self.path / "job.toml"
-
-    @property
-    def info(self) -> Path:
-        """Seed, versions, machine, times and status."""
-        return self.path / "run.json"
-
-    @property
-    def metrics(self) -> Path:
-        """Where the metrics lie, one row a round."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def model(self) -> Path:
-        """Where the global model lies."""
-        return self.path / "model.safetensors"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the run's checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def baselines(self) -> Path:
-        """Where the baselines lie that were made so far."""
-        return self.path / "baselines.json"
-
-    # Writing
-
     def write_job(self, job: Job) -> None:
         """Write the resolved job (again, once the engine is chosen)."""
         write_file(self.job_file, job_to_toml(job, note=_note_on(self.task_unnamed())), durable=False)
@@ -251,7 +205,7 @@ class RunFolder:
             "queries": result.queries,
             "higher_is_better": result.higher_is_better,
         }
-        write_json(self.path / "result.json", facts)
+        write_json(self.result_file, facts)
         if find_spec("matplotlib") is not None:
             from fogline.monitoring.plots import save
 
@@ -292,115 +246,6 @@ class RunFolder:
     def _note(self, facts: dict[str, Any]) -> None:
         write_json(self.info, self.read_info() | facts)
 
-    # Reading
-
-    def read_info(self) -> dict[str, Any]:
-        """What ``run.json`` says.
-
-        Raises:
-            JobError: there is no run here, the file is damaged, or another version of Fogline wrote the folder.
-        """
-        try:
-            info = _read_json(self.info)
-        except (FileNotFoundError, NotADirectoryError):
-            raise JobError(f"There is no run in {self.path}: it has no {self.info.name}{self._others()}") from None
-        if info.get("format") != FORMAT:
-            raise JobError(
-                f"The run in {self.path} has format {info.get('format')}; this version of Fogline reads {FORMAT}. Look "
-                "at it with the version that wrote it."
-            )
-        if "status" not in info:
-            raise JobError(f"{self.info} is damaged: it does not say how the run stands")
-        return info
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it holds a whole run."""
-        return self.read_info()["status"] == "finished"
-
-    def read_job(self, overrides: Sequence[str] = ()) -> Job:
-        """The resolved job, with ``key=value`` overrides on top."""
-        return read_job(self.job_file, overrides)
-
-    def task_folder(self) -> Path | None:
-        """The folder that the task was imported from."""
-        folder = self.read_info().get("task_folder")
-        return None if folder is None else Path(folder)
-
-    def task_unnamed(self) -> str:
-        """Why a task that was given in Python cannot be named; empty if it can."""
-        return str(self.read_info().get("task_unnamed") or "")
-
-    def history(self) -> list[Row]:
-        """The rows written so far; a last line that a crash cut off does not count.
-
-        Raises:
-            JobError: another one is damaged.
-        """
-        if not self.metrics.is_file():
-            return []
-        try:
-            return [row_of(line) for line in self.metrics.read_text("utf-8").split("\n")[:-1]]
-        except (ValueError, AttributeError) as error:
-            raise JobError(f"{self.metrics} is damaged: {error}") from error
-
-    def load(self) -> Result:
-        """The finished run.
-
-        Raises:
-            JobError: there is no run, it has not finished, or its model cannot be read; the sentence says how to go on.
-        """
-        info = self.read_info()
-        if info["status"] != "finished":
-            rounds = len(self.history())
-            raise JobError(
-                f"The run in {self.path} is {info['status']} after {rounds} rounds and has no result yet; "
-                f"go on with: fogline simulate --resume {self.path}"
-            )
-        file = self.path / "result.json"
-        try:
-            facts = result_of(file.read_text("utf-8"))
-        except FileNotFoundError:
-            raise JobError(f"There is no {file}, which a finished run has; run the job again") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise JobError(f"{file} is damaged: it is no result as this version of Fogline writes it") from error
-        job, history, model = self.read_job(), self.history(), read_model(self.model)
-        made = {name: one for name, one in self.read_baselines().items() if one.rounds == len(history)}
-        return Result(job=job, params=model, history=history, folder=self.path, baselines=made, **facts)
-
-    def read_baselines(self) -> dict[str, Baseline]:
-        """The baselines that were made so far, by name."""
-        if not self.baselines.exists():
-            return {}
-        return baselines_of(self.baselines.read_text("utf-8"))
-
-    def _others(self) -> str:
-        found = sorted(path.parent.name for path in RUNS.glob("*/run.json"))
-        return f"; the last one in {RUNS}/ is {found[-1]}" if found else ""
-
-
-def read_model(path: Path) -> params.Params:
-    """The weights in a file.
-
-    Raises:
-        JobError: it is missing or damaged.
-    """
-    try:
-        return params.load(path)
-    except OSError as error:
-        raise JobError(f"There is no model in {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise JobError(f"The model in {path} cannot be read. {error}") from error
-
-
-def load_run(path: str | Path) -> Result:
-    """The result of a finished run, from its folder.
-
-    Raises:
-        JobError: there is no finished run.
-    """
-    return RunFolder(Path(path)).load()
-
 
 def _fresh(root: Path, name: str) -> Path:
     """A new folder ``root/<name>-<UTC date>-<n>``; made here, so that no other run gets the same."""
@@ -419,23 +264,6 @@ def _fresh(root: Path, name: str) -> Path:
 def _note_on(why: str) -> str:
     """What a job file says of a task that has no name."""
     return f"The task was given in Python, and cannot be named here: {why}." if why else ""
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The table in a file; one that is not there is an ``OSError``.
-
-    Raises:
-        JobError: it holds something else.
-    """
-    try:
-        facts = json.loads(path.read_bytes())
-    except IsADirectoryError:
-        raise JobError(f"{path} is damaged: it is a folder") from None
-    except ValueError as error:
-        raise JobError(f"{path} is damaged: {error}") from error
-    if not isinstance(facts, dict):
-        raise JobError(f"{path} is damaged: it holds no table")
-    return cast("dict[str, Any]", facts)
 
 
 def _said(error: OSError) -> str:

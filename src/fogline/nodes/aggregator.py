@@ -4,7 +4,7 @@ It asks children for updates of its model, waits with a quorum and a deadline, a
 aggregator without a parent moves its model; one with a parent merges its children's updates into one for the
 parent, or first makes rounds of its own.
 
-State that must survive a crash changes only in :meth:`Aggregator.apply`, from records that are written to the
+State that must survive a crash changes only in ``apply``, from records that are written to the
 journal first; replaying them gives the state back. Effects before a record may be carried out twice, if the node
 crashes between them: they name where they start and where they put the result, so the second time replaces it.
 """
@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 
 from fogline.nodes import records
+from fogline.nodes.asking import Asking
 from fogline.nodes.effects import (
     AddUp,
     Adopt,
@@ -28,25 +29,19 @@ from fogline.nodes.effects import (
     Move,
     Send,
     SetTimer,
-    Write,
 )
 from fogline.nodes.events import Event, Halt, Joined, Left, Received, Started, StepComputed, TimerFired, UpdatesChecked
 from fogline.nodes.exchange_rounds import ParentExchange
-from fogline.nodes.learning import PolicyLearning
-from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger, OpenRequest, devices_in
+from fogline.nodes.ledger import AcceptedUpdate, Lane, OpenRequest, devices_in
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
 from fogline.nodes.outbox import RETRY
 from fogline.nodes.policies import Selection
 from fogline.nodes.quorum import REASONS, Quorum, Sift
 from fogline.nodes.role import AggregatorRole
-from fogline.nodes.roster import Presence, Roster
-from fogline.nodes.selection import CohortSelection
-
-POLL = 60.0
-"""Seconds after which children that could not be asked are looked at again."""
+from fogline.nodes.roster import Presence
 
 
-class Aggregator:
+class Aggregator(Asking):
     """A node with a downlink, and an uplink unless it is the root.
 
     Args:
@@ -60,24 +55,9 @@ class Aggregator:
     def __init__(
         self, role: AggregatorRole, policy: Selection, presence: Presence | None = None, sift: Sift | None = None
     ) -> None:
-        self.role = role
-        self.name = role.name
-        self.policy = policy
-        self.ledger = Ledger(role)
-        self.roster = Roster(
-            presence,
-            role.deadline,
-            self.ledger.busy,
-            idle=role.mode == "async",
-            classes=role.lanes if role.mode == "semi-async" else None,
-        )
-        self.now = 0.0
+        super().__init__(role, policy, presence)
         self.sift = sift
-        self._selection = CohortSelection(role, policy, self.roster, self.ledger)
         self._quorum = Quorum(role, self.ledger)
-        learns = type(policy).observe is not Selection.observe
-        self._learning = PolicyLearning(policy, self.ledger) if learns else None
-        self._exchange = None
         if role.steps:
             self._exchange = ParentExchange(
                 role,
@@ -89,13 +69,10 @@ class Aggregator:
                 abandon=self._abandon,
                 wait=self._set_deadline,
             )
-        self._waits: dict[int, float] = {}
-        """Lanes that wait because nobody can be asked, and since when."""
         self._unsifted: dict[int, bool] = {}
         """Lanes that may close once their updates are looked at, and whether their time is up."""
         self._gathered_at = -math.inf
         """When the children that come now are asked together."""
-        self._effects: list[Effect] = []
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """React to what happened at time ``now`` (seconds)."""
@@ -127,12 +104,6 @@ class Aggregator:
             case _:
                 pass
         return effects
-
-    def apply(self, record: records.Record) -> None:
-        """Take over what a record says; the journal's replay calls this and nothing else."""
-        if self._learning is not None:
-            self._learning.learn(record)
-        self.ledger.apply(record)
 
     def expects(self, child: str, task: int) -> bool:
         """Whether an update of that child for that request may be stored. A runtime asks before it stores one
@@ -315,68 +286,15 @@ class Aggregator:
         if self.role.parent is not None:
             self._effects += self.ledger.outbox.send(self.role.parent, self.now, self.role.retry)
 
-    # Asking children.
+    # What children are asked, and answer.
 
     def _open(self, index: int) -> None:
         """Begin a round of a lane, or wait where nobody can be asked."""
-        cohort = self._selection.cohort(index, self.ledger.round, self.now)
-        if cohort.short and not self.ledger.lanes[index].asks:
-            self._wait(index, cohort.short)
-            return
-        self._waits.pop(index, None)
-        self._ask(index, cohort.children, cohort.need, cohort.quorum, cohort.ring_order)
-        if self._exchange is not None:
-            self._exchange.begin(self.now)
-        self._set_deadline(index)
-        self._progress(index)  # Async children may have brought enough while the parent was asked for more.
-
-    def _wait(self, index: int, why: str) -> None:
-        """Wait for children that are enough for a round to count, and not longer than it may take."""
-        if not len(self.roster) and (self.role.parent is None or index > 0):
-            return  # The root has nobody to answer to; it begins when somebody comes.
-        until = self.now + self.role.deadline
-        if self._selection.can_count(index) or not any(
-            self._selection.can_count(lane.index) for lane in self.ledger.lanes
-        ):
-            until = self._waits.setdefault(index, self.now) + self.role.deadline
-        # Else it is a class of speed that has too few children now: it is looked at again, but has no rounds to lose.
-        if self.now >= until:
-            del self._waits[index]
-            self._abandon(index, why)
+        given_up = self._begin(index)
+        if given_up:
+            self._abandon(index, given_up)
         else:
-            self._do(SetTimer(f"open/{index}", min(self.now + POLL, until)))
-
-    def _ask(self, index: int, children: Sequence[str], need: int, quorum: int, ring_order: Sequence[str]) -> None:
-        ledger = self.ledger
-        first = ledger.next_task
-        self._log(records.Asked(index, first, tuple(children), need, quorum, self.now, tuple(ring_order)))
-        model, request = ledger.model, self._request
-        self.roster.occupy(children)
-        self._effects += [Send(child, request(task, model)) for task, child in enumerate(children, first)]
-
-    def _request(self, task: int, model: Key) -> Work:
-        assigned = self.ledger.assigned
-        if assigned is None or assigned.kind == "train":
-            return Work(task, model, self.ledger.round, steps=self.role.steps)
-        return Work(task, model, self.ledger.round, assigned.kind, assigned.query)
-
-    def _fill_up(self, index: int) -> None:
-        """Async mode: keep a cohort training."""
-        lane = self.ledger.lanes[index]
-        if self.role.mode == "async" and lane.open and self.ledger.working:
-            # While a full buffer lacks devices, those that are in it need not train for it again.
-            full = lane.fresh >= lane.need
-            inside = {one.child for one in lane.pending} if full else ()
-            chosen = self._selection.fill_up(self.ledger.round, self.now, without=inside)
-            if chosen:
-                self._ask(index, chosen, lane.need, lane.quorum, ())
-
-    def _set_deadline(self, index: int) -> None:
-        hops = self.ledger.hops  # The hops of a ring share its time, so that one lost child does not end it.
-        until = self.now + self.role.deadline / hops if self._exchange is None else self._exchange.deadline()
-        self._do(SetTimer(f"deadline/{index}", min(until, self.now + self.role.patience)))
-
-    # What children answer.
+            self._progress(index)  # Async children may have brought enough while the parent was asked for more.
 
     def _report(self, child: str, report: Report) -> None:
         task = report.task
@@ -553,20 +471,3 @@ class Aggregator:
         if self.role.moves:
             return GroupUpdate(ledger.model, update, ledger.round)
         return Merge(update, ledger.members(used), ledger.round)
-
-    # Small things.
-
-    def _log(self, record: records.Record) -> None:
-        self.apply(record)
-        self._effects.append(Write(record))
-        ledger = self.ledger
-        if ledger.released:
-            for child in ledger.released:
-                self.roster.release(child)
-            ledger.released.clear()
-        if ledger.unused:
-            self._do(Forget(tuple(ledger.unused)))
-            ledger.unused.clear()
-
-    def _do(self, effect: Effect) -> None:
-        self._effects.append(effect)

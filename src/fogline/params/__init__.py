@@ -14,12 +14,15 @@ from fogline.params.files import (
     write_arrays,
 )
 from fogline.params.model import Counters, Params, State, Vector
-from fogline.params.spec import Entry, Spec
+from fogline.params.shared_part import SharedPart
+from fogline.params.spec import Entry, Role, Spec
 
 __all__ = [
     "Counters",
     "Entry",
     "Params",
+    "Role",
+    "SharedPart",
     "Spec",
     "State",
     "Vector",

@@ -1,8 +1,8 @@
 """A model as one flat vector with names on it.
 
-All floating entries lie one after the other in one vector: the trainable parameters first, then the buffers
-(running means and variances). The vector is float32 whatever the model's own types are (float64 if any entry
-is float64), so half-precision models accumulate in single precision. Integer entries (the batch counters of a
+All floating entries lie one after the other in one vector: the trained parameters first, then the buffers (running
+means and variances), then what is frozen. The vector is float32 whatever the model's own types are (float64 if any
+entry is float64), so half-precision models accumulate in single precision. Integer entries (the batch counters of a
 batch norm) lie in a second vector and stay integers.
 """
 

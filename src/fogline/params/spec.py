@@ -7,10 +7,19 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+Role = Literal["trained", "buffer", "frozen"]
+"""What an entry is for: ``trained``: steps change it, and methods average it; ``buffer``: the model itself changes it
+(running means, counters); ``frozen``: nothing changes it, so it is not part of any update."""
+ROLES: tuple[Role, ...] = get_args(Role)
+"""All of them, in memory order."""
+NAMED = 30
+"""Names that a sentence lists."""
 FLOAT_TYPES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 INTEGER_TYPES = {"bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
 
@@ -22,7 +31,12 @@ class Entry:
     name: str
     shape: tuple[int, ...]
     dtype: str
-    trainable: bool = True
+    role: Role = "trained"
+
+    @property
+    def trainable(self) -> bool:
+        """Whether steps change it."""
+        return self.role == "trained"
 
     @property
     def count(self) -> int:
@@ -44,8 +58,9 @@ class Entry:
 class Spec:
     """Names, shapes, types and offsets of a model.
 
-    The order of ``entries`` is the order in memory: trainable floats, then float buffers, then integers.
-    Build one with :meth:`of`, which puts entries into that order.
+    The order of ``entries`` is the order in memory: trained floats, then float buffers, then frozen floats; integers
+    lie in a vector of their own, the counters, buffers before frozen ones. Build one with :meth:`of`, which puts
+    entries into that order.
     """
 
     entries: tuple[Entry, ...]
@@ -58,7 +73,7 @@ class Spec:
         """Sort entries into memory order (stable) and check them.
 
         Raises:
-            ValueError: a name twice, an unknown type, or an integer entry that claims to be trainable.
+            ValueError: a name twice, an unknown type or role, or an integer entry that claims to be trainable.
         """
         listed = list(entries)
         seen: set[str] = set()
@@ -70,30 +85,36 @@ class Spec:
                     f"Tensor '{entry.name}' has type {entry.dtype}; supported are "
                     f"{', '.join([*FLOAT_TYPES, *INTEGER_TYPES])}."
                 )
+            if entry.role not in ROLES:
+                raise ValueError(f"Tensor '{entry.name}' has the role {entry.role!r}; there are {', '.join(ROLES)}.")
             if entry.trainable and not entry.is_float:
                 raise ValueError(f"Tensor '{entry.name}' is {entry.dtype} and so cannot be trainable.")
             seen.add(entry.name)
-        return cls(tuple(sorted(listed, key=lambda e: (not e.is_float, not e.trainable))))
+        return cls(tuple(sorted(listed, key=lambda e: (not e.is_float, ROLES.index(e.role)))))
 
     @classmethod
     def read(cls, layout: str) -> Spec:
         """The spec that :attr:`layout` describes.
 
         Raises:
-            ValueError: the text describes none.
+            ValueError: the text describes none, or an earlier version of Fogline wrote it.
         """
         try:
-            listed = [
-                Entry(name, tuple(shape), dtype, trainable) for name, shape, dtype, trainable in json.loads(layout)
-            ]
+            listed: list[tuple[str, list[int], str, Any]] = [tuple(entry) for entry in json.loads(layout)]
+            entries = [Entry(name, tuple(shape), dtype, role) for name, shape, dtype, role in listed]
         except (TypeError, ValueError) as error:
             raise ValueError(f"The layout of the model cannot be read: {error}.") from error
-        return cls.of(listed)
+        if any(isinstance(role, bool) for *_, role in listed):
+            raise ValueError(
+                "The layout of the model is of an earlier version of Fogline, which did not tell frozen entries from "
+                "buffers; train the model again, or read it with the version that wrote it."
+            )
+        return cls.of(entries)
 
     @cached_property
     def layout(self) -> str:
-        """The spec as JSON: a list of [name, shape, type, trainable]."""
-        return json.dumps([[e.name, list(e.shape), e.dtype, e.trainable] for e in self.entries], separators=(",", ":"))
+        """The spec as JSON: a list of [name, shape, type, role]."""
+        return json.dumps([[e.name, list(e.shape), e.dtype, e.role] for e in self.entries], separators=(",", ":"))
 
     @cached_property
     def trainable(self) -> int:
@@ -131,7 +152,37 @@ class Spec:
             offsets[entry.is_float] = start + entry.count
         return places
 
+    def matching(self, patterns: Iterable[str]) -> list[str]:
+        """Names of the entries that one of the patterns fits (``"head.*"``), in memory order.
+
+        Raises:
+            ValueError: a pattern fits none; the sentence says what there is.
+        """
+        names, found = [entry.name for entry in self.entries], set[str]()
+        for pattern in patterns:
+            fits = [name for name in names if fnmatchcase(name, pattern)]
+            if not fits:
+                raise ValueError(f"no entry of the model is called '{pattern}'; there are {_listed(names)}")
+            found.update(fits)
+        return [name for name in names if name in found]
+
+    @property
+    def last_layer(self) -> list[str]:
+        """Names of the entries of the last layer that trains; those of a layer differ behind the last dot only."""
+        trained = [entry.name for entry in self.entries if entry.trainable]
+        return [entry.name for entry in self.entries if trained and layer_of(entry.name) == layer_of(trained[-1])]
+
     @cached_property
     def digest(self) -> str:
         """sha256 of the layout, in hex: two models with the same digest can be added."""
         return hashlib.sha256(self.layout.encode()).hexdigest()
+
+
+def layer_of(name: str) -> str:
+    """The layer that an entry belongs to: its name up to the last dot; an entry without one is a layer of its own."""
+    return name.rpartition(".")[0] or name
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fogline.monitoring.record import Row
 from fogline.params import Params, State, Vector
-from fogline.training.bugs import CodeError, line_of_definition, sure
+from fogline.user_code.bugs import CodeError, line_of_definition, sure
 
 
 class Signal(Enum):

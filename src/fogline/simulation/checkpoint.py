@@ -26,7 +26,7 @@ from fogline.simulation.simulator import Simulator
 from fogline.simulation.values import LazyValue, reachable
 
 Arrays = dict[str, npt.NDArray[Any]]
-FORMAT = 1
+FORMAT = 2
 """It changes when notes or numbers mean something else."""
 NOTES = "notes.json"
 NUMBERS = "numbers.safetensors"

@@ -15,7 +15,7 @@ from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.nodes.ledger import AcceptedUpdate, in_order
 from fogline.simulation.staging import Staging
 from fogline.simulation.values import ComputedValue, Folding, LazyValue, Training
-from fogline.training.bugs import CodeError
+from fogline.user_code.bugs import CodeError
 
 _order = attrgetter("order")
 

@@ -14,6 +14,7 @@ from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down, GroupModel
+from fogline.algorithms.private import keeps_private
 from fogline.compute.queries import figures
 from fogline.compute.survey import DeviceJudgement, Question, judgement_of, model_to_judge, row_of
 from fogline.monitoring.history import Attendance, TargetMetric, reached, should_stop
@@ -117,12 +118,13 @@ class Recorder:
 
     @property
     def params(self) -> Params:
-        """The global model as it is judged."""
+        """The global model as it is judged at the cloud and handed out: without what each device has of its own."""
+        setting = self.setting
         if self.group is None:
-            return self.setting.initial
+            return setting.handed_out(setting.shared)
         self.simulator.store.force([self.group])
         group: GroupModel = self.group.result
-        return groups.evaluation_model(self.setting.algorithm, self.setting.task.spec, group)
+        return setting.handed_out(groups.evaluation_model(setting.algorithm, setting.task.shared, group))
 
     def _row(self, round_index: int, devices: int) -> Row:
         traffic = self.simulator.traffic
@@ -184,10 +186,10 @@ class Recorder:
         setting, simulator, group = self.setting, self.simulator, self.group
         assert group is not None
         if replaying:
-            down = Down(setting.initial.vector, setting.initial.counters)
+            down = Down(setting.shared.vector, setting.shared.counters)
         else:
             simulator.store.force([group])
-            down = model_to_judge(setting.algorithm, setting.task.spec, group.result)
+            down = model_to_judge(setting.algorithm, setting.task.shared, group.result)
         return self.surveys.ask(Question("evaluate", round_index), down, simulator.now, replaying)
 
     def reached(self) -> Reached | None:
@@ -228,7 +230,7 @@ class Recorder:
 
     def _held_out(self) -> dict[str, float]:
         task = self.setting.task
-        if not task.data.held_out:
+        if not task.data.held_out or keeps_private(self.setting.algorithm):
             return {}
         total: dict[str, float] = {}
         for sums in self._judged(list(task.data.held_out)).values():

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fogline.algorithms import Algorithm, make
-from fogline.algorithms.device import prepare
+from fogline.algorithms.device import opened, prepare
 from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
-from fogline.data.loading import loading_of
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.jobs.job import asks_beside
 from fogline.jobs.loading import check_not_importing
@@ -41,9 +40,10 @@ from fogline.simulation.setup import (
 )
 from fogline.simulation.survey import Surveys
 from fogline.training import Choice, autotune
-from fogline.training.bugs import CodeError, attempt, blame, naming_lost_gpus
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
+from fogline.user_code.bugs import CodeError, attempt, blame, naming_lost_gpus
+from fogline.user_code.loading import loading_of
 
 
 def simulate(
@@ -335,14 +335,15 @@ def _choose(setting: Setting, processes: int) -> Choice:
     """Engine and chunk for the job: what it names, or what is fastest on a cohort like its own."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm
     plan = planner(job, task.data, algorithm)
-    clients = range(_devices_at_once(setting))
+    clients, shared = range(_devices_at_once(setting)), setting.shared
+    first = Down(shared.vector, shared.counters)
     jobs: list[ClientJob] = []
     for client in clients:
         planned = plan(client, 0, 0)
-        work = client_job(client, Down(setting.initial.vector, setting.initial.counters), planned, {})
+        work = client_job(client, first, planned, {})
         prepared = prepare(algorithm, task, work)
         # Where it fails, the run will say so.
-        jobs.append(prepared if isinstance(prepared, ClientJob) else work)
+        jobs.append(prepared if isinstance(prepared, ClientJob) else opened(task, work))
     try:
         return autotune(
             task,
@@ -382,7 +383,7 @@ def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
         recorder.history = folder.truncate(0)
     else:
         notes = checkpoint.notes_of(past)
-        if notes["layout"] != recorder.setting.task.spec.digest:
+        if notes["layout"] != recorder.setting.task.shared.digest:
             raise JobError(f"The run in {folder.path} trains another model than this task; start a new run.")
         recorder.resume_at = notes["round"]
         recorder.history = folder.truncate(notes["round"] + 1)

@@ -15,6 +15,7 @@ from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import BUFFERS, Down
+from fogline.algorithms.private import with_home
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
@@ -23,6 +24,7 @@ from fogline.compute.survey import task_to_judge
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.exchanging import exchange_of
+from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import assign, check_rounds, examples_of, local_training, planner, with_defaults
 from fogline.jobs.rules import check_enough, rules_of
 from fogline.jobs.starting import first_model
@@ -41,10 +43,10 @@ from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
 from fogline.simulation.simulator import LinkSizes, Scenario, Simulator, Sizes
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
-from fogline.training.bugs import CodeError, sure
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import overrides
 from fogline.training.task import Task
+from fogline.user_code.bugs import CodeError, sure
 
 PATIENCE = 3.0
 """Times what the slowest device is expected to take that a round waits for devices, where its tier has no deadline."""
@@ -63,6 +65,7 @@ class Setting:
     """By the name of the tier."""
     local: LocalTraining
     initial: Params
+    """The whole model before any training."""
     homes: list[str]
     """The aggregator above each device, by client."""
     fleet: Fleet
@@ -71,6 +74,15 @@ class Setting:
     """Of the links around the nodes of each depth, the root first, devices last."""
     exchange: Exchange | None = None
     """What devices and their aggregators do between training and report."""
+
+    @property
+    def shared(self) -> Params:
+        """Of the first model, what devices and aggregators share."""
+        return self.initial if self.task.home is None else self.task.home.part.cut(self.initial)
+
+    def handed_out(self, shared: Params) -> Params:
+        """The model that the run gives, of what is shared: with what is frozen, without what is private."""
+        return shared if self.task.home is None else self.task.home.part.hand_out(shared, self.initial)
 
 
 def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Setting:
@@ -83,6 +95,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     if algorithm is None:
         algorithm = make(job.algorithm.name, **job.algorithm.parameters)
     check_method(type(algorithm))
+    job = with_judges(job, algorithm)
     task = task_to_judge(task, job)
     check_rounds(algorithm, job)
     task.seed = job.seed
@@ -101,6 +114,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     local, links, exchange = local_training(job.local), link_of(job.links), exchange_of(job, algorithm)
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
+    task = with_home(task, algorithm, lambda: start)
     return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange)
 
 
@@ -194,8 +208,8 @@ def simulator_of(
     exchange = setting.exchange
     steps = None if exchange is None else ExchangeValues(exchange, job.seed)
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
-    staging = staging_of(setting.stages, depths, task.spec.trainable)
-    computes = {tier: Groups(algorithm, task.spec, rule) for tier, rule in setting.rules.items()}
+    staging = staging_of(setting.stages, depths, task.shared.trainable)
+    computes = {tier: Groups(algorithm, task.shared, rule) for tier, rule in setting.rules.items()}
     numbers = Numbers(
         {name: computes[tier] for name, tier in tier_of.items()},
         population_below(parents, setting.homes),
@@ -203,7 +217,7 @@ def simulator_of(
         staging,
     )
     root = job.tree.nodes(job.tree.names[0])[0]
-    numbers.set_group(model_key(root, 0), LazyValue(groups.root(setting.initial)))
+    numbers.set_group(model_key(root, 0), LazyValue(groups.root(setting.shared)))
     store = LazyValues(trainer, trained, numbers.settled, staging)
     scenario = Scenario(
         root=root,
@@ -268,7 +282,7 @@ def hello_of(setting: Setting, detailed: bool) -> Callable[[int], Hello]:
         return lambda _: plain
     samples: list[int] = setting.task.data.sizes().tolist()
     fleet, local, cost = setting.fleet, setting.local, setting.task.cost
-    size = setting.task.spec.bytes
+    size = setting.task.shared.bytes
 
     def hello(client: int) -> Hello:
         passed = examples_of(local, samples[client], local.step_count(samples[client]))
@@ -281,11 +295,11 @@ def hello_of(setting: Setting, detailed: bool) -> Callable[[int], Hello]:
 
 def probe(setting: Setting) -> Sizes:
     """Bytes of what travels, seen on one device's first step."""
-    task, algorithm, initial = setting.task, setting.algorithm, setting.initial
+    task, algorithm, initial = setting.task, setting.algorithm, setting.shared
     engine = task.build(next(iter(task.engines())), algorithm, setting.local)
     jobs = [ClientJob(0, initial.vector, initial.counters, 1, setting.local.learning_rate, 0)]
     update = run_cohort(engine, algorithm, task, jobs)[0].update
-    base = task.spec.bytes
+    base = task.shared.bytes
     plain = Sizes(base, base, base)
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
         return _of_plain_method(setting, plain)
@@ -303,7 +317,7 @@ def probe(setting: Setting) -> Sizes:
     facts = AggregatorContext(len(setting.homes), 0)
     try:
         folded = sure("the rule", fold.finish)
-        group = groups.move(algorithm, task.spec, groups.root(initial), folded, facts, inside=False)
+        group = groups.move(algorithm, task.shared, groups.root(initial), folded, facts, inside=False)
     except CodeError as error:
         error.at(f"{setting.job.tree.names[0]}, round 1")
         raise
@@ -315,7 +329,7 @@ def probe(setting: Setting) -> Sizes:
 
 def _of_plain_method(setting: Setting, plain: Sizes) -> Sizes:
     """Sizes where what the method sends cannot be seen: a movement, and buffers."""
-    initial, trained = setting.initial, setting.task.spec.trainable
+    initial, trained = setting.shared, setting.task.shared.trainable
     update = Update({"delta": initial.vector[:trained]}, {"delta": 1.0}, initial.counters)
     if initial.vector.size > trained:
         update.vectors[BUFFERS], update.weights[BUFFERS] = initial.vector[trained:], 1.0
@@ -331,7 +345,7 @@ def _staged(setting: Setting, plain: Sizes, down: Down, update: Update, partial:
         links, child = setting.stages[depth], partial if setting.stages[depth + 1].merges else update
         if not links.takes and not links.gives:
             continue
-        model = Message.of_model(down, setting.task.spec.trainable)
+        model = Message.of_model(down, setting.task.shared.trainable)
         staged[tier] = LinkSizes(
             model.size(links.gives) if links.gives else plain.down,
             Message.of_update(child).size(links.takes) if links.takes else child.nbytes,

@@ -20,12 +20,13 @@ annotated fields; the class becomes a frozen dataclass by itself::
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, dataclass_transform
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from fogline.parameters import Parametrised
 from fogline.params import State
 from fogline.params.pieces import Extent, file_size
 
@@ -60,9 +61,7 @@ class LinkContext:
         return replace(self, place=place)
 
 
-@dataclass_transform(frozen_default=True)
-@dataclass(frozen=True)
-class Stage:
+class Stage(Parametrised):
     """One stage; parameters are fields."""
 
     lossy: ClassVar[bool] = True
@@ -73,10 +72,6 @@ class Stage:
     """Whether it makes codes, which are no numbers any more: no stage may come after it."""
     single: ClassVar[bool] = False
     """Whether it is about one sender's own movement, so that the sums of a fog that only merges are not for it."""
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        dataclass(frozen=True)(cls)
 
     def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
         """What goes over the link.
@@ -118,8 +113,3 @@ class Stage:
     def remembers(self) -> bool:
         """Whether the sender keeps a state from one message to the next."""
         return False
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The parameters by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -12,9 +12,9 @@ from fogline.params import State
 from fogline.params.pieces import Extent
 from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
 from fogline.stages.registry import make, parsed
-from fogline.training.bugs import CodeError, attempt, said, sure
 from fogline.training.hook_calls import a
 from fogline.training.reading import read_only
+from fogline.user_code.bugs import CodeError, attempt, said, sure
 
 
 class Pipeline:

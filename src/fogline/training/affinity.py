@@ -30,13 +30,13 @@ def broken_claim(task: Task, method: LocalMethod, jobs: Sequence[ClientJob]) -> 
     """
     if not (method.affine and overrides(method, "adjust_gradient")):
         return None
-    rng, head = np.random.default_rng(0), task.spec.trainable
+    rng, head, shared = np.random.default_rng(0), task.spec.trainable, task.shared.trainable
     for job in jobs[:1]:  # The others' states are tried as they come: see ``affine``.
-        states = (job.local, job.received), (noisy(job.local, head, 1.0, rng), noisy(job.received, head, 1.0, rng))
+        states = (job.local, job.received), (noisy(job.local, shared, 1.0, rng), noisy(job.received, shared, 1.0, rng))
         for local, received in states:
             start = task.array(job.start[:head].astype(np.float64))
             adjustment = _Adjustment(
-                watched(method),
+                watched(method, task.home),
                 start,
                 {name: task.array(vector) for name, vector in local.items()},
                 {name: task.array(vector) for name, vector in received.items()},

@@ -16,6 +16,7 @@ import numpy as np
 from fogline.data import Examples, FederatedData
 from fogline.data.inputs import arrays_of, mapped
 from fogline.params import Spec, State, Vector
+from fogline.training.home import Home
 from fogline.training.local import ClientJob
 from fogline.training.plan import Plan
 from fogline.training.reading import read_only
@@ -137,6 +138,7 @@ class ContextTask(Protocol):
     """What a context asks of a task."""
 
     data: FederatedData
+    home: Home | None
 
     @property
     def spec(self) -> Spec:
@@ -177,8 +179,8 @@ class DeviceContext:
 
     @property
     def spec(self) -> Spec:
-        """Names, shapes and places of the model's parameters in the vectors."""
-        return self._task.spec
+        """Names, shapes and places of the shared parameters in the vectors."""
+        return self._task.spec if self._task.home is None else self._task.home.part.shared
 
     @property
     def round(self) -> int:
@@ -262,7 +264,7 @@ class DeviceContext:
 
     def gradient_at(self, weights: Array, examples: LocalBatch | Examples) -> Array:
         """The gradient (P,) of the mean loss at those weights."""
-        return self.functions.loss(self._checked(weights), *_pair(examples), gradient=True)[1]
+        return self._cut(self.functions.loss(self._checked(weights), *_pair(examples), gradient=True)[1])
 
     @cached_property
     def functions(self) -> ModelFunctions:
@@ -270,19 +272,28 @@ class DeviceContext:
         return self._task.model_functions(self._job)
 
     def _checked(self, weights: Array) -> Array:
-        """Weights that a hook chose.
+        """Weights that a hook chose, as all that trains: what is private, the device has of its own.
 
         Raises:
             ValueError: they are not as many as the model has.
         """
-        shape, wanted = getattr(weights, "shape", None), (self._task.spec.trainable,)
+        shape, wanted = getattr(weights, "shape", None), (self.spec.trainable,)
         if shape != wanted:
             given = "nothing" if weights is None else f"shape {tuple(shape)}" if shape is not None else repr(weights)
             raise ValueError(f"the model has weights {wanted}, and is asked for with {given}")
-        return weights
+        home = self._task.home
+        return weights if home is None else home.part.trained.put(weights, self._trained())
+
+    def _trained(self) -> Array:
+        """All that trains, private entries too: where the round began, or in ``report`` where it ended."""
+        return (self._job.start if self._end is None else self._end)[: self._task.spec.trainable]
 
     def _head(self, vector: Vector) -> Array:
-        return read_only(vector[: self._task.spec.trainable])
+        return read_only(self._cut(vector[: self._task.spec.trainable]))
+
+    def _cut(self, trained: Array) -> Array:
+        """The shared part of what trains."""
+        return trained if self._task.home is None else self._task.home.part.trained.cut(trained)
 
 
 def _inputs(batch: LocalBatch | Examples) -> Any:

@@ -101,4 +101,4 @@ class EngineCheck:
 
     def _build(self, engine: str) -> Engine:
         assert self._rehearsal is not None
-        return self.task.engines()[engine](self._rehearsal.task, watched(self.method), self.local)
+        return self.task.engines()[engine](self._rehearsal.task, watched(self.method, self.task.home), self.local)

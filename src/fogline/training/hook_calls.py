@@ -1,7 +1,7 @@
 """How a method's hooks are called: on what they can only read, and with a look at what they give.
 
 A hook that raises, writes into what it was given or gives something of another shape or type is a bug of the method
-(:class:`fogline.training.bugs.CodeError`), whatever the device. NumPy arrays are handed over as read-only views and
+(:class:`fogline.user_code.bugs.CodeError`), whatever the device. NumPy arrays are handed over as read-only views and
 states as read-only mappings; a tensor counts how often it was written to, and is asked before and after.
 """
 
@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from fogline.training.bugs import CodeError, HookNumbersError, blame, is_numeric, line_of_definition
 from fogline.training.context import DeviceContext, LocalBatch
+from fogline.training.home import Home
 from fogline.training.local import LocalResult
 from fogline.training.method import Array, Arrays, LocalMethod
 from fogline.training.reading import read_only
+from fogline.user_code.bugs import CodeError, HookNumbersError, blame, is_numeric, line_of_definition
 
 
 def call(method: LocalMethod, hook: str, *given: Any, numeric: bool = True) -> Any:
@@ -63,12 +64,16 @@ def name_of(method: LocalMethod, hook: str) -> str:
 class Watched(LocalMethod):
     """A method as engines see it: every hook is called with care, and gives what it must.
 
+    Hooks see the shared part of a model; what is private trains as if there were no method.
+
     Args:
         method: the method itself.
+        home: what of the model stays on devices.
     """
 
-    def __init__(self, method: LocalMethod) -> None:
+    def __init__(self, method: LocalMethod, home: Home | None = None) -> None:
         self.watched = method
+        self._shared = None if home is None or home.part.trained.all else home.part.trained
 
     @property
     def affine(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -77,16 +82,21 @@ class Watched(LocalMethod):
 
     def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         """Of the gradient's shape; or, for one row, of as many rows as the other vectors have."""
-        adjusted = call(self.watched, "adjust_gradient", gradient, weights, start, local, received)
+        seen, shared = (gradient, weights, start), self._shared
+        if shared is not None:
+            seen = shared.cut(gradient), shared.cut(weights), shared.cut(start)
+        adjusted = call(self.watched, "adjust_gradient", *seen, local, received)
         rows = gradient.ndim == 2 and gradient.shape[0] == 1
-        self._same("adjust_gradient", adjusted, gradient, rows)
-        return adjusted
+        self._same("adjust_gradient", adjusted, seen[0], rows)
+        return adjusted if shared is None else shared.put(adjusted, gradient)
 
     def perturb(self, weights: Array, gradient: Array) -> Array:
         """The method's perturbation, checked to have the weights' shape."""
-        moved = call(self.watched, "perturb", weights, gradient)
-        self._same("perturb", moved, weights)
-        return moved
+        shared = self._shared
+        seen = weights if shared is None else shared.cut(weights)
+        moved = call(self.watched, "perturb", seen, gradient if shared is None else shared.cut(gradient))
+        self._same("perturb", moved, seen)
+        return moved if shared is None else shared.put(moved, weights)
 
     def adjust_outputs(self, outputs: Array, batch: LocalBatch, device: DeviceContext) -> Array:
         """The method's adjusted outputs, checked to have the outputs' shape."""
@@ -119,9 +129,9 @@ class Watched(LocalMethod):
             raise wrong(self.watched, hook, "gives complex numbers where real ones are wanted")
 
 
-def watched(method: LocalMethod) -> Watched:
+def watched(method: LocalMethod, home: Home | None = None) -> Watched:
     """A method as engines are to see it."""
-    return method if isinstance(method, Watched) else Watched(method)
+    return method if isinstance(method, Watched) else Watched(method, home)
 
 
 def a(thing: object) -> str:

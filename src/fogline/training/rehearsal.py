@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from fogline.data import FederatedData
 from fogline.params import State, Vector
-from fogline.training.bugs import attempt
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.task import Task
+from fogline.user_code.bugs import attempt
 
 DEVICES, STEPS = 4, (3, 4, 2, 3)
 """So many devices, and so many steps of each: a full batch, the ragged one after it, and into the next pass."""
@@ -49,14 +49,15 @@ class Rehearsal:
         that what must be positive stays so.
         """
         share = NOISE if noise else 0.0
-        head, shared = self.task.spec.trainable, _Shared(rng, self.task.spec.trainable, share)
+        head, weights = self.task.spec.trainable, self.task.shared.trainable
+        shared = _Shared(rng, weights, share)
         return [
             replace(
                 job,
                 seed=job.seed ^ 0x5DEECE66D,
                 start=moved(trained.end, head, share, rng),
                 counters=trained.counters.copy(),
-                local=noisy(job.local, head, share, rng),
+                local=noisy(job.local, weights, share, rng),
                 received=shared.of(job.received),
             )
             for job, trained in zip(self.jobs, ends, strict=True)

@@ -15,6 +15,7 @@ from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec, Vector
 from fogline.plugins import suggest
 from fogline.training.context import ModelFunctions
+from fogline.training.home import Home
 from fogline.training.hook_calls import watched
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.makers import Maker, makers
@@ -89,6 +90,8 @@ class Task(ABC):
     higher_is_better: bool
     on_processor: bool = True
     """Whether this process's processor time is what training takes: not where an accelerator trains."""
+    home: Home | None = None
+    """What of the model stays on devices; None: nothing does."""
     seed: int = 0
     """Under which modules are made: that of the job in which the task ran last. Set it to judge another run's model."""
 
@@ -117,6 +120,11 @@ class Task(ABC):
     def spec(self) -> Spec:
         """The layout of the model."""
 
+    @property
+    def shared(self) -> Spec:
+        """The layout of what devices and aggregators share: the model without what stays on devices."""
+        return self.spec if self.home is None else self.home.part.shared
+
     @abstractmethod
     def initial(self, seed: int) -> Params:
         """The untrained model of that seed. The same seed gives the same bits."""
@@ -144,7 +152,7 @@ class Task(ABC):
         reason = kinds[engine].refuses(self, method, local)
         if reason is not None:
             raise ValueError(f"Engine '{engine}' cannot run this job: {reason}")
-        return kinds[engine](self, watched(method), local)
+        return kinds[engine](self, watched(method, self.home), local)
 
     @property
     def cost(self) -> float:
@@ -191,6 +199,12 @@ class Task(ABC):
         """A twin on other data of its kind."""
         twin = copy.copy(self)
         twin.data = data
+        return twin
+
+    def with_home(self, home: Home | None) -> Self:
+        """A twin of whose model that stays on devices."""
+        twin = copy.copy(self)
+        twin.home = home
         return twin
 
     def rehearsal(self, data: FederatedData) -> Self:

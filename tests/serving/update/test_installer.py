@@ -26,7 +26,7 @@ from fogline.serving.update.ports import DamagedFileError, UnfitModelError, Untr
 from fogline.storage import StorageError, open_database
 from tests.serving.update.updating import RULES, Edge, Parent, looped
 
-SPEC = Spec.of([Entry("w", (3, 4), "float32", True), Entry("b", (3,), "float32", True)])
+SPEC = Spec.of([Entry("w", (3, 4), "float32"), Entry("b", (3,), "float32")])
 X = np.linspace(-1, 1, 20, dtype=np.float32).reshape(5, 4)
 
 

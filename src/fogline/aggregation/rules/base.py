@@ -27,8 +27,7 @@ frozen dataclass by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,12 +38,11 @@ from fogline.aggregation.geometry import Geometry, Matrix, Mixture
 from fogline.aggregation.look import MeanLook
 from fogline.aggregation.mean import MeanFold
 from fogline.aggregation.spill import Spill
+from fogline.parameters import Parametrised
 from fogline.params import Vector
 
 
-@dataclass_transform(frozen_default=True)
-@dataclass(frozen=True)
-class Rule:
+class Rule(Parametrised):
     """How updates become one, at the weighted mean's values."""
 
     combines: ClassVar[bool] = False
@@ -61,7 +59,6 @@ class Rule:
         cls.combines = cls.combine is not Rule.combine
         cls.mixes = cls.mix is not Rule.mix
         cls.needs_all = cls.combines or cls.mixes
-        dataclass(frozen=True)(cls)
 
     @property
     def least(self) -> int:

@@ -14,8 +14,8 @@ from fogline.cli.listing import Listing, present
 from fogline.cli.options import COMMON, CommonOptions, Flag, Json
 from fogline.jobs.errors import JobError
 from fogline.monitoring.comparison import ComparedRun, Group, MeanOverSeeds, groups_of, read_run
-from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.human import axis_label, human_bytes, human_joules, human_metric, human_seconds, is_share
+from fogline.monitoring.run_files import RunFiles
 from fogline.storage.atomic import write_file
 
 DASH = "–"
@@ -51,7 +51,7 @@ def compare(
     json
         Print an array of objects (JSON) instead of a table, and write no plot.
     """
-    groups = groups_of([read_run(RunFolder(folder), target) for folder in _distinct([run, *runs])])
+    groups = groups_of([read_run(RunFiles(folder), target) for folder in _distinct([run, *runs])])
     drawn = not (json or no_plot) and find_spec("matplotlib") is not None
     if drawn:
         _draw(groups, plot)

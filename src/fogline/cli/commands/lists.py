@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +11,7 @@ from rich.markup import escape
 
 from fogline.cli.listing import Listing, present
 from fogline.cli.options import COMMON, CommonOptions, Json
+from fogline.parameters import signature_of
 from fogline.plugins import Registry
 
 Parameters = dict[str, str | None]
@@ -128,11 +127,5 @@ def executors(*, json: Json = False, options: CommonOptions = COMMON) -> None:
 
 def _parameters(thing: type) -> Parameters:
     """Names and defaults of what its constructor takes."""
-    if is_dataclass(thing):
-        return {f.name: None if f.default is MISSING else str(f.default) for f in fields(thing)}
-    taken: dict[str, Any] = dict(inspect.signature(thing).parameters)
-    return {
-        name: None if parameter.default is inspect.Parameter.empty else str(parameter.default)
-        for name, parameter in taken.items()
-        if parameter.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    }
+    taken = signature_of(thing).parameters
+    return {name: None if one.default is one.empty else str(one.default) for name, one in taken.items()}

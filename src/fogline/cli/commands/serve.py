@@ -190,9 +190,9 @@ def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
     from fogline.jobs.job import model_name
     from fogline.jobs.loading import load_task
     from fogline.jobs.reading import read_job
-    from fogline.monitoring.folder import RunFolder, read_model
+    from fogline.monitoring.run_files import RunFiles, read_model
 
-    kept = RunFolder(run)
+    kept = RunFiles(run)
     if weights is None:
         result = kept.load()
         job, params = result.job, result.params

@@ -15,9 +15,10 @@ from fogline.jobs.errors import JobError, suggest
 from fogline.jobs.loading import load_task
 from fogline.jobs.reading import read_job
 from fogline.jobs.resuming import check_changes
-from fogline.monitoring.folder import FolderError, RunFolder, load_run
+from fogline.monitoring.folder import FolderError, RunFolder
 from fogline.monitoring.progress import Live, Silent
 from fogline.monitoring.result import Result
+from fogline.monitoring.run_files import RunFiles, load_run
 from fogline.monitoring.table import next_steps, result_table
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _job_of(file: Path | None, overrides: Sequence[str]) -> tuple[Job, Path]:
 
 def _job_to_resume(run: Path, overrides: Sequence[str]) -> tuple[Job, Path, bool]:
     """The job of a run to go on with, where its task lies, and whether the overrides change it."""
-    kept = RunFolder(run)
+    kept = RunFiles(run)
     kept.read_info()  # Or there is no run.
     home = _task_home(kept.job_file)
     before, job = kept.read_job(), kept.read_job(overrides)
@@ -151,7 +152,7 @@ def _job_to_resume(run: Path, overrides: Sequence[str]) -> tuple[Job, Path, bool
 
 def _task_home(file: Path) -> Path:
     """Where a job file's task lies: beside it, or, for a run's resolved job, where the run found it."""
-    folder = RunFolder(file.parent)
+    folder = RunFiles(file.parent)
     if not folder.info.exists():
         return file.parent
     if folder.task_unnamed():
@@ -163,7 +164,7 @@ def _task_home(file: Path) -> Path:
     return folder.task_folder() or file.parent
 
 
-def _how_to_go_on(folder: RunFolder, job: Job) -> str:
+def _how_to_go_on(folder: RunFiles, job: Job) -> str:
     rounds = len(folder.history())
     if any(folder.checkpoints.glob("round-*")):
         return f"Interrupted after {rounds} of {job.rounds} rounds. Go on with: fogline simulate --resume {folder.path}"

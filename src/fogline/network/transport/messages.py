@@ -26,7 +26,7 @@ from fogline.nodes.traits import AlgorithmTraits
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
-PROTOCOL = 2
+PROTOCOL = 3
 SERVICE = "fogline.v1.Node"
 ENROLMENT_SERVICE = "fogline.v1.Enrolment"
 OPERATOR_SERVICE = "fogline.v1.Operator"
@@ -90,7 +90,7 @@ class JobAnnouncement(msgspec.Struct, frozen=True):
     """The resolved job (TOML)."""
     bundle: Blob
     layout: str
-    """The model's tensors: JSON list of [name, shape, type, trainable]."""
+    """Tensors of the model that devices and aggregators share: JSON list of [name, shape, type, role]."""
     needs: Needs = Needs()
     priority: int = 0
     traits: AlgorithmTraits = AlgorithmTraits()

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from fogline.governance.identity.certificates import CertificateFacts
+from fogline.governance.identity.credentials import CertificateFacts
 from fogline.governance.roles import CALLS, refusal
 from fogline.network.transport.grpc import Methods
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fogline.governance.identity.certificates import CertificateFacts
+from fogline.governance.identity.credentials import CertificateFacts
 from fogline.governance.subject import Subject
 from fogline.network.transport.messages import DownFrame, Present, Push, UpFrame, Welcome
 from fogline.network.transport.session import Session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fogline.governance.identity.certificates import CertificateFacts
+from fogline.governance.identity.credentials import CertificateFacts
 from fogline.network.timing import LAST_FRAME
 from fogline.network.transport.messages import DownFrame, Present
 

@@ -19,8 +19,9 @@ from fogline.aggregation.rules import Rule
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
-from fogline.algorithms.device import prepare, run_cohort
+from fogline.algorithms.device import opened, prepare, run_cohort
 from fogline.algorithms.group import Down
+from fogline.algorithms.private import keeps_private, with_home
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
@@ -31,10 +32,10 @@ from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.queries import figures, parse_query
 from fogline.compute.survey import Examiner, judgement_of, model_to_judge, row_of, task_to_judge
-from fogline.data.loading import loading_of
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.exchanging import exchange_of
+from fogline.jobs.judging import check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, check_rounds, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
@@ -64,9 +65,10 @@ from fogline.params import Params, Spec
 from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
-from fogline.training.bugs import CodeError, blame
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
+from fogline.user_code.bugs import CodeError, blame
+from fogline.user_code.loading import loading_of
 
 log = logging.getLogger("fogline.worker")
 
@@ -76,7 +78,7 @@ class JobWorker:
 
     def __init__(self, opened: Open) -> None:
         self.opened = opened
-        self.job: Job = parse_job(opened.text)
+        self.asked: Job = parse_job(opened.text)
         self.folder = Path(opened.folder)
         self._engine: Engine | None = None
         if opened.folder not in sys.path:
@@ -84,14 +86,18 @@ class JobWorker:
 
     @cached_property
     def algorithm(self) -> Algorithm:
-        return make(self.job.algorithm.name, **self.job.algorithm.parameters)
+        return make(self.asked.algorithm.name, **self.asked.algorithm.parameters)
+
+    @cached_property
+    def job(self) -> Job:
+        """The job, with who judges."""
+        return with_judges(self.asked, self.algorithm)
 
     @cached_property
     def task(self) -> Task:
         parameters = {**self.job.task_parameters, **self.opened.parameters}
-        return task_to_judge(
-            load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder), self.job
-        )
+        task = load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
+        return with_home(task_to_judge(task, self.job), self.algorithm, lambda: task.initial(self.job.seed))
 
     def engine(self, first: ClientJob) -> Engine:
         """The job's engine, once it has been compared with the reference on this node's own data.
@@ -107,7 +113,7 @@ class JobWorker:
                     self.task,
                     self.algorithm,
                     local,
-                    [prepared if isinstance(prepared, ClientJob) else first],
+                    [prepared if isinstance(prepared, ClientJob) else opened(self.task, first)],
                     engine=engine,
                     chunk=1,
                     compared=self.job.engine_compared,
@@ -162,7 +168,8 @@ class JobWorker:
 
     @cached_property
     def spec(self) -> Spec:
-        return Spec.read(self.opened.layout) if self.opened.layout else self.task.spec
+        """The layout of what devices and aggregators share."""
+        return Spec.read(self.opened.layout) if self.opened.layout else self.task.shared
 
     def open(self) -> JobOpened:
         """Load what this node needs, so that the first round does not wait for it."""
@@ -177,6 +184,7 @@ class JobWorker:
         self.task.check()
         check_rounds(self.algorithm, self.job)
         check_links(self.job, self.algorithm)
+        check_publishing(self.job, self.algorithm)
         for query in self.job.queries:
             parse_query(query)
         job = with_defaults(self.job, self.algorithm, self.task)
@@ -187,11 +195,11 @@ class JobWorker:
             )
             for leaf in set(parent_addresses)
         }
-        group = group_models.root(first_model(job, self.task, request.start))
+        group = group_models.root(self._first_shared(first_model(job, self.task, request.start)))
         self.groups.begin(group, request.group, request.model, request.key)
         return Described(
             text=job_to_toml(job),
-            layout=self.task.spec.layout,
+            layout=self.task.shared.layout,
             traits=traits_of(self.algorithm, self.rules, exchange_of(job, self.algorithm)),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
@@ -199,6 +207,24 @@ class JobWorker:
             clients=clients,
             plan=plan,
         )
+
+    def _first_shared(self, first: Params) -> Params:
+        """What devices and aggregators share of the first model.
+
+        Raises:
+            JobError: devices would have another rest of it: they make it themselves, under the job's seed.
+        """
+        home = self.task.home
+        if home is None:
+            return first
+        shared = home.part.cut(first)
+        again = home.whole(shared, {})
+        if not (np.array_equal(again.vector, first.vector) and np.array_equal(again.counters, first.counters)):
+            raise JobError(
+                "start: that model has other frozen or private entries than the untrained one, which devices begin "
+                "with; leave start out, or let these entries train and travel"
+            )
+        return shared
 
     def carry_out(self, asked: CarryOut) -> CarriedOut:
         """What a state machine decided: on this node's data, or with what children sent."""
@@ -230,7 +256,7 @@ class JobWorker:
     def model_to_judge(self, request: ModelToJudge) -> ModelWritten:
         """What devices get that are asked beside the training."""
         if request.group:
-            down = model_to_judge(self.algorithm, self.task.spec, read_group(request.group))
+            down = model_to_judge(self.algorithm, self.spec, read_group(request.group))
         else:
             down = Down(np.zeros(0, np.float32), np.zeros(0, np.int64))
         write(request.model, down)
@@ -248,8 +274,9 @@ class JobWorker:
         return Evaluated(self.metrics(self.params(request.group)), read_group(request.group).metrics)
 
     def params(self, group: str) -> Params:
-        """The model of a group, as it is judged and handed out."""
-        return group_models.evaluation_model(self.algorithm, self.task.spec, read_group(group))
+        """The model of a group, as it is judged and handed out: without what each device has of its own."""
+        home, shared = self.task.home, group_models.evaluation_model(self.algorithm, self.spec, read_group(group))
+        return shared if home is None else home.part.hand_out(shared, home.first)
 
     def metrics(self, params: Params) -> dict[str, float]:
         """Metrics on the test set; none where there is none here, or where devices alone judge."""
@@ -314,6 +341,8 @@ class JobWorker:
             case PackageModel():
                 from fogline.network.worker.packing import pack
 
+                if keeps_private(self.algorithm):
+                    raise ModelError(f"{no_version(self.algorithm)}.")
                 return pack(self.job, self.task, self.params(request.group), request)
             case Open():
                 raise ValueError("The job is loaded already.")

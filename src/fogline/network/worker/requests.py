@@ -38,7 +38,7 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     text: str
     """The job (TOML)."""
     layout: str = ""
-    """The model's layout, so that an aggregator need not build the model to know it."""
+    """The layout of what devices and aggregators share, so that an aggregator need not build the model to know it."""
     depth: int = 0
     """Aggregators above this node, by which it knows the stages of its links."""
     node: str = ""

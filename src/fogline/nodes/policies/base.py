@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from fogline.errors import InputError
+from fogline.parameters import check_when_made
 
 
 class SelectionPolicyError(InputError, ValueError):
@@ -62,6 +63,10 @@ class Selection(ABC):
 
     needs_loss: ClassVar[bool] = False
     """Whether it is blind without ``Feedback.loss_rms``."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        check_when_made(cls)
 
     @abstractmethod
     def select(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-
+from fogline.factories import Factory
 from fogline.nodes.policies.base import Selection, SelectionPolicyError
-from fogline.plugins import Registry, suggest
 
-POLICIES = Registry[type[Selection]]("policy", "fogline.nodes.policies", first="uniform", error=SelectionPolicyError)
+POLICIES = Factory("policy", "fogline.nodes.policies", Selection, first="uniform", error=SelectionPolicyError)
 """All policies."""
 
 
@@ -17,13 +15,4 @@ def make_policy(name: str, /, **parameters: object) -> Selection:
     Raises:
         SelectionPolicyError: there is no such policy, or it takes no such parameter or value; one sentence.
     """
-    policy = POLICIES.find(name)
-    taken = inspect.signature(policy.thing).parameters
-    for parameter in parameters:
-        if parameter not in taken:
-            hint = suggest(parameter, taken) or "; it takes none"
-            raise SelectionPolicyError(f"The policy '{policy.name}' takes no parameter '{parameter}'{hint}")
-    try:
-        return policy.thing(**parameters)
-    except SelectionPolicyError as wrong:
-        raise SelectionPolicyError(f"The policy '{policy.name}' cannot be set up: {wrong}") from None
+    return POLICIES.make(name, **parameters)

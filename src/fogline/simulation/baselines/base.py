@@ -44,7 +44,7 @@ class FinishedRun:
             task: the run's, or a twin of it on other data.
             together: whether several models are trained at once.
         """
-        job, local, plain = self.setting.job, self.setting.local, FedAvg()
+        job, local, plain, task = self.setting.job, self.setting.local, FedAvg(), task.with_home(None)
         kinds = task.engines()
         fits = job.engine is not None and kinds[job.engine].refuses(task, plain, local) is None
         engine = job.engine if job.engine is not None and fits else next(iter(kinds))

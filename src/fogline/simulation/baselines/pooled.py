@@ -7,8 +7,8 @@ from fogline.data import FederatedData
 from fogline.jobs.planning import planner
 from fogline.monitoring.record import Baseline, Row
 from fogline.simulation.baselines.base import BASELINES, FinishedRun, moved
-from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame
 from fogline.training.local import ClientJob
+from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame
 
 
 @BASELINES.add("pooled")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from fogline.params import Params
-from fogline.training.bugs import PROGRAMMING, CodeError, attempt, blame, sure
 from fogline.training.task import Sums, Task
+from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, sure
 
 TEST_PART = 2048
 """Examples of the test set that are judged at once."""

@@ -24,9 +24,9 @@ from fogline.params import Params, State
 from fogline.simulation.executors.base import Bench
 from fogline.simulation.executors.judging import EvaluationPart, EvaluationSums, evaluate_part
 from fogline.simulation.executors.shared_memory import Arena, SharedArray
-from fogline.training.bugs import CodeError, line_of, said
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums
+from fogline.user_code.bugs import CodeError, line_of, said
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

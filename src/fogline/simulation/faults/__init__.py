@@ -1,8 +1,9 @@
 """Fault simulation: the real nodes under losses, partitions and crashes, and the checks that nothing is lost."""
 
 from fogline.simulation.faults.checks import InvariantError
+from fogline.simulation.faults.machines import SeedOutcome
 from fogline.simulation.faults.plan import FaultPlan, draw_plan
 from fogline.simulation.faults.survey import run_survey
-from fogline.simulation.faults.world import SeedOutcome, World, run
+from fogline.simulation.faults.world import World, run
 
 __all__ = ["FaultPlan", "InvariantError", "SeedOutcome", "World", "draw_plan", "run", "run_survey"]

@@ -17,8 +17,9 @@ from fogline.nodes.messages import Key, Message, Receipt, Report, Work
 from fogline.nodes.role import HERE
 from fogline.nodes.traits import AlgorithmTraits
 from fogline.simulation.faults.checks import Contributions, InvariantError, value_of
+from fogline.simulation.faults.machines import Happening, Parcel, SeedOutcome, SimulatedMachine
 from fogline.simulation.faults.plan import POLL, FaultPlan, draw_plan
-from fogline.simulation.faults.world import Happening, Parcel, SeedOutcome, SimulatedMachine, World
+from fogline.simulation.faults.world import World
 
 QUESTIONS = 4
 AGAIN = 2.0

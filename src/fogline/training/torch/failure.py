@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from fogline.aggregation.sweep import bound
-from fogline.training.bugs import attempt, reason_of
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.task import Task
+from fogline.user_code.bugs import attempt, reason_of
 
 __all__ = ["attempt", "client_name", "failed", "results", "wrong_targets"]
 

@@ -8,23 +8,24 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fogline.params import Counters, Entry, Params, Spec, Vector
+from fogline.params import Counters, Entry, Params, Role, Spec, Vector
 
 
 class TensorLayout:
     """The tensors of a module's kind, in the order of its spec.
 
-    Parameters and persistent buffers count, tied weights once, frozen parameters as buffers. Entries keep the
-    module's types; the vector is float32 (float64 if any tensor is).
+    Parameters and persistent buffers count, tied weights once; parameters that want no gradient are frozen. Entries
+    keep the module's types; the vector is float32 (float64 if any tensor is).
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.spec = Spec.of(
-            Entry(name, tuple(tensor.shape), _type_name(tensor), tensor.requires_grad)
+            Entry(name, tuple(tensor.shape), _type_name(tensor), _role_of(tensor))
             for name, tensor in named_tensors(module).items()
         )
         self.trainable = [entry for entry in self.spec.entries if entry.trainable]
         self.buffers = [entry for entry in self.spec.entries if entry.is_float and not entry.trainable]
+        """What steps leave alone, frozen weights too: to an engine both are what the module reads beside."""
         self.integers = [entry for entry in self.spec.entries if not entry.is_float]
 
     def load(self, module: nn.Module, vector: Vector | Tensor, counters: Counters | Tensor) -> None:
@@ -67,6 +68,12 @@ def as_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     """An array as a tensor on a device, without a copy where it can be helped."""
     # A read-only array (a memory map, a frozen buffer) is copied: a tensor over it could write to it.
     return torch.as_tensor(array if array.flags.writeable else array.copy(), device=device)
+
+
+def _role_of(tensor: Tensor) -> Role:
+    if tensor.requires_grad:
+        return "trained"
+    return "frozen" if isinstance(tensor, nn.Parameter) else "buffer"
 
 
 def _type_name(tensor: Tensor) -> str:

@@ -18,12 +18,12 @@ from fogline.data import Examples, FederatedData
 from fogline.data.inputs import Array, Inputs, count, mapped
 from fogline.params import Params, Spec, Vector
 from fogline.randomness import seeded
-from fogline.training.bugs import attempt
 from fogline.training.task import Task
 from fogline.training.torch.checking.making import without_dropout
 from fogline.training.torch.layout import TensorLayout, as_tensor
 from fogline.training.torch.outputs.answers import answer_of, own_loss, part_of, several_of
 from fogline.training.torch.outputs.losses import LossFunction, LossName
+from fogline.user_code.bugs import attempt
 
 TRIED = 3
 """Clients whose examples are tried, one after the other, to see how the model takes an example."""

@@ -16,7 +16,6 @@ from fogline.data.inputs import Array, count, mapped, rows, shown
 from fogline.params import Params
 from fogline.plugins import Registry
 from fogline.randomness import seeded
-from fogline.training.bugs import attempt
 from fogline.training.local import ClientJob
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums
@@ -31,6 +30,7 @@ from fogline.training.torch.outputs.fit import Fit, decides, fit_of, fitted_loss
 from fogline.training.torch.outputs.functions import EVALUATION_BATCH, JudgedModel
 from fogline.training.torch.outputs.judging import judge_classes, judge_numbers
 from fogline.training.torch.outputs.losses import LossFunction, LossName, loss_function, shape_of
+from fogline.user_code.bugs import attempt
 
 ENGINES = Registry[type[Engine]]("engine", "fogline.training.torch.engines", first="loop")
 """Engines of the PyTorch backend; they are written against the class below."""

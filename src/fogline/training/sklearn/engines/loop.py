@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from fogline.params import Vector
-from fogline.training.bugs import CodeError, HookNumbersError, attempt, reason_of
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import LocalMethod, overrides
 from fogline.training.shuffling import batches
 from fogline.training.sklearn.task import ENGINES, SklearnTask
 from fogline.training.task import Engine, Task
+from fogline.user_code.bugs import CodeError, HookNumbersError, attempt, reason_of
 
 
 @ENGINES.add("loop", "partial_fit on one minibatch after the other, one device after the other.")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from fogline.training.bugs import attempt
 from fogline.training.torch.checking.side_effects import watched
+from fogline.user_code.bugs import attempt
 
 
 def keeps(module: nn.Module, step: Callable[[], object]) -> bool:

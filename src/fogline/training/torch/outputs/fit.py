@@ -13,9 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fogline.training.bugs import attempt
 from fogline.training.torch.outputs.answers import answer_of
 from fogline.training.torch.outputs.losses import IGNORED, LossFunction, LossName, same_numbers, shape_of
+from fogline.user_code.bugs import attempt
 
 Kind = Literal["classes", "binary", "numbers", "unknown"]
 

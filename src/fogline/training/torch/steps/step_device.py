@@ -19,7 +19,7 @@ class StepDevice(DeviceContext):
     Args:
         task: model and data.
         job: what the device was asked.
-        start: (P,) where training starts.
+        start: where training starts, all that trains.
         local: what the device keeps.
         received: what the parent sent beside the model.
         functions: the model under other weights, as it trains.
@@ -29,8 +29,9 @@ class StepDevice(DeviceContext):
         self, task: TorchTask, job: ClientJob, start: Tensor, local: Arrays, received: Arrays, functions: ModelFunctions
     ) -> None:
         super().__init__(task, job, Draws(job.seed, job.common_seed, STEPS))
-        self._start = start
-        self._model = start if job.model is None else task.array(job.model[: task.spec.trainable])
+        self._whole = start
+        self._start = self._cut(start)
+        self._model = self._start if job.model is None else self._cut(task.array(job.model[: task.spec.trainable]))
         self._states = [cast("Arrays", MappingProxyType(state)) for state in (local, received)]
         self._elsewhere = functions
         self._known = [self._start, self._model, *local.values(), *received.values()]
@@ -59,6 +60,9 @@ class StepDevice(DeviceContext):
     def functions(self) -> ModelFunctions:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The model as it trains."""
         return self._elsewhere
+
+    def _trained(self) -> Tensor:
+        return self._whole
 
     def arrays(self) -> list[Tensor]:
         """All that must not be written to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, TypeVar
 
-from fogline.training.bugs import attempt, blame
+from fogline.user_code.bugs import attempt, blame
 
 Kind = TypeVar("Kind")
 

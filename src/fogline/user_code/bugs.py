@@ -20,8 +20,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from fogline.data.loading import loading_of
 from fogline.errors import FoglineError
+from fogline.user_code.loading import loading_of
 
 Result = TypeVar("Result")
 

@@ -1,0 +1,129 @@
+"""What an aggregator keeps, whom it asks and when, and until when it waits: its machine before answers come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fogline.nodes import records
+from fogline.nodes.effects import Effect, Forget, Send, SetTimer, Write
+from fogline.nodes.exchange_rounds import ParentExchange
+from fogline.nodes.learning import PolicyLearning
+from fogline.nodes.ledger import Ledger
+from fogline.nodes.messages import Key, Work
+from fogline.nodes.policies import Selection
+from fogline.nodes.role import AggregatorRole
+from fogline.nodes.roster import Presence, Roster
+from fogline.nodes.selection import CohortSelection
+
+POLL = 60.0
+"""Seconds after which children that could not be asked are looked at again."""
+
+
+class Asking:
+    """What an aggregator keeps, and how it begins a round.
+
+    Args:
+        role: what it is in the job.
+        policy: selects the children of a round.
+        presence: whether a child can be asked at a time.
+    """
+
+    def __init__(self, role: AggregatorRole, policy: Selection, presence: Presence | None) -> None:
+        self.role = role
+        self.name = role.name
+        self.policy = policy
+        self.ledger = Ledger(role)
+        self.roster = Roster(
+            presence,
+            role.deadline,
+            self.ledger.busy,
+            idle=role.mode == "async",
+            classes=role.lanes if role.mode == "semi-async" else None,
+        )
+        self.now = 0.0
+        self._selection = CohortSelection(role, policy, self.roster, self.ledger)
+        learns = type(policy).observe is not Selection.observe
+        self._learning = PolicyLearning(policy, self.ledger) if learns else None
+        self._exchange: ParentExchange | None = None
+        self._waits: dict[int, float] = {}
+        """Lanes that wait because nobody can be asked, and since when."""
+        self._effects: list[Effect] = []
+
+    def apply(self, record: records.Record) -> None:
+        """Take over what a record says; the journal's replay calls this and nothing else."""
+        if self._learning is not None:
+            self._learning.learn(record)
+        self.ledger.apply(record)
+
+    def _begin(self, index: int) -> str:
+        """Begin a round of a lane, or wait where nobody can be asked; why it has waited long enough, if it has."""
+        cohort = self._selection.cohort(index, self.ledger.round, self.now)
+        if cohort.short and not self.ledger.lanes[index].asks:
+            return "" if self._waits_on(index) else cohort.short
+        self._waits.pop(index, None)
+        self._ask(index, cohort.children, cohort.need, cohort.quorum, cohort.ring_order)
+        if self._exchange is not None:
+            self._exchange.begin(self.now)
+        self._set_deadline(index)
+        return ""
+
+    def _waits_on(self, index: int) -> bool:
+        """Wait for children that are enough for a round to count; False where that took as long as a round may."""
+        if not len(self.roster) and (self.role.parent is None or index > 0):
+            return True  # The root has nobody to answer to; it begins when somebody comes.
+        until = self.now + self.role.deadline
+        if self._selection.can_count(index) or not any(
+            self._selection.can_count(lane.index) for lane in self.ledger.lanes
+        ):
+            until = self._waits.setdefault(index, self.now) + self.role.deadline
+        # Else it is a class of speed that has too few children now: it is looked at again, but has no rounds to lose.
+        if self.now >= until:
+            del self._waits[index]
+            return False
+        self._do(SetTimer(f"open/{index}", min(self.now + POLL, until)))
+        return True
+
+    def _ask(self, index: int, children: Sequence[str], need: int, quorum: int, ring_order: Sequence[str]) -> None:
+        ledger = self.ledger
+        first = ledger.next_task
+        self._log(records.Asked(index, first, tuple(children), need, quorum, self.now, tuple(ring_order)))
+        model, request = ledger.model, self._request
+        self.roster.occupy(children)
+        self._effects += [Send(child, request(task, model)) for task, child in enumerate(children, first)]
+
+    def _request(self, task: int, model: Key) -> Work:
+        assigned = self.ledger.assigned
+        if assigned is None or assigned.kind == "train":
+            return Work(task, model, self.ledger.round, steps=self.role.steps)
+        return Work(task, model, self.ledger.round, assigned.kind, assigned.query)
+
+    def _fill_up(self, index: int) -> None:
+        """Async mode: keep a cohort training."""
+        lane = self.ledger.lanes[index]
+        if self.role.mode == "async" and lane.open and self.ledger.working:
+            # While a full buffer lacks devices, those that are in it need not train for it again.
+            full = lane.fresh >= lane.need
+            inside = {one.child for one in lane.pending} if full else ()
+            chosen = self._selection.fill_up(self.ledger.round, self.now, without=inside)
+            if chosen:
+                self._ask(index, chosen, lane.need, lane.quorum, ())
+
+    def _set_deadline(self, index: int) -> None:
+        hops = self.ledger.hops  # The hops of a ring share its time, so that one lost child does not end it.
+        until = self.now + self.role.deadline / hops if self._exchange is None else self._exchange.deadline()
+        self._do(SetTimer(f"deadline/{index}", min(until, self.now + self.role.patience)))
+
+    def _log(self, record: records.Record) -> None:
+        self.apply(record)
+        self._effects.append(Write(record))
+        ledger = self.ledger
+        if ledger.released:
+            for child in ledger.released:
+                self.roster.release(child)
+            ledger.released.clear()
+        if ledger.unused:
+            self._do(Forget(tuple(ledger.unused)))
+            ledger.unused.clear()
+
+    def _do(self, effect: Effect) -> None:
+        self._effects.append(effect)

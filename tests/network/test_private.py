@@ -1,0 +1,143 @@
+"""Entries that stay on devices, over real sockets: the simulator's bits, and no byte of them on any link."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+
+from fogline.monitoring.folder import RunFolder
+from fogline.network.node.values import ValueStore
+from fogline.network.transport.session import Session
+from fogline.network.transport.uplink import Uplink
+from fogline.processes.messages import encode
+from fogline.storage import BlobRef
+from fogline.training.home import FLOATS
+from tests.network.cluster import Cluster, job, simulated
+from tests.network.processes import fleet
+from tests.network.test_jobs import same
+from tests.network.test_kills import killed_until_done
+from tests.network.test_surveys import found
+
+HEAD = '[algorithm]\nname = "{}"\nprivate = ["head"]\n'
+LAST = "[evaluation]\nevery = 3\n"
+"""On real nodes the next round goes on while devices judge, and changes their heads."""
+
+
+def private(method: str = "fedavg", **more: Any) -> str:
+    return job(task="split = true", publish="", **more) + HEAD.format(method) + LAST
+
+
+JOBS = {
+    "a star": private("fedper", fogs=0),
+    "a tree": private("fedprox"),
+    "fogs with models of their own": private("scaffold", fog="rounds = 2"),
+    "stages": private(cloud='uplink = ["int8"]\ndownlink = ["int8"]', fog='uplink = ["clip(norm=0.5)", "int8"]'),
+    "judged after some training": private(fogs=0) + "fine_tune = { epochs = 2 }\n",
+}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_gives_the_simulator_s_model_and_its_devices_judgement(
+    name: str, runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    text = JOBS[name]
+    made = clusters[0 if "[tree.fog]" not in text else 2]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.why) == ("finished", "")
+        expected = simulated(text)
+        assert same(made.model(record), expected.params)
+        assert [entry.name for entry in made.model(record).spec.entries] == ["body", "mean", "steps"]
+        rows = found(RunFolder(made.folder / "cloud" / "runs" / record.job).history())
+        assert rows == [pytest.approx(row, rel=1e-12) for row in found(expected.history)]
+        (why,) = [why for what, _, why in made.said(record) if what == "not published"]
+        assert "keeps part of the model on each device" in why
+
+    runner.run(work())
+
+
+def test_no_byte_of_what_stays_is_on_a_link(
+    runner: asyncio.Runner, clusters: dict[int, Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every frame and every blob is looked at, in both directions."""
+    made, sent, states = clusters[2], list[bytes](), list[bytes]()
+    take, say, tell = ValueStore._take, Uplink.send, Session.send  # pyright: ignore[reportPrivateUsage]
+
+    def taken(self: ValueStore, draft: Path, kind: str) -> BlobRef:
+        data = draft.read_bytes()
+        (states if kind == "state" else sent).append(data)
+        return take(self, draft, kind)
+
+    def up(self: Uplink, frame: Any) -> None:
+        sent.append(encode(frame))
+        say(self, frame)
+
+    def down(self: Session, frame: Any) -> None:
+        sent.append(encode(frame))
+        tell(self, frame)
+
+    monkeypatch.setattr(ValueStore, "_take", taken)
+    monkeypatch.setattr(Uplink, "send", up)
+    monkeypatch.setattr(Session, "send", down)
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(private("fedper")))
+        assert record.state == "finished"
+
+    runner.run(work())
+    heads = [load(state)[FLOATS] for state in states]
+    assert len(heads) == 4 * 3
+    everything = b"".join(sent)
+    assert len(everything) > 10_000
+    for head in heads:
+        assert np.all(head != 0)
+        assert not any(head[i : i + 2].tobytes() in everything for i in range(len(head) - 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            private() + 'where = "cloud"\n',
+            "evaluation.where is 'cloud', but FedAvg keeps part of the model",
+        ),
+        (job(task="split = true") + HEAD.format("fedavg"), "publish: FedAvg keeps part of the model on each device"),
+        (
+            private().replace('["head"]', '["tail"]'),
+            "no entry of the model is called 'tail'; there are body, head, mean",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_rounds(
+    text: str, words: str, runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    made = clusters[2]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.done) == ("failed", 0)
+        assert words in record.why
+
+    runner.run(work())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_device_that_dies_at_every_commit_keeps_its_head(after: bool, tmp_path: Path) -> None:
+    """Its head bends what its body learns, so the model tells whether it was kept."""
+    text = private(
+        "fedper", rounds=6, fogs=1, clients=2, cloud="quorum = 1.0", fog="quorum = 1.0\ncohort = 2", more="exact = true"
+    )
+    text = text.replace("every = 3", "every = 6")
+
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            await killed_until_done(made, "client-0", after, text)
+
+    asyncio.run(work())
