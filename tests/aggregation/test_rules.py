@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tracemalloc
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from fogline.aggregation import Folded, MeanFold, UnusableUpdateError, Update, rows
 from fogline.aggregation.gathering import Gathered, as_it_is
 from fogline.aggregation.rules import RULES, Rule, make_rule, rule_name
-from fogline.parameters import required
 from fogline.params import map_arrays, save_arrays
 
 
@@ -198,7 +197,7 @@ GIVEN = {"f": "2", "radius": "1.5", "norm": "2.5", "root": "'a'"}
 
 @pytest.mark.parametrize("name", RULES)
 def test_the_text_of_a_rule_makes_it_again(name: str) -> None:
-    needed = ", ".join(f"{field.name}={GIVEN[field.name]}" for field in fields(RULES[name]) if required(field))
+    needed = ", ".join(f"{field.name}={GIVEN[field.name]}" for field in fields(RULES[name]) if field.default is MISSING)
     rule = make_rule(f"{name}({needed})")
     assert make_rule(rule_name(rule, "")) == rule
     assert make_rule("trimmed-mean(0.2)") == make_rule("trimmed_mean(share=0.2)")
