@@ -105,15 +105,15 @@ def test_a_rule_and_weights_per_number_are_refused_before_the_run() -> None:
     [
         (
             Tree(cloud=Tier(rule="krum(f=5)")),
-            r"'krum\(f=5\)', which needs 13 updates, but a round of cloud has at most 12",
+            r"'krum\(f=5\)', which needs 13 updates, but a round of cloud has at most",
         ),
         (
             Tree(cloud=Tier(rule="median"), fog=Tier(count=4, rule="flame", cohort=1)),
-            "which needs 3 updates, but a round",
+            "needs 3 updates, but a round",
         ),
         (
             Tree(cloud=Tier(rule="fltrust('client-99')")),
-            "trusts 'client-99', which is no child of cloud; 'client-0' would",
+            "trusts 'client-99', which is no child of cloud; 'client-00'",
         ),
     ],
 )
@@ -143,7 +143,7 @@ def test_the_updates_of_a_round_wait_on_disk(monkeypatch: pytest.MonkeyPatch) ->
     assert len(kept) >= 5 * (12 + 2)  # Of every round those of the devices, and of the fogs.
 
 
-@pytest.mark.parametrize("rule", ["krum(f=1)", "fltrust('client-3')", "flame", ["bucketing(2)", "dnc(f=1)"]])
+@pytest.mark.parametrize("rule", ["krum(f=1)", "fltrust('client-03')", "flame", ["bucketing(2)", "dnc(f=1)"]])
 def test_workers_and_an_interruption_change_no_bit_of_a_rule_on_wholes(rule: str | list[str], tmp_path: Path) -> None:
     tree = Tree(cloud=Tier(rule=rule))
     whole = run_toy(tree, rounds=3, checkpoint_every=1)
