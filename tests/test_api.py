@@ -63,7 +63,7 @@ def test_help_shows_the_strings_below_attributes(face: str) -> None:
         thing = getattr(module, name)
         if not isinstance(thing, type):
             continue
-        shown = pydoc.render_doc(thing, renderer=pydoc.plaintext)
+        shown = pydoc.render_doc(thing, renderer=pydoc.plaintext)  # type: ignore[attr-defined]
         assert shown.count(str(thing.__doc__).splitlines()[0]) >= 1
         for attribute, text in attributes_of(thing).items():
             assert f"{attribute}: {text.splitlines()[0]}" in shown, (name, attribute)

@@ -91,7 +91,8 @@ class ToyEngine(Engine):
         return [self._train(job) for job in jobs]
 
     def _train(self, job: ClientJob) -> LocalResult:
-        x, y = self.task.data.at(job.client)
+        examples = self.task.data.at(job.client)
+        x, y = examples.array, examples.y
         rng = np.random.default_rng(job.seed)
         p = SPEC.trainable
         start = job.start[:p]

@@ -126,7 +126,7 @@ def test_ordinary_fold_of_a_tree_is_near_that_of_a_star(dtype: Any) -> None:
     a, b = star.finish().mean("delta"), cloud.finish().mean("delta")
     assert a.dtype == b.dtype == dtype
     assert np.linalg.norm(a - b) <= 1e-6 * np.linalg.norm(a)
-    true = np.average([u.vectors["delta"] for u in updates], 0, [u.weights["delta"] for u in updates])
+    true = np.average([u.vectors["delta"] for u in updates], 0, np.array([u.weights["delta"] for u in updates]))
     np.testing.assert_allclose(b, true, atol=1e-5)
 
 

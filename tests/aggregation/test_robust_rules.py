@@ -342,10 +342,10 @@ def test_a_rule_of_ones_own_may_mix_and_combine() -> None:
 @pytest.mark.parametrize(
     ("made", "why"),
     [
-        (np.ones(13), r"mix gives an array of shape \(13,\); it must give one of shape \(mixtures, 13\)"),
+        (np.ones(13), r"gives an array of shape \(13,\) where it mixes; it must give one of shape \(mixtures, 13\)"),
         (np.ones((2, 12)), r"of shape \(2, 12\)"),
-        (None, "mix gives <class 'NoneType'>"),
-        (np.full((1, 13), math.nan), "what is not finite"),
+        (None, "gives <class 'NoneType'> where it mixes"),
+        (np.full((1, 13), math.nan), "gives numbers that are not finite where it mixes"),
     ],
 )
 def test_a_mixture_that_is_none_is_named(made: object, why: str) -> None:

@@ -45,6 +45,7 @@ def test_parts_are_named_by_aggregators_and_a_child_names_none_of_its_own() -> N
         {"vector/delta": np.zeros(3)},
         SurveySums.of({"a": math.nan}).to_arrays(),
         SurveySums.of({"a": math.inf}).to_arrays(),
+        SurveySums.of({"a": 1e305}).to_arrays(),
         SurveySums.of({"a": 1.0}).to_arrays() | {"tally/values": np.zeros((2, 2))},
         SurveySums.of({"a": 1.0}).to_arrays() | {"tally/values": np.zeros((1, 2), np.int64)},
         SurveySums.of({"a": 1.0}).to_arrays() | {"tally/names": np.frombuffer(b"{", np.uint8)},
@@ -54,6 +55,11 @@ def test_parts_are_named_by_aggregators_and_a_child_names_none_of_its_own() -> N
 def test_what_are_no_sums_is_refused(arrays: dict[str, np.ndarray]) -> None:
     with pytest.raises(UnusableUpdateError):
         SurveySums.from_arrays(arrays)
+
+
+def test_what_is_read_adds_up_without_an_overflow() -> None:
+    largest = SurveySums.from_arrays(SurveySums.of({"a": 1e300, "b": -1e300}).to_arrays())
+    assert added([largest] * 1000).sums == pytest.approx({"a": 1e303, "b": -1e303})
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=60), st.booleans())

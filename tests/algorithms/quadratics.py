@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 
 from fogline.aggregation import Partial, Update, fold_named
 from fogline.algorithms import AggregatorContext, Algorithm
@@ -21,8 +22,6 @@ from fogline.training import Engine, LocalMethod
 from fogline.training.home import Home
 from fogline.training.hook_calls import watched
 from fogline.training.local import ClientJob, LocalResult
-
-N_CLASSES = 8
 
 
 @dataclass
@@ -93,19 +92,27 @@ class Quadratics:
             return Examples(np.full((self.samples[i], 1), float(i)), np.arange(self.samples[i]) % (i + 2))
 
         clients = [f"client-{i}" for i in range(len(self.b))]
-        return SimpleNamespace(at=at, clients=clients, sizes=lambda: self.samples)
+        public = Examples(np.linspace(-1.0, 2.0, 7)[:, None], np.zeros(7, np.int64))
+        return SimpleNamespace(at=at, clients=clients, sizes=lambda: self.samples, public=public)
 
     def model_functions(self, job: ClientJob) -> Any:
-        """Of all its examples a device knows where it is."""
+        """Of all its examples a device knows where it is; an example x has the outputs x w."""
 
-        def loss(w: np.ndarray, x: np.ndarray, y: np.ndarray, gradient: bool) -> tuple[float, np.ndarray]:
+        def loss(
+            w: np.ndarray, x: np.ndarray, y: np.ndarray, gradient: bool, own: Any = None
+        ) -> tuple[float, np.ndarray]:
+            if own is not None:
+                leaf = torch.tensor(w, requires_grad=True)
+                value = own(torch.tensor(x) * leaf, torch.tensor(y))
+                value.backward()
+                return value.item(), leaf.grad.numpy()
             i = int(x[0, 0])
             return float((w - self.b[i]) @ self.gradient(i, w) / 2), self.gradient(i, w)
 
         def features(w: np.ndarray, x: np.ndarray) -> np.ndarray:
             return np.tile(w, (len(x), 1))
 
-        return SimpleNamespace(loss=loss, features=features, outputs=lambda w, x: np.zeros((len(x), N_CLASSES)))
+        return SimpleNamespace(loss=loss, features=features, outputs=lambda w, x: x * w)
 
     def trainer(self, method: Algorithm) -> Engine:
         return Descent(self, watched(method, self.home))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from quadratics import Quadratics, Run
 
+from fogline.algorithms import group as groups
 from fogline.algorithms import hooks, make
 from fogline.jobs import Job, Tier, Tree
 from fogline.jobs.errors import JobError
@@ -157,7 +158,38 @@ def test_ifca_finds_two_groups_of_devices() -> None:
     assert chosen[0] != chosen[3]
 
 
-@pytest.mark.parametrize("name", ["scaffnew", "feddc", "ifca"])
+@pytest.mark.parametrize("children", [list(ALL), [[0, 1], [[2, 3], [4, 5]]]], ids=["star", "tree"])
+def test_fedmd(children: list) -> None:
+    rounds, public = 4, P.data.public.x
+    run, own, consensus = Run(make("fedmd", epochs=2), P), np.zeros((N, 3)), None
+    for _ in range(rounds):
+        run.round(children)
+        for i in ALL:
+            for _ in range(0 if consensus is None else 2):  # Digest: all public examples are one batch.
+                signs = np.sign(public * own[i] - consensus)
+                own[i] = own[i] - P.rate * (public * signs).sum(0) / signs.size
+            own[i] = P.sgd(i, own[i])  # Revisit.
+        consensus = np.mean([public * own[i] for i in ALL], 0)
+    np.testing.assert_allclose(run.group.state["consensus"], consensus.ravel(), rtol=1e-9)
+    for i in ALL:
+        np.testing.assert_allclose(run.locals[i]["model"], own[i], rtol=1e-9)
+    assert not run.x.any()
+
+
+@pytest.mark.parametrize("name", ["fedmd", "fedproto"])
+def test_a_device_that_keeps_its_model_sends_none_of_its_weights(name: str) -> None:
+    run = Run(make(name), P)
+    for _ in range(2):
+        down = groups.send_down(run.method, run.group)
+        update = run.device(0, down)
+        sent = {term: vector for term, vector in update.vectors.items() if term != "buffers"}
+        assert set(sent) == ({"scores"} if name == "fedmd" else {"0", "1"})
+        run.round(list(ALL))
+    assert run.method.movement == ""
+    assert not run.method.global_model
+
+
+@pytest.mark.parametrize("name", ["scaffnew", "feddc", "ifca", "fedmd", "fedproto"])
 def test_rounds_of_a_fogs_own_are_refused_where_a_method_has_none(name: str) -> None:
     tree = Tree(cloud=Tier(), fog=Tier(count=2, rounds=3))
     with pytest.raises(JobError, match=r"has no rounds of a tier's own: leave tree.fog.rounds"):

@@ -27,7 +27,7 @@ def run(name: str, **parameters: float) -> np.ndarray:
 
 
 def mean_update(x: np.ndarray) -> np.ndarray:
-    return sum(n[i] * (P.sgd(i, x) - x) for i in ALL)
+    return np.sum([n[i] * (P.sgd(i, x) - x) for i in ALL], axis=0)
 
 
 @pytest.mark.parametrize("name", ["fedavg", "fedsgd", "hierfavg", "fedlc", "moon", "fedntd", "decayingsteps"])

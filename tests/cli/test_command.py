@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ JOB = 'name = "demo"\ntask = "tasks:make"\nrounds = 40\n'
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plots: None) -> Path:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plots: None) -> Iterator[Path]:
     """A folder with a job and its task, where the command is called."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(TASKS)])

@@ -112,6 +112,22 @@ def test_the_plot_shows_a_curve_a_group(kept: list[Path], result: Result, capsys
     assert png(comparison_figure(groups)).startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(("file", "begins"), [("side.SVG", b"<?xml"), ("side.pdf", b"%PDF")])
+def test_the_ending_says_in_what_form_a_plot_is_written(kept: list[Path], file: str, begins: bytes) -> None:
+    compare(*kept, "--plot", file)
+    assert Path(file).read_bytes().startswith(begins)
+
+
+@pytest.mark.parametrize(("file", "has"), [("side.abc", "ends in '.abc'"), ("side", "has no ending")])
+def test_a_plot_of_an_unknown_form_is_refused(
+    kept: list[Path], capsys: pytest.CaptureFixture[str], file: str, has: str
+) -> None:
+    with pytest.raises(SystemExit):
+        compare(*kept, "--plot", file)
+    assert f"--plot: {file} {has}; name a file that ends in .png, .pdf or .svg" in capsys.readouterr().err
+    assert not Path(file).exists()
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

@@ -66,7 +66,7 @@ def test_facts_about_the_run_are_there(kept: RunFolder) -> None:
 @pytest.mark.usefixtures("no_plots")
 def test_numbers_that_are_not_finite_leave_valid_json(result: Result, tmp_path: Path) -> None:
     result.metrics["loss"] = math.nan
-    result.history = [{"round": 1, "train_loss": math.inf, "accuracy": np.float32(0.5)}]
+    result.history = [{"round": 1, "train_loss": math.inf, "accuracy": float(np.float32(0.5))}]
     folder = RunFolder.create(tmp_path / "run", result.job)
     folder.append(result.history[0])
     folder.finish(result)

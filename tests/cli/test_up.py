@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fogline.cli.commands.up.inspect_task import goes_by_the_clock
 from fogline.cli.commands.up.plan import PlannedNode, StartPlan
 from fogline.cli.commands.up.run import repeats
 from fogline.cli.commands.up.tree import TreeState
-from fogline.jobs import Job
+from fogline.jobs import Job, JobError, Tier, Tree
 from fogline.monitoring.result import Result
 from fogline.network.node.status import StatusChange
 from fogline.params import Entry, Params, Spec
@@ -53,3 +54,28 @@ def test_neither_is_one_of_which_updates_were_in_vain_or_that_goes_by_the_clock(
     plan, result, state = made()
     assert not repeats(replace(plan, by_the_clock=True), result, state)
     assert not repeats(replace(plan, planned=False), result, state)
+
+
+@pytest.mark.parametrize(
+    ("settings", "mode", "clock"),
+    [
+        ({}, "sync", False),
+        ({}, "async", True),
+        ({"tree": Tree(cloud=Tier(mode="sync"))}, "async", False),
+        ({"tree": Tree(cloud=Tier(cohort=2, policy="weighted", deadline=60))}, "sync", False),
+        ({"tree": Tree(cloud=Tier(cohort=2, policy="oort"))}, "sync", True),
+        ({"tree": Tree(cloud=Tier(cohort=2, over_selection=1.5))}, "sync", True),
+        ({"devices": {"preset": "phones", "dropout": 0.0}, "tree": Tree(cloud=Tier(deadline=60))}, "sync", True),
+        ({"devices": {"dropout": 0.1}}, "sync", True),
+        ({"devices": {"speed": 10}}, "sync", False),
+    ],
+)
+def test_a_simulation_that_loses_devices_or_goes_by_times_is_not_the_same(
+    settings: dict[str, object], mode: str, clock: bool
+) -> None:
+    assert goes_by_the_clock(Job.model_validate(settings), mode, 4) == clock
+
+
+def test_devices_that_cannot_be_are_told() -> None:
+    with pytest.raises(JobError, match="drop_out"):
+        goes_by_the_clock(Job(devices={"drop_out": 0.1}), "sync", 4)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from fogline.aggregation import Update, fold_named
-from fogline.aggregation.rules import make_rule
+from fogline.aggregation.rules import Rule, make_rule
 from fogline.algorithms import group as group_models
 from fogline.algorithms import make
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.effects import Sift
 from fogline.compute.files import read_group, write
+from fogline.compute.folding import FormCheck
 from fogline.compute.groups import Groups
 from fogline.nodes.effects import FoldInput, Merge, Move
 from fogline.simulation.numbers import Numbers
@@ -133,6 +134,15 @@ def test_simulation_and_nodes_refuse_alike(bad: str, place: int, exact: bool, tm
         np.testing.assert_array_equal(array, same_group.to_arrays()[name])  # type: ignore[attr-defined]
 
 
+def test_every_movement_that_a_pattern_names_must_fit_the_model() -> None:
+    check = FormCheck("delta-*", SPEC).misfit
+    buffers = "buffers", (BUFFERS,)
+    assert check(((SPEC.integers,), *buffers, "delta-3", (N,))) is None
+    words = f"Its vector 'delta-3' has shape (1,) where the model has ({N},)."
+    assert check(((SPEC.integers,), *buffers, "delta-3", (1,))) == words
+    assert check(((SPEC.integers,), *buffers, "other", (1,))) is None
+
+
 @pytest.mark.parametrize("bad", [bad for bad in BAD if bad != "a table"])
 def test_blocks_refuse_alike(bad: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fogline.compute.column_blocks.BLOCK", 5)
@@ -179,6 +189,24 @@ def test_a_node_outlives_what_an_update_makes_a_hook_do_and_a_simulation_names_i
     np.testing.assert_array_equal(group.vector, ToyTask().initial(0).vector)  # type: ignore[attr-defined]
     with pytest.raises(CodeError, match=r"^cloud, round 1: FedAvg.server_update raised ValueError"):
         in_simulation(groups, updates)
+
+
+class Sums(Rule):
+    """An honest rule that overflows where updates are huge."""
+
+    def combine(self, block: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return block.sum(axis=0)
+
+
+def test_what_overflows_in_an_honest_rule_is_refused_in_simulation_and_on_nodes(tmp_path: Path) -> None:
+    groups = Groups(make("fedavg"), SPEC, Sums())
+    updates = [filled(3e38), filled(2e38), good(1)]
+    refused, group = on_files(groups, [_copy(u) for u in updates], tmp_path, blocks=False, sift=False)
+    assert [child for child, _ in refused] == ["client-0", "client-1", "client-2"]
+    assert refused[0][1].startswith("Of updates as large as 3e+38 the tier's rule gives 'delta' with 12 of 12 numbers")
+    assert in_simulation(groups, updates)[0] == refused
+    np.testing.assert_array_equal(group.vector, ToyTask().initial(0).vector)  # type: ignore[attr-defined]
 
 
 def _copy(update: Update) -> Update:

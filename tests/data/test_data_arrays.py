@@ -83,7 +83,7 @@ def test_any_array_becomes_its_plain_copy(name: str) -> None:
     plain = given.detach().float().numpy() if isinstance(given, torch.Tensor) else np.array(given)
     for data in both(given, Y, classes=2, test=Examples(given, Y)):
         assert data.test is not None
-        for x in (data.at(1).x, data.test.x[6:]):
+        for x in (data.at(1).array, data.test.array[6:]):
             assert x.dtype.isnative
             assert all(stride >= 0 for stride in x.strides)
             assert x.dtype.kind == ("f" if plain.dtype.kind == "f" else plain.dtype.kind.replace("u", "i")) or (
@@ -155,6 +155,7 @@ def test_several_inputs_are_kept_together() -> None:
     for x in ((X, WHOLE), {"numbers": X, "tokens": WHOLE}):
         data = from_arrays("two", x, Y, [np.arange(6), np.arange(6, 12)], classes=2)
         parts = data.at(1).x
+        assert isinstance(parts, tuple | dict)
         numbers, tokens = parts if isinstance(parts, tuple) else parts.values()
         np.testing.assert_array_equal(numbers, X[6:])
         np.testing.assert_array_equal(tokens, WHOLE[6:])

@@ -43,9 +43,9 @@ def test_what_a_client_does_to_its_arrays_stays_with_it() -> None:
 
 def test_numbers_take_the_types_that_training_wants() -> None:
     data = from_arrays("r", X.astype(np.float64), Y.astype(np.int32), [range(6), range(6, 12)])
-    assert (data.at(0).x.dtype, data.at(0).y.dtype, data.classes) == (np.float32, np.float32, None)
+    assert (data.at(0).array.dtype, data.at(0).y.dtype, data.classes) == (np.float32, np.float32, None)
     pixels = from_arrays("p", X.astype(np.uint8), Y.astype(np.uint8), [range(12)], classes=3)
-    assert (pixels.at(0).x.dtype, pixels.at(0).y.dtype) == (np.uint8, np.int64)
+    assert (pixels.at(0).array.dtype, pixels.at(0).y.dtype) == (np.uint8, np.int64)
 
 
 def test_unknown_clients_and_positions() -> None:
@@ -225,10 +225,10 @@ def test_lists_of_ids_must_make_sense() -> None:
 def test_noise_grows_with_the_client_and_stays_the_same() -> None:
     zeros = from_arrays("noise", np.zeros((4000, 10)), np.zeros(4000), iid(4000, 4))
     data = zeros.with_transform(FeatureNoise(0.8, 4, seed=3))
-    levels = [data.at(i).x.std() for i in range(4)]
+    levels = [data.at(i).array.std() for i in range(4)]
     np.testing.assert_allclose(levels, [0.2, 0.4, 0.6, 0.8], rtol=0.05)
     np.testing.assert_array_equal(data.at(2).x, data.at(2).x)
-    assert data.at(0).x.dtype == np.float32
+    assert data.at(0).array.dtype == np.float32
     held = data.with_held_out(["client-1"])
     np.testing.assert_array_equal(held.at(1).x, data.at(2).x)
     np.testing.assert_array_equal(held["client-1"].x, data.at(1).x)

@@ -86,10 +86,10 @@ def test_what_is_drawn_is_drawn_for_every_pass_by_its_seed() -> None:
     again, _ = data.passes(0, 7, lambda _: 3)
     other, _ = data.passes(0, 8, lambda _: 3)
     assert size == 12
-    assert one.x.shape == (36, 2)
+    assert one.array.shape == (36, 2)
     np.testing.assert_array_equal(one.x, again.x)
     np.testing.assert_array_equal(one.y, np.tile(Y, 3))
-    parts = [*np.split(one.x, 3), *np.split(other.x, 3)]
+    parts = [*np.split(one.array, 3), *np.split(other.array, 3)]
     assert len({part.tobytes() for part in parts}) == 6
     assert all((part >= X).all() and (part <= X + 0.3).all() for part in parts)
     np.testing.assert_array_equal(data.at(0).x, data.at(0).x)

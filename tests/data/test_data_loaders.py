@@ -54,8 +54,8 @@ def test_counts_and_shapes(name: str) -> None:
     assert data.test is not None
     assert data.test.count == test
     client = data.at(len(data) - 1)
-    assert client.x.shape[1:] == data.test.x.shape[1:] == shape
-    assert client.x.dtype == data.test.x.dtype == (np.int64 if name == "shakespeare" else np.float32)
+    assert client.array.shape[1:] == data.test.array.shape[1:] == shape
+    assert client.array.dtype == data.test.array.dtype == (np.int64 if name == "shakespeare" else np.float32)
     assert client.y.dtype == (np.float32 if classes is None else np.int64)
 
 
@@ -64,7 +64,7 @@ def whole(name: str, **options: Any) -> tuple[np.ndarray, np.ndarray]:
     have(name)
     data = load(name, root=ROOT, **options)
     parts = [data.at(i) for i in range(len(data))]
-    return np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts])
+    return np.concatenate([part.array for part in parts]), np.concatenate([part.y for part in parts])
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "uci_har", "magnetic_tile", "neu_det", "cwru", "tep"])
@@ -82,7 +82,7 @@ def test_mnist_has_the_published_class_counts() -> None:
 def test_flat_images_are_the_same_numbers() -> None:
     have("mnist")
     images, flat = (load("mnist", root=ROOT, partition="shards", flat=flag).at(7) for flag in (False, True))
-    np.testing.assert_array_equal(images.x.reshape(len(images.x), -1), flat.x)
+    np.testing.assert_array_equal(images.array.reshape(images.count, -1), flat.x)
 
 
 def test_the_test_set_does_not_depend_on_the_seed() -> None:
@@ -113,13 +113,13 @@ def test_remaining_life_counts_down_to_zero() -> None:
     assert len(life) == 192 - 29
     np.testing.assert_allclose(life[-5:], [4, 3, 2, 1, 0], atol=1e-4)
     np.testing.assert_allclose(life[:10], 125)
-    x = data["FD001-001"].x
+    x = data["FD001-001"].array
     np.testing.assert_array_equal(x[1, :, :-1], x[0, :, 1:])
     assert data.test is not None
     np.testing.assert_allclose(data.test.y[:3] * 125, [112, 98, 69], atol=1e-3)
     tight = load("cmapss", root=ROOT, window=60)
     assert tight.test is not None
-    assert tight.test.x.shape == (200, 14, 60)
+    assert tight.test.array.shape == (200, 14, 60)
 
 
 def test_no_tile_is_both_in_training_and_in_the_test_set() -> None:
@@ -135,18 +135,18 @@ def test_no_tile_is_both_in_training_and_in_the_test_set() -> None:
 def test_a_forecast_sees_only_the_past() -> None:
     have("citylearn2022")
     house = load("citylearn2022", root=ROOT)["building-03"]
-    np.testing.assert_array_equal(house.x[1:, 23], house.y[:-1])
-    np.testing.assert_array_equal(house.x[24:, 0], house.y[:-24])
+    np.testing.assert_array_equal(house.array[1:, 23], house.y[:-1])
+    np.testing.assert_array_equal(house.array[24:, 0], house.y[:-24])
     have("ett")
     station = load("ett", root=ROOT)["ETTh2"]
-    np.testing.assert_array_equal(station.x[24:, -1, -1], station.y[:-24, 23])
-    np.testing.assert_array_equal(station.x[1:, -1, -1], station.y[:-1, 0])
+    np.testing.assert_array_equal(station.array[24:, -1, -1], station.y[:-24, 23])
+    np.testing.assert_array_equal(station.array[1:, -1, -1], station.y[:-1, 0])
 
 
 def test_stations_are_scaled_by_their_training_year() -> None:
     have("ett")
     station = load("ett", root=ROOT, window=1, horizon=1)["ETTh1"]
-    np.testing.assert_allclose(station.x[:, :, 0].std(axis=0), 1, atol=1e-3)
+    np.testing.assert_allclose(station.array[:, :, 0].std(axis=0), 1, atol=1e-3)
 
 
 def test_finer_clients_have_groups() -> None:
@@ -167,13 +167,13 @@ def test_steel_can_ask_for_the_type_of_load() -> None:
     have("steel_energy")
     data = load("steel_energy", root=ROOT, target="load_type")
     assert data.classes == 3
-    assert data.at(0).x.shape[1] == 14
+    assert data.at(0).array.shape[1] == 14
 
 
 def test_the_next_character_is_the_next_character() -> None:
     have("shakespeare")
     data = load("shakespeare", root=ROOT)
-    x, y = data["ROMEO"]
+    x, y = data["ROMEO"].array, data["ROMEO"].y
     np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
     np.testing.assert_array_equal(x[1:, 0], y[:-1, -1])
     vocabulary = data.meaning.class_names
@@ -198,7 +198,7 @@ def test_process_clients_share_the_normal_rows() -> None:
     assert np.flatnonzero(counts["sticking-valve"]).tolist() == [0, 14, 15]
     assert sum(int(count[0]) for count in counts.values()) == 500
     assert all(count[0] >= 83 for count in counts.values())
-    assert load("tep", root=ROOT, window=10).at(0).x.shape[1:] == (52, 10)
+    assert load("tep", root=ROOT, window=10).at(0).array.shape[1:] == (52, 10)
 
 
 def test_regression_can_be_skewed_by_its_targets() -> None:
@@ -216,10 +216,10 @@ def test_cifar_is_decoded_once(cache: Path) -> None:
     have("cifar10_jpeg")
     data = load("cifar10_jpeg", root=ROOT, partition="iid", clients=50)
     assert int(data.sizes().sum()) == 50000
-    assert data.at(3).x.shape == (1000, 3, 32, 32)
+    assert data.at(3).array.shape == (1000, 3, 32, 32)
     assert data.test is not None
     assert np.bincount(data.test.y).tolist() == [1000] * 10
-    mean = data.test.x.mean(axis=(0, 2, 3), dtype=np.float64)
+    mean = data.test.array.mean(axis=(0, 2, 3), dtype=np.float64)
     np.testing.assert_allclose(mean, 0, atol=0.03)
     kept = list((cache / "data").glob("cifar10_jpeg-*"))
     assert len(kept) == 1
@@ -335,7 +335,7 @@ def test_every_partition_divides_digits() -> None:
     for partition in ("iid", "dirichlet", "shards", "classes_per_client", "quantity_skew", "feature_noise"):
         data = raw.split(partition, clients=12, seed=5)
         assert (len(data), int(data.sizes().sum())) == (12, 1438)
-        assert data.at(11).x.dtype == np.float32
+        assert data.at(11).array.dtype == np.float32
 
 
 def test_noise_leaves_the_test_set_alone() -> None:

@@ -63,6 +63,30 @@ def test_a_client_with_a_test_set_of_its_own_trains_on_all_it_has() -> None:
         table(test={"z": own})
 
 
+def test_public_examples_are_known_to_all_and_stay_with_the_data() -> None:
+    shared = Examples(np.full((5, 1), 9, np.float32), np.arange(5) % 2)
+    for data in (table(public=shared), from_clients("lazy", {"a": shared}, classes=2, public=shared)):
+        again = data.with_held_out(0.5) if len(data) > 1 else data
+        for twin in (data, again.with_parts_held_out(0.4, 0), data.sample({0: 2})):
+            assert twin.public is not None
+            assert twin.public.array.ravel().tolist() == [9] * 5
+    assert table().public is None
+    with pytest.raises(ValueError, match=r"The public part of 'rows', row 0: label 7 lies outside 0\.\.1"):
+        table(public=Examples(shared.x, np.full(5, 7)))
+
+
+def test_public_examples_may_come_from_the_test_set_and_judge_no_more() -> None:
+    tests = Examples(np.arange(6, dtype=np.float32)[:, None], np.zeros(6, np.int64))
+    data = table(test=tests).with_public(4, seed=1)
+    assert data.public is not None
+    assert data.test is not None
+    assert (data.public.count, data.test.count) == (4, 2)
+    assert sorted([*data.public.array.ravel(), *data.test.array.ravel()]) == [0, 1, 2, 3, 4, 5]
+    for count, given in ((6, {"test": tests}), (0, {"test": tests}), (1, {})):
+        with pytest.raises(ValueError, match="cannot give"):
+            table(**given).with_public(count)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5])
 def test_a_share_that_is_none_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="must lie between 0 and 1"):

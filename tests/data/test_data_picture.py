@@ -44,7 +44,7 @@ def test_few_clients_are_bubbles_and_many_are_bars(clients: int, pieces: str) ->
 def test_bars_stand_as_high_as_the_counts() -> None:
     data = classified(60)
     (axes,) = plot_partition(data).axes
-    heights = np.array([patch.get_height() for patch in axes.patches]).reshape(6, 60).T
+    heights = np.array([patch.get_height() for patch in axes.patches]).reshape(6, 60).T  # type: ignore[attr-defined]
     np.testing.assert_array_equal(heights, label_counts(data))
 
 

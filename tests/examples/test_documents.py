@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,12 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from torch import nn
 
+import fogline
+from fogline.algorithms import METHODS, Algorithm, FedAvg
+from fogline.algorithms.checks import HOOKS
+from fogline.data import from_arrays
 from fogline.jobs import Evaluation, Job, Local, Tier, Tree
 from fogline.jobs.job import JobNeeds, Method, Publish
 from fogline.simulation.profiles import DeviceProfile, Distribution, LinkProfile
@@ -90,6 +97,43 @@ def test_programs_and_jobs_that_are_named_exist() -> None:
     }
     assert files
     assert not [file for file in sorted(files) if "NAME" not in file and not (ROOT / file).exists()]
+
+
+def hook_table() -> Iterator[tuple[list[str], list[str]]]:
+    """Of the table of what to write for what: the hooks of each line, and its examples."""
+    text = (ROOT / "docs" / "methods.md").read_text().split("| you want to |")[1].split("\n\n")[0]
+    for line in text.split("\n")[2:]:
+        _, _, hooks, examples, _ = line.split("|")
+        yield re.findall(r"`(\w+)`", hooks), re.findall(r"`(\w+)`", examples)
+
+
+def test_the_table_of_methods_names_every_hook_and_examples_that_override_it() -> None:
+    named: set[str] = set()
+    for hooks, examples in hook_table():
+        named |= set(hooks)
+        for example in examples:
+            kind = METHODS.find(example).thing
+            own = [hook for hook in hooks if getattr(kind, hook, None) is not getattr(Algorithm, hook, None)]
+            assert own, f"{example} overrides none of {hooks}"
+    assert named - {"gradient_at", "private"} == set(HOOKS)
+
+
+def test_the_methods_in_the_documents_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(), re.DOTALL)
+    rng, rows = np.random.default_rng(0), [np.arange(20 * i, 20 * i + 20) for i in range(3)]
+    x = rng.normal(size=(60, 4)).astype(np.float32)
+    data = from_arrays("some", x, rng.integers(0, 3, 60), rows, classes=3, test=(x, rng.integers(0, 3, 60)))
+    task = fogline.Task(lambda: nn.Sequential(OrderedDict(body=nn.Linear(4, 4), head=nn.Linear(4, 3))), data)
+    ran: set[str] = set()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for number, block in enumerate(blocks):
+        (tmp_path / f"documents_{number}.py").write_text(block)
+        for name, thing in vars(import_module(f"documents_{number}")).items():
+            if isinstance(thing, type) and issubclass(thing, FedAvg) and thing.__module__ == f"documents_{number}":
+                result = fogline.simulate(task, thing(), rounds=2, processes=0, progress=False, local={"steps": 2})
+                assert np.isfinite(result.params.vector).all()
+                ran.add(name)
+    assert ran >= {"Pull", "FedNTD", "Scaffnew", "Watched", "Halving", "Anything"}
 
 
 def test_the_method_in_the_documents_is_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

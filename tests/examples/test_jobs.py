@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def _as_the_command_sees_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
-def simulate(job: Path, folder: Path, *more: str) -> dict[str, object]:
+def simulate(job: Path, folder: Path, *more: str) -> dict[str, Any]:
     """Run the command, in this process; what it left in the run's folder."""
     main(["simulate", str(job), "--folder", str(folder), "--quiet", "--debug", *more])
     return json.loads((folder / "result.json").read_text())

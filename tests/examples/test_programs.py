@@ -44,7 +44,7 @@ def test_own_method_learns_and_is_not_fedavg() -> None:
 
 def test_own_method_moves_agreed_coordinates_further(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    from own_method import Agreement
+    from own_method import Agreement  # type: ignore[import-not-found]
 
     from fogline.aggregation import Update, fold_named
     from fogline.algorithms.base import AggregatorContext
@@ -65,7 +65,7 @@ def test_own_method_moves_agreed_coordinates_further(monkeypatch: pytest.MonkeyP
 @pytest.mark.slow
 def test_own_model_learns_the_pumps_and_judges_held_out_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    import own_model_and_data
+    import own_model_and_data  # type: ignore[import-not-found]
 
     result = own_model_and_data.run(rounds=8)
     targets = np.concatenate([own_model_and_data.pump(i).y for i in (3, 8)])

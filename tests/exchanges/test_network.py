@@ -26,3 +26,15 @@ def test_a_job_with_an_exchange_gives_the_model_of_a_simulation(fogs: int, tmp_p
             assert same(made.model(record), simulated(text).params), made.said(record)
 
     asyncio.run(work())
+
+
+def test_a_result_that_the_jobs_fold_cannot_take_ends_the_job(tmp_path: Path) -> None:
+    text = job(rounds=3, fogs=1, clients=2, more="exact = true", fog=f"quorum = 1.0\n{EXCHANGE}")
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=1, devices=2) as made:
+            record = await made.finish(await made.submit(text))
+            assert (record.state, record.done) == ("failed", 0)
+            assert record.why.startswith("fog: CommitReveal.result gives what this job cannot fold: "), record.why
+
+    asyncio.run(work())

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fogline import Tier, Tree, simulate
+from fogline import CodeError, Tier, Tree, simulate
+from fogline.aggregation import Partial, Update
+from fogline.exchanges.base import Received
 from fogline.jobs import JobError
 from fogline.monitoring.mishaps import RunError
 from fogline.monitoring.result import Result
@@ -56,6 +58,51 @@ def test_who_breaks_its_word_does_not_count(bad: str) -> None:
 def test_a_failing_parent_ends_every_round_and_nothing_hangs() -> None:
     with pytest.raises(RunError, match="trusts nobody"):
         run(star(CommitReveal(fails=True)))
+
+
+class Leaves(CommitReveal):
+    """Wants to end the program."""
+
+    def result(self, state: Received) -> Update | Partial:
+        raise SystemExit(3)
+
+
+class NoNumbers(CommitReveal):
+    """Comes to what is no number."""
+
+    def result(self, state: Received) -> Update | Partial:
+        sums = super().result(state)
+        assert isinstance(sums, Partial)
+        return Partial({name: total * np.nan for name, total in sums.sums.items()}, sums.weights, sums.counters, 1)
+
+
+class Nameless(CommitReveal):
+    """Forgets the model's buffers."""
+
+    def result(self, state: Received) -> Update | Partial:
+        sums = super().result(state)
+        assert isinstance(sums, Partial)
+        return Partial({"delta": sums.sums["delta"]}, {"delta": sums.weights["delta"]}, sums.counters, sums.count)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "exact", "words"),
+    [
+        (CommitReveal(), True, r"CommitReveal\.result gives what this job cannot fold: Its sum '\w+' is in floating"),
+        (Nameless(), False, r"Nameless\.result gives what this job cannot fold: It has no vector 'buffers'"),
+        (Leaves(), False, r"Leaves\.result raised SystemExit: 3 \(.*test_simulation\.py, line"),
+    ],
+)
+def test_a_result_that_no_round_could_take_is_the_developers_error_at_once(
+    exchange: CommitReveal, exact: bool, words: str
+) -> None:
+    with pytest.raises(CodeError, match=words):
+        run(star(exchange), exact=exact)
+
+
+def test_a_result_that_is_no_number_fails_its_round() -> None:
+    with pytest.raises(RunError, match=r"What the exchange came to cannot be folded: Its vector '.*' is not finite"):
+        run(star(NoNumbers()))
 
 
 def test_below_the_minimum_no_round_counts() -> None:

@@ -195,7 +195,7 @@ def test_what_cannot_be_exported_runs_from_its_code(tmp_path: Path) -> None:
     (tmp_path / "code" / "inference_task_code.py").write_text(CODE)
     runtime = open_runtime(version.card, finder(version), code=tmp_path / "code").runtime
     check(version.card, runtime, finder(version))
-    x = task.data.at(0).x
+    x = task.data.at(0).array
     np.testing.assert_allclose(runtime.run({"input": x})["output"], right_answer(task, trained(task), x), rtol=1e-5)
     with pytest.raises(ModelError, match="PyTorch cannot run the model"):
         runtime.run({"input": x[:, :2]})
@@ -286,11 +286,11 @@ def test_golden_samples_come_from_the_test_set_and_show_every_class(tmp_path: Pa
 def test_without_a_test_set_golden_samples_are_nobodys(tmp_path: Path) -> None:
     task = TorchTask(lambda: nn.Linear(6, 3), tables(3, test=False))
     version = made(task, tmp_path)
-    x, given = load_arrays(tmp_path / "golden.safetensors")["input/input"], task.data.at(0).x
+    x, given = load_arrays(tmp_path / "golden.safetensors")["input/input"], task.data.at(0).array
     assert len(x) == 16
     assert given.min() <= x.min()
     assert x.max() <= given.max()
-    assert not np.isin(x, np.concatenate([task.data.at(0).x, task.data.at(1).x])).any()
+    assert not np.isin(x, np.concatenate([task.data.at(0).array, task.data.at(1).array])).any()
     assert version.card.metrics == {}
     check(version.card, open_runtime(version.card, finder(version)).runtime, finder(version))
 

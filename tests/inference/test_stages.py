@@ -134,7 +134,7 @@ def test_no_stage_runs_for_a_row_that_has_its_answer(deep: tuple[TorchTask, Pack
     card = version.card
     assert card.scores is not None
     assert card.exits is not None
-    x = task.data.at(0).x[:6].astype(np.float32)
+    x = task.data.at(0).array[:6].astype(np.float32)
     outputs = OnnxRuntime(card, finder(version), staged=True).run({"input": x})
     sure = _sure(card.scores, "first", outputs)
     for thresholds, rows in (

@@ -75,7 +75,7 @@ class Fleet:
     async def died(self, name: str) -> int:
         """Wait until a node has ended by itself."""
         await wait_for(lambda: self.running[name].poll() is not None)
-        return self.running.pop(name).returncode
+        return self.running.pop(name).wait()
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()

@@ -14,10 +14,11 @@ from benchmarks.network.synthetic import Nothing, Numbers
 from fogline.aggregation import Folded
 from fogline.aggregation.rules import Rule
 from fogline.algorithms import FedAvg
-from fogline.algorithms.base import AggregatorContext
+from fogline.algorithms.base import AggregatorContext, ClientUpdate
 from fogline.data import Examples, from_clients
 from fogline.params import Params, State, Vector
 from fogline.stages import Extent, Layout, LinkContext, Named, Stage
+from fogline.training.context import DeviceContext
 from fogline.training.local import ClientJob, LocalResult
 from fogline.training.task import Task
 from tests.toy import SplitToy, ToyEngine, ToyTask, toy_data
@@ -79,11 +80,45 @@ class Farthest(Rule):
         return np.take_along_axis(block, np.abs(block).argmax(axis=0)[None], 0)[0] / np.float32(self.by)
 
 
+class Wrong(Rule):
+    """Wrong where only a fog comes: it has more than one device, and each alone is right."""
+
+    how: str = "nan"
+
+    def combine(self, block: Any, weights: Any) -> Vector:
+        if len(block) > 1 and self.how == "exit":
+            raise SystemExit("enough")
+        return block[0] * np.float32(np.nan if len(block) > 1 else 1.0)
+
+
+class Reports(FedAvg):
+    """Wrong where a fog reports what its rounds came to."""
+
+    def group_update(self, start: Vector, delta: Vector, weight: Any, totals: Any) -> Any:
+        return {"delta": delta}
+
+
+class Inside(FedAvg):
+    """Wrong in a fog's own rounds."""
+
+    def inner_update(
+        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
+    ) -> tuple[Vector, State]:
+        raise SystemExit(3)
+
+
 class Receives(FedAvg):
     """Wrong where only a fog comes."""
 
     def receive(self, group: Vector | None, model: Vector, state: State, received: State) -> State:
         return {"seen": received["sent"]}
+
+
+class Telling(FedAvg):
+    """Says how far a device moved."""
+
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        return super().report(device)._replace(metrics={"moved": float(np.abs(device.end - device.start).sum())})
 
 
 class Moves(FedAvg):

@@ -14,17 +14,21 @@ import pytest
 
 from fogline.governance.identity.authority import Authority
 from fogline.governance.identity.identity import Identity
+from fogline.governance.identity.revocation import Revocations
 from fogline.governance.subject import Subject
 from fogline.lab import FaultProxy
 from fogline.network.cloud import fleet
+from fogline.network.cloud.folder import AUTHORITY
+from fogline.network.cloud.records import NodeInfo
 from fogline.network.cloud.requests import NewToken
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.node import enrolment
 from fogline.network.node.enrolment import join, keep_valid, renew
 from fogline.network.node.process import Listening, NodeFolder, RunningNode, member
+from fogline.network.node.services.revocations import RevocationService
 from fogline.network.transport import grpc, uplink
 from fogline.network.transport.downlink import address_of
-from fogline.network.transport.messages import Certificate, ParentAddress
+from fogline.network.transport.messages import Certificate, ClonedIdentity, ParentAddress, Revoked
 from fogline.network.transport.session import Session
 from fogline.processes.messages import encode
 from tests.network.cloud.test_restores import Site
@@ -100,6 +104,28 @@ def test_a_copy_below_another_parent_is_named_too(tmp_path: Path, monkeypatch: p
             assert f"one at {first}" in scheduler.job_store.nodes["press"].warning
             await made.client.revoke("press")
             assert scheduler.job_store.nodes["press"].warning == ""
+
+    asyncio.run(work())
+
+
+def test_the_warning_of_a_copy_goes_with_a_revocation_that_a_child_brings_back(tmp_path: Path) -> None:
+    """The cloud went back to a backup, and has forgotten whom it revoked."""
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=0) as made:
+            assert made.cloud.scheduler is not None
+            node, job_store = made.cloud.node, made.cloud.scheduler.job_store
+            assert node.cloud is not None
+            for name in ("press", "lathe", "mill"):
+                await made.join(name, "device")
+                job_store.met(NodeInfo(name, "device", "cloud", True, time.time(), warning="two programs"))
+            before = Revocations().adding(time.time() - DAY, ["lathe"])  # It has joined anew since.
+            signed = before.adding(time.time() + 1.0, ["press"]).sign(Authority.load(tmp_path / "cloud" / AUTHORITY))
+            node.service(RevocationService).from_child(None, Revoked((signed,)))  # type: ignore[arg-type]
+            warnings = {name: known.warning for name, known in job_store.nodes.items()}
+            assert warnings == {"press": "", "lathe": "two programs", "mill": "two programs"}
+            node.cloud.hear(ClonedIdentity("press", "cloud", "a:1", "b:2"))  # It was on its way.
+            assert job_store.nodes["press"].warning == ""
 
     asyncio.run(work())
 

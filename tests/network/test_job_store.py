@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from pathlib import Path
 
 import pytest
 
 from fogline.network.cloud.job_store import JobStore
-from fogline.network.cloud.records import NodeInfo
+from fogline.network.cloud.records import NodeInfo, Record
+from fogline.network.transport.messages import Blob
 from fogline.processes.tasks import Tasks
-from fogline.storage import open_database
+from fogline.storage import StorageError, open_database
 from tests.network.cluster import cluster, job
+from tests.patience import PATIENCE
 
 
 def test_jobs_that_come_at_the_same_time_get_numbers_of_their_own(tmp_path: Path) -> None:
@@ -65,3 +68,29 @@ def test_what_is_begun_after_the_end_does_not_run() -> None:
 
     asyncio.run(work())
     assert ran == ["step"]
+
+
+def test_what_is_kept_while_the_cloud_stops_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """An operator's last call is still being answered when the database is closed."""
+    started, closed = threading.Event(), threading.Event()
+
+    class Closing:
+        def put(self, *_: object) -> None:
+            started.set()
+            assert closed.wait(PATIENCE)
+            raise StorageError("the database cannot be used any more: it is closed")
+
+    async def work() -> None:
+        job_store = JobStore(Closing(), "cloud")  # type: ignore[arg-type]
+        stopping = asyncio.create_task(job_store.put(record))
+        assert await asyncio.to_thread(started.wait, PATIENCE)
+        job_store.close()
+        closed.set()
+        await stopping
+        started.clear()
+        await job_store.put(record)
+        assert not started.is_set(), "nothing is kept any more"
+
+    record = Record("toy-1", "toy", "stopped", 0, 1, "operator", "", Blob("0" * 64, 0), 0.0)
+    asyncio.run(work())
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

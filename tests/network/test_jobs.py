@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import msgspec
@@ -199,6 +200,30 @@ def test_a_wrong_hook_of_an_aggregator_ends_the_job_with_the_reason(
         assert record.why.startswith(at)
         assert f"{hook} raised KeyError: " in record.why
         assert "small.py, line " in record.why
+
+    runner.run(work())
+
+
+@pytest.mark.parametrize(
+    ("fog", "more", "words"),
+    [
+        ('rule = "small:Wrong"', "", "the rule Wrong gives 'buffers' with 4 of 4 numbers that are not finite"),
+        ("rule = \"small:Wrong(how='exit')\"", "", "the rule Wrong raised SystemExit: enough"),
+        ("rounds = 2", 'algorithm = "small:Reports"', "Reports.group_update gives a ndarray as 'delta'"),
+        ("rounds = 2", 'algorithm = "small:Inside"', "Inside.inner_update raised SystemExit: 3"),
+    ],
+)
+def test_what_is_wrong_where_only_a_fog_comes_ends_the_job_at_once(
+    fog: str, more: str, words: str, runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    made = clusters[2]
+    rule = 'rule = "median"\n' if "rule" in fog else ""
+    text = job(rounds=3, cloud=f'{rule}deadline = "10min"', fog=fog, more=more)
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.done) == ("failed", 0)
+        assert re.match(rf"fog-\d(, round 1)?: {re.escape(words)}", record.why), record.why
 
     runner.run(work())
 

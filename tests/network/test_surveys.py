@@ -9,7 +9,7 @@ import pytest
 
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Row
-from tests.network.cluster import Cluster, job, simulated
+from tests.network.cluster import HERE, Cluster, job, simulated
 from tests.network.processes import fleet
 from tests.network.test_jobs import same
 
@@ -17,6 +17,7 @@ JOBS = {
     "a star": job(fogs=0) + '[evaluation]\nwhere = "devices"\n',
     "a tree, and the cloud too": job() + '[evaluation]\nwhere = "both"\nevery = 2\nshare = 0.4\n',
     "after some training": job() + '[evaluation]\nwhere = "devices"\nevery = 3\nfine_tune = { epochs = 2 }\n',
+    "through a stage": job(cloud='downlink = ["int8"]') + '[evaluation]\nwhere = "devices"\n',
     "fogs with models of their own": job(fog="rounds = 2") + '[evaluation]\nwhere = "devices"\n',
 }
 
@@ -87,6 +88,31 @@ def test_too_few_devices_give_no_answer_and_the_job_goes_on(
         assert RunFolder(made.folder / "cloud" / "runs" / record.job).load().devices is None
 
     runner.run(work())
+
+
+def test_what_devices_say_of_themselves_stands_in_every_row(
+    runner: asyncio.Runner, clusters: dict[int, Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    made = clusters[2]
+    for where, publish in (("cloud", "at_least = 2\nevery = 2"), ("devices", "at_least = 2")):
+        text = job(rounds=4, more='algorithm = "small:Telling"', publish=publish)
+        text += f'[evaluation]\nwhere = "{where}"\nevery = 4\n'
+
+        async def work(text: str = text, publish: str = publish) -> None:
+            record = await made.finish(await made.submit(text))
+            assert (record.state, record.why) == ("finished", "")
+            rows, others = RunFolder(made.folder / "cloud" / "runs" / record.job).history(), simulated(text).history
+            told = [row["metric/moved"] for row in rows]
+            assert len(told) == 4
+            assert told == pytest.approx([row["metric/moved"] for row in others], rel=1e-12)
+            judged = [row["round"] for row in rows if "accuracy" in row]
+            assert judged == ([2, 4] if "every" in publish else [4])
+            why = [why for what, _, why in made.said(record) if what == "not published"]
+            assert len(why) == len(judged)
+            assert all("publish.at_least wants 2" in one for one in why)
+
+        runner.run(work())
 
 
 KILLED = {

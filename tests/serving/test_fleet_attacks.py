@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
@@ -47,7 +48,7 @@ def fog(monkeypatch: pytest.MonkeyPatch) -> EvilFog:
     return EvilFog(monkeypatch)
 
 
-def one_device(folder: Path, **more: object) -> object:
+def one_device(folder: Path, **more: object) -> AbstractAsyncContextManager[Fleet]:
     return fleet(folder, devices=(DEVICE,), serving=(DEVICE,), **more)  # type: ignore[arg-type]
 
 

@@ -54,7 +54,7 @@ def examples() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """The test set, by which models were judged too."""
     test = load("digits", clients=2).test
     assert test is not None
-    return test.x.astype(np.float32), test.y.astype(np.int64)
+    return test.array.astype(np.float32), test.y.astype(np.int64)
 
 
 async def serve(made: Fleet, trained: dict[str, Path], *models: tuple[str, NodeKind], to: str = "middle") -> str:

@@ -35,7 +35,7 @@ def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
 def examples() -> tuple[Images, Labels]:
     test = load("digits", clients=2).test
     assert test is not None
-    return test.x.astype(np.float32), test.y.astype(np.int64)
+    return test.array.astype(np.float32), test.y.astype(np.int64)
 
 
 def moved(x: Images) -> Images:
@@ -181,8 +181,9 @@ def test_labelled_samples_join_the_next_training(tmp_path: Path) -> None:
             async with asyncio.timeout(PATIENCE):
                 while (kept := labelled(folder)).count <= 40:  # What the disk was too busy for is offered again.
                     await asyncio.to_thread(caller.accuracy, coming, truth)
-            assert kept.x.shape[1:] == x.shape[1:]
-            assert {tuple(image.ravel()) for image in kept.x} <= {tuple(image.ravel()) for image in coming}
+            images = kept.array
+            assert images.shape[1:] == x.shape[1:]
+            assert {tuple(image.ravel()) for image in images} <= {tuple(image.ravel()) for image in coming}
 
             await made.train(rounds=2, start="digits@1", task=LABELLED)
             await made.until(lambda: made.serves("client-0", 2), "version 2")

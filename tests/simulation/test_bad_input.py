@@ -254,7 +254,7 @@ class Misspelt(nn.Module):
         self.linear = nn.Linear(8, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.liner(x) if bool((x > 50).any()) else self.linear(x)
+        return self.liner(x) if bool((x > 50).any()) else self.linear(x)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("processes", [0, 2])
@@ -263,6 +263,28 @@ def test_a_model_that_names_what_does_not_exist_is_no_failing_device(processes: 
     x[parts[2]] += 100
     wrong = fogline.Task(Misspelt, from_arrays("small", x, y, parts, classes=3))
     with pytest.raises(CodeError, match=r"^Client 'client-2': training raised AttributeError: .*'liner'"):
+        fogline.simulate(wrong, rounds=1, engine="loop", processes=processes, progress=False)
+
+
+class Leaves(nn.Module):
+    """Wants to end the program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if bool((x > 50).any()):
+            raise SystemExit("enough")
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_model_cannot_end_the_program(processes: int) -> None:
+    x, y, parts = arrays()
+    x[parts[2]] += 100
+    wrong = fogline.Task(Leaves, from_arrays("small", x, y, parts, classes=3))
+    with pytest.raises(CodeError, match=r"^Client 'client-2': training raised SystemExit: enough \(.*, line \d+\)"):
         fogline.simulate(wrong, rounds=1, engine="loop", processes=processes, progress=False)
 
 

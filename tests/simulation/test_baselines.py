@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +42,9 @@ class Notes(Silent):
 
 
 @pytest.fixture(autouse=True)
-def no_plots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def no_plots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])
-    return
 
 
 def simulate(data: FederatedData | None = None, **settings: Any) -> Result:
@@ -149,6 +147,53 @@ def test_without_a_test_set_devices_that_never_train_judge() -> None:
     assert "federation" in result.summary()
     with pytest.raises(JobError, match="or on devices that never train, and the data set 'bare' has neither"):
         simulate(from_arrays("bare", x, y, parts, classes=3))
+
+
+def own_models(task: ToyTask, data: FederatedData) -> dict[str, dict[str, float]]:
+    """Sums over what each device holds out, of a model that it trained alone, without the simulator."""
+    models = [trained_by_hand(task, i, [(STEPS, turn, turn) for turn in range(6)]) for i in range(len(data))]
+    return {name: task.evaluate(model, data.judged(name)) for name, model in zip(data, models, strict=True)}
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_where_devices_judge_each_is_judged_alone_on_its_own_part(processes: int) -> None:
+    data = toy_data(size=25).with_parts_held_out(0.2, 0)
+    task = ToyTask(data)
+    result = simulate(toy_data(size=25), evaluation={"where": "devices"}, processes=processes, chunk=2)
+    alone, pooled = result.baselines["alone"], result.baselines["pooled"]
+    sums = own_models(task, data)
+    assert alone.models is None
+    assert alone.devices is not None
+    assert alone.devices.values == {name: one["correct"] / one["count"] for name, one in sums.items()}
+    total = {name: sum(one[name] for one in sums.values()) for name in ("count", "correct", "loss")}
+    assert alone.metrics == pytest.approx(task.metrics(total))
+    assert alone.value("accuracy") == pytest.approx(total["correct"] / total["count"])
+    assert pooled.history[-1]["accuracy"] == pooled.metrics["accuracy"] == pooled.value("accuracy")
+    told = " ".join(result.summary().split())
+    assert "accuracy of 12 models on examples of their own devices that never train: mean" in told
+    assert result.devices is not None
+    apart = 100 * abs(result.devices.mean - alone.devices.mean)
+    assert f"federation {'gains' if result.devices.mean > alone.devices.mean else 'costs'} {apart:.2f} points" in told
+    assert result.plot() is not None
+
+
+def test_where_both_judge_a_device_is_judged_alone_on_both() -> None:
+    data = toy_data(size=25)
+    result = simulate(data, evaluation={"where": "both"}, baselines="alone", folder="run")
+    alone, task = result.baselines["alone"], ToyTask(data.with_parts_held_out(0.2, 0))
+    assert alone.models is not None
+    assert alone.devices is not None
+    assert alone.metrics["accuracy"] == pytest.approx(alone.models.mean)
+    assert alone.devices.values == {n: s["correct"] / s["count"] for n, s in own_models(task, task.data).items()}
+    assert result.summary().count("federation") == 2
+    assert fogline.load_run("run").baselines == result.baselines
+
+
+def test_data_without_a_test_set_have_baselines_where_devices_judge() -> None:
+    data = toy_data()
+    bare = from_clients("bare", {name: data[name] for name in data}, classes=3)
+    result = simulate(bare, evaluation={"where": "devices"}, rounds=2)
+    assert all(one.value("accuracy") is not None for one in result.baselines.values())
 
 
 def test_names_are_checked_before_anything_runs() -> None:

@@ -10,12 +10,14 @@ import pytest
 from torch import nn
 
 import fogline
+from fogline.algorithms import ClientUpdate, Weighted
 from fogline.data import Examples, from_clients
 from fogline.jobs import Job
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance
 from fogline.simulation.run import run
+from fogline.training.context import DeviceContext
 
 LOOP = {"local": {"learning_rate": 0.5}, "processes": 0, "progress": False, "engine": "loop"}
 
@@ -127,3 +129,35 @@ def test_a_round_of_fewer_devices_than_any_before_is_told_once() -> None:
     said = [bool(told.saw({"round": i, "devices": count})) for i, count in enumerate(counts, 1)]
     assert said == [False, True, False, False, True, False, False]
     assert "the round before of 4" in Attendance([{"round": 1, "devices": 4}]).saw({"round": 2, "devices": 1})
+
+
+class Far(fogline.FedAvg):
+    """Each alone fits into a sum, and no two do."""
+
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        return ClientUpdate({"delta": Weighted(np.full(device.model.size, 2e38, np.float32), 1.0)}, device.local)
+
+
+class FarInside(fogline.FedAvg):
+    """The same of fogs that have moved."""
+
+    def group_update(self, start: Any, delta: Any, weight: Any, totals: Any) -> Any:
+        return {"delta": Weighted(np.full(start.size, 2e38, np.float32), 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("tree", "method"),
+    [
+        (fogline.Tree(cloud=fogline.Tier(quorum=2)), Far()),
+        (fogline.Tree(cloud=fogline.Tier(quorum=2, policy="oort")), Far()),
+        (fogline.Tree(cloud=fogline.Tier(quorum=2), fog=fogline.Tier(count=2)), Far()),
+        (fogline.Tree(cloud=fogline.Tier(quorum=2), fog=fogline.Tier(count=2, rounds=2)), FarInside()),
+        (fogline.Tree(cloud=fogline.Tier(), fog=fogline.Tier(quorum=2), edge=fogline.Tier(count=2)), Far()),
+    ],
+)
+def test_what_does_not_fit_beside_the_others_counts_for_no_quorum_in_any_tier(
+    tree: fogline.Tree, method: fogline.FedAvg
+) -> None:
+    with pytest.raises(fogline.RunError, match=r"1 reports, the quorum is 2") as caught:
+        fogline.simulate(task(2), method, tree, rounds=2, **LOOP)
+    assert "the fold overflows" in str(caught.value)

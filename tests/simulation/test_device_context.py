@@ -15,6 +15,7 @@ from fogline import FedAvg, Task, Tier, Tree
 from fogline.aggregation import fold_named
 from fogline.algorithms import AggregatorContext, ClientUpdate, hooks, make
 from fogline.algorithms.device import run_cohort
+from fogline.algorithms.methods.fedmd import distance
 from fogline.data import Examples, from_clients
 from fogline.jobs import JobError
 from fogline.training import ClientJob, DeviceContext, LocalTraining
@@ -26,13 +27,13 @@ QUIET: dict[str, Any] = {"processes": 0, "progress": False, "rounds": 2, "local"
 FOGS = Tree(cloud=Tier(), fog=Tier(count=2))
 
 
-def task_of(model: Any = lambda: models.mlp(5, (6,), 3)) -> Task:
+def task_of(model: Any = lambda: models.mlp(5, (6,), 3), public: Any = None) -> Task:
     rng = np.random.default_rng(0)
     clients = {
         f"c{i}": Examples(rng.normal(size=(n, 5)).astype(np.float32), rng.integers(0, 3, n))
         for i, n in enumerate(SIZES)
     }
-    return Task(model, from_clients("some", clients, classes=3, test=clients["c3"]))
+    return Task(model, from_clients("some", clients, classes=3, test=clients["c3"], public=public))
 
 
 class Telling(FedAvg):
@@ -97,6 +98,37 @@ def test_the_model_as_functions() -> None:
     np.testing.assert_allclose(device.features_at(weights, device.examples), module[:-1](x).detach(), rtol=1e-5)
     assert device.loss_at(weights, device.examples) == pytest.approx(loss.item(), rel=1e-5)
     np.testing.assert_allclose(device.gradient_at(weights, device.examples), slope, rtol=1e-4, atol=1e-7)
+
+
+def test_a_gradient_may_be_that_of_a_loss_of_ones_own() -> None:
+    task = task_of(public=Examples(np.random.default_rng(1).normal(size=(7, 5)).astype(np.float32), np.zeros(7, int)))
+    device, module = context(task), task.untrained().eval()
+    scores = np.random.default_rng(2).normal(size=(7, 3)).astype(np.float32)
+    given = Examples(device.public.x, scores)
+    task.layout.load(module, device.start, np.zeros(0, np.int64))
+    loss = (module(torch.tensor(device.public.x)) - torch.tensor(scores)).abs().mean()
+    slope = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(module.parameters()))])
+    for own in (distance, lambda outputs, wanted: (outputs - wanted).abs().mean()):
+        found = device.gradient_at(device.start, given, own)
+        np.testing.assert_allclose(found, slope, rtol=1e-4, atol=1e-7)
+    with pytest.raises(ValueError, match=r"public examples are asked for, and the data set 'some' has none; give it"):
+        _ = context(task_of()).public
+
+
+class Pulled(FedAvg):
+    """Adds to every step's loss what a gradient under other weights is worth, with a loss of its own."""
+
+    def adjust_loss(self, loss: Any, batch: Any, device: DeviceContext) -> Any:
+        slope = device.gradient_at(device.start, batch, lambda outputs, _: (outputs**2).mean())
+        return loss + 0.1 * (slope**2).sum() * loss
+
+
+def test_engines_agree_on_a_gradient_of_a_loss_of_ones_own() -> None:
+    runs = [fogline.simulate(task_of(), Pulled(), engine=e, **QUIET).params.vector for e in ("loop", "flat", "stacked")]
+    plain = fogline.simulate(task_of(), FedAvg(), engine="loop", **QUIET).params.vector
+    for vector in runs[1:]:
+        np.testing.assert_allclose(vector, runs[0], rtol=1e-4, atol=1e-6)
+    assert not np.allclose(runs[0], plain, atol=1e-6)
 
 
 @pytest.mark.parametrize("weights", [np.zeros(3, np.float32), None, 3])
@@ -262,18 +294,91 @@ def test_fedproto_shares_the_mean_features_of_each_class() -> None:
     np.testing.assert_array_equal(model, first.vector)
     rows, y = np.concatenate(features), np.concatenate(labels)
     expected = np.stack([rows[y == j].mean(0) for j in range(3)])
-    np.testing.assert_allclose(state["prototypes"].reshape(3, -1), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose([state[str(j)] for j in range(3)], expected, rtol=1e-4, atol=1e-6)
     tree = fold_named(False)
     for part in parts:
         tree.merge(part.partial())
     _, above = method.server_update(first.vector, tree.finish(), {}, facts)
-    np.testing.assert_allclose(above["prototypes"], state["prototypes"], rtol=1e-5)
+    assert state.keys() == above.keys()
+    for name, prototype in state.items():
+        np.testing.assert_allclose(above[name], prototype, rtol=1e-5)
 
-    x, targets = torch.tensor(rows[:4]), torch.tensor([0, 2, 1, 1])
-    seen = SimpleNamespace(received={name: torch.tensor(vector) for name, vector in state.items()})
-    adjusted = method.adjust_loss(torch.tensor(1.0), SimpleNamespace(features=x, targets=targets), seen)
-    apart = ((rows[:4] - expected[targets.numpy()]) ** 2).mean()
-    assert float(adjusted) == pytest.approx(1.0 + 0.7 * apart, rel=1e-4)
+    del state["1"]  # Nobody has sent it.
+    for missing, labels in ((1, [0, 2, 1, 1]), (7, [0, 2, 7, 7])):
+        received = {name: torch.tensor(vector) for name, vector in method.broadcast(state).items()}
+        batch = SimpleNamespace(features=torch.tensor(rows[:4]), targets=torch.tensor(labels))
+        adjusted = method.adjust_loss(torch.tensor(1.0), batch, SimpleNamespace(received=received))
+        apart = ((rows[:2] - expected[[0, 2]]) ** 2).mean(1).sum() / 4
+        assert float(adjusted) == pytest.approx(1.0 + 0.7 * apart, rel=1e-4), missing
+
+
+def test_a_device_sends_the_prototypes_of_its_own_classes_only() -> None:
+    data = from_clients("two", {"a": examples_of(0, 0), "b": examples_of(2, 1)}, classes=3)
+    task, method, local = Task(lambda: models.mlp(5, (6,), 3), data), make("fedproto"), LocalTraining(batch_size=4)
+    first, engine = task.initial(0), task.build("flat", method, local)
+    jobs = [ClientJob(i, first.vector, first.counters, 3, 0.1, i) for i in range(2)]
+    for one, wanted in zip(run_cohort(engine, method, task, jobs), ({"0"}, {"1", "2"}), strict=True):
+        assert one.update is not None
+        assert set(one.update.vectors) == wanted
+
+
+def examples_of(*labels: int) -> Examples:
+    y = np.repeat(np.unique(labels), 6)
+    return Examples(np.random.default_rng(len(y)).normal(size=(len(y), 5)).astype(np.float32), y)
+
+
+PUBLIC = Examples(np.random.default_rng(9).normal(size=(30, 5)).astype(np.float32), np.zeros(30, np.int64))
+
+
+@pytest.mark.parametrize("name", ["fedmd", "fedproto"])
+@pytest.mark.parametrize("tree", [Tree(), FOGS], ids=["star", "tree"])
+def test_where_devices_keep_their_models_they_judge_and_the_root_learns_nothing(name: str, tree: Tree) -> None:
+    task = task_of(public=PUBLIC)
+    result = fogline.simulate(task, name, tree, evaluation={"every": 2}, **QUIET | {"rounds": 4})
+    assert result.job.evaluation.where == "devices"
+    np.testing.assert_array_equal(result.params.vector, task.initial(0).vector)
+    assert result.devices is not None
+    losses = [row["loss"] for row in result.history if "loss" in row]
+    assert losses[-1] != losses[0]
+    sent = result.history[0]["up/cloud"] / (len(SIZES) if tree is not FOGS else 2)  # Before devices were asked.
+    assert sent < (30 * 3 if name == "fedmd" else 3 * 6) * 4 + 100
+    for where in ("cloud", "both"):
+        words = f"evaluation.where is '{where}', but Fed.* keeps a model on each device, so that the cloud has"
+        with pytest.raises(JobError, match=words):
+            fogline.simulate(task, name, tree, evaluation={"where": where}, **QUIET)
+    with pytest.raises(JobError, match=r"'clip\(\)' cannot stand here: nothing that Fed.* sends moves the model"):
+        fogline.simulate(task, name, Tree(cloud=Tier(uplink=["clip()"])), **QUIET)
+
+
+def test_who_never_trains_has_no_model_where_devices_keep_theirs() -> None:
+    task = task_of(public=PUBLIC)
+    task.data = task.data.with_held_out(["c1"])
+    result = fogline.simulate(task, "fedmd", **QUIET)
+    assert result.held_out == {}
+    assert result.reasons["not judged"] == "c1: client 'c1' never trains, and so has no model of its own"
+
+
+def test_fedmd_wants_public_examples() -> None:
+    with pytest.raises(JobError, match=r"FedMD wants public examples, and the data set 'some' has none; give it some:"):
+        fogline.simulate(task_of(), "fedmd", **QUIET)
+
+
+def test_devices_agree_on_public_examples_by_fedmd() -> None:
+    """How far their scores lie apart, after as much training, with the consensus and without."""
+    apart = {}
+    for epochs in (0, 20):
+        method = type("Asked", (type(make("fedmd")),), {"report": _telling_scores})(epochs=epochs)
+        task = task_of(public=PUBLIC)
+        result = fogline.simulate(task, method, **QUIET | {"rounds": 6, "local": {"steps": 2, "batch_size": 4}})
+        apart[epochs] = result.history[-1]["metric/spread"]
+    assert apart[20] < 0.7 * apart[0]
+
+
+def _telling_scores(self: Any, device: DeviceContext) -> ClientUpdate:
+    update = super(type(self), self).report(device)
+    consensus = device.received.get("consensus", update.terms["scores"].vector)
+    spread = float(np.abs(update.terms["scores"].vector - consensus).mean())
+    return update._replace(metrics={"spread": spread})
 
 
 def test_fedntd_by_hand() -> None:

@@ -8,7 +8,9 @@ from fogline.jobs import Job, Method, Tier, Tree
 from fogline.simulation import run as running
 from fogline.simulation import simulator
 from fogline.simulation.run import run
-from fogline.simulation.simulator import Seat, Simulator, Sizes
+from fogline.simulation.scenario import Sizes
+from fogline.simulation.seats import Seat
+from fogline.simulation.simulator import Simulator
 from tests.toy import ToyTask, toy_data
 
 TREES = {

@@ -132,12 +132,20 @@ def test_training_before_judging_begins_from_a_device_s_own_head() -> None:
     assert tuned.metrics["loss"] < plain.metrics["loss"]
 
 
+def test_whole_models_are_compared_on_what_devices_hold_out() -> None:
+    result = simulate(baselines=("pooled", "alone"))
+    assert result.devices is not None
+    spread = result.baselines["alone"].devices
+    assert spread is not None
+    assert spread.count == result.devices.count
+    assert result.baselines["pooled"].metrics.keys() == result.metrics.keys()
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
         ({"evaluation": {"where": "cloud"}}, "evaluation.where is 'cloud', but FedPer keeps part of the model on each"),
         ({"evaluation": {"where": "both"}}, "evaluation.where is 'both', but FedPer"),
-        ({"baselines": "pooled"}, "evaluation.baselines compares whole models on a common test set, but FedPer keeps"),
         (
             {"algorithm": FedAvg(private=("tail",))},
             "no entry of the model is called 'tail'; there are body, head, mean",

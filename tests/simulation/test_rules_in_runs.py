@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fogline.aggregation.rules import base
+from fogline import CodeError
+from fogline.aggregation.rules import Rule, base
 from fogline.algorithms import FedAvg
 from fogline.algorithms.base import ClientUpdate, Weighted
 from fogline.jobs import Job, JobError, Tier, Tree
@@ -47,6 +48,44 @@ class Voting(FedAvg):
         if end[0] > 0:
             terms["rare"] = Weighted(np.ones(2, np.float32), 1.0)
         return ClientUpdate(terms, device.local)
+
+
+class Empty(Rule):
+    """Divides by the spread, of which a number may have none."""
+
+    of: int = 1
+    """Updates from which on it does."""
+
+    def combine(self, block: np.ndarray, weights: np.ndarray) -> Vector:
+        return block[0] * np.float32(np.nan if len(block) >= self.of else 1.0)
+
+
+class Quits(Rule):
+    def combine(self, block: np.ndarray, weights: np.ndarray) -> Vector:
+        raise SystemExit("enough")
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        (
+            Tree(cloud=Tier(rule=Empty())),
+            "^cloud, round 1: the rule Empty gives 'delta' with 12 of 12 numbers that are",
+        ),
+        (
+            Tree(cloud=Tier(rule=Empty(2))),
+            "^cloud, round 1: the rule Empty gives 'delta' with 12 of 12 numbers that are",
+        ),
+        (
+            Tree(cloud=Tier(rule="median"), fog=Tier(count=2, rule=Empty(2))),
+            r"^fog-\d, round 1: the rule Empty gives .* not finite \(number 0 is nan\) \(.*test_rules_in_runs.py, line",
+        ),
+        (Tree(cloud=Tier(rule=Quits())), "^cloud, round 1: the rule Quits raised SystemExit: enough"),
+    ],
+)
+def test_a_rule_that_gives_no_numbers_is_named_with_its_tier(tree: Tree, words: str) -> None:
+    with pytest.raises(CodeError, match=words):
+        run_toy(tree)
 
 
 def run_toy(tree: Tree, method: FedAvg | None = None, **changes: object) -> Result:

@@ -11,10 +11,11 @@ import pytest
 import fogline
 from fogline import CodeError, FedAvg, JobError, Result, Tier, Tree
 from fogline.algorithms import ClientUpdate
-from fogline.compute.queries import QUERIES
+from fogline.compute.queries import QUERIES, QueryError
 from fogline.data import Examples, FederatedData
 from fogline.jobs.planning import planner
 from fogline.params import Params, Vector
+from fogline.simulation.setup import probe, setting_of
 from fogline.training import ClientJob, LocalMethod, LocalTraining
 from fogline.training.context import DeviceContext
 from fogline.training.task import Task
@@ -151,6 +152,49 @@ def test_a_wrong_judge_is_named_with_its_device() -> None:
         simulate(algorithm=method, rounds=1)
 
 
+@QUERIES.add("choosy")
+def choosy(examples: Examples, least: int) -> Any:
+    """Looks at its own parameters."""
+    if least > 1:
+        raise QueryError(f"least is {least}; it must be below 2")
+    return {"count": float(examples.count)}
+
+
+@QUERIES.add("enormous")
+def enormous(examples: Examples) -> Any:
+    """Sums that are beyond what may be added up."""
+    with np.errstate(over="ignore"):
+        return {"sum": float(np.square(np.full(2, 1e300)).sum())}
+
+
+def test_a_sum_that_overflows_is_told_with_client_and_name_and_is_no_nan() -> None:
+    result = simulate(evaluation={}, queries=["enormous", "label_counts"], rounds=1)
+    assert result.queries["enormous"] == {}
+    assert sum(result.queries["label_counts"].values()) == 12 * 20
+    (said,) = {why for what, why in result.reasons.items() if "answer" not in what}
+    assert "query 'enormous' on client 'client-" in said
+    assert "gives 'sum' as inf; sums go up to 1e+290" in said
+
+
+def test_a_model_to_be_judged_goes_through_the_stages_of_the_roots_downlink_and_costs_its_bytes() -> None:
+    staged = Tree(cloud=Tier(downlink=["int8"]), fog=Tier(count=2))
+    judged, unjudged = simulate(tree=staged), simulate(tree=staged, evaluation={})
+    # In twelve numbers there is room for an error that shows.
+    task, data = ToyTask(), toy_data().with_parts_held_out(0.25, 0)
+    sums = by_hand(task, judged, data)
+    plain = sum(one["loss"] for one in sums) / sum(one["count"] for one in sums)
+    assert judged.metrics["loss"] != plain
+    assert judged.metrics["loss"] == pytest.approx(plain, rel=0.05)
+    setting = setting_of(judged.job, ToyTask())
+    size = probe(setting).of("cloud", 0).down
+    assert size != probe(setting).down
+    extra = {
+        tier: judged.history[-1][f"down/{tier}"] - unjudged.history[-1][f"down/{tier}"] for tier in ("cloud", "fog")
+    }
+    asked, control = 2, 128  # A judgement stands in the row after; and there are receipts.
+    assert extra == {"cloud": asked * 2 * (size + control), "fog": asked * 12 * (size + control)}
+
+
 NO_SUMS = {"nothing": None, "list": [1.0], "text": {"a": "x"}, "key": {3: 1.0}, "array": {"a": np.ones(2)}}
 
 
@@ -175,6 +219,15 @@ def test_a_query_that_gives_no_sums_is_named(kind: str) -> None:
         ("import os", "'import os' is no query"),
         ("histogram(high=1)", "The query 'histogram(high=1)' cannot be asked: missing a required argument: 'low'"),
         ("label_counts(of='x')", "cannot be asked: got an unexpected keyword argument 'of'"),
+        ("histogram(low=1, high=0)", "cannot be asked: it needs finite numbers with low < high, not low=1 and high=0"),
+        ("histogram(low=0, high=1e999)", "it needs finite numbers with low < high, not low=0 and high=inf"),
+        ("histogram(low=0, high=1, bins=0)", "cannot be asked: it has 1 to 100,000 bins, not 0"),
+        ("histogram(low=0, high=1, bins=10**9)", "is no query"),
+        ("histogram(low=0, high=1, bins=1000000)", "it has 1 to 100,000 bins, not 1,000,000"),
+        ("histogram(low=0, high=1, bins=2.5)", "Parameter 'bins' of the query is 2.5; it wants an int"),
+        ("histogram(low='a', high=1)", "Parameter 'low' of the query is 'a'; it wants a float"),
+        ("moments(of='z')", "The query 'moments(of='z')' cannot be asked: there is no 'z' to ask for"),
+        ("choosy(least=3)", "The query 'choosy(least=3)' cannot be asked: least is 3; it must be below 2"),
     ],
 )
 def test_what_is_no_query_is_a_sentence(query: str, words: str) -> None:

@@ -16,7 +16,7 @@ from fogline import Job, JobError, Tier, Tree
 from fogline.algorithms import FedAvg, FedProx
 from fogline.algorithms.device import LocalRound
 from fogline.monitoring.progress import Silent
-from fogline.simulation.executors import EXECUTORS, Bench, Executor, executor_for
+from fogline.simulation.executors import EXECUTORS, Bench, Executor, executor_for, useful_processes
 from fogline.simulation.executors.inline import InlineExecutor
 from fogline.simulation.executors.shared_memory import ALIGNMENT, Arena
 from fogline.training import ClientJob, Engine, LocalTraining
@@ -155,13 +155,21 @@ class Started(Silent):
         self.notes.append(text)
 
 
-@pytest.mark.parametrize(("cohort", "devices"), [(None, 8), (5, 5)])
-def test_more_workers_than_can_be_busy_are_not_started(cohort: int | None, devices: int) -> None:
-    useful = max(devices, len(os.sched_getaffinity(0)))
+@pytest.mark.parametrize(("cohort", "chunk", "pieces"), [(None, 1, 8), (5, 1, 5), (None, 4, 2), (None, 100, 1)])
+def test_more_workers_than_can_be_busy_are_not_started(cohort: int | None, chunk: int, pieces: int) -> None:
+    cores = len(os.sched_getaffinity(0))
+    useful = min(max(pieces, cores), 4 * cores)
     seen, tree = Started(), Tree(cloud=Tier() if cohort is None else Tier(cohort=cohort))
-    fogline.simulate(ToyTask(toy_data(8)), tree=tree, rounds=1, processes=1000, engine="loop", progress=seen)
+    settings = {"processes": 1000, "engine": "loop", "chunk": chunk}
+    fogline.simulate(ToyTask(toy_data(8)), tree=tree, rounds=1, progress=seen, **settings)
     assert seen.processes == useful
-    assert seen.notes == [f"processes is 1000, but no more than {useful} would be busy; so many are started."]
+    assert seen.notes == [f"processes is 1000, but no more than {useful} would be of use; so many are started."]
+
+
+def test_a_large_cohort_does_not_start_hundreds_of_workers() -> None:
+    kind = EXECUTORS["processes"]
+    assert useful_processes(kind, 1000, 500) == 4 * len(os.sched_getaffinity(0))
+    assert useful_processes(kind, 2, 500) == 2
 
 
 def test_one_added_by_a_program_trains_a_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:

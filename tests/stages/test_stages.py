@@ -122,6 +122,24 @@ def test_clip_bounds_the_movement_and_keeps_its_direction(vector: np.ndarray, no
     assert encoded["other"] is vector
 
 
+def test_clip_bounds_together_what_a_pattern_names() -> None:
+    update: Named = {"delta-0": np.full(3, 4.0, np.float32), "delta-1": np.zeros(2, np.float32), "scores": np.ones(5)}
+    clipped, _ = Clip(norm=1.0).send(update, {}, LinkContext(movement="delta-*"))
+    np.testing.assert_allclose(clipped["delta-0"], np.full(3, 3**-0.5), rtol=1e-6)
+    assert clipped["scores"] is update["scores"]
+
+
+def test_what_was_lost_of_a_name_waits_until_it_is_sent_again() -> None:
+    stage, vector = Int8(feedback=True), np.linspace(0, 1, 9, dtype=np.float32)
+    _, state = stage.send({"delta-0": vector}, {}, LinkContext(1))
+    lost = state["delta-0"]
+    _, between = stage.send({"delta-1": vector}, state, LinkContext(2))
+    assert between["delta-0"] is lost
+    later, _ = stage.send({"delta-0": vector}, between, LinkContext(3))
+    there, _ = Int8().send({"delta-0": vector + lost}, {}, LinkContext(3))
+    np.testing.assert_array_equal(later["codes/delta-0"], there["codes/delta-0"])
+
+
 @pytest.mark.parametrize("stage", [Clip(), Clip(norm=0.1), Int8(), Int8(feedback=True)])
 def test_a_stage_is_its_text(stage: Stage) -> None:
     assert make(text_of(stage, "unused")) == stage

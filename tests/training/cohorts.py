@@ -49,7 +49,8 @@ def spoil(task: Task, client: int, change: Callable[[Examples], None]) -> None:
     load = task.data.at
 
     def at(index: int) -> Examples:
-        examples = Examples(*(array.copy() for array in load(index)))
+        whole = load(index)
+        examples = Examples(whole.array.copy(), whole.y.copy())
         if index == client:
             change(examples)
         return examples

@@ -57,7 +57,7 @@ def engine(name: str, **settings: Any) -> type[Engine]:
 def task_with(monkeypatch: pytest.MonkeyPatch, *engines: type[Engine]) -> TorchTask:
     monkeypatch.setattr(sys.modules["fogline.training.autotune"], "time", clock)  # The face names the function.
     task = task_of()
-    found: Mapping[str, type[Engine]] = {e.name: e for e in engines}
+    found: Mapping[str, Any] = {vars(e)["name"]: e for e in engines}
     monkeypatch.setattr(task, "engines", lambda: found)
     monkeypatch.setattr(task, "build", lambda name, *_: found[name]())
     return task

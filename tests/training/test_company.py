@@ -78,7 +78,7 @@ def test_company_matters_only_to_rounding_without_kernels() -> None:
     model, options = CASES["traced"]
     task, local = task_of(model, sizes=SIZES, **options), LocalTraining(batch_size=6)
     engine = task.build("stacked", LocalMethod(), local)
-    assert engine.graph is None
+    assert engine.graph is None  # type: ignore[attr-defined]
     jobs = jobs_of(task, local)
     for job, trained in zip(jobs, engine.train(jobs), strict=True):
         np.testing.assert_allclose(engine.train([job])[0].end, trained.end, rtol=1e-5, atol=1e-6)
@@ -137,6 +137,8 @@ def test_devices_of_one_cohort_may_differ_in_everything(engine: str) -> None:
     def vary(job: ClientJob) -> ClientJob:
         start = job.start + 0.01 * rng.normal(size=job.start.size).astype(np.float32)
         received = {"c": job.received["c"] * (job.client + 1)}
+        if job.client % 2:  # Of a model that came with more.
+            received["more"] = np.ones(job.client, np.float32)
         rate = 0.05 * (1 + job.client % 2)
         return replace(job, start=start, received=received, learning_rate=rate, steps=1 + 2 * job.client)
 

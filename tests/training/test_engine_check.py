@@ -154,7 +154,7 @@ def test_random_decisions_are_those_of_the_reference() -> None:
     task = task_of(lambda: Deciding(lambda: bool(torch.rand(1) < 0.5)))
     reference = three_rounds(task, "loop", LocalMethod(), LOCAL)
     assert distance(task, reference, three_rounds(task, "flat", LocalMethod(), LOCAL)) < 1e-4
-    assert task.build("flat", LocalMethod(), LOCAL).graph is None
+    assert task.build("flat", LocalMethod(), LOCAL).graph is None  # type: ignore[attr-defined]
     reason = refusals(task)[1]
     assert reason is not None
     assert "vmap" in reason or "draws random numbers" in reason
@@ -175,10 +175,10 @@ def hooked(kind: str) -> nn.Module:
     elif kind == "layer":
         module[1].register_forward_pre_hook(lambda _module, inputs: (0.5 * inputs[0],))
     elif kind == "gradient":
-        module[1].weight.register_hook(lambda gradient: 0.1 * gradient)
+        module[1].weight.register_hook(lambda gradient: 0.1 * gradient)  # type: ignore[operator]
     elif kind == "replaced":
         plain = module[1].forward
-        module[1].forward = lambda x: 0.5 * plain(x)
+        module[1].forward = lambda x: 0.5 * plain(x)  # type: ignore[method-assign]
     return module
 
 
@@ -196,7 +196,7 @@ def test_hooks(kind: str) -> None:
 def test_a_hook_on_a_summed_gradient_is_left_to_the_reference() -> None:
     def model() -> nn.Module:
         module = models.mlp(8, (6,), 5)
-        module[1].weight.register_post_accumulate_grad_hook(lambda weight: weight.grad.mul_(0.1))
+        module[1].weight.register_post_accumulate_grad_hook(lambda weight: weight.grad.mul_(0.1))  # type: ignore[operator]
         return module
 
     assert all(why is not None and "hook on its gradient" in why for why in refusals(task_of(model)))

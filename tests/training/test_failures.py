@@ -37,8 +37,8 @@ def check(task: TorchTask, engine: str, bad: int, said: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_inputs_that_are_not_numbers(engine: str) -> None:
     task = task_of()
-    spoil(task, 3, lambda examples: examples.x.__setitem__((2, 1), np.nan))
-    assert np.isnan(task.data.at(3).x).any()
+    spoil(task, 3, lambda examples: examples.array.__setitem__((2, 1), np.nan))
+    assert np.isnan(task.data.at(3).array).any()
     check(task, engine, 3, "the loss is nan in step")
 
 
@@ -87,7 +87,7 @@ def test_data_that_cannot_be_loaded(engine: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_divergence(engine: str) -> None:
     task = task_of()
-    spoil(task, 0, lambda examples: examples.x.__imul__(1e25))
+    spoil(task, 0, lambda examples: examples.array.__imul__(1e25))
     check(task, engine, 0, "in step")
 
 

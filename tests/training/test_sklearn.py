@@ -86,7 +86,7 @@ def test_training_is_what_scikit_learn_does() -> None:
     examples = task.data.at(0)
     for batch in batches(3, 20, 5, 8):
         by_hand.partial_fit(examples.x[batch].astype(np.float64), examples.y[batch], classes=[0, 1, 2])
-    np.testing.assert_allclose(trained.end, np.concatenate([by_hand.coef_.ravel(), by_hand.intercept_]))
+    np.testing.assert_allclose(trained.end, np.concatenate([by_hand.coef_.ravel(), np.asarray(by_hand.intercept_)]))
 
 
 def test_affine_adjustments_are_applied_once_per_example() -> None:
@@ -141,7 +141,7 @@ def test_estimators_that_learn_otherwise_are_refused() -> None:
 def test_a_device_fails_alone() -> None:
     task = task_of(SGDRegressor(), None)
     start = task.initial(0).vector
-    spoil(task, 1, lambda examples: examples.x.__setitem__((0, 0), np.nan))
+    spoil(task, 1, lambda examples: examples.array.__setitem__((0, 0), np.nan))
     jobs = [ClientJob(i, start, np.zeros(0, np.int64), 8, 0.01, 0) for i in range(3)]
     done = task.build("loop", LocalMethod(), LOCAL).train(jobs)
     assert [t.failure is None for t in done] == [True, False, True]

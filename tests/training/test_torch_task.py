@@ -34,7 +34,7 @@ class Tied(nn.Module):
 def test_tied_weights_count_once_and_passing_buffers_not_at_all() -> None:
     task = task_of(Tied, shape=(4,), tokens=True)
     assert [e.name for e in task.spec.entries] == ["embedding.weight", "head.bias"]
-    assert task.build("flat", LocalMethod(), LocalTraining()).graph is None
+    assert task.build("flat", LocalMethod(), LocalTraining()).graph is None  # type: ignore[attr-defined]
 
 
 def test_batch_norm_has_buffers_and_counters() -> None:
@@ -156,7 +156,7 @@ def test_judging_sequences_leaves_out_targets_without_a_truth() -> None:
     hidden[:, 3:] = -100
     assert task.evaluate(task.initial(0), examples)["count"] == examples.y.size
     half = task.evaluate(task.initial(0), Examples(examples.x, hidden))
-    shown = task.evaluate(task.initial(0), Examples(examples.x[:, :3], examples.y[:, :3]))
+    shown = task.evaluate(task.initial(0), Examples(examples.array[:, :3], examples.y[:, :3]))
     assert half["count"] == examples.y.size / 2
     assert half["loss"] == pytest.approx(shown["loss"], rel=1e-5)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -9,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.fold import Fold, highest
-from fogline.aggregation.geometry import Geometry, Mixture
+from fogline.aggregation.geometry import Geometry, Mixture, WrongRuleError
+from fogline.aggregation.mean import LARGEST
 from fogline.aggregation.rows import Rows
+from fogline.aggregation.sweep import bound, magnitude
 from fogline.aggregation.update import (
     NO_COUNTERS,
     Arrays,
@@ -207,10 +210,13 @@ class GatheringFold(Fold):
         rule = self._rule
         plan = _planned(rule, rows) if self._plans is None else self._plans.get(name)
         if plan is None:
-            return rows.combined(rule.combine, None)
-        made = rows.combined(rule.combine if rule.combines else None, plan.mixture.matrix)
-        if plan.mixture.noise:
-            _add_noise(made, plan)
+            made = rows.combined(rule.combine, None)
+        else:
+            made = rows.combined(rule.combine if rule.combines else None, plan.mixture.matrix)
+            if plan.mixture.noise:
+                _add_noise(made, plan)
+        if not math.isfinite(bound(made)):
+            _refuse(name, made, rows)
         return made
 
 
@@ -273,6 +279,16 @@ def _planned(rule: Combining, rows: Rows) -> Plan | None:
     seen = rows.geometry()
     mixture = rule.prepare(seen)
     return None if mixture is None else Plan(mixture, seen.seed, seen.size)
+
+
+def _refuse(name: str, combined: Vector, rows: Rows) -> None:
+    """A rule has made numbers that are not finite. Of numbers whose squares overflow many an honest rule would."""
+    largest = max(magnitude(vector) * abs(scale) for vector, scale in rows.vectors)
+    bad = np.flatnonzero(~np.isfinite(combined))
+    what = f"gives '{name}' with {bad.size:,} of {combined.size:,} numbers that are not finite"
+    if largest * largest * len(rows) < LARGEST[combined.dtype]:
+        raise WrongRuleError(f"{what} (number {bad[0]} is {combined[bad[0]]})")
+    raise UnusableRoundError(f"Of updates as large as {largest:.3g} the tier's rule {what}.")
 
 
 def _add_noise(vector: Vector, plan: Plan) -> None:

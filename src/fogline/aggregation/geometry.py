@@ -12,6 +12,19 @@ import numpy.typing as npt
 Matrix = npt.NDArray[np.float64]
 
 
+class WrongRuleError(TypeError):
+    """A rule gives what it must not.
+
+    Args:
+        what: it gives; the text stands after its name.
+        hook: that gave it, if not its ``combine``.
+    """
+
+    def __init__(self, what: str, hook: Callable[..., Any] | None = None) -> None:
+        super().__init__(what)
+        self.hook = hook
+
+
 class Mixture(NamedTuple):
     """What takes the updates' place: sums of them.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fogline.aggregation.geometry import Geometry, Matrix
+from fogline.aggregation.geometry import Geometry, Matrix, WrongRuleError
 from fogline.aggregation.mean import DOUBLE, SINGLE
 from fogline.aggregation.products import add_products, mirrored
 from fogline.aggregation.sweep import blocks, sweep
@@ -118,14 +118,16 @@ class Rows:
             matrix: what is mixed before; None if nothing is.
 
         Raises:
-            TypeError: ``combine`` gives something else than a number for each column.
+            WrongRuleError: ``combine`` gives something else than a number for each column.
         """
         made = np.zeros(self.size, self.kind)
         weights = self.weights if matrix is None else np.ones(len(matrix))
 
         def work(columns: slice, _: int) -> None:
             table = self.block(columns, self.kind) if matrix is None else self.mixed(matrix, columns)
-            made[columns] = table[0] if combine is None else _checked(combine(table, weights), columns)
+            some = table[0] if combine is None else _checked(combine(table, weights), columns)
+            with np.errstate(over="ignore"):
+                made[columns] = some
 
         if len(self):
             sweep(self.size, work, max(1, BLOCK // max(len(self), len(weights))))
@@ -136,5 +138,5 @@ def _checked(made: Any, columns: slice) -> Vector:
     wanted = (columns.stop - columns.start,)
     if not isinstance(made, np.ndarray) or made.shape != wanted or made.dtype.kind != "f":
         given = f"{made.dtype} of shape {made.shape}" if isinstance(made, np.ndarray) else repr(type(made))
-        raise TypeError(f"combine gives {given}; it must give floating-point numbers of shape {wanted}")
+        raise WrongRuleError(f"gives {given}; it must give floating-point numbers of shape {wanted}")
     return made

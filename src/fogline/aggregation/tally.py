@@ -7,7 +7,6 @@ first has lost in rounding, so that a tree gives what a star gives.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -19,6 +18,8 @@ from fogline.aggregation.update import UnusableUpdateError
 
 MOST = 1_000_000
 """Names that sums may have: more are not read."""
+LARGEST = 1e300
+"""Of a sum that is read: a hundred million of them add up without an overflow."""
 NAMES, VALUES = "tally/names", "tally/values"
 
 
@@ -83,7 +84,7 @@ class SurveySums:
         """Read what :meth:`to_arrays` wrote.
 
         Raises:
-            UnusableUpdateError: it is something else, or a number is not finite.
+            UnusableUpdateError: it is something else, or a number is not finite or beyond :data:`LARGEST`.
         """
         totals = {name: _Total(high, low) for name, (high, low) in _read(arrays, NAMES, VALUES).items()}
         parts: dict[str, dict[str, float]] = {}
@@ -130,6 +131,6 @@ def _read(arrays: Mapping[str, npt.NDArray[Any]], names: str, values: str) -> di
     found = cast("list[str]", listed)
     if numbers.shape != (len(found), 2) or numbers.dtype != np.float64 or len(found) > MOST:
         raise UnusableUpdateError(f"It has {len(found)} names for sums of shape {numbers.shape}.")
-    if not math.isfinite(float(np.abs(numbers).sum())):
-        raise UnusableUpdateError("A sum is not finite.")
+    if not np.all(np.abs(numbers) <= LARGEST):
+        raise UnusableUpdateError(f"A sum is not finite, or larger than {LARGEST:g}.")
     return {name: (float(high), float(low)) for name, (high, low) in zip(found, numbers, strict=True)}

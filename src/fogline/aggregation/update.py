@@ -35,8 +35,8 @@ class UnusableUpdateError(ValueError):
     """An update that must not enter an aggregate: not finite, of a wrong shape, or too large for the exact fold."""
 
 
-class UnusableRoundError(ValueError):
-    """Of the updates of a round no rule can make one: each of them counts as refused."""
+class UnusableRoundError(UnusableUpdateError):
+    """Of the updates of a round the rule can make none: each of them counts as refused."""
 
 
 @dataclass(slots=True)

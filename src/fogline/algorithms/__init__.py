@@ -12,6 +12,7 @@ from fogline.algorithms.methods.feddc import FedDC
 from fogline.algorithms.methods.feddyn import FedDyn
 from fogline.algorithms.methods.fedexp import FedExP
 from fogline.algorithms.methods.fedlc import FedLC
+from fogline.algorithms.methods.fedmd import FedMD
 from fogline.algorithms.methods.fednova import FedNova
 from fogline.algorithms.methods.fedntd import FedNTD
 from fogline.algorithms.methods.fedopt import FedAdagrad, FedAdam, FedOpt, FedYogi
@@ -51,6 +52,7 @@ __all__ = [
     "FedDyn",
     "FedExP",
     "FedLC",
+    "FedMD",
     "FedNTD",
     "FedNova",
     "FedOpt",

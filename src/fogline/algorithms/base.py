@@ -49,6 +49,9 @@ class Weighted(NamedTuple):
         return f"Weighted({shown(self.vector)}, {weight})"
 
 
+Moved = tuple[Vector, State]
+"""What an aggregator's hooks give: its next model, (P,), and its next state."""
+
 NO_METRICS: Mapping[str, float] = {}
 METRIC = "metric/"
 """Prefix of the terms under which metrics go up; a method's own terms have other names."""
@@ -103,8 +106,14 @@ class Algorithm(LocalMethod, Parametrised):
     """Settings of local training (by field of ``LocalTraining``) that belong to the method."""
     inner_rounds: ClassVar[bool] = True
     """Whether a fog may make rounds of its own between two of its parent."""
+    global_model: ClassVar[bool] = True
+    """Whether the root's model is what is learned. Not where each device keeps a model of its own: then devices alone
+    judge, and nothing is published."""
+    needs_public: ClassVar[bool] = False
+    """Whether the data must have a public part."""
     movement: ClassVar[str] = "delta"
-    """Name of the term whose weight is the weight of a device in the model."""
+    """Name of the term that moves the model, whose weight is a device's weight in it; or a pattern (``delta-*``), where
+    a device moves one of several models; empty where nothing that devices send does."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -147,15 +156,11 @@ class Algorithm(LocalMethod, Parametrised):
         """
         return device.model
 
-    def server_update(
-        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
-    ) -> tuple[Vector, State]:
+    def server_update(self, model: Vector, folded: Folded, state: State, group: AggregatorContext) -> Moved:
         """The next model of an aggregator, and its next state."""
         return model + folded.mean("delta"), state
 
-    def inner_update(
-        self, model: Vector, folded: Folded, state: State, group: AggregatorContext
-    ) -> tuple[Vector, State]:
+    def inner_update(self, model: Vector, folded: Folded, state: State, group: AggregatorContext) -> Moved:
         """The same for an inner aggregator between two parent rounds; by default plain averaging."""
         return model + folded.mean("delta"), state
 

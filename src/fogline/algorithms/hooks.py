@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from numbers import Real
 from typing import Any, cast
 
@@ -167,10 +168,10 @@ def _terms(method: Algorithm, hook: str, value: Any, trainable: int) -> dict[str
             )
         vector = _vector(method, hook, name, term.vector)
         terms[_name(method, hook, name)] = Weighted(vector, _weight(method, hook, name, vector, term.weight))
-    movement = terms.get(method.movement)
-    if movement is not None and movement.vector.size != trainable:
-        size = f"{movement.vector.size:,} numbers where the model has {trainable:,}"
-        raise wrong(method, hook, f"gives '{method.movement}' of {size}")
+    for name in terms:
+        if fnmatchcase(name, method.movement) and terms[name].vector.size != trainable:
+            size = f"{terms[name].vector.size:,} numbers where the model has {trainable:,}"
+            raise wrong(method, hook, f"gives '{name}' of {size}")
     return terms
 
 

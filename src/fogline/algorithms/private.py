@@ -20,6 +20,13 @@ def keeps_private(algorithm: Algorithm) -> bool:
     return bool(algorithm.private) or type(algorithm).private_of is not Algorithm.private_of
 
 
+def where_kept(algorithm: Algorithm) -> str | None:
+    """That devices keep the model, or part of it, so that the cloud has no whole one; None if it has."""
+    if not algorithm.global_model:
+        return f"{type(algorithm).__name__} keeps a model on each device"
+    return f"{type(algorithm).__name__} keeps part of the model on each device" if keeps_private(algorithm) else None
+
+
 def with_home(task: T, algorithm: Algorithm, first: Callable[[], Params]) -> T:
     """The task as a method trains it: what is frozen, and what the method keeps on devices, does not travel.
 

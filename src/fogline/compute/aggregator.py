@@ -119,6 +119,9 @@ class GroupsOnFiles:
         except _UnusableRoundError as error:  # Whoever sent them, the job outlives them.
             self._put(asked, effect.model, lambda piece, _: read_group(base, piece.read))
             refused = dict.fromkeys(range(len(effect.members)), f"the round's updates cannot be used: {error}")
+        except CodeError as error:
+            error.at(f"{self._node}, round {effect.round + 1}")
+            raise
         return CarriedOut((effect.model + GROUP, effect.model), tuple(refused.items()))
 
     def _merge(self, asked: CarryOut, effect: Merge) -> CarriedOut:

@@ -11,6 +11,7 @@ from fogline.algorithms.group import Down
 from fogline.compute.effects import STATE, CarriedOut, CarryOut
 from fogline.compute.files import read_model, read_state, write, write_state
 from fogline.compute.links import NodeLinks
+from fogline.compute.messages import NONE
 from fogline.compute.reports import write_report
 from fogline.compute.survey import Examiner, Question, UnansweredError
 from fogline.jobs.planning import LocalPlan, Planner
@@ -77,13 +78,14 @@ def carry_out(
     return CarriedOut(made, trained=Trained(effect.task, effect.update, done.samples, loss))
 
 
-def examine(asked: CarryOut, client: str, examiner: Examiner) -> CarriedOut:
+def examine(asked: CarryOut, client: str, examiner: Examiner, links: NodeLinks) -> CarriedOut:
     """Judge the model that a file holds, or answer a query, and write the sums.
 
     Args:
         asked: an ``Examine``, and the files of its values.
         client: whose examples it has.
         examiner: answers for devices.
+        links: the stages around it.
 
     Raises:
         CodeError: the code of the task, the method or the query is wrong.
@@ -92,7 +94,8 @@ def examine(asked: CarryOut, client: str, examiner: Examiner) -> CarriedOut:
     effect = asked.effect
     if not isinstance(effect, Examine):
         raise ValueError(f"A device is not asked {type(effect).__name__}.")
-    down, local = read_model(asked.reads[effect.model]), read_state(asked.reads.get(STATE))
+    stages = links.judges if effect.kind == "evaluate" else NONE  # With a query goes an empty model.
+    down, local = read_model(asked.reads[effect.model], stages=stages), read_state(asked.reads.get(STATE))
     question = Question(effect.kind, effect.round, effect.query)
     try:
         sums = examiner.answer(question, client, down, local)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,18 @@ from fogline.training.hook_calls import a, read_only
 from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, said
 
 EMPTY: Arrays = {}
+
+
+class Folds(Protocol):
+    """What an exchange's result is folded by: :class:`fogline.compute.groups.Groups`."""
+
+    def unfit(self, value: Update | Partial) -> str | None:
+        """Why nothing of a value's form and kind can be folded; None if it can."""
+        ...
+
+    def refusal(self, value: Update | Partial) -> str | None:
+        """Why a value by itself cannot be folded; None if it can."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +100,57 @@ def parent_step(
 
 
 def combined(
-    exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays]
+    exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays], folds: Folds | None = None
 ) -> tuple[Update | Partial, dict[str, str]]:
     """What is folded in place of the children's updates, and the children that are not in it, with the reason.
 
+    Args:
+        exchange: whose last step it is.
+        state: of the parent, before that.
+        payloads: what children sent in it.
+        folds: takes the result; None where it is not folded.
+
     Raises:
-        ExchangeError: nothing comes of it.
+        ExchangeError: nothing comes of it, or nothing that can be folded.
         CodeError: the exchange's code is wrong.
     """
     replies, after = parent_step(exchange, len(exchange.steps) - 1, state, payloads)
     result = _called(exchange, "result", exchange.steps[-1], lambda: exchange.result(read_only(after.arrays)))
     if not isinstance(result, Update | Partial):
         raise _wrong(exchange, "result", f"gives {a(result)}; it must give an Update or a Partial")
+    if folds is not None:
+        _check_foldable(exchange, folds, result, payloads)
     why = f"step '{exchange.steps[-1]}' of the exchange left it out"
     return result, {child: why for child in payloads if child not in replies}
 
 
-def why_none(exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays]) -> dict[str, str]:
-    """Children whose reports would not be in the result, and why."""
+def why_none(
+    exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays], folds: Folds | None = None
+) -> dict[str, str]:
+    """Children whose reports would not be in the result, and why; the arguments are those of :func:`combined`."""
     try:
-        return combined(exchange, state, payloads)[1]
+        return combined(exchange, state, payloads, folds)[1]
     except ExchangeError as error:
         return dict.fromkeys(payloads, str(error))
+
+
+def _check_foldable(exchange: Exchange, folds: Folds, result: Update | Partial, payloads: Mapping[str, Arrays]) -> None:
+    """Refuse what would be refused in every round, or in this one.
+
+    What is no update of this job is the developer's doing, unless a child has sent other types than the rest.
+    """
+    unfit = folds.unfit(result)
+    kinds = {frozenset(array.dtype for array in payload.values()) for payload in payloads.values()}
+    if unfit is not None and len(kinds) == 1:
+        raise _wrong(
+            exchange,
+            "result",
+            f"gives what this job cannot fold: {unfit.rstrip('.')}; give an Update of the model's vectors, or the "
+            "partial result of a fold of the tier's rule",
+        )
+    why = unfit or folds.refusal(result)
+    if why is not None:
+        raise ExchangeError(f"What the exchange came to cannot be folded: {why}")
 
 
 def _called(exchange: Exchange, hook: str, step: str, function: Callable[[], Any]) -> Any:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from fogline.aggregation import Arrays
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
-from fogline.compute.exchange import EMPTY, child_step, combined, first_state, parent_step, why_none
+from fogline.compute.exchange import EMPTY, Folds, child_step, combined, first_state, parent_step, why_none
 from fogline.exchanges import Exchange, ExchangeError
 from fogline.nodes.effects import ChildStep, Combine, FoldInput, ParentStep
 from fogline.nodes.messages import Key
@@ -24,10 +24,12 @@ class ExchangeOnFiles:
 
     Args:
         exchange: what devices and their aggregators do between training and report.
+        folds: takes what it comes to.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, folds: Folds) -> None:
         self._exchange = exchange
+        self._folds = folds
 
     def carry_out(self, asked: CarryOut) -> CarriedOut:
         """Read what an effect names, and write what it makes.
@@ -52,7 +54,7 @@ class ExchangeOnFiles:
     def left_out(self, asked: Sift, combine: Combine) -> CarriedOut:
         """Which reports would not be in what the exchange comes to, by their places, and why."""
         payloads = _payloads(_updates(combine.members), asked.reads)
-        why = why_none(self._exchange, _state(combine.state, asked.reads), payloads)
+        why = why_none(self._exchange, _state(combine.state, asked.reads), payloads, self._folds)
         return CarriedOut(refused=_refused(asked.members, payloads, why))
 
     def _child(self, asked: CarryOut, effect: ChildStep) -> CarriedOut:
@@ -71,7 +73,7 @@ class ExchangeOnFiles:
 
     def _combine(self, asked: CarryOut, effect: Combine) -> CarriedOut:
         payloads = _payloads(_updates(effect.members), asked.reads)
-        result, why = combined(self._exchange, _state(effect.state, asked.reads), payloads)
+        result, why = combined(self._exchange, _state(effect.state, asked.reads), payloads, self._folds)
         made = _written(asked, {effect.update: result.to_arrays()}).made
         return CarriedOut(made, _refused(effect.members, payloads, why))
 

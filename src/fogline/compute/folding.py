@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
-from fogline.aggregation import Fold, Folded, Partial, UnusableRoundError, UnusableUpdateError, Update
+from fogline.aggregation import Fold, Folded, Partial, UnusableUpdateError, Update
+from fogline.aggregation.gathering import Keep, Plan
+from fogline.aggregation.geometry import WrongRuleError
+from fogline.aggregation.rules import Chain, Rule
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import Spec
-from fogline.user_code.bugs import CodeError, sure
+from fogline.user_code.bugs import CodeError, attempt, blame, line_of_definition
 
 Form = tuple[Any, ...]
 """The shapes of an update's counters and of its vectors, each of these after its name."""
@@ -42,7 +46,7 @@ class FormCheck:
     """Compares forms with the model: a vector that is shorter would be stretched over it.
 
     Args:
-        movement: name of the vector that moves the model.
+        movement: name of the vector that moves the model, or the pattern of those that do.
         spec: layout of the model.
     """
 
@@ -54,12 +58,14 @@ class FormCheck:
         counters, names = form[0], form[1::2]
         if counters != (self.spec.integers,):
             return f"It has counters of shape {counters} where the model has {(self.spec.integers,)}."
-        lengths = {self.movement: self.spec.trainable, BUFFERS: self.spec.floats - self.spec.trainable}
-        if lengths[BUFFERS] and BUFFERS not in names:
-            return f"It has no vector '{BUFFERS}', of which the model has {lengths[BUFFERS]} numbers."
+        buffers = self.spec.floats - self.spec.trainable
+        if buffers and BUFFERS not in names:
+            return f"It has no vector '{BUFFERS}', of which the model has {buffers} numbers."
         for name, shape in zip(names, form[2::2], strict=True):
-            if name in lengths and shape != (lengths[name],):
-                return f"Its vector '{name}' has shape {shape} where the model has {(lengths[name],)}."
+            moves = fnmatchcase(name, self.movement)
+            wanted = (self.spec.trainable if moves else buffers,)
+            if (moves or name == BUFFERS) and shape != wanted:
+                return f"Its vector '{name}' has shape {shape} where the model has {wanted}."
         return None
 
 
@@ -83,6 +89,25 @@ def _shapes(form: Form) -> list[tuple[Any, Any]]:
     return [(None, form[0]), *((name, shape) for name, shape in zip(form[1::2], form[2::2], strict=True))]
 
 
+def finished(rule: Rule, work: Callable[[], Result]) -> Result:
+    """What a rule makes of a round's updates.
+
+    Raises:
+        UnusableUpdateError: the updates are too few, or so large that the rule cannot combine them.
+        CodeError: the rule is wrong.
+    """
+    last = rule.links[-1] if isinstance(rule, Chain) else rule
+    result = attempt(work)
+    if isinstance(result, UnusableUpdateError):
+        raise result
+    if isinstance(result, WrongRuleError):
+        hook: Any = result.hook or last.combine
+        raise CodeError(f"the rule {type(hook.__self__).__name__} {result}", line_of_definition(hook))
+    if isinstance(result, Exception):
+        raise blame("a rule of the list" if isinstance(rule, Chain) else f"the rule {type(rule).__name__}", result)
+    return result
+
+
 @dataclass(slots=True)
 class _Alike:
     """The updates of one form."""
@@ -99,13 +124,22 @@ class RoundFold:
     there is one.
 
     Args:
-        new_fold: makes an empty fold.
+        rule: how updates become one.
         misfit: why an update of some form does not fit the model; None if it does.
+        keep: see :meth:`fogline.aggregation.rules.Rule.fold`.
+        plans: see there.
     """
 
-    def __init__(self, new_fold: Callable[[], Fold], misfit: Callable[[Form], str | None] = lambda _: None) -> None:
-        self._new_fold = new_fold
+    def __init__(
+        self,
+        rule: Rule,
+        misfit: Callable[[Form], str | None] = lambda _: None,
+        keep: Keep | None = None,
+        plans: Mapping[str, Plan] | None = None,
+    ) -> None:
+        self._rule = rule
         self._misfit = misfit
+        self._keep, self._plans = keep, plans
         self._alike: dict[Form, _Alike] = {}
         self._refused: Refusals = {}
 
@@ -151,10 +185,11 @@ class RoundFold:
         fold = self._joined([forms[form] for form in agreed])
         folded = None
         if fold is not None and fold.count:
-            folded, why = (fold.partial(), "") if merge else finished(fold.finish)
-            if why:
-                places = (place for alike in self._alike.values() for place in alike.places)
-                refused |= {place: why for place in places if place not in refused}
+            try:
+                folded = fold.partial() if merge else finished(self._rule, fold.finish)
+            except UnusableUpdateError as error:
+                places = [place for form in agreed for place in forms[form].places]
+                refused |= {place: str(error) for place in places if place not in refused}
         return folded, dict(sorted(refused.items()))
 
     def _joined(self, agreed: Sequence[_Alike]) -> Fold | None:
@@ -172,21 +207,7 @@ class RoundFold:
     def _take(self, form: Form, places: Sequence[int], values: Sequence[tuple[Update | Partial, float]]) -> None:
         alike = self._alike.get(form)
         if alike is None:
-            alike = self._alike[form] = _Alike(self._new_fold(), self._misfit(form))
+            alike = self._alike[form] = _Alike(self._rule.fold(self._keep, self._plans), self._misfit(form))
         alike.places += places
         if alike.misfit is None:
             alike.fold.take_all(values, lambda i, why: self._refused.__setitem__(places[i], why))
-
-
-def finished(finish: Callable[[], Result]) -> tuple[Result | None, str]:
-    """What a rule makes of a round's updates; None, and why, where it can make nothing of these.
-
-    Raises:
-        CodeError: a rule of the developer's own is wrong.
-    """
-    try:
-        return sure("the rule", finish), ""
-    except CodeError as error:
-        if isinstance(error.__cause__, UnusableRoundError):
-            return None, str(error.__cause__)
-        raise

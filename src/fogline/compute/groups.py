@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, lru_cache, partial
 
-from fogline.aggregation import Folded, Update
+from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update
 from fogline.aggregation.rules import Rule, make_rule
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import Down, GroupModel
-from fogline.compute.folding import Form, FormCheck, RoundFold
+from fogline.compute.folding import Form, FormCheck, RoundFold, form_of
 from fogline.params import Spec
 from fogline.user_code.bugs import PROGRAMMING, CodeError, is_numeric
 
@@ -38,9 +39,20 @@ class Groups:
         """Why updates of that form do not fit the model; None if they do."""
         return self._misfit(form)
 
+    def unfit(self, value: Update | Partial) -> str | None:
+        """Why nothing of a value's form and kind can be folded here, whatever its numbers; None if it can."""
+        misfit = self._misfit(form_of(value))
+        if misfit is None and isinstance(value, Partial):
+            return _refusal(lambda: self.rule.look().suits(value))
+        return misfit
+
+    def refusal(self, value: Update | Partial) -> str | None:
+        """Why a value by itself cannot be folded here; None if it can."""
+        return _refusal(lambda: self.rule.look().take(value))
+
     def fold(self) -> RoundFold:
         """An empty fold of a round's updates."""
-        return RoundFold(self.rule.fold, self._misfit)
+        return RoundFold(self.rule, self._misfit)
 
     def adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
         """The parent's model becomes the group's."""
@@ -59,6 +71,14 @@ class Groups:
     def group_update(self, group: GroupModel) -> Update:
         """The group's movement becomes an update."""
         return groups.group_update(self.algorithm, self.spec, group)
+
+
+def _refusal(work: Callable[[], None]) -> str | None:
+    try:
+        work()
+    except UnusableUpdateError as error:
+        return str(error)
+    return None
 
 
 def is_bug(error: CodeError, updates: int) -> bool:

@@ -27,6 +27,8 @@ class NodeLinks:
     """Of the models that its children get."""
     gets: Pipeline = NONE
     """Of the models that it gets itself."""
+    judges: Pipeline = NONE
+    """Of the models that come to be judged: the root's, which every aggregator hands on as they are."""
     merges: bool = False
     """Whether it sends sums of its children's updates."""
     seed: int = 0
@@ -76,6 +78,7 @@ def links_of(job: Job, algorithm: Algorithm, depth: int) -> NodeLinks:
         takes=uplink(depth),
         gives=downlink(depth),
         gets=downlink(depth - 1),
+        judges=downlink(0),
         merges=depth < len(tiers) and not _moves(job, traits, depth),
         seed=job.seed,
         movement=algorithm.movement,
@@ -97,6 +100,8 @@ def check_links(job: Job, algorithm: Algorithm) -> None:
                 raise JobError(f"tree.{name}.{key}: {error}") from error
             for text, stage in zip(texts, stages, strict=True):
                 why = (_amiss_up if key == "uplink" else _amiss_down)(job, traits, depth, stage)
+                if stage.single and not algorithm.movement:
+                    why = f"nothing that {type(algorithm).__name__} sends moves the model; leave it out"
                 if why is not None:
                     raise JobError(f"tree.{name}.{key}: '{text}' cannot stand here: {why}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, from_arrays, surely_fit
 from fogline.aggregation.gathering import Gathered, Plan, as_it_is, plans_of
@@ -83,11 +82,13 @@ class RoundMembers:
     def _planned(self) -> dict[str, Plan]:
         """What a rule that looks at updates as wholes decides about all pieces of them."""
         if self._plans is None:
-            gathered, plans = self._folded(None, True), None
+            rule, gathered, plans = self._groups.rule, self._folded(None, True), dict[str, Plan]()
             if isinstance(gathered, Gathered):
-                plans, why = finished(partial(plans_of, self._groups.rule, gathered))
-                self._refuse(dict.fromkeys(self._usable, why) if why else {})
-            self._plans = plans or {}
+                try:
+                    plans = finished(rule, lambda: plans_of(rule, gathered))
+                except UnusableUpdateError as error:
+                    self._refuse(dict.fromkeys(self._usable, str(error)))
+            self._plans = plans
         return self._plans
 
     def _folded(
@@ -95,7 +96,7 @@ class RoundMembers:
     ) -> Folded | Partial | None:
         """All that can be used, or a piece of it, folded."""
         keep = None if self._stages else as_it_is  # What came through stages is in memory, and not as it lies on disk.
-        fold = RoundFold(partial(self._groups.rule.fold, keep, plans))  # Pieces are alike, because the wholes are.
+        fold = RoundFold(self._groups.rule, keep=keep, plans=plans)  # Pieces are alike, because the wholes are.
         for place in self._usable:
             fold.take((place,), ((self._read(place, piece), self._scale(place)),))
         folded, refused = fold.close(merge)

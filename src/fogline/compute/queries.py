@@ -18,19 +18,28 @@ import numpy as np
 
 from fogline.data import Examples
 from fogline.data.inputs import Array, named
+from fogline.parameters import Signature, fitted
 from fogline.plugins import Registry, suggest
 from fogline.training.hook_calls import a
+from fogline.user_code.bugs import attempt
 
 Query = Callable[..., dict[str, float]]
 Parameter = float | int | str | bool
 QUERIES: Registry[Query] = Registry("query", "fogline.compute.queries", first="label_counts")
 
 
+MOST_BINS = 100_000
+
+
+class QueryError(ValueError):
+    """A query that no device can answer, as it is asked; the text is the end of a sentence."""
+
+
 @QUERIES.add("label_counts")
 def label_counts(examples: Examples) -> dict[str, float]:
     """How many examples there are of each class: ``count/CLASS``."""
     if examples.y.dtype.kind not in "iu":
-        raise ValueError("label_counts counts classes, and the targets are no class labels; ask for moments instead")
+        raise QueryError("label_counts counts classes, and the targets are no class labels; ask for moments instead")
     classes, counts = np.unique(examples.y, return_counts=True)
     return {f"count/{label}": float(count) for label, count in zip(classes.tolist(), counts.tolist(), strict=True)}
 
@@ -39,15 +48,14 @@ def label_counts(examples: Examples) -> dict[str, float]:
 def moments(examples: Examples, of: str = "y") -> dict[str, float]:
     """Count, sum and sum of squares: of the targets (``y``), or of all numbers of an input (``x``, ``x['name']``)."""
     values = _numbers(examples, of)
-    return {"count": float(values.size), "sum": float(values.sum()), "squares": float(np.square(values).sum())}
+    with np.errstate(over="ignore", invalid="ignore"):  # Whoever asks is told what is too large.
+        return {"count": float(values.size), "sum": float(values.sum()), "squares": float(np.square(values).sum())}
 
 
 @QUERIES.add("histogram")
 def histogram(examples: Examples, low: float, high: float, bins: int = 20, of: str = "y") -> dict[str, float]:
     """How many numbers fall into each of ``bins`` equal bins from ``low`` to ``high``: ``bin/INDEX``; and how many are
     outside: ``below``, ``above``."""
-    if not (low < high and bins >= 1):
-        raise ValueError(f"histogram needs low < high and at least one bin, not low={low}, high={high}, bins={bins}")
     values = _numbers(examples, of)
     counts = np.histogram(values, bins, (low, high))[0].tolist()
     sums = {f"bin/{place}": float(count) for place, count in enumerate(counts) if count}
@@ -55,11 +63,22 @@ def histogram(examples: Examples, low: float, high: float, bins: int = 20, of: s
     return sums | {name: count for name, count in outside.items() if count}
 
 
+def _check_bins(low: float, high: float, bins: int = 20, **_: object) -> None:
+    if not math.isfinite(high - low) or not low < high:
+        raise QueryError(f"it needs finite numbers with low < high, not low={low:g} and high={high:g}")
+    if not 1 <= bins <= MOST_BINS:
+        raise QueryError(f"it has 1 to {MOST_BINS:,} bins, not {bins:,}")
+
+
+CHECKS: dict[str, Callable[..., None]] = {"histogram": _check_bins}
+"""Of queries whose parameters can be wrong in more than their types: raise :class:`QueryError`."""
+
+
 def answer(text: str, examples: Examples) -> dict[str, float]:
     """What a query gives for a device's examples.
 
     Raises:
-        ValueError: there is no such query, it does not suit the data, or what it gives are no finite sums.
+        ValueError: there is no such query, or it does not suit the data.
         TypeError: what it gives are no sums by name.
     """
     name, parameters = parse_query(text)
@@ -69,11 +88,25 @@ def answer(text: str, examples: Examples) -> dict[str, float]:
     for key, value in cast("dict[object, object]", given).items():
         if not isinstance(key, str) or not isinstance(value, Real):
             raise TypeError(f"it gives {a(value)} as {key!r}; it must give numbers, by names that are text")
-    sums = cast("dict[str, float]", given)
-    bad = next((key for key, value in sums.items() if not math.isfinite(value)), None)
-    if bad is not None:
-        raise ValueError(f"query '{text}' gives '{bad}', which is not finite")
-    return {key: float(value) for key, value in sums.items()}
+    return {key: float(value) for key, value in cast("dict[str, float]", given).items()}
+
+
+def check_query(text: str, examples: Examples | None) -> None:
+    """Refuse, before a run, what no device could answer.
+
+    Args:
+        text: the query.
+        examples: some that are like those of devices; None where there are none.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    name, parameters = parse_query(text)
+    if examples is None:
+        return
+    given = attempt(lambda: QUERIES[name](examples, **parameters))
+    if isinstance(given, QueryError):  # What else goes wrong may be these examples' doing.
+        raise ValueError(f"The query '{text}' cannot be asked: {given}") from given
 
 
 def parse_query(text: str) -> tuple[str, dict[str, Parameter]]:
@@ -95,10 +128,16 @@ def parse_query(text: str) -> tuple[str, dict[str, Parameter]]:
         raise ValueError(f"'{text}' is no query; write a name and its parameters: histogram(low=0, high=1)") from None
     if name not in QUERIES:
         raise ValueError(f"There is no query '{name}'{suggest(name, QUERIES)}")
+    known = inspect.signature(QUERIES[name])
+    own = dict(list(known.parameters.items())[1:])
     try:
-        inspect.signature(QUERIES[name]).bind(None, **parameters)
-    except TypeError as error:
-        raise ValueError(f"The query '{text}' cannot be asked: {error}") from error
+        known.bind(None, **parameters)
+        if parameters.keys() <= own.keys():  # Else the query takes whatever it is given.
+            parameters = fitted("the query", object, Signature(own, True), (), parameters)
+        if name in CHECKS:
+            CHECKS[name](**parameters)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The query '{text}' cannot be asked: {str(error).rstrip('.')}") from error
     return name, parameters
 
 
@@ -113,5 +152,5 @@ def figures(text: str, sums: Mapping[str, float]) -> dict[str, float]:
 def _numbers(examples: Examples, of: str) -> Array:
     columns = {"y": examples.y, **named(examples.x)}
     if of not in columns:
-        raise ValueError(f"There is no '{of}' to ask for{suggest(of, columns)}")
+        raise QueryError(f"there is no '{of}' to ask for{suggest(of, columns)}")
     return np.asarray(columns[of], np.float64).ravel()

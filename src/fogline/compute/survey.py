@@ -61,6 +61,15 @@ class DeviceJudgement:
     """The task's metrics over devices that never train; empty if there are none."""
 
 
+LARGEST_SUM = 1e290
+"""Of one device: a million million of them add up without an overflow."""
+
+
+def judged_key(round_: int) -> str:
+    """What stages know a model by that is to be judged after that round."""
+    return f"judged@{round_}"
+
+
 class UnansweredError(ValueError):
     """A device cannot answer; a sentence."""
 
@@ -117,6 +126,11 @@ class Examiner:
             raise blame(f"{what} on client '{client}'", sums)
         if isinstance(sums, Exception):
             raise UnansweredError(str(blame(f"{what} on client '{client}'", sums))) from sums
+        bad = next((name for name, value in sums.items() if not abs(value) <= LARGEST_SUM), None)
+        if bad is not None:
+            raise UnansweredError(
+                f"{what} on client '{client}' gives '{bad}' as {sums[bad]:g}; sums go up to {LARGEST_SUM:g}"
+            )
         return sums
 
     def _answer(self, question: Question, client: str, down: Down, local: State) -> Sums:
@@ -154,6 +168,8 @@ class Examiner:
         """
         task, clients = self._task, list(self._task.data.clients)
         trains = client in clients
+        if not trains and not self._algorithm.global_model:
+            raise UnansweredError(f"client '{client}' never trains, and so has no model of its own")
         place = clients.index(client) if trains else 0
         seed = mix(self._job.seed, place, question.round, SURVEYED)
         asked = ClientJob(place, down.vector, down.counters, 0, 0.0, seed, local, down.received, question.round)

@@ -30,6 +30,7 @@ def from_arrays(
     transform: Transform | None = None,
     meaning: Meaning | None = None,
     overlap: bool = False,
+    public: Any = None,
 ) -> FederatedData:
     """Federated data over shared arrays: each client is some of their rows.
 
@@ -47,6 +48,8 @@ def from_arrays(
         transform: applied to a client's ``x`` each time it is loaded.
         meaning: class names or the unit of the targets; it tells the number of classes too.
         overlap: allow a row to belong to several clients.
+        public: examples that are no client's own, and known to all, for methods that compare models on them (FedMD);
+            ready for use, as ``test`` is.
 
     Raises:
         ValueError: lengths differ; a client is empty or owns a row that is not there or another's; a label is
@@ -58,8 +61,10 @@ def from_arrays(
     ids = NumberedIds(len(parts)) if parts.ids is None else Listed(parts.ids)
     _check_rows(parts, ids, base.count, overlap)
     _check_values(parts, ids, base, meaning)
-    source, (judged, own) = Rows(ids, base, parts, transform), _tests(test, meaning, RecordFields(), name, ids)
-    return _finish(FederatedData(name, source, meaning, test=judged, groups=groups, tests=own), held_out)
+    source, columns = Rows(ids, base, parts, transform), RecordFields()
+    judged, own = _tests(test, meaning, columns, name, ids)
+    known = _public(public, meaning, columns, name)
+    return _finish(FederatedData(name, source, meaning, test=judged, groups=groups, tests=own, public=known), held_out)
 
 
 def from_clients(
@@ -75,6 +80,7 @@ def from_clients(
     groups: Mapping[str, str] | None = None,
     held_out: Iterable[str] = (),
     meaning: Meaning | None = None,
+    public: Any = None,
 ) -> FederatedData:
     """Federated data whose clients are loaded one by one, each time they are asked for.
 
@@ -87,7 +93,8 @@ def from_clients(
     - or a function that returns one of these; it is called each time, under a seed of the client's own.
 
     ``sizes`` (clients,) tells the number of examples in advance; without it, asking for the sizes loads every client
-    of whom it is not known once. The other arguments are those of `from_arrays`; ``test`` may be what a client may.
+    of whom it is not known once. The other arguments are those of `from_arrays`; ``test`` and ``public`` may
+    be what a client may.
 
     Raises:
         ValueError: an id occurs twice or a size is not positive; later, on the first load of a client, what
@@ -112,7 +119,8 @@ def from_clients(
             if pair_of(held[client]) is not None:
                 source.load(i)
     judged, own = _tests(test, meaning, columns, name, ids)
-    return _finish(FederatedData(name, source, meaning, test=judged, groups=groups, tests=own), held_out)
+    shared = _public(public, meaning, columns, name)
+    return _finish(FederatedData(name, source, meaning, test=judged, groups=groups, tests=own, public=shared), held_out)
 
 
 def _meaning(meaning: Meaning | None, classes: int | None) -> Meaning:
@@ -175,19 +183,24 @@ def _tests(
     if test is None:
         return None, {}
     if not isinstance(test, Mapping):
-        return _test(test, meaning, columns, f"The test set of '{name}'"), {}
+        return _ready(test, meaning, columns, f"The test set of '{name}'"), {}
     own = {str(client): found for client, found in cast("Mapping[Any, Any]", test).items()}
     alone = next((client for client in own if ids.position(client) is None), None)
     if alone is not None:
         raise ValueError(f"The test sets of '{name}' name a client '{alone}' that is not among its clients.")
     where = "The test set of client"
-    return None, {client: _test(found, meaning, columns, f"{where} '{client}'") for client, found in own.items()}
+    return None, {client: _ready(found, meaning, columns, f"{where} '{client}'") for client, found in own.items()}
 
 
-def _test(test: Any, meaning: Meaning, columns: RecordFields, where: str) -> Examples:
-    pair = pair_of(test)
+def _public(public: Any, meaning: Meaning, columns: RecordFields, name: str) -> Examples | None:
+    return None if public is None else _ready(public, meaning, columns, f"The public part of '{name}'")
+
+
+def _ready(given: Any, meaning: Meaning, columns: RecordFields, where: str) -> Examples:
+    """Examples that are at hand, checked."""
+    pair = pair_of(given)
     if pair is None:
-        pair = items_of(test, columns, where).read(0)[:2]
+        pair = items_of(given, columns, where).read(0)[:2]
     return check(tidy(*pair, meaning, where), meaning, where)
 
 

@@ -34,15 +34,18 @@ class FederatedData(Mapping[str, Examples]):
         groups: Mapping[str, str] | None = None,
         held: Indices | None = None,
         tests: Mapping[str, Examples] | None = None,
+        public: Examples | None = None,
     ) -> None:
         """``held`` are the sorted positions in ``source`` of the clients that never train; ``tests`` the clients' own
-        test sets."""
+        test sets; ``public`` what is no client's own, and known to all."""
         self.name = name
         self.meaning = meaning
         self.test = test
         self.groups = groups
         self.tests = tests or {}
         """Test sets of their own that clients have, by id."""
+        self.public = public
+        """Examples that are no client's own, and known to all: what methods compare the clients' models on."""
         self._source = source
         self._parts: ExampleSource | None = None
         """What of each client's examples does not train, where a part was held out."""
@@ -187,6 +190,27 @@ class FederatedData(Mapping[str, Examples]):
             raise ValueError(f"Client '{client}' has no examples that do not train.")
         return found
 
+    def with_public(self, count: int, seed: int = 0) -> FederatedData:
+        """The same data, with so many examples of the test set known to all instead: they judge no model any more.
+
+        Args:
+            count: of the examples, above 0 and below those of the test set.
+            seed: of the draw.
+
+        Raises:
+            ValueError: the test set has not more than that, or there is none.
+        """
+        there = 0 if self.test is None else self.test.count
+        if self.test is None or not 0 < count < there:
+            raise ValueError(
+                f"Data set '{self.name}' cannot give {count} public examples: its test set has {there}, and at least "
+                "one must be left to judge."
+            )
+        order = np.random.default_rng(seed).permutation(there)
+        data = self._changed(self._source, self._held)
+        data.public, data.test = self.test.part(np.sort(order[:count])), self.test.part(np.sort(order[count:]))
+        return data
+
     def with_transform(self, transform: Transform) -> FederatedData:
         """The same data with every client's inputs passed through ``transform(x, position)``.
 
@@ -197,11 +221,11 @@ class FederatedData(Mapping[str, Examples]):
     def sample(self, counts: Mapping[int, int]) -> FederatedData:
         """Some clients with their first examples only: ``counts`` by position in ``clients``, in that order.
 
-        It has no test set. Loads those clients, once.
+        It has no test set, and the same public examples. Loads those clients, once.
         """
         names = Listed([self.clients[index] for index in counts])
         parts = [self.at(index).part(slice(count)) for index, count in counts.items()]
-        return FederatedData(self.name, InMemorySource(names, parts), self.meaning)
+        return FederatedData(self.name, InMemorySource(names, parts), self.meaning, public=self.public)
 
     def pooled(self, indices: Sequence[int]) -> FederatedData:
         """The examples of the clients at these positions in ``clients`` in one place: those of the client ``pooled``.
@@ -213,7 +237,14 @@ class FederatedData(Mapping[str, Examples]):
 
     def _changed(self, source: ExampleSource, held: Indices) -> FederatedData:
         return FederatedData(
-            self.name, source, self.meaning, test=self.test, groups=self.groups, held=held, tests=self.tests
+            self.name,
+            source,
+            self.meaning,
+            test=self.test,
+            groups=self.groups,
+            held=held,
+            tests=self.tests,
+            public=self.public,
         )
 
     def _draw(self, fraction: float, seed: int) -> Indices:

@@ -1,9 +1,9 @@
-"""Who judges a job's model where a method keeps part of it on devices, and that nobody serves it."""
+"""Who judges a job's model where devices keep it, or part of it, and that nobody serves it."""
 
 from __future__ import annotations
 
 from fogline.algorithms import Algorithm
-from fogline.algorithms.private import keeps_private
+from fogline.algorithms.private import where_kept
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job, Publish
 
@@ -14,21 +14,14 @@ def with_judges(job: Job, algorithm: Algorithm) -> Job:
     Raises:
         JobError: it asks for what needs a whole model at the cloud; one sentence.
     """
-    if not keeps_private(algorithm):
+    evaluation, why = job.evaluation, where_kept(algorithm)
+    if why is None or not evaluation.at_cloud:
         return job
-    evaluation, why = job.evaluation, f"{type(algorithm).__name__} keeps part of the model on each device"
-    if evaluation.at_cloud and "where" in evaluation.model_fields_set:
+    if "where" in evaluation.model_fields_set:
         raise JobError(
             f"evaluation.where is '{evaluation.where}', but {why}, so that the cloud has no whole one to judge; make "
             "it 'devices', or leave it out"
         )
-    if evaluation.baselines:
-        raise JobError(
-            f"evaluation.baselines compares whole models on a common test set, but {why}; leave it out, and compare "
-            "with a run of fedavg that is judged on devices too"
-        )
-    if not evaluation.at_cloud:
-        return job
     return job.model_copy(update={"evaluation": evaluation.model_copy(update={"where": "devices"})})
 
 
@@ -38,10 +31,11 @@ def check_publishing(job: Job, algorithm: Algorithm) -> None:
     Raises:
         JobError: the job says how its versions are to be; one sentence.
     """
-    if keeps_private(algorithm) and job.publish != Publish():
-        raise JobError(f"publish: {no_version(algorithm)}; leave that table out")
+    if job.publish != Publish() and (why := no_version(algorithm)) is not None:
+        raise JobError(f"publish: {why}; leave that table out")
 
 
-def no_version(algorithm: Algorithm) -> str:
-    """Why the model of a method that keeps part of it on devices becomes no version."""
-    return f"{type(algorithm).__name__} keeps part of the model on each device, so that there is no whole one to serve"
+def no_version(algorithm: Algorithm) -> str | None:
+    """Why the model of a method that keeps it on devices becomes no version; None if it may."""
+    why = where_kept(algorithm)
+    return None if why is None else f"{why}, so that there is no whole one to serve"

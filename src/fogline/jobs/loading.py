@@ -99,7 +99,7 @@ def _import_from(name: str, folder: Path) -> ModuleType:
                 f"task: there is no module '{error.name}' in {folder}{suggest(error.name, found)}"
             ) from error
         raise JobError(f"task: module '{name}' needs '{error.name}', which is not installed") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise JobError(f"task: importing module '{name}' raised {_raised(error, folder)}") from error
 
 
@@ -131,11 +131,11 @@ def _call(job: Job, function: Callable[..., object], folder: Path) -> object:
         raise JobError(f"task_parameters do not fit {job.task}{signature}: {error}") from error
     try:
         return function(**job.task_parameters)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise JobError(f"task: {job.task} raised {_raised(error, folder.resolve())}") from error
 
 
-def _raised(error: Exception, folder: Path) -> str:
+def _raised(error: BaseException, folder: Path) -> str:
     """An exception and the last line of the job's own code that led to it."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if folder in Path(frame.filename).parents]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""

@@ -16,7 +16,7 @@ from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job, Local
 from fogline.jobs.judging import with_judges
 from fogline.jobs.tree import Tree
-from fogline.training.context import WORK, Draws, RoundContext
+from fogline.training.context import NO_PUBLIC, WORK, Draws, RoundContext
 from fogline.training.hook_calls import wrong
 from fogline.training.local import LocalTraining
 from fogline.training.method import overrides
@@ -57,7 +57,7 @@ def with_defaults(job: Job, algorithm: Algorithm, task: Task) -> Job:
     of who judges.
 
     Raises:
-        JobError: the method's are none, or the job has judges that a method with private entries cannot have.
+        JobError: the method's are none, or the job has judges that the method cannot have.
     """
     job, said = with_judges(job, algorithm), job.local.model_fields_set
     defaults = {"smallest_batch": task.smallest_batch, **algorithm.local_defaults}
@@ -109,6 +109,18 @@ def check_rounds(algorithm: Algorithm, job: Job) -> None:
                 f"{type(algorithm).__name__} has no rounds of a tier's own: leave tree.{name}.rounds and "
                 f"tree.{name}.mode out."
             )
+
+
+def check_public(algorithm: Algorithm, data: FederatedData) -> None:
+    """Refuse data without a public part where the method wants one.
+
+    Raises:
+        JobError: there is none.
+    """
+    if algorithm.needs_public and data.public is None:
+        raise JobError(
+            f"{type(algorithm).__name__} wants public examples, and the data set '{data.name}' has none; {NO_PUBLIC}."
+        )
 
 
 def planner(job: Job, data: FederatedData, algorithm: Algorithm) -> Planner:

@@ -57,6 +57,7 @@ def _baseline(facts: dict[str, Any]) -> Baseline:
     for name in ("metrics", "held_out"):
         fields[name] = _with_nan(facts[name])
     fields["models"] = _spread(facts["models"])
+    fields["devices"] = _spread(facts.get("devices"))  # Not there in a run from before devices judged it.
     fields["history"] = [_with_nan(row) for row in facts["history"]]
     return Baseline(**fields)
 

@@ -50,10 +50,15 @@ def save(result: RunRecord, folder: Path) -> list[Path]:
 
 def png(figure: Figure) -> bytes:
     """A figure as PNG, 150 dots per inch."""
+    return drawn(figure, "png")
+
+
+def drawn(figure: Figure, form: str) -> bytes:
+    """A figure as the bytes of a file; ``form``: ``png`` (150 dots per inch), ``pdf`` or ``svg``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(buffer, dpi=150, format="png")
+    FigureCanvasAgg(figure).print_figure(buffer, dpi=150, format=form)
     return buffer.getvalue()
 
 
@@ -168,8 +173,9 @@ def _baseline_lines(ax: Axes, result: RunRecord, over: str, scale: float) -> Non
     for baseline, value, colour in drawn:
         if value is None:
             continue
-        if baseline.models is not None:
-            worst = scale * baseline.models.worst_decile
+        spread = baseline.models or baseline.devices
+        if spread is not None:
+            worst = scale * spread.worst_decile
             ax.axhline(scale * value, color=colour, linewidth=1.4, linestyle="--", label=f"{baseline.name}, mean")
             ax.axhline(worst, color=colour, linewidth=1.2, linestyle=":", label=f"{baseline.name}, worst tenth")
         elif baseline.history:

@@ -81,12 +81,15 @@ class Baseline:
     rounds: int
     """Of the run, whose gradient steps these are."""
     metrics: dict[str, float]
-    """On the test set; where each device has a model of its own, the mean over them. Empty if there is no test set."""
+    """On the test set; where each device has a model of its own, the mean over them. Where devices alone judge, over
+    all that they hold out, of each its own model. Empty if there is nothing of the kind."""
     held_out: dict[str, float] = field(default_factory=dict)
     """The same on the devices that never trained."""
     models: Spread | None = None
-    """Where each device has a model of its own: the headline metric of each, on the test set, or, if there is none, on
-    the devices that never trained."""
+    """Where each device has a model of its own: the headline metric of each, on the test set, or, if there is none and
+    devices do not judge, on the devices that never trained."""
+    devices: Spread | None = None
+    """The same where devices judge: of each model on what its own device holds out."""
     history: list[Row] = field(default_factory=list)
     """Where there is one model: ``round`` and ``seconds`` of the run in which its devices had made as many steps, and
     the metrics on the test set."""

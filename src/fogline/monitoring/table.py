@@ -140,21 +140,41 @@ def _answer(sums: Mapping[str, float]) -> str:
 
 def _baseline(result: RunRecord, baseline: Baseline) -> str:
     """What it reaches, and what federation gains or costs beside it."""
-    headline, value, run = result.headline, baseline.value(result.headline), result.value()
     failed = f"{baseline.failures:,} without a model (first: {escape(baseline.reason)})" if baseline.failures else ""
-    if value is None:
+    told = "; ".join([*_on_common_examples(result, baseline), *_on_own_examples(result, baseline)])
+    if not told:
         return f"[yellow]{failed}[/]"
-    spread = baseline.models
-    told = (
-        _metrics(result, {headline: value} | (baseline.metrics or baseline.held_out))
-        if spread is None
-        else f"{escape(headline)} of {len(spread.values):,} models: {_spread(result, spread)}"
-    )
-    if run is not None and math.isfinite(run - value):
-        better = (run > value) == result.higher_is_better
-        apart = escape(human_difference(headline, run - value, result.units.get(headline, "")))
-        told += f"; federation {'gains' if better else 'costs'} {apart}" if run != value else "; as the run"
     return f"{told} [dim]({failed})[/]" if failed else told
+
+
+def _on_common_examples(result: RunRecord, baseline: Baseline) -> Iterator[str]:
+    """Judged on what the run's model is judged on too."""
+    headline, value, spread = result.headline, baseline.value(result.headline), baseline.models
+    if value is None or (spread is None and baseline.devices is not None):
+        return
+    if spread is None:
+        yield _metrics(result, {headline: value} | (baseline.metrics or baseline.held_out))
+    else:
+        yield f"{escape(headline)} of {len(spread.values):,} models: {_spread(result, spread)}"
+    yield from _apart(result, result.value(), value)
+
+
+def _on_own_examples(result: RunRecord, baseline: Baseline) -> Iterator[str]:
+    """Of models of their own, each judged on what its device holds out, as the run's model is there."""
+    spread = baseline.devices
+    if spread is not None:
+        of = f"{len(spread.values):,} models on examples of their own devices that never train"
+        yield f"{escape(result.headline)} of {of}: {_spread(result, spread)}"
+        yield from _apart(result, None if result.devices is None else result.devices.mean, spread.mean)
+
+
+def _apart(result: RunRecord, run: float | None, value: float) -> Iterator[str]:
+    """What federation gains or costs, if both are known."""
+    if run is None or not math.isfinite(run - value):
+        return
+    better = (run > value) == result.higher_is_better
+    apart = escape(human_difference(result.headline, run - value, result.units.get(result.headline, "")))
+    yield f"federation {'gains' if better else 'costs'} {apart}" if run != value else "as the run"
 
 
 def _attendance(devices: Sequence[float]) -> str:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any
 
 from fogline.aggregation import Arrays
-from fogline.compute.exchange import EMPTY, Payload, child_step, combined, first_state, parent_step, why_none
+from fogline.compute.exchange import EMPTY, Folds, Payload, child_step, combined, first_state, parent_step, why_none
 from fogline.exchanges import Exchange, ExchangeError
 from fogline.nodes.effects import ChildStep, Combine, ParentStep
 from fogline.nodes.events import StepComputed
@@ -29,15 +29,17 @@ class ExchangeValues:
     Args:
         exchange: what devices and their aggregators do.
         seed: of the job.
+        folds: takes what it comes to.
     """
 
-    def __init__(self, exchange: Exchange, seed: int) -> None:
+    def __init__(self, exchange: Exchange, seed: int, folds: Folds) -> None:
         self.outcomes: dict[Key, Outcome] = {}
         """Of every step of the run, by the key of the state after it."""
         self.sizes: dict[Key, int] = {}
         """Bytes of what is sent in steps now."""
         self._exchange = exchange
         self._seed = seed
+        self._folds = folds
 
     def child(self, effect: ChildStep, updates: Values, replaying: bool) -> StepComputed:
         """A device's half of a step."""
@@ -76,7 +78,7 @@ class ExchangeValues:
         out: Mapping[str, str] = {}
         if not replaying:
             try:
-                result, out = combined(self._exchange, *_reported(effect, updates))
+                result, out = combined(self._exchange, *_reported(effect, updates), self._folds)
             except ExchangeError as error:
                 out = dict.fromkeys((member.child for member in effect.members), str(error))
         for child, why in out.items():
@@ -85,7 +87,7 @@ class ExchangeValues:
 
     def failed(self, effect: Combine, updates: Values) -> dict[str, str]:
         """Children whose reports would not be in the result, and why."""
-        return why_none(self._exchange, *_reported(effect, updates))
+        return why_none(self._exchange, *_reported(effect, updates), self._folds)
 
     def _take(
         self,

@@ -7,7 +7,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from fogline.aggregation import Folded, Partial, Update
+from fogline.aggregation import Folded, Partial, Update, surely_fit
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import GroupModel
 from fogline.compute.groups import Groups
@@ -75,8 +75,8 @@ class Numbers:
         made = self._moves[node] = self._moves.get(node, -1) + 1
         context = AggregatorContext(self._population[node], made, effect.lane, effect.lanes)
         computes = self._computes[node]
-        folded = self._fold(computes, effect.members, merge=False)
         place = f"{node}, round {effect.round + 1}"
+        folded = self._fold(computes, effect.members, False, place)
 
         def move(group: GroupModel, folded: Folded | None) -> GroupModel:
             return _at(place, computes.move, group, folded, context, effect.inside)
@@ -87,7 +87,7 @@ class Numbers:
 
     def merge(self, node: str, effect: Merge) -> None:
         """Children's updates become one partial result."""
-        folded = self._fold(self._computes[node], effect.members, merge=True)
+        folded = self._fold(self._computes[node], effect.members, True, f"{node}, round {effect.round + 1}")
         self.updates[effect.update] = self._report(node, effect.round, folded)
 
     def group_update(self, node: str, effect: GroupUpdate) -> None:
@@ -143,6 +143,19 @@ class Numbers:
             made.append(folding)
         return made
 
+    def unfit(self, node: str, members: Sequence[FoldInput]) -> dict[int, str]:
+        """Which of an aggregator's updates, all of which are computed, cannot be folded together: their places, and
+        why."""
+        computes = self._computes[node]
+        values = [(self.updates[one.update].result, computes.scale(one.staleness)) for one in members]
+        places = [place for place, (value, _) in enumerate(values) if value is not None]
+        some = [values[place] for place in places]
+        if surely_fit(computes.rule.look(), some):  # Mostly one look at each tells.
+            return {}
+        fold = computes.fold()
+        fold.take(places, some)
+        return fold.close(merge=True)[1]
+
     def begin(self, update: str, training: Training) -> None:
         """A device trains; :meth:`in_flight` gives it from when its model is there until it is computed."""
         self.updates[update] = training
@@ -163,7 +176,7 @@ class Numbers:
         self._ready = {key: one for key, one in ready.items() if not one.done and updates.get(key) is one}
         return sorted(self._ready.values(), key=_order)
 
-    def _fold(self, computes: Groups, members: tuple[FoldInput, ...], merge: bool) -> Folding:
+    def _fold(self, computes: Groups, members: tuple[FoldInput, ...], merge: bool, where: str) -> Folding:
         inputs: dict[int, tuple[LazyValue, float]] = {}
         children: dict[int, list[str]] = {}
         for member in members:
@@ -179,7 +192,8 @@ class Numbers:
                 self._refused(child, why)
 
         names = [children[0] for children in of] if computes.rule.trusted else ()
-        return Folding(computes.fold(), list(inputs.values()), merge, refused, lambda place: len(of[place]), names)
+        votes: Callable[[int], int] = lambda place: len(of[place])  # noqa: E731
+        return Folding(computes.fold(), list(inputs.values()), merge, refused, votes, where, names)
 
 
 def _at(place: str, function: Callable[..., Any], *arguments: Any) -> Any:

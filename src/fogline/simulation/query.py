@@ -15,8 +15,8 @@ from fogline.jobs import JobError, Tree, check
 from fogline.simulation.counters import Traffic
 from fogline.simulation.executors.base import Bench
 from fogline.simulation.executors.inline import InlineExecutor
+from fogline.simulation.scenario import Sizes
 from fogline.simulation.setup import setting_of
-from fogline.simulation.simulator import Sizes
 from fogline.simulation.survey import Surveys
 from fogline.training.task import Task
 

@@ -14,7 +14,7 @@ from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down, GroupModel
-from fogline.algorithms.private import keeps_private
+from fogline.algorithms.private import where_kept
 from fogline.compute.queries import figures
 from fogline.compute.survey import DeviceJudgement, Question, judgement_of, model_to_judge, row_of
 from fogline.monitoring.history import Attendance, TargetMetric, reached, should_stop
@@ -190,6 +190,8 @@ class Recorder:
         else:
             simulator.store.force([group])
             down = model_to_judge(setting.algorithm, setting.task.shared, group.result)
+            staging = simulator.store.staging
+            down = down if staging is None else staging.judged(round_index, down)
         return self.surveys.ask(Question("evaluate", round_index), down, simulator.now, replaying)
 
     def reached(self) -> Reached | None:
@@ -230,7 +232,7 @@ class Recorder:
 
     def _held_out(self) -> dict[str, float]:
         task = self.setting.task
-        if not task.data.held_out or keeps_private(self.setting.algorithm):
+        if not task.data.held_out or where_kept(self.setting.algorithm) is not None:
             return {}
         total: dict[str, float] = {}
         for sums in self._judged(list(task.data.held_out)).values():

@@ -293,10 +293,11 @@ def _executor_of(setting: Setting, show: Progress) -> Executor:
     """What trains, with an engine that suits it; both are written into the setting's job and shown."""
     task, algorithm, local = setting.task, setting.algorithm, setting.local
     kind, wanted = executor_for(setting.job, task)
-    processes = useful_processes(kind, wanted, _devices_at_once(setting))
+    devices = _devices_at_once(setting)
+    choice = _choose(setting, useful_processes(kind, wanted, devices))
+    processes = useful_processes(kind, wanted, -(-devices // choice.chunk))
     if processes < wanted:
-        show.note(f"processes is {wanted}, but no more than {processes} would be busy; so many are started.")
-    choice = _choose(setting, processes)
+        show.note(f"processes is {wanted}, but no more than {processes} would be of use; so many are started.")
     setting.job = with_choice(setting.job, choice)
     show.engine(choice.engine, choice.chunk, processes)
     for name, why in choice.refused.items():

@@ -16,16 +16,26 @@ from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import BUFFERS, Down
 from fogline.algorithms.private import with_home
+from fogline.compute.folding import finished
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
-from fogline.compute.queries import parse_query
+from fogline.compute.queries import check_query
 from fogline.compute.survey import task_to_judge
+from fogline.data import Examples
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.judging import with_judges
-from fogline.jobs.planning import assign, check_rounds, examples_of, local_training, planner, with_defaults
+from fogline.jobs.planning import (
+    assign,
+    check_public,
+    check_rounds,
+    examples_of,
+    local_training,
+    planner,
+    with_defaults,
+)
 from fogline.jobs.rules import check_enough, rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
@@ -40,13 +50,14 @@ from fogline.params import Params
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
-from fogline.simulation.simulator import LinkSizes, Scenario, Simulator, Sizes
+from fogline.simulation.scenario import LinkSizes, Scenario, Sizes
+from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import overrides
 from fogline.training.task import Task
-from fogline.user_code.bugs import CodeError, sure
+from fogline.user_code.bugs import CodeError, attempt
 
 PATIENCE = 3.0
 """Times what the slowest device is expected to take that a round waits for devices, where its tier has no deadline."""
@@ -98,13 +109,14 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     job = with_judges(job, algorithm)
     task = task_to_judge(task, job)
     check_rounds(algorithm, job)
+    check_public(algorithm, task.data)
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)
     check_links(job, algorithm)
     rules = rules_of(job, algorithm)
     for query in job.queries:
-        parse_query(query)
+        check_query(query, _some_examples(task))
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     _check_rules(job.tree, rules, homes, list(task.data.clients))
@@ -116,6 +128,12 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     start = first_model(job, task, job.start)
     task = with_home(task, algorithm, lambda: start)
     return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange)
+
+
+def _some_examples(task: Task) -> Examples | None:
+    """Examples like those of devices, if they can be loaded."""
+    found = attempt(lambda: task.data.test or task.data.at(0))
+    return None if isinstance(found, Exception) else found
 
 
 def most_at_once(tree: Tree, population: int) -> int:
@@ -199,17 +217,15 @@ def simulator_of(
         asks_presence = name in leaves and not fleet.always_available
 
         def failed(accepted: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
-            return made[0].failed(name, accepted)
+            return made[0].failed(name, accepted) if name in leaves else made[0].unfit(name, accepted)
 
-        aggregators[name] = Aggregator(
-            role, policy, presence if asks_presence else None, failed if name in leaves else None
-        )
+        aggregators[name] = Aggregator(role, policy, presence if asks_presence else None, failed)
 
-    exchange = setting.exchange
-    steps = None if exchange is None else ExchangeValues(exchange, job.seed)
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
     staging = staging_of(setting.stages, depths, task.shared.trainable)
     computes = {tier: Groups(algorithm, task.shared, rule) for tier, rule in setting.rules.items()}
+    exchange = setting.exchange
+    steps = None if exchange is None else ExchangeValues(exchange, job.seed, computes[job.tree.names[-1]])
     numbers = Numbers(
         {name: computes[tier] for name, tier in tier_of.items()},
         population_below(parents, setting.homes),
@@ -316,7 +332,7 @@ def probe(setting: Setting) -> Sizes:
         fold.merge(partial)
     facts = AggregatorContext(len(setting.homes), 0)
     try:
-        folded = sure("the rule", fold.finish)
+        folded = finished(rule, fold.finish)
         group = groups.move(algorithm, task.shared, groups.root(initial), folded, facts, inside=False)
     except CodeError as error:
         error.at(f"{setting.job.tree.names[0]}, round 1")

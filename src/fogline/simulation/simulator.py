@@ -7,18 +7,15 @@ result is needed.
 
 from __future__ import annotations
 
-import gc
 import heapq
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from fogline.jobs.planning import Planner
-from fogline.nodes import Aggregator, Device
+from fogline.nodes import Device
 from fogline.nodes.effects import (
     Adopt,
     ChildStep,
@@ -36,104 +33,18 @@ from fogline.nodes.effects import (
     Write,
 )
 from fogline.nodes.events import Event, Halt, Received, Started, TimerFired, Trained
-from fogline.nodes.ledger import AcceptedUpdate
+from fogline.nodes.ledger import AcceptedUpdate, in_order
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Step, Work, update_key
+from fogline.simulation.collecting import rarely_collected
 from fogline.simulation.counters import Traffic
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
-from fogline.simulation.profiles import Fleet, Link
+from fogline.simulation.scenario import Scenario
+from fogline.simulation.seats import Seat, seats_of
 from fogline.simulation.values import LazyValue, LazyValues, Training
-
-COLLECT_EVERY = 500_000
-"""New objects between two looks of the garbage collector, which finds next to nothing: hardly any object of a run is
-part of a cycle."""
 
 AHEAD = 256 << 20
 """Bytes of updates of other aggregators' devices that are computed beforehand, so that a cohort is large."""
-
-
-class LinkSizes(NamedTuple):
-    """How many bytes take values between the aggregators of a tier and their children."""
-
-    down: int
-    """A model."""
-    up: int
-    """What a child sends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How many bytes each kind of message takes on a link."""
-
-    down: int
-    """A model with the algorithm's vectors."""
-    update: int
-    """A device's update, or an aggregator's after rounds of its own."""
-    partial: int
-    """A merged partial result."""
-    control: int = 128
-    """Any other message."""
-    staged: Mapping[str, LinkSizes] = field(default_factory=dict[str, LinkSizes])
-    """Of tiers whose links have stages, the whole of it by the tier's name."""
-
-    def of(self, tier: str, child: int) -> LinkSizes:
-        """Between a tier and its children. ``child``: bytes of what one sends where there is no stage."""
-        return self.staged.get(tier) or LinkSizes(self.down, child)
-
-
-class Seat(msgspec.Struct, gc=False, eq=False):
-    """What the clock knows of a node with every event. An aggregator has one all along, a device while it works."""
-
-    name: str
-    node: Aggregator | Device
-    client: int
-    """Number of the device; -1 for an aggregator."""
-    report: int
-    """Bytes of what it sends up."""
-    parent: Seat | None
-    owned: tuple[str, ...] = ()
-    """How the keys begin that are its own; a device's updates are its parent's."""
-    tier: str = ""
-    """Whose links its messages to children take; a device has none."""
-    certain: bool = False
-    """Whether all training that its devices begin is needed soon."""
-    asked: int = 0
-    """Requests under way to a device."""
-    down: int = 0
-    """Bytes of a model that an aggregator sends a child."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """Who takes part in a run, on what machines and links, and what their work costs."""
-
-    root: str
-    """Name of the root aggregator."""
-    aggregators: Mapping[str, Aggregator]
-    """All of them by name, each parent before its children."""
-    tiers: Mapping[str, str]
-    """The tier of every aggregator."""
-    clients: list[str]
-    """Names of the devices, by client."""
-    homes: list[str]
-    """The aggregator above each device, by client."""
-    fleet: Fleet
-    """The devices' and their links' profiles."""
-    links: Link
-    """The link between an aggregator and its parent."""
-    plan: Planner
-    """How much a device trains."""
-    sizes: Sizes
-    """Bytes of what travels."""
-    cost: float
-    """MFLOP to train on one example."""
-    prefetch: bool = False
-    """Whether training in flight joins a cohort that has to be computed anyway (async tiers)."""
-    eager: Collection[str] = ()
-    """Aggregators whose policies select by loss: it must be known when their devices report, and not only when a round
-    may close, or they are in an exchange."""
-    steps: ExchangeValues | None = None
-    """Carries out the steps of an exchange, if there is one."""
 
 
 class Simulator:
@@ -183,19 +94,7 @@ class Simulator:
         """Training that was begun since some was computed last, below aggregators of which all is needed soon."""
         self._listed = scenario.prefetch or bool(scenario.eager)
         """Whether somebody asks for training that is under way."""
-        self._seats: dict[str, Seat] = {}
-        many = len(set(scenario.homes)) > 1
-        for name, node in scenario.aggregators.items():  # A parent comes before its children.
-            # Of an over-selected cohort some is never needed, and what is alone below a root is computed all at once.
-            needed = node.role.mode == "async" or (many and node.role.tier.over_selection == 1)
-            parent, tier = None if node.role.parent is None else self._seats[node.role.parent], scenario.tiers[name]
-            report = sizes.update if node.role.moves else sizes.partial
-            if parent is not None:
-                report = sizes.of(parent.tier, report).up
-            down = sizes.of(tier, 0).down
-            certain = needed and name not in self._eager
-            owned = (f"{name}#", f"{name}@")
-            self._seats[name] = Seat(name, node, -1, report, parent, owned, tier, certain, down=down)
+        self._seats = seats_of(scenario)
         self._queue: list[tuple[float, int, Seat, Event]] = []
         self._serial = 0
         self._timers: dict[tuple[str, str], int] = {}
@@ -244,17 +143,8 @@ class Simulator:
 
     def run(self) -> None:
         """Until the root is done, or nothing happens any more."""
-        thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
-        gc.collect()
-        if not frozen:  # Else the program that runs this has frozen what it keeps, and it should stay so.
-            gc.freeze()  # What is there now stays; the collector need not look at a million devices again and again.
-        gc.set_threshold(COLLECT_EVERY, *thresholds[1:])
-        try:
+        with rarely_collected():
             self._run()
-        finally:
-            gc.set_threshold(*thresholds)
-            if not frozen:
-                gc.unfreeze()
 
     def _run(self) -> None:
         queue, timers, carry_out = self._queue, self._timers, self._carry_out
@@ -315,16 +205,31 @@ class Simulator:
                 self.losses[one.update] = (None, why)
         return whys
 
+    def unfit(self, node: str, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
+        """Which of the reports that wait at an aggregator cannot be folded together, by task, and why: of aggregators
+        below, or of devices that have trained."""
+        ordered = in_order(accepted)
+        if not self.store.replaying:
+            self.store.force([self.numbers.updates[one.update] for one in ordered])
+            members = self._aggregators[node].ledger.members(ordered)
+            whys = self.numbers.unfit(node, members)
+            self.losses.update({ordered[place].update: (None, why) for place, why in whys.items()})
+        return self._whys(accepted)
+
+    def _whys(self, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
+        whys = {one.task: self.losses[one.update][1] for one in accepted if one.update in self.losses}
+        return {task: why for task, why in whys.items() if why is not None}
+
     def _left_out(self, node: str, accepted: Sequence[AcceptedUpdate]) -> dict[int, str]:
-        """Those that the last step of an exchange would leave out; without one, all devices have trained."""
+        """Where devices have trained: those whose updates do not fit together, or, in an exchange, whom its last step
+        would leave out."""
         combine = self._aggregators[node].combines(accepted)
         if combine is None:
-            return {}
+            return {} if self._aggregators[node].role.steps else self.unfit(node, accepted)
         if not self.store.replaying:
             for child, why in self._exchange.failed(combine, self.numbers.updates).items():
                 self.losses.update({member.update: (None, why) for member in combine.members if member.child == child})
-        whys = {one.task: self.losses[one.update][1] for one in accepted if one.update in self.losses}
-        return {task: why for task, why in whys.items() if why is not None}
+        return self._whys(accepted)
 
     @property
     def _exchange(self) -> ExchangeValues:

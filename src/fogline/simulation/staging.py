@@ -8,6 +8,7 @@ from fogline.aggregation import Partial, Update
 from fogline.algorithms.group import Down
 from fogline.compute.links import NodeLinks
 from fogline.compute.messages import model_through, update_through
+from fogline.compute.survey import judged_key
 from fogline.params import State
 from fogline.stages import LinkContext, Pipeline
 
@@ -59,6 +60,13 @@ class Staging:
         """What children have of an aggregator's model."""
         links = self._aggregators[node]
         return model_through(down, self._trained, links.gives, links.down(key))
+
+    def judged(self, round_: int, down: Down) -> Down:
+        """What devices have of a model that they are to judge after a round."""
+        links = self._devices
+        if not links.judges:
+            return down
+        return model_through(down, self._trained, links.judges, links.down(judged_key(round_)))
 
     def _sent(self, place: int, value: Update | Partial, stages: Pipeline, link: LinkContext) -> Update | Partial:
         sent, state = update_through(value, stages, self.states.get(place, {}), link)

@@ -26,8 +26,8 @@ from fogline.nodes.role import HERE, survey_role
 from fogline.params import State
 from fogline.simulation.counters import Traffic
 from fogline.simulation.profiles import Fleet, fleet_of
+from fogline.simulation.scenario import Sizes
 from fogline.simulation.setup import Setting, patience
-from fogline.simulation.simulator import Sizes
 from fogline.training.task import Sums
 
 SUMS = 1024
@@ -71,6 +71,8 @@ class Surveys:
         self.index = {client: place for place, client in enumerate(self.clients)}
         self.fleet: Fleet = fleet_of(setting.job.devices, len(self.clients), setting.job.seed)
         self.tiers = {node: tier for tier in tree.names for node in tree.nodes(tier)}
+        self.model = sizes.of(tree.names[0], 0).down
+        """Bytes of a model that is to be judged: through the root's stages, and handed on as it is."""
         self.patience = patience(setting, sizes)
         self._locals = locals_
         sizes_of = data.sizes()
@@ -200,7 +202,7 @@ class _Survey:
 
     def _size(self, message: Message) -> int:
         if isinstance(message, Work) and self.question.kind == "evaluate":
-            return self.of.sizes.down
+            return self.of.model
         return SUMS if isinstance(message, Report) and message.update is not None else self.of.sizes.control
 
     def _examine(self, name: str, effect: Examine) -> None:

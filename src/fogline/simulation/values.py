@@ -20,6 +20,7 @@ from fogline.jobs.planning import LocalPlan
 from fogline.params import State
 from fogline.simulation.staging import Staging
 from fogline.training.local import ClientJob
+from fogline.user_code.bugs import CodeError
 
 _serial = itertools.count()
 UNCLAIMED = 2**62
@@ -110,10 +111,11 @@ class Folding(LazyValue):
         merge: whether the result is a partial for the parent (else a finished fold); None if nothing was folded.
         refused: told of every member that could not be used, with the reason.
         votes: how many children a member speaks for.
+        where: the fold is made, by which a bug of its rule is named.
         children: who sent each, where the fold asks; empty where it does not.
     """
 
-    __slots__ = ("_children", "_fed", "_fold", "_members", "_merge", "_refused", "_votes", "wanted")
+    __slots__ = ("_children", "_fed", "_fold", "_members", "_merge", "_refused", "_votes", "_where", "wanted")
 
     def __init__(
         self,
@@ -122,6 +124,7 @@ class Folding(LazyValue):
         merge: bool,
         refused: Callable[[int, str], None],
         votes: Callable[[int], int] = lambda _: 1,
+        where: str = "",
         children: Sequence[str] = (),
     ) -> None:
         super().__init__(done=False)
@@ -130,6 +133,7 @@ class Folding(LazyValue):
         self._merge = merge
         self._refused = refused
         self._votes = votes
+        self._where = where
         self._children = children
         self._fed = 0
         self.wanted = False
@@ -169,7 +173,11 @@ class Folding(LazyValue):
     def compute(self) -> Folded | Partial | None:
         self.feed()
         assert self._fold is not None
-        folded, refused = self._fold.close(self._merge, self._votes)
+        try:
+            folded, refused = self._fold.close(self._merge, self._votes)
+        except CodeError as error:
+            error.at(self._where)
+            raise
         for place, why in refused.items():
             self._refused(place, why)
         return folded

@@ -47,7 +47,7 @@ class LinkContext:
     seed: int = 0
     """Of all that is random in it: by the job, the sender and the message, the same in simulation and on real nodes."""
     movement: str = "delta"
-    """Name of the vector that moves the model; empty where there is none, as in a model that goes down."""
+    """Name of the vector that moves the model, or a pattern; empty where there is none, as in a model going down."""
     place: int = 0
     """The stage's own, in the list of the link."""
 

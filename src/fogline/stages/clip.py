@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -26,14 +27,12 @@ class Clip(Stage):
             raise StageError(f"norm is {self.norm}; it must be above 0 and finite")
 
     def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
-        movement = update.get(link.movement)
-        if movement is None:
-            return update, state
+        moved = {name: vector for name, vector in update.items() if fnmatchcase(name, link.movement)}
         # In double precision: the square of a large number is beyond single.
-        size = math.sqrt(float(np.square(movement, dtype=np.float64).sum()))
+        size = math.sqrt(sum(float(np.square(vector, dtype=np.float64).sum()) for vector in moved.values()))
         if size <= self.norm:
             return update, state
-        return update | {link.movement: movement * movement.dtype.type(self.norm / size)}, state
+        return update | {name: vector * vector.dtype.type(self.norm / size) for name, vector in moved.items()}, state
 
     def receive(self, encoded: Named) -> Named:
         return encoded

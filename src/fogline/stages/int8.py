@@ -35,7 +35,8 @@ class Int8(Stage):
         return self.feedback
 
     def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
-        encoded, after, rng = Named(), State(), link.rng
+        encoded, rng = Named(), link.rng
+        after = {name: lost for name, lost in state.items() if name not in update}  # Until it is sent again.
         for name in sorted(update):  # In an order of its own: from a file they come in another.
             vector = update[name]
             if vector.dtype.kind != "f":

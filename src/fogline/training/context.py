@@ -7,6 +7,7 @@ model is as it trains. Either way they can only be read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -23,6 +24,9 @@ from fogline.training.reading import read_only
 
 Array = Any
 """A numpy array or a tensor of the backend, on the engine's device."""
+
+Loss = Callable[[Any, Any], Any]
+"""(outputs (n, ...), classes last, and targets as they were given), both tensors, to a scalar tensor."""
 
 WORK, ROUND, STEPS = range(3)
 """Streams of random numbers, one for each time at which hooks are called: none disturbs another."""
@@ -94,8 +98,10 @@ class ModelFunctions(Protocol):
         """The input (n, d) of the last linear layer, without gradient."""
         ...
 
-    def loss(self, weights: Array, x: Any, y: Array, gradient: bool) -> tuple[float, Array | None]:
-        """The mean loss, and its gradient (P,) if that is wanted."""
+    def loss(
+        self, weights: Array, x: Any, y: Array, gradient: bool, own: Loss | None = None
+    ) -> tuple[float, Array | None]:
+        """The mean loss, the task's or one's ``own``, and its gradient (P,) if that is wanted."""
         ...
 
 
@@ -127,6 +133,8 @@ class LocalBatch:
         known = [self.targets, self.outputs, *arrays_of(self.inputs)]
         return known if self.tap is None else [*known, self.tap]
 
+
+NO_PUBLIC = "give it some: from_clients(..., public=Examples(x, y)), or data.with_public(500) of its test set"
 
 NO_FEATURES = (
     "the model's features, the input of its last linear layer, are asked for; this model has no linear layer that "
@@ -203,6 +211,18 @@ class DeviceContext:
         examples = self._task.data.at(self._job.client)
         return Examples(mapped(read_only, examples.x), read_only(examples.y))
 
+    @property
+    def public(self) -> Examples:
+        """The examples of the task's data that are no device's own, and known to all.
+
+        Raises:
+            ValueError: there are none.
+        """
+        data = self._task.data
+        if data.public is None:
+            raise ValueError(f"public examples are asked for, and the data set '{data.name}' has none; {NO_PUBLIC}")
+        return Examples(mapped(read_only, data.public.x), read_only(data.public.y))
+
     @cached_property
     def plan(self) -> Plan:
         """How much it trains; in ``report``, how much it trained."""
@@ -262,9 +282,13 @@ class DeviceContext:
         """The mean loss under those weights."""
         return self.functions.loss(self._checked(weights), *_pair(examples), gradient=False)[0]
 
-    def gradient_at(self, weights: Array, examples: LocalBatch | Examples) -> Array:
-        """The gradient (P,) of the mean loss at those weights."""
-        return self._cut(self.functions.loss(self._checked(weights), *_pair(examples), gradient=True)[1])
+    def gradient_at(self, weights: Array, examples: LocalBatch | Examples, loss: Loss | None = None) -> Array:
+        """The gradient (P,) at those weights of the task's mean loss, or of ``loss(outputs, targets)``.
+
+        ``loss`` is given tensors, outputs with the classes last and targets as they are in ``examples``, and gives the
+        mean over them.
+        """
+        return self._cut(self.functions.loss(self._checked(weights), *_pair(examples), gradient=True, own=loss)[1])
 
     @cached_property
     def functions(self) -> ModelFunctions:

@@ -25,9 +25,23 @@ from fogline.user_code.loading import loading_of
 
 Result = TypeVar("Result")
 
+
+class ExitError(FoglineError, RuntimeError):
+    """Code of a developer's wanted to end the program (``sys.exit``), which only who runs it may."""
+
+
 NUMERIC = (ArithmeticError, MemoryError, np.linalg.LinAlgError)
 """What numbers can cause."""
-PROGRAMMING = (NameError, AttributeError, TypeError, ImportError, NotImplementedError, SyntaxError, RecursionError)
+PROGRAMMING = (
+    NameError,
+    AttributeError,
+    TypeError,
+    ImportError,
+    NotImplementedError,
+    SyntaxError,
+    RecursionError,
+    ExitError,
+)
 """What no number can cause: code does not fit together."""
 NO_MEMORY = ("can't allocate memory", "out of memory")
 """How PyTorch says it, in an error of no type of its own."""
@@ -88,6 +102,8 @@ def attempt(function: Callable[[], Result]) -> Result | Exception:
         return function()
     except BdbQuit:
         raise
+    except SystemExit as stop:
+        return ExitError(said(stop)).with_traceback(stop.__traceback__)
     except Exception as error:  # noqa: BLE001 - a developer's code may raise anything
         return error
 
@@ -168,6 +184,8 @@ def text_of(error: BaseException) -> str:
 def said(error: BaseException) -> str:
     """An error's type and the first line of its text."""
     lines = text_of(error).strip().splitlines()
+    if isinstance(error, ExitError):
+        return lines[0]
     return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
 
 

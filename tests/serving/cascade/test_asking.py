@@ -221,6 +221,28 @@ def test_inputs_that_the_model_above_refuses_are_not_held_against_it() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+def test_inputs_without_a_finite_answer_are_not_held_against_the_model_above(bad: float) -> None:
+    parent, breaker = Parent(good(np.array([[np.nan, 1], [1, 2]], np.float32))), Breaker(BreakerSettings(least=1))
+    offloader = Offloader(card(), parent.send, breaker, consent=True)
+    inputs = {"x": np.where(np.arange(8).reshape(4, 2) == 3, np.float32(bad), X["x"])}
+    for _ in range(3):
+        found = asyncio.run(offloader.improve(inputs, OWN, np.array([1, 3])))
+        assert found.outputs is OWN
+        assert "no finite answer to such inputs" in found.why
+    assert (len(parent.asked), breaker.state) == (3, "closed")
+
+
+def test_a_question_that_cannot_be_read_is_not_held_against_the_tier_that_says_so() -> None:
+    async def infer(model: str, inputs: Arrays, left: float, hops: int) -> OffloadResult:
+        raise AssertionError
+
+    asked = packed(OffloadedRows("big", "1", (*values(X), *values(X)), 300))  # One name twice.
+    told, _ = read_answer(asyncio.run(answer(asked, infer)))
+    assert told.refused
+    assert "must have names of their own" in told.error
+
+
 def test_a_sample_that_is_too_large_for_a_message_is_not_sent() -> None:
     parent, breaker = Parent(good()), Breaker(BreakerSettings(least=1))
     offloader = Offloader(card(), parent.send, breaker, consent=True)

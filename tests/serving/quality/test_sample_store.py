@@ -61,8 +61,8 @@ def test_samples_outlive_the_process_with_what_is_known_of_them(tmp_path: Path) 
     assert again.label("r2", [7]), "labels may come after a restart"
     again.close()
     examples = labelled(tmp_path)
-    assert sorted(zip(examples.x[:, 0].tolist(), examples.y.tolist(), strict=True)) == [(1.0, 4), (2.0, 7)]
-    assert (examples.x.dtype, examples.y.dtype) == (np.float32, np.int64)
+    assert sorted(zip(examples.array[:, 0].tolist(), examples.y.tolist(), strict=True)) == [(1.0, 4), (2.0, 7)]
+    assert (examples.array.dtype, examples.y.dtype) == (np.float32, np.int64)
 
 
 def test_a_label_is_for_the_newest_request_of_its_id(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_labelled_samples_of_one_shape_become_examples(tmp_path: Path) -> None:
         assert samples.label(request, [0.5])
     samples.close()
     examples = labelled(tmp_path)
-    assert examples.x.shape == (2, 8)
+    assert examples.array.shape == (2, 8)
     assert (examples.y.dtype, examples.y.tolist()) == (np.float32, [0.5, 0.5])
 
 
@@ -136,7 +136,7 @@ def test_of_several_inputs_one_must_be_named(tmp_path: Path) -> None:
     samples.close()
     with pytest.raises(ValueError, match=r"have the inputs a, b; say which one is x\."):
         labelled(tmp_path)
-    assert labelled(tmp_path, "b").x.tolist() == [[1, 1, 1]]
+    assert labelled(tmp_path, "b").array.tolist() == [[1, 1, 1]]
 
 
 def test_strings_and_what_is_larger_than_the_folder_are_not_kept(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -15,6 +16,8 @@ import tritonclient.grpc as triton_grpc
 from fogline.inference.card import Card, Cascade, Exits, Scores, Tensor
 from fogline.inference.runtimes.base import Array, ModelError
 from fogline.registry.release import BUCKETS, Tally, Vitals
+from fogline.serving.protocol.errors import ProtocolError
+from fogline.serving.protocol.messages import InferenceRequest
 from fogline.serving.quality.monitor import QualityMonitor
 from fogline.serving.server.versions.counts import Counts
 from fogline.serving.server.versions.hooks import Hooks
@@ -314,6 +317,41 @@ class TestWatches:
         # Nobody takes 500; the second version should take 50, as the first did.
         assert status == {5.0: [200, 200], 50.0: [200, 500], 500.0: [400, 400]}
         assert [one.failures for one in seen.values()] == [0, 1, 0]
+
+    def test_a_tier_below_is_told_at_once_and_the_version_before_is_asked_beside(self) -> None:
+        """A wait would count as a failure of this tier; and if the version before has an answer, this one is wrong."""
+        seen, loading, told = {1: Seen(), 2: Seen()}, threading.Event(), threading.Event()
+        made: list[int] = []
+
+        def make(card: Card, _: object) -> Picky:
+            made.append(card.version)
+            if made.count(1) > 1:
+                assert loading.wait(PATIENCE)
+            most = {1: 100.0, 2: 10.0}[card.version]
+            return Picky(card, lambda x: bool((x <= most).all()))
+
+        def failed() -> None:
+            told.set()
+
+        seen[2].failed = failed  # type: ignore[method-assign]
+        with running(make, hooks=Hooks(watch=lambda card, _: seen[card.version])) as server:
+            for version in (1, 2):
+                server.load(card_of("m", version=version), "beside")
+                server.swap("m", str(version))
+
+            async def below() -> None:
+                served = server.server.repository.find("m")
+                inputs = {"x": np.full((1, 4), 50.0, np.float32)}
+                ask = InferenceRequest(inputs, served.signature.in_json, 1)
+                found = served.answer(ask, PATIENCE, 1)
+                assert isinstance(found, asyncio.Task)
+                await found
+
+            with pytest.raises(ProtocolError, match="does not take such inputs"):
+                server.run(below())
+            assert not told.is_set()
+            loading.set()
+            assert told.wait(PATIENCE)
 
     def test_vitals_come_by_themselves(self) -> None:
         told: list[Vitals] = []

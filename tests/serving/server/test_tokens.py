@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save_model
 
+from fogline.inference.runtimes.base import ModelError
 from fogline.inference.runtimes.onnx import OnnxRuntime, card_of_onnx
 from tests.serving.server.running import running
 
@@ -19,6 +20,7 @@ def tokens(folder: Path, ids: int, nodes: list[Any], given: str) -> Path:
     """A graph that looks ids up in a table of five rows, after what the nodes make of them."""
     table = np.arange(WORDS * WIDTH, dtype=np.float32).reshape(WORDS, WIDTH)
     constants = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.array(WORDS), "count")]
+    constants.append(numpy_helper.from_array(np.zeros((0, 1), np.int64), "nothing"))
     graph = helper.make_graph(
         [*nodes, helper.make_node("Gather", ["table", given], ["y"])],
         "tokens",
@@ -36,6 +38,18 @@ def tokens(folder: Path, ids: int, nodes: list[Any], given: str) -> Path:
     [
         (TensorProto.INT64, "INT64", [], "x"),
         (TensorProto.INT32, "INT32", [helper.make_node("Cast", ["x"], ["cast"], to=TensorProto.INT64)], "cast"),
+        (TensorProto.INT8, "INT8", [helper.make_node("Cast", ["x"], ["cast"], to=TensorProto.INT64)], "cast"),
+        (TensorProto.FLOAT, "FP32", [helper.make_node("Cast", ["x"], ["cast"], to=TensorProto.INT64)], "cast"),
+        (
+            TensorProto.INT64,
+            "INT64",
+            [
+                helper.make_node("Transpose", ["x"], ["turned"], perm=[1, 0]),
+                helper.make_node("Concat", ["nothing", "turned"], ["joined"], axis=0),
+                helper.make_node("Transpose", ["joined"], ["back"], perm=[1, 0]),
+            ],
+            "back",
+        ),
     ],
 )
 @pytest.mark.parametrize("wrong", [-1, WORDS, -WORDS - 1])
@@ -57,6 +71,34 @@ def test_ids_without_a_row_are_refused(
             server.ask("GET", "/v2/models/tokens/stats")[1]["model_stats"][0]["inference_stats"]["fail"]["count"] == 0
         )
         assert server.ask("POST", "/v2/models/tokens/infer", good)[0] == 200
+
+
+def test_a_place_below_none_is_refused_where_it_is_spread_to_ones_and_zeros(tmp_path: Path) -> None:
+    constants = [
+        numpy_helper.from_array(np.array(WORDS), "count"),
+        numpy_helper.from_array(np.array([0, 1], np.float32), "values"),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("OneHot", ["x", "count", "values"], ["y"])],
+        "tokens",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, ["n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", WORDS])],
+        constants,
+    )
+    path = tmp_path / "tokens.onnx"
+    save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+    runtime = OnnxRuntime(card_of_onnx(path), lambda asset: path)
+    assert runtime.run({"x": np.array([2])})["y"].ravel().tolist() == [0, 0, 1, 0, 0]
+    with pytest.raises(ModelError, match="a negative number"):
+        runtime.run({"x": np.array([-1])})
+
+
+def test_a_column_that_is_no_place_may_be_negative(tmp_path: Path) -> None:
+    """Of a table's columns one is a place, and the others are numbers."""
+    parts = helper.make_node("Split", ["x"], ["first", "rest"], axis=1)
+    path = tokens(tmp_path, TensorProto.INT64, [parts], "first")
+    runtime = OnnxRuntime(card_of_onnx(path), lambda asset: path)
+    assert runtime.run({"x": np.array([[2, -7]])})["y"].ravel().tolist() == [6, 7, 8]
 
 
 def test_what_is_counted_from_the_end_on_purpose_stays(tmp_path: Path) -> None:

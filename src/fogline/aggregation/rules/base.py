@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from fogline.aggregation.fold import Fold
 from fogline.aggregation.gathering import GatheringFold, Keep, Plan, as_it_is
-from fogline.aggregation.geometry import Geometry, Matrix, Mixture
+from fogline.aggregation.geometry import Geometry, Matrix, Mixture, WrongRuleError
 from fogline.aggregation.look import MeanLook
 from fogline.aggregation.mean import MeanFold
 from fogline.aggregation.spill import Spill
@@ -101,7 +101,7 @@ class Rule(Parametrised):
         """What takes the place of updates, as a fold takes it; None where they stay as they are.
 
         Raises:
-            TypeError: ``mix`` gives something else.
+            WrongRuleError: ``mix`` gives something else.
         """
         if not self.mixes:
             return None
@@ -112,7 +112,7 @@ class Rule(Parametrised):
         """What ``mix`` gives.
 
         Raises:
-            TypeError: it is something else than it must be.
+            WrongRuleError: it is something else than it must be.
         """
         made: Any = self.mix(updates)
         noise = 0.0
@@ -120,9 +120,10 @@ class Rule(Parametrised):
             made, noise = made
         if not isinstance(made, np.ndarray) or made.ndim != 2 or made.shape[1] != len(updates) or not len(made):
             given = f"an array of shape {made.shape}" if isinstance(made, np.ndarray) else repr(type(made))
-            raise TypeError(f"mix gives {given}; it must give one of shape (mixtures, {len(updates)})")
+            wanted = f"one of shape (mixtures, {len(updates)})"
+            raise WrongRuleError(f"gives {given} where it mixes; it must give {wanted}", self.mix)
         if not (np.isfinite(made).all() and np.isfinite(noise)):
-            raise TypeError("mix gives what is not finite; how much there is of an update must be a number")
+            raise WrongRuleError("gives numbers that are not finite where it mixes", self.mix)
         return Mixture(made.astype(np.float64), float(noise))
 
     def fold(self, keep: Keep | None = None, plans: Mapping[str, Plan] | None = None) -> Fold:

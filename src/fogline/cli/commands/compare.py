@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from rich.markup import escape
 
+from fogline.cli.failures import UsageError
 from fogline.cli.listing import Listing, present
 from fogline.cli.options import COMMON, CommonOptions, Flag, Json
 from fogline.jobs.errors import JobError
@@ -19,6 +20,8 @@ from fogline.monitoring.run_files import RunFiles
 from fogline.storage.atomic import write_file
 
 DASH = "–"
+ENDINGS = (".png", ".pdf", ".svg")
+"""Of files that a plot can be written into."""
 Figure = Callable[[ComparedRun], float | None]
 
 
@@ -45,12 +48,13 @@ def compare(
     target
         Goal of the headline metric, in its unit (accuracies from 0 to 1); by default that of each job.
     plot
-        Where the plot is written (PNG), if matplotlib is installed.
+        Where the plot is written, if matplotlib is installed: a file that ends in .png, .pdf or .svg.
     no_plot
         Write no plot.
     json
         Print an array of objects (JSON) instead of a table, and write no plot.
     """
+    _check_ending(plot)
     groups = groups_of([read_run(RunFiles(folder), target) for folder in _distinct([run, *runs])])
     drawn = not (json or no_plot) and find_spec("matplotlib") is not None
     if drawn:
@@ -63,12 +67,18 @@ def _distinct(folders: list[Path]) -> list[Path]:
     return list({folder.resolve(): folder for folder in folders}.values())
 
 
+def _check_ending(plot: Path) -> None:
+    if plot.suffix.lower() not in ENDINGS:
+        has = f"ends in '{plot.suffix}'" if plot.suffix else "has no ending"
+        raise UsageError(f"--plot: {plot} {has}; name a file that ends in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+
+
 def _draw(groups: list[Group], file: Path) -> None:
     from fogline.monitoring.comparison_plot import comparison_figure
-    from fogline.monitoring.plots import png
+    from fogline.monitoring.plots import drawn
 
     try:
-        write_file(file, png(comparison_figure(groups)), durable=False)
+        write_file(file, drawn(comparison_figure(groups), file.suffix.lower().removeprefix(".")), durable=False)
     except OSError as error:
         raise JobError(
             f"--plot: {file} cannot be written: {error.strerror}; name another file, or --no-plot"

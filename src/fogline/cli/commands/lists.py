@@ -32,7 +32,8 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     from fogline.stages import STAGES
 
     columns = ("name", "what it does", "parameters")
-    methods = Listing(columns, title="Methods (algorithm.name)")
+    every = 'Each has private too, the layers that stay on devices: private = ["head.*"]'
+    methods = Listing(columns, title="Methods (algorithm.name)", hint=every)
     _add(methods, "method", METHODS)
     hint = "Use one: fogline simulate job.toml --set algorithm=fedprox --set cloud.policy=oort"
     rules = Listing(columns, title="Rules (rule of a tier)")
@@ -126,6 +127,6 @@ def executors(*, json: Json = False, options: CommonOptions = COMMON) -> None:
 
 
 def _parameters(thing: type) -> Parameters:
-    """Names and defaults of what its constructor takes."""
-    taken = signature_of(thing).parameters
+    """Names and defaults of what its constructor takes, but for what every method has and hardly one changes."""
+    taken = {name: one for name, one in signature_of(thing).parameters.items() if name != "private"}
     return {name: None if one.default is one.empty else str(one.default) for name, one in taken.items()}

@@ -16,8 +16,11 @@ from fogline.inference.runtimes.initializers import GRAPH, INITIALIZER, NAME, fi
 NODE = 1
 TAKES, GIVES, KIND = 1, 2, 4
 
-ALIKE = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
-"""Operators that leave numbers what they are."""
+ALIKE = {"Cast", "Concat", "Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+"""Operators that leave numbers what they are, and leave none out: of a table's columns one may be a place, and another
+below 0."""
+JOINS = "Concat"
+"""The one among them that takes them from all its inputs, and not from the first."""
 
 
 def looked_up(path: Path) -> set[str]:
@@ -34,17 +37,20 @@ def looked_up(path: Path) -> set[str]:
 def _places(graph: memoryview) -> set[str]:
     found = set[str]()
     tables = {text_of(list(fields_of(tensor)), NAME) for tensor in parts_of(graph, INITIALIZER)}
-    same = dict[str, str]()
-    """What a value was before it was reshaped or cast."""
+    same = dict[str, set[str]]()
+    """What values a value has its numbers from."""
     for node in parts_of(graph, NODE):
         takes, gives = (_texts(node, which) for which in (TAKES, GIVES))
         kind = "".join(_texts(node, KIND))
         if all(name in tables for name in takes if name):
             tables.update(gives)  # It depends on no input.
         elif kind in ALIKE:
-            same[gives[0]] = same.get(takes[0], takes[0])
+            sources = set[str]().union(*(same.get(name, {name}) for name in (takes if kind == JOINS else takes[:1])))
+            same.update(dict.fromkeys(gives, sources))
         elif kind == "Gather" and takes[0] in tables:
-            found.add(same.get(takes[1], takes[1]))
+            found |= same.get(takes[1], {takes[1]})
+        elif kind == "OneHot":
+            found |= same.get(takes[0], {takes[0]})
     return found
 
 

@@ -35,6 +35,8 @@ TYPES: Mapping[str, Datatype] = {
 }
 """What ONNX Runtime calls the datatypes."""
 
+SIGNED = ("INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64")
+"""Datatypes of inputs that may be places in a table, be it that a graph casts them first, and may be negative."""
 NOWHERE = "/nonexistent"
 """Where graphs may look for numbers that nobody bound: a file beside the model, or in the working folder, is not ours
 to read."""
@@ -115,8 +117,8 @@ class _Part:
         self.takes = _types(self._session.get_inputs())
         self.gives = _types(self._session.get_outputs())
         self._names = list(outputs or self.gives)
-        whole = {name for name, kind in self.takes.items() if kind in ("INT32", "INT64")}
-        self._places = whole & looked_up(path) if whole else whole
+        signed = {name for name, kind in self.takes.items() if kind in SIGNED}
+        self._places = signed & looked_up(path) if signed else signed
         self._texts = {name for name, kind in (self.takes | self.gives).items() if kind == "BYTES"}
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
@@ -124,7 +126,7 @@ class _Part:
         if len(values) > len(self.takes):
             values = {name: array for name, array in values.items() if name in self.takes}
         for name in self._places:
-            if name in values and values[name].min(initial=0) < 0:
+            if name in values and values[name].min(initial=0) <= -1:  # Above it a fraction is cast to 0.
                 raise ModelError(f"Input '{name}' has a negative number, which is no place in the table of the model.")
         try:
             if self._texts:

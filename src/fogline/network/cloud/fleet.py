@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.records import NodeInfo
+from fogline.network.cloud.registrar import member_since_of
 from fogline.network.node.node import Node
 from fogline.network.node.services.revocations import RevocationService
 from fogline.network.timing import HEARD, NOTICED
@@ -79,10 +80,21 @@ class FleetMonitor:
             unkept = f" The cloud cannot keep that beyond a restart: {error}."
         log.warning("%s is revoked", name)
         node.service(RevocationService).spread()
-        self._job_store.warn(name, "")
+        self.recalled()
         await self._job_store.until(lambda: not self._fogs(name, up=True), HEARD)
         late, away = self._fogs(name, up=True), self._fogs(name, up=False)
         return arrival(name, [node.name, *self._reached(name)], late, away) + unkept
+
+    def recalled(self) -> None:
+        """There are newer lists of revoked nodes: whoever used an identity that is on them is cut off."""
+        for known in list(self._job_store.nodes.values()):
+            if known.warning and self._is_over(known.name):
+                self._job_store.warn(known.name, "")
+
+    def _is_over(self, name: str) -> bool:
+        """Whether a node was revoked, and has not joined anew since."""
+        revocations, since = self._node.admission.revocations, member_since_of(self._node.database, name)
+        return revocations.ended(name, since) if since is not None else name.lower() in revocations.names
 
     def _fogs(self, name: str, up: bool) -> list[str]:
         """Fogs that have not heard of the newest revocations."""
@@ -171,5 +183,6 @@ class FleetMonitor:
         self._job_store.noted(holds.name, holds=holds.holds)
 
     def twins(self, twins: ClonedIdentity) -> None:
-        """Two programs show one identity."""
-        self._job_store.warn(twins.name, twin_warning(twins))
+        """Two programs show one identity; of one that was revoked meanwhile, neither comes in."""
+        if not self._is_over(twins.name):
+            self._job_store.warn(twins.name, twin_warning(twins))

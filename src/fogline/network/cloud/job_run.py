@@ -166,7 +166,8 @@ class JobRun:
         """A node has something for the job's report."""
         self._mishaps.count(told.what, told.child or told.node, told.why[:LONGEST], told.amount)
         if told.what == BROKEN:
-            self._participation.halt(f"{told.node}: {told.why[:LONGEST]}")
+            why = told.why[:LONGEST]
+            self._participation.halt(why if why.startswith(told.node) else f"{told.node}: {why}")
 
     # What its participation tells.
 
@@ -215,10 +216,9 @@ class JobRun:
         }
         publish_every = self._job.publish.every
         publishes = bool(publish_every) and done % publish_every == 0 and done < self._job.rounds
-        judged = Evaluated({})
-        if publishes or done % evaluation.every == 0 or done == self._job.rounds:
-            metrics = await self._judged(group, move.round)
-            row |= metrics
+        judges = publishes or done % evaluation.every == 0 or done == self._job.rounds
+        found = await self._found(group, move.round, judges)
+        row |= found
         if not self._queries and not self._record.stop:
             await self._ask_queries(move.round)
         self._put_away(group)
@@ -226,20 +226,20 @@ class JobRun:
             return  # A crash came between the move and the record of it; this row is known.
         await self._enter(row, done)
         if publishes and not self._record.stop:
-            await self._publish(group, "running", judged.metrics)
+            await self._publish(group, "running", found)
         goal = TargetMetric(self._record.headline, self._record.higher_is_better)
         if should_stop(self._history, evaluation, goal):
             self._enough = True
             self._participation.halt()
 
-    async def _judged(self, group: BlobRef, round_: int) -> dict[str, float]:
+    async def _found(self, group: BlobRef, round_: int, judges: bool = True) -> dict[str, float]:
+        """What devices said of themselves in a round; and, if it is to be judged, what is found of its model."""
         found: dict[str, float] = {}
         try:
             path = self._means.node.value_store.path(group)
-            if self._job.evaluation.at_cloud:
-                judged = expect(Evaluated, await self._judge.ask(Evaluate(path)))
-                found |= judged.metrics | judged.reported
-            if self._job.evaluation.on_devices and not self._record.stop:
+            at_cloud = expect(Evaluated, await self._judge.ask(Evaluate(path, judges)))
+            found |= at_cloud.metrics | at_cloud.reported
+            if judges and self._job.evaluation.on_devices and not self._record.stop:
                 await self._ask_devices(group, round_)
                 found |= expect(Evaluated, await self._judge.ask(Summarise(self._sums[1]))).metrics
         except (WorkerError, StorageError, SurveyEndedError) as error:
@@ -250,7 +250,7 @@ class JobRun:
         """Have devices judge a group's model."""
         survey, value_store = self._survey, self._means.node.value_store
         draft = value_store.draft()
-        expect(ModelWritten, await self._judge.ask(ModelToJudge(value_store.path(group), str(draft))))
+        expect(ModelWritten, await self._judge.ask(ModelToJudge(value_store.path(group), str(draft), round_)))
         model = await value_store.take(draft, "model")
         self._sums = group.digest, await survey.ask("evaluate", round_, model)
 
@@ -307,7 +307,7 @@ class JobRun:
         metrics: dict[str, float] | None = None
         if self._last is not None and stop != "discard":
             if self._job.evaluation.on_devices and not stop and self._sums[0] != self._last.digest:
-                await self._judged(self._last, self._job.rounds - 1)  # The last rounds did not count.
+                await self._found(self._last, self._job.rounds - 1)  # The last rounds did not count.
             metrics, unwritten = await self._write(self._last)
             why = unwritten or why
         state: JobState = "failed" if why is not None else "stopped" if stop else "finished"

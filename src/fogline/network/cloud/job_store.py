@@ -198,10 +198,13 @@ class JobStore:
 
     async def _keep(self, kind: str, key: str, body: bytes) -> None:
         """Store what can be found out again after a restart, if the disk lets us."""
+        if self._closed:
+            return
         try:
             await asyncio.to_thread(self._database.put, kind, key, body)
         except StorageError as error:
-            log.error("the cloud cannot keep what it knows of %s: %s", key, error)
+            if not self._closed:  # Else the database was closed meanwhile, as it should.
+                log.error("the cloud cannot keep what it knows of %s: %s", key, error)
 
     async def _wake(self) -> None:
         async with self._news:

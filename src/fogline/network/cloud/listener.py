@@ -62,6 +62,7 @@ class NewsListener:
 
     def recalled(self) -> None:
         """See :class:`fogline.network.node.context.Cloud`."""
+        self._fleet.recalled()
         self._tasks.spawn(self._restores.recalled())
 
     def wants(self, subject: Subject, push: Push) -> str | None:

@@ -155,10 +155,16 @@ class Registrar:
         return Certificate(issued, self.authority.root_pem, self._parent_address(), self._fogs())
 
 
+def member_since_of(database: Database, name: str) -> int | None:
+    """When the newest membership of that name began (milliseconds of Unix time); None where none is known."""
+    body = database.get(MEMBERS, name.lower())
+    return None if body is None else MEMBER.decode(body).since
+
+
 def has_enrolled(database: Database, name: str, since: int) -> bool:
     """Whether a membership that began at that moment is known here; else a backup has forgotten it."""
-    body = database.get(MEMBERS, name.lower())
-    return body is not None and MEMBER.decode(body).since >= since
+    known = member_since_of(database, name)
+    return known is not None and known >= since
 
 
 def void_tokens(database: Database) -> int:

@@ -21,7 +21,7 @@ from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
 from fogline.algorithms.device import opened, prepare, run_cohort
 from fogline.algorithms.group import Down
-from fogline.algorithms.private import keeps_private, with_home
+from fogline.algorithms.private import with_home
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
@@ -30,14 +30,15 @@ from fogline.compute.exchanging import ExchangeOnFiles
 from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
-from fogline.compute.queries import figures, parse_query
-from fogline.compute.survey import Examiner, judgement_of, model_to_judge, row_of, task_to_judge
+from fogline.compute.messages import Message
+from fogline.compute.queries import check_query, figures
+from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_judge, row_of, task_to_judge
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.judging import check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
-from fogline.jobs.planning import assign, check_rounds, local_training, planner, with_defaults
+from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
@@ -61,13 +62,13 @@ from fogline.network.worker.requests import (
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
 from fogline.nodes.traits import traits_of
-from fogline.params import Params, Spec
+from fogline.params import Params, Spec, write_arrays
 from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
-from fogline.user_code.bugs import CodeError, blame
+from fogline.user_code.bugs import PROGRAMMING, CodeError, blame
 from fogline.user_code.loading import loading_of
 
 log = logging.getLogger("fogline.worker")
@@ -140,9 +141,11 @@ class JobWorker:
 
     @cached_property
     def groups(self) -> GroupsOnFiles:
-        rule = list(self.rules.values())[self.opened.depth]
-        groups = Groups(self.algorithm, self.spec, rule)
+        groups = self._computes(self.opened.depth)
         return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node)
+
+    def _computes(self, tier: int) -> Groups:
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier])
 
     @cached_property
     def links(self) -> NodeLinks:
@@ -159,7 +162,7 @@ class JobWorker:
         exchange = exchange_of(self.job, self.algorithm)
         if exchange is None:
             raise JobError(f"The job has no exchange in its last tier, {self.job.tree.names[-1]}.")
-        return ExchangeOnFiles(exchange)
+        return ExchangeOnFiles(exchange, self._computes(-1))
 
     @cached_property
     def rules(self) -> dict[str, Rule]:
@@ -183,10 +186,11 @@ class JobWorker:
         """What nodes must know, and the first group."""
         self.task.check()
         check_rounds(self.algorithm, self.job)
+        check_public(self.algorithm, self.task.data)
         check_links(self.job, self.algorithm)
         check_publishing(self.job, self.algorithm)
         for query in self.job.queries:
-            parse_query(query)
+            check_query(query, self.task.data.test)
         job = with_defaults(self.job, self.algorithm, self.task)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
@@ -231,7 +235,7 @@ class JobWorker:
         if isinstance(asked.effect, ChildStep | ParentStep | Combine):
             return self.exchange.carry_out(asked)
         if isinstance(asked.effect, Examine):
-            return device.examine(asked, self.name, self.examiner)
+            return device.examine(asked, self.name, self.examiner, self.links)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
         plan = planner(self.job, self.task.data, self.algorithm)
@@ -255,11 +259,15 @@ class JobWorker:
 
     def model_to_judge(self, request: ModelToJudge) -> ModelWritten:
         """What devices get that are asked beside the training."""
-        if request.group:
-            down = model_to_judge(self.algorithm, self.spec, read_group(request.group))
+        if not request.group:
+            write(request.model, Down(np.zeros(0, np.float32), np.zeros(0, np.int64)))
+            return ModelWritten()
+        down, stages = model_to_judge(self.algorithm, self.spec, read_group(request.group)), self.links.judges
+        if stages:
+            message, link = Message.of_model(down, self.spec.trainable), self.links.down(judged_key(request.round))
+            write_arrays(Path(request.model), message.encoded(stages, {}, link)[0])
         else:
-            down = Down(np.zeros(0, np.float32), np.zeros(0, np.int64))
-        write(request.model, down)
+            write(request.model, down)
         return ModelWritten()
 
     def summarise(self, request: Summarise) -> Evaluated:
@@ -270,8 +278,9 @@ class JobWorker:
         return Evaluated(row_of(found, self.job.evaluation))
 
     def judge(self, request: Evaluate) -> Evaluated:
-        """Metrics on the test set, if it lies here."""
-        return Evaluated(self.metrics(self.params(request.group)), read_group(request.group).metrics)
+        """Metrics on the test set, if it lies here and is to judge, and what devices said of themselves."""
+        metrics = self.metrics(self.params(request.group)) if request.judges else {}
+        return Evaluated(metrics, read_group(request.group).metrics)
 
     def params(self, group: str) -> Params:
         """The model of a group, as it is judged and handed out: without what each device has of its own."""
@@ -341,8 +350,8 @@ class JobWorker:
             case PackageModel():
                 from fogline.network.worker.packing import pack
 
-                if keeps_private(self.algorithm):
-                    raise ModelError(f"{no_version(self.algorithm)}.")
+                if (why := no_version(self.algorithm)) is not None:
+                    raise ModelError(f"{why}.")
                 return pack(self.job, self.task, self.params(request.group), request)
             case Open():
                 raise ValueError("The job is loaded already.")
@@ -374,9 +383,12 @@ def serve(channel: socket.socket) -> None:
         except CodeError as error:
             log.exception("a request failed: %s", type(request).__name__)
             answer = RequestFailed(str(error), bug=True)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception("a request failed: %s", type(request).__name__)
-            answer = RequestFailed(f"{type(error).__name__}: {error}")
+            # Code that does not fit together, or wants to end the process, does so on any other worker too.
+            answer = RequestFailed(
+                f"{type(error).__name__}: {error}", bug=isinstance(error, (*PROGRAMMING, SystemExit))
+            )
         sys.stdout.flush()
         sys.stderr.flush()
         pipe.answer(answer)

@@ -64,9 +64,11 @@ class Describe(msgspec.Struct, frozen=True, tag=True):
 
 
 class Evaluate(msgspec.Struct, frozen=True, tag=True):
-    """Judge the group's model on the test set."""
+    """Say what devices said of themselves when the group's model was made, and judge it on the test set."""
 
     group: str
+    judges: bool = True
+    """Whether it is to be judged."""
 
 
 class ModelToJudge(msgspec.Struct, frozen=True, tag=True):
@@ -75,6 +77,8 @@ class ModelToJudge(msgspec.Struct, frozen=True, tag=True):
     group: str
     """Empty: none."""
     model: str
+    round: int = 0
+    """After which it is judged."""
 
 
 class Summarise(msgspec.Struct, frozen=True, tag=True):

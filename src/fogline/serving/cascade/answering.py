@@ -29,7 +29,7 @@ async def answer(ask: bytes, infer: Infer, onward: Callable[[str], Send | None] 
     try:
         asked, inputs = read_ask(ask)
     except WireError as error:
-        return _sorry(str(error))
+        return _sorry(str(error), refused=True)
     left = asked.left_ms / 1000
     if (send := onward(asked.model)) is not None:
         passed = await attempt(send(ask, left), left, f"passing on a question for model {asked.model}")

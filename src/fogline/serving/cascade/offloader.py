@@ -118,6 +118,9 @@ class Offloader:
             if answer.refused:  # A client's bad inputs must not keep the others from that tier.
                 self._breaker.succeeded(now := self._clock(), now - began)
                 return self._own(outputs, f"The tier above takes no such inputs: {answer.error}")
+            if not answer.error and not _finite(better) and _extreme(inputs, rows):
+                self._breaker.succeeded(now := self._clock(), now - began)
+                return self._own(outputs, "The tier above has no finite answer to such inputs.")
             merged = _merged(outputs, better, rows, answer.error)
         except WireError as error:
             self._breaker.failed(self._clock())
@@ -150,6 +153,16 @@ def _fitting(inputs: Mapping[str, Array]) -> int:
     """Rows that fit into one message, by their numbers; strings are seen when it is packed."""
     row = sum(array.nbytes // max(1, len(array)) for array in inputs.values())
     return (LARGEST - _HEADROOM) // max(1, row)
+
+
+def _finite(outputs: Mapping[str, Array]) -> bool:
+    return all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f")
+
+
+def _extreme(inputs: Mapping[str, Array], rows: Array) -> bool:
+    """Whether inputs have numbers whose squares overflow, or that are none: then no model need have an answer."""
+    numbers = (array[rows] for array in inputs.values() if array.dtype.kind == "f")
+    return any(not (np.abs(some) < np.sqrt(np.finfo(some.dtype).max)).all() for some in numbers)
 
 
 def _merged(own: Mapping[str, Array], better: Mapping[str, Array], rows: Array, error: str) -> dict[str, Array]:

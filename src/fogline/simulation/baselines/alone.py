@@ -9,10 +9,10 @@ from fogline.algorithms import FedAvg
 from fogline.jobs.planning import planner
 from fogline.monitoring.record import Baseline, Spread
 from fogline.params import Params
-from fogline.simulation.baselines.base import BASELINES, FinishedRun, moved
+from fogline.simulation.baselines.base import BASELINES, FinishedRun, moved, summed
 from fogline.simulation.executors import Executor
 from fogline.training.local import ClientJob
-from fogline.training.task import Task
+from fogline.training.task import Sums, Task
 
 MOST_DEVICES = 2000
 """Devices that train by themselves; of more, every k-th."""
@@ -46,6 +46,7 @@ class _Work:
     """Steps of each client's whole local round."""
     metrics: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     held_out: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    own: dict[str, Sums] = field(default_factory=dict[str, Sums])
     failures: dict[int, str] = field(default_factory=dict[int, str])
     steps: int = 0
 
@@ -88,28 +89,37 @@ class _Work:
         return models
 
     def judge(self, models: dict[int, Params]) -> None:
-        """Judge each device's model on what no device has trained on."""
+        """Judge each device's model on what no device has trained on; where devices judge, on what its own has not."""
+        evaluation = self.run.setting.job.evaluation
         for client, model in models.items():
             name = self._task.data.clients[client]
-            if metrics := self.run.judged(model):
+            if evaluation.at_cloud and (metrics := self.run.judged(model)):
                 self.metrics[name] = metrics
+            if evaluation.on_devices and (sums := self.run.judged_on_own(model, name)):
+                self.own[name] = sums
             if held_out := self.run.judged_on_held_out(model):
                 self.held_out[name] = held_out
 
     def baseline(self) -> Baseline:
         """What came of it."""
-        judged = self.metrics or self.held_out
-        headline = {name: metrics[self._task.headline] for name, metrics in judged.items()}
+        task, at_cloud = self._task, self.run.setting.job.evaluation.at_cloud
+        own = {name: task.metrics(sums) for name, sums in self.own.items()}
+        together = task.metrics(summed(self.own.values())) if own else {}
         return Baseline(
             "alone",
             self.steps,
             len(self.run.steps),
-            _means(self.metrics),
+            _means(self.metrics) if at_cloud else together,
             held_out=_means(self.held_out),
-            models=Spread.of(headline, self._task.higher_is_better) if headline else None,
+            models=self._spread(self.metrics or ({} if own else self.held_out)),
+            devices=self._spread(own),
             failures=len(self.failures),
             reason=next(iter(self.failures.values()), ""),
         )
+
+    def _spread(self, metrics: dict[str, dict[str, float]]) -> Spread | None:
+        headline = {name: found[self._task.headline] for name, found in metrics.items()}
+        return Spread.of(headline, self._task.higher_is_better) if headline else None
 
 
 def _means(metrics: dict[str, dict[str, float]]) -> dict[str, float]:

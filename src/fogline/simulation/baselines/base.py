@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from fogline.params import Params
 from fogline.plugins import Registry
 from fogline.simulation.executors import EXECUTORS, Bench, Executor
 from fogline.simulation.setup import Setting
-from fogline.training.task import Task
+from fogline.training.task import Sums, Task
 
 BaselineTraining = Callable[["FinishedRun"], Baseline]
 BASELINES = Registry[BaselineTraining]("baseline", "fogline.simulation.baselines", first="pooled")
@@ -54,17 +54,35 @@ class FinishedRun:
         return EXECUTORS["inline"](bench, 0)
 
     def judged(self, params: Params) -> dict[str, float]:
-        """Metrics of a model on the test set; none if there is no test set."""
-        task = self.setting.task
-        return {} if task.data.test is None else task.metrics(self.executor.evaluate(params, [None])[0].sums)
+        """Metrics of a model on what the run's is judged on: the test set, or, where devices alone judge, what all of
+        them hold out; none if there is no such thing."""
+        data = self.setting.task.data
+        if not self.setting.job.evaluation.at_cloud:
+            return self._on(params, [*data.clients, *data.held_out])
+        return {} if data.test is None else self._on(params, [None])
 
     def judged_on_held_out(self, params: Params) -> dict[str, float]:
-        """The same on the devices that never trained, those left out on whose data it cannot be judged."""
-        task, total = self.setting.task, dict[str, float]()
-        for one in self.executor.evaluate(params, task.data.held_out):
-            for name, value in {} if one.why else one.sums.items():
-                total[name] = total.get(name, 0.0) + value
-        return task.metrics(total) if total else {}
+        """The same on the devices that never trained."""
+        return self._on(params, self.setting.task.data.held_out)
+
+    def judged_on_own(self, params: Params, client: str) -> Sums:
+        """Sums of a device's model over what the device holds out; none if there is nothing to judge it on."""
+        (found,) = self.executor.evaluate(params, [client])
+        return {} if found.why else found.sums
+
+    def _on(self, params: Params, clients: Sequence[str | None]) -> dict[str, float]:
+        """Metrics over all that these have, those left out on whose data it cannot be judged."""
+        found = [one.sums for one in self.executor.evaluate(params, clients) if not one.why]
+        return self.setting.task.metrics(summed(found)) if found else {}
+
+
+def summed(several: Iterable[Sums]) -> Sums:
+    """Sums added up, name by name."""
+    total: Sums = {}
+    for sums in several:
+        for name, value in sums.items():
+            total[name] = total.get(name, 0.0) + value
+    return total
 
 
 def moved(start: Params, done: LocalRound) -> Params:

@@ -20,10 +20,11 @@ def check_baselines(job: Job, task: Task) -> list[str]:
         names = list(dict.fromkeys(BASELINES.find(name).name for name in job.evaluation.baselines))
     except ValueError as error:
         raise JobError(f"evaluation.baselines: {error}") from error
-    if names and task.data.test is None and not task.data.held_out:
+    if names and task.data.test is None and not task.data.held_out and not job.evaluation.on_devices:
         raise JobError(
             "evaluation.baselines compares models on a common test set or on devices that never train, and the data "
-            f"set '{task.data.name}' has neither; give it test=... or held_out=[...]"
+            f"set '{task.data.name}' has neither; give it test=... or held_out=[...], or let devices judge "
+            "(evaluation.where)"
         )
     return names
 

@@ -95,7 +95,7 @@ class Executor(ABC):
         """End what was started; the executor is not used again."""
 
     def evaluate(self, params: Params, clients: Sequence[str | None]) -> list[EvaluationSums]:
-        """Judge a model on each client's data, or on the test set where a client is None."""
+        """Judge a model on what of each client's examples does not train, or on the test set where a client is None."""
         parts = [part for client in clients for part in parts_of(self.bench.task, client)]
         return added_up(clients, parts, self.judge(params, parts))
 

@@ -6,6 +6,9 @@ from fogline.jobs import Job, JobError
 from fogline.simulation.executors.base import EXECUTORS, Executor
 from fogline.training.task import Task
 
+MOST_PER_CORE = 4
+"""Worker processes: one is best, and more may stand in for a machine with more cores."""
+
 
 def executor_for(job: Job, task: Task) -> tuple[type[Executor], int]:
     """The executor that the job names, or the first that takes its task; and how many worker processes it uses.
@@ -32,18 +35,19 @@ def executor_for(job: Job, task: Task) -> tuple[type[Executor], int]:
     raise JobError(" ".join(refusals))
 
 
-def useful_processes(kind: type[Executor], wanted: int, devices: int) -> int:
+def useful_processes(kind: type[Executor], wanted: int, pieces: int) -> int:
     """As many of the worker processes that a job wants as can be busy.
 
-    More than there are devices that train at once never are, except those that the executor would take by itself: they
-    share the judging too.
+    More than there are pieces of work at once never are, except those that the executor would take by itself: they
+    share the judging too. And of many on one core each only takes memory.
 
     Args:
         kind: the executor.
         wanted: worker processes that the job wants of it.
-        devices: that train at once.
+        pieces: of training that go on at once: chunks of devices.
     """
-    return min(wanted, max(devices, kind.processes_for(None)))
+    own = kind.processes_for(None)
+    return min(wanted, max(pieces, own), MOST_PER_CORE * max(1, own))
 
 
 def _named(name: str) -> str:

@@ -15,7 +15,8 @@ TEST_PART = 2048
 
 
 class EvaluationPart(msgspec.Struct, array_like=True):
-    """Examples to judge a model on: a client's, or some of the test set's where ``client`` is None."""
+    """Examples to judge a model on: those of a client that do not train, or some of the test set's where ``client`` is
+    None."""
 
     client: str | None
     start: int
@@ -60,7 +61,7 @@ def evaluate_part(task: Task, params: Params, part: EvaluationPart) -> Evaluatio
     """
     client, test = part.client, task.data.test
     if client is not None:
-        sums = attempt(lambda: task.evaluate(params, task.data[client]))
+        sums = attempt(lambda: task.evaluate(params, task.data.judged(client)))
         if isinstance(sums, (CodeError, *PROGRAMMING)):
             raise blame(f"judging the model on client '{client}'", sums)
         if isinstance(sums, Exception):

@@ -12,6 +12,7 @@ from sklearn.base import clone, is_classifier
 from fogline.data import Examples, FederatedData
 from fogline.params import Entry, Params, Spec, Vector
 from fogline.plugins import Registry
+from fogline.training.context import Loss
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
 
@@ -168,7 +169,7 @@ class LinearFunctions:
         return self._task.inputs(x)
 
     def loss(
-        self, weights: Vector, x: npt.NDArray[Any], y: npt.NDArray[Any], gradient: bool
+        self, weights: Vector, x: npt.NDArray[Any], y: npt.NDArray[Any], gradient: bool, own: Loss | None = None
     ) -> tuple[float, Vector | None]:
         """The mean loss.
 

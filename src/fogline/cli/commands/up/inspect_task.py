@@ -11,11 +11,19 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
+if TYPE_CHECKING:
+    from fogline.jobs import Job
+
 LAZY = {"torch": "torch._dynamo"}
 """What a library imports only when training begins; PyTorch with its first optimizer."""
+
+
+DRAWN = ("uniform", "weighted")
+"""Policies that go by the seed alone."""
 
 
 class TaskQuestion(msgspec.Struct, frozen=True):
@@ -36,8 +44,8 @@ class TaskFacts(msgspec.Struct, frozen=True):
     """The aggregator above each client, as a simulation has it."""
     parameter: bool = False
     """Whether the number of clients was set by the task's parameter of that name."""
-    mode: str = ""
-    """Of the method, where a tier does not say."""
+    by_the_clock: bool = False
+    """Whether what comes of the job depends on times, or on devices that are lost in a simulation."""
     error: str = ""
     modules: tuple[str, ...] = ()
     """What was imported, but for what lies beside the job: what its workers will share."""
@@ -91,8 +99,35 @@ def facts_of(question: TaskQuestion) -> TaskFacts:
     task = load_task(job, folder)
     check_names(job, task)
     clients = tuple(task.data.clients)
-    mode = find(job.algorithm.name).mode
-    return TaskFacts(clients, tuple(assign(job.tree, task.data)), parameter, mode, modules=tuple(installed(folder)))
+    homes, modules = tuple(assign(job.tree, task.data)), tuple(installed(folder))
+    by_the_clock = goes_by_the_clock(job, find(job.algorithm.name).mode, len(clients))
+    return TaskFacts(clients, homes, parameter, by_the_clock, modules=modules)
+
+
+def goes_by_the_clock(job: Job, mode: str, clients: int) -> bool:
+    """Whether a run on real nodes and a simulation of the same job may come to different models, because they have
+    other clocks, and because simulated devices drop out.
+
+    Args:
+        job: what is run.
+        mode: of tiers that name none.
+        clients: devices in all.
+
+    Raises:
+        JobError: its devices are none.
+    """
+    from fogline.jobs import JobError
+    from fogline.simulation.profiles import fleet_of
+
+    for tier in job.tree.tiers.values():
+        if (tier.mode or mode) in ("async", "semi-async") or tier.over_selection > 1 or tier.policy not in DRAWN:
+            return True
+        if tier.deadline is not None and job.devices:  # Of unequal devices some may be too slow there.
+            return True
+    try:
+        return fleet_of(job.devices, clients, job.seed).loses
+    except ValueError as error:
+        raise JobError(str(error)) from error
 
 
 def installed(folder: Path) -> Sequence[str]:

@@ -126,8 +126,7 @@ async def plan(file: Path, job: Job, options: UpOptions, answer: Path) -> StartP
         for client, home in zip(found.clients[:count], found.homes[:count], strict=True)
     ]
     whole = count == len(found.clients)
-    by_the_clock = any((tier.mode or found.mode) in ("async", "semi-async") for tier in job.tree.tiers.values())
-    return StartPlan(job, tuple(nodes), whole, by_the_clock, tuple(_notes(found, options, count)), found.modules)
+    return StartPlan(job, tuple(nodes), whole, found.by_the_clock, tuple(_notes(found, options, count)), found.modules)
 
 
 def _check(found: TaskFacts, options: UpOptions) -> int:

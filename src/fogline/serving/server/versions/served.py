@@ -170,7 +170,7 @@ class ServedModel:
             try:
                 async with asyncio.timeout(self._settings.deadline):
                     if outputs is None:
-                        outputs = await self._outputs(ask)
+                        outputs = await self._outputs(ask, hops)
                     answer = await self._with_help(ask, outputs, left, hops)
             except TimeoutError:
                 self._missed(span)
@@ -182,7 +182,7 @@ class ServedModel:
                 raise
         return self._answered(ask, outputs, answer, span)
 
-    async def _outputs(self, ask: InferenceRequest) -> Outputs:
+    async def _outputs(self, ask: InferenceRequest, hops: int) -> Outputs:
         """What the model gives.
 
         Raises:
@@ -192,10 +192,28 @@ class ServedModel:
         try:
             return await self._batcher.run(ask.inputs, ask.rows)
         except ModelError as error:
-            judged = (self.card, self.locate, self.run, self.before, ask.inputs)
-            if await asyncio.get_running_loop().run_in_executor(self._pool, is_clients, *judged):
-                raise ProtocolError(f"The model does not take such inputs: {error}") from error
-            raise
+            # A tier below has no time to wait until the version before is loaded: that one is asked beside.
+            before = None if hops else self.before
+            judged = (self.card, self.locate, self.run, before, ask.inputs)
+            if not await asyncio.get_running_loop().run_in_executor(self._pool, is_clients, *judged):
+                raise
+            if before is not self.before:
+                self._ask_before(ask)
+            raise ProtocolError(f"The model does not take such inputs: {error}") from error
+
+    def _ask_before(self, ask: InferenceRequest) -> None:
+        """Find out whether the version before has an answer: then it is this one's fault after all."""
+        assert self.before is not None
+        now = time.perf_counter_ns()
+
+        def told(asking: asyncio.Future[bool | None]) -> None:
+            if not asking.cancelled() and asking.exception() is None and asking.result():
+                self._missed(Span(now, now))
+            self.release()
+
+        self._users += 1
+        asking = asyncio.get_running_loop().run_in_executor(self._pool, self.before.answers, ask.inputs)
+        asking.add_done_callback(told)
 
     def _unsure(self, outputs: Outputs) -> Array | None:
         return None if self._offloader is None else self._offloader.unsure(outputs)

@@ -124,12 +124,12 @@ class Stacked(TorchEngine):
         return DeviceExamples(self.task.inputs(examples.array), self.task.targets(examples.y), size)
 
     def _group(self, index: int, job: ClientJob, part: DeviceExamples) -> object:
-        """Devices with the same key step together: one rate, one batch, one kind of state; one size if batches stay
-        ragged."""
+        """Devices with the same key step together: one rate, one batch, one kind of state, one kind of what was
+        received; one size if batches stay ragged."""
         if self.single:
             return index
-        state = tuple([(name, vector.shape) for name, vector in job.local.items()])
-        return (job.learning_rate, job.batch_size, state, 0 if self._fills else part.size)
+        local, received = (tuple([(n, v.shape) for n, v in state.items()]) for state in (job.local, job.received))
+        return (job.learning_rate, job.batch_size, local, received, 0 if self._fills else part.size)
 
     def _train_safely(self, jobs: list[ClientJob], parts: list[DeviceExamples], moved: bool) -> list[LocalResult]:
         """A failure of the whole is traced to its device by training one after the other."""
@@ -208,6 +208,7 @@ class StackedGroup:
             {n: stack_rows([job.received[n] for job in jobs], device) for n in jobs[0].received},
             len(jobs),
         )
+        self._shared: SharedElsewhere | None = None
         self._devices = self._as_seen(engine.elsewhere) if engine.elsewhere is not None else []
         buffers = stack_buffers(engine.task, jobs, starts)
         engine.program.begin([job.seed for job in jobs], self._blocks.tensors, buffers)
@@ -216,7 +217,8 @@ class StackedGroup:
         """The devices as the hooks of a step see them."""
         task, program, devices = self._engine.task, self._engine.program, list[StepDevice]()
         handed = [self._vectors.start, *self._vectors.received.values()]
-        self._shared = SharedElsewhere(elsewhere, [rows for rows in handed if rows.ndim == 1])
+        if len(self._jobs) > 1:
+            self._shared = SharedElsewhere(elsewhere, [rows for rows in handed if rows.ndim == 1])
         for i, job in enumerate(self._jobs):
 
             def own(i: int = i) -> dict[str, Tensor]:
@@ -278,7 +280,7 @@ class StackedGroup:
     def _differentiate(self, batch: Batch, weights: list[Tensor], sink: Sink) -> Gradient:
         engine = self._engine
         outputs, features = engine.program.forward(weights, batch.x, batch.counts)
-        if self._devices:
+        if self._shared is not None:
             self._shared.step(batch.x)
         gradient = engine.head(outputs, batch, self._devices, features)
         engine.program.backward(gradient.outputs, gradient.features, sink)

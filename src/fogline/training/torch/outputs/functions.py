@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +27,7 @@ class JudgedTask(Protocol):
     def forward(self, module: nn.Module, x: Any, y: Tensor | None = None) -> Any: ...
     def arguments(self, x: Any) -> Any: ...
     def targets(self, y: Any) -> Tensor: ...
+    def array(self, vector: Any) -> Tensor: ...
     def classes_last(self, outputs: Tensor) -> Tensor: ...
     def weight(self, y: Tensor) -> int: ...
 
@@ -71,26 +72,37 @@ class JudgedModel:
             parts = [features_of(self._features.taken()) for _ in self._passes(weights, x)]
         return torch.cat(parts).cpu().numpy()
 
-    def loss(self, weights: Vector, x: Any, y: Any, gradient: bool) -> tuple[float, Vector | None]:
-        """The mean loss over examples that have a truth, and its gradient (P,)."""
-        task, total, weight = self._task, 0.0, 0
+    def loss(
+        self, weights: Vector, x: Any, y: Any, gradient: bool, own: LossFunction | None = None
+    ) -> tuple[float, Vector | None]:
+        """The mean loss over examples that have a truth, or one's ``own`` over all, and its gradient (P,)."""
+        total, weight = 0.0, 0
         tensors = dict(self._module.named_parameters())
         parameters = [tensors[entry.name] for entry in self._layout.trainable]
         slope = np.zeros_like(weights)
         with torch.set_grad_enabled(gradient):
-            for outputs, targets in self._passes(weights, x, y):
-                loss, known = self._loss(outputs, targets), task.weight(targets)
+            read = self._task.targets if own is None else self._task.array
+            for outputs, targets in self._passes(weights, x, y, read):
+                loss, known = self._measured(outputs, targets, own)
                 total, weight = total + loss.item() * known, weight + known
                 if gradient:
                     parts = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
                     slope += known * torch.cat([part.reshape(-1) for part in parts]).cpu().numpy()
         return total / max(weight, 1), slope / max(weight, 1) if gradient else None
 
-    def _passes(self, weights: Vector, x: Any, y: Any = None) -> Iterator[tuple[Any, Any]]:
-        """Outputs and targets, batch by batch."""
+    def _measured(self, outputs: Any, targets: Tensor, own: LossFunction | None) -> tuple[Tensor, int]:
+        """A batch's mean loss, and how many examples it is the mean of."""
+        if own is None:
+            return self._loss(outputs, targets), self._task.weight(targets)
+        return own(self._task.classes_last(answer_of(outputs)), targets), len(targets)
+
+    def _passes(
+        self, weights: Vector, x: Any, y: Any = None, read: Callable[[Any], Tensor] | None = None
+    ) -> Iterator[tuple[Any, Any]]:
+        """Outputs and targets, batch by batch; ``read`` makes targets of ``y``."""
         task, job = self._task, self._job
         self._layout.load(self._module, np.concatenate([weights, job.start[len(weights) :]]), job.counters)
         for start in range(0, count(x), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
-            targets = None if y is None else task.targets(y[part])
+            targets = None if read is None else read(y[part])
             yield task.forward(self._module, task.arguments(rows(x, part)), targets), targets

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from fogline.data.inputs import arrays_of
 from fogline.training.torch.features import Features, features_of
 from fogline.training.torch.outputs.answers import answer_of
+from fogline.training.torch.outputs.losses import LossFunction
 from fogline.training.torch.steps.program import Program
 from fogline.training.torch.task import TorchTask
 
@@ -55,12 +56,18 @@ class Elsewhere:
             self._split = weights, [weights[slices[e.name]].view(1, *e.shape) for e in entries]
         return self._split[1]
 
-    def loss(self, weights: Tensor, buffers: dict[str, Tensor], x: Any, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean loss under weights (P,), and its gradient (P,)."""
+    def loss(
+        self, weights: Tensor, buffers: dict[str, Tensor], x: Any, y: Tensor, own: LossFunction | None
+    ) -> tuple[Tensor, Tensor]:
+        """The mean loss under weights (P,), the task's or one's ``own``, and its gradient (P,)."""
         leaf = weights.detach().clone().requires_grad_()
         labels = {"labels": y} if self._task.loss == "model" else {}
         with torch.enable_grad():
-            loss = self._task.loss_function(self._called(leaf, buffers, x, labels), y)
+            outputs = self._called(leaf, buffers, x, labels)
+            if own is None:
+                loss = self._task.loss_function(outputs, y)
+            else:
+                loss = own(self._task.classes_last(answer_of(outputs)), y)
             (gradient,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), gradient
 
@@ -146,10 +153,13 @@ class DeviceElsewhere:
         """
         return features_of(self._run(weights, x)[1])
 
-    def loss(self, weights: Tensor, x: Any, y: Any, gradient: bool) -> tuple[float, Tensor | None]:
-        """The mean loss and its gradient (P,)."""
-        targets = y if isinstance(y, Tensor) else self._task.targets(y)
-        loss, slope = self._elsewhere.loss(weights, self._buffers(), self._taken(x), targets)
+    def loss(
+        self, weights: Tensor, x: Any, y: Any, gradient: bool, own: LossFunction | None = None
+    ) -> tuple[float, Tensor | None]:
+        """The mean loss, the task's or one's ``own``, and its gradient (P,)."""
+        read = self._task.targets if own is None else self._task.array
+        targets = y if isinstance(y, Tensor) else read(y)
+        loss, slope = self._elsewhere.loss(weights, self._buffers(), self._taken(x), targets, own)
         return loss.item(), slope if gradient else None
 
     def _taken(self, x: Any) -> Any:

@@ -1,12 +1,13 @@
 """From a model's outputs to the loss of every device and its gradient by the outputs.
 
-The one place where losses are differentiated for the engines that train several devices at once: by formula
-where the loss is known and no hook adjusts it, else by autograd over the outputs alone.
+The one place where losses are differentiated for the engines that train several devices at once: by formula where the
+loss is known and no hook adjusts the outputs, else by autograd over the outputs alone. What a hook makes of a loss is
+differentiated by autograd along the loss and along what else the hook looks at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple, cast
@@ -102,8 +103,7 @@ class Head:
     def targets(self, ignores: bool) -> Targets:
         """What a cohort is to make ready of its targets; ``ignores``: some have no truth."""
         named = self._task.loss == "cross_entropy"  # A loss that is a function does as it likes.
-        by_formula = named and not self._adjusts_outputs and not self.adjusts_loss
-        labelled = by_formula and not self._task.has_shares
+        labelled = named and not self._adjusts_outputs and not self._task.has_shares
         return Targets(self._task.dtype, ignores and named, self._task.outputs if labelled else None)
 
     def __call__(
@@ -122,8 +122,26 @@ class Head:
         """Classes stand last, as methods and formulas take them."""
         labels = batch.labels
         if labels is not None and labels.slope.shape == outputs.shape and labels.slope.dtype == outputs.dtype:
-            return self._entropy_gradient(outputs, labels)
+            plain = self._entropy_gradient(outputs, labels)
+            return self._adjusted(plain, outputs, batch, devices, features) if self.adjusts_loss else plain
         return self._autograd(outputs, batch, devices, features)
+
+    def _adjusted(
+        self, plain: Gradient, outputs: Tensor, batch: Batch, devices: Sequence[StepDevice], features: Tensor | None
+    ) -> Gradient:
+        """The gradient of what the hook makes of losses whose own gradient is known, by the chain rule."""
+        given = [_loss_of(plain.terms), outputs] if features is None else [_loss_of(plain.terms), outputs, features]
+        with torch.enable_grad():
+            leaves, parts = zip(*map(_leaf, given), strict=True)
+            adjusted = self._adjusted_losses(parts[0], self._seen(batch, parts[1:]), devices)
+        slopes = cast("Sequence[Tensor | None]", torch.autograd.grad(adjusted, leaves, allow_unused=True))
+        by_loss, by_outputs, *by_features = slopes
+        slope = torch.zeros_like(outputs) if by_outputs is None else by_outputs.view_as(outputs)
+        if by_loss is not None:
+            share = by_loss.view(-1, *[1] * (outputs.ndim - 1))
+            slope = plain.outputs * share if by_outputs is None else slope.addcmul(plain.outputs, share)
+        found = by_features[0] if by_features else None
+        return Gradient(plain.terms, slope, None if found is None or features is None else found.view_as(features))
 
     def _autograd(
         self, outputs: Tensor, batch: Batch, devices: Sequence[StepDevice], features: Tensor | None
@@ -132,23 +150,22 @@ class Head:
         if features is not None:
             leaves.append(features.detach().requires_grad_())
         with torch.enable_grad():
-            seen = self._seen(batch, leaves) if devices else []
+            seen = self._seen(batch, [leaf.unbind() for leaf in leaves]) if devices else []
             losses = self._losses(self._adjusted_outputs(leaves[0], seen, devices), batch)
-            total = self._adjusted_losses(losses, seen, devices).sum()
+            total = self._adjusted_losses(losses, seen, devices) if self.adjusts_loss else losses.sum()
         slopes = cast("Sequence[Tensor | None]", torch.autograd.grad(total, leaves, allow_unused=True))
         slope, *others = slopes
         slope = torch.zeros_like(outputs) if slope is None else slope
         return Gradient(losses.detach(), slope, others[0] if others else None)
 
     @staticmethod
-    def _seen(batch: Batch, leaves: Sequence[Tensor]) -> list[LocalBatch]:
-        """The batch as each device's hooks see it: without what fills it up."""
-        counts = batch.counts or [batch.y.shape[1]] * batch.y.shape[0]
-        seen: list[LocalBatch] = []
-        for i, count in enumerate(counts):
-            outputs, *features = (leaf[i, :count] for leaf in leaves)
-            seen.append(LocalBatch(batch.x[i, :count], batch.truth[i, :count], outputs, *features))
-        return seen
+    def _seen(batch: Batch, parts: Sequence[Sequence[Tensor]]) -> list[LocalBatch]:
+        """The batch as each device's hooks see it, without what fills it up; ``parts``: outputs, and features if there
+        are any, device by device."""
+        each = zip(batch.x.unbind(), batch.truth.unbind(), *parts, strict=True)
+        if batch.counts is None:
+            return [LocalBatch(*own) for own in each]
+        return [LocalBatch(*(rows[:n] for rows in own)) for own, n in zip(each, batch.counts, strict=True)]
 
     def _adjusted_outputs(self, outputs: Tensor, seen: list[LocalBatch], devices: Sequence[StepDevice]) -> Tensor:
         if not self._adjusts_outputs:
@@ -160,11 +177,12 @@ class Head:
             adjusted.append(torch.cat([one.outputs, own[count:]]) if count < len(own) else one.outputs)
         return torch.stack(adjusted)
 
-    def _adjusted_losses(self, losses: Tensor, seen: list[LocalBatch], devices: Sequence[StepDevice]) -> Tensor:
-        if not self.adjusts_loss:
-            return losses
-        adjust = self._method.adjust_loss
-        return torch.stack([adjust(*each) for each in zip(losses, seen, devices, strict=False)])
+    def _adjusted_losses(
+        self, losses: Iterable[Tensor], seen: list[LocalBatch], devices: Sequence[StepDevice]
+    ) -> Tensor:
+        """The sum of what the hook makes of each device's loss."""
+        adjusted = [self._method.adjust_loss(*each) for each in zip(losses, seen, devices, strict=False)]
+        return adjusted[0] if len(adjusted) == 1 else torch.stack(adjusted).sum()
 
     def _losses(self, outputs: Tensor, batch: Batch) -> Tensor:
         if self._rows is None or (self._classes_first is not None and batch.y.is_floating_point()):
@@ -174,6 +192,20 @@ class Head:
                 [self._task.loss_function(o[:n], y[:n]) for o, y, n in zip(outputs, batch.y, counts, strict=True)]
             )
         return (self._rows(outputs, batch.y) * batch.share).flatten(1).sum(1)
+
+
+def _leaf(rows: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+    """What autograd differentiates along, and each device's part of it: of one device the same, which costs nothing."""
+    if len(rows) == 1:
+        leaf = rows[0].requires_grad_()
+        return leaf, (leaf,)
+    leaf = rows.detach().requires_grad_()
+    return leaf, leaf.unbind()
+
+
+def _loss_of(terms: Terms) -> Tensor:
+    """The losses (k,) of one step."""
+    return terms.flatten(1).sum(1) if isinstance(terms, Tensor) else next(losses_of([terms]))[0]
 
 
 def _entropy_gradient(outputs: Tensor, labels: Labels) -> Gradient:

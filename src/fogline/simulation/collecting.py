@@ -1,0 +1,27 @@
+"""Python's garbage collector, which finds next to nothing in a simulation and has a million devices to look at."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Generator
+from contextlib import contextmanager
+
+COLLECT_EVERY = 500_000
+"""New objects between two looks of the garbage collector, which finds next to nothing: hardly any object of a run is
+part of a cycle."""
+
+
+@contextmanager
+def rarely_collected() -> Generator[None]:
+    """Let the collector look at what is made inside only, and seldom."""
+    thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
+    gc.collect()
+    if not frozen:  # Else the program that runs this has frozen what it keeps, and it should stay so.
+        gc.freeze()  # What is there now stays; the collector need not look at it again and again.
+    gc.set_threshold(COLLECT_EVERY, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        if not frozen:
+            gc.unfreeze()
