@@ -199,6 +199,18 @@ def test_three_that_lie_move_the_result_no_farther_than_the_honest_differ(
         assert np.linalg.norm(combined("mean", table) - centre) > 3 * apart
 
 
+@pytest.mark.parametrize("rule", ["krum(f=3)", "bulyan(f=2)", "geometric_median", ["nnm(f=3)", "median"], "flame"])
+def test_a_lie_in_the_buffers_alone_spoils_neither_them_nor_the_movement(rule: str | list[str]) -> None:
+    delta, buffers = table_of(1), table_of(2, size=9)
+    buffers[:3] = 1e6
+    fold = make_rule(rule).fold()
+    for one, other in zip(delta, buffers, strict=True):
+        fold.add(Update({"delta": one, "buffers": other}, {"delta": 1.0, "buffers": 1.0}))
+    made = fold.finish()
+    np.testing.assert_array_equal(made.mean("delta"), combined(rule, delta))
+    assert np.abs(made.mean("buffers")).max() <= np.abs(buffers[3:]).max()
+
+
 def test_bounded_lengths_bound_what_one_that_lies_can_do() -> None:
     table = table_of(7)
     table[3] = 1e20

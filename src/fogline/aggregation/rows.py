@@ -63,8 +63,12 @@ class Rows:
         """Some columns of mixtures, (mixtures, columns). Every number comes about by itself, wherever blocks end."""
         made = np.zeros((len(matrix), columns.stop - columns.start), self.kind)
         for strip in blocks(made.shape[1], STRIP):
-            table = self.block(slice(columns.start + strip.start, columns.start + strip.stop), self.kind)
-            room = np.empty_like(table[0])
+            some = slice(columns.start + strip.start, columns.start + strip.stop)
+            table = [
+                vector[some] if scale == 1.0 else np.multiply(vector[some], self.kind.type(scale))
+                for vector, scale in self.vectors
+            ]
+            room = np.empty(strip.stop - strip.start, self.kind)
             for total, factors in zip(made[:, strip], matrix, strict=True):
                 for place in np.flatnonzero(factors):
                     np.multiply(table[place], self.kind.type(factors[place]), out=room)
