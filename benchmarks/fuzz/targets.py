@@ -56,7 +56,7 @@ def targets(folder: Path) -> dict[str, Target]:
 
 def frames() -> dict[str, Target]:
     """Messages."""
-    announcement = c.JobAnnouncement("job-1", JOB, BLOB, "[]", Needs(), plan={"cloud": ("a", "b")})
+    announcement = c.JobAnnouncement("job-1", JOB, BLOB, "[]", BLOB, Needs(), plan={"cloud": ("a", "b")})
     up = [
         c.Present(c.PROTOCOL, address="h:1", jobs=("a",)),
         c.JoinedJob("job", Hello(3, 10, 1.5)),

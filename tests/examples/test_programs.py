@@ -28,7 +28,7 @@ def python(*arguments: str, folder: Path = ROOT) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("name", "limit"), [("own_method", 60), ("own_model_and_data", 40)])
+@pytest.mark.parametrize(("name", "limit"), [("own_method", 60), ("own_model_and_data", 40), ("fine_tuning", 70)])
 def test_programs_stay_short(name: str, limit: int) -> None:
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < limit
 
@@ -81,3 +81,12 @@ def test_the_readme_program_runs_as_it_stands(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(program)
     output = python("program.py", folder=tmp_path)
     assert "accuracy" in output
+
+
+@pytest.mark.slow
+def test_fine_tuning_sends_the_body_once() -> None:
+    lines = [list(map(float, re.findall(r"[\d.]+", line))) for line in python("examples/fine_tuning.py").splitlines()]
+    (down, up, once, *_), (down_frozen, up_frozen, once_frozen, *_) = lines
+    assert once == 0.0
+    assert down - down_frozen == pytest.approx(once_frozen, rel=0.01)
+    assert up_frozen < 0.02 * up

@@ -15,12 +15,13 @@ from fogline.aggregation import Folded
 from fogline.aggregation.rules import Rule
 from fogline.algorithms import FedAvg
 from fogline.algorithms.base import AggregatorContext, ClientUpdate
-from fogline.data import Examples, from_clients
-from fogline.params import Params, State, Vector
+from fogline.data import Examples, FederatedData, from_clients
+from fogline.params import Entry, Params, Spec, State, Vector
 from fogline.stages import Extent, Layout, LinkContext, Named, Stage
 from fogline.training.context import DeviceContext
-from fogline.training.local import ClientJob, LocalResult
-from fogline.training.task import Task
+from fogline.training.local import ClientJob, LocalResult, LocalTraining
+from fogline.training.method import LocalMethod
+from fogline.training.task import Sums, Task
 from tests.toy import SplitToy, ToyEngine, ToyTask, toy_data
 
 
@@ -175,6 +176,67 @@ def _noise(seed: int, size: int) -> Vector:
 def noise(clients: int = 4, size: int = 20_000) -> Task:
     one = Examples(np.zeros((10, 1), np.float32), np.zeros(10, np.float32))
     return Noise(from_clients("nothing", {f"client-{i}": one for i in range(clients)}), size)
+
+
+class Backbone(Noise):
+    """A head that moves by noise, on frozen numbers that decide how far: floats, and codes that no compression shrinks.
+
+    Args:
+        head: numbers that train.
+        size: codes.
+        expected: sum of the codes that devices must have; 0: any.
+        pause: seconds that every training takes.
+    """
+
+    def __init__(self, data: FederatedData, head: int, size: int, expected: int, pause: float) -> None:
+        super().__init__(data, head)
+        self.expected, self.pause = expected, pause
+        self._spec = Spec.of(
+            [
+                Entry("head", (head,), "float32"),
+                Entry("body", (1000,), "float32", "frozen"),
+                Entry("codes", (size,), "int8", "frozen"),
+            ]
+        )
+
+    def initial(self, seed: int) -> Params:
+        codes = np.random.default_rng(seed).integers(-128, 128, self.spec.integers)
+        return Params(self.spec, _noise(seed, self.spec.floats), codes)
+
+    def engines(self) -> dict[str, type[Nothing]]:
+        return {"loop": HeadEngine}
+
+    def evaluate(self, params: Params, examples: Examples) -> Sums:
+        """The cloud judges with what is frozen: the loss is the sum of the whole model."""
+        whole = float(params.vector.sum(dtype=np.float64)) + float(params.counters.sum())
+        return {"count": 1.0, "loss": whole, "squared_error": 0.0, "absolute_error": 0.0}
+
+
+class HeadEngine(Nothing):
+    def __init__(self, task: Task, method: LocalMethod, local: LocalTraining) -> None:
+        assert isinstance(task, Backbone)
+        self.task = task
+
+    def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
+        return [self._train(job) for job in jobs]
+
+    def _train(self, job: ClientJob) -> LocalResult:
+        time.sleep(self.task.pause)
+        head, codes = self.task.spec.trainable, int(job.counters.sum())
+        if self.task.expected not in (0, codes):
+            raise RuntimeError(f"the codes add up to {codes}, not {self.task.expected}")
+        far = np.float32(job.start[head:].sum(dtype=np.float64) + codes)
+        end = job.start.copy()
+        end[:head] += _noise(job.seed, head) * far
+        return LocalResult(job.client, end, job.counters, 10, job.steps, 1.0, 1.0)
+
+
+def backbone(
+    clients: int = 4, head: int = 20_000, size: int = 50_000, expected: int = 0, pause: float = 0.0
+) -> Backbone:
+    one = Examples(np.zeros((10, 1), np.float32), np.zeros(10, np.float32))
+    data = from_clients("nothing", {f"client-{i}": one for i in range(clients)}, test=one)
+    return Backbone(data, head, size, expected, pause)
 
 
 class Sign(Stage):

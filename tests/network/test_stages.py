@@ -66,13 +66,13 @@ class Wire:
             await asyncio.gather(*self._tasks)
 
 
-async def measured(made: Cluster, wire: Wire) -> np.ndarray:
+async def measured(made: Cluster, wire: Wire, text: str = TEXT) -> np.ndarray:
     """A job over devices that connect through a wire; its model."""
     async with wire.to(made.cloud.address) as address:
         for i in range(CLIENTS):
             await made.join(f"client-{i}", "device")
             await made.start(f"client-{i}", [ParentAddress("cloud", address)])
-        record = await made.finish(await made.submit(TEXT))
+        record = await made.finish(await made.submit(text))
         assert (record.state, record.why) == ("finished", "")
         for i in range(CLIENTS):
             await made.stop(f"client-{i}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
-from fogline.params import Params, load
+from fogline.params import Params, Spec, load
 from fogline.training.task import Task
 
 
@@ -19,7 +19,8 @@ def first_model(job: Job, task: Task, file: str = "") -> Params:
         file: a safetensors file; empty: none.
 
     Raises:
-        JobError: the file cannot be read, or holds another model than the task's.
+        JobError: the file cannot be read, or holds another model than the task's. What trained there may be frozen
+            here, and the other way round.
     """
     if not file:
         return task.initial(job.seed)
@@ -28,6 +29,10 @@ def first_model(job: Job, task: Task, file: str = "") -> Params:
     except (OSError, ValueError) as error:
         hint = " (a version of a cloud's registry is for jobs that run there)" if "@" in file else ""
         raise JobError(f"start: the model {file} cannot be read{hint}: {error}") from None
-    if params.spec != task.spec:
+    if _tensors(params.spec) != _tensors(task.spec):
         raise JobError(f"start: {file} holds another model than task '{task.name}' trains; their tensors differ")
-    return params
+    return params if params.spec == task.spec else Params.from_arrays(task.spec, params.arrays())
+
+
+def _tensors(spec: Spec) -> set[tuple[str, tuple[int, ...], str]]:
+    return {(entry.name, entry.shape, entry.dtype) for entry in spec.entries}

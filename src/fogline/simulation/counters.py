@@ -21,8 +21,18 @@ class Traffic:
     up: Counter[str] = field(default_factory=Counter)
     joules: float = 0.0
     mishaps: Mishaps = field(default_factory=Mishaps)
+    frozen: int = 0
+    """Bytes of the model's frozen entries."""
+    _have_frozen: set[str] = field(default_factory=set[str])
 
     @property
     def bytes(self) -> int:
         """All bytes so far, up and down."""
         return self.down.total() + self.up.total()
+
+    def frozen_for(self, node: str) -> int:
+        """Bytes of frozen entries that go with a model to a node: all of them with its first one, then none."""
+        if not self.frozen or node in self._have_frozen:
+            return 0
+        self._have_frozen.add(node)
+        return self.frozen

@@ -33,6 +33,8 @@ class Sizes:
     """A merged partial result."""
     control: int = 128
     """Any other message."""
+    frozen: int = 0
+    """The model's frozen entries, which go to a node once, with the first model that it gets."""
     staged: Mapping[str, LinkSizes] = field(default_factory=dict[str, LinkSizes])
     """Of tiers whose links have stages, the whole of it by the tier's name."""
 

@@ -46,7 +46,7 @@ from fogline.nodes.messages import Hello, model_key
 from fogline.nodes.policies import make_policy
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
-from fogline.params import Params
+from fogline.params import Params, frozen_of, to_bytes
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
@@ -272,7 +272,7 @@ def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
     slowest: dict[str, float] = {}
     for client, home in enumerate(setting.homes):
         passed = examples_of(local, samples[client], local.step_count(samples[client], most))
-        down = max(fleet.down_seconds(client, between.down, at) for at in moments)
+        down = max(fleet.down_seconds(client, between.down + sizes.frozen, at) for at in moments)
         up = max(fleet.up_seconds(client, between.up, at) for at in moments)
         seconds = down + fleet.train_seconds(client, passed, setting.task.cost) + up
         slowest[home] = max(seconds, slowest.get(home, 0.0))
@@ -316,7 +316,8 @@ def probe(setting: Setting) -> Sizes:
     jobs = [ClientJob(0, initial.vector, initial.counters, 1, setting.local.learning_rate, 0)]
     update = run_cohort(engine, algorithm, task, jobs)[0].update
     base = task.shared.bytes
-    plain = Sizes(base, base, base)
+    frozen = frozen_of(setting.initial)
+    plain = Sizes(base, base, base, frozen=0 if frozen is None else len(to_bytes(frozen)))
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
         return _of_plain_method(setting, plain)
     _check_weights(setting.rules, update)
@@ -327,7 +328,7 @@ def probe(setting: Setting) -> Sizes:
     except UnusableUpdateError:  # So will it here.
         return _of_plain_method(setting, plain)
     partial = fold.partial()
-    size = Sizes(base, update.nbytes, partial.nbytes)
+    plain = replace(plain, update=update.nbytes, partial=partial.nbytes)
     for _ in range(rule.least):
         fold.merge(partial)
     facts = AggregatorContext(len(setting.homes), 0)
@@ -339,7 +340,7 @@ def probe(setting: Setting) -> Sizes:
         raise
     down = groups.send_down(algorithm, group)
     extras = sum(vector.nbytes for vector in down.received.values())
-    plain = Sizes(base + extras, size.update, size.partial)
+    plain = replace(plain, down=base + extras)
     return replace(plain, staged=_staged(setting, plain, down, update, partial))
 
 

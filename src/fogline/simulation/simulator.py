@@ -62,7 +62,7 @@ class Simulator:
     ) -> None:
         fleet, sizes = scenario.fleet, scenario.sizes
         self.now = 0.0
-        self.traffic = Traffic()
+        self.traffic = Traffic(frozen=sizes.frozen)
         self.root = scenario.root
         self.numbers = numbers
         self.store = store
@@ -106,6 +106,8 @@ class Simulator:
         """Requests that have not arrived, by the model that travels with them."""
         self._kept: list[str] = []
         """Models that their node has forgotten, and others have not."""
+        self._frozen_there: dict[str, float] = {}
+        """When nodes have the frozen entries, which came with their first model: another one is of no use before."""
         self._halted = False
         # Typed loosely: every method takes the effect that it is listed for. ``Write`` is not among them: nothing
         # crashes here, and the fault tests keep journals.
@@ -346,7 +348,12 @@ class Simulator:
             to = self._seat(name, seat)
         to.asked += 1
         under_way[model] = under_way.get(model, 0) + 1
-        self._send_down(seat, to, work, seat.down)
+        if not self._sizes.frozen:
+            self._send_down(seat, to, work, seat.down)
+            return
+        size = seat.down + self.traffic.frozen_for(name)
+        there = self._send_down(seat, to, work, size, self._frozen_there.get(name, 0.0))
+        self._frozen_there.setdefault(name, there)
 
     def _acknowledge(self, seat: Seat, name: str, receipt: Receipt) -> None:
         """A device that is through, or that only waits for its receipt, is not told: what comes of it is known."""
@@ -376,7 +383,8 @@ class Simulator:
             and self._receipts_first
         )
 
-    def _send_down(self, seat: Seat, to: Seat, message: Message, size: int) -> None:
+    def _send_down(self, seat: Seat, to: Seat, message: Message, size: int, earliest: float = 0.0) -> float:
+        """When it is there, which is not before ``earliest``."""
         traffic, client = self.traffic, to.client
         traffic.down[seat.tier] += size
         if client < 0:
@@ -384,8 +392,12 @@ class Simulator:
         else:
             traffic.joules += size * self._joules_per_byte[client]
             seconds = self._down_seconds(client, size, self.now)
+        at = self.now + seconds
+        if at < earliest:
+            at = earliest
         self._serial = serial = self._serial + 1
-        heapq.heappush(self._queue, (self.now + seconds, serial, to, Received(seat.name, message)))
+        heapq.heappush(self._queue, (at, serial, to, Received(seat.name, message)))
+        return at
 
     def _send_up(self, seat: Seat, report: Report) -> None:
         client = seat.client

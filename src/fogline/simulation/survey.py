@@ -189,7 +189,7 @@ class _Survey:
             self._over = True
             return
         client, up = of.index.get(name if isinstance(message, Report) else to, -1), isinstance(message, Report)
-        size = self._size(message)
+        size = self._size(message, to)
         (of.traffic.up if up else of.traffic.down)[of.tiers[to if up else name]] += size
         if client < 0 or (name in self._aggregators and to in self._aggregators):
             seconds = of.setting.links.seconds(size, up)
@@ -200,9 +200,9 @@ class _Survey:
                 self._devices[to] = Device(to, name)
         self._push(self.now + seconds, to, Received(name, message))
 
-    def _size(self, message: Message) -> int:
+    def _size(self, message: Message, to: str) -> int:
         if isinstance(message, Work) and self.question.kind == "evaluate":
-            return self.of.model
+            return self.of.model + self.of.traffic.frozen_for(to)
         return SUMS if isinstance(message, Report) and message.update is not None else self.of.sizes.control
 
     def _examine(self, name: str, effect: Examine) -> None:

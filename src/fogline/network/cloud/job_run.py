@@ -26,11 +26,12 @@ from fogline.network.cloud.publishing import ModelOrigin, publish
 from fogline.network.cloud.records import JobState, Record, Stop
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
+from fogline.network.node.frozen import FROZEN
 from fogline.network.node.node import Node
 from fogline.network.node.participation import JobParticipation, RootJob
 from fogline.network.node.survey import SurveyEndedError, SurveyPart
 from fogline.network.timing import AGAIN, JOIN_WINDOW
-from fogline.network.transport.messages import BROKEN, JobAnnouncement, JobLog
+from fogline.network.transport.messages import BROKEN, Blob, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import (
     Conclude,
@@ -85,7 +86,7 @@ class JobRun:
         job: what it says.
         announcement: the job, as nodes are told of it.
         code: where its code lies.
-        first: values that it begins with.
+        first: values that it begins with; they are kept for it until its journal names them.
         judge: the worker that judges its models.
         folder: takes its results.
 
@@ -114,6 +115,7 @@ class JobRun:
             surveyor=surveyor_maker(node.name, job, announcement, AGAIN) if announcement.surveys else None,
         )
         self._means = means
+        self._first = list(first.values())
         self._record = record
         self._job = job
         self._judge = judge
@@ -173,6 +175,7 @@ class JobRun:
 
     def _moved(self, move: Move, group: BlobRef, seconds: float) -> None:
         """The model moved: it is judged beside, while the next round runs."""
+        self._begun()
         devices = self._round_devices.saw(move)
         if move.final:
             self._means.node.value_store.keep(group)
@@ -181,12 +184,18 @@ class JobRun:
 
     def _ended(self, why: str | None, group: BlobRef | None) -> None:
         """Its rounds are over."""
+        self._begun()
         if group is not None and self._last is None and not self._models:
             self._means.node.value_store.keep(group)  # The cloud was restarted since the last move.
             self._last = group
         self._failure = why
         self._over = True
         self._there.set()
+
+    def _begun(self) -> None:
+        """The journal names what it began with, or something newer."""
+        first, self._first = self._first, []
+        self._means.node.value_store.release(first)
 
     # Its rounds.
 
@@ -367,12 +376,20 @@ async def prepare(means: Means, record: Record) -> JobRun:
     node = means.node
     asked = parse_job(record.text)
     announcement = JobAnnouncement(
-        record.job, record.text, record.bundle, "", asked.needs.told(), record.priority, wait=record.wait
+        record.job,
+        record.text,
+        record.bundle,
+        layout="",
+        needs=asked.needs.told(),
+        priority=record.priority,
+        wait=record.wait,
     )
     code = await asyncio.to_thread(
         node.admission.admit, announcement, node.value_store.blobs.path(record.bundle.digest)
     )
-    judge = node.job_manager.worker_client(announcement, code)
+    judge = node.job_manager.worker_client(
+        announcement, code, frozen=await asyncio.to_thread(_frozen, node, record.job)
+    )
     try:
         return await _described(means, record, asked, announcement, code, judge)
     except UNFIT:
@@ -384,21 +401,28 @@ async def _described(
     means: Means, record: Record, asked: Job, announcement: JobAnnouncement, code: Path, judge: WorkerClient
 ) -> JobRun:
     node = means.node
-    group, model = node.value_store.draft(), node.value_store.draft()
+    group, model, frozen = (node.value_store.draft() for _ in range(3))
     weights = str(await asyncio.to_thread(means.publisher.weights, asked.start)) if asked.start else ""
     key = model_key(node.name, 0)
-    facts = expect(Described, await judge.ask(Describe(str(group), str(model), key, weights)))
+    facts = expect(Described, await judge.ask(Describe(str(group), str(model), key, weights, str(frozen))))
     job = parse_job(facts.text)
+    first = {key + GROUP: await node.value_store.take(group, "group"), key: await node.value_store.take(model, "model")}
+    if facts.frozen:
+        digest, size = await asyncio.to_thread(node.value_store.blobs.adopt, frozen)
+        first[FROZEN] = BlobRef(digest, size, FROZEN)
+        judge.opening = msgspec.structs.replace(judge.opening, frozen=node.value_store.path(first[FROZEN]))
+    for value in first.values():  # Another job may have begun with the same numbers, and need them no more.
+        node.value_store.keep(value)
     announcement = msgspec.structs.replace(
         announcement,
         text=facts.text,
         layout=facts.layout,
+        frozen=Blob(first[FROZEN].digest, first[FROZEN].size) if facts.frozen else None,
         traits=facts.traits,
         plan=plan_of(job, facts.plan) if record.planned else {},
         hellos=job.tree.wants_details(facts.traits.mode),
         surveys=asks_beside(job),
     )
-    first = {key + GROUP: await node.value_store.take(group, "group"), key: await node.value_store.take(model, "model")}
     folder = RunFolder(means.runs / record.job)
     if not folder.info.exists():
         folder = RunFolder.create(folder.path, job)
@@ -412,6 +436,15 @@ async def _described(
     job_run = JobRun(means, running, job, announcement, code, first, judge, folder)
     await job_run.recount()
     return job_run
+
+
+def _frozen(node: Node, job: str) -> str:
+    """The frozen entries of a job that was running when the cloud stopped; empty for any other.
+
+    What ``start`` names in the registry may be another version by now.
+    """
+    kept = node.database.values(job).get(FROZEN)
+    return "" if kept is None else node.value_store.path(kept)
 
 
 def plan_of(job: Job, clients: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -14,6 +14,7 @@ from fogline import logs
 from fogline.governance.policy.offers import missing
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.context import NodeContext
+from fogline.network.node.frozen import frozen_values
 from fogline.network.node.participation import JobParticipation
 from fogline.network.node.status import StatusChange
 from fogline.network.node.survey import survey_of
@@ -130,8 +131,17 @@ class JobManager:
             self._over.add(job)
         self._node.say_to_all(JobEnded(job))
 
-    def worker_client(self, announcement: JobAnnouncement, code: Path, client: str = "") -> WorkerClient:
-        """A worker process for a job."""
+    def worker_client(
+        self, announcement: JobAnnouncement, code: Path, client: str = "", frozen: str = ""
+    ) -> WorkerClient:
+        """A worker process for a job.
+
+        Args:
+            announcement: the job.
+            code: where its code lies.
+            client: whose data it trains on; empty: nobody's.
+            frozen: file of the model's frozen entries; empty: it has none, or the worker needs no whole model.
+        """
         site = self._node.site
         opening = Open(
             str(code),
@@ -143,6 +153,7 @@ class JobManager:
             site.parameters,
             site.limits,
             announcement.job,
+            frozen,
         )
         return WorkerClient(opening, self._node.log_file(announcement.job))
 
@@ -214,20 +225,22 @@ class JobManager:
             code = await asyncio.to_thread(
                 node.admission.admit, announcement, node.value_store.blobs.path(announcement.bundle.digest)
             )
-            worker_client = worker_client or self._worker_client_of(announcement, code)
-            participation = await self._prepare(announcement, worker_client)
-            body = encode(Kept(announcement, uplink.parent or parent))
-            await asyncio.to_thread(node.database.put, ANNOUNCEMENTS, announcement.job, body)
+            async with frozen_values(node, announcement) as frozen:
+                worker_client = worker_client or self._worker_client_of(announcement, code, frozen)
+                participation = await self._prepare(announcement, worker_client)
+                body = encode(Kept(announcement, uplink.parent or parent))
+                await asyncio.to_thread(node.database.put, ANNOUNCEMENTS, announcement.job, body)
         except BaseException:
             if worker_client is not None:
                 await worker_client.close()
             raise
         return participation
 
-    def _worker_client_of(self, announcement: JobAnnouncement, code: Path) -> WorkerClient:
-        """Where this node computes."""
-        node = self._node
-        return self.worker_client(announcement, code, client=(node.site.client or node.name) if self._leaf else "")
+    def _worker_client_of(self, announcement: JobAnnouncement, code: Path, frozen: str) -> WorkerClient:
+        """Where this node computes. An aggregator only hands frozen entries on."""
+        if not self._leaf:
+            return self.worker_client(announcement, code)
+        return self.worker_client(announcement, code, self._node.site.client or self._node.name, frozen)
 
     @property
     def _leaf(self) -> bool:

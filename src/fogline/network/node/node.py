@@ -221,7 +221,10 @@ class Node:
             return await releases.obtain(digest)
         if self.uplink is not None:
             await self.uplink.fetch(blob)
-        return await asyncio.to_thread(self.value_store.blobs.path, digest), blob.size
+        try:
+            return await asyncio.to_thread(self.value_store.blobs.path, digest), blob.size
+        except MissingBlobError as error:
+            raise LookupError(str(error)) from error  # To wait for it is of no use.
 
     # What its parts need of it.
 

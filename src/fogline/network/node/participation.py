@@ -363,8 +363,9 @@ class JobParticipation:
 
     def model(self, digest: str) -> Blob | None:
         """A blob that children of this job may have."""
-        if digest == self.announcement.bundle.digest:
-            return self.announcement.bundle
+        for blob in (self.announcement.bundle, self.announcement.frozen):
+            if blob is not None and digest == blob.digest:
+                return blob
         drivers = (self._driver, None if self.survey is None else self.survey.driver)
         values = (value for driver in drivers if driver is not None for value in driver.values.values())
         return next((Blob(v.digest, v.size) for v in values if v.kind in FROM_ABOVE and v.digest == digest), None)

@@ -91,6 +91,8 @@ class JobAnnouncement(msgspec.Struct, frozen=True):
     bundle: Blob
     layout: str
     """Tensors of the model that devices and aggregators share: JSON list of [name, shape, type, role]."""
+    frozen: Blob | None = None
+    """The model's frozen entries, which go to every node once; None where it has none."""
     needs: Needs = Needs()
     priority: int = 0
     traits: AlgorithmTraits = AlgorithmTraits()

@@ -53,7 +53,8 @@ class WorkerClient:
     """
 
     def __init__(self, opening: Open, log: Path, patience: float = LOADING) -> None:
-        self._opening = opening
+        self.opening = opening
+        """The job, as the next process loads it."""
         self._log = log
         self._patience = patience
         self._turn = asyncio.Lock()
@@ -156,7 +157,7 @@ class WorkerClient:
         try:
             async with asyncio.timeout(self._patience):
                 helper = self._helper = await self._start()
-                opened = expect(JobOpened, _whole(await self._exchange(helper, self._opening)))
+                opened = expect(JobOpened, _whole(await self._exchange(helper, self.opening)))
         except TimeoutError:
             await self.end("it took too long to load the job")
             why = f"{NAME} has not loaded the job within {self._patience:g} s; its log is {self._log}"
@@ -172,7 +173,7 @@ class WorkerClient:
     async def _start(self) -> HelperProcess[Answer]:
         if self._closed:
             raise WorkerEndedError(f"{NAME} was ended: {self._closed}")
-        threads = self._opening.limits.threads
+        threads = self.opening.limits.threads
         try:
             helper = await HelperProcess.start(
                 start_worker, self._log, ANSWERS, largest=LARGEST, threads=threads, name=NAME

@@ -62,7 +62,7 @@ from fogline.network.worker.requests import (
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
 from fogline.nodes.traits import traits_of
-from fogline.params import Params, Spec, write_arrays
+from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen, write_arrays
 from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
@@ -81,6 +81,8 @@ class JobWorker:
         self.opened = opened
         self.asked: Job = parse_job(opened.text)
         self.folder = Path(opened.folder)
+        self.start = ""
+        """The weights to begin with, at the cloud; empty: the task's untrained ones."""
         self._engine: Engine | None = None
         if opened.folder not in sys.path:
             sys.path.insert(0, opened.folder)  # A method of the developer's own lies beside the task.
@@ -98,7 +100,22 @@ class JobWorker:
     def task(self) -> Task:
         parameters = {**self.job.task_parameters, **self.opened.parameters}
         task = load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
-        return with_home(task_to_judge(task, self.job), self.algorithm, lambda: task.initial(self.job.seed))
+        return with_home(task_to_judge(task, self.job), self.algorithm, lambda: self.first)
+
+    @cached_property
+    def first(self) -> Params:
+        """The whole model before any training; what is frozen is as all nodes have it.
+
+        Raises:
+            JobError: it cannot be read.
+            ValueError: what is frozen is another model's, or did not come.
+        """
+        first = first_model(self.job, self.task, self.start)
+        if self.opened.frozen:
+            return with_frozen(first, load(Path(self.opened.frozen)))
+        if self.opened.client:
+            check_frozen(first.spec, None)
+        return first
 
     def engine(self, first: ClientJob) -> Engine:
         """The job's engine, once it has been compared with the reference on this node's own data.
@@ -178,12 +195,14 @@ class JobWorker:
         """Load what this node needs, so that the first round does not wait for it."""
         if not self.opened.client:
             return JobOpened()
+        if self.opened.frozen or self.task.home is not None:
+            _ = self.first  # It must fit before anybody waits for this node.
         if self.opened.client in self.task.data.held_out:
             return JobOpened(trains=False)
         return JobOpened(samples=int(self.task.data.sizes()[self.client]))
 
     def describe(self, request: Describe) -> Described:
-        """What nodes must know, and the first group."""
+        """What nodes must know, the first group, and what is frozen."""
         self.task.check()
         check_rounds(self.algorithm, self.job)
         check_public(self.algorithm, self.task.data)
@@ -199,8 +218,11 @@ class JobWorker:
             )
             for leaf in set(parent_addresses)
         }
-        group = group_models.root(self._first_shared(first_model(job, self.task, request.start)))
-        self.groups.begin(group, request.group, request.model, request.key)
+        self.start = request.start
+        self.groups.begin(group_models.root(self._first_shared()), request.group, request.model, request.key)
+        frozen = frozen_of(self.first)
+        if frozen is not None:
+            save(Path(request.frozen), frozen)
         return Described(
             text=job_to_toml(job),
             layout=self.task.shared.layout,
@@ -210,25 +232,29 @@ class JobWorker:
             units=dict(self.task.units),
             clients=clients,
             plan=plan,
+            frozen=frozen is not None,
         )
 
-    def _first_shared(self, first: Params) -> Params:
+    def _first_shared(self) -> Params:
         """What devices and aggregators share of the first model.
 
         Raises:
-            JobError: devices would have another rest of it: they make it themselves, under the job's seed.
+            JobError: devices would begin with other private entries: they make them themselves, under the job's seed.
         """
-        home = self.task.home
+        home, first = self.task.home, self.first
         if home is None:
             return first
-        shared = home.part.cut(first)
-        again = home.whole(shared, {})
-        if not (np.array_equal(again.vector, first.vector) and np.array_equal(again.counters, first.counters)):
+        part, made = home.part, self.task.initial(self.job.seed) if self.start else first
+        floats, counters = part.private_floats, part.private_counters
+        if not (
+            np.array_equal(floats.cut(made.vector), floats.cut(first.vector))
+            and np.array_equal(counters.cut(made.counters), counters.cut(first.counters))
+        ):
             raise JobError(
-                "start: that model has other frozen or private entries than the untrained one, which devices begin "
-                "with; leave start out, or let these entries train and travel"
+                "start: that model has other private entries than the untrained one, which devices begin with; leave "
+                "start out, or let these entries travel"
             )
-        return shared
+        return part.cut(first)
 
     def carry_out(self, asked: CarryOut) -> CarriedOut:
         """What a state machine decided: on this node's data, or with what children sent."""

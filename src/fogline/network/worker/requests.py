@@ -50,10 +50,13 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     limits: WorkerLimits = WorkerLimits()
     job: str = ""
     """Its name in the log."""
+    frozen: str = ""
+    """The model's frozen entries; empty: it has none, or this node needs no whole model."""
 
 
 class Describe(msgspec.Struct, frozen=True, tag=True):
-    """Check the job and say what nodes must know of it; write the first group and what children get of it."""
+    """Check the job and say what nodes must know of it; write the first group, what children get of it, and what they
+    get once for all rounds."""
 
     group: str
     model: str
@@ -61,6 +64,8 @@ class Describe(msgspec.Struct, frozen=True, tag=True):
     """Of the model."""
     start: str = ""
     """The weights to begin with; empty: the task's untrained ones."""
+    frozen: str = ""
+    """Takes the model's frozen entries, if it has any."""
 
 
 class Evaluate(msgspec.Struct, frozen=True, tag=True):
@@ -151,6 +156,8 @@ class Described(msgspec.Struct, frozen=True, tag=True):
     """The clients of the data that lies here."""
     plan: dict[str, tuple[str, ...]]
     """Clients below each aggregator of the last tier, as a simulation would place them."""
+    frozen: bool = False
+    """Whether frozen entries were written."""
 
 
 class Evaluated(msgspec.Struct, frozen=True, tag=True):
