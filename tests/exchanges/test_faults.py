@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fogline.exchanges.secagg import SecAgg
 from fogline.nodes import Aggregator, Device, records
 from fogline.nodes.effects import Effect, Forget, Write
 from fogline.nodes.events import Event
@@ -13,6 +14,8 @@ from fogline.simulation.faults import InvariantError, run
 from tests.exchanges.commit_reveal import CommitReveal
 
 EXCHANGE = CommitReveal(liar="d3")
+SECAGG = SecAgg(threshold=0.5, bits=64, clip=2.0**20, weight=1.0, minimum=2)
+"""Of two devices in a round one learns the other's update; here what counts is that the sum is right."""
 CHUNK = 100
 
 
@@ -28,6 +31,14 @@ def test_every_invariant_holds(first: int) -> None:
 @pytest.mark.parametrize("seed", [600, 831, 1249, 1804])
 def test_a_crash_between_a_failed_round_and_its_record_harms_nothing(seed: int) -> None:
     run(seed, exchange=EXCHANGE)
+
+
+@pytest.mark.parametrize("first", range(0, 200, CHUNK))
+def test_every_invariant_holds_under_secure_aggregation(first: int) -> None:
+    """Every sum that comes out is that of the updates that are said to be in it."""
+    outcomes = [run(seed, exchange=SECAGG) for seed in range(first, first + CHUNK)]
+    assert sum(outcome.crashes for outcome in outcomes) > CHUNK
+    assert sum(outcome.rounds for outcome in outcomes) > CHUNK
 
 
 def test_a_seed_gives_one_trace() -> None:

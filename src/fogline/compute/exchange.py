@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Protocol, cast
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update
 from fogline.exchanges import OWN, SEED, Exchange, ExchangeError
-from fogline.exchanges.base import Received
+from fogline.exchanges.base import PROOF, SECRET, TRUST, Received
+from fogline.nodes.messages import Key
+from fogline.privacy.identity import Identity, stand_in
 from fogline.training.hook_calls import a, read_only
 from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, said
 
@@ -51,15 +55,47 @@ class Payload:
         return cls(arrays)
 
 
-def first_state(update: Arrays, seed: bytes, child: str) -> Arrays:
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """What an exchange came to."""
+
+    result: Update | Partial
+    """Is folded in place of the children's updates."""
+    left_out: dict[str, str]
+    """Children that reported and are not in it, and why."""
+    silent: tuple[str, ...]
+    """Children that are in it and have not reported."""
+
+
+def first_state(
+    exchange: Exchange, update: Arrays, child: str, seed: bytes, identity: Identity | None = None
+) -> Arrays:
     """A child's state before the first step.
 
     Args:
+        exchange: what it takes part in.
         update: what it trained, as arrays.
-        seed: 32 bytes, for all that is random in its half.
         child: its name.
+        seed: 32 bytes, for all that is random in its half.
+        identity: what it shows, where the exchange wants that.
+
+    Raises:
+        ExchangeError: the exchange wants it, and there is none.
     """
-    return update | {SEED: np.frombuffer(seed, np.uint8), OWN: np.frombuffer(child.encode(), np.uint8)}
+    state = update | {OWN: _bytes(child.encode()), SEED: _bytes(seed)}
+    if not exchange.identified:
+        return state
+    if identity is None:
+        raise ExchangeError("This node has nothing to show who it is, which the exchange wants of all.")
+    trust = _bytes(msgspec.msgpack.encode(identity.trust))
+    return state | {SECRET: _bytes(identity.secret), PROOF: _bytes(identity.proof), TRUST: trust}
+
+
+def simulated_state(exchange: Exchange, update: Arrays, child: str, seed: int, key: Key) -> Arrays:
+    """The same of a simulated child: the job's seed and the key of its update decide all that is random."""
+    drawn = blake2b(f"{seed}/{key}".encode(), digest_size=32).digest()
+    identity = stand_in(seed, child) if exchange.identified else None
+    return first_state(exchange, update, child, drawn, identity)
 
 
 def child_step(exchange: Exchange, number: int, state: Arrays, received: Arrays) -> tuple[Payload, Payload]:
@@ -87,22 +123,12 @@ def parent_step(
         ExchangeError: the request cannot go on.
         CodeError: the exchange's code is wrong.
     """
-    step, hook = exchange.steps[number], "parent"
-    seen: dict[str, Received] = {child: read_only(payload) for child, payload in payloads.items()}
-    replies, after = _pair(
-        exchange, hook, _called(exchange, hook, step, lambda: exchange.parent(step, read_only(state), seen))
-    )
-    if not isinstance(replies, Mapping):
-        raise _wrong(exchange, hook, f"gives {a(replies)} as replies; it must be a dictionary by child")
-    made = cast("Mapping[str, Any]", replies)
-    given = {child: Payload(_arrays(exchange, hook, made[child])) for child in payloads if child in made}
-    return given, Payload(_arrays(exchange, hook, after))
+    replies, after = _parent(exchange, number, state, payloads)
+    return {child: replies[child] for child in payloads if child in replies}, after
 
 
-def combined(
-    exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays], folds: Folds | None = None
-) -> tuple[Update | Partial, dict[str, str]]:
-    """What is folded in place of the children's updates, and the children that are not in it, with the reason.
+def combined(exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays], folds: Folds | None = None) -> Combined:
+    """What the last step comes to, on what children reported.
 
     Args:
         exchange: whose last step it is.
@@ -114,24 +140,48 @@ def combined(
         ExchangeError: nothing comes of it, or nothing that can be folded.
         CodeError: the exchange's code is wrong.
     """
-    replies, after = parent_step(exchange, len(exchange.steps) - 1, state, payloads)
+    replies, after = _parent(exchange, len(exchange.steps) - 1, state, payloads)
     result = _called(exchange, "result", exchange.steps[-1], lambda: exchange.result(read_only(after.arrays)))
     if not isinstance(result, Update | Partial):
         raise _wrong(exchange, "result", f"gives {a(result)}; it must give an Update or a Partial")
     if folds is not None:
         _check_foldable(exchange, folds, result, payloads)
     why = f"step '{exchange.steps[-1]}' of the exchange left it out"
-    return result, {child: why for child in payloads if child not in replies}
+    left_out = {child: why for child in payloads if child not in replies}
+    return Combined(result, left_out, tuple(child for child in replies if child not in payloads))
 
 
 def why_none(
     exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays], folds: Folds | None = None
 ) -> dict[str, str]:
-    """Children whose reports would not be in the result, and why; the arguments are those of :func:`combined`."""
-    try:
-        return combined(exchange, state, payloads, folds)[1]
-    except ExchangeError as error:
-        return dict.fromkeys(payloads, str(error))
+    """Children whose reports would not be in the result, and why; the arguments are those of :func:`combined`. Without
+    these, it comes to one."""
+    why: dict[str, str] = {}
+    while True:
+        left = {child: payload for child, payload in payloads.items() if child not in why}
+        try:
+            more = combined(exchange, state, left, folds).left_out if left else {}
+        except ExchangeError as error:
+            return why | dict.fromkeys(left, str(error))
+        if not more:
+            return why
+        why |= more
+
+
+def _parent(
+    exchange: Exchange, number: int, state: Arrays, payloads: Mapping[str, Arrays]
+) -> tuple[dict[str, Payload], Payload]:
+    """The parent's half of a step, and what it must give."""
+    step, hook = exchange.steps[number], "parent"
+    seen: dict[str, Received] = {child: read_only(payload) for child, payload in payloads.items()}
+    replies, after = _pair(
+        exchange, hook, _called(exchange, hook, step, lambda: exchange.parent(step, read_only(state), seen))
+    )
+    if not isinstance(replies, Mapping):
+        raise _wrong(exchange, hook, f"gives {a(replies)} as replies; it must be a dictionary by child")
+    made = cast("Mapping[str, Any]", replies)
+    given = {child: Payload(_arrays(exchange, hook, reply)) for child, reply in made.items()}
+    return given, Payload(_arrays(exchange, hook, after))
 
 
 def _check_foldable(exchange: Exchange, folds: Folds, result: Update | Partial, payloads: Mapping[str, Arrays]) -> None:
@@ -183,6 +233,10 @@ def _arrays(exchange: Exchange, hook: str, given: Any) -> Arrays:
             raise _wrong(exchange, hook, f"gives {a(array)} as '{name}'; it must be an array of numbers")
         arrays[name] = np.ascontiguousarray(cast("npt.NDArray[Any]", array))
     return arrays
+
+
+def _bytes(text: bytes) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(text, np.uint8)
 
 
 def _wrong(exchange: Exchange, hook: str, what: str) -> CodeError:

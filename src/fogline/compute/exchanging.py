@@ -60,7 +60,7 @@ class ExchangeOnFiles:
     def _child(self, asked: CarryOut, effect: ChildStep) -> CarriedOut:
         state = _read(asked.reads[effect.state])
         if effect.number == 0:
-            state = first_state(state, secrets.token_bytes(32), effect.child)
+            state = first_state(self._exchange, state, effect.child, secrets.token_bytes(32), asked.identity)
         received = EMPTY if effect.received is None else _read(asked.reads[effect.received])
         sent, after = child_step(self._exchange, effect.number, state, received)
         return _written(asked, {effect.payload: sent.arrays, effect.after: after.arrays})
@@ -73,9 +73,9 @@ class ExchangeOnFiles:
 
     def _combine(self, asked: CarryOut, effect: Combine) -> CarriedOut:
         payloads = _payloads(_updates(effect.members), asked.reads)
-        result, why = combined(self._exchange, _state(effect.state, asked.reads), payloads, self._folds)
-        made = _written(asked, {effect.update: result.to_arrays()}).made
-        return CarriedOut(made, _refused(effect.members, payloads, why))
+        done = combined(self._exchange, _state(effect.state, asked.reads), payloads, self._folds)
+        made = _written(asked, {effect.update: done.result.to_arrays()}).made
+        return CarriedOut(made, _refused(effect.members, payloads, done.left_out))
 
 
 def _updates(members: Iterable[FoldInput]) -> tuple[tuple[str, Key], ...]:

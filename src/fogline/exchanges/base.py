@@ -30,6 +30,10 @@ draws them from the operating system; a simulated one has them from the job's se
 OWN = "own"
 """Name of the child's own name (UTF-8, uint8) in its first state: parents know children by it."""
 
+SECRET, PROOF, TRUST = "identity/secret", "identity/proof", "identity/trust"
+"""Names in a child's first state of what :class:`fogline.privacy.identity.Identity` holds, where that is wanted: bytes
+(uint8), the last in MessagePack."""
+
 
 class ExchangeError(FoglineError, ValueError):
     """A half of an exchange cannot go on with what it was given; the text says why."""
@@ -40,6 +44,16 @@ class Exchange(Parametrised, ABC):
 
     steps: ClassVar[tuple[str, ...]]
     """Names of the steps, in order; at least one."""
+    identified: ClassVar[bool] = False
+    """Whether a child has to show who it is. Then its first state holds :data:`SECRET`, :data:`PROOF` and :data:`TRUST`
+    besides."""
+
+    def check_cohort(self, cohort: int) -> None:
+        """Refuse rounds of so many before there is one. By itself an exchange takes any number.
+
+        Raises:
+            ExchangeError: it cannot work with so many; the text says why.
+        """
 
     @abstractmethod
     def child(self, step: str, state: Received, received: Received) -> tuple[Arrays, Arrays]:

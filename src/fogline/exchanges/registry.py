@@ -6,6 +6,7 @@ from typing import Any
 
 from fogline.exchanges.base import Exchange
 from fogline.factories import Factory
+from fogline.plugins import read_call
 
 
 def _check(kind: type[Exchange]) -> None:
@@ -20,13 +21,16 @@ EXCHANGES = Factory("exchange", "fogline.exchanges", Exchange, check=_check)
 """Fogline's own."""
 
 
-def make_exchange(name: str, /, **parameters: Any) -> Exchange:
-    """An exchange by name, or by ``module:Class``, with its parameters.
+def make_exchange(text: str, /, **parameters: Any) -> Exchange:
+    """An exchange by name, or by ``module:Class``, with its parameters, which may also stand in brackets behind it:
+    ``secagg(threshold=0.7)``.
 
     Raises:
-        ValueError: there is no such exchange or parameter, or its class is not what an exchange must be.
+        ValueError: there is no such exchange or parameter, a value makes no sense, or its class is not what an exchange
+            must be.
     """
-    return EXCHANGES.make(name, **parameters)
+    call = read_call(text)
+    return EXCHANGES.make(call.name, *call.values, **{**call.named, **parameters})
 
 
 def name_of(exchange: Exchange) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fogline.algorithms import Algorithm
-from fogline.exchanges import Exchange, make_exchange
+from fogline.exchanges import Exchange, ExchangeError, make_exchange
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
 from fogline.jobs.rules import rules_of
@@ -13,7 +13,8 @@ def exchange_of(job: Job, algorithm: Algorithm) -> Exchange | None:
     """What devices and their aggregators do between training and report; None: nothing.
 
     Raises:
-        JobError: the tier's rounds are not synchronous, or its rule wants single updates.
+        JobError: the tier's rounds are not synchronous, or its rule wants single updates, or the exchange does not
+            work with its cohort.
         ValueError: there is no such exchange or parameter.
     """
     name = job.tree.names[-1]
@@ -30,4 +31,14 @@ def exchange_of(job: Job, algorithm: Algorithm) -> Exchange | None:
         raise JobError(
             f"tree.{name}.rule needs every device's update, and an exchange gives one result of all; use the mean."
         )
-    return make_exchange(tier.exchange, **tier.exchange_parameters)
+    exchange = make_exchange(tier.exchange, **tier.exchange_parameters)
+    if isinstance(tier.cohort, int):
+        _check_cohort(exchange, name, tier.cohort)
+    return exchange
+
+
+def _check_cohort(exchange: Exchange, name: str, cohort: int) -> None:
+    try:
+        exchange.check_cohort(cohort)
+    except ExchangeError as error:
+        raise JobError(f"tree.{name}.cohort is {cohort}, which does not fit its exchange: {error}") from error

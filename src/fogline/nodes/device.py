@@ -25,6 +25,9 @@ class Device(msgspec.Struct, gc=False, eq=False):
     retry: float | None = None
     """Seconds until unconfirmed reports are sent again, doubled each time up to a minute; None where the runtime's
     links lose nothing."""
+    demands: int | None = None
+    """Steps of the job's exchange, by the job that the device has itself: a parent that leaves them out to be sent an
+    update as it is gets none. None: it takes what the parent says."""
     task: int = -1
     round: int = 0
     model: Key | None = None
@@ -104,9 +107,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
             self._leave_exchange()
             self.outbox.post(record.report)
         elif type(record) is Entered:
-            self.exchange = ChildExchange(
-                self.name, self.parent, record.task, self.steps, record.samples, record.loss_rms
-            )
+            self.exchange = ChildExchange(self.name, self.parent, record.task, self.steps)
         elif type(record) is Stepped:
             assert self.exchange is not None
             self.exchange.number = record.number
@@ -142,6 +143,9 @@ class Device(msgspec.Struct, gc=False, eq=False):
             return []  # A copy of a request that was taken before.
         if self.ended:
             return [Send(self.parent, Report(work.task, None, failure="it was halted"))]
+        if work.kind == "train" and self.demands not in (None, work.steps):
+            why = f"it was asked to train with {work.steps} steps of an exchange, and the job has {self.demands}"
+            return [Send(self.parent, Report(work.task, None, failure=why))]
         # Whoever asks anew has given the older request up: its training is not worth going on with.
         superseded, unneeded = self.model is not None, () if self.exchange is None else self.exchange.used()
         asked = Assigned(work.task, work.round, work.model, kind=work.kind, query=work.query, steps=work.steps)
@@ -165,7 +169,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
             # Newer work came in between; or it is a copy, and the update is about to be reported.
             return [] if event.task in self.outbox.reports else [Forget((event.update,))]
         if self.steps and not event.failure:
-            return [self._log(Entered(event.task, event.samples, event.loss_rms)), self._compute(None)]
+            return [self._log(Entered(event.task)), self._compute(None)]
         update = None if event.failure else event.update
         report = Report(event.task, update, event.samples, 1, event.loss_rms, event.failure)
         return [self._log(Posted(report)), *self._send_reports(now)]
@@ -187,9 +191,9 @@ class Device(msgspec.Struct, gc=False, eq=False):
             return [Forget(made if task in self.outbox.reports else (*made, update_key(parent, task)))]
         unneeded, self.computing = at.used(), False
         if event.failure:
-            done: Record = Posted(Report(task, None, at.samples, 1, at.loss_rms, event.failure))
+            done: Record = Posted(Report(task, None, failure=event.failure))
         elif at.is_last:
-            done = Posted(Report(task, update_key(parent, task), at.samples, 1, at.loss_rms))
+            done = Posted(Report(task, update_key(parent, task)))
             unneeded = (*unneeded, state_key(parent, task, event.number + 1))
         else:
             done = Stepped(task, event.number)

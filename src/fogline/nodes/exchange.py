@@ -3,7 +3,8 @@
 The arithmetic is the runtime's (:mod:`fogline.exchanges` says what it computes). Here stands who has sent what. A
 payload is in the journal before it is sent; it is sent until the parent answers; the answer to a step says that it was
 taken. A child that is missing when a step's time is up is out for the rest of the request. What a child sends in the
-last step is its report, so that receipts, deadlines and refusals are those of every other round.
+last step is its report, so that receipts, deadlines and refusals are those of every other round; but it says neither
+how many examples the child has nor how large its loss is: what it wants to tell, it tells in the steps.
 """
 
 from __future__ import annotations
@@ -44,8 +45,6 @@ class ChildExchange(msgspec.Struct, gc=False):
     parent: str
     task: int
     steps: int
-    samples: int
-    loss_rms: float | None
     number: int = -1
     """The last step whose payload is stored; -1: none yet."""
 

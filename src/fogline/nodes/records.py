@@ -41,8 +41,6 @@ class Entered(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A device has trained, and begins the exchange."""
 
     task: int
-    samples: int
-    loss_rms: float | None = None
 
 
 class Stepped(msgspec.Struct, frozen=True, gc=False, tag=True):

@@ -7,11 +7,19 @@ A resumed run repeats its past without numbers; what every step came to is in th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 
 from fogline.aggregation import Arrays
-from fogline.compute.exchange import EMPTY, Folds, Payload, child_step, combined, first_state, parent_step, why_none
+from fogline.compute.exchange import (
+    EMPTY,
+    Folds,
+    Payload,
+    child_step,
+    combined,
+    parent_step,
+    simulated_state,
+    why_none,
+)
 from fogline.exchanges import Exchange, ExchangeError
 from fogline.nodes.effects import ChildStep, Combine, ParentStep
 from fogline.nodes.events import StepComputed
@@ -47,8 +55,7 @@ class ExchangeValues:
         def work() -> dict[Key, Payload]:
             state = _arrays(updates[effect.state])
             if effect.number == 0:
-                drawn = blake2b(f"{self._seed}/{effect.state}".encode(), digest_size=32).digest()
-                state = first_state(state, drawn, effect.child)
+                state = simulated_state(self._exchange, state, effect.child, self._seed, effect.state)
             received = EMPTY if effect.received is None else _arrays(updates[effect.received])
             sent, after = child_step(self._exchange, effect.number, state, received)
             updates[effect.after] = LazyValue(after)
@@ -78,7 +85,8 @@ class ExchangeValues:
         out: Mapping[str, str] = {}
         if not replaying:
             try:
-                result, out = combined(self._exchange, *_reported(effect, updates), self._folds)
+                done = combined(self._exchange, *_reported(effect, updates), self._folds)
+                result, out = done.result, done.left_out
             except ExchangeError as error:
                 out = dict.fromkeys((member.child for member in effect.members), str(error))
         for child, why in out.items():

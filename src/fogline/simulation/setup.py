@@ -43,7 +43,7 @@ from fogline.nodes import Aggregator
 from fogline.nodes.effects import Move
 from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, model_key
-from fogline.nodes.policies import make_policy
+from fogline.nodes.policies import policy_of
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, frozen_of, to_bytes
@@ -121,7 +121,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     _check_counts(job.tree, homes)
     _check_rules(job.tree, rules, homes, list(task.data.clients))
     for tier in job.tree.tiers.values():
-        make_policy(tier.policy, **tier.policy_parameters)  # Names and parameters are right, or it says so.
+        policy_of(tier)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links, exchange = local_training(job.local), link_of(job.links), exchange_of(job, algorithm)
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
@@ -211,7 +211,7 @@ def simulator_of(
     aggregators: dict[str, Aggregator] = {}
     for name, parent in parents.items():
         role = role_of(job, traits, name, tier_of[name], parent, patient.get(name, math.inf))
-        policy = make_policy(role.tier.policy, **role.tier.policy_parameters)
+        policy = policy_of(role.tier)
         if policy.needs_loss or role.steps:  # What is said in a step rests on the update.
             wants_loss.add(name)
         asks_presence = name in leaves and not fleet.always_available

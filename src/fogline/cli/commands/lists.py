@@ -19,7 +19,7 @@ Parameters = dict[str, str | None]
 
 
 def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
-    """List the methods, rules, policies of selection, and stages.
+    """List the methods, rules, policies of selection, stages and exchanges.
 
     Parameters
     ----------
@@ -28,6 +28,7 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     """
     from fogline.aggregation.rules import RULES
     from fogline.algorithms import METHODS
+    from fogline.exchanges import EXCHANGES
     from fogline.nodes.policies import POLICIES
     from fogline.stages import STAGES
 
@@ -42,7 +43,9 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     _add(selection, "policy", POLICIES)
     on_links = Listing(columns, title="Stages (uplink and downlink of a tier)")
     _add(on_links, "stage", STAGES)
-    present([methods, rules, selection, on_links], json)
+    steps = Listing(columns, title="Exchanges (exchange of the last tier)")
+    _add(steps, "exchange", EXCHANGES)
+    present([methods, rules, selection, on_links, steps], json)
 
 
 def _add(listing: Listing, kind: str, registry: Registry[Any]) -> None:

@@ -11,12 +11,12 @@ from fogline.governance.errors import TrustError
 from fogline.governance.identity.authority import Authority, key_of_request
 from fogline.governance.identity.certificates import check_issued, key_hash_of
 from fogline.governance.identity.credentials import REST
+from fogline.governance.identity.proofs import check_signed_by
 from fogline.governance.identity.serials import member_since, milliseconds
 from fogline.governance.identity.tokens import TokenRecord, create_token, redeem
 from fogline.governance.subject import Subject
 from fogline.network.cloud.requests import NewToken
 from fogline.network.node.admission import AdmissionControl
-from fogline.network.node.enrolment import check_signed_by
 from fogline.network.transport.messages import Certificate, Enrol, ParentAddress, Renew
 from fogline.processes.messages import decoder, encode
 from fogline.storage import Database

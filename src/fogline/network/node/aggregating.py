@@ -9,7 +9,7 @@ from fogline.jobs.job import Job
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.transport.messages import JobAnnouncement
 from fogline.nodes.aggregator import Aggregator
-from fogline.nodes.policies import make_policy
+from fogline.nodes.policies import make_policy, policy_of
 from fogline.nodes.role import role_of, survey_role
 
 
@@ -37,7 +37,7 @@ def aggregator_maker(
 
     def make(parent: str | None) -> Aggregator:
         role = replace(role_of(job, announcement.traits, name, tier, parent), join_window=join_window, retry=retry)
-        return Aggregator(role, make_policy(role.tier.policy, **role.tier.policy_parameters))
+        return Aggregator(role, policy_of(role.tier))
 
     return make
 

@@ -23,6 +23,7 @@ from fogline.compute.effects import (
     needed,
     refusals,
 )
+from fogline.network.node.exchanging import JobIdentity
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.values import ValueStore
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
@@ -53,6 +54,7 @@ class Computation:
         slots: who may train now, among the jobs of this node.
         priority: of the job.
         sums: whether children bring sums, and not updates of the model.
+        identity: who this node is in the job's exchanges.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Computation:
         slots: PrioritySemaphore | None = None,
         priority: int = 0,
         sums: bool = False,
+        identity: JobIdentity | None = None,
     ) -> None:
         self.worker_client = worker_client
         self._value_store = value_store
         self._slots = slots or PrioritySemaphore(1)
         self._priority = priority
         self._sums = sums
+        self._identity = identity
         self._busy: asyncio.Task[Any] | None = None
         """What the worker trains for."""
 
@@ -112,8 +116,12 @@ class Computation:
         reads = {key: self._value_store.path(values[key]) for key in needed(effect)}
         if isinstance(effect, ParentStep):
             reads |= {key: self._value_store.place(values[key]) for _, key in effect.payloads}
+        identity = None
+        if isinstance(effect, ChildStep) and effect.number == 0 and self._identity is not None:
+            identity = await asyncio.to_thread(self._identity.now)
+        asked = CarryOut(effect, reads, _paths(drafts), identity=identity)
         try:
-            answer = expect(CarriedOut, await self.worker_client.ask(CarryOut(effect, reads, _paths(drafts))))
+            answer = expect(CarriedOut, await self.worker_client.ask(asked))
         except WorkerError as error:
             if isinstance(effect, ParentStep):
                 raise

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from fogline.governance.identity.credentials import Credentials
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Subject
 from fogline.network.node.admission import AdmissionControl
@@ -81,6 +82,8 @@ class NodeContext(Protocol):
     serving: ServingPart | None
     """The part that serves, where there is one."""
     on_change: Callable[[StatusChange], None]
+    credentials: Callable[[], Credentials] | None
+    """What shows who this node is; None where it shows nobody."""
 
     def say(self, child: str, frame: DownFrame) -> None:
         """To a child; dropped where it is not connected."""

@@ -14,9 +14,10 @@ import grpc
 import grpc.aio
 import msgspec
 
-from fogline.governance.errors import CertificateError, TrustError, UntimelyIdentityError
+from fogline.governance.errors import TrustError, UntimelyIdentityError
 from fogline.governance.identity.checked import credentials
 from fogline.governance.identity.credentials import REST, Credentials
+from fogline.governance.identity.proofs import signed
 from fogline.governance.subject import Role
 from fogline.network.timing import PATIENCE, RENEW_AGAIN
 from fogline.network.transport.grpc import Methods, dial_for_enrolment
@@ -176,35 +177,6 @@ async def renew(folder: Path, identity: Credentials, uplink: Uplink) -> Credenti
     issued: Certificate = CERTIFICATE.decode(await uplink.unary(f"/{SERVICE}/Renew", asked))
     key.install(issued.certificate, identity.root, identity.subject)
     return credentials(folder)
-
-
-def signed(identity: Credentials, message: bytes) -> bytes:
-    """A node's signature under a message (ECDSA, SHA-256)."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    key = load_pem_private_key(identity.key, password=None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    return key.sign(message, ec.ECDSA(hashes.SHA256()))
-
-
-def check_signed_by(certificate: bytes, signature: bytes, message: bytes) -> None:
-    """Whether the holder of a certificate (PEM) signed a message.
-
-    Raises:
-        CertificateError: it did not.
-    """
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    from fogline.governance.identity.certificates import p256_key, parse_certificate
-
-    try:
-        p256_key(parse_certificate(certificate).public_key()).verify(signature, message, ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature:
-        raise CertificateError("The request is not signed by the key of the certificate that came with it.") from None
 
 
 async def _answered(

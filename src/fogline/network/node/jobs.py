@@ -259,7 +259,7 @@ class JobManager:
             announcement,
             node,
             worker_client,
-            self._device,
+            lambda parent: self._device(parent, opened.steps),
             leaf=True,
             samples=opened.samples,
             trains=opened.trains,
@@ -279,11 +279,11 @@ class JobManager:
         assert self._node.uplink is not None
         self._node.uplink.send(LeftJob(job, why))
 
-    def _device(self, parent: str | None) -> Device:
+    def _device(self, parent: str | None, demands: int | None = None) -> Device:
         from fogline.nodes.device import Device
 
         assert parent is not None
-        return Device(self._node.name, parent, retry=AGAIN)
+        return Device(self._node.name, parent, retry=AGAIN, demands=demands)
 
     def _aggregator_of(self, announcement: JobAnnouncement) -> tuple[MakeAggregator, MakeAggregator | None]:
         """What makes the machine that trains, and, if the job asks beside that, the one that asks."""

@@ -12,6 +12,7 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from fogline.governance.identity.credentials import Credentials
 from fogline.governance.subject import Subject
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.context import Cloud, SiteSettings
@@ -106,6 +107,8 @@ class Node:
         """The part that serves, where there is one."""
         self.on_change: Callable[[StatusChange], None] = lambda _: None
         """Told of what people may want to see."""
+        self.credentials: Callable[[], Credentials] | None = None
+        """What shows who this node is; None where it shows nobody."""
         self._instance = secrets.token_hex(8)
         self._services: dict[type[Service[Any, Any]], Service[Any, Any]] = {kind: kind(self) for kind in SERVICES}
         self._by_frame = {

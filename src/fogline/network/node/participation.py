@@ -13,6 +13,7 @@ from fogline.compute.effects import GROUP, STATE
 from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
 from fogline.network.node.driver import FROM_ABOVE, Driver, OnMove
+from fogline.network.node.exchanging import JobIdentity
 from fogline.network.node.sieve import Sieve
 from fogline.network.node.status import StatusChange
 from fogline.network.node.survey import SurveyPart
@@ -92,7 +93,10 @@ class JobParticipation:
         self.over = False
         self._node = node
         self.worker_client = worker_client
-        self._computation = Computation(node.value_store, worker_client, node.slots, announcement.priority)
+        identity = None if node.credentials is None else JobIdentity(announcement.job, node.credentials)
+        self._computation = Computation(
+            node.value_store, worker_client, node.slots, announcement.priority, identity=identity
+        )
         self._make = make
         self._root = root
         self._leaf = leaf

@@ -164,6 +164,7 @@ async def member(
         database, value_store, admission, site = opened(place, identity, stack, client, parameters or {})
         node = Node(identity.subject, database, value_store, place.folder, admission, site)
         node.on_change = on_change or node.on_change
+        node.credentials = lambda: credentials(place.identity)
         up = RunningNode(node, identity)
         dialled = known_parents(database, node.name, parent_addresses)
         uplink = Uplink(lambda: credentials(place.identity), dialled, value_store.blobs, node)

@@ -61,6 +61,7 @@ from fogline.network.worker.requests import (
     Summarise,
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
+from fogline.nodes.policies import policy_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen, write_arrays
 from fogline.processes.child import channel_to_parent, restrain
@@ -199,7 +200,9 @@ class JobWorker:
             _ = self.first  # It must fit before anybody waits for this node.
         if self.opened.client in self.task.data.held_out:
             return JobOpened(trains=False)
-        return JobOpened(samples=int(self.task.data.sizes()[self.client]))
+        exchange = exchange_of(self.job, self.algorithm)
+        steps = 0 if exchange is None else len(exchange.steps)
+        return JobOpened(samples=int(self.task.data.sizes()[self.client]), steps=steps)
 
     def describe(self, request: Describe) -> Described:
         """What nodes must know, the first group, and what is frozen."""
@@ -207,6 +210,8 @@ class JobWorker:
         check_rounds(self.algorithm, self.job)
         check_public(self.algorithm, self.task.data)
         check_links(self.job, self.algorithm)
+        for tier in self.job.tree.tiers.values():
+            policy_of(tier)
         check_publishing(self.job, self.algorithm)
         for query in self.job.queries:
             check_query(query, self.task.data.test)

@@ -141,6 +141,8 @@ class JobOpened(msgspec.Struct, frozen=True, tag=True):
     """Examples that this node has."""
     trains: bool = True
     """False: its client is one that never trains."""
+    steps: Count = 0
+    """Of the job's exchange: what a device is asked for must have as many."""
 
 
 class Described(msgspec.Struct, frozen=True, tag=True):

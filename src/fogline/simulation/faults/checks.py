@@ -30,6 +30,7 @@ class DeliveryLog:
         self._reported: dict[tuple[str, int], Contributions] = {}
         self._acknowledged: set[tuple[str, int]] = set()
         self._dropped: set[tuple[str, int]] = set()
+        self._silent: set[tuple[str, int]] = set()
         self._rounds: dict[tuple[str, int], float] = {}
         self._requests: dict[str, float] = {}
         self._asked: dict[tuple[str, int], records.Asked] = {}
@@ -101,6 +102,10 @@ class DeliveryLog:
         for task in record.tasks:
             self._dropped.update(self._reported.get((node, task), ()))
 
+    def silent(self, value: Contributions) -> None:
+        """An exchange came to a sum in which these are, though their last reports have not come, and are refused."""
+        self._silent.update(value)
+
     def moves(self, node: str, value: Contributions) -> None:
         """A model moves by updates."""
         devices, minimum = len({device for device, _ in value}), self._roles[node].minimum
@@ -164,7 +169,7 @@ class DeliveryLog:
                 if places[contribution] > 1:
                     raise InvariantError("twice", f"{contribution} waits at {name} and counts elsewhere already")
         for contribution in model:
-            if contribution in self._dropped:
+            if contribution in self._dropped - self._silent:
                 raise InvariantError("twice", f"{contribution} was refused and counts")
         for parent, task in sorted(self._acknowledged):
             for contribution in self._reported[parent, task]:

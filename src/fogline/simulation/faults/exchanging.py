@@ -3,14 +3,12 @@ what the parent's half comes to can be compared with what is said to be in it.""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from hashlib import blake2b
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from fogline.aggregation import Arrays, Partial, Update
-from fogline.compute.exchange import EMPTY, child_step, combined, first_state, parent_step, why_none
+from fogline.compute.exchange import EMPTY, child_step, combined, parent_step, simulated_state, why_none
 from fogline.exchanges import Exchange, ExchangeError
 from fogline.nodes.effects import ChildStep, Combine, ParentStep
 from fogline.nodes.events import StepComputed
@@ -37,14 +35,16 @@ class ExchangeInWorld:
     def __init__(self, exchange: Exchange, seed: int) -> None:
         self._exchange = exchange
         self._seed = seed
+        self._brought: dict[Key, dict[str, Contributions]] = {}
+        """What each child has brought first, by the key of the parent's state after a step. What a liar sends instead
+        in a later one does not change what it has brought before."""
 
     def child(self, effect: ChildStep, store: Store, arrays: ArrayStore) -> StepComputed:
         """A device's half of a step."""
         state, received = _of(arrays, effect.child, effect.state), _of(arrays, effect.child, effect.received)
-        if effect.number == 0:
-            drawn = blake2b(f"{self._seed}/{effect.state}".encode(), digest_size=32).digest()
-            state = first_state(state, drawn, effect.child)
         try:
+            if effect.number == 0:
+                state = simulated_state(self._exchange, state, effect.child, self._seed, effect.state)
             sent, after = child_step(self._exchange, effect.number, state, received)
         except ExchangeError as error:
             return StepComputed(effect.task, effect.number, failure=str(error))
@@ -63,28 +63,34 @@ class ExchangeInWorld:
         made = {keys[child]: reply for child, reply in replies.items()}
         for key, value in {**made, effect.after: after}.items():
             store[key], arrays[key] = (), value.arrays
+        before = {} if effect.state is None else self._brought[effect.state]
+        self._brought[effect.after] = {child: value_of(store, name, key) for child, key in effect.payloads} | before
         return StepComputed(effect.first, effect.number, tuple(made))
 
-    def combine(self, name: str, effect: Combine, store: Store, arrays: ArrayStore) -> None:
-        """What is folded in place of the reports of a round.
+    def combine(self, name: str, effect: Combine, store: Store, arrays: ArrayStore) -> Contributions:
+        """What is folded in place of the reports of a round; gives those in it whose reports have not come.
 
         Raises:
             InvariantError: it is not the sum of those that are said to be in it.
         """
         inside: list[tuple[str, int]] = []
-        result: Update | Partial | None = None
-        out: Mapping[str, str] = {}
+        silent: list[tuple[str, int]] = []
+        total = 0.0
         try:
-            result, out = combined(self._exchange, *self._reported(name, effect, arrays))
+            done = combined(self._exchange, *self._reported(name, effect, arrays))
         except ExchangeError:
-            out = {member.child: "" for member in effect.members}
-        for member in effect.members:
-            if member.child not in out:
-                inside += value_of(store, name, member.update)
-        total = 0.0 if result is None else float(cast("Partial", result).sums["delta"].sum())
-        if total != sum(number for _, number in inside):
-            raise InvariantError("twice", f"an exchange of {name} came to {total}, but {inside} are in it")
-        store[effect.update] = tuple(inside)
+            pass  # Nothing is in it.
+        else:
+            total = _total(done.result)
+            for member in effect.members:
+                if member.child not in done.left_out:
+                    inside += value_of(store, name, member.update)
+            for child in done.silent:
+                silent += self._brought[cast("Key", effect.state)][child]
+        if round(total) != sum(number for _, number in inside + silent):
+            raise InvariantError("twice", f"an exchange of {name} came to {total}, but {inside + silent} are in it")
+        store[effect.update] = tuple(inside + silent)
+        return tuple(silent)
 
     def failed(self, name: str, effect: Combine, arrays: ArrayStore) -> dict[str, str]:
         """Children whose reports would not be in the result, and why."""
@@ -93,6 +99,12 @@ class ExchangeInWorld:
     def _reported(self, name: str, effect: Combine, arrays: ArrayStore) -> tuple[Arrays, dict[str, Arrays]]:
         payloads = {member.child: _of(arrays, name, member.update) for member in effect.members}
         return _of(arrays, name, effect.state), payloads
+
+
+def _total(result: Update | Partial) -> float:
+    if isinstance(result, Partial):
+        return float(cast("Any", result.sums["delta"]).sum())
+    return float(result.vectors["delta"].sum() * cast("float", result.weights["delta"]))
 
 
 def _of(arrays: ArrayStore, node: str, key: Key | None) -> Arrays:

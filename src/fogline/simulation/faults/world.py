@@ -301,7 +301,7 @@ class World:
         if isinstance(effect, Combine):
             for member in effect.members:
                 self._check_not_none(name, member.update)
-            self._exchange.combine(name, effect, store, arrays)
+            self.deliveries.silent(self._exchange.combine(name, effect, store, arrays))
             return
         if isinstance(effect, ChildStep):
             event, most = self._exchange.child(effect, store, arrays), 3.0
@@ -376,7 +376,7 @@ class World:
         """Which updates that wait are found to be none when a round may close."""
         failed = {one.task: "it is none" for one in accepted if self._is_none(update_key(name, one.task))}
         machine = self.machines[name]
-        combine = cast("Aggregator", machine.node).combines(accepted)
+        combine = cast("Aggregator", machine.node).combines([one for one in accepted if one.task not in failed])
         if combine is None or self._exchange is None:
             return failed
         out = self._exchange.failed(name, combine, machine.arrays)

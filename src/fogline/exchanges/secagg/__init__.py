@@ -1,0 +1,5 @@
+"""Secure aggregation: the aggregator learns the sum of the devices' updates, and of each only that it is in it."""
+
+from fogline.exchanges.secagg.exchange import SecAgg
+
+__all__ = ["SecAgg"]

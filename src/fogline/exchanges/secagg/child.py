@@ -1,0 +1,238 @@
+"""A device's half of secure aggregation."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+
+from fogline.aggregation import Arrays, Update
+from fogline.exchanges.base import OWN, PROOF, SECRET, SEED, TRUST, ExchangeError, Received
+from fogline.exchanges.secagg.layout import Layout, checked
+from fogline.exchanges.secagg.packing import Bytes, as_bytes, flags, taken, unpacked
+from fogline.exchanges.secagg.roster import (
+    ENTRY,
+    MASK_KEY,
+    OWN_MASK,
+    TAG,
+    Roster,
+    bound,
+    entry_of,
+    mask_stream,
+    own_mask_stream,
+    seed_check,
+    tag_of,
+)
+from fogline.exchanges.secagg.settings import Settings
+from fogline.privacy.agreement import KEY, SEAL, Agreement, derive, lasting, public_key, seal, unseal
+from fogline.privacy.graph import Flags, Peers
+from fogline.privacy.identity import Trust
+from fogline.privacy.masks import Stream, add_mask
+from fogline.privacy.sharing import SHARE, split
+
+SEALED = 2 * SHARE + SEAL
+"""Bytes of two shares on their way to a peer."""
+Given: TypeAlias = tuple[Arrays, Arrays]
+
+
+def keys(settings: Settings, state: Received, received: Received) -> Given:
+    """Shows its lasting key, with the proof of whose it is, a fresh one, and how its update is laid out."""
+    if PROOF not in state:
+        raise ExchangeError("This device has nothing to show who it is.")
+    layout = Layout.of(_update(state))
+    kept = {name: array for name, array in state.items() if name != PROOF}
+    return {"keys": _public(state), "proof": state[PROOF], "layout": as_bytes(layout.text)}, kept
+
+
+def shares(settings: Settings, state: Received, received: Received) -> Given:
+    """Agrees with each peer on secrets, and gives it a share of its own two, sealed."""
+    layout = Layout.of(_update(state))
+    roster = _roster(settings, received)
+    me = roster.number_of(entry_of(state[OWN].tobytes(), _public(state), layout.text))
+    peers = roster.peers_of(me)
+    pairs, masks = _agreed(roster, me, peers.tolist(), state, received)
+    trusted = _filled(pairs)
+    _check_peers(settings, roster.members, int(trusted.sum()), "have shown keys that are theirs")
+    seed = state[SEED].tobytes()
+    sealed, tags = _dealt(settings, roster, me, peers, seed, pairs, trusted)
+    check = seed_check(roster.context, me, _own_mask(seed))
+    sent: Arrays = {"sealed": sealed, "tags": tags, "check": as_bytes(check), "refused": _flags(~trusted)}
+    kept = {name: array for name, array in state.items() if name not in (SECRET, TRUST)}
+    kept |= {"roster/context": as_bytes(roster.context), "roster/place": np.array([me, roster.members])}
+    return sent, kept | {"peers": peers, "pairs": pairs, "masks": masks}
+
+
+def masked(settings: Settings, state: Received, received: Received) -> Given:
+    """Opens what its peers have sealed for it, and sends its update under a mask with each of them and one of its
+    own. From here on it no longer has the update, nor the secrets that make its masks."""
+    seed, update = state[SEED].tobytes(), _update(state)
+    me, members = state["roster/place"].tolist()
+    context, peers = state["roster/context"].tobytes(), state["peers"]
+    here = flags(received, "here", len(peers)) & _filled(state["pairs"])
+    held = _opened(context, me, state, received, here)
+    known = _filled(held)
+    _check_peers(settings, members, int(known.sum()), "have sent this device shares that hold")
+    layout = Layout.of(update)
+    numbers, tail = layout.encode(update, settings.ring(members), Stream(derive(seed, "rounding", context)))
+    add_mask((numbers, tail), own_mask_stream(_own_mask(seed), context))
+    for row in np.flatnonzero(known).tolist():
+        add_mask((numbers, tail), state["masks"][row].tobytes(), negative=me > int(peers[row]))
+    sent: Arrays = {"numbers": numbers, "tail": tail, "refused": _flags(here & ~known)}
+    names = ("roster/context", "roster/place", "peers", "pairs")
+    return sent, {name: state[name] for name in names} | {"held": held, "known": _flags(known)}
+
+
+def survivors(settings: Settings, state: Received, received: Received) -> Given:
+    """Tells each of its peers which list of survivors it was shown."""
+    me, members = state["roster/place"].tolist()
+    listed = taken(received, "survivors", np.uint8, (members + 7) // 8)
+    there, peers = np.unpackbits(listed, count=members) != 0, state["peers"]
+    if not there[me]:
+        raise ExchangeError("The aggregator says that this device is out.")
+    settings.check_members(int(there.sum()), "are left in the sum")
+    left = there[peers] & flags(state, "known", len(peers))
+    _check_peers(settings, members, int(left.sum()), "are left")
+    words = np.zeros((len(peers), TAG), np.uint8)
+    for row in np.flatnonzero(left).tolist():
+        words[row] = as_bytes(_word(state, row, me, int(peers[row]), listed))
+    return {"words": words}, {**state, "survivors": listed}
+
+
+def unmask(settings: Settings, state: Received, received: Received) -> Given:
+    """Gives what it holds for its peers: a share of the own mask of who is left, and of the mask key of who is not.
+    Never of both, because it has one list, and only if enough peers say that they have the same one."""
+    me, members = state["roster/place"].tolist()
+    peers, listed = state["peers"], state["survivors"]
+    there = np.unpackbits(listed, count=members) != 0
+    known, words = flags(state, "known", len(peers)), taken(received, "words", np.uint8, len(peers), TAG)
+    agree = sum(
+        hmac.compare_digest(words[row].tobytes(), _word(state, row, int(peers[row]), me, listed))
+        for row in np.flatnonzero(known & there[peers]).tolist()
+    )
+    _check_peers(settings, members, agree, "were shown the list of survivors that this device was shown")
+    kind = np.where(there[peers], OWN_MASK, MASK_KEY)
+    return {"shares": state["held"][np.arange(len(peers)), kind]}, {}
+
+
+def _update(state: Received) -> Update:
+    return checked(Update.from_arrays(state))
+
+
+def _mask_key(seed: bytes) -> bytes:
+    return derive(seed, "mask key")
+
+
+def _own_mask(seed: bytes) -> bytes:
+    return derive(seed, "own mask")
+
+
+def _public(state: Received) -> Bytes:
+    """The two public keys, (2, 32): the lasting one, and the one of the masks."""
+    privates = state[SECRET].tobytes(), _mask_key(state[SEED].tobytes())
+    return np.stack([as_bytes(public_key(private)) for private in privates])
+
+
+def _roster(settings: Settings, received: Received) -> Roster:
+    entries = received.get("entries")
+    if entries is None or entries.dtype != np.uint8 or entries.ndim != 2 or entries.shape[1] != ENTRY:
+        raise ExchangeError("The aggregator sends no list of members.")
+    settings.check_members(len(entries), "take part")
+    settings.ring(len(entries))
+    return Roster(settings, entries)
+
+
+def _check_peers(settings: Settings, members: int, count: int, what: str) -> None:
+    wanted = settings.needed(members)
+    if count < wanted:
+        raise ExchangeError(f"{count} of the device's {settings.peers(members)} peers {what}; {wanted} are needed.")
+
+
+def _filled(array: Bytes) -> Flags:
+    """Which rows are not all zeros."""
+    return array.reshape(len(array), -1).max(axis=1) != 0
+
+
+def _flags(array: Flags) -> Bytes:
+    return array.astype(np.uint8)
+
+
+def _agreed(roster: Roster, me: int, peers: list[int], state: Received, received: Received) -> tuple[Bytes, Bytes]:
+    """What a device has with each peer: keys to seal texts and to vouch for words, (k, 64), and the key of their mask,
+    (k, 32). Zeros where a peer's key is none, or is not shown to be its own.
+
+    A mask's key comes from the fresh keys alone, so that the aggregator can find it with the secret of a device that
+    is gone. The others come from the lasting keys as well: nobody but the two ever finds them, and who is not who it
+    says that it is does not either.
+    """
+    context, layout = roster.context, Layout.of(_update(state)).text
+    keys = taken(received, "keys", np.uint8, len(peers), 2, KEY)
+    names, proofs = unpacked(received, "names", len(peers)), unpacked(received, "proofs", len(peers))
+    trust = msgspec.msgpack.decode(state[TRUST].tobytes(), type=Trust)
+    secret, fresh = state[SECRET].tobytes(), Agreement(_mask_key(state[SEED].tobytes()))
+    pairs, masks = np.zeros((len(peers), 2 * KEY), np.uint8), np.zeros((len(peers), KEY), np.uint8)
+    for row, peer in enumerate(peers):
+        if roster.entries[peer].tobytes() != entry_of(names[row], keys[row], layout):
+            raise ExchangeError("The aggregator's list and the keys that it hands out do not agree.")
+        public = keys[row, 0].tobytes()
+        if trust.doubt(proofs[row], names[row].decode(errors="replace"), public):
+            continue
+        long, short = lasting(secret, public), fresh.with_public(keys[row, 1].tobytes())
+        if long is not None and short is not None:
+            both = bound(context, min(me, peer), max(me, peer))
+            pairs[row] = as_bytes(derive(long + short, "pair", both, length=2 * KEY))
+            masks[row] = as_bytes(mask_stream(short, context))
+    return pairs, masks
+
+
+def _dealt(
+    settings: Settings, roster: Roster, me: int, peers: Peers, seed: bytes, pairs: Bytes, trusted: Flags
+) -> tuple[Bytes, Bytes]:
+    """The shares of a device's two secrets, sealed for each peer, (k, SEALED), and their tags, (k, 2, 16)."""
+    context, wanted = roster.context, settings.needed(roster.members)
+    rows = np.flatnonzero(trusted)
+    secrets = ((_own_mask(seed), "shares of the own mask"), (_mask_key(seed), "shares of the mask key"))
+    points = (peers[rows] + 1).tolist()
+    both = [split(secret, wanted, points, derive(seed, purpose, context)) for secret, purpose in secrets]
+    sealed, tags = np.zeros((len(peers), SEALED), np.uint8), np.zeros((len(peers), 2, TAG), np.uint8)
+    for row, *pair in zip(rows.tolist(), *both, strict=True):
+        peer, texts = int(peers[row]), [share.tobytes() for share in pair]
+        key = pairs[row, :KEY].tobytes()
+        sealed[row] = as_bytes(seal(key, b"".join(texts), bound(context, me, peer), int(me > peer)))
+        for kind, share in enumerate(texts):
+            tags[row, kind] = as_bytes(tag_of(context, me, peer, kind, share))
+    return sealed, tags
+
+
+def _opened(context: bytes, me: int, state: Received, received: Received, here: Flags) -> Bytes:
+    """The two shares from each peer, (k, 2, SHARE); zeros where there are none that hold."""
+    peers, pairs = state["peers"].tolist(), state["pairs"]
+    sealed = taken(received, "sealed", np.uint8, len(peers), SEALED)
+    tags = taken(received, "tags", np.uint8, len(peers), 2, TAG)
+    held = np.zeros((len(peers), 2, SHARE), np.uint8)
+    for row in np.flatnonzero(here).tolist():
+        peer, key = peers[row], pairs[row, :KEY].tobytes()
+        text = unseal(key, sealed[row].tobytes(), bound(context, peer, me), int(peer > me))
+        if text is None or len(text) != 2 * SHARE:
+            continue
+        both = [tag_of(context, peer, me, kind, text[kind * SHARE :][:SHARE]) for kind in (OWN_MASK, MASK_KEY)]
+        if b"".join(both) == tags[row].tobytes():
+            held[row] = as_bytes(text).reshape(2, SHARE)
+    return held
+
+
+def _word(state: Received, row: int, sender: int, receiver: int, listed: Bytes) -> bytes:
+    """What a device says to a peer of the list of survivors, (16,) bytes; only the two can say it."""
+    said = bound(state["roster/context"].tobytes(), sender, receiver) + listed.tobytes()
+    return hmac.digest(state["pairs"][row, KEY:].tobytes(), said, "sha256")[:TAG]
+
+
+STEPS: Mapping[str, Callable[[Settings, Received, Received], Given]] = {
+    "keys": keys,
+    "shares": shares,
+    "masked": masked,
+    "survivors": survivors,
+    "unmask": unmask,
+}

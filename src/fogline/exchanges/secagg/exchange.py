@@ -1,0 +1,77 @@
+"""The exchange as a job names it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import ClassVar
+
+from fogline.aggregation import Arrays, Partial, Update
+from fogline.exchanges.base import Exchange, Received
+from fogline.exchanges.registry import EXCHANGES
+from fogline.exchanges.secagg.settings import Settings
+
+
+@EXCHANGES.add("secagg")
+class SecAgg(Exchange):
+    """Sums of masked updates, none of which the aggregator can read (Bonawitz et al., CCS 2017).
+
+    Every two members agree on a secret, from which both make the same mask: one adds it to its update, the other
+    subtracts it, so that all masks cancel out in the sum. A second mask of its own keeps an update closed if the
+    aggregator says that its device was gone when it was not. Members share their secrets among their peers, who give,
+    for each member, shares of the one or of the other, never of both, and only after as many as it takes have said that
+    they were shown the same list of survivors. Above 100 members each has only some peers (Bell et al., CCS 2020).
+
+    What it protects, and what not, is in ``docs/privacy.md``.
+    """
+
+    steps = ("keys", "shares", "masked", "survivors", "unmask")
+    identified: ClassVar[bool] = True
+
+    threshold: float = 0.6
+    """More than that share of a device's peers is needed to take its masks off: at most the rest may go missing. At
+    least 0.5; peers that are in league with the aggregator do no harm up to ``2 * threshold - 1`` of them."""
+    bits: int = 32
+    """Of the ring that updates are summed in: 16, 32 or 64."""
+    clip: float = 16.0
+    """Numbers of an update beyond that magnitude are cut off. What is more than an update ever has costs precision."""
+    weight: float = 10_000.0
+    """The largest weight (mostly: examples) of a device; one with more is refused."""
+    minimum: int = 3
+    """Devices without which there is no sum, at least 2. Every device sees to it."""
+
+    def __post_init__(self) -> None:
+        if find_spec("cryptography") is None:
+            raise ValueError("Secure aggregation needs the package cryptography: pip install 'fogline[network]'")
+        if not 0.5 <= self.threshold < 1.0:
+            raise ValueError(f"threshold is {self.threshold}; it must be at least 0.5 and below 1")
+        if self.bits not in (16, 32, 64):
+            raise ValueError(f"bits is {self.bits}; it must be 16, 32 or 64")
+        if not (self.clip > 0.0 and self.weight > 0.0):
+            raise ValueError(f"clip is {self.clip} and weight {self.weight}; both must be above 0")
+        if self.minimum < 2:
+            raise ValueError(f"minimum is {self.minimum}; a sum of fewer than 2 devices is an update")
+        self._settings.ring(self.minimum)
+
+    def check_cohort(self, cohort: int) -> None:
+        self._settings.check_members(cohort, "are asked in a round")
+        self._settings.ring(cohort)
+
+    @property
+    def _settings(self) -> Settings:
+        return Settings(float(self.threshold), self.bits, float(self.clip), float(self.weight), self.minimum)
+
+    def child(self, step: str, state: Received, received: Received) -> tuple[Arrays, Arrays]:
+        from fogline.exchanges.secagg.child import STEPS  # It needs a library that who only reads jobs can do without.
+
+        return STEPS[step](self._settings, state, received)
+
+    def parent(
+        self, step: str, state: Received, payloads: Mapping[str, Received]
+    ) -> tuple[Mapping[str, Arrays], Arrays]:
+        from fogline.exchanges.secagg.parent import STEPS
+
+        return STEPS[step](self._settings, state, payloads)
+
+    def result(self, state: Received) -> Update | Partial:
+        return Update.from_arrays(state)

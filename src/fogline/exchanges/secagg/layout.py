@@ -1,0 +1,134 @@
+"""The numbers of an update in a fixed order, so that those of many devices can be summed without their names."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from fogline.aggregation import Update, is_per_number
+from fogline.exchanges.base import ExchangeError
+from fogline.params import Counters, Vector
+from fogline.privacy.masks import Integers, Stream
+from fogline.privacy.ring import WEIGHT_UNIT, Ring
+
+LONGEST = 1 << 20
+"""Bytes of a layout's text at most."""
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Names, sizes and types of an update's vectors, and how many counters it has: no secret, and for all the same."""
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    kinds: tuple[str, ...]
+    counters: int
+
+    @classmethod
+    def of(cls, update: Update) -> Layout:
+        """That of an update."""
+        names = tuple(sorted(update.vectors))
+        vectors = [update.vectors[name] for name in names]
+        kinds = tuple("<f8" if vector.dtype == np.float64 else "<f4" for vector in vectors)
+        return cls(names, tuple(vector.size for vector in vectors), kinds, update.counters.size)
+
+    @classmethod
+    def read(cls, text: bytes) -> Layout:
+        """That of a text.
+
+        Raises:
+            ExchangeError: it is none.
+        """
+        try:
+            layout = msgspec.json.decode(text, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ExchangeError(f"It sends no layout of an update: {error}.") from None
+        parts = (layout.names, layout.sizes, layout.kinds)
+        right = len({len(part) for part in parts}) == 1 and layout.counters >= 0 and min(layout.sizes, default=0) >= 0
+        if not right or {*layout.kinds} - {"<f4", "<f8"} or list(layout.names) != sorted({*layout.names}):
+            raise ExchangeError("It sends a layout that no update has.")
+        return layout
+
+    @property
+    def text(self) -> bytes:
+        """What :meth:`read` reads; that of two equal layouts is the same."""
+        return msgspec.json.encode(self)
+
+    @property
+    def size(self) -> int:
+        """Numbers of all vectors."""
+        return sum(self.sizes)
+
+    @property
+    def tail(self) -> int:
+        """Whole numbers beside them: one for the device, the counters, and the weights."""
+        return 1 + self.counters + len(self.names)
+
+    def encode(self, update: Update, ring: Ring, noise: Stream) -> tuple[Integers, Integers]:
+        """The vectors times their weights, (size,) in the ring, and the tail, (tail,) int64.
+
+        Raises:
+            ExchangeError: a weight is larger than the ring's, or a counter has no room.
+        """
+        numbers, low = np.empty(self.size, ring.kind), 0
+        for name, size in zip(self.names, self.sizes, strict=True):
+            weight = float(update.weights[name])
+            if weight > ring.weight:
+                raise ExchangeError(
+                    f"The device's weight of '{name}' is above {ring.weight:g}, the most that a sum has room for; set "
+                    "'weight' of the exchange to what the largest device has."
+                )
+            ring.encode(update.vectors[name], weight, noise, numbers[low : low + size])
+            low += size
+        weights = [round(float(update.weights[name]) / WEIGHT_UNIT) for name in self.names]
+        most = 2**62 // ring.members
+        if update.counters.size and int(np.abs(update.counters).max()) > most:
+            raise ExchangeError(f"A counter of the model is beyond {most}, for which a sum has no room.")
+        tail = np.array([1, *update.counters.tolist(), *weights], np.int64)
+        return numbers, tail
+
+    def decode(self, numbers: Integers, tail: Integers, ring: Ring, members: int) -> Update:
+        """The mean of that many members' updates, with their summed weights.
+
+        Raises:
+            ExchangeError: it cannot be their sum.
+            RingError: likewise.
+        """
+        if int(tail[0]) != members:
+            raise ExchangeError("The sum does not come out: a device has sent something else than its masked update.")
+        summed, sums = tail[1 + self.counters :] * WEIGHT_UNIT, ring.decode(numbers, members)
+        vectors, weights, low = dict[str, Vector](), dict[str, float](), 0
+        for name, size, kind, weight in zip(self.names, self.sizes, self.kinds, summed.tolist(), strict=True):
+            if not 0.0 <= weight <= members * ring.weight:
+                raise ExchangeError(f"The weights of '{name}' come to {weight:g}, which they cannot.")
+            part = sums[low : low + size]
+            vectors[name] = (part / weight if weight else np.zeros(size)).astype(kind)
+            weights[name], low = weight, low + size
+        return Update(vectors, dict(weights), _mean(tail[1 : 1 + self.counters], members), members)
+
+
+def checked(update: Update) -> Update:
+    """An update that a sum can take.
+
+    Raises:
+        ExchangeError: it is not finite, has a weight for each number, or speaks for several devices.
+    """
+    if update.count != 1:
+        raise ExchangeError(f"The update speaks for {update.count} devices; each must bring its own.")
+    for name, vector in update.vectors.items():
+        weight = update.weights[name]
+        if is_per_number(weight):
+            raise ExchangeError(
+                f"The vector '{name}' has a weight for each number, which secure aggregation does not sum; take "
+                "another algorithm, or no exchange."
+            )
+        if vector.ndim != 1 or not math.isfinite(weight) or weight < 0.0 or not np.isfinite(vector).all():
+            raise ExchangeError(f"The vector '{name}' or its weight is not finite, or is no vector.")
+    return update
+
+
+def _mean(total: npt.NDArray[np.int64], members: int) -> Counters:
+    """Of counters: of each only the sum is known, and not the largest."""
+    return (total + members // 2) // members

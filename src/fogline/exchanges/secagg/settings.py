@@ -1,0 +1,54 @@
+"""What a job says of its secure aggregation, and what follows from it for a round of so many."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from fogline.exchanges.base import ExchangeError
+from fogline.privacy.graph import degree, needed
+from fogline.privacy.ring import Ring, RingError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of :class:`fogline.exchanges.secagg.SecAgg`, where they are described."""
+
+    threshold: float
+    bits: int
+    clip: float
+    weight: float
+    minimum: int
+
+    @property
+    def text(self) -> bytes:
+        """All of them: devices that do not have the same are not in the same round."""
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+    def peers(self, members: int) -> int:
+        """How many peers each member has."""
+        return degree(members, self.threshold)
+
+    def needed(self, members: int) -> int:
+        """How many of its peers must be there for a member's masks to be taken off."""
+        return needed(self.peers(members), self.threshold)
+
+    def ring(self, members: int) -> Ring:
+        """What a round of so many sums in.
+
+        Raises:
+            ExchangeError: there is no room for so many.
+        """
+        try:
+            return Ring(self.bits, members, self.clip, self.weight)
+        except RingError as error:
+            raise ExchangeError(str(error)) from error
+
+    def check_members(self, members: int, what: str) -> None:
+        """Refuse a sum of too few.
+
+        Raises:
+            ExchangeError: there are fewer than the minimum.
+        """
+        if members < self.minimum:
+            raise ExchangeError(f"{members} devices {what}; a sum of fewer than {self.minimum} tells too much of each.")

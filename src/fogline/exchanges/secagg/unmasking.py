@@ -1,0 +1,105 @@
+"""Takes the masks off a sum, with the shares that members have given."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fogline.aggregation import Update
+from fogline.exchanges.base import ExchangeError, Received
+from fogline.exchanges.secagg.layout import Layout
+from fogline.exchanges.secagg.packing import Bytes, flags
+from fogline.exchanges.secagg.roster import (
+    MASK_KEY,
+    OWN_MASK,
+    Roster,
+    mask_stream,
+    own_mask_stream,
+    seed_check,
+    tag_of,
+)
+from fogline.privacy.agreement import Agreement, public_key
+from fogline.privacy.graph import Flags, places_at_peers
+from fogline.privacy.masks import add_mask
+from fogline.privacy.ring import RingError
+from fogline.privacy.sharing import combine
+
+
+class Unmasking:
+    """The last step of a round.
+
+    Args:
+        roster: its members.
+        state: of the aggregator, after the step before.
+        given: the shares that each member has given for each of its peers, (n, k, 33).
+        here: which members have given any, (n,).
+    """
+
+    def __init__(self, roster: Roster, state: Received, given: Bytes, here: Flags) -> None:
+        members, count = roster.peers.shape
+        self._roster, self._state, self._given, self._here = roster, state, given, here
+        self._places = places_at_peers(roster.peers)
+        self._left = np.unpackbits(state["survivors"], count=members) != 0
+        self._joined = flags(state, "joined", members, count)
+        """Which peers each survivor has a mask with."""
+        self._needed = roster.settings.needed(members)
+
+    def update(self) -> Update:
+        """The mean of the survivors' updates.
+
+        Raises:
+            ExchangeError: too few shares came, or the sum does not come out.
+        """
+        vectors = self._state["numbers"].copy(), self._state["tail"].copy()
+        context = self._roster.context
+        for number in np.flatnonzero(self._left).tolist():
+            add_mask(vectors, own_mask_stream(self._seed(number), context), negative=True)
+        for number in np.flatnonzero(~self._left).tolist():
+            with_it = self._with(number)
+            if with_it:
+                own, publics = Agreement(self._mask_key(number)), self._state["keys"][:, 1]
+                for peer in with_it:
+                    shared = own.with_public(publics[peer].tobytes())
+                    if shared is None:
+                        raise ExchangeError("A device's mask key is none, though its peers took it for one.")
+                    # The peer added its mask if its number is the lower one.
+                    add_mask(vectors, mask_stream(shared, context), negative=peer < number)
+        layout, members = Layout.read(self._state["layout"].tobytes()), int(self._left.sum())
+        try:
+            return layout.decode(*vectors, self._roster.settings.ring(self._roster.members), members)
+        except RingError as error:
+            raise ExchangeError(str(error)) from error
+
+    def _with(self, number: int) -> list[int]:
+        """Survivors that have a mask with a member."""
+        peers, places = self._roster.peers[number], self._places[number]
+        return peers[self._left[peers] & self._joined[peers, places]].tolist()
+
+    def _seed(self, number: int) -> bytes:
+        found = self._found(number, OWN_MASK)
+        if seed_check(self._roster.context, number, found) != self._state["checks"][number].tobytes():
+            raise ExchangeError(f"The shares of device {number} of the round do not come to its own mask.")
+        return found
+
+    def _mask_key(self, number: int) -> bytes:
+        found = self._found(number, MASK_KEY)
+        if public_key(found) != self._state["keys"][number, 1].tobytes():
+            raise ExchangeError(f"The shares of device {number} of the round do not come to its mask key.")
+        return found
+
+    def _found(self, number: int, kind: int) -> bytes:
+        """A member's secret, from the first shares that are what it has dealt out."""
+        peers, places = self._roster.peers[number], self._places[number]
+        holders: list[int] = []
+        shares: list[Bytes] = []
+        for row in np.flatnonzero(self._here[peers]).tolist():
+            holder = int(peers[row])
+            share = self._given[holder, places[row]]
+            tag = tag_of(self._roster.context, number, holder, kind, share.tobytes())
+            if tag == self._state["tags"][number, row, kind].tobytes():
+                holders.append(holder)
+                shares.append(share)
+            if len(shares) == self._needed:
+                return combine([holder + 1 for holder in holders], np.stack(shares)) or b""
+        raise ExchangeError(
+            f"{len(shares)} shares that hold came for a mask of device {number} of the round; it takes {self._needed}."
+        )

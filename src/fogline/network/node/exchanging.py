@@ -1,0 +1,43 @@
+"""Who a node is in the exchanges of a job: the key of its certificate signs a key for that job alone."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from fogline.governance.identity.credentials import Credentials
+from fogline.governance.identity.proofs import signed
+from fogline.privacy.identity import Identity, Trust, proof_of, statement
+
+
+class JobIdentity:
+    """A node's identity in a job. The worker process, where foreign code runs, gets that and never the key of the
+    certificate.
+
+    Args:
+        job: its name.
+        credentials: who the node is; after a renewal, with another certificate.
+    """
+
+    def __init__(self, job: str, credentials: Callable[[], Credentials]) -> None:
+        self._job = job
+        self._credentials = credentials
+        self._drawn: tuple[bytes, Identity] | None = None
+
+    def now(self) -> Identity:
+        """It, for a request that begins now."""
+        own = self._credentials()
+        if self._drawn is None or self._drawn[0] != own.certificate:
+            self._drawn = own.certificate, self._draw(own)
+        identity = self._drawn[1]
+        return msgspec.structs.replace(identity, trust=msgspec.structs.replace(identity.trust, at=time.time()))
+
+    def _draw(self, own: Credentials) -> Identity:
+        from fogline.privacy.agreement import public_key
+
+        secret = secrets.token_bytes(32)
+        said = statement(self._job, own.subject.name, public_key(secret))
+        return Identity(secret, proof_of(own.certificate, signed(own, said)), Trust(own.root, self._job))

@@ -1,0 +1,85 @@
+"""Sharing a secret so that any few of many can find it, and fewer learn nothing (Shamir, 1979).
+
+A secret of 32 bytes is cut into pieces of 30 bits, and each piece is the value at 0 of a random polynomial over the
+integers modulo 2^31 - 1, in which NumPy multiplies many at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from fogline.privacy.masks import BLOCK, Stream
+
+PRIME = 2**31 - 1
+SECRET = 32
+"""Bytes of a secret."""
+PIECES, PIECE = 9, 30
+"""Pieces of a secret, and bits of each."""
+SHARE = 4 * PIECES
+"""Bytes of a share."""
+Shares = npt.NDArray[np.uint8]
+Numbers = npt.NDArray[np.uint64]
+
+
+def split(secret: bytes, threshold: int, points: Sequence[int], key: bytes) -> Shares:
+    """A share for each point, (points, 36).
+
+    Args:
+        secret: 32 bytes.
+        threshold: shares that are needed to find it; at least 1.
+        points: different whole numbers above 0 and below 2^31 - 1.
+        key: 32 bytes that decide the polynomials, for this secret and these points only.
+    """
+    whole = int.from_bytes(secret, "big")
+    pieces = [whole >> PIECE * i & (1 << PIECE) - 1 for i in range(PIECES)]
+    values, at = np.zeros((len(points), PIECES), np.uint64), np.array(points, np.uint64)[:, None]
+    for coefficients in [*_random(key, threshold - 1), np.array(pieces, np.uint64)]:
+        values *= at
+        values += coefficients
+        values %= PRIME
+    return values.astype("<u4").view(np.uint8)
+
+
+def combine(points: Sequence[int], shares: Shares) -> bytes | None:
+    """The secret, 32 bytes, from exactly as many shares as the threshold; None where they come to none.
+
+    Wrong shares mostly come to a wrong secret, so the caller must know what it should be.
+
+    Args:
+        points: of the shares.
+        shares: (points, 36).
+    """
+    numbers = np.ascontiguousarray(shares).view("<u4").astype(np.uint64)
+    weights = np.array(_weights(tuple(points)), np.uint64)[:, None]
+    pieces = (weights * (numbers % PRIME) % PRIME).sum(axis=0) % PRIME
+    whole = sum(int(piece) << PIECE * i for i, piece in enumerate(pieces))
+    return whole.to_bytes(SECRET, "big") if int(pieces.max()) >> PIECE == 0 and whole >> 8 * SECRET == 0 else None
+
+
+def _random(key: bytes, count: int) -> Numbers:
+    """Numbers modulo the prime, each as likely, (count, PIECES)."""
+    stream, wanted, parts = Stream(key), count * PIECES, [np.zeros(0, np.uint64)]
+    while wanted > 0:
+        drawn = stream.take(min(BLOCK, 4 * wanted)).view("<u4") & PRIME
+        fit = drawn[drawn < PRIME].astype(np.uint64)  # All but one in two thousand million.
+        parts.append(fit)
+        wanted -= fit.size
+    return np.concatenate(parts).reshape(count, PIECES)
+
+
+@lru_cache(maxsize=256)
+def _weights(points: tuple[int, ...]) -> tuple[int, ...]:
+    """What the value at each point counts for the value at 0 (Lagrange)."""
+    weights: list[int] = []
+    for point in points:
+        above = below = 1
+        for other in points:
+            if other != point:
+                above = above * other % PRIME
+                below = below * (other - point) % PRIME
+        weights.append(above * pow(below, -1, PRIME) % PRIME)
+    return tuple(weights)

@@ -1,0 +1,124 @@
+"""Secure aggregation on real nodes, whose certificates vouch for their keys: the model is the plain mean's, also where
+a node is killed in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.identity import Identity as Own
+from fogline.governance.identity.proofs import signed
+from fogline.governance.subject import Subject
+from fogline.network.cloud.records import Record
+from fogline.network.node.exchanging import JobIdentity
+from fogline.params import Params
+from fogline.privacy.agreement import public_key
+from fogline.privacy.identity import Identity, proof_of, statement
+from tests.network.cluster import cluster, job
+from tests.network.processes import Fleet, fleet
+from tests.network.test_jobs import simulated
+
+SECAGG = 'exchange = "secagg(threshold=0.5, weight=100.0, bits=64)"'
+PLAIN = "quorum = 1.0"
+KILLS = [
+    ("client-0", "Entered", True),
+    ("client-0", "Stepped", False),
+    ("client-0", "Stepped", True),
+    ("client-0", "Posted", False),
+    ("fog", "Advanced", False),
+    ("fog", "Advanced", True),
+    ("fog", "Closed", False),
+]
+
+
+def text(exchange: str = SECAGG, fogs: int = 1) -> str:
+    tiers = {"cloud": PLAIN, "fog": f"{PLAIN}\n{exchange}"} if fogs else {"cloud": f"{PLAIN}\n{exchange}"}
+    return job(rounds=2, fogs=fogs, clients=3, **tiers)
+
+
+def close(one: Params, other: Params) -> bool:
+    """Apart by what rounding in the ring may do."""
+    return bool(np.abs(one.vector - other.vector).max() < 1e-5) and bool(np.abs(other.vector).max() > 1e-2)
+
+
+@pytest.mark.parametrize("fogs", [0, 1])
+def test_a_job_under_secure_aggregation_gives_the_model_without(fogs: int, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=fogs, devices=3) as made:
+            record = await made.finish(await made.submit(text(fogs=fogs)))
+            assert (record.state, record.why) == ("finished", ""), made.said(record)
+            assert close(made.model(record), simulated(text("", fogs)).params), made.said(record)
+
+    asyncio.run(work())
+
+
+async def is_as_without(made: Fleet, record: Record) -> None:
+    lines = [(line.what, line.child, line.why) for line in await made.lines(record)]
+    assert (record.state, record.why) == ("finished", ""), lines
+    assert close(made.model(record), simulated(text("")).params), lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("victim", "record", "after"), KILLS)
+def test_a_node_that_dies_in_the_middle_changes_nothing(victim: str, record: str, after: bool, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, devices=3) as made:
+            made.kill(victim)
+            made.start(victim, commit=(2, after, [record]))
+            submitted = await made.submit(text())
+            await made.died(victim)
+            made.start(victim)
+            await is_as_without(made, await made.finish(submitted))
+
+    asyncio.run(work())
+
+
+# Whose key it is.
+
+
+def member(authority: Authority, folder: Path, name: str, role: str = "device") -> Own:
+    key = Own.create_key(folder / name)
+    subject = Subject(name, role)  # type: ignore[arg-type]
+    return key.install(authority.issue(key.csr(), subject, days=1.0), authority.root_pem, subject)
+
+
+def test_a_key_is_believed_to_be_its_owners_and_nobody_elses(tmp_path: Path) -> None:
+    authority, stranger = Authority.create(tmp_path / "a"), Authority.create(tmp_path / "b")
+
+    def joined(by: Authority, name: str, role: str = "device", job: str = "j") -> Identity:
+        own = member(by, tmp_path / f"{name}-{role}-{job}-{by is authority}", name, role)
+        return JobIdentity(job, lambda: own).now()
+
+    ana, eve, fog = joined(authority, "ana"), joined(authority, "eve"), joined(authority, "fog", "fog")
+    fake, elsewhere = joined(stranger, "ana"), joined(authority, "ana", job="k")
+    key = {who: public_key(identity.secret) for who, identity in (("ana", ana), ("eve", eve), ("fog", fog))}
+    trust, late = ana.trust, msgspec.structs.replace(ana.trust, at=ana.trust.at + 2 * 86400)
+    assert trust.doubt(ana.proof, "ana", key["ana"]) == ""
+    assert "not hold now" in late.doubt(ana.proof, "ana", key["ana"])
+    assert "another node" in trust.doubt(fog.proof, "fog", key["fog"])
+    assert "not signed by this authority" in trust.doubt(fake.proof, "ana", public_key(fake.secret))
+    wrong = "not signed by the key of the certificate"
+    assert wrong in trust.doubt(ana.proof, "eve", key["ana"])
+    assert wrong in trust.doubt(ana.proof, "ana", key["eve"])
+    assert wrong in trust.doubt(elsewhere.proof, "ana", public_key(elsewhere.secret))
+    assert "has not shown" in trust.doubt(b"", "ana", key["ana"])
+    # Eve says that she is Ana, with her own certificate and key.
+    own = member(authority, tmp_path / "eve", "eve")
+    proof = proof_of(own.certificate, signed(own, statement("j", "ana", key["eve"])))
+    assert "another node" in trust.doubt(proof, "ana", key["eve"])
+    assert repr(ana) == "Identity(...)"  # A log must not have the secret.
+
+
+def test_after_a_renewal_the_new_certificate_vouches(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path / "a")
+    first, second = (member(authority, tmp_path / name, "ana") for name in ("first", "second"))
+    shown = [first, first, second]
+    identity = JobIdentity("j", lambda: shown.pop(0))
+    made = [identity.now() for _ in range(3)]
+    assert made[0].proof == made[1].proof != made[2].proof
+    assert made[2].trust.doubt(made[2].proof, "ana", public_key(made[2].secret)) == ""

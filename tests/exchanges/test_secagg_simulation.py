@@ -1,0 +1,84 @@
+"""Secure aggregation in a job, on the virtual clock: the model is the one without it, up to rounding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fogline import Tier, Tree, simulate
+from fogline.exchanges.secagg import SecAgg
+from fogline.jobs import JobError
+from fogline.monitoring.mishaps import RunError
+from fogline.monitoring.result import Result
+from fogline.nodes.policies import SelectionPolicyError
+from tests.toy import ToyTask, toy_data
+
+SECAGG = "secagg(weight=100.0, clip=4.0)"
+
+
+def run(tree: Tree, **more: Any) -> Result:
+    return simulate(ToyTask(toy_data(8)), tree=tree, rounds=3, progress=False, processes=0, **more)
+
+
+def close(one: Result, other: Result) -> bool:
+    return bool(np.abs(one.params.vector - other.params.vector).max() < 1e-4)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_model_is_that_of_the_plain_mean(bits: int, exact: bool) -> None:
+    with_it = run(Tree(cloud=Tier(exchange=SecAgg(weight=100.0, clip=4.0, bits=bits))), exact=exact)
+    without = run(Tree(), exact=exact)
+    assert close(with_it, without)
+    assert not np.array_equal(with_it.params.vector, without.params.vector)
+    assert [row["devices"] for row in with_it.history] == [8.0] * 3
+    assert with_it.history[-1]["seconds"] > without.history[-1]["seconds"]
+    assert with_it.history[-1]["up/cloud"] > without.history[-1]["up/cloud"]
+
+
+@pytest.mark.parametrize("algorithm", ["scaffold", "fedprox"])
+def test_under_fogs_and_with_other_methods_too(algorithm: str) -> None:
+    """Every fog has the sum of its own devices; a method may report several vectors, of which each has its weight."""
+    plain = Tree(cloud=Tier(), fog=Tier(count=2))
+    with_it = run(Tree(cloud=Tier(), fog=Tier(count=2, exchange=SECAGG)), algorithm=algorithm)
+    assert close(with_it, run(plain, algorithm=algorithm))
+
+
+def test_a_run_that_goes_on_gives_the_same_bits(tmp_path: Path) -> None:
+    tree = Tree(cloud=Tier(), fog=Tier(count=2, exchange=SECAGG))
+    whole = run(tree, folder=tmp_path / "whole")
+    for rounds in (1, 3):
+        resumed = simulate(
+            ToyTask(toy_data(8)),
+            tree=tree,
+            rounds=rounds,
+            progress=False,
+            processes=0,
+            folder=tmp_path / "some",
+            resume=rounds == 3,
+        )
+    assert np.array_equal(whole.params.vector, resumed.params.vector)
+
+
+def test_a_device_that_is_too_heavy_says_what_to_do() -> None:
+    with pytest.raises(RunError, match="set 'weight' of the exchange"):
+        run(Tree(cloud=Tier(exchange="secagg(weight=2.0)")))
+
+
+@pytest.mark.parametrize(
+    ("tier", "why"),
+    [
+        ({"exchange": SECAGG, "cohort": 2, "quorum": 2}, "2 devices are asked in a round; a sum of fewer than 3"),
+        ({"exchange": "secagg(threshold=0.2)"}, "it must be at least 0.5"),
+        ({"exchange": SECAGG, "rule": "median"}, "gives one result of all"),
+        ({"exchange": SECAGG, "mode": "async"}, 'set tree.cloud.mode = "sync"'),
+        ({"exchange": SECAGG, "uplink": ["int8"]}, "leave it empty"),
+        ({"exchange": SECAGG, "policy": "oort"}, "selects by the devices' losses, which they do not tell"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_run(tier: dict[str, Any], why: str) -> None:
+    with pytest.raises((JobError, SelectionPolicyError), match=why):
+        run(Tree(cloud=Tier(**tier)))
