@@ -74,7 +74,7 @@ def check_when_made(kind: type) -> None:
     init = vars(kind).get("__init__")
     if init is None:
         return
-    signature = _signature(init)
+    signature = after_first(init)
 
     @wraps(init)
     def checked(self: Any, /, *values: Any, **named: Any) -> None:
@@ -88,11 +88,12 @@ def check_when_made(kind: type) -> None:
 def signature_of(kind: type) -> Signature:
     """What a class takes."""
     init = inspect.getattr_static(kind, "__init__")
-    return Signature({}, True) if init is object.__init__ else _signature(init)
+    return Signature({}, True) if init is object.__init__ else after_first(init)
 
 
-def _signature(init: Any) -> Signature:
-    known = list(inspect.signature(init).parameters.values())[1:]
+def after_first(function: Callable[..., Any]) -> Signature:
+    """What a function takes after its first argument, which is not given by who names it."""
+    known = list(inspect.signature(function).parameters.values())[1:]
     rest = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
     return Signature({one.name: one for one in known}, all(one.kind not in rest for one in known))
 

@@ -15,7 +15,7 @@ from fogline import FedAvg, Task, Tier, Tree
 from fogline.aggregation import fold_named
 from fogline.algorithms import AggregatorContext, ClientUpdate, hooks, make
 from fogline.algorithms.device import run_cohort
-from fogline.algorithms.methods.fedmd import distance
+from fogline.algorithms.methods.fedmd import FedMD, distance
 from fogline.data import Examples, from_clients
 from fogline.jobs import JobError
 from fogline.training import ClientJob, DeviceContext, LocalTraining
@@ -105,7 +105,7 @@ def test_a_gradient_may_be_that_of_a_loss_of_ones_own() -> None:
     device, module = context(task), task.untrained().eval()
     scores = np.random.default_rng(2).normal(size=(7, 3)).astype(np.float32)
     given = Examples(device.public.x, scores)
-    task.layout.load(module, device.start, np.zeros(0, np.int64))
+    task.layout.load(module, device.start.copy(), np.zeros(0, np.int64))
     loss = (module(torch.tensor(device.public.x)) - torch.tensor(scores)).abs().mean()
     slope = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(module.parameters()))])
     for own in (distance, lambda outputs, wanted: (outputs - wanted).abs().mean()):
@@ -363,22 +363,25 @@ def test_fedmd_wants_public_examples() -> None:
         fogline.simulate(task_of(), "fedmd", **QUIET)
 
 
+class TellingScores(FedMD):
+    """Says how far a device's scores lie from the consensus."""
+
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        update = super().report(device)
+        scores = update.terms["scores"].vector
+        spread = float(np.abs(scores - device.received.get("consensus", scores)).mean())
+        return update._replace(metrics={"spread": spread})
+
+
 def test_devices_agree_on_public_examples_by_fedmd() -> None:
     """How far their scores lie apart, after as much training, with the consensus and without."""
     apart = {}
     for epochs in (0, 20):
-        method = type("Asked", (type(make("fedmd")),), {"report": _telling_scores})(epochs=epochs)
+        method = TellingScores(epochs=epochs)
         task = task_of(public=PUBLIC)
         result = fogline.simulate(task, method, **QUIET | {"rounds": 6, "local": {"steps": 2, "batch_size": 4}})
         apart[epochs] = result.history[-1]["metric/spread"]
     assert apart[20] < 0.7 * apart[0]
-
-
-def _telling_scores(self: Any, device: DeviceContext) -> ClientUpdate:
-    update = super(type(self), self).report(device)
-    consensus = device.received.get("consensus", update.terms["scores"].vector)
-    spread = float(np.abs(update.terms["scores"].vector - consensus).mean())
-    return update._replace(metrics={"spread": spread})
 
 
 def test_fedntd_by_hand() -> None:

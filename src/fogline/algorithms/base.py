@@ -89,7 +89,7 @@ class Algorithm(LocalMethod, Parametrised):
 
     private: tuple[str, ...] = field(default=(), kw_only=True)
     """Patterns of names (``("head.*",)``): each device has entries of its own under them, which it trains, keeps and is
-    judged with. They never leave it, and no hook sees them."""
+    judged with. They are in nothing that is sent, and no vector that hooks see has them."""
 
     mode: ClassVar[Mode] = "sync"
     """Mode of a tier that names none."""

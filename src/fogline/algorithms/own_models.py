@@ -23,7 +23,12 @@ class OwnModels(Algorithm):
         return state
 
     def begin(self, device: DeviceContext) -> Vector:
-        return device.local.get(MODEL, device.model)
+        return _model_of(device)
 
     def judge(self, device: DeviceContext) -> Vector:
-        return device.local.get(MODEL, device.model)
+        return _model_of(device)
+
+
+def _model_of(device: DeviceContext) -> Vector:
+    own = device.local.get(MODEL)
+    return device.model if own is None else own

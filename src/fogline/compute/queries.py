@@ -7,8 +7,6 @@ as an answer. Its name and parameters are one text, such as ``histogram(low=0, h
 
 from __future__ import annotations
 
-import ast
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from numbers import Real
@@ -18,8 +16,8 @@ import numpy as np
 
 from fogline.data import Examples
 from fogline.data.inputs import Array, named
-from fogline.parameters import Signature, fitted
-from fogline.plugins import Registry, suggest
+from fogline.parameters import after_first, fitted
+from fogline.plugins import Registry, read_call, suggest
 from fogline.training.hook_calls import a
 from fogline.user_code.bugs import attempt
 
@@ -115,30 +113,20 @@ def parse_query(text: str) -> tuple[str, dict[str, Parameter]]:
     Raises:
         ValueError: it is no query, there is none of that name, or its parameters are others; a sentence.
     """
-    try:
-        found = ast.parse(text.strip(), mode="eval").body
-        if isinstance(found, ast.Name):
-            name, parameters = found.id, {}
-        elif isinstance(found, ast.Call) and isinstance(found.func, ast.Name) and not found.args:
-            name = found.func.id
-            parameters = {str(one.arg): ast.literal_eval(one.value) for one in found.keywords}
-        else:
-            raise ValueError
-    except (SyntaxError, ValueError):
-        raise ValueError(f"'{text}' is no query; write a name and its parameters: histogram(low=0, high=1)") from None
-    if name not in QUERIES:
-        raise ValueError(f"There is no query '{name}'{suggest(name, QUERIES)}")
-    known = inspect.signature(QUERIES[name])
-    own = dict(list(known.parameters.items())[1:])
-    try:
-        known.bind(None, **parameters)
-        if parameters.keys() <= own.keys():  # Else the query takes whatever it is given.
-            parameters = fitted("the query", object, Signature(own, True), (), parameters)
-        if name in CHECKS:
-            CHECKS[name](**parameters)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"The query '{text}' cannot be asked: {str(error).rstrip('.')}") from error
-    return name, parameters
+    call = read_call(text)
+    query = QUERIES.find(call.name)
+    signature = after_first(query.thing)
+    if not signature.checked:  # It takes whatever it is given.
+        if call.values:
+            raise ValueError(f"The query '{query.name}' takes parameters by name only: {query.name}(name=value)")
+        return query.name, call.named
+    parameters = fitted(f"query '{query.name}'", object, signature, call.values, call.named)
+    if query.name in CHECKS:
+        try:
+            CHECKS[query.name](**parameters)
+        except QueryError as error:
+            raise ValueError(f"The query '{text}' cannot be asked: {error}") from error
+    return query.name, parameters
 
 
 def figures(text: str, sums: Mapping[str, float]) -> dict[str, float]:

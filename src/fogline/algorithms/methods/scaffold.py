@@ -39,7 +39,7 @@ class Scaffold(FedAvg):
         return state
 
     def prepare(self, device: DeviceContext) -> State:
-        own = device.local.get("control", np.zeros_like(device.start))
+        own = device.local["control"] if "control" in device.local else np.zeros_like(device.start)
         return {"control": own, "correction": device.received.get("control", 0.0) - own}
 
     def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
