@@ -7,7 +7,7 @@ from typing import Any, cast, get_args
 
 from fogline.algorithms.base import DEVICE_HOOKS, Algorithm
 from fogline.plugins import nearest, suggest
-from fogline.settings import Mode
+from fogline.settings import LocalSettings, Mode
 
 HOOKS = (
     *DEVICE_HOOKS,
@@ -45,6 +45,17 @@ def check_method(method: type[Algorithm]) -> None:
                 _check_hook(kind, name, thing)
             elif not name.startswith("_") and not hasattr(Algorithm, name):
                 _check_name(kind, name, thing)
+
+
+def check_plain_sgd(local: LocalSettings, why: str) -> None:
+    """Refuse local training that is not plain SGD.
+
+    Raises:
+        ValueError: it has another optimizer, or momentum; ``why``: what of the method rests on it.
+    """
+    if local.optimizer != "sgd" or local.momentum:
+        has = f"optimizer is '{local.optimizer}'" if local.optimizer != "sgd" else f"momentum is {local.momentum:g}"
+        raise ValueError(f"local.{has}, but the method wants plain SGD without momentum: {why}")
 
 
 def _check_hook(kind: type, name: str, thing: Any) -> None:

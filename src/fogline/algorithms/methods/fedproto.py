@@ -8,6 +8,7 @@ from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Moved, Weighted
 from fogline.algorithms.own_models import MODEL, OwnModels
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State, Vector
 from fogline.training.context import DeviceContext, LocalBatch
 from fogline.training.method import Array
@@ -24,7 +25,7 @@ class FedProto(OwnModels):
     A fog has no rounds of its own. A device sends the means of the classes that it has.
     """
 
-    lam: float = 1.0
+    lam: float = bounded(1.0, ge=0)
 
     def broadcast(self, state: State) -> State:
         """Prototypes as a table with a row for each label, and which rows somebody has sent; the last is no label's."""
