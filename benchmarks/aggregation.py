@@ -15,6 +15,8 @@ median goes over the same blocks, which lie in memory, by turns.
 
 - ``median_relative_bandwidth``, ``trimmed_relative_bandwidth``: numbers per second, divided by NumPy's.
 - ``median_peak_models``: memory at its highest, in models; ``median_block_models``: what one block takes of that.
+- ``median_spilled_peak_models``, ``krum_spilled_peak_models``: the same as in a simulation, where each update is in
+  memory when it is taken (which counts), and waits on disk.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import median, report
-from fogline.aggregation import ExactFold, Fold, MeanFold, Update, gathering, sweep
+from fogline.aggregation import ExactFold, Fold, MeanFold, Update, rows, sweep
 from fogline.aggregation.gathering import as_it_is
 from fogline.aggregation.rules import make_rule
 from fogline.params import map_arrays, save_arrays
@@ -76,10 +78,19 @@ def peak_models(kind: type[Fold], updates: list[Update], count: int) -> float:
     return peak / updates[0].vectors["delta"].nbytes
 
 
+def peak_of(work: Callable[[], None]) -> int:
+    """Bytes that it takes at most."""
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
 def rules(size: int, count: int) -> dict[str, float]:
     """How fast rules combine updates that lie in files, and the memory that they take."""
     rng = np.random.default_rng(1)
-    columns = max(1, gathering.BLOCK // count)
+    columns = max(1, rows.BLOCK // count)
     seconds: dict[str, list[float]] = {"plain": [], "median": [], "trimmed_mean(0.1)": []}
     with TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{i}" for i in range(count)]
@@ -102,10 +113,15 @@ def rules(size: int, count: int) -> dict[str, float]:
                 begun = perf_counter()
                 (plain if name == "plain" else combine)(name)
                 times.append(perf_counter() - begun)
-        tracemalloc.start()
-        combine("median")
-        peak = tracemalloc.get_traced_memory()[1] / (4 * size)
-        tracemalloc.stop()
+
+        def simulated(text: str) -> None:
+            fold = make_rule(text).fold()
+            for _ in range(count):
+                fold.add(Update({"delta": rng.standard_normal(size, np.float32)}, {"delta": 1.0}))
+            fold.finish()
+
+        peak = peak_of(lambda: combine("median")) / (4 * size)
+        spilled = {text: peak_of(lambda text=text: simulated(text)) / (4 * size) for text in ("median", "krum(f=10)")}
     whole = median(seconds["plain"])
     return {
         "rule_updates": count,
@@ -114,6 +130,8 @@ def rules(size: int, count: int) -> dict[str, float]:
         "trimmed_relative_bandwidth": whole / median(seconds["trimmed_mean(0.1)"]),
         "median_peak_models": peak,
         "median_block_models": count * columns / size,
+        "median_spilled_peak_models": spilled["median"],
+        "krum_spilled_peak_models": spilled["krum(f=10)"],
     }
 
 

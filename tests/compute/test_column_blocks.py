@@ -16,8 +16,11 @@ from fogline.compute import column_blocks
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.files import write
 from fogline.compute.groups import Groups
+from fogline.compute.links import NodeLinks
+from fogline.compute.messages import NONE, Message
 from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move
-from fogline.params import Entry, Params, Spec, State, Vector, map_arrays
+from fogline.params import Entry, Params, Spec, State, Vector, map_arrays, write_arrays
+from fogline.stages import LinkContext, pipeline
 from fogline.training.plan import Plan
 from tests.compute.asking import ask
 
@@ -92,6 +95,53 @@ def test_blocks_give_the_bits_of_the_whole(name: str, rule: str, tmp_path: Path)
     models = [f"m{i}{what}" for i in range(7) for what in ("", "-group")]
     for what in (*models, "up", *(["merged"] if merges else [])):
         same(tmp_path / "a" / what, tmp_path / "b" / what)
+
+
+@pytest.mark.parametrize("staged", [False, True])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "krum(f=2)",
+        "bulyan(f=1)",
+        "flame(noise=0.5)",
+        "fltrust('u3')",
+        ["nnm(f=2)", "median"],
+        ["bucketing", "dnc(f=1)"],
+    ],
+)
+def test_rules_decide_by_wholes_and_combine_in_blocks(rule: str | list[str], staged: bool, tmp_path: Path) -> None:
+    algorithm = make("scaffold")
+    made = Groups(algorithm, SPEC, make_rule(rule))
+    stages = pipeline(("int8",)) if staged else NONE
+    initial = groups.root(Params.zeros(SPEC))
+    members = tuple(FoldInput(f"u{i}", 0, f"u{i}") for i in range(9))
+    for folder, blocks in ((tmp_path / "a", False), (tmp_path / "b", True)):
+        folder.mkdir()
+        runner = GroupsOnFiles(made, blocks, NodeLinks(takes=stages))
+        runner.begin(initial, str(folder / "m0-group"), str(folder / "m0"), "m0")
+        for i in range(9):
+            update = update_of(algorithm, i)
+            if i == 5 and not staged:
+                update.vectors["delta"][TRAINED - 3] = np.nan
+            sent = Message.of_update(update).encoded(stages, {}, LinkContext(i))[0] if staged else update.to_arrays()
+            write_arrays(folder / f"u{i}", sent)
+        done = ask(runner, Move("m0", "m1", members, False, 0, False), folder, 0, 9)
+        assert [place for place, _ in done.refused] == ([] if staged else [5])
+    same(tmp_path / "a" / "m1-group", tmp_path / "b" / "m1-group")
+
+
+def test_a_round_with_fewer_than_a_rule_needs_moves_nothing(tmp_path: Path) -> None:
+    algorithm = make("fedavg")
+    for blocks in (False, True):
+        runner = GroupsOnFiles(Groups(algorithm, SPEC, make_rule("krum(f=2)")), blocks)
+        runner.begin(groups.root(Params.zeros(SPEC)), str(tmp_path / "m0-group"), str(tmp_path / "m0"), "m0")
+        for i in range(6):
+            write(str(tmp_path / f"u{i}"), update_of(algorithm, i))
+        members = tuple(FoldInput(f"u{i}", 0, f"u{i}") for i in range(6))
+        done = ask(runner, Move("m0", "m1", members, False, 0, False), tmp_path, 0, 6)
+        assert [place for place, _ in done.refused] == [*range(6)]
+        assert all("Krum(f=2, neighbours=0) needs 7 updates, and 6 can be used" in why for _, why in done.refused)
+        same(tmp_path / "m0-group", tmp_path / "m1-group")
 
 
 def test_an_update_that_is_not_finite_in_one_block_counts_in_none(tmp_path: Path) -> None:

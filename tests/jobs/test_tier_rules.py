@@ -9,9 +9,12 @@ import pytest
 from fogline.aggregation.rules import Rule, make_rule
 from fogline.algorithms import make
 from fogline.jobs import Job, JobError, Tier, Tree
+from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.reading import parse_job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.writing import job_to_toml
+from fogline.nodes.role import role_of
+from fogline.nodes.traits import traits_of
 
 
 class Smallest(Rule):
@@ -33,6 +36,16 @@ def names(tree: Tree, method: str = "fedavg", **more: Any) -> list[str]:
     return [type(rule).__name__ for rule in rules.values()]
 
 
+@pytest.mark.parametrize("method", ["ifca", "fedproto"])
+def test_an_exchange_wants_devices_that_send_the_same_names(method: str) -> None:
+    tree = Tree(cloud=Tier(exchange="secagg"))
+    assert exchange_of(Job(tree=tree), make("fedavg")) is not None
+    with pytest.raises(
+        JobError, match=r"devices send vectors of different names, and the exchange of tree\.cloud adds"
+    ):
+        exchange_of(Job(tree=tree), make(method))
+
+
 def test_a_tier_without_a_rule_takes_the_mean_or_the_exact_one_of_an_exact_job() -> None:
     tree = Tree(cloud=Tier(), fog=Tier())
     assert names(tree) == ["Mean", "Mean"]
@@ -48,6 +61,8 @@ def test_a_tier_without_a_rule_takes_the_mean_or_the_exact_one_of_an_exact_job()
         Tree(cloud=Tier(rule="median"), fog=Tier(mode="async")),
         Tree(cloud=Tier(rule="exact"), fog=Tier(rule="exact")),
         Tree(cloud=Tier(rule="exact"), fog=Tier(rounds=2)),
+        Tree(cloud=Tier(rule="krum(f=1)", cohort=5), fog=Tier(count=5, rule=["nnm(f=2)", "mean"])),
+        Tree(cloud=Tier(rule=["nnm(f=1)", Smallest()]), fog=Tier(count=3, rule=["norm_bound(1.0)", "flame"])),
     ],
 )
 def test_what_fits_together(tree: Tree) -> None:
@@ -64,6 +79,19 @@ def test_what_fits_together(tree: Tree) -> None:
         (Tree(cloud=Tier(rule="median", mode="ring")), {}, "but cloud.mode is 'ring'"),
         (Tree(cloud=Tier(rule="median", late="fold")), {}, "but cloud.late folds those of earlier ones"),
         (Tree(cloud=Tier(rule="nowhere_at_all:Rule")), {}, "cloud.rule: The rule 'nowhere_at_all:Rule' cannot be"),
+        (Tree(cloud=Tier(rule="krum(f=2)", cohort=6)), {}, "cloud.rule is 'krum(f=2)', which needs 7 updates, but a"),
+        (
+            Tree(cloud=Tier(rule=["bucketing(2)", "krum(f=1)"]), fog=Tier(count=8, rule="median")),
+            {},
+            "cloud.rule is ['bucketing(2)', 'krum(f=1)'], which needs 9 updates, but a round of cloud has at most 8",
+        ),
+        (
+            Tree(cloud=Tier(rule="fltrust('a')", cohort=0.5)),
+            {},
+            "in every round of its one aggregator, but cloud.cohort",
+        ),
+        (Tree(cloud=Tier(), fog=Tier(count=2, rule="fltrust('a')")), {}, "but fog.count is 2; set it to 1"),
+        (Tree(cloud=Tier(rule=["nnm(f=1)", f"{__name__}:Misspelt"])), {}, "Misspelt has no combine and no mix"),
     ],
 )
 def test_what_does_not_is_refused_before_the_run(tree: Tree, more: dict[str, Any], why: str) -> None:
@@ -74,7 +102,7 @@ def test_what_does_not_is_refused_before_the_run(tree: Tree, more: dict[str, Any
 
 def test_a_rule_that_would_be_the_mean_is_refused() -> None:
     for rule in (Misspelt(), f"{__name__}:Misspelt"):
-        with pytest.raises(JobError, match="Misspelt has no combine; it has 'combin'; write: def"):
+        with pytest.raises(JobError, match="Misspelt has no combine and no mix; it has 'combin'; write: def"):
             names(Tree(cloud=Tier(rule=rule)))
 
 
@@ -110,3 +138,20 @@ def test_a_rule_of_ones_own_is_written_as_text_that_makes_it_again() -> None:
     again = parse_job(job_to_toml(job))
     assert again.tree.tiers["cloud"].rule == f"{__name__}:Smallest(power=2.0)"
     assert rules_of(again, make("fedavg")) == rules_of(job, make("fedavg"))
+
+
+def test_a_list_of_rules_is_written_as_one_that_makes_it_again() -> None:
+    tree = Tree(cloud=Tier(rule=["nnm(f=1)", Smallest(2.0)]), fog=Tier(count=3, rule=("norm_bound(2.0)", "median")))
+    again = parse_job(job_to_toml(Job(tree=tree)))
+    assert again.tree.tiers["cloud"].rule == ("nnm(f=1)", f"{__name__}:Smallest(power=2.0)")
+    assert rules_of(again, make("fedavg")) == rules_of(Job(tree=tree), make("fedavg"))
+    one = parse_job("", ['cloud.rule=["nnm(f=1)", "median"]'])
+    assert rules_of(one, make("fedavg"))["cloud"] == make_rule(["nnm(f=1)", "median"])
+
+
+def test_a_rule_asks_for_as_many_reports_as_it_needs() -> None:
+    job = Job(tree=Tree(cloud=Tier(rule="krum(f=2)", cohort=0.3, quorum=0.5)))
+    algorithm = make("fedavg")
+    role = role_of(job, traits_of(algorithm, rules_of(job, algorithm)), "cloud", "cloud", None)
+    assert (role.cohort_of(100), role.quorum_of(30)) == (30, 15)
+    assert (role.cohort_of(10), role.quorum_of(7)) == (7, 7)

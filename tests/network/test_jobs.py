@@ -30,6 +30,13 @@ SAME = {
     "several rounds, device state": job(fog="rounds = 2", more='algorithm = "scaffold"'),
     "a rule at the root": job(fogs=0, cloud='rule = "median"'),
     "rules in a tree": job(cloud='rule = "trimmed_mean(0.3)"', fog='rule = "median"'),
+    "a rule on distances": job(fogs=0, cloud='rule = "krum(f=0)"'),
+    "rules one after the other": job(fogs=0, cloud='rule = ["bucketing(1)", "nnm(f=1)", "dnc(f=1)"]'),
+    "a rule with noise": job(fogs=0, cloud='rule = "flame(noise=0.1)"'),
+    "a rule that trusts a child": job(fogs=0, cloud="rule = \"fltrust(root='client-2')\""),
+    "rules on distances in a tree": job(
+        cloud='rule = "geometric_median"', fog='rule = ["norm_bound(1.0)", "median"]', more='algorithm = "scaffold"'
+    ),
     "group state": job(fog="rounds = 2", more='algorithm = "mtgc"'),
     "stages": job(
         fogs=0, cloud='uplink = ["clip(norm=0.05)", "int8(feedback=true)"]\ndownlink = ["int8"]', more="exact = true"
@@ -146,9 +153,10 @@ def test_one_poisoned_device_moves_the_mean_and_not_the_median(
         return made.model(record)
 
     honest = runner.run(work("mean")).vector
-    poisoned = {rule: runner.run(work(rule, "poisoned = 1")).vector for rule in ("mean", "median")}
+    poisoned = {rule: runner.run(work(rule, "poisoned = 1")).vector for rule in ("mean", "median", "krum(f=0)")}
     assert np.abs(poisoned["mean"] - honest).min() > 100
     assert np.abs(poisoned["median"] - honest).max() < 1
+    assert np.abs(poisoned["krum(f=0)"] - honest).max() < 1
 
 
 def test_a_rule_of_ones_own_travels_with_the_job(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:

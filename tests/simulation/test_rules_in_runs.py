@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fogline import CodeError
-from fogline.aggregation.rules import Rule
+from fogline.aggregation.rules import Rule, base
 from fogline.algorithms import FedAvg
 from fogline.algorithms.base import ClientUpdate, Weighted
 from fogline.jobs import Job, JobError, Tier, Tree
@@ -100,7 +100,7 @@ def test_poisoned_devices_move_the_mean_and_not_the_rules() -> None:
     assert 0 < len(bad) <= 3
     honest = run_toy(Tree()).metrics["accuracy"]
     assert run_toy(Tree(), Attack()).metrics["accuracy"] < honest - 0.2
-    for rule in ("median", "trimmed_mean(0.3)"):
+    for rule in ("median", "trimmed_mean(0.3)", "krum(f=3)", "geometric_median", "flame", ["nnm(f=3)", "median"]):
         assert run_toy(Tree(cloud=Tier(rule=rule)), Attack()).metrics["accuracy"] > honest - 0.1
 
 
@@ -137,3 +137,58 @@ def test_weights_per_number_give_a_tree_what_a_star_has(exact: bool) -> None:
 def test_a_rule_and_weights_per_number_are_refused_before_the_run() -> None:
     with pytest.raises(JobError, match=r"cloud\.rule takes one weight for all of a vector"):
         run_toy(Tree(cloud=Tier(rule="median")), Voting())
+
+
+@pytest.mark.parametrize(
+    ("tree", "why"),
+    [
+        (
+            Tree(cloud=Tier(rule="krum(f=5)")),
+            r"'krum\(f=5\)', which needs 13 updates, but a round of cloud has at most",
+        ),
+        (
+            Tree(cloud=Tier(rule="median"), fog=Tier(count=4, rule="flame", cohort=1)),
+            "needs 3 updates, but a round",
+        ),
+        (
+            Tree(cloud=Tier(rule="fltrust('client-99')")),
+            "trusts 'client-99', which is no child of cloud; 'client-00'",
+        ),
+    ],
+)
+def test_a_rule_that_could_never_say_anything_is_refused_before_the_run(tree: Tree, why: str) -> None:
+    with pytest.raises(JobError, match=why):
+        run_toy(tree)
+
+
+def test_a_round_asks_as_many_as_its_rule_needs() -> None:
+    result = run_toy(Tree(cloud=Tier(rule="krum(f=2)", cohort=0.1)))
+    assert [row["updates"] for row in result.history] == [7] * 5
+
+
+def test_the_updates_of_a_round_wait_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+
+    class Watched(base.Spill):
+        def __call__(self, vector: Vector) -> Vector:
+            there = super().__call__(vector)
+            kept.append(there.nbytes)
+            assert not there.flags.owndata
+            return there
+
+    plain = run_toy(TREE).params.vector
+    monkeypatch.setattr(base, "Spill", Watched)
+    np.testing.assert_array_equal(run_toy(TREE).params.vector, plain)
+    assert len(kept) >= 5 * (12 + 2)  # Of every round those of the devices, and of the fogs.
+
+
+@pytest.mark.parametrize("rule", ["krum(f=1)", "fltrust('client-03')", "flame", ["bucketing(2)", "dnc(f=1)"]])
+def test_workers_and_an_interruption_change_no_bit_of_a_rule_on_wholes(rule: str | list[str], tmp_path: Path) -> None:
+    tree = Tree(cloud=Tier(rule=rule))
+    whole = run_toy(tree, rounds=3, checkpoint_every=1)
+    assert np.array_equal(run_toy(tree, rounds=3, processes=2).params.vector, whole.params.vector)
+    with pytest.raises(KeyboardInterrupt), RunFolder.create(tmp_path / "run", whole.job) as folder:
+        run(whole.job, ToyTask(toy_data(12)), folder, progress=Interrupting(2))
+    with RunFolder.reopen(tmp_path / "run") as reopened:
+        resumed = run(reopened.read_job(), ToyTask(toy_data(12)), reopened, progress=False)
+    assert np.array_equal(resumed.params.vector, whole.params.vector)

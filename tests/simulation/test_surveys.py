@@ -143,7 +143,7 @@ def test_queries_are_of_the_examples_that_train() -> None:
     data = toy_data().with_held_out(["client-03", "client-07"])
     result = simulate(data, tree=TREE, queries=["label_counts"], evaluation={})
     assert sum(result.queries["label_counts"].values()) == data.sizes().sum()
-    assert "did not answer" not in result.counts
+    assert "not judged" not in result.counts
     job = check({"queries": ["label_counts"]})
     asked = Examiner(ToyTask(data), FedAvg(), job, lambda _: pytest.fail("nobody trains"))
     down = Down(np.zeros(0, np.float32), np.zeros(0, np.int64))
@@ -152,7 +152,7 @@ def test_queries_are_of_the_examples_that_train() -> None:
 
 
 def test_a_share_has_no_target_above_one() -> None:
-    with pytest.raises(JobError, match="The target is 90, but accuracy goes from 0 to 1; 90 % is 0.9"):
+    with pytest.raises(JobError, match=r"The target is 90, but accuracy goes from 0 to 1; 90 % is 0\.9"):
         simulate(evaluation={"target": 90.0})
 
 

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.fold import Fold, highest
-from fogline.aggregation.mean import DOUBLE, LARGEST, SINGLE
-from fogline.aggregation.sweep import bound, magnitude, sweep
-from fogline.aggregation.update import NO_COUNTERS, Arrays, Folded, Partial, UnusableUpdateError, Update
+from fogline.aggregation.geometry import Geometry, Mixture, WrongRuleError
+from fogline.aggregation.mean import LARGEST
+from fogline.aggregation.rows import Rows
+from fogline.aggregation.sweep import bound, magnitude
+from fogline.aggregation.update import (
+    NO_COUNTERS,
+    Arrays,
+    Folded,
+    Partial,
+    UnusableRoundError,
+    UnusableUpdateError,
+    Update,
+)
 from fogline.aggregation.weights import is_per_number
 from fogline.params import Vector
 
-Combine = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], Vector]
-"""Makes (columns,) of a block (updates, columns) and the weights (updates,)."""
 Keep = Callable[[Vector], Vector]
 """Gives a vector of the same numbers that stays as it is."""
-BLOCK = 1 << 22
-"""Numbers of a block, over all updates."""
-
-
-class WrongRuleError(TypeError):
-    """A rule gives what it must not; the text stands after its name."""
+FARTHEST = 1e150
+"""Magnitudes of which a rule can still compute distances: their squares are numbers."""
+CELL = 1 << 16
+"""Numbers of noise that are drawn together."""
 
 
 def as_it_is(vector: Vector) -> Vector:
@@ -33,9 +39,45 @@ def as_it_is(vector: Vector) -> Vector:
     return vector
 
 
-def copied(vector: Vector) -> Vector:
-    """Keeps a vector whose memory is used again."""
-    return vector.copy()
+class Combining(Protocol):
+    """What the fold asks of a rule: see :class:`fogline.aggregation.rules.Rule`."""
+
+    combines: ClassVar[bool]
+    mixes: ClassVar[bool]
+
+    @property
+    def least(self) -> int:
+        """Updates that it needs."""
+        ...
+
+    @property
+    def trusted(self) -> str:
+        """The child whose update it needs; empty if any will do."""
+        ...
+
+    def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
+        """One of many, for some columns."""
+        ...
+
+    def prepare(self, updates: Geometry) -> Mixture | None:
+        """What takes the updates' place, if anything does."""
+        ...
+
+
+class Plan(NamedTuple):
+    """What a rule has decided about the vectors of a name, from all of their numbers."""
+
+    mixture: Mixture
+    seed: Sequence[int]
+    """Of the noise."""
+    size: int
+    """Numbers of the whole vectors."""
+    start: int = 0
+    """Where those that are combined begin in them."""
+
+    def at(self, start: int) -> Plan:
+        """The same, for a piece that begins there."""
+        return self._replace(start=start)
 
 
 class Gathered(Partial):
@@ -57,6 +99,7 @@ class Gathered(Partial):
         for place, (update, scale) in enumerate(self.updates):
             arrays |= {f"{place}/{name}": array for name, array in update.to_arrays().items()}
             arrays[f"{place}/scale"] = np.array([scale])
+            arrays[f"{place}/child"] = np.frombuffer(update.child.encode(), np.uint8)
         return arrays
 
     @classmethod
@@ -66,7 +109,12 @@ class Gathered(Partial):
         for name, array in arrays.items():
             place, _, rest = name.partition("/")
             parts.setdefault(int(place), {})[rest] = array
-        return cls([(Update.from_arrays(part), float(part["scale"].item())) for _, part in sorted(parts.items())])
+        updates: list[tuple[Update, float]] = []
+        for _, part in sorted(parts.items()):
+            update = Update.from_arrays(part)
+            update.child = bytes(part["child"]).decode()
+            updates.append((update, float(part["scale"].item())))
+        return cls(updates)
 
 
 class Combined(Folded):
@@ -92,12 +140,14 @@ class GatheringFold(Fold):
     """Gathers updates, and lets a rule combine them.
 
     Args:
-        combine: the rule.
+        rule: says how.
         keep: gives the vectors that are gathered.
+        plans: what the rule has decided, by name, where what is gathered are pieces of the updates; None lets it look
+            at them as wholes.
     """
 
-    def __init__(self, combine: Combine, keep: Keep) -> None:
-        self._combine, self._keep = combine, keep
+    def __init__(self, rule: Combining, keep: Keep, plans: Mapping[str, Plan] | None = None) -> None:
+        self._rule, self._keep, self._plans = rule, keep, plans
         super().__init__()
 
     def clear(self) -> None:
@@ -112,9 +162,12 @@ class GatheringFold(Fold):
                 raise UnusableUpdateError(
                     f"Its vector '{name}' has a weight for each number; the rule of this tier takes one for all."
                 )
-            self._size(name, vector, weight, scale, update.bounds.get(name))
+            size = self._size(name, vector, weight, scale, update.bounds.get(name)) * scale
+            if self._rule.mixes and size > FARTHEST:
+                raise UnusableUpdateError(f"Its vector '{name}' reaches {size:.3g}; no distance to it can be computed.")
         vectors = {name: self._keep(vector) for name, vector in update.vectors.items()}
-        self._gather([(Update(vectors, {**update.weights}, update.counters.copy(), update.count), scale)])
+        kept = Update(vectors, {**update.weights}, update.counters.copy(), update.count, child=update.child)
+        self._gather([(kept, scale)])
 
     def merge(self, partial: Partial, scale: float = 1.0) -> None:
         self.suits(partial)
@@ -127,11 +180,18 @@ class GatheringFold(Fold):
         return gathered
 
     def finish(self) -> Folded:
-        counters, count = self.counters, self.count
-        made = {name: self._combined(name) for name in self.sums}
+        """As every fold's.
+
+        Raises:
+            UnusableRoundError: there are fewer updates than the rule needs, or that of the child it trusts is missing.
+        """
+        counters, count, made = self.counters, self.count, dict[str, Vector]()
+        weights = dict[str, float]()
+        for name, rows in rows_of(self._rule, self._updates).items():
+            made[name] = self._combined(name, rows)
+            weights[name] = len(rows) * float(np.median(rows.weights)) if len(rows) else 0.0
         self.clear()
-        sums = {name: vector for name, (vector, _) in made.items()}
-        return Combined(sums, {name: weight for name, (_, weight) in made.items()}, counters, count)
+        return Combined({**made}, {**weights}, counters, count)
 
     def suits(self, partial: Partial) -> None:
         if not isinstance(partial, Gathered):
@@ -145,46 +205,97 @@ class GatheringFold(Fold):
             self.count += update.count
         self._updates += updates
 
-    def _combined(self, name: str) -> tuple[Vector, float]:
-        """What the rule makes of the vectors of a name that weigh anything, and their weight."""
-        rows: list[tuple[Vector, float]] = []
-        heavy: list[float] = []
-        for update, scale in self._updates:
-            weight = update.weights.get(name, 0.0)
-            assert not is_per_number(weight)
-            if weight > 0.0:
-                rows.append((update.vectors[name], scale))
-                heavy.append(weight)
-        size, weights = self.sums[name].size, np.array(heavy)
-        kind = DOUBLE if any(vector.dtype == DOUBLE for vector, _ in rows) else SINGLE
-        combined = np.zeros(size, kind)
-        if not rows:
-            return combined, 0.0
-
-        def work(columns: slice, _: int) -> None:
-            block = np.empty((len(rows), columns.stop - columns.start), kind)
-            for row, (vector, scale) in zip(block, rows, strict=True):
-                np.multiply(vector[columns], kind.type(scale), out=row, casting="same_kind")
-            made = self._checked(self._combine(block, weights), columns)
-            with np.errstate(over="ignore"):
-                combined[columns] = made
-
-        sweep(size, work, max(1, BLOCK // len(rows)))
-        if not math.isfinite(bound(combined)):
-            self._refuse(name, combined, max(magnitude(vector) * abs(scale) for vector, scale in rows))
-        return combined, len(rows) * float(np.median(weights))
-
-    def _refuse(self, name: str, combined: Vector, largest: float) -> None:
-        """A rule has made numbers that are not finite. Of numbers whose squares overflow many an honest rule would."""
-        bad = np.flatnonzero(~np.isfinite(combined))
-        what = f"gives '{name}' with {bad.size:,} of {combined.size:,} numbers that are not finite"
-        if largest * largest * len(self._updates) < LARGEST[combined.dtype]:
-            raise WrongRuleError(f"{what} (number {bad[0]} is {combined[bad[0]]})")
-        raise UnusableUpdateError(f"Of updates as large as {largest:.3g} the tier's rule {what}.")
-
-    def _checked(self, made: Any, columns: slice) -> Vector:
-        wanted = (columns.stop - columns.start,)
-        if not isinstance(made, np.ndarray) or made.shape != wanted or made.dtype.kind != "f":
-            given = f"{made.dtype} of shape {made.shape}" if isinstance(made, np.ndarray) else repr(type(made))
-            raise WrongRuleError(f"gives {given}; it must give floating-point numbers of shape {wanted}")
+    def _combined(self, name: str, rows: Rows) -> Vector:
+        """What the rule makes of the vectors of a name."""
+        rule = self._rule
+        plan = _planned(rule, rows) if self._plans is None else self._plans.get(name)
+        if plan is None:
+            made = rows.combined(rule.combine, None)
+        else:
+            made = rows.combined(rule.combine if rule.combines else None, plan.mixture.matrix)
+            if plan.mixture.noise:
+                _add_noise(made, plan)
+        if not math.isfinite(bound(made)):
+            _refuse(name, made, rows)
         return made
+
+
+def plans_of(rule: Combining, gathered: Gathered) -> dict[str, Plan]:
+    """What a rule decides about the vectors of each name.
+
+    Raises:
+        UnusableRoundError: as in :meth:`GatheringFold.finish`.
+    """
+    plans = {name: _planned(rule, rows) for name, rows in rows_of(rule, gathered.updates).items()}
+    return {name: plan for name, plan in plans.items() if plan is not None}
+
+
+def rows_of(rule: Combining, updates: Sequence[tuple[Update, float]]) -> dict[str, Rows]:
+    """The vectors of each name that weigh anything.
+
+    A name that too few have sent for the rule to say anything is left out, unless most have: nobody ends a round with a
+    name of his own.
+
+    Raises:
+        UnusableRoundError: as in :meth:`GatheringFold.finish`.
+    """
+    least, trusted, found = rule.least, rule.trusted, dict[str, Rows]()
+    if updates and len(updates) < least:
+        raise UnusableRoundError(f"{rule} needs {least} updates, and {len(updates)} can be used.")
+    if updates and trusted and all(update.child != trusted for update, _ in updates):
+        raise UnusableRoundError(f"{rule} needs the update of '{trusted}', which cannot be used or did not come.")
+    for name in {name: None for update, _ in updates for name in update.vectors}:
+        sent = [one for one in updates if name in one[0].vectors]
+        if trusted and all(update.child != trusted for update, _ in sent):
+            continue
+        rows = _rows(name, sent)
+        if len(rows) >= least or least == 1:
+            found[name] = rows
+        elif 2 * len(sent) > len(updates):
+            raise UnusableRoundError(
+                f"{rule} needs {least} updates, and only {len(rows)} of {len(updates)} have a '{name}' that weighs "
+                "anything."
+            )
+    return found
+
+
+def _rows(name: str, sent: Sequence[tuple[Update, float]]) -> Rows:
+    rows: list[tuple[Vector, float]] = []
+    heavy: list[float] = []
+    children: list[str] = []
+    for update, scale in sent:
+        weight = update.weights[name]
+        assert not is_per_number(weight)
+        if weight > 0.0:
+            rows.append((update.vectors[name], scale))
+            heavy.append(weight)
+            children.append(update.child)
+    return Rows(rows, np.array(heavy), children, sent[0][0].vectors[name].size)
+
+
+def _planned(rule: Combining, rows: Rows) -> Plan | None:
+    if not rule.mixes or not len(rows):
+        return None
+    seen = rows.geometry()
+    mixture = rule.prepare(seen)
+    return None if mixture is None else Plan(mixture, seen.seed, seen.size)
+
+
+def _refuse(name: str, combined: Vector, rows: Rows) -> None:
+    """A rule has made numbers that are not finite. Of numbers whose squares overflow many an honest rule would."""
+    largest = max(magnitude(vector) * abs(scale) for vector, scale in rows.vectors)
+    bad = np.flatnonzero(~np.isfinite(combined))
+    what = f"gives '{name}' with {bad.size:,} of {combined.size:,} numbers that are not finite"
+    if largest * largest * len(rows) < LARGEST[combined.dtype]:
+        raise WrongRuleError(f"{what} (number {bad[0]} is {combined[bad[0]]})")
+    raise UnusableRoundError(f"Of updates as large as {largest:.3g} the tier's rule {what}.")
+
+
+def _add_noise(vector: Vector, plan: Plan) -> None:
+    """Add the numbers of an endless row of noise that belong there: the same ones, in whatever pieces."""
+    stop = plan.start + vector.size
+    for cell in range(plan.start // CELL, -(-stop // CELL)):
+        low, high = max(plan.start, cell * CELL), min(stop, (cell + 1) * CELL)
+        drawn = np.random.default_rng([*plan.seed, cell]).standard_normal(CELL, np.float32)
+        noise = drawn[low - cell * CELL : high - cell * CELL] * np.float32(plan.mixture.noise)
+        vector[low - plan.start : high - plan.start] += noise

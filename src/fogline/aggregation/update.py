@@ -35,6 +35,10 @@ class UnusableUpdateError(ValueError):
     """An update that must not enter an aggregate: not finite, of a wrong shape, or too large for the exact fold."""
 
 
+class UnusableRoundError(UnusableUpdateError):
+    """Of the updates of a round the rule can make none: each of them counts as refused."""
+
+
 @dataclass(slots=True)
 class Update:
     """What a device sends up: named vectors, each with the weight it has in the mean.
@@ -46,6 +50,7 @@ class Update:
         count: devices that it speaks for; more than one where a fog makes one update of its rounds.
         bounds: numbers that no magnitude in the vector of that name exceeds, as ``sweep.bound`` gives them, where
             who made the vector has looked already. They never travel: a node believes its own only.
+        child: who sent it, where its aggregator has a rule that may ask. It never travels either.
     """
 
     vectors: dict[str, Vector]
@@ -53,6 +58,7 @@ class Update:
     counters: Counters = field(default_factory=lambda: NO_COUNTERS)
     count: int = 1
     bounds: Mapping[str, float] = field(default_factory=lambda: NO_BOUNDS)
+    child: str = ""
 
     @property
     def nbytes(self) -> int:

@@ -109,6 +109,8 @@ class Algorithm(LocalMethod, Parametrised):
     global_model: ClassVar[bool] = True
     """Whether the root's model is what is learned. Not where each device keeps a model of its own: then devices alone
     judge, and nothing is published."""
+    alike: ClassVar[bool] = True
+    """Whether all devices send the same names. Exchanges want that: they add up what nobody looks at."""
     needs_public: ClassVar[bool] = False
     """Whether the data must have a public part."""
     movement: ClassVar[str] = "delta"

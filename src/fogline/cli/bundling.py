@@ -10,7 +10,7 @@ from pathlib import Path
 from fogline.governance.bundles.bundle import pack
 from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs import Job, JobError
-from fogline.jobs.writing import job_to_toml, rule_text
+from fogline.jobs.writing import job_to_toml, rule_texts
 from fogline.plugins import read_call
 
 
@@ -47,7 +47,7 @@ def files_of(job: Job, folder: Path) -> list[Path]:
     if not job.task:
         raise JobError("The job names no task; write task = 'module:attribute'")
     tiers = job.tree.tiers.values()
-    rules = [text for tier in tiers if (text := rule_text(tier.rule))]
+    rules = [text for tier in tiers for text in rule_texts(tier.rule)]
     stages = [text for tier in tiers for text in (*tier.uplink, *tier.downlink)]
     named = [job.algorithm.name, *(tier.exchange for tier in tiers), *(read_call(text).name for text in rules + stages)]
     roots = [job.task, *(name for name in named if ":" in name)]

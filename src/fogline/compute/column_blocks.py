@@ -100,6 +100,11 @@ class ColumnBlock(NamedTuple):
             return array.size == self.stop - self.start
         return array.size == (self.stop - self.start if self.trained else 0)
 
+    def offset(self, name: str, size: int) -> int:
+        """Where an update's vector of that name and size, as it is in this block, begins in the whole one."""
+        array = f"vector/{name}"
+        return self.place(array) or 0 if size == self.layout.length(array) else 0
+
     def extents(self, arrays: Arrays) -> dict[str, Extent]:
         """How long the arrays of all blocks are, by those of this one."""
         return {

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 from fogline.aggregation import Fold, Folded, Partial, UnusableUpdateError, Update
-from fogline.aggregation.gathering import Keep, WrongRuleError, copied
-from fogline.aggregation.rules import Rule
+from fogline.aggregation.gathering import Keep, Plan
+from fogline.aggregation.geometry import WrongRuleError
+from fogline.aggregation.rules import Chain, Rule
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import Spec
 from fogline.user_code.bugs import CodeError, attempt, blame, line_of_definition
@@ -24,6 +25,7 @@ Form = tuple[Any, ...]
 """The shapes of an update's counters and of its vectors, each of these after its name."""
 Refusals = dict[int, str]
 """Places of updates that cannot be used, and why."""
+Result = TypeVar("Result")
 UNLIKE = "Its vectors do not have the shapes that those of the others of its round have."
 
 
@@ -87,21 +89,22 @@ def _shapes(form: Form) -> list[tuple[Any, Any]]:
     return [(None, form[0]), *((name, shape) for name, shape in zip(form[1::2], form[2::2], strict=True))]
 
 
-def finished(rule: Rule, fold: Fold) -> Folded:
-    """What a rule's fold comes to.
+def finished(rule: Rule, work: Callable[[], Result]) -> Result:
+    """What a rule makes of a round's updates.
 
     Raises:
-        UnusableUpdateError: the updates are so large that the rule cannot combine them.
+        UnusableUpdateError: the updates are too few, or so large that the rule cannot combine them.
         CodeError: the rule is wrong.
     """
-    name = f"the rule {type(rule).__name__}"
-    result = attempt(fold.finish)
+    last = rule.links[-1] if isinstance(rule, Chain) else rule
+    result = attempt(work)
     if isinstance(result, UnusableUpdateError):
         raise result
     if isinstance(result, WrongRuleError):
-        raise CodeError(f"{name} {result}", line_of_definition(type(rule).combine))
+        hook: Any = result.hook or last.combine
+        raise CodeError(f"the rule {type(hook.__self__).__name__} {result}", line_of_definition(hook))
     if isinstance(result, Exception):
-        raise blame(name, result)
+        raise blame("a rule of the list" if isinstance(rule, Chain) else f"the rule {type(rule).__name__}", result)
     return result
 
 
@@ -124,12 +127,19 @@ class RoundFold:
         rule: how updates become one.
         misfit: why an update of some form does not fit the model; None if it does.
         keep: see :meth:`fogline.aggregation.rules.Rule.fold`.
+        plans: see there.
     """
 
-    def __init__(self, rule: Rule, misfit: Callable[[Form], str | None] = lambda _: None, keep: Keep = copied) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        misfit: Callable[[Form], str | None] = lambda _: None,
+        keep: Keep | None = None,
+        plans: Mapping[str, Plan] | None = None,
+    ) -> None:
         self._rule = rule
         self._misfit = misfit
-        self._keep = keep
+        self._keep, self._plans = keep, plans
         self._alike: dict[Form, _Alike] = {}
         self._refused: Refusals = {}
 
@@ -176,7 +186,7 @@ class RoundFold:
         folded = None
         if fold is not None and fold.count:
             try:
-                folded = fold.partial() if merge else finished(self._rule, fold)
+                folded = fold.partial() if merge else finished(self._rule, fold.finish)
             except UnusableUpdateError as error:
                 places = [place for form in agreed for place in forms[form].places]
                 refused |= {place: str(error) for place in places if place not in refused}
@@ -197,7 +207,7 @@ class RoundFold:
     def _take(self, form: Form, places: Sequence[int], values: Sequence[tuple[Update | Partial, float]]) -> None:
         alike = self._alike.get(form)
         if alike is None:
-            alike = self._alike[form] = _Alike(self._rule.fold(self._keep), self._misfit(form))
+            alike = self._alike[form] = _Alike(self._rule.fold(self._keep, self._plans), self._misfit(form))
         alike.places += places
         if alike.misfit is None:
             alike.fold.take_all(values, lambda i, why: self._refused.__setitem__(places[i], why))

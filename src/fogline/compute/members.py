@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, from_arrays, surely_fit
-from fogline.aggregation.gathering import as_it_is
-from fogline.compute.column_blocks import Piece
+from fogline.aggregation.gathering import Gathered, Plan, as_it_is, plans_of
+from fogline.compute.column_blocks import Piece, WholeModel
 from fogline.compute.files import read_update
-from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, agreeing, form_of
+from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, agreeing, finished, form_of
 from fogline.compute.groups import Groups
 from fogline.compute.messages import NONE
 from fogline.nodes.effects import FoldInput
@@ -36,6 +36,7 @@ class RoundMembers:
         self._stages = stages
         self._refused: Refusals = {}
         self._usable = self._admitted()
+        self._plans: dict[str, Plan] | None = None
         self._done = 0
 
     @property
@@ -61,15 +62,10 @@ class RoundMembers:
             piece: of the model.
             merge: whether to make a partial result for the parent.
         """
-        fold = RoundFold(self._groups.rule, keep=as_it_is)  # The pieces are alike, because the wholes are.
-        for place in self._usable:
-            fold.take((place,), ((self._read(place, piece), self._scale(place)),))
-        folded, refused = fold.close(merge)
-        if refused:
-            self._refused |= refused
-            self._usable = [place for place in self._usable if place not in refused]
-            if self._done:
-                raise _OneLessError
+        plans = None
+        if self._groups.rule.mixes and not isinstance(piece, WholeModel) and not merge:
+            plans = {name: plan.at(piece.offset(name, plan.size)) for name, plan in self._planned().items()}
+        folded = self._folded(piece, merge, plans)
         self._done += 1
         return folded
 
@@ -82,6 +78,38 @@ class RoundMembers:
             except _OneLessError:
                 continue
             return
+
+    def _planned(self) -> dict[str, Plan]:
+        """What a rule that looks at updates as wholes decides about all pieces of them."""
+        if self._plans is None:
+            rule, gathered, plans = self._groups.rule, self._folded(None, True), dict[str, Plan]()
+            if isinstance(gathered, Gathered):
+                try:
+                    plans = finished(rule, lambda: plans_of(rule, gathered))
+                except UnusableUpdateError as error:
+                    self._refuse(dict.fromkeys(self._usable, str(error)))
+            self._plans = plans
+        return self._plans
+
+    def _folded(
+        self, piece: Piece | None, merge: bool, plans: Mapping[str, Plan] | None = None
+    ) -> Folded | Partial | None:
+        """All that can be used, or a piece of it, folded."""
+        keep = None if self._stages else as_it_is  # What came through stages is in memory, and not as it lies on disk.
+        fold = RoundFold(self._groups.rule, keep=keep, plans=plans)  # Pieces are alike, because the wholes are.
+        for place in self._usable:
+            fold.take((place,), ((self._read(place, piece), self._scale(place)),))
+        folded, refused = fold.close(merge)
+        self._refuse(refused)
+        return folded
+
+    def _refuse(self, refused: Refusals) -> None:
+        if refused:
+            self._refused |= refused
+            self._usable = [place for place in self._usable if place not in refused]
+            self._plans = None
+            if self._done:
+                raise _OneLessError
 
     def _admitted(self) -> list[int]:
         """The updates that can be read, fit the model and agree with the others; told without reading their numbers."""
@@ -103,7 +131,12 @@ class RoundMembers:
 
     def _read(self, place: int, piece: Piece | None = None) -> Update | Partial:
         """An update, or a piece of it."""
-        path = self._reads[self._members[place].update]
+        value = self._read_value(self._reads[self._members[place].update], piece)
+        if isinstance(value, Update):
+            value.child = self._members[place].child
+        return value
+
+    def _read_value(self, path: str, piece: Piece | None) -> Update | Partial:
         if not self._stages:
             if piece is None:
                 return read_update(path)

@@ -14,7 +14,7 @@ def exchange_of(job: Job, algorithm: Algorithm) -> Exchange | None:
 
     Raises:
         JobError: the tier's rounds are not synchronous, or its rule wants single updates, or the exchange does not
-            work with its cohort.
+            work with its cohort or with the method.
         ValueError: there is no such exchange or parameter.
     """
     name = job.tree.names[-1]
@@ -30,6 +30,11 @@ def exchange_of(job: Job, algorithm: Algorithm) -> Exchange | None:
     if rules_of(job, algorithm)[name].needs_all:
         raise JobError(
             f"tree.{name}.rule needs every device's update, and an exchange gives one result of all; use the mean."
+        )
+    if not algorithm.alike:
+        raise JobError(
+            f"With {type(algorithm).__name__} devices send vectors of different names, and the exchange of tree.{name} "
+            "adds up what all send alike; take another method, or leave the exchange out."
         )
     exchange = make_exchange(tier.exchange, **tier.exchange_parameters)
     if isinstance(tier.cohort, int):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from fogline.aggregation.rules import Rule, check_rule, make_rule
+from collections.abc import Mapping
+
+from fogline.aggregation.rules import Rule, make_rule
 from fogline.algorithms import Algorithm
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
+from fogline.jobs.tree import Tree
+from fogline.jobs.writing import rule_texts
 from fogline.user_code.bugs import attempt
 
 
@@ -21,9 +25,10 @@ def rules_of(job: Job, algorithm: Algorithm) -> dict[str, Rule]:
     for name, rule in rules.items():
         if rule.needs_all:
             _check_rounds(job, name, modes[name])
+            _check_trusted(job, name, rule)
             if above is not None and not algorithm.inner_rounds:
                 raise JobError(
-                    f"With {name}.rule = '{job.tree.tiers[name].rule}' tier {name} moves a model of its own, and "
+                    f"With {name}.rule = {rule_said(job.tree, name)} tier {name} moves a model of its own, and "
                     f"{type(algorithm).__name__} has no rounds of a tier's own; leave {name}.rule out"
                 )
         tier = job.tree.tiers[name]
@@ -31,14 +36,60 @@ def rules_of(job: Job, algorithm: Algorithm) -> dict[str, Rule]:
         if above is not None and merges:
             _check_sums(rules, name, above)
         above = name
+    check_enough(job.tree, rules, _children(job.tree))
     return rules
+
+
+def check_enough(tree: Tree, rules: Mapping[str, Rule], children: Mapping[str, int]) -> None:
+    """Whether rounds can have the updates that rules need.
+
+    Args:
+        tree: the job's.
+        rules: of its tiers, by name.
+        children: how many an aggregator of a tier has, as far as that is known.
+
+    Raises:
+        JobError: one cannot; one sentence that names the key.
+    """
+    for name, rule in rules.items():
+        cohort = tree.tiers[name].cohort  # A share of too few is no harm: a round asks as many as its rule needs.
+        known = [most for most in (children.get(name), cohort) if isinstance(most, int)]
+        most = min(known, default=rule.least)
+        if most < rule.least:
+            raise JobError(
+                f"{name}.rule is {rule_said(tree, name)}, which needs {rule.least} updates, but a round of {name} has "
+                f"at most {most}; count on fewer that lie, or ask more children"
+            )
+
+
+def rule_said(tree: Tree, name: str) -> str:
+    """The rule of a tier as a job names it, for people."""
+    texts = rule_texts(tree.tiers[name].rule)
+    return f"'{texts[0]}'" if len(texts) == 1 else str(texts)
+
+
+def _children(tree: Tree) -> dict[str, int]:
+    """How many an aggregator has at least, of the tiers above others."""
+    names, parents = tree.names, list(tree.parents().values())
+    return {name: min(parents.count(node) for node in tree.nodes(name)) for name in names[:-1]}
+
+
+def _check_trusted(job: Job, name: str, rule: Rule) -> None:
+    """A rule that measures by one child wants it in every round."""
+    tier = job.tree.tiers[name]
+    if rule.trusted and (tier.count > 1 or tier.cohort != 1.0):
+        wrong = f"{name}.count is {tier.count}" if tier.count > 1 else f"{name}.cohort is {tier.cohort}"
+        raise JobError(
+            f"{name}.rule is {rule_said(job.tree, name)}, which needs '{rule.trusted}' in every round of its one "
+            f"aggregator, but {wrong}; set it to {'1' if tier.count > 1 else '1.0'}, or take another rule"
+        )
 
 
 def _rule_of(job: Job, name: str) -> Rule:
     given = job.tree.tiers[name].rule
     if given is None:
         return make_rule("exact" if job.exact else "mean")
-    made = attempt(lambda: check_rule(given) if isinstance(given, Rule) else make_rule(given))
+    made = attempt(lambda: make_rule(given))
     if isinstance(made, Exception):
         raise JobError(f"{name}.rule: {str(made).rstrip('.')}") from made
     if job.exact and made == make_rule("mean"):
@@ -49,7 +100,7 @@ def _rule_of(job: Job, name: str) -> Rule:
 def _check_rounds(job: Job, name: str, mode: str) -> None:
     """A rule that needs all updates wants those of one round, none of them older: it cannot count one for less."""
     tier = job.tree.tiers[name]
-    wants = f"{name}.rule is '{tier.rule}', which needs all updates of a round at once"
+    wants = f"{name}.rule is {rule_said(job.tree, name)}, which needs all updates of a round at once"
     if mode != "sync":
         raise JobError(f"{wants}, but {name}.mode is '{mode}'; set it to 'sync', or the rule to 'mean'")
     if tier.late == "fold":

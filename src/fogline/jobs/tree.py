@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -26,27 +26,38 @@ from fogline.settings import Mode
 if TYPE_CHECKING:
     from fogline.aggregation.rules import Rule
 
-    RuleOrText = Rule | str | None
+    RuleOrText = Rule | str | tuple[Rule | str, ...] | None
 else:  # A node that only reads jobs needs no rules, and what they need.
     RuleOrText = Any | None
 
 
 def checked_rule(value: Any) -> RuleOrText:
-    """A rule, or a text that names one; where that is one of Fogline's, there is such a one.
+    """A rule, a text that names one, or several of these; where all are Fogline's, there are such ones.
 
     Raises:
         ValueError: it is something else.
     """
     if value is None:
         return None
-    from fogline.aggregation.rules import Rule, make_rule
+    from fogline.aggregation.rules import Chain, Rule, make_rule
 
-    if isinstance(value, str):
-        if ":" not in read_call(value).name:  # Code of the developer's own may not be here yet.
-            make_rule(value)
-    elif not isinstance(value, Rule):
-        raise ValueError(f"a rule is text such as 'median' or 'trimmed_mean(0.1)', or a Rule, and not {value!r}")
-    return value
+    if isinstance(value, Chain):
+        value = value.links
+    several = isinstance(value, list | tuple)
+    parts = tuple(cast("Sequence[Any]", value)) if several else (value,)
+    known: list[str] = []
+    for part in parts:
+        if not isinstance(part, str | Rule):
+            raise ValueError(
+                "a rule is text such as 'median' or 'trimmed_mean(0.1)', or a Rule, or a list of these, and not "
+                f"{part!r}"
+            )
+        if isinstance(part, str) and ":" not in read_call(part).name:  # Code of one's own may not be here yet.
+            make_rule(part)
+            known.append(part)
+    if len(known) == len(parts):
+        make_rule(known)
+    return parts if several else value
 
 
 RING = "in ring mode every device moves the model alone"
@@ -135,8 +146,9 @@ class Tier(StrictModel):
     downlink: Stages = ()
     """Stages that what it sends its children goes through."""
     rule: Annotated[RuleOrText, PlainValidator(checked_rule)] = None
-    """How the children's updates become one: ``mean``, ``exact``, ``median``, ``trimmed_mean(0.1)``, or a rule of your
-    own (``module:Class``; in Python, an instance too). None takes ``mean``, or ``exact`` where the job is exact."""
+    """How the children's updates become one: ``mean``, ``exact``, ``median``, ``krum(f=2)`` and others, or a rule of
+    your own (``module:Class``; in Python, an instance too); a list of several works them off in order. None takes
+    ``mean``, or ``exact`` where the job is exact."""
 
     @property
     def fewest(self) -> int:

@@ -119,6 +119,12 @@ def _literal(value: object, path: tuple[str, ...]) -> str:
             raise JobError(f"{where} is a {type(value).__name__}; a job can hold numbers, text, lists and tables only.")
 
 
+def rule_texts(value: object) -> list[str]:
+    """The texts that name the rules of a tier, in order."""
+    parts = cast("list[Any]", value) if isinstance(value, list | tuple) else [value]
+    return [text for part in parts if (text := rule_text(part)) is not None]
+
+
 def rule_text(value: object) -> str | None:
     """The text that names a rule of a tier; None where it is none."""
     if isinstance(value, str):

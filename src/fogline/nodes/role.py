@@ -31,6 +31,8 @@ class AggregatorRole:
     """Steps of the exchange that it has with its children before they have reported; 0: none."""
     minimum: int = 1
     """Devices below it whose updates a round needs to count."""
+    least: int = 1
+    """Reports that its rule needs to say anything, whatever the quorum."""
     patience: float = math.inf
     """Seconds after which children that were asked are given up, where the runtime knows enough of them to wait
     less than the deadline. For children that cannot be asked now, it waits as long as ever."""
@@ -49,6 +51,14 @@ class AggregatorRole:
     def moves(self) -> bool:
         """Whether it has a model of its own (else it merges its children's updates for the parent)."""
         return self.parent is None or self.rounds > 1 or self.traits.group_models or self.mode != "sync"
+
+    def cohort_of(self, children: int) -> int:
+        """Children that a round should ask where there are so many: as the job says, and enough for a quorum."""
+        return max(self.tier.cohort_of(children), self.least)
+
+    def quorum_of(self, cohort: int) -> int:
+        """Reports that a round of a cohort of that size needs."""
+        return max(self.tier.quorum_of(cohort), self.least)
 
     @property
     def wait(self) -> float:
@@ -83,6 +93,7 @@ def role_of(
         rounds=job.rounds if parent is None else tier.rounds,
         deadline=job.tree.deadlines()[tier_name],
         minimum=job.tree.minimum if parent is None else 1,
+        least=traits.least.get(tier_name, 1),
         seed=job.seed,
         patience=patience,
         steps=traits.steps if tier_name == job.tree.names[-1] else 0,

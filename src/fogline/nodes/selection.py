@@ -58,8 +58,8 @@ class CohortSelection:
             short = self._short([*chosen, *self._ledger.busy], tier.fewest)
             return AskedCohort(chosen, need, tier.quorum_of(need), short=short)
         candidates = self.candidates(lane)
-        size = tier.cohort_of(len(candidates))
-        quorum = tier.quorum_of(size)
+        size = self._role.cohort_of(len(candidates))
+        quorum = self._role.quorum_of(size)
         # Rounded up, but not because 1.1 times 10 is a little more than 11.
         chosen = self._select(candidates, -int((1e-9 - size * tier.over_selection) // 1), round_, now)
         return AskedCohort(chosen, min(size, len(chosen)), quorum, short=self._short(chosen, quorum))
@@ -82,7 +82,7 @@ class CohortSelection:
         """Whether a lane has children enough for a round that counts, wherever they are now."""
         candidates = self.candidates(lane)
         children = len(candidates)
-        if not children or children < self._role.tier.quorum_of(self._role.tier.cohort_of(children)):
+        if not children or children < self._role.quorum_of(self._role.cohort_of(children)):
             return False
         return self._role.minimum == 1 or self._devices(map(candidates.at, range(children))) >= self._role.minimum
 

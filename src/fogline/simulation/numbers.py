@@ -134,8 +134,11 @@ class Numbers:
         made: list[LazyValue] = []
         for alike in versions.values():
             members = [(self.updates[one.update], 1.0) for one in alike]
-            fold = self._computes[node].fold()
-            folding = Folding(fold, members, True, lambda i, why, alike=alike: failed(alike[i], why))
+            computes = self._computes[node]
+            names = [one.child for one in alike] if computes.rule.trusted else ()
+            folding = Folding(
+                computes.fold(), members, True, lambda i, why, alike=alike: failed(alike[i], why), children=names
+            )
             self.updates.update(dict.fromkeys((one.update for one in alike), folding))
             made.append(folding)
         return made
@@ -188,8 +191,9 @@ class Numbers:
             for child in of[place]:
                 self._refused(child, why)
 
+        names = [children[0] for children in of] if computes.rule.trusted else ()
         votes: Callable[[int], int] = lambda place: len(of[place])  # noqa: E731
-        return Folding(computes.fold(), list(inputs.values()), merge, refused, votes, where)
+        return Folding(computes.fold(), list(inputs.values()), merge, refused, votes, where, names)
 
 
 def _at(place: str, function: Callable[..., Any], *arguments: Any) -> Any:

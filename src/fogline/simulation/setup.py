@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -35,7 +36,7 @@ from fogline.jobs.planning import (
     planner,
     with_defaults,
 )
-from fogline.jobs.rules import rules_of
+from fogline.jobs.rules import check_enough, rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
 from fogline.monitoring.history import check_target
@@ -120,6 +121,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         check_query(query, _some_examples(task))
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
+    _check_rules(job.tree, rules, homes, list(task.data.clients))
     for tier in job.tree.tiers.values():
         policy_of(tier)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
@@ -158,18 +160,32 @@ def _check_counts(tree: Tree, homes: list[str]) -> None:
         raise JobError(
             f"tree.minimum is {tree.minimum}, but a round has at most the {most} {of}; make it at most {most}."
         )
-    parents = tree.parents()
-    children: dict[str, int] = dict.fromkeys(parents, 0)
-    for home in [*homes, *(parent for parent in parents.values() if parent is not None)]:
-        children[home] += 1
+    children = _fewest_children(tree, homes)
     for name, tier in tree.tiers.items():
-        fewest = min(children[node] for node in tree.nodes(name))
+        fewest = children[name]
         for key, amount in (("cohort", tier.cohort), ("quorum", tier.quorum)):
             if isinstance(amount, int) and amount > fewest:
                 raise JobError(
                     f"tree.{name}.{key} is {amount}, but an aggregator of that tier has only {fewest} children; "
                     f"make it at most {fewest}, or a share such as 0.5."
                 )
+
+
+def _check_rules(tree: Tree, rules: Mapping[str, Rule], homes: list[str], clients: Sequence[str]) -> None:
+    check_enough(tree, rules, _fewest_children(tree, homes))
+    parents = {**tree.parents(), **dict(zip(clients, homes, strict=True))}
+    for name, rule in rules.items():
+        node = tree.nodes(name)[0]
+        if rule.trusted and parents.get(rule.trusted) != node:
+            one = next(child for child, parent in parents.items() if parent == node)
+            raise JobError(f"{name}.rule trusts '{rule.trusted}', which is no child of {node}; '{one}' would be one.")
+
+
+def _fewest_children(tree: Tree, homes: list[str]) -> dict[str, int]:
+    """Children of an aggregator of each tier, by its name."""
+    parents = tree.parents()
+    children = Counter([*homes, *(parent for parent in parents.values() if parent is not None)])
+    return {name: min(children[node] for node in tree.nodes(name)) for name in tree.names}
 
 
 def simulator_of(
@@ -308,17 +324,18 @@ def probe(setting: Setting) -> Sizes:
         return _of_plain_method(setting, plain)
     _check_weights(setting.rules, update)
     rule = next(iter(setting.rules.values()))
-    fold = rule.fold()
+    fold, update.child = rule.fold(), rule.trusted
     try:
         fold.add(update)
     except UnusableUpdateError:  # So will it here.
         return _of_plain_method(setting, plain)
     partial = fold.partial()
     plain = replace(plain, update=update.nbytes, partial=partial.nbytes)
-    fold.merge(partial)
+    for _ in range(rule.least):
+        fold.merge(partial)
     facts = AggregatorContext(len(setting.homes), 0)
     try:
-        folded = finished(rule, fold)
+        folded = finished(rule, fold.finish)
         group = groups.move(algorithm, task.shared, groups.root(initial), folded, facts, inside=False)
     except CodeError as error:
         error.at(f"{setting.job.tree.names[0]}, round 1")

@@ -112,9 +112,10 @@ class Folding(LazyValue):
         refused: told of every member that could not be used, with the reason.
         votes: how many children a member speaks for.
         where: the fold is made, by which a bug of its rule is named.
+        children: who sent each, where the fold asks; empty where it does not.
     """
 
-    __slots__ = ("_fed", "_fold", "_members", "_merge", "_refused", "_votes", "_where", "wanted")
+    __slots__ = ("_children", "_fed", "_fold", "_members", "_merge", "_refused", "_votes", "_where", "wanted")
 
     def __init__(
         self,
@@ -124,6 +125,7 @@ class Folding(LazyValue):
         refused: Callable[[int, str], None],
         votes: Callable[[int], int] = lambda _: 1,
         where: str = "",
+        children: Sequence[str] = (),
     ) -> None:
         super().__init__(done=False)
         self._fold: RoundFold | None = fold
@@ -132,6 +134,7 @@ class Folding(LazyValue):
         self._refused = refused
         self._votes = votes
         self._where = where
+        self._children = children
         self._fed = 0
         self.wanted = False
         """Whether it is being computed now, so that members may stream into it."""
@@ -158,6 +161,8 @@ class Folding(LazyValue):
             if not member.done:
                 break
             if member.result is not None:
+                if self._children and isinstance(member.result, Update):
+                    member.result.child = self._children[place]
                 places.append(place)
                 ready.append((member.result, scale))
                 member.result = None

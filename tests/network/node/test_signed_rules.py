@@ -22,6 +22,15 @@ def test_the_resolved_job_has_the_rules_that_were_signed() -> None:
     assert differing('task = "mine:task"', job_to_toml(parse_job('task = "mine:task"'))) is None
 
 
-@pytest.mark.parametrize("change", ["cloud.rule=mean", "cloud.rule=mine:Other", "fog.rule=median", "cloud.rule=none"])
+CHANGES = [
+    "cloud.rule=mean",
+    "cloud.rule=mine:Other",
+    "fog.rule=median",
+    "cloud.rule=none",
+    'cloud.rule=["nnm(f=1)", "median"]',
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_another_rule_is_seen(change: str) -> None:
     assert differing(JOB, job_to_toml(parse_job(JOB, [change]))) == "rules"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from fogline.aggregation import Folded
@@ -24,6 +26,8 @@ class FedProto(OwnModels):
 
     A fog has no rounds of its own. A device sends the means of the classes that it has.
     """
+
+    alike: ClassVar[bool] = False
 
     lam: float = bounded(1.0, ge=0)
 

@@ -17,13 +17,13 @@ from fogline.training.context import DeviceContext
 
 @METHODS.add("ifca")
 class IFCA(FedAvg):
-    """Several models; a device trains the one that fits it best (Ghosh et al., 2020, arXiv 2006.04088).
+    """Several models; a device trains the one that fits it best (Ghosh et al., 2020, arXiv 2006.04088, algorithm 1).
 
-    A device trains the model j of the least loss on its examples; ``x_j += sum_i n_i D_i / sum_i n_i`` over those that
-    took it (algorithm 1, averaging of models). The job's model is the first, which the cloud judges; the others begin
-    around it, moved by ``spread`` times its root mean square. A device gets all, sends one; a fog has no own rounds.
+    ``x_j += sum_i n_i D_i / sum_i n_i`` over devices on whose examples model j has the least loss. The job's model is
+    the first, which the cloud judges; others begin around it, moved by ``spread`` times its root mean square.
     """
 
+    alike: ClassVar[bool] = False
     inner_rounds: ClassVar[bool] = False
     movement: ClassVar[str] = "delta-*"
 

@@ -150,7 +150,7 @@ def differing(signed: str, resolved: str) -> str | None:
     return next((key for key in SIGNED if one[key] != other[key]), None)
 
 
-def _rules(tree: dict[str, Any]) -> dict[str, str]:
+def _rules(tree: dict[str, Any]) -> dict[str, str | list[str]]:
     """The rules that tiers name, wherever in the tree these stand."""
     tiers = {**tree, **tree.get("tiers", {})}
     named = {name: tier.get("rule", "none") for name, tier in tiers.items() if isinstance(tier, dict)}

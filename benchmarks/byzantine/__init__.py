@@ -1,0 +1,1 @@
+"""Robust aggregation: how fast rules are, beside ByzFL's."""

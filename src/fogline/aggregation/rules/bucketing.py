@@ -1,0 +1,36 @@
+"""Bucketing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fogline.aggregation.geometry import Geometry, Matrix
+from fogline.aggregation.rules.base import Rule, check_count
+from fogline.aggregation.rules.registry import RULES
+
+
+@RULES.add("bucketing")
+class Bucketing(Rule):
+    """Puts means of ``size`` updates, drawn at random, in the updates' place, unweighted (Karimireddy et al., 2022); it
+    stands before another rule.
+
+    A bucket with one that lies lies: the rule behind it has as many of them to withstand, among fewer.
+    """
+
+    prepares = True
+    size: int = 2
+    """Updates of a bucket; the last one may have fewer."""
+
+    def __post_init__(self) -> None:
+        check_count("size", self.size, 1)
+
+    def needed(self, mixtures: int) -> int:
+        return (mixtures - 1) * self.size + 1
+
+    def mix(self, updates: Geometry) -> Matrix:
+        order = updates.rng().permutation(len(updates))
+        buckets = [order[low : low + self.size] for low in range(0, len(order), self.size)]
+        matrix = np.zeros((len(buckets), len(updates)))
+        for row, bucket in zip(matrix, buckets, strict=True):
+            row[bucket] = 1.0 / len(bucket)
+        return matrix

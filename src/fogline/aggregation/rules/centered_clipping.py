@@ -1,0 +1,35 @@
+"""Centered clipping."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fogline.aggregation.geometry import Geometry, Matrix
+from fogline.aggregation.rules.base import Rule, check_above_zero, check_count
+from fogline.aggregation.rules.registry import RULES
+
+
+@RULES.add("centered_clipping")
+class CenteredClipping(Rule):
+    """Mean of the updates, each pulled to within a radius of the centre, unweighted (Karimireddy et al., 2021).
+
+    The centre is zero, the model that was sent, and moves to the mean in every iteration. The paper sets out from the
+    last round's result, and wants momentum on the devices; here nothing is kept from round to round.
+    """
+
+    radius: float
+    """The paper's τ, in the units of an update's L2 norm."""
+    iterations: int = 1
+
+    def __post_init__(self) -> None:
+        check_above_zero("radius", self.radius)
+        check_count("iterations", self.iterations, 1)
+
+    def mix(self, updates: Geometry) -> Matrix:
+        centre, apart = np.zeros(len(updates)), updates.norms
+        for iteration in range(self.iterations):
+            if iteration:
+                apart = updates.distances_from(centre)
+            factors = self.radius / np.maximum(apart, self.radius)
+            centre = centre * (1.0 - factors.mean()) + factors / len(updates)
+        return centre[None]

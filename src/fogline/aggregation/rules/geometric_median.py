@@ -1,0 +1,40 @@
+"""The geometric median."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fogline.aggregation.geometry import Geometry, Matrix
+from fogline.aggregation.rules.base import Rule, check_above_zero, check_count
+from fogline.aggregation.rules.registry import RULES
+
+
+@RULES.add("geometric_median")
+class GeometricMedian(Rule):
+    """The point whose distances to the updates add up to the least (RFA, Pillutla et al., 2022), by the smoothed
+    Weiszfeld algorithm.
+
+    It sets out from zero, the model that was sent. An iteration needs the updates' inner products only, so that many of
+    them cost next to nothing.
+    """
+
+    smoothing: float = 1e-6
+    """Distances below this count as this: the paper's ν."""
+    iterations: int = 100
+    """At most; it ends when nothing changes any more. The paper makes 3 to 5, each of which costs it a message."""
+    weighted: bool = False
+    """Whether an update pulls by the weight that it claims, as in the paper; else all pull alike."""
+
+    def __post_init__(self) -> None:
+        check_above_zero("smoothing", self.smoothing)
+        check_count("iterations", self.iterations, 1)
+
+    def mix(self, updates: Geometry) -> Matrix:
+        pulls = updates.weights if self.weighted else np.ones(len(updates))
+        point = np.zeros(len(updates))
+        for _ in range(self.iterations):
+            factors = pulls / np.maximum(updates.distances_from(point), self.smoothing)
+            before, point = point, factors / factors.sum()
+            if np.array_equal(before, point):
+                break
+        return point[None]
