@@ -53,13 +53,15 @@ class Range(NamedTuple):
 
     def __contains__(self, value: object) -> bool:
         """Whether a number is finite and within the ends."""
+        if not isinstance(value, Real):
+            return False
+        number = float(value)
         return (
-            isinstance(value, Real)
-            and math.isfinite(value)
-            and (self.ge is None or value >= self.ge)
-            and (self.gt is None or value > self.gt)
-            and (self.le is None or value <= self.le)
-            and (self.lt is None or value < self.lt)
+            math.isfinite(number)
+            and (self.ge is None or number >= self.ge)
+            and (self.gt is None or number > self.gt)
+            and (self.le is None or number <= self.le)
+            and (self.lt is None or number < self.lt)
         )
 
 
