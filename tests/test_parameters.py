@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable
-from dataclasses import field, replace
+from dataclasses import field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ import pytest
 from fogline.aggregation.rules import Rule, make_rule
 from fogline.aggregation.rules.trimmed_mean import TrimmedMean
 from fogline.algorithms import FedAvg, FedProx, make
+from fogline.algorithms.registry import METHODS
 from fogline.exchanges import make_exchange
 from fogline.nodes.policies import make_policy
 from fogline.nodes.policies.available import Available
-from fogline.parameters import Parametrised
+from fogline.parameters import RANGE, Parametrised, bounded
 from fogline.plugins import read_call
 from fogline.stages import make as make_stage
 from fogline.stages.clip import Clip
@@ -169,3 +170,66 @@ def test_a_call_is_read_as_job_files_and_python_write_it(text: str, call: tuple[
 def test_a_text_that_is_no_call_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="cannot be read; write a name"):
         read_call(text)
+
+
+class Bounded(Parametrised):
+    """Numbers with ranges."""
+
+    share: float = bounded(0.5, gt=0, le=1)
+    often: int = bounded(2, ge=1)
+    limit: float | None = bounded(None, ge=0)
+
+
+class Heir(Bounded):
+    """Keeps the range of what it gives another default."""
+
+    share = 0.25
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda: Bounded(share=0), "Parameter 'share' of Bounded is 0.0; it must be above 0 and at most 1."),
+        (lambda: Bounded(1.5), "Parameter 'share' of Bounded is 1.5; it must be above 0 and at most 1."),
+        (lambda: Bounded(often=0), "Parameter 'often' of Bounded is 0; it must be at least 1."),
+        (lambda: Bounded(limit=-1.0), "Parameter 'limit' of Bounded is -1.0; it must be at least 0."),
+        (lambda: Bounded(limit=np.inf), "Parameter 'limit' of Bounded is inf; it must be a finite number at least 0."),
+        (
+            lambda: Bounded(np.nan),
+            "Parameter 'share' of Bounded is nan; it must be a finite number above 0 and at most 1.",
+        ),
+        (lambda: Heir(2.0), "Parameter 'share' of Heir is 2.0; it must be above 0 and at most 1."),
+        (lambda: make("ifca", clusters=0), "Parameter 'clusters' of algorithm 'ifca' is 0; it must be at least 1."),
+        (lambda: make("fedprox", mu=-1.0), "Parameter 'mu' of algorithm 'fedprox' is -1.0; it must be at least 0."),
+        (lambda: make("fedadam", beta1=1.5), "it must be at least 0 and below 1."),
+        (lambda: make("fedadagrad", beta1=1.0), "it must be at least 0 and below 1."),
+        (lambda: make("fedasync", alpha=7.0), "it must be above 0 and at most 1."),
+        (lambda: make("feddyn", alpha=0.0), "it must be above 0."),
+        (lambda: make("fednova", momentum=1.0), "it must be at least 0 and below 1."),
+        (lambda: make("fedbuff", buffer=0), "it must be at least 1."),
+        (lambda: make("scaffnew", p=2.0), "it must be above 0 and at most 1."),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_with_the_range(made: Callable[[], Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        made()
+
+
+def test_what_is_in_range_is_taken_and_a_default_has_to_be_in_it_too() -> None:
+    assert (Bounded().share, Heir().share, Heir(1.0).share, Bounded(limit=3).limit) == (0.5, 0.25, 1.0, 3.0)
+
+    class Wrong(Bounded):
+        often = 0
+
+    with pytest.raises(ValueError, match="Parameter 'often' of Wrong is 0; it must be at least 1"):
+        Wrong()
+
+
+def test_every_number_of_a_method_says_its_range() -> None:
+    open_ended = {
+        f"{name}.{one.name}"
+        for name in METHODS
+        for one in fields(METHODS.find(name).thing)
+        if type(one.default) in (int, float) and RANGE not in one.metadata
+    }
+    assert open_ended == set()

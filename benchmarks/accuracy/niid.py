@@ -14,6 +14,7 @@ import numpy as np
 import fogline
 from benchmarks.accuracy.runs import Cell, Figures, best_accuracy, judged, pace, resumable
 from fogline.algorithms import ClientUpdate, FedNova, FedProx, Scaffold, Weighted
+from fogline.settings import LocalSettings
 from fogline.training import DeviceContext
 from fogline.training.torch.models import niid_bench_cnn
 
@@ -32,6 +33,9 @@ class MomentumScaffold(Scaffold):
     """
 
     momentum: float = MOMENTUM
+
+    def check_local(self, local: LocalSettings) -> None:
+        """Momentum is counted; see above."""
 
     def report(self, device: DeviceContext) -> ClientUpdate:
         rho, plan, local = self.momentum, device.plan, device.local

@@ -3,18 +3,21 @@
 A job says ``mu = "x"`` and a program ``FedProx(mu="x")``; both get the same sentence. An annotation is read as it
 stands, and only plain ones are checked (``float``, ``int``, ``bool``, ``str``, ``None`` and what joins them): others
 may not be there where the class is used.
+
+A number that has a range says so where its default stands: ``mu: float = bounded(0.01, ge=0)``.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from functools import wraps
 from numbers import Integral, Real
 from types import NoneType
-from typing import Any, NamedTuple, cast, dataclass_transform
+from typing import Any, NamedTuple, TypeVar, cast, dataclass_transform
 
 from fogline.plugins import suggest
 
@@ -28,6 +31,61 @@ PLAIN: dict[str, tuple[type, Callable[[Any], Any]]] = {
 """What an annotation takes, by name, and what is made of it: NumPy's numbers become Python's, which a job can hold."""
 TEXTS = "tuple[str, ...]"
 """How an annotation of several texts is written."""
+
+
+RANGE = "range"
+"""Where a field keeps its range, in its metadata."""
+Number = TypeVar("Number", int, float, int | None, float | None)
+
+
+class Range(NamedTuple):
+    """Between which numbers a parameter may be; None: there is no such end."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    def __str__(self) -> str:
+        words = zip(("at least", "above", "at most", "below"), self, strict=True)
+        ends = [f"{word} {end:g}" for word, end in words if end is not None]
+        return " and ".join(ends) or "finite"
+
+    def __contains__(self, value: object) -> bool:
+        """Whether a number is finite and within the ends."""
+        if not isinstance(value, Real):
+            return False
+        number = float(value)
+        return (
+            math.isfinite(number)
+            and (self.ge is None or number >= self.ge)
+            and (self.gt is None or number > self.gt)
+            and (self.le is None or number <= self.le)
+            and (self.lt is None or number < self.lt)
+        )
+
+
+def bounded(
+    default: Number,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+) -> Number:
+    """A parameter's default, and the range that it has to be in: ``p: float = bounded(0.1, gt=0, le=1)``.
+
+    A value outside, or one that is not finite, is refused where one of the class is made; None is in every range, where
+    the annotation takes it. An heir that gives another default without annotating it keeps the range.
+
+    Args:
+        default: where nothing is said.
+        ge: at least that.
+        gt: above that.
+        le: at most that.
+        lt: below that.
+    """
+    return cast("Any", field(default=default, metadata={RANGE: Range(ge, gt, le, lt)}))
 
 
 class Signature(NamedTuple):
@@ -61,8 +119,11 @@ def _take_plain_values(kind: type) -> None:
     for name, value in list(vars(kind).items()):
         if name in inherited and name not in annotations and not hasattr(value, "__get__"):
             annotations[name] = inherited[name].type
+            if isinstance(value, Field):
+                continue
             value = tuple(cast("list[Any]", value)) if isinstance(value, list) else value
-            setattr(kind, name, field(default=value, kw_only=inherited[name].kw_only))
+            parent = inherited[name]
+            setattr(kind, name, field(default=value, kw_only=parent.kw_only, metadata=parent.metadata))
     kind.__annotations__ = annotations
 
 
@@ -135,7 +196,19 @@ def fitted(
     lacking = [name for name, one in known.items() if one.default is one.empty and name not in given]
     if lacking:
         raise error(f"{_begun(subject)} wants a value for {', '.join(lacking)}.")
-    return {name: _fitting(subject, known[name], value, error) for name, value in given.items()}
+    fitting = {name: _fitting(subject, known[name], value, error) for name, value in given.items()}
+    for name, limits in _ranges(kind).items():
+        value = fitting[name] if name in fitting else known[name].default if name in known else None
+        if value is not None and value not in limits:
+            number = "a finite number " if value != value or value in (math.inf, -math.inf) else ""
+            raise error(f"Parameter '{name}' of {subject} is {reprlib.repr(value)}; it must be {number}{limits}.")
+    return fitting
+
+
+def _ranges(kind: type) -> dict[str, Range]:
+    """The ranges of a class's parameters, by name; a default that an heir gives has to be in them too."""
+    known = fields(kind) if is_dataclass(kind) else ()
+    return {one.name: one.metadata[RANGE] for one in known if RANGE in one.metadata}
 
 
 def _fitting(subject: str, parameter: inspect.Parameter, value: Any, error: type[ValueError]) -> Any:

@@ -176,7 +176,7 @@ def test_memory_does_not_grow_with_the_number_of_updates_that_wait(
         ("trimmed_mean(0.1, share=0.2)", "Parameter 'share' of rule 'trimmed_mean' is given twice"),
         (
             "trimmed_mean(0.5)",
-            "The rule 'trimmed_mean' cannot be made: share is 0.5; it must be",
+            "Parameter 'share' of rule 'trimmed_mean' is 0.5; it must be at least 0 and below 0.5.",
         ),
         ("trimmed_mean(shar=0.1)", "Rule 'trimmed_mean' has no parameter 'shar'; did you mean 'share'"),
         ("trimmed_mean(0.1", "cannot be read; write a name"),

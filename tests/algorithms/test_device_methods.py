@@ -43,7 +43,7 @@ def test_scaffold_option_one_keeps_the_gradient_at_the_model_received() -> None:
         x = x + np.mean([ends[i] - x for i in chosen], 0)
         c, own = c + (news - own).sum(0) / N, news
     np.testing.assert_allclose(run.x, x, rtol=1e-12)
-    with pytest.raises(ValueError, match="it must be 1 or 2"):
+    with pytest.raises(ValueError, match="it must be at least 1 and at most 2"):
         make("scaffold", option=3)
 
 

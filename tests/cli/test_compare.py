@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fogline.cli import main
-from fogline.jobs import Job, JobError, Local, Method
+from fogline.jobs import Job, JobError, Local, Method, Tier, Tree
 from fogline.monitoring.comparison import compared, curve, groups_of
 from fogline.monitoring.comparison_plot import comparison_figure
 from fogline.monitoring.folder import RunFolder
@@ -82,6 +82,24 @@ def test_what_differs_is_a_column_and_nothing_else(result: Result) -> None:
     both = [runs[1].history[3]["accuracy"], runs[2].history[3]["accuracy"]]
     assert means[1].mean == pytest.approx(statistics.mean(both))
     assert means[1].deviation == pytest.approx(statistics.stdev(both))
+
+
+def test_a_star_and_a_tree_differ_in_what_was_set(result: Result) -> None:
+    runs = [run(result, 1), run(result, 1)]
+    trees = Tree(cloud=Tier()), Tree(cloud=Tier(), fog=Tier(count=2, rounds=3))
+    for one, tree in zip(runs, trees, strict=True):
+        one.job = one.job.model_copy(update={"tree": tree})
+    groups = groups_of([compared(one, str(i)) for i, one in enumerate(runs)])
+    assert [group.settings for group in groups] == [
+        {"tree.fog.count": None, "tree.fog.rounds": None},
+        {"tree.fog.count": 2, "tree.fog.rounds": 3},
+    ]
+
+
+def test_a_target_in_percent_is_refused(kept: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        compare(*kept, "--target", 90, "--no-plot")
+    assert "The target is 90, but accuracy goes from 0 to 1; 90 % is 0.9" in capsys.readouterr().err
 
 
 def test_a_target_of_ones_own_counts_for_all(kept: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

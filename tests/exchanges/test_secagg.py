@@ -419,10 +419,13 @@ def test_an_update_that_cannot_be_summed_is_refused_in_a_sentence(update: Update
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("secagg(threshold=0.4)", "threshold is 0.4; it must be at least 0.5"),
+        (
+            "secagg(threshold=0.4)",
+            "Parameter 'threshold' of exchange 'secagg' is 0.4; it must be at least 0.5 and below 1",
+        ),
         ("secagg(bits=24)", "it must be 16, 32 or 64"),
-        ("secagg(minimum=1)", "fewer than 2 devices is an update"),
-        ("secagg(clip=0.0)", "both must be above 0"),
+        ("secagg(minimum=1)", "it must be at least 2"),
+        ("secagg(clip=0.0)", "it must be above 0"),
         ("secagg(treshold=0.6)", "did you mean 'threshold'"),
         ('secagg(bits="many")', "it wants an int"),
         ("secag", "did you mean 'secagg'"),

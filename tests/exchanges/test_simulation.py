@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from fogline import CodeError, Tier, Tree, simulate
 from fogline.aggregation import Partial, Update
-from fogline.exchanges.base import Received
+from fogline.exchanges.base import Exchange, Received
 from fogline.jobs import JobError
 from fogline.monitoring.mishaps import RunError
 from fogline.monitoring.result import Result
@@ -144,3 +145,62 @@ def test_a_run_that_goes_on_gives_the_same_bits(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused_before_the_run(tree: Callable[[], Tree], why: str) -> None:
     with pytest.raises(JobError, match=why):
         run(tree())
+
+
+class Unmade(Exchange):  # Its halves are missing.
+    steps = ("commit",)
+
+
+class Narrow(CommitReveal):
+    def child(self, step, state):  # type: ignore[override]  # pyright: ignore
+        return {}, {}
+
+
+class Stepless(CommitReveal):
+    steps = ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Unmade, "The exchange Unmade does not define child: def child(self, step, state, received)"),
+        (Narrow, "Narrow.child takes (step, state), but is called with (step, state, received)"),
+        (Stepless, "The exchange Stepless names no steps"),
+    ],
+)
+def test_a_class_that_is_no_exchange_is_refused_where_it_is_made(kind: type[Exchange], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        kind()
+
+
+class Mute(CommitReveal):
+    """Its parent says nothing to anybody."""
+
+    def parent(self, step, state, payloads):  # type: ignore[no-untyped-def]
+        return {}, {}
+
+
+class Lost(CommitReveal):
+    """Its child looks for what it does not have."""
+
+    def child(self, step, state, received):  # type: ignore[no-untyped-def]
+        return state["nope"], {}
+
+
+class LostLater(CommitReveal):
+    """The same, in its second step, where it has what the parent sent."""
+
+    def child(self, step, state, received):  # type: ignore[no-untyped-def]
+        return super().child(step, state, received) if step == "commit" else (received["nope"], {})
+
+
+def test_a_parent_without_replies_is_told_that_its_children_are_out() -> None:
+    with pytest.raises(RunError, match=r"Mute\.parent gives no reply to any child in step 'commit'"):
+        run(star(Mute()))
+
+
+def test_what_a_half_looks_for_in_vain_is_named_with_file_and_line() -> None:
+    with pytest.raises(CodeError, match=r"Lost\.child raised KeyError: 'nope' \(.*test_simulation\.py, line \d+\)"):
+        run(star(Lost()))
+    with pytest.raises(RunError, match=r"Step 'reveal' of LostLater\.child raised KeyError: 'nope' \(.*line \d+\)"):
+        run(star(LostLater()))

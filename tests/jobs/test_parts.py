@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from fogline.algorithms import make
 from fogline.governance.policy.offers import Needs
 from fogline.jobs import Evaluation, Job, Local, Method, Tier, Tree
 from fogline.jobs.checked import StrictModel
-from fogline.jobs.errors import part_of, unknown_key
+from fogline.jobs.errors import JobError, check, part_of, unknown_key
 from fogline.jobs.job import JobNeeds, Publish
-from fogline.jobs.planning import local_training
+from fogline.jobs.judging import with_judges
+from fogline.jobs.planning import check_rounds, local_training, with_defaults
 from fogline.training.local import LocalTraining
+from tests.toy import ToyTask
 
 
 @pytest.mark.parametrize(
@@ -46,3 +51,70 @@ def test_needs_on_the_wire_are_those_of_the_job() -> None:
 def test_engines_see_the_local_table_without_what_devices_differ_in() -> None:
     assert set(Local.model_fields) - set(LocalTraining.model_fields) == {"work"}
     assert local_training(Local(epochs=3, work=(0.5, 1.0))) == LocalTraining(epochs=3)
+
+
+def refused(method: str, parameters: dict[str, Any] | None = None, **job: Any) -> str:
+    def planned() -> None:
+        made, algorithm = check({"algorithm": {"name": method}, **job}), make(method, **(parameters or {}))
+        check_rounds(algorithm, made)
+        with_defaults(made, algorithm, ToyTask())
+
+    with pytest.raises(JobError) as error:
+        planned()
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "tier", "said"),
+    [
+        ("fedavg", {"buffer": 2}, "cloud.buffer is 2, which is of mode 'async', and the mode is 'sync'"),
+        ("fedbuff", {"buffer": 2, "mode": "semi-async"}, "cloud.buffer is 2"),
+        ("fedavg", {"speed_classes": 2}, "cloud.speed_classes is 2, which is of mode 'semi-async'"),
+        ("fedavg", {"count": 2}, "cloud.count is 2, but the root is one aggregator"),
+    ],
+)
+def test_what_a_tier_takes_no_notice_of_is_refused(method: str, tier: dict[str, Any], said: str) -> None:
+    assert said in refused(method, tree={"tiers": {"cloud": tier}})
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "said"),
+    [
+        ({"share": 0.3}, "evaluation.share says how devices judge, and evaluation.where is 'cloud'"),
+        ({"cohort": 3, "where": "cloud"}, "evaluation.cohort says how devices judge"),
+        ({"fine_tune": {"epochs": 1}}, "evaluation.fine_tune says how devices judge"),
+        ({"stop_at_target": True}, "stop_at_target needs a target"),
+    ],
+)
+def test_what_an_evaluation_takes_no_notice_of_is_refused(evaluation: dict[str, Any], said: str) -> None:
+    assert said in refused("fedavg", evaluation=evaluation)
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "local", "said"),
+    [
+        ("fednova", {}, {"momentum": 0.9}, "local.momentum is 0.9 and the method's own momentum 0,"),
+        ("fednova", {"momentum": 0.9}, {}, "local.momentum is 0 and the method's own momentum 0.9,"),
+        ("scaffold", {}, {"optimizer": "adam"}, "local.optimizer is 'adam', but the method wants plain SGD"),
+        ("fedpvr", {}, {"momentum": 0.5}, "local.momentum is 0.5, but the method wants plain SGD"),
+        ("scaffnew", {}, {"optimizer": "adamw"}, "local.optimizer is 'adamw', but the method wants plain SGD"),
+    ],
+)
+def test_local_training_for_which_a_method_does_not_hold_is_refused(
+    method: str, parameters: dict[str, Any], local: dict[str, Any], said: str
+) -> None:
+    assert said in refused(method, parameters, local=local)
+
+
+def test_local_training_for_which_a_method_holds_is_taken() -> None:
+    for method, parameters, local in (
+        ("fednova", {"momentum": 0.9}, {"momentum": 0.9}),
+        ("scaffold", {"option": 1}, {"optimizer": "adam"}),
+    ):
+        job = check({"algorithm": {"name": method, "parameters": parameters}, "local": local})
+        assert with_defaults(job, make(method, **parameters), ToyTask()).local.optimizer == job.local.optimizer
+
+
+def test_where_a_method_has_devices_judge_the_job_need_not_say_so() -> None:
+    job = check({"evaluation": {"share": 0.3}})
+    assert with_judges(job, make("fedper", private=("a",))).evaluation.where == "devices"

@@ -46,7 +46,7 @@ def test_tiers_may_stand_under_tree_tiers_too() -> None:
         ("algorithm=scaffold", "algorithm.name", "scaffold"),
         ("algorithm.parameters.mu=0.5", "algorithm.parameters", {"mu": 0.5}),
         ("task_parameters.clients=100", "task_parameters", {"clients": 100}),
-        ("evaluation.stop_at_target=true", "evaluation.stop_at_target", True),
+        ("evaluation.target=0.9", "evaluation.target", 0.9),
         ("tree.assign=blocks", "tree.assign", "blocks"),
         ("name=a = b", "name", "a = b"),
     ],

@@ -32,11 +32,18 @@ tiers = st.builds(
     buffer=st.none() | st.integers(1, 9),
     late=st.sampled_from(["drop", "fold"]),
 )
+
+
+def with_one_root(tiers: dict[str, Tier]) -> dict[str, Tier]:
+    first = next(iter(tiers))
+    return tiers | {first: tiers[first].model_copy(update={"count": 1})}
+
+
 trees = st.builds(
     Tree,
     tiers=st.dictionaries(
         words | st.sampled_from(["assign", "tiers", "minimum", "fog"]), tiers, min_size=1, max_size=3
-    ),
+    ).map(with_one_root),
     assign=st.sampled_from(["round-robin", "blocks", "groups"]),
 )
 jobs = st.builds(

@@ -15,9 +15,11 @@ from torch import nn
 
 import fogline
 from fogline import CodeError
+from fogline.algorithms import ClientUpdate, Weighted
 from fogline.data import Examples, from_arrays, from_clients
 from fogline.jobs import JobError, Tier, Tree
 from fogline.monitoring.result import Result
+from fogline.training import DeviceContext
 
 CLIENTS, EACH = 6, 12
 
@@ -61,6 +63,19 @@ def task_with_one_bad_client(how: str) -> fogline.Task:
     x, y, parts = arrays()
     x[parts[2]] += 100
     return fogline.Task(lambda: Fragile(how), from_arrays("small", x, y, parts, classes=3))
+
+
+class Detla(fogline.FedAvg):
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        return ClientUpdate({"detla": Weighted(device.end - device.start, 1.0)}, {})
+
+
+def test_a_vector_that_nobody_reports_is_said_of_the_report() -> None:
+    said = (
+        r"Misspelt\.report gives 'detla', and nothing named 'delta', which server_update folds; did you mean 'delta'\?"
+    )
+    with pytest.raises(CodeError, match=said + r" \(.*test_bad_input\.py, line \d+\)"):
+        simulate(task(), algorithm=Detla(), engine="loop")
 
 
 @pytest.mark.parametrize("how", ["nan", "inf", "raises"])

@@ -132,7 +132,7 @@ DEVICE = [
 AGGREGATOR = [
     (NoState, "server_update", 0, "gives a ndarray; it must give the model and the state: return model, state"),
     (ShortModel, "server_update", 0, "gives a model of shape (11,) where (12,) is wanted"),
-    (Misnamed, "server_update", 1, "raised KeyError: \"no update has a vector 'dleta', only delta"),
+    (Misnamed, "server_update", 1, "raised MissingTermError: no update has a vector 'dleta', only delta"),
     (WritesModel, "server_update", 1, "writes into what it was given, which can only be read"),
     (WritesSums, "server_update", 1, "writes into what it was given, which can only be read"),
 ]

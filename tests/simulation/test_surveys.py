@@ -11,8 +11,11 @@ import pytest
 import fogline
 from fogline import CodeError, FedAvg, JobError, Result, Tier, Tree
 from fogline.algorithms import ClientUpdate
+from fogline.algorithms.group import Down
 from fogline.compute.queries import QUERIES, QueryError
+from fogline.compute.survey import Examiner, Question, UnansweredError
 from fogline.data import Examples, FederatedData
+from fogline.jobs.errors import check
 from fogline.jobs.planning import planner
 from fogline.params import Params, Vector
 from fogline.simulation.setup import probe, setting_of
@@ -134,6 +137,23 @@ def test_queries_are_answered_in_sums() -> None:
     assert [bins[f"bin/{i}"] for i in range(4)] == np.histogram(x, 4, (-1, 2))[0].tolist()
     assert bins["below"] == (x < -1).sum()
     assert "label_counts: count/0" in result.summary()
+
+
+def test_queries_are_of_the_examples_that_train() -> None:
+    data = toy_data().with_held_out(["client-03", "client-07"])
+    result = simulate(data, tree=TREE, queries=["label_counts"], evaluation={})
+    assert sum(result.queries["label_counts"].values()) == data.sizes().sum()
+    assert "not judged" not in result.counts
+    job = check({"queries": ["label_counts"]})
+    asked = Examiner(ToyTask(data), FedAvg(), job, lambda _: pytest.fail("nobody trains"))
+    down = Down(np.zeros(0, np.float32), np.zeros(0, np.int64))
+    with pytest.raises(UnansweredError, match="'client-03' never trains"):
+        asked.answer(Question("query", 0, "label_counts"), "client-03", down, {})
+
+
+def test_a_share_has_no_target_above_one() -> None:
+    with pytest.raises(JobError, match=r"The target is 90, but accuracy goes from 0 to 1; 90 % is 0\.9"):
+        simulate(evaluation={"target": 90.0})
 
 
 def test_a_query_needs_no_training_and_holds_to_the_minimum() -> None:

@@ -150,11 +150,11 @@ def test_a_stage_is_its_text(stage: Stage) -> None:
     [
         ("int9", "There is no stage 'int9'; did you mean 'int8'?"),
         ("clip(nrm=1.0)", "Stage 'clip' has no parameter 'nrm'; did you mean 'norm'?"),
-        ("clip(norm=-1.0)", "The stage 'clip' cannot be made: norm is -1.0; it must be above 0 and finite"),
+        ("clip(norm=-1.0)", "Parameter 'norm' of stage 'clip' is -1.0; it must be above 0."),
         ("int8(feedback=1)", "Parameter 'feedback' of stage 'int8' is 1; it wants a bool."),
         ("clip(norm", "'clip(norm' cannot be read; write a name, or name(0.1), or name(key=0.1)"),
         ("int8(1)", "Parameter 'feedback' of stage 'int8' is 1; it wants a bool."),
-        ("clip(norm=inf)", "The stage 'clip' cannot be made: norm is inf; it must be above 0 and finite"),
+        ("clip(norm=inf)", "Parameter 'norm' of stage 'clip' is inf; it must be a finite number above 0."),
         ("clip(norm=1.0}\ny={)", "'clip(norm=1.0}\ny={)' cannot be read; write a name, or name(0.1), or name(key=0.1)"),
         ("nowhere:Stage", "The stage 'nowhere:Stage' cannot be imported: No module named 'nowhere'."),
         ("json:loads", "'json:loads' is no subclass of fogline.stages.Stage."),
@@ -191,6 +191,15 @@ def test_a_stage_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         pipeline((text,)).send({"delta": np.zeros(3, np.float32)}, {}, LinkContext())
     with pytest.raises(StageError, match=r"Forgetful\.receive raised KeyError: 'missing'"):
         pipeline((text,)).receive({})
+
+
+class Shapeless(Stage):  # It does not say what it makes.
+    send, receive = Forgetful.send, Forgetful.receive
+
+
+def test_a_stage_without_a_layout_is_refused_before_the_run() -> None:
+    with pytest.raises(StageError, match=r"The stage Shapeless does not define layout: def layout\(self, layout\)"):
+        pipeline((text_of(Shapeless(), "user:Shapeless"),))
 
 
 def test_every_stage_of_the_package_is_found() -> None:

@@ -119,6 +119,23 @@ class Partial:
         return cls(*_split("sum", arrays), double)
 
 
+class MissingTermError(KeyError):
+    """No update has a vector of that name.
+
+    Args:
+        name: which is asked for.
+        text: what there is instead.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(name, text)
+        self.name = name
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True, slots=True)
 class Folded:
     """What a fold has come to: sums by name with their weights, from which means are taken."""
@@ -137,7 +154,7 @@ class Folded:
         """Weighted mean of that vector, (n,). Where each number has a weight of its own, one that nobody weighed is 0.
 
         Raises:
-            KeyError: no update had a vector of that name.
+            MissingTermError: no update had a vector of that name.
             ValueError: the weights sum to zero, so there is no mean.
         """
         self._check(name)
@@ -150,7 +167,7 @@ class Folded:
         """Weighted sum of that vector, (n,).
 
         Raises:
-            KeyError: no update had a vector of that name.
+            MissingTermError: no update had a vector of that name.
         """
         self._check(name)
         return self.sums[name]
@@ -161,7 +178,7 @@ class Folded:
 
     def _check(self, name: str) -> None:
         if name not in self.sums:
-            raise KeyError(f"no update has a vector '{name}', only {', '.join(self.sums) or 'none'}")
+            raise MissingTermError(name, f"no update has a vector '{name}', only {', '.join(self.sums) or 'none'}")
 
 
 def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> Update | Partial:

@@ -27,7 +27,7 @@ from typing import Any, ClassVar, NamedTuple
 from fogline.aggregation import Folded, Weight, is_per_number
 from fogline.parameters import Parametrised
 from fogline.params import Spec, State, Vector
-from fogline.settings import Mode
+from fogline.settings import LocalSettings, Mode
 from fogline.training.context import DeviceContext
 from fogline.training.method import LocalMethod
 
@@ -122,6 +122,13 @@ class Algorithm(LocalMethod, Parametrised):
         if "columnwise" not in vars(cls):
             cls.columnwise = _leaves_aggregators_alone(cls)
 
+    def check_local(self, local: LocalSettings) -> None:
+        """Refuse, before the run, local training for which the method's formulas do not hold.
+
+        Raises:
+            ValueError: one sentence that names the setting, and what would be right.
+        """
+
     def private_of(self, spec: Spec) -> Collection[str]:
         """Names of the entries that each device has of its own: those that ``private`` names.
 
@@ -187,6 +194,7 @@ class Algorithm(LocalMethod, Parametrised):
 
 
 DEVICE_HOOKS = (
+    "check_local",
     "private_of",
     "work",
     "prepare",

@@ -7,7 +7,7 @@ from typing import Any, cast, get_args
 
 from fogline.algorithms.base import DEVICE_HOOKS, Algorithm
 from fogline.plugins import nearest, suggest
-from fogline.settings import Mode
+from fogline.settings import LocalSettings, Mode
 from fogline.training.method import STEP_HOOKS
 
 HOOKS = (
@@ -59,6 +59,17 @@ def _check_own_round(method: type[Algorithm]) -> None:
             f"{method.__name__} trains by itself (local_round), so that its {lost} would never be called: do in "
             f"local_round what it does, and leave it out ({lost} = FedAvg.{lost}, if it is inherited)"
         )
+
+
+def check_plain_sgd(local: LocalSettings, why: str) -> None:
+    """Refuse local training that is not plain SGD.
+
+    Raises:
+        ValueError: it has another optimizer, or momentum; ``why``: what of the method rests on it.
+    """
+    if local.optimizer != "sgd" or local.momentum:
+        has = f"optimizer is '{local.optimizer}'" if local.optimizer != "sgd" else f"momentum is {local.momentum:g}"
+        raise ValueError(f"local.{has}, but the method wants plain SGD without momentum: {why}")
 
 
 def _check_hook(kind: type, name: str, thing: Any) -> None:

@@ -18,13 +18,15 @@ import numpy.typing as npt
 
 from fogline.aggregation import Folded, Weight, fault, is_per_number
 from fogline.aggregation.sweep import bound
+from fogline.aggregation.update import MissingTermError
 from fogline.algorithms.base import METRIC, AggregatorContext, Algorithm, ClientUpdate, Weighted
 from fogline.params import State, Vector
+from fogline.plugins import nearest
 from fogline.training.context import DeviceContext, RoundContext
 from fogline.training.hook_calls import a, call, wrong
 from fogline.training.plan import Plan
 from fogline.training.reading import read_only
-from fogline.user_code.bugs import NotFiniteError
+from fogline.user_code.bugs import CodeError, NotFiniteError
 
 BUFFERS = "buffers"
 """Name under which the runtime averages the model's floating-point buffers."""
@@ -110,11 +112,24 @@ def server_update(
     """The next model, finite and of the same type, and the next state."""
     hook = "inner_update" if inside else "server_update"
     seen = dataclasses.replace(folded, sums=read_only(folded.sums), weights=read_only(folded.weights))
-    result = call(method, hook, model, seen, state, group, numeric=False)
+    try:
+        result = call(method, hook, model, seen, state, group, numeric=False)
+    except CodeError as error:
+        if isinstance(error.__cause__, MissingTermError) and not error.line:  # It is not that hook that was written.
+            raise _unreported(method, hook, error.__cause__.name, folded) from error
+        raise
     if not (isinstance(result, tuple) and len(cast("tuple[Any, ...]", result)) == 2):
         raise wrong(method, hook, f"gives {a(result)}; it must give the model and the state: return model, state")
     moved, after = cast("tuple[Any, Any]", result)
     return _model(method, hook, moved, model), _state(method, hook, after)
+
+
+def _unreported(method: Algorithm, hook: str, name: str, folded: Folded) -> CodeError:
+    """That devices report nothing of a name that a hook folds which the method has from its parent."""
+    reported = [given for given in folded.sums if given != BUFFERS and not given.startswith(METRIC)]
+    meant = f"; did you mean '{name}'?" if nearest(name, reported) else ""
+    gives = f"gives {' and '.join(repr(given) for given in reported)}" if reported else "gives no vector"
+    return wrong(method, "report", f"{gives}, and nothing named '{name}', which {hook} folds{meant}")
 
 
 def evaluation_model(method: Algorithm, model: Vector, state: State) -> Vector:

@@ -17,7 +17,7 @@ from fogline.exchanges.base import PROOF, SECRET, TRUST, Received
 from fogline.nodes.messages import Key
 from fogline.privacy.identity import Identity, stand_in
 from fogline.training.hook_calls import a, read_only
-from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, said
+from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame
 
 EMPTY: Arrays = {}
 
@@ -106,10 +106,11 @@ def child_step(exchange: Exchange, number: int, state: Arrays, received: Arrays)
         CodeError: the exchange's code is wrong.
     """
     step, hook = exchange.steps[number], "child"
+    bugs = PROGRAMMING if number else (*PROGRAMMING, LookupError)  # At first a child has nothing that others have sent.
     payload, after = _pair(
         exchange,
         hook,
-        _called(exchange, hook, step, lambda: exchange.child(step, read_only(state), read_only(received))),
+        _called(exchange, hook, step, lambda: exchange.child(step, read_only(state), read_only(received)), bugs),
     )
     return Payload(_arrays(exchange, hook, payload)), Payload(_arrays(exchange, hook, after))
 
@@ -124,6 +125,11 @@ def parent_step(
         CodeError: the exchange's code is wrong.
     """
     replies, after = _parent(exchange, number, state, payloads)
+    if payloads and not replies:
+        raise ExchangeError(
+            f"{type(exchange).__name__}.parent gives no reply to any child in step '{exchange.steps[number]}', and a "
+            "child without one is out; give each that stays a reply, which may be empty: {child: {}}"
+        )
     return {child: replies[child] for child in payloads if child in replies}, after
 
 
@@ -203,17 +209,24 @@ def _check_foldable(exchange: Exchange, folds: Folds, result: Update | Partial, 
         raise ExchangeError(f"What the exchange came to cannot be folded: {why}")
 
 
-def _called(exchange: Exchange, hook: str, step: str, function: Callable[[], Any]) -> Any:
+def _called(
+    exchange: Exchange,
+    hook: str,
+    step: str,
+    function: Callable[[], Any],
+    bugs: tuple[type[Exception], ...] = PROGRAMMING,
+) -> Any:
     """What a hook gives. What data can cause is the exchange's failure, and a bug is named as one."""
     given = attempt(function)
     if isinstance(given, ExchangeError):
         raise given
     if isinstance(given, UnusableUpdateError):
         raise ExchangeError(f"Step '{step}' gave no update: {given}") from given
-    if isinstance(given, (CodeError, *PROGRAMMING)):
-        raise blame(f"{type(exchange).__name__}.{hook}", given)
+    subject = f"{type(exchange).__name__}.{hook}"
+    if isinstance(given, (CodeError, *bugs)):
+        raise blame(subject, given)
     if isinstance(given, Exception):
-        raise ExchangeError(f"Step '{step}' raised {said(given)}.") from given
+        raise ExchangeError(f"{blame(f'Step {step!r} of {subject}', given).plain}.") from given
     return given
 
 

@@ -135,6 +135,8 @@ class Examiner:
 
     def _answer(self, question: Question, client: str, down: Down, local: State) -> Sums:
         if question.kind == "query":
+            if client in self._task.data.held_out:
+                raise UnansweredError(f"client '{client}' never trains, and queries are of the examples that train")
             return answer(question.query, self._task.data[client])
         sums = self._judged(question, client, down, local)
         return {f"{METRIC}{name}": value for name, value in sums.items()} | self._shares(client, sums)

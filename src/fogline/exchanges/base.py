@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, cast
 
 import numpy.typing as npt
 
 from fogline.aggregation import Arrays, Partial, Update
 from fogline.errors import FoglineError
 from fogline.parameters import Parametrised
+from fogline.user_code.classes import check_methods
 
 Received = Mapping[str, npt.NDArray[Any]]
 """Named arrays that may only be read."""
@@ -47,6 +48,10 @@ class Exchange(Parametrised, ABC):
     identified: ClassVar[bool] = False
     """Whether a child has to show who it is. Then its first state holds :data:`SECRET`, :data:`PROOF` and :data:`TRUST`
     besides."""
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        check_exchange(cls)
+        return super().__new__(cls)
 
     def check_cohort(self, cohort: int) -> None:
         """Refuse rounds of so many before there is one. By itself an exchange takes any number.
@@ -98,3 +103,17 @@ class Exchange(Parametrised, ABC):
         Raises:
             ExchangeError: nothing comes of it.
         """
+
+
+def check_exchange(kind: type[Exchange]) -> None:
+    """Refuse a class that is no exchange yet.
+
+    Raises:
+        ValueError: it names no steps, or does not define a half as it is called; one sentence.
+    """
+    steps: Any = getattr(kind, "steps", ())
+    if not (
+        isinstance(steps, tuple) and steps and all(isinstance(step, str) for step in cast("tuple[Any, ...]", steps))
+    ):
+        raise ValueError(f'The exchange {kind.__name__} names no steps; it needs steps = ("first", ...).')
+    check_methods("exchange", kind, Exchange, ("child", "parent", "result"))

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fogline.exchanges.base import Exchange
+from fogline.exchanges.base import Exchange, check_exchange
 from fogline.factories import Factory
 from fogline.plugins import read_call
 
-
-def _check(kind: type[Exchange]) -> None:
-    steps: Any = getattr(kind, "steps", ())
-    if not (isinstance(steps, tuple) and steps and all(isinstance(step, str) for step in steps)):
-        raise ValueError(f'The exchange {kind.__name__} names no steps; it needs steps = ("first", ...).')
-    if missing := sorted(kind.__abstractmethods__):
-        raise ValueError(f"The exchange {kind.__name__} does not define {', '.join(missing)}.")
-
-
-EXCHANGES = Factory("exchange", "fogline.exchanges", Exchange, check=_check)
+EXCHANGES = Factory("exchange", "fogline.exchanges", Exchange, check=check_exchange)
 """Fogline's own."""
 
 

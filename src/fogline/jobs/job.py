@@ -111,6 +111,12 @@ class Evaluation(StrictModel):
     """What the same model is compared with at the end of a simulation, trained without federation: ``pooled`` (all
     devices' data in one place), ``alone`` (each device by itself)."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Evaluation:
+        if self.stop_at_target and self.target is None:
+            raise ValueError("stop_at_target needs a target; set evaluation.target")
+        return self
+
     @property
     def on_devices(self) -> bool:
         """Whether devices judge."""

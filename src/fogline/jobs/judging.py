@@ -5,17 +5,19 @@ from __future__ import annotations
 from fogline.algorithms import Algorithm
 from fogline.algorithms.private import where_kept
 from fogline.jobs.errors import JobError
-from fogline.jobs.job import Job, Publish
+from fogline.jobs.job import Evaluation, Job, Publish
 
 
 def with_judges(job: Job, algorithm: Algorithm) -> Job:
     """The job, judged on devices where they alone have whole models and the job does not say who judges.
 
     Raises:
-        JobError: it asks for what needs a whole model at the cloud; one sentence.
+        JobError: it asks for what needs a whole model at the cloud, or says how devices judge where they do not; one
+            sentence.
     """
     evaluation, why = job.evaluation, where_kept(algorithm)
     if why is None or not evaluation.at_cloud:
+        _check_device_keys(evaluation)
         return job
     if "where" in evaluation.model_fields_set:
         raise JobError(
@@ -23,6 +25,15 @@ def with_judges(job: Job, algorithm: Algorithm) -> Job:
             "it 'devices', or leave it out"
         )
     return job.model_copy(update={"evaluation": evaluation.model_copy(update={"where": "devices"})})
+
+
+def _check_device_keys(evaluation: Evaluation) -> None:
+    for key in () if evaluation.on_devices else ("fine_tune", "share", "cohort"):
+        if getattr(evaluation, key) != Evaluation.model_fields[key].default:
+            raise JobError(
+                f"evaluation.{key} says how devices judge, and evaluation.where is 'cloud'; make it 'devices' or "
+                f"'both', or leave {key} out"
+            )
 
 
 def check_publishing(job: Job, algorithm: Algorithm) -> None:

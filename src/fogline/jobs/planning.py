@@ -15,7 +15,8 @@ from fogline.data import FederatedData
 from fogline.jobs.errors import JobError, shown
 from fogline.jobs.job import Job, Local
 from fogline.jobs.judging import with_judges
-from fogline.jobs.tree import Tree
+from fogline.jobs.tree import Tier, Tree
+from fogline.settings import Mode
 from fogline.training.context import NO_PUBLIC, WORK, Draws, RoundContext
 from fogline.training.hook_calls import wrong
 from fogline.training.local import LocalTraining
@@ -59,8 +60,8 @@ def with_defaults(job: Job, algorithm: Algorithm, task: Task) -> Job:
     of who judges.
 
     Raises:
-        JobError: the method's are none, the job has judges that the method cannot have, or it says how steps are made
-            that the method makes itself.
+        JobError: the method's are none, its formulas do not hold for the job's, the job says how steps are made that
+            the method makes itself, or it has judges that the method cannot have.
     """
     job, said = with_judges(job, algorithm), job.local.model_fields_set
     defaults = {"smallest_batch": task.smallest_batch, **algorithm.local_defaults}
@@ -70,6 +71,10 @@ def with_defaults(job: Job, algorithm: Algorithm, task: Task) -> Job:
     except JobError as error:
         raise JobError(f"The settings of {type(algorithm).__name__} (local_defaults) cannot be: {error}") from None
     _check_steps(algorithm, local)
+    try:
+        algorithm.check_local(local)
+    except ValueError as error:
+        raise JobError(f"{type(algorithm).__name__}: {error}") from error
     return job.model_copy(update={"local": local}) if changes else job
 
 
@@ -112,11 +117,13 @@ def assign(tree: Tree, data: FederatedData) -> list[str]:
 
 
 def check_rounds(algorithm: Algorithm, job: Job) -> None:
-    """Refuse rounds of a fog's own where the method has none.
+    """Refuse rounds of a fog's own where the method has none, and what a tier's mode takes no notice of.
 
     Raises:
-        JobError: a tier below the root makes some.
+        JobError: a tier below the root makes some, or a tier has settings of another mode.
     """
+    for name, mode in job.tree.modes(algorithm.mode).items():
+        _check_mode(name, job.tree.tiers[name], mode)
     if algorithm.inner_rounds:
         return
     for name in job.tree.names[1:]:
@@ -126,6 +133,19 @@ def check_rounds(algorithm: Algorithm, job: Job) -> None:
                 f"{type(algorithm).__name__} has no rounds of a tier's own: leave tree.{name}.rounds and "
                 f"tree.{name}.mode out."
             )
+
+
+def _check_mode(name: str, tier: Tier, mode: Mode) -> None:
+    if tier.buffer is not None and mode != "async":
+        raise JobError(
+            f"{name}.buffer is {tier.buffer}, which is of mode 'async', and the mode is '{mode}'; leave {name}.buffer "
+            f"out, or set {name}.mode"
+        )
+    if tier.speed_classes != Tier.model_fields["speed_classes"].default and mode != "semi-async":
+        raise JobError(
+            f"{name}.speed_classes is {tier.speed_classes}, which is of mode 'semi-async', and the mode is '{mode}'; "
+            f"leave {name}.speed_classes out, or set {name}.mode"
+        )
 
 
 def check_public(algorithm: Algorithm, data: FederatedData) -> None:

@@ -230,6 +230,12 @@ class Tree(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Tree:
+        root = next(iter(self.tiers))
+        if self.tiers[root].count != 1:
+            raise ValueError(
+                f"{root}.count is {self.tiers[root].count}, but the root is one aggregator; leave {root}.count out, "
+                "and give a tier below it the count"
+            )
         for name in self.names[:-1]:
             if self.tiers[name].exchange:
                 raise ValueError(
@@ -237,7 +243,6 @@ class Tree(StrictModel):
                 )
         if self.minimum == 1:
             return self
-        root = next(iter(self.tiers))
         if self.tiers[root].mode == "ring":
             raise ValueError(f"{RING}, so a minimum of {self.minimum} cannot be kept; use another mode in {root}")
         most = self.most_devices()

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fogline.jobs import Evaluation, Job, JobError
-from fogline.monitoring.history import TargetMetric, reached
+from fogline.jobs import Evaluation, Job, JobError, Tier
+from fogline.monitoring.history import TargetMetric, check_target, reached
 from fogline.monitoring.human import traffic
 from fogline.monitoring.record import Reached, Row, RunRecord
 from fogline.monitoring.run_files import RunFiles
@@ -22,6 +22,10 @@ at besides."""
 LABEL = 40
 """Characters of a group's label."""
 ENDING = ("target", "stop_at_target", "patience")
+
+
+DEFAULTS: Mapping[str, Any] = Tier().model_dump(exclude={"count"})
+"""What a tier has where nothing is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +119,11 @@ def read_run(folder: RunFiles, target: float | None = None) -> ComparedRun:
         target: of the headline metric; None takes the job's own.
 
     Raises:
-        JobError: it has not finished, or another version of Fogline wrote it; one sentence.
+        JobError: it has not finished, another version of Fogline wrote it, or the target is none; one sentence.
     """
-    return compared(folder.load(), str(folder.path), target)
+    result = folder.load()
+    check_target(target, result.headline)
+    return compared(result, str(folder.path), target)
 
 
 def compared(result: RunRecord, folder: str, target: float | None = None) -> ComparedRun:
@@ -207,4 +213,7 @@ def _short(key: str) -> str:
 
 
 def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
-    return len({repr(one.get(key)) for one in settings}) > 1
+    """Whether runs have different values. A tier that a run has not counts as one at its defaults, so that of a tree
+    beside a star is shown what was set, and how many aggregators there are."""
+    absent = DEFAULTS.get(key.rpartition(".")[2]) if key.startswith("tree.") else None
+    return len({repr(one.get(key, absent)) for one in settings}) > 1

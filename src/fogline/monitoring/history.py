@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fogline.jobs import Evaluation
+from fogline.jobs import Evaluation, JobError
+from fogline.monitoring.human import is_share
 from fogline.monitoring.result import Reached, Row
 
 
@@ -16,6 +17,17 @@ class TargetMetric:
 
     headline: str
     higher_is_better: bool
+
+
+def check_target(target: float | None, headline: str) -> None:
+    """Refuse a target that no model can reach, or that every model has.
+
+    Raises:
+        JobError: the headline metric is a share, and the target is none.
+    """
+    if target is not None and is_share(headline) and not 0 <= target <= 1:
+        meant = f"; {target:g} % is {target / 100:g}" if 1 < target <= 100 else ""
+        raise JobError(f"The target is {target:g}, but {headline} goes from 0 to 1{meant}.")
 
 
 class Attendance:

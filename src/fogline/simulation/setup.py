@@ -39,6 +39,7 @@ from fogline.jobs.planning import (
 from fogline.jobs.rules import check_enough, rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
+from fogline.monitoring.history import check_target
 from fogline.nodes import Aggregator
 from fogline.nodes.effects import Move
 from fogline.nodes.ledger import AcceptedUpdate
@@ -113,6 +114,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)
+    check_target(job.evaluation.target, task.headline)
     check_links(job, algorithm)
     rules = rules_of(job, algorithm)
     for query in job.queries:

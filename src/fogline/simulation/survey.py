@@ -139,7 +139,8 @@ class _Survey:
             away = role.lowest and not of.fleet.always_available
             self._aggregators[name] = Aggregator(role, make_policy("uniform"), self._is_there if away else None, sift)
         plain = Hello()
-        for client, home in zip(of.clients, of.homes, strict=True):
+        asked = len(of.setting.homes) if self.question.kind == "query" else len(of.clients)  # Those that train first.
+        for client, home in zip(of.clients[:asked], of.homes[:asked], strict=True):
             self._aggregators[home].roster.add(client, plain)
         for name in reversed(list(parents)):
             parent, below = parents[name], self._aggregators[name].population

@@ -7,8 +7,9 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
+from fogline.parameters import bounded
 from fogline.params import State
-from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
+from fogline.stages.base import Layout, LinkContext, Named, Stage
 from fogline.stages.registry import STAGES
 
 
@@ -20,11 +21,7 @@ class Clip(Stage):
     """
 
     single = True
-    norm: float = 1.0
-
-    def check(self) -> None:
-        if not 0 < self.norm < math.inf:
-            raise StageError(f"norm is {self.norm}; it must be above 0 and finite")
+    norm: float = bounded(1.0, gt=0)
 
     def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
         moved = {name: vector for name, vector in update.items() if fnmatchcase(name, link.movement)}

@@ -5,8 +5,14 @@ from __future__ import annotations
 from fogline.factories import Factory
 from fogline.plugins import ParsedCall, read_call
 from fogline.stages.base import Stage, StageError
+from fogline.user_code.classes import check_methods
 
-STAGES = Factory("stage", "fogline.stages", Stage, error=StageError)
+
+def _check(kind: type[Stage]) -> None:
+    check_methods("stage", kind, Stage, ("send", "receive", "layout"), StageError)
+
+
+STAGES = Factory("stage", "fogline.stages", Stage, error=StageError, check=_check)
 """Fogline's stages."""
 _handed_over: dict[str, type[Stage]] = {}
 """Classes of a program's own whose objects it gave to a tier: what a notebook has defined cannot be imported."""

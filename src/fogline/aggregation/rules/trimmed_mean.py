@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.registry import RULES
+from fogline.parameters import bounded
 from fogline.params import Vector
 
 
@@ -18,13 +19,9 @@ class TrimmedMean(Rule):
     """Coordinate-wise mean, unweighted, without the share that is the largest and the share that is the smallest
     (Yin et al., 2018)."""
 
-    share: float = 0.1
+    share: float = bounded(0.1, ge=0, lt=0.5)
     """Left out at either end, rounded up to whole updates, below 0.5; it stays with the honest as long as the others
     are no larger a share."""
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.share < 0.5:
-            raise ValueError(f"share is {self.share}; it must be at least 0 and below 0.5")
 
     def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
         count = len(block)

@@ -6,6 +6,7 @@ import math
 
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.training.context import RoundContext
 from fogline.training.plan import Plan
 
@@ -18,7 +19,7 @@ class DecayingSteps(FedAvg):
     the optimum later. K_0 is what the job asks for, in steps or epochs.
     """
 
-    power: float = 1.0 / 3.0
+    power: float = bounded(1.0 / 3.0, ge=0)
 
     def work(self, plan: Plan, device: RoundContext) -> Plan:
         return plan.replace(steps=max(1, math.ceil(plan.steps * (device.round + 1) ** -self.power)))

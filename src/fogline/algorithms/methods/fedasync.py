@@ -10,6 +10,7 @@ from fogline.aggregation import Folded, Weight
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State, Vector
 from fogline.settings import Mode
 from fogline.training.context import DeviceContext
@@ -26,8 +27,8 @@ class FedAsync(FedAvg):
 
     columnwise: ClassVar[bool] = True
 
-    alpha: float = 0.6
-    exponent: float = 0.5
+    alpha: float = bounded(0.6, gt=0, le=1)
+    exponent: float = bounded(0.5, ge=0)
 
     mode: ClassVar[Mode] = "async"
     movement: ClassVar[str] = "model"

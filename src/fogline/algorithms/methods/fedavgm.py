@@ -8,6 +8,7 @@ from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State, Vector
 
 
@@ -20,8 +21,8 @@ class FedAvgM(FedAvg):
 
     columnwise: ClassVar[bool] = True
 
-    server_rate: float = 1.0
-    momentum: float = 0.9
+    server_rate: float = bounded(1.0, gt=0)
+    momentum: float = bounded(0.9, ge=0, lt=1)
 
     def server_update(
         self, model: Vector, folded: Folded, state: State, group: AggregatorContext

@@ -8,6 +8,7 @@ from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State, Vector
 from fogline.settings import Mode
 from fogline.training.context import DeviceContext
@@ -23,9 +24,9 @@ class FedBuff(FedAvg):
 
     columnwise: ClassVar[bool] = True
 
-    server_rate: float = 1.0
-    exponent: float = 0.5
-    buffer: int = 10  # pyright: ignore[reportIncompatibleVariableOverride]
+    server_rate: float = bounded(1.0, gt=0)
+    exponent: float = bounded(0.5, ge=0)
+    buffer: int = bounded(10, ge=1)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     mode: ClassVar[Mode] = "async"
 

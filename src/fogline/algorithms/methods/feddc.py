@@ -10,6 +10,7 @@ from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State, Vector
 from fogline.training.context import DeviceContext
 from fogline.training.method import Array, Arrays
@@ -30,7 +31,7 @@ class FedDC(FedAvg):
 
     columnwise: ClassVar[bool] = True
 
-    alpha: float = 0.01
+    alpha: float = bounded(0.01, ge=0)
 
     affine: ClassVar[bool] = True
     inner_rounds: ClassVar[bool] = False

@@ -10,6 +10,7 @@ from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State, Vector
 from fogline.training.context import DeviceContext
 from fogline.training.method import Array, Arrays
@@ -28,7 +29,7 @@ class FedDyn(FedAvg):
 
     columnwise: ClassVar[bool] = True
 
-    alpha: float = 0.01
+    alpha: float = bounded(0.01, gt=0)
 
     affine: ClassVar[bool] = True
 

@@ -8,6 +8,7 @@ from fogline.aggregation import Folded, Weight
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State, Vector
 from fogline.training.context import DeviceContext
 
@@ -23,7 +24,7 @@ class FedExP(FedAvg):
     A fog with rounds of its own counts as one device that moved as it did.
     """
 
-    epsilon: float = 1e-3
+    epsilon: float = bounded(1e-3, gt=0)
 
     def report(self, device: DeviceContext) -> ClientUpdate:
         return ClientUpdate(_terms(device.end - device.start, float(device.plan.samples)), device.local)

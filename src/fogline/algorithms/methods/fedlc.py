@@ -8,6 +8,7 @@ from fogline.algorithms.base import ClientUpdate
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
 from fogline.data.meaning import UNTOLD
+from fogline.parameters import bounded
 from fogline.params import State
 from fogline.training.context import DeviceContext, LocalBatch
 from fogline.training.method import Array
@@ -22,8 +23,8 @@ class FedLC(FedAvg):
     classes; more is an error, fewer costs nothing.
     """
 
-    tau: float = 1.0
-    classes: int = 1024
+    tau: float = bounded(1.0, ge=0)
+    classes: int = bounded(1024, ge=1)
 
     def prepare(self, device: DeviceContext) -> State:
         targets = device.examples.y

@@ -9,6 +9,7 @@ from fogline.algorithms.base import AggregatorContext, ClientUpdate, Moved, Weig
 from fogline.algorithms.own_models import MODEL, OwnModels
 from fogline.algorithms.registry import METHODS
 from fogline.data import Examples
+from fogline.parameters import bounded
 from fogline.params import State, Vector
 from fogline.training.context import DeviceContext
 from fogline.training.method import Array
@@ -29,7 +30,7 @@ class FedMD(OwnModels):
 
     needs_public: ClassVar[bool] = True
 
-    epochs: int = 1
+    epochs: int = bounded(1, ge=1)
 
     def begin(self, device: DeviceContext) -> Vector:
         weights = super().begin(device)

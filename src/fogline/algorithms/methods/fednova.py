@@ -10,7 +10,9 @@ from fogline.aggregation import Folded, Weight
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State, Vector
+from fogline.settings import LocalSettings
 from fogline.training.context import DeviceContext
 
 
@@ -27,9 +29,16 @@ class FedNova(FedAvg):
 
     columnwise: ClassVar[bool] = True
 
-    momentum: float = 0.0
+    momentum: float = bounded(0.0, ge=0, lt=1)
 
     movement: ClassVar[str] = "direction"
+
+    def check_local(self, local: LocalSettings) -> None:
+        if local.momentum != self.momentum:
+            raise ValueError(
+                f"local.momentum is {local.momentum:g} and the method's own momentum {self.momentum:g}, by which it "
+                "counts what steps are worth; make both the same"
+            )
 
     def report(self, device: DeviceContext) -> ClientUpdate:
         rho, steps, delta = self.momentum, device.plan.steps, device.end - device.start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.training.context import DeviceContext, LocalBatch
 from fogline.training.method import Array
 
@@ -20,8 +21,8 @@ class FedNTD(FedAvg):
     paper takes beta 1 and tau 1. For labels that are classes. One more forward pass a step.
     """
 
-    beta: float = 1.0
-    tau: float = 1.0
+    beta: float = bounded(1.0, ge=0)
+    tau: float = bounded(1.0, gt=0)
 
     def adjust_loss(self, loss: Array, batch: LocalBatch, device: DeviceContext) -> Array:
         teacher = device.outputs_at(device.model, batch)

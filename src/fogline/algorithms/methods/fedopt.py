@@ -11,6 +11,7 @@ from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State, Vector
 
 
@@ -23,10 +24,10 @@ class FedOpt(FedAvg):
 
     columnwise: ClassVar[bool] = True
 
-    server_rate: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.99
-    tau: float = 1e-3
+    server_rate: float = bounded(0.1, gt=0)
+    beta1: float = bounded(0.9, ge=0, lt=1)
+    beta2: float = bounded(0.99, ge=0, lt=1)
+    tau: float = bounded(1e-3, gt=0)
 
     @abstractmethod
     def second(self, v: Vector, square: Vector) -> Vector:
@@ -47,7 +48,7 @@ class FedAdagrad(FedOpt):
 
     columnwise: ClassVar[bool] = True
 
-    beta1: float = 0.0
+    beta1 = 0.0
 
     def second(self, v: Vector, square: Vector) -> Vector:
         return v + square

@@ -10,6 +10,7 @@ from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Moved, Weighted
 from fogline.algorithms.own_models import MODEL, OwnModels
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State, Vector
 from fogline.training.context import DeviceContext, LocalBatch
 from fogline.training.method import Array
@@ -28,7 +29,7 @@ class FedProto(OwnModels):
 
     alike: ClassVar[bool] = False
 
-    lam: float = 1.0
+    lam: float = bounded(1.0, ge=0)
 
     def broadcast(self, state: State) -> State:
         """Prototypes as a table with a row for each label, and which rows somebody has sent; the last is no label's."""

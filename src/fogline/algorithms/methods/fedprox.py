@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.training.method import Array, Arrays
 
 
@@ -16,7 +17,7 @@ class FedProx(FedAvg):
     The local objective is ``F_i(w) + mu/2 ||w - x||^2``. The paper tries mu in {0.001, 0.01, 0.1, 1}.
     """
 
-    mu: float = 0.01
+    mu: float = bounded(0.01, ge=0)
 
     affine: ClassVar[bool] = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.training.method import Array
 
 
@@ -15,7 +16,7 @@ class FedSAM(FedAvg):
     step.
     """
 
-    rho: float = 0.05
+    rho: float = bounded(0.05, ge=0)
 
     def perturb(self, weights: Array, gradient: Array) -> Array:
         norm = (gradient * gradient).sum(-1)[..., None] ** 0.5

@@ -10,6 +10,7 @@ from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Moved, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State, Vector
 from fogline.training.context import DeviceContext
 
@@ -26,8 +27,8 @@ class IFCA(FedAvg):
     inner_rounds: ClassVar[bool] = False
     movement: ClassVar[str] = "delta-*"
 
-    clusters: int = 3
-    spread: float = 0.3
+    clusters: int = bounded(3, ge=1)
+    spread: float = bounded(0.3, gt=0)
 
     def broadcast(self, state: State) -> State:
         return state

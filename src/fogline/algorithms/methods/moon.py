@@ -9,6 +9,7 @@ import numpy as np
 from fogline.algorithms.base import ClientUpdate
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State
 from fogline.training.context import DeviceContext, LocalBatch
 from fogline.training.method import Array
@@ -25,8 +26,8 @@ class Moon(FedAvg):
     Memory: one model per device. Two more forward passes a step.
     """
 
-    mu: float = 1.0
-    temperature: float = 0.5
+    mu: float = bounded(1.0, ge=0)
+    temperature: float = bounded(0.5, gt=0)
 
     def prepare(self, device: DeviceContext) -> State:
         return device.local if "previous" in device.local else {"previous": device.start}

@@ -8,9 +8,12 @@ import numpy as np
 
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Moved, Weighted
+from fogline.algorithms.checks import check_plain_sgd
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.parameters import bounded
 from fogline.params import State, Vector
+from fogline.settings import LocalSettings
 from fogline.training.context import DeviceContext
 from fogline.training.method import Array, Arrays
 
@@ -21,19 +24,19 @@ class Scaffold(FedAvg):
 
     Step ``y -= eta (g - c_i + c)``; after K steps ``c_i+ = c_i - c + (x - y) / (K eta)`` (``option`` 2), or the
     gradient of the device's loss at x (1, a pass more over its examples); server ``x += server_rate mean(y - x)``,
-    ``c += sum_i (c_i+ - c_i) / N``. Means are over devices, as in the paper. Option 2 takes plain SGD of rate eta. A
+    ``c += sum_i (c_i+ - c_i) / N``. Means are over devices, as in the paper. Option 2 wants plain SGD of rate eta. A
     fog with rounds of its own keeps c fixed in them; changes of c_i add up. Memory: a model more per device, up, down.
     """
 
     columnwise: ClassVar[bool] = True
     affine: ClassVar[bool] = True
 
-    server_rate: float = 1.0
-    option: int = 2
+    server_rate: float = bounded(1.0, gt=0)
+    option: int = bounded(2, ge=1, le=2)
 
-    def __post_init__(self) -> None:
-        if self.option not in (1, 2):
-            raise ValueError(f"option of SCAFFOLD is {self.option}; it must be 1 or 2")
+    def check_local(self, local: LocalSettings) -> None:
+        if self.option == 2:
+            check_plain_sgd(local, "its control variates are what a device moved, divided by its steps and their rate")
 
     def broadcast(self, state: State) -> State:
         return state

@@ -10,6 +10,7 @@ from fogline.aggregation import Arrays, Partial, Update
 from fogline.exchanges.base import Exchange, Received
 from fogline.exchanges.registry import EXCHANGES
 from fogline.exchanges.secagg.settings import Settings
+from fogline.parameters import bounded
 
 
 @EXCHANGES.add("secagg")
@@ -28,29 +29,23 @@ class SecAgg(Exchange):
     steps = ("keys", "shares", "masked", "survivors", "unmask")
     identified: ClassVar[bool] = True
 
-    threshold: float = 0.6
+    threshold: float = bounded(0.6, ge=0.5, lt=1)
     """More than that share of a device's peers is needed to take its masks off: at most the rest may go missing. At
     least 0.5; peers that are in league with the aggregator do no harm up to ``2 * threshold - 1`` of them."""
     bits: int = 32
     """Of the ring that updates are summed in: 16, 32 or 64."""
-    clip: float = 16.0
+    clip: float = bounded(16.0, gt=0)
     """Numbers of an update beyond that magnitude are cut off. What is more than an update ever has costs precision."""
-    weight: float = 10_000.0
+    weight: float = bounded(10_000.0, gt=0)
     """The largest weight (mostly: examples) of a device; one with more is refused."""
-    minimum: int = 3
+    minimum: int = bounded(3, ge=2)
     """Devices without which there is no sum, at least 2. Every device sees to it."""
 
     def __post_init__(self) -> None:
         if find_spec("cryptography") is None:
             raise ValueError("Secure aggregation needs the package cryptography: pip install 'fogline[network]'")
-        if not 0.5 <= self.threshold < 1.0:
-            raise ValueError(f"threshold is {self.threshold}; it must be at least 0.5 and below 1")
         if self.bits not in (16, 32, 64):
             raise ValueError(f"bits is {self.bits}; it must be 16, 32 or 64")
-        if not (self.clip > 0.0 and self.weight > 0.0):
-            raise ValueError(f"clip is {self.clip} and weight {self.weight}; both must be above 0")
-        if self.minimum < 2:
-            raise ValueError(f"minimum is {self.minimum}; a sum of fewer than 2 devices is an update")
         self._settings.ring(self.minimum)
 
     def check_cohort(self, cohort: int) -> None:

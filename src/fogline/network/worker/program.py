@@ -43,6 +43,7 @@ from fogline.jobs.reading import parse_job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.writing import job_to_toml
+from fogline.monitoring.history import check_target
 from fogline.network.worker.requests import (
     REQUESTS,
     Answer,
@@ -216,6 +217,7 @@ class JobWorker:
         for query in self.job.queries:
             check_query(query, self.task.data.test)
         job = with_defaults(self.job, self.algorithm, self.task)
+        check_target(job.evaluation.target, self.task.headline)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
             leaf: tuple(
