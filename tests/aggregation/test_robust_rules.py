@@ -304,6 +304,7 @@ def test_too_few_updates_are_a_sentence() -> None:
     with pytest.raises(UnusableRoundError, match="needs the update of 'client-30'"):
         combined("fltrust(root='client-30')", table_of(0))
     assert make_rule(["bucketing(2)", "krum(f=2)"]).least == 13
+    assert make_rule(["bucketing(4)", "median"]).least == 9
     assert make_rule(["nnm(f=9)", "median"]).least == 19
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fogline.aggregation import Folded, MeanFold, UnusableUpdateError, Update, rows
 from fogline.aggregation.gathering import Gathered, as_it_is
 from fogline.aggregation.rules import RULES, Rule, make_rule, rule_name
+from fogline.aggregation.update import UnusableRoundError
 from fogline.params import map_arrays, save_arrays
 
 
@@ -50,6 +51,10 @@ def test_rules_are_those_of_their_definition_in_any_order(table: np.ndarray, sha
     order = data.draw(st.permutations(range(len(table))))
     updates = [update(table[i], 1.0 + i) for i in order]
     np.testing.assert_array_equal(folded("median", updates).mean("p"), np.median(table, axis=0))
+    if share and len(table) < 3:
+        with pytest.raises(UnusableRoundError, match="needs 3 updates"):
+            folded(f"trimmed_mean({share})", updates)
+        return
     np.testing.assert_allclose(folded(f"trimmed_mean({share})", updates).mean("p"), trimmed(table, share), atol=1e-6)
 
 
@@ -76,7 +81,29 @@ def test_what_is_gathered_in_parts_is_as_if_gathered_at_once_also_through_a_chec
     table = [updates[0].vectors["p"], *(0.5 * later.vectors["p"] for later in updates[1:])]
     np.testing.assert_array_equal(made.mean("p"), np.median(table, axis=0))
     np.testing.assert_array_equal(made.mean("rare"), [0.5, 0.5])
-    assert (made.count, made.counters.tolist()) == (3, [2, 2])
+    assert (made.count, made.counters.tolist()) == (3, [1, 2])
+
+
+@given(st.lists(st.integers(0, 2**62), min_size=3, max_size=9), st.integers(-(2**63), 2**63 - 1), st.data())
+@settings(max_examples=40, deadline=None)
+def test_one_device_sets_no_counter(honest: list[int], lie: int, data: st.DataObject) -> None:
+    given_ = data.draw(st.permutations([*honest, lie]))
+    counted = folded("median", [update([1.0], 1.0, (count,)) for count in given_]).counters
+    assert counted.tolist() == [sorted(given_)[(len(given_) - 1) // 2]]
+    assert min(honest) <= counted[0] <= max(honest)
+
+
+def test_names_that_all_are_too_rare_end_the_round() -> None:
+    def gathered(names: str) -> Folded:
+        fold = make_rule("krum(f=1)").fold()
+        for place, name in enumerate(names):
+            row = np.full(2, place, np.float32)
+            fold.add(Update({name: row, "buffers": row}, {name: 1.0, "buffers": 1.0}))
+        return fold.finish()
+
+    with pytest.raises(UnusableRoundError, match=r"needs 5 updates under a name; of 8 .* \('a' has 4\)"):
+        gathered("aaaabbbb")
+    assert {*gathered("aaaaabbb").sums} == {"a", "buffers"}
 
 
 def test_a_total_counts_every_update_as_heavy_as_the_median_one() -> None:

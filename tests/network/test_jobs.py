@@ -29,7 +29,7 @@ SAME = {
     "cohort below the population": job(rounds=4, fogs=0, cloud="cohort = 2"),
     "several rounds, device state": job(fog="rounds = 2", more='algorithm = "scaffold"'),
     "a rule at the root": job(fogs=0, cloud='rule = "median"'),
-    "rules in a tree": job(cloud='rule = "trimmed_mean(0.3)"', fog='rule = "median"'),
+    "rules in a tree": job(cloud='rule = "meamed(f=0)"', fog='rule = "median"'),
     "a rule on distances": job(fogs=0, cloud='rule = "krum(f=0)"'),
     "rules one after the other": job(fogs=0, cloud='rule = ["bucketing(1)", "nnm(f=1)", "dnc(f=1)"]'),
     "a rule with noise": job(fogs=0, cloud='rule = "flame(noise=0.1)"'),

@@ -20,7 +20,7 @@ from fogline.training import DeviceContext
 from tests.simulation.test_exactness import Interrupting
 from tests.toy import ToyTask, toy_data
 
-TREE = Tree(cloud=Tier(rule="trimmed_mean(0.1)"), fog=Tier(count=2, rule="median"))
+TREE = Tree(cloud=Tier(rule="trimmed_mean(0.1)"), fog=Tier(count=3, rule="median"))
 
 
 class Attack(FedAvg):
@@ -48,6 +48,19 @@ class Voting(FedAvg):
         if end[0] > 0:
             terms["rare"] = Weighted(np.ones(2, np.float32), 1.0)
         return ClientUpdate(terms, device.local)
+
+
+class Odd(FedAvg):
+    """The first device's update weighs nothing, or is as large as numbers are."""
+
+    size: float = 1.0
+    weight: float = 1.0
+
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        delta = device.end - device.start
+        odd = device.client == "client-00"
+        vector = np.full_like(delta, self.size) if odd and self.size > 1.0 else delta
+        return ClientUpdate({"delta": Weighted(vector, self.weight if odd else 1.0)}, device.local)
 
 
 class Empty(Rule):
@@ -102,6 +115,21 @@ def test_poisoned_devices_move_the_mean_and_not_the_rules() -> None:
     assert run_toy(Tree(), Attack()).metrics["accuracy"] < honest - 0.2
     for rule in ("median", "trimmed_mean(0.3)", "krum(f=3)", "geometric_median", "flame", ["nnm(f=3)", "median"]):
         assert run_toy(Tree(cloud=Tier(rule=rule)), Attack()).metrics["accuracy"] > honest - 0.1
+
+
+@pytest.mark.parametrize("odd", [Odd(weight=0.0), Odd(size=3e38)])
+@pytest.mark.parametrize("rule", ["median", "bulyan(f=1)"])
+def test_an_odd_first_device_ends_no_run_before_it_begins(rule: str, odd: Odd) -> None:
+    history = run_toy(Tree(cloud=Tier(rule=rule)), odd).history
+    assert len(history) == run_toy(Tree()).job.rounds
+    assert all(np.isfinite(entry["loss"]) for entry in history)
+
+
+@pytest.mark.parametrize("rule", ["krum(f=3)", "trimmed_mean(0.3)"])
+def test_a_device_that_moves_one_of_several_models_needs_others_that_do(rule: str) -> None:
+    tree = Tree(cloud=Tier(rule=rule, cohort=5 if "mean" in rule else 12))
+    with pytest.raises(JobError, match=r"moves one of several; a round of cloud has at most .* too few for two"):
+        run_toy(tree, algorithm={"name": "ifca"})
 
 
 @pytest.mark.parametrize("method", ["scaffold", "fednova", "feddyn", "mtgc", "fedexp"])

@@ -31,6 +31,12 @@ def highest(counters: Counters, others: Counters) -> Counters:
     return np.maximum(counters, others) if counters.size else others.copy()
 
 
+def middle(several: Sequence[Counters]) -> Counters:
+    """The median value of each, the lower one of an even number; of those that are none at all nothing."""
+    rows = [counters for counters in several if counters.size]
+    return np.sort(np.stack(rows), axis=0)[(len(rows) - 1) // 2] if rows else NO_COUNTERS
+
+
 class Fold(ABC):
     """What all folds share: names, weights, counters, and what is refused."""
 

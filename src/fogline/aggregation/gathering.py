@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from fogline.aggregation.fold import Fold, highest
+from fogline.aggregation.fold import Fold, middle
 from fogline.aggregation.geometry import Geometry, Mixture, WrongRuleError
 from fogline.aggregation.mean import LARGEST
 from fogline.aggregation.rows import Rows
 from fogline.aggregation.sweep import bound, magnitude
 from fogline.aggregation.update import (
-    NO_COUNTERS,
     Arrays,
     Folded,
     Partial,
@@ -88,10 +88,8 @@ class Gathered(Partial):
     def __init__(self, updates: list[tuple[Update, float]]) -> None:
         """``updates``: each with its scale."""
         sums = {name: vector for update, _ in reversed(updates) for name, vector in update.vectors.items()}
-        counters, count = NO_COUNTERS, 0
-        for update, _ in updates:
-            counters, count = highest(counters, update.counters), count + update.count
-        super().__init__({**sums}, {}, counters, count)
+        counters = middle([update.counters for update, _ in updates])
+        super().__init__({**sums}, {}, counters, sum(update.count for update, _ in updates))
         self.updates = updates
 
     def to_arrays(self) -> Arrays:
@@ -185,7 +183,8 @@ class GatheringFold(Fold):
         Raises:
             UnusableRoundError: there are fewer updates than the rule needs, or that of the child it trusts is missing.
         """
-        counters, count, made = self.counters, self.count, dict[str, Vector]()
+        counters = middle([update.counters for update, _ in self._updates])  # The largest might be a lie.
+        count, made = self.count, dict[str, Vector]()
         weights = dict[str, float]()
         for name, rows in rows_of(self._rule, self._updates).items():
             made[name] = self._combined(name, rows)
@@ -201,7 +200,8 @@ class GatheringFold(Fold):
         for update, _ in updates:
             for name, vector in update.vectors.items():
                 self.sums.setdefault(name, vector)
-            self.counters = highest(self.counters, update.counters)
+            if not self.counters.size:
+                self.counters = update.counters  # For how many there are; what they come to is said at the end.
             self.count += update.count
         self._updates += updates
 
@@ -234,7 +234,7 @@ def rows_of(rule: Combining, updates: Sequence[tuple[Update, float]]) -> dict[st
     """The vectors of each name that weigh anything.
 
     A name that too few have sent for the rule to say anything is left out, unless most have: nobody ends a round with a
-    name of his own.
+    name of his own. Where children send different names, and each has sent none that is left, the round says nothing.
 
     Raises:
         UnusableRoundError: as in :meth:`GatheringFold.finish`.
@@ -256,7 +256,18 @@ def rows_of(rule: Combining, updates: Sequence[tuple[Update, float]]) -> dict[st
                 f"{rule} needs {least} updates, and only {len(rows)} of {len(updates)} have a '{name}' that weighs "
                 "anything."
             )
+    _check_left(rule, updates, found)
     return found
+
+
+def _check_left(rule: Combining, updates: Sequence[tuple[Update, float]], found: Mapping[str, Rows]) -> None:
+    sent = Counter(name for update, _ in updates for name in update.vectors)
+    own = [[name for name in update.vectors if sent[name] < len(updates)] for update, _ in updates]
+    if own and all(names and found.keys().isdisjoint(names) for names in own):
+        raise UnusableRoundError(
+            f"{rule} needs {rule.least} updates under a name; of {len(updates)} that name different ones, none has "
+            f"so many ('{own[0][0]}' has {sent[own[0][0]]})."
+        )
 
 
 def _rows(name: str, sent: Sequence[tuple[Update, float]]) -> Rows:

@@ -36,17 +36,18 @@ def rules_of(job: Job, algorithm: Algorithm) -> dict[str, Rule]:
         if above is not None and merges:
             _check_sums(rules, name, above)
         above = name
-    check_enough(job.tree, rules, _children(job.tree))
+    check_enough(job.tree, rules, _children(job.tree), algorithm)
     return rules
 
 
-def check_enough(tree: Tree, rules: Mapping[str, Rule], children: Mapping[str, int]) -> None:
+def check_enough(tree: Tree, rules: Mapping[str, Rule], children: Mapping[str, int], algorithm: Algorithm) -> None:
     """Whether rounds can have the updates that rules need.
 
     Args:
         tree: the job's.
         rules: of its tiers, by name.
         children: how many an aggregator of a tier has, as far as that is known.
+        algorithm: the method, which may have devices move one of several models.
 
     Raises:
         JobError: one cannot; one sentence that names the key.
@@ -54,11 +55,19 @@ def check_enough(tree: Tree, rules: Mapping[str, Rule], children: Mapping[str, i
     for name, rule in rules.items():
         cohort = tree.tiers[name].cohort  # A share of too few is no harm: a round asks as many as its rule needs.
         known = [most for most in (children.get(name), cohort) if isinstance(most, int)]
-        most = min(known, default=rule.least)
+        if not known:
+            continue
+        most = min(known)
         if most < rule.least:
             raise JobError(
                 f"{name}.rule is {rule_said(tree, name)}, which needs {rule.least} updates, but a round of {name} has "
                 f"at most {most}; count on fewer that lie, or ask more children"
+            )
+        if "*" in algorithm.movement and most < 2 * rule.least > 2:
+            raise JobError(
+                f"{name}.rule is {rule_said(tree, name)}, which needs {rule.least} updates of each model, and a device "
+                f"of {type(algorithm).__name__} moves one of several; a round of {name} has at most {most}, "
+                f"too few for two; ask {2 * rule.least} or more, or take a rule that needs fewer, such as 'median'"
             )
 
 

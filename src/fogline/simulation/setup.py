@@ -17,7 +17,7 @@ from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import BUFFERS, Down
 from fogline.algorithms.private import with_home
 from fogline.compute.folding import finished
-from fogline.compute.groups import Groups
+from fogline.compute.groups import Groups, is_bug
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
 from fogline.compute.queries import check_query
@@ -121,7 +121,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         check_query(query, _some_examples(task))
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
-    _check_rules(job.tree, rules, homes, list(task.data.clients))
+    _check_rules(job.tree, rules, homes, list(task.data.clients), algorithm)
     for tier in job.tree.tiers.values():
         policy_of(tier)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
@@ -171,8 +171,10 @@ def _check_counts(tree: Tree, homes: list[str]) -> None:
                 )
 
 
-def _check_rules(tree: Tree, rules: Mapping[str, Rule], homes: list[str], clients: Sequence[str]) -> None:
-    check_enough(tree, rules, _fewest_children(tree, homes))
+def _check_rules(
+    tree: Tree, rules: Mapping[str, Rule], homes: list[str], clients: Sequence[str], algorithm: Algorithm
+) -> None:
+    check_enough(tree, rules, _fewest_children(tree, homes), algorithm)
     parents = {**tree.parents(), **dict(zip(clients, homes, strict=True))}
     for name, rule in rules.items():
         node = tree.nodes(name)[0]
@@ -325,6 +327,8 @@ def probe(setting: Setting) -> Sizes:
     _check_weights(setting.rules, update)
     rule = next(iter(setting.rules.values()))
     fold, update.child = rule.fold(), rule.trusted
+    # A device that has no say stands for others that have: their updates are as long.
+    update.weights |= {name: 1.0 for name, weight in update.weights.items() if not is_per_number(weight) and not weight}
     try:
         fold.add(update)
     except UnusableUpdateError:  # So will it here.
@@ -337,7 +341,11 @@ def probe(setting: Setting) -> Sizes:
     try:
         folded = finished(rule, fold.finish)
         group = groups.move(algorithm, task.shared, groups.root(initial), folded, facts, inside=False)
+    except UnusableUpdateError:  # Nothing that a rule can combine, as large as it is.
+        return _of_plain_method(setting, plain)
     except CodeError as error:
+        if not is_bug(error, rule.least + 1):  # The numbers of this device are to blame.
+            return _of_plain_method(setting, plain)
         error.at(f"{setting.job.tree.names[0]}, round 1")
         raise
     down = groups.send_down(algorithm, group)

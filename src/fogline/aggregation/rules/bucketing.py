@@ -8,13 +8,17 @@ from fogline.aggregation.geometry import Geometry, Matrix
 from fogline.aggregation.rules.base import Rule, check_count
 from fogline.aggregation.rules.registry import RULES
 
+LEAST = 3
+"""Buckets without which one that lies is half of all, or all there is."""
+
 
 @RULES.add("bucketing")
 class Bucketing(Rule):
     """Puts means of ``size`` updates, drawn at random, in the updates' place, unweighted (Karimireddy et al., 2022); it
     stands before another rule.
 
-    A bucket with one that lies lies: the rule behind it has as many of them to withstand, among fewer.
+    A bucket with one that lies lies: the rule behind it has as many of them to withstand, among fewer. Of two buckets
+    none is in the minority, so there must be three.
     """
 
     prepares = True
@@ -25,7 +29,7 @@ class Bucketing(Rule):
         check_count("size", self.size, 1)
 
     def needed(self, mixtures: int) -> int:
-        return (mixtures - 1) * self.size + 1
+        return (max(mixtures, LEAST) - 1) * self.size + 1
 
     def mix(self, updates: Geometry) -> Matrix:
         order = updates.rng().permutation(len(updates))

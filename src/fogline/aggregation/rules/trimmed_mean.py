@@ -21,11 +21,15 @@ class TrimmedMean(Rule):
 
     share: float = bounded(0.1, ge=0, lt=0.5)
     """Left out at either end, rounded up to whole updates, below 0.5; it stays with the honest as long as the others
-    are no larger a share."""
+    are no larger a share. 0 leaves out nobody."""
+
+    @property
+    def least(self) -> int:
+        return 3 if self.share else 1  # Of two there is nothing to trim.
 
     def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
         count = len(block)
-        # The margin forgives binary fractions. Of two there is nothing to trim: one is left of an odd number.
+        # The margin forgives binary fractions. One is left of an odd number, two of an even one.
         trimmed = min(math.ceil(self.share * count - 1e-9), (count - 1) // 2)
         block.sort(axis=0)
         return block[trimmed : count - trimmed].mean(axis=0, dtype=np.float64)
