@@ -81,6 +81,23 @@ def test_a_bare_result_has_a_summary_too(result: Result) -> None:
     assert figures(bare) == {}
 
 
+def test_what_devices_judge_is_not_called_the_global_model(result: Result) -> None:
+    assert "Global model" in result.summary()
+    job = result.job
+    evaluation = job.evaluation.model_copy(update={"where": "devices"})
+    result.job = job.model_copy(update={"evaluation": evaluation})
+    (line,) = (line for line in result.summary().splitlines() if "Judged by devices" in line)
+    assert "accuracy 92.31 %" in line
+    assert "Global model" not in result.summary()
+    above, below = figures(result)["learning"].axes[0], figures(result)["learning"].axes[2]
+    assert above.get_ylabel() == "accuracy, judged by devices (%)"
+    legend = below.get_legend()
+    assert legend is not None
+    assert "judged by devices" in [text.get_text() for text in legend.get_texts()]
+    result.metrics = {}
+    assert "not judged: no device has" in result.summary()
+
+
 def test_many_fogs_are_cut_to_the_outermost(result: Result) -> None:
     result.fogs = Spread(0.5, 0.1, 0.2, {f"fog-{i}": i / 100 for i in range(100)})
     assert "lowest fog-0 0.00 %" in result.summary()

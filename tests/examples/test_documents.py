@@ -133,7 +133,7 @@ def test_the_methods_in_the_documents_run(tmp_path: Path, monkeypatch: pytest.Mo
                 result = fogline.simulate(task, thing(), rounds=2, processes=0, progress=False, local={"steps": 2})
                 assert np.isfinite(result.params.vector).all()
                 ran.add(name)
-    assert ran >= {"Pull", "FedNTD", "Scaffnew", "Watched", "Halving", "Anything"}
+    assert ran >= {"Pull", "FedNTD", "Scaffnew", "Watched", "Halving", "Anything", "FedRep"}
 
 
 def test_the_method_in_the_documents_is_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

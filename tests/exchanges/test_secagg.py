@@ -148,7 +148,8 @@ def lie(at: str, who: str, change: dict[str, Any]) -> Any:
     def says(step: str, child: str, arrays: Arrays) -> Arrays:
         if (step, child) != (at, who):
             return arrays
-        return arrays | {name: to(arrays[name]) if callable(to) else to for name, to in change.items()}
+        changed: Any = {name: to(arrays[name]) if callable(to) else to for name, to in change.items()}
+        return arrays | changed
 
     return says
 

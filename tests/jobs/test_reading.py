@@ -139,6 +139,28 @@ def test_a_wrong_override_is_blamed_on_the_command_line(override: str, line: str
     assert line in error_of(FILE, override)
 
 
+@pytest.mark.parametrize("key", ["private", "parameters.private"])
+@pytest.mark.parametrize("text", ['private = ["head"]', 'parameters = { private = ["head"], mu = 1.0 }'])
+def test_what_stays_on_devices_is_overridden_wherever_it_stands(text: str, key: str) -> None:
+    job = parse_job(f'[algorithm]\nname = "fedprox"\n{text}\n', [f'algorithm.{key}=["body"]'])
+    assert job.algorithm.parameters["private"] == ("body",)
+    assert job.algorithm.parameters.get("mu", 1.0) == 1.0
+    assert parse_job(job_to_toml(job)).algorithm == job.algorithm
+
+
+def test_what_stays_on_devices_is_said_once() -> None:
+    twice = {"name": "fedavg", "private": ["a"], "parameters": {"private": ["b"]}}
+    line = "algorithm: private stands beside the name and among the parameters; leave one of the two out"
+    with pytest.raises(JobError, match=f"^job: {line}$"):
+        parse_job('[algorithm]\nprivate = ["a"]\nparameters = { private = ["b"] }\n')
+    with pytest.raises(JobError, match=line):
+        check({"algorithm": twice})
+    with pytest.raises(JobError, match=line):
+        Method(**twice)
+    with pytest.raises(JobError, match=r"algorithm.parameters is 3; it must be a table"):
+        parse_job('[algorithm]\nprivate = ["a"]\nparameters = 3\n')
+
+
 def test_several_faults_are_counted_and_the_unknown_key_goes_first() -> None:
     line = error_of("rounds = 0\nseed = -1\nsede = 3")
     assert line.startswith("job.toml: sede is no key of a job; did you mean 'seed'?")

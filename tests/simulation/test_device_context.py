@@ -242,6 +242,93 @@ def test_a_local_round_of_ones_own_is_what_it_says() -> None:
         fogline.simulate(task_of(), Plain(), engine="stacked", **QUIET)
 
 
+class Passes(FedAvg):
+    """Goes over its examples as often as its parts say, and says what it saw."""
+
+    parts: tuple[int | None, ...] = (None, None)
+    trains: bool = True
+
+    def local_round(self, device: Any) -> Any:
+        module, taken = device.module(device.start), []
+        optimizer = torch.optim.SGD(module.parameters(), device.plan.learning_rate)
+        for steps in self.parts:
+            seen = []
+            for batch in device.batches(steps):
+                seen.append(batch.inputs)
+                if self.trains:
+                    optimizer.zero_grad()
+                    device.loss(module(batch.inputs), batch).backward()
+                    optimizer.step()
+            taken.append(seen)
+        alike = [all(torch.equal(a, b) for a, b in zip(taken[0], other, strict=False)) for other in taken[1:]]
+        told = {f"steps {i}": len(seen) for i, seen in enumerate(taken)}
+        return device.trained(module, metrics=told | {"examples": len(torch.cat(taken[-1])), "alike": sum(alike)})
+
+    def report(self, device: Any) -> Any:
+        return super().report(device)._replace(metrics={"plan": device.plan.steps})
+
+
+def test_every_call_for_batches_begins_anew_in_another_order() -> None:
+    local = {"epochs": 1, "batch_size": 4}
+    runs = [fogline.simulate(task_of(), Passes(parts=(None, None, 2)), **QUIET | {"local": local}) for _ in range(2)]
+    row, mean = runs[0].history[-1], lambda values: float(np.average(values, weights=SIZES))
+    steps = [-(-n // 4) for n in SIZES]
+    assert row["metric/steps 0"] == row["metric/steps 1"] == pytest.approx(mean(steps))
+    assert row["metric/steps 2"] == 2
+    assert row["metric/plan"] == pytest.approx(mean(steps) * 2 + 2)
+    assert row["metric/alike"] == 0
+    assert row["steps"] == sum(steps)  # As planned.
+    np.testing.assert_array_equal(runs[0].params.vector, runs[1].params.vector)
+    whole = fogline.simulate(task_of(), Passes(), **QUIET | {"local": local}).history[-1]["metric/examples"]
+    assert whole == pytest.approx(mean(SIZES))  # A pass has every example once.
+
+
+@pytest.mark.parametrize("steps", [0, 1.5])
+def test_no_number_of_steps_is_refused(steps: Any) -> None:
+    method = type("Other", (FedAvg,), {"local_round": lambda self, device: list(device.batches(steps))})()
+    with pytest.raises(CodeError, match=r"Other.local_round raised ValueError: a plan is given steps="):
+        fogline.simulate(task_of(), method, **QUIET)
+
+
+@pytest.mark.parametrize("policy", ["uniform", "oort", "power_of_choice"])
+def test_a_loss_that_nobody_tells_is_none(policy: str) -> None:
+    tree = Tree(cloud=Tier(policy=policy, cohort=3))
+    result = fogline.simulate(task_of(), Passes(trains=False), tree, **QUIET)
+    assert all(np.isnan(row["train_loss"]) and row["updates"] == 3 for row in result.history)
+    assert np.isfinite(fogline.simulate(task_of(), Passes(), tree, **QUIET).history[-1]["train_loss"])
+
+
+def test_a_loss_is_the_mean_over_those_that_tell_one() -> None:
+    class Half(Plain):
+        def local_round(self, device: Any) -> Any:
+            return super().local_round(device) if device.client == "c1" else device.trained(device.module(device.start))
+
+    own, plain = (fogline.simulate(task_of(), m, **QUIET | {"rounds": 1}) for m in (Half(), Plain()))
+    alone = fogline.simulate(task_of(), type("Only", (Plain,), {})(), **QUIET | {"rounds": 1})
+    assert own.history[0]["train_loss"] != plain.history[0]["train_loss"] == alone.history[0]["train_loss"]
+    assert own.history[0]["train_loss"] > 0.5
+
+
+@pytest.mark.parametrize("hook", ["adjust_gradient", "perturb", "adjust_outputs", "adjust_loss"])
+def test_a_local_round_beside_hooks_of_a_step_is_refused(hook: str) -> None:
+    parent = {"adjust_gradient": "fedprox", "perturb": "fedsam", "adjust_outputs": "fedlc", "adjust_loss": "fedntd"}
+    kind = type(make(parent[hook]))
+    own: dict[str, Any] = {"local_round": Plain.local_round, "rate": 0.05}
+    with pytest.raises(ValueError, match=rf"Own trains by itself \(local_round\), so that its {hook} would never"):
+        fogline.simulate(task_of(), type("Own", (kind,), own)(), **QUIET)
+    settled = type("Own", (kind,), own | {hook: getattr(FedAvg, hook), "affine": False})()
+    assert fogline.simulate(task_of(), settled, **QUIET).history
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("optimizer", "adam"), ("momentum", 0.9), ("weight_decay", 0.1), ("clip_norm", 1.0)]
+)
+def test_how_steps_are_made_is_no_setting_of_a_method_that_makes_them(key: str, value: Any) -> None:
+    local = {"steps": 2, key: value}
+    with pytest.raises(JobError, match=rf"local.{key} is .*, but Plain trains by itself \(local_round\)"):
+        fogline.simulate(task_of(), Plain(), **QUIET | {"local": local})
+
+
 @pytest.mark.parametrize(
     ("own_round", "words"),
     [

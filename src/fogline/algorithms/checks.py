@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 from fogline.algorithms.base import DEVICE_HOOKS, Algorithm
 from fogline.plugins import nearest, suggest
 from fogline.settings import LocalSettings, Mode
+from fogline.training.method import STEP_HOOKS
 
 HOOKS = (
     *DEVICE_HOOKS,
@@ -37,6 +38,7 @@ def check_method(method: type[Algorithm]) -> None:
     buffer = cast("object", method.buffer)  # Of a class that no type checker has seen.
     if not (isinstance(buffer, int) and buffer > 0):
         raise ValueError(f"{method.__name__}.buffer is {method.buffer!r}; it must be a number of reports, 1 or more")
+    _check_own_round(method)
     for kind in method.__mro__:
         if kind in Algorithm.__mro__:
             continue
@@ -56,6 +58,18 @@ def check_plain_sgd(local: LocalSettings, why: str) -> None:
     if local.optimizer != "sgd" or local.momentum:
         has = f"optimizer is '{local.optimizer}'" if local.optimizer != "sgd" else f"momentum is {local.momentum:g}"
         raise ValueError(f"local.{has}, but the method wants plain SGD without momentum: {why}")
+
+
+def _check_own_round(method: type[Algorithm]) -> None:
+    """A local round of one's own takes the place of the engine's steps, and so of what is called in them."""
+    if method.local_round is Algorithm.local_round:
+        return
+    lost = next((hook for hook in STEP_HOOKS if getattr(method, hook) is not getattr(Algorithm, hook)), None)
+    if lost is not None:
+        raise ValueError(
+            f"{method.__name__} trains by itself (local_round), so that its {lost} would never be called: do in "
+            f"local_round what it does, and leave it out ({lost} = FedAvg.{lost}, if it is inherited)"
+        )
 
 
 def _check_hook(kind: type, name: str, thing: Any) -> None:

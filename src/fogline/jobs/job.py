@@ -43,7 +43,12 @@ class Method(StrictModel):
         if not (isinstance(given, Mapping) and "private" in given):
             return cast("Any", given)
         table = dict(cast("Mapping[str, Any]", given))
-        return table | {"parameters": {**table.get("parameters", {}), "private": table.pop("private")}}
+        private, parameters = table.pop("private"), table.get("parameters", {})
+        if not isinstance(parameters, Mapping):
+            return table  # It is refused for that.
+        if "private" in parameters:
+            raise ValueError("private stands beside the name and among the parameters; leave one of the two out")
+        return table | {"parameters": {**parameters, "private": private}}
 
 
 class Local(StrictModel, LocalSettings):

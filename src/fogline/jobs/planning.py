@@ -12,7 +12,7 @@ import numpy as np
 
 from fogline.algorithms import Algorithm, hooks
 from fogline.data import FederatedData
-from fogline.jobs.errors import JobError
+from fogline.jobs.errors import JobError, shown
 from fogline.jobs.job import Job, Local
 from fogline.jobs.judging import with_judges
 from fogline.jobs.tree import Tier, Tree
@@ -27,6 +27,8 @@ from fogline.training.task import Task
 from fogline.user_code.bugs import CodeError
 
 MASK = (1 << 64) - 1
+OF_STEPS = ("optimizer", "momentum", "nesterov", "weight_decay", "clip_norm")
+"""Keys of local training that say how an engine's step is made, and not how much is trained."""
 COMMON = 0xC0
 """Sets the seeds that rounds have apart from those of devices."""
 
@@ -58,8 +60,8 @@ def with_defaults(job: Job, algorithm: Algorithm, task: Task) -> Job:
     of who judges.
 
     Raises:
-        JobError: the method's are none, the method's formulas do not hold for the job's, or the job has judges that the
-            method cannot have.
+        JobError: the method's are none, its formulas do not hold for the job's, the job has judges that the method cannot
+            have, or it says how steps are made that the method makes itself.
     """
     job, said = with_judges(job, algorithm), job.local.model_fields_set
     defaults = {"smallest_batch": task.smallest_batch, **algorithm.local_defaults}
@@ -68,11 +70,25 @@ def with_defaults(job: Job, algorithm: Algorithm, task: Task) -> Job:
         local = Local(**{name: getattr(job.local, name) for name in said} | changes)
     except JobError as error:
         raise JobError(f"The settings of {type(algorithm).__name__} (local_defaults) cannot be: {error}") from None
+    _check_steps(algorithm, local)
     try:
         algorithm.check_local(local)
     except ValueError as error:
         raise JobError(f"{type(algorithm).__name__}: {error}") from error
     return job.model_copy(update={"local": local}) if changes else job
+
+
+def _check_steps(algorithm: Algorithm, local: Local) -> None:
+    """Refuse to say how steps are made where the method makes them itself, in plain PyTorch."""
+    if not overrides(algorithm, "local_round"):
+        return
+    for name in OF_STEPS:
+        value = getattr(local, name)
+        if value != Local.model_fields[name].default:
+            raise JobError(
+                f"local.{name} is {shown(value)}, but {type(algorithm).__name__} trains by itself (local_round) and "
+                f"would not see it; leave it out, and make the optimizer so in local_round"
+            )
 
 
 def local_training(local: Local) -> LocalTraining:

@@ -74,9 +74,16 @@ def parse_job(text: str, overrides: Sequence[str] = (), source: str = "job") -> 
 
 
 def _settle(raw: Table, source: str) -> None:
-    """Bring the short forms into the full one: tiers under ``tree.tiers``, the algorithm as a table."""
+    """Bring the short forms into the full one: tiers under ``tree.tiers``, the algorithm as a table with ``private``
+    among its parameters, where it does not stand yet.
+    """
     if isinstance(raw.get("algorithm"), str):
         raw["algorithm"] = {"name": raw["algorithm"]}
+    method = raw.get("algorithm")
+    if isinstance(method, dict) and "private" in method:
+        parameters = method.setdefault("parameters", {})
+        if isinstance(parameters, dict) and "private" not in parameters:
+            parameters["private"] = method.pop("private")
     tree = raw.get("tree")
     if not isinstance(tree, dict):
         if tree is not None:
@@ -103,6 +110,8 @@ def _override(raw: Table, override: str) -> Keys:
         keys = ["tree", "tiers", *keys]
     elif keys[0] == "tree" and len(keys) > 2 and keys[1] not in Tree.model_fields:
         keys = ["tree", "tiers", *keys[1:]]
+    if keys == ["algorithm", "private"]:  # Else a file that has it among the parameters would say it twice.
+        keys = ["algorithm", "parameters", "private"]
     if keys[:2] == ["tree", "tiers"]:
         tree = raw.setdefault("tree", {})
         tree["tiers"] = tree.get("tiers") or {name: {} for name in tiers}

@@ -162,7 +162,7 @@ def _metric_curve(ax: Axes, result: RunRecord, over: str) -> None:
         there = [row for row in result.history if row["round"] == result.reached.round and name in row]
         at = [row[over] / (_time_scale(result)[0] if over == "seconds" else 1.0) for row in there]
         ax.plot(at, [scale * row[name] for row in there], "o", color=GREEN, markersize=7, zorder=5)
-    ax.set_ylabel(_axis(result))
+    ax.set_ylabel(_axis(result, f", {_judges(result)}" if _judges(result) else ""))
     _label_x(ax, result, over)
 
 
@@ -186,8 +186,8 @@ def _baseline_lines(ax: Axes, result: RunRecord, over: str, scale: float) -> Non
 
 
 def _loss_curve(ax: Axes, result: RunRecord, over: str) -> None:
-    drawn = 0
-    for i, (name, label) in enumerate((("train_loss", "on devices, while training"), ("loss", "on the test set"))):
+    drawn, judged = 0, _judges(result) or "on the test set"
+    for i, (name, label) in enumerate((("train_loss", "on devices, while training"), ("loss", judged))):
         x, y = _points(result, over, name)
         if any(math.isfinite(value) for value in y):
             _plot(ax, x, y, (ORANGE, BLUE)[i], label)
@@ -254,6 +254,11 @@ def _by_group(ax: Axes, result: RunRecord, spread: Spread) -> None:
 def _axis(result: RunRecord, where: str = "") -> str:
     """The headline metric with its unit, for an axis."""
     return axis_label(result.headline, result.units.get(result.headline, ""), where)
+
+
+def _judges(result: RunRecord) -> str:
+    """Who judged, where it was not the cloud; each device judges what it works with, which may be its own."""
+    return "" if result.job.evaluation.at_cloud else "judged by devices"
 
 
 def legend(ax: Axes) -> None:

@@ -97,7 +97,11 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     """Names and values of the table, in rich's markup."""
     headline = result.headline
     first = {headline: result.metrics[headline]} if headline in result.metrics else {}
-    yield "Global model", _metrics(result, first | result.metrics) or "not judged: the data has no common test set"
+    metrics = _metrics(result, first | result.metrics)
+    if result.job.evaluation.at_cloud:
+        yield "Global model", metrics or "not judged: the data has no common test set"
+    else:  # Each device judges what it works with, which may be a model of its own.
+        yield "Judged by devices", metrics or "not judged: no device has"
     if result.held_out:
         yield "On held-out devices", _metrics(result, result.held_out)
     for baseline in result.baselines.values():

@@ -140,8 +140,9 @@ class Recorder:
         for tier in self.setting.job.tree.names:
             row[f"down/{tier}"] = traffic.down[tier]
             row[f"up/{tier}"] = traffic.up[tier]
-        weight = sum(samples for _, samples in self._losses)
-        row["train_loss"] = sum(loss * n for loss, n in self._losses) / weight if weight else math.nan
+        told = [(loss, n) for loss, n in self._losses if not math.isnan(loss)]
+        weight = sum(samples for _, samples in told)
+        row["train_loss"] = sum(loss * n for loss, n in told) / weight if weight else math.nan
         self._losses, self._steps = [], 0
         row |= traffic.mishaps.counts
         if self.group is not None:

@@ -8,6 +8,7 @@ training that it rests on runs in cohorts as large as the dependencies allow, al
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
@@ -267,7 +268,8 @@ class LazyValues:
         for training, done in zip(cohort, self._trainer.run(jobs), strict=True):
             if done.local:
                 self.locals[training.client] = done.local
-            training.loss_rms, training.failure = done.loss_rms, done.failure
+            training.loss_rms = done.loss_rms if math.isfinite(done.loss_rms) else None
+            training.failure = done.failure
             self._trained(training, done)
             update, is_copy = done.update, False
             if self._staged is not None and update is not None:

@@ -103,7 +103,7 @@ class LocalResult:
     """Examples on the device: the usual weight of its update."""
     steps: int
     loss: float
-    """Mean over the steps of the loss before each step."""
+    """Mean over the steps of the loss before each step; NaN where a method's own local round tells none."""
     loss_rms: float
     """Root of the mean squared step loss (what Oort's utility uses)."""
     failure: str | None = None

@@ -50,9 +50,12 @@ class LocalMethod:
     def local_round(self, device: DeviceContext) -> LocalResult:
         """A whole local round instead of the engine's steps, in plain PyTorch, on the reference engine.
 
-        It trains ``device.module(weights)`` on ``device.batches()``, and gives ``device.trained(module)``.
+        It trains ``device.module(weights)`` on ``device.batches()``, and gives ``device.trained(module)``. The hooks
+        of a step are not called, so a method that has any of them beside it is refused.
         """
         raise RuntimeError("where local_round is left alone, engines train step by step")
+
+    # The hooks of a step: see STEP_HOOKS.
 
     def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         """The gradient that the optimizer sees, (..., P)."""
@@ -72,6 +75,10 @@ class LocalMethod:
         ``batch.outputs`` are those that the loss was taken of.
         """
         return loss
+
+
+STEP_HOOKS = ("adjust_gradient", "perturb", "adjust_outputs", "adjust_loss")
+"""What engines call in every step."""
 
 
 def overrides(method: LocalMethod, hook: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +17,9 @@ from fogline.training.local import NO_METRICS, ClientJob, LocalResult
 from fogline.training.torch.failure import results
 from fogline.training.torch.task import TorchTask
 
+Passes = Callable[[int, int], Iterator[tuple[Any, Tensor]]]
+"""(which one, how many steps) to the inputs and targets of the steps: each has an order of its own."""
+
 
 class ModuleDevice(DeviceContext):
     """A device's whole round, for ``local_round``.
@@ -23,31 +27,49 @@ class ModuleDevice(DeviceContext):
     Args:
         task: model and data.
         job: what the device was asked.
-        batches: inputs and targets of its steps, as the job's plan has them.
+        passes: over its examples, in batches as the job's plan has them.
         weight: what its update counts.
     """
 
-    def __init__(self, task: TorchTask, job: ClientJob, batches: Iterator[tuple[Any, Tensor]], weight: int) -> None:
+    def __init__(self, task: TorchTask, job: ClientJob, passes: Passes, weight: int) -> None:
         super().__init__(task, job, Draws(job.seed, job.common_seed, STEPS))
-        self._torch, self._batches, self._weight = task, batches, weight
+        self._torch, self._passes, self._weight = task, passes, weight
         self._losses: list[float] = []
-        self._steps = 0
+        self._begun = self._steps = 0
 
     def module(self, weights: Vector) -> nn.Module:
-        """A new module in training mode, with those trainable weights (P,) and the received buffers."""
+        """A new module in training mode: the whole model, with those weights (P,) and the received buffers.
+
+        What the method keeps on devices is in it as this device has it, and trains with the rest.
+        """
         task, job, weights = self._torch, self._job, self._checked(weights)
         module = task.untrained().train()
         task.layout.load(module, np.concatenate([weights, job.start[len(weights) :]]), job.counters)
         return module
 
-    def batches(self) -> Iterator[LocalBatch]:
-        """The examples of each step, (B, ...); as many as the plan has steps."""
-        for x, y in self._batches:
+    def batches(self, steps: int | None = None) -> Iterator[LocalBatch]:
+        """The examples of each of so many steps, (B, ...); None: of as many as the plan has.
+
+        Every call begins anew, in another order. The virtual clock counts the steps of the plan, however many are
+        taken: a method that takes more says so in ``work``.
+
+        Raises:
+            ValueError: it is no number of steps.
+        """
+        wanted = self.plan.steps if steps is None else self.plan.replace(steps=steps).steps
+        place, self._begun = self._begun, self._begun + 1
+        return self._taken(self._passes(place, wanted))
+
+    def _taken(self, batches: Iterator[tuple[Any, Tensor]]) -> Iterator[LocalBatch]:
+        for x, y in batches:
             self._steps += 1
             yield LocalBatch(x, y)
 
     def loss(self, outputs: Any, batch: LocalBatch) -> Tensor:
-        """The task's mean loss of what a module gave for a batch; their mean is the device's training loss."""
+        """The task's mean loss of what a module gave for a batch; their mean is the device's training loss.
+
+        Where it is never asked, the device tells none: it is NaN.
+        """
         loss = self._torch.loss_function(outputs, batch.targets)
         self._losses.append(loss.item())
         return loss
@@ -66,9 +88,11 @@ class ModuleDevice(DeviceContext):
         except KeyError as error:
             raise TypeError(f"{wanted}; this one has no {error}") from error
         ends, counters = torch.from_numpy(done.vector[None]), torch.from_numpy(done.counters[None])
-        losses = torch.tensor(self._losses or [0.0], dtype=torch.float64)[:, None]
-        (result,) = results(self._torch, [self._job], ends, counters, [self._weight], losses)
+        told = torch.tensor(self._losses, dtype=torch.float64)
+        losses = told if self._losses else torch.zeros(1, dtype=torch.float64)
+        asked = replace(self._job, steps=len(losses))
+        (result,) = results(self._torch, [asked], ends, counters, [self._weight], losses[:, None])
         if result.failure is None:
             result.steps, result.metrics = max(1, self._steps), dict(metrics)
-            result.loss, result.loss_rms = float(losses.mean()), float(losses.square().mean().sqrt())
+            result.loss, result.loss_rms = float(told.mean()), float(told.square().mean().sqrt())
         return result

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from fogline.data.inputs import rows
 from fogline.params import Vector
-from fogline.randomness import seeded
+from fogline.randomness import derived, seeded
 from fogline.training.context import LocalBatch
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import Arrays, LocalMethod, overrides
@@ -54,17 +56,14 @@ class LoopEngine(TorchEngine):
         return result
 
     def _train(self, job: ClientJob) -> LocalResult:
-        passes = self.local.passes(job.steps, job.batch_size)
-        examples, size = self.task.data.passes(job.client, job.seed, passes)
-        x, y = self.task.arguments(examples.x), self.task.targets(examples.y)
+        x, y, size = self._examples(job)
         _, wrong = self.task.wrong_targets(y)
         weight = self.task.weight(y) * size // max(len(y), 1)
         wrong = too_few(size, self.local) or wrong or (None if weight else "none of its targets has a truth")
         if wrong:
             return failed(self.task, job, wrong, size)
         if self._trains_itself:
-            own = self._batches(job, x, y, size)
-            return self.method.local_round(ModuleDevice(self.task, job, own, weight))
+            return self.method.local_round(ModuleDevice(self.task, job, partial(self._pass, job), weight))
         if self._keeps:
             self._take(self.task.untrained().train())
         self.task.layout.load(self._module, job.start, job.counters)
@@ -77,6 +76,17 @@ class LoopEngine(TorchEngine):
         done = self.task.layout.read(self._module)
         ends, counters = torch.from_numpy(done.vector[None]), torch.from_numpy(done.counters[None])
         return results(self.task, [job], ends, counters, [weight], torch.from_numpy(losses))[0]
+
+    def _examples(self, job: ClientJob) -> tuple[Arguments, Tensor, int]:
+        """Inputs and targets of a device's passes, and how many examples are in one."""
+        passes = self.local.passes(job.steps, job.batch_size)
+        examples, size = self.task.data.passes(job.client, job.seed, passes)
+        return self.task.arguments(examples.x), self.task.targets(examples.y), size
+
+    def _pass(self, job: ClientJob, place: int, steps: int) -> Iterator[tuple[Arguments, Tensor]]:
+        """Inputs and targets of so many steps. The first of several is as a device's steps always are."""
+        own = replace(job, steps=steps, seed=derived(job.seed, place) if place else job.seed)
+        return self._batches(own, *self._examples(own))
 
     def _batches(self, job: ClientJob, x: Arguments, y: Tensor, size: int) -> Iterator[tuple[Arguments, Tensor]]:
         """Inputs and targets of each step; ``size``: of one pass over the device's examples."""
