@@ -60,8 +60,8 @@ def with_defaults(job: Job, algorithm: Algorithm, task: Task) -> Job:
     of who judges.
 
     Raises:
-        JobError: the method's are none, its formulas do not hold for the job's, the job has judges that the method cannot
-            have, or it says how steps are made that the method makes itself.
+        JobError: the method's are none, its formulas do not hold for the job's, the job has judges that the method
+            cannot have, or it says how steps are made that the method makes itself.
     """
     job, said = with_judges(job, algorithm), job.local.model_fields_set
     defaults = {"smallest_batch": task.smallest_batch, **algorithm.local_defaults}
