@@ -86,7 +86,7 @@ class Partial:
     Args:
         sums: name to (n,) sum; int64 multiples of the resolution under the exact fold.
         weights: name to sum of weights.
-        counters: largest value of each integer entry.
+        counters: largest value of each integer entry; the median one under a rule that needs all updates.
         count: device updates in it.
         double: names whose vectors were float64; what an exact fold gives back has that type.
     """

@@ -2,8 +2,8 @@
 
 A method overrides one or two hooks. Hooks are pure functions of arrays; the runtime stores the state that they
 return and hands it back. All vectors that hooks see are trained parameters, (P,), without those that stay on devices
-(``private``); buffers (running means) are always averaged plainly by the runtime, counters keep their largest value,
-and what is frozen goes nowhere.
+(``private``); buffers (running means) are always averaged plainly by the runtime, counters keep their largest value
+(the median one under a rule that needs all updates), and what is frozen goes nowhere.
 
 State has an owner:
 
