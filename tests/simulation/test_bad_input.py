@@ -71,9 +71,7 @@ class Detla(fogline.FedAvg):
 
 
 def test_a_vector_that_nobody_reports_is_said_of_the_report() -> None:
-    said = (
-        r"Misspelt\.report gives 'detla', and nothing named 'delta', which server_update folds; did you mean 'delta'\?"
-    )
+    said = r"Detla\.report gives 'detla', and nothing named 'delta', which server_update folds; did you mean 'delta'\?"
     with pytest.raises(CodeError, match=said + r" \(.*test_bad_input\.py, line \d+\)"):
         simulate(task(), algorithm=Detla(), engine="loop")
 

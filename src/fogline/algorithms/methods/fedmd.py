@@ -30,7 +30,7 @@ class FedMD(OwnModels):
 
     needs_public: ClassVar[bool] = True
 
-    epochs: int = bounded(1, ge=1)
+    epochs: int = bounded(1, ge=0)
 
     def begin(self, device: DeviceContext) -> Vector:
         weights = super().begin(device)
