@@ -18,6 +18,7 @@ from fogline.nodes import Device
 from fogline.nodes.effects import ChildStep, Send, Train
 from fogline.nodes.events import Received, StepComputed, Trained
 from fogline.nodes.messages import Report, Step, Work, reply_key
+from fogline.user_code.bugs import CodeError
 from tests.exchanges.rounds import play
 
 NAMES = [f"d{i}" for i in range(6)]
@@ -70,9 +71,33 @@ def test_the_sum_is_that_of_a_plain_mean(members: int, bits: int, seed: int, thr
     assert abs(int(played.update.counters[0]) - sum(counters) / members) <= 0.5
 
 
-def test_numbers_beyond_the_clip_are_cut_off() -> None:
-    given = {name: Update({"delta": np.full(4, 9.0)}, {"delta": 1.0}) for name in NAMES}
-    assert np.allclose(play(SecAgg(clip=2.0, bits=64), given).update.vectors["delta"], 2.0)
+@pytest.mark.parametrize("bits", [32, 64])
+def test_numbers_up_to_the_clip_are_summed_and_a_device_with_larger_ones_fails(bits: int) -> None:
+    given = {
+        name: Update({"delta": np.full(4, -2.0), "metrics": np.ones(1)}, {"delta": 1.0, "metrics": 1.0})
+        for name in NAMES
+    }
+    given["d4"].vectors["metrics"] = np.array([32.05])
+    played = play(SecAgg(clip=2.0, bits=bits, weight=1.0), given)
+    assert set(played.failed) == {"d4"}
+    assert (
+        "'metrics' has numbers of up to about 32, and the range of the exchange ends at 2; raise" in played.failed["d4"]
+    )
+    assert np.allclose(played.update.vectors["delta"], -2.0)
+    assert np.allclose(played.update.vectors["metrics"], 1.0)
+
+
+def test_a_mean_in_too_few_steps_is_refused() -> None:
+    given = {name: Update({"delta": np.ones(4)}, {"delta": 0.002}) for name in NAMES}
+    with pytest.raises(ExchangeError, match=r"The weights of 'delta' come to 0\.01.* lower 'weight'"):
+        play(SecAgg(weight=1e6), given)
+    assert np.allclose(play(SecAgg(weight=1.0), given).update.vectors["delta"], 1.0, atol=1e-3)
+
+
+def test_weights_of_single_numbers_end_the_job() -> None:
+    given = {name: Update({"delta": np.ones(2)}, {"delta": np.ones(2)}) for name in NAMES}
+    with pytest.raises(CodeError, match="'delta' has a weight for each number"):
+        play(EXCHANGE, given)
 
 
 @pytest.mark.parametrize("step", SecAgg.steps)
@@ -403,8 +428,8 @@ def test_a_states_secrets_go_when_they_are_not_needed_any_more() -> None:
     ("update", "why"),
     [
         (Update({"delta": np.array([1.0, np.nan])}, {"delta": 1.0}), "not finite"),
-        (Update({"delta": np.ones(2)}, {"delta": np.ones(2)}), "a weight for each number"),
         (Update({"delta": np.ones(2)}, {"delta": 101.0}), "is above 100"),
+        (Update({"delta": np.ones(2)}, {"delta": 4e-6}), "is below 0.001 and would be lost in rounding"),
         (Update({"delta": np.ones(2)}, {"delta": 1.0}, count=2), "speaks for 2 devices"),
         (Update({"delta": np.ones(2)}, {"delta": -1.0}), "not finite"),
     ],
@@ -425,7 +450,10 @@ def test_an_update_that_cannot_be_summed_is_refused_in_a_sentence(update: Update
         ),
         ("secagg(bits=24)", "it must be 16, 32 or 64"),
         ("secagg(minimum=1)", "it must be at least 2"),
-        ("secagg(clip=0.0)", "it must be above 0"),
+        ("secagg(clip=0.0)", "it must be at least 1e-30"),
+        ("secagg(clip=1e999)", "is inf; it must be a finite number at least 1e-30 and at most 1e+30"),
+        ("secagg(clip=1e300)", "it must be at least 1e-30 and at most 1e+30"),
+        ("secagg(weight=1e300)", "at most 1e+12"),
         ("secagg(treshold=0.6)", "did you mean 'threshold'"),
         ('secagg(bits="many")', "it wants an int"),
         ("secag", "did you mean 'secagg'"),
@@ -440,6 +468,12 @@ def test_a_cohort_that_it_has_no_room_for_is_refused() -> None:
     SecAgg(bits=32).check_cohort(500)
     with pytest.raises(ExchangeError, match="A ring of 16 bits leaves each of 500 devices"):
         SecAgg(bits=16).check_cohort(500)
+
+
+def test_what_is_given_twice_is_refused() -> None:
+    for text in ("secagg(threshold=0.7)", "secagg(0.7)"):
+        with pytest.raises(ValueError, match=r"threshold.* twice"):
+            make_exchange(text, threshold=0.9)
 
 
 def test_a_name_with_parameters_makes_it() -> None:

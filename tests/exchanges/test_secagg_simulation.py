@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from fogline import Tier, Tree, simulate
+from fogline.algorithms import ClientUpdate, FedAvg, Weighted
 from fogline.exchanges.secagg import SecAgg
 from fogline.jobs import JobError
 from fogline.monitoring.mishaps import RunError
 from fogline.monitoring.result import Result
 from fogline.nodes.policies import SelectionPolicyError
+from fogline.training import DeviceContext
+from fogline.user_code.bugs import CodeError
 from tests.toy import ToyTask, toy_data
 
 SECAGG = "secagg(weight=100.0, clip=4.0)"
@@ -66,6 +69,41 @@ def test_a_run_that_goes_on_gives_the_same_bits(tmp_path: Path) -> None:
 def test_a_device_that_is_too_heavy_says_what_to_do() -> None:
     with pytest.raises(RunError, match="set 'weight' of the exchange"):
         run(Tree(cloud=Tier(exchange="secagg(weight=2.0)")))
+
+
+class OneByOne(FedAvg):
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        update = super().report(device)
+        terms = {name: Weighted(vector, np.ones(vector.size)) for name, (vector, _) in update.terms.items()}
+        return update._replace(terms=terms)
+
+
+class Far(FedAvg):
+    def report(self, device: DeviceContext) -> ClientUpdate:
+        return super().report(device)._replace(metrics={"far": 32.05 if device.client == "client-1" else 1.0})
+
+
+def test_a_method_that_weighs_single_numbers_ends_the_run_at_its_first_update() -> None:
+    with pytest.raises(CodeError, match="has a weight for each number, which secure aggregation does not sum"):
+        run(Tree(cloud=Tier(exchange=SECAGG)), algorithm=OneByOne())
+
+
+def test_a_device_out_of_range_counts_as_failed() -> None:
+    found = run(Tree(cloud=Tier(exchange=SECAGG)), algorithm=Far())
+    assert [row["devices"] for row in found.history] == [7.0] * 3
+    assert abs(found.history[-1]["metric/far"] - 1.0) < 1e-3
+
+
+def test_an_aggregator_with_too_few_devices_is_refused_before_the_run() -> None:
+    with pytest.raises(JobError, match="fog-0 has 2 devices and asks 2 in a round, which does not fit its exchange"):
+        run(Tree(cloud=Tier(), fog=Tier(count=4, exchange=SECAGG)))
+
+
+def test_parameters_that_nobody_takes_are_refused() -> None:
+    with pytest.raises(JobError, match="and there is none"):
+        Tier(exchange_parameters={"threshold": 0.9})
+    with pytest.raises(JobError, match="leave it out"):
+        Tier(exchange=SecAgg(), exchange_parameters={"threshold": 0.9})
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,14 @@ def make_exchange(text: str, /, **parameters: Any) -> Exchange:
 
     Raises:
         ValueError: there is no such exchange or parameter, a value makes no sense, or its class is not what an exchange
-            must be.
+            must be; or a parameter is given twice.
     """
     call = read_call(text)
+    twice = sorted(call.named.keys() & parameters.keys())
+    if twice:
+        raise ValueError(
+            f"Parameter '{twice[0]}' of exchange '{call.name}' is given twice, in the brackets of '{text}' too."
+        )
     return EXCHANGES.make(call.name, *call.values, **{**call.named, **parameters})
 
 

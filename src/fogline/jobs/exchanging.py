@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fogline.algorithms import Algorithm
 from fogline.exchanges import Exchange, ExchangeError, make_exchange
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
 from fogline.jobs.rules import rules_of
+from fogline.jobs.tree import Tree
 
 
 def exchange_of(job: Job, algorithm: Algorithm) -> Exchange | None:
@@ -38,12 +41,29 @@ def exchange_of(job: Job, algorithm: Algorithm) -> Exchange | None:
         )
     exchange = make_exchange(tier.exchange, **tier.exchange_parameters)
     if isinstance(tier.cohort, int):
-        _check_cohort(exchange, name, tier.cohort)
+        _check_cohort(exchange, f"tree.{name}.cohort is {tier.cohort}", tier.cohort)
     return exchange
 
 
-def _check_cohort(exchange: Exchange, name: str, cohort: int) -> None:
+def check_children(exchange: Exchange, tree: Tree, children: Mapping[str, int]) -> None:
+    """Whether the rounds of every aggregator of the last tier can have an exchange.
+
+    Args:
+        exchange: of that tier.
+        tree: the job's.
+        children: how many devices each has, by its name.
+
+    Raises:
+        JobError: those of one cannot; one sentence that names it.
+    """
+    tier = tree.tiers[tree.names[-1]]
+    for node, count in children.items():
+        asked = tier.cohort_of(count)
+        _check_cohort(exchange, f"{node} has {count} devices and asks {asked} in a round", asked)
+
+
+def _check_cohort(exchange: Exchange, said: str, cohort: int) -> None:
     try:
         exchange.check_cohort(cohort)
     except ExchangeError as error:
-        raise JobError(f"tree.{name}.cohort is {cohort}, which does not fit its exchange: {error}") from error
+        raise JobError(f"{said}, which does not fit its exchange: {error}") from error

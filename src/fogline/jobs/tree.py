@@ -175,10 +175,14 @@ class Tier(StrictModel):
 
         if not isinstance(exchange, Exchange):
             return given
+        if given.get("exchange_parameters"):
+            raise ValueError("exchange_parameters stands beside an exchange that has its parameters; leave it out")
         return {**given, "exchange": name_of(exchange), "exchange_parameters": vars(exchange)}
 
     @model_validator(mode="after")
     def _consistent(self) -> Tier:
+        if self.exchange_parameters and not self.exchange:
+            raise ValueError('exchange_parameters are of an exchange, and there is none; name it: exchange = "secagg"')
         if self.exchange and self.uplink:
             raise ValueError("uplink names stages, but with an exchange its halves decide what is sent; leave it empty")
         if self.exchange and self.late == "fold":

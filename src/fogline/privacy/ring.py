@@ -1,6 +1,6 @@
 """Numbers as integers modulo a power of two, in which sums of masked vectors wrap around and come out right.
 
-A number times its weight is cut to a range, scaled by a power of two and rounded up or down by chance, so that it is
+A number of a known range times its weight is scaled by a power of two and rounded up or down by chance, so that it is
 right on average. The scale leaves room for the sum of all members, and as much again: a sum outside of what they can
 come to shows that a mask was left over.
 """
@@ -26,6 +26,8 @@ LEVELS = 64
 """Steps that the largest number of one member takes at least: with fewer, little is left of an update."""
 WEIGHT_UNIT = 2.0**-20
 """Weights are summed in steps of that, in 64 bits."""
+LEAST_WEIGHT = 2.0**-10
+"""A weight of less is off by more than a two-thousandth where it is rounded to such steps."""
 STEP = 1 << 13
 """Numbers that are worked on at once."""
 
@@ -41,7 +43,7 @@ class Ring:
     Args:
         bits: 16, 32 or 64.
         members: that a sum may have.
-        clip: magnitude at which numbers are cut off.
+        clip: the largest magnitude of a number.
         weight: the largest weight of a member.
 
     Raises:
@@ -84,15 +86,14 @@ class Ring:
         """Write ``weight * vector`` into the ring.
 
         Args:
-            vector: (n,), finite.
+            vector: (n,), of magnitudes up to the ring's ``clip``; larger ones may wrap around.
             weight: at least 0 and at most the ring's.
             noise: decides which numbers are rounded up.
             out: (n,), takes them.
         """
         for low in range(0, vector.size, STEP):
             part = vector[low : low + STEP]
-            numbers = np.clip(part, -self.clip, self.clip, dtype=np.float64)
-            numbers *= weight * self.scale
+            numbers = np.multiply(part, weight * self.scale, dtype=np.float64)
             numbers += noise.uniform(part.size)
             np.floor(numbers, out=numbers)
             out[low : low + STEP] = numbers.astype(np.int64).astype(self.kind)

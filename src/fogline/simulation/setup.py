@@ -25,7 +25,7 @@ from fogline.compute.survey import task_to_judge
 from fogline.data import Examples
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
-from fogline.jobs.exchanging import exchange_of
+from fogline.jobs.exchanging import check_children, exchange_of
 from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import (
     assign,
@@ -126,6 +126,8 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         policy_of(tier)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links, exchange = local_training(job.local), link_of(job.links), exchange_of(job, algorithm)
+    if exchange is not None:
+        check_children(exchange, job.tree, Counter(homes))
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
     task = with_home(task, algorithm, lambda: start)

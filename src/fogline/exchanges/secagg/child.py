@@ -42,7 +42,7 @@ def keys(settings: Settings, state: Received, received: Received) -> Given:
     """Shows its lasting key, with the proof of whose it is, a fresh one, and how its update is laid out."""
     if PROOF not in state:
         raise ExchangeError("This device has nothing to show who it is.")
-    layout = Layout.of(_update(state))
+    layout = Layout.of(checked(_update(state), settings))
     kept = {name: array for name, array in state.items() if name != PROOF}
     return {"keys": _public(state), "proof": state[PROOF], "layout": as_bytes(layout.text)}, kept
 
@@ -118,7 +118,7 @@ def unmask(settings: Settings, state: Received, received: Received) -> Given:
 
 
 def _update(state: Received) -> Update:
-    return checked(Update.from_arrays(state))
+    return Update.from_arrays(state)
 
 
 def _mask_key(seed: bytes) -> bytes:

@@ -11,6 +11,7 @@ from fogline.exchanges.base import Exchange, Received
 from fogline.exchanges.registry import EXCHANGES
 from fogline.exchanges.secagg.settings import Settings
 from fogline.parameters import bounded
+from fogline.privacy.ring import LEAST_WEIGHT
 
 
 @EXCHANGES.add("secagg")
@@ -34,10 +35,12 @@ class SecAgg(Exchange):
     least 0.5; peers that are in league with the aggregator do no harm up to ``2 * threshold - 1`` of them."""
     bits: int = 32
     """Of the ring that updates are summed in: 16, 32 or 64."""
-    clip: float = bounded(16.0, gt=0)
-    """Numbers of an update beyond that magnitude are cut off. What is more than an update ever has costs precision."""
-    weight: float = bounded(10_000.0, gt=0)
-    """The largest weight (mostly: examples) of a device; one with more is refused."""
+    clip: float = bounded(16.0, ge=1e-30, le=1e30)
+    """The largest magnitude of a number in an update, its buffers and metrics too; a device with a larger one is
+    refused. What is more than an update ever has costs precision."""
+    weight: float = bounded(10_000.0, ge=LEAST_WEIGHT, le=1e12)
+    """The largest weight (mostly: examples) of a device; one with more, or with less than a thousandth of 1 that is
+    not 0, is refused."""
     minimum: int = bounded(3, ge=2)
     """Devices without which there is no sum, at least 2. Every device sees to it."""
 

@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from fogline.aggregation import Update, is_per_number
 from fogline.exchanges.base import ExchangeError
+from fogline.exchanges.secagg.settings import Settings
 from fogline.params import Counters, Vector
 from fogline.privacy.masks import Integers, Stream
-from fogline.privacy.ring import WEIGHT_UNIT, Ring
+from fogline.privacy.ring import LEAST_WEIGHT, LEVELS, WEIGHT_UNIT, Ring
+from fogline.user_code.bugs import CodeError
 
 LONGEST = 1 << 20
 """Bytes of a layout's text at most."""
@@ -69,18 +71,17 @@ class Layout(msgspec.Struct, frozen=True):
     def encode(self, update: Update, ring: Ring, noise: Stream) -> tuple[Integers, Integers]:
         """The vectors times their weights, (size,) in the ring, and the tail, (tail,) int64.
 
+        Args:
+            update: one that was :func:`checked`.
+            ring: to sum it in.
+            noise: decides which numbers are rounded up.
+
         Raises:
-            ExchangeError: a weight is larger than the ring's, or a counter has no room.
+            ExchangeError: a counter has no room.
         """
         numbers, low = np.empty(self.size, ring.kind), 0
         for name, size in zip(self.names, self.sizes, strict=True):
-            weight = float(update.weights[name])
-            if weight > ring.weight:
-                raise ExchangeError(
-                    f"The device's weight of '{name}' is above {ring.weight:g}, the most that a sum has room for; set "
-                    "'weight' of the exchange to what the largest device has."
-                )
-            ring.encode(update.vectors[name], weight, noise, numbers[low : low + size])
+            ring.encode(update.vectors[name], float(update.weights[name]), noise, numbers[low : low + size])
             low += size
         weights = [round(float(update.weights[name]) / WEIGHT_UNIT) for name in self.names]
         most = 2**62 // ring.members
@@ -93,7 +94,7 @@ class Layout(msgspec.Struct, frozen=True):
         """The mean of that many members' updates, with their summed weights.
 
         Raises:
-            ExchangeError: it cannot be their sum.
+            ExchangeError: it cannot be their sum, or the ring is too coarse for their mean.
             RingError: likewise.
         """
         if int(tail[0]) != members:
@@ -103,30 +104,60 @@ class Layout(msgspec.Struct, frozen=True):
         for name, size, kind, weight in zip(self.names, self.sizes, self.kinds, summed.tolist(), strict=True):
             if not 0.0 <= weight <= members * ring.weight:
                 raise ExchangeError(f"The weights of '{name}' come to {weight:g}, which they cannot.")
+            if 0.0 < weight * ring.clip * ring.scale < LEVELS:
+                raise ExchangeError(
+                    f"The weights of '{name}' come to {weight:g}, and with steps for weights of up to {ring.weight:g} "
+                    "little is left of their mean; lower 'weight' of the exchange to what the largest device has, or "
+                    "take bits=64."
+                )
             part = sums[low : low + size]
             vectors[name] = (part / weight if weight else np.zeros(size)).astype(kind)
             weights[name], low = weight, low + size
         return Update(vectors, dict(weights), _mean(tail[1 : 1 + self.counters], members), members)
 
 
-def checked(update: Update) -> Update:
+def checked(update: Update, settings: Settings) -> Update:
     """An update that a sum can take.
 
     Raises:
-        ExchangeError: it is not finite, has a weight for each number, or speaks for several devices.
+        ExchangeError: it speaks for several devices, is not finite, or has numbers or weights that are out of range.
+        CodeError: the method gives a vector a weight for each number, on this device and on all others.
     """
     if update.count != 1:
         raise ExchangeError(f"The update speaks for {update.count} devices; each must bring its own.")
     for name, vector in update.vectors.items():
         weight = update.weights[name]
         if is_per_number(weight):
-            raise ExchangeError(
+            raise CodeError(
                 f"The vector '{name}' has a weight for each number, which secure aggregation does not sum; take "
                 "another algorithm, or no exchange."
             )
         if vector.ndim != 1 or not math.isfinite(weight) or weight < 0.0 or not np.isfinite(vector).all():
             raise ExchangeError(f"The vector '{name}' or its weight is not finite, or is no vector.")
+        _check_range(name, vector, weight, settings)
     return update
+
+
+def _check_range(name: str, vector: Vector, weight: float, settings: Settings) -> None:
+    """The aggregator reads why a device failed: so that of a weight nothing is said, and of numbers two digits of the
+    largest, without which nobody would know what to set."""
+    if weight > settings.weight:
+        raise ExchangeError(
+            f"The device's weight of '{name}' is above {settings.weight:g}, the most that a sum has room for; set "
+            "'weight' of the exchange to what the largest device has."
+        )
+    if 0.0 < weight < LEAST_WEIGHT:
+        raise ExchangeError(
+            f"The device's weight of '{name}' is below {LEAST_WEIGHT:.1g} and would be lost in rounding; let the "
+            "method weigh in larger numbers, such as examples."
+        )
+    largest = float(np.abs(vector).max(initial=0.0))
+    if largest > settings.clip:
+        raise ExchangeError(
+            f"The device's vector '{name}' has numbers of up to about {largest:.2g}, and the range of the exchange "
+            f"ends at {settings.clip:g}; raise 'clip' of the exchange above that, with bits=64 so that small numbers "
+            "stay precise."
+        )
 
 
 def _mean(total: npt.NDArray[np.int64], members: int) -> Counters:
