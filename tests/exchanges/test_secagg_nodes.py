@@ -18,7 +18,7 @@ from fogline.network.cloud.records import Record
 from fogline.network.node.exchanging import JobIdentity
 from fogline.params import Params
 from fogline.privacy.agreement import public_key
-from fogline.privacy.identity import Identity, proof_of, statement
+from fogline.privacy.identity import AgreementIdentity, proof_of, statement
 from tests.network.cluster import cluster, job
 from tests.network.processes import Fleet, fleet
 from tests.network.test_jobs import simulated
@@ -90,7 +90,7 @@ def member(authority: Authority, folder: Path, name: str, role: str = "device") 
 def test_a_key_is_believed_to_be_its_owners_and_nobody_elses(tmp_path: Path) -> None:
     authority, stranger = Authority.create(tmp_path / "a"), Authority.create(tmp_path / "b")
 
-    def joined(by: Authority, name: str, role: str = "device", job: str = "j") -> Identity:
+    def joined(by: Authority, name: str, role: str = "device", job: str = "j") -> AgreementIdentity:
         own = member(by, tmp_path / f"{name}-{role}-{job}-{by is authority}", name, role)
         return JobIdentity(job, lambda: own).now()
 
@@ -111,7 +111,7 @@ def test_a_key_is_believed_to_be_its_owners_and_nobody_elses(tmp_path: Path) -> 
     own = member(authority, tmp_path / "eve", "eve")
     proof = proof_of(own.certificate, signed(own, statement("j", "ana", key["eve"])))
     assert "another node" in trust.doubt(proof, "ana", key["eve"])
-    assert repr(ana) == "Identity(...)"  # A log must not have the secret.
+    assert repr(ana) == "AgreementIdentity(...)"  # A log must not have the secret.
 
 
 def test_after_a_renewal_the_new_certificate_vouches(tmp_path: Path) -> None:

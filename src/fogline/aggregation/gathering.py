@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fogline.aggregation.fold import Fold, middle
 from fogline.aggregation.geometry import Geometry, Mixture, WrongRuleError
 from fogline.aggregation.mean import LARGEST
-from fogline.aggregation.rows import Rows
+from fogline.aggregation.rows import UpdateRows
 from fogline.aggregation.sweep import bound, magnitude
 from fogline.aggregation.update import (
     Arrays,
@@ -64,7 +64,7 @@ class Combining(Protocol):
         ...
 
 
-class Plan(NamedTuple):
+class MixingPlan(NamedTuple):
     """What a rule has decided about the vectors of a name, from all of their numbers."""
 
     mixture: Mixture
@@ -75,7 +75,7 @@ class Plan(NamedTuple):
     start: int = 0
     """Where those that are combined begin in them."""
 
-    def at(self, start: int) -> Plan:
+    def at(self, start: int) -> MixingPlan:
         """The same, for a piece that begins there."""
         return self._replace(start=start)
 
@@ -115,7 +115,7 @@ class Gathered(Partial):
         return cls(updates)
 
 
-class Combined(Folded):
+class CombinedFold(Folded):
     """What a rule made of all updates at once: of each name one vector, which stands for their mean.
 
     Its weight is what the updates' weights come to if each were as heavy as the median one, lest one update make
@@ -144,7 +144,7 @@ class GatheringFold(Fold):
             at them as wholes.
     """
 
-    def __init__(self, rule: Combining, keep: Keep, plans: Mapping[str, Plan] | None = None) -> None:
+    def __init__(self, rule: Combining, keep: Keep, plans: Mapping[str, MixingPlan] | None = None) -> None:
         self._rule, self._keep, self._plans = rule, keep, plans
         super().__init__()
 
@@ -190,7 +190,7 @@ class GatheringFold(Fold):
             made[name] = self._combined(name, rows)
             weights[name] = len(rows) * float(np.median(rows.weights)) if len(rows) else 0.0
         self.clear()
-        return Combined({**made}, {**weights}, counters, count)
+        return CombinedFold({**made}, {**weights}, counters, count)
 
     def suits(self, partial: Partial) -> None:
         if not isinstance(partial, Gathered):
@@ -205,7 +205,7 @@ class GatheringFold(Fold):
             self.count += update.count
         self._updates += updates
 
-    def _combined(self, name: str, rows: Rows) -> Vector:
+    def _combined(self, name: str, rows: UpdateRows) -> Vector:
         """What the rule makes of the vectors of a name."""
         rule = self._rule
         plan = _planned(rule, rows) if self._plans is None else self._plans.get(name)
@@ -220,7 +220,7 @@ class GatheringFold(Fold):
         return made
 
 
-def plans_of(rule: Combining, gathered: Gathered) -> dict[str, Plan]:
+def plans_of(rule: Combining, gathered: Gathered) -> dict[str, MixingPlan]:
     """What a rule decides about the vectors of each name.
 
     Raises:
@@ -230,7 +230,7 @@ def plans_of(rule: Combining, gathered: Gathered) -> dict[str, Plan]:
     return {name: plan for name, plan in plans.items() if plan is not None}
 
 
-def rows_of(rule: Combining, updates: Sequence[tuple[Update, float]]) -> dict[str, Rows]:
+def rows_of(rule: Combining, updates: Sequence[tuple[Update, float]]) -> dict[str, UpdateRows]:
     """The vectors of each name that weigh anything.
 
     A name that too few have sent for the rule to say anything is left out, unless most have: nobody ends a round with a
@@ -239,7 +239,7 @@ def rows_of(rule: Combining, updates: Sequence[tuple[Update, float]]) -> dict[st
     Raises:
         UnusableRoundError: as in :meth:`GatheringFold.finish`.
     """
-    least, trusted, found = rule.least, rule.trusted, dict[str, Rows]()
+    least, trusted, found = rule.least, rule.trusted, dict[str, UpdateRows]()
     if updates and len(updates) < least:
         raise UnusableRoundError(f"{rule} needs {least} updates, and {len(updates)} can be used.")
     if updates and trusted and all(update.child != trusted for update, _ in updates):
@@ -260,7 +260,7 @@ def rows_of(rule: Combining, updates: Sequence[tuple[Update, float]]) -> dict[st
     return found
 
 
-def _check_left(rule: Combining, updates: Sequence[tuple[Update, float]], found: Mapping[str, Rows]) -> None:
+def _check_left(rule: Combining, updates: Sequence[tuple[Update, float]], found: Mapping[str, UpdateRows]) -> None:
     sent = Counter(name for update, _ in updates for name in update.vectors)
     own = [[name for name in update.vectors if sent[name] < len(updates)] for update, _ in updates]
     if own and all(names and found.keys().isdisjoint(names) for names in own):
@@ -270,7 +270,7 @@ def _check_left(rule: Combining, updates: Sequence[tuple[Update, float]], found:
         )
 
 
-def _rows(name: str, sent: Sequence[tuple[Update, float]]) -> Rows:
+def _rows(name: str, sent: Sequence[tuple[Update, float]]) -> UpdateRows:
     rows: list[tuple[Vector, float]] = []
     heavy: list[float] = []
     children: list[str] = []
@@ -281,18 +281,18 @@ def _rows(name: str, sent: Sequence[tuple[Update, float]]) -> Rows:
             rows.append((update.vectors[name], scale))
             heavy.append(weight)
             children.append(update.child)
-    return Rows(rows, np.array(heavy), children, sent[0][0].vectors[name].size)
+    return UpdateRows(rows, np.array(heavy), children, sent[0][0].vectors[name].size)
 
 
-def _planned(rule: Combining, rows: Rows) -> Plan | None:
+def _planned(rule: Combining, rows: UpdateRows) -> MixingPlan | None:
     if not rule.mixes or not len(rows):
         return None
     seen = rows.geometry()
     mixture = rule.prepare(seen)
-    return None if mixture is None else Plan(mixture, seen.seed, seen.size)
+    return None if mixture is None else MixingPlan(mixture, seen.seed, seen.size)
 
 
-def _refuse(name: str, combined: Vector, rows: Rows) -> None:
+def _refuse(name: str, combined: Vector, rows: UpdateRows) -> None:
     """A rule has made numbers that are not finite. Of numbers whose squares overflow many an honest rule would."""
     largest = max(magnitude(vector) * abs(scale) for vector, scale in rows.vectors)
     bad = np.flatnonzero(~np.isfinite(combined))
@@ -302,7 +302,7 @@ def _refuse(name: str, combined: Vector, rows: Rows) -> None:
     raise UnusableRoundError(f"Of updates as large as {largest:.3g} the tier's rule {what}.")
 
 
-def _add_noise(vector: Vector, plan: Plan) -> None:
+def _add_noise(vector: Vector, plan: MixingPlan) -> None:
     """Add the numbers of an endless row of noise that belong there: the same ones, in whatever pieces."""
     stop = plan.start + vector.size
     for cell in range(plan.start // CELL, -(-stop // CELL)):

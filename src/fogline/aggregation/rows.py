@@ -29,7 +29,7 @@ HEAD = 1 << 12
 """Numbers of each update that decide what a rule draws."""
 
 
-class Rows:
+class UpdateRows:
     """The vectors of one name, (updates, numbers), of which no more than blocks are in memory.
 
     Args:

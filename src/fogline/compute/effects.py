@@ -21,7 +21,7 @@ from fogline.nodes.effects import (
 )
 from fogline.nodes.events import Trained
 from fogline.nodes.messages import Count, Key
-from fogline.privacy.identity import Identity
+from fogline.privacy.identity import AgreementIdentity
 
 AggregatorEffect = Adopt | Move | Merge | AddUp | GroupUpdate | Combine
 """What an aggregator computes."""
@@ -50,7 +50,7 @@ class CarryOut(msgspec.Struct, frozen=True, tag=True):
     """Moves of the group, or trainings of the device, that came before this one."""
     population: Count = 0
     """Devices below the node."""
-    identity: Identity | None = None
+    identity: AgreementIdentity | None = None
     """Who the node is, for the first step of an exchange."""
 
 

@@ -15,7 +15,7 @@ from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update
 from fogline.exchanges import OWN, SEED, Exchange, ExchangeError
 from fogline.exchanges.base import PROOF, SECRET, TRUST, Received
 from fogline.nodes.messages import Key
-from fogline.privacy.identity import Identity, stand_in
+from fogline.privacy.identity import AgreementIdentity, stand_in
 from fogline.training.hook_calls import a, read_only
 from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame
 
@@ -68,7 +68,7 @@ class Combined:
 
 
 def first_state(
-    exchange: Exchange, update: Arrays, child: str, seed: bytes, identity: Identity | None = None
+    exchange: Exchange, update: Arrays, child: str, seed: bytes, identity: AgreementIdentity | None = None
 ) -> Arrays:
     """A child's state before the first step.
 

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from fogline.aggregation import Fold, Folded, Partial, UnusableUpdateError, Update
-from fogline.aggregation.gathering import Keep, Plan
+from fogline.aggregation.gathering import Keep, MixingPlan
 from fogline.aggregation.geometry import WrongRuleError
 from fogline.aggregation.rules import Chain, Rule
 from fogline.algorithms.hooks import BUFFERS
@@ -135,7 +135,7 @@ class RoundFold:
         rule: Rule,
         misfit: Callable[[Form], str | None] = lambda _: None,
         keep: Keep | None = None,
-        plans: Mapping[str, Plan] | None = None,
+        plans: Mapping[str, MixingPlan] | None = None,
     ) -> None:
         self._rule = rule
         self._misfit = misfit

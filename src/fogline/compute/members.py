@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, from_arrays, surely_fit
-from fogline.aggregation.gathering import Gathered, Plan, as_it_is, plans_of
+from fogline.aggregation.gathering import Gathered, MixingPlan, as_it_is, plans_of
 from fogline.compute.column_blocks import Piece, WholeModel
 from fogline.compute.files import read_update
 from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, agreeing, finished, form_of
@@ -36,7 +36,7 @@ class RoundMembers:
         self._stages = stages
         self._refused: Refusals = {}
         self._usable = self._admitted()
-        self._plans: dict[str, Plan] | None = None
+        self._plans: dict[str, MixingPlan] | None = None
         self._done = 0
 
     @property
@@ -79,10 +79,10 @@ class RoundMembers:
                 continue
             return
 
-    def _planned(self) -> dict[str, Plan]:
+    def _planned(self) -> dict[str, MixingPlan]:
         """What a rule that looks at updates as wholes decides about all pieces of them."""
         if self._plans is None:
-            rule, gathered, plans = self._groups.rule, self._folded(None, True), dict[str, Plan]()
+            rule, gathered, plans = self._groups.rule, self._folded(None, True), dict[str, MixingPlan]()
             if isinstance(gathered, Gathered):
                 try:
                     plans = finished(rule, lambda: plans_of(rule, gathered))
@@ -92,7 +92,7 @@ class RoundMembers:
         return self._plans
 
     def _folded(
-        self, piece: Piece | None, merge: bool, plans: Mapping[str, Plan] | None = None
+        self, piece: Piece | None, merge: bool, plans: Mapping[str, MixingPlan] | None = None
     ) -> Folded | Partial | None:
         """All that can be used, or a piece of it, folded."""
         keep = None if self._stages else as_it_is  # What came through stages is in memory, and not as it lies on disk.

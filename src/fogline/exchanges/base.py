@@ -32,8 +32,8 @@ OWN = "own"
 """Name of the child's own name (UTF-8, uint8) in its first state: parents know children by it."""
 
 SECRET, PROOF, TRUST = "identity/secret", "identity/proof", "identity/trust"
-"""Names in a child's first state of what :class:`fogline.privacy.identity.Identity` holds, where that is wanted: bytes
-(uint8), the last in MessagePack."""
+"""Names in a child's first state of what :class:`fogline.privacy.identity.AgreementIdentity` holds, where that is
+wanted: bytes (uint8), the last in MessagePack."""
 
 
 class ExchangeError(FoglineError, ValueError):

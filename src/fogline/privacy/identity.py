@@ -62,7 +62,7 @@ class Trust(msgspec.Struct, frozen=True):
         return ""
 
 
-class Identity(msgspec.Struct, frozen=True):
+class AgreementIdentity(msgspec.Struct, frozen=True):
     """Who a node is in the rounds of a job."""
 
     secret: bytes
@@ -72,7 +72,7 @@ class Identity(msgspec.Struct, frozen=True):
     trust: Trust
 
     def __repr__(self) -> str:
-        return "Identity(...)"  # It holds a secret.
+        return "AgreementIdentity(...)"  # It holds a secret.
 
 
 def statement(job: str, name: str, public: bytes) -> bytes:
@@ -86,7 +86,7 @@ def proof_of(certificate: bytes, signature: bytes) -> bytes:
 
 
 @lru_cache(maxsize=1 << 14)
-def stand_in(seed: int, name: str) -> Identity:
+def stand_in(seed: int, name: str) -> AgreementIdentity:
     """The identity of a simulated device.
 
     Args:
@@ -101,7 +101,7 @@ def stand_in(seed: int, name: str) -> Identity:
     authority = Ed25519PrivateKey.from_private_bytes(derive(whole, "simulated authority"))
     secret = derive(whole, "simulated device", name.encode())
     proof = authority.sign(statement("", name, public_key(secret)))
-    return Identity(secret, proof, Trust(authority.public_key().public_bytes_raw()))
+    return AgreementIdentity(secret, proof, Trust(authority.public_key().public_bytes_raw()))
 
 
 # Keys last longer than a round, and in a simulation every peer asks for the same.

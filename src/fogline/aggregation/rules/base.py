@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.fold import Fold
-from fogline.aggregation.gathering import GatheringFold, Keep, Plan, as_it_is
+from fogline.aggregation.gathering import GatheringFold, Keep, MixingPlan, as_it_is
 from fogline.aggregation.geometry import Geometry, Matrix, Mixture, WrongRuleError
 from fogline.aggregation.look import MeanLook
 from fogline.aggregation.mean import MeanFold
@@ -126,7 +126,7 @@ class Rule(Parametrised):
             raise WrongRuleError("gives numbers that are not finite where it mixes", self.mix)
         return Mixture(made.astype(np.float64), float(noise))
 
-    def fold(self, keep: Keep | None = None, plans: Mapping[str, Plan] | None = None) -> Fold:
+    def fold(self, keep: Keep | None = None, plans: Mapping[str, MixingPlan] | None = None) -> Fold:
         """An empty fold that ends in what the rule makes of its updates.
 
         Args:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fogline.aggregation.exact import ExactFold
 from fogline.aggregation.fold import Fold
-from fogline.aggregation.gathering import Keep, Plan
+from fogline.aggregation.gathering import Keep, MixingPlan
 from fogline.aggregation.look import ExactLook
 from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.registry import RULES
@@ -16,7 +16,7 @@ from fogline.aggregation.rules.registry import RULES
 class Exact(Rule):
     """Weighted mean, in fixed point: the same bits for any order and any tree; it streams."""
 
-    def fold(self, keep: Keep | None = None, plans: Mapping[str, Plan] | None = None) -> Fold:
+    def fold(self, keep: Keep | None = None, plans: Mapping[str, MixingPlan] | None = None) -> Fold:
         return ExactFold()
 
     def look(self) -> Fold:

@@ -18,7 +18,7 @@ from fogline.exchanges.secagg.roster import (
     MASK_KEY,
     OWN_MASK,
     TAG,
-    Roster,
+    KeyRoster,
     bound,
     entry_of,
     mask_stream,
@@ -26,7 +26,7 @@ from fogline.exchanges.secagg.roster import (
     seed_check,
     tag_of,
 )
-from fogline.exchanges.secagg.settings import Settings
+from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.privacy.agreement import KEY, SEAL, Agreement, derive, lasting, public_key, seal, unseal
 from fogline.privacy.graph import Flags, Peers
 from fogline.privacy.identity import Trust
@@ -38,7 +38,7 @@ SEALED = 2 * SHARE + SEAL
 Given: TypeAlias = tuple[Arrays, Arrays]
 
 
-def keys(settings: Settings, state: Received, received: Received) -> Given:
+def keys(settings: SecAggSettings, state: Received, received: Received) -> Given:
     """Shows its lasting key, with the proof of whose it is, a fresh one, and how its update is laid out."""
     if PROOF not in state:
         raise ExchangeError("This device has nothing to show who it is.")
@@ -47,7 +47,7 @@ def keys(settings: Settings, state: Received, received: Received) -> Given:
     return {"keys": _public(state), "proof": state[PROOF], "layout": as_bytes(layout.text)}, kept
 
 
-def shares(settings: Settings, state: Received, received: Received) -> Given:
+def shares(settings: SecAggSettings, state: Received, received: Received) -> Given:
     """Agrees with each peer on secrets, and gives it a share of its own two, sealed."""
     layout = Layout.of(_update(state))
     roster = _roster(settings, received)
@@ -65,7 +65,7 @@ def shares(settings: Settings, state: Received, received: Received) -> Given:
     return sent, kept | {"peers": peers, "pairs": pairs, "masks": masks}
 
 
-def masked(settings: Settings, state: Received, received: Received) -> Given:
+def masked(settings: SecAggSettings, state: Received, received: Received) -> Given:
     """Opens what its peers have sealed for it, and sends its update under a mask with each of them and one of its
     own. From here on it no longer has the update, nor the secrets that make its masks."""
     seed, update = state[SEED].tobytes(), _update(state)
@@ -85,7 +85,7 @@ def masked(settings: Settings, state: Received, received: Received) -> Given:
     return sent, {name: state[name] for name in names} | {"held": held, "known": _flags(known)}
 
 
-def survivors(settings: Settings, state: Received, received: Received) -> Given:
+def survivors(settings: SecAggSettings, state: Received, received: Received) -> Given:
     """Tells each of its peers which list of survivors it was shown."""
     me, members = state["roster/place"].tolist()
     listed = taken(received, "survivors", np.uint8, (members + 7) // 8)
@@ -101,7 +101,7 @@ def survivors(settings: Settings, state: Received, received: Received) -> Given:
     return {"words": words}, {**state, "survivors": listed}
 
 
-def unmask(settings: Settings, state: Received, received: Received) -> Given:
+def unmask(settings: SecAggSettings, state: Received, received: Received) -> Given:
     """Gives what it holds for its peers: a share of the own mask of who is left, and of the mask key of who is not.
     Never of both, because it has one list, and only if enough peers say that they have the same one."""
     me, members = state["roster/place"].tolist()
@@ -135,16 +135,16 @@ def _public(state: Received) -> Bytes:
     return np.stack([as_bytes(public_key(private)) for private in privates])
 
 
-def _roster(settings: Settings, received: Received) -> Roster:
+def _roster(settings: SecAggSettings, received: Received) -> KeyRoster:
     entries = received.get("entries")
     if entries is None or entries.dtype != np.uint8 or entries.ndim != 2 or entries.shape[1] != ENTRY:
         raise ExchangeError("The aggregator sends no list of members.")
     settings.check_members(len(entries), "take part")
     settings.ring(len(entries))
-    return Roster(settings, entries)
+    return KeyRoster(settings, entries)
 
 
-def _check_peers(settings: Settings, members: int, count: int, what: str) -> None:
+def _check_peers(settings: SecAggSettings, members: int, count: int, what: str) -> None:
     wanted = settings.needed(members)
     if count < wanted:
         raise ExchangeError(f"{count} of the device's {settings.peers(members)} peers {what}; {wanted} are needed.")
@@ -159,7 +159,7 @@ def _flags(array: Flags) -> Bytes:
     return array.astype(np.uint8)
 
 
-def _agreed(roster: Roster, me: int, peers: list[int], state: Received, received: Received) -> tuple[Bytes, Bytes]:
+def _agreed(roster: KeyRoster, me: int, peers: list[int], state: Received, received: Received) -> tuple[Bytes, Bytes]:
     """What a device has with each peer: keys to seal texts and to vouch for words, (k, 64), and the key of their mask,
     (k, 32). Zeros where a peer's key is none, or is not shown to be its own.
 
@@ -188,7 +188,7 @@ def _agreed(roster: Roster, me: int, peers: list[int], state: Received, received
 
 
 def _dealt(
-    settings: Settings, roster: Roster, me: int, peers: Peers, seed: bytes, pairs: Bytes, trusted: Flags
+    settings: SecAggSettings, roster: KeyRoster, me: int, peers: Peers, seed: bytes, pairs: Bytes, trusted: Flags
 ) -> tuple[Bytes, Bytes]:
     """The shares of a device's two secrets, sealed for each peer, (k, SEALED), and their tags, (k, 2, 16)."""
     context, wanted = roster.context, settings.needed(roster.members)
@@ -229,7 +229,7 @@ def _word(state: Received, row: int, sender: int, receiver: int, listed: Bytes) 
     return hmac.digest(state["pairs"][row, KEY:].tobytes(), said, "sha256")[:TAG]
 
 
-STEPS: Mapping[str, Callable[[Settings, Received, Received], Given]] = {
+STEPS: Mapping[str, Callable[[SecAggSettings, Received, Received], Given]] = {
     "keys": keys,
     "shares": shares,
     "masked": masked,

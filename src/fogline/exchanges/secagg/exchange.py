@@ -9,7 +9,7 @@ from typing import ClassVar
 from fogline.aggregation import Arrays, Partial, Update
 from fogline.exchanges.base import Exchange, Received
 from fogline.exchanges.registry import EXCHANGES
-from fogline.exchanges.secagg.settings import Settings
+from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.parameters import bounded
 from fogline.privacy.ring import LEAST_WEIGHT
 
@@ -56,8 +56,8 @@ class SecAgg(Exchange):
         self._settings.ring(cohort)
 
     @property
-    def _settings(self) -> Settings:
-        return Settings(float(self.threshold), self.bits, float(self.clip), float(self.weight), self.minimum)
+    def _settings(self) -> SecAggSettings:
+        return SecAggSettings(float(self.threshold), self.bits, float(self.clip), float(self.weight), self.minimum)
 
     def child(self, step: str, state: Received, received: Received) -> tuple[Arrays, Arrays]:
         from fogline.exchanges.secagg.child import STEPS  # It needs a library that who only reads jobs can do without.

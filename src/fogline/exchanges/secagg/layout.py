@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fogline.aggregation import Update, is_per_number
 from fogline.exchanges.base import ExchangeError
-from fogline.exchanges.secagg.settings import Settings
+from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.params import Counters, Vector
 from fogline.privacy.masks import Integers, Stream
 from fogline.privacy.ring import LEAST_WEIGHT, LEVELS, WEIGHT_UNIT, Ring
@@ -116,7 +116,7 @@ class Layout(msgspec.Struct, frozen=True):
         return Update(vectors, dict(weights), _mean(tail[1 : 1 + self.counters], members), members)
 
 
-def checked(update: Update, settings: Settings) -> Update:
+def checked(update: Update, settings: SecAggSettings) -> Update:
     """An update that a sum can take.
 
     Raises:
@@ -138,7 +138,7 @@ def checked(update: Update, settings: Settings) -> Update:
     return update
 
 
-def _check_range(name: str, vector: Vector, weight: float, settings: Settings) -> None:
+def _check_range(name: str, vector: Vector, weight: float, settings: SecAggSettings) -> None:
     """The aggregator reads why a device failed: so that of a weight nothing is said, and of numbers two digits of the
     largest, without which nobody would know what to set."""
     if weight > settings.weight:

@@ -14,8 +14,8 @@ from fogline.exchanges.base import ExchangeError, Received
 from fogline.exchanges.secagg.child import SEALED
 from fogline.exchanges.secagg.layout import LONGEST, Layout
 from fogline.exchanges.secagg.packing import Bytes, as_bytes, flags, packed, taken, unpacked
-from fogline.exchanges.secagg.roster import TAG, Roster, entry_of
-from fogline.exchanges.secagg.settings import Settings
+from fogline.exchanges.secagg.roster import TAG, KeyRoster, entry_of
+from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.exchanges.secagg.unmasking import Unmasking
 from fogline.privacy.agreement import KEY
 from fogline.privacy.graph import Flags, culprits, places_at_peers, with_enough_peers
@@ -27,7 +27,7 @@ Given: TypeAlias = tuple[Mapping[str, Arrays], Arrays]
 Check: TypeAlias = Callable[[Received], Any]
 
 
-def keys(settings: Settings, state: Received, payloads: Payloads) -> Given:
+def keys(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
     """Makes the list of members, and gives each the keys of its peers."""
     said: dict[str, tuple[Bytes, bytes, bytes]] = {}
     for child, payload in payloads.items():
@@ -42,7 +42,7 @@ def keys(settings: Settings, state: Received, payloads: Payloads) -> Given:
     names = [child.encode() for child in said]
     both, proofs = np.stack([one[0] for one in said.values()]), [one[1] for one in said.values()]
     entries = [as_bytes(entry_of(name, pair, layout)) for name, pair in zip(names, both, strict=True)]
-    roster = Roster(settings, np.stack(entries))
+    roster = KeyRoster(settings, np.stack(entries))
     replies: dict[str, Arrays] = {}
     for child, peers in zip(said, roster.peers, strict=True):
         rows = peers.tolist()
@@ -52,7 +52,7 @@ def keys(settings: Settings, state: Received, payloads: Payloads) -> Given:
     return replies, {"entries": roster.entries, "keys": both, "layout": as_bytes(layout)} | packed("names", names)
 
 
-def shares(settings: Settings, state: Received, payloads: Payloads) -> Given:
+def shares(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
     """Hands each member what its peers have sealed for it."""
     book = _Book(settings, state)
     members, count = book.peers.shape
@@ -84,7 +84,7 @@ def shares(settings: Settings, state: Received, payloads: Payloads) -> Given:
     return replies, {**state, "tags": tags, "checks": checks, "linked": linked.astype(np.uint8)}
 
 
-def masked(settings: Settings, state: Received, payloads: Payloads) -> Given:
+def masked(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
     """Sums the masked updates, and says whose they are."""
     book = _Book(settings, state)
     members, count = book.peers.shape
@@ -109,7 +109,7 @@ def masked(settings: Settings, state: Received, payloads: Payloads) -> Given:
     return replies, after | {"numbers": total, "tail": tail, "survivors": listed, "joined": joined.astype(np.uint8)}
 
 
-def survivors(settings: Settings, state: Received, payloads: Payloads) -> Given:
+def survivors(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
     """Hands each survivor what its peers say of the list."""
     book = _Book(settings, state)
     members, count = book.peers.shape
@@ -125,7 +125,7 @@ def survivors(settings: Settings, state: Received, payloads: Payloads) -> Given:
     return replies, dict(state)
 
 
-def unmask(settings: Settings, state: Received, payloads: Payloads) -> Given:
+def unmask(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
     """Takes the masks off the sum. All whose masked updates came are in it, also those who have not come this far."""
     book = _Book(settings, state)
     members, count = book.peers.shape
@@ -138,7 +138,7 @@ def unmask(settings: Settings, state: Received, payloads: Payloads) -> Given:
     return {book.names[number]: {} for number in inside}, update.to_arrays()
 
 
-STEPS: Mapping[str, Callable[[Settings, Received, Payloads], Given]] = {
+STEPS: Mapping[str, Callable[[SecAggSettings, Received, Payloads], Given]] = {
     "keys": keys,
     "shares": shares,
     "masked": masked,
@@ -150,8 +150,8 @@ STEPS: Mapping[str, Callable[[Settings, Received, Payloads], Given]] = {
 class _Book:
     """Who takes part, as the aggregator knows it."""
 
-    def __init__(self, settings: Settings, state: Received) -> None:
-        self.roster = Roster(settings, state["entries"])
+    def __init__(self, settings: SecAggSettings, state: Received) -> None:
+        self.roster = KeyRoster(settings, state["entries"])
         self.peers = self.roster.peers
         self.names = [name.decode() for name in unpacked(state, "names", self.roster.members)]
 

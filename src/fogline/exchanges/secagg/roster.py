@@ -11,7 +11,7 @@ import numpy as np
 
 from fogline.exchanges.base import ExchangeError
 from fogline.exchanges.secagg.packing import Bytes, as_bytes
-from fogline.exchanges.secagg.settings import Settings
+from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.privacy.agreement import derive
 from fogline.privacy.graph import Peers, peers_of, peers_of_one
 
@@ -29,10 +29,10 @@ def entry_of(name: bytes, keys: Bytes, layout: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class Roster:
+class KeyRoster:
     """The entries of all members, (n, 32), in the order of their numbers."""
 
-    settings: Settings
+    settings: SecAggSettings
     entries: Bytes
 
     @property

@@ -11,7 +11,7 @@ from fogline.privacy.ring import Ring, RingError
 
 
 @dataclass(frozen=True)
-class Settings:
+class SecAggSettings:
     """The parameters of :class:`fogline.exchanges.secagg.SecAgg`, where they are described."""
 
     threshold: float

@@ -11,7 +11,7 @@ from fogline.exchanges.secagg.packing import Bytes, flags
 from fogline.exchanges.secagg.roster import (
     MASK_KEY,
     OWN_MASK,
-    Roster,
+    KeyRoster,
     mask_stream,
     own_mask_stream,
     seed_check,
@@ -34,7 +34,7 @@ class Unmasking:
         here: which members have given any, (n,).
     """
 
-    def __init__(self, roster: Roster, state: Received, given: Bytes, here: Flags) -> None:
+    def __init__(self, roster: KeyRoster, state: Received, given: Bytes, here: Flags) -> None:
         members, count = roster.peers.shape
         self._roster, self._state, self._given, self._here = roster, state, given, here
         self._places = places_at_peers(roster.peers)

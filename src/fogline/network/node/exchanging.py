@@ -10,7 +10,7 @@ import msgspec
 
 from fogline.governance.identity.credentials import Credentials
 from fogline.governance.identity.proofs import signed
-from fogline.privacy.identity import Identity, Trust, proof_of, statement
+from fogline.privacy.identity import AgreementIdentity, Trust, proof_of, statement
 
 
 class JobIdentity:
@@ -25,9 +25,9 @@ class JobIdentity:
     def __init__(self, job: str, credentials: Callable[[], Credentials]) -> None:
         self._job = job
         self._credentials = credentials
-        self._drawn: tuple[bytes, Identity] | None = None
+        self._drawn: tuple[bytes, AgreementIdentity] | None = None
 
-    def now(self) -> Identity:
+    def now(self) -> AgreementIdentity:
         """It, for a request that begins now."""
         own = self._credentials()
         if self._drawn is None or self._drawn[0] != own.certificate:
@@ -35,9 +35,9 @@ class JobIdentity:
         identity = self._drawn[1]
         return msgspec.structs.replace(identity, trust=msgspec.structs.replace(identity.trust, at=time.time()))
 
-    def _draw(self, own: Credentials) -> Identity:
+    def _draw(self, own: Credentials) -> AgreementIdentity:
         from fogline.privacy.agreement import public_key
 
         secret = secrets.token_bytes(32)
         said = statement(self._job, own.subject.name, public_key(secret))
-        return Identity(secret, proof_of(own.certificate, signed(own, said)), Trust(own.root, self._job))
+        return AgreementIdentity(secret, proof_of(own.certificate, signed(own, said)), Trust(own.root, self._job))
