@@ -16,7 +16,6 @@ from fogline.jobs.reading import parse_job
 from fogline.monitoring.result import Result
 from fogline.network.cloud.records import Record
 from fogline.network.node.frozen import FROZEN
-from fogline.network.node.node import Node
 from fogline.network.transport.downlink import FETCH, Downlink
 from fogline.network.transport.messages import ParentAddress
 from fogline.network.worker.client import WorkerClient, WorkerError
@@ -29,7 +28,7 @@ from tests.network.cluster import HERE, Cluster, cluster, job
 from tests.network.processes import fleet, wait_for
 from tests.network.small import backbone
 from tests.network.test_jobs import same
-from tests.network.test_stages import Wire, measured
+from tests.network.test_stages import Wire, books_of, measured
 from tests.patience import PATIENCE
 
 ALL = "quorum = 1.0"
@@ -75,12 +74,7 @@ def test_clock_books_and_wire_agree_to_a_hundredth(tmp_path: Path, monkeypatch: 
     size, head, clients, rounds, least = 2_000_000, 200_000, 2, 3, 100_000
     stages = 'uplink = ["int8"]\ndownlink = ["int8"]'  # What else travels is bytes that no compression shrinks.
     asked = text(rounds=rounds, fogs=0, clients=clients, cloud=stages, task=f"size = {size}\nhead = {head}")
-    books, wire = Counter[str](), Wire()
-
-    def carried(self: Node, down: int, up: int) -> None:
-        books.update(down=down * (down > least), up=up * (up > least))  # Not the job's code.
-
-    monkeypatch.setattr(Node, "carried", carried)
+    books, wire = books_of(monkeypatch, least), Wire()
 
     async def work() -> np.ndarray:
         async with cluster(tmp_path, fogs=0, devices=0) as made:

@@ -17,11 +17,10 @@ from fogline.network.transport.uplink import Uplink
 from fogline.processes.messages import encode
 from fogline.storage import BlobRef
 from fogline.training.home import FLOATS
-from tests.network.cluster import Cluster, job, simulated
+from tests.network.cluster import Cluster, job
 from tests.network.processes import fleet
-from tests.network.test_jobs import same
 from tests.network.test_kills import killed_until_done
-from tests.network.test_surveys import found
+from tests.network.test_surveys import beside_simulation, found
 
 HEAD = '[algorithm]\nname = "{}"\nprivate = ["head"]\n'
 LAST = "[evaluation]\nevery = 3\n"
@@ -49,10 +48,7 @@ def test_a_job_gives_the_simulator_s_model_and_its_devices_judgement(
     made = clusters[0 if "[tree.fog]" not in text else 2]
 
     async def work() -> None:
-        record = await made.finish(await made.submit(text))
-        assert (record.state, record.why) == ("finished", "")
-        expected = simulated(text)
-        assert same(made.model(record), expected.params)
+        record, expected = await beside_simulation(made, text)
         assert [entry.name for entry in made.model(record).spec.entries] == ["body", "mean", "steps"]
         rows = found(RunFolder(made.folder / "cloud" / "runs" / record.job).history())
         assert rows == [pytest.approx(row, rel=1e-12) for row in found(expected.history)]

@@ -66,6 +66,17 @@ class Wire:
             await asyncio.gather(*self._tasks)
 
 
+def books_of(monkeypatch: pytest.MonkeyPatch, least: int) -> Counter[str]:
+    """Bytes that all nodes enter in their books, ``up`` and ``down``, of what is larger: not the job's code."""
+    books = Counter[str]()
+
+    def carried(self: Node, down: int, up: int) -> None:
+        books.update(down=down * (down > least), up=up * (up > least))
+
+    monkeypatch.setattr(Node, "carried", carried)
+    return books
+
+
 async def measured(made: Cluster, wire: Wire, text: str = TEXT) -> np.ndarray:
     """A job over devices that connect through a wire; its model."""
     async with wire.to(made.cloud.address) as address:
@@ -81,12 +92,7 @@ async def measured(made: Cluster, wire: Wire, text: str = TEXT) -> np.ndarray:
 
 
 def test_clock_books_and_wire_agree_to_a_hundredth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    books, wire = Counter[str](), Wire()
-
-    def carried(self: Node, down: int, up: int) -> None:
-        books.update(down=down * (down > SIZE), up=up * (up > SIZE))  # Not the job's code.
-
-    monkeypatch.setattr(Node, "carried", carried)
+    books, wire = books_of(monkeypatch, least=SIZE), Wire()
 
     async def work() -> np.ndarray:
         async with cluster(tmp_path, fogs=0, devices=0) as made:

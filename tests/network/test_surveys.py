@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fogline.monitoring.folder import RunFolder
-from fogline.monitoring.result import Row
+from fogline.monitoring.result import Result, Row
+from fogline.network.cloud.records import Record
 from tests.network.cluster import HERE, Cluster, job, simulated
 from tests.network.processes import fleet
 from tests.network.test_jobs import same
@@ -34,6 +35,15 @@ def found(rows: list[Row]) -> list[dict[str, float]]:
     ]
 
 
+async def beside_simulation(made: Cluster, text: str) -> tuple[Record, Result]:
+    """A job that finished with the model that a simulation of it gives; and that simulation."""
+    record = await made.finish(await made.submit(text))
+    assert (record.state, record.why) == ("finished", "")
+    expected = simulated(text)
+    assert same(made.model(record), expected.params)
+    return record, expected
+
+
 @pytest.mark.parametrize("name", JOBS)
 def test_devices_find_what_they_find_in_a_simulation(
     name: str, runner: asyncio.Runner, clusters: dict[int, Cluster]
@@ -42,10 +52,7 @@ def test_devices_find_what_they_find_in_a_simulation(
     made = clusters[0 if "[tree.fog]" not in text else 2]
 
     async def work() -> None:
-        record = await made.finish(await made.submit(text))
-        assert (record.state, record.why) == ("finished", "")
-        expected = simulated(text)
-        assert same(made.model(record), expected.params)
+        record, expected = await beside_simulation(made, text)
         kept = RunFolder(made.folder / "cloud" / "runs" / record.job)
         rows = found(kept.history())
         assert len(rows) == 3
