@@ -19,6 +19,7 @@ from pydantic import (
 
 from fogline.governance.policy.offers import Needs
 from fogline.jobs.checked import Demand, StrictModel
+from fogline.jobs.privacy import Privacy
 from fogline.jobs.tree import CountOrShare, Tree
 from fogline.jobs.units import seconds, size
 from fogline.settings import LocalSettings
@@ -229,6 +230,8 @@ class Job(StrictModel):
     queries: tuple[str, ...] = ()
     """Questions to the devices' examples, asked once, after the first round: ``"label_counts"``,
     ``"histogram(low=0, high=1, bins=20)"``. Only sums leave a device."""
+    privacy: Privacy | None = None
+    """Differential privacy; None: none."""
     publish: Publish = Publish()
     engine: str | None = None
     """Training engine; None measures the first cohort and chooses."""
