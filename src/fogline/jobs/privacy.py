@@ -22,7 +22,8 @@ class Privacy(StrictModel):
     mechanism: str = "gaussian"
     """How noise is made, with parameters in brackets: see ``fogline algorithms``."""
     at: str = ""
-    """Who adds it: the tier of that name, or ``devices``. Empty: the root for devices and sites, devices for examples."""
+    """Who adds it: the tier of that name, or ``devices``. Empty: the root for devices and sites, and devices for
+    examples."""
     clip: PositiveFloat = 1.0
     """L2 norm that one unit's movement (of an example: its gradient) is scaled down to."""
     noise: NonNegativeFloat = 1.0
