@@ -102,6 +102,23 @@ Stages = Annotated[
 """Stages by name, with parameters in brackets; or objects, in Python."""
 
 
+class Quarantine(StrictModel):
+    """When a child is not asked any more, because the tier's rule uses little of its updates again and again.
+
+    A child's reputation r begins at 1; after a round in which the rule used s of its update, beside what it used of the
+    median one (0 to 1), it is ``memory · r + (1 - memory) · s``.
+    """
+
+    called = "quarantine"
+
+    below: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Reputation under which a child is not asked."""
+    memory: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    """How much of a reputation stays from round to round."""
+    rounds: NonNegativeInt = 10
+    """Rounds of the aggregator for which it is not asked; 0: until the end."""
+
+
 class Tier(StrictModel):
     """How the aggregators of one tier work. Every wait has a quorum and a deadline."""
 
@@ -149,6 +166,8 @@ class Tier(StrictModel):
     """How the children's updates become one: ``mean``, ``exact``, ``median``, ``krum(f=2)`` and others, or a rule of
     your own (``module:Class``; in Python, an instance too); a list of several works them off in order. None takes
     ``mean``, or ``exact`` where the job is exact."""
+    quarantine: Quarantine | None = None
+    """Whom it does not ask any more, by whose updates its rule leaves out; None: it asks all."""
 
     @property
     def fewest(self) -> int:

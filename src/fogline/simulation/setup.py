@@ -48,6 +48,7 @@ from fogline.nodes.policies import policy_of
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, frozen_of, to_bytes
+from fogline.simulation.adversary import Adversary, adversary_of
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
@@ -86,6 +87,10 @@ class Setting:
     """Of the links around the nodes of each depth, the root first, devices last."""
     exchange: Exchange | None = None
     """What devices and their aggregators do between training and report."""
+    adversary: Adversary | None = None
+    """Who attacks the run."""
+    triggered: Examples | None = None
+    """What shows whether the attack succeeds."""
 
     @property
     def shared(self) -> Params:
@@ -119,6 +124,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     rules = rules_of(job, algorithm)
     for query in job.queries:
         check_query(query, _some_examples(task))
+    adversary = adversary_of(job, list(task.data.clients), rules, exchange_of(job, algorithm) is not None, task)
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     _check_rules(job.tree, rules, homes, list(task.data.clients), algorithm)
@@ -131,7 +137,11 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
     task = with_home(task, algorithm, lambda: start)
-    return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange)
+    triggered = None if adversary is None else adversary.triggered(task)
+    task = task if adversary is None else adversary.poisoned(task)
+    return Setting(
+        job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange, adversary, triggered
+    )
 
 
 def _some_examples(task: Task) -> Examples | None:
@@ -215,10 +225,15 @@ def simulator_of(
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
+    adversary = setting.adversary
+    attacked = {
+        home for client, home in zip(clients, setting.homes, strict=True) if adversary and adversary.lies(client)
+    }
     for name, parent in parents.items():
         role = role_of(job, traits, name, tier_of[name], parent, patient.get(name, math.inf))
         policy = policy_of(role.tier)
-        if policy.needs_loss or role.steps:  # What is said in a step rests on the update.
+        # What is said in a step rests on the update, and what is forged on all of a round.
+        if policy.needs_loss or role.steps or name in attacked:
             wants_loss.add(name)
         asks_presence = name in leaves and not fleet.always_available
 
@@ -237,10 +252,11 @@ def simulator_of(
         population_below(parents, setting.homes),
         lambda child, why: made[0].refused(child, why),
         staging,
+        adversary,
     )
     root = job.tree.nodes(job.tree.names[0])[0]
     numbers.set_group(model_key(root, 0), LazyValue(groups.root(setting.shared)))
-    store = LazyValues(trainer, trained, numbers.settled, staging)
+    store = LazyValues(trainer, trained, numbers.settled, staging, on_disk=bool(attacked))
     scenario = Scenario(
         root=root,
         aggregators=aggregators,

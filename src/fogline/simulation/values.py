@@ -13,7 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
+import numpy as np
+
 from fogline.aggregation import Folded, Partial, Update, Weight, is_per_number
+from fogline.aggregation.gathering import Keep
+from fogline.aggregation.spill import Spill
 from fogline.algorithms.device import LocalRound
 from fogline.compute.device import client_job
 from fogline.compute.folding import RoundFold
@@ -70,6 +74,10 @@ class ComputedValue(LazyValue):
     def settle(self, result: Any) -> None:
         super().settle(result)
         self._inputs = ()
+
+
+class ForgedValue(LazyValue):
+    """What a malicious node sends in place of its report."""
 
 
 class Training(LazyValue):
@@ -209,6 +217,7 @@ class LazyValues:
         trained: told of every local round that really ran.
         settled: told of every other value that was computed.
         staging: takes what devices send through the stages of their links; None where there are none.
+        on_disk: whether what devices send waits on disk, and not in memory: somebody wants to see it all at once.
     """
 
     def __init__(
@@ -217,7 +226,9 @@ class LazyValues:
         trained: Callable[[Training, LocalRound], None],
         settled: Callable[[LazyValue], None] = lambda _: None,
         staging: Staging | None = None,
+        on_disk: bool = False,
     ) -> None:
+        self._on_disk = on_disk
         self._trainer = trainer
         self._trained = trained
         self._settled = settled
@@ -265,6 +276,7 @@ class LazyValues:
                 training.settle(None)
             return
         jobs = [training.job(self.locals.get(training.client, {})) for training in cohort]
+        keep = Spill() if self._on_disk else np.copy
         for training, done in zip(cohort, self._trainer.run(jobs), strict=True):
             if done.local:
                 self.locals[training.client] = done.local
@@ -278,8 +290,8 @@ class LazyValues:
             consumer = training.consumer
             if consumer is not None and consumer.awaits(training):
                 consumer.feed()
-            elif update is not None and not is_copy:
-                training.result = _copy(update)
+            elif update is not None and (self._on_disk or not is_copy):
+                training.result = _copy(update, keep)
 
 
 def _next_cohort(waiting: list[Training]) -> list[Training]:
@@ -320,8 +332,8 @@ def _unfinished(targets: Iterable[LazyValue]) -> list[LazyValue]:
     return [found[order] for order in sorted(found)]
 
 
-def _copy(update: Update) -> Update:
-    vectors = {name: vector.copy() for name, vector in update.vectors.items()}
+def _copy(update: Update, keep: Keep) -> Update:
+    vectors = {name: keep(vector) for name, vector in update.vectors.items()}
     counters = update.counters.copy() if update.counters.size else update.counters
     weights: dict[str, Weight] = {
         name: weight.copy() if is_per_number(weight) else weight for name, weight in update.weights.items()

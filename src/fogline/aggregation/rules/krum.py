@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from fogline.aggregation.geometry import Geometry, Matrix, selection
 from fogline.aggregation.rules.base import Rule, check_count
 from fogline.aggregation.rules.neighbours import krum_scores
@@ -12,6 +14,7 @@ from fogline.aggregation.rules.registry import RULES
 class Krum(Rule):
     """The one update whose nearest neighbours are nearest, unweighted (Blanchard et al., 2017)."""
 
+    tells: ClassVar[bool] = False  # Of all that it does not take but one, most are honest.
     f: int
     """Updates that may lie."""
     neighbours: int = 0

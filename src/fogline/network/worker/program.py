@@ -36,7 +36,7 @@ from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.exchanging import exchange_of
-from fogline.jobs.judging import check_publishing, no_version, with_judges
+from fogline.jobs.judging import check_honest, check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
 from fogline.jobs.reading import parse_job
@@ -160,8 +160,9 @@ class JobWorker:
 
     @cached_property
     def groups(self) -> GroupsOnFiles:
-        groups = self._computes(self.opened.depth)
-        return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node)
+        groups, tier = self._computes(self.opened.depth), self.job.tree.tiers[self.job.tree.names[self.opened.depth]]
+        rates = tier.quarantine is not None
+        return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node, rates)
 
     def _computes(self, tier: int) -> Groups:
         return Groups(self.algorithm, self.spec, list(self.rules.values())[tier])
@@ -214,6 +215,7 @@ class JobWorker:
         for tier in self.job.tree.tiers.values():
             policy_of(tier)
         check_publishing(self.job, self.algorithm)
+        check_honest(self.job)
         for query in self.job.queries:
             check_query(query, self.task.data.test)
         job = with_defaults(self.job, self.algorithm, self.task)
@@ -357,6 +359,7 @@ class JobWorker:
                 units=dict(task.units),
                 queries=request.queries,
                 higher_is_better=task.higher_is_better,
+                cut_off=request.cut_off,
             )
         )
         return Evaluated(metrics)
