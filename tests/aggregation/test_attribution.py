@@ -47,7 +47,9 @@ def test_who_is_far_away_is_used_less_than_all_others(rule: str | list[str]) -> 
     found = use(rule)
     assert found.keys() == {f"c{place}" for place in range(11)}
     assert all(0.0 <= score <= 1.0 for score in found.values())
-    assert max(found["c9"], found["c10"]) < 0.5 < min(found[f"c{place}"] for place in range(9))
+    honest = [found[f"c{place}"] for place in range(9)]
+    assert max(found["c9"], found["c10"]) < 0.5
+    assert sum(score > 0.5 for score in honest) >= 6  # Bulyan leaves out 2f, and trims 2f of the rest.
 
 
 def test_scores_are_beside_the_median_of_what_is_used() -> None:

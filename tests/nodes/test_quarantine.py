@@ -43,7 +43,7 @@ def test_who_is_left_out_again_and_again_is_not_asked_for_some_rounds() -> None:
     assert "released" in [effect.what for effect in driver.history if hasattr(effect, "what")]
     play(driver, bad="b")
     assert driver.node.ledger.reputation is not None
-    assert driver.node.ledger.reputation.of["a"] == 0.75  # It was asked again with what it needs, and was right.
+    assert driver.node.ledger.reputation.of["a"] == 0.75  # It was asked again with 0.5, and was right.
 
 
 def test_one_bad_round_on_trial_is_enough() -> None:
@@ -89,23 +89,27 @@ def test_where_no_rule_is_asked_nothing_is_written() -> None:
 SCORES = st.lists(st.lists(st.floats(0.0, 1.0), min_size=6, max_size=6), min_size=1, max_size=30)
 
 
-@given(SCORES, st.floats(0.0, 0.95), st.floats(0.05, 0.95), st.integers(0, 4))
-def test_reputation_is_the_formula_and_most_are_always_asked(
-    rounds: list[list[float]], memory: float, below: float, length: int
+@given(SCORES, st.floats(0.0, 0.95), st.floats(0.05, 0.95), st.integers(0, 4), st.integers(1, 5))
+def test_reputation_is_the_formula_and_no_more_are_cut_off_than_may_lie(
+    rounds: list[list[float]], memory: float, below: float, length: int, most: int
 ) -> None:
-    reputation = Reputation(Quarantine(memory=memory, below=below, rounds=length))
+    reputation = Reputation(Quarantine(memory=memory, below=below, rounds=length, most=most))
     expected = dict.fromkeys("abcdef", 1.0)
+    most = min(most, 2)  # Fewer than half.
     for scores in rounds:
         out = set(reputation.barred)
         reputation.close_round()
         for child in out - set(reputation.barred):
             expected[child] = below
         asked = [(child, score) for child, score in zip("abcdef", scores, strict=True) if child not in out]
+        trial, free = set(reputation.trial), most - len(reputation.barred) - len(reputation.trial)
         reputation.judge(asked)
+        least = sorted((score, expected[child], child) for child, score in asked if child not in trial)
+        counted = trial | {child for *_, child in least[: max(0, free)]}
         for child, score in asked:
-            expected[child] = memory * expected[child] + (1.0 - memory) * score
+            expected[child] = memory * expected[child] + (1.0 - memory) * (score if child in counted else 1.0)
             assert reputation.of[child] == expected[child]
-        assert 2 * len(reputation.barred) < 6
+        assert len(reputation.barred) <= most
         assert all(reputation.of[child] < below for child in reputation.barred)
         if length == 0:
             assert out <= set(reputation.barred)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fogline.jobs.tree import Quarantine
@@ -21,10 +21,10 @@ class Reputation:
     """The reputation of every child, and who is in quarantine. Changed by records only.
 
     A child begins with 1. After a round in which its rule used ``s`` of its update (0 to 1, beside the usual), its
-    reputation r becomes ``memory · r + (1 - memory) · s``. Below ``below`` it is not asked for ``rounds`` rounds of the
-    aggregator; then it is asked again with ``below``, so that one bad round more is enough. Fewer than half of the
-    children that were ever judged are in quarantine at a time, those with the least reputation: a rule that is right is
-    so by the honest being most.
+    reputation r becomes ``memory · r + (1 - memory) · s``. A rule that withstands f liars leaves f out, also where
+    there are fewer, so ``s`` counts of as many children as there is room for in quarantine, those with the least; of
+    all others it is 1. Below ``below`` a child is not asked for ``rounds`` rounds of the aggregator; then it is on
+    trial: it is asked with a reputation of ``below``, and has its room until its next round is judged.
 
     Args:
         terms: of the tier.
@@ -36,21 +36,29 @@ class Reputation:
         """By child; one that was never judged has 1."""
         self.barred: dict[str, int] = {}
         """Children in quarantine, and the round at whose end they are asked again; -1: they are not."""
+        self.trial: set[str] = set()
+        """Children that were in quarantine, and were not judged since."""
         self.round = 0
         """Rounds of the aggregator that are over."""
         self.news: list[Verdict] = []
         """Whoever has taken note of them clears the list."""
         self._whys: dict[str, str] = {}
 
-    def judge(self, scores: Iterable[tuple[str, float]]) -> None:
+    def judge(self, scores: Sequence[tuple[str, float]]) -> None:
         """Take over how much of each child's update was used in a round."""
-        memory, below, judged = self._terms.memory, self._terms.below, list[tuple[float, str]]()
-        for child, score in scores:
-            self.of[child] = memory * self.of.get(child, 1.0) + (1.0 - memory) * score
-            judged.append((self.of[child], child))
-        for reputation, child in sorted(judged):
-            room = 2 * (len(self.barred) + 1) < len(self.of)
-            if reputation < below and room and child not in self.barred:
+        memory, below = self._terms.memory, self._terms.below
+        judged = [(score, self.of.get(child, 1.0), child) for child, score in scores if child not in self.barred]
+        most = self._terms.most_of(len(self.of.keys() | {child for *_, child in judged}))
+        room = max(0, most - len(self.barred) - len(self.trial))
+        others = sorted(one for one in judged if one[-1] not in self.trial)
+        suspects = self.trial | {child for *_, child in others[:room]}
+        for score, before, child in judged:
+            self.of[child] = memory * before + (1.0 - memory) * (score if child in suspects else 1.0)
+        self.trial -= {child for *_, child in judged}
+        for child in sorted(
+            (child for *_, child in judged if child in suspects), key=lambda child: (self.of[child], child)
+        ):
+            if self.of[child] < below and len(self.barred) < most:
                 self._bar(child)
 
     def _bar(self, child: str) -> None:
@@ -74,4 +82,5 @@ class Reputation:
         for child in [child for child, until in self.barred.items() if until == self.round]:
             del self.barred[child]
             self.of[child] = self._terms.below
+            self.trial.add(child)
             self.news.append(Verdict(child, False, f"it is asked again after {self._terms.rounds} rounds"))

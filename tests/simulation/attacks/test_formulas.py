@@ -165,5 +165,5 @@ def test_an_attack_that_changes_nothing_is_refused() -> None:
             ATTACKS.read(f"{__name__}:{name}")
     with pytest.raises(ValueError, match=r"There is no attack 'ali'; did you mean 'alie'\?"):
         ATTACKS.read("ali")
-    with pytest.raises(ValueError, match="Parameter 'tau' of attack 'ipm' is -1; it must be at least 0"):
+    with pytest.raises(ValueError, match=r"Parameter 'tau' of attack 'ipm' is -1\.0; it must be at least 0"):
         ATTACKS.read("ipm(tau=-1)")

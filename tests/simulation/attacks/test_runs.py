@@ -113,7 +113,7 @@ def test_a_seed_and_a_count_draw_the_malicious(tmp_path: Path) -> None:
     assert once.malicious == again.malicious != other.malicious
     assert np.array_equal(once.params.vector, again.params.vector)
     trusted = Tree(cloud=Tier(rule="fltrust('client-04')"))
-    assert "client-04" not in toy(trusted, {"malicious": 11}, rounds=1).malicious
+    assert "client-04" not in toy(trusted, {"malicious": 10}, rounds=1).malicious
     named = toy(attack={"who": ("client-07", "client-01")}, rounds=1)
     assert named.malicious == ("client-01", "client-07")
     assert InnerProductManipulation(3.0) == InnerProductManipulation(tau=3.0)

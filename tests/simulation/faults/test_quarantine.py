@@ -7,35 +7,29 @@ import pytest
 
 from fogline.jobs.tree import Quarantine
 from fogline.nodes import records
+from fogline.nodes.reputation import Reputation
 from fogline.simulation.faults.machines import lies
 from fogline.simulation.faults.plan import draw_plan, with_quarantine
 from fogline.simulation.faults.world import World
 
 SEEDS = range(300)
-TERMS = Quarantine(memory=0.5, below=0.6, rounds=3)
+TERMS = Quarantine(memory=0.5, below=0.6, rounds=3, most=0.4)
 
 
 def barred_by(journal: list[records.Record]) -> tuple[int, int]:
-    """How often a journal cuts a child off, and how often it asks one that is; reckoned anew from its records."""
-    reputations: dict[str, float] = {}
-    until: dict[str, int] = {}
-    over = cut = asked = 0
+    """How often a journal cuts a child off, and how often it asks one that is; by the reputations in its records."""
+    reputation = Reputation(TERMS)
+    cut = asked = 0
     for record in journal:
         match record:
             case records.Rated(scores=scores):
-                for child, score in scores:
-                    reputations[child] = 0.5 * reputations.get(child, 1.0) + 0.5 * score
-                for child, _ in sorted(scores, key=lambda one: (reputations[one[0]], one[0])):
-                    fits = 2 * (len(until) + 1) < len(reputations)
-                    if reputations[child] < 0.6 and child not in until and fits:
-                        until[child], cut = over + 4, cut + 1
+                before = len(reputation.barred)
+                reputation.judge(scores)
+                cut += len(reputation.barred) - before
             case records.Closed():
-                over += 1
-                for child in [child for child, end in until.items() if end == over]:
-                    del until[child]
-                    reputations[child] = 0.6
+                reputation.close_round()
             case records.Asked(children=children):
-                asked += sum(child in until for child in children)
+                asked += sum(child in reputation.barred for child in children)
             case _:
                 pass
     return cut, asked

@@ -13,14 +13,14 @@ from fogline.params import Vector
 from fogline.simulation.attacks.base import Collusion
 from fogline.simulation.attacks.view import RoundView
 
-PLACES = 20_000
+PLACES = 5_000
 """Numbers of an update on which a rule's result is tried out."""
 
 
 class SearchedCollusion(Collusion):
     """All malicious nodes send ``of_mean * mean + tau * step``; ``tau`` is tried out against the aggregator's own rule.
 
-    Where a rule looks at updates as wholes it is given all of their numbers; the result is compared on 20,000 of them,
+    Where a rule looks at updates as wholes it is given all of their numbers; the result is compared on 5,000 of them,
     drawn at random.
     """
 
