@@ -277,7 +277,7 @@ class Simulator:
     def _move(self, seat: Seat, effect: Move) -> None:
         group, folded = self.numbers.move(seat.name, effect)
         if self._aggregators[seat.name].role.tier.quarantine is not None:
-            self._push(self.now, seat, Scored(self._scores_of(effect, folded)))
+            self._handle(seat, Scored(self._scores_of(effect, folded)))
         if seat.name == self.root:
             self._moved(effect, group)
 

@@ -122,31 +122,35 @@ def test_a_seed_and_a_count_draw_the_malicious(tmp_path: Path) -> None:
     assert told.job.attack.name == "ipm(tau=3.0)"
 
 
+NOISE = {"name": "gaussian(std=0.1)"}
+
+
 @pytest.mark.parametrize(
-    ("tree", "more"),
+    "tree",
     [
-        (Tree(cloud=Tier(rule=DEFENDED)), {}),
-        (Tree(cloud=Tier(), fog=Tier(count=3)), {}),
-        (Tree(cloud=Tier(mode="async", buffer=4, cohort=8)), {}),
-        (Tree(cloud=Tier(policy="oort", cohort=6)), {}),
-        (Tree(cloud=Tier(uplink=("clip(norm=0.5)", "int8(feedback=true)"))), {}),
+        Tree(cloud=Tier(rule=DEFENDED)),
+        Tree(cloud=Tier(mode="async", buffer=4, cohort=8)),
+        Tree(cloud=Tier(uplink=("clip(norm=0.5)", "int8(feedback=true)"))),
     ],
-    ids=["rules", "tree", "async", "oort", "stages"],
+    ids=["rules", "async", "stages"],
 )
-def test_workers_and_an_interruption_change_no_bit(tree: Tree, more: dict[str, Any], tmp_path: Path) -> None:
-    whole = toy(tree, {"name": "gaussian(std=0.1)"}, checkpoint_every=1, **more)
-    honest = toy(tree, **more)
-    assert not np.array_equal(whole.params.vector, honest.params.vector)
-    assert np.array_equal(
-        toy(tree, {"name": "gaussian(std=0.1)"}, processes=2, **more).params.vector, whole.params.vector
-    )
+def test_an_interruption_changes_no_bit(tree: Tree, tmp_path: Path, unplotted: None) -> None:
+    whole = toy(tree, NOISE, rounds=4, checkpoint_every=1)
+    assert not np.array_equal(whole.params.vector, toy(tree, rounds=4).params.vector)
     with pytest.raises(KeyboardInterrupt), RunFolder.create(tmp_path / "run", whole.job) as folder:
-        run(whole.job, ToyTask(toy_data(12)), folder, progress=Interrupting(3))
+        run(whole.job, ToyTask(toy_data(12)), folder, progress=Interrupting(2))
     with RunFolder.reopen(tmp_path / "run") as kept:
         resumed = run(kept.read_job(), ToyTask(toy_data(12)), kept, progress=False)
         loaded = kept.load()
     assert np.array_equal(resumed.params.vector, whole.params.vector)
     assert loaded.malicious == whole.malicious
+
+
+def test_worker_processes_change_no_bit_of_poisoned_data() -> None:
+    tree, attack = Tree(cloud=Tier(rule="median")), {"name": "label_flip"}
+    one, two = toy(tree, attack, rounds=2), toy(tree, attack, rounds=2, processes=2)
+    assert np.array_equal(one.params.vector, two.params.vector)
+    assert not np.array_equal(one.params.vector, toy(tree, rounds=2).params.vector)
 
 
 def test_a_clip_on_the_link_binds_the_honest_only() -> None:

@@ -12,7 +12,6 @@ from fogline.simulation.faults.machines import lies
 from fogline.simulation.faults.plan import draw_plan, with_quarantine
 from fogline.simulation.faults.world import World
 
-SEEDS = range(300)
 TERMS = Quarantine(memory=0.5, below=0.6, rounds=3, most=0.4)
 
 
@@ -35,10 +34,10 @@ def barred_by(journal: list[records.Record]) -> tuple[int, int]:
     return cut, asked
 
 
-@pytest.mark.parametrize("first", [0, 150])
+@pytest.mark.parametrize("first", [0, 100])
 def test_nobody_in_quarantine_is_asked_and_nothing_is_lost(first: int) -> None:
     cut = crashes = 0
-    for seed in range(first, first + 150):
+    for seed in range(first, first + 100):
         world = World(with_quarantine(draw_plan(seed), TERMS))
         crashes += world.run().crashes
         for name in world.plan.roles:
@@ -51,4 +50,4 @@ def test_nobody_in_quarantine_is_asked_and_nothing_is_lost(first: int) -> None:
             }
             assert all(map(lies, liars))
     assert cut > 20
-    assert crashes > 150
+    assert crashes > 100
