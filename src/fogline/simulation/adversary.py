@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
-from fogline.aggregation import Partial, Update, is_per_number
+from fogline.aggregation import Partial, Update, Weight, is_per_number
 from fogline.aggregation.rows import UpdateRows
 from fogline.aggregation.rules import Rule
 from fogline.algorithms.base import METRIC
@@ -217,7 +217,7 @@ def _drawn(job: Job, nodes: Sequence[str]) -> list[str]:
     if count >= len(nodes):
         raise JobError(f"attack.malicious is {share}, which leaves nobody honest of {len(nodes)}; make it less")
     chosen = np.random.default_rng((job.seed, DRAW)).choice(len(nodes), count, replace=False)
-    return [nodes[place] for place in np.sort(chosen)]
+    return [nodes[place] for place in np.sort(chosen).tolist()]
 
 
 def _classes_of(task: Task) -> int:
@@ -242,7 +242,9 @@ def _opened(value: Update | Partial, rule: Rule) -> Update:
     fold = rule.fold()
     fold.merge(value)
     folded = fold.finish()
-    heavy = {name: weight for name, weight in folded.weights.items() if is_per_number(weight) or weight > 0.0}
+    heavy: dict[str, Weight] = {
+        name: weight for name, weight in folded.weights.items() if is_per_number(weight) or weight > 0.0
+    }
     return Update({name: folded.mean(name) for name in heavy}, heavy, value.counters, value.count)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-import pytest
 
 from fogline.jobs.tree import Quarantine
 from fogline.nodes import records
@@ -34,10 +33,9 @@ def barred_by(journal: list[records.Record]) -> tuple[int, int]:
     return cut, asked
 
 
-@pytest.mark.parametrize("first", [0, 100])
-def test_nobody_in_quarantine_is_asked_and_nothing_is_lost(first: int) -> None:
+def test_nobody_in_quarantine_is_asked_and_nothing_is_lost() -> None:
     cut = crashes = 0
-    for seed in range(first, first + 100):
+    for seed in range(120):
         world = World(with_quarantine(draw_plan(seed), TERMS))
         crashes += world.run().crashes
         for name in world.plan.roles:
@@ -50,4 +48,4 @@ def test_nobody_in_quarantine_is_asked_and_nothing_is_lost(first: int) -> None:
             }
             assert all(map(lies, liars))
     assert cut > 20
-    assert crashes > 100
+    assert crashes > 120

@@ -65,7 +65,7 @@ class Trial:
         sent[honest:, :honest], sent[honest:, honest] = self._base, tau
         return float(np.linalg.norm(self._result(sent) - self._mean))
 
-    def _result(self, sent: Matrix) -> Matrix:
+    def _result(self, sent: Matrix) -> Vector:
         rule = self._view.rule
         if rule.mixes:
             seen = self._seen.mixed(sent)
