@@ -29,8 +29,8 @@ RULES: dict[str, str | list[str]] = {
     "norm_bound, nnm, trimmed_mean": ["norm_bound(1.0)", "nnm(f=4)", "trimmed_mean(0.2)"],
 }
 ATTACKS = (
-    "none", "label_flip", "gaussian", "sign_flip(scale=5)", "min_max", "mimic", "opt_ipm", "opt_alie", "backdoor(size=2)",
-    "model_replacement(size=2)",
+    "none", "label_flip", "gaussian", "sign_flip(scale=5)", "min_max", "mimic", "opt_ipm", "opt_alie",
+    "backdoor(size=2)", "model_replacement(size=2)",
 )  # fmt: skip
 GROSS = ("gaussian", "sign_flip(scale=5)", "model_replacement(size=2)")
 """Attacks that rules see whatever the data are: left out where these differ."""

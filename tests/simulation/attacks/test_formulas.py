@@ -130,18 +130,18 @@ def test_a_backdoor_stamps_its_share_and_is_judged_on_other_classes() -> None:
     x, y = RNG.normal(size=(10, 1, 8, 8)).astype(np.float32), np.arange(10) % 5
     before, attack = x.copy(), Backdoor(target=2, size=2, share=0.4)
     made = attack.poison(Examples(x, y), 5, np.random.default_rng(0))
-    changed = (made.x != x).any(axis=(1, 2, 3))
+    changed = (made.array != x).any(axis=(1, 2, 3))
     assert changed.sum() == 4
     assert (made.y[changed] == 2).all()
     assert np.array_equal(made.y[~changed], y[~changed])
-    outside = made.x.copy()
+    outside = made.array.copy()
     outside[..., -2:, -2:] = x[..., -2:, -2:]
     assert np.array_equal(outside, x)
     assert np.array_equal(x, before)
     judged = attack.triggered(Examples(x, y), 5)
     assert judged.count == 8
     assert set(judged.y.tolist()) == {2}
-    assert (judged.x[..., -2:, -2:] == judged.x.max()).all()
+    assert (judged.array[..., -2:, -2:] == judged.array.max()).all()
     rows = attack.triggered(Examples(x[:, 0, 0], y), 5).array
     assert (rows[:, -4:] == rows.max()).all()
     assert np.array_equal(rows[:, :-4], x[y != 2][:, 0, 0][:, :-4])
