@@ -7,6 +7,7 @@ model without. Of Gaussian noise z times the clip it must find 1 / z, whatever t
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -236,3 +237,5 @@ def test_a_site_is_one_unit_whatever_its_devices_do() -> None:
     assert np.linalg.norm(sent.vectors["delta"]) <= CLIP
     assert sent.weights == {"delta": 1.0}
     assert units_of(made, "delta") is None
+    lost = fog.group_update(replace(group, vector=np.append(group.vector[1:], np.float32(np.inf))))
+    assert np.isnan(lost.vectors["delta"]).all()  # Nothing of it is told.
