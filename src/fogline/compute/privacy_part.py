@@ -65,7 +65,7 @@ class PrivacyPart:
         return None if self.takes is None or isinstance(value, Partial) else self.takes.fault(value)
 
     def given(self, update: Update, state: NoiseState | None) -> Update:
-        """What it sends its parent: clipped, where it is one unit; nothing that counts, where the clip cannot hold it."""
+        """What it sends its parent: clipped, where it is one unit; nothing that counts where it cannot be clipped."""
         if self.gives is None or state is None:
             return update
         said = b"".join(update.vectors[name].tobytes() for name in sorted(update.vectors))
