@@ -134,6 +134,8 @@ def test_one_sum_has_one_noise_and_another_sum_another() -> None:
     assert np.array_equal(one, again)
     left = (one - other) * (OTHERS + 1) - some[2].vectors["delta"]
     assert left.std() == pytest.approx(2**0.5 * NOISE * CLIP, rel=0.05)  # No difference of the two is without noise.
+    wider = Cloud(Privacy(clip=CLIP, noise=1.5 * NOISE)).round(some)
+    assert abs(np.corrcoef(one, wider)[0, 1]) < 0.1  # Else the two would give the sum away.
     cloud = Cloud(privacy)
     both = [cloud.round(some), cloud.round(some)]
     assert abs(np.corrcoef(*both)[0, 1]) < 0.1
