@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Gaussian:
+class Gaussian(msgspec.Struct, frozen=True, tag=True):
     """A sum with Gaussian noise, or with discrete noise that is accounted for as such."""
 
     noise: float
     """Standard deviation of the noise over the L2 norm by which one unit can change the sum."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
+class Sampled(msgspec.Struct, frozen=True, tag=True):
     """What happened to a sample in which each unit was, independently, with that probability (Poisson sampling)."""
 
     rate: float
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Concentrated:
+class Concentrated(msgspec.Struct, frozen=True, tag=True):
     """Anything that is ``rho``-zCDP (Bun and Steinke, 2016)."""
 
     rho: float
 
 
-@dataclass(frozen=True, slots=True)
-class Repeated:
+class Repeated(msgspec.Struct, frozen=True, tag=True):
     """The same event again and again, each with noise of its own."""
 
     event: Event
