@@ -8,14 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-from fogline.privacy.accounting.events import Event
+from fogline.privacy.accounting.events import AccountantName, Event
 from fogline.privacy.accounting.pld import pld_delta, pld_epsilon
 from fogline.privacy.accounting.renyi import rdp_delta, rdp_epsilon, zcdp_delta, zcdp_epsilon
 from fogline.privacy.accounting.tally import Tally, tally
 
-Name = Literal["pld", "rdp", "zcdp"]
 MOST_NOISE = 1e6
 """Beyond which nobody would want it."""
 CLOSE = 1.0005
@@ -32,14 +30,14 @@ class Accountant:
     """From what happened and ε."""
 
 
-ACCOUNTANTS: dict[Name, Accountant] = {
+ACCOUNTANTS: dict[AccountantName, Accountant] = {
     "pld": Accountant(pld_epsilon, pld_delta),
     "rdp": Accountant(rdp_epsilon, rdp_delta),
     "zcdp": Accountant(zcdp_epsilon, zcdp_delta),
 }
 
 
-def epsilon(events: Iterable[Event], delta: float, accountant: Name = "pld") -> float:
+def epsilon(events: Iterable[Event], delta: float, accountant: AccountantName = "pld") -> float:
     """The ε for which all of these events together are (ε, δ)-differentially private; infinite where there is none.
 
     Args:
@@ -58,7 +56,7 @@ def epsilon(events: Iterable[Event], delta: float, accountant: Name = "pld") -> 
     return ACCOUNTANTS[accountant].epsilon(total, delta)
 
 
-def delta(events: Iterable[Event], epsilon: float, accountant: Name = "pld") -> float:
+def delta(events: Iterable[Event], epsilon: float, accountant: AccountantName = "pld") -> float:
     """The δ for which all of these events together are (ε, δ)-differentially private; see :func:`epsilon`.
 
     Raises:
@@ -84,7 +82,7 @@ def most_rounds(fits: Callable[[int], bool], most: int) -> int:
 
 
 def least_noise(
-    events: Callable[[float], Iterable[Event]], wanted: float, at: float, accountant: Name = "pld"
+    events: Callable[[float], Iterable[Event]], wanted: float, at: float, accountant: AccountantName = "pld"
 ) -> float:
     """The least noise for which what happens is (ε, δ)-differentially private, to four digits and rounded up.
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+Unit = Literal["example", "device", "site"]
+UNITS: tuple[Unit, ...] = ("example", "device", "site")
+"""What may be protected as one, the smallest first. What is promised for a larger one holds for a smaller one too."""
+AccountantName = Literal["pld", "rdp", "zcdp"]
+"""What adds events up: see :mod:`fogline.privacy.accounting.accountants`."""
 
 
 class Gaussian(msgspec.Struct, frozen=True, tag=True):
