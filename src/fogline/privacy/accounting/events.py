@@ -6,9 +6,10 @@ from typing import Literal
 
 import msgspec
 
-Unit = Literal["example", "device", "site"]
+from fogline.governance.policy.policy import Unit
+
 UNITS: tuple[Unit, ...] = ("example", "device", "site")
-"""What may be protected as one, the smallest first. What is promised for a larger one holds for a smaller one too."""
+"""The smallest first: what is promised for a larger one holds for a smaller one too."""
 AccountantName = Literal["pld", "rdp", "zcdp"]
 """What adds events up: see :mod:`fogline.privacy.accounting.accountants`."""
 
