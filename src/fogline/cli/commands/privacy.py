@@ -68,7 +68,7 @@ def noise(
 
 @privacy.command
 def spent(*, folder: Path = DEVICE, json: Json = False, options: CommonOptions = COMMON) -> None:
-    """List what the data of the device on this machine has given away, job after job.
+    """Show what the data of the device on this machine has given away, job after job.
 
     Parameters
     ----------
