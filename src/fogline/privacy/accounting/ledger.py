@@ -142,7 +142,7 @@ class Ledger:
         spent = _epsilon((*self.events(without=charge.job), *charge.events), delta)
         if owner is not None and spent > owner.epsilon:
             raise BudgetError(
-                f"Round {charge.rounds} of job {charge.job} would bring what this data gives away over all jobs to "
+                f"Training {charge.rounds} for job {charge.job} would bring what this data gives away over all jobs to "
                 f"epsilon = {spent:.4g} at delta = {delta:g}, and its owner allows {owner.epsilon:g}"
             )
         return self._write(charge, spent, delta, self.number + 1)
@@ -215,7 +215,7 @@ def _check_job(charge: Charge) -> None:
     spent = _epsilon(charge.events, charge.delta, charge.accountant)
     if spent > charge.epsilon:
         raise BudgetError(
-            f"Round {charge.rounds} of job {charge.job} would bring what it gives away of this data to "
+            f"Training {charge.rounds} for job {charge.job} would bring what it gives away of this data to "
             f"epsilon = {spent:.4g} at delta = {charge.delta:g}, and the job allows {charge.epsilon:g}"
         )
 
