@@ -1,4 +1,4 @@
-"""Budgets of privacy on real nodes: what an owner allows holds whatever the cloud asks, over crashes and backups too."""
+"""Budgets of privacy on real nodes: what an owner allows holds whatever the cloud asks, over crashes and backups."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ class Ledger:
         if owner is not None and spent > owner.epsilon:
             raise BudgetError(
                 f"Training {charge.rounds} for job {charge.job} would bring what this data gives away over all jobs to "
-                f"epsilon = {spent:.4g} at delta = {delta:g}, and its owner allows {owner.epsilon:g}"
+                f"ε = {spent:.4g} at δ = {delta:g}, and its owner allows {owner.epsilon:g}"
             )
         return self._write(charge, spent, delta, self.number + 1)
 
@@ -216,7 +216,7 @@ def _check_job(charge: Charge) -> None:
     if spent > charge.epsilon:
         raise BudgetError(
             f"Training {charge.rounds} for job {charge.job} would bring what it gives away of this data to "
-            f"epsilon = {spent:.4g} at delta = {charge.delta:g}, and the job allows {charge.epsilon:g}"
+            f"ε = {spent:.4g} at δ = {charge.delta:g}, and the job allows {charge.epsilon:g}"
         )
 
 
