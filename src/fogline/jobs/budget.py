@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
 from fogline.jobs.privacy import Privacy
-from fogline.jobs.protection import events_of, protection_of
+from fogline.jobs.protection import events_of, protection_of, releases_of
 from fogline.privacy.accounting.events import Event
 from fogline.privacy.accounting.ledger import Charge
 
@@ -24,8 +24,9 @@ WHOSE = {"example": "each example", "device": "each device's whole data set", "s
 """What is protected as one."""
 
 
-def events_after(job: Job, rounds: int, examples: int = 0) -> tuple[Event, ...]:
-    """What a job has given away of one unit after so many rounds of the root, if the unit was in all of them.
+def events_after(job: Job, rounds: int, examples: int = 0) -> tuple[Event, ...] | None:
+    """What a job has given away of one unit after so many rounds of the root, if the unit was in all of them; None where
+    the rounds do not tell, because a tier below works in none.
 
     Args:
         job: with ``[privacy]``.
@@ -35,14 +36,16 @@ def events_after(job: Job, rounds: int, examples: int = 0) -> tuple[Event, ...]:
     Raises:
         JobError: it protects nothing.
     """
-    return events_of(job, rounds * releases_in_a_round(job))
+    releases = _releases(job, rounds)
+    return None if releases is None else events_of(job, releases)
 
 
-def releases_in_a_round(job: Job) -> int:
-    """Sums with noise that one aggregator gives out in a round of the root; where units add the noise, that one of them
-    does."""
-    protection, tiers = protection_of(job), list(job.tree.tiers.values())
-    return 1 if protection is None else math.prod(tier.rounds for tier in tiers[1 : protection.noise + 1])
+def _releases(job: Job, rounds: int) -> int | None:
+    """Sums with noise that one unit can be in after so many rounds of the root."""
+    protection = protection_of(job)
+    if protection is None or protection.noise == 0:
+        return rounds  # Whatever the root's mode is: each of its models is a round.
+    return releases_of(job.model_copy(update={"rounds": rounds}), protection)
 
 
 def charge_of(job: Job, name: str, times: int, samples: int = 0) -> Charge:
@@ -51,15 +54,15 @@ def charge_of(job: Job, name: str, times: int, samples: int = 0) -> Charge:
     Args:
         job: with ``[privacy]``.
         name: under which the ledger has it.
-        times: how often the device has trained for it, with this time. Where others add the noise, a round that they
-            gave up told nobody anything; where the noise is added on the way to them, it did.
+        times: how often the device has trained for it, with this time. Where the root adds the noise, a round that did
+            not count told nobody anything; where it is added on the way there, it did.
         samples: examples that the device has.
 
     Raises:
         JobError: the job protects nothing.
     """
-    privacy, planned = _privacy_of(job), job.rounds * releases_in_a_round(job)
-    events = events_of(job, planned if _at_root(job) else max(planned, times), times)
+    privacy, planned = _privacy_of(job), _releases(job, job.rounds)
+    events = events_of(job, planned if planned is not None and _at_root(job) else max(planned or 0, times), times)
     return Charge(name, privacy.unit, times, events, privacy.delta, privacy.epsilon, privacy.accountant)
 
 
@@ -72,12 +75,13 @@ def counted_job(text: str) -> Job | None:
     return parse_job(text)
 
 
-def spent(job: Job, rounds: int, examples: int = 0) -> float:
-    """ε at the job's δ after so many rounds of the root; infinite where there is no noise. See :func:`events_after`."""
+def spent(job: Job, rounds: int, examples: int = 0) -> float | None:
+    """ε at the job's δ after so many rounds of the root; infinite where there is no noise, None where the rounds do not
+    tell. See :func:`events_after`."""
     from fogline.privacy.accounting.accountants import epsilon  # Not above: it needs arrays, and agents read jobs.
 
-    privacy = _privacy_of(job)
-    return epsilon(events_after(job, rounds, examples), privacy.delta, privacy.accountant)
+    privacy, events = _privacy_of(job), events_after(job, rounds, examples)
+    return None if events is None else epsilon(events, privacy.delta, privacy.accountant)
 
 
 def fewest_examples(job: Job, data: FederatedData) -> int:
@@ -100,15 +104,24 @@ def within_budget(job: Job, examples: int = 0) -> Job:
     privacy = job.privacy
     if privacy is None or privacy.epsilon is None:
         return job
-    allowed = privacy.epsilon
-    rounds = most_rounds(lambda count: spent(job, count, examples) <= allowed, job.rounds)
+    allowed, once = privacy.epsilon, spent(job, 1, examples)
+    if once is None:
+        raise JobError(
+            f"privacy.epsilon is {allowed:g}, but a tier below {job.tree.names[0]} works in no rounds, so that it is not "
+            "known when that is spent; give every tier mode = 'sync', or leave privacy.epsilon out"
+        )
+    rounds = most_rounds(lambda count: _within(allowed, spent(job, count, examples)), job.rounds)
     if rounds == 0:
         raise JobError(
-            f"privacy.epsilon is {allowed:g}, and one round gives away ε = {_figure(spent(job, 1, examples))} of "
+            f"privacy.epsilon is {allowed:g}, and one round gives away ε = {_figure(once)} of "
             f"{WHOSE[privacy.unit]} at δ = {privacy.delta:g}; set privacy.noise above {privacy.noise:g} "
             "(fogline privacy noise says how much)"
         )
     return job if rounds == job.rounds else job.model_copy(update={"rounds": rounds})
+
+
+def _within(allowed: float, found: float | None) -> bool:
+    return found is not None and found <= allowed
 
 
 def why_fewer(asked: Job, job: Job) -> str:

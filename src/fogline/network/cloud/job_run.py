@@ -235,7 +235,8 @@ class JobRun:
         publishes = bool(publish_every) and done % publish_every == 0 and done < self._job.rounds
         judges = publishes or done % evaluation.every == 0 or done == self._job.rounds
         if self._job.privacy is not None:
-            row["epsilon"] = await asyncio.to_thread(spent, self._job, done)
+            known = await asyncio.to_thread(spent, self._job, done)
+            row |= {} if known is None else {"epsilon": known}
         found = await self._found(group, move.round, judges)
         row |= found
         if not self._queries and not self._record.stop:
@@ -334,7 +335,7 @@ class JobRun:
             await self._publish(self._last, state, metrics)
         await self._judge.close()
         self._put_away(None)
-        if self._job.privacy is not None and self._history:
+        if self._job.privacy is not None and self._history and "epsilon" in self._history[-1]:
             self._note("privacy", in_words(self._job.privacy, self._history[-1]["epsilon"]))
         self._participation.conclude()
         return msgspec.structs.replace(self._record, state=state, why=why or "")
