@@ -25,8 +25,8 @@ WHOSE = {"example": "each example", "device": "each device's whole data set", "s
 
 
 def events_after(job: Job, rounds: int, examples: int = 0) -> tuple[Event, ...] | None:
-    """What a job has given away of one unit after so many rounds of the root, if the unit was in all of them; None where
-    the rounds do not tell, because a tier below works in none.
+    """What a job has given away of one unit after so many rounds of the root, if the unit was in all of them; None
+    where rounds do not tell, because a tier below works in none.
 
     Args:
         job: with ``[privacy]``.
@@ -107,8 +107,8 @@ def within_budget(job: Job, examples: int = 0) -> Job:
     allowed, once = privacy.epsilon, spent(job, 1, examples)
     if once is None:
         raise JobError(
-            f"privacy.epsilon is {allowed:g}, but a tier below {job.tree.names[0]} works in no rounds, so that it is not "
-            "known when that is spent; give every tier mode = 'sync', or leave privacy.epsilon out"
+            f"privacy.epsilon is {allowed:g}, but a tier below {job.tree.names[0]} works in no rounds, so that "
+            "nobody knows when that is spent; give every tier mode = 'sync', or leave privacy.epsilon out"
         )
     rounds = most_rounds(lambda count: _within(allowed, spent(job, count, examples)), job.rounds)
     if rounds == 0:
