@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.common import ROOT, SCRATCH, console
 from fogline.privacy.accounting.accountants import epsilon
 from fogline.privacy.accounting.events import AccountantName, Concentrated, Event, Gaussian, Repeated, Sampled
+from fogline.privacy.accounting.renyi import ORDERS
 
 VENV = SCRATCH / "venvs" / "dp-accounting"
 THEIRS = "dp-accounting==0.6.0"
@@ -39,8 +40,11 @@ CASES: list[Case] = [
 
 
 def accountant(quick: bool = False) -> dict[str, Any]:
-    """Our ε over theirs, the largest relative error (``accountant_error``), and processor time. Never less than theirs
-    by more than what rounding explains: both are upper bounds of the same thing.
+    """Our ε over theirs, and processor time.
+
+    ``accountant_error`` is the largest relative difference of the sharpest accountant, ``pld``. Of ``rdp`` both look at
+    the same orders, and the lowest and the highest difference are given: ours is up to 3.4 % less, because dp-accounting
+    adds up the series for orders below 4 or so more coarsely; a test holds ours to a numeric integral.
 
     Args:
         quick: a third of the cases.
@@ -70,9 +74,9 @@ def accountant(quick: bool = False) -> dict[str, Any]:
     for row in rows:
         console.print({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
     return {
-        "accountant_error": max(abs(row["over"]) for row in rows),
-        "lowest": min(row["over"] for row in rows),
-        "highest": max(row["over"] for row in rows),
+        "accountant_error": max(abs(row["over"]) for row in rows if row["accountant"] == "pld"),
+        "rdp_lowest": min(row["over"] for row in rows if row["accountant"] == "rdp"),
+        "rdp_highest": max(row["over"] for row in rows if row["accountant"] == "rdp"),
         "our_seconds": sum(row["our_seconds"] for row in rows),
         "their_seconds": sum(row["their_seconds"] for row in rows),
         "cases": rows,
@@ -107,7 +111,7 @@ def _theirs(cases: list[Case]) -> list[dict[str, float]]:
     script = ROOT / "benchmarks" / "dp" / "run_dp_accounting.py"
     done = subprocess.run(
         [str(VENV / "bin" / "python"), str(script)],
-        input=json.dumps(cases),
+        input=json.dumps({"orders": ORDERS.tolist(), "cases": cases}),
         capture_output=True,
         text=True,
         check=True,

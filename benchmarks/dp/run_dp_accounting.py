@@ -24,10 +24,12 @@ def event_of(case: dict[str, float]) -> object:
 def main() -> None:
     """Every case with every accountant that takes it."""
     found: list[dict[str, float]] = []
-    for case in json.load(sys.stdin):
+    given = json.load(sys.stdin)
+    orders: list[float] = given["orders"]
+    for case in given["cases"]:
         answers: dict[str, float] = {}
         for name, kind in ACCOUNTANTS.items():
-            accountant = kind()
+            accountant = kind(orders=orders) if name == "rdp" else kind()
             event = event_of(case)
             if accountant.supports(event):
                 began = time.process_time()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fogline.privacy.accounting.accountants import delta, epsilon, least_noise, most_rounds
 from fogline.privacy.accounting.events import UNITS, AccountantName, Concentrated, Event, Gaussian, Repeated, Sampled
+from fogline.privacy.accounting.renyi import ORDERS, of_sample
 from fogline.privacy.accounting.tally import Tally, tally
 
 NAMES: tuple[AccountantName, ...] = ("pld", "rdp", "zcdp")
@@ -31,15 +32,28 @@ def gaussian_delta(noise: float, at: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("noise", "rate", "times", "rdp", "pld"),
-    [(1.1, 0.01, 1000, 1.712, 1.515), (1.0, 0.01, 1, None, None)],
+    ("noise", "rate", "times", "at", "rdp", "pld"),
+    [
+        (1.1, 0.01, 1000, 1e-5, 1.71177, 1.51537),
+        (0.7, 0.01, 500, 1e-8, 6.66417, 5.82592),
+        (10, 1, 100, 1e-5, 4.72851, 4.37718),
+    ],
 )
-def test_known_figures(noise: float, rate: float, times: int, rdp: float | None, pld: float | None) -> None:
+def test_figures_of_dp_accounting(noise: float, rate: float, times: int, at: float, rdp: float, pld: float) -> None:
     events = steps(noise, rate, times)
-    if rdp is not None and pld is not None:
-        assert epsilon(events, 1e-5, "rdp") == pytest.approx(rdp, rel=2e-3)
-        assert epsilon(events, 1e-5, "pld") == pytest.approx(pld, rel=2e-3)
-    assert epsilon(events, 1e-5, "pld") < epsilon(events, 1e-5, "rdp")
+    assert epsilon(events, at, "rdp") == pytest.approx(rdp, rel=1e-4)
+    assert epsilon(events, at, "pld") == pytest.approx(pld, rel=1e-3)
+
+
+@pytest.mark.parametrize(("noise", "rate"), [(2.0, 0.3), (0.8, 0.02), (5.0, 0.9)])
+def test_divergences_are_those_of_a_numeric_integral(noise: float, rate: float) -> None:
+    """Also of orders between whole numbers, where a series says it."""
+    z = np.linspace(-90 * noise, 90 * noise, 200_001)
+    without = -0.5 * (z / noise) ** 2
+    loss = np.log1p(rate * np.expm1(np.minimum((2 * z - 1) / (2 * noise**2), 700.0)))
+    for order, found in list(zip(ORDERS.tolist(), of_sample(rate, noise).tolist(), strict=True))[:120:13]:
+        exact = np.logaddexp.reduce(without + order * loss) - np.logaddexp.reduce(without)
+        assert found == pytest.approx(exact / (order - 1), rel=1e-6, abs=1e-12), order
 
 
 @pytest.mark.parametrize("noise", [0.3, 1.0, 5.0, 80.0])
@@ -63,7 +77,7 @@ def test_one_sample_has_a_closed_form(noise: float, rate: float, at: float) -> N
 
 def test_two_samples_by_a_numeric_integral() -> None:
     noise, rate, at = 1.0, 0.2, 0.7
-    z = np.linspace(-8, 9, 3001)
+    z = np.linspace(-8, 9, 1201)
     here = (1 - rate) * np.exp(-z * z / 2) + rate * np.exp(-((z - 1) ** 2) / 2)
     here /= here.sum()
     loss = np.log1p(rate * np.expm1(z - 0.5))
@@ -81,7 +95,7 @@ FIGURES = {
 }
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(**FIGURES)
 def test_more_noise_fewer_steps_and_rarer_samples_cost_less(noise: float, rate: float, times: int, at: float) -> None:
     for name in NAMES:
@@ -91,7 +105,7 @@ def test_more_noise_fewer_steps_and_rarer_samples_cost_less(noise: float, rate: 
         assert epsilon(steps(noise, rate, max(1, times // 2)), at, name) <= most
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(**FIGURES)
 def test_the_sharper_accountant_says_less_and_delta_is_the_way_back(
     noise: float, rate: float, times: int, at: float
@@ -126,13 +140,13 @@ def test_nothing_everything_and_what_cannot_be(name: AccountantName) -> None:
 
 
 def test_what_is_drawn_once_and_used_often_is_drawn_once() -> None:
-    """Four looks at one sample are one look with half the noise, and not four samples."""
+    """Four looks at one sample are one look with half the noise, and not four samples, which would cost less."""
     once = Sampled(0.1, Repeated(Gaussian(2.0), 4))
     assert tally([once]) == Tally(sampled={(0.1, 1.0): 1})
     assert tally([Sampled(0.5, Sampled(0.2, Gaussian(1.0)))]) == Tally(sampled={(0.1, 1.0): 1})
     assert tally([Sampled(0.1, Repeated(Sampled(0.5, Gaussian(1.0)), 3))]) == Tally(sampled={(0.5, 1.0): 3})
     assert tally([Repeated(Concentrated(0.1), 5), Sampled(0.1, Concentrated(0.5))]).rho == pytest.approx(1.0)
-    assert epsilon([once], 1e-5) < epsilon(steps(2.0, 0.1, 4), 1e-5) * 2
+    assert epsilon([once], 1e-5) > 2 * epsilon(steps(2.0, 0.1, 4), 1e-5)
 
 
 @given(st.lists(st.sampled_from([Gaussian(2.0), *steps(1.0, 0.1, 3), Concentrated(0.3)]), max_size=5))
@@ -151,7 +165,7 @@ def test_concentrated_events_among_others_are_counted_too() -> None:
     assert epsilon([Concentrated(1 / 8)], 1e-5) >= epsilon([Gaussian(2.0)], 1e-5)
 
 
-@pytest.mark.parametrize(("wanted", "rate", "times"), [(4.0, 1.0, 100), (1.0, 0.02, 500), (8.0, 1.0, 1)])
+@pytest.mark.parametrize(("wanted", "rate", "times"), [(4.0, 1.0, 100), (1.0, 0.1, 50), (8.0, 1.0, 1)])
 def test_the_least_noise_is_enough_and_a_little_less_is_not(wanted: float, rate: float, times: int) -> None:
     noise = least_noise(lambda noise: steps(noise, rate, times), wanted, 1e-5)
     assert epsilon(steps(noise, rate, times), 1e-5) <= wanted

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -24,17 +24,15 @@ SPAN = 10.0
 """Standard deviations of the noise that are looked at; what is beyond counts as an infinite loss."""
 FINE = 16
 """Points of the grid in a standard deviation of the loss of one event."""
-MOST = 1 << 18
+MOST = 1 << 17
 """Of the points of one event."""
 LARGE = 100.0
 """From this ε on the promise is empty, and Rényi divergences say so too."""
-LITTLE = 1e-9
-"""What may be left out at the ends of the window, over the δ in question; it is added to it."""
 UNIT = 1e-16
 """Rounding of a number, over the number."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Losses:
     """Losses of one event, on the grid."""
 
@@ -44,6 +42,21 @@ class _Losses:
     """How likely each is."""
     infinite: float
     """How likely it is infinite."""
+
+    @cached_property
+    def logs(self) -> Array:
+        """Logarithms of the masses."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.masses)
+
+    def tilted(self, by: float) -> tuple[Array, float]:
+        """Masses times the exponential of ``by`` times their losses (in steps), scaled to a sum of 1; and the logarithm
+        of what they were scaled by."""
+        logs = self.logs + by * (self.first + np.arange(len(self.logs)))
+        highest = float(logs.max())
+        weights = np.exp(logs - highest)
+        total = float(weights.sum())
+        return weights / total, highest + math.log(total)
 
 
 def pld_epsilon(total: Tally, delta: float) -> float:
@@ -155,18 +168,18 @@ class _Composed:
     def __init__(self, parts: Parts, step: float, rate: float) -> None:
         self._parts, self._step = parts, step
         moments = _Moments(parts, step)
-        tilt, top = moments.best(rate, LITTLE)
-        lowest = moments.lowest(tilt, top)
-        count = 1 << max(4, math.ceil((top - lowest) / step) + 2).bit_length()
-        begin = math.floor(lowest / step)
+        tilt = moments.tilt_for(rate)
+        lowest, highest = moments.window(tilt)
+        count = 1 << (math.ceil((highest - lowest) / step) + 16).bit_length()
+        begin, scale = math.floor(lowest / step), moments.at(tilt)
         tilted = np.maximum(self._convolved(tilt, begin, count), 0.0)
         tilted += UNIT * (4 + math.sqrt(sum(times for _, times in parts)))
         x = (begin + np.arange(count)) * step
         inside = x > -step  # Of no loss below 0 does any ε make something.
         self.losses = x[inside]
-        self.masses = tilted[inside] * np.exp(moments.at(tilt) - tilt * self.losses)
+        self.masses = tilted[inside] * np.exp(scale - tilt * self.losses)
         infinite = -math.expm1(sum(times * math.log1p(-min(one.infinite, 0.5)) for one, times in parts))
-        self.beyond = infinite + math.exp(rate) * LITTLE
+        self.beyond = infinite + UNIT * math.exp(scale - tilt * highest)
 
     def _convolved(self, tilt: float, begin: int, count: int) -> Array:
         """The tilted distribution of the sum, on ``count`` points; what lies outside of them comes in at the other
@@ -175,7 +188,7 @@ class _Composed:
         origin = 0
         for one, times in self._parts:
             places = np.arange(len(one.masses)) % count
-            wrapped = np.bincount(places, _tilted(one, tilt * self._step), minlength=count)
+            wrapped = np.bincount(places, one.tilted(tilt * self._step)[0], minlength=count)
             spectrum *= np.fft.rfft(wrapped) ** times
             origin += one.first * times
         return np.roll(np.fft.irfft(spectrum, count), (origin - begin) % count)
@@ -199,13 +212,6 @@ class _Composed:
         return max(0.0, float(x[0] + math.log((heavier[at] - wanted) / scaled[at])))
 
 
-def _tilted(losses: _Losses, by: float) -> Array:
-    """Masses times the exponential of their losses, scaled to a sum of 1. ``by``: the tilt of one step."""
-    with np.errstate(divide="ignore"):
-        logarithms = np.log(losses.masses) + by * (losses.first + np.arange(len(losses.masses)))
-    return np.exp(logarithms - np.logaddexp.reduce(logarithms))
-
-
 class _Moments:
     """Logarithms of the moments of the sum of losses, by their tilt: they bound its tails (Chernoff)."""
 
@@ -213,34 +219,33 @@ class _Moments:
         self._parts, self._step = parts, step
         variance = sum(times * _variance(one) for one, times in parts) * step**2
         scale = 1 / math.sqrt(max(variance, step**2))
-        ups = np.geomspace(0.05, 60, 28) * scale
+        largest = max(one.first + len(one.masses) for one, _ in parts) * step
+        ups = np.geomspace(min(0.05 * scale, 0.5 / largest), 60 * scale, 32)
         self._tilts = np.concatenate([-ups[::4], [0.0], ups])
         self._logs = np.array([self.at(float(tilt)) for tilt in self._tilts])
 
     def at(self, tilt: float) -> float:
         """The logarithm of the mean of ``exp(tilt * loss)``."""
-        return sum(times * _log_moment(one, tilt * self._step) for one, times in self._parts)
+        return sum(times * one.tilted(tilt * self._step)[1] for one, times in self._parts)
 
-    def best(self, rate: float, little: float) -> tuple[float, float]:
-        """The tilt at which a tail of ``exp(rate)`` is seen best, and a loss above which there is less than
-        ``little`` of that."""
+    def tilt_for(self, rate: float) -> float:
+        """A tilt at which a tail of ``exp(rate)`` is seen well.
+
+        The one that bounds the tail best may make rare large losses weigh more than all others; half of it does not. It
+        is less still where what rounding leaves would, without the tilt, be more at a loss of 0 than that tail.
+        """
         up = self._tilts > 0
-        tilts, logs = self._tilts[up], self._logs[up]
-        best = int(np.argmin((logs - rate) / tilts))
-        return float(tilts[best]), float(((logs - rate - math.log(little)) / tilts).min())
+        best = float(self._tilts[up][np.argmin((self._logs[up] - rate) / self._tilts[up])])
+        calm = (self._tilts >= 0) & (self._tilts <= best / 2) & (self._logs <= max(30 + rate, -rate / 3))
+        return float(self._tilts[calm].max())
 
-    def lowest(self, tilt: float, top: float) -> float:
-        """A loss below which there is hardly anything of the tilted distribution."""
-        down = self._tilts < tilt
-        gaps = tilt - self._tilts[down]
-        bounds = (math.log(UNIT) + self.at(tilt) - self._logs[down]) / gaps
-        return min(float(bounds.max()), top - 16 * self._step, 0.0)
-
-
-def _log_moment(losses: _Losses, by: float) -> float:
-    with np.errstate(divide="ignore"):
-        logarithms = np.log(losses.masses) + by * (losses.first + np.arange(len(losses.masses)))
-    return float(np.logaddexp.reduce(logarithms))
+    def window(self, tilt: float) -> tuple[float, float]:
+        """Losses below, and above, which there is hardly anything of the tilted distribution (Chernoff); the lower one
+        is at most 0."""
+        gaps, logs = self._tilts - tilt, self._logs - self.at(tilt)
+        below, above = gaps < 0, gaps > 0
+        lowest = float(((math.log(UNIT) - logs[below]) / -gaps[below]).max())
+        return min(lowest, 0.0), max(0.0, float(((logs[above] - math.log(UNIT)) / gaps[above]).min()))
 
 
 def _variance(losses: _Losses) -> float:

@@ -49,7 +49,7 @@ def _rdp(total: Tally) -> tuple[Array, Array]:
     orders = ORDERS if total.sampled else FINE
     divergences = orders * (total.precision / 2 + total.rho)
     for (rate, noise), times in total.sampled.items():
-        divergences = divergences + times * _of_sample(rate, noise)
+        divergences = divergences + times * of_sample(rate, noise)
     return orders, divergences
 
 
@@ -74,7 +74,7 @@ def _hardly_differs(orders: Array, divergences: Array, delta: float) -> bool:
 
 
 @lru_cache(maxsize=512)
-def _of_sample(rate: float, noise: float) -> Array:
+def of_sample(rate: float, noise: float) -> Array:
     """Rényi divergences of a sum of a sample, by :data:`ORDERS`: what one unit more or less can make of it."""
     moments = [
         _whole(rate, noise, int(order)) if order == int(order) else _between(rate, noise, float(order))
