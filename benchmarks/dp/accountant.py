@@ -43,8 +43,8 @@ def accountant(quick: bool = False) -> dict[str, Any]:
     """Our ε over theirs, and processor time.
 
     ``accountant_error`` is the largest relative difference of the sharpest accountant, ``pld``. Of ``rdp`` both look at
-    the same orders, and the lowest and the highest difference are given: ours is up to 3.4 % less, because dp-accounting
-    adds up the series for orders below 4 or so more coarsely; a test holds ours to a numeric integral.
+    the same orders, and the lowest and the highest difference are given: ours is up to 3.4 % less, because
+    dp-accounting adds up the series for orders below 4 or so more coarsely; a test holds ours to a numeric integral.
 
     Args:
         quick: a third of the cases.

@@ -109,7 +109,8 @@ class Ledger:
     @property
     def unit(self) -> Unit:
         """The smallest unit of all jobs: what is promised over all of them is promised for that."""
-        return min((entry.unit for entry in self.jobs.values()), key=UNITS.index, default="site")
+        protected = {entry.unit for entry in self.jobs.values()}
+        return next((unit for unit in UNITS if unit in protected), "site")
 
     def events(self, without: str = "") -> tuple[Event, ...]:
         """What all jobs have given away, or all but one."""

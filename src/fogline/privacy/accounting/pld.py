@@ -121,7 +121,7 @@ def _pair(rate: float, noise: float, step: float) -> tuple[_Losses, _Losses]:
     """Losses where a unit is taken out of a sum with noise, and where it comes in."""
     low, high = _loss(rate, noise, -SPAN * noise), _loss(rate, noise, 1 + SPAN * noise)
     first, last = math.floor(low / step), math.ceil(high / step)
-    x = np.arange(first, last + 1) * step
+    x = np.arange(first, last + 1, dtype=np.float64) * step
     z = _outputs(rate, noise, x)
     without = _between(z / noise)
     inside = _between((z - 1) / noise)
