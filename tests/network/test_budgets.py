@@ -21,8 +21,9 @@ ALL = "quorum = 1.0"
 
 def private(rounds: int, noise: float = 5.0, more: str = "", **keys: str) -> str:
     """A job with differential privacy; without fogs."""
-    text = job(rounds=rounds, fogs=0, clients=2, publish="at_least = 2", **{"cloud": ALL, **keys})
-    return f"{text}\n[privacy]\nnoise = {noise}\nclip = 0.5\n{more}\n"
+    privacy = f"[privacy]\nclip = 0.5\nnoise = {noise}\n{more}"
+    text = job(rounds=rounds, fogs=0, clients=2, more=privacy, task="size = 20", **{"cloud": ALL, **keys})
+    return text.replace("small:task", "small:noise")
 
 
 def allow(folder: Path, text: str) -> None:
@@ -80,10 +81,7 @@ def test_an_owner_s_budget_holds_over_all_jobs_whatever_the_cloud_asks(tmp_path:
     ("text", "sentence"),
     [
         (job(rounds=1, fogs=0, clients=2, cloud="quorum = 1"), "the job has no differential privacy"),
-        (
-            private(1, more="[evaluation]\nwhere = 'devices'", cloud="quorum = 1"),
-            "the job asks devices beside the training, without noise",
-        ),
+        (private(1, more="unit = 'example'", cloud="quorum = 1"), "the job protects each example only"),
     ],
 )
 def test_a_job_that_cannot_be_counted_is_not_let_in(text: str, sentence: str, tmp_path: Path) -> None:
