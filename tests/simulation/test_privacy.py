@@ -146,8 +146,9 @@ def test_above_the_noise_everything_goes() -> None:
     privacy = {"at": "fog", "clip": 0.01, "noise": 0.1}
     assert np.isfinite(moved(simulate(tree=tree, privacy=privacy))).all()
     assert np.isfinite(moved(simulate(algorithm="fedbuff", privacy={"at": "devices"}))).all()
-    sites = Tree(cloud=Tier(), fog=Tier(count=2, rounds=2, policy="weighted", rule="median"))
-    assert np.isfinite(moved(simulate(tree=sites, privacy={"unit": "site"}))).all()
+    for fog in (Tier(count=2, rounds=2, policy="weighted", rule="median"), Tier(count=2, exchange="secagg")):
+        sites = Tree(cloud=Tier(), fog=fog)
+        assert np.isfinite(moved(simulate(tree=sites, privacy={"unit": "site"}))).all()
 
 
 class Reads(Silent):

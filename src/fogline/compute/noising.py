@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -69,4 +70,4 @@ def _steps(partial: Partial, name: str) -> Integers:
     total = partial.sums.get(name)
     if total is None or total.dtype != np.int64:
         raise ValueError(f"The sum has no '{name}' in whole numbers, to which noise could be added.")
-    return total
+    return cast("Integers", total)
