@@ -17,12 +17,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat
 
 from fogline.privacy.accounting.events import Event, Gaussian, Repeated, Sampled
-from fogline.privacy.noise.normal import Floats, SeededSource, Source, fill_normal, poisson_sample
+from fogline.privacy.noise.normal import Floats, fill_normal, poisson_sample
 
 KEY = 32
-"""Bytes of each of a device's two secrets: for its samples, and for its noise."""
-SAMPLES, NOISE, SEEDS = 0xD5, 0xD6, 0xD7
-"""Set apart what is drawn from one seed."""
+"""Bytes of a device's secret."""
+SEEDS = 0xD5
+"""Sets what a model draws apart from what else comes from a device's seed."""
 
 
 class ExamplePrivacy(BaseModel):
@@ -63,7 +63,7 @@ def event_of(privacy: ExamplePrivacy, examples: int, batch_size: int | None, ste
 
 def fresh_secret() -> bytes:
     """A secret for one round of a device, from the operating system's cryptographic source."""
-    return secrets.token_bytes(2 * KEY)
+    return secrets.token_bytes(KEY)
 
 
 class ExampleDraws:
@@ -78,7 +78,10 @@ class ExampleDraws:
     """
 
     def __init__(self, seed: int, secret: bytes | None) -> None:
-        self._samples, self._noise = _sources(seed, secret)
+        from fogline.privacy.noise.source import Source, seeded_key  # Needs a cipher, and most jobs want none.
+
+        source = Source(seeded_key("examples", seed) if secret is None else secret)
+        self._samples, self._noise = source.of(b"samples"), source.of(b"noise")
         self._rng = np.random.default_rng((seed, SEEDS))
 
     def samples(
@@ -93,17 +96,9 @@ class ExampleDraws:
             yield poisson_sample(self._samples, examples, rate) + step // per_pass * stride
 
     def fill(self, noise: Floats) -> None:
-        """The next Gaussian numbers, of variance 1, into (n,)."""
+        """The next normal numbers, of deviation 1, into (n,)."""
         fill_normal(self._noise, noise)
 
     def seeds(self, examples: int) -> list[int]:
         """A seed for each example of the next step, for what a model draws on it: nobody's draws move another's."""
         return self._rng.integers(1 << 63, size=examples).tolist()
-
-
-def _sources(seed: int, secret: bytes | None) -> tuple[Source, Source]:
-    if secret is None:
-        return SeededSource(seed, SAMPLES), SeededSource(seed, NOISE)
-    from fogline.privacy.masks import Stream  # Needs a package of ciphers, which simulations do without.
-
-    return Stream(secret[:KEY]), Stream(secret[KEY:])

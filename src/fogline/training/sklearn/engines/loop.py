@@ -45,10 +45,6 @@ class SklearnLoop(Engine):
             return "scikit-learn's linear models learn by plain SGD only, without momentum."
         if local.clip_norm is not None:
             return "scikit-learn's linear models do not clip gradients; leave clip_norm out."
-        if local.privacy is not None:
-            return (
-                "scikit-learn takes its gradients out of sight, and none can be clipped ([privacy] unit = 'example')."
-            )
         if local.weight_decay:
             return "the penalty belongs to the estimator (alpha=...); leave weight_decay out."
         return None

@@ -24,6 +24,8 @@ class TorchEngine(Engine):
     one example at a time.
     """
 
+    clips_examples = True
+
     def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
         self.task = task
         self.method = method
