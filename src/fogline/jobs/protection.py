@@ -53,8 +53,8 @@ class Protection:
     def units(self, population: int) -> float:
         """How many units a sum is expected to have: what it is divided by, whoever took part.
 
-        It is told by the job and by how many devices are connected, so that the mean gives away nothing of who took
-        part (McMahan et al., ICLR 2018, section 2.2: a fixed denominator). Where fewer are there, the model moves less.
+        It is told by the job and by how many devices there are, so that the mean gives away nothing of who took part
+        (McMahan et al., ICLR 2018, section 2.2: a fixed denominator). Where fewer take part, the model moves less.
 
         Args:
             population: devices below the aggregator that adds the noise.
@@ -96,6 +96,24 @@ def protection_of(job: Job) -> Protection | None:
             f"to '{names[-1]}'"
         )
     return Protection(privacy, job.tree, unit, noise)
+
+
+def releases_of(job: Job, protection: Protection) -> int | None:
+    """How many sums with noise one unit can be in (or how often it gives something with noise of its own); None where
+    that is only known in the end, because a tier does not work in rounds.
+
+    Args:
+        job: any.
+        protection: of it.
+    """
+    releases = job.rounds
+    for depth, tier in enumerate(job.tree.tiers.values()):
+        if depth > protection.noise:
+            break
+        if tier.mode not in (None, "sync"):
+            return None
+        releases *= tier.rounds if depth else 1
+    return releases
 
 
 def events_of(job: Job, releases: int, times: int | None = None) -> tuple[Event, ...]:
