@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TypeVar
 
 from fogline.algorithms import Algorithm
@@ -9,6 +10,7 @@ from fogline.jobs import Job, JobError
 from fogline.jobs.planning import local_training
 from fogline.jobs.privacy import DEVICES
 from fogline.nodes.policies import policy_of
+from fogline.training.method import overrides
 from fogline.training.task import Task
 
 T = TypeVar("T", bound=Task)
@@ -41,10 +43,19 @@ def check_examples(job: Job, algorithm: Algorithm, task: Task) -> None:
     if privacy.quantile is not None:
         raise JobError(f"{unit} the clip stays as it is; leave privacy.quantile out")
     _check_other_ways_out(job, unit)
+    if find_spec("cryptography") is None:
+        raise JobError(
+            "[privacy] needs the package cryptography, from which its noise comes: pip install 'fogline[network]'"
+        )
+    if overrides(algorithm, "work"):
+        raise JobError(
+            f"{type(algorithm).__name__} says itself how much devices train (work), and what that gives away must be "
+            f"known before; take a method that does not, such as 'fedavg'"
+        )
     if algorithm.looks_at_examples():
         raise JobError(
             f"{type(algorithm).__name__} looks at a device's examples between the steps, where nothing clips what it "
-            f"finds; {unit.lower()} take a method that does not, such as 'fedavg'"
+            f"finds; take a method that does not, such as 'fedavg'"
         )
     name, engine = next(iter(task.engines().items()))
     why = engine.refusal(task, algorithm, local_training(job))
@@ -65,5 +76,5 @@ def _check_other_ways_out(job: Job, unit: str) -> None:
         if policy_of(tier).needs_loss:
             raise JobError(
                 f"tree.{name}.policy '{tier.policy}' selects by the devices' losses, which they do not tell "
-                f"{unit[0].lower()}{unit[1:]}; take another, such as 'uniform'"
+                "where examples are protected; take another, such as 'uniform'"
             )
