@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 import fogline.training.example_privacy as draws
-import fogline.training.torch.engines.loop as loop
 import fogline.training.torch.steps.by_example as by_example
 from benchmarks.engines.agreement import difference, refusal_of
 from benchmarks.engines.grammar import case
@@ -66,7 +65,7 @@ def once(task: TorchTask, engine: str, local: LocalTraining, **changes: Any) -> 
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
 def test_a_step_by_hand(engine: str) -> None:
     """Logistic regression, whose examples' gradients are known: all of them in one step, and no noise."""
-    task, clip = task_of(lambda: nn.Linear(8, 5), sizes=(13,)), 0.8
+    task, clip = task_of(lambda: nn.Sequential(nn.Linear(8, 5)), sizes=(13,)), 2.3
     local = private(batch_size=None, steps=1, privacy=ExamplePrivacy(clip=clip, noise=0.0))
     examples, first = task.data.at(0), task.initial(0).vector
     weight, bias = first[:40].reshape(5, 8), first[40:]
@@ -85,7 +84,7 @@ SETTINGS = {
     "whole": private(batch_size=None, epochs=3),
     "momentum": private(momentum=0.9, weight_decay=0.01),
     "adam": private(optimizer="adam", learning_rate=0.01),
-    "rare": private(batch_size=1, epochs=2),
+    "rare": private(batch_size=1, steps=6),
 }
 
 
@@ -143,16 +142,16 @@ def test_every_kind_of_model(kind: str) -> None:
 def test_modules_at_random() -> None:
     """Engines that a run would take give what the reference gives, whatever the module."""
     taken = 0
-    for seed in range(20_000, 20_030):
+    for seed in range(20_000, 20_010):
         one = case(seed, odd=0.15)
-        one.local = one.local.model_copy(update={"privacy": QUIET, "clip_norm": None})
+        one = replace(one, local=one.local.model_copy(update={"privacy": QUIET, "clip_norm": None}))
         if ENGINES["loop"].refusal(one.task, one.method, one.local) is not None:
             continue
         for engine in ("flat", "stacked"):
             if refusal_of(one, engine) is None:
                 taken += 1
                 assert difference(one, engine) is None, f"{engine} differs: {one.text}"
-    assert taken >= 15
+    assert taken >= 5
 
 
 @pytest.mark.parametrize("kind", ["lenet", "groups", "residual", "norms", "embedded", "transformer"])
@@ -207,7 +206,7 @@ def test_a_secret_decides_and_not_the_seed(engine: str) -> None:
 
 # An adversary that looks at what comes out, with and without one example.
 
-WIDE, CLIP, NOISE, EXPECTED, RATE = 6000, 0.7, 1.3, 8, 0.5
+WIDE, CLIP, NOISE, EXPECTED, RATE = 2000, 0.7, 1.3, 8, 0.5
 
 
 def wide_task() -> TorchTask:
@@ -215,7 +214,7 @@ def wide_task() -> TorchTask:
     x, y = np.zeros((16, WIDE), np.float32), np.zeros(16, np.float32)
     x[3], y[3] = 1.0, 1e4
     data = from_arrays("wide", x, y, [np.arange(16)])
-    return TorchTask(lambda: nn.Linear(WIDE, 1, bias=False), data, loss="mse")
+    return TorchTask(lambda: nn.Sequential(nn.Linear(WIDE, 1, bias=False)), data, loss="mse")
 
 
 def suspicion(engine: str) -> str | None:
@@ -225,8 +224,9 @@ def suspicion(engine: str) -> str | None:
     local = LocalTraining(learning_rate=1.0, batch_size=EXPECTED, steps=1, privacy=privacy)
     towards = np.full(WIDE, WIDE**-0.5)
     built, first = task.build(engine, LocalMethod(), local), task.initial(0)
-    jobs = [ClientJob(0, 0.0 * first.vector, first.counters, 1, 1.0, seed) for seed in range(400)]
+    jobs = [ClientJob(0, 0.0 * first.vector, first.counters, 1, 1.0, seed) for seed in range(256)]
     for done in [trained for job in jobs for trained in built.train([job])]:
+        assert done.failure is None
         moved = done.end.astype(np.float64) * EXPECTED
         along = float(moved @ towards)
         found.append((along, float(np.std(moved - along * towards))))
@@ -245,9 +245,8 @@ def test_promises_are_kept(engine: str) -> None:
     assert suspicion(engine) is None
 
 
-@pytest.mark.parametrize("engine", ["loop", "flat"])
 @pytest.mark.parametrize("broken", ["noise", "clip", "twice"])
-def test_broken_promises_show(engine: str, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_promises_show(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if broken == "noise":
         fill = draws.fill_normal
 
@@ -257,12 +256,11 @@ def test_broken_promises_show(engine: str, broken: str, monkeypatch: pytest.Monk
 
         monkeypatch.setattr(draws, "fill_normal", halved)
     elif broken == "clip":
-        for module in (loop, by_example):
-            monkeypatch.setattr(module, "clip_factors", lambda squares, norm: torch.ones_like(squares))
+        monkeypatch.setattr(by_example, "clip_factors", lambda squares, norm: torch.ones_like(squares))
     else:
         sample = draws.poisson_sample
         monkeypatch.setattr(draws, "poisson_sample", lambda *given: np.repeat(sample(*given), 2))
-    assert suspicion(engine) == ("too little noise" if broken == "noise" else "one example moves more than it may")
+    assert suspicion("stacked") == ("too little noise" if broken == "noise" else "one example moves more than it may")
 
 
 # What is refused, and what is told to accountants.

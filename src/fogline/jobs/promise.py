@@ -38,13 +38,11 @@ def promise_of(job: Job, simulated: bool = False) -> str:
 
 def _of_examples(privacy: Privacy) -> list[str]:
     """Where each example is protected."""
-    sentences = ["Privacy: each example on each device is protected."]
+    who = "Privacy: each example on each device is protected."
     if not privacy.noise:
-        sentences.append(
-            f"But privacy.noise is 0: each example's gradient is clipped to {privacy.clip:g}, and nothing is promised."
-        )
+        return [who, f"But privacy.noise is 0: gradients are clipped to {privacy.clip:g}, and nothing is promised."]
     return [
-        *sentences,
+        who,
         f"In every step a device takes examples by chance, scales each one's gradient down to an L2 norm of "
         f"{privacy.clip:g}, and adds noise of {privacy.noise:g} times that to their sum.",
         "That is against everybody else, the aggregators above included.",

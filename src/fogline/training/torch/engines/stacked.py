@@ -65,7 +65,8 @@ class Stacked(TorchEngine):
         self._most = max(largest, FILLED)
         self._width = min(local.batch_size or largest, self._most)
         mixes = self.graph is None and not self.single and mixes_examples(task)
-        self._fills = not (self.single or mixes or local.smallest_batch > 1)
+        whole = mixes or local.smallest_batch > 1
+        self._fills = not self.single and (local.privacy is not None or not whole)
         self.clipping = self._clipping(local.privacy) if local.privacy is not None else None
         self._shuffler = Shuffler()
         self._kept: dict[int, Blocks] = {}

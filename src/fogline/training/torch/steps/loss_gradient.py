@@ -207,7 +207,7 @@ def _leaf(rows: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
 
 def loss_of(terms: Terms) -> Tensor:
     """The losses (k,) of one step."""
-    return terms.flatten(1).sum(1) if isinstance(terms, Tensor) else next(losses_of([terms]))[0]
+    return terms.reshape(len(terms), -1).sum(1) if isinstance(terms, Tensor) else next(losses_of([terms]))[0]
 
 
 def _entropy_gradient(outputs: Tensor, labels: Labels) -> Gradient:
