@@ -35,7 +35,7 @@ class Embedding(Kernel):
         self._tokens = x
         offsets = torch.arange(0, clients * count, count, device=x.device)
         self._rows = (x + offsets.view(-1, *([1] * (x.ndim - 1)))).view(-1)
-        return table.view(clients * count, -1).index_select(0, self._rows).view(*x.shape, -1)
+        return table.reshape(clients * count, -1).index_select(0, self._rows).view(*x.shape, -1)
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """Sums the gradients of each token's row."""
@@ -43,7 +43,7 @@ class Embedding(Kernel):
             shape = gradient.shape[:2]
             sink.lookup(self.weight, self._tokens.reshape(*shape, -1), gradient.reshape(*shape, -1, gradient.shape[-1]))
             return None
-        table = torch.zeros_like(weights[self.weight])
+        table = gradient.new_zeros(weights[self.weight].shape)
         width = table.shape[-1]
         table.view(-1, width).index_add_(0, self._rows, gradient.reshape(-1, width))
         sink.put(self.weight, table)
