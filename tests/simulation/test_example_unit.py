@@ -12,6 +12,7 @@ from torch import nn
 import fogline
 from fogline import CodeError, FedAvg, JobError
 from fogline.algorithms import METHODS
+from fogline.algorithms.private import keeps_private
 from fogline.algorithms.registry import make
 from fogline.data import Examples, from_arrays
 from fogline.jobs import Evaluation, Privacy, Tier, Tree
@@ -47,7 +48,10 @@ def test_a_run_tells_no_losses_and_repeats() -> None:
 def test_every_method_runs_or_is_refused(name: str) -> None:
     """None looks at examples between the steps without having said so."""
     method = make(name)
-    if method.looks_at_examples() or overrides(method, "perturb") or overrides(method, "work"):
+    if keeps_private(method) or not method.global_model:
+        with pytest.raises(JobError, match="devices cannot judge"):
+            simulate(method, rounds=1, engine="loop")
+    elif method.looks_at_examples() or overrides(method, "perturb") or overrides(method, "work"):
         with pytest.raises(JobError, match=r"looks at a device's examples|\(perturb\)|\(work\)"):
             simulate(method, rounds=1, engine="loop")
     else:

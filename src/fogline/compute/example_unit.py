@@ -42,7 +42,6 @@ def check_examples(job: Job, algorithm: Algorithm, task: Task) -> None:
         raise JobError(f"{unit} noise is Gaussian, in every step; leave privacy.mechanism out")
     if privacy.quantile is not None:
         raise JobError(f"{unit} the clip stays as it is; leave privacy.quantile out")
-    _check_other_ways_out(job, unit)
     if find_spec("cryptography") is None:
         raise JobError(
             "[privacy] needs the package cryptography, from which its noise comes: pip install 'fogline[network]'"
@@ -57,6 +56,7 @@ def check_examples(job: Job, algorithm: Algorithm, task: Task) -> None:
             f"{type(algorithm).__name__} looks at a device's examples between the steps, where nothing clips what it "
             f"finds; take a method that does not, such as 'fedavg'"
         )
+    _check_other_ways_out(job, unit)
     name, engine = next(iter(task.engines().items()))
     why = engine.refusal(task, algorithm, local_training(job))
     if why is not None:
@@ -68,7 +68,7 @@ def _check_other_ways_out(job: Job, unit: str) -> None:
     if job.evaluation.on_devices:
         raise JobError(
             f"{unit} devices cannot judge: what they find on their examples would go up without noise; set "
-            "evaluation.where = 'cloud'"
+            "evaluation.where = 'cloud', with a method that has a model there"
         )
     if job.queries:
         raise JobError(f"{unit} devices answer no queries: answers would go up without noise; leave queries out")
