@@ -12,7 +12,7 @@ from fogline.algorithms.device import opened, prepare
 from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
-from fogline.jobs.budget import fewest_examples, why_fewer, within_budget
+from fogline.jobs.budget import account_of, why_fewer, within_budget
 from fogline.jobs.job import asks_beside
 from fogline.jobs.loading import check_not_importing
 from fogline.jobs.naming import TaskOrigin, method_of, origin_of
@@ -218,7 +218,7 @@ def _as_before(before: Job, job: Job, task: Task, method: Algorithm | None) -> J
     algorithm = method or make(job.algorithm.name, **job.algorithm.parameters)
     # Through TOML: the job of the folder came from there.
     job = with_defaults(job, algorithm, task)
-    job = within_budget(job, fewest_examples(job, task.data)).model_copy(update=found)
+    job = within_budget(account_of(job, algorithm, task.data), job).model_copy(update=found)
     after = parse_job(job_to_toml(job))
     check_changes(before, after)
     return after
