@@ -105,6 +105,6 @@ def test_a_budget_needs_rounds() -> None:
     asynchronous = parse_job("rounds = 3\n[privacy]\nunit = 'example'\nepsilon = 4.0\n[tree.cloud]\nmode = 'async'\n")
     account = Account(asynchronous, examples=40)
     assert account.epsilon(3) is None
-    with pytest.raises(JobError, match="not every tier works in rounds .* or leave privacy.epsilon out"):
+    with pytest.raises(JobError, match=r"not every tier works in rounds .* or leave privacy\.epsilon out"):
         budget.within_budget(account, asynchronous)
     assert Account(job(), mode="async").epsilon(1) is None

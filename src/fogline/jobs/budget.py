@@ -37,8 +37,8 @@ class Account:
     mode: Mode = "sync"
     """The method's, of tiers that name none."""
     examples: int | None = None
-    """Where each example is protected: how many the device with the fewest has, as there each is drawn most often. None:
-    it is not known, and every device has an account of its own."""
+    """Where each example is protected: how many the device with the fewest has, as there each is drawn most often.
+    None: it is not known, and every device has an account of its own."""
 
     @property
     def in_rounds(self) -> bool:
@@ -96,8 +96,8 @@ def charge_of(job: Job, name: str, times: int, samples: int) -> Charge:
         events = example_events_of(job, samples, times)
     else:
         planned = releases_of(job, protection)
-        capped = protection.noise == 0 and planned is not None
-        events = events_of(job, planned or times if capped else max(planned or 0, times), times)
+        at_root = planned is not None and protection.noise == 0
+        events = events_of(job, planned if at_root else max(planned or 0, times), times)
     return Charge(name, privacy.unit, times, events, privacy.delta, privacy.epsilon, privacy.accountant)
 
 
@@ -128,8 +128,8 @@ def within_budget(account: Account | None, job: Job) -> Job:
     allowed, once = privacy.epsilon, account.epsilon(1)
     if not account.in_rounds:
         raise JobError(
-            f"privacy.epsilon is {allowed:g}, but not every tier works in rounds (mode), so that nobody knows before when "
-            "that is spent; take mode = 'sync' and a method for it, or leave privacy.epsilon out"
+            f"privacy.epsilon is {allowed:g}, but not every tier works in rounds (mode), so that nobody knows before "
+            "when that is spent; take mode = 'sync' and a method for it, or leave privacy.epsilon out"
         )
     if once is None:
         return job  # Every device holds itself to it.
