@@ -96,8 +96,9 @@ def charge_of(job: Job, name: str, times: int, samples: int) -> Charge:
         events = example_events_of(job, samples, times)
     else:
         planned = releases_of(job, protection)
-        at_root = planned is not None and protection.noise == 0
-        events = events_of(job, planned if at_root else max(planned or 0, times), times)
+        if planned is None or protection.noise > 0:
+            planned = max(planned or 0, times)
+        events = events_of(job, planned, times)
     return Charge(name, privacy.unit, times, events, privacy.delta, privacy.epsilon, privacy.accountant)
 
 
