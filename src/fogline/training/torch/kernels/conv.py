@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fogline.training.torch.kernels.base import Context, Kernel, kernel, stack
-from fogline.training.torch.steps.optimizers import Sink
+from fogline.training.torch.steps.optimizers import ByExample, Sink
 
 
 @kernel(nn.Conv2d)
@@ -33,6 +33,7 @@ class Conv2d(Kernel):
         """(k, B, C, H, W) to (k, B, C', H', W')."""
         weight = weights[self.weight]
         bias = None if self.bias is None else weights[self.bias]
+        self._x = x
         if x.is_cuda and not self.context.single:
             self._kept = [(merge_clients(x), weight.flatten(0, 1))]
             flat = None if bias is None else bias.reshape(-1)
@@ -49,15 +50,10 @@ class Conv2d(Kernel):
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """By PyTorch's own backward kernel."""
-        clients = gradient.shape[0]
-        if len(self._kept) < clients:
-            inputs, weight, bias = self._backward(merge_clients(gradient), *self._kept[0], wanted, clients)
-            inputs = split_clients(inputs, clients) if wanted else None
-            weight = weight.unflatten(0, (clients, -1))
-            bias = bias.view(clients, -1) if self.bias is not None else None
-        else:
-            parts = [self._backward(gradient[i], *kept, wanted, 1) for i, kept in enumerate(self._kept)]
-            inputs, weight, bias = (stack(p) if p[0] is not None else None for p in zip(*parts, strict=True))
+        if isinstance(sink, ByExample):
+            self._hand_in(gradient, sink)
+            return self._parts(gradient, wanted, False)[0] if wanted else None
+        inputs, weight, bias = self._parts(gradient, wanted, True)
         assert weight is not None
         sink.put(self.weight, weight)
         if self.bias is not None:
@@ -65,8 +61,31 @@ class Conv2d(Kernel):
             sink.put(self.bias, bias)
         return inputs
 
+    def _hand_in(self, gradient: Tensor, sink: ByExample) -> None:
+        """An example's gradient by a kernel is the product of the output's gradient and the windows of the input."""
+        conv, shape = self.conv, gradient.shape[:2]
+        windows = F.unfold(self._x.flatten(0, 1), conv.kernel_size, conv.dilation, conv.padding, conv.stride)
+        slopes = gradient.flatten(3)
+        groups, places = conv.groups, slopes.shape[-1]
+        left, right = (part.reshape(*shape, groups, -1, places) for part in (slopes, windows))
+        sink.windows(self.weight, left, right)
+        if self.bias is not None:
+            sink.rows(self.bias, slopes.sum(3))
+
+    def _parts(self, gradient: Tensor, wanted: bool, weighed: bool) -> tuple[Tensor | None, ...]:
+        """Gradients by inputs, if they are wanted, and by kernels and biases, where those are."""
+        clients = gradient.shape[0]
+        if len(self._kept) < clients:
+            inputs, weight, bias = self._backward(merge_clients(gradient), *self._kept[0], wanted, weighed, clients)
+            inputs = split_clients(inputs, clients) if wanted else None
+            weight = weight.unflatten(0, (clients, -1)) if weighed else None
+            bias = bias.view(clients, -1) if weighed and self.bias is not None else None
+            return inputs, weight, bias
+        parts = [self._backward(gradient[i], *kept, wanted, weighed, 1) for i, kept in enumerate(self._kept)]
+        return tuple(stack(p) if p[0] is not None else None for p in zip(*parts, strict=True))
+
     def _backward(
-        self, gradient: Tensor, x: Tensor, weight: Tensor, wanted: bool, clients: int
+        self, gradient: Tensor, x: Tensor, weight: Tensor, wanted: bool, weighed: bool, clients: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         conv = self.conv
         return torch.ops.aten.convolution_backward.default(
@@ -80,7 +99,7 @@ class Conv2d(Kernel):
             False,
             [0, 0],
             conv.groups * clients,
-            [wanted, True, self.bias is not None],
+            [wanted, weighed, weighed and self.bias is not None],
         )
 
 
