@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fogline.privacy.noise.normal import fill_normal, poisson_sample
+from fogline.privacy.noise.normal import add_normal, poisson_sample
 from fogline.privacy.noise.source import Source
 
 COUNT = 400_001
@@ -16,6 +17,13 @@ COUNT = 400_001
 
 def source(name: int = 0) -> Source:
     return Source(bytes([name]) * 32)
+
+
+def noise(count: int, of: Source | None = None) -> npt.NDArray[np.float32]:
+    """Of deviation 1, on a fine grid."""
+    drawn = np.zeros(count, np.float32)
+    add_normal(of or source(), drawn, 1.0, 2.0**-16)
+    return drawn
 
 
 class Constant(Source):
@@ -29,8 +37,7 @@ class Constant(Source):
 
 
 def test_numbers_are_normal_and_do_not_depend_on_each_other() -> None:
-    drawn = np.empty(COUNT, np.float32)
-    fill_normal(source(), drawn)
+    drawn = noise(COUNT)
     ordered, places = np.sort(drawn.astype(np.float64)), (np.arange(COUNT) + 0.5) / COUNT
     expected = 0.5 * (1.0 + np.vectorize(math.erf)(ordered / math.sqrt(2.0)))
     assert np.abs(places - expected).max() * math.sqrt(COUNT) < 1.63  # Kolmogorov and Smirnov, at one per cent.
@@ -40,11 +47,18 @@ def test_numbers_are_normal_and_do_not_depend_on_each_other() -> None:
 
 
 def test_the_tail_is_finer_than_a_word() -> None:
-    drawn = np.empty(2, np.float32)
-    fill_normal(Constant(0), drawn)
-    assert drawn.max() == pytest.approx(math.sqrt(128.0 * math.log(2.0)), rel=1e-5)
-    fill_normal(Constant((1 << 64) - 1), drawn)
-    assert np.abs(drawn).max() < 1e-3
+    assert noise(2, Constant(0)).max() == pytest.approx(math.sqrt(128.0 * math.log(2.0)), rel=1e-4)
+    assert np.abs(noise(2, Constant((1 << 64) - 1))).max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_noise_is_added_and_the_sum_lies_on_the_grid(kind: type[np.floating[Any]]) -> None:
+    plain = np.linspace(-3.0, 3.0, 9_999).astype(kind)
+    noised = plain.copy()
+    add_normal(source(), noised, 0.5, 2.0**-9)
+    assert noised.dtype == kind
+    np.testing.assert_array_equal(noised * 2.0**9, np.rint(noised * 2.0**9))
+    np.testing.assert_allclose(noised - plain, 0.5 * noise(9_999), atol=1.1 * 2.0**-10)
 
 
 def test_a_sample_takes_each_example_by_itself() -> None:

@@ -248,13 +248,8 @@ def test_promises_are_kept(engine: str) -> None:
 @pytest.mark.parametrize("broken", ["noise", "clip", "twice"])
 def test_broken_promises_show(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if broken == "noise":
-        fill = draws.fill_normal
-
-        def halved(source: Any, out: npt.NDArray[np.float32]) -> None:
-            fill(source, out)
-            out *= 0.5
-
-        monkeypatch.setattr(draws, "fill_normal", halved)
+        add = draws.add_normal
+        monkeypatch.setattr(draws, "add_normal", lambda source, x, deviation, grid: add(source, x, deviation / 2, grid))
     elif broken == "clip":
         monkeypatch.setattr(by_example, "clip_factors", lambda squares, norm: torch.ones_like(squares))
     else:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat
 
 from fogline.privacy.accounting.events import Event, Gaussian, Repeated, Sampled
-from fogline.privacy.noise.normal import Floats, fill_normal, poisson_sample
+from fogline.privacy.noise.normal import add_normal, poisson_sample
 
 KEY = 32
 """Bytes of a device's secret."""
@@ -95,9 +96,9 @@ class ExampleDraws:
         for step in range(steps):
             yield poisson_sample(self._samples, examples, rate) + step // per_pass * stride
 
-    def fill(self, noise: Floats) -> None:
-        """The next normal numbers, of deviation 1, into (n,)."""
-        fill_normal(self._noise, noise)
+    def add_noise(self, numbers: npt.NDArray[Any], deviation: float, grid: float) -> None:
+        """Add the next normal noise to (n,) numbers, and round them to multiples of ``grid``; in place."""
+        add_normal(self._noise, numbers, deviation, grid)
 
     def seeds(self, examples: int) -> list[int]:
         """A seed for each example of the next step, for what a model draws on it: nobody's draws move another's."""

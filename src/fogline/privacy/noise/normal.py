@@ -1,12 +1,12 @@
 """Gaussian noise and Poisson samples for the steps of training: single precision, many numbers at once.
 
-A step wants as many numbers as the model has, so they must cost little beside its gradient. What noise is added to is
-no whole number there; who adds it rounds the sum to a grid afterwards.
+A step wants as many numbers as the model has, so they must cost little beside its gradient. What noise is added to are
+no whole numbers there; their sum is rounded to a grid.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,35 +19,45 @@ Floats = npt.NDArray[np.float32]
 
 WORD = 2.0**-32
 TURN = np.float32(2.0 * np.pi * WORD)
-PAIRS = 1 << 12
+PAIRS = 1 << 13
 """Pairs of numbers that are made at once: they stay in the processor's cache."""
 FINE = 1 << 12
 """Words below it are too coarse for the tail: there a second word makes them finer."""
 
 
-def fill_normal(source: Source, out: Floats) -> None:
-    """Fill ``out``, (n,), with independent normal numbers around 0, of deviation 1.
+def add_normal(source: Source, numbers: npt.NDArray[Any], deviation: float, grid: float) -> None:
+    """Add independent normal noise around 0 to ``numbers``, (n,) of floats, and round them to a grid; in place.
 
-    Box and Muller (1958). The radius has 64 bits where it is large: no number is further out than 9.42, which a true
-    one is once in 10^20 times.
+    Box and Muller (1958). The radius has 64 bits where it is large: no noise is further out than 9.42 deviations, which
+    a true one is once in 10^20 times.
+
+    Args:
+        source: decides the noise.
+        numbers: what it is added to.
+        deviation: of the noise.
+        grid: what results are multiples of.
     """
-    for low in range(0, out.size, 2 * PAIRS):
-        part = out[low : low + 2 * PAIRS]
+    for low in range(0, numbers.size, 2 * PAIRS):
+        part = numbers[low : low + 2 * PAIRS]
         half = (part.size + 1) // 2
-        words = _words(source, 2 * half)
-        angle = words[:half].astype(np.float32)
-        angle *= TURN
+        noise = np.empty(2 * half, np.float32)
+        words, first, second = _words(source, 2 * half), noise[:half], noise[half:]
+        np.multiply(words[:half], TURN, out=second, dtype=np.float32, casting="unsafe")
         radius = _radius(words[half:], source)
-        np.multiply(np.cos(angle), radius, out=part[:half])
-        rest = part[half:]
-        np.multiply(np.sin(angle[: rest.size]), radius[: rest.size], out=rest)
+        radius *= np.float32(deviation / grid)
+        np.multiply(np.cos(second, out=first), radius, out=first)
+        np.multiply(np.sin(second, out=second), radius, out=second)
+        part *= 1.0 / grid
+        part += noise[: part.size]
+        np.rint(part, out=part)
+        part *= grid
 
 
 def _radius(words: Words, source: Source) -> Floats:
     """The square root of minus twice the logarithm of numbers spread evenly over (0, 1]."""
     share = words.astype(np.float32)
-    coarse = np.flatnonzero(words < FINE)
-    if coarse.size:
+    if words.min() < FINE:
+        coarse = np.flatnonzero(words < FINE)
         share[coarse] += ((_words(source, coarse.size) + 1.0) * WORD).astype(np.float32)
     share *= np.float32(WORD)
     np.log(share, out=share)

@@ -188,7 +188,7 @@ class _PrivateDevice(_Device):
         assert engine.local.privacy is not None
         self._clip, self._draws = engine.local.privacy.clip, draws
         expected = expected_batch(size, job.batch_size or engine.local.batch_size)
-        self._noising = Noising(engine.local.privacy, [draws], [expected], len(self.start), engine.task.device)
+        self._noising = Noising(engine.local.privacy, [draws], [expected])
 
     def _differentiate(self, x: Arguments, y: Tensor) -> float:
         total, losses = torch.zeros_like(self.start), 0.0

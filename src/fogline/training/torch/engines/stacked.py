@@ -170,7 +170,7 @@ class Stacked(TorchEngine):
     def _noisy(self, jobs: list[ClientJob], parts: list[DeviceExamples]) -> NoisySteps | None:
         if self.clipping is None:
             return None
-        return NoisySteps(self.clipping, self.local, jobs, parts, self.task.spec.trainable, self.task.device)
+        return NoisySteps(self.clipping, self.local, jobs, parts)
 
     def _weights(self, parts: list[DeviceExamples], low: float) -> list[int]:
         """What the devices' updates count."""

@@ -124,8 +124,6 @@ class NoisySteps:
         local: local training, with privacy.
         jobs: of the devices.
         parts: their examples.
-        numbers: P, of a gradient.
-        device: where it is.
     """
 
     def __init__(
@@ -134,8 +132,6 @@ class NoisySteps:
         local: LocalTraining,
         jobs: Sequence[ClientJob],
         parts: Sequence[DeviceExamples],
-        numbers: int,
-        device: torch.device,
     ) -> None:
         assert local.privacy is not None
         self._clipping, self._draws = clipping, [ExampleDraws(job.seed, job.secret) for job in jobs]
@@ -146,7 +142,7 @@ class NoisySteps:
         ]
         """Places of each device's examples, step by step."""
         expected = [expected_batch(part.size, width) for part, width in zip(parts, widths, strict=True)]
-        self._noising = Noising(local.privacy, self._draws, expected, numbers, device)
+        self._noising = Noising(local.privacy, self._draws, expected)
 
     def bind(self, devices: Sequence[StepDevice]) -> Callable[[Batch, list[Tensor]], tuple[Tensor, list[Tensor]]]:
         """A function of a step's batch and weights (k, *shape), to its losses (k,) and noisy gradients (k, *shape).
