@@ -1,0 +1,59 @@
+"""What an audit comes to, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fogline.audit.findings import Finding
+from fogline.audit.tap import MODEL
+from fogline.jobs import Job
+
+SAYS = {
+    "labels": "which labels a device has",
+    "first_layer": "whole examples, read off the first layer",
+    "dlg": "whole examples, by search",
+    "geiping": "whole examples, by search",
+    "membership": "whether an example was trained on",
+    "lira": "whether an example was trained on",
+    "canary": "whether one example was there (epsilon of at least 1)",
+}
+
+
+def verdict_of(job: Job, findings: Sequence[Finding]) -> str:
+    """A few sentences: who learns what, who was held off, and what would help."""
+    places = list(dict.fromkeys(one.place for one in findings if one.outcome != "not applicable"))
+    if not places:
+        return "None of the attacks has anything to work on in this job; that is no proof that nothing leaks."
+    sentences = [_of_place(place, [one for one in findings if one.place == place]) for place in places]
+    sentences.append(_advice(job, findings))
+    return " ".join(filter(None, sentences))
+
+
+def _of_place(place: str, findings: Sequence[Finding]) -> str:
+    who = "Whoever gets the models" if place == MODEL else f"The {place}"
+    learned = list(dict.fromkeys(_says(one) for one in findings if one.outcome == "leaks"))
+    hinted = [says for one in findings if one.outcome == "hints" and (says := _says(one)) not in learned]
+    if not learned and not hinted:
+        return f"{who} learned nothing that a guess does not have."
+    parts = [f"learned {_listed(learned)}"] if learned else []
+    parts += [f"got hints of {_listed(list(dict.fromkeys(hinted)))}"] if hinted else []
+    return f"{who} {' and '.join(parts)}."
+
+
+def _says(one: Finding) -> str:
+    says = SAYS.get(one.attack, one.attack)
+    return says if one.examples is None else f"{says} (where devices have {one.examples})"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _advice(job: Job, findings: Sequence[Finding]) -> str:
+    alone = any(one.outcome == "leaks" and one.devices == 1 and one.place != MODEL for one in findings)
+    sums = any(one.outcome == "leaks" and one.devices > 1 for one in findings)
+    if alone and not any(tier.exchange for tier in job.tree.tiers.values()):
+        return 'Against who sees single updates: exchange = "secagg" in the last tier, or noise that devices add.'
+    if sums and job.privacy is None:
+        return "Against who sees sums or models: noise, by a table [privacy]; larger cohorts help too."
+    return ""
