@@ -50,7 +50,7 @@ def test_under_secure_aggregation_nobody_sees_a_single_update() -> None:
     (total,) = seen(Tree(cloud=Tier(exchange="secagg")), "cloud")
     plain = seen(Tree(cloud=Tier()), "cloud")
     assert len(total.members) == CLIENTS
-    assert total.movement == pytest.approx(mean(plain), abs=1e-5)
+    assert total.movement == pytest.approx(mean(plain), abs=1e-4)  # Sums are of whole numbers.
 
 
 def test_rounds_of_later_begin_with_the_model_that_went_down() -> None:

@@ -13,7 +13,7 @@ from fogline.aggregation.rules import make_rule
 from fogline.aggregation.weights import is_per_number
 from fogline.algorithms.group import Down
 from fogline.jobs import Job
-from fogline.jobs.planning import LocalPlan
+from fogline.jobs.planning import LocalPlan, assign
 from fogline.nodes.effects import Move
 from fogline.params import Counters, Params, Vector
 from fogline.simulation.values import LazyValue, Training
@@ -70,12 +70,14 @@ class Tap(Witness):
         self._rounds = rounds
         self._tiers = {node: tier for tier in job.tree.names for node in job.tree.nodes(tier)}
         self._root = job.tree.nodes(job.tree.names[0])[0]
-        self._exchanges = {tier: bool(of.exchange) for tier, of in job.tree.tiers.items()}
         self._round = 0
-        self._under_way: dict[int, Trained] = {}
-        """By the order of the training."""
-        self._latest: dict[str, Trained] = {}
-        self._inside: dict[str, list[Trained]] = {}
+        self._parents = job.tree.parents()
+        self._tree = job.tree
+        self._homes: list[str]
+        """The aggregator above each device, by client."""
+        self._under_way: dict[str, dict[int, Trained]] = {node: {} for node in self._tiers}
+        """Training whose update its aggregator has not taken up, by the order of the training."""
+        self._inside: dict[str, list[Trained]] = {node: [] for node in self._tiers}
         """What is in the next report of each aggregator."""
         self._model: Params
         self._kept: dict[tuple[str, int], int] = {}
@@ -85,43 +87,53 @@ class Tap(Witness):
         self.task, self._model = task, shared
         self._most = max(1, min(MOST_KEPT, KEPT_BYTES // max(1, shared.vector.nbytes)))
         self._names = set(task.data.clients)
+        self._homes = assign(self._tree, task.data)
 
     def trained(self, training: Training) -> None:
         """Note whose training that is."""
         assert training.model is not None
         down: Down = training.model.result
         one = Trained(training.client, training.plan, down.vector, down.counters)
-        self._under_way[training.order] = one
-        self._latest[self.task.data.clients[training.client]] = one
+        self._under_way[self._homes[training.client]][training.order] = one
 
     def folded(self, node: str, children: Sequence[str], value: LazyValue) -> None:
         """Note what an aggregator got, and whose it is."""
         result: Update | Partial = value.result
-        tier = self._tiers[node]
         if isinstance(value, Training):
-            members = [self._under_way.pop(value.order)]
-        elif children[0] not in self._names:
-            members = [one for child in children for one in self._inside.pop(child, [])]
-        elif self._exchanges[tier]:
-            members = [self._latest[child] for child in children]
-        else:
+            members = [self._under_way[node].pop(value.order)]
+        elif children[0] == node:  # What an exchange with all that were asked has come to.
+            members = self._all_below(node)
+        elif children[0] in self._names:
             return  # Its devices' updates, which it has folded itself: each was seen as it came.
-        self._inside.setdefault(node, []).extend(members)
+        else:
+            members = [one for child in children for one in self._taken(child)]
+        self._inside[node].extend(members)
         moved = _moved(result, self._movement)
         if moved is not None:
-            self._keep(tier, members, *moved)
+            self._keep(self._tiers[node], members, *moved)
 
     def moved(self, move: Move, group: LazyValue) -> None:
         """Note how the model that is handed out has moved."""
         if not move.final:
             return
         spec, before, after = self.task.shared, self._model, group.result.vector
-        members = self._inside.pop(self._root, [])
+        members = self._taken(self._root)
         step = after[: spec.trainable] - before.vector[: spec.trainable]
         began = [Trained(one.client, one.plan, before.vector, before.counters) for one in members]
         self._keep(MODEL, began, step, float(sum(one.plan.samples for one in members)))
         self._model = Params(spec, after.copy(), group.result.counters.copy())
         self._round += 1
+
+    def _taken(self, node: str) -> list[Trained]:
+        """What is in an aggregator's report; the next one begins empty."""
+        inside, self._inside[node] = self._inside[node], []
+        return inside
+
+    def _all_below(self, node: str) -> list[Trained]:
+        """What a sum over all that were asked speaks of; of one that has dropped out, it is not known here."""
+        devices, self._under_way[node] = list(self._under_way[node].values()), {}
+        below = [child for child, parent in self._parents.items() if parent == node]
+        return devices + [one for child in below for one in self._taken(child)]
 
     def _keep(self, place: str, members: Sequence[Trained], movement: Vector, weight: float) -> None:
         key = place, self._round

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fogline.audit.findings import Finding
 from fogline.audit.tap import MODEL
@@ -31,22 +31,33 @@ def verdict_of(job: Job, findings: Sequence[Finding]) -> str:
 
 def _of_place(place: str, findings: Sequence[Finding]) -> str:
     who = "Whoever gets the models" if place == MODEL else f"The {place}"
-    learned = list(dict.fromkeys(_says(one) for one in findings if one.outcome == "leaks"))
-    hinted = [says for one in findings if one.outcome == "hints" and (says := _says(one)) not in learned]
-    if not learned and not hinted:
-        return f"{who} learned nothing that a guess does not have."
+    learned = _told([one for one in findings if one.outcome == "leaks"])
+    hinted = _told([one for one in findings if one.outcome == "hints"])
     parts = [f"learned {_listed(learned)}"] if learned else []
-    parts += [f"got hints of {_listed(list(dict.fromkeys(hinted)))}"] if hinted else []
-    return f"{who} {' and '.join(parts)}."
+    parts += [f"got hints of {_listed(new)}"] if (new := {k: v for k, v in hinted.items() if k not in learned}) else []
+    return f"{who} {' and '.join(parts)}." if parts else f"{who} learned nothing that a guess does not have."
 
 
-def _says(one: Finding) -> str:
-    says = SAYS.get(one.attack, one.attack)
-    return says if one.examples is None else f"{says} (where devices have {one.examples})"
+def _told(findings: Sequence[Finding]) -> dict[str, list[int | None]]:
+    """What was learned, and in which trials."""
+    told: dict[str, list[int | None]] = {}
+    for one in findings:
+        trials = told.setdefault(SAYS.get(one.attack, one.attack), [])
+        if one.examples not in trials:
+            trials.append(one.examples)
+    return told
 
 
-def _listed(parts: Sequence[str]) -> str:
+def _listed(told: Mapping[str, Sequence[int | None]]) -> str:
+    parts = [f"{says}{_when(trials)}" for says, trials in told.items()]
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _when(trials: Sequence[int | None]) -> str:
+    """In which trials, where it was not with the devices' own data."""
+    if None in trials:
+        return ""
+    return f" (of devices with {', '.join(map(str, sorted(filter(None, trials))))} examples; of their own data not)"
 
 
 def _advice(job: Job, findings: Sequence[Finding]) -> str:

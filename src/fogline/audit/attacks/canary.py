@@ -8,17 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.audit import twins
+from fogline.audit.attacks.labels import probabilities
 from fogline.audit.findings import ATTACKS, Finding, NotApplicableError
 from fogline.audit.scene import Observation, Scene, losses, where
 from fogline.audit.tap import View
 from fogline.audit.twins import Canaries
 from fogline.data import Examples
 from fogline.data.inputs import joined
+from fogline.params import Params
 from fogline.privacy.attacks.one_run import bound
+from fogline.training.task import Task
 
 DELTA = 1e-5
 LEAKS, HINTS = 1.0, 0.0
 MOST_EACH = 20
+LEAST = 1e-12
 
 
 @ATTACKS.add("canary")
@@ -61,9 +65,9 @@ def _drawn(scene: Scene) -> dict[int, Canaries]:
 def _scores(
     seen: Observation, views: Sequence[View], canaries: dict[int, Canaries]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """How much the loss of each canary fell, on average over the views that its device is in; and whether it was
-    there. Canaries of devices that were not seen are left out: that does not depend on the coins."""
-    fell: dict[int, npt.NDArray[np.float64]] = {}
+    """How much better the model came to fit each canary, on average over the views that its device is in; and whether
+    it was there. Canaries of devices that were not seen are left out: that does not depend on the coins."""
+    gained: dict[int, npt.NDArray[np.float64]] = {}
     times: dict[int, int] = {}
     for view in views:
         clients = [member for member in dict.fromkeys(one.client for one in view.members) if member in canaries]
@@ -71,11 +75,26 @@ def _scores(
             continue
         parts = [canaries[client].examples for client in clients]
         joint = Examples(joined([part.x for part in parts]), np.concatenate([part.y for part in parts]))
-        before, after = (losses(seen.task, seen.params(view, moved), joint) for moved in (False, True))
-        split = np.split(before - after, np.cumsum([part.count for part in parts])[:-1])
-        for client, drop in zip(clients, split, strict=True):
-            fell[client] = fell.get(client, np.zeros_like(drop)) + drop
+        before, after = (_exposed(seen.task, seen.params(view, moved), joint) for moved in (False, True))
+        split = np.split(after - before, np.cumsum([part.count for part in parts])[:-1])
+        for client, gain in zip(clients, split, strict=True):
+            gained[client] = gained.get(client, np.zeros_like(gain)) + gain
             times[client] = times.get(client, 0) + 1
-    scores = [fell[client] / times[client] for client in fell]
-    coins = [canaries[client].coins for client in fell]
+    scores = [gained[client] / times[client] for client in gained]
+    coins = [canaries[client].coins for client in gained]
     return np.concatenate(scores), np.concatenate(coins)
+
+
+def _exposed(task: Task, params: Params, canaries: Examples) -> npt.NDArray[np.float64]:
+    """(n,) how much better the model likes the class of each canary than the average class, for that input: of the
+    wrong classes any might have been drawn. Of numbers, how well it fits them."""
+    classes = task.data.classes
+    if classes is None:
+        return -losses(task, params, canaries)
+    likely = probabilities(task, params, canaries)
+    if likely is None:
+        every = [losses(task, params, Examples(canaries.x, np.full_like(canaries.y, c))) for c in range(classes)]
+        scores = -np.stack(every, axis=1)
+    else:
+        scores = np.log(np.maximum(likely, LEAST))
+    return scores[np.arange(canaries.count), canaries.y] - scores.mean(1)
