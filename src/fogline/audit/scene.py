@@ -159,6 +159,7 @@ class Scene:
                 "seed": (self.job.seed + draw) % 2**63,
                 "start": str(self._start),
                 "engine": self.job.engine or next(iter(self.task.engines())),
+                "chunk": self.job.chunk or 1,
                 "executor": "inline",
                 "processes": 0,
                 "evaluation": Evaluation(every=self.job.rounds + 1),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fogline.data import Examples, FederatedData
 from fogline.data.examples import Indices
 from fogline.data.ids import Ids, Listed
-from fogline.data.inputs import Array, joined
+from fogline.data.inputs import Array, joined, mapped
 
 Flags = npt.NDArray[np.bool_]
 
@@ -78,7 +78,7 @@ def halves(data: FederatedData, seed: int) -> FederatedData:
 
 @dataclass(frozen=True)
 class Canaries:
-    """Examples of a client with wrong targets, each put among its data by the flip of a coin."""
+    """Examples of a client that make no sense, each put among its data by the flip of a coin."""
 
     examples: Examples
     coins: Flags
@@ -86,15 +86,17 @@ class Canaries:
 
     @classmethod
     def of(cls, data: FederatedData, client: int, count: int, seed: int) -> Canaries:
-        """Some of a client's own inputs; a class becomes another one, a number that of another example."""
+        """Inputs whose numbers are each of another example, so that nothing else teaches them; with any target."""
         rng = np.random.default_rng((seed, client))
         own = data.at(client)
-        some = own.part(rng.permutation(own.count)[:count])
-        if data.classes is None:
-            wrong = rng.permutation(own.y)[: some.count]
-        else:
-            wrong = (some.y + 1 + rng.integers(0, data.classes - 1, some.y.shape)) % data.classes
-        return cls(Examples(some.x, wrong.astype(own.y.dtype)), rng.random(some.count) < 0.5)
+        y = rng.permutation(own.y) if data.classes is None else rng.integers(0, data.classes, own.y.shape)
+        every = Examples(mapped(lambda part: _scrambled(part, rng), own.x), y.astype(own.y.dtype))
+        some = every.part(slice(count))
+        return cls(some, rng.random(some.count) < 0.5)
+
+
+def _scrambled(part: Array, rng: np.random.Generator) -> Array:
+    return rng.permuted(part.reshape(len(part), -1), axis=0).reshape(part.shape)
 
 
 def with_canaries(data: FederatedData, canaries: dict[int, Canaries]) -> FederatedData:
