@@ -130,5 +130,5 @@ def _listing(report: LeakReport) -> Listing:
 def _row(one: Finding) -> tuple[str, ...]:
     style = STYLES[one.outcome]
     examples = "own" if one.examples is None else str(one.examples)
-    told = escape(one.words.partition(": ")[0])
+    told = escape(one.words.rpartition(": ")[0] or one.words)
     return one.attack, escape(one.place), examples, str(one.devices), f"[{style}]{one.outcome}[/]", told
