@@ -86,7 +86,7 @@ def main() -> None:
                 **{place: worst(found.findings, place) for place in ("fog", "cloud", "model")},
             }
             (folder / f"{task}-{defence.replace(' ', '-')}.html").write_text(page_of(found))
-            console.print(f"{task}, {defence}: {found.verdict} [{seconds:.0f} s]", markup=False)
+            console.print(f"{task}, {defence}: {' '.join(found.verdict)} [{seconds:.0f} s]", markup=False)
     whole = not (given.quick or given.task or given.defence)
     report("leaks", {"summary": summary, "rows": rows}, keep=whole)
 

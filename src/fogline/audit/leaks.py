@@ -26,8 +26,8 @@ class LeakReport:
     facts: Mapping[str, str]
     """Of the job, what decides how much it gives away: for people."""
     findings: tuple[Finding, ...]
-    verdict: str
-    """In words."""
+    verdict: tuple[str, ...]
+    """In sentences."""
 
     @property
     def worst(self) -> Mapping[str, Outcome]:
@@ -44,7 +44,7 @@ class LeakReport:
         return {
             "job": self.job.name,
             "facts": dict(self.facts),
-            "verdict": self.verdict,
+            "verdict": " ".join(self.verdict),
             "worst": dict(self.worst),
             "findings": [
                 {
@@ -112,7 +112,7 @@ def _found(name: str, scene: Scene) -> Iterable[Finding]:
 def facts_of(job: Job, data: FederatedData) -> dict[str, str]:
     """What of a job decides how much it gives away."""
     local, tiers = job.local, job.tree.tiers
-    amount = f"{local.steps} steps" if local.steps else f"{local.epochs} passes"
+    amount = f"{local.steps} steps" if local.steps else "a pass" if local.epochs == 1 else f"{local.epochs} passes"
     batch = "all examples" if local.batch_size is None else f"{local.batch_size} examples"
     sizes = data.sizes()
     facts = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from fogline.audit.findings import Finding, NotApplicableError, Rebuilt, sentence
-from fogline.audit.scene import Observation, Scene, where
+from fogline.audit.scene import Observation, Scene
 from fogline.audit.tap import View
 
 Look = Callable[[int | None, Observation, View], Finding]
@@ -50,7 +50,7 @@ def rebuilt(attack: str, scene: Scene, examples: int | None, view: View, pairs: 
         attack,
         view.place,
         "leaks" if recovered else "holds",
-        f"{words}: {where(view.place, len(view.members))}.",
+        f"{words}.",
         examples,
         len(view.members),
         measures,

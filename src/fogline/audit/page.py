@@ -46,7 +46,7 @@ def page_of(report: LeakReport) -> str:
     """The page of an audit, as HTML."""
     worst = min(report.worst.values(), key=list(MEANS).index, default="not applicable")
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.facts.items())
-    places = dict.fromkeys(one.place for one in report.findings)
+    places = sorted(dict.fromkeys(one.place for one in report.findings), key=EVERYWHERE.__eq__)  # That comes last.
     sections = "".join(_section(place, [one for one in report.findings if one.place == place]) for place in places)
     name = escape(report.job.name)
     return f"""<!doctype html>
@@ -62,7 +62,7 @@ def page_of(report: LeakReport) -> str:
 <h1>Leak audit of {name}</h1>
 <p class="soft">Attacks on the job's own settings, from the place of somebody who keeps to the protocol and is curious.
 What they saw was taken off the links of a simulation of the job.</p>
-<p class="verdict {_kind(worst)}">{escape(report.verdict)}</p>
+<div class="verdict {_kind(worst)}">{"".join(f"<p>{escape(text)}</p>" for text in report.verdict)}</div>
 <dl>{facts}</dl>
 {sections}
 <h2>How to read this</h2>
@@ -76,8 +76,10 @@ those that came through are proof that there is.</p>
 
 
 def _section(place: str, findings: Sequence[Finding]) -> str:
-    titles = {MODEL: "From whoever gets the models", EVERYWHERE: "What does not apply"}
-    title = titles.get(place, f"From the {escape(place)}")
+    devices = max(one.devices for one in findings)
+    sees = "each device's update by itself" if devices == 1 else f"sums of {devices} devices' updates"
+    titles = {MODEL: f"Whoever gets the models sees {sees}", EVERYWHERE: "What does not apply"}
+    title = titles.get(place, f"The {escape(place)} sees {sees}")
     rows = "".join(_row(one) for one in findings)
     return f"""<h2>{title}</h2>
 <div class="wide"><table>

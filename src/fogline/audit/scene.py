@@ -201,12 +201,3 @@ def losses(task: Task, params: Params, examples: Examples) -> Losses:
     """(n,) the model's loss on each example."""
     sums = [task.evaluate(params, examples.part(slice(i, i + 1))) for i in range(examples.count)]
     return np.array([one["loss"] / max(one["count"], 1.0) for one in sums])
-
-
-def where(place: str, devices: int) -> str:
-    """What is seen from a place, for a sentence."""
-    if place == MODEL:
-        return f"whoever gets the models, which move by the mean of {devices} devices"
-    return (
-        f"{place}, which sees a device's update by itself" if devices == 1 else f"{place}, which sees sums of {devices}"
-    )

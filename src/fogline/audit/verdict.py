@@ -19,14 +19,14 @@ SAYS = {
 }
 
 
-def verdict_of(job: Job, findings: Sequence[Finding]) -> str:
+def verdict_of(job: Job, findings: Sequence[Finding]) -> tuple[str, ...]:
     """A few sentences: who learns what, who was held off, and what would help."""
     places = list(dict.fromkeys(one.place for one in findings if one.outcome != "not applicable"))
     if not places:
-        return "None of the attacks has anything to work on in this job; that is no proof that nothing leaks."
+        return ("None of the attacks has anything to work on in this job; that is no proof that nothing leaks.",)
     sentences = [_of_place(place, [one for one in findings if one.place == place]) for place in places]
     sentences.append(_advice(job, findings))
-    return " ".join(filter(None, sentences))
+    return tuple(filter(None, sentences))
 
 
 def _of_place(place: str, findings: Sequence[Finding]) -> str:

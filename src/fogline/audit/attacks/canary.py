@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fogline.audit import twins
 from fogline.audit.findings import ATTACKS, Finding, NotApplicableError
 from fogline.audit.knowledge import Knowledge
-from fogline.audit.scene import Observation, Scene, where
+from fogline.audit.scene import Observation, Scene
 from fogline.audit.tap import View
 from fogline.audit.twins import Canaries
 from fogline.data import Examples
@@ -51,8 +51,7 @@ def _finding(place: str, devices: int, shown: Bound, canaries: int, delta: float
         place,
         "leaks" if shown.epsilon >= LEAKS else "hints" if shown.epsilon > 0 else "holds",
         f"Of one example, epsilon is at least {shown.epsilon:.2f} with 95 % confidence ({shown.correct} of "
-        f"{shown.guesses} coins guessed right; {canaries} canaries can show at most {shown.most:.1f}): "
-        f"{where(place, devices)}.",
+        f"{shown.guesses} coins guessed right; {canaries} canaries can show at most {shown.most:.1f}).",
         None,
         devices,
         measures,

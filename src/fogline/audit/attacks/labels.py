@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fogline.audit.findings import ATTACKS, Finding, NotApplicableError
 from fogline.audit.looking import on_every_view
-from fogline.audit.scene import Observation, Scene, where
+from fogline.audit.scene import Observation, Scene
 from fogline.audit.tap import View
 from fogline.data import Examples
 from fogline.params import Params
@@ -33,7 +33,7 @@ def labels(scene: Scene) -> Iterator[Finding]:
             "labels",
             view.place,
             "leaks" if gain >= LEAKS else "hints" if gain >= HINTS else "holds",
-            f"{right:.0%} of the labels, where a guess has {guess:.0%}: {where(view.place, len(view.members))}.",
+            f"{right:.0%} of the labels read, where a guess has {guess:.0%}.",
             examples,
             len(view.members),
             {"right": float(right), "guess": float(guess)},

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.audit.findings import ATTACKS, Finding
-from fogline.audit.scene import Scene, where
+from fogline.audit.scene import Scene
 from fogline.audit.shadows import Scored, scored
 from fogline.privacy.attacks.membership import auc, found_at
 
@@ -29,15 +29,14 @@ def found(attack: str, place: str, kept: Scored, scores: npt.NDArray[np.float64]
     known = np.isfinite(scores)
     members, others = scores[known & kept.inside[0]], scores[known & ~kept.inside[0]]
     if not (len(members) and len(others)):
-        words = f"No example could be asked after: {where(place, kept.devices)}."
-        return Finding(attack, place, "not applicable", words, None, kept.devices)
+        return Finding(attack, place, "not applicable", "No example could be asked after.", None, kept.devices)
     area, rate = auc(members, others), found_at(members, others, FALSE_ALARMS)
     return Finding(
         attack,
         place,
         "leaks" if area >= LEAKS else "hints" if area >= HINTS else "holds",
         f"Members are told from others with an area of {area:.2f} (chance: 0.50), {rate:.0%} of them at "
-        f"{FALSE_ALARMS:.0%} false alarms: {where(place, kept.devices)}.",
+        f"{FALSE_ALARMS:.0%} false alarms.",
         None,
         kept.devices,
         {"auc": area, "found_at_1_percent": rate, "asked": float(known.sum())},

@@ -84,7 +84,8 @@ def leaks(
         print_json(facts)
         return
     present([_listing(report)], json=False)
-    Console().print(f"\n{escape(report.verdict)}\nPage: {page}", highlight=False, soft_wrap=True)
+    told = "\n".join(["", *report.verdict, f"Page: {page}"])
+    Console().print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def _silent(_: str) -> None:
@@ -130,5 +131,4 @@ def _listing(report: LeakReport) -> Listing:
 def _row(one: Finding) -> tuple[str, ...]:
     style = STYLES[one.outcome]
     examples = "own" if one.examples is None else str(one.examples)
-    told = escape(one.words.rpartition(": ")[0] or one.words)
-    return one.attack, escape(one.place), examples, str(one.devices), f"[{style}]{one.outcome}[/]", told
+    return one.attack, escape(one.place), examples, str(one.devices), f"[{style}]{one.outcome}[/]", escape(one.words)
