@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy.typing as npt
 
-from fogline.errors import FoglineError, InputError
-from fogline.plugins import Registry
-
-if TYPE_CHECKING:
-    from fogline.audit.scene import Scene
+from fogline.errors import FoglineError
 
 Outcome = Literal["leaks", "hints", "holds", "not applicable"]
 """``leaks``: the attack came through; ``hints``: it is better than a guess; ``holds``: it is not."""
@@ -20,10 +16,6 @@ Outcome = Literal["leaks", "hints", "holds", "not applicable"]
 
 class NotApplicableError(FoglineError, ValueError):
     """An attack has nothing to work on in this job; the text says why."""
-
-
-class UnknownAttackError(InputError, ValueError):
-    """There is no attack of that name; the text says what there is."""
 
 
 def sentence(error: NotApplicableError) -> str:
@@ -63,8 +55,3 @@ class Finding:
     """Whose updates are one in what was seen."""
     measures: Mapping[str, float] = field(default_factory=dict[str, float])
     rebuilt: tuple[Rebuilt, ...] = ()
-
-
-Attack = Callable[["Scene"], Iterable[Finding]]
-ATTACKS = Registry[Attack]("attack", "fogline.audit.attacks", first="labels", error=UnknownAttackError)
-"""All attacks: one file each. Where an attack finds nothing to work on, it raises :class:`NotApplicableError`."""

@@ -49,7 +49,7 @@ class Replay:
                 part.eval()  # What it leaves out, nobody knows.
         task.layout.load(self._module, params.vector, params.counters)
         named = dict(self._module.named_parameters())
-        self._weights = {entry.name: named[entry.name] for entry in task.layout.trainable}
+        self._weights: dict[str, Tensor] = {entry.name: named[entry.name] for entry in task.layout.trainable}
         ends = cuts(examples, plan.batch_size, 1)
         follow = all_of_one and plan.steps <= MOST_STEPS
         self._rate = plan.learning_rate * (1 if follow else plan.steps)

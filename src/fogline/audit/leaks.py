@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fogline.algorithms import Algorithm
-from fogline.audit.findings import ATTACKS, Finding, NotApplicableError, Outcome, sentence
+from fogline.audit.findings import Finding, NotApplicableError, Outcome, sentence
+from fogline.audit.registry import ATTACKS
 from fogline.audit.scene import AuditSettings, Scene
 from fogline.audit.verdict import verdict_of
 from fogline.data import FederatedData

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from fogline.audit.findings import ATTACKS, Finding, Outcome, Rebuilt
+from fogline.audit.findings import Finding, Outcome, Rebuilt
 from fogline.audit.leaks import EVERYWHERE, LeakReport
 from fogline.audit.pictures import drawn
+from fogline.audit.registry import ATTACKS
 from fogline.audit.tap import MODEL
 
 STYLE = """
@@ -44,7 +45,8 @@ MEANS: dict[Outcome, str] = {
 
 def page_of(report: LeakReport) -> str:
     """The page of an audit, as HTML."""
-    worst = min(report.worst.values(), key=list(MEANS).index, default="not applicable")
+    none: Outcome = "not applicable"
+    worst: Outcome = min(report.worst.values(), key=list(MEANS).index, default=none)
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.facts.items())
     places = sorted(dict.fromkeys(one.place for one in report.findings), key=EVERYWHERE.__eq__)  # That comes last.
     sections = "".join(_section(place, [one for one in report.findings if one.place == place]) for place in places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +17,7 @@ from fogline.algorithms import Algorithm, make
 from fogline.audit import twins
 from fogline.audit.findings import NotApplicableError
 from fogline.audit.knowledge import Knowledge
-from fogline.audit.tap import MODEL, Tap, View
+from fogline.audit.tap import Tap, View
 from fogline.data import Examples, FederatedData
 from fogline.data.inputs import joined
 from fogline.jobs import Evaluation, Job
@@ -126,7 +126,7 @@ class Scene:
         return self.algorithm or make(self.job.algorithm.name, **self.job.algorithm.parameters)
 
     @contextmanager
-    def opened(self) -> Iterator[Scene]:
+    def opened(self) -> Generator[Scene]:
         """Keeps the first model, which all runs of the audit begin with, for as long as the audit takes."""
         with TemporaryDirectory(prefix="fogline-audit-") as folder, self.task.one_thread():
             self._start = Path(folder) / "start.safetensors"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fogline.audit.attacks.labels import guessed_labels
 from fogline.audit.findings import Finding, NotApplicableError
 from fogline.audit.knowledge import Knowledge, continuous
+from fogline.audit.label_counts import guessed_labels
 from fogline.audit.looking import on_every_view, rebuilt
 from fogline.audit.scene import Observation, Scene
 from fogline.audit.tap import View

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.audit import twins
-from fogline.audit.findings import ATTACKS, Finding, NotApplicableError
+from fogline.audit.findings import Finding, NotApplicableError
 from fogline.audit.knowledge import Knowledge
+from fogline.audit.registry import ATTACKS
 from fogline.audit.scene import Observation, Scene
 from fogline.audit.tap import View
 from fogline.audit.twins import Canaries

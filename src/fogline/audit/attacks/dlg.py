@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fogline.audit.findings import ATTACKS, Finding
+from fogline.audit.findings import Finding
 from fogline.audit.knowledge import Knowledge
+from fogline.audit.registry import ATTACKS
 from fogline.audit.scene import Scene
 from fogline.audit.searching import searched
 

@@ -8,9 +8,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from fogline.audit.findings import ATTACKS, Finding, NotApplicableError
+from fogline.audit.findings import Finding, NotApplicableError
 from fogline.audit.knowledge import continuous
 from fogline.audit.looking import on_every_view, rebuilt
+from fogline.audit.registry import ATTACKS
 from fogline.audit.scene import Observation, Scene
 from fogline.audit.tap import View
 from fogline.params import Spec

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from fogline.audit.attacks.membership import found
-from fogline.audit.findings import ATTACKS, Finding
+from fogline.audit.findings import Finding
+from fogline.audit.registry import ATTACKS
 from fogline.audit.scene import Scene
 from fogline.audit.shadows import scored
 from fogline.privacy.attacks.membership import likelihood_ratio

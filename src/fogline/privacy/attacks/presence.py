@@ -22,4 +22,4 @@ def presence(moved: npt.ArrayLike, gradients: npt.ArrayLike) -> Array:
     rows = np.asarray(gradients, np.float64)
     gram = rows @ rows.T
     gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / max(len(gram), 1) + 1e-30
-    return -np.linalg.solve(gram, rows @ np.asarray(moved, np.float64))
+    return np.asarray(-np.linalg.solve(gram, rows @ np.asarray(moved, np.float64)), np.float64)
