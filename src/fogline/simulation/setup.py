@@ -18,7 +18,7 @@ from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import BUFFERS, Down
 from fogline.algorithms.private import with_home
 from fogline.compute.folding import finished
-from fogline.compute.groups import Groups, is_bug
+from fogline.compute.groups import is_bug
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
 from fogline.compute.queries import check_query
@@ -37,6 +37,8 @@ from fogline.jobs.planning import (
     planner,
     with_defaults,
 )
+from fogline.jobs.protection import protection_of
+from fogline.jobs.protection_checks import check_privacy, check_private_model, check_units
 from fogline.jobs.rules import check_enough, rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
@@ -52,6 +54,7 @@ from fogline.params import Params, frozen_of, to_bytes
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
+from fogline.simulation.protecting import computes_of, first_given, giver_of
 from fogline.simulation.scenario import LinkSizes, Scenario, Sizes
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
@@ -119,6 +122,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     task.check()
     job = with_defaults(job, algorithm, task)
     check_target(job.evaluation.target, task.headline)
+    check_privacy(job, algorithm)
     check_links(job, algorithm)
     rules = rules_of(job, algorithm)
     for query in job.queries:
@@ -135,6 +139,8 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
     task = with_home(task, algorithm, lambda: start)
+    check_private_model(job, task.shared)
+    check_units(job, population_below(job.tree.parents(), homes))
     return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange)
 
 
@@ -216,7 +222,8 @@ def simulator_of(
     def presence(child: str, now: float) -> bool:
         return fleet.available(index[child], now)
 
-    patient, traits = patience(setting, sizes), traits_of(algorithm, setting.rules, setting.exchange)
+    patient = patience(setting, sizes)
+    traits = traits_of(algorithm, setting.rules, setting.exchange, protection_of(job))
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
@@ -234,22 +241,22 @@ def simulator_of(
 
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
     staging = staging_of(setting.stages, depths, task.shared.trainable)
-    computes = {tier: Groups(algorithm, task.shared, rule) for tier, rule in setting.rules.items()}
+    computes = computes_of(job, algorithm, task.shared, setting.rules)
     exchange = setting.exchange
-    steps = None if exchange is None else ExchangeValues(exchange, job.seed, computes[job.tree.names[-1]])
+    steps = None if exchange is None else ExchangeValues(exchange, job.seed, computes[job.tree.leaves()[0]])
     numbers = Numbers(
-        {name: computes[tier] for name, tier in tier_of.items()},
+        computes,
         population_below(parents, setting.homes),
         lambda child, why: made[0].refused(child, why),
         staging,
         witness,
     )
     root = job.tree.nodes(job.tree.names[0])[0]
-    numbers.set_group(model_key(root, 0), LazyValue(groups.root(setting.shared)))
+    numbers.set_group(model_key(root, 0), LazyValue(computes[root].begun(groups.root(setting.shared))))
     if witness is not None:
         witness.begins(task, setting.shared)
         trained, moved = _both(lambda training, _: witness.trained(training), trained), _both(moved, witness.moved)
-    store = LazyValues(trainer, trained, numbers.settled, staging)
+    store = LazyValues(trainer, trained, numbers.settled, staging, giver_of(job, algorithm))
     scenario = Scenario(
         root=root,
         aggregators=aggregators,
@@ -345,6 +352,7 @@ def probe(setting: Setting) -> Sizes:
     plain = Sizes(base, base, base, frozen=0 if frozen is None else len(to_bytes(frozen)))
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
         return _of_plain_method(setting, plain)
+    update = first_given(setting.job, algorithm, update)
     _check_weights(setting.rules, update)
     rule = next(iter(setting.rules.values()))
     fold, update.child = rule.fold(), rule.trusted
@@ -370,8 +378,7 @@ def probe(setting: Setting) -> Sizes:
         error.at(f"{setting.job.tree.names[0]}, round 1")
         raise
     down = groups.send_down(algorithm, group)
-    extras = sum(vector.nbytes for vector in down.received.values())
-    plain = replace(plain, down=base + extras)
+    plain = replace(plain, down=base + down.extras)
     return replace(plain, staged=_staged(setting, plain, down, update, partial))
 
 
