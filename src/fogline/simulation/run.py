@@ -42,6 +42,7 @@ from fogline.simulation.setup import (
     simulator_of,
 )
 from fogline.simulation.survey import Surveys
+from fogline.simulation.witness import Witness
 from fogline.training import Choice, autotune
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
@@ -236,6 +237,7 @@ def run(
     algorithm: Algorithm | None = None,
     progress: Progress | bool = True,
     on_round: OnRound | None = None,
+    witness: Witness | None = None,
 ) -> Result:
     """Run a job, from its last checkpoint if its folder has one.
 
@@ -246,6 +248,7 @@ def run(
         algorithm: the instance, where the job's name alone cannot make it (a class of a notebook).
         progress: whether to show progress, or where.
         on_round: told of every round, and may end the run.
+        witness: looks on.
 
     Raises:
         JobError: a setting is impossible; one sentence.
@@ -277,7 +280,9 @@ def run(
         job = setting.job
         recorder = Recorder(setting, executor, [show.round], show.note, on_round)
         sizes = probe(setting)
-        simulator = recorder.simulator = simulator_of(setting, executor, sizes, recorder.trained, recorder.moved)
+        simulator = recorder.simulator = simulator_of(
+            setting, executor, sizes, recorder.trained, recorder.moved, witness
+        )
         if asks_beside(job):
             store = simulator.store
             recorder.surveys = Surveys(setting, sizes, simulator.traffic, executor, lambda: store.locals)
