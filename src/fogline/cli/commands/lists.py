@@ -19,7 +19,7 @@ Parameters = dict[str, str | None]
 
 
 def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
-    """List the methods, rules, policies of selection, stages, exchanges and attacks.
+    """List the methods, rules, policies of selection, stages, exchanges, mechanisms of noise and attacks.
 
     Parameters
     ----------
@@ -30,6 +30,7 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     from fogline.algorithms import METHODS
     from fogline.exchanges import EXCHANGES
     from fogline.nodes.policies import POLICIES
+    from fogline.privacy.mechanisms import MECHANISMS
     from fogline.simulation.attacks import ATTACKS
     from fogline.stages import STAGES
 
@@ -46,9 +47,11 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     _add(on_links, "stage", STAGES)
     steps = Listing(columns, title="Exchanges (exchange of the last tier)")
     _add(steps, "exchange", EXCHANGES)
+    noise = Listing(columns, title="Noise (privacy.mechanism)")
+    _add(noise, "mechanism", MECHANISMS)
     attacks = Listing(columns, title="Attacks in simulations (attack.name)")
     _add(attacks, "attack", ATTACKS)
-    present([methods, rules, selection, on_links, steps, attacks], json)
+    present([methods, rules, selection, on_links, steps, noise, attacks], json)
 
 
 def _add(listing: Listing, kind: str, registry: Registry[Any]) -> None:
