@@ -19,7 +19,7 @@ from pydantic import (
 
 from fogline.governance.policy.offers import Needs
 from fogline.jobs.checked import Demand, StrictModel
-from fogline.jobs.privacy import Privacy
+from fogline.jobs.privacy import DEVICES, Privacy
 from fogline.jobs.tree import CountOrShare, Tree
 from fogline.jobs.units import seconds, size
 from fogline.settings import LocalSettings
@@ -145,9 +145,6 @@ class JobNeeds(StrictModel):
     def told(self) -> Needs:
         """The same, as nodes tell each other of it: :class:`fogline.governance.Needs` has these fields."""
         return msgspec.convert(self, Needs, from_attributes=True)
-
-
-DEVICES = "devices"
 
 
 class AttackPlan(StrictModel):

@@ -20,7 +20,7 @@ from fogline.algorithms.base import METRIC
 from fogline.algorithms.hooks import BUFFERS
 from fogline.data import Examples
 from fogline.jobs import Job, JobError
-from fogline.jobs.job import DEVICES
+from fogline.jobs.privacy import DEVICES
 from fogline.nodes.messages import Key
 from fogline.params import Vector
 from fogline.simulation.attacks import ATTACKS, Attack, RoundView
