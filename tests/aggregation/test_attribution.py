@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fogline.aggregation import Update
+from fogline.aggregation.attribution import scores_of
 from fogline.aggregation.gathering import CombinedFold, as_it_is
 from fogline.aggregation.rules import Rule, make_rule
 from fogline.aggregation.rules.registry import RULES
@@ -21,7 +22,7 @@ def use(rule: str | list[str] | Rule, updates: np.ndarray = UPDATES, trusted: st
         fold.add(Update({"delta": row}, {"delta": 1.0}, child=f"c{place}"))
     made = fold.finish()
     assert isinstance(made, CombinedFold)
-    return made.use()
+    return scores_of([made.use()])
 
 
 @pytest.mark.parametrize(
@@ -45,9 +46,10 @@ def use(rule: str | list[str] | Rule, updates: np.ndarray = UPDATES, trusted: st
 def test_who_is_far_away_is_used_less_than_all_others(rule: str | list[str]) -> None:
     assert make_rule(rule).tells
     found = use(rule)
-    assert found.keys() == {f"c{place}" for place in range(11)}
+    trusted = make_rule(rule).trusted
+    assert found.keys() == {f"c{place}" for place in range(11)} - {trusted}
     assert all(0.0 <= score <= 1.0 for score in found.values())
-    honest = [found[f"c{place}"] for place in range(9)]
+    honest = [found.get(f"c{place}", 1.0) for place in range(9)]
     assert max(found["c9"], found["c10"]) < 0.5
     assert sum(score > 0.5 for score in honest) >= 6  # Bulyan leaves out 2f, and trims 2f of the rest.
 
@@ -84,7 +86,7 @@ def test_names_count_by_their_numbers_and_a_child_by_those_it_sends() -> None:
         fold.add(Update(vectors, dict.fromkeys(vectors, 1.0), child=f"c{place}"))
     made = fold.finish()
     assert isinstance(made, CombinedFold)
-    found = made.use()
+    found = scores_of([made.use()])
     assert found["c0"] == 0.0
-    assert found["c7"] == pytest.approx(0.1)
+    assert found["c7"] == pytest.approx(0.1 / 0.55)  # Half of all count in the large name, and all in the small one.
     assert found["c4"] == 1.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -55,21 +55,38 @@ def _counted(rule: Telling, rows: UpdateRows, matrix: Matrix | None) -> Matrix:
     return np.ones(len(rows) if matrix is None else len(matrix)) if kept is None else kept.mean(axis=1)
 
 
-def scores_of(rule: Telling, used: Sequence[Used]) -> dict[str, float]:
+class Use(NamedTuple):
+    """How much of an update was used."""
+
+    share: float
+    """Summed over its numbers."""
+    numbers: int
+
+
+def use_of(rule: Telling, used: Sequence[Used]) -> dict[str, Use]:
+    """By child, how much a rule has used of its update, over all names. A child that the rule trusts is not judged."""
+    found: dict[str, Use] = {}
+    for rows, matrix in used:
+        if not (len(rows) and rows.size):
+            continue
+        for child, share in zip(rows.children, shares_of(rule, rows, matrix).tolist(), strict=True):
+            if child != rule.trusted:
+                before = found.get(child, Use(0.0, 0))
+                found[child] = Use(before.share + rows.size * share, before.numbers + rows.size)
+    return found
+
+
+def scores_of(uses: Sequence[Mapping[str, Use]]) -> dict[str, float]:
     """By child, how much of its update was used, beside the usual: the median over all of them; 1 is that or more.
 
-    Where the rule uses fewer than half, nothing is said of the others: all have 1. So has the child that the rule
-    trusts, whose update is the measure. Names count by how many numbers they have.
+    Where fewer than half are used, nothing is said of the others: all have 1.
+
+    Args:
+        uses: of the pieces that a model was worked on in.
     """
-    sums: dict[str, float] = {}
-    sizes: dict[str, int] = {}
-    for rows, matrix in used:
-        if not len(rows):
-            continue
-        shares = shares_of(rule, rows, matrix)
-        usual = float(np.median(shares))
-        scores = np.minimum(shares / usual, 1.0) if usual > 0.0 else np.ones(len(shares))
-        for child, score in zip(rows.children, scores.tolist(), strict=True):
-            sums[child] = sums.get(child, 0.0) + rows.size * (1.0 if child == rule.trusted else score)
-            sizes[child] = sizes.get(child, 0) + rows.size
-    return {child: total / sizes[child] for child, total in sums.items() if sizes[child]}
+    shares: dict[str, float] = {}
+    for child in dict.fromkeys(child for use in uses for child in use):
+        parts = [use[child] for use in uses if child in use]
+        shares[child] = sum(part.share for part in parts) / max(1, sum(part.numbers for part in parts))
+    usual = float(np.median(list(shares.values()))) if shares else 0.0
+    return {child: min(share / usual, 1.0) if usual > 0.0 else 1.0 for child, share in shares.items()}

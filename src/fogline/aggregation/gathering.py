@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fogline.aggregation.attribution import Telling, Used, scores_of
+from fogline.aggregation.attribution import Telling, Use, Used, use_of
 from fogline.aggregation.fold import Fold, middle
 from fogline.aggregation.geometry import Geometry, Mixture, WrongRuleError
 from fogline.aggregation.mean import LARGEST
@@ -120,11 +120,11 @@ class CombinedFold(Folded):
     itself as heavy as it likes. A total is the rule's vector times that.
 
     Args:
-        use: by child, how much of its update the rule has used (:func:`fogline.aggregation.attribution.scores_of`);
+        use: by child, how much of its update the rule has used (:func:`fogline.aggregation.attribution.use_of`);
             computed when it is asked for, from the updates, which it keeps until then.
     """
 
-    use: Callable[[], dict[str, float]] = field(default=dict[str, float], compare=False)
+    use: Callable[[], dict[str, Use]] = field(default=dict[str, Use], compare=False)
 
     def mean(self, name: str) -> Vector:
         self._check(name)
@@ -194,7 +194,7 @@ class GatheringFold(Fold):
             weights[name] = len(rows) * float(np.median(rows.weights)) if len(rows) else 0.0
             used.append((rows, None if plan is None else plan.mixture.matrix))
         self.clear()
-        return CombinedFold({**made}, {**weights}, counters, count, partial(scores_of, self._rule, used))
+        return CombinedFold({**made}, {**weights}, counters, count, partial(use_of, self._rule, used))
 
     def suits(self, partial: Partial) -> None:
         if not isinstance(partial, Gathered):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, from_arrays, surely_fit
+from fogline.aggregation.attribution import Use, scores_of
 from fogline.aggregation.gathering import CombinedFold, Gathered, MixingPlan, as_it_is, plans_of
 from fogline.compute.column_blocks import Piece, WholeModel
 from fogline.compute.files import read_update
@@ -45,8 +46,8 @@ class RoundMembers:
         self._plans: dict[str, MixingPlan] | None = None
         self._done = 0
         self._rates = rates
-        self._uses: list[tuple[int, dict[str, float]]] = []
-        """By child, how much the rule has used, with the numbers of the piece that it is of."""
+        self._uses: list[dict[str, Use]] = []
+        """By child, how much the rule has used of a piece."""
 
     @property
     def count(self) -> int:
@@ -61,12 +62,9 @@ class RoundMembers:
     @property
     def scores(self) -> tuple[tuple[int, float], ...]:
         """How much the rule has used of each update, beside the usual (0 to 1), by its place."""
-        found: list[tuple[int, float]] = []
-        for place, member in enumerate(self._members):
-            parts = [(size, use[member.child]) for size, use in self._uses if member.child in use]
-            if parts:
-                found.append((place, sum(size * use for size, use in parts) / sum(size for size, _ in parts)))
-        return tuple(found)
+        scores = scores_of(self._uses)
+        places = enumerate(self._members)
+        return tuple((place, scores[member.child]) for place, member in places if member.child in scores)
 
     def surely_fit(self) -> bool:
         """Whether one look at each tells that all can be used."""
@@ -86,7 +84,7 @@ class RoundMembers:
             plans = {name: plan.at(piece.offset(name, plan.size)) for name, plan in self._planned().items()}
         folded = self._folded(piece, merge, plans)
         if self._rates and isinstance(folded, CombinedFold):
-            self._uses.append((max(1, piece.spec.floats), folded.use()))
+            self._uses.append(folded.use())
         self._done += 1
         return folded
 

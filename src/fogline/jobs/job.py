@@ -163,7 +163,7 @@ class AttackPlan(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> AttackPlan:
-        if self.who and "malicious" in self.model_fields_set:
+        if self.who and self.malicious != AttackPlan.model_fields["malicious"].default:
             raise ValueError("who names the malicious, and malicious says how many are drawn; leave one of the two out")
         return self
 

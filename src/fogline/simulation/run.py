@@ -424,7 +424,7 @@ def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
         simulator.store.replaying = True
         simulator.losses = {update: (loss, why) for update, (loss, why) in notes["losses"].items()}
         simulator.scores = {
-            model: [(child, score) for child, score in scores] for model, scores in notes["scores"].items()
+            model: [(child, score) for child, score in scores] for model, scores in notes.get("scores", {}).items()
         }
         if simulator.steps is not None:
             simulator.steps.outcomes = notes["steps"]

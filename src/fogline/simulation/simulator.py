@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from fogline.aggregation.attribution import scores_of
 from fogline.aggregation.gathering import CombinedFold
 from fogline.nodes import Device
 from fogline.nodes.effects import (
@@ -286,7 +287,8 @@ class Simulator:
         if not self.store.replaying:
             self.store.force([folded])
             result = folded.result
-            self.scores[effect.model] = list(result.use().items()) if isinstance(result, CombinedFold) else []
+            use = result.use() if isinstance(result, CombinedFold) else {}
+            self.scores[effect.model] = list(scores_of([use]).items())
         return tuple((child, score) for child, score in self.scores.get(effect.model, ()))
 
     def force(self, value: LazyValue) -> None:

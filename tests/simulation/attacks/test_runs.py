@@ -12,6 +12,8 @@ import fogline
 from fogline import CodeError
 from fogline.data import Examples, from_arrays
 from fogline.jobs import Job, JobError, Tier, Tree
+from fogline.jobs.reading import parse_job
+from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result
 from fogline.params import Vector
@@ -116,6 +118,7 @@ def test_a_seed_and_a_count_draw_the_malicious(tmp_path: Path) -> None:
     assert "client-04" not in toy(trusted, {"malicious": 10}, rounds=1).malicious
     named = toy(attack={"who": ("client-07", "client-01")}, rounds=1)
     assert named.malicious == ("client-01", "client-07")
+    assert parse_job(job_to_toml(named.job)).attack == named.job.attack
     assert InnerProductManipulation(3.0) == InnerProductManipulation(tau=3.0)
     told = fogline.simulate(ToyTask(), attack=InnerProductManipulation(3.0), rounds=1, processes=0, progress=False)
     assert told.job.attack is not None
