@@ -1,7 +1,7 @@
 """Noise on the integers, exactly as its formula has it, and the chance that it is made of.
 
-Numbers in floating point have gaps that depend on their size, and from the last bits of a noised one its plain one can be
-told (Mironov, CCS 2012). So noise is drawn as integers, and added to integers on a grid that everybody knows.
+Numbers in floating point have gaps that depend on their size, and from the last bits of a noised one its plain one can
+be told (Mironov, CCS 2012). So noise is drawn as integers, and added to integers on a grid that everybody knows.
 """
 
 from fogline.privacy.noise.gaussian import DiscreteGaussian

@@ -20,16 +20,16 @@ MOST = 2.0**30
 PRECISION = 256
 """Bits of the weights in a table."""
 UNSURE = 2.0**-47
-"""How near to its probability a random number is where floating point does not decide. The exponential function is right
-to about 2^-52 of it."""
+"""How near to its probability a random number is where floating point does not decide. The exponential function is
+right to about 2^-52 of it."""
 
 
 class DiscreteGaussian(IntegerNoise):
     """The integers with the weights of a Gaussian.
 
     Where the standard deviation is large, blocks of ``step`` numbers that follow each other are drawn by a table, and a
-    number of the block uniformly; it is kept with the probability by which it is less likely than the block's first, which
-    is mostly above 0.99.
+    number of the block uniformly; it is kept with the probability by which it is less likely than the block's first,
+    which is mostly above 0.99.
 
     Args:
         sigma: the Gaussian's standard deviation, at most 2^30; that of the integers is the same from about 1 on.
