@@ -3,8 +3,8 @@ adds up the masked updates never sees anything that has less.
 
 A device clips its update, turns it by a rotation that everybody knows, scales it to a grid of integers and rounds each
 number up or down by chance, again and again until the L2 norm is within a bound that is little more than before
-(Kairouz, Liu and Steinke, "The Distributed Discrete Gaussian Mechanism", ICML 2021, algorithm 1). To that it adds integer
-noise: Skellam (Agarwal, Kairouz and Liu, NeurIPS 2021), or discrete Gaussian.
+(Kairouz, Liu and Steinke, "The Distributed Discrete Gaussian Mechanism", ICML 2021, algorithm 1). To that it adds noise
+in whole numbers: Skellam (Agarwal, Kairouz and Liu, NeurIPS 2021), or discrete Gaussian.
 
 What the promise rests on is checked in whole numbers: the norm after rounding, and the range of the sum.
 """
@@ -34,7 +34,7 @@ CUT = 2.0**-20
 BEYOND = 2.0**-40
 """Chance that the noise of a sum is beyond its range: the round fails then."""
 COARSEST = 1.25
-"""By how much rounding may raise the squared norm."""
+"""Over what a Gaussian of the same size gives away, what the rounded one may."""
 
 
 class GridError(ValueError):
@@ -83,7 +83,8 @@ class Grid:
     bits: int
 
     def __post_init__(self) -> None:
-        if 2.0 ** (self.bits - 2) <= 4 * (self.members + self._doubt) or self.most_square > COARSEST * self._clip**2:
+        room, plain = 2.0 ** (self.bits - 2), 0.5 / self.shared.noise**2
+        if room <= 4.0 * (self.members + self._doubt) or self.rho(self._fewest) > COARSEST * plain:
             raise GridError(
                 f"A ring of {self.bits} bits is too coarse for sums of {self.members} updates of {self.size} numbers "
                 f"with {self.shared.kind} noise of {self.shared.noise:g} times the clip; take more bits, or a "
@@ -95,7 +96,7 @@ class Grid:
         """Of the grid, in units of the update: a power of two, the finest for which there is room."""
         clip, deviation = self.shared.clip, self._deviation
         spread = math.sqrt(2.0 * self._doubt * self.members) * deviation
-        room = max(1.0, 2.0 ** (self.bits - 2) - self.members - self._doubt)
+        room = 2.0 ** (self.bits - 2) - self.members - self._doubt
         least = max(
             (self.members * clip * self._flat + spread) / room,
             deviation / FINEST[self.shared.kind],
@@ -124,7 +125,11 @@ class Grid:
     @property
     def _deviation(self) -> float:
         """Of a device's share of the noise, in units of the update."""
-        return self.shared.noise * self.shared.clip / math.sqrt(self.shared.fewest(self.members))
+        return self.shared.noise * self.shared.clip / math.sqrt(self._fewest)
+
+    @property
+    def _fewest(self) -> int:
+        return self.shared.fewest(self.members)
 
     @property
     def _flat(self) -> float:

@@ -2,8 +2,8 @@
 
 A table holds what the probabilities of 0, 1, 2 … add up to, in 191 bits. A random word's upper 63 bits are looked up in
 the upper 63 of these; where they are equal, which is once in 10^14 draws, more random bits decide. So what is drawn has
-the distribution of the formula, and not that of floating-point arithmetic; what is left out beyond the table's end comes
-to less than 2^-130.
+the distribution of the formula, and not that of floating-point arithmetic; what is left out beyond the table's end
+comes to less than 2^-130.
 """
 
 from __future__ import annotations
