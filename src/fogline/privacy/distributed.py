@@ -34,7 +34,7 @@ CUT = 2.0**-20
 BEYOND = 2.0**-40
 """Chance that the noise of a sum is beyond its range: the round fails then."""
 COARSEST = 1.25
-"""Over what a Gaussian of the same size gives away, what the rounded one may."""
+"""What noise gives away over what a Gaussian of its variance would, at most: so much more of it is taken."""
 
 
 class GridError(ValueError):
@@ -48,7 +48,8 @@ class SharedNoise:
     Args:
         kind: of noise.
         clip: L2 norm that an update is scaled down to.
-        noise: standard deviation of a sum's noise over the clip, where as few devices are left as may be.
+        noise: over the clip, the standard deviation of the Gaussian noise that would protect as well as what is added
+            does where as few devices are left as may be: it is that and a little more, for the rounding.
         left: share of a round's members who must be left.
     """
 
@@ -73,8 +74,7 @@ class Grid:
         bits: of the ring in which they are added up.
 
     Raises:
-        GridError: there is no room for so many, or only so coarse a grid that rounding would cost a quarter of the
-            privacy.
+        GridError: there is no room for so many, or only so coarse a grid that it would take a quarter more noise.
     """
 
     shared: SharedNoise
@@ -83,8 +83,7 @@ class Grid:
     bits: int
 
     def __post_init__(self) -> None:
-        room, plain = 2.0 ** (self.bits - 2), 0.5 / self.shared.noise**2
-        if room <= 4.0 * (self.members + self._doubt) or self.rho(self._fewest) > COARSEST * plain:
+        if 2.0 ** (self.bits - 2) <= 4.0 * (self.members + self._doubt) or self._excess > COARSEST:
             raise GridError(
                 f"A ring of {self.bits} bits is too coarse for sums of {self.members} updates of {self.size} numbers "
                 f"with {self.shared.kind} noise of {self.shared.noise:g} times the clip; take more bits, or a "
@@ -94,7 +93,7 @@ class Grid:
     @cached_property
     def step(self) -> float:
         """Of the grid, in units of the update: a power of two, the finest for which there is room."""
-        clip, deviation = self.shared.clip, self._deviation
+        clip, deviation = self.shared.clip, math.sqrt(COARSEST) * self._plain_share
         spread = math.sqrt(2.0 * self._doubt * self.members) * deviation
         room = 2.0 ** (self.bits - 2) - self.members - self._doubt
         least = max(
@@ -107,8 +106,7 @@ class Grid:
     @cached_property
     def noise(self) -> IntegerNoise:
         """What each device adds, in steps."""
-        deviation = self._deviation / self.step
-        return Skellam(deviation**2) if self.shared.kind == "skellam" else DiscreteGaussian(deviation)
+        return Skellam(self._variance) if self.shared.kind == "skellam" else DiscreteGaussian(math.sqrt(self._variance))
 
     @cached_property
     def most_square(self) -> int:
@@ -123,13 +121,20 @@ class Grid:
         return self.shared.clip / self.step
 
     @property
-    def _deviation(self) -> float:
-        """Of a device's share of the noise, in units of the update."""
-        return self.shared.noise * self.shared.clip / math.sqrt(self._fewest)
+    def _plain_share(self) -> float:
+        """Standard deviation of a device's share of the noise, in units of the update, if it were a Gaussian."""
+        return self.shared.noise * self.shared.clip / math.sqrt(self.shared.fewest(self.members))
+
+    @cached_property
+    def _excess(self) -> float:
+        """By how much rounding, and noise that is none, give away more than the Gaussian."""
+        cost = self._cost((self._plain_share / self.step) ** 2, self.shared.fewest(self.members))
+        return cost * 2.0 * self.shared.noise**2
 
     @property
-    def _fewest(self) -> int:
-        return self.shared.fewest(self.members)
+    def _variance(self) -> float:
+        """Of a device's share of the noise, in steps."""
+        return self._excess * (self._plain_share / self.step) ** 2
 
     @property
     def _flat(self) -> float:
@@ -148,8 +153,7 @@ class Grid:
 
     def range(self, members: int) -> float:
         """What no number of that many members' sum exceeds, in steps, but with probability 2^-40 (Bernstein)."""
-        variance = members * (self._deviation / self.step) ** 2
-        noise = 2.0 / 3.0 * self._doubt + math.sqrt(2.0 * self._doubt * variance)
+        noise = 2.0 / 3.0 * self._doubt + math.sqrt(2.0 * self._doubt * members * self._variance)
         return members * (self._largest + 1.0) + noise
 
     def encode(
@@ -191,9 +195,12 @@ class Grid:
                 return rounded
 
     def rho(self, members: int) -> float:
-        """What a sum of so many members' updates tells of each: it is so much zCDP, where one that differs from
-        another has zeros in place of a device's update."""
-        square, variance = float(self.most_square), (self._deviation / self.step) ** 2
+        """What a sum of so many members' updates tells of each: it is rho-zCDP, where neighbours are rounds of which
+        one has zeros in place of one device's update. Of the fewest that may be left it is ``1 / (2 noise^2)``."""
+        return self._cost(self._variance, members)
+
+    def _cost(self, variance: float, members: int) -> float:
+        square = float(self.most_square)
         if self.shared.kind == "skellam":
             return _skellam(square, math.sqrt(self.size), members * variance)
         return _discrete_gaussian(square, self.size, variance, members)

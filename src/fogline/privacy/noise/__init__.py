@@ -4,7 +4,7 @@ Numbers in floating point have gaps that depend on their size, and from the last
 be told (Mironov, CCS 2012). So noise is drawn as integers, and added to integers on a grid that everybody knows.
 """
 
-from fogline.privacy.noise.gaussian import DiscreteGaussian
+from fogline.privacy.noise.discrete_gaussian import DiscreteGaussian
 from fogline.privacy.noise.skellam import Skellam
 from fogline.privacy.noise.source import Seeded, Source, keyed, secret
 from fogline.privacy.noise.table import IntegerNoise, NoiseError
