@@ -14,13 +14,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from fogline.privacy.noise import DiscreteGaussian, IntegerNoise, Skellam, Source
+from fogline.privacy.noise.discrete_gaussian import DiscreteGaussian
+from fogline.privacy.noise.skellam import Skellam
+from fogline.privacy.noise.table import IntegerNoise
 from fogline.privacy.rotation import Rotation, largest_after
+
+if TYPE_CHECKING:
+    from fogline.privacy.noise.source import Source  # Not above: who only plans a round needs no ciphers.
 
 Kind = Literal["skellam", "discrete_gaussian"]
 FINEST: dict[Kind, float] = {"skellam": 2.0**12, "discrete_gaussian": 2.0**20}

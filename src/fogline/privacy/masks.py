@@ -37,15 +37,6 @@ class Stream:
         self._cipher.update_into(ZEROS[:size], self._room.data)
         return self._room[:size]
 
-    def words(self, count: int) -> npt.NDArray[np.uint64]:
-        """The next words of 64 bits, (count,)."""
-        words = np.empty(count, "<u8")
-        room = memoryview(words).cast("B")
-        for low in range(0, room.nbytes, BLOCK):
-            part = room[low : low + BLOCK]
-            self._cipher.update_into(ZEROS[: part.nbytes], part)
-        return words
-
     def uniform(self, size: int) -> npt.NDArray[np.float64]:
         """The next numbers in [0, 1), (size,), at most ``BLOCK / 4``; each costs four bytes."""
         return self.take(4 * size).view("<u4") * UNIT

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from fogline.privacy.noise.source import Source
+if TYPE_CHECKING:
+    from fogline.privacy.noise.source import Source  # Not above: who only plans a round needs no ciphers.
+
 
 Doubles = npt.NDArray[np.float64]
 FACTOR = 64

@@ -15,6 +15,7 @@ from fogline.params import Vector
 from fogline.privacy.agreement import derive
 from fogline.privacy.distributed import Grid, GridError
 from fogline.privacy.masks import Integers, Stream
+from fogline.privacy.noise.source import Source
 from fogline.privacy.ring import Ring
 
 
@@ -95,7 +96,7 @@ class PrivateCode:
 
     def encode(self, update: Update, seed: bytes) -> tuple[Integers, Integers]:
         whole = np.concatenate([update.vectors[name] for name in self.layout.names])
-        chance = (Stream(derive(seed, purpose, self.context)) for purpose in ("rounding", "noise"))
+        chance = (Source(derive(seed, purpose, self.context)) for purpose in ("rounding", "noise"))
         numbers = self.grid.encode(whole, self._rotation(), *chance)
         return numbers.astype(self.kind), self.layout.tail_of(update, self.grid.members)
 
@@ -112,5 +113,5 @@ class PrivateCode:
             vectors[name], low = (sums[low : low + size] / members).astype(kind), low + size
         return Update(vectors, dict.fromkeys(vectors, float(members)), count=members)
 
-    def _rotation(self) -> Stream:
-        return Stream(derive(self.context, "rotation"))
+    def _rotation(self) -> Source:
+        return Source(derive(self.context, "rotation"))

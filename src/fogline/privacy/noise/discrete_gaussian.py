@@ -6,12 +6,15 @@ import math
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from fogline.privacy.noise.source import Source, Words
-from fogline.privacy.noise.table import IntegerNoise, Integers, NoiseError, Table, signed
+from fogline.privacy.noise.table import IntegerNoise, Integers, NoiseError, Table, Words, signed
+
+if TYPE_CHECKING:
+    from fogline.privacy.noise.source import Source  # Not above: who only plans a round needs no ciphers.
 
 WIDE = 1 << 10
 """Standard deviation up to which a table has an entry for each number; beyond it has one for several that follow each

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from fogline.privacy.noise.source import Source
 from fogline.privacy.noise.table import IntegerNoise, Integers, NoiseError, Table, signed
+
+if TYPE_CHECKING:
+    from fogline.privacy.noise.source import Source  # Not above: who only plans a round needs no ciphers.
 
 MOST = 2.0**12
 """Standard deviation above which its table would be too large."""

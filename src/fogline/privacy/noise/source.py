@@ -1,49 +1,49 @@
-"""Where chance comes from: a cipher's stream on real nodes, a seeded generator in simulations."""
+"""Random numbers that a key decides: a stream cipher (ChaCha20), and what is made of its bits.
+
+On real nodes the key comes from the operating system's secrets, in a simulation from the job's seed; nothing else
+differs between the two.
+"""
 
 from __future__ import annotations
 
-import secrets
 from hashlib import blake2b
-from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-Words = npt.NDArray[np.unsignedinteger[Any]]
+from fogline.privacy.agreement import derive
+from fogline.privacy.masks import BLOCK, Stream
+
+KEY = 32
+"""Bytes of a key."""
+STEP = BLOCK // 8
+"""Words that are made at once."""
 
 
-class Source(Protocol):
-    """Random bits, of which none is given twice."""
-
-    def words(self, count: int) -> Words:
-        """The next words of 64 bits, (count,)."""
-        ...
-
-
-class Seeded:
-    """Random bits that a seed decides, for simulations: who knows the seed knows them.
+class Source:
+    """Random numbers, always the same ones for one key.
 
     Args:
-        parts: the seed, and what these bits are for; others give others.
+        key: 32 bytes, for this source only.
     """
 
-    def __init__(self, *parts: object) -> None:
-        digest = blake2b(repr(parts).encode(), digest_size=32).digest()
-        self._generator = np.random.PCG64(int.from_bytes(digest, "little"))
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._stream = Stream(key)
 
-    def words(self, count: int) -> Words:
-        """The next words of 64 bits, (count,)."""
-        return self._generator.random_raw(count)
+    def of(self, *purpose: bytes) -> Source:
+        """A source of its own for that purpose, whatever was drawn here; other purposes tell nothing of it."""
+        return Source(derive(self._key, "noise", *purpose))
+
+    def words(self, count: int) -> npt.NDArray[np.uint64]:
+        """The next words of 64 random bits, (count,)."""
+        words = np.empty(count, np.uint64)
+        for low in range(0, count, STEP):
+            part = words[low : low + STEP]
+            part[:] = self._stream.take(part.nbytes).view("<u8")
+        return words
 
 
-def keyed(key: bytes) -> Source:
-    """Random bits that a key of 32 bytes decides, for this source only: who does not know it cannot tell them from
-    chance (ChaCha20). It needs the package ``cryptography``."""
-    from fogline.privacy.masks import Stream  # Not above: simulations do without ciphers.
-
-    return Stream(key)
-
-
-def secret() -> Source:
-    """Random bits that nobody knows, this program included: under a key of the operating system's."""
-    return keyed(secrets.token_bytes(32))
+def seeded_key(*context: object) -> bytes:
+    """The key of a simulated node: anybody who knows the job's seed can make it, so that a run can be repeated."""
+    return blake2b("/".join(map(str, context)).encode(), digest_size=KEY).digest()

@@ -12,14 +12,17 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fogline.privacy.noise.source import Source, Words
+if TYPE_CHECKING:
+    from fogline.privacy.noise.source import Source  # Not above: who only plans a round needs no ciphers.
+
 
 Integers = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
 COARSE, REST = 63, 128
 """Bits that are looked up at once, and those behind them."""
 AT_ONCE = 1 << 15
