@@ -102,6 +102,9 @@ class Algorithm(LocalMethod, Parametrised):
     """Whether an aggregator's hooks treat every number for itself, so that a large model may be worked on in blocks.
     An heir that leaves them as they are is as its parent is; one that overrides any says it itself, or it is not so:
     there may be a norm in its ``server_update``."""
+    linear: ClassVar[bool] = True
+    """Whether a model is a linear function of all that was folded before. Noise that cancels out over rounds wants that.
+    An heir with a ``server_update`` of its own says it itself, or it is not so."""
     local_defaults: ClassVar[Mapping[str, Any]] = {}
     """Settings of local training (by field of ``LocalTraining``) that belong to the method."""
     inner_rounds: ClassVar[bool] = True
@@ -121,6 +124,9 @@ class Algorithm(LocalMethod, Parametrised):
         super().__init_subclass__()
         if "columnwise" not in vars(cls):
             cls.columnwise = _leaves_aggregators_alone(cls)
+        if "linear" not in vars(cls):
+            parents = [base for base in cls.__bases__ if issubclass(base, Algorithm)]
+            cls.linear = any(base.linear and cls.server_update is base.server_update for base in parents)
 
     def check_local(self, local: LocalSettings) -> None:
         """Refuse, before the run, local training for which the method's formulas do not hold.
