@@ -103,7 +103,7 @@ class Algorithm(LocalMethod, Parametrised):
     An heir that leaves them as they are is as its parent is; one that overrides any says it itself, or it is not so:
     there may be a norm in its ``server_update``."""
     linear: ClassVar[bool] = True
-    """Whether a model is a linear function of all that was folded before. Noise that cancels out over rounds wants that.
+    """Whether a model is a linear function of all that was folded. Noise that cancels out over rounds wants that.
     An heir with a ``server_update`` of its own says it itself, or it is not so."""
     local_defaults: ClassVar[Mapping[str, Any]] = {}
     """Settings of local training (by field of ``LocalTraining``) that belong to the method."""
