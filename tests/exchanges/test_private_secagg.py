@@ -95,7 +95,7 @@ def test_masks_hide_shares_and_shares_hide_what_masks_do_not() -> None:
     """What a device sends differs from what it has by a mask, and the plain sum from the true one by the noise."""
     given = updates()
     played = play(EXCHANGE, given)
-    again = play(EXCHANGE, given, turn=1)
+    again = play(EXCHANGE, given, turn=2)
     assert noise_in(played.update, given, NAMES) > 0.4
     assert not np.array_equal(played.update.vectors["delta"], again.update.vectors["delta"])
 
