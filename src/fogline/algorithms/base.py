@@ -114,6 +114,9 @@ class Algorithm(LocalMethod, Parametrised):
     judge, and nothing is published."""
     alike: ClassVar[bool] = True
     """Whether all devices send the same names. Exchanges want that: they add up what nobody looks at."""
+    movement_only: ClassVar[bool] = True
+    """Whether devices report the movement of the model and nothing beside it, so that a clip bounds all of it. An heir
+    that overrides ``report`` says it itself, or it is not so."""
     needs_public: ClassVar[bool] = False
     """Whether the data must have a public part."""
     movement: ClassVar[str] = "delta"
@@ -124,9 +127,11 @@ class Algorithm(LocalMethod, Parametrised):
         super().__init_subclass__()
         if "columnwise" not in vars(cls):
             cls.columnwise = _leaves_aggregators_alone(cls)
+        parents = [base for base in cls.__bases__ if issubclass(base, Algorithm)]
         if "linear" not in vars(cls):
-            parents = [base for base in cls.__bases__ if issubclass(base, Algorithm)]
             cls.linear = any(base.linear and cls.server_update is base.server_update for base in parents)
+        if "movement_only" not in vars(cls) and all(cls.report is not base.report for base in parents):
+            cls.movement_only = False
 
     def check_local(self, local: LocalSettings) -> None:
         """Refuse, before the run, local training for which the method's formulas do not hold.

@@ -98,6 +98,24 @@ def protection_of(job: Job) -> Protection | None:
     return Protection(privacy, job.tree, unit, noise)
 
 
+def releases_of(job: Job, protection: Protection) -> int | None:
+    """How many sums with noise one unit can be in (or how often it gives something with noise of its own); None where
+    that is only known in the end, because a tier does not work in rounds.
+
+    Args:
+        job: any.
+        protection: of it.
+    """
+    releases = job.rounds
+    for depth, tier in enumerate(job.tree.tiers.values()):
+        if depth > protection.noise:
+            break
+        if tier.mode not in (None, "sync"):
+            return None
+        releases *= tier.rounds if depth else 1
+    return releases
+
+
 def events_of(job: Job, releases: int, times: int | None = None) -> tuple[Event, ...]:
     """What a job tells of one device or one site, for an accountant.
 

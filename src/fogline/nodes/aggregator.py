@@ -392,9 +392,13 @@ class Aggregator(Asking):
         if self.role.mode == "ring" and self.ledger.hops_met and self._final() and not self._quorum.ring_lacks():
             self._close(index)  # The last hop was lost, and enough have moved the model before it.
             return
-        then = [] if self._exchange is None else self._exchange.give_up(self.ledger.lanes[index])
+        lane = self.ledger.lanes[index]
+        then = [] if self._exchange is None else self._exchange.give_up(lane)
+        dropped = tuple(lane.pending) if self.role.traits.private else ()
         self._log(records.Closed(index, False, self._final(), self.role.keep_since(self.now), self.now))
         self._effects += then
+        for one in dropped:
+            self._do(Count("unfinished", one.child, "its round did not count, and no other may use its update"))
         self._do(Count("abandoned", self.name, why))
         self._continue(index)
 
@@ -458,7 +462,8 @@ class Aggregator(Asking):
         else:
             self._do(self._result(update, used))
             rounds = max(1, ledger.rounds_done)  # However many it made: the group is as heavy as in one round.
-            report = Report(task, update, ledger.samples // rounds, devices_in(used))
+            samples = 0 if self.role.traits.private else ledger.samples // rounds
+            report = Report(task, update, samples, devices_in(used))
         self._log(records.Posted(report))
         self._post()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,29 @@ class NoiseState:
     """It lies with the group's model, so that a node that comes back after a crash has it, and so does a simulation."""
 
     key: bytes
-    """Decides the noise of the next release, together with what is released: the same sum gets the same noise when it
-    is computed again after a crash, and another sum another noise. It is replaced at every release, so that who finds
-    it later cannot make old noise."""
+    """32 secret bytes, from which the noise of the next release comes."""
     clip: float
     """That holds in this round."""
     own: State = field(default_factory=dict)
     """The mechanism's."""
+
+    def key_of(self, name: str, data: bytes) -> bytes:
+        """The key of the noise on what is released, 32 bytes.
+
+        It rests on the data: computed again after a crash, the same sum gets the same noise, which no average of
+        several takes away; another sum gets another noise, so that no difference of two sums is without any.
+
+        Args:
+            name: of what is released; each has noise of its own.
+            data: what it is before there is noise on it.
+        """
+        prefix = name.encode()
+        return blake2b(len(prefix).to_bytes(4, "big") + prefix + data, key=self.key, digest_size=32).digest()
+
+    @property
+    def next_key(self) -> bytes:
+        """The key after a release: who finds it cannot make the noise of what was released before."""
+        return self.key_of("next", b"")
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Named arrays."""

@@ -76,9 +76,9 @@ class Numbers:
         context = AggregatorContext(self._population[node], made, effect.lane, effect.lanes)
         computes = self._computes[node]
         place = f"{node}, round {effect.round + 1}"
-        folded = self._fold(computes, effect.members, False, place)
+        folded = self._fold(computes, effect.members, computes.noises, place)
 
-        def move(group: GroupModel, folded: Folded | None) -> GroupModel:
+        def move(group: GroupModel, folded: Folded | Partial | None) -> GroupModel:
             return _at(place, computes.move, group, folded, context, effect.inside)
 
         group = ComputedValue(move, self.groups[effect.base], folded)

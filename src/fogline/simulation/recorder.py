@@ -142,7 +142,9 @@ class Recorder:
             row[f"up/{tier}"] = traffic.up[tier]
         told = [(loss, n) for loss, n in self._losses if not math.isnan(loss)]
         weight = sum(samples for _, samples in told)
-        row["train_loss"] = sum(loss * n for loss, n in told) / weight if weight else math.nan
+        # Losses are of single devices, and no noise is on them.
+        hidden = self.setting.job.privacy is not None or not weight
+        row["train_loss"] = math.nan if hidden else sum(loss * n for loss, n in told) / weight
         self._losses, self._steps = [], 0
         row |= traffic.mishaps.counts
         if self.group is not None:

@@ -16,6 +16,8 @@ from fogline.jobs.job import asks_beside
 from fogline.jobs.loading import check_not_importing
 from fogline.jobs.naming import TaskOrigin, method_of, origin_of
 from fogline.jobs.planning import planner, with_defaults
+from fogline.jobs.privacy import Privacy
+from fogline.jobs.promise import promise_of
 from fogline.jobs.reading import parse_job
 from fogline.jobs.resuming import check_changes
 from fogline.jobs.writing import job_to_toml
@@ -58,6 +60,7 @@ def simulate(
     links: Mapping[str, Any] | None = None,
     evaluation: Evaluation | Mapping[str, Any] | None = None,
     queries: str | Sequence[str] = (),
+    privacy: Privacy | Mapping[str, Any] | None = None,
     seed: int = 0,
     exact: bool = False,
     engine: str | None = None,
@@ -98,6 +101,8 @@ def simulate(
             trains; ``"both"``), ``cohort``, ``fine_tune``; see docs/evaluation.md.
         queries: what devices are asked of their examples, once, after the first round: ``"label_counts"``; see
             docs/evaluation.md.
+        privacy: differential privacy, a ``fogline.Privacy`` or its fields: ``unit``, ``mechanism``, ``at``, ``clip``
+            (L2 norm), ``noise`` (standard deviation over ``clip``) …; see docs/privacy.md. None: none.
         seed: at least 0; decides everything random. One seed and one engine (with its chunk) give one model, bit for
             bit, with any number of processes.
         exact: fold in fixed point, so that neither the tree's shape nor the order changes a bit.
@@ -146,6 +151,7 @@ def simulate(
             "links": links or {},
             "evaluation": _with_baselines(evaluation or {}, baselines),
             "queries": (queries,) if isinstance(queries, str) else tuple(queries),
+            "privacy": privacy,
             "seed": seed,
             "exact": exact,
             "engine": engine,
@@ -259,6 +265,8 @@ def run(
             headline=task.headline,
             unit=task.units.get(task.headline, ""),
         )
+        if promise := promise_of(setting.job, simulated=True):
+            show.note(promise)
         executor = stack.enter_context(_executor_of(setting, show))
         job = setting.job
         recorder = Recorder(setting, executor, [show.round], show.note, on_round)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from fogline.aggregation import Folded, Partial, Update, Weight, is_per_number
 from fogline.algorithms.device import LocalRound
+from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
 from fogline.compute.folding import RoundFold
 from fogline.jobs.planning import LocalPlan
@@ -198,6 +199,8 @@ class Trainer(Protocol):
         ...
 
 
+Giver = Callable[[LocalRound, Down, LocalPlan], LocalRound]
+"""From what a device came to, the model it had and its plan, to what it gives."""
 _rank = attrgetter("rank")
 
 
@@ -209,6 +212,7 @@ class LazyValues:
         trained: told of every local round that really ran.
         settled: told of every other value that was computed.
         staging: takes what devices send through the stages of their links; None where there are none.
+        give: makes of a device's round what it gives under the job's privacy; None where it reports as it is.
     """
 
     def __init__(
@@ -217,10 +221,12 @@ class LazyValues:
         trained: Callable[[Training, LocalRound], None],
         settled: Callable[[LazyValue], None] = lambda _: None,
         staging: Staging | None = None,
+        give: Giver | None = None,
     ) -> None:
         self._trainer = trainer
         self._trained = trained
         self._settled = settled
+        self._give = give
         self.staging = staging
         self._staged = staging if staging is not None and staging.of_devices else None
         self.locals: dict[int, State] = {}
@@ -268,6 +274,8 @@ class LazyValues:
         for training, done in zip(cohort, self._trainer.run(jobs), strict=True):
             if done.local:
                 self.locals[training.client] = done.local
+            if self._give is not None and training.model is not None:
+                done = self._give(done, training.model.result, training.plan)
             training.loss_rms = done.loss_rms if math.isfinite(done.loss_rms) else None
             training.failure = done.failure
             self._trained(training, done)

@@ -31,6 +31,7 @@ from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
+from fogline.compute.privacy_part import part_of, units_of
 from fogline.compute.queries import check_query, figures
 from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_judge, row_of, task_to_judge
 from fogline.inference.runtimes.base import ModelError
@@ -39,6 +40,8 @@ from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.judging import check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
+from fogline.jobs.protection import protection_of
+from fogline.jobs.protection_checks import check_privacy, check_private_model
 from fogline.jobs.reading import parse_job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
@@ -161,10 +164,13 @@ class JobWorker:
     @cached_property
     def groups(self) -> GroupsOnFiles:
         groups = self._computes(self.opened.depth)
-        return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node)
+        # Noise is for all of a model at once, as the clip is: it is whole in memory then.
+        blocks = suits(self.algorithm, self.spec) and not groups.part
+        return GroupsOnFiles(groups, blocks, self.links, self.opened.node)
 
     def _computes(self, tier: int) -> Groups:
-        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier])
+        part = part_of(protection_of(self.job), self.algorithm.movement, tier)
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part)
 
     @cached_property
     def links(self) -> NodeLinks:
@@ -181,7 +187,7 @@ class JobWorker:
         exchange = exchange_of(self.job, self.algorithm)
         if exchange is None:
             raise JobError(f"The job has no exchange in its last tier, {self.job.tree.names[-1]}.")
-        return ExchangeOnFiles(exchange, self._computes(-1))
+        return ExchangeOnFiles(exchange, self._computes(len(self.job.tree.names) - 1))
 
     @cached_property
     def rules(self) -> dict[str, Rule]:
@@ -210,6 +216,8 @@ class JobWorker:
         self.task.check()
         check_rounds(self.algorithm, self.job)
         check_public(self.algorithm, self.task.data)
+        check_privacy(self.job, self.algorithm)
+        check_private_model(self.job, self.task.shared)
         check_links(self.job, self.algorithm)
         for tier in self.job.tree.tiers.values():
             policy_of(tier)
@@ -233,7 +241,7 @@ class JobWorker:
         return Described(
             text=job_to_toml(job),
             layout=self.task.shared.layout,
-            traits=traits_of(self.algorithm, self.rules, exchange_of(job, self.algorithm)),
+            traits=traits_of(self.algorithm, self.rules, exchange_of(job, self.algorithm), protection_of(job)),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),
@@ -278,6 +286,7 @@ class JobWorker:
             plan,
             lambda job: run_cohort(self.engine(job), self.algorithm, self.task, [job])[0],
             self.links,
+            units_of(protection_of(self.job), self.algorithm.movement),
         )
 
     @property

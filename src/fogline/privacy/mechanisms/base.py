@@ -9,7 +9,7 @@ checkpoints. Parameters are annotated fields; the class becomes a frozen datacla
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ import numpy.typing as npt
 from fogline.parameters import Parametrised
 from fogline.params import State
 from fogline.privacy.accounting.events import Event
-from fogline.privacy.noise.source import Source
+
+if TYPE_CHECKING:
+    from fogline.privacy.noise.source import Source  # Not above: who only plans needs no cipher.
 
 Integers = npt.NDArray[np.int64]
 """Whole numbers, (n,), each so many steps."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from fogline.params import State
 from fogline.privacy.accounting.events import Event, Gaussian, Repeated
 from fogline.privacy.mechanisms.base import Integers, Mechanism, Use
 from fogline.privacy.mechanisms.registry import MECHANISMS
 from fogline.privacy.noise.gaussian import rounded_gaussian
-from fogline.privacy.noise.source import Source
+
+if TYPE_CHECKING:
+    from fogline.privacy.noise.source import Source
 
 
 @MECHANISMS.add("gaussian")

@@ -9,12 +9,16 @@ grid, and none of the gaps and clusters of floating-point numbers by which noise
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from fogline.privacy.noise.source import STEP, Source
+if TYPE_CHECKING:
+    from fogline.privacy.noise.source import Source  # Not above: who only plans needs no cipher.
 
+STEP = 4096
+"""Numbers that are made at once."""
 WIDEST = 2.0**56
 """The largest standard deviation in steps: ten of it are far from what 64 bits hold."""
 
