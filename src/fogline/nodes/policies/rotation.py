@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from hashlib import blake2b
 
+from fogline.jobs.tree import PERIOD
 from fogline.nodes.policies.base import Candidates, Selection
 from fogline.nodes.policies.parameters import count
 from fogline.nodes.policies.registry import POLICIES
@@ -22,7 +23,7 @@ class Rotation(Selection):
     cohort is drawn uniformly.
     """
 
-    def __init__(self, *, period: int = 10) -> None:
+    def __init__(self, *, period: int = PERIOD) -> None:
         self.period = count("period", period)
 
     def select(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:
