@@ -9,13 +9,13 @@ import pytest
 
 from fogline.aggregation import Update
 from fogline.exchanges import ExchangeError
-from fogline.exchanges.secagg import PrivateSecAgg, SecAgg, with_noise
+from fogline.exchanges.secagg import PrivateSecAgg, SecAgg
 from fogline.privacy.distributed import SharedNoise
 from tests.exchanges.rounds import play
 
 NAMES = [f"d{i}" for i in range(10)]
 SHARED = SharedNoise("skellam", clip=1.0, noise=0.5, left=0.8)
-EXCHANGE = with_noise(SecAgg(threshold=0.5), SHARED)
+EXCHANGE = SecAgg(threshold=0.5).with_noise(SHARED)
 
 
 def updates(size: int = 2000, length: float = 0.9, weight: float = 1.0) -> dict[str, Update]:
@@ -38,7 +38,7 @@ def noise_in(found: Update, given: dict[str, Update], inside: list[str]) -> floa
 @pytest.mark.parametrize("gone", [0, 2])
 def test_the_sum_has_the_noise_of_all_who_are_in_it(shared: SharedNoise, gone: int) -> None:
     given, inside = updates(), NAMES[gone:]
-    played = play(with_noise(SecAgg(threshold=0.5), shared), given, gone={"masked": set(NAMES[:gone])})
+    played = play(SecAgg(threshold=0.5).with_noise(shared), given, gone={"masked": set(NAMES[:gone])})
     assert played.update.count == len(inside)
     assert played.update.weights == {"delta": len(inside)}
     assert played.update.vectors["delta"].dtype == np.float32
@@ -87,7 +87,7 @@ def test_what_no_noise_covers_is_refused(change: dict[str, object], said: str) -
 
 
 def test_devices_with_other_noise_are_not_in_the_same_round() -> None:
-    assert EXCHANGE._settings.text != with_noise(SecAgg(threshold=0.5), replace(SHARED, noise=0.4))._settings.text
+    assert EXCHANGE._settings.text != SecAgg(threshold=0.5).with_noise(replace(SHARED, noise=0.4))._settings.text
     assert isinstance(EXCHANGE, PrivateSecAgg)
 
 
@@ -103,4 +103,4 @@ def test_masks_hide_shares_and_shares_hide_what_masks_do_not() -> None:
 def test_a_grid_without_room_fails_the_round_in_a_sentence() -> None:
     shared = replace(SHARED, noise=300.0)
     with pytest.raises(ExchangeError, match="too coarse"):
-        play(with_noise(SecAgg(threshold=0.5, bits=16), shared), updates())
+        play(SecAgg(threshold=0.5, bits=16).with_noise(shared), updates())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fogline.algorithms import Algorithm
 from fogline.exchanges import Exchange, ExchangeError, make_exchange
-from fogline.exchanges.secagg import SecAgg, with_noise
+from fogline.exchanges.secagg import SecAgg
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
 from fogline.jobs.protection import protection_of
@@ -62,7 +62,7 @@ def with_shares(job: Job, exchange: Exchange) -> Exchange:
             f"privacy.mechanism is '{privacy.mechanism}', and the exchange {type(exchange).__name__} cannot add up "
             "shares of noise; take 'secagg'."
         )
-    return with_noise(exchange, protection.mechanism.shared(privacy.clip, privacy.noise))
+    return exchange.with_noise(protection.mechanism.shared(privacy.clip, privacy.noise))
 
 
 def check_children(exchange: Exchange, tree: Tree, children: Mapping[str, int]) -> None:

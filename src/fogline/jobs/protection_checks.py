@@ -85,7 +85,7 @@ def _amiss_in_memory(job: Job, algorithm: Algorithm, protection: Protection) -> 
     if not algorithm.linear:
         yield (
             f"{said}, whose noise cancels out where updates are added up, and {type(algorithm).__name__} does "
-            "something else with them; take 'fedavg', 'fedavgm' or another method that adds them up, or the mechanism 'gaussian'"
+            "something else with them; take 'fedavg', 'fedavgm' or another that adds them up, or the mechanism 'gaussian'"
         )
     if protection.separation == 1:
         yield (
@@ -101,7 +101,7 @@ def _amiss_in_memory(job: Job, algorithm: Algorithm, protection: Protection) -> 
 def _amiss_in_shares(job: Job, protection: Protection) -> Iterator[str]:
     """What is wrong where each device adds a share of the noise."""
     said, name = f"privacy.mechanism is '{protection.privacy.mechanism}'", job.tree.names[-1]
-    if read_call(job.tree.tiers[name].exchange or "none").name != "secagg":
+    if not job.tree.tiers[name].exchange:
         yield (
             f"{said}, whose noise is in shares that are only enough together, so nobody may see a single update; set "
             f'{name}.exchange = "secagg"'

@@ -58,6 +58,10 @@ class SecAgg(Exchange):
         if self._settings.private is None:
             self._settings.ring(cohort)
 
+    def with_noise(self, shared: SharedNoise) -> SecAgg:
+        """The same in which each device adds a share of that noise."""
+        return PrivateSecAgg(**vars(self), private=shared)
+
     @property
     def _settings(self) -> SecAggSettings:
         return SecAggSettings(float(self.threshold), self.bits, float(self.clip), float(self.weight), self.minimum)
@@ -88,8 +92,3 @@ class PrivateSecAgg(SecAgg):
     @property
     def _settings(self) -> SecAggSettings:
         return replace(super()._settings, private=self.private)
-
-
-def with_noise(exchange: SecAgg, shared: SharedNoise) -> PrivateSecAgg:
-    """Secure aggregation in which devices add shares of that noise."""
-    return PrivateSecAgg(**vars(exchange), private=shared)

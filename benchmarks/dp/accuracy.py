@@ -1,0 +1,118 @@
+"""How well the same model learns at the same ε with noise at the cloud, in the tree of DP-FTRL, and in shares.
+
+What is protected is a device's whole data set, at δ = 1e-5. Devices have equal parts of the data at random. With noise
+at the cloud and in shares all devices take part in every round; in DP-FTRL an eighth does, in turns, in twice as many
+rounds. Noise is what the job's accountant says that ε takes; nothing is gained from sampling. The model is a softmax
+regression: at these ε and with a thousand devices, noise grows with the number of weights, and larger ones learn less.
+"""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fogline.privacy.accounting.accountants import least_noise
+from rich.table import Table
+
+import fogline
+from benchmarks.common import console
+from fogline.jobs import Job
+from fogline.jobs.protection import events_of
+from fogline.training.torch.models import mlp
+
+DELTA = 1e-5
+EPSILONS = (1.0, 2.0, 4.0, 8.0)
+ROUNDS, TURNS = 16, 8
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, and how it is learnt."""
+
+    devices: int
+    inputs: int
+    outputs: int
+    clip: float
+    rate: float
+
+
+DATA = {
+    "mnist": Data(1000, 784, 10, 1.0, 0.1),
+    "fashion_mnist": Data(1000, 784, 10, 1.0, 0.1),
+    "uci_har": Data(600, 561, 6, 1.0, 0.1),
+}
+
+
+def accuracy(quick: bool) -> dict[str, Any]:
+    """Test accuracy in percent, by data set, ε and where noise is made; `distributed_minus_central` in points is the
+    least of all."""
+    cells: dict[str, dict[str, dict[str, float]]] = {}
+    for name, data in DATA.items():
+        cells[name] = {}
+        for epsilon in EPSILONS[-1:] if quick else EPSILONS:
+            cells[name][f"{epsilon:g}"] = _cell(name, data, epsilon, quick)
+        if quick:
+            break
+    console.print(_table(cells))
+    differences = [cell["distributed"] - cell["central"] for row in cells.values() for cell in row.values()]
+    return {"accuracy": cells, "distributed_minus_central": min(differences)}
+
+
+def _cell(name: str, data: Data, epsilon: float, quick: bool) -> dict[str, float]:
+    """Means over seeds; `plain` is the same without noise and clip."""
+    seeds = SEEDS[:1] if quick else SEEDS
+    cell = {
+        how: statistics.mean(_learnt(name, data, how, epsilon, seed, quick) for seed in seeds)
+        for how in ("plain", "central", "ftrl", "distributed")
+    }
+    console.print(name, epsilon, {how: round(value, 2) for how, value in cell.items()})
+    return cell
+
+
+def _learnt(name: str, data: Data, how: str, epsilon: float, seed: int, quick: bool) -> float:
+    devices, rounds = (100, 4) if quick else (data.devices, ROUNDS)
+    task = fogline.TorchTask(
+        lambda: mlp(data.inputs, (), data.outputs), fogline.load(name, flat=True).partition("iid", devices, seed=seed)
+    )
+    job = _job(how, data, rounds, seed)
+    if job.privacy is not None:
+        job = job.model_copy(update={"privacy": job.privacy.model_copy(update={"noise": _noise(job, epsilon)})})
+    return 100.0 * fogline.simulate(job, task).final["accuracy"]
+
+
+def _noise(job: Job, epsilon: float) -> float:
+    def events(noise: float) -> Any:
+        assert job.privacy is not None
+        privacy = job.privacy.model_copy(update={"noise": noise})
+        return events_of(job.model_copy(update={"privacy": privacy}), job.rounds)
+
+    return least_noise(events, epsilon, DELTA)
+
+
+def _job(how: str, data: Data, rounds: int, seed: int) -> Job:
+    tier: Mapping[str, Any] = {}
+    if how == "ftrl":
+        turns = {"policy": "rotation", "policy_parameters": {"period": TURNS}}
+        tier, rounds = {"cohort": 1 / TURNS, **turns}, 2 * rounds
+    elif how == "distributed":
+        tier = {"exchange": "benchmarks.dp.unmasked:Unmasked", "quorum": 0.9}
+    mechanism = {"central": "gaussian", "ftrl": "ftrl", "distributed": "skellam(left=0.9)"}.get(how)
+    privacy = None if mechanism is None else fogline.Privacy(mechanism=mechanism, clip=data.clip, delta=DELTA)
+    return Job(
+        name=f"dp-{how}",
+        seed=seed,
+        rounds=rounds,
+        tree=fogline.Tree(cloud=fogline.Tier(**tier)),
+        local=fogline.Local(epochs=1, batch_size=10, lr=data.rate),
+        evaluation=fogline.Evaluation(every=rounds),
+        privacy=privacy,
+    )
+
+
+def _table(cells: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    table = Table("data", "ε", "no noise", "central", "ftrl", "distributed", title="Test accuracy, percent")
+    for name, row in cells.items():
+        for epsilon, cell in row.items():
+            table.add_row(name, epsilon, *(f"{value:.1f}" for value in cell.values()))
+    return table
