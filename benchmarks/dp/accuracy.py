@@ -9,6 +9,7 @@ regression: at these ε and with a thousand devices, noise grows with the number
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fogline.privacy.accounting.accountants import least_noise
@@ -18,6 +19,7 @@ import fogline
 from benchmarks.common import console
 from fogline.jobs import Job
 from fogline.jobs.protection import events_of
+from fogline.simulation.run import run
 from fogline.training.torch.models import mlp
 
 DELTA = 1e-5
@@ -72,13 +74,12 @@ def _cell(name: str, data: Data, epsilon: float, quick: bool) -> dict[str, float
 
 def _learnt(name: str, data: Data, how: str, epsilon: float, seed: int, quick: bool) -> float:
     devices, rounds = (100, 4) if quick else (data.devices, ROUNDS)
-    task = fogline.TorchTask(
-        lambda: mlp(data.inputs, (), data.outputs), fogline.load(name, flat=True).partition("iid", devices, seed=seed)
-    )
+    given = fogline.load(name, clients=devices, partition="iid", seed=seed, flat=True)
+    task = fogline.Task(partial(mlp, data.inputs, (), data.outputs), given, name="softmax")
     job = _job(how, data, rounds, seed)
     if job.privacy is not None:
         job = job.model_copy(update={"privacy": job.privacy.model_copy(update={"noise": _noise(job, epsilon)})})
-    return 100.0 * fogline.simulate(job, task).final["accuracy"]
+    return 100.0 * run(job, task, progress=False).metrics["accuracy"]
 
 
 def _noise(job: Job, epsilon: float) -> float:
@@ -104,7 +105,7 @@ def _job(how: str, data: Data, rounds: int, seed: int) -> Job:
         seed=seed,
         rounds=rounds,
         tree=fogline.Tree(cloud=fogline.Tier(**tier)),
-        local=fogline.Local(epochs=1, batch_size=10, lr=data.rate),
+        local=fogline.Local(epochs=1, batch_size=10, learning_rate=data.rate),
         evaluation=fogline.Evaluation(every=rounds),
         privacy=privacy,
     )

@@ -85,7 +85,7 @@ def _amiss_in_memory(job: Job, algorithm: Algorithm, protection: Protection) -> 
     if not algorithm.linear:
         yield (
             f"{said}, whose noise cancels out where updates are added up, and {type(algorithm).__name__} does "
-            "something else with them; take 'fedavg', 'fedavgm' or another that adds them up, or the mechanism 'gaussian'"
+            "something else with them; take 'fedavg', 'fedavgm' or another that adds them up, or 'gaussian'"
         )
     if protection.separation == 1:
         yield (
