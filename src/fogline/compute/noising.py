@@ -35,12 +35,13 @@ class Noising:
         Args:
             partial: the sum, of an exact fold; it is used up.
             state: what was kept.
-            population: devices below the aggregator.
+            population: devices below the aggregator now.
             round: of the job, counted from 0.
 
         Raises:
             ValueError: it is no sum of what units give, or there are too few units to adapt the clip; one sentence.
         """
+        population = max(population, state.population)
         privacy, units = self.protection.privacy, self.protection.units(population)
         noise, clip = privacy.noise, state.clip
         total = _steps(partial, self.movement)
@@ -50,7 +51,7 @@ class Noising:
             clip = self._adapted(state, _steps(partial, COUNTED), units)
         total, own = self.protection.mechanism.noised(total, noise * state.clip * UNIT, state.own, source, round)
         made = Partial({self.movement: total}, {self.movement: units}, partial.counters, partial.count, partial.double)
-        return made, NoiseState(state.next_key, clip, own)
+        return made, NoiseState(state.next_key, clip, population, own)
 
     def _adapted(self, state: NoiseState, count: Integers, units: float) -> float:
         """The clip of the next round, by how many units said that they were within this one."""

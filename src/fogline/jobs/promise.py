@@ -74,9 +74,10 @@ def _against(protection: Protection) -> str:
     trusted = [protection.tier_of(depth) for depth in protection.sums]
     if protection.privacy.unit == "site":
         trusted += [protection.tier_of(protection.unit)]
+    have = "have" if len(trusted) > 1 else "has"
     return (
         f"That is against whoever sees what {trusted[0]} makes of the sums (models, and all that comes of them), and "
-        f"not against {' and '.join(trusted)}, which {'have' if len(trusted) > 1 else 'has'} them before there is noise."
+        f"not against {' and '.join(trusted)}, which {have} them before there is noise."
     )
 
 

@@ -59,8 +59,8 @@ class Protection:
     def units(self, population: int) -> float:
         """How many units a sum is expected to have: what it is divided by, whoever took part.
 
-        It is told by the job and by how many devices are connected, so that the mean gives away nothing of who took
-        part (McMahan et al., ICLR 2018, section 2.2: a fixed denominator). Where fewer are there, the model moves less.
+        It is told by the job and by how many devices there are, so that the mean gives away nothing of who took part
+        (McMahan et al., ICLR 2018, section 2.2: a fixed denominator). Where fewer take part, the model moves less.
 
         Args:
             population: devices below the aggregator that adds the noise.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
 from fogline.algorithms import Algorithm
@@ -11,6 +11,7 @@ from fogline.jobs.job import Job
 from fogline.jobs.protection import Protection, protection_of
 from fogline.params import Spec
 from fogline.plugins import read_call
+from fogline.privacy.adaptive import TooFewError, noise_of_sum
 
 
 def check_privacy(job: Job, algorithm: Algorithm) -> None:
@@ -45,6 +46,26 @@ def check_private_model(job: Job, shared: Spec) -> None:
             f"The model has '{beside}', a buffer: devices report it beside their movement, and the clip of [privacy] "
             "does not hold it; take layers without buffers, such as GroupNorm in place of BatchNorm"
         )
+
+
+def check_units(job: Job, population: Mapping[str, int]) -> None:
+    """Refuse rounds in which too few are expected for the clip to follow them.
+
+    Args:
+        job: any that was checked.
+        population: devices below each aggregator, by its name.
+
+    Raises:
+        JobError: one sentence.
+    """
+    protection = protection_of(job)
+    if protection is None or protection.privacy.quantile is None:
+        return
+    for node in job.tree.nodes(protection.tier_of(protection.noise)):
+        try:
+            noise_of_sum(protection.privacy.noise, protection.units(population[node]))
+        except TooFewError as error:
+            raise JobError(str(error).rstrip(".")) from error
 
 
 def _amiss(job: Job, algorithm: Algorithm, protection: Protection) -> Iterator[str]:

@@ -302,9 +302,7 @@ class Ledger:
             self.ring_order, self.hops_met = [], 0
         if not record.met:
             self._begin_exchange(self.next_task)
-            if self._role.traits.private:
-                self._drop_pending()
-            return  # Else what waits is carried into the next round.
+            return  # What waits is carried into the next round.
         lane.pending = self.combined(lane.pending, record.combined)
         self._begin_exchange(self.next_task)
         if self._role.parent is not None:
@@ -322,23 +320,27 @@ class Ledger:
             if record.keep_since == math.inf:
                 lane.open, lane.fresh, lane.spoiled = False, 0, 0
             self._release(lane, record.keep_since)
-        if record.kind == "train" and not self._role.traits.private:
+        if record.kind == "train" and self._role.traits.private:
+            # They are in a sum that was given out with noise, and may not be in another.
+            self.unused += [got.update for got in self.used]
+            self.dropped["unfinished"] += len(self.used)
+        elif record.kind == "train":
             # The parent went on without the round's result, and its new model replaces the group's. The updates that
             # were in it are folded again, as old as they are by now: they have been acknowledged.
             for got in self.used:
                 self.lanes[got.lane].pending.append(got)
-        else:  # Sums answer one question, and where devices are protected rounds stand apart.
-            self._drop_pending()
-            self.unused += [got.update for got in self.used]
+        else:
+            self._drop_answers()
         self.used = []
         moves = self._role.moves
         self._next_version(model_key(self._role.name, self.version + 1) if moves else record.model)
 
-    def _drop_pending(self) -> None:
-        """What waits for an older question, or for a round that did not count, is nobody's any more."""
+    def _drop_answers(self) -> None:
+        """Sums answer one question: those that wait for an older one are nobody's any more."""
         for lane in self.lanes:
             self.unused += [got.update for got in lane.pending]
             lane.pending = []
+        self.unused += [got.update for got in self.used]
 
     def _next_version(self, key: Key) -> None:
         self.version += 1

@@ -23,6 +23,8 @@ class NoiseState:
     """32 secret bytes, from which the noise of the next release comes."""
     clip: float
     """That holds in this round."""
+    population: int = 0
+    """Devices below the aggregator, the most that it had at any release: after a restart some are not back yet."""
     own: State = field(default_factory=dict)
     """The mechanism's."""
 
@@ -46,7 +48,11 @@ class NoiseState:
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Named arrays."""
-        plain = {"key": np.frombuffer(self.key, np.uint8), "clip": np.array([self.clip])}
+        plain: dict[str, npt.NDArray[Any]] = {
+            "key": np.frombuffer(self.key, np.uint8),
+            "clip": np.array([self.clip]),
+            "population": np.array([self.population]),
+        }
         return plain | {OWN + name: array for name, array in self.own.items()}
 
     @classmethod
@@ -55,4 +61,4 @@ class NoiseState:
         if "key" not in arrays:
             return None
         own = {name.removeprefix(OWN): array for name, array in arrays.items() if name.startswith(OWN)}
-        return cls(arrays["key"].tobytes(), float(arrays["clip"][0]), own)
+        return cls(arrays["key"].tobytes(), float(arrays["clip"][0]), int(arrays["population"][0]), own)

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from fogline.aggregation import Partial, UnusableUpdateError, Update, is_per_number
 from fogline.aggregation.rules import Rule
@@ -17,13 +16,10 @@ from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import BUFFERS, Down
 from fogline.algorithms.private import with_home
-from fogline.compute.contributions import ContributionError
-from fogline.compute.device import given
 from fogline.compute.folding import finished
-from fogline.compute.groups import Groups, is_bug
+from fogline.compute.groups import is_bug
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
-from fogline.compute.privacy_part import part_of, simulated_key, units_of
 from fogline.compute.queries import check_query
 from fogline.compute.survey import task_to_judge
 from fogline.data import Examples
@@ -32,7 +28,6 @@ from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.exchanging import check_children, exchange_of
 from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import (
-    LocalPlan,
     assign,
     check_public,
     check_rounds,
@@ -41,8 +36,8 @@ from fogline.jobs.planning import (
     planner,
     with_defaults,
 )
-from fogline.jobs.protection import Protection, protection_of
-from fogline.jobs.protection_checks import check_privacy, check_private_model
+from fogline.jobs.protection import protection_of
+from fogline.jobs.protection_checks import check_privacy, check_private_model, check_units
 from fogline.jobs.rules import check_enough, rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
@@ -58,10 +53,11 @@ from fogline.params import Params, frozen_of, to_bytes
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
+from fogline.simulation.protecting import computes_of, first_given, giver_of
 from fogline.simulation.scenario import LinkSizes, Scenario, Sizes
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
-from fogline.simulation.values import Giver, LazyValue, LazyValues, Trainer, Training
+from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import overrides
 from fogline.training.task import Task
@@ -93,8 +89,6 @@ class Setting:
     """Of the links around the nodes of each depth, the root first, devices last."""
     exchange: Exchange | None = None
     """What devices and their aggregators do between training and report."""
-    protection: Protection | None = None
-    """Where noise is added for devices or sites."""
 
     @property
     def shared(self) -> Params:
@@ -142,8 +136,8 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     start = first_model(job, task, job.start)
     task = with_home(task, algorithm, lambda: start)
     check_private_model(job, task.shared)
-    protection = protection_of(job)
-    return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange, protection)
+    check_units(job, population_below(job.tree.parents(), homes))
+    return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange)
 
 
 def _some_examples(task: Task) -> Examples | None:
@@ -223,8 +217,8 @@ def simulator_of(
     def presence(child: str, now: float) -> bool:
         return fleet.available(index[child], now)
 
-    protection, patient = setting.protection, patience(setting, sizes)
-    traits = traits_of(algorithm, setting.rules, setting.exchange, protection)
+    patient = patience(setting, sizes)
+    traits = traits_of(algorithm, setting.rules, setting.exchange, protection_of(job))
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
@@ -242,7 +236,7 @@ def simulator_of(
 
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
     staging = staging_of(setting.stages, depths, task.shared.trainable)
-    computes = {name: _computes(setting, name, tier) for name, tier in tier_of.items()}
+    computes = computes_of(job, algorithm, task.shared, setting.rules)
     exchange = setting.exchange
     steps = None if exchange is None else ExchangeValues(exchange, job.seed, computes[job.tree.leaves()[0]])
     numbers = Numbers(
@@ -253,7 +247,7 @@ def simulator_of(
     )
     root = job.tree.nodes(job.tree.names[0])[0]
     numbers.set_group(model_key(root, 0), LazyValue(computes[root].begun(groups.root(setting.shared))))
-    store = LazyValues(trainer, trained, numbers.settled, staging, _giver(setting))
+    store = LazyValues(trainer, trained, numbers.settled, staging, giver_of(job, algorithm))
     scenario = Scenario(
         root=root,
         aggregators=aggregators,
@@ -272,26 +266,6 @@ def simulator_of(
     simulator = Simulator(scenario, numbers, store, moved)
     made.append(simulator)
     return simulator
-
-
-def _computes(setting: Setting, name: str, tier: str) -> Groups:
-    """What an aggregator computes."""
-    job, algorithm = setting.job, setting.algorithm
-    depth, draw = job.tree.names.index(tier), partial(simulated_key, job.seed, name)
-    part = part_of(setting.protection, algorithm.movement, depth, draw)
-    return Groups(algorithm, setting.task.shared, setting.rules[tier], part)
-
-
-def _giver(setting: Setting) -> Giver | None:
-    """What devices give, where each is one unit of the job's privacy."""
-    units, seed = units_of(setting.protection, setting.algorithm.movement), setting.job.seed
-    if units is None:
-        return None
-
-    def give(done: LocalRound, down: Down, plan: LocalPlan) -> LocalRound:
-        return given(done, units, down, partial(simulated_key, seed, done.client, plan.seed))
-
-    return give
 
 
 def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
@@ -359,7 +333,7 @@ def probe(setting: Setting) -> Sizes:
     plain = Sizes(base, base, base, frozen=0 if frozen is None else len(to_bytes(frozen)))
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
         return _of_plain_method(setting, plain)
-    update = _given(setting, update)
+    update = first_given(setting.job, algorithm, update)
     _check_weights(setting.rules, update)
     rule = next(iter(setting.rules.values()))
     fold, update.child = rule.fold(), rule.trusted
@@ -387,19 +361,6 @@ def probe(setting: Setting) -> Sizes:
     down = groups.send_down(algorithm, group)
     plain = replace(plain, down=base + down.extras)
     return replace(plain, staged=_staged(setting, plain, down, update, partial))
-
-
-def _given(setting: Setting, update: Update) -> Update:
-    """What that device would give of its update.
-
-    Raises:
-        JobError: the clip of the job's privacy does not hold all of it.
-    """
-    units = units_of(setting.protection, setting.algorithm.movement)
-    try:
-        return update if units is None else units.of(update, None, simulated_key(setting.job.seed))
-    except ContributionError as error:
-        raise JobError(f"{type(setting.algorithm).__name__} cannot be used with [privacy]: {error}") from error
 
 
 def _of_plain_method(setting: Setting, plain: Sizes) -> Sizes:
