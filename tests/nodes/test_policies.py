@@ -343,7 +343,16 @@ def test_faults_are_sentences() -> None:
 
 
 def test_every_policy_has_a_name_and_a_line_for_people() -> None:
-    assert list(POLICIES) == ["uniform", "available", "fedcs", "oort", "power_of_choice", "rotation", "tifl", "weighted"]
+    assert list(POLICIES) == [
+        "uniform",
+        "available",
+        "fedcs",
+        "oort",
+        "power_of_choice",
+        "rotation",
+        "tifl",
+        "weighted",
+    ]
     assert all(POLICIES.summary(name) and policy.__doc__ for name, policy in POLICIES.items())
 
 

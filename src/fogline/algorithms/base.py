@@ -82,6 +82,8 @@ class AggregatorContext:
     """In semi-async mode: the speed class that reports, 0 the fastest."""
     lanes: int = 1
     """Speed classes in all."""
+    job_round: int = 0
+    """Of the job, counted from 0; other than moves, rounds that came to nothing count."""
 
 
 class Algorithm(LocalMethod, Parametrised):

@@ -74,7 +74,7 @@ def _amiss(job: Job, algorithm: Algorithm, protection: Protection) -> Iterator[s
         yield "[privacy] needs the package cryptography, from which its noise comes: pip install 'fogline[network]'"
     yield from _amiss_in_mechanism(protection)
     if protection.mechanism.remembers:
-        yield from _amiss_in_memory(job, algorithm, protection)
+        yield from _amiss_in_memory(algorithm, protection)
     if protection.mechanism.distributed:
         yield from _amiss_in_shares(job, protection)
     yield from _amiss_in_method(algorithm)
@@ -100,7 +100,7 @@ def _amiss_in_mechanism(protection: Protection) -> Iterator[str]:
         )
 
 
-def _amiss_in_memory(job: Job, algorithm: Algorithm, protection: Protection) -> Iterator[str]:
+def _amiss_in_memory(algorithm: Algorithm, protection: Protection) -> Iterator[str]:
     """What is wrong with a mechanism whose noise belongs to sums over rounds."""
     said, asking = f"privacy.mechanism is '{protection.privacy.mechanism}'", protection.tier_of(protection.unit - 1)
     if not algorithm.linear:
@@ -114,9 +114,11 @@ def _amiss_in_memory(job: Job, algorithm: Algorithm, protection: Protection) -> 
             f'other; set {asking}.policy = "rotation", with a cohort of no more than one in its period, and leave '
             f"{asking}.rounds at 1"
         )
-    noising = protection.tier_of(protection.noise)
-    if protection.noise and job.tree.tiers[noising].rounds > 1:
-        yield f"{said}, which has one sum in a round of the job, but {noising} has several; leave {noising}.rounds out"
+    if 0 < protection.noise < protection.unit:
+        yield (
+            f"{said}, whose noise cancels out from round to round, but privacy.at is '{protection.privacy.at}', of "
+            "which others may be there in each round; leave privacy.at out"
+        )
 
 
 def _amiss_in_shares(job: Job, protection: Protection) -> Iterator[str]:
