@@ -80,8 +80,8 @@ def test_shares_come_to_the_noise_that_is_wanted(
     made = text(1.0, fogs, f'mechanism = "{mechanism}"', **{tier: MASKED})
     one, again = (runner.run(model(clusters[fogs], made)) - simulated(text(0.0, fogs)) for _ in range(2))
     wanted = CLIP * (ROUNDS * (2 if fogs else 4 / 3)) ** 0.5 / CLIENTS
-    for noise in (one, again):
-        assert noise.std() == pytest.approx(wanted, rel=0.06)
+    for off in (one, again):
+        assert off.std() == pytest.approx(wanted, rel=0.06)
     assert abs(np.corrcoef(one, again)[0, 1]) < 0.08
 
 

@@ -22,8 +22,10 @@ from fogline.privacy.ring import Ring
 class Code(Protocol):
     """Of the updates of one layout, in a round of so many members."""
 
-    kind: np.dtype[np.signedinteger[Any]]
-    """Type of its numbers."""
+    @property
+    def kind(self) -> np.dtype[np.signedinteger[Any]]:
+        """Type of its numbers."""
+        ...
 
     def encode(self, update: Update, seed: bytes) -> tuple[Integers, Integers]:
         """The vectors, (size,) of that type, and the tail, (tail,) int64, of :class:`Layout`.

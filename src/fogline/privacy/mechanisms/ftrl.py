@@ -47,13 +47,13 @@ class Ftrl(Mechanism):
         done = int(state[LEAVES][0]) if state else 0
         if round < done:
             raise ValueError(f"The tree of noise has round {round} already; it is at round {done}.")
-        nodes = {int(name.removeprefix(NODE)): noise for name, noise in state.items() if name.startswith(NODE)}
+        kept = {name.removeprefix(NODE): noise for name, noise in state.items() if name.startswith(NODE)}
+        nodes: dict[int, Integers] = {int(level): noise.astype(np.int64) for level, noise in kept.items()}
         for leaf in range(done, round + 1):  # Those that came to nothing have noise too: the tree stays the rounds'.
             if self.restart and leaf % self.restart == 0:
                 nodes = {}
             _add_leaf(nodes, total, deviation, source)
-        kept = {f"{NODE}{level}": noise for level, noise in nodes.items()}
-        return total, {LEAVES: np.array([round + 1]), **kept}
+        return total, {LEAVES: np.array([round + 1]), **{f"{NODE}{level}": noise for level, noise in nodes.items()}}
 
     def events(self, noise: float, use: Use) -> tuple[Event, ...]:
         squares = sum(tree_squares(leaves, use.times, use.separation) for leaves in _trees(use.releases, self.restart))
