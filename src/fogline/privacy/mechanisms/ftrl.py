@@ -53,7 +53,9 @@ class Ftrl(Mechanism):
             if self.restart and leaf % self.restart == 0:
                 nodes = {}
             _add_leaf(nodes, total, deviation, source)
-        return total, {LEAVES: np.array([round + 1]), **{f"{NODE}{level}": noise for level, noise in nodes.items()}}
+        after: State = {LEAVES: np.array([round + 1])}
+        after |= {f"{NODE}{level}": noise for level, noise in nodes.items()}
+        return total, after
 
     def events(self, noise: float, use: Use) -> tuple[Event, ...]:
         squares = sum(tree_squares(leaves, use.times, use.separation) for leaves in _trees(use.releases, self.restart))
