@@ -25,6 +25,7 @@ from fogline.compute.survey import task_to_judge
 from fogline.data import Examples
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
+from fogline.jobs.budget import fewest_examples, within_budget
 from fogline.jobs.exchanging import check_children, exchange_of
 from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import (
@@ -117,6 +118,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)
+    job = within_budget(job, fewest_examples(job, task.data))
     check_target(job.evaluation.target, task.headline)
     check_privacy(job, algorithm)
     check_links(job, algorithm)

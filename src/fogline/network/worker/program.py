@@ -36,6 +36,7 @@ from fogline.compute.queries import check_query, figures
 from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_judge, row_of, task_to_judge
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
+from fogline.jobs.budget import within_budget
 from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.judging import check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
@@ -224,7 +225,7 @@ class JobWorker:
         check_publishing(self.job, self.algorithm)
         for query in self.job.queries:
             check_query(query, self.task.data.test)
-        job = with_defaults(self.job, self.algorithm, self.task)
+        job = within_budget(with_defaults(self.job, self.algorithm, self.task))
         check_target(job.evaluation.target, self.task.headline)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {

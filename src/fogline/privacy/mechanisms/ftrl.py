@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from fogline.parameters import bounded
 from fogline.params import State
@@ -48,7 +49,7 @@ class Ftrl(Mechanism):
         if round < done:
             raise ValueError(f"The tree of noise has round {round} already; it is at round {done}.")
         kept = {name.removeprefix(NODE): noise for name, noise in state.items() if name.startswith(NODE)}
-        nodes: dict[int, Integers] = {int(level): noise.astype(np.int64) for level, noise in kept.items()}
+        nodes: dict[int, npt.NDArray[Any]] = {int(level): noise for level, noise in kept.items()}
         for leaf in range(done, round + 1):  # Those that came to nothing have noise too: the tree stays the rounds'.
             if self.restart and leaf % self.restart == 0:
                 nodes = {}
@@ -62,7 +63,7 @@ class Ftrl(Mechanism):
         return (Concentrated(squares / (2.0 * noise**2)),)
 
 
-def _add_leaf(nodes: dict[int, Integers], total: Integers, deviation: float, source: Source) -> None:
+def _add_leaf(nodes: dict[int, npt.NDArray[Any]], total: Integers, deviation: float, source: Source) -> None:
     """Go on by one round.
 
     Args:
