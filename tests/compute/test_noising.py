@@ -7,6 +7,7 @@ model without. Of Gaussian noise z times the clip it must find 1 / z, whatever t
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,8 @@ def test_one_sum_has_one_noise_and_another_sum_another() -> None:
     assert np.array_equal(one, again)
     left = (one - other) * (OTHERS + 1) - some[2].vectors["delta"]
     assert left.std() == pytest.approx(2**0.5 * NOISE * CLIP, rel=0.05)  # No difference of the two is without noise.
+    wider = Cloud(Privacy(clip=CLIP, noise=1.5 * NOISE)).round(some)
+    assert abs(np.corrcoef(one, wider)[0, 1]) < 0.1  # Else the two would give the sum away.
     cloud = Cloud(privacy)
     both = [cloud.round(some), cloud.round(some)]
     assert abs(np.corrcoef(*both)[0, 1]) < 0.1
@@ -236,3 +239,5 @@ def test_a_site_is_one_unit_whatever_its_devices_do() -> None:
     assert np.linalg.norm(sent.vectors["delta"]) <= CLIP
     assert sent.weights == {"delta": 1.0}
     assert units_of(made, "delta") is None
+    lost = fog.group_update(replace(group, vector=np.append(group.vector[1:], np.float32(np.inf))))
+    assert np.isnan(lost.vectors["delta"]).all()  # Nothing of it is told.

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from fogline.cli import main
-from fogline.governance.policy.policy import read_policy
+from fogline.governance.policy.policy import Policy, PrivacyBudget, Unit, read_policy
 from fogline.network.cloud.records import Record
+from fogline.network.node.admission import uncounted
 from fogline.network.node.process import NodeFolder
 from fogline.privacy.accounting.ledger import FILE, Ledger
 from tests.network.cluster import Cluster, cluster, job
@@ -21,8 +22,9 @@ ALL = "quorum = 1.0"
 
 def private(rounds: int, noise: float = 5.0, more: str = "", **keys: str) -> str:
     """A job with differential privacy; without fogs."""
-    text = job(rounds=rounds, fogs=0, clients=2, publish="at_least = 2", **{"cloud": ALL, **keys})
-    return f"{text}\n[privacy]\nnoise = {noise}\nclip = 0.5\n{more}\n"
+    privacy = f"[privacy]\nclip = 0.5\nnoise = {noise}\n{more}"
+    text = job(rounds=rounds, fogs=0, clients=2, more=privacy, task="size = 20", **{"cloud": ALL, **keys})
+    return text.replace("small:task", "small:noise")
 
 
 def allow(folder: Path, text: str) -> None:
@@ -76,26 +78,34 @@ def test_an_owner_s_budget_holds_over_all_jobs_whatever_the_cloud_asks(tmp_path:
     asyncio.run(work())
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        (job(rounds=1, fogs=0, clients=2, cloud="quorum = 1"), "the job has no differential privacy"),
-        (
-            private(1, more="[evaluation]\nwhere = 'devices'", cloud="quorum = 1"),
-            "the job asks devices beside the training, without noise",
-        ),
-    ],
-)
-def test_a_job_that_cannot_be_counted_is_not_let_in(text: str, sentence: str, tmp_path: Path) -> None:
+def test_a_job_that_is_not_counted_is_not_let_in(tmp_path: Path) -> None:
     async def work() -> None:
         async with cluster(tmp_path, fogs=0, devices=2) as made:
             allow(tmp_path / "client-0", "epsilon = 2.0")
-            record = await ended(made, text)
+            record = await ended(made, job(rounds=1, fogs=0, clients=2, cloud="quorum = 1"))
             assert record.state == "finished"
-            assert any(child == "client-0" and sentence in why for _, child, why in made.said(record))
+            said = "the job has no differential privacy"
+            assert any(child == "client-0" and said in why for _, child, why in made.said(record))
             assert not (tmp_path / "client-0" / FILE).exists()
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "sentence"),
+    [
+        ("device", "rounds = 1", "the job has no differential privacy; give it a table [privacy]."),
+        ("device", "[privacy]\nunit = 'example'", "protects each example only; set privacy.unit to 'device'."),
+        ("site", "[privacy]", "the job protects each device only; set privacy.unit to 'site'."),
+        ("example", "queries = ['label_counts']\n[privacy]", "the job asks devices beside the training, without noise"),
+        ("device", "[privacy]", None),
+        ("example", "[privacy]\nunit = 'site'", None),
+    ],
+)
+def test_what_an_owner_s_budget_cannot_count_is_refused(unit: Unit, text: str, sentence: str | None) -> None:
+    found = uncounted(Policy(found=True, privacy=PrivacyBudget(2.0, DELTA, unit)), text)
+    assert found is None if sentence is None else found is not None and sentence in found
+    assert uncounted(Policy(found=True), text) is None
 
 
 def test_a_ledger_that_goes_back_to_a_backup_gives_away_nothing_more(

@@ -64,6 +64,13 @@ def test_noise_is_as_wide_as_it_says_and_comes_from_no_seed(
     assert abs(np.corrcoef(one - clean, again - clean)[0, 1]) < 0.08
 
 
+def test_a_clip_that_adapts_comes_down_to_devices(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:
+    start, adapts = noise(CLIENTS, SIZE).initial(0).vector, text(0.001, 2, "quantile = 0.5")
+    far = np.linalg.norm(runner.run(model(clusters[2], adapts)) - start)
+    assert far == pytest.approx(np.linalg.norm(simulated(adapts) - start), rel=0.04)  # Its noise is another.
+    assert far > 1.06 * np.linalg.norm(simulated(text(0.001, 2)) - start)  # All are beyond it, so that it grows.
+
+
 # DP-FTRL, and noise in shares.
 
 MASKED = 'exchange = "secagg(threshold=0.5, minimum=2)"\nquorum = 0.9'
@@ -93,18 +100,19 @@ def test_the_models_noise_is_that_of_a_few_nodes(runner: asyncio.Runner, cluster
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_cloud_that_dies_where_it_adds_noise_adds_it_once(after: bool, tmp_path: Path) -> None:
-    whole = text(1.0, fogs=1, clients=2, cloud="quorum = 1.0", fog="quorum = 1.0\ncohort = 2")
+@pytest.mark.parametrize(("victim", "after"), [("cloud", False), ("cloud", True), ("fog", True)])
+def test_a_node_that_dies_where_it_adds_noise_adds_it_once(victim: str, after: bool, tmp_path: Path) -> None:
+    at = f'at = "{victim}"'
+    whole = text(1.0, 1, at, clients=2, cloud="quorum = 1.0", fog="quorum = 1.0\ncohort = 2")
     where = "fogline.network.node.computing:Computation.carry_out"
 
     async def work() -> None:
         async with fleet(tmp_path) as made:
-            made.kill("cloud")
-            made.start("cloud", call=(where, 2, after))
+            made.kill(victim)
+            made.start(victim, call=(where, 2, after))
             record = await made.submit(whole)
-            await made.died("cloud")
-            made.start("cloud")
+            await made.died(victim)
+            made.start(victim)
             record = await made.finish(record)
             assert (record.state, record.why) == ("finished", "")
             left = made.model(record).vector - simulated(whole.replace("noise = 1.0", "noise = 0.0"), 2)

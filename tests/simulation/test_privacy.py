@@ -83,6 +83,12 @@ def test_a_run_that_goes_on_adds_the_noise_of_one_that_never_stopped(
     assert np.array_equal(moved(whole), moved(resumed))
 
 
+def test_the_clip_that_holds_next_stands_in_every_row() -> None:
+    result = simulate(numbers(SIZE, 12), rounds=3, privacy={"clip": 1e-3, "quantile": 0.5, "noise": 0.1})
+    clips = [row["clip"] for row in result.history]
+    assert 1e-3 < clips[0] < clips[1] < clips[2]  # All move further than that.
+
+
 def test_losses_of_devices_stand_in_no_row() -> None:
     assert np.isnan(simulate(privacy=Privacy()).history[-1]["train_loss"])
     assert simulate().history[-1]["train_loss"] == 1.0
@@ -104,6 +110,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "counts of steps": ({"algorithm": "fednova"}, "FedNova reports"),
     "several models": ({"algorithm": "ifca"}, "With IFCA devices report something else than the movement"),
     "what a method hides": ({"algorithm": Tells()}, r"Tells cannot be used with \[privacy\]: It reports 'metric/size'"),
+    "what a method hides of sites": (
+        {"algorithm": Tells(), "tree": FOGS, "privacy": {"unit": "site"}},
+        "It reports 'metric/size' beside its movement",
+    ),
     "judging devices": ({"evaluation": {"where": "devices"}}, "evaluation.where is 'devices', but devices that judge"),
     "queries": ({"queries": "label_counts"}, "queries has 'label_counts', whose answers are sums of examples"),
     "losses": ({"tree": Tree(cloud=Tier(policy="oort"))}, "cloud.policy is 'oort', which selects by what is known"),
@@ -146,8 +156,9 @@ def test_above_the_noise_everything_goes() -> None:
     privacy = {"at": "fog", "clip": 0.01, "noise": 0.1}
     assert np.isfinite(moved(simulate(tree=tree, privacy=privacy))).all()
     assert np.isfinite(moved(simulate(algorithm="fedbuff", privacy={"at": "devices"}))).all()
-    sites = Tree(cloud=Tier(), fog=Tier(count=2, rounds=2, policy="weighted", rule="median"))
-    assert np.isfinite(moved(simulate(tree=sites, privacy={"unit": "site"}))).all()
+    for fog in (Tier(count=2, rounds=2, policy="weighted", rule="median"), Tier(count=2, exchange="secagg")):
+        sites = Tree(cloud=Tier(), fog=fog)
+        assert np.isfinite(moved(simulate(tree=sites, privacy={"unit": "site"}))).all()
 
 
 class Reads(Silent):

@@ -20,6 +20,7 @@ COMMANDS = {
     "simulate": ("simulation:simulate", "Run a job on simulated devices, in virtual time."),
     "show": ("simulation:show", "Show the result of a finished run."),
     "compare": ("compare:compare", "Put finished runs side by side: a table and a plot."),
+    "audit": ("audit.group:audit", "Attack a job's own settings, and see what leaks."),
     "up": (
         "up.command:up",
         "Run a job on a cloud, fogs and devices that are real processes on this machine, over mutual TLS.",

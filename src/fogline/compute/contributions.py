@@ -64,7 +64,9 @@ class Contributions:
         limit = self.protection.privacy.clip if clip is None else clip
         if not 0.0 < limit < math.inf:
             raise ContributionError(f"The clip that came with the model is {limit:g}; it must be above 0 and finite.")
-        vector = self._movement(update)
+        if (why := self.beside(update)) is not None:
+            raise ContributionError(why)
+        vector = update.vectors[self.movement]
         norm = norm_of((vector,))
         if not math.isfinite(norm):
             raise ContributionError(f"Its '{self.movement}' is not finite.")
@@ -84,17 +86,23 @@ class Contributions:
         if self._adapts or self.protection.local:
             return None  # The clip of its round is not known here, or noise has made it longer.
         if not norm_of((update.vectors[self.movement],)) <= self.protection.privacy.clip:
-            return f"Its '{self.movement}' is longer than the clip, {self.protection.privacy.clip:g}."
+            return f"Its '{self.movement}' is longer than the clip, {self.protection.privacy.clip:g}, or not finite."
         return None
 
-    def _movement(self, update: Update) -> Vector:
+    def beside(self, update: Update) -> str | None:
+        """What an update has that the clip does not hold, in a sentence; None if there is nothing."""
         others = [name for name in update.vectors if name != self.movement]
         if others or update.counters.size:
             what = f"'{others[0]}'" if others else "integer counters"
-            raise ContributionError(f"It reports {what} beside its movement, which the clip does not hold.")
-        if self.movement not in update.vectors:
-            raise ContributionError(f"It reports no '{self.movement}'.")
-        return update.vectors[self.movement]
+            return f"It reports {what} beside its movement, which the clip does not hold."
+        return None if update.vectors else f"It reports no '{self.movement}'."
+
+    def nothing(self, size: int) -> Update:
+        """What a unit gives that can give nothing else: it tells nothing, and whoever adds up refuses it."""
+        vectors = {self.movement: np.full(size, np.nan, np.float32)}
+        if self._adapts:
+            vectors[COUNTED] = np.full(1, np.nan, np.float32)
+        return Update(vectors, dict.fromkeys(vectors, 1.0))
 
     def _with_noise(self, vector: Vector, clip: float, key: bytes) -> Vector:
         """The vector with the noise that the unit adds itself, if it does."""

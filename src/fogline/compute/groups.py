@@ -99,7 +99,10 @@ class Groups:
             assert state is not None
             released, state = noising.released(folded, state, context.population, context.job_round)
             group, folded = replace(group, noise=state), self._finished(released)
-        return groups.move(self.algorithm, self.spec, group, folded, context, inside)
+        moved = groups.move(self.algorithm, self.spec, group, folded, context, inside)
+        if not self.part.adapts or moved.noise is None:
+            return moved
+        return replace(moved, metrics=moved.metrics | {"clip": moved.noise.clip})  # It goes down to all in any case.
 
     def _finished(self, partial: Partial) -> Folded:
         fold = self.rule.fold()
@@ -107,11 +110,7 @@ class Groups:
         return fold.finish()
 
     def group_update(self, group: GroupModel) -> Update:
-        """The group's movement becomes an update.
-
-        Raises:
-            ValueError: the group is one unit, and has something that the clip does not hold; one sentence.
-        """
+        """The group's movement becomes an update."""
         return self.part.given(groups.group_update(self.algorithm, self.spec, group), group.noise)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -45,11 +46,12 @@ class Noising:
         privacy, units = self.protection.privacy, self.protection.units(population)
         noise, clip = privacy.noise, state.clip
         total = _steps(partial, self.movement)
-        source = _source(state, self.movement, total)
         if privacy.quantile is not None:
             noise = noise_of_sum(privacy.noise, units)
             clip = self._adapted(state, _steps(partial, COUNTED), units)
-        total, own = self.protection.mechanism.noised(total, noise * state.clip * UNIT, state.own, source, round)
+        deviation = noise * state.clip * UNIT
+        source = _source(state, self.movement, total, deviation)
+        total, own = self.protection.mechanism.noised(total, deviation, state.own, source, round)
         made = Partial({self.movement: total}, {self.movement: units}, partial.counters, partial.count, partial.double)
         return made, NoiseState(state.next_key, clip, population, own)
 
@@ -57,17 +59,19 @@ class Noising:
         """The clip of the next round, by how many units said that they were within this one."""
         quantile = self.protection.privacy.quantile
         assert quantile is not None
-        source = _source(state, COUNTED, count)
-        told = count + rounded_gaussian(noise_of_count(units) * UNIT, count.size, source)
+        deviation = noise_of_count(units) * UNIT
+        source = _source(state, COUNTED, count, deviation)
+        told = count + rounded_gaussian(deviation, count.size, source)
         return next_clip(state.clip, float(told[0]) / UNIT, units, quantile)
 
 
-def _source(state: NoiseState, name: str, total: Integers) -> Source:
-    return Source(state.key_of(name, total.tobytes()))
+def _source(state: NoiseState, name: str, total: Integers, deviation: float) -> Source:
+    """The noise of one sum and one width: twice the same noise on one sum, once wider, would give the sum away."""
+    return Source(state.key_of(name, np.float64(deviation).tobytes() + total.tobytes()))
 
 
 def _steps(partial: Partial, name: str) -> Integers:
     total = partial.sums.get(name)
     if total is None or total.dtype != np.int64:
         raise ValueError(f"The sum has no '{name}' in whole numbers, to which noise could be added.")
-    return total
+    return cast("Integers", total)

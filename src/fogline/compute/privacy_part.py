@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,13 +10,14 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from fogline.aggregation import Partial, Update
-from fogline.compute.contributions import Contributions
+from fogline.compute.contributions import ContributionError, Contributions
 from fogline.jobs.protection import Protection
 from fogline.privacy.noise_state import NoiseState
 
 if TYPE_CHECKING:
     from fogline.compute.noising import Noising  # Not above: noise needs a cipher, and most jobs want none.
 
+log = logging.getLogger("fogline.compute")
 KEY = 32
 """Bytes of a key that noise comes from."""
 Draw = Callable[[], bytes]
@@ -63,15 +65,15 @@ class PrivacyPart:
         return None if self.takes is None or isinstance(value, Partial) else self.takes.fault(value)
 
     def given(self, update: Update, state: NoiseState | None) -> Update:
-        """What it sends its parent: clipped, where it is one unit.
-
-        Raises:
-            ContributionError: the clip does not hold all of it.
-        """
+        """What it sends its parent: clipped, where it is one unit; nothing that counts where it cannot be clipped."""
         if self.gives is None or state is None:
             return update
         said = b"".join(update.vectors[name].tobytes() for name in sorted(update.vectors))
-        return self.gives.of(update, state.clip, state.key_of("given", said))
+        try:
+            return self.gives.of(update, state.clip, state.key_of("given", said))
+        except ContributionError as error:
+            log.warning("nothing is given to the parent: %s", error)
+            return self.gives.nothing(sum(vector.size for vector in update.vectors.values()))
 
 
 NO_PART = PrivacyPart()

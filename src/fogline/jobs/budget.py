@@ -8,51 +8,81 @@ from __future__ import annotations
 
 import math
 import tomllib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fogline.jobs.errors import JobError
+from fogline.jobs.example_events import example_events_of
 from fogline.jobs.job import Job
 from fogline.jobs.privacy import Privacy
 from fogline.jobs.protection import events_of, protection_of, releases_of
 from fogline.privacy.accounting.events import Event
 from fogline.privacy.accounting.ledger import Charge
+from fogline.settings import Mode
 
 if TYPE_CHECKING:
+    from fogline.algorithms import Algorithm
     from fogline.data import FederatedData
 
 WHOSE = {"example": "each example", "device": "each device's whole data set", "site": "all data of each site"}
 """What is protected as one."""
 
 
-def events_after(job: Job, rounds: int, examples: int = 0) -> tuple[Event, ...] | None:
-    """What a job has given away of one unit after so many rounds of the root, if the unit was in all of them; None
-    where rounds do not tell, because a tier below works in none.
+@dataclass(frozen=True)
+class Account:
+    """What a job's rounds give away of a unit that is in all of them."""
 
-    Args:
-        job: with ``[privacy]``.
-        rounds: of the root.
-        examples: that the device with the fewest has, where each of them is protected: there each is drawn most often.
+    job: Job
+    """With ``[privacy]``, and with the method's and the model's own settings."""
+    mode: Mode = "sync"
+    """The method's, of tiers that name none."""
+    examples: int | None = None
+    """Where each example is protected: how many the device with the fewest has, as there each is drawn most often.
+    None: it is not known, and every device has an account of its own."""
 
-    Raises:
-        JobError: it protects nothing.
-    """
-    releases = _releases(job, rounds)
-    return None if releases is None else events_of(job, releases)
+    @property
+    def in_rounds(self) -> bool:
+        """Whether all tiers work in rounds, so that rounds of the root tell how often a unit is in."""
+        return set(self.job.tree.modes(self.mode).values()) == {"sync"}
+
+    def events(self, rounds: int) -> tuple[Event, ...] | None:
+        """What is given away in so many rounds of the root; None where that is not known.
+
+        Raises:
+            JobError: the job protects nothing.
+        """
+        protection = protection_of(self.job)
+        if not self.in_rounds:
+            return None
+        counted = self.job.model_copy(update={"rounds": rounds})
+        if protection is not None:
+            releases = releases_of(counted, protection)
+            return None if releases is None else events_of(self.job, releases)
+        if self.examples is None:
+            return None
+        return example_events_of(self.job, self.examples, math.prod([rounds, *_inner_rounds(self.job)]))
+
+    def epsilon(self, rounds: int) -> float | None:
+        """ε at the job's δ after so many rounds of the root; infinite where there is no noise, None where it is not
+        known."""
+        from fogline.privacy.accounting.accountants import epsilon  # Not above: it needs arrays, and agents read jobs.
+
+        privacy, events = _privacy_of(self.job), self.events(rounds)
+        return None if events is None else epsilon(events, privacy.delta, privacy.accountant)
 
 
-def _releases(job: Job, rounds: int) -> int | None:
-    """Sums with noise that one unit can be in after so many rounds of the root."""
-    protection = protection_of(job)
-    if protection is None or protection.noise == 0:
-        return rounds  # Whatever the root's mode is: each of its models is a round.
-    return releases_of(job.model_copy(update={"rounds": rounds}), protection)
+def account_of(job: Job, algorithm: Algorithm, data: FederatedData) -> Account | None:
+    """The account of a job whose data is here; None where it counts nothing."""
+    if job.privacy is None:
+        return None
+    return Account(job, algorithm.mode, int(data.sizes().min()) if job.privacy.unit == "example" else None)
 
 
-def charge_of(job: Job, name: str, times: int, samples: int = 0) -> Charge:
+def charge_of(job: Job, name: str, times: int, samples: int) -> Charge:
     """What a device's owner is charged before the device trains once more.
 
     Args:
-        job: with ``[privacy]``.
+        job: with ``[privacy]``, and with the method's and the model's own settings.
         name: under which the ledger has it.
         times: how often the device has trained for it, with this time. Where the root adds the noise, a round that did
             not count told nobody anything; where it is added on the way there, it did.
@@ -61,8 +91,14 @@ def charge_of(job: Job, name: str, times: int, samples: int = 0) -> Charge:
     Raises:
         JobError: the job protects nothing.
     """
-    privacy, planned = _privacy_of(job), _releases(job, job.rounds)
-    events = events_of(job, planned if planned is not None and _at_root(job) else max(planned or 0, times), times)
+    privacy, protection = _privacy_of(job), protection_of(job)
+    if protection is None:
+        events = example_events_of(job, samples, times)
+    else:
+        planned = releases_of(job, protection)
+        if planned is None or protection.noise > 0:
+            planned = max(planned or 0, times)
+        events = events_of(job, planned, times)
     return Charge(name, privacy.unit, times, events, privacy.delta, privacy.epsilon, privacy.accountant)
 
 
@@ -75,42 +111,30 @@ def counted_job(text: str) -> Job | None:
     return parse_job(text)
 
 
-def spent(job: Job, rounds: int, examples: int = 0) -> float | None:
-    """ε at the job's δ after so many rounds of the root; infinite where there is no noise, None where the rounds do not
-    tell. See :func:`events_after`."""
-    from fogline.privacy.accounting.accountants import epsilon  # Not above: it needs arrays, and agents read jobs.
-
-    privacy, events = _privacy_of(job), events_after(job, rounds, examples)
-    return None if events is None else epsilon(events, privacy.delta, privacy.accountant)
-
-
-def fewest_examples(job: Job, data: FederatedData) -> int:
-    """Examples of the device with the fewest, if that makes a difference to what a job gives away; else 0."""
-    return int(data.sizes().min()) if job.privacy is not None and job.privacy.unit == "example" else 0
-
-
-def within_budget(job: Job, examples: int = 0) -> Job:
+def within_budget(account: Account | None, job: Job) -> Job:
     """The job with as many rounds as its budget allows, at most those that it wants.
 
     Args:
-        job: any; one without a budget stays as it is.
-        examples: see :func:`events_after`.
+        account: its own; None where it counts nothing.
+        job: one without a budget stays as it is.
 
     Raises:
-        JobError: not even one round is allowed; the sentence says what noise would do.
+        JobError: not even one round is allowed, or it cannot be known; the sentence says what to do.
     """
     from fogline.privacy.accounting.accountants import most_rounds
 
     privacy = job.privacy
-    if privacy is None or privacy.epsilon is None:
+    if account is None or privacy is None or privacy.epsilon is None:
         return job
-    allowed, once = privacy.epsilon, spent(job, 1, examples)
-    if once is None:
+    allowed, once = privacy.epsilon, account.epsilon(1)
+    if not account.in_rounds:
         raise JobError(
-            f"privacy.epsilon is {allowed:g}, but a tier below {job.tree.names[0]} works in no rounds, so that "
-            "nobody knows when that is spent; give every tier mode = 'sync', or leave privacy.epsilon out"
+            f"privacy.epsilon is {allowed:g}, but not every tier works in rounds (mode), so that nobody knows before "
+            "when that is spent; take mode = 'sync' and a method for it, or leave privacy.epsilon out"
         )
-    rounds = most_rounds(lambda count: _within(allowed, spent(job, count, examples)), job.rounds)
+    if once is None:
+        return job  # Every device holds itself to it.
+    rounds = most_rounds(lambda count: _within(allowed, account.epsilon(count)), job.rounds)
     if rounds == 0:
         raise JobError(
             f"privacy.epsilon is {allowed:g}, and one round gives away ε = {_figure(once)} of "
@@ -140,9 +164,9 @@ def in_words(privacy: Privacy, epsilon: float) -> str:
     return f"{WHOSE[privacy.unit]}, ε = {_figure(epsilon)} at δ = {privacy.delta:g}, {of}"
 
 
-def _at_root(job: Job) -> bool:
-    protection = protection_of(job)
-    return protection is not None and protection.noise == 0
+def _inner_rounds(job: Job) -> list[int]:
+    """Of the tiers below the root, in a round of the one above."""
+    return [tier.rounds for tier in list(job.tree.tiers.values())[1:]]
 
 
 def _privacy_of(job: Job) -> Privacy:

@@ -10,7 +10,7 @@ from fogline.aggregation.rules import Rule
 from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
-from fogline.compute.contributions import ContributionError
+from fogline.compute.contributions import ContributionError, Contributions
 from fogline.compute.device import given
 from fogline.compute.groups import Groups
 from fogline.compute.privacy_part import part_of, simulated_key, units_of
@@ -54,10 +54,16 @@ def first_given(job: Job, algorithm: Algorithm, update: Update) -> Update:
     """What a device would give of an update, before there are any rounds.
 
     Raises:
-        JobError: the clip does not hold all of it.
+        JobError: the clip does not hold all that the method reports.
     """
-    units = units_of(protection_of(job), algorithm.movement)
+    protection = protection_of(job)
+    if protection is None:
+        return update
+    why = Contributions(protection, algorithm.movement).beside(update)
+    if why is not None:
+        raise JobError(f"{type(algorithm).__name__} cannot be used with [privacy]: {why}")
+    units = units_of(protection, algorithm.movement)
     try:
         return update if units is None else units.of(update, None, simulated_key(job.seed))
-    except ContributionError as error:
-        raise JobError(f"{type(algorithm).__name__} cannot be used with [privacy]: {error}") from error
+    except ContributionError:
+        return update  # Its numbers are to blame, and will be in the run.

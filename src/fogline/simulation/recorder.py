@@ -18,7 +18,7 @@ from fogline.algorithms.group import Down, GroupModel
 from fogline.algorithms.private import where_kept
 from fogline.compute.queries import figures
 from fogline.compute.survey import DeviceJudgement, Question, judgement_of, model_to_judge, row_of
-from fogline.jobs.budget import fewest_examples, spent
+from fogline.jobs.budget import Account, account_of
 from fogline.monitoring.history import Attendance, TargetMetric, reached, should_stop
 from fogline.monitoring.result import Reached, Result, Row
 from fogline.nodes.effects import Move, RoundDevices
@@ -76,8 +76,9 @@ class Recorder:
     _judged_in: int = -1
 
     @cached_property
-    def _fewest(self) -> int:
-        return fewest_examples(self.setting.job, self.setting.task.data)
+    def _account(self) -> Account | None:
+        """What the run gives away; None where that is not counted."""
+        return account_of(self.setting.job, self.setting.algorithm, self.setting.task.data)
 
     def trained(self, training: Training, done: LocalRound) -> None:
         """A device's local round was computed."""
@@ -143,7 +144,7 @@ class Recorder:
             "steps": self._steps,
             "devices": devices,
         }
-        if job.privacy is not None and (known := spent(job, round_index + 1, self._fewest)) is not None:
+        if self._account is not None and (known := self._account.epsilon(round_index + 1)) is not None:
             row["epsilon"] = known
         for tier in job.tree.names:
             row[f"down/{tier}"] = traffic.down[tier]

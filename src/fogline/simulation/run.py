@@ -12,7 +12,7 @@ from fogline.algorithms.device import opened, prepare
 from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
-from fogline.jobs.budget import fewest_examples, why_fewer, within_budget
+from fogline.jobs.budget import account_of, why_fewer, within_budget
 from fogline.jobs.job import asks_beside
 from fogline.jobs.loading import check_not_importing
 from fogline.jobs.naming import TaskOrigin, method_of, origin_of
@@ -42,6 +42,7 @@ from fogline.simulation.setup import (
     simulator_of,
 )
 from fogline.simulation.survey import Surveys
+from fogline.simulation.witness import Witness
 from fogline.training import Choice, autotune
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
@@ -218,7 +219,7 @@ def _as_before(before: Job, job: Job, task: Task, method: Algorithm | None) -> J
     algorithm = method or make(job.algorithm.name, **job.algorithm.parameters)
     # Through TOML: the job of the folder came from there.
     job = with_defaults(job, algorithm, task)
-    job = within_budget(job, fewest_examples(job, task.data)).model_copy(update=found)
+    job = within_budget(account_of(job, algorithm, task.data), job).model_copy(update=found)
     after = parse_job(job_to_toml(job))
     check_changes(before, after)
     return after
@@ -236,6 +237,7 @@ def run(
     algorithm: Algorithm | None = None,
     progress: Progress | bool = True,
     on_round: OnRound | None = None,
+    witness: Witness | None = None,
 ) -> Result:
     """Run a job, from its last checkpoint if its folder has one.
 
@@ -246,6 +248,7 @@ def run(
         algorithm: the instance, where the job's name alone cannot make it (a class of a notebook).
         progress: whether to show progress, or where.
         on_round: told of every round, and may end the run.
+        witness: looks on.
 
     Raises:
         JobError: a setting is impossible; one sentence.
@@ -277,7 +280,9 @@ def run(
         job = setting.job
         recorder = Recorder(setting, executor, [show.round], show.note, on_round)
         sizes = probe(setting)
-        simulator = recorder.simulator = simulator_of(setting, executor, sizes, recorder.trained, recorder.moved)
+        simulator = recorder.simulator = simulator_of(
+            setting, executor, sizes, recorder.trained, recorder.moved, witness
+        )
         if asks_beside(job):
             store = simulator.store
             recorder.surveys = Surveys(setting, sizes, simulator.traffic, executor, lambda: store.locals)

@@ -15,7 +15,7 @@ from fogline.compute.effects import GROUP
 from fogline.governance.errors import TrustError
 from fogline.governance.subject import node_name
 from fogline.jobs import Job
-from fogline.jobs.budget import in_words, spent, why_fewer
+from fogline.jobs.budget import Account, in_words, why_fewer
 from fogline.jobs.job import asks_beside, model_name
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
@@ -126,6 +126,7 @@ class JobRun:
         self._judge = judge
         self._folder = folder
         self._words = note
+        self._account = None if job.privacy is None else Account(job, announcement.traits.mode)
         self._history: list[Row] = folder.history()
         self._attendance = Attendance(self._history)
         self._mishaps = Mishaps()
@@ -234,8 +235,8 @@ class JobRun:
         publish_every = self._job.publish.every
         publishes = bool(publish_every) and done % publish_every == 0 and done < self._job.rounds
         judges = publishes or done % evaluation.every == 0 or done == self._job.rounds
-        if self._job.privacy is not None:
-            known = await asyncio.to_thread(spent, self._job, done)
+        if self._account is not None:
+            known = await asyncio.to_thread(self._account.epsilon, done)
             row |= {} if known is None else {"epsilon": known}
         found = await self._found(group, move.round, judges)
         row |= found

@@ -85,9 +85,9 @@ class AdmissionControl:
             decision = decide(policy, opened.manifest, opened.signer, needs, self._offers)
             if not decision.allowed:
                 raise NotAllowedError(decision.reason)
-            uncounted = _uncounted(policy, announcement.text) if self._device else None
-            if uncounted is not None:
-                raise NotAllowedError(uncounted)
+            unfit = uncounted(policy, announcement.text) if self._device else None
+            if unfit is not None:
+                raise NotAllowedError(unfit)
             changed = differing(opened.manifest.job, announcement.text)
             if changed is not None:
                 raise NotAllowedError(
@@ -164,7 +164,7 @@ def differing(signed: str, resolved: str) -> str | None:
     return next((key for key in SIGNED if one[key] != other[key]), None)
 
 
-def _uncounted(policy: Policy, text: str) -> str | None:
+def uncounted(policy: Policy, text: str) -> str | None:
     """Why a job cannot be held to the owner's budget of privacy; None if it can, or there is none."""
     if policy.privacy is None:
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fogline import logs
 from fogline.compute.effects import GROUP, STATE
-from fogline.governance.errors import SitePolicyError
+from fogline.errors import FoglineError
 from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
 from fogline.network.node.driver import FROM_ABOVE, Driver, OnMove
@@ -35,7 +35,6 @@ from fogline.nodes.effects import Count, Examine, Train
 from fogline.nodes.events import Halt, Joined, Left, Received, Started, TimerFired
 from fogline.nodes.messages import Hello, Report, Step, Stop, Work
 from fogline.nodes.outbox import RETRY
-from fogline.privacy.accounting.ledger import BudgetError, LedgerError
 from fogline.processes.tasks import Tasks
 from fogline.storage import BlobRef, StorageError
 
@@ -465,7 +464,7 @@ class JobParticipation:
             return None
         try:
             end = await self._node.spending.charge(charge_of(self._counted, self.job, attempt + 1, self._samples))
-        except (BudgetError, LedgerError, StorageError, SitePolicyError) as error:
+        except FoglineError as error:  # It must not, it cannot be written down, or nobody can say what it would cost.
             self._spent = str(error)
             return self._spent
         if end is not None and self._node.uplink is not None:

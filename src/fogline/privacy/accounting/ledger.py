@@ -110,7 +110,10 @@ class Ledger:
     def unit(self) -> Unit:
         """The smallest unit of all jobs: what is promised over all of them is promised for that."""
         protected = {entry.unit for entry in self.jobs.values()}
-        return next((unit for unit in UNITS if unit in protected), "site")
+        for unit in UNITS:
+            if unit in protected:
+                return unit
+        return "site"
 
     def events(self, without: str = "") -> tuple[Event, ...]:
         """What all jobs have given away, or all but one."""
