@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -60,7 +61,7 @@ class Ftrl(Mechanism):
 
     def events(self, noise: float, use: Use) -> tuple[Event, ...]:
         squares = sum(tree_squares(leaves, use.times, use.separation) for leaves in _trees(use.releases, self.restart))
-        return (Concentrated(squares / (2.0 * noise**2)),)
+        return (Concentrated(squares / (2.0 * noise**2) if noise else math.inf),)
 
 
 def _add_leaf(nodes: dict[int, npt.NDArray[Any]], total: Integers, deviation: float, source: Source) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from fogline.parameters import bounded
@@ -32,7 +33,7 @@ class SharedMechanism(Mechanism):
         return SharedNoise(self.kind, clip, noise, self.left)
 
     def events(self, noise: float, use: Use) -> tuple[Event, ...]:
-        return (Repeated(Concentrated(0.5 / noise**2), use.times),)
+        return (Repeated(Concentrated(0.5 / noise**2 if noise else math.inf), use.times),)
 
 
 @MECHANISMS.add("skellam")
