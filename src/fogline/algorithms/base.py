@@ -135,6 +135,13 @@ class Algorithm(LocalMethod, Parametrised):
             ValueError: one sentence that names the setting, and what would be right.
         """
 
+    def looks_at_examples(self) -> bool:
+        """Whether its hooks ask for a device's examples (``device.examples``) between the steps of a round.
+
+        Such a method is refused where single examples are protected; there, one that looks all the same fails.
+        """
+        return False
+
     def private_of(self, spec: Spec) -> Collection[str]:
         """Names of the entries that each device has of its own: those that ``private`` names.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fogline.jobs.job import Job
+from fogline.jobs.privacy import Privacy
 from fogline.jobs.protection import Protection, protection_of, releases_of
 
 NO_AMPLIFICATION = (
@@ -16,7 +17,7 @@ SIMULATED = (
 
 
 def promise_of(job: Job, simulated: bool = False) -> str:
-    """The paragraph; empty where the job protects no device and no site.
+    """The paragraph; empty where the job protects nothing.
 
     Args:
         job: any that was checked.
@@ -26,10 +27,30 @@ def promise_of(job: Job, simulated: bool = False) -> str:
         JobError: as :func:`fogline.jobs.protection.protection_of`.
     """
     protection = protection_of(job)
-    if protection is None:
+    if protection is not None:
+        sentences = [_who(protection), _how(protection), _against(protection), _not_hidden(job, protection)]
+    elif job.privacy is not None:
+        sentences = _of_examples(job.privacy)
+    else:
         return ""
-    sentences = [_who(protection), _how(protection), _against(protection), _not_hidden(job, protection)]
     return " ".join(sentences + [SIMULATED] * simulated)
+
+
+def _of_examples(privacy: Privacy) -> list[str]:
+    """Where each example is protected."""
+    who = "Privacy: each example on each device is protected."
+    if not privacy.noise:
+        return [who, f"But privacy.noise is 0: gradients are clipped to {privacy.clip:g}, and nothing is promised."]
+    return [
+        who,
+        f"In every step a device takes examples by chance, scales each one's gradient down to an L2 norm of "
+        f"{privacy.clip:g}, and adds noise of {privacy.noise:g} times that to their sum.",
+        "That is against everybody else, the aggregators above included.",
+        "Not hidden is how many examples a device has, what all or many of them have in common, who takes part, when, "
+        "how quickly, and why one fails.",
+        "Every local round of a device counts; that a step takes only some examples counts as protection, that only "
+        "some devices are asked does not.",
+    ]
 
 
 def _who(protection: Protection) -> str:

@@ -17,6 +17,7 @@ from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import BUFFERS, Down
 from fogline.algorithms.private import with_home
+from fogline.compute.example_unit import check_examples, sealed
 from fogline.compute.folding import finished
 from fogline.compute.groups import is_bug
 from fogline.compute.links import NodeLinks, check_links, links_of
@@ -26,6 +27,7 @@ from fogline.compute.survey import task_to_judge
 from fogline.data import Examples
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
+from fogline.jobs.budget import account_of, within_budget
 from fogline.jobs.exchanging import check_children, exchange_of
 from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import (
@@ -123,6 +125,8 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     job = with_defaults(job, algorithm, task)
     check_target(job.evaluation.target, task.headline)
     check_privacy(job, algorithm)
+    check_examples(job, algorithm, task)
+    job = within_budget(account_of(job, algorithm, task.data), job)
     check_links(job, algorithm)
     rules = rules_of(job, algorithm)
     for query in job.queries:
@@ -133,12 +137,12 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     for tier in job.tree.tiers.values():
         policy_of(tier)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
-    local, links, exchange = local_training(job.local), link_of(job.links), exchange_of(job, algorithm)
+    local, links, exchange = local_training(job), link_of(job.links), exchange_of(job, algorithm)
     if exchange is not None:
         check_children(exchange, job.tree, Counter(homes))
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
-    task = with_home(task, algorithm, lambda: start)
+    task = sealed(with_home(task, algorithm, lambda: start), job)
     check_private_model(job, task.shared)
     check_units(job, population_below(job.tree.parents(), homes))
     return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange)

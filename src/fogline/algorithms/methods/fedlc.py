@@ -29,6 +29,9 @@ class FedLC(FedAvg):
     tau: float = bounded(1.0, ge=0)
     classes: int = bounded(1024, ge=1)
 
+    def looks_at_examples(self) -> bool:
+        return True
+
     def prepare(self, device: DeviceContext) -> State:
         targets = device.examples.y
         if targets.dtype.kind in "iu":

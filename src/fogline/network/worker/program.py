@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,13 +20,14 @@ from fogline.aggregation.rules import Rule
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
-from fogline.algorithms.device import opened, prepare, run_cohort
+from fogline.algorithms.device import LocalRound, opened, prepare, run_cohort
 from fogline.algorithms.group import Down
 from fogline.algorithms.private import with_home
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
+from fogline.compute.example_unit import check_examples, protects_examples, sealed
 from fogline.compute.exchanging import ExchangeOnFiles
 from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups
@@ -36,6 +38,7 @@ from fogline.compute.queries import check_query, figures
 from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_judge, row_of, task_to_judge
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
+from fogline.jobs.budget import Account, within_budget
 from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.judging import check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
@@ -71,6 +74,7 @@ from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, wi
 from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
+from fogline.training.example_privacy import fresh_secret
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
 from fogline.user_code.bugs import PROGRAMMING, CodeError, blame
@@ -105,7 +109,7 @@ class JobWorker:
     def task(self) -> Task:
         parameters = {**self.job.task_parameters, **self.opened.parameters}
         task = load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
-        return with_home(task_to_judge(task, self.job), self.algorithm, lambda: self.first)
+        return sealed(with_home(task_to_judge(task, self.job), self.algorithm, lambda: self.first), self.job)
 
     @cached_property
     def first(self) -> Params:
@@ -129,7 +133,7 @@ class JobWorker:
             ValueError: it must not be used for this job, or the method is not what it says; a sentence.
         """
         if self._engine is None:
-            local, prepared = local_training(self.job.local), prepare(self.algorithm, self.task, first)
+            local, prepared = local_training(self.job), prepare(self.algorithm, self.task, first)
             engine = self.job.engine or next(iter(self.task.engines()))
             with self.task.one_thread(), self.task.exact_arithmetic():
                 autotune(
@@ -225,6 +229,8 @@ class JobWorker:
         for query in self.job.queries:
             check_query(query, self.task.data.test)
         job = with_defaults(self.job, self.algorithm, self.task)
+        check_examples(job, self.algorithm, self.task)
+        job = within_budget(None if job.privacy is None else Account(job, self.algorithm.mode), job)
         check_target(job.evaluation.target, self.task.headline)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
@@ -284,10 +290,16 @@ class JobWorker:
             asked,
             self.client,
             plan,
-            lambda job: run_cohort(self.engine(job), self.algorithm, self.task, [job])[0],
+            self._run,
             self.links,
             units_of(protection_of(self.job), self.algorithm.movement),
         )
+
+    def _run(self, job: ClientJob) -> LocalRound:
+        """A device's round, with a secret that no other node can guess."""
+        if protects_examples(self.job):
+            job = replace(job, secret=fresh_secret())
+        return run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
 
     @property
     def name(self) -> str:
