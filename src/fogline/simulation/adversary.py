@@ -217,7 +217,7 @@ def _drawn(job: Job, nodes: Sequence[str]) -> list[str]:
     if count >= len(nodes):
         raise JobError(f"attack.malicious is {share}, which leaves nobody honest of {len(nodes)}; make it less")
     chosen = np.random.default_rng((job.seed, DRAW)).choice(len(nodes), count, replace=False)
-    return [nodes[place] for place in np.sort(chosen).tolist()]
+    return [node for place, node in enumerate(nodes) if place in chosen]
 
 
 def _classes_of(task: Task) -> int:
