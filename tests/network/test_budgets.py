@@ -74,6 +74,13 @@ def test_an_owner_s_budget_holds_over_all_jobs_whatever_the_cloud_asks(tmp_path:
             assert ledger_of(tmp_path, "client-1").jobs[record.job].rounds == 8
             reasons = [why for _, child, why in made.said(record) if child == "client-0" and "owner allows 2" in why]
             assert reasons, made.said(record)
+            # When nobody is left, the job ends with what it has learned.
+            allow(tmp_path / "client-1", "epsilon = 3.5")
+            record = await ended(made, private(40, cloud="quorum = 1"))
+            assert (record.state, record.why) == ("finished", "")
+            assert 1 <= record.done < 40
+            assert ledger_of(tmp_path, "client-1").spent(DELTA) <= 3.5
+            assert {child for what, child, _ in made.said(record) if what == "spent"} == {"client-0", "client-1"}
 
     asyncio.run(work())
 
