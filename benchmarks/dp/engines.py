@@ -145,7 +145,7 @@ def dpsgd_over_opacus(quick: bool) -> dict[str, Any]:
         starts = {name: side.first.vector for name, side in sides.items()}
         np.savez(given, x=x[:EXAMPLES], y=y[:EXAMPLES], **starts)
         peer = Peer(environment(), given, result)
-        steps, turns = (20, 1) if quick else (60, 5)
+        steps, turns = (20, 3) if quick else (60, 5)
         found = {name: compared(name, side, peer, steps, turns) for name, side in sides.items()}
         peer.close()
     for name, one in found.items():
