@@ -12,6 +12,7 @@ from fogline.algorithms.device import opened, prepare
 from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
+from fogline.jobs.budget import account_of, why_fewer, within_budget
 from fogline.jobs.job import asks_beside
 from fogline.jobs.loading import check_not_importing
 from fogline.jobs.naming import TaskOrigin, method_of, origin_of
@@ -41,6 +42,7 @@ from fogline.simulation.setup import (
     simulator_of,
 )
 from fogline.simulation.survey import Surveys
+from fogline.simulation.witness import Witness
 from fogline.training import Choice, autotune
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
@@ -216,7 +218,9 @@ def _as_before(before: Job, job: Job, task: Task, method: Algorithm | None) -> J
     found |= {key: getattr(before, key) for key in ("engine", "chunk") if getattr(job, key) is None}
     algorithm = method or make(job.algorithm.name, **job.algorithm.parameters)
     # Through TOML: the job of the folder came from there.
-    after = parse_job(job_to_toml(with_defaults(job, algorithm, task).model_copy(update=found)))
+    job = with_defaults(job, algorithm, task)
+    job = within_budget(account_of(job, algorithm, task.data), job).model_copy(update=found)
+    after = parse_job(job_to_toml(job))
     check_changes(before, after)
     return after
 
@@ -233,6 +237,7 @@ def run(
     algorithm: Algorithm | None = None,
     progress: Progress | bool = True,
     on_round: OnRound | None = None,
+    witness: Witness | None = None,
 ) -> Result:
     """Run a job, from its last checkpoint if its folder has one.
 
@@ -243,6 +248,7 @@ def run(
         algorithm: the instance, where the job's name alone cannot make it (a class of a notebook).
         progress: whether to show progress, or where.
         on_round: told of every round, and may end the run.
+        witness: looks on.
 
     Raises:
         JobError: a setting is impossible; one sentence.
@@ -258,6 +264,7 @@ def run(
         setting = _set_up(job, task, algorithm)
         task = setting.task
         baselines = check_baselines(job, task)
+        asked, job = job, setting.job
         show.started(
             job,
             population=len(setting.homes),
@@ -267,11 +274,15 @@ def run(
         )
         if promise := promise_of(setting.job, simulated=True):
             show.note(promise)
+        if fewer := why_fewer(asked, job):
+            show.note(fewer)
         executor = stack.enter_context(_executor_of(setting, show))
         job = setting.job
         recorder = Recorder(setting, executor, [show.round], show.note, on_round)
         sizes = probe(setting)
-        simulator = recorder.simulator = simulator_of(setting, executor, sizes, recorder.trained, recorder.moved)
+        simulator = recorder.simulator = simulator_of(
+            setting, executor, sizes, recorder.trained, recorder.moved, witness
+        )
         if asks_beside(job):
             store = simulator.store
             recorder.surveys = Surveys(setting, sizes, simulator.traffic, executor, lambda: store.locals)

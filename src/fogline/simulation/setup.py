@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from fogline.aggregation import Partial, UnusableUpdateError, Update, is_per_number
 from fogline.aggregation.rules import Rule
@@ -26,6 +27,7 @@ from fogline.compute.survey import task_to_judge
 from fogline.data import Examples
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
+from fogline.jobs.budget import account_of, within_budget
 from fogline.jobs.exchanging import check_children, exchange_of
 from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import (
@@ -59,11 +61,14 @@ from fogline.simulation.scenario import LinkSizes, Scenario, Sizes
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
+from fogline.simulation.witness import Witness
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import overrides
 from fogline.training.task import Task
 from fogline.user_code.bugs import CodeError, attempt
 
+One = TypeVar("One")
+Other = TypeVar("Other")
 PATIENCE = 3.0
 """Times what the slowest device is expected to take that a round waits for devices, where its tier has no deadline."""
 TRACED = tuple(300.0 * i for i in range(12))
@@ -121,6 +126,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     check_target(job.evaluation.target, task.headline)
     check_privacy(job, algorithm)
     check_examples(job, algorithm, task)
+    job = within_budget(account_of(job, algorithm, task.data), job)
     check_links(job, algorithm)
     rules = rules_of(job, algorithm)
     for query in job.queries:
@@ -206,8 +212,9 @@ def simulator_of(
     sizes: Sizes,
     trained: Callable[[Training, LocalRound], None],
     moved: Callable[[Move, LazyValue], None],
+    witness: Witness | None = None,
 ) -> Simulator:
-    """Nodes, values and virtual clock of a run. ``trained`` and ``moved``: told of what happens."""
+    """Nodes, values and virtual clock of a run. ``trained``, ``moved`` and the witness: told of what happens."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm
     parents = job.tree.parents()
     tier_of = {node: tier for tier in job.tree.names for node in job.tree.nodes(tier)}
@@ -246,9 +253,13 @@ def simulator_of(
         population_below(parents, setting.homes),
         lambda child, why: made[0].refused(child, why),
         staging,
+        witness,
     )
     root = job.tree.nodes(job.tree.names[0])[0]
     numbers.set_group(model_key(root, 0), LazyValue(computes[root].begun(groups.root(setting.shared))))
+    if witness is not None:
+        witness.begins(task, setting.shared)
+        trained, moved = _both(lambda training, _: witness.trained(training), trained), _both(moved, witness.moved)
     store = LazyValues(trainer, trained, numbers.settled, staging, giver_of(job, algorithm))
     scenario = Scenario(
         root=root,
@@ -268,6 +279,16 @@ def simulator_of(
     simulator = Simulator(scenario, numbers, store, moved)
     made.append(simulator)
     return simulator
+
+
+def _both(first: Callable[[One, Other], None], second: Callable[[One, Other], None]) -> Callable[[One, Other], None]:
+    """Tells the one and then the other."""
+
+    def told(one: One, other: Other) -> None:
+        first(one, other)
+        second(one, other)
+
+    return told
 
 
 def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:

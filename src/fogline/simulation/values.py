@@ -115,9 +115,10 @@ class Folding(LazyValue):
         votes: how many children a member speaks for.
         where: the fold is made, by which a bug of its rule is named.
         children: who sent each, where the fold asks; empty where it does not.
+        seen: told of the place of every member, and of the member, before it is folded.
     """
 
-    __slots__ = ("_children", "_fed", "_fold", "_members", "_merge", "_refused", "_votes", "_where", "wanted")
+    __slots__ = ("_children", "_fed", "_fold", "_members", "_merge", "_refused", "_seen", "_votes", "_where", "wanted")
 
     def __init__(
         self,
@@ -128,8 +129,10 @@ class Folding(LazyValue):
         votes: Callable[[int], int] = lambda _: 1,
         where: str = "",
         children: Sequence[str] = (),
+        seen: Callable[[int, LazyValue], None] | None = None,
     ) -> None:
         super().__init__(done=False)
+        self._seen = seen
         self._fold: RoundFold | None = fold
         self._members = list(members)
         self._merge = merge
@@ -165,6 +168,8 @@ class Folding(LazyValue):
             if member.result is not None:
                 if self._children and isinstance(member.result, Update):
                     member.result.child = self._children[place]
+                if self._seen is not None:
+                    self._seen(place, member)
                 places.append(place)
                 ready.append((member.result, scale))
                 member.result = None

@@ -38,6 +38,7 @@ from fogline.compute.queries import check_query, figures
 from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_judge, row_of, task_to_judge
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
+from fogline.jobs.budget import Account, within_budget
 from fogline.jobs.exchanging import exchange_of
 from fogline.jobs.judging import check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
@@ -229,6 +230,7 @@ class JobWorker:
             check_query(query, self.task.data.test)
         job = with_defaults(self.job, self.algorithm, self.task)
         check_examples(job, self.algorithm, self.task)
+        job = within_budget(None if job.privacy is None else Account(job, self.algorithm.mode), job)
         check_target(job.evaluation.target, self.task.headline)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
