@@ -12,17 +12,19 @@ import pytest
 
 pytest.importorskip("tenseal", reason="TenSEAL is not installed: pip install 'fogline[he]'")
 
-from fogline import Tier, Tree  # noqa: E402
-from fogline.aggregation import Arrays, Update  # noqa: E402
-from fogline.compute.exchange import child_step, parent_step, simulated_state  # noqa: E402
-from fogline.exchanges import Exchange, ExchangeError, make_exchange  # noqa: E402
-from fogline.exchanges.ckks import Ckks, CkksSelective  # noqa: E402
-from fogline.exchanges.ckks.terms import dealers_of  # noqa: E402
-from fogline.jobs import JobError  # noqa: E402
-from fogline.simulation.faults import run as faults  # noqa: E402
-from tests.exchanges.rounds import play  # noqa: E402
-from tests.exchanges.test_secagg import NAMES, RUBBISH, is_mean, lie, update_of, updates  # noqa: E402
-from tests.exchanges.test_secagg_simulation import close, run  # noqa: E402
+import contextlib
+
+from fogline import Tier, Tree
+from fogline.aggregation import Arrays, Update
+from fogline.compute.exchange import child_step, parent_step, simulated_state
+from fogline.exchanges import Exchange, ExchangeError, make_exchange
+from fogline.exchanges.ckks import Ckks, CkksSelective
+from fogline.exchanges.ckks.terms import dealers_of
+from fogline.jobs import JobError
+from fogline.simulation.faults import run as faults
+from tests.exchanges.rounds import play
+from tests.exchanges.test_secagg import NAMES, RUBBISH, is_mean, lie, update_of, updates
+from tests.exchanges.test_secagg_simulation import close, run
 
 WHOLE = Ckks(weight=100.0, clip=8.0)
 SELECTIVE = CkksSelective(weight=100.0, clip=8.0, share=0.25)
@@ -197,10 +199,8 @@ def opened_by(exchange: Exchange, given: dict[str, Update], hears: Callable[[str
             found.append(arrays["opened"])
         return arrays
 
-    try:
+    with contextlib.suppress(ExchangeError):
         play(exchange, given, hears=hears, sends=says)
-    except ExchangeError:
-        pass
     return found
 
 
