@@ -89,7 +89,7 @@ HOSTILE: dict[str, Callable[[], Bytes]] = {
     "text": lambda: row_of(b"hello"),
     "another scale": lambda: row_of(vector(scale=2.0**20)),
     "fewer numbers": lambda: row_of(vector(size=100)),
-    "a smaller ring": lambda: row_of(vector(degree=2048, bits=(54,), size=1024)),
+    "another prime": lambda: row_of(vector(bits=(50, 49))),
     "half a ciphertext": lambda: row_of(KEY.encrypt(np.zeros(1, np.int32))[0, 4:30_000].tobytes()),
 }
 

@@ -5,13 +5,14 @@ CKKS is made for approximate numbers, and from approximate results whoever has t
 and Micciancio, EUROCRYPT 2021). So here it carries whole numbers, scaled so far up that the noise of all ciphertexts of
 a sum stays below a half: what is opened is rounded, and is the sum itself, in which nothing of the noise is left.
 
-Nothing but additions is wanted, so one modulus does, without keys for other operations: 32 bytes for a number. All who
-encrypt have the secret key, and encrypt with it, which has less noise than a public one.
+Nothing but additions is wanted, so numbers have one prime, and there are no keys for other operations: 32 bytes for a
+number. All who encrypt have the secret key, and encrypt with it, which has less noise than a public one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,9 @@ import numpy.typing as npt
 from fogline.errors import FoglineError
 
 DEGREE = 4096
-"""Of the polynomials. Up to 109 bits of modulus make 128 bits of security there; these are 60."""
-MODULUS = (60,)
+"""Of the polynomials. Up to 109 bits of modulus make 128 bits of security there."""
+MODULUS = (60, 49)
+"""Bits of the primes: of the one that numbers live in, and of one for keys that are not used but must have room."""
 SLOTS = DEGREE // 2
 """Numbers of a ciphertext."""
 SCALE = 2.0**17
@@ -34,7 +36,7 @@ LENGTH = 4
 """Bytes that say how long a text is."""
 ROW = LENGTH + 2 * 8 * DEGREE + 1020
 """Bytes of a ciphertext with its length and what fills it up: all take the same, so that sizes tell nothing."""
-LOCKER = 1 << 16
+LOCKER = ROW
 """Bytes of a key with its length and what fills it up."""
 
 Bytes = npt.NDArray[np.uint8]
@@ -48,7 +50,7 @@ class CkksError(FoglineError, ValueError):
 
 def make_key() -> bytes:
     """A fresh key, (LOCKER,) bytes; its chance is the operating system's."""
-    return _filled_up(_saved(_context(), with_key=True), LOCKER).tobytes()
+    return _filled_up(_saved(_new(), with_key=True), LOCKER).tobytes()
 
 
 class CkksKey:
@@ -65,7 +67,7 @@ class CkksKey:
         import tenseal
 
         saved = _taken_out(np.frombuffer(text, np.uint8), LOCKER)
-        _check_context(saved, _saved(_context(), with_key=False))
+        _check_key(saved)
         self._context = _guarded(lambda: tenseal.context_from(saved, n_threads=1), "key")
 
     def encrypt(self, words: Words) -> Bytes:
@@ -78,7 +80,7 @@ class CkksKey:
 
         numbers = np.zeros((rows_of(words.size), SLOTS))
         numbers.reshape(-1)[: words.size] = words
-        made = [tenseal.ckks_vector(self._context, row.tolist()).serialize() for row in numbers]
+        made = [tenseal.ckks_vector(self._context, row).serialize() for row in numbers]
         return np.stack([_filled_up(text, ROW) for text in made])
 
     def open(self, rows: Bytes) -> Sums:
@@ -105,7 +107,9 @@ class CkksSum:
     """
 
     def __init__(self, rows: int) -> None:
-        self._context, self._rows, self._sum = _context(), rows, list[Any]()
+        import tenseal
+
+        self._context, self._rows, self._sum = tenseal.context_from(_own().parameters, n_threads=1), rows, list[Any]()
 
     def add(self, rows: Bytes) -> None:
         """Add the ciphertexts of one member, (rows, ROW).
@@ -143,8 +147,25 @@ def rows_of(words: int) -> int:
 # rest.
 
 
-def _context() -> Any:
-    """The parameters, with a key that nobody uses."""
+class _Own(NamedTuple):
+    """What this side writes itself."""
+
+    parameters: bytes
+    """Without any key."""
+    ciphertext: list[tuple[int, bytes]]
+    """Fields of one."""
+
+
+@lru_cache(maxsize=1)
+def _own() -> _Own:
+    import tenseal
+
+    made = _new()
+    return _Own(_saved(made, with_key=False), _fields(tenseal.ckks_vector(made, [0.0] * SLOTS).serialize()))
+
+
+def _new() -> Any:
+    """The parameters, with a fresh key."""
     import tenseal
 
     made = tenseal.context(
@@ -182,8 +203,7 @@ def _loaded(context: Any, rows: Bytes) -> list[Any]:
     """Ciphertexts of these parameters and this scale."""
     import tenseal
 
-    sample = _fields(tenseal.ckks_vector(context, [0.0] * SLOTS).serialize())
-    loaded = list[Any]()
+    sample, loaded = _own().ciphertext, list[Any]()
     for row in rows:
         text = _taken_out(row, ROW)
         found = _fields(text)
@@ -197,9 +217,9 @@ def _loaded(context: Any, rows: Bytes) -> list[Any]:
     return loaded
 
 
-def _check_context(saved: bytes, without_key: bytes) -> None:
+def _check_key(saved: bytes) -> None:
     """Refuse what is not these parameters and one key."""
-    wanted, found = _fields(without_key), _fields(saved)
+    wanted, found = _fields(_own().parameters), _fields(saved)
     more = [field for field in found if field not in wanted]
     if len(found) != len(wanted) + 1 or len(more) != 1 or len(_fields(more[0][1])) != 1:
         raise CkksError("It is no key of these parameters.")

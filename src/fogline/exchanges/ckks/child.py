@@ -49,7 +49,8 @@ def keys(terms: Terms, state: Received, received: Received) -> Given:
 
 
 def deal(terms: Terms, state: Received, received: Received) -> Given:
-    """Agrees with those who make keys on secrets; one of them makes a key, and seals its secret for every member."""
+    """Agrees with those who make keys on secrets, and says whose it believes; each of them makes a key, and seals its
+    secret for every member."""
     layout = Layout.of(Update.from_arrays(state))
     roster = _roster(terms, received)
     me = roster.number_of(entry_of(state[OWN].tobytes(), _public(state), layout.text))
@@ -58,15 +59,16 @@ def deal(terms: Terms, state: Received, received: Received) -> Given:
     pairs = _agreed(roster, me, peers, layout.text, state, received)
     kept = {name: array for name, array in state.items() if name not in (SECRET, TRUST)}
     kept |= {"roster/context": as_bytes(roster.context), "roster/place": np.array([me, roster.members])}
+    sent: Arrays = {"trusts": (pairs[dealers] if me in dealers else pairs).any(axis=1).astype(np.uint8)}
     if me not in dealers:
-        return {}, kept | {"pairs": pairs}
+        return sent, kept | {"pairs": pairs}
     secret = derive(state[SEED].tobytes(), "secret of the group", roster.context)
     group = Group(roster.context, secret, make_key())
     sealed = np.zeros((roster.members, SEALED), np.uint8)
     for peer in np.flatnonzero(pairs.any(axis=1)).tolist():
         text = seal(pairs[peer].tobytes(), secret, bound(roster.context, me, peer), int(me > peer))
         sealed[peer] = as_bytes(text)
-    return {"sealed": sealed, "locked": group.locked()}, kept | {"pairs": pairs[dealers]} | _of(group)
+    return sent | {"sealed": sealed, "locked": group.locked()}, kept | {"pairs": pairs[dealers]} | _of(group)
 
 
 def map_out(terms: Terms, state: Received, received: Received) -> Given:

@@ -13,7 +13,6 @@ from fogline.aggregation import Arrays
 from fogline.exchanges.base import ExchangeError, Received
 from fogline.exchanges.ckks.child import LOCKED, SEALED
 from fogline.exchanges.ckks.terms import (
-    DEALERS,
     Flags,
     Terms,
     Words,
@@ -68,29 +67,29 @@ def keys(terms: Terms, state: Received, payloads: Payloads) -> Given:
 def deal(terms: Terms, state: Received, payloads: Payloads) -> Given:
     """Takes the key that most members can have, and hands it on."""
     book = _Book(terms, state)
+    trusts = np.zeros((book.members, len(book.dealers)), np.bool_)
+    for number, name in enumerate(book.names):
+        if name in payloads and _holds(payloads[name], lambda payload: flags(payload, "trusts", len(book.dealers))):
+            trusts[number] = payloads[name]["trusts"] != 0
 
     def check(payload: Received) -> None:
         taken(payload, "sealed", np.uint8, book.members, SEALED)
         taken(payload, "locked", np.uint8, LOCKED)
 
-    reach: dict[int, int] = {}
+    have: dict[int, Flags] = {}
     for place, dealer in enumerate(book.dealers):
         payload = payloads.get(book.names[dealer])
         if payload is not None and _holds(payload, check):
-            reach[place] = int(payload["sealed"].any(axis=1).sum())
-    if not reach:
-        raise ExchangeError(f"None of the {min(DEALERS, book.members)} devices that make a key has sent one.")
-    place = max(reach, key=lambda place: (reach[place], -place))
-    dealer = book.dealers[place]
-    dealt = payloads[book.names[dealer]]
+            have[place] = payload["sealed"].any(axis=1) & trusts[:, place]
+            have[place][dealer] = True
+    if not have:
+        raise ExchangeError(f"None of the {len(book.dealers)} devices that make a key has sent one.")
+    place = max(have, key=lambda place: (int(have[place].sum()), -place))
+    dealt = payloads[book.names[book.dealers[place]]]
     common: Arrays = {"dealer": np.array([place]), "locked": dealt["locked"]}
-    replies: dict[str, Arrays] = {
-        child: common | {"sealed": dealt["sealed"][number]}
-        for number, child in enumerate(book.names)
-        if child in payloads and (number == dealer or dealt["sealed"][number].any())
-    }
-    terms.settings.check_members(len(replies), "have a key in common")
-    return replies, dict(state)
+    among = np.flatnonzero(have[place]).tolist()
+    terms.settings.check_members(len(among), "have a key in common")
+    return {book.names[number]: common | {"sealed": dealt["sealed"][number]} for number in among}, dict(state)
 
 
 def map_out(terms: Terms, state: Received, payloads: Payloads) -> Given:
