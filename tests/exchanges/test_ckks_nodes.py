@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("tenseal", reason="TenSEAL is not installed: pip install 'fogline[he]'")
 
-from tests.exchanges.test_secagg_nodes import close, is_as_without, text  # noqa: E402
-from tests.network.cluster import cluster  # noqa: E402
-from tests.network.processes import fleet  # noqa: E402
-from tests.network.test_jobs import simulated  # noqa: E402
+from tests.exchanges.test_secagg_nodes import close, is_as_without, text
+from tests.network.cluster import cluster
+from tests.network.processes import fleet
+from tests.network.test_jobs import simulated
 
 
 def test_a_job_under_encryption_gives_the_model_without(tmp_path: Path) -> None:

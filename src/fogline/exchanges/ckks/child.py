@@ -59,16 +59,17 @@ def deal(terms: Terms, state: Received, received: Received) -> Given:
     pairs = _agreed(roster, me, peers, layout.text, state, received)
     kept = {name: array for name, array in state.items() if name not in (SECRET, TRUST)}
     kept |= {"roster/context": as_bytes(roster.context), "roster/place": np.array([me, roster.members])}
-    sent: Arrays = {"trusts": (pairs[dealers] if me in dealers else pairs).any(axis=1).astype(np.uint8)}
+    with_dealers = pairs[dealers] if me in dealers else pairs
+    sent: Arrays = {"trusts": np.asarray(with_dealers.any(axis=1), np.uint8)}
     if me not in dealers:
-        return sent, kept | {"pairs": pairs}
+        return sent, kept | {"pairs": with_dealers}
     secret = derive(state[SEED].tobytes(), "secret of the group", roster.context)
     group = Group(roster.context, secret, make_key())
     sealed = np.zeros((roster.members, SEALED), np.uint8)
     for peer in np.flatnonzero(pairs.any(axis=1)).tolist():
         text = seal(pairs[peer].tobytes(), secret, bound(roster.context, me, peer), int(me > peer))
         sealed[peer] = as_bytes(text)
-    return sent | {"sealed": sealed, "locked": group.locked()}, kept | {"pairs": pairs[dealers]} | _of(group)
+    return sent | {"sealed": sealed, "locked": group.locked()}, kept | {"pairs": with_dealers} | _of(group)
 
 
 def map_out(terms: Terms, state: Received, received: Received) -> Given:
