@@ -2,7 +2,8 @@
 
 Its own functions do the work, without its network: those of the client's modifier for one client in all four stages,
 whose peers' keys and sealed shares are made beside (untimed), and those that its server calls once for each client and
-each mask. A server's seconds are these times how often the workflow calls them. Seconds are this thread's.
+each mask. A server's seconds are these times how often the workflow calls them. Seconds are the process's, as shares
+are made by several threads.
 
 The last line of its output is one JSON object.
 """
@@ -12,24 +13,27 @@ from __future__ import annotations
 import json
 import os
 import sys
-from time import thread_time
+from importlib import import_module
+from time import process_time
 from typing import Any
 
 import numpy as np
-from flwr.client.mod.secure_aggregation import secaggplus_mod as mod
 from flwr.common import ndarrays_to_parameters
 from flwr.common.secure_aggregation.crypto import shamir, symmetric_encryption
 from flwr.common.secure_aggregation.ndarrays_arithmetic import parameters_addition, parameters_subtraction
 from flwr.common.secure_aggregation.secaggplus_constants import Key
 from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen, share_keys_plaintext_concat
+from flwr.supercore.primitives import asymmetric
+
+mod = import_module("flwr.client.mod.secure_aggregation.secaggplus_mod")  # Its package gives a function of that name.
 
 EXAMPLES, MAX_WEIGHT, RANGE, MODULUS = 100, 100.0, 1 << 22, 1 << 32
 
 
 def timed(call: Any) -> tuple[float, Any]:
-    begun = thread_time()
+    begun = process_time()
     made = call()
-    return thread_time() - begun, made
+    return process_time() - begun, made
 
 
 def client(peers: int, needed: int, gone: int, size: int) -> dict[str, Any]:
@@ -41,20 +45,20 @@ def client(peers: int, needed: int, gone: int, size: int) -> dict[str, Any]:
         Key.TARGET_RANGE: RANGE, Key.MOD_RANGE: MODULUS, Key.MAX_WEIGHT: MAX_WEIGHT,
     }  # fmt: skip
     setting_up, own = timed(lambda: mod._setup(state, setup))
-    pairs = {nid: symmetric_encryption.generate_key_pairs() for nid in range(1, peers + 1)}
-    public = symmetric_encryption.public_key_to_bytes(pairs[1][1])
+    pairs = {nid: asymmetric.generate_key_pairs() for nid in range(1, peers + 1)}
+    public = asymmetric.public_key_to_bytes(pairs[1][1])
     keys: dict[str, Any] = {
-        str(nid): [symmetric_encryption.public_key_to_bytes(symmetric_encryption.generate_key_pairs()[1]),
-                   symmetric_encryption.public_key_to_bytes(pair[1])]
+        str(nid): [asymmetric.public_key_to_bytes(asymmetric.generate_key_pairs()[1]),
+                   asymmetric.public_key_to_bytes(pair[1])]
         for nid, pair in pairs.items()
     }  # fmt: skip
     keys["0"] = [own[Key.PUBLIC_KEY_1], own[Key.PUBLIC_KEY_2]]
     sharing, sealed = timed(lambda: mod._share_keys(state, keys))
-    shares = shamir.create_shares(os.urandom(32), needed, peers + 1)
+    shares = state.rd_seed_share_dict[0], state.sk1_share_dict[0]  # As long as those of a peer.
     texts: list[bytes] = []
     for nid in pairs:
         shared = state.ss2_dict[nid]
-        texts.append(symmetric_encryption.encrypt(shared, share_keys_plaintext_concat(nid, 0, shares[0], shares[0])))
+        texts.append(symmetric_encryption.encrypt(shared, share_keys_plaintext_concat(nid, 0, *shares)))
     vector = 0.01 * np.random.default_rng(0).standard_normal(size, np.float32)
     parameters = ndarrays_to_parameters([vector])
     masking, masked = timed(
@@ -86,8 +90,8 @@ def server(clients: int, peers: int, needed: int, gone: int, size: int) -> dict[
         : max(needed, round((peers + 1) * (1 - gone / clients)))
     ]
     combining, _ = timed(lambda: shamir.combine_shares(shares))
-    one = symmetric_encryption.generate_key_pairs()[0]
-    other = symmetric_encryption.generate_key_pairs()[1]
+    one = asymmetric.generate_key_pairs()[0]
+    other = asymmetric.generate_key_pairs()[1]
     agreeing, shared = timed(lambda: symmetric_encryption.generate_shared_key(one, other))
     masking, _ = timed(lambda: parameters_subtraction(vector, pseudo_rand_gen(shared, MODULUS, shapes)))
     here = clients - gone
