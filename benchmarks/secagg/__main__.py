@@ -9,7 +9,7 @@ of ``--python``), and homomorphic encryption (our ``ckks``, with *TenSEAL*). Tim
 client's is the sum of its steps, each at the median of the clients that were timed.
 
 Rounds of ours are played by hand, by all clients in all steps; the largest updates only by some. Such rows say
-``sampled``: a round was played in full with 2,000 numbers, then five of its clients took the step that holds the
+``sampled``: a round was played in full with 2,000 numbers, then three of its clients took the step that holds the
 update again with a large one, and to the server's time comes that of as many additions and masks. With ``--full`` only
 those of 1,000 clients with 2 million numbers are sampled. TenSEAL's are all sampled so; Flower's are one client's, with
 real keys and shares of as many peers as ours have, and for the server its functions times how often it calls them.

@@ -16,7 +16,7 @@ from fogline.exchanges.secagg import SecAgg
 from fogline.privacy.agreement import derive
 from fogline.privacy.masks import add_mask
 
-TURNS = 5
+TURNS = 3
 
 
 def exchange_for(clients: int) -> SecAgg:

@@ -94,7 +94,7 @@ def play(exchange: Exchange, clients: int, gone: Collection[int], size: int, lea
                 continue
             if child in timed:
                 played.down[step].append(nbytes(received[child]))
-                if len(played.before[step]) < 5:
+                if len(played.before[step]) < 3:
                     played.before[step][child] = states[child], received[child]
                 if step == "shares":
                     played.meeting.append(_meeting(exchange, number, states[child], received[child]))
