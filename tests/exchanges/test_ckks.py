@@ -249,6 +249,28 @@ def test_two_lists_of_survivors_are_not_opened_both() -> None:
     assert opened_by(WHOLE, updates(), hears) == []
 
 
+def test_two_keys_in_one_round_open_nothing() -> None:
+    """Half of the devices are handed on the key of another of those who make them."""
+    given, dealt = updates(), dict[str, Arrays]()
+    names = dealers(WHOLE, given)
+
+    def says(step: str, child: str, arrays: Arrays) -> Arrays:
+        if step == "deal":
+            dealt[child] = arrays
+        if step == "open":
+            raise AssertionError(child)
+        return arrays
+
+    def hears(step: str, child: str, arrays: Arrays) -> Arrays:
+        if step != SENT or child not in [name for name in NAMES if name != names[1]][:3]:
+            return arrays
+        other = dealt[names[1]]
+        return {"dealer": np.array([1]), "locked": other["locked"], "sealed": other["sealed"][NAMES.index(child)]}
+
+    with pytest.raises(ExchangeError, match="0 of 0 devices"):
+        play(WHOLE, given, hears=hears, sends=says)
+
+
 def test_no_device_opens_a_sum_of_too_few() -> None:
     def hears(step: str, child: str, arrays: Arrays) -> Arrays:
         return {"survivors": np.packbits([1, 0, 0, 0, 1, 0])} if step == "survivors" else arrays
