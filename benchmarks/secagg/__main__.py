@@ -41,6 +41,7 @@ import numpy as np
 from benchmarks.common import SCRATCH, console, report
 from benchmarks.secagg import encrypted, masked
 from benchmarks.secagg.rounds import SMALL
+from fogline.privacy.graph import needed
 
 PIN = "flwr==1.41.0"
 HERE = Path(__file__).parent
@@ -59,10 +60,10 @@ def environment() -> Path:
     return python
 
 
-def flower(python: Path, clients: int, gone: int, size: int) -> dict[str, Any]:
-    """Flower's side, with as many peers as ours."""
-    peers, needed = masked.peers_of(clients)
-    given = {"clients": clients, "peers": peers, "needed": needed, "gone": gone, "size": size}
+def flower(python: Path, clients: int, peers: int, gone: int, size: int) -> dict[str, Any]:
+    """Flower's side, with as many peers as ours, of whom as many are needed."""
+    wanted = needed(peers, masked.exchange_for(clients).threshold)
+    given = {"clients": clients, "peers": peers, "needed": wanted, "gone": gone, "size": size}
     command = [str(python), str(HERE / "run_flower.py"), json.dumps(given)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=SCRATCH)
     if done.returncode:
@@ -79,7 +80,8 @@ def row(python: Path, clients: int, share: float, sizes: tuple[int, ...], full: 
     for size in sizes:
         whole = full and clients * size < 10**9
         ours = masked.costs(masked.small_round(clients, gone, size) if whole else small["secagg"], size)
-        theirs, tenseal = flower(python, clients, len(gone), size), encrypted.costs(small["tenseal"], size)
+        theirs = flower(python, clients, ours["peers"], len(gone), size)
+        tenseal = encrypted.costs(small["tenseal"], size)
         rows.append(
             {
                 "clients": clients,

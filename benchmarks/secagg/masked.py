@@ -14,7 +14,7 @@ from benchmarks.secagg.rounds import EXAMPLES, Played, again, play, update_of
 from fogline.aggregation.rules import make_rule
 from fogline.exchanges.secagg import SecAgg
 from fogline.privacy.agreement import derive
-from fogline.privacy.masks import add_mask
+from fogline.privacy.masks import add_masks
 
 TURNS = 3
 
@@ -24,10 +24,13 @@ def exchange_for(clients: int) -> SecAgg:
     return SecAgg(threshold=0.5 if clients > 100 else 0.6, weight=EXAMPLES, clip=1.0)
 
 
-def peers_of(clients: int) -> tuple[int, int]:
-    """How many peers a client has, and how many of them are needed."""
-    settings = exchange_for(clients)._settings  # type: ignore[reportPrivateUsage]
-    return settings.peers(clients), settings.needed(clients)
+def masks_of(played: Played) -> int:
+    """Masks that a client has with others."""
+    counts: list[int] = []
+    for state, _ in played.before["masked"].values():
+        with_mask = state["masks"].any(axis=1)
+        counts.append(int((with_mask & (state["masked"] != 0) if "masked" in state else with_mask).sum()))
+    return round(median(counts))
 
 
 def small_round(clients: int, gone: Collection[int], size: int) -> Played:
@@ -38,8 +41,7 @@ def small_round(clients: int, gone: Collection[int], size: int) -> Played:
 def masks_seconds(size: int, count: int) -> float:
     """So many passes of the cipher, and as many additions of the vector."""
     numbers, begun = np.zeros(size, "<i4"), thread_time()
-    for mask in range(count):
-        add_mask((numbers,), derive(bytes(32), "mask", mask.to_bytes(4, "big")))
+    add_masks((numbers,), [(derive(bytes(32), "mask", mask.to_bytes(4, "big")), False) for mask in range(count)])
     return thread_time() - begun
 
 
@@ -49,7 +51,7 @@ def costs(played: Played, size: int) -> dict[str, Any]:
     Where the round was played with smaller ones, the step that has the update in it is taken again with a larger one,
     by the same clients, and to the server's seconds come what so many additions and masks of that size take.
     """
-    peers, _ = peers_of(played.clients)
+    peers = masks_of(played)
     here = played.clients - played.gone
     if size == played.size:
         # By turns with the cipher: a busy machine slows both.
