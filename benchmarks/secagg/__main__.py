@@ -24,7 +24,7 @@ real keys and shares of as many peers as ours have, and for the server its funct
 - ``tenseal_over_ours``: likewise, and its bytes.
 
 ``--processes`` plays rounds between a cloud and devices that are processes, over mutual TLS, with each exchange and
-without, and says what they take in processor time and in bytes of all.
+without, and says how long a round takes, and what of the processor's time devices and cloud.
 """
 
 from __future__ import annotations

@@ -47,8 +47,6 @@ async def _measured(made: Tree, tier: str, devices: int, size: int) -> dict[str,
         "round_seconds": median(after - one for one, after in pairwise(ends)),
         "device_cpu_seconds": median(used[name] / ROUNDS for name in used if name != "cloud"),
         "cloud_cpu_seconds": used["cloud"] / ROUNDS,
-        "up_mb": rows[-1].get("up/cloud", 0.0) / 1e6,
-        "down_mb": rows[-1].get("down/cloud", 0.0) / 1e6,
     }
     console.print(tier or "plain", found)
     return found
