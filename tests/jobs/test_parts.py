@@ -50,7 +50,7 @@ def test_needs_on_the_wire_are_those_of_the_job() -> None:
 
 def test_engines_see_the_local_table_without_what_devices_differ_in() -> None:
     assert set(Local.model_fields) - set(LocalTraining.model_fields) == {"work"}
-    assert local_training(Local(epochs=3, work=(0.5, 1.0))) == LocalTraining(epochs=3)
+    assert local_training(Job(local=Local(epochs=3, work=(0.5, 1.0)))) == LocalTraining(epochs=3)
 
 
 def refused(method: str, parameters: dict[str, Any] | None = None, **job: Any) -> str:
@@ -93,6 +93,13 @@ def test_what_an_evaluation_takes_no_notice_of_is_refused(evaluation: dict[str, 
 @pytest.mark.parametrize(
     ("method", "parameters", "local", "said"),
     [
+        (
+            "fednova",
+            {},
+            {"optimizer": "adam"},
+            "local.optimizer is 'adam', but what a step is worth is counted for SGD",
+        ),
+        ("fednova", {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, "local.nesterov is true, but"),
         ("fednova", {}, {"momentum": 0.9}, "local.momentum is 0.9 and the method's own momentum 0,"),
         ("fednova", {"momentum": 0.9}, {}, "local.momentum is 0 and the method's own momentum 0.9,"),
         ("scaffold", {}, {"optimizer": "adam"}, "local.optimizer is 'adam', but the method wants plain SGD"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fogline.aggregation.rules import Rule
     from fogline.algorithms import Algorithm
     from fogline.exchanges import Exchange  # Not imported: a node that has little memory needs no method.
+    from fogline.jobs.protection import Protection
 
 
 class AlgorithmTraits(msgspec.Struct, frozen=True):
@@ -26,17 +27,28 @@ class AlgorithmTraits(msgspec.Struct, frozen=True):
     group_models: bool = False
     """Whether an aggregator forms its own group's model even with one round per parent round."""
     gathers: tuple[str, ...] = ()
-    """Tiers whose rule needs all updates at once, so that an aggregator forms its own group's model too: what such a
-    rule gives cannot be added to what another aggregator's gives."""
+    """Tiers whose rule needs all updates at once, or that add noise or are clipped, so that an aggregator forms its own
+    group's model too: what it makes of its children's updates is no sum of them any more."""
     least: Mapping[str, Annotated[int, Meta(ge=1, le=2**31)]] = msgspec.field(default_factory=dict)
     """Updates that the rule of a tier needs to say anything, where that is more than one."""
     steps: Annotated[int, Meta(ge=0, le=1000)] = 0
     """Steps of the exchange between devices and their aggregators, whose code need not be imported either."""
+    private: bool = False
+    """Whether noise protects devices or sites. Then rounds stand apart: what one that did not count has gathered is
+    dropped, and not carried into the next, in which a device would count twice; and no report says how many examples
+    there are."""
 
 
-def traits_of(algorithm: Algorithm, rules: Mapping[str, Rule], exchange: Exchange | None = None) -> AlgorithmTraits:
-    """What a method, the rules of a job's tiers and an exchange say of themselves."""
-    gathers = tuple(name for name, rule in rules.items() if rule.needs_all)
+def traits_of(
+    algorithm: Algorithm,
+    rules: Mapping[str, Rule],
+    exchange: Exchange | None = None,
+    protection: Protection | None = None,
+) -> AlgorithmTraits:
+    """What a method, the rules of a job's tiers, an exchange and the job's privacy say of themselves."""
+    noised = () if protection is None else protection.own_models
+    gathers = tuple(name for name, rule in rules.items() if rule.needs_all or name in noised)
     least = {name: rule.least for name, rule in rules.items() if rule.least > 1}
     steps = 0 if exchange is None else len(exchange.steps)
-    return AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models, gathers, least, steps)
+    private = protection is not None
+    return AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models, gathers, least, steps, private)

@@ -26,6 +26,8 @@ SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MI
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Channel = Literal["rounds", "stable"]
 """Which releases a node serves: every one, or only versions that people approved with the offline key."""
+Unit = Literal["example", "device", "site"]
+"""What may be protected as one by differential privacy, the smallest first."""
 
 
 class _Signer(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,11 +55,18 @@ class _Serve(msgspec.Struct, forbid_unknown_fields=True):
     channel: Channel = "rounds"
 
 
+class _Privacy(msgspec.Struct, forbid_unknown_fields=True):
+    epsilon: Annotated[float, msgspec.Meta(gt=0)]
+    delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5
+    unit: Unit = "device"
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     signer: tuple[_Signer, ...] = ()
     limits: _Limits = msgspec.field(default_factory=_Limits)
     data: _Data = msgspec.field(default_factory=_Data)
     serve: _Serve = msgspec.field(default_factory=_Serve)
+    privacy: _Privacy | None = None
 
 
 TABLES: dict[str, type[msgspec.Struct]] = {
@@ -66,6 +75,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "limits": _Limits,
     "data": _Data,
     "serve": _Serve,
+    "privacy": _Privacy,
 }
 
 
@@ -103,6 +113,15 @@ class Serve(msgspec.Struct, frozen=True):
     """``stable`` serves only versions that people approved with the offline key."""
 
 
+class PrivacyBudget(msgspec.Struct, frozen=True):
+    """What the data here may give away over all jobs."""
+
+    epsilon: float
+    delta: float
+    unit: Unit
+    """What is protected as one, at least."""
+
+
 class Policy(msgspec.Struct, frozen=True):
     """What the owner of a site has decided. Without a file it refuses everything."""
 
@@ -112,6 +131,8 @@ class Policy(msgspec.Struct, frozen=True):
     limits: ResourceLimits = ResourceLimits()
     tags: tuple[str, ...] = ()
     serve: Serve = Serve()
+    privacy: PrivacyBudget | None = None
+    """None: as much as jobs ask for, and jobs without differential privacy too."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -162,7 +183,8 @@ def parse_policy(text: str, source: str = "policy.toml") -> Policy:
         raise SitePolicyError(f"{source}: {_placed(str(error))}") from None
     except (SignatureError, ValueError) as error:
         raise SitePolicyError(f"{source}: {error}") from None
-    return Policy(source, True, allowed, limits, file.data.tags, serve)
+    budget = file.privacy and PrivacyBudget(file.privacy.epsilon, file.privacy.delta, file.privacy.unit)
+    return Policy(source, True, allowed, limits, file.data.tags, serve, budget)
 
 
 def decide(policy: Policy, manifest: Manifest, signer: Signer, needs: Needs, offers: Offers) -> Decision:
@@ -245,7 +267,7 @@ def _size(value: int | str | None, key: str) -> int | None:
 def _check_keys(raw: Mapping[str, Any], source: str) -> None:
     """Refuse a key that means nothing: the owner would think that it does."""
     _check_table(raw, "", source)
-    for name in ("limits", "data", "signer", "serve"):
+    for name in filter(None, TABLES):
         found = raw.get(name)
         for table in found if isinstance(found, list) else [found]:
             if isinstance(table, Mapping):
