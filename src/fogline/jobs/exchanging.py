@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 from fogline.algorithms import Algorithm
 from fogline.exchanges import Exchange, ExchangeError, make_exchange
+from fogline.exchanges.secagg import SecAgg
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
+from fogline.jobs.protection import protection_of
 from fogline.jobs.rules import rules_of
 from fogline.jobs.tree import Tree
+from fogline.privacy.mechanisms.shared import SharedMechanism
 
 
 def exchange_of(job: Job, algorithm: Algorithm) -> Exchange | None:
@@ -39,10 +42,27 @@ def exchange_of(job: Job, algorithm: Algorithm) -> Exchange | None:
             f"With {type(algorithm).__name__} devices send vectors of different names, and the exchange of tree.{name} "
             "adds up what all send alike; take another method, or leave the exchange out."
         )
-    exchange = make_exchange(tier.exchange, **tier.exchange_parameters)
+    exchange = with_shares(job, make_exchange(tier.exchange, **tier.exchange_parameters))
     if isinstance(tier.cohort, int):
         _check_cohort(exchange, f"tree.{name}.cohort is {tier.cohort}", tier.cohort)
     return exchange
+
+
+def with_shares(job: Job, exchange: Exchange) -> Exchange:
+    """The exchange in which devices add shares of noise, where the job's mechanism has some; else as it is.
+
+    Raises:
+        JobError: it is none in which that can be done.
+    """
+    privacy, protection = job.privacy, protection_of(job)
+    if privacy is None or protection is None or not isinstance(protection.mechanism, SharedMechanism):
+        return exchange
+    if not isinstance(exchange, SecAgg):
+        raise JobError(
+            f"privacy.mechanism is '{privacy.mechanism}', and the exchange {type(exchange).__name__} cannot add up "
+            "shares of noise; take 'secagg'."
+        )
+    return exchange.with_noise(protection.mechanism.shared(privacy.clip, privacy.noise))
 
 
 def check_children(exchange: Exchange, tree: Tree, children: Mapping[str, int]) -> None:

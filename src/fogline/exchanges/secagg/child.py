@@ -11,6 +11,7 @@ import numpy as np
 
 from fogline.aggregation import Arrays, Update
 from fogline.exchanges.base import OWN, PROOF, SECRET, SEED, TRUST, ExchangeError, Received
+from fogline.exchanges.secagg.codes import code_of
 from fogline.exchanges.secagg.layout import Layout, checked
 from fogline.exchanges.secagg.packing import Bytes, as_bytes, flags, taken, unpacked
 from fogline.exchanges.secagg.roster import (
@@ -30,7 +31,7 @@ from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.privacy.agreement import KEY, SEAL, Agreement, derive, lasting, public_key, seal, unseal
 from fogline.privacy.graph import Flags, Peers
 from fogline.privacy.identity import Trust
-from fogline.privacy.masks import Stream, add_masks
+from fogline.privacy.masks import add_masks
 from fogline.privacy.sharing import SHARE, split
 
 SEALED = 2 * SHARE + SEAL
@@ -51,6 +52,7 @@ def shares(settings: SecAggSettings, state: Received, received: Received) -> Giv
     """Agrees with each peer on secrets, and gives it a share of its own two, sealed."""
     layout = Layout.of(_update(state))
     roster = _roster(settings, received)
+    code_of(settings, Layout.of(_update(state)), roster.members)
     me = roster.number_of(entry_of(state[OWN].tobytes(), _public(state), layout.text))
     peers = roster.peers_of(me)
     pairs, masks = _agreed(roster, me, peers.tolist(), state, received)
@@ -75,8 +77,7 @@ def masked(settings: SecAggSettings, state: Received, received: Received) -> Giv
     held = _opened(context, me, state, received, here)
     known = _filled(held)
     _check_peers(settings, members, int(known.sum()), "have sent this device shares that hold")
-    layout = Layout.of(update)
-    numbers, tail = layout.encode(update, settings.ring(members), Stream(derive(seed, "rounding", context)))
+    numbers, tail = code_of(settings, Layout.of(update), members, context).encode(update, seed)
     masks = [(own_mask_stream(_own_mask(seed), context), False)]
     for row in np.flatnonzero(known).tolist():
         masks.append((state["masks"][row].tobytes(), me > int(peers[row])))
@@ -93,7 +94,7 @@ def survivors(settings: SecAggSettings, state: Received, received: Received) -> 
     there, peers = np.unpackbits(listed, count=members) != 0, state["peers"]
     if not there[me]:
         raise ExchangeError("The aggregator says that this device is out.")
-    settings.check_members(int(there.sum()), "are left in the sum")
+    settings.check_left(int(there.sum()), members, "are left in the sum")
     left = there[peers] & flags(state, "known", len(peers))
     _check_peers(settings, members, int(left.sum()), "are left")
     words = np.zeros((len(peers), TAG), np.uint8)
@@ -141,7 +142,6 @@ def _roster(settings: SecAggSettings, received: Received) -> KeyRoster:
     if entries is None or entries.dtype != np.uint8 or entries.ndim != 2 or entries.shape[1] != ENTRY:
         raise ExchangeError("The aggregator sends no list of members.")
     settings.check_members(len(entries), "take part")
-    settings.ring(len(entries))
     return KeyRoster(settings, entries)
 
 
