@@ -19,7 +19,7 @@ from fogline.exchanges.secagg.packing import Bytes, as_bytes
 from fogline.exchanges.secagg.roster import TAG, bound
 from fogline.privacy.agreement import derive, seal, unseal
 from fogline.privacy.ckks import SLOTS, CkksError, CkksKey, Words, rows_of
-from fogline.privacy.masks import add_mask
+from fogline.privacy.masks import add_masks
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,6 @@ class Group:
             raise ExchangeError(f"The key of the group is none: {error}") from error
 
     def _blind(self, words: Words, parts: Sequence[int], purpose: str, members: Iterable[int], off: bool) -> None:
-        for member in members:
-            secret = derive(self.secret, f"blind {purpose}", bound(self.context, member, member))
-            for row, part in zip(words, parts, strict=True):
-                add_mask((row,), derive(secret, "part", part.to_bytes(4, "big")), negative=off)
+        secrets = [derive(self.secret, f"blind {purpose}", bound(self.context, each, each)) for each in members]
+        for row, part in zip(words, parts, strict=True):
+            add_masks((row,), [(derive(secret, "part", part.to_bytes(4, "big")), off) for secret in secrets])
