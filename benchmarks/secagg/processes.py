@@ -32,7 +32,7 @@ def between_processes(quick: bool) -> dict[str, Any]:
 
 async def _measured(made: Tree, tier: str, devices: int, size: int) -> dict[str, float]:
     pids = {name: facts["pid"] for name, facts in made.facts.items()}
-    before = {name: cpu_seconds(family(pid)) for name, pid in pids.items()}
+    before = {name: cpu_seconds(family(pid), ended=True) for name, pid in pids.items()}
     async with made.client() as client:
         record = await made.submit(client, ROUNDS, size, devices, f"quorum = 1.0\n{tier}\n", planned=True)
         lines = [line async for line in client.watch(record.job)]
@@ -41,7 +41,7 @@ async def _measured(made: Tree, tier: str, devices: int, size: int) -> dict[str,
         raise SystemExit(
             f"A job with '{tier}' made {len(rows)} rounds: {[(line.what, line.why) for line in lines][-3:]}"
         )
-    used = {name: cpu_seconds(family(pid)) - before[name] for name, pid in pids.items()}
+    used = {name: cpu_seconds(family(pid), ended=True) - before[name] for name, pid in pids.items()}
     ends = [row["seconds"] for row in rows]
     found = {
         "round_seconds": median(after - one for one, after in pairwise(ends)),
