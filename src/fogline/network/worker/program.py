@@ -291,12 +291,12 @@ class JobWorker:
             asked,
             self.client,
             plan,
-            self._run,
+            self.train,
             self.links,
             units_of(protection_of(self.job), self.algorithm.movement),
         )
 
-    def _run(self, job: ClientJob) -> LocalRound:
+    def train(self, job: ClientJob) -> LocalRound:
         """A device's round, with a secret that no other node can guess."""
         if protects_examples(self.job):
             job = replace(job, secret=fresh_secret())
