@@ -362,7 +362,8 @@ class JobRun:
             path = self._means.node.value_store.path(group)
             judged, sums = self._sums
             sums = sums if judged == group.digest else b""
-            asked = Conclude(folder, path, dict(mishaps.counts), mishaps.reasons, wall, sums, self._queries)
+            counts = dict(mishaps.counts)
+            asked = Conclude(folder, path, counts, mishaps.reasons, wall, sums, self._queries, mishaps.cut_off)
             return expect(Evaluated, await self._judge.ask(asked)).metrics, None
         except (WorkerError, StorageError) as error:
             return None, f"the result could not be written: {error}"
