@@ -137,8 +137,8 @@ def test_one_sum_has_one_noise_and_another_sum_another() -> None:
     wider = Cloud(Privacy(clip=CLIP, noise=1.5 * NOISE)).round(some)
     assert abs(np.corrcoef(one, wider)[0, 1]) < 0.1  # Else the two would give the sum away.
     cloud = Cloud(privacy)
-    both = [cloud.round(some), cloud.round(some)]
-    assert abs(np.corrcoef(*both)[0, 1]) < 0.1
+    first, second = cloud.round(some), cloud.round(some)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
 
 
 def test_a_model_is_on_the_grid_of_the_sum() -> None:
