@@ -30,7 +30,18 @@ from fogline.nodes.effects import (
     Send,
     SetTimer,
 )
-from fogline.nodes.events import Event, Halt, Joined, Left, Received, Started, StepComputed, TimerFired, UpdatesChecked
+from fogline.nodes.events import (
+    Event,
+    Halt,
+    Joined,
+    Left,
+    Received,
+    Scored,
+    Started,
+    StepComputed,
+    TimerFired,
+    UpdatesChecked,
+)
 from fogline.nodes.exchange_rounds import ParentExchange
 from fogline.nodes.ledger import AcceptedUpdate, Lane, OpenRequest, devices_in
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
@@ -95,6 +106,8 @@ class Aggregator(Asking):
                 self._left(child)
             case UpdatesChecked():
                 self._sifted()
+            case Scored(scores=scores) if scores and self.ledger.reputation is not None:
+                self._log(records.Rated(scores))
             case StepComputed() if self._exchange is not None:
                 self._exchange.computed(self.ledger.lanes[0], event, now)
             case Started():
@@ -150,6 +163,9 @@ class Aggregator(Asking):
 
     def _started(self) -> None:
         ledger = self.ledger
+        if ledger.reputation is not None:
+            ledger.reputation.begin()
+            self._tell(ledger.reputation)
         if ledger.assigned is None and self.role.parent is None:
             self._log(records.Assigned(task=0, round=0, model=model_key(self.name, 0)))
         self.roster.occupy(ledger.busy)

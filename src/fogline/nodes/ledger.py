@@ -16,6 +16,7 @@ from fogline.nodes.effects import FoldInput
 from fogline.nodes.exchange import RoundExchange
 from fogline.nodes.messages import Key, model_key
 from fogline.nodes.outbox import Outbox
+from fogline.nodes.reputation import Reputation
 from fogline.nodes.role import AggregatorRole
 
 
@@ -107,6 +108,9 @@ class Ledger:
         self.outbox = Outbox()
         self.exchange = RoundExchange(role.steps) if role.steps else None
         """Of the round that is open."""
+        terms = role.tier.quarantine
+        self.reputation = None if terms is None else Reputation(terms)
+        """Of the children, where some may be in quarantine."""
         self.dropped: Counter[str] = Counter()
         """Updates that will not count, by reason."""
         self.ended = False
@@ -210,6 +214,9 @@ class Ledger:
                 self._close(record)
             case records.Assigned():
                 self._assign(record)
+            case records.Rated(scores=scores):
+                assert self.reputation is not None
+                self.reputation.judge(scores)
             case records.Posted(report=report):
                 self.outbox.post(report, tuple(one.update for one in self.used))
                 self.used, self.answered = [], True
@@ -298,6 +305,8 @@ class Ledger:
         lane.open, lane.fresh, lane.spoiled = False, 0, 0
         self._release(lane, record.keep_since, surplus)
         self.rounds_done += record.final
+        if self.reputation is not None:
+            self.reputation.close_round()
         if record.final:
             self.ring_order, self.hops_met = [], 0
         if not record.met:
