@@ -64,7 +64,8 @@ class Groups:
 
     def fold(self) -> RoundFold:
         """An empty fold of a round's updates."""
-        return RoundFold(self.rule, self._misfit)
+        fault = None if self.part.takes is None else self.part.fault
+        return RoundFold(self.rule, self._misfit, fault=fault)
 
     def adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
         """The parent's model becomes the group's."""
