@@ -35,7 +35,7 @@ figure div { display: flex; gap: 2px; }
 img, svg { width: 4rem; image-rendering: pixelated; background: var(--sheet); display: block; }
 img { height: auto; } svg { width: 6rem; } polyline { fill: none; stroke: currentColor; stroke-width: 1; }
 """
-MEANS: dict[Outcome, str] = {
+MEANS: dict[Outcome, str] = {  # The worst first.
     "leaks": "leaks",
     "hints": "hints",
     "holds": "holds",
@@ -45,8 +45,8 @@ MEANS: dict[Outcome, str] = {
 
 def page_of(report: LeakReport) -> str:
     """The page of an audit, as HTML."""
-    none: Outcome = "not applicable"
-    worst: Outcome = min(report.worst.values(), key=list(MEANS).index, default=none)
+    found = report.worst.values()
+    worst = next((outcome for outcome in MEANS if outcome in found), "not applicable")
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.facts.items())
     places = sorted(dict.fromkeys(one.place for one in report.findings), key=EVERYWHERE.__eq__)  # That comes last.
     sections = "".join(_section(place, [one for one in report.findings if one.place == place]) for place in places)
@@ -70,8 +70,8 @@ What they saw was taken off the links of a simulation of the job.</p>
 <h2>How to read this</h2>
 <p>An example counts as rebuilt where the result has at most half the squared error of the best that can be said without
 the update, the nearest of up to 256 other examples or their mean, and is as much nearer to it than to these. PSNR is in
-decibels, SSIM is 1 for the same picture. Beside each original stands what was made of the update. Attacks that
-found nothing are no proof that there is nothing; those that came through are proof that there is.</p>
+decibels, SSIM is 1 for the same picture. Beside each original stands what was made of the update. Attacks that found
+nothing are no proof that there is nothing; those that came through are proof that there is.</p>
 </body>
 </html>
 """
@@ -112,5 +112,5 @@ def _pair(one: Finding, pair: Rebuilt) -> str:
     return f"<figure{kind}><div>{both}</div>{pair.psnr:.0f} dB{likeness}</figure>"
 
 
-def _kind(outcome: Outcome) -> str:
+def _kind(outcome: str) -> str:
     return outcome.replace(" ", "-")

@@ -164,6 +164,7 @@ class Scene:
                 "processes": 0,
                 "evaluation": Evaluation(every=self.job.rounds + 1),
                 "queries": (),
+                "attack": None,  # It is honest devices that are to be protected.
                 "checkpoint_every": None,
             }
         )

@@ -64,7 +64,9 @@ def _advice(job: Job, findings: Sequence[Finding]) -> str:
     alone = any(one.outcome == "leaks" and one.devices == 1 and one.place != MODEL for one in findings)
     sums = any(one.outcome == "leaks" and one.devices > 1 for one in findings)
     if alone and not any(tier.exchange for tier in job.tree.tiers.values()):
-        return 'Against who sees single updates: exchange = "secagg" in the last tier, or noise that devices add.'
-    if sums and job.privacy is None:
-        return "Against who sees sums or models: noise, by a table [privacy]; larger cohorts help too."
+        noise = "noise that devices add" if job.privacy is None else "more noise"
+        return f'Against who sees single updates: exchange = "secagg" in the last tier, or {noise}.'
+    if sums:
+        noise = "noise, by a table [privacy]" if job.privacy is None else "more noise"
+        return f"Against who sees sums or models: {noise}; larger cohorts help too."
     return ""
