@@ -1,8 +1,9 @@
-"""The exchange of a job, checked against what else the job says."""
+"""The exchanges of a job, checked against what else the job says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from fogline.algorithms import Algorithm
 from fogline.exchanges import Exchange, ExchangeError, make_exchange
@@ -12,27 +13,27 @@ from fogline.jobs.rules import rules_of
 from fogline.jobs.tree import Tree
 
 
-def exchange_of(job: Job, algorithm: Algorithm) -> Exchange | None:
-    """What devices and their aggregators do between training and report; None: nothing.
+def exchanges_of(job: Job, algorithm: Algorithm) -> dict[str, Exchange]:
+    """What aggregators and their children do before these report, by the tier of the aggregators.
 
     Raises:
-        JobError: the tier's rounds are not synchronous, or its rule wants single updates, or the exchange does not
-            work with its cohort or with the method.
+        JobError: a tier's rounds are not synchronous, or its rule wants single updates, or an exchange does not work
+            with its cohort or with the method.
         ValueError: there is no such exchange or parameter.
     """
-    name = job.tree.names[-1]
-    tier = job.tree.tiers[name]
-    if not tier.exchange:
-        return None
-    mode = tier.mode or (algorithm.mode if len(job.tree.names) == 1 else "sync")
+    return {name: _exchange_of(job, algorithm, name) for name, tier in job.tree.tiers.items() if tier.exchange}
+
+
+def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
+    tier, mode = job.tree.tiers[name], job.tree.modes(algorithm.mode)[name]
     if mode != "sync":
         raise JobError(
-            f"tree.{name} has an exchange, and its rounds are {mode}: an exchange wants all devices of a round "
+            f"tree.{name} has an exchange, and its rounds are {mode}: an exchange wants all children of a round "
             f'together; set tree.{name}.mode = "sync".'
         )
     if rules_of(job, algorithm)[name].needs_all:
         raise JobError(
-            f"tree.{name}.rule needs every device's update, and an exchange gives one result of all; use the mean."
+            f"tree.{name}.rule needs every child's update, and an exchange gives one result of all; use the mean."
         )
     if not algorithm.alike:
         raise JobError(
@@ -45,21 +46,23 @@ def exchange_of(job: Job, algorithm: Algorithm) -> Exchange | None:
     return exchange
 
 
-def check_children(exchange: Exchange, tree: Tree, children: Mapping[str, int]) -> None:
-    """Whether the rounds of every aggregator of the last tier can have an exchange.
+def check_children(exchanges: Mapping[str, Exchange], tree: Tree, homes: Iterable[str]) -> None:
+    """Whether the rounds of every aggregator that has an exchange can have it.
 
     Args:
-        exchange: of that tier.
+        exchanges: by tier.
         tree: the job's.
-        children: how many devices each has, by its name.
+        homes: the aggregator above each device.
 
     Raises:
         JobError: those of one cannot; one sentence that names it.
     """
-    tier = tree.tiers[tree.names[-1]]
-    for node, count in children.items():
-        asked = tier.cohort_of(count)
-        _check_cohort(exchange, f"{node} has {count} devices and asks {asked} in a round", asked)
+    children = Counter([*homes, *filter(None, tree.parents().values())])
+    for name, exchange in exchanges.items():
+        what = "devices" if name == tree.names[-1] else "children"
+        for node in tree.nodes(name):
+            count, asked = children[node], tree.tiers[name].cohort_of(children[node])
+            _check_cohort(exchange, f"{node} has {count} {what} and asks {asked} in a round", asked)
 
 
 def _check_cohort(exchange: Exchange, said: str, cohort: int) -> None:

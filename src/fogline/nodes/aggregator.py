@@ -31,7 +31,9 @@ from fogline.nodes.effects import (
     SetTimer,
 )
 from fogline.nodes.events import Event, Halt, Joined, Left, Received, Started, StepComputed, TimerFired, UpdatesChecked
+from fogline.nodes.exchange import state_key
 from fogline.nodes.exchange_rounds import ParentExchange
+from fogline.nodes.exchange_uplink import UplinkExchange
 from fogline.nodes.ledger import AcceptedUpdate, Lane, OpenRequest, devices_in
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
 from fogline.nodes.outbox import RETRY
@@ -69,6 +71,11 @@ class Aggregator(Asking):
                 abandon=self._abandon,
                 wait=self._set_deadline,
             )
+        self._uplink: UplinkExchange | None = None
+        if role.demands and role.parent is not None:
+            self._uplink = UplinkExchange(
+                role.name, role.parent, self.ledger, log=self._log, do=self._do, post=self._post
+            )
         self._unsifted: dict[int, bool] = {}
         """Lanes that may close once their updates are looked at, and whether their time is up."""
         self._gathered_at = -math.inf
@@ -95,6 +102,8 @@ class Aggregator(Asking):
                 self._left(child)
             case UpdatesChecked():
                 self._sifted()
+            case StepComputed(upward=True) if self._uplink is not None:
+                self._uplink.computed(event)
             case StepComputed() if self._exchange is not None:
                 self._exchange.computed(self.ledger.lanes[0], event, now)
             case Started():
@@ -113,7 +122,9 @@ class Aggregator(Asking):
         return ask is not None and ask.child == child
 
     def expects_step(self, sender: str, step: Step) -> bool:
-        """The same of what a child sends in a step of an exchange."""
+        """The same of what a child sends in a step of an exchange, or the parent answers to one."""
+        if sender == self.role.parent:
+            return self._uplink is not None and self._uplink.expects(step)
         return self._exchange is not None and self._exchange.expects(sender, step)
 
     def combines(self, accepted: Sequence[AcceptedUpdate]) -> Combine | None:
@@ -156,6 +167,8 @@ class Aggregator(Asking):
         self._post()
         if self._exchange is not None:
             self._exchange.begin(self.now)
+        if self._uplink is not None:
+            self._uplink.resume()
         self._wake()
 
     def _wake(self) -> None:
@@ -240,6 +253,8 @@ class Aggregator(Asking):
                 self._work(parent, message)
             case Receipt(task=task, accepted=accepted):
                 self._receipt(task, accepted)
+            case Step() if self._uplink is not None:
+                self._uplink.answered(message)
             case Stop():
                 self._end()
             case _:
@@ -247,12 +262,16 @@ class Aggregator(Asking):
 
     def _work(self, parent: str, work: Work) -> None:
         ledger = self.ledger
-        if work.task in ledger.outbox.reports:
+        if work.task in ledger.outbox.reports or (self._uplink is not None and self._uplink.is_in(work.task)):
             self._post()
         if ledger.assigned is not None and work.task <= ledger.assigned.task:
             return  # A copy of a request that was taken before.
         if ledger.ended:
             self._do(Send(parent, Report(work.task, None, failure="it was halted")))
+            return
+        if work.kind == "train" and work.steps != self.role.demands:
+            why = f"it was asked for a sum with {work.steps} steps of an exchange, and the job has {self.role.demands}"
+            self._do(Send(parent, Report(work.task, None, failure=why)))
             return
         then: list[Effect] = []
         for lane in ledger.lanes:
@@ -265,13 +284,15 @@ class Aggregator(Asking):
             self._do(Adopt(work.model, base, model_key(self.name, ledger.version + 1)))
         goes_on = self.role.mode in ("async", "semi-async")
         keep_since = self.now - self.role.wait if goes_on else math.inf
-        self._log(records.Assigned(work.task, work.round, work.model, keep_since, work.kind, work.query))
+        self._log(records.Assigned(work.task, work.round, work.model, keep_since, work.kind, work.query, work.steps))
         self._effects += then
         self._waits.clear()
         self._wake()
 
     def _receipt(self, task: int, accepted: bool) -> None:
         outbox = self.ledger.outbox
+        if self._uplink is not None and self._uplink.is_in(task):
+            self._uplink.broken_off()
         if task not in outbox.reports:
             return
         held, inside = outbox.held(task), outbox.inside.get(task, ())
@@ -455,6 +476,10 @@ class Aggregator(Asking):
         update = update_key(parent, task)
         if not used:
             report = Report(task, None, failure="none of its rounds reached the quorum")
+        elif self._uplink is not None and ledger.assigned.steps:
+            self._do(self._result(state_key(parent, task, 0), used))
+            self._uplink.enter(task, devices_in(used))
+            return
         else:
             self._do(self._result(update, used))
             rounds = max(1, ledger.rounds_done)  # However many it made: the group is as heavy as in one round.

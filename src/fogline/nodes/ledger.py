@@ -13,7 +13,7 @@ import msgspec
 
 from fogline.nodes import records
 from fogline.nodes.effects import FoldInput
-from fogline.nodes.exchange import RoundExchange
+from fogline.nodes.exchange import ChildExchange, RoundExchange
 from fogline.nodes.messages import Key, model_key
 from fogline.nodes.outbox import Outbox
 from fogline.nodes.role import AggregatorRole
@@ -107,6 +107,8 @@ class Ledger:
         self.outbox = Outbox()
         self.exchange = RoundExchange(role.steps) if role.steps else None
         """Of the round that is open."""
+        self.up: ChildExchange | None = None
+        """With the parent, at whose end there is the report."""
         self.dropped: Counter[str] = Counter()
         """Updates that will not count, by reason."""
         self.ended = False
@@ -157,7 +159,8 @@ class Ledger:
         waiting = [one.update for lane in self.lanes for one in lane.pending]
         used = [one.update for one in self.used]
         steps = () if self.exchange is None else self.exchange.keys(self._role.name)
-        return {*self.models.values(), *waiting, *used, *self.outbox.keys(), *steps}
+        up = () if self.up is None else self.up.keys()
+        return {*self.models.values(), *waiting, *used, *self.outbox.keys(), *steps, *up}
 
     def members(self, accepted: Iterable[AcceptedUpdate]) -> tuple[FoldInput, ...]:
         """Updates as they go into an aggregate, in canonical order."""
@@ -210,20 +213,52 @@ class Ledger:
                 self._close(record)
             case records.Assigned():
                 self._assign(record)
+            case records.Entered(task=task, devices=devices):
+                assert self.assigned is not None
+                assert self._role.parent is not None
+                self.up = ChildExchange(self._role.name, self._role.parent, task, self.assigned.steps, devices)
+                self.outbox.hold(task, self._hand_over())
+            case records.Stepped(number=number):
+                assert self.up is not None
+                self.up.number = number
+                self.outbox.enter(self.up.sends())
             case records.Posted(report=report):
-                self.outbox.post(report, tuple(one.update for one in self.used))
-                self.used, self.answered = [], True
+                self.outbox.post(report, self._hand_over())
+                self._leave()
             case records.Confirmed(task=task, accepted=accepted):
+                if self.up is not None and self.up.task == task:
+                    self._leave()
                 inside = self.outbox.confirm(task)
                 if not accepted:
                     self.dropped["refused above"] += len(inside)
             case records.JobOver():
                 self.ended = True
+                self._give_up()
                 self._begin_exchange(self.next_task)
                 for lane in self.lanes:
                     self._release(lane, math.inf)
             case _:
                 raise ValueError(f"An aggregator's journal holds no {type(record).__name__}.")
+
+    def _hand_over(self) -> tuple[Key, ...]:
+        """The updates that the parent gets now: this request is answered."""
+        inside = tuple(one.update for one in self.used)
+        self.used, self.answered = [], True
+        return inside
+
+    def _leave(self) -> None:
+        """The exchange with the parent is over."""
+        self.up = None
+        self.outbox.enter(None)
+
+    def _give_up(self) -> None:
+        """The exchange with the parent comes to no report. What was brought may be in the parent's sum all the same, so
+        nobody may use it again."""
+        if self.up is not None:
+            inside = self.outbox.confirm(self.up.task)
+            self.dropped["unfinished"] += len(inside)
+            self.unused += [*inside, *self.up.used()]
+            self._leave()
 
     def _ask(self, record: records.Asked) -> None:
         lane, version = self.lanes[record.lane], self.version
@@ -313,6 +348,7 @@ class Ledger:
             self._next_version(model_key(self._role.name, self.version + 1))
 
     def _assign(self, record: records.Assigned) -> None:
+        self._give_up()
         self.assigned, self.answered = record, False
         self.rounds_done, self.samples, self.ring_order, self.hops_met = 0, 0, [], 0
         self._begin_exchange(self.next_task)

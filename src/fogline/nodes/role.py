@@ -29,6 +29,8 @@ class AggregatorRole:
     """Seconds until an unconfirmed report is sent again; None where links lose nothing."""
     steps: int = 0
     """Steps of the exchange that it has with its children before they have reported; 0: none."""
+    demands: int = 0
+    """Likewise with its parent: one that asks for other steps, to be sent a sum as it is, gets none."""
     minimum: int = 1
     """Devices below it whose updates a round needs to count."""
     least: int = 1
@@ -80,6 +82,8 @@ def role_of(
 ) -> AggregatorRole:
     """What an aggregator is in a job."""
     tier, mode = job.tree.tiers[tier_name], job.tree.modes(traits.mode)[tier_name]
+    names, steps = job.tree.names, traits.exchanges
+    above = names[names.index(tier_name) - 1] if parent is not None else ""
     return AggregatorRole(
         name=name,
         parent=parent,
@@ -96,7 +100,8 @@ def role_of(
         least=traits.least.get(tier_name, 1),
         seed=job.seed,
         patience=patience,
-        steps=traits.steps if tier_name == job.tree.names[-1] else 0,
+        steps=steps.get(tier_name, 0),
+        demands=steps.get(above, 0),
     )
 
 

@@ -30,13 +30,15 @@ class AlgorithmTraits(msgspec.Struct, frozen=True):
     rule gives cannot be added to what another aggregator's gives."""
     least: Mapping[str, Annotated[int, Meta(ge=1, le=2**31)]] = msgspec.field(default_factory=dict)
     """Updates that the rule of a tier needs to say anything, where that is more than one."""
-    steps: Annotated[int, Meta(ge=0, le=1000)] = 0
-    """Steps of the exchange between devices and their aggregators, whose code need not be imported either."""
+    exchanges: Mapping[str, Annotated[int, Meta(ge=1, le=1000)]] = msgspec.field(default_factory=dict)
+    """Steps of the exchange that a tier has with its children, whose code need not be imported either."""
 
 
-def traits_of(algorithm: Algorithm, rules: Mapping[str, Rule], exchange: Exchange | None = None) -> AlgorithmTraits:
-    """What a method, the rules of a job's tiers and an exchange say of themselves."""
+def traits_of(
+    algorithm: Algorithm, rules: Mapping[str, Rule], exchanges: Mapping[str, Exchange] | None = None
+) -> AlgorithmTraits:
+    """What a method, and the rules and exchanges of a job's tiers, say of themselves."""
     gathers = tuple(name for name, rule in rules.items() if rule.needs_all)
     least = {name: rule.least for name, rule in rules.items() if rule.least > 1}
-    steps = 0 if exchange is None else len(exchange.steps)
+    steps = {name: len(exchange.steps) for name, exchange in (exchanges or {}).items()}
     return AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models, gathers, least, steps)

@@ -25,7 +25,7 @@ from fogline.compute.survey import task_to_judge
 from fogline.data import Examples
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
-from fogline.jobs.exchanging import check_children, exchange_of
+from fogline.jobs.exchanging import check_children, exchanges_of
 from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import (
     assign,
@@ -84,8 +84,8 @@ class Setting:
     links: Link
     stages: list[NodeLinks]
     """Of the links around the nodes of each depth, the root first, devices last."""
-    exchange: Exchange | None = None
-    """What devices and their aggregators do between training and report."""
+    exchanges: Mapping[str, Exchange]
+    """What aggregators and their children do before these report, by the tier of the aggregators."""
 
     @property
     def shared(self) -> Params:
@@ -125,13 +125,12 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     for tier in job.tree.tiers.values():
         policy_of(tier)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
-    local, links, exchange = local_training(job.local), link_of(job.links), exchange_of(job, algorithm)
-    if exchange is not None:
-        check_children(exchange, job.tree, Counter(homes))
+    local, links, exchanges = local_training(job.local), link_of(job.links), exchanges_of(job, algorithm)
+    check_children(exchanges, job.tree, homes)
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
     task = with_home(task, algorithm, lambda: start)
-    return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange)
+    return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchanges)
 
 
 def _some_examples(task: Task) -> Examples | None:
@@ -211,7 +210,7 @@ def simulator_of(
     def presence(child: str, now: float) -> bool:
         return fleet.available(index[child], now)
 
-    patient, traits = patience(setting, sizes), traits_of(algorithm, setting.rules, setting.exchange)
+    patient, traits = patience(setting, sizes), traits_of(algorithm, setting.rules, setting.exchanges)
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
@@ -223,15 +222,16 @@ def simulator_of(
         asks_presence = name in leaves and not fleet.always_available
 
         def failed(accepted: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
-            return made[0].failed(name, accepted) if name in leaves else made[0].unfit(name, accepted)
+            settled = name in leaves or name in wants_loss
+            return made[0].failed(name, accepted) if settled else made[0].unfit(name, accepted)
 
         aggregators[name] = Aggregator(role, policy, presence if asks_presence else None, failed)
 
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
     staging = staging_of(setting.stages, depths, task.shared.trainable)
     computes = {tier: Groups(algorithm, task.shared, rule) for tier, rule in setting.rules.items()}
-    exchange = setting.exchange
-    steps = None if exchange is None else ExchangeValues(exchange, job.seed, computes[job.tree.names[-1]])
+    exchanges = {tier: (exchange, computes[tier]) for tier, exchange in setting.exchanges.items()}
+    steps = ExchangeValues(exchanges, job.seed) if exchanges else None
     numbers = Numbers(
         {name: computes[tier] for name, tier in tier_of.items()},
         population_below(parents, setting.homes),

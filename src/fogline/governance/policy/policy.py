@@ -14,6 +14,7 @@ import msgspec
 from fogline.governance.errors import SignatureError, SitePolicyError
 from fogline.governance.policy.hours import DailyWindow, is_open, next_open
 from fogline.governance.policy.offers import Needs, Offers, missing
+from fogline.governance.policy.protection import sums_securely
 from fogline.governance.safe_files import read_bounded
 from fogline.governance.signatures.signers import Signer
 from fogline.plugins import suggest
@@ -53,11 +54,16 @@ class _Serve(msgspec.Struct, forbid_unknown_fields=True):
     channel: Channel = "rounds"
 
 
+class _Privacy(msgspec.Struct, forbid_unknown_fields=True):
+    secure_aggregation: bool = False
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     signer: tuple[_Signer, ...] = ()
     limits: _Limits = msgspec.field(default_factory=_Limits)
     data: _Data = msgspec.field(default_factory=_Data)
     serve: _Serve = msgspec.field(default_factory=_Serve)
+    privacy: _Privacy = msgspec.field(default_factory=_Privacy)
 
 
 TABLES: dict[str, type[msgspec.Struct]] = {
@@ -66,6 +72,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "limits": _Limits,
     "data": _Data,
     "serve": _Serve,
+    "privacy": _Privacy,
 }
 
 
@@ -112,6 +119,8 @@ class Policy(msgspec.Struct, frozen=True):
     limits: ResourceLimits = ResourceLimits()
     tags: tuple[str, ...] = ()
     serve: Serve = Serve()
+    secure_aggregation: bool = False
+    """Whether only jobs may run in which no aggregator sees a single device's update."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -162,7 +171,7 @@ def parse_policy(text: str, source: str = "policy.toml") -> Policy:
         raise SitePolicyError(f"{source}: {_placed(str(error))}") from None
     except (SignatureError, ValueError) as error:
         raise SitePolicyError(f"{source}: {error}") from None
-    return Policy(source, True, allowed, limits, file.data.tags, serve)
+    return Policy(source, True, allowed, limits, file.data.tags, serve, file.privacy.secure_aggregation)
 
 
 def decide(policy: Policy, manifest: Manifest, signer: Signer, needs: Needs, offers: Offers) -> Decision:
@@ -190,6 +199,12 @@ def decide(policy: Policy, manifest: Manifest, signer: Signer, needs: Needs, off
     if not any(fnmatchcase(task, pattern) for entry in entries for pattern in entry.tasks):
         return Decision(
             False, f'{policy.path} does not allow the task {task} of {who}; to allow it, add "{task}" to its tasks.'
+        )
+    if policy.secure_aggregation and not sums_securely(manifest.job):
+        return Decision(
+            False,
+            f"{policy.path} wants secure aggregation (privacy.secure_aggregation), and {task} of {who} has none "
+            'between devices and their aggregators; give the last tier of its tree exchange = "secagg".',
         )
     lack = missing(needs, offers)
     if lack is not None:
@@ -245,7 +260,7 @@ def _size(value: int | str | None, key: str) -> int | None:
 def _check_keys(raw: Mapping[str, Any], source: str) -> None:
     """Refuse a key that means nothing: the owner would think that it does."""
     _check_table(raw, "", source)
-    for name in ("limits", "data", "signer", "serve"):
+    for name in ("limits", "data", "signer", "serve", "privacy"):
         found = raw.get(name)
         for table in found if isinstance(found, list) else [found]:
             if isinstance(table, Mapping):

@@ -30,6 +30,8 @@ class DeliveryLog:
         self._reported: dict[tuple[str, int], Contributions] = {}
         self._acknowledged: set[tuple[str, int]] = set()
         self._dropped: set[tuple[str, int]] = set()
+        self._entered: dict[str, Contributions] = {}
+        """What aggregators have brought into an exchange that goes on."""
         self._silent: set[tuple[str, int]] = set()
         self._rounds: dict[tuple[str, int], float] = {}
         self._requests: dict[str, float] = {}
@@ -78,6 +80,10 @@ class DeliveryLog:
         """A record was written: rounds and requests begin and end in time."""
         role = self._roles[node]
         self._count(node, record)
+        if isinstance(record, records.Posted | records.Assigned | records.Confirmed | records.JobOver):
+            broken_off = self._entered.pop(node, ())
+            if not (isinstance(record, records.Posted) and record.report.update is not None):
+                self._dropped.update(broken_off)
         match record:
             case records.Asked(lane=lane):
                 self._rounds.setdefault((node, lane), now)
@@ -89,7 +95,7 @@ class DeliveryLog:
                 self.restart(node)
                 self._requests[node] = now
                 self._rounds |= {(node, lane): now for lane in lanes_open}
-            case records.Posted() | records.JobOver():
+            case records.Posted() | records.Entered() | records.JobOver():
                 begun = self._requests.get(node, now)
                 self.restart(node)
                 if now > begun + self._patience[node]:
@@ -101,6 +107,10 @@ class DeliveryLog:
         """Updates that had been accepted turn out to be none."""
         for task in record.tasks:
             self._dropped.update(self._reported.get((node, task), ()))
+
+    def enters(self, node: str, value: Contributions) -> None:
+        """An aggregator brings that into an exchange with its parent: it reports it, or it is dropped."""
+        self._entered[node] = value
 
     def silent(self, value: Contributions) -> None:
         """An exchange came to a sum in which these are, though their last reports have not come, and are refused."""
