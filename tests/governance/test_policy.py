@@ -93,6 +93,28 @@ def test_tasks_are_patterns(ana: SigningKey) -> None:
     assert not decide(none, manifest(ana), ana.signer, Needs(), OFFERS).allowed
 
 
+@pytest.mark.parametrize(
+    ("tree", "secure"),
+    [
+        ("", False),
+        ("[tree.cloud]\n[tree.fog]\ncount = 2", False),
+        ('[tree.cloud]\nexchange = "secagg"\n[tree.fog]\ncount = 2', False),  # Between fogs and the cloud only.
+        ('[tree.cloud]\n[tree.fog]\nexchange = "secagg(threshold=0.7)"', True),
+        ('[tree.cloud]\nexchange = "SecAgg"', True),
+        ('[tree]\nminimum = 3\n[tree.tiers.cloud]\nexchange = "secagg"', True),
+        ('[tree.cloud]\nexchange = "mine:SecAgg"', False),
+        ('[tree.cloud]\nexchange = "secagg"\n[tree.fog]\nexchange = "sec agg("', False),
+    ],
+)
+def test_an_owner_may_demand_secure_aggregation(tree: str, secure: bool, ana: SigningKey) -> None:
+    asked = Manifest(FORMAT, f"{JOB}\n{tree}", "vibration:make", {}, ana.signer, 5.0)
+    policy = parse_policy(text_for(ana) + "[privacy]\nsecure_aggregation = true\n")
+    decision = decide(policy, asked, ana.signer, Needs(), OFFERS)
+    assert decision.allowed is secure
+    assert secure or "wants secure aggregation" in decision.reason
+    assert decide(parse_policy(text_for(ana)), asked, ana.signer, Needs(), OFFERS).allowed
+
+
 def test_what_is_missing_is_said(ana: SigningKey) -> None:
     needs = Needs(memory=8 * 10**9, cpus=16, frameworks=("torch", "jax"), tags=("audio",))
     assert missing(needs, OFFERS) == (

@@ -11,6 +11,7 @@ from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.tree import Tree
+from fogline.settings import Mode
 
 
 def exchanges_of(job: Job, algorithm: Algorithm) -> dict[str, Exchange]:
@@ -26,10 +27,17 @@ def exchanges_of(job: Job, algorithm: Algorithm) -> dict[str, Exchange]:
 
 def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
     tier, mode = job.tree.tiers[name], job.tree.modes(algorithm.mode)[name]
-    if mode != "sync":
+    if mode == "ring":
         raise JobError(
-            f"tree.{name} has an exchange, and its rounds are {mode}: an exchange wants all children of a round "
-            f'together; set tree.{name}.mode = "sync".'
+            f"tree.{name} has an exchange, and in ring mode one child after the other moves the model; take another "
+            "mode, or leave the exchange out."
+        )
+    group = max(tier.buffer or algorithm.buffer, tier.fewest)
+    if mode == "async" and not (isinstance(tier.cohort, int) and tier.cohort >= group):
+        raise JobError(
+            f"tree.{name} has an exchange, and its rounds are async: then a buffer's worth of children ({group}) is "
+            f"asked together, and so many such groups train at once as its cohort has room for; set tree.{name}.cohort "
+            f"to a count of at least {group}."
         )
     if rules_of(job, algorithm)[name].needs_all:
         raise JobError(
@@ -41,28 +49,35 @@ def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
             "adds up what all send alike; take another method, or leave the exchange out."
         )
     exchange = make_exchange(tier.exchange, **tier.exchange_parameters)
-    if isinstance(tier.cohort, int):
+    if mode == "async":
+        _check_cohort(exchange, f"tree.{name} asks a buffer's worth of {group} together", group)
+    elif isinstance(tier.cohort, int):
         _check_cohort(exchange, f"tree.{name}.cohort is {tier.cohort}", tier.cohort)
     return exchange
 
 
-def check_children(exchanges: Mapping[str, Exchange], tree: Tree, homes: Iterable[str]) -> None:
+def check_children(exchanges: Mapping[str, Exchange], tree: Tree, homes: Iterable[str], mode: Mode) -> None:
     """Whether the rounds of every aggregator that has an exchange can have it.
 
     Args:
         exchanges: by tier.
         tree: the job's.
         homes: the aggregator above each device.
+        mode: of the method, for tiers that name none.
 
     Raises:
         JobError: those of one cannot; one sentence that names it.
     """
-    children = Counter([*homes, *filter(None, tree.parents().values())])
+    children, modes = Counter([*homes, *filter(None, tree.parents().values())]), tree.modes(mode)
     for name, exchange in exchanges.items():
-        what = "devices" if name == tree.names[-1] else "children"
+        tier, what = tree.tiers[name], "devices" if name == tree.names[-1] else "children"
+        if modes[name] == "async":
+            continue  # How many it asks together does not depend on how many there are.
+        classes = tier.speed_classes if modes[name] == "semi-async" else 1
         for node in tree.nodes(name):
-            count, asked = children[node], tree.tiers[name].cohort_of(children[node])
-            _check_cohort(exchange, f"{node} has {count} {what} and asks {asked} in a round", asked)
+            count, asked = children[node], tier.cohort_of(children[node] // classes)
+            in_classes = f" in {classes} classes of speed" if classes > 1 else ""
+            _check_cohort(exchange, f"{node} has {count} {what}{in_classes} and asks {asked} in a round", asked)
 
 
 def _check_cohort(exchange: Exchange, said: str, cohort: int) -> None:

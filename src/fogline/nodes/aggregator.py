@@ -105,7 +105,7 @@ class Aggregator(Asking):
             case StepComputed(upward=True) if self._uplink is not None:
                 self._uplink.computed(event)
             case StepComputed() if self._exchange is not None:
-                self._exchange.computed(self.ledger.lanes[0], event, now)
+                self._exchange.computed(event, now)
             case Started():
                 self._started()
             case Halt():
@@ -166,7 +166,8 @@ class Aggregator(Asking):
         self.roster.occupy(ledger.busy)
         self._post()
         if self._exchange is not None:
-            self._exchange.begin(self.now)
+            for lane in ledger.lanes:
+                self._exchange.begin(lane.index, self.now)
         if self._uplink is not None:
             self._uplink.resume()
         self._wake()
@@ -282,7 +283,7 @@ class Aggregator(Asking):
         if self.role.moves:
             base = ledger.model if ledger.version >= 0 else None
             self._do(Adopt(work.model, base, model_key(self.name, ledger.version + 1)))
-        goes_on = self.role.mode in ("async", "semi-async")
+        goes_on = self.role.mode in ("async", "semi-async") and self._exchange is None
         keep_since = self.now - self.role.wait if goes_on else math.inf
         self._log(records.Assigned(work.task, work.round, work.model, keep_since, work.kind, work.query, work.steps))
         self._effects += then
@@ -358,7 +359,7 @@ class Aggregator(Asking):
         lane = self.ledger.lanes[index]
         if not (lane.open and self.ledger.working):
             return
-        if self._exchange is not None and self._exchange.goes_on:
+        if self._exchange is not None and self._exchange.goes_on(lane):
             self._exchange.go_on(lane)
             return
         if lane.fresh >= lane.need and not self._leave_out_failed(lane):
@@ -397,7 +398,7 @@ class Aggregator(Asking):
     def _deadline(self, index: int) -> None:
         """Time is up, or nobody is left to wait for."""
         lane = self.ledger.lanes[index]
-        if self._exchange is not None and self._exchange.goes_on:
+        if self._exchange is not None and self._exchange.goes_on(lane):
             self._exchange.go_on(lane, late=True)
             return
         if not self._leave_out_failed(lane):
@@ -426,7 +427,7 @@ class Aggregator(Asking):
         combine = self.combines(pending)
         if combine is not None and self._exchange is not None:
             self._do(combine)
-            unneeded += (*self._exchange.over(), *(member.update for member in combine.members))
+            unneeded += (*self._exchange.over(lane), *(member.update for member in combine.members))
             combined = combine.update
             pending = self.ledger.combined(pending, combined)
         if self.role.parent is None:
@@ -450,8 +451,8 @@ class Aggregator(Asking):
             inside=self.role.parent is not None,
             round=self.ledger.round,
             final=final,
-            lane=index,
-            lanes=len(ledger.lanes),
+            lane=0 if self.role.grouped else index,
+            lanes=1 if self.role.grouped else len(ledger.lanes),
             devices=devices_in(pending),
         )
 

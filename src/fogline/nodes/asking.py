@@ -37,8 +37,8 @@ class Asking:
             presence,
             role.deadline,
             self.ledger.busy,
-            idle=role.mode == "async",
-            classes=role.lanes if role.mode == "semi-async" else None,
+            idle=role.keeps_idle,
+            classes=role.lanes if role.mode == "semi-async" and not role.grouped else None,
         )
         self.now = 0.0
         self._selection = CohortSelection(role, policy, self.roster, self.ledger)
@@ -63,7 +63,7 @@ class Asking:
         self._waits.pop(index, None)
         self._ask(index, cohort.children, cohort.need, cohort.quorum, cohort.ring_order)
         if self._exchange is not None:
-            self._exchange.begin(self.now)
+            self._exchange.begin(index, self.now)
         self._set_deadline(index)
         return ""
 
@@ -110,7 +110,7 @@ class Asking:
 
     def _set_deadline(self, index: int) -> None:
         hops = self.ledger.hops  # The hops of a ring share its time, so that one lost child does not end it.
-        until = self.now + self.role.deadline / hops if self._exchange is None else self._exchange.deadline()
+        until = self.now + self.role.deadline / hops if self._exchange is None else self._exchange.deadline(index)
         self._do(SetTimer(f"deadline/{index}", min(until, self.now + self.role.patience)))
 
     def _log(self, record: records.Record) -> None:

@@ -60,12 +60,13 @@ class StepTaken(msgspec.Struct, frozen=True, gc=False, tag=True):
     number: int
 
 
-class Advanced(msgspec.Struct, frozen=True, gc=False, tag=True):
+class Advanced(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=True):
     """The answers to a step are stored, and the next step begins. Those that are gone take no part any more."""
 
     number: int
     gone: tuple[int, ...]
     at: float
+    lane: int = 0
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False, tag=True):

@@ -126,7 +126,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         policy_of(tier)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links, exchanges = local_training(job.local), link_of(job.links), exchanges_of(job, algorithm)
-    check_children(exchanges, job.tree, homes)
+    check_children(exchanges, job.tree, homes, algorithm.mode)
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
     task = with_home(task, algorithm, lambda: start)
