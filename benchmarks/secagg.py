@@ -5,7 +5,7 @@ and the aggregator's half, with 0, 10 and 30 % of 100 clients, and 10 % of 1,000
 update. Time is that of this thread. A client's is the median over the first 50 that took all steps.
 
 - ``client_over_cipher``: a client's seconds, over those of one pass of the cipher and one addition of the vector for
-  each of its peers. The largest over all settings. It has met its peers before: whose their lasting keys are, and what
+  each peer that it has a mask with. The largest over all settings. It has met its peers before: whose their lasting keys are, and what
   it has in common with them, is kept from round to round.
 - ``first_over_cipher``: the same where it meets all of them (by a signature of the kind that simulations have; a
   node's certificates take longer).
@@ -60,6 +60,7 @@ def play(exchange: SecAgg, clients: int, gone: Collection[str]) -> dict[str, flo
     seconds, up, down = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     first, meets = dict(seconds), dict(seconds)
     peers, cipher = exchange._settings.peers(clients), list[float]()  # type: ignore[reportPrivateUsage]
+    masks = list[int]()
     timed = [name for name in names if name not in gone][:TIMED]
     server, state, last = 0.0, dict[str, Any](), len(exchange.steps) - 1
     for number, step in enumerate(exchange.steps):
@@ -74,7 +75,8 @@ def play(exchange: SecAgg, clients: int, gone: Collection[str]) -> dict[str, flo
                 child_step(exchange, number, states[child], received[child])
                 meets[child] = thread_time() - begun
             if step == "masked" and child in timed:  # By turns: a busy machine slows both.
-                cipher.append(cipher_seconds(peers))
+                masks.append(int(np.count_nonzero(states[child]["masked"])))
+                cipher.append(cipher_seconds(masks[-1]))
             begun = thread_time()
             payload, after = child_step(exchange, number, states[child], received[child])
             taken = thread_time() - begun
@@ -100,6 +102,7 @@ def play(exchange: SecAgg, clients: int, gone: Collection[str]) -> dict[str, flo
     client, meeting = median(seconds[name] for name in timed), median(first[name] for name in timed)
     return {
         "peers": peers,
+        "masks": median(masks),
         "cipher_seconds": median(cipher),
         "client_seconds": client,
         "first_seconds": meeting,

@@ -472,6 +472,38 @@ def test_an_aggregator_that_answers_rubbish_learns_nothing(step: str) -> None:
     assert step not in sent_until_refused(hears)
 
 
+@pytest.mark.parametrize("step", SecAgg.steps[1:])
+def test_an_aggregator_that_replays_what_it_said_in_an_earlier_round_learns_nothing(step: str) -> None:
+    given, before = updates(), dict[str, Arrays]()
+
+    def noting(at: str, child: str, arrays: Arrays) -> Arrays:
+        before.update({child: arrays} if at == step else {})
+        return arrays
+
+    def hears(at: str, child: str, arrays: Arrays) -> Arrays:
+        return before[child] if at == step and child in ("d0", "d1") else arrays
+
+    play(EXCHANGE, given, turn=9, hears=noting, gone={"masked": {"d5"}})
+    played = play(EXCHANGE, given, hears=hears, gone={"masked": {"d5"}} if step == "survivors" else None)
+    if step == "survivors":  # Whose masked updates came is no secret; that list was the same.
+        assert played.failed == {}
+        return
+    assert set(played.failed) == {"d0", "d1"}
+    after = EXCHANGE.steps.index(step) > EXCHANGE.steps.index("masked")
+    assert is_mean(played.update, given, NAMES if after else NAMES[2:])
+
+
+def test_an_aggregator_that_shows_two_lists_of_members_gets_no_masked_update() -> None:
+    """Half of the devices hear of one that is not there for the others, to make them believe in two rounds."""
+
+    def hears(step: str, child: str, arrays: Arrays) -> Arrays:
+        if step == "peers" and child in ("d0", "d1", "d2"):
+            return {"entries": np.concatenate([arrays["entries"][:5], arrays["entries"][4:5] ^ 1])}
+        return arrays
+
+    assert "masked" not in sent_until_refused(hears)
+
+
 def test_a_device_answers_every_step_once() -> None:
     """Another answer to a step that it has taken is not taken: nobody is given shares twice."""
     device, parent = Device("d", "fog"), "fog"

@@ -80,7 +80,7 @@ def test_three_tiers_that_all_have_one() -> None:
 
 
 def test_a_fog_out_of_range_counts_as_failed_with_all_its_devices() -> None:
-    tree = Tree(cloud=Tier(exchange=SecAgg(weight=60.0, minimum=2)), fog=Tier(count=3), assign="blocks")
+    tree = Tree(cloud=Tier(exchange=SecAgg(weight=50.0, minimum=2)), fog=Tier(count=3), assign="blocks")
     found = run(tree, clients=7)
     sizes = [row["devices"] for row in found.history]
     assert sizes == [4.0] * 3, found.reasons
@@ -94,7 +94,7 @@ def test_what_is_clipped_is_clipped_before_it_is_masked(tiers: tuple[str, ...]) 
         more = {} if len(tiers) == 1 else {"cloud": Tier(), "fog": Tier(count=2, **last)}
         return Tree(**(more or {"cloud": Tier(**last)}))
 
-    with_it, plain = run(tree(SecAgg(weight=100.0, clip=0.06, bits=64))), run(tree(""))
+    with_it, plain = run(tree(SecAgg(weight=100.0, clip=4.0, bits=64))), run(tree(""))
     assert close(with_it, plain)
     assert not close(plain, run(Tree()))  # It does clip.
 
@@ -102,16 +102,15 @@ def test_what_is_clipped_is_clipped_before_it_is_masked(tiers: tuple[str, ...]) 
 @pytest.mark.parametrize("mode", ["semi-async", "async"])
 def test_without_synchronous_rounds_each_sum_is_of_one_version(mode: str) -> None:
     """Of children that were asked together; how old a sum is, all know of each other, and it is weighed as one."""
-    tier = Tier(mode=mode, cohort=9, buffer=3, speed_classes=2)  # type: ignore[arg-type]
-    if mode == "semi-async":
-        tier = Tier(mode="semi-async", speed_classes=2)
-    more: dict[str, Any] = {"algorithm": "fedbuff"} if mode == "async" else {}
-    secure = tier.model_copy(update={"exchange": "secagg", "exchange_parameters": {"bits": 64, "clip": 4.0}})
-    found = run(Tree(cloud=secure), clients=9, rounds=8, **more)
-    assert [row["devices"] for row in found.history][0] in (3.0, 4.0, 5.0)
+    secure: dict[str, Any] = {"mode": mode, "exchange": SecAgg(bits=64, clip=4.0)}
+    if mode == "async":
+        found = run(Tree(cloud=Tier(cohort=9, buffer=3, **secure)), clients=9, rounds=8, algorithm="fedbuff")
+        assert {row["devices"] for row in found.history} == {3.0}
+    else:
+        found = run(Tree(cloud=Tier(speed_classes=2, **secure)), clients=9, rounds=8)
+        assert {row["devices"] for row in found.history} <= {4.0, 5.0}
     assert found.counts.get("abandoned", 0) == 0
-    start = np.abs(found.history[0]["loss"])
-    assert found.history[-1]["loss"] < start
+    assert found.history[-1]["loss"] < found.history[0]["loss"]
 
 
 @pytest.mark.parametrize("cloud", ["", "secagg(minimum=2, bits=64)"])
@@ -174,7 +173,7 @@ def test_parameters_that_nobody_takes_are_refused() -> None:
         ({"exchange": SECAGG, "mode": "async", "buffer": 2, "cohort": 4}, "asks a buffer's worth of 2 together, which"),
         (
             {"exchange": SECAGG, "mode": "semi-async", "speed_classes": 4},
-            "has 8 devices in 4 classes of speed and asks 2",
+            "devices in 4 classes of speed and asks 2 in",
         ),
         ({"exchange": SECAGG, "uplink": ["int8"]}, "'int8' cannot stand here: it makes codes"),
         ({"exchange": SECAGG, "policy": "oort"}, "selects by the devices' losses, which they do not tell"),

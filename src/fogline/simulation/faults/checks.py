@@ -30,7 +30,7 @@ class DeliveryLog:
         self._reported: dict[tuple[str, int], Contributions] = {}
         self._acknowledged: set[tuple[str, int]] = set()
         self._dropped: set[tuple[str, int]] = set()
-        self._entered: dict[str, Contributions] = {}
+        self._entered: dict[str, tuple[int, Contributions]] = {}
         """What aggregators have brought into an exchange that goes on."""
         self._silent: set[tuple[str, int]] = set()
         self._rounds: dict[tuple[str, int], float] = {}
@@ -80,10 +80,7 @@ class DeliveryLog:
         """A record was written: rounds and requests begin and end in time."""
         role = self._roles[node]
         self._count(node, record)
-        if isinstance(record, records.Posted | records.Assigned | records.Confirmed | records.JobOver):
-            broken_off = self._entered.pop(node, ())
-            if not (isinstance(record, records.Posted) and record.report.update is not None):
-                self._dropped.update(broken_off)
+        self._settle_entered(node, role, record)
         match record:
             case records.Asked(lane=lane):
                 self._rounds.setdefault((node, lane), now)
@@ -108,9 +105,27 @@ class DeliveryLog:
         for task in record.tasks:
             self._dropped.update(self._reported.get((node, task), ()))
 
-    def enters(self, node: str, value: Contributions) -> None:
+    def enters(self, node: str, task: int, value: Contributions) -> None:
         """An aggregator brings that into an exchange with its parent: it reports it, or it is dropped."""
-        self._entered[node] = value
+        self._entered[node] = task, value
+
+    def _settle_entered(self, node: str, role: AggregatorRole, record: records.Record) -> None:
+        task, value = self._entered.get(node, (-1, ()))
+        match record:
+            case records.Posted(report=report) if report.task == task:
+                del self._entered[node]
+                if report.update is None:
+                    self._dropped.update(value)
+            case records.Confirmed(task=answered) if answered == task:
+                del self._entered[node]
+                self._dropped.update(value)
+            case records.Confirmed(task=answered, accepted=False) if role.demands:
+                self._dropped.update(self._reported.get((role.parent or "", answered), ()))
+            case records.Assigned() | records.JobOver():
+                self._entered.pop(node, None)
+                self._dropped.update(value)
+            case _:
+                pass
 
     def silent(self, value: Contributions) -> None:
         """An exchange came to a sum in which these are, though their last reports have not come, and are refused."""

@@ -344,7 +344,8 @@ class World:
             elif isinstance(record, Spoiled):
                 self.deliveries.spoils(name, record)
             elif isinstance(record, Entered) and node.ledger.up is not None:
-                self.deliveries.enters(name, value_of(machine.store, name, node.ledger.up.keys()[0]))
+                up = node.ledger.up
+                self.deliveries.enters(name, up.task, value_of(machine.store, name, up.keys()[0]))
             elif isinstance(record, JobOver) and self._done_at is None and name == self.plan.root.name:
                 self._done_at = self.now  # The effect that says it may be lost in a crash.
 
