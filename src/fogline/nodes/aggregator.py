@@ -33,7 +33,6 @@ from fogline.nodes.effects import (
 from fogline.nodes.events import Event, Halt, Joined, Left, Received, Started, StepComputed, TimerFired, UpdatesChecked
 from fogline.nodes.exchange import state_key
 from fogline.nodes.exchange_rounds import ParentExchange
-from fogline.nodes.exchange_uplink import UplinkExchange
 from fogline.nodes.ledger import AcceptedUpdate, Lane, OpenRequest, devices_in
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
 from fogline.nodes.outbox import RETRY
@@ -70,11 +69,6 @@ class Aggregator(Asking):
                 progress=self._progress,
                 abandon=self._abandon,
                 wait=self._set_deadline,
-            )
-        self._uplink: UplinkExchange | None = None
-        if role.demands and role.parent is not None:
-            self._uplink = UplinkExchange(
-                role.name, role.parent, self.ledger, log=self._log, do=self._do, post=self._post
             )
         self._unsifted: dict[int, bool] = {}
         """Lanes that may close once their updates are looked at, and whether their time is up."""
@@ -303,11 +297,6 @@ class Aggregator(Asking):
         # Only now may the updates inside the report be forgotten: the parent has them on disk.
         self._do(Forget(held))
 
-    def _post(self) -> None:
-        """Send every report that has no receipt."""
-        if self.role.parent is not None:
-            self._effects += self.ledger.outbox.send(self.role.parent, self.now, self.role.retry)
-
     # What children are asked, and answer.
 
     def _open(self, index: int) -> None:
@@ -473,6 +462,8 @@ class Aggregator(Asking):
         """Report to the parent what the rounds since its request made of the children's updates."""
         ledger = self.ledger
         assert ledger.assigned is not None
+        if self._exchange is not None:
+            self._exchange.give_up_open(self.now)
         task, used = ledger.assigned.task, ledger.used
         update = update_key(parent, task)
         if not used:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fogline.nodes import records
 from fogline.nodes.effects import Effect, Forget, Send, SetTimer, Write
 from fogline.nodes.exchange_rounds import ParentExchange
+from fogline.nodes.exchange_uplink import UplinkExchange
 from fogline.nodes.learning import PolicyLearning
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.messages import Key, Work
@@ -45,6 +46,11 @@ class Asking:
         learns = type(policy).observe is not Selection.observe
         self._learning = PolicyLearning(policy, self.ledger) if learns else None
         self._exchange: ParentExchange | None = None
+        self._uplink: UplinkExchange | None = None
+        if role.demands and role.parent is not None:
+            self._uplink = UplinkExchange(
+                role.name, role.parent, self.ledger, log=self._log, do=self._do, post=self._post
+            )
         self._waits: dict[int, float] = {}
         """Lanes that wait because nobody can be asked, and since when."""
         self._effects: list[Effect] = []
@@ -54,6 +60,11 @@ class Asking:
         if self._learning is not None:
             self._learning.learn(record)
         self.ledger.apply(record)
+
+    def _post(self) -> None:
+        """Send the parent every report that has no receipt."""
+        if self.role.parent is not None:
+            self._effects += self.ledger.outbox.send(self.role.parent, self.now, self.role.retry)
 
     def _begin(self, index: int) -> str:
         """Begin a round of a lane, or wait where nobody can be asked; why it has waited long enough, if it has."""

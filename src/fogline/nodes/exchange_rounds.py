@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from fogline.nodes import records
@@ -177,6 +178,15 @@ class ParentExchange:
                 self._do(Count("unfinished", one.child, "the exchange of its round came to no end"))
         unneeded = (*self.over(lane), *(one.update for one in accepted))
         return [*then, Forget(unneeded)] if unneeded else then
+
+    def give_up_open(self, now: float) -> None:
+        """The node answers its parent: where other lanes have open rounds, these come to no end."""
+        for lane in self._ledger.lanes:
+            if lane.open:
+                then = self.give_up(lane)
+                self._log(records.Closed(lane.index, met=False, final=False, keep_since=math.inf, at=now))
+                for effect in then:
+                    self._do(effect)
 
     def _lacks(self, lane: Lane, here: int) -> str:
         """What a step lacks for the round to go on with so many children."""

@@ -45,14 +45,15 @@ def keys(settings: SecAggSettings, state: Received, received: Received) -> Given
     if PROOF not in state:
         raise ExchangeError("This device has nothing to show who it is.")
     layout = Layout.of(checked(_update(state), settings))
-    kept = {name: array for name, array in state.items() if name != PROOF}
-    return {"keys": _public(state), "proof": state[PROOF], "layout": as_bytes(layout.text)}, kept
+    public = _public(state)
+    kept = {name: array for name, array in state.items() if name != PROOF} | {"public": public}
+    return {"keys": public, "proof": state[PROOF], "layout": as_bytes(layout.text)}, kept
 
 
 def peers(settings: SecAggSettings, state: Received, received: Received) -> Given:
     """Draws the peers that it gives shares to, now that the list of members stands."""
     layout, roster = Layout.of(_update(state)), _roster(settings, received)
-    me = roster.number_of(entry_of(state[OWN].tobytes(), _public(state), layout.text))
+    me = roster.number_of(entry_of(state[OWN].tobytes(), state["public"], layout.text))
     key = derive(state[SEED].tobytes(), "peers", roster.context)
     mine = drawn(key, roster.members, settings.peers(roster.members), me)
     kept = {"roster/context": as_bytes(roster.context), "roster/place": np.array([me, roster.members])}
@@ -72,7 +73,7 @@ def shares(settings: SecAggSettings, state: Received, received: Received) -> Giv
     sealed, tags = _dealt(context, wanted, me, peers, seed, pairs[mine], trusted[mine])
     check = seed_check(context, me, _own_mask(seed))
     sent: Arrays = {"sealed": sealed, "tags": tags, "check": as_bytes(check), "refused": _flags(~trusted)}
-    kept = {name: array for name, array in state.items() if name not in (SECRET, TRUST, "entries", "drawn")}
+    kept = {name: array for name, array in state.items() if name not in (SECRET, TRUST, "public", "entries", "drawn")}
     return sent, {**kept, **joined, "pairs": pairs, "masks": masks}
 
 

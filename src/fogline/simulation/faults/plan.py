@@ -133,7 +133,7 @@ def with_exchange(plan: FaultPlan, steps: int, where: Where = "devices") -> Faul
     for name in sorted(parents["devices"] | above if where == "everywhere" else parents[where]):
         role = roles[name]
         tier = role.tier.model_copy(update={"late": "drop"})
-        traits = msgspec.structs.replace(role.traits, mode="sync")
+        traits = role.traits if role.mode != "ring" else msgspec.structs.replace(role.traits, mode="sync")
         roles[name] = replace(role, tier=tier, traits=traits, steps=steps)
     roles = {name: replace(role, demands=_steps_above(role, roles)) for name, role in roles.items()}
     return replace(plan, roles=roles)
